@@ -1,0 +1,3 @@
+//! The command line: argv in, exit code out. stdout is data, stderr is talk.
+
+pub mod output;

@@ -1,0 +1,90 @@
+//! How commands speak: data on stdout as a table or as JSON, everything else on stderr.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+/// How data is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For machines: one JSON document.
+    Json,
+}
+
+/// What a command's end means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Fine.
+    Fine,
+    /// The check found something: denied, a test failed, a violation.
+    Found,
+    /// Wrong usage or bad input.
+    Usage,
+    /// The gateway could not be reached, or something is not proven.
+    Unreachable,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Fine => 0,
+            Exit::Found => 1,
+            Exit::Usage => 2,
+            Exit::Unreachable => 3,
+        })
+    }
+}
+
+/// Where a command prints.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    format: Format,
+}
+
+impl Output {
+    /// Prints data in `format`.
+    pub fn new(format: Format) -> Self {
+        Self { format }
+    }
+
+    /// The wanted format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Prints data: `value` as JSON, or what `table` makes of it.
+    pub fn data<T: Serialize>(&self, value: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => self.line(table(value).trim_end()),
+            Format::Json => self.line(&serde_json::to_string_pretty(value)?),
+        }
+    }
+
+    /// Prints one line of data. A reader that has gone away is not an error.
+    pub fn line(&self, text: &str) -> anyhow::Result<()> {
+        match writeln!(anstream::stdout(), "{text}") {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says something to the person; never part of the data.
+    pub fn say(&self, text: impl std::fmt::Display) {
+        // A terminal that has gone away cannot be told so.
+        let _ = writeln!(anstream::stderr(), "{text}");
+    }
+}
+
+/// A table in the one look that all commands share: no vertical lines, a rule under the head.
+pub fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table
+        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
+        .set_header(head);
+    table
+}

@@ -1,0 +1,16 @@
+//! Caxton: a policy-as-code security gateway for AI agents.
+//!
+//! Every API call, tool invocation, memory access and message becomes a typed operation; the guard asks
+//! Cedar, writes the decision record, and only then mints a permit for exactly that operation. Code that has
+//! effects cannot be called without one. The modules stand in layers: each may use only those above it here.
+
+pub mod clock;
+pub mod secret;
+pub mod telemetry;
+
+pub mod db;
+pub mod model;
+
+pub mod authz;
+
+pub mod cli;

@@ -1,0 +1,67 @@
+//! What can be asked for: the permission words, and one action for each tool.
+
+use std::fmt;
+
+use super::{EntityUid, ToolId};
+
+/// A Cedar action in `Caxton::Action`. The words are those of roles and API keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant is the permission word in `as_str`")]
+pub enum Action {
+    AgentList,
+    AgentRead,
+    MessageSend,
+    MessageReceive,
+    ToolList,
+    /// `<server>___<tool>`, a member of `tool:call`.
+    Tool(ToolId),
+    MemoryRead,
+    MemoryWrite,
+    MemorySearch,
+    MemoryDelete,
+    ModelCall,
+    PolicyRead,
+    PolicyTest,
+    AuditRead,
+}
+
+impl Action {
+    /// The action's id in Cedar and in the log.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Tool(id) => id.as_str(),
+            named => named.metric_label(),
+        }
+    }
+
+    /// The action for metrics: all tools are one, because a label must not be unbounded.
+    pub fn metric_label(&self) -> &'static str {
+        match self {
+            Self::AgentList => "agent:list",
+            Self::AgentRead => "agent:read",
+            Self::MessageSend => "message:send",
+            Self::MessageReceive => "message:receive",
+            Self::ToolList => "tool:list",
+            Self::Tool(_) => "tool:call",
+            Self::MemoryRead => "memory:read",
+            Self::MemoryWrite => "memory:write",
+            Self::MemorySearch => "memory:search",
+            Self::MemoryDelete => "memory:delete",
+            Self::ModelCall => "model:call",
+            Self::PolicyRead => "policy:read",
+            Self::PolicyTest => "policy:test",
+            Self::AuditRead => "audit:read",
+        }
+    }
+
+    /// The action's entity name.
+    pub fn uid(&self) -> EntityUid {
+        EntityUid::caxton("Action", self.as_str())
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

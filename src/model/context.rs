@@ -1,0 +1,99 @@
+//! The circumstances of a request, as far as policies may ask about them.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::{EntityUid, RequestId};
+
+/// Where the request came from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The peer's address.
+    pub ip: IpAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// Whether the client proved itself with a certificate.
+    pub mtls: bool,
+    /// The `User-Agent` header, bounded and cleaned.
+    pub user_agent: Option<Arc<str>>,
+}
+
+impl Source {
+    /// The gateway itself: background work and the calls of its agents.
+    pub fn local() -> Self {
+        Self { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), tls: false, mtls: false, user_agent: None }
+    }
+}
+
+/// What the session has done so far. Labels are information-flow control: what was read stays on the session.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFacts {
+    /// The session's name; the principal's when the client has none.
+    pub id: Arc<str>,
+    /// Seconds since the session began.
+    pub age_seconds: i64,
+    /// Labels of what was read (`pii`).
+    pub labels: BTreeSet<Arc<str>>,
+    /// Tool calls allowed so far.
+    pub tool_calls: i64,
+    /// Decisions denied so far.
+    pub denied: i64,
+    /// The tools called so far.
+    pub tools_called: BTreeSet<Arc<str>>,
+}
+
+/// What the screens found in the untrusted text of a request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Screening {
+    /// Whether the score reached the threshold of an injection.
+    pub injection: bool,
+    /// 0 to 10,000, in ten-thousandths (Cedar's `decimal` has four digits).
+    pub score: u16,
+    /// The rules that matched, by name.
+    pub findings: BTreeSet<&'static str>,
+}
+
+impl Screening {
+    /// The score as Cedar's decimal text, `"0.8500"`.
+    pub fn score_decimal(&self) -> String {
+        format!("{}.{:04}", self.score / 10_000, self.score % 10_000)
+    }
+}
+
+/// The person an agent acts for (RFC 8693 `act`, or the sender of the message that woke it).
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The user.
+    pub user: EntityUid,
+    /// What the user's own credential allowed.
+    pub scopes: BTreeSet<Arc<str>>,
+}
+
+/// Everything about the circumstances that the caller's side of the guard knows.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// Correlates the records of one request.
+    pub request_id: RequestId,
+    /// Where it came from.
+    pub source: Source,
+    /// The client's session, when it has one of its own.
+    pub session: Option<Arc<str>>,
+    /// The person behind an agent.
+    pub actor: Option<Actor>,
+    /// W3C trace context (`trace_id`, `span_id`), when the caller sent one.
+    pub trace: Option<(Arc<str>, Arc<str>)>,
+}
+
+impl RequestContext {
+    /// The circumstances of work that the gateway starts by itself.
+    pub fn internal() -> Self {
+        Self {
+            request_id: RequestId::generate(),
+            source: Source::local(),
+            session: None,
+            actor: None,
+            trace: None,
+        }
+    }
+}

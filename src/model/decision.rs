@@ -1,0 +1,143 @@
+//! The answer to "may it?", in the words of the decision log.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// How a decision ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// A permit held and no forbid did.
+    Allow,
+    /// A forbid held.
+    DenyExplicit,
+    /// No permit held.
+    DenyDefault,
+    /// A forbid could not be evaluated, or the request did not fit the schema.
+    DenyError,
+    /// A rate limit was reached before policy was asked.
+    Limited,
+    /// A permit held that wants a person's approval first.
+    ApprovalRequired,
+}
+
+impl Outcome {
+    /// The word in logs, tests and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::DenyExplicit => "deny_explicit",
+            Self::DenyDefault => "deny_default",
+            Self::DenyError => "deny_error",
+            Self::Limited => "limited",
+            Self::ApprovalRequired => "approval_required",
+        }
+    }
+}
+
+/// Why, in one stable word; the SIEM groups by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasonCode {
+    /// A permit held.
+    Permitted,
+    /// A forbid held.
+    Forbidden,
+    /// No permit held.
+    NoPermit,
+    /// A policy could not be evaluated.
+    PolicyError,
+    /// Principal, action, resource or context do not fit the live schema.
+    SchemaMismatch,
+    /// The principal is not known to this gateway (an agent that is not deployed).
+    PrincipalUnknown,
+    /// The tool is not in the live bundle.
+    ToolUnknown,
+    /// A rate limit was reached.
+    RateLimited,
+    /// The journal could not take the record.
+    AuditUnavailable,
+    /// The caller could not be authenticated.
+    Unauthenticated,
+}
+
+impl ReasonCode {
+    /// The word in logs and problem documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Forbidden => "forbidden",
+            Self::NoPermit => "no_permit",
+            Self::PolicyError => "policy_error",
+            Self::SchemaMismatch => "schema_mismatch",
+            Self::PrincipalUnknown => "principal_unknown",
+            Self::ToolUnknown => "tool_unknown",
+            Self::RateLimited => "rate_limited",
+            Self::AuditUnavailable => "audit_unavailable",
+            Self::Unauthenticated => "unauthenticated",
+        }
+    }
+}
+
+/// What kind of event a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// A caller proved who it is, or failed to.
+    Authentication,
+    /// A decision about anything that has no kind of its own below.
+    Authorization,
+    /// An agent was created.
+    AgentCreation,
+    /// An agent was removed.
+    AgentDeletion,
+    /// Policies or configuration changed.
+    ConfigurationChange,
+    /// An operator acted.
+    AdminAction,
+    /// A tool was called.
+    ToolCall,
+    /// Memory was read or written.
+    MemoryAccess,
+    /// A message was sent or read.
+    Message,
+}
+
+impl EventType {
+    /// The word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Authentication => "authentication",
+            Self::Authorization => "authorization",
+            Self::AgentCreation => "agent_creation",
+            Self::AgentDeletion => "agent_deletion",
+            Self::ConfigurationChange => "configuration_change",
+            Self::AdminAction => "admin_action",
+            Self::ToolCall => "tool_call",
+            Self::MemoryAccess => "memory_access",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// Whether a policy decides or only watches (`@mode("log_only")`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicyMode {
+    /// It decides.
+    Enforce,
+    /// It is evaluated and logged, and does not decide.
+    LogOnly,
+}
+
+/// A policy that determined a decision, or would have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyRef {
+    /// `permit` or `forbid`.
+    pub effect: Arc<str>,
+    /// Its `@id`.
+    pub id: Arc<str>,
+    /// Whether it decides.
+    pub mode: PolicyMode,
+}

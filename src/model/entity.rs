@@ -1,0 +1,169 @@
+//! Entities and attribute values as policies see them, without the policy language's own types.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The name of an entity: its type (with namespace, `Caxton::Agent`) and its id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntityUid {
+    type_name: Arc<str>,
+    id: Arc<str>,
+}
+
+impl EntityUid {
+    /// An entity of any type; `type_name` is fully qualified.
+    pub fn new(type_name: impl Into<Arc<str>>, id: impl Into<Arc<str>>) -> Self {
+        Self { type_name: type_name.into(), id: id.into() }
+    }
+
+    /// An entity in Caxton's own namespace: `caxton("Agent", id)` is `Caxton::Agent::"id"`.
+    pub fn caxton(type_name: &str, id: impl Into<Arc<str>>) -> Self {
+        Self { type_name: format!("Caxton::{type_name}").into(), id: id.into() }
+    }
+
+    /// The fully qualified type.
+    pub fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    /// The type without its namespace.
+    pub fn base_type(&self) -> &str {
+        self.type_name.rsplit("::").next().unwrap_or(&self.type_name)
+    }
+
+    /// The id, unescaped.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// Cedar's notation: `Caxton::Agent::"researcher"`, the id escaped.
+impl fmt::Display for EntityUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::\"{}\"", self.type_name, self.id.escape_debug())
+    }
+}
+
+impl serde::Serialize for EntityUid {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An attribute value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A truth value.
+    Bool(bool),
+    /// A whole number.
+    Long(i64),
+    /// Text.
+    String(Arc<str>),
+    /// A set; order and repetition do not matter.
+    Set(Vec<Value>),
+    /// Named values.
+    Record(BTreeMap<Arc<str>, Value>),
+    /// A reference to another entity.
+    Entity(EntityUid),
+    /// A decimal with at most four fractional digits, as text (`"0.85"`).
+    Decimal(Arc<str>),
+    /// An instant: milliseconds since the Unix epoch.
+    Datetime(i64),
+    /// An IP address or range, as text.
+    Ip(Arc<str>),
+}
+
+impl Value {
+    /// Text.
+    pub fn text(text: impl AsRef<str>) -> Self {
+        Self::String(text.as_ref().into())
+    }
+
+    /// A set of texts.
+    pub fn texts<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Self {
+        Self::Set(texts.into_iter().map(Value::text).collect())
+    }
+
+    /// A record from name and value pairs.
+    pub fn record<K: Into<Arc<str>>>(pairs: impl IntoIterator<Item = (K, Value)>) -> Self {
+        Self::Record(pairs.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
+}
+
+/// The log's form: instants as RFC 3339, entities in Cedar's notation, everything else as itself.
+impl serde::Serialize for Value {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Long(value) => serializer.serialize_i64(*value),
+            Self::String(text) | Self::Decimal(text) | Self::Ip(text) => serializer.serialize_str(text),
+            Self::Set(items) => serializer.collect_seq(items),
+            Self::Record(fields) => serializer.collect_map(fields.iter().map(|(k, v)| (k.as_ref(), v))),
+            Self::Entity(uid) => serializer.collect_str(uid),
+            Self::Datetime(millis) => serializer.serialize_str(&crate::clock::rfc3339(*millis)),
+        }
+    }
+}
+
+/// An entity with what policies may ask of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entity {
+    /// Its name.
+    pub uid: EntityUid,
+    /// Attributes of the schema.
+    pub attributes: BTreeMap<Arc<str>, Value>,
+    /// Direct parents.
+    pub parents: Vec<EntityUid>,
+    /// Tags: open-ended named values of one type (for `User`, sets of strings).
+    pub tags: BTreeMap<Arc<str>, Value>,
+}
+
+impl Entity {
+    /// An entity with a name and nothing else.
+    pub fn bare(uid: EntityUid) -> Self {
+        Self { uid, attributes: BTreeMap::new(), parents: Vec::new(), tags: BTreeMap::new() }
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.attributes.insert(name.into(), value);
+        self
+    }
+
+    /// Adds an attribute when there is one.
+    #[must_use]
+    pub fn with_some(self, name: &str, value: Option<Value>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds a direct parent.
+    #[must_use]
+    pub fn in_parent(mut self, parent: EntityUid) -> Self {
+        self.parents.push(parent);
+        self
+    }
+
+    /// Adds a tag.
+    #[must_use]
+    pub fn tagged(mut self, name: &str, value: Value) -> Self {
+        self.tags.insert(name.into(), value);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_break_out_of_its_quotes() {
+        let uid = EntityUid::caxton("Agent", "a\"\n\u{202e}b");
+        assert_eq!(uid.to_string(), "Caxton::Agent::\"a\\\"\\n\\u{202e}b\"");
+        assert_eq!(uid.base_type(), "Agent");
+    }
+}

@@ -1,0 +1,293 @@
+//! Identifiers as types: a name that was read once is known to be well formed ever after.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a text is not an identifier of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing was given.
+    #[error("{kind} is empty")]
+    Empty {
+        /// What was being read.
+        kind: &'static str,
+    },
+    /// Longer than the bound.
+    #[error("{kind} is {length} bytes long, at most {limit} are allowed")]
+    TooLong {
+        /// What was being read.
+        kind: &'static str,
+        /// Bytes given.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A character that has no place in this kind of name.
+    #[error("{kind} has the character {character:?}, {allowed}")]
+    Character {
+        /// What was being read.
+        kind: &'static str,
+        /// The first offender.
+        character: char,
+        /// What is allowed, in words.
+        allowed: &'static str,
+    },
+}
+
+fn check(
+    kind: &'static str,
+    limit: usize,
+    text: &str,
+    legal: fn(char) -> bool,
+    allowed: &'static str,
+) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty { kind });
+    }
+    if text.len() > limit {
+        return Err(IdError::TooLong { kind, length: text.len(), limit });
+    }
+    match text.chars().find(|&c| !legal(c)) {
+        Some(character) => Err(IdError::Character { kind, character, allowed }),
+        None => Ok(()),
+    }
+}
+
+/// Letters, digits, and the four marks that appear in names people choose.
+fn is_name(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ')
+}
+
+/// Anything that can be seen: names that come from other systems (MCP tools, token subjects).
+fn is_visible(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $limit:literal, $legal:ident, $allowed:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// Reads one, or says which rule it breaks.
+            pub fn parse(text: impl AsRef<str>) -> Result<Self, IdError> {
+                let text = text.as_ref();
+                check($kind, $limit, text, $legal, $allowed)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The text, shared.
+            pub fn shared(&self) -> Arc<str> {
+                Arc::clone(&self.0)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                Self::parse(text)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::parse(text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(id: $type) -> Self {
+                id.0.as_ref().to_owned()
+            }
+        }
+    };
+}
+
+name!(
+    /// A deployed agent.
+    AgentId, "agent id", 128, is_name, "letters, digits, `-`, `_`, `.` and spaces are allowed"
+);
+name!(
+    /// A workspace that agents share.
+    WorkspaceId, "workspace id", 128, is_name, "letters, digits, `-`, `_`, `.` and spaces are allowed"
+);
+name!(
+    /// What an agent can do for others; messages are routed by it.
+    CapabilityName, "capability", 128, is_name, "letters, digits, `-`, `_`, `.` and spaces are allowed"
+);
+name!(
+    /// A conversation (FIPA `conversation-id`).
+    ConversationId, "conversation id", 128, is_name, "letters, digits, `-`, `_`, `.` and spaces are allowed"
+);
+name!(
+    /// A role of `roles.yaml` or of the shipped set.
+    RoleName, "role", 128, is_role, "letters, digits, `-`, `_`, `.`, `:`, `*` and spaces are allowed"
+);
+name!(
+    /// The public part of an API key: looked up, logged, shown.
+    KeyId, "key id", 64, is_name, "letters, digits, `-`, `_`, `.` and spaces are allowed"
+);
+name!(
+    /// An upstream MCP server as the configuration names it. Never contains `___`, the separator of [`ToolId`].
+    ServerName, "server name", 64, is_server, "letters, digits and `-` are allowed"
+);
+name!(
+    /// A tool across all servers: `<server>___<tool>`; the tool part is any legal MCP name.
+    ToolId, "tool id", 256, is_visible, "control and bidirectional characters are not allowed"
+);
+
+/// Permission words (`tool:call`, `agent:*`) are roles too.
+fn is_role(c: char) -> bool {
+    is_name(c) || matches!(c, ':' | '*')
+}
+
+fn is_server(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-'
+}
+
+impl ToolId {
+    /// What stands between server and tool.
+    pub const SEPARATOR: &'static str = "___";
+
+    /// The id of `tool` on `server`.
+    pub fn new(server: &ServerName, tool: &str) -> Result<Self, IdError> {
+        Self::parse(format!("{server}{}{tool}", Self::SEPARATOR))
+    }
+
+    /// The server's name; the whole id when it has no separator.
+    pub fn server(&self) -> &str {
+        self.as_str().split_once(Self::SEPARATOR).map_or(self.as_str(), |(server, _)| server)
+    }
+
+    /// The tool's name as its own server spells it.
+    pub fn tool(&self) -> &str {
+        self.as_str().split_once(Self::SEPARATOR).map_or(self.as_str(), |(_, tool)| tool)
+    }
+}
+
+/// One decision (UUIDv7, RFC 9562): sorts by time, is unique across gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DecisionId(Uuid);
+
+impl DecisionId {
+    /// A new id.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One request from outside; many decisions may belong to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// A new id.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7().to_string().into())
+    }
+
+    /// Takes the caller's id over when it is short and plain, makes a new one otherwise.
+    pub fn from_caller(text: &str) -> Self {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if (1..=64).contains(&text.len()) && text.chars().all(plain) {
+            Self(text.into())
+        } else {
+            Self::generate()
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// SHA-256 over the canonical files of a policy bundle, in lower-case hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PolicyVersion(Arc<str>);
+
+impl PolicyVersion {
+    /// From the digest's hexadecimal text.
+    pub fn from_hex(hex: &str) -> Self {
+        Self(hex.into())
+    }
+
+    /// All 64 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first twelve digits, for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+
+    /// The text, shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_refused_with_the_rule_they_break() {
+        let cases: [(&str, &str); 4] = [
+            ("", "agent id is empty"),
+            ("a/b", "agent id has the character '/', letters, digits, `-`, `_`, `.` and spaces are allowed"),
+            (
+                "a\u{0}b",
+                "agent id has the character '\\0', letters, digits, `-`, `_`, `.` and spaces are allowed",
+            ),
+            (&"x".repeat(129), "agent id is 129 bytes long, at most 128 are allowed"),
+        ];
+        for (text, message) in cases {
+            assert_eq!(AgentId::parse(text).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn tool_ids_split_at_the_first_separator() {
+        let server = ServerName::parse("every-thing").unwrap();
+        let id = ToolId::new(&server, "get-sum/v1.2___x").unwrap();
+        assert_eq!((id.server(), id.tool()), ("every-thing", "get-sum/v1.2___x"));
+        assert!(ServerName::parse("a___b").is_err());
+        assert!(ToolId::parse("a___\u{202e}b").is_err());
+    }
+
+    #[test]
+    fn a_caller_cannot_put_anything_but_a_plain_id_into_the_log() {
+        assert_eq!(RequestId::from_caller("abc-1").as_str(), "abc-1");
+        assert_ne!(RequestId::from_caller("a\nb").as_str(), "a\nb");
+    }
+}

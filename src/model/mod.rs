@@ -1,0 +1,26 @@
+//! The vocabulary: what a decision is about, in words that neither the web nor Cedar knows.
+//!
+//! A subject (who was proven) asks for an [`Operation`] (one struct for each action) in a
+//! [`RequestContext`]; the answer is an [`Outcome`] with a [`ReasonCode`]. Values that policies look at
+//! travel as [`Entity`] and [`Value`], so that only `policy` needs to know the policy language.
+
+mod action;
+mod context;
+mod decision;
+mod entity;
+mod ids;
+mod operation;
+mod scope;
+mod subject;
+
+pub use action::Action;
+pub use context::{Actor, RequestContext, Screening, SessionFacts, Source};
+pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
+pub use entity::{Entity, EntityUid, Value};
+pub use ids::{
+    AgentId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId, RoleName,
+    ServerName, ToolId, WorkspaceId,
+};
+pub use operation::*;
+pub use scope::MemoryScope;
+pub use subject::{Proof, Subject};

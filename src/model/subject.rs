@@ -1,0 +1,122 @@
+//! Who asks: a requester whose identity has been proven.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{AgentId, Entity, EntityUid, KeyId, RoleName, Value};
+
+/// How the identity was proven; goes into the record, the credential itself never does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A signed token; `key` is the name of the verifying key.
+    Jwt {
+        /// Which configured key verified it.
+        key: Arc<str>,
+        /// The token's `jti`, when it has one.
+        jti: Option<Arc<str>>,
+    },
+    /// An API key.
+    ApiKey {
+        /// The public part.
+        id: KeyId,
+    },
+    /// The gateway started this itself: an agent's turn, or its own background work.
+    Internal,
+}
+
+impl Proof {
+    /// `jwt`, `api_key` or `internal`.
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::Jwt { .. } => "jwt",
+            Self::ApiKey { .. } => "api_key",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// An authenticated requester, with its Cedar entity.
+///
+/// For an agent the entity here is bare: what the agent is stands in the register of deployed agents, and
+/// the guard takes it from there, so that a key cannot say more about an agent than its definition does.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    entity: Entity,
+    proof: Proof,
+}
+
+impl Subject {
+    /// A person: `issuer` and `subject` of the token that proved it.
+    ///
+    /// The entity id is `<issuer>|<subject>`, so that two issuers can never name the same user.
+    pub fn user(
+        issuer: &str,
+        subject: &str,
+        email: Option<&str>,
+        roles: impl IntoIterator<Item = RoleName>,
+        groups: impl IntoIterator<Item = Arc<str>>,
+        claims: impl IntoIterator<Item = (Arc<str>, BTreeSet<Arc<str>>)>,
+        proof: Proof,
+    ) -> Self {
+        let uid = EntityUid::caxton("User", format!("{issuer}|{subject}"));
+        let mut entity = Entity::bare(uid)
+            .with("id", Value::text(subject))
+            .with("issuer", Value::text(issuer))
+            .with_some("email", email.map(Value::text));
+        entity.parents.extend(roles.into_iter().map(|role| EntityUid::caxton("Role", role.shared())));
+        entity.parents.extend(groups.into_iter().map(|group| EntityUid::caxton("Group", group)));
+        for (name, values) in claims {
+            entity.tags.insert(name, Value::texts(values));
+        }
+        Self { entity, proof }
+    }
+
+    /// A program with an API key of its own. Instants are milliseconds since the Unix epoch.
+    pub fn service(
+        name: &str,
+        key: KeyId,
+        roles: impl IntoIterator<Item = RoleName>,
+        permissions: impl IntoIterator<Item = Arc<str>>,
+        created: i64,
+        expires: i64,
+    ) -> Self {
+        let mut entity = Entity::bare(EntityUid::caxton("Service", name))
+            .with("name", Value::text(name))
+            .with("key_id", Value::text(key.as_str()))
+            .with("permissions", Value::texts(permissions))
+            .with("created", Value::Datetime(created))
+            .with("expires", Value::Datetime(expires));
+        entity.parents.extend(roles.into_iter().map(|role| EntityUid::caxton("Role", role.shared())));
+        Self { entity, proof: Proof::ApiKey { id: key } }
+    }
+
+    /// A deployed agent.
+    pub fn agent(id: &AgentId, proof: Proof) -> Self {
+        Self { entity: Entity::bare(EntityUid::caxton("Agent", id.shared())), proof }
+    }
+
+    /// The gateway's own background work.
+    pub fn system() -> Self {
+        Self { entity: Entity::bare(EntityUid::caxton("System", "gateway")), proof: Proof::Internal }
+    }
+
+    /// The Cedar principal's name.
+    pub fn principal(&self) -> &EntityUid {
+        &self.entity.uid
+    }
+
+    /// The principal as far as the credential describes it.
+    pub fn entity(&self) -> &Entity {
+        &self.entity
+    }
+
+    /// How it was proven.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+
+    /// The agent, when the principal is one.
+    pub fn as_agent(&self) -> Option<AgentId> {
+        (self.entity.uid.base_type() == "Agent").then(|| AgentId::parse(self.entity.uid.id()).ok()).flatten()
+    }
+}

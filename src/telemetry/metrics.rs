@@ -1,0 +1,166 @@
+//! The metric families of the gateway, in Prometheus's text exposition format.
+
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        #[expect(missing_docs, reason = "the fields are the label names")]
+        pub struct $name { $(pub $field: $type),* }
+    )*};
+}
+
+labels! {
+    /// Labels of `caxton_decisions_total`.
+    DecisionLabels { action: &'static str, decision: &'static str }
+    /// Labels of `caxton_http_requests_total`; `route` is the template, never the path.
+    HttpLabels { method: &'static str, route: String, status: u16 }
+    /// Labels of `caxton_api_auth_failures_total`.
+    AuthLabels { method: &'static str, reason: &'static str }
+    /// A label called `result`.
+    ResultLabels { result: &'static str }
+    /// A label called `scope`.
+    ScopeLabels { scope: &'static str }
+    /// A label called `status`.
+    StatusLabels { status: &'static str }
+    /// A label called `sink`.
+    SinkLabels { sink: &'static str }
+    /// A label called `version`.
+    VersionLabels { version: String }
+}
+
+/// All metrics. Made once, shared by everything.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each field is the family that `new` registers with its help text")]
+pub struct Metrics {
+    registry: Registry,
+    version: Mutex<Option<VersionLabels>>,
+    pub decisions: Family<DecisionLabels, Counter>,
+    pub decision_duration: Histogram,
+    pub http_requests: Family<HttpLabels, Counter>,
+    pub auth_failures: Family<AuthLabels, Counter>,
+    pub policy_reloads: Family<ResultLabels, Counter>,
+    pub policy_version: Family<VersionLabels, Gauge>,
+    pub rate_limited: Family<ScopeLabels, Counter>,
+    pub config_validation_failures: Counter,
+    pub memory_scope_violations: Counter,
+    pub tool_access_denials: Counter,
+    pub hot_reload_violations: Counter,
+    pub injection_attempts: Counter,
+    pub sqlite_events: Counter,
+    pub active_tool_sessions: Gauge,
+    pub agent_executions: Family<StatusLabels, Counter>,
+    pub audit_queue_depth: Gauge,
+    pub audit_dropped: Counter,
+    pub audit_sink_errors: Family<SinkLabels, Counter>,
+    pub wasm_instances: Gauge,
+    pub wasm_fuel: Counter,
+}
+
+impl Metrics {
+    /// Registers every family.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("caxton");
+        macro_rules! family {
+            ($name:literal, $help:literal) => {{
+                let metric = Default::default();
+                Self::register(&mut registry, $name, $help, &metric);
+                metric
+            }};
+        }
+        // 1 µs to 1 s: a decision takes microseconds, one that waits for the disk milliseconds.
+        let decision_duration = Histogram::new([
+            1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 5e-3, 2e-2, 0.1, 1.0,
+        ]);
+        registry.register(
+            "decision_duration_seconds",
+            "Time from a parsed operation to its permit or refusal, the record included",
+            decision_duration.clone(),
+        );
+        registry.register(
+            "build",
+            "The running build",
+            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            decisions: family!("decisions", "Decisions by action and outcome"),
+            decision_duration,
+            http_requests: family!("http_requests", "HTTP requests by route template and status"),
+            auth_failures: family!("api_auth_failures", "Refused credentials by method and reason"),
+            policy_reloads: family!("policy_reloads", "Policy reloads by result"),
+            policy_version: family!("policy_version_info", "The live policy version (1 for the live one)"),
+            rate_limited: family!("rate_limited", "Requests refused by a rate limit"),
+            config_validation_failures: family!(
+                "config_validation_failures",
+                "Configurations and agent files refused"
+            ),
+            memory_scope_violations: family!(
+                "memory_scope_violations",
+                "Denied attempts on another scope's memory"
+            ),
+            tool_access_denials: family!("tool_access_denials", "Denied tool calls"),
+            hot_reload_violations: family!(
+                "hot_reload_security_violations",
+                "Reloads refused because the new set is not valid"
+            ),
+            injection_attempts: family!(
+                "prompt_injection_attempts",
+                "Requests that the screens scored as an injection"
+            ),
+            sqlite_events: family!("sqlite_security_events", "Unexpected answers of the memory database"),
+            active_tool_sessions: family!("active_tool_sessions", "Tool calls under way"),
+            agent_executions: family!("agent_executions", "Agent turns by how they ended"),
+            audit_queue_depth: family!("audit_queue_depth", "Records waiting for the journal"),
+            audit_dropped: family!("audit_dropped", "Records lost; must stay 0"),
+            audit_sink_errors: family!("audit_sink_errors", "Failed writes by sink"),
+            wasm_instances: family!("wasm_instances", "WebAssembly instances alive"),
+            wasm_fuel: family!("wasm_fuel_consumed", "WebAssembly fuel used"),
+            version: Mutex::new(None),
+            registry,
+        }
+    }
+
+    fn register<M>(registry: &mut Registry, name: &str, help: &str, metric: &M)
+    where
+        M: prometheus_client::registry::Metric + Clone,
+    {
+        registry.register(name, help, metric.clone());
+    }
+
+    /// Makes `version` the one value of `caxton_policy_version_info`.
+    pub fn set_policy_version(&self, version: &str) {
+        let labels = VersionLabels { version: version.to_owned() };
+        let mut current = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = current.take() {
+            self.policy_version.remove(&old);
+        }
+        self.policy_version.get_or_create(&labels).set(1);
+        *current = Some(labels);
+    }
+
+    /// The exposition text (`application/openmetrics-text`).
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail; an encoder error would be a bug in a label type.
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
