@@ -1,1 +1,3 @@
+//! The `caxton` binary.
+
 fn main() {}

@@ -15,8 +15,7 @@ macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-        #[expect(missing_docs, reason = "the fields are the label names")]
-        pub struct $name { $(pub $field: $type),* }
+        pub struct $name { $(#[doc = concat!("The label `", stringify!($field), "`.")] pub $field: $type),* }
     )*};
 }
 
