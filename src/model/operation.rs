@@ -15,6 +15,17 @@ mod sealed {
     pub trait Sealed {}
 }
 
+/// What a policy finds in `context.input`.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The action has none.
+    Absent,
+    /// These values, as the schema types them for this action.
+    Known(Value),
+    /// Not known yet: the question is whether *some* input could be permitted (a tool in a list).
+    Open,
+}
+
 /// Something that can be asked for: an action on a resource, with arguments.
 ///
 /// Sealed: a new operation is a change to the vocabulary, to the schema and to the shipped policies.
@@ -29,8 +40,8 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     fn resource(&self) -> Entity;
 
     /// `context.input`, as the schema types it for this action.
-    fn input(&self) -> Option<Value> {
-        None
+    fn input(&self) -> Input {
+        Input::Absent
     }
 
     /// Shows every piece of text that somebody outside wrote to the screens.
@@ -155,8 +166,8 @@ impl Operation for InvokeTool {
     fn resource(&self) -> Entity {
         self.tool.entity.clone()
     }
-    fn input(&self) -> Option<Value> {
-        Some(self.input.clone())
+    fn input(&self) -> Input {
+        Input::Known(self.input.clone())
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit_fields(&self.arguments, visit);
@@ -166,6 +177,27 @@ impl Operation for InvokeTool {
     }
     fn tool(&self) -> Option<&ToolDescriptor> {
         Some(&self.tool)
+    }
+}
+
+/// See one tool in a list: could any call of it be permitted? Releases its definition, never a call.
+#[derive(Debug)]
+pub struct SeeTool {
+    /// The tool.
+    pub tool: Arc<ToolDescriptor>,
+}
+
+impl sealed::Sealed for SeeTool {}
+impl Operation for SeeTool {
+    const EVENT: EventType = EventType::Authorization;
+    fn action(&self) -> Action {
+        Action::Tool(self.tool.id.clone())
+    }
+    fn resource(&self) -> Entity {
+        self.tool.entity.clone()
+    }
+    fn input(&self) -> Input {
+        Input::Open
     }
 }
 
@@ -234,8 +266,8 @@ impl Operation for WriteMemoryEntity {
     fn resource(&self) -> Entity {
         self.row.entity()
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([("size", length(self.observations.iter().map(String::len).sum()))]))
+    fn input(&self) -> Input {
+        Input::Known(Value::record([("size", length(self.observations.iter().map(String::len).sum()))]))
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.row.id);
@@ -263,8 +295,8 @@ impl Operation for WriteMemoryRelation {
     fn resource(&self) -> Entity {
         self.row.entity()
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([("size", length(self.row.id.len()))]))
+    fn input(&self) -> Input {
+        Input::Known(Value::record([("size", length(self.row.id.len()))]))
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.row.id);
@@ -340,8 +372,8 @@ impl Operation for SearchMemory {
     fn resource(&self) -> Entity {
         self.scope.entity()
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([("limit", Value::Long(self.limit.into()))]))
+    fn input(&self) -> Input {
+        Input::Known(Value::record([("limit", Value::Long(self.limit.into()))]))
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.words);
@@ -423,8 +455,8 @@ impl Operation for SendMessage {
             Receiver::Agent(agent) => agent.clone(),
         }
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([
+    fn input(&self) -> Input {
+        Input::Known(Value::record([
             ("performative", Value::text(self.performative.as_str())),
             ("size", length(self.content.len())),
         ]))
@@ -473,10 +505,18 @@ impl Operation for CallModel {
     fn resource(&self) -> Entity {
         Entity::bare(EntityUid::caxton("Model", Arc::clone(&self.model)))
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([("size", length(self.request.to_string().len()))]))
+    fn input(&self) -> Input {
+        Input::Known(Value::record([("size", length(self.request.to_string().len()))]))
     }
+    /// The system message is the agent's own definition; everything else came from outside, tool results included.
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
-        visit_json(&self.request, visit);
+        let messages = self.request.get("messages").and_then(Json::as_array);
+        for message in messages.into_iter().flatten() {
+            if message.get("role").and_then(Json::as_str) != Some("system")
+                && let Some(content) = message.get("content")
+            {
+                visit_json(content, visit);
+            }
+        }
     }
 }
