@@ -29,7 +29,12 @@ pub(in crate::memory) enum Lane {
 /// Asks whether somebody still waits for a job's answer.
 pub(in crate::memory) struct Wanted<'a>(&'a dyn Fn() -> bool);
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    /// `waits` says whether somebody does.
+    pub(in crate::memory) fn new(waits: &'a dyn Fn() -> bool) -> Self {
+        Self(waits)
+    }
+
     /// An error when nobody waits any more.
     pub(in crate::memory) fn check(&self) -> Result<(), MemoryError> {
         if (self.0)() { Ok(()) } else { Err(MemoryError::Overdue) }
@@ -52,8 +57,8 @@ impl Lanes {
         let writer = open_writer(&path)?;
         let readers =
             (0..settings.readers.get()).map(|_| open_reader(&path)).collect::<Result<Vec<_>, _>>()?;
-        let (reads, waiting_reads) = sync_channel(settings.queue);
-        let (writes, waiting_writes) = sync_channel(settings.queue);
+        let (reads, waiting_reads) = sync_channel(settings.queue.max(1));
+        let (writes, waiting_writes) = sync_channel(settings.queue.max(1));
         let waiting_reads = Arc::new(Mutex::new(waiting_reads));
         let readers = readers
             .into_iter()
@@ -80,7 +85,7 @@ impl Lanes {
             lane,
             Box::new(move |connection| {
                 let waits = || !answer.is_closed();
-                let wanted = Wanted(&waits);
+                let wanted = Wanted::new(&waits);
                 let result = wanted.check().and_then(|()| job(connection, &wanted));
                 // Nobody waits any more: there is nobody to tell.
                 let _ = answer.send(result);
