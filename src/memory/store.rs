@@ -31,14 +31,32 @@ impl From<rusqlite::Error> for MemoryError {
 
 /// Opens the connection that writes, and looks the whole file over: a damaged memory must not be served.
 fn open_writer(path: &Path) -> Result<Connection, MemoryError> {
-    let connection = db::open(path, sql::MIGRATIONS).map_err(|error| refused(path, error))?;
-    let finding: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .unwrap_or_else(|error| error.to_string());
-    if finding != "ok" {
-        return Err(MemoryError::Damaged { path: path.to_owned(), finding: one_line(&finding) });
+    // SQLite takes an empty file for a new database; here it is one that has lost its content.
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        return Err(MemoryError::Damaged { path: path.to_owned(), finding: "it is empty".to_owned() });
     }
-    Ok(connection)
+    let connection = db::open(path, sql::MIGRATIONS).map_err(|error| refused(path, error))?;
+    let finding = examine(&connection, path).unwrap_or_else(|error| Some(error.to_string()));
+    match finding {
+        None => Ok(connection),
+        Some(finding) => Err(MemoryError::Damaged { path: path.to_owned(), finding: one_line(&finding) }),
+    }
+}
+
+/// What is wrong with the file, if something is.
+fn examine(connection: &Connection, path: &Path) -> rusqlite::Result<Option<String>> {
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Ok(Some(verdict));
+    }
+    // SQLite reads a last page that was cut off as if it ended in zeroes, and may find that in order. The log has
+    // to be in the file before its length can be held against it.
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    let pages: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+    let page_size: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    let (length, expected) =
+        (std::fs::metadata(path).map_or(0, |file| file.len()), u64::from(pages) * u64::from(page_size));
+    Ok((!busy && length < expected).then(|| format!("it has {length} bytes of {expected}")))
 }
 
 /// Opens a connection that SQLite itself keeps from writing.

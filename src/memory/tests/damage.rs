@@ -31,7 +31,8 @@ async fn a_sound_file_opens_again_with_what_was_in_it() {
 #[tokio::test]
 async fn damage_is_found_when_the_file_is_opened() {
     type Damage = fn(&mut Vec<u8>);
-    let damages: [(&str, Damage); 5] = [
+    let damages: [(&str, Damage); 6] = [
+        ("all of it", |bytes| bytes.clear()),
         ("garbage", |bytes| *bytes = b"this is no database at all, not even nearly".repeat(100)),
         ("half of it", |bytes| bytes.truncate(bytes.len() / 2)),
         ("a torn page", |bytes| bytes.truncate(bytes.len() - 1000)),
