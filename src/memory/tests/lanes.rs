@@ -82,6 +82,19 @@ async fn a_write_whose_caller_has_gone_is_not_done() {
 }
 
 #[tokio::test]
+async fn a_job_whose_caller_has_gone_is_not_even_begun() {
+    let world = World::new();
+    let (held, release) = hold_writer(&world.memory);
+    let (begun, seen) = mpsc::channel();
+    let job = world.memory.inner.lanes.run(Lane::Write, move |_, _| Ok(begun.send(()).unwrap()));
+    assert!(job.now_or_never().is_none());
+    release.send(()).unwrap();
+    held.await.unwrap();
+    world.memory.close().await;
+    assert!(seen.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn a_write_that_is_late_is_refused_and_not_done() {
     let world = World::with(|settings| settings.deadline = Duration::from_millis(1));
     let (held, release) = hold_writer(&world.memory);
