@@ -86,7 +86,10 @@ async fn a_job_whose_caller_has_gone_is_not_even_begun() {
     let world = World::new();
     let (held, release) = hold_writer(&world.memory);
     let (begun, seen) = mpsc::channel();
-    let job = world.memory.inner.lanes.run(Lane::Write, move |_, _| Ok(begun.send(()).unwrap()));
+    let job = world.memory.inner.lanes.run(Lane::Write, move |_, _| {
+        begun.send(()).unwrap();
+        Ok(())
+    });
     assert!(job.now_or_never().is_none());
     release.send(()).unwrap();
     held.await.unwrap();
