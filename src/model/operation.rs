@@ -33,6 +33,9 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     /// The kind of event its record is.
     const EVENT: EventType;
 
+    /// Whether the caller sees the resource's content, so that its labels go on the session.
+    const READS: bool = false;
+
     /// The literal action.
     fn action(&self) -> Action;
 
@@ -304,7 +307,7 @@ impl Operation for WriteMemoryRelation {
 }
 
 macro_rules! on_memory_row {
-    ($($(#[$doc:meta])* $name:ident: $action:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $action:ident, $reads:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name {
@@ -315,6 +318,7 @@ macro_rules! on_memory_row {
         impl sealed::Sealed for $name {}
         impl Operation for $name {
             const EVENT: EventType = EventType::MemoryAccess;
+            const READS: bool = $reads;
             fn action(&self) -> Action {
                 Action::$action
             }
@@ -327,9 +331,9 @@ macro_rules! on_memory_row {
 
 on_memory_row! {
     /// See the content of a row (`memory:read`).
-    ReadMemory: MemoryRead;
+    ReadMemory: MemoryRead, true;
     /// Forget a row (`memory:delete`); relations of a forgotten thing go with it.
-    DeleteMemory: MemoryDelete;
+    DeleteMemory: MemoryDelete, false;
 }
 
 /// List the rows of a scope (`memory:read` on the scope); each row is asked about by itself.

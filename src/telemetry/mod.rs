@@ -1,5 +1,5 @@
 //! Every metric name in one place. No label carries text that a user controls.
 
-mod metrics;
+pub mod metrics;
 
 pub use metrics::Metrics;
