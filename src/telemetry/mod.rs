@@ -2,4 +2,7 @@
 
 pub mod metrics;
 
-pub use metrics::Metrics;
+pub use metrics::{
+    AuthLabels, DecisionLabels, HttpLabels, Metrics, ResultLabels, ScopeLabels, SinkLabels, StatusLabels,
+    VersionLabels,
+};
