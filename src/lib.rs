@@ -13,4 +13,6 @@ pub mod model;
 
 pub mod authz;
 
+pub mod config;
+
 pub mod cli;
