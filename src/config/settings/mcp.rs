@@ -1,0 +1,181 @@
+//! The MCP endpoint and the servers behind it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::kind::{Flag, Hidden, Integer, List, Named, Origin, Parsed, Size, Span, Text, Url};
+use crate::config::problem::{Code, Problem};
+use crate::config::reader::Reader;
+use crate::model::ServerName;
+use crate::secret::Secret;
+
+/// `mcp.*`
+pub struct Mcp {
+    /// Offer tools of upstream servers that nobody has pinned.
+    pub auto_import: bool,
+    /// Web origins that may call the endpoint, beside none.
+    pub allowed_origins: Vec<String>,
+    /// Upstream servers.
+    pub servers: Vec<McpServer>,
+    /// Time to reach a server.
+    pub connect_timeout: Duration,
+    /// Tools of one server.
+    pub max_tools_per_server: usize,
+    /// Bytes of one tool definition.
+    pub max_definition_bytes: usize,
+    /// Bytes of one tool's answer.
+    pub max_response_bytes: usize,
+}
+
+/// `mcp.servers[]`
+pub struct McpServer {
+    /// The first part of its tools' names.
+    pub name: ServerName,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Time for a call.
+    pub timeout: Duration,
+}
+
+/// How an upstream server is reached.
+pub enum Transport {
+    /// Streamable HTTP.
+    Http {
+        /// The endpoint.
+        url: reqwest::Url,
+        /// The gateway's own header fields, such as `Authorization`.
+        headers: Vec<(String, Secret<String>)>,
+    },
+    /// A child process that speaks on stdin and stdout.
+    Stdio {
+        /// The program.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Its environment; it inherits nothing else.
+        env: Vec<(String, Secret<String>)>,
+    },
+}
+
+impl Mcp {
+    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        let seconds = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+        Self {
+            auto_import: r.value("mcp.auto_import", Flag, false, "Offer tools of upstream servers whose definitions nobody has pinned with `caxton tools import`."),
+            allowed_origins: r.value("mcp.allowed_origins", List(Origin), Vec::new(), "Web origins that may call `/mcp` from a browser. Calls without `Origin` are not affected."),
+            connect_timeout: r.value("mcp.connect_timeout", seconds(1, 60), Duration::from_secs(5), "Time to reach an upstream server and read its tools."),
+            max_tools_per_server: r.value("mcp.max_tools_per_server", Integer::new(1..=10_000, "tools"), 512, "Tools of one upstream server; a server with more is refused."),
+            max_definition_bytes: r.value("mcp.max_definition_bytes", Size(1 << 10..=1 << 20), 64 << 10, "Bytes of one tool definition; a larger one is refused."),
+            max_response_bytes: r.value("mcp.max_response_bytes", Size(1 << 10..=64 << 20), 4 << 20, "Bytes of one tool's answer; a larger one is an error."),
+            servers: servers(r),
+        }
+    }
+}
+
+fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
+    let mut names = BTreeSet::new();
+    r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
+        let name = r.required(
+            "name",
+            Parsed::<ServerName>::new("server name"),
+            "The first part of its tools' names: `NAME___TOOL`.",
+        );
+        let timeout = Span(Duration::from_secs(1)..=Duration::from_secs(600));
+        let timeout = r.value("timeout", timeout, Duration::from_secs(30), "Time for a call.");
+        let transport = transport(r);
+        let name = name?;
+        let reserved = name.as_str() == "builtin";
+        if reserved || !names.insert(name.clone()) {
+            let message =
+                if reserved { "is the name of the built-in tools" } else { "is the name of another server" };
+            r.tell(Problem::error(Code::Contradiction, message).with_help("choose another name"), "name");
+            return None;
+        }
+        Some(McpServer { name, transport: transport?, timeout })
+    })
+}
+
+fn transport(r: &mut Reader<'_>) -> Option<Transport> {
+    let url = r.optional("url", Url, "Endpoint of a server that speaks streamable HTTP.");
+    let headers = r.value(
+        "headers",
+        Named(Hidden),
+        Vec::new(),
+        "Header fields that the gateway adds, with `url`. A client's token is never passed on.",
+    );
+    let command = r.optional("command", Text(4_096), "Program of a server that speaks on stdin and stdout.");
+    let args = r.value("args", Arguments, Vec::new(), "Arguments of `command`.");
+    let env =
+        r.value("env", Named(Hidden), Vec::new(), "Environment of `command`; it inherits nothing else.");
+    let (has_url, has_command) = (r.is_given("url"), r.is_given("command"));
+    let stray = |r: &mut Reader<'_>, key: &str, with: &str| {
+        if r.is_given(key) {
+            let message = format!("has no meaning without `{with}`");
+            r.tell(Problem::error(Code::Contradiction, message).with_help("remove one of them"), key);
+        }
+    };
+    match (has_url, has_command) {
+        (true, true) => {
+            let problem = Problem::error(Code::Contradiction, "a server has `url` or `command`, not both");
+            r.tell(problem.with_help("remove one of them"), "command");
+            None
+        }
+        (false, false) => {
+            r.tell(Problem::error(Code::Missing, "must be given, or `command`"), "url");
+            None
+        }
+        (true, false) => {
+            stray(r, "args", "command");
+            stray(r, "env", "command");
+            Some(Transport::Http { url: url?, headers })
+        }
+        (false, true) => {
+            stray(r, "headers", "url");
+            Some(Transport::Stdio { command: command?, args, env })
+        }
+    }
+}
+
+/// Arguments of a program: a list in which a text may come twice or be empty.
+struct Arguments;
+
+impl crate::config::kind::Kind for Arguments {
+    type Value = Vec<String>;
+
+    fn read(
+        &self,
+        node: &crate::config::document::Node,
+        scope: &mut crate::config::kind::Scope<'_>,
+    ) -> Option<Vec<String>> {
+        let crate::config::document::Value::List(items) = &node.value else {
+            return scope.wrong(node, Code::WrongType, "is not a list", "write `[one, two]`");
+        };
+        if items.len() > 256 {
+            return scope.wrong(node, Code::OutOfRange, "has more than 256 values", "");
+        }
+        let words: Vec<_> = items.iter().map(|item| scope.word(item, "a text")).collect();
+        let words: Option<Vec<_>> = words.into_iter().collect();
+        let words = words?;
+        if words.iter().any(|word| word.text.contains('\0')) {
+            return scope.wrong(node, Code::OutOfRange, "has a NUL character", "");
+        }
+        Some(words.into_iter().map(|word| word.text).collect())
+    }
+
+    // Arguments often carry keys.
+    fn show(&self, value: &Vec<String>) -> String {
+        if value.is_empty() { String::from("[]") } else { format!("({} arguments)", value.len()) }
+    }
+
+    fn words(&self) -> String {
+        String::from("list; each: text")
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "items": { "type": ["string", "number", "boolean"] }, "maxItems": 256 })
+    }
+
+    fn secret(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,105 @@
+//! Memory: where it is kept and how much of it there may be.
+
+use std::time::Duration;
+
+use crate::config::kind::{Choice, Integer, Size, Span};
+use crate::config::reader::Reader;
+
+/// Where memory is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// SQLite in the data directory.
+    Embedded,
+}
+
+/// `memory.*`
+#[derive(Debug)]
+pub struct Memory {
+    /// Where memory is kept.
+    pub backend: Backend,
+    /// Entities of one scope.
+    pub max_entities: usize,
+    /// Relations of one scope.
+    pub max_relations: usize,
+    /// Observations of one entity.
+    pub max_observations: usize,
+    /// Bytes of one observation.
+    pub max_observation_bytes: usize,
+    /// Bytes of a name.
+    pub max_name_bytes: usize,
+    /// Rows that a search returns.
+    pub max_search_results: usize,
+    /// Connections that read.
+    pub readers: usize,
+    /// Requests that may wait.
+    pub queue: usize,
+    /// Time a request may wait and run.
+    pub deadline: Duration,
+}
+
+impl Memory {
+    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        Self {
+            backend: r.value(
+                "memory.backend",
+                Choice(&[("embedded", Backend::Embedded)]),
+                Backend::Embedded,
+                "Where memory is kept: SQLite in the data directory.",
+            ),
+            max_entities: r.value(
+                "memory.max_entities",
+                Integer::new(1..=10_000_000, "entities"),
+                10_000,
+                "Entities of one scope.",
+            ),
+            max_relations: r.value(
+                "memory.max_relations",
+                Integer::new(1..=10_000_000, "relations"),
+                50_000,
+                "Relations of one scope.",
+            ),
+            max_observations: r.value(
+                "memory.max_observations",
+                Integer::new(1..=10_000, "observations"),
+                100,
+                "Observations of one entity.",
+            ),
+            max_observation_bytes: r.value(
+                "memory.max_observation_bytes",
+                Size(1..=1 << 20),
+                16 << 10,
+                "Bytes of one observation.",
+            ),
+            max_name_bytes: r.value(
+                "memory.max_name_bytes",
+                Integer::new(16..=4_096, "bytes"),
+                256,
+                "Bytes of a name or kind.",
+            ),
+            max_search_results: r.value(
+                "memory.max_search_results",
+                Integer::new(1..=1_000, "rows"),
+                100,
+                "Rows that a search returns.",
+            ),
+            readers: r.value(
+                "memory.readers",
+                Integer::new(1..=64, "connections"),
+                4,
+                "Connections that read; one more writes.",
+            ),
+            queue: r.value(
+                "memory.queue",
+                Integer::new(1..=65_536, "requests"),
+                1_024,
+                "Requests that may wait; more are refused.",
+            ),
+            deadline: r.value(
+                "memory.deadline",
+                Span(Duration::from_millis(100)..=Duration::from_secs(60)),
+                Duration::from_secs(5),
+                "Time a request may wait and run.",
+            ),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The language model behind agents.
+
+use std::time::Duration;
+
+use crate::config::kind::{Hidden, Integer, Size, Span, Text, Url};
+use crate::config::problem::{Code, Problem};
+use crate::config::reader::Reader;
+use crate::secret::Secret;
+
+/// `model.*`: any endpoint that speaks OpenAI's chat completions.
+pub struct Model {
+    /// The address before `/chat/completions`.
+    pub base_url: reqwest::Url,
+    /// The credential, if the endpoint wants one.
+    pub api_key: Option<Secret<String>>,
+    /// The model's name at the endpoint.
+    pub name: String,
+    /// Time for one answer.
+    pub timeout: Duration,
+    /// Bytes of one answer.
+    pub max_response_bytes: usize,
+    /// Answers in one turn of an agent, each of which may call tools.
+    pub max_steps: u32,
+}
+
+impl Model {
+    pub(super) fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let base_url = r.optional("model.base_url", Url, "Address before `/chat/completions` of an OpenAI-compatible endpoint. Without it agents have no model.");
+        let name = r.optional("model.name", Text(256), "The model's name at the endpoint.");
+        let api_key = r.optional(
+            "model.api_key",
+            Hidden,
+            "The credential of the endpoint; better `${MODEL_API_KEY}` than the text itself.",
+        );
+        let timeout = r.value(
+            "model.timeout",
+            Span(Duration::from_secs(1)..=Duration::from_secs(600)),
+            Duration::from_secs(30),
+            "Time for one answer.",
+        );
+        let max_response_bytes =
+            r.value("model.max_response_bytes", Size(1 << 10..=16 << 20), 1 << 20, "Bytes of one answer.");
+        let max_steps = r.value(
+            "model.max_steps",
+            Integer::new(1..=64, "answers"),
+            8,
+            "Answers in one turn of an agent, each of which may call tools.",
+        );
+        match (r.is_given("model.base_url"), r.is_given("model.name")) {
+            (true, false) => {
+                r.tell(Problem::error(Code::Missing, "must be given with `model.base_url`"), "model.name")
+            }
+            (false, true) => {
+                r.tell(Problem::error(Code::Missing, "must be given with `model.name`"), "model.base_url")
+            }
+            (false, false) if r.is_given("model.api_key") => {
+                r.tell(Problem::error(Code::Missing, "must be given with `model.api_key`"), "model.base_url");
+            }
+            _ => {}
+        }
+        Some(Self { base_url: base_url?, api_key, name: name?, timeout, max_response_bytes, max_steps })
+    }
+}
