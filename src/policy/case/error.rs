@@ -118,7 +118,7 @@ impl CaseError {
     }
 
     /// A name that is not among `known`, with the nearest one that is.
-    pub(super) fn unknown<'a>(
+    pub(in crate::policy) fn unknown<'a>(
         kind: &'static str,
         name: &str,
         known: impl IntoIterator<Item = &'a str>,

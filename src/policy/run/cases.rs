@@ -27,7 +27,7 @@ impl<'b> Runner<'b> {
         suite: &SuiteFile,
         fixture: impl Fn(&str) -> Result<String, CaseError>,
     ) -> Result<Self, Located> {
-        let vocabulary = Vocabulary::new(bundle.validator_schema());
+        let vocabulary = Vocabulary::new(bundle.schema().as_ref());
         let mut world = World::new(vocabulary, bundle.version().as_str());
         if let Some(now) = &suite.now {
             world.set_now(now)?;
@@ -177,8 +177,7 @@ fn check_names(suite: &SuiteFile) -> Result<(), Located> {
 }
 
 fn mismatch(verdict: &Verdict) -> CaseError {
-    let messages: Vec<&str> = verdict.errors.iter().map(|fault| fault.message.as_str()).collect();
-    CaseError::Mismatch(messages.join("; "))
+    CaseError::Mismatch(verdict.mismatch.as_deref().unwrap_or_default().to_owned())
 }
 
 fn names(uids: &BTreeSet<EntityUid>) -> String {
