@@ -11,6 +11,8 @@ pub mod telemetry;
 pub mod db;
 pub mod model;
 
+pub mod policy;
+
 pub mod authz;
 
 pub mod cli;
