@@ -475,8 +475,8 @@ impl Operation for SendMessage {
 pub struct ReadConversation {
     /// Which one.
     pub conversation: ConversationId,
-    /// Who began it, as a Cedar name.
-    pub owner: Arc<str>,
+    /// Who began it.
+    pub owner: EntityUid,
 }
 
 impl sealed::Sealed for ReadConversation {}
@@ -486,8 +486,19 @@ impl Operation for ReadConversation {
         Action::MessageReceive
     }
     fn resource(&self) -> Entity {
-        Entity::bare(EntityUid::caxton("Conversation", self.conversation.shared()))
-            .with("owner", Value::text(&self.owner))
+        let typed_owner = match self.owner.type_name() {
+            "Caxton::User" => Some("owner_user"),
+            "Caxton::Service" => Some("owner_service"),
+            "Caxton::Workload" => Some("owner_workload"),
+            "Caxton::Agent" => Some("owner_agent"),
+            _ => None,
+        };
+        let entity = Entity::bare(EntityUid::caxton("Conversation", self.conversation.shared()))
+            .with("owner", Value::text(self.owner.to_string()));
+        match typed_owner {
+            Some(name) => entity.with(name, Value::Entity(self.owner.clone())),
+            None => entity,
+        }
     }
 }
 
