@@ -31,9 +31,16 @@ impl Default for Settings {
             max_body_bytes: 1024 * 1024,
             request_timeout: Duration::from_secs(150),
             allowed_origins: Vec::new(),
-            allowed_hosts: Some(vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()]),
+            allowed_hosts: Some(Self::loopback_hosts()),
             audit_log: ".caxton/audit.log".into(),
         }
+    }
+}
+
+impl Settings {
+    /// The names of this host.
+    pub fn loopback_hosts() -> Vec<String> {
+        ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into()
     }
 }
 

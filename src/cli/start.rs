@@ -6,34 +6,35 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::{Exit, Output};
-use super::settings;
-use crate::server::{Gateway, ReloadOutcome};
+use super::prepare;
+use crate::config::Environment;
+use crate::server::{Gateway, ReloadOutcome, Settings};
 
 /// Options of `caxton start`.
 #[derive(Debug, Args)]
 pub struct Options {
     /// The configuration file; without one, embedded defaults: loopback only, data under `./.caxton`.
-    #[arg(long, value_name = "FILE", env = "CAXTON_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 /// Runs the gateway: SIGHUP reloads, SIGTERM and Ctrl-C drain.
-pub fn run(options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let loaded = match settings::load(options.config.as_deref(), output) {
+pub fn run(options: &Options, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+    let loaded = match prepare::load(options.config.as_deref(), environment, output)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    settings::start_log(&loaded);
-    let prepared = settings::server(&loaded)?;
-    settings::first_key(&prepared, output)?;
+    prepare::start_log(&loaded);
+    let settings = Settings::from(loaded.settings);
+    prepare::first_key(&settings, output)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = signal(SignalKind::terminate())?;
         let mut reload = signal(SignalKind::hangup())?;
-        let gateway = match Gateway::start(prepared).await {
+        let gateway = match Gateway::start(settings).await {
             Ok(gateway) => gateway,
             Err(error) => {
-                output.say(settings::describe(&error));
+                output.say(prepare::describe(&error));
                 return Ok(Exit::Usage);
             }
         };

@@ -13,7 +13,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::limit::RateLimiter;
 use crate::memory::Memory;
 use crate::messages::Switchboard;
-use crate::policy::{Bundle, PolicyError, PolicyErrors, Sources};
+use crate::policy::{Bundle, PolicyError, PolicyErrors, SourceKind, Sources};
 use crate::runtime::{Gate, GateParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
@@ -71,16 +71,17 @@ pub(super) struct PolicyPlaces {
 impl PolicyPlaces {
     /// The files as they are now, with the fragments of servers whose tools are not pinned in files.
     pub(super) fn read(&self, tools: &Registry) -> Result<Sources, PolicyError> {
-        let mut sources = match &self.policy_dir {
-            Some(directory) => Sources::policies_from(directory)?,
-            None => Sources::shipped_policies(),
+        let shipped = |kind: SourceKind, into: Sources| {
+            Sources::shipped().iter().filter(|source| source.kind == kind).fold(into, |into, source| into.with(source))
         };
-        sources = match &self.schema_dir {
-            Some(directory) => sources.with_schemas_from(directory)?,
-            None => sources.with_shipped_schemas(),
+        let mut sources = match (&self.policy_dir, &self.schema_dir) {
+            (None, None) => Sources::shipped(),
+            (Some(policies), Some(schemas)) => Sources::from_dirs(policies, schemas)?,
+            (Some(policies), None) => shipped(SourceKind::Schema, Sources::from_dirs(policies, policies)?),
+            (None, Some(schemas)) => shipped(SourceKind::Policy, Sources::from_dirs(schemas, schemas)?),
         };
         for (name, text) in tools.fragments() {
-            sources = sources.with_schema(name, text);
+            sources = sources.with_schema(&name, &text);
         }
         Ok(sources)
     }

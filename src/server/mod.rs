@@ -4,6 +4,7 @@
 mod build;
 mod gateway;
 mod listen;
+mod settings;
 
 pub use build::StartError;
 pub use gateway::{Gateway, ReloadOutcome};
@@ -74,11 +75,11 @@ impl Settings {
             policy: Default::default(),
             audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
             replayable: false,
-            authn: crate::authn::Settings::in_directory(&data_dir),
+            authn: crate::authn::Settings { jwt: None, api_keys: crate::authn::api_key::Settings::in_directory(&data_dir) },
             limit: Default::default(),
             screen: Default::default(),
             sessions: Default::default(),
-            memory: crate::memory::Settings { path: data_dir.join("memory.db"), ..Default::default() },
+            memory: crate::memory::Settings::in_directory(&data_dir),
             sandbox: Default::default(),
             tools: Default::default(),
             agents: Default::default(),
