@@ -13,4 +13,6 @@ pub mod model;
 
 pub mod authz;
 
+pub mod sandbox;
+
 pub mod cli;
