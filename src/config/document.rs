@@ -10,10 +10,14 @@ mod yaml;
 use std::ops::Range;
 use std::path::Path;
 
+use super::kind::printable;
 use super::problem::{Code, Place, Problem};
 
 /// Bytes of a configuration file that are read at most.
 pub const MAX_BYTES: usize = 1 << 20;
+
+/// Keys of one section that are read at most.
+const MAX_KEYS: usize = 1_000;
 
 /// Levels of nesting that are read at most.
 const MAX_DEPTH: usize = 16;
@@ -107,11 +111,12 @@ pub(super) fn parse(text: &str, format: Format) -> (Node, Vec<Problem>) {
 }
 
 /// Refuses a name that its section already has, and says where both stand.
-fn refuse_twice(text: &str, section: &[(Name, Node)], name: &Name) -> Option<Problem> {
+fn refuse_twice(text: &str, section: &[(Name, Node)], path: &str, name: &Name) -> Option<Problem> {
     let first = section.iter().find(|(known, _)| known.text == name.text)?;
     let line = Place::of(text, &first.0.at).line;
     Some(
-        Problem::error(Code::Duplicate, format!("the key `{}` stands here a second time", name.text))
+        Problem::error(Code::Duplicate, "stands here a second time")
+            .of_key(format!("{path}{}", printable(&name.text)))
             .at(text, &name.at)
             .with_help(format!("it is first given on line {line}; keep one of the two")),
     )

@@ -61,6 +61,12 @@ const ALL: &[Fixed] = &[
         "Memory of one scope is not seen from another.",
     ),
     on("config_agents.isolation.file_access_restricted", TRUE, "Agents have no access to files."),
+    off(
+        "memory.backend",
+        &["embedded"],
+        "Memory is kept by SQLite in the data directory.",
+        "use `embedded`; PostgreSQL comes with the scaled-out deployment",
+    ),
     on("memory.sqlite_security.journal_mode", &["wal"], "SQLite's journal."),
     on("memory.sqlite_security.foreign_keys", TRUE, "SQLite keeps references whole."),
     on("memory.sqlite_security.recursive_triggers", FALSE, "SQLite's triggers do not start each other."),

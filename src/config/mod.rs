@@ -111,12 +111,17 @@ pub fn read(
     let mut reader = Reader::new(text, &root, environment, &overrides, base);
     let settings = Settings::read(&mut reader);
     reader.check_names(&root);
-    let shown = syntax.is_empty().then(|| problem::strike_out(text, &reader.showable(&root)));
+    // What could not be read cannot be told from a secret.
+    let broken = syntax.iter().any(|problem| problem.code == Code::Syntax);
+    let shown = (!broken).then(|| problem::strike_out(text, &reader.showable(&root)));
     let file_facts = security_check::FileFacts::of(&reader, &root);
     let mut problems = reader.problems;
-    // After a mistake of form, a missing key may just stand in the part that could not be read.
-    if syntax.iter().any(|problem| problem.code == Code::Syntax) {
-        problems.retain(|problem| problem.code != Code::Missing);
+    // After a mistake of form, a missing key may just stand in the part that could not be read, and what is left of
+    // the line means nothing.
+    if broken {
+        let lines: Vec<_> = syntax.iter().filter_map(|problem| Some(problem.place?.line)).collect();
+        let on_line = |problem: &Problem| problem.place.is_some_and(|place| lines.contains(&place.line));
+        problems.retain(|problem| problem.code != Code::Missing && !on_line(problem));
     }
     problems.extend(syntax);
     problems.extend(switch_problems);
@@ -163,6 +168,3 @@ fn plain(error: &std::io::Error) -> String {
         _ => error.to_string(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -106,6 +106,11 @@ impl Problem {
         self
     }
 
+    /// The place of a key that stands twice, which may be shown.
+    pub(super) fn repeated(&self) -> Option<Range<usize>> {
+        self.at.clone().filter(|_| self.code == Code::Duplicate)
+    }
+
     /// Says which key.
     pub(super) fn of_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
@@ -170,7 +175,7 @@ impl Problems {
             miette::GraphicalTheme::unicode_nocolor()
         };
         let handler = miette::GraphicalReportHandler::new_themed(theme)
-            .with_context_lines(0)
+            .with_context_lines(1)
             .with_width(100)
             .with_links(false);
         let mut text = String::new();
@@ -196,7 +201,7 @@ impl Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.as_deref().unwrap_or("the environment");
-        match self.problems.len() + self.more {
+        match self.problems.iter().filter(|problem| !problem.warning).count() + self.more {
             1 => write!(f, "the configuration of `{file}` has 1 mistake"),
             count => write!(f, "the configuration of `{file}` has {count} mistakes"),
         }
@@ -258,7 +263,10 @@ pub(super) fn strike_out(text: &str, keep: &[Range<usize>]) -> String {
     for (at, character) in text.char_indices() {
         while ranges.next_if(|range| range.end <= at).is_some() {}
         let kept = ranges.peek().is_some_and(|range| range.contains(&at));
-        if character.is_whitespace() || (kept && !character.is_control()) || is_punctuation(character) {
+        let after = text.get(at + character.len_utf8()..).unwrap_or_default();
+        let dash = character == '-' && after.starts_with([' ', '\n']);
+        if character.is_whitespace() || dash || (kept && !is_hostile(character)) || is_punctuation(character)
+        {
             shown.push(character);
         } else {
             (0..character.len_utf8()).for_each(|_| shown.push('*'));
@@ -267,6 +275,12 @@ pub(super) fn strike_out(text: &str, keep: &[Range<usize>]) -> String {
     shown
 }
 
+/// Characters that move a terminal's cursor or turn its text around.
+pub(super) fn is_hostile(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn is_punctuation(character: char) -> bool {
-    matches!(character, ':' | '[' | ']' | '{' | '}' | ',' | '=' | '"' | '\'')
+    matches!(character, ':' | '[' | ']' | '{' | '}' | ',' | '=' | '"' | '\'' | '#' | '$')
 }

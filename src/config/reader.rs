@@ -258,6 +258,16 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
+    /// Tells that `path` is missing although `given` asks for it; the place is that of `given`.
+    pub(super) fn tell_missing(&mut self, path: &str, given: &str) {
+        let problem =
+            Problem::error(Code::Missing, format!("must be given with `{}{given}`", self.frame.shown));
+        self.tell(problem, given);
+        if let Some(problem) = self.problems.last_mut().filter(|_| !self.dry) {
+            problem.key = Some(format!("{}{path}", self.frame.shown));
+        }
+    }
+
     /// True when the file or the environment gives `path`.
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.look_up(path).is_some()

@@ -13,7 +13,7 @@ mod server;
 
 pub use agents::{Communication, ConfigAgents, Screening, ToolSecurity};
 pub use mcp::{Mcp, McpServer, Transport};
-pub use memory::{Backend, Memory};
+pub use memory::Memory;
 pub use model::Model;
 pub use runtime::Runtime;
 pub use security::{ApiKeys, Audit, Authentication, Authorization, Durability, Jwt, JwtAlgorithm, JwtKey};

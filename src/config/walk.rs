@@ -8,6 +8,9 @@ use super::later::{LATER, Later};
 use super::problem::{Code, Problem};
 use super::reader::{Key, Reader};
 
+/// Mistakes after which the search ends: finding the place of each costs time.
+const MAX_FOUND: usize = 500;
+
 /// Names of a section that are listed when no name is near.
 const MAX_LISTED: usize = 24;
 
@@ -26,6 +29,9 @@ impl Reader<'_> {
     fn section(&self, node: &Node, pattern: &str, shown: &str, problems: &mut Vec<Problem>) {
         let Value::Section(entries) = &node.value else { return };
         for (name, child) in entries {
+            if problems.len() >= MAX_FOUND {
+                return;
+            }
             let path = format!("{pattern}{}", name.text);
             let shown = format!("{shown}{}", printable(&name.text));
             if self.keys.iter().any(|key| key.path == path) {
@@ -129,11 +135,20 @@ impl Reader<'_> {
                 (Value::List(items), Some(_)) if self.records.contains(&path) => {
                     items.iter().for_each(|item| self.gather(item, &format!("{path}[]."), ranges));
                 }
-                (_, Some(key)) if !key.secret => ranges.push(child.at.clone()),
+                (_, Some(key)) if !key.secret && !hides_credentials(child) => ranges.push(child.at.clone()),
                 (_, Some(_)) => {}
                 (_, None) => self.gather(child, &format!("{path}."), ranges),
             }
         }
+    }
+}
+
+/// True for an address with something before `@` or after `?`, where people put passwords and keys.
+fn hides_credentials(node: &Node) -> bool {
+    match &node.value {
+        Value::Scalar(scalar) => scalar.text.contains("://") && scalar.text.contains(['@', '?']),
+        Value::List(items) => items.iter().any(hides_credentials),
+        Value::Empty | Value::Section(_) => false,
     }
 }
 

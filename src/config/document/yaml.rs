@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::{MAX_DEPTH, Name, Node, Scalar, Value, refuse_twice};
+use super::{MAX_DEPTH, MAX_KEYS, Name, Node, Scalar, Value, refuse_twice};
+use crate::config::kind::printable;
 use crate::config::problem::{Code, Problem};
 
 /// A collection that is not closed yet.
@@ -61,16 +62,17 @@ impl Builder<'_> {
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.properties(anchor, tag.is_some(), at);
-                self.scalar(text.into_owned(), style, at);
+                if !self.properties(anchor, tag.is_some(), at) {
+                    return false;
+                }
+                return self.scalar(text.into_owned(), style, at);
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.properties(anchor, tag.is_some(), at);
-                return self.begin(Open::List(Vec::new()), at);
+                return self.properties(anchor, tag.is_some(), at) && self.begin(Open::List(Vec::new()), at);
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.properties(anchor, tag.is_some(), at);
-                return self.begin(Open::Section { entries: Vec::new(), key: None }, at);
+                let open = Open::Section { entries: Vec::new(), key: None };
+                return self.properties(anchor, tag.is_some(), at) && self.begin(open, at);
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(at),
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
@@ -87,24 +89,37 @@ impl Builder<'_> {
         false
     }
 
-    fn properties(&mut self, anchor: usize, tagged: bool, at: &Range<usize>) {
+    fn properties(&mut self, anchor: usize, tagged: bool, at: &Range<usize>) -> bool {
         if anchor != 0 {
-            self.stop("anchors (`&name`) are not accepted", "write the value out where it is needed", at);
+            return self.stop(
+                "anchors (`&name`) are not accepted",
+                "write the value out where it is needed",
+                at,
+            );
         }
         if tagged {
-            self.stop("tags (`!name`) are not accepted", "remove the tag; each key has one type", at);
+            return self.stop("tags (`!name`) are not accepted", "remove the tag; each key has one type", at);
         }
+        true
     }
 
-    fn scalar(&mut self, text: String, style: ScalarStyle, at: &Range<usize>) {
+    fn scalar(&mut self, text: String, style: ScalarStyle, at: &Range<usize>) -> bool {
         let quoted = style != ScalarStyle::Plain;
-        if let Some((_, Open::Section { key: key @ None, .. })) = self.open.last_mut() {
+        if let Some((_, Open::Section { entries, key: key @ None })) = self.open.last_mut() {
             *key = Some(Name { text, at: at.clone() });
-            return;
+            if entries.len() >= MAX_KEYS {
+                return self.stop(
+                    "a section has at most 1,000 keys",
+                    "check that this is the right file",
+                    at,
+                );
+            }
+            return true;
         }
         let empty = !quoted && matches!(text.as_str(), "" | "~" | "null");
         let value = if empty { Value::Empty } else { Value::Scalar(Scalar { text, quoted }) };
         self.add(Node { at: at.clone(), value });
+        true
     }
 
     fn begin(&mut self, open: Open, at: &Range<usize>) -> bool {
@@ -128,13 +143,24 @@ impl Builder<'_> {
         }
     }
 
+    /// The path of the innermost open section, with a dot at the end.
+    fn path_of_parent(&self) -> String {
+        let outer = self.open.split_last().map_or(&[][..], |(_, outer)| outer);
+        let names = outer.iter().filter_map(|(_, open)| match open {
+            Open::Section { key: Some(name), .. } => Some(format!("{}.", printable(&name.text))),
+            Open::Section { key: None, .. } | Open::List(_) => None,
+        });
+        names.collect()
+    }
+
     fn add(&mut self, node: Node) {
+        let path = self.path_of_parent();
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some((_, Open::List(items))) => items.push(node),
             Some((_, Open::Section { entries, key })) => {
                 if let Some(name) = key.take() {
-                    match refuse_twice(self.text, entries, &name) {
+                    match refuse_twice(self.text, entries, &path, &name) {
                         Some(problem) => self.problems.push(problem),
                         None => entries.push((name, node)),
                     }

@@ -77,7 +77,7 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
     r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
         let name = r.required(
             "name",
-            Parsed::<ServerName>::new("server name"),
+            Parsed::<ServerName>::new("a server name"),
             "The first part of its tools' names: `NAME___TOOL`.",
         );
         let timeout = Span(Duration::from_secs(1)..=Duration::from_secs(600));

@@ -1,22 +1,13 @@
-//! Memory: where it is kept and how much of it there may be.
+//! Memory: how much of it there may be.
 
 use std::time::Duration;
 
-use crate::config::kind::{Choice, Integer, Size, Span};
+use crate::config::kind::{Integer, Size, Span};
 use crate::config::reader::Reader;
-
-/// Where memory is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    /// SQLite in the data directory.
-    Embedded,
-}
 
 /// `memory.*`
 #[derive(Debug)]
 pub struct Memory {
-    /// Where memory is kept.
-    pub backend: Backend,
     /// Entities of one scope.
     pub max_entities: usize,
     /// Relations of one scope.
@@ -40,12 +31,6 @@ pub struct Memory {
 impl Memory {
     pub(super) fn read(r: &mut Reader<'_>) -> Self {
         Self {
-            backend: r.value(
-                "memory.backend",
-                Choice(&[("embedded", Backend::Embedded)]),
-                Backend::Embedded,
-                "Where memory is kept: SQLite in the data directory.",
-            ),
             max_entities: r.value(
                 "memory.max_entities",
                 Integer::new(1..=10_000_000, "entities"),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::config::kind::{Hidden, Integer, Size, Span, Text, Url};
-use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
 use crate::secret::Secret;
 
@@ -47,16 +46,12 @@ impl Model {
             "Answers in one turn of an agent, each of which may call tools.",
         );
         match (r.is_given("model.base_url"), r.is_given("model.name")) {
-            (true, false) => {
-                r.tell(Problem::error(Code::Missing, "must be given with `model.base_url`"), "model.name")
-            }
-            (false, true) => {
-                r.tell(Problem::error(Code::Missing, "must be given with `model.name`"), "model.base_url")
-            }
+            (true, false) => r.tell_missing("model.name", "model.base_url"),
+            (false, true) => r.tell_missing("model.base_url", "model.name"),
             (false, false) if r.is_given("model.api_key") => {
-                r.tell(Problem::error(Code::Missing, "must be given with `model.api_key`"), "model.base_url");
+                r.tell_missing("model.base_url", "model.api_key")
             }
-            _ => {}
+            (true, true) | (false, false) => {}
         }
         Some(Self { base_url: base_url?, api_key, name: name?, timeout, max_response_bytes, max_steps })
     }

@@ -225,7 +225,7 @@ impl ApiKeys {
         let header = http::HeaderName::from_static("x-api-key");
         let header_name = r.value(
             "security.api_keys.header_name",
-            Parsed::new("name of a header field"),
+            Parsed::new("the name of a header field"),
             header,
             "Header field of an API key; `X-Caxton-Api-Key` works as well.",
         );

@@ -76,7 +76,7 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 impl Server {
     pub(super) fn read(r: &mut Reader<'_>) -> Self {
         let seconds = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
-        let address = || Parsed::<IpAddr>::new("IP address");
+        let address = || Parsed::<IpAddr>::new("an IP address");
         let port = || Integer::<u16>::new(0..=65_535, "");
         let data_dir = r.base.join(".caxton");
         let server = Self {
