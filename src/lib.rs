@@ -11,6 +11,10 @@ pub mod telemetry;
 pub mod db;
 pub mod model;
 
+pub mod authn;
+pub mod limit;
+pub mod screen;
+
 pub mod authz;
 
 pub mod cli;
