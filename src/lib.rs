@@ -13,6 +13,7 @@ pub mod model;
 
 pub mod authz;
 
+pub mod sandbox;
 pub mod tools;
 
 pub mod cli;
