@@ -113,7 +113,11 @@ pub fn read(
     reader.check_names(&root);
     // What could not be read cannot be told from a secret.
     let broken = syntax.iter().any(|problem| problem.code == Code::Syntax);
-    let shown = (!broken).then(|| problem::strike_out(text, &reader.showable(&root)));
+    let shown = (!broken).then(|| {
+        let mut keep = reader.showable(&root);
+        keep.extend(syntax.iter().filter_map(Problem::repeated));
+        problem::strike_out(text, &keep)
+    });
     let file_facts = security_check::FileFacts::of(&reader, &root);
     let mut problems = reader.problems;
     // After a mistake of form, a missing key may just stand in the part that could not be read, and what is left of
