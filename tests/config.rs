@@ -1,5 +1,7 @@
 //! The configuration from outside: every kind of mistake has its message, every sample loads, the reference is fresh.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::server::beside;
 use crate::config::kind::{Choice, Directory, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text};
 use crate::config::problem::{Code, Problem};
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, Source};
 
 /// `security.*`
 #[derive(Debug)]
@@ -234,7 +234,11 @@ pub struct Authorization {
 impl Authorization {
     fn read(r: &mut Reader<'_>) -> Self {
         let mut directory = |key: &str, name: &str, doc| {
-            r.optional(key, Directory { must_exist: true }, doc).or_else(|| beside(r, key, name))
+            let found = r.optional(key, Directory { must_exist: true }, doc).or_else(|| beside(r, key, name));
+            if found.is_none() && !r.is_given(key) {
+                r.in_force(key, String::from("(shipped set)"), Source::Default);
+            }
+            found
         };
         Self {
             policy_dir: directory("security.authorization.policy_dir", "policies", "Policies (`*.cedar`). Without the key: `policies`, if that directory exists, else the shipped set."),
