@@ -1,0 +1,163 @@
+//! A running gateway: its addresses, its reload, its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::build::{Parts, StartError, build, load_agents};
+use super::listen::{HttpLimits, serve};
+use super::Settings;
+use crate::api::{operations_router, router};
+use crate::audit::Record;
+use crate::model::{EventType, Outcome, PolicyVersion, ReasonCode, RequestId};
+
+/// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
+pub struct Gateway {
+    parts: Parts,
+    address: SocketAddr,
+    operations: SocketAddr,
+    stop: CancellationToken,
+    serving: Vec<JoinHandle<()>>,
+}
+
+/// What a reload did to the policies.
+#[derive(Debug)]
+pub enum ReloadOutcome {
+    /// The new set decides from now on.
+    Applied {
+        /// Before.
+        from: PolicyVersion,
+        /// Now.
+        to: PolicyVersion,
+    },
+    /// The new set is not valid; the old one stays. The text is for the operator.
+    Refused(String),
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| StartError::Bind { address, source })
+}
+
+impl Gateway {
+    /// Builds everything, then binds the ports and serves.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let (listen, operations) = (settings.listen, settings.operations);
+        let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
+        let parts = build(settings).await?;
+        let (api_listener, address) = bind(listen).await?;
+        let (operations_listener, operations) = bind(operations).await?;
+        let stop = CancellationToken::new();
+        let api = router(Arc::clone(&parts.api));
+        let probes = operations_router(Arc::clone(&parts.api));
+        let serving = vec![
+            tokio::spawn(serve(api_listener, api, limits, stop.clone(), grace)),
+            tokio::spawn(serve(operations_listener, probes, HttpLimits::default(), stop.clone(), Duration::ZERO)),
+        ];
+        let gateway = Self { parts, address, operations, stop, serving };
+        gateway.event("gateway_started", Outcome::Allow, None).await;
+        gateway.parts.api.readiness.set(true);
+        Ok(gateway)
+    }
+
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where probes and metrics listen.
+    pub fn operations(&self) -> SocketAddr {
+        self.operations
+    }
+
+    /// The version that decides.
+    pub fn policy_version(&self) -> PolicyVersion {
+        self.parts.policy.current().version().clone()
+    }
+
+    /// Reads policies, schemas and agents again. Policies change as a whole or not at all.
+    pub async fn reload(&self) -> ReloadOutcome {
+        let policy = Arc::clone(&self.parts.policy);
+        let (places, tools) = (self.parts.places.clone(), self.parts.tools.clone());
+        let swapped = tokio::task::spawn_blocking(move || match places.read(&tools) {
+            Ok(sources) => policy.reload(sources).map_err(|errors| errors.report()),
+            Err(error) => {
+                policy.count_refusal();
+                Err(error.to_string())
+            }
+        })
+        .await
+        .unwrap_or_else(|_| Err("the reload stopped before its end".to_owned()));
+        let outcome = match swapped {
+            Ok(reloaded) => {
+                tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
+                let detail = format!("{} -> {}", reloaded.from.as_str(), reloaded.to.as_str());
+                self.event("policy_reload", Outcome::Allow, Some(detail)).await;
+                ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to }
+            }
+            Err(report) => {
+                tracing::warn!(
+                    target: "SECURITY",
+                    event_type = "security_violation",
+                    violation_type = "hot_reload_security_violation",
+                    details = %report,
+                );
+                self.event("reload_refused", Outcome::DenyError, Some(report.clone())).await;
+                ReloadOutcome::Refused(report)
+            }
+        };
+        if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
+        }
+        outcome
+    }
+
+    /// Takes no new requests, lets those under way come to their end, then closes the stores.
+    pub async fn drain(self) {
+        self.parts.api.readiness.set(false);
+        self.stop.cancel();
+        for serving in self.serving {
+            let _ = serving.await;
+        }
+        self.parts.tools.close().await;
+        self.parts.memory.close().await;
+        let record = event(&self.parts, "gateway_stopped", Outcome::Allow, None);
+        // The log is closed next, whether or not it could take its last line.
+        let _ = self.parts.journal.append(record).await;
+        self.parts.journal.close();
+    }
+
+    async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
+        let record = event(&self.parts, name, outcome, detail);
+        if let Err(error) = self.parts.journal.append(record).await {
+            tracing::error!(error = &error as &dyn std::error::Error, event = name, "an event could not be recorded");
+        }
+    }
+}
+
+fn event(parts: &Parts, name: &'static str, outcome: Outcome, detail: Option<String>) -> Record {
+    let reason = match outcome {
+        Outcome::Allow => ReasonCode::Permitted,
+        _ => ReasonCode::PolicyError,
+    };
+    Record {
+        event: Some(name),
+        detail,
+        policy_version: Some(parts.policy.current().version().clone()),
+        ..Record::event(
+            EventType::ConfigurationChange,
+            outcome,
+            reason,
+            RequestId::generate(),
+            parts.clock.now_millis(),
+        )
+    }
+}
