@@ -169,6 +169,11 @@ impl From<Denied> for Problem {
             (Outcome::Limited, wait) => {
                 Self::limited("too many requests", wait.unwrap_or(Duration::from_secs(1)))
             }
+            _ if denied.reason == ReasonCode::ToolUnknown => {
+                let mut problem = Self::not_found("there is no such tool, or it is not as it was approved");
+                problem.reason = Some(ReasonCode::ToolUnknown.as_str());
+                problem
+            }
             _ => {
                 let text = denied.caller_text.as_deref().unwrap_or("this is not allowed");
                 Self::new(StatusCode::FORBIDDEN, "denied", text)
@@ -210,14 +215,7 @@ impl From<MemoryError> for Problem {
 
 impl From<PrepareError> for Problem {
     fn from(error: PrepareError) -> Self {
-        match error {
-            PrepareError::ToolUnknown { .. } => {
-                let mut problem = Self::not_found(error.to_string());
-                problem.reason = Some(ReasonCode::ToolUnknown.as_str());
-                problem
-            }
-            other => Self::invalid(other.to_string()),
-        }
+        Self::invalid(error.to_string())
     }
 }
 

@@ -28,6 +28,21 @@ pub struct Verdict {
     pub mismatch: Option<Arc<str>>,
 }
 
+/// No policy and no error; a deny until somebody says otherwise.
+impl Default for Verdict {
+    fn default() -> Self {
+        Self {
+            outcome: Outcome::DenyDefault,
+            reason: ReasonCode::NoPermit,
+            policies: Vec::new(),
+            errors: Vec::new(),
+            caller_text: None,
+            shadow: None,
+            mismatch: None,
+        }
+    }
+}
+
 /// A policy that could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyFault {
@@ -42,11 +57,8 @@ impl Verdict {
         Self {
             outcome: Outcome::DenyError,
             reason: ReasonCode::SchemaMismatch,
-            policies: Vec::new(),
-            errors: Vec::new(),
-            caller_text: None,
-            shadow: None,
             mismatch: Some(mismatch.to_string().into()),
+            ..Self::default()
         }
     }
 
