@@ -9,6 +9,7 @@ mod bundle;
 mod error;
 mod evaluate;
 mod extension;
+mod index;
 mod json;
 mod load;
 mod program;
@@ -19,6 +20,9 @@ mod shipped;
 mod source;
 mod verdict;
 mod vocabulary;
+
+#[cfg(test)]
+mod tests;
 
 pub use bundle::Bundle;
 pub use error::{PolicyError, PolicyErrors, Position, Problem};
