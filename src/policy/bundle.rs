@@ -65,17 +65,7 @@ impl Bundle {
         }
         let named_actions = named_actions(&program, &words);
         let version = sources.version();
-        Ok(Self {
-            settings,
-            version,
-            sources,
-            schema,
-            words,
-            about,
-            warnings,
-            program,
-            named_actions,
-        })
+        Ok(Self { settings, version, sources, schema, words, about, warnings, program, named_actions })
     }
 
     /// The digest of everything the bundle was made of.
