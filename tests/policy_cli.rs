@@ -495,6 +495,9 @@ when { context.input.max_rows > 100 };
 forbid (principal, action == Caxton::Action::"builtin___csv_parser", resource)
 when { context.input.text > 100 };
 
+@id("unknown-action")
+permit (principal, action == Caxton::Action::"tool:lst", resource);
+
 @id("misspelt-mode") @mode("log-only")
 forbid (principal, action == Caxton::Action::"tool:list", resource);
 "#;
@@ -510,7 +513,7 @@ forbid (principal, action == Caxton::Action::"tool:list", resource);
     golden("policy_validate.txt", &shown.join("\n"));
     let findings: Vec<Finding> = ordered.into_iter().map(Finding::from).collect();
     golden("policy_validate.json", &(serde_json::to_string_pretty(&findings).unwrap() + "\n"));
-    assert_eq!(findings.len(), 6);
+    assert_eq!(findings.len(), 7);
     assert!(findings.iter().all(|finding| finding.line.is_some()), "a problem without a place");
 }
 
