@@ -66,7 +66,8 @@ fn test(text: &mut String, test: &TestReport) {
     let name = clean(&test.name);
     match &test.result {
         TestResult::Passed => {
-            let rows = if test.rows > 1 { format!("  {DIM}{} rows{PLAIN}", test.rows) } else { String::new() };
+            let rows =
+                if test.rows > 1 { format!("  {DIM}{} rows{PLAIN}", test.rows) } else { String::new() };
             push(text, format_args!("  {GREEN}✓{PLAIN} {name}{rows}"));
         }
         TestResult::Failed { failures } => {

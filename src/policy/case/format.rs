@@ -155,7 +155,10 @@ fn one_line(error: &serde_saphyr::Error) -> String {
             let text = other.to_string();
             let first = text.lines().next().unwrap_or_default();
             let first = first.split(" at line ").next().unwrap_or(first);
-            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+            match first.strip_prefix("error: ").unwrap_or(first) {
+                "recursion limit exceeded" => "the file is too large or nested too deeply".to_owned(),
+                words => words.to_owned(),
+            }
         }
     }
 }

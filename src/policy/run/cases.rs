@@ -7,8 +7,8 @@ use serde_saphyr::Spanned;
 use super::{Failure, Got, TestReport, TestResult, report::Problem};
 use crate::model::{EntityUid, Outcome, PolicyMode, ReasonCode};
 use crate::policy::case::{
-    CaseError, Expect, FixtureFile, Located, Request, Row, Search, SuiteFile, TestCase, Vocabulary, World, rows,
-    shorthand,
+    CaseError, Expect, FixtureFile, Located, Request, Row, Search, SuiteFile, TestCase, Vocabulary, World,
+    rows, shorthand,
 };
 use crate::policy::{Bundle, Verdict};
 

@@ -110,8 +110,7 @@ fn compare(
     let (principal, action, resource) = (name(&principal), name(&action), name(&resource));
     let names = JsonNames { principal: &principal, action: &action, resource: &resource };
     let mismatch = |error: crate::policy::JsonError| CaseError::Mismatch(error.to_string());
-    let entities =
-        bundle.entities_from_json(&case.entities.to_string(), Check::Schema).map_err(mismatch)?;
+    let entities = bundle.entities_from_json(&case.entities.to_string(), Check::Schema).map_err(mismatch)?;
     let context = case.request.context.clone().unwrap_or_else(|| json!({}));
     let query = bundle.query_from_json(&names, context, &entities, Check::Schema).map_err(mismatch)?;
     let answer = bundle.decide_as_cedar(&query);

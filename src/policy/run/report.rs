@@ -102,12 +102,7 @@ pub struct Problem {
 
 impl From<Located> for Problem {
     fn from(located: Located) -> Self {
-        Self {
-            line: located.line,
-            row: None,
-            message: located.error.to_string(),
-            help: located.error.help(),
-        }
+        Self { line: located.line, row: None, message: located.error.to_string(), help: located.error.help() }
     }
 }
 
