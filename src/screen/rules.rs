@@ -11,7 +11,7 @@ use super::vocabulary::*;
 /// Certainty, in ten-thousandths.
 const CERTAIN: u32 = 10_000;
 /// What it says that an attack was hidden from readers; added once.
-const DISGUISE_WEIGHT: u32 = 4_000;
+const DISGUISE_WEIGHT: u32 = 3_500;
 /// The most concepts in one rule.
 const MAX_STEPS: usize = 4;
 
@@ -35,32 +35,46 @@ const RULES: &[Rule] = &[
     rule("injection.override", 8_500, 32, &[DROP, PRIOR, INSTRUCTIONS]),
     rule("injection.override", 8_500, 24, &[PRIOR, INSTRUCTIONS, DROP]),
     rule("injection.override", 7_500, 20, &[DROP, PRIOR, LIMITS]),
-    rule("injection.override", 7_500, 16, &[PRIOR, LIMITS, DROP]),
+    rule("injection.override", 5_000, 16, &[PRIOR, LIMITS, DROP]),
     rule("injection.override", 7_500, 12, &[DROP, INSTRUCTIONS, PRIOR]),
     rule("injection.override", 6_000, 12, &[DROP, ALL, INSTRUCTIONS]),
     rule("injection.override", 4_000, 12, &[DROP, ALL, LIMITS]),
     rule("injection.override", 3_000, 4, &[DROP, TOLD]),
+    rule("injection.override", 5_000, 12, &[WEAK_DROP, PRIOR, TOLD]),
     rule("injection.override", 7_500, 0, &[OVERRIDE_PHRASE]),
     rule("injection.new_orders", 3_000, 0, &[NEW_ORDERS]),
-    rule("injection.role", 7_500, 60, &[PLAY, UNBOUND]),
-    rule("injection.role", 7_500, 40, &[PLAY, PERSONA]),
-    rule("injection.role", 7_500, 40, &[PERSONA, PLAY | UNBOUND]),
+    rule("injection.role", 7_500, 60, &[PLAY, UNBOUND | FREE_MACHINE]),
+    rule("injection.role", 7_500, 60, &[BE, FREE_MACHINE]),
+    rule("injection.role", 7_500, 40, &[PLAY | BE, PERSONA]),
+    rule("injection.role", 7_500, 60, &[PERSONA, PLAY | BE | UNBOUND | FREE_MACHINE]),
+    rule("injection.role", 7_500, 80, &[MODE, UNBOUND | FREE_MACHINE]),
     rule("injection.role", 4_000, 0, &[PERSONA]),
+    rule("injection.role", 3_000, 24, &[BE | PLAY, MODE]),
+    rule("injection.role", 7_500, 40, &[NEW_ORDERS, BE, UNBOUND]),
     rule("injection.unbound", 3_500, 0, &[UNBOUND]),
+    rule("injection.unbound", 5_000, 0, &[FREE_MACHINE]),
     rule("injection.authority", 4_500, 0, &[AUTHORITY]),
+    rule("injection.authority", 7_500, 60, &[AUTHORITY, BE | WEAK_DROP | DROP, LIMITS | MODE]),
     rule("injection.obey", 3_500, 0, &[OBEY]),
     rule("injection.exfiltration", 8_000, 40, &[SHOW, HIDDEN_TEXT]),
     rule("injection.exfiltration", 7_500, 24, &[HIDDEN_TEXT, SHOW]),
+    rule("injection.exfiltration", 7_500, 16, &[ASK, HIDDEN_TEXT]),
+    rule("injection.exfiltration", 7_500, 24, &[SHOW, OWN_INSTRUCTIONS]),
+    rule("injection.exfiltration", 7_500, 40, &[SHOW, TEXT_ABOVE, VERBATIM]),
+    rule("injection.exfiltration", 4_000, 40, &[SHOW, TEXT_ABOVE]),
     rule("injection.exfiltration", 3_000, 0, &[HIDDEN_TEXT]),
     rule("injection.markup", 5_000, 0, &[MARKUP]),
     rule("injection.markup", 7_500, 60, &[MARKUP, MARKUP]),
+    rule("injection.markup", 3_000, 0, &[XML_MARKUP]),
+    rule("injection.markup", 7_500, 24, &[XML_MARKUP | BREAKOUT, NEW_ORDERS]),
     rule("injection.breakout", 5_000, 0, &[BREAKOUT]),
-    rule("injection.tools", 7_500, 60, &[SEND, VALUABLES, OUTSIDE]),
-    rule("injection.tools", 7_500, 60, &[VALUABLES, SEND, OUTSIDE]),
+    rule("injection.tools", 7_500, 60, &[SEND, VALUABLES, ATTACKER]),
+    rule("injection.tools", 6_000, 60, &[SEND, VALUABLES, OUTSIDE]),
+    rule("injection.tools", 6_000, 60, &[VALUABLES, SEND, OUTSIDE | ATTACKER]),
     rule("injection.tools", 3_500, 40, &[SEND | SHOW, VALUABLES]),
     rule("injection.tools", 4_500, 24, &[ACT, DESTRUCTIVE]),
     rule("injection.concealment", 5_000, 0, &[CONCEAL]),
-    rule("injection.addressed", 4_500, 0, &[ADDRESSED]),
+    rule("injection.addressed", 5_000, 0, &[ADDRESSED]),
     rule("injection.encoded", 4_500, 0, &[DECODE]),
 ];
 
@@ -112,12 +126,22 @@ impl Matcher {
         for found in automaton.find_overlapping_iter(view.text) {
             let Some(word) = self.words.get(found.pattern().as_usize()) else { continue };
             if view.borderless || has_borders(view.text, found.start(), found.end(), word.open) {
-                progress.see(word.concepts, found.start(), found.end(), |rule| {
+                let negated = word.concepts == DROP && is_negated(view.text, found.start());
+                progress.see(if negated { 0 } else { word.concepts }, found.start(), found.end(), |rule| {
                     evidence.hold(rule.finding, rule.weight, view.disguise);
                 });
             }
         }
     }
+}
+
+/// "Do not ignore the rules" asks for the opposite; "why not ignore the rules" does not.
+fn is_negated(text: &str, start: usize) -> bool {
+    let before = text.get(..start).unwrap_or_default();
+    let not = ["not ", "dont ", "never ", "not to ", "without ", "cannot ", "cant ", "avoid "];
+    not.iter().any(|word| before.ends_with(word))
+        && !before.ends_with("why not ")
+        && !before.ends_with("why dont you ")
 }
 
 /// Whether a match is a word of its own. Scripts without spaces between words have no borders to check.
@@ -177,11 +201,13 @@ pub(super) struct Evidence {
 
 impl Evidence {
     fn hold(&mut self, finding: &'static str, weight: u32, disguise: Option<&'static str>) {
-        self.disguises.extend(disguise);
         match self.held.iter_mut().find(|(name, _)| *name == finding) {
-            Some((_, held)) => *held = weight.max(*held),
+            // What the plain view shows as well was not hidden.
+            Some((_, held)) if weight <= *held => return,
+            Some((_, held)) => *held = weight,
             None => self.held.push((finding, weight)),
         }
+        self.disguises.extend(disguise);
     }
 
     /// Independent pieces of evidence: what remains of the doubt is the product of the doubts.
