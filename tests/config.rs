@@ -1,5 +1,7 @@
 //! The configuration from outside: every kind of mistake has its message, every sample loads, the reference is fresh.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -266,7 +268,7 @@ fn switches_win_over_the_file_and_never_weaken() {
 fn weakening_needs_the_operators_word() {
     let text = |allow| {
         format!(
-            "security: {{ allow_weakened: {allow} }}\nmodel: {{ base_url: 'http://models.example.com/v1', name: x }}"
+            "security: {{ allow_weakened: {allow} }}\nmcp: {{ servers: [{{ name: far, url: 'http://far.example.com/mcp' }}] }}"
         )
     };
     let refused = read(&text(false), Format::Yaml, None, &Environment::default()).err().unwrap();
@@ -274,7 +276,8 @@ fn weakening_needs_the_operators_word() {
     let loaded = read(&text(true), Format::Yaml, None, &Environment::default()).unwrap();
     let keys: Vec<_> = security_check(&loaded).into_iter().map(|weakness| weakness.key).collect();
     assert!(
-        keys.contains(&"security.allow_weakened".to_owned()) && keys.contains(&"model.base_url".to_owned())
+        keys.contains(&"security.allow_weakened".to_owned())
+            && keys.contains(&"mcp.servers[0].url".to_owned())
     );
 }
 
@@ -447,7 +450,7 @@ mod hostile {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn any_text_is_answered(text in any::<String>()) {
@@ -460,5 +463,41 @@ mod hostile {
             survives(&text, Format::Yaml);
             survives(&text, Format::Toml);
         }
+    }
+}
+
+mod command {
+    use super::{Environment, environment, fs, root};
+    use caxton::cli::config::{Command, run};
+    use caxton::cli::output::{Exit, Format, Output};
+
+    fn validate(text: &str, security_check: bool) -> Exit {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("caxton.yaml");
+        fs::write(&file, text).unwrap();
+        let command = Command::Validate { config: Some(file), security_check, embedded: false };
+        run(&command, &environment(), &Output::new(Format::Json)).unwrap()
+    }
+
+    #[test]
+    fn exit_codes_tell_fine_from_found_from_unusable() {
+        assert_eq!(validate("server: { port: 8080 }", false), Exit::Fine);
+        assert_eq!(validate("server: { port: 8080 }", true), Exit::Found);
+        assert_eq!(validate("server: { prot: 8080 }", false), Exit::Found);
+        assert_eq!(validate("memory: { sqlite_security: { trusted_schema: true } }", false), Exit::Fine);
+
+        let absent = root().join("absent.yaml");
+        let output = Output::new(Format::Table);
+        let command =
+            Command::Validate { config: Some(absent.clone()), security_check: false, embedded: false };
+        assert_eq!(run(&command, &environment(), &output).unwrap(), Exit::Usage);
+        let command = Command::Show { config: Some(absent) };
+        assert_eq!(run(&command, &environment(), &output).unwrap(), Exit::Usage);
+        assert_eq!(run(&Command::Schema, &environment(), &output).unwrap(), Exit::Fine);
+
+        let command = Command::Validate { config: None, security_check: true, embedded: true };
+        assert_eq!(run(&command, &Environment::default(), &output).unwrap(), Exit::Found);
+        let command = Command::Show { config: Some(root().join("examples/laptop.yaml")) };
+        assert_eq!(run(&command, &Environment::default(), &output).unwrap(), Exit::Fine);
     }
 }

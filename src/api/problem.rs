@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::authz::Denied;
-use crate::memory::MemoryError;
+use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::runtime::GateError;
@@ -194,14 +194,13 @@ impl From<MessageError> for Problem {
 
 impl From<MemoryError> for Problem {
     fn from(error: MemoryError) -> Self {
-        use crate::memory::Fault;
         let detail = error.to_string();
-        match error.fault() {
-            Fault::Caller => Self::invalid(detail),
-            Fault::Missing => Self::not_found(detail),
-            Fault::Changed => Self::new(StatusCode::CONFLICT, "changed", detail),
-            Fault::Busy => Self::unavailable(detail),
-            Fault::Gateway => {
+        match (error.fault(), &error) {
+            (Fault::Caller, MemoryError::NoSuchRow(_)) => Self::not_found(detail),
+            (Fault::Caller, MemoryError::Changed(_)) => Self::new(StatusCode::CONFLICT, "changed", detail),
+            (Fault::Caller, _) => Self::invalid(detail),
+            (Fault::Load, _) => Self::unavailable(detail),
+            (Fault::Operator, _) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the memory failed");
                 Self::internal()
             }

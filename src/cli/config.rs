@@ -87,7 +87,7 @@ fn validate(
         Ok(loaded) => {
             let weaknesses = check.then(|| security_check(&loaded));
             let weak = weaknesses.as_ref().is_some_and(|found| !found.is_empty());
-            if output.format() == Format::Table {
+            if output.format() == Format::Table && !loaded.warnings.is_empty() {
                 output.say(loaded.warnings.render(colour()).trim_end());
             }
             let report = Report { valid: true, problems: &loaded.warnings, weaknesses };

@@ -136,12 +136,6 @@ const ALL: &[Fixed] = &[
     on("security.agents.capability_enforcement", STRICT, "An agent acts within its capabilities."),
     on("security.agents.resource_limits", &["enforced"], "Every call of an agent is bounded."),
     off("security.authentication.provider", &["jwt"], "How people prove who they are.", "use `jwt`"),
-    off(
-        "security.emergency.enable_lockdown_mode",
-        FALSE,
-        "Only the most needed operations.",
-        "stop the gateway instead",
-    ),
     on("security.audit.enable_audit_logging", TRUE, "No effect without its record."),
     off(
         "security.audit.include_request_body",

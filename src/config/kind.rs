@@ -20,7 +20,7 @@ pub(super) use text::{Choice, Hidden, Parsed, Text};
 use super::document::{Node, Value};
 use super::environment::Environment;
 use super::expand::{ExpandError, expand};
-use super::problem::{Code, Problem};
+use super::problem::{Code, Problem, is_hostile};
 
 /// A type of values.
 pub(super) trait Kind {
@@ -136,11 +136,7 @@ impl Scope<'_> {
 
 /// Text of the file as a message may quote it: short, and without anything that moves a terminal.
 pub(super) fn printable(text: &str) -> String {
-    let hostile = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut out: String = text.chars().take(60).map(|c| if hostile(c) { '\u{fffd}' } else { c }).collect();
+    let mut out: String = text.chars().take(60).map(|c| if is_hostile(c) { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(60).is_some() {
         out.push('…');
     }

@@ -51,7 +51,6 @@ pub const LATER: &[Later] = &[
         "tools of all agents",
         "use `tool_security.allowed_tools`",
     ),
-    later("config_agents.security_policies.forbidden_capabilities", "capabilities no agent may have", POLICY),
     later(
         "config_agents.security_policies.hot_reload_validation_timeout",
         "how long the check of a reloaded agent may take",
@@ -96,7 +95,6 @@ pub const LATER: &[Later] = &[
     later("security.authentication.jwt_expiry", "life of our own tokens", TOKENS),
     later("security.authentication.refresh_token_expiry", "life of refresh tokens", TOKENS),
     later("security.authentication.refresh_token_rotation", "a refresh token serves once", TOKENS),
-    later("security.authentication.session_timeout", "end of an idle session", TOKENS),
     later("security.authentication.require_tls", "refuse credentials without TLS", TLS),
     later("security.authorization.roles_file", "roles, compiled to policies", POLICY),
     later("security.authorization.model", "the guides' role model", POLICY),
@@ -140,7 +138,6 @@ pub const LATER: &[Later] = &[
         "remove the key; every decision is recorded",
     ),
     later("security.audit.retention_days", "how long records are kept", LOG),
-    later("security.audit.replayable", "keep enough to decide again", REMOVE),
     later("security.audit.sinks", "receivers of the decision log", "remove the keys; read the log file"),
     later("security.cluster", "several gateways", "remove the keys; run one gateway"),
 ];

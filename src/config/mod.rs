@@ -92,7 +92,7 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Pr
         return read("", Format::Yaml, None, environment);
     };
     let text = read_file(path)
-        .map_err(|problem| Problems::new(Some(path.display().to_string()), None, vec![problem]))?;
+        .map_err(|problem| Problems::new(Some(path.display().to_string()), None, vec![*problem]))?;
     let mut loaded = read(&text, Format::of(path), Some(path), environment)?;
     loaded.file_facts.look_at(path);
     Ok(loaded)
@@ -113,9 +113,14 @@ pub fn read(
     reader.check_names(&root);
     // What could not be read cannot be told from a secret.
     let broken = syntax.iter().any(|problem| problem.code == Code::Syntax);
-    let shown = (!broken).then(|| problem::strike_out(text, &reader.showable(&root)));
+    let shown = (!broken).then(|| {
+        let mut keep = reader.showable(&root);
+        keep.extend(syntax.iter().filter_map(Problem::repeated));
+        problem::strike_out(text, &keep)
+    });
     let file_facts = security_check::FileFacts::of(&reader, &root);
-    let mut problems = reader.problems;
+    let (mut problems, mut values) = (reader.problems, reader.values);
+    values.sort_by(|a, b| a.key.cmp(&b.key));
     // After a mistake of form, a missing key may just stand in the part that could not be read, and what is left of
     // the line means nothing.
     if broken {
@@ -132,7 +137,7 @@ pub fn read(
         return Err(problems);
     }
     let file = file.map(Path::to_owned);
-    Ok(Loaded { settings, file, values: reader.values, warnings: problems, file_facts })
+    Ok(Loaded { settings, file, values, warnings: problems, file_facts })
 }
 
 /// Every key of this version, in the order of the reference.
@@ -143,11 +148,12 @@ pub fn keys() -> Vec<Key> {
     reader.keys
 }
 
-fn read_file(path: &Path) -> Result<String, Problem> {
-    let unreadable = |message: String| Problem::error(Code::Unreadable, message);
+fn read_file(path: &Path) -> Result<String, Box<Problem>> {
+    let unreadable = |message: String| Box::new(Problem::error(Code::Unreadable, message));
     let file = std::fs::File::open(path).map_err(|error| {
-        unreadable(format!("`{}` cannot be read: {}", path.display(), plain(&error)))
-            .with_help("check the path, and that this user may read the file")
+        let message = format!("`{}` cannot be read: {}", path.display(), plain(&error));
+        let help = "check the path, and that this user may read the file";
+        Box::new(Problem::error(Code::Unreadable, message).with_help(help))
     })?;
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
@@ -155,8 +161,10 @@ fn read_file(path: &Path) -> Result<String, Problem> {
         .read_to_end(&mut bytes)
         .map_err(|error| unreadable(format!("`{}` cannot be read: {}", path.display(), plain(&error))))?;
     String::from_utf8(bytes).map_err(|error| {
-        unreadable(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to() + 1))
-            .with_help("save the file as UTF-8")
+        unreadable(format!(
+            "byte {} is not UTF-8: save the file as UTF-8",
+            error.utf8_error().valid_up_to() + 1
+        ))
     })
 }
 

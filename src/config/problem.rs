@@ -265,7 +265,12 @@ pub(super) fn strike_out(text: &str, keep: &[Range<usize>]) -> String {
         let kept = ranges.peek().is_some_and(|range| range.contains(&at));
         let after = text.get(at + character.len_utf8()..).unwrap_or_default();
         let dash = character == '-' && after.starts_with([' ', '\n']);
-        if character.is_whitespace() || dash || (kept && !is_hostile(character)) || is_punctuation(character)
+        if character == '\r' {
+            shown.push(' ');
+        } else if matches!(character, ' ' | '\n' | '\t')
+            || dash
+            || (kept && !is_hostile(character))
+            || is_punctuation(character)
         {
             shown.push(character);
         } else {

@@ -194,12 +194,4 @@ fn upstreams(settings: &Settings, found: &mut Vec<Weakness>) {
             ));
         }
     }
-    if settings.model.as_ref().is_some_and(|model| clear(&model.base_url)) {
-        found.push(weakness(
-            "model.base_url",
-            "http",
-            "conversations cross the network in the clear",
-            "write an `https` address",
-        ));
-    }
 }

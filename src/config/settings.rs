@@ -11,7 +11,7 @@ mod runtime;
 mod security;
 mod server;
 
-pub use agents::{Communication, ConfigAgents, Screening, ToolSecurity};
+pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;
@@ -59,7 +59,7 @@ impl Settings {
         super::fixed::read(reader);
         let server = Server::read(reader);
         Self {
-            mcp: Mcp::read(reader),
+            mcp: Mcp::read(reader, server.host),
             memory: Memory::read(reader),
             runtime: Runtime::read(reader),
             model: Model::read(reader),

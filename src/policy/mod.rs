@@ -6,6 +6,8 @@
 //! module.
 
 mod bundle;
+pub mod case;
+pub mod diagnostics;
 mod error;
 mod evaluate;
 mod extension;
@@ -13,6 +15,7 @@ mod json;
 mod load;
 mod program;
 mod request;
+pub mod run;
 mod settings;
 mod shape;
 mod shipped;

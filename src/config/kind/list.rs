@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Kind, Scope, printable};
 use crate::config::document::{Node, Value};
-use crate::config::problem::Code;
+use crate::config::problem::{Code, is_hostile};
 
 /// Values that a list holds at most.
 const MAX_ITEMS: usize = 1_000;
@@ -61,7 +61,22 @@ impl<K: Kind> Kind for List<K> {
 }
 
 /// Values by a name that the operator chooses.
-pub(in crate::config) struct Named<K>(pub(in crate::config) K);
+pub(in crate::config) struct Named<K> {
+    each: K,
+    legal: fn(char) -> bool,
+}
+
+impl<K> Named<K> {
+    /// Named by words: variables, header fields.
+    pub(in crate::config) fn of_words(each: K) -> Self {
+        Self { each, legal: |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') }
+    }
+
+    /// Named by tools, whose names other systems choose.
+    pub(in crate::config) fn of_tools(each: K) -> Self {
+        Self { each, legal: |c| !is_hostile(c) }
+    }
+}
 
 impl<K: Kind> Kind for Named<K> {
     type Value = Vec<(String, K::Value)>;
@@ -73,16 +88,15 @@ impl<K: Kind> Kind for Named<K> {
         if entries.len() > MAX_ITEMS {
             return scope.wrong(node, Code::OutOfRange, format!("has more than {MAX_ITEMS} values"), "");
         }
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         let mut values = Vec::with_capacity(entries.len());
         let mut good = true;
         for (name, item) in entries {
-            if name.text.is_empty() || !name.text.chars().all(legal) {
+            if name.text.is_empty() || !name.text.chars().all(self.legal) {
                 let message = format!("`{}` is not a name", printable(&name.text));
                 scope.wrong::<()>(item, Code::WrongType, message, "letters, digits, `-` and `_` are allowed");
                 good = false;
             }
-            match self.0.read(item, scope) {
+            match self.each.read(item, scope) {
                 Some(value) => values.push((name.text.clone(), value)),
                 None => good = false,
             }
@@ -92,19 +106,19 @@ impl<K: Kind> Kind for Named<K> {
 
     fn show(&self, value: &Self::Value) -> String {
         let items: Vec<_> =
-            value.iter().map(|(name, item)| format!("{name}: {}", self.0.show(item))).collect();
+            value.iter().map(|(name, item)| format!("{name}: {}", self.each.show(item))).collect();
         format!("{{{}}}", items.join(", "))
     }
 
     fn words(&self) -> String {
-        format!("section of names; each: {}", self.0.words())
+        format!("section of names; each: {}", self.each.words())
     }
 
     fn schema(&self) -> Json {
-        json!({ "type": "object", "additionalProperties": self.0.schema(), "maxProperties": MAX_ITEMS })
+        json!({ "type": "object", "additionalProperties": self.each.schema(), "maxProperties": MAX_ITEMS })
     }
 
     fn secret(&self) -> bool {
-        self.0.secret()
+        self.each.secret()
     }
 }

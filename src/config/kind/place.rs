@@ -98,21 +98,25 @@ fn absent<T>(
     scope.wrong(node, Code::MissingFile, message, help)
 }
 
-/// An `https` address; `http` only to this host, or with `security.allow_weakened`.
-pub(in crate::config) struct Url;
+/// An `https` address; `http` only to this host, or where that is offered with `security.allow_weakened`.
+pub(in crate::config) struct Url {
+    pub(in crate::config) may_weaken: bool,
+}
 
 impl Kind for Url {
     type Value = reqwest::Url;
 
     fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<reqwest::Url> {
         let url = address(node, scope)?;
-        if url.scheme() == "http" && !is_loopback(&url) && !scope.weakened {
-            return scope.wrong(
-                node,
-                Code::Weakens,
-                "credentials and data would cross the network in the clear",
-                "write an `https` address; for a trusted network, set `security.allow_weakened: true`",
-            );
+        if url.scheme() == "http" && !is_loopback(&url) && !(self.may_weaken && scope.weakened) {
+            let help = match self.may_weaken {
+                true => {
+                    "write an `https` address; for a trusted network, set `security.allow_weakened: true`"
+                }
+                false => "write an `https` address, or put a proxy that speaks `https` on this host",
+            };
+            let message = "credentials and data would cross the network in the clear";
+            return scope.wrong(node, Code::Weakens, message, help);
         }
         Some(url)
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::config::kind::{Integer, List, Size, Text};
+use crate::config::kind::{Integer, List, Parsed, Size, Span, Text};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::model::CapabilityName;
 
 /// `screening.*`
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub struct Communication {
     pub max_message_bytes: usize,
     /// Time after which an idle conversation ends.
     pub conversation_timeout: Duration,
+    /// Messages of one conversation.
+    pub max_messages: usize,
+    /// Conversations at once.
+    pub max_conversations: usize,
 }
 
 impl Communication {
@@ -50,6 +55,18 @@ impl Communication {
         Self {
             max_message_bytes: size.saturating_mul(1_024),
             conversation_timeout: Duration::from_secs(u64::from(minutes) * 60),
+            max_messages: r.value(
+                "communication.max_messages",
+                Integer::new(1..=100_000, "messages"),
+                100,
+                "Messages of one conversation.",
+            ),
+            max_conversations: r.value(
+                "communication.max_conversations",
+                Integer::new(1..=10_000_000, "conversations"),
+                10_000,
+                "Conversations at once.",
+            ),
         }
     }
 }
@@ -61,10 +78,60 @@ pub struct ConfigAgents {
     pub max_agent_count: usize,
     /// Bytes of an agent file.
     pub max_file_bytes: usize,
+    /// Capabilities that no agent may declare.
+    pub forbidden_capabilities: Vec<String>,
+    /// Bounds of one answer.
+    pub limits: AgentLimits,
+}
+
+/// `config_agents.limits.*`: bounds of one answer of an agent.
+#[derive(Debug)]
+pub struct AgentLimits {
+    /// How often the model is asked.
+    pub max_turns: usize,
+    /// Calls that are carried out.
+    pub max_calls: usize,
+    /// Time for the answer.
+    pub deadline: Duration,
+    /// Bytes of a call's result that the model is shown.
+    pub max_result_bytes: usize,
+}
+
+impl AgentLimits {
+    fn read(r: &mut Reader<'_>) -> Self {
+        Self {
+            max_turns: r.value(
+                "config_agents.limits.max_turns",
+                Integer::new(1..=100, "turns"),
+                8,
+                "How often the model is asked for one answer of an agent.",
+            ),
+            max_calls: r.value(
+                "config_agents.limits.max_calls",
+                Integer::new(0..=1_000, "calls"),
+                20,
+                "Calls of tools and memory that are carried out for one answer.",
+            ),
+            deadline: r.value(
+                "config_agents.limits.deadline",
+                Span(Duration::from_secs(1)..=Duration::from_secs(3_600)),
+                Duration::from_secs(120),
+                "Time for one answer.",
+            ),
+            max_result_bytes: r.value(
+                "config_agents.limits.max_result_bytes",
+                Size(256..=16 << 20),
+                64 << 10,
+                "Bytes of a call's result that the model is shown.",
+            ),
+        }
+    }
 }
 
 impl ConfigAgents {
     pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        let forbidden = ["system_admin", "file_system_write"];
+        let forbidden = forbidden.iter().filter_map(|name| CapabilityName::parse(name).ok()).collect();
         Self {
             max_agent_count: r.value(
                 "config_agents.security_policies.max_agent_count",
@@ -78,6 +145,17 @@ impl ConfigAgents {
                 64 << 10,
                 "Bytes of an agent file.",
             ),
+            forbidden_capabilities: r
+                .value(
+                    "config_agents.security_policies.forbidden_capabilities",
+                    List(Parsed::<CapabilityName>::new("a capability")),
+                    forbidden,
+                    "Capabilities that no agent may declare.",
+                )
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            limits: AgentLimits::read(r),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The MCP endpoint and the servers behind it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::kind::{Flag, Hidden, Integer, List, Named, Origin, Parsed, Size, Span, Text, Url};
@@ -15,10 +16,16 @@ pub struct Mcp {
     pub auto_import: bool,
     /// Web origins that may call the endpoint, beside none.
     pub allowed_origins: Vec<String>,
+    /// `Host` names under which the endpoint may be called; `None` for any.
+    pub allowed_hosts: Option<Vec<String>>,
     /// Upstream servers.
     pub servers: Vec<McpServer>,
     /// Time to reach a server.
     pub connect_timeout: Duration,
+    /// Calls at once at one server; more wait.
+    pub max_concurrent_calls: usize,
+    /// Time after which a server is asked again for its tools.
+    pub refresh_interval: Duration,
     /// Tools of one server.
     pub max_tools_per_server: usize,
     /// Bytes of one tool definition.
@@ -35,6 +42,8 @@ pub struct McpServer {
     pub transport: Transport,
     /// Time for a call.
     pub timeout: Duration,
+    /// What the answers of a tool carry, by tool.
+    pub labels: Vec<(String, Vec<String>)>,
 }
 
 /// How an upstream server is reached.
@@ -58,18 +67,28 @@ pub enum Transport {
 }
 
 impl Mcp {
-    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+    pub(super) fn read(r: &mut Reader<'_>, host: IpAddr) -> Self {
         let seconds = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
         Self {
             auto_import: r.value("mcp.auto_import", Flag, false, "Offer tools of upstream servers whose definitions nobody has pinned with `caxton tools import`."),
             allowed_origins: r.value("mcp.allowed_origins", List(Origin), Vec::new(), "Web origins that may call `/mcp` from a browser. Calls without `Origin` are not affected."),
-            connect_timeout: r.value("mcp.connect_timeout", seconds(1, 60), Duration::from_secs(5), "Time to reach an upstream server and read its tools."),
-            max_tools_per_server: r.value("mcp.max_tools_per_server", Integer::new(1..=10_000, "tools"), 512, "Tools of one upstream server; a server with more is refused."),
+            allowed_hosts: allowed_hosts(r, host),
+            connect_timeout: r.value("mcp.connect_timeout", seconds(1, 60), Duration::from_secs(10), "Time to reach an upstream server and read its tools."),
+            max_tools_per_server: r.value("mcp.max_tools_per_server", Integer::new(1..=10_000, "tools"), 256, "Tools of one upstream server; a server with more is refused."),
             max_definition_bytes: r.value("mcp.max_definition_bytes", Size(1 << 10..=1 << 20), 64 << 10, "Bytes of one tool definition; a larger one is refused."),
             max_response_bytes: r.value("mcp.max_response_bytes", Size(1 << 10..=64 << 20), 4 << 20, "Bytes of one tool's answer; a larger one is an error."),
+            max_concurrent_calls: r.value("mcp.max_concurrent_calls", Integer::new(1..=10_000, "calls"), 32, "Calls at once at one upstream server; more wait within their own time."),
+            refresh_interval: r.value("mcp.refresh_interval", seconds(1, 86_400), Duration::from_secs(300), "Time after which an upstream server is asked again for its tools, so that a changed one is noticed."),
             servers: servers(r),
         }
     }
+}
+
+/// A page in a browser can make its own name mean this host (DNS rebinding); the `Host` field gives it away.
+fn allowed_hosts(r: &mut Reader<'_>, host: IpAddr) -> Option<Vec<String>> {
+    let names = r.optional("mcp.allowed_hosts", List(Text(256)), "`Host` names under which `/mcp` may be called. Without the key: `localhost`, `127.0.0.1` and `::1` if `server.host` is loopback, else any. Behind a proxy, give the public name.");
+    let loopback = || ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    names.or_else(|| host.is_loopback().then(loopback))
 }
 
 fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
@@ -82,6 +101,12 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
         );
         let timeout = Span(Duration::from_secs(1)..=Duration::from_secs(600));
         let timeout = r.value("timeout", timeout, Duration::from_secs(30), "Time for a call.");
+        let labels = r.value(
+            "labels",
+            Named::of_tools(List(Text(64))),
+            Vec::new(),
+            "What the answers of a tool carry, such as `read_file: [pii]`; policies see it on the session.",
+        );
         let transport = transport(r);
         let name = name?;
         let reserved = name.as_str() == "builtin";
@@ -91,22 +116,27 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
             r.tell(Problem::error(Code::Contradiction, message).with_help("choose another name"), "name");
             return None;
         }
-        Some(McpServer { name, transport: transport?, timeout })
+        Some(McpServer { name, transport: transport?, timeout, labels })
     })
 }
 
 fn transport(r: &mut Reader<'_>) -> Option<Transport> {
-    let url = r.optional("url", Url, "Endpoint of a server that speaks streamable HTTP.");
+    let url =
+        r.optional("url", Url { may_weaken: true }, "Endpoint of a server that speaks streamable HTTP.");
     let headers = r.value(
         "headers",
-        Named(Hidden),
+        Named::of_words(Hidden),
         Vec::new(),
         "Header fields that the gateway adds, with `url`. A client's token is never passed on.",
     );
     let command = r.optional("command", Text(4_096), "Program of a server that speaks on stdin and stdout.");
     let args = r.value("args", Arguments, Vec::new(), "Arguments of `command`.");
-    let env =
-        r.value("env", Named(Hidden), Vec::new(), "Environment of `command`; it inherits nothing else.");
+    let env = r.value(
+        "env",
+        Named::of_words(Hidden),
+        Vec::new(),
+        "Environment of `command`; it inherits nothing else.",
+    );
     let (has_url, has_command) = (r.is_given("url"), r.is_given("command"));
     let stray = |r: &mut Reader<'_>, key: &str, with: &str| {
         if r.is_given(key) {

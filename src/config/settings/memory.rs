@@ -9,17 +9,25 @@ use crate::config::reader::Reader;
 #[derive(Debug)]
 pub struct Memory {
     /// Entities of one scope.
-    pub max_entities: usize,
+    pub max_entities: u32,
     /// Relations of one scope.
-    pub max_relations: usize,
+    pub max_relations: u32,
     /// Observations of one entity.
     pub max_observations: usize,
     /// Bytes of one observation.
     pub max_observation_bytes: usize,
-    /// Bytes of a name.
+    /// Bytes of all observations of one entity.
+    pub max_entity_bytes: usize,
+    /// Labels of one row.
+    pub max_labels: usize,
+    /// Bytes of a search.
+    pub max_search_bytes: usize,
+    /// Words of a search.
+    pub max_search_words: usize,
+    /// Bytes of a name, a kind or a label.
     pub max_name_bytes: usize,
     /// Rows that a search returns.
-    pub max_search_results: usize,
+    pub max_search_results: u32,
     /// Connections that read.
     pub readers: usize,
     /// Requests that may wait.
@@ -46,20 +54,44 @@ impl Memory {
             max_observations: r.value(
                 "memory.max_observations",
                 Integer::new(1..=10_000, "observations"),
-                100,
+                128,
                 "Observations of one entity.",
             ),
             max_observation_bytes: r.value(
                 "memory.max_observation_bytes",
                 Size(1..=1 << 20),
-                16 << 10,
+                8 << 10,
                 "Bytes of one observation.",
             ),
             max_name_bytes: r.value(
                 "memory.max_name_bytes",
                 Integer::new(16..=4_096, "bytes"),
                 256,
-                "Bytes of a name or kind.",
+                "Bytes of a name, a kind or a label.",
+            ),
+            max_entity_bytes: r.value(
+                "memory.max_entity_bytes",
+                Size(1 << 10..=16 << 20),
+                64 << 10,
+                "Bytes of all observations of one entity.",
+            ),
+            max_labels: r.value(
+                "memory.max_labels",
+                Integer::new(0..=1_000, "labels"),
+                32,
+                "Labels of one row.",
+            ),
+            max_search_bytes: r.value(
+                "memory.max_search_bytes",
+                Size(16..=64 << 10),
+                1 << 10,
+                "Bytes of a search.",
+            ),
+            max_search_words: r.value(
+                "memory.max_search_words",
+                Integer::new(1..=256, "words"),
+                16,
+                "Words of a search.",
             ),
             max_search_results: r.value(
                 "memory.max_search_results",
@@ -70,13 +102,13 @@ impl Memory {
             readers: r.value(
                 "memory.readers",
                 Integer::new(1..=64, "connections"),
-                4,
+                2,
                 "Connections that read; one more writes.",
             ),
             queue: r.value(
                 "memory.queue",
                 Integer::new(1..=65_536, "requests"),
-                1_024,
+                256,
                 "Requests that may wait; more are refused.",
             ),
             deadline: r.value(

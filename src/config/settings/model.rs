@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::kind::{Hidden, Integer, Size, Span, Text, Url};
+use crate::config::kind::{Hidden, Size, Span, Text, Url};
 use crate::config::reader::Reader;
 use crate::secret::Secret;
 
@@ -18,13 +18,11 @@ pub struct Model {
     pub timeout: Duration,
     /// Bytes of one answer.
     pub max_response_bytes: usize,
-    /// Answers in one turn of an agent, each of which may call tools.
-    pub max_steps: u32,
 }
 
 impl Model {
     pub(super) fn read(r: &mut Reader<'_>) -> Option<Self> {
-        let base_url = r.optional("model.base_url", Url, "Address before `/chat/completions` of an OpenAI-compatible endpoint. Without it agents have no model.");
+        let base_url = r.optional("model.base_url", Url { may_weaken: false }, "Address before `/chat/completions` of an OpenAI-compatible endpoint. Without it agents have no model.");
         let name = r.optional("model.name", Text(256), "The model's name at the endpoint.");
         let api_key = r.optional(
             "model.api_key",
@@ -34,17 +32,11 @@ impl Model {
         let timeout = r.value(
             "model.timeout",
             Span(Duration::from_secs(1)..=Duration::from_secs(600)),
-            Duration::from_secs(30),
+            Duration::from_secs(60),
             "Time for one answer.",
         );
         let max_response_bytes =
             r.value("model.max_response_bytes", Size(1 << 10..=16 << 20), 1 << 20, "Bytes of one answer.");
-        let max_steps = r.value(
-            "model.max_steps",
-            Integer::new(1..=64, "answers"),
-            8,
-            "Answers in one turn of an agent, each of which may call tools.",
-        );
         match (r.is_given("model.base_url"), r.is_given("model.name")) {
             (true, false) => r.tell_missing("model.name", "model.base_url"),
             (false, true) => r.tell_missing("model.base_url", "model.name"),
@@ -53,6 +45,6 @@ impl Model {
             }
             (true, true) | (false, false) => {}
         }
-        Some(Self { base_url: base_url?, api_key, name: name?, timeout, max_response_bytes, max_steps })
+        Some(Self { base_url: base_url?, api_key, name: name?, timeout, max_response_bytes })
     }
 }

@@ -20,6 +20,10 @@ pub struct Runtime {
     pub max_execution_time: Duration,
     /// Instructions for a call, roughly.
     pub fuel: u64,
+    /// Bytes that are kept of what a module says on standard error.
+    pub max_message_bytes: usize,
+    /// Bytes of a module.
+    pub max_module_bytes: usize,
     /// Bytes of a call's input.
     pub max_input_bytes: usize,
     /// Bytes of a call's output.
@@ -30,11 +34,10 @@ pub struct Runtime {
     pub queue_timeout: Duration,
 }
 
-/// Calls that give no access to anything but the pipes and the clock.
+/// Calls that can be named: they reach the pipes, a clock and randomness, or give nothing.
 const HARMLESS: &[(&str, &str)] = &[
     ("args_get", "args_get"),
     ("args_sizes_get", "args_sizes_get"),
-    ("clock_res_get", "clock_res_get"),
     ("clock_time_get", "clock_time_get"),
     ("environ_get", "environ_get"),
     ("environ_sizes_get", "environ_sizes_get"),
@@ -47,7 +50,19 @@ const HARMLESS: &[(&str, &str)] = &[
     ("fd_write", "fd_write"),
     ("proc_exit", "proc_exit"),
     ("random_get", "random_get"),
-    ("sched_yield", "sched_yield"),
+];
+
+/// Those of them that every WASI program calls to start or end.
+const INERT: &[&str] = &[
+    "proc_exit",
+    "args_get",
+    "args_sizes_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_fdstat_get",
+    "fd_seek",
+    "fd_prestat_get",
+    "fd_prestat_dir_name",
 ];
 
 impl Runtime {
@@ -61,7 +76,7 @@ impl Runtime {
             ),
             max_stack_size: r.value(
                 "runtime.security.max_stack_size",
-                Size(64 << 10..=16 << 20),
+                Size(64 << 10..=1 << 20),
                 1 << 20,
                 "Call stack of an instance.",
             ),
@@ -78,23 +93,35 @@ impl Runtime {
                 10_000_000_000,
                 "Instructions for a call, roughly.",
             ),
+            max_message_bytes: r.value(
+                "runtime.limits.max_message_bytes",
+                Size(64..=64 << 10),
+                1 << 10,
+                "Bytes that are kept of what a module says on standard error.",
+            ),
+            max_module_bytes: r.value(
+                "runtime.limits.max_module_bytes",
+                Size(1 << 10..=256 << 20),
+                8 << 20,
+                "Bytes of a module.",
+            ),
             max_input_bytes: r.value(
                 "runtime.limits.max_input_bytes",
                 Size(1 << 10..=64 << 20),
-                1 << 20,
+                8 << 20,
                 "Bytes of a call's input.",
             ),
             max_output_bytes: r.value(
                 "runtime.limits.max_output_bytes",
                 Size(1 << 10..=64 << 20),
-                1 << 20,
+                4 << 20,
                 "Bytes of a call's output.",
             ),
             max_instances: r.value(
                 "runtime.limits.max_instances",
                 Integer::new(1..=10_000, "instances"),
-                64,
-                "Instances at once.",
+                32,
+                "Instances at once; address space for their memory is reserved at start.",
             ),
             queue_timeout: r.value(
                 "runtime.limits.queue_timeout",
@@ -107,15 +134,20 @@ impl Runtime {
 }
 
 fn wasi_calls(r: &mut Reader<'_>) -> BTreeSet<String> {
-    let all = HARMLESS.iter().map(|(name, _)| *name).collect();
-    let allowed = r.value("runtime.syscalls.allowed_wasi_calls", List(Choice(HARMLESS)), all, "WASI calls that a module may import; a module that imports another is refused. Calls that open files or sockets are not offered.");
+    let usual = vec!["fd_read", "fd_write", "fd_close", "clock_time_get", "random_get"];
+    let allowed = r.value("runtime.syscalls.allowed_wasi_calls", List(Choice(HARMLESS)), usual, "WASI calls that a module may import, beside those that give it nothing; a module that imports another is refused. Calls that open files or sockets are not offered.");
     let blocked = r.value(
         "runtime.syscalls.blocked_calls",
         List(Text(64)),
         Vec::new(),
         "Calls that are refused in any case. What is not allowed is blocked already.",
     );
-    if let Some(both) = blocked.iter().find(|name| allowed.contains(&name.as_str())) {
+    if let Some(inert) = blocked.iter().find(|name| INERT.contains(&name.as_str())) {
+        let problem = Problem::error(Code::Contradiction, format!("`{inert}` cannot be blocked"));
+        let problem =
+            problem.with_help("every WASI program calls it to start or end; it gives a module nothing");
+        r.tell(problem, "runtime.syscalls.blocked_calls");
+    } else if let Some(both) = blocked.iter().find(|name| allowed.contains(&name.as_str())) {
         let problem = Problem::error(Code::Contradiction, format!("`{both}` is allowed and blocked"));
         let help = if r.is_given("runtime.syscalls.allowed_wasi_calls") {
             "take it out of one of the lists"

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::server::beside;
-use crate::config::kind::{Choice, Directory, File, Integer, Parsed, Rate, RateOf, Size, Span, Text};
+use crate::config::kind::{Choice, Directory, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text};
 use crate::config::problem::{Code, Problem};
-use crate::config::reader::Reader;
+use crate::config::reader::{Reader, Source};
 
 /// `security.*`
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Security {
     pub rate_limit: RateLimit,
     /// The decision log.
     pub audit: Audit,
+    /// Lockdown holds from the start.
+    pub lockdown: bool,
 }
 
 impl Security {
@@ -34,6 +36,12 @@ impl Security {
             api_keys: ApiKeys::read(r),
             rate_limit: RateLimit::read(r),
             audit: Audit::read(r, data_dir),
+            lockdown: r.value(
+                "security.emergency.enable_lockdown_mode",
+                Flag,
+                false,
+                "Lockdown holds from the start: policies see `context.system.lockdown`.",
+            ),
         }
     }
 }
@@ -61,6 +69,8 @@ const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
 /// `security.authentication.*`
 #[derive(Debug)]
 pub struct Authentication {
+    /// Idle time after which the facts of a session are forgotten.
+    pub session_timeout: Duration,
     /// How JWTs are verified; `None` when no key is given: then no token is accepted.
     pub jwt: Option<Jwt>,
 }
@@ -80,6 +90,8 @@ pub struct Jwt {
     pub leeway: Duration,
     /// Bytes of a token.
     pub max_token_bytes: usize,
+    /// Proven tokens that are remembered; 0 checks each signature anew.
+    pub token_cache: usize,
 }
 
 /// The file that holds the key.
@@ -134,8 +146,31 @@ impl Authentication {
             8 << 10,
             "Bytes of a token.",
         );
+        let token_cache = r.value(
+            "security.authentication.token_cache",
+            Integer::new(0..=1_000_000, "tokens"),
+            10_000,
+            "Proven tokens that are remembered; 0 checks each signature anew. Times are checked always.",
+        );
         let key = Self::key(r, algorithm, public, secret);
-        Self { jwt: key.map(|key| Jwt { algorithm, key, issuer, audience, leeway, max_token_bytes }) }
+        let session_timeout = r.value(
+            "security.authentication.session_timeout",
+            Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
+            Duration::from_secs(15 * 60),
+            "Idle time after which the facts of a session, which policies see, are forgotten.",
+        );
+        Self {
+            session_timeout,
+            jwt: key.map(|key| Jwt {
+                algorithm,
+                key,
+                issuer,
+                audience,
+                leeway,
+                max_token_bytes,
+                token_cache,
+            }),
+        }
     }
 
     /// The key must be of the algorithm's kind: a public key used as a shared secret lets anybody sign.
@@ -199,7 +234,11 @@ pub struct Authorization {
 impl Authorization {
     fn read(r: &mut Reader<'_>) -> Self {
         let mut directory = |key: &str, name: &str, doc| {
-            r.optional(key, Directory { must_exist: true }, doc).or_else(|| beside(r, key, name))
+            let found = r.optional(key, Directory { must_exist: true }, doc).or_else(|| beside(r, key, name));
+            if found.is_none() && !r.is_given(key) {
+                r.in_force(key, String::from("(shipped set)"), Source::Default);
+            }
+            found
         };
         Self {
             policy_dir: directory("security.authorization.policy_dir", "policies", "Policies (`*.cedar`). Without the key: `policies`, if that directory exists, else the shipped set."),
@@ -305,6 +344,10 @@ pub struct Audit {
     pub deadline: Duration,
     /// Time between two syncs of the disk, with `written`.
     pub sync_interval: Duration,
+    /// Bytes of a record.
+    pub max_record_bytes: usize,
+    /// Keep what is needed to decide again.
+    pub replayable: bool,
 }
 
 /// The shape of the log.
@@ -325,6 +368,8 @@ impl Audit {
             durability: r.value("security.audit.durability", Choice(&[("written", Durability::Written), ("synced", Durability::Synced)]), Durability::Written, "When a record counts as kept, which comes before the effect: in the kernel (survives the process), or on the disk (survives the host)."),
             queue: r.value("security.audit.queue", Integer::new(16..=1_000_000, "records"), 4_096, "Records that may wait to be written."),
             deadline: r.value("security.audit.deadline", millis(1, 10_000), Duration::from_millis(100), "Time a record may wait; then the call is refused with 503."),
+            max_record_bytes: r.value("security.audit.max_record_bytes", Size(16 << 10..=16 << 20), 512 << 10, "Bytes of a record; a longer one keeps a digest of its context."),
+            replayable: r.value("security.audit.replayable", Flag, false, "Keep texts as they are, so that decisions can be evaluated again. They may hold personal data."),
             sync_interval: r.value("security.audit.sync_interval", millis(10, 60_000), Duration::from_secs(1), "Time between two syncs of the disk, with `written`."),
         }
     }

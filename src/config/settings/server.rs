@@ -59,8 +59,8 @@ pub struct Server {
     pub request_timeout: Duration,
     /// Time for the head of a request.
     pub header_timeout: Duration,
-    /// Time a connection may be idle.
-    pub idle_timeout: Duration,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
     /// Header fields of a request.
     pub max_headers: usize,
     /// Bytes of all header fields of a request.
@@ -89,13 +89,13 @@ impl Server {
             agents_dir: agents_dir(r),
             log_level: r.value("server.log_level", Choice(LOG_LEVELS), LogLevel::Info, "How much the program log tells. The decision log always has everything."),
             max_body: r.value("server.max_body", Size(1_024..=64 << 20), 1 << 20, "Bytes of a request body; more is answered with 413."),
-            request_timeout: r.value("server.request_timeout", seconds(1, 3_600), Duration::from_secs(60), "Time for a whole request, effect included."),
+            request_timeout: r.value("server.request_timeout", seconds(1, 3_600), Duration::from_secs(150), "Time for a whole request, effect included. More than `config_agents.limits.deadline`, or answers of agents are cut off."),
             header_timeout: r.value("server.header_timeout", seconds(1, 60), Duration::from_secs(10), "Time for the head of a request; stops slow-header attacks."),
-            idle_timeout: r.value("server.idle_timeout", seconds(1, 3_600), Duration::from_secs(60), "Time a connection may be idle between requests."),
-            max_headers: r.value("server.max_headers", Integer::new(8..=256, "fields"), 64, "Header fields of a request."),
-            max_header_bytes: r.value("server.max_header_bytes", Size(8 << 10..=256 << 10), 16 << 10, "Bytes of all header fields of a request."),
+            max_streams: r.value("server.max_streams", Integer::new(1..=10_000, "requests"), 100, "Requests at once on one HTTP/2 connection."),
+            max_headers: r.value("server.max_headers", Integer::new(8..=256, "fields"), 100, "Header fields of a request."),
+            max_header_bytes: r.value("server.max_header_bytes", Size(8 << 10..=256 << 10), 32 << 10, "Bytes of all header fields of a request."),
             max_connections: r.value("server.max_connections", Integer::new(1..=65_536, "connections"), 1_024, "Connections at once; more wait to be accepted."),
-            shutdown_grace: r.value("server.shutdown_grace", seconds(0, 600), Duration::from_secs(30), "Time that running requests have after the signal to stop."),
+            shutdown_grace: r.value("server.shutdown_grace", seconds(0, 600), Duration::from_secs(20), "Time that running requests have after the signal to stop."),
         };
         server.check(r);
         server
