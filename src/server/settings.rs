@@ -17,6 +17,7 @@ impl From<config::Settings> for Settings {
         let data = server.data_dir;
         let security = config.security;
         let log = security.audit.log_file.clone();
+        let allowed_origins = config.mcp.allowed_origins.clone();
         let schema_dir = security.authorization.schema_dir.clone();
         let mut authn = crate::authn::Settings {
             jwt: security.authentication.jwt.map(jwt),
@@ -87,7 +88,7 @@ impl From<config::Settings> for Settings {
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
                 request_timeout: server.request_timeout,
-                allowed_origins: config.mcp.allowed_origins,
+                allowed_origins,
                 allowed_hosts: server.host.is_loopback().then(crate::api::Settings::loopback_hosts),
                 audit_log: log,
             },
