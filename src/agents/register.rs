@@ -12,10 +12,10 @@ use arc_swap::ArcSwap;
 use super::Settings;
 use super::definition::{Definition, HandlerName};
 use crate::authz::AttributeSource;
-use crate::clock::SharedClock;
-use crate::limit::RateLimiter;
+use crate::limit::{Rate, RateLimiter};
 use crate::model::{AgentId, CapabilityName, Entity, EntityUid, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
+use crate::telemetry::Metrics;
 
 /// Whether an agent may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,10 @@ impl Agent {
     pub fn id(&self) -> &AgentId {
         &self.definition.id
     }
+}
+
+fn limits(rate: Rate) -> crate::limit::Settings {
+    crate::limit::Settings { per_principal: rate, ..Default::default() }
 }
 
 fn entity(definition: &Definition, status: Status) -> Entity {
@@ -113,19 +117,19 @@ pub struct Register {
     turn: Arc<AtomicUsize>,
     settings: Arc<Settings>,
     sandbox: Sandbox,
-    clock: SharedClock,
+    metrics: Arc<Metrics>,
 }
 
 impl Register {
     /// An empty register.
-    pub fn new(settings: Settings, sandbox: Sandbox, clock: SharedClock) -> Self {
+    pub fn new(settings: Settings, sandbox: Sandbox, metrics: Arc<Metrics>) -> Self {
         Self {
             table: Arc::default(),
             version: Arc::default(),
             turn: Arc::default(),
             settings: Arc::new(settings),
             sandbox,
-            clock,
+            metrics,
         }
     }
 
@@ -198,7 +202,7 @@ impl Register {
         let handler = self.handler(path, &definition).map_err(|message| problem(path, message))?;
         let limiter = definition
             .rate_limit
-            .map(|rate| RateLimiter::new(crate::limit::Settings { per_principal: rate, ..Default::default() }, self.clock.clone()));
+            .map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
         let status = Status::Active;
         Ok(Agent { entity: entity(&definition, status), definition, handler, limiter, status })
     }

@@ -47,7 +47,7 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
     let id = HeaderValue::from_str(context.request_id.as_str());
     let mut response = match admit_caller(&api, request.headers(), &context).await {
         Ok(subject) => {
-            request.extensions_mut().insert(Caller { subject: Arc::new(subject), context });
+            request.extensions_mut().insert(Caller { subject, context });
             match tokio::time::timeout(api.settings.request_timeout, next.run(request)).await {
                 Ok(response) => response,
                 Err(_) => Problem::timeout().into_response(),
@@ -61,7 +61,7 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
     response
 }
 
-async fn admit_caller(api: &Api, headers: &HeaderMap, context: &RequestContext) -> Result<Subject, Problem> {
+async fn admit_caller(api: &Api, headers: &HeaderMap, context: &RequestContext) -> Result<Arc<Subject>, Problem> {
     if !origin_allowed(headers, &api.settings.allowed_origins) {
         return Err(Problem::origin());
     }

@@ -102,7 +102,7 @@ impl ServerHandler for Ingress {
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = caller(&context)?;
         let seen = self.api.gate.list_tools(caller.asker()).await.map_err(refused)?;
-        let tools: Vec<Json> = seen.iter().map(|tool| tool.mcp_definition()).collect();
+        let tools: Vec<Json> = seen.iter().map(|tool| tool.definition().to_mcp(tool.id().as_str())).collect();
         serde_json::from_value(json!({ "tools": tools }))
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))
     }

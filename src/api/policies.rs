@@ -34,7 +34,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<
     let bundle = guard.policy().current();
     let policies = bundle.policies().map(|policy| PolicyView {
         id: policy.id.to_string(),
-        effect: policy.effect.to_string(),
+        effect: policy.effect.as_str().to_owned(),
         file: policy.file.to_string(),
         annotations: policy.annotations.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         text: policy.text.to_string(),

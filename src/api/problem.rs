@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::authz::Denied;
-use crate::memory::MemoryError;
+use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::runtime::GateError;
@@ -169,6 +169,11 @@ impl From<Denied> for Problem {
             (Outcome::Limited, wait) => {
                 Self::limited("too many requests", wait.unwrap_or(Duration::from_secs(1)))
             }
+            _ if denied.reason == ReasonCode::ToolUnknown => {
+                let mut problem = Self::not_found("there is no such tool, or it is not as it was approved");
+                problem.reason = Some(ReasonCode::ToolUnknown.as_str());
+                problem
+            }
             _ => {
                 let text = denied.caller_text.as_deref().unwrap_or("this is not allowed");
                 Self::new(StatusCode::FORBIDDEN, "denied", text)
@@ -194,14 +199,13 @@ impl From<MessageError> for Problem {
 
 impl From<MemoryError> for Problem {
     fn from(error: MemoryError) -> Self {
-        use crate::memory::Fault;
         let detail = error.to_string();
-        match error.fault() {
-            Fault::Caller => Self::invalid(detail),
-            Fault::Missing => Self::not_found(detail),
-            Fault::Changed => Self::new(StatusCode::CONFLICT, "changed", detail),
-            Fault::Busy => Self::unavailable(detail),
-            Fault::Gateway => {
+        match (error.fault(), &error) {
+            (Fault::Caller, MemoryError::NoSuchRow(_)) => Self::not_found(detail),
+            (Fault::Caller, MemoryError::Changed(_)) => Self::new(StatusCode::CONFLICT, "changed", detail),
+            (Fault::Caller, _) => Self::invalid(detail),
+            (Fault::Load, _) => Self::unavailable(detail),
+            (Fault::Operator, _) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the memory failed");
                 Self::internal()
             }
@@ -211,14 +215,7 @@ impl From<MemoryError> for Problem {
 
 impl From<PrepareError> for Problem {
     fn from(error: PrepareError) -> Self {
-        match error {
-            PrepareError::ToolUnknown { .. } => {
-                let mut problem = Self::not_found(error.to_string());
-                problem.reason = Some(ReasonCode::ToolUnknown.as_str());
-                problem
-            }
-            other => Self::invalid(other.to_string()),
-        }
+        Self::invalid(error.to_string())
     }
 }
 

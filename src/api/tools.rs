@@ -31,11 +31,11 @@ pub(super) struct Tools {
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Tools>, Problem> {
     let seen = api.gate.list_tools(caller.asker()).await?;
     let view = |tool: &Arc<crate::tools::Tool>| ToolView {
-        id: tool.descriptor.id.to_string(),
-        server: tool.descriptor.id.server().to_owned(),
-        name: tool.descriptor.id.tool().to_owned(),
-        description: tool.definition.description.clone(),
-        input_schema: tool.definition.input_schema.clone(),
+        id: tool.id().to_string(),
+        server: tool.id().server().to_owned(),
+        name: tool.id().tool().to_owned(),
+        description: tool.definition().description.clone(),
+        input_schema: tool.definition().input_schema.clone(),
     };
     Ok(Json(Tools { tools: seen.iter().map(view).collect() }))
 }

@@ -17,12 +17,12 @@ use crate::clock::SharedClock;
 use crate::limit::RateLimiter;
 use crate::model::{
     Action, DecisionId, Entity, EntityUid, EventType, Input, Operation, Outcome, ReasonCode, RequestContext,
-    Screening, SessionFacts, Subject, TestPolicies, Value,
+    Screening, SessionFacts, Subject, TestPolicies, ToolId, Value,
 };
 use crate::policy::{Bundle, Query, Verdict};
 use crate::screen::Screen;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{DecisionLabels, ScopeLabels};
+use crate::telemetry::metrics::DecisionLabels;
 
 /// Why there is no permit. Holds what the caller may know; the record holds the rest.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -182,6 +182,41 @@ impl Guard {
         }
     }
 
+    /// Refuses a tool that is not in the live bundle, or not as it was approved; policy cannot be asked about it.
+    pub async fn refuse_tool(
+        &self,
+        subject: &Arc<Subject>,
+        tool: &ToolId,
+        context: &Arc<RequestContext>,
+    ) -> Denied {
+        let began = Instant::now();
+        let key = SessionKey::new(subject.principal(), context.session.as_ref());
+        let asking = self.asking(subject, context, &key);
+        let verdict = refusal(Outcome::DenyDefault, ReasonCode::ToolUnknown);
+        let (action, decision) = (Action::Tool(tool.clone()), DecisionId::generate());
+        let resource = EntityUid::caxton("Tool", tool.shared());
+        let screening = Screening::default();
+        let decided = Decided {
+            decision,
+            event_type: EventType::ToolCall,
+            action: &action,
+            resource: &resource,
+            verdict: &verdict,
+            input: Input::Absent,
+            arguments: None,
+            screening: &screening,
+            began,
+        };
+        let record = self.record(&asking, decided);
+        self.count(&action, &verdict);
+        self.sessions.denied(&key);
+        self.security_log(EventType::ToolCall, subject, &resource, &screening, &verdict, decision);
+        match self.journal.append(record).await {
+            Ok(_) => denied(decision, verdict, None),
+            Err(_) => unrecorded(),
+        }
+    }
+
     /// Limit, screen, judge, and write the record down. Nothing is allowed yet.
     fn consider<O: Operation>(
         &self,
@@ -197,7 +232,6 @@ impl Guard {
         let asking = self.asking(subject, context, &key);
         let (verdict, screening, retry_after) = match self.limiter.check(subject.principal()) {
             Err(limited) => {
-                self.metrics.rate_limited.get_or_create(&ScopeLabels { scope: "principal" }).inc();
                 let verdict = refusal(Outcome::Limited, ReasonCode::RateLimited);
                 (verdict, Screening::default(), Some(limited.retry_after))
             }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::model::PolicyVersion;
-use crate::policy::{Bundle, PolicyErrors, Sources};
+use crate::policy::{Bundle, PolicyErrors, Settings, Sources};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ResultLabels;
 
 /// Holds the bundle that decides. Requests under way keep the one they began with.
 pub struct LivePolicy {
     bundle: ArcSwap<Bundle>,
+    settings: Settings,
     metrics: Arc<Metrics>,
 }
 
@@ -26,9 +27,9 @@ pub struct Reloaded {
 
 impl LivePolicy {
     /// Begins with `bundle`.
-    pub fn new(bundle: Bundle, metrics: Arc<Metrics>) -> Self {
+    pub fn new(bundle: Bundle, settings: Settings, metrics: Arc<Metrics>) -> Self {
         metrics.set_policy_version(bundle.version().as_str());
-        Self { bundle: ArcSwap::from_pointee(bundle), metrics }
+        Self { bundle: ArcSwap::from_pointee(bundle), settings, metrics }
     }
 
     /// The bundle that decides at this moment.
@@ -38,7 +39,7 @@ impl LivePolicy {
 
     /// Puts `sources` in place of the live set if they are valid; the live set stays if they are not.
     pub fn reload(&self, sources: Sources) -> Result<Reloaded, PolicyErrors> {
-        match Bundle::load(sources) {
+        match Bundle::load_with(sources, self.settings) {
             Ok(bundle) => {
                 let to = bundle.version().clone();
                 let old = self.bundle.swap(Arc::new(bundle));
@@ -47,10 +48,15 @@ impl LivePolicy {
                 Ok(Reloaded { from: old.version().clone(), to })
             }
             Err(errors) => {
-                self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "refused" }).inc();
-                self.metrics.hot_reload_violations.inc();
+                self.count_refusal();
                 Err(errors)
             }
         }
+    }
+
+    /// Counts a set that was not taken over, also one that could not even be read.
+    pub fn count_refusal(&self) {
+        self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "refused" }).inc();
+        self.metrics.hot_reload_violations.inc();
     }
 }

@@ -93,7 +93,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
                 Err(exit) => return Ok(exit),
             };
             let settings = crate::server::Settings::from(loaded.settings);
-            tools::run(command, settings.tools, output)
+            tools::run(command, settings.tools, settings.sandbox, output)
         }
     }
 }

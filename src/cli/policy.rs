@@ -92,7 +92,7 @@ fn validate(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Exi
         Err(errors) => (0, errors.problems().to_vec()),
     };
     let valid = !problems.iter().any(|problem| problem.fatal);
-    let findings = problems.iter().map(Finding::from).collect();
+    let findings = diagnostics::in_order(&problems).into_iter().map(Finding::from).collect();
     let validation = Validation { valid, policy_version, files, policies, problems: findings };
     if output.format() == Format::Table {
         show(&problems, output);
@@ -151,7 +151,7 @@ fn load(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Option<
 }
 
 fn show(problems: &[Problem], output: &Output) {
-    for problem in problems {
+    for problem in diagnostics::in_order(problems) {
         output.say(diagnostics::render(problem, render::WIDTH).trim_end());
         output.say("");
     }

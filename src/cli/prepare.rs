@@ -6,10 +6,10 @@ use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
 use super::output::{Exit, Output};
-use crate::authn::{KeyHolder, KeyStore, ServiceName};
+use crate::authn::{KeyHolder, KeyStore};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Environment, Loaded, load as load_config, locate};
-use crate::model::RoleName;
+use crate::model::{RoleName, ServiceName};
 use crate::server::Settings;
 
 /// The configuration, or the exit of a command that cannot go on without it; the mistakes have been told.

@@ -171,7 +171,7 @@ impl Switchboard {
     pub fn read(&self, permit: Permit<ReadConversation>) -> Option<Vec<Line>> {
         let operation = permit.into_operation();
         let conversations = self.conversations.lock();
-        conversations.get(&(operation.owner, operation.conversation)).map(|found| found.lines.clone())
+        conversations.get(&(operation.owner.to_string().into(), operation.conversation)).map(|found| found.lines.clone())
     }
 
     fn append(&self, key: &Key, line: Line) -> Result<Vec<Line>, MessageError> {
@@ -227,7 +227,7 @@ mod tests {
     fn read(board: &Switchboard, owner: &str) -> Option<Vec<Line>> {
         let operation = ReadConversation {
             conversation: ConversationId::parse("c1").unwrap(),
-            owner: format!("Caxton::Agent::\"{owner}\"").into(),
+            owner: EntityUid::caxton("Agent", owner),
         };
         board.read(Permit::for_test(operation, Subject::system()))
     }

@@ -39,9 +39,20 @@ impl From<&Problem> for Finding {
     }
 }
 
+/// Problems by file and place, so that the same files always give the same text.
+pub fn in_order(problems: &[Problem]) -> Vec<&Problem> {
+    let mut ordered: Vec<&Problem> = problems.iter().collect();
+    ordered.sort_by_key(|problem| {
+        let place = problem.position().map(|position| (position.line, position.column));
+        (problem.file.clone(), place, problem.message.clone())
+    });
+    ordered
+}
+
 /// A problem with the lines it is about, marked; in colour, for a stream that takes colour away where it must.
 pub fn render(problem: &Problem, width: usize) -> String {
-    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode()).with_width(width).with_links(false);
+    let handler =
+        GraphicalReportHandler::new_themed(GraphicalTheme::unicode()).with_width(width).with_links(false);
     let mut text = String::new();
     match handler.render_report(&mut text, &Named(problem)) {
         Ok(()) => text,

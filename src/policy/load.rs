@@ -308,7 +308,12 @@ impl Loader {
         let set = cedar_policy::PolicySet::from(self.set.clone());
         let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
         for error in result.validation_errors() {
-            let found = self.reported(error, AsRef::<str>::as_ref(error.policy_id()), sources);
+            let mut found = self.reported(error, AsRef::<str>::as_ref(error.policy_id()), sources);
+            if matches!(error, cedar_policy::ValidationError::UnrecognizedActionId(_)) {
+                found
+                    .iter_mut()
+                    .for_each(|problem| problem.advice = nearest_action(&problem.message, schema));
+            }
             self.problems.extend(found);
         }
         for warning in result.validation_warnings() {
@@ -323,6 +328,15 @@ impl Loader {
         let found = Problem::from_cedar(file.map(|source| (&source.path, &source.text)), report);
         found.into_iter().map(|problem| problem.about(id)).collect()
     }
+}
+
+/// The action that was meant. Cedar's own guess is often `"*"`, which is the last thing to advise.
+fn nearest_action(message: &str, schema: &Schema) -> Option<String> {
+    let written = message.rsplit("unrecognized action `").next()?.trim_end_matches('`');
+    let known = schema.actions().map(ToString::to_string);
+    let near = known.map(|known| (strsim::damerau_levenshtein(written, &known), known));
+    let (_, nearest) = near.filter(|(distance, _)| *distance <= 3).min()?;
+    Some(format!("did you mean `{nearest}`?"))
 }
 
 fn place(source: &Source, template: &Template, message: &str, label: &str) -> Problem {

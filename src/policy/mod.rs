@@ -6,19 +6,26 @@
 //! module.
 
 mod bundle;
+pub mod case;
+pub mod diagnostics;
 mod error;
 mod evaluate;
 mod extension;
+mod index;
 mod json;
 mod load;
 mod program;
 mod request;
+pub mod run;
 mod settings;
 mod shape;
 mod shipped;
 mod source;
 mod verdict;
 mod vocabulary;
+
+#[cfg(test)]
+mod tests;
 
 pub use bundle::Bundle;
 pub use error::{PolicyError, PolicyErrors, Position, Problem};

@@ -32,9 +32,9 @@ impl Functions {
             functions.offer_memory();
         }
         for tool in tools {
-            let description = tool.definition.description.clone().unwrap_or_default();
-            let parameters = Json::Object(tool.definition.input_schema.clone());
-            let id = tool.descriptor.id.clone();
+            let description = tool.definition().description.clone().unwrap_or_default();
+            let parameters = Json::Object(tool.definition().input_schema.clone());
+            let id = tool.id().clone();
             functions.offer(id.as_str().to_owned(), &description, parameters, Function::Tool(id));
         }
         functions

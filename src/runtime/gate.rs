@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::agents::Register;
 use crate::authz::{Denied, Guard};
-use crate::memory::{EntityView, Memory, MemoryError, RelationView};
+use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
 use crate::messages::{Delivery, Line, MessageError, Switchboard};
 use crate::model::{
     ConversationId, DecisionId, DeleteMemory, ListMemory, ListTools, MemoryKind, MemoryRow, MemoryScope,
@@ -132,7 +132,7 @@ impl Gate {
     pub async fn list_tools(&self, (subject, context): Asker<'_>) -> Result<Vec<SeenTool>, GateError> {
         let listing = self.guard.admit(subject, ListTools, context).await?.listing();
         let known = self.tools.tools();
-        let items = known.iter().map(|tool| SeeTool { tool: Arc::clone(&tool.descriptor) }).collect();
+        let items = known.iter().map(|tool| SeeTool { tool: Arc::clone(tool.descriptor()) }).collect();
         let seen = self.guard.admit_each(&listing, items).await?;
         let seen = seen.into_iter().filter_map(|permit| self.tools.get(&permit.into_operation().tool.id));
         Ok(seen.collect())
@@ -145,7 +145,13 @@ impl Gate {
         id: &ToolId,
         arguments: Map<String, Json>,
     ) -> Result<(ToolResult, DecisionId), GateError> {
-        let operation = self.tools.prepare(id, arguments)?;
+        let operation = match self.tools.prepare(id, arguments) {
+            Ok(operation) => operation,
+            Err(error @ PrepareError::Arguments(_)) => return Err(error.into()),
+            Err(PrepareError::ToolUnknown(_) | PrepareError::Drifted(_)) => {
+                return Err(self.guard.refuse_tool(subject, id, context).await.into());
+            }
+        };
         let permit = self.guard.admit(subject, operation, context).await?;
         let decision = permit.decision();
         let result = self.tools.call(permit).await.map_err(|error| GateError::Tool { decision, error })?;
@@ -160,19 +166,24 @@ impl Gate {
         new: NewEntity,
     ) -> Result<(EntityView, DecisionId), GateError> {
         let kind: Arc<str> = new.kind.into();
+        let mut labels = new.labels;
         let row = match self.memory.row(&scope, MemoryKind::Entity, &new.name).await? {
-            Some(row) => row,
+            Some(row) => {
+                // What a thing carries is not shed by writing over it.
+                labels.extend(row.labels.iter().cloned());
+                row
+            }
             None => MemoryRow {
                 scope,
                 row: MemoryKind::Entity,
                 id: new.name.into(),
                 owner: subject.principal().to_string().into(),
                 kind: Arc::clone(&kind),
-                labels: new.labels.clone(),
+                labels: labels.clone(),
             },
         };
         let operation =
-            WriteMemoryEntity { row, kind, labels: new.labels, observations: new.observations };
+            WriteMemoryEntity { row, kind, labels, observations: new.observations };
         let permit = self.guard.admit(subject, operation, context).await?;
         let decision = permit.decision();
         Ok((self.memory.write_entity(permit).await?, decision))
@@ -185,13 +196,13 @@ impl Gate {
         scope: MemoryScope,
         new: NewRelation,
     ) -> Result<(RelationView, DecisionId), GateError> {
-        let id = format!("{}--{}--{}", new.from, new.kind, new.to);
+        let id = relation_id(&new.from, &new.kind, &new.to);
         let row = match self.memory.row(&scope, MemoryKind::Relation, &id).await? {
             Some(row) => row,
             None => MemoryRow {
                 scope,
                 row: MemoryKind::Relation,
-                id: id.into(),
+                id,
                 owner: subject.principal().to_string().into(),
                 kind: new.kind.into(),
                 labels: new.labels,
@@ -213,7 +224,10 @@ impl Gate {
     ) -> Result<EntityView, GateError> {
         let row = self.row_or_shadow(scope, name).await?;
         let permit = self.guard.admit(subject, ReadMemory { row }, context).await?;
-        Ok(self.memory.read(permit).await?)
+        match self.memory.read(permit).await? {
+            MemoryView::Entity(entity) => Ok(entity),
+            MemoryView::Relation(_) => Err(GateError::NotFound("entity")),
+        }
     }
 
     /// Forgets one thing.
@@ -301,7 +315,7 @@ impl Gate {
         (subject, context): Asker<'_>,
         conversation: ConversationId,
     ) -> Result<Vec<Line>, GateError> {
-        let owner = subject.principal().to_string().into();
+        let owner = subject.principal().clone();
         let permit = self.guard.admit(subject, ReadConversation { conversation, owner }, context).await?;
         self.switchboard.read(permit).ok_or(GateError::NotFound("conversation"))
     }

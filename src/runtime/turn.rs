@@ -172,7 +172,7 @@ impl Runtime {
             return Ok(Functions::new(&[], plan.memory.enabled));
         }
         let mut tools = self.gate.list_tools((&acting.subject, &acting.context)).await?;
-        tools.retain(|tool| plan.tools.contains(&tool.descriptor.id));
+        tools.retain(|tool| plan.tools.contains(tool.id()));
         Ok(Functions::new(&tools, plan.memory.enabled))
     }
 

@@ -72,7 +72,10 @@ impl PolicyPlaces {
     /// The files as they are now, with the fragments of servers whose tools are not pinned in files.
     pub(super) fn read(&self, tools: &Registry) -> Result<Sources, PolicyError> {
         let shipped = |kind: SourceKind, into: Sources| {
-            Sources::shipped().iter().filter(|source| source.kind == kind).fold(into, |into, source| into.with(source))
+            Sources::shipped().iter().filter(|source| source.kind == kind).fold(into, |into, source| match kind {
+                SourceKind::Schema => into.with_schema(&source.name, &source.text),
+                SourceKind::Policy => into.with_policy(&source.name, &source.text),
+            })
         };
         let mut sources = match (&self.policy_dir, &self.schema_dir) {
             (None, None) => Sources::shipped(),
@@ -110,14 +113,14 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     .await??;
     let (tools, problems) = Registry::connect(settings.tools, sandbox.clone(), Arc::clone(&metrics)).await?;
     for problem in problems {
-        tracing::warn!("{problem}");
+        tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
     let places = PolicyPlaces { policy_dir: settings.policy_dir, schema_dir: settings.schema_dir };
     let sources = places.read(&tools).map_err(StartError::Sources)?;
     let bundle = Bundle::load_with(sources, settings.policy).map_err(StartError::Policies)?;
     let policy = Arc::new(LivePolicy::new(bundle, settings.policy, Arc::clone(&metrics)));
 
-    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&clock));
+    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
     load_agents(&agents, &metrics).await?;
     let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&clock), Arc::clone(&metrics))?;
     if let Some(repaired) = recovery.torn {
@@ -132,7 +135,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let guard = Arc::new(Guard::new(GuardParts {
         policy: Arc::clone(&policy),
         journal: journal.clone(),
-        limiter: RateLimiter::new(settings.limit, Arc::clone(&clock)),
+        limiter: RateLimiter::new(&settings.limit, Arc::clone(&metrics)),
         screen: Screen::new(settings.screen),
         attributes: Arc::new(agents.clone()),
         clock: Arc::clone(&clock),

@@ -8,16 +8,17 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::Settings;
 use super::build::{Parts, StartError, build, load_agents};
 use super::listen::{HttpLimits, serve};
-use super::Settings;
 use crate::api::{operations_router, router};
 use crate::audit::Record;
 use crate::model::{EventType, Outcome, PolicyVersion, ReasonCode, RequestId};
+use crate::policy::PolicyErrors;
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
-    parts: Parts,
+    parts: Arc<Parts>,
     address: SocketAddr,
     operations: SocketAddr,
     stop: CancellationToken,
@@ -52,7 +53,7 @@ impl Gateway {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let (listen, operations) = (settings.listen, settings.operations);
         let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
-        let parts = build(settings).await?;
+        let parts = Arc::new(build(settings).await?);
         let (api_listener, address) = bind(listen).await?;
         let (operations_listener, operations) = bind(operations).await?;
         let stop = CancellationToken::new();
@@ -61,11 +62,11 @@ impl Gateway {
         let serving = vec![
             tokio::spawn(serve(api_listener, api, limits, stop.clone(), grace)),
             tokio::spawn(serve(operations_listener, probes, HttpLimits::default(), stop.clone(), Duration::ZERO)),
+            tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
         ];
-        let gateway = Self { parts, address, operations, stop, serving };
-        gateway.event("gateway_started", Outcome::Allow, None).await;
-        gateway.parts.api.readiness.set(true);
-        Ok(gateway)
+        parts.event("gateway_started", Outcome::Allow, None).await;
+        parts.api.readiness.set(true);
+        Ok(Self { parts, address, operations, stop, serving })
     }
 
     /// Where the API listens.
@@ -85,10 +86,44 @@ impl Gateway {
 
     /// Reads policies, schemas and agents again. Policies change as a whole or not at all.
     pub async fn reload(&self) -> ReloadOutcome {
-        let policy = Arc::clone(&self.parts.policy);
-        let (places, tools) = (self.parts.places.clone(), self.parts.tools.clone());
+        let outcome = self.parts.reload_policies().await;
+        if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
+        }
+        outcome
+    }
+
+    /// Takes no new requests, lets those under way come to their end, then closes the stores.
+    pub async fn drain(self) {
+        self.parts.api.readiness.set(false);
+        self.stop.cancel();
+        for serving in self.serving {
+            let _ = serving.await;
+        }
+        self.parts.memory.close().await;
+        self.parts.event("gateway_stopped", Outcome::Allow, None).await;
+        self.parts.journal.close();
+    }
+}
+
+/// Tools that come later bring schema of their own: the live set is loaded again with it.
+async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
+    let mut changes = parts.tools.changes();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        parts.reload_policies().await;
+    }
+}
+
+impl Parts {
+    async fn reload_policies(&self) -> ReloadOutcome {
+        let policy = Arc::clone(&self.policy);
+        let (places, tools) = (self.places.clone(), self.tools.clone());
         let swapped = tokio::task::spawn_blocking(move || match places.read(&tools) {
-            Ok(sources) => policy.reload(sources).map_err(|errors| errors.report()),
+            Ok(sources) => policy.reload(sources).map_err(|errors| report(&errors)),
             Err(error) => {
                 policy.count_refusal();
                 Err(error.to_string())
@@ -96,7 +131,7 @@ impl Gateway {
         })
         .await
         .unwrap_or_else(|_| Err("the reload stopped before its end".to_owned()));
-        let outcome = match swapped {
+        match swapped {
             Ok(reloaded) => {
                 tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
                 let detail = format!("{} -> {}", reloaded.from.as_str(), reloaded.to.as_str());
@@ -113,51 +148,30 @@ impl Gateway {
                 self.event("reload_refused", Outcome::DenyError, Some(report.clone())).await;
                 ReloadOutcome::Refused(report)
             }
-        };
-        if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
         }
-        outcome
     }
 
-    /// Takes no new requests, lets those under way come to their end, then closes the stores.
-    pub async fn drain(self) {
-        self.parts.api.readiness.set(false);
-        self.stop.cancel();
-        for serving in self.serving {
-            let _ = serving.await;
-        }
-        self.parts.tools.close().await;
-        self.parts.memory.close().await;
-        let record = event(&self.parts, "gateway_stopped", Outcome::Allow, None);
-        // The log is closed next, whether or not it could take its last line.
-        let _ = self.parts.journal.append(record).await;
-        self.parts.journal.close();
-    }
-
+    /// Records something that the gateway did by itself. That it happened does not hang on the record: a gateway
+    /// whose log cannot be written must still stop.
     async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
-        let record = event(&self.parts, name, outcome, detail);
-        if let Err(error) = self.parts.journal.append(record).await {
+        let reason = match outcome {
+            Outcome::Allow => ReasonCode::Permitted,
+            _ => ReasonCode::PolicyError,
+        };
+        let kind = EventType::ConfigurationChange;
+        let record = Record {
+            event: Some(name),
+            detail,
+            policy_version: Some(self.policy.current().version().clone()),
+            ..Record::event(kind, outcome, reason, RequestId::generate(), self.clock.now_millis())
+        };
+        if let Err(error) = self.journal.append(record).await {
             tracing::error!(error = &error as &dyn std::error::Error, event = name, "an event could not be recorded");
         }
     }
 }
 
-fn event(parts: &Parts, name: &'static str, outcome: Outcome, detail: Option<String>) -> Record {
-    let reason = match outcome {
-        Outcome::Allow => ReasonCode::Permitted,
-        _ => ReasonCode::PolicyError,
-    };
-    Record {
-        event: Some(name),
-        detail,
-        policy_version: Some(parts.policy.current().version().clone()),
-        ..Record::event(
-            EventType::ConfigurationChange,
-            outcome,
-            reason,
-            RequestId::generate(),
-            parts.clock.now_millis(),
-        )
-    }
+/// Every mistake, one to a line.
+fn report(errors: &PolicyErrors) -> String {
+    errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

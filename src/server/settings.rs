@@ -75,7 +75,6 @@ impl From<config::Settings> for Settings {
                 ..Default::default()
             },
             runtime: crate::runtime::Settings {
-                max_turns: config.model.as_ref().map_or(8, |model| model.max_steps as usize),
                 ..Default::default()
             },
             model: config.model.map(|model| crate::runtime::ModelSettings {
@@ -134,15 +133,18 @@ fn jwt(config: config::Jwt) -> jwt::Settings {
 }
 
 fn memory(config: config::Memory, data: &std::path::Path) -> crate::memory::Settings {
-    let most = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let defaults = crate::memory::Settings::in_directory(data);
     crate::memory::Settings {
-        max_entities: most(config.max_entities),
-        max_relations: most(config.max_relations),
+        max_entities: config.max_entities,
+        max_relations: config.max_relations,
         max_observations: config.max_observations,
         max_observation_bytes: config.max_observation_bytes,
         max_name_bytes: config.max_name_bytes,
-        max_search_results: most(config.max_search_results),
+        max_entity_bytes: config.max_entity_bytes,
+        max_labels: config.max_labels,
+        max_search_bytes: config.max_search_bytes,
+        max_search_words: config.max_search_words,
+        max_search_results: config.max_search_results,
         readers: std::num::NonZeroUsize::new(config.readers).unwrap_or(defaults.readers),
         queue: config.queue,
         deadline: config.deadline,

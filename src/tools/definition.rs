@@ -12,10 +12,10 @@ use unicode_normalization::UnicodeNormalization as _;
 use crate::model::{IdError, ServerName, ToolId};
 
 /// The longest tool name, in characters (the bound that MCP recommends).
-pub const MAX_NAME_CHARS: usize = 128;
+pub(super) const MAX_NAME_CHARS: usize = 128;
 
 /// The deepest nesting of JSON in a definition.
-pub const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// What a tool says about its own effects. Hints only: a server may lie, which is why policies see who said so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,9 @@ pub enum DefinitionError {
     /// Text that a person who approves the tool would not see, but a model would read.
     #[error("the definition hides text with the character {0:?}")]
     Hidden(char),
+    /// The server lists two tools whose names are one after normalisation.
+    #[error("the server lists this name more than once")]
+    Twice,
     /// The input schema cannot be checked against.
     #[error("the input schema cannot be used: {0}")]
     Schema(String),

@@ -5,14 +5,32 @@
 //! send is read under budgets, and every wait has a deadline.
 
 mod arguments;
+mod builtin;
+mod catalogue;
 mod definition;
+mod error;
 mod fragment;
+mod pin;
+mod registry;
+mod result;
+mod settings;
+mod tool;
 mod typing;
+mod upstream;
+
 
 pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
+pub use builtin::builtin_fragment;
 pub use definition::{Annotations, Definition, DefinitionError};
+pub use error::{PrepareError, Problem, RegistryError, ToolError, UpstreamError};
 pub use fragment::cedar_fragment;
+pub use pin::{Change, PinError, Pins, fragment_path, pin_path};
+pub use registry::Registry;
+pub use result::ToolResult;
+pub use settings::{ServerSettings, Settings, Transport};
+pub use tool::Tool;
 pub use typing::{Field, InputType, RecordType};
+pub use upstream::{Health, Listing, offered};
 
 /// Text from outside for logs and messages: one line, no control characters, at most `limit` characters.
 fn clean(text: &impl std::fmt::Display, limit: usize) -> String {

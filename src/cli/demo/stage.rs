@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::authn::issue::TokenIssuer;
 use crate::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
-use crate::authn::{KeyHolder, KeyStore, ServiceName};
+use crate::authn::{KeyHolder, KeyStore};
 use crate::clock::{Clock as _, SystemClock};
-use crate::model::{AgentId, RoleName};
+use crate::model::{AgentId, RoleName, ServiceName};
 use crate::secret::Secret;
 use crate::server::{Gateway, Settings};
 

@@ -37,7 +37,11 @@ pub fn report(report: &Report) -> String {
         if suite.tests.is_empty() && suite.problem.is_none() {
             continue;
         }
-        push(&mut text, format_args!("{BOLD}{}{PLAIN}  {DIM}{}{PLAIN}", clean(&suite.suite), clean(&suite.file)));
+        let (name, file) = (clean(&suite.suite), clean(&suite.file));
+        match name == file {
+            true => push(&mut text, format_args!("{BOLD}{name}{PLAIN}")),
+            false => push(&mut text, format_args!("{BOLD}{name}{PLAIN}  {DIM}{file}{PLAIN}")),
+        }
         if let Some(problem) = &suite.problem {
             push(&mut text, format_args!("  {YELLOW}! nothing was run{PLAIN}{}", line(problem.line)));
             because(&mut text, &problem.message, problem.help.as_deref());
@@ -62,7 +66,8 @@ fn test(text: &mut String, test: &TestReport) {
     let name = clean(&test.name);
     match &test.result {
         TestResult::Passed => {
-            let rows = if test.rows > 1 { format!("  {DIM}{} rows{PLAIN}", test.rows) } else { String::new() };
+            let rows =
+                if test.rows > 1 { format!("  {DIM}{} rows{PLAIN}", test.rows) } else { String::new() };
             push(text, format_args!("  {GREEN}✓{PLAIN} {name}{rows}"));
         }
         TestResult::Failed { failures } => {
@@ -98,11 +103,14 @@ fn difference(text: &mut String, failure: &Failure) {
         push(text, format_args!("        got         {RED}{}{PLAIN}", clean(got)));
     }
     let Some(decision) = &failure.decision else { return };
+    let compared = failure.got.iter().any(|words| words.starts_with("policies:"));
     let deciding = match decision.policies.as_slice() {
         [] => "no policy".to_owned(),
         ids => ids.join(", "),
     };
-    push(text, format_args!("        decided by  {}", clean(&deciding)));
+    if !compared {
+        push(text, format_args!("        decided by  {}", clean(&deciding)));
+    }
     for error in &decision.errors {
         push(text, format_args!("        error in    {}", clean(error)));
     }

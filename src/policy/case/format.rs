@@ -136,12 +136,31 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Located> {
     })
 }
 
-/// The parser's message without its picture of the source and without the place, which we say ourselves.
+/// The parser's message in our words: without its picture of the source, its place, and its own settings' names.
 fn one_line(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let first = first.split(" at line ").next().unwrap_or(first);
-    first.strip_prefix("error: ").unwrap_or(first).to_owned()
+    use serde_saphyr::Error;
+    use serde_saphyr::budget::BudgetBreach;
+    match error.without_snippet() {
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` is there twice"),
+        Error::DuplicateMappingKey { key: None, .. } => "a key is there twice".to_owned(),
+        Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. } => {
+            "anchors and aliases are not allowed".to_owned()
+        }
+        Error::MergeKeyNotAllowed { .. } => "merge keys are not allowed".to_owned(),
+        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
+            "there is more than one document".to_owned()
+        }
+        Error::Budget { .. } => "the file is too large or nested too deeply".to_owned(),
+        other => {
+            let text = other.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            let first = first.split(" at line ").next().unwrap_or(first);
+            match first.strip_prefix("error: ").unwrap_or(first) {
+                "recursion limit exceeded" => "the file is too large or nested too deeply".to_owned(),
+                words => words.to_owned(),
+            }
+        }
+    }
 }
 
 fn options() -> serde_saphyr::Options {

@@ -86,15 +86,13 @@ impl<'s> Vocabulary<'s> {
             .is_some_and(|group| group.descendants().any(|member| *member == action))
     }
 
-    fn lookup_type(
-        self,
-        name: &str,
-    ) -> Option<&'s cedar_policy_core::validator::ValidatorEntityType> {
+    fn lookup_type(self, name: &str) -> Option<&'s cedar_policy_core::validator::ValidatorEntityType> {
         self.schema.get_entity_type(&name.parse::<EntityType>().ok()?)
     }
 
     fn unknown_type(self, text: &str) -> CaseError {
-        let known: Vec<String> = self.schema.entity_type_names().map(|name| short(&name.to_string())).collect();
+        let known: Vec<String> =
+            self.schema.entity_type_names().map(|name| short(&name.to_string())).collect();
         CaseError::unknown("entity type", text, known.iter().map(String::as_str))
     }
 

@@ -96,7 +96,9 @@ impl<'s> Typing<'s> {
             Type::Long => Ok(Value::Long(0)),
             Type::String => Ok(Value::text("")),
             Type::Set { .. } => Ok(Value::Set(Vec::new())),
-            Type::Record { attrs, .. } => Ok(Value::Record(self.record(attrs, &Map::new(), path, neutral)?)),
+            Type::Record { attrs, .. } => {
+                Ok(Value::Record(self.record(attrs, &Map::new(), path, neutral)?))
+            }
             Type::ExtensionType { name } => match name.to_string().as_str() {
                 "decimal" => Ok(Value::Decimal("0.0".into())),
                 "ipaddr" => Ok(Value::Ip("127.0.0.1".into())),

@@ -86,11 +86,13 @@ impl<'s> World<'s> {
         resource: &EntityUid,
         context: &Map<String, Json>,
     ) -> Result<Query, CaseError> {
-        let types = self.vocabulary.context(action).ok_or_else(|| CaseError::Group(action.id().to_owned()))?;
+        let types =
+            self.vocabulary.context(action).ok_or_else(|| CaseError::Group(action.id().to_owned()))?;
         let now = self.moment(context);
         let neutral = |path: &str| neutral::context(path, now, principal, &self.version);
         let mut typing = Typing::new(self.vocabulary);
-        let context = typing.record(types, context, "context", &|path| neutral(path.strip_prefix("context.")?))?;
+        let context =
+            typing.record(types, context, "context", &|path| neutral(path.strip_prefix("context.")?))?;
         if let Some(uid) = typing.mentioned.iter().find(|uid| !self.entities.contains_key(*uid)) {
             return Err(CaseError::Unlisted(shorthand(uid)));
         }
@@ -99,8 +101,27 @@ impl<'s> World<'s> {
             action: action.clone(),
             resource: resource.clone(),
             context: Value::Record(context),
-            entities: self.entities.values().cloned().collect(),
+            entities: self
+                .reachable([principal.clone(), resource.clone()].into_iter().chain(typing.mentioned)),
         })
+    }
+
+    /// What the gateway would hand over: the entities named, and those that they lead to.
+    fn reachable(&self, from: impl Iterator<Item = EntityUid>) -> Vec<Entity> {
+        let mut pending: Vec<EntityUid> = from.collect();
+        let mut seen = BTreeSet::new();
+        let mut found = Vec::new();
+        while let Some(uid) = pending.pop() {
+            let Some(entity) = self.entities.get(&uid).filter(|_| seen.insert(uid)) else { continue };
+            pending.extend(entity.parents.iter().cloned());
+            entity
+                .attributes
+                .values()
+                .chain(entity.tags.values())
+                .for_each(|value| named(value, &mut pending));
+            found.push(entity.clone());
+        }
+        found
     }
 
     /// The instant that hour and weekday follow from: the context's own when the test gives one.
@@ -159,5 +180,20 @@ impl<'s> World<'s> {
             self.mentioned.entry(uid).or_insert(line);
         }
         Ok(entity)
+    }
+}
+
+/// The entities that a value names.
+fn named(value: &Value, found: &mut Vec<EntityUid>) {
+    match value {
+        Value::Entity(uid) => found.push(uid.clone()),
+        Value::Set(items) => items.iter().for_each(|item| named(item, found)),
+        Value::Record(fields) => fields.values().for_each(|field| named(field, found)),
+        Value::Bool(_)
+        | Value::Long(_)
+        | Value::String(_)
+        | Value::Decimal(_)
+        | Value::Datetime(_)
+        | Value::Ip(_) => {}
     }
 }

@@ -7,8 +7,8 @@ use serde_saphyr::Spanned;
 use super::{Failure, Got, TestReport, TestResult, report::Problem};
 use crate::model::{EntityUid, Outcome, PolicyMode, ReasonCode};
 use crate::policy::case::{
-    CaseError, Expect, FixtureFile, Located, Request, Row, Search, SuiteFile, TestCase, Vocabulary, World, rows,
-    shorthand,
+    CaseError, Expect, FixtureFile, Located, Request, Row, Search, SuiteFile, TestCase, Vocabulary, World,
+    rows, shorthand,
 };
 use crate::policy::{Bundle, Verdict};
 
@@ -53,15 +53,21 @@ impl<'b> Runner<'b> {
     /// Runs one test.
     pub(super) fn test(&self, test: &Spanned<TestCase>) -> TestReport {
         let line = test.referenced.line();
-        let (rows, result) = match self.rows(&test.value, line) {
+        let mut decided_by = BTreeSet::new();
+        let (rows, result) = match self.rows(&test.value, line, &mut decided_by) {
             Ok((rows, failures)) if failures.is_empty() => (rows, TestResult::Passed),
             Ok((rows, failures)) => (rows, TestResult::Failed { failures }),
             Err(problem) => (0, TestResult::Broken { problem }),
         };
-        TestReport { name: test.value.name.clone(), line, rows, result }
+        TestReport { name: test.value.name.clone(), line, rows, decided_by, result }
     }
 
-    fn rows(&self, test: &TestCase, line: u64) -> Result<(usize, Vec<Failure>), Problem> {
+    fn rows(
+        &self,
+        test: &TestCase,
+        line: u64,
+        decided_by: &mut BTreeSet<String>,
+    ) -> Result<(usize, Vec<Failure>), Problem> {
         let broken = |error| Problem::from(Located::at(line, error));
         let rows = rows(test.matrix.as_ref()).map_err(broken)?;
         let mut failures = Vec::new();
@@ -71,7 +77,7 @@ impl<'b> Runner<'b> {
                 let row = (!label.is_empty()).then(|| label.clone());
                 Problem { row, ..Problem::from(located) }
             };
-            let failure = self.row(test, row, line).map_err(in_row)?;
+            let failure = self.row(test, row, line, decided_by).map_err(in_row)?;
             failures.extend(failure.map(|failure| Failure { row: label.clone(), ..failure }));
             if let Some(name) = row.unused() {
                 return Err(broken(CaseError::UnusedVariable(name)));
@@ -80,7 +86,13 @@ impl<'b> Runner<'b> {
         Ok((rows.len(), failures))
     }
 
-    fn row(&self, test: &TestCase, row: &Row, line: u64) -> Result<Option<Failure>, Located> {
+    fn row(
+        &self,
+        test: &TestCase,
+        row: &Row,
+        line: u64,
+        decided_by: &mut BTreeSet<String>,
+    ) -> Result<Option<Failure>, Located> {
         let mut extended = None;
         if !test.entities.is_empty() {
             let world = extended.insert(self.world.clone());
@@ -89,8 +101,8 @@ impl<'b> Runner<'b> {
         }
         let world = extended.as_ref().unwrap_or(&self.world);
         let failure = match (&test.request, &test.search) {
-            (Some(request), None) => self.request(world, request, &test.expect, row),
-            (None, Some(search)) => self.search(world, search, &test.expect, row),
+            (Some(request), None) => self.request(world, request, &test.expect, row, decided_by),
+            (None, Some(search)) => self.search(world, search, &test.expect, row, decided_by),
             (None, None) | (Some(_), Some(_)) => Err(CaseError::RequestOrSearch),
         };
         failure.map_err(|error| Located::at(line, error))
@@ -102,6 +114,7 @@ impl<'b> Runner<'b> {
         request: &Request,
         expect: &Expect,
         row: &Row,
+        decided_by: &mut BTreeSet<String>,
     ) -> Result<Option<Failure>, CaseError> {
         let wanted = Wanted::read(expect, row, &self.policies)?;
         let principal = world.listed(&row.text(&request.principal)?)?;
@@ -112,7 +125,9 @@ impl<'b> Runner<'b> {
         if verdict.reason == ReasonCode::SchemaMismatch && wanted.outcome != Outcome::DenyError {
             return Err(mismatch(&verdict));
         }
-        Ok(wanted.compare(&verdict))
+        let got = got(&verdict);
+        decided_by.extend(got.policies.iter().cloned());
+        Ok(wanted.compare(&verdict, got))
     }
 
     fn search(
@@ -121,6 +136,7 @@ impl<'b> Runner<'b> {
         search: &Search,
         expect: &Expect,
         row: &Row,
+        decided_by: &mut BTreeSet<String>,
     ) -> Result<Option<Failure>, CaseError> {
         let Some(exactly) = &expect.exactly else {
             return Err(CaseError::Expectation("a search expects `exactly: [...]`"));
@@ -138,6 +154,7 @@ impl<'b> Runner<'b> {
         for resource in world.of_type(&type_name) {
             let action = self.action_on(&action, &resource)?;
             let verdict = self.bundle.decide(&world.query(&principal, &action, &resource, &context)?);
+            decided_by.extend(got(&verdict).policies);
             match verdict.outcome {
                 Outcome::Allow => drop(found.insert(resource)),
                 _ if verdict.reason == ReasonCode::SchemaMismatch => return Err(mismatch(&verdict)),
@@ -215,8 +232,7 @@ impl Wanted {
         Ok(Self { outcome, policies, errors: expect.errors.unwrap_or(0) })
     }
 
-    fn compare(&self, verdict: &Verdict) -> Option<Failure> {
-        let got = got(verdict);
+    fn compare(&self, verdict: &Verdict, got: Got) -> Option<Failure> {
         let mut expected_words = Vec::new();
         let mut got_words = Vec::new();
         let mut differs = |expected: String, found: String| {

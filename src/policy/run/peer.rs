@@ -82,15 +82,20 @@ fn read(text: &str) -> Result<Vec<PeerCase>, Located> {
 }
 
 fn test(bundle: &Bundle, name: String, case: &PeerCase) -> TestReport {
-    let result = match compare(bundle, case) {
+    let mut decided_by = BTreeSet::new();
+    let result = match compare(bundle, case, &mut decided_by) {
         Ok(None) => TestResult::Passed,
         Ok(Some(failure)) => TestResult::Failed { failures: vec![failure] },
         Err(error) => TestResult::Broken { problem: Problem::from(Located::at(0, error)) },
     };
-    TestReport { name, line: 0, rows: 1, result }
+    TestReport { name, line: 0, rows: 1, decided_by, result }
 }
 
-fn compare(bundle: &Bundle, case: &PeerCase) -> Result<Option<Failure>, CaseError> {
+fn compare(
+    bundle: &Bundle,
+    case: &PeerCase,
+    decided_by: &mut BTreeSet<String>,
+) -> Result<Option<Failure>, CaseError> {
     let expected: BTreeSet<String> = case.reason.iter().cloned().collect();
     let unknown = expected.iter().find(|id| bundle.policy(id).is_none());
     if let Some(id) = unknown {
@@ -105,11 +110,11 @@ fn compare(bundle: &Bundle, case: &PeerCase) -> Result<Option<Failure>, CaseErro
     let (principal, action, resource) = (name(&principal), name(&action), name(&resource));
     let names = JsonNames { principal: &principal, action: &action, resource: &resource };
     let mismatch = |error: crate::policy::JsonError| CaseError::Mismatch(error.to_string());
-    let entities =
-        bundle.entities_from_json(&case.entities.to_string(), Check::Schema).map_err(mismatch)?;
+    let entities = bundle.entities_from_json(&case.entities.to_string(), Check::Schema).map_err(mismatch)?;
     let context = case.request.context.clone().unwrap_or_else(|| json!({}));
     let query = bundle.query_from_json(&names, context, &entities, Check::Schema).map_err(mismatch)?;
     let answer = bundle.decide_as_cedar(&query);
+    decided_by.extend(answer.reasons.iter().cloned());
     let decision = if answer.allow { PeerDecision::Allow } else { PeerDecision::Deny };
     let mut words = Vec::new();
     if decision != case.decision {

@@ -1,5 +1,7 @@
 //! What came of the tests, for people and machines alike.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::model::PolicyVersion;
@@ -36,6 +38,8 @@ pub struct TestReport {
     pub line: u64,
     /// Rows of its matrix that were run; 1 without one.
     pub rows: usize,
+    /// Policies that determined a decision in any of its rows.
+    pub decided_by: BTreeSet<String>,
     /// What came of it.
     #[serde(flatten)]
     pub result: TestResult,
@@ -98,12 +102,7 @@ pub struct Problem {
 
 impl From<Located> for Problem {
     fn from(located: Located) -> Self {
-        Self {
-            line: located.line,
-            row: None,
-            message: located.error.to_string(),
-            help: located.error.help(),
-        }
+        Self { line: located.line, row: None, message: located.error.to_string(), help: located.error.help() }
     }
 }
 
