@@ -7,6 +7,7 @@ use cedar_policy_core::entities::Entities;
 
 use super::error::{PolicyErrors, Problem};
 use super::evaluate::{Answer, Asked, evaluate};
+use super::index::Index;
 use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
 use super::program::Compiled;
 use super::request::{Query, prepare};
@@ -27,6 +28,7 @@ pub struct Bundle {
     about: Vec<PolicyInfo>,
     warnings: Vec<Problem>,
     program: Vec<Compiled>,
+    index: Index,
     /// Actions that conditions name: they must be there to be asked about, whatever the request's action is.
     named_actions: Vec<Arc<Entity>>,
 }
@@ -63,9 +65,10 @@ impl Bundle {
             let lost = || Problem::general(format!("the policy `{}` could not be prepared", info.id));
             program.push(compiled.ok_or_else(lost)?);
         }
+        let index = Index::new(&program);
         let named_actions = named_actions(&program, &words);
         let version = sources.version();
-        Ok(Self { settings, version, sources, schema, words, about, warnings, program, named_actions })
+        Ok(Self { settings, version, sources, schema, words, about, warnings, program, index, named_actions })
     }
 
     /// The digest of everything the bundle was made of.
@@ -113,7 +116,7 @@ impl Bundle {
     /// Which policies hold for a request.
     pub(crate) fn answer(&self, request: &Request, entities: &Entities) -> Answer<'_> {
         let Some(asked) = Asked::of(request, entities) else { return Answer::default() };
-        evaluate(self.program.iter().filter(|policy| asked.in_scope(policy)), request, entities)
+        evaluate(&self.index.candidates(&self.program, &asked), request, entities)
     }
 
     pub(crate) fn schema(&self) -> &cedar_policy::Schema {

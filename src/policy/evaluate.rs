@@ -6,6 +6,7 @@ use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
 use super::program::{Compiled, Place};
+use crate::model::PolicyMode;
 
 /// Characters of an error message that are kept: it can quote values of the request.
 const MESSAGE_CHARACTERS: usize = 400;
@@ -15,6 +16,14 @@ const MESSAGE_CHARACTERS: usize = 400;
 pub(crate) struct Answer<'p> {
     pub(crate) held: Vec<&'p Compiled>,
     pub(crate) erred: Vec<(&'p Compiled, String)>,
+}
+
+impl Answer<'_> {
+    /// Whether a policy in `log_only` mode is among them.
+    pub(crate) fn watches(&self) -> bool {
+        let erred = self.erred.iter().map(|(policy, _)| *policy);
+        self.held.iter().copied().chain(erred).any(|policy| policy.mode == PolicyMode::LogOnly)
+    }
 }
 
 /// A request's three names, looked up among its entities.
@@ -52,13 +61,13 @@ impl<'a> Asked<'a> {
 
 /// Evaluates the conditions of `candidates`, whose scopes all hold.
 pub(crate) fn evaluate<'p>(
-    candidates: impl Iterator<Item = &'p Compiled>,
+    candidates: &[&'p Compiled],
     request: &Request,
     entities: &Entities,
 ) -> Answer<'p> {
     let evaluator = Evaluator::new(request.clone(), entities, Extensions::all_available());
     let mut answer = Answer::default();
-    for policy in candidates {
+    for &policy in candidates {
         let Some(condition) = &policy.condition else {
             answer.held.push(policy);
             continue;

@@ -11,6 +11,7 @@ pub mod diagnostics;
 mod error;
 mod evaluate;
 mod extension;
+mod index;
 mod json;
 mod load;
 mod program;
@@ -22,6 +23,9 @@ mod shipped;
 mod source;
 mod verdict;
 mod vocabulary;
+
+#[cfg(test)]
+mod tests;
 
 pub use bundle::Bundle;
 pub use error::{PolicyError, PolicyErrors, Position, Problem};

@@ -58,6 +58,16 @@ pub(crate) struct Scope {
     pub(crate) principal: Reach,
     pub(crate) action: ActionReach,
     pub(crate) resource: Reach,
+    /// Whether the index decides the scope; `is T in G` asks for two things at one position.
+    pub(crate) by_keys_alone: bool,
+}
+
+impl Scope {
+    fn new(principal: Reach, action: ActionReach, resource: Reach) -> Self {
+        let two = |reach: &Reach| matches!(reach, Reach::IsIn(..));
+        let by_keys_alone = !two(&principal) && !two(&resource);
+        Self { principal, action, resource, by_keys_alone }
+    }
 }
 
 /// What a principal or resource must be.
@@ -99,11 +109,11 @@ impl Compiled {
             effect,
             mode,
             caller_text,
-            scope: Scope {
-                principal: Reach::of(policy.principal_constraint().as_inner())?,
-                action: ActionReach::of(policy.action_constraint()),
-                resource: Reach::of(policy.resource_constraint().as_inner())?,
-            },
+            scope: Scope::new(
+                Reach::of(policy.principal_constraint().as_inner())?,
+                ActionReach::of(policy.action_constraint()),
+                Reach::of(policy.resource_constraint().as_inner())?,
+            ),
             condition: policy.non_scope_constraints_arc().cloned(),
             slots: policy.env().clone(),
             effect_word: effect.as_str().into(),

@@ -58,20 +58,32 @@ impl Verdict {
             Outcome::DenyExplicit => deciding.iter().find_map(|policy| policy.caller_text.clone()),
             _ => None,
         };
-        let log_only = Tally::of(answer, |policy| policy.mode == PolicyMode::LogOnly);
-        let watching = by_id(log_only.forbids.iter().chain(&log_only.permits).copied());
-        let all = Tally::of(answer, |_| true);
-        let would_be = all.outcome(rule).0;
+        let (watching, shadow) = match answer.watches() {
+            true => watched(answer, rule, outcome),
+            false => (Vec::new(), None),
+        };
         Self {
             outcome,
             reason,
             policies: deciding.into_iter().chain(watching).map(Compiled::as_ref).collect(),
             errors: faults(answer),
             caller_text,
-            shadow: (would_be != outcome).then_some(would_be),
+            shadow,
             mismatch: None,
         }
     }
+}
+
+/// The `log_only` policies that held, and what they would have changed.
+fn watched<'a>(
+    answer: &Answer<'a>,
+    rule: OnPolicyError,
+    outcome: Outcome,
+) -> (Vec<&'a Compiled>, Option<Outcome>) {
+    let log_only = Tally::of(answer, |policy| policy.mode == PolicyMode::LogOnly);
+    let held = by_id(log_only.forbids.iter().chain(&log_only.permits).copied());
+    let would_be = Tally::of(answer, |_| true).outcome(rule).0;
+    (held, (would_be != outcome).then_some(would_be))
 }
 
 /// What held, among the policies that count.
