@@ -71,11 +71,12 @@ pub(super) fn describe(
     Value::record(fields)
 }
 
-/// The input for the record: texts that a caller wrote stand as `sha256:…`, unless the log is to be replayable.
-pub(super) fn recorded_input(input: &Input, replayable: bool) -> Option<Value> {
-    match input {
+/// The input for the record: the texts among a caller's arguments stand as `sha256:…`, unless the log is to be
+/// replayable. Other inputs are facts that the gateway itself states.
+pub(super) fn recorded_input(decided: &Decided<'_>, replayable: bool) -> Option<Value> {
+    match &decided.input {
         Input::Absent | Input::Open => None,
-        Input::Known(value) if replayable => Some(value.clone()),
+        Input::Known(value) if replayable || decided.arguments.is_none() => Some(value.clone()),
         Input::Known(value) => Some(mask(value)),
     }
 }

@@ -129,6 +129,7 @@ fn entity(
         ("open_world", "declared_open_world", said.open_world_hint, true),
     ];
     let bare = Entity::bare(EntityUid::caxton("Tool", id.shared()))
+        .with("id", Value::text(id.as_str()))
         .with("name", Value::text(id.tool()))
         .with("server", Value::text(id.server()))
         .with("definition_sha256", Value::text(definition.sha256()))

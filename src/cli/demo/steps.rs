@@ -71,7 +71,7 @@ fn steps(stage: &Stage) -> Vec<Step<'_>> {
         Step {
             body: mcp("tools/list", &json!({})),
             action: "tool:list",
-            expect: Expect::Allow("permissions.tool-list"),
+            expect: Expect::Allow("permissions.tool:list"),
             ..ci("lists (MCP)", "tools")
         },
         Step {
