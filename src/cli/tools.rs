@@ -12,7 +12,8 @@ use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Change, Definition, Listing, Pins, Problem, Registry, ServerSettings, Settings, fragment_path, offered, pin_path,
+    Change, Definition, Listing, Pins, Problem, Registry, ServerSettings, Settings, fragment_path, offered,
+    pin_path,
 };
 
 use super::output::{Exit, Output, table};
@@ -124,9 +125,12 @@ fn tell(problems: &[Problem], output: &Output) {
 
 fn find<'a>(settings: &'a Settings, server: &str) -> anyhow::Result<&'a ServerSettings> {
     let known = || {
-        let names: Vec<String> =
-            settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
-        if names.is_empty() { "none are configured".to_owned() } else { format!("there are {}", names.join(", ")) }
+        let names: Vec<String> = settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
+        if names.is_empty() {
+            "none are configured".to_owned()
+        } else {
+            format!("there are {}", names.join(", "))
+        }
     };
     settings
         .servers
