@@ -148,6 +148,34 @@ async fn answers_are_bounded_in_time_and_size() {
 }
 
 #[tokio::test]
+async fn calls_wait_for_a_free_slot_and_are_counted_while_they_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(vec![tool("hang"), tool("echo")]).await;
+    let settings = Settings { max_concurrent_calls: 1, ..settings(dir.path(), vec![http(&fake)]) };
+    let metrics = Arc::new(Metrics::new());
+    let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::clone(&metrics)).unwrap();
+    let (registry, _) = Registry::connect(settings, sandbox, Arc::clone(&metrics)).await.unwrap();
+    let hanging = permit(&registry, "s___hang", json!({ "text": "a" }));
+    let first = tokio::spawn({
+        let registry = registry.clone();
+        async move { registry.call(hanging).await }
+    });
+    let mut look = tokio::time::interval(Duration::from_millis(1));
+    while fake.state.lock().calls.is_empty() {
+        look.tick().await;
+    }
+    assert_eq!(metrics.active_tool_sessions.get(), 1);
+    let waiting = tokio::time::timeout(SHORT, call(&registry, "s___echo", json!({ "text": "a" }))).await;
+    assert!(waiting.is_err(), "there is no slot for it: {waiting:?}");
+    assert_eq!(fake.state.lock().calls.len(), 1, "the second call never left");
+    // A caller that goes away frees the slot, and is no longer counted.
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert_eq!(metrics.active_tool_sessions.get(), 0);
+    call(&registry, "s___echo", json!({ "text": "a" })).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_result_beyond_the_bound_is_not_passed_on() {
     let dir = tempfile::tempdir().unwrap();
     let fake = Fake::start(vec![tool("huge")]).await;
