@@ -143,6 +143,10 @@ name!(
     RoleName, "role", 128, is_role, "letters, digits, `-`, `_`, `.`, `:`, `*` and spaces are allowed"
 );
 name!(
+    /// A program that calls with an API key of its own.
+    ServiceName, "service name", 128, is_name, "letters, digits, `-`, `_`, `.` and spaces are allowed"
+);
+name!(
     /// The public part of an API key: looked up, logged, shown.
     KeyId, "key id", 64, is_name, "letters, digits, `-`, `_`, `.` and spaces are allowed"
 );

@@ -19,8 +19,8 @@ pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
 pub use entity::{Entity, EntityUid, Value};
 pub use ids::{
     AgentId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId, RoleName,
-    ServerName, ToolId, WorkspaceId,
+    ServerName, ServiceName, ToolId, WorkspaceId,
 };
 pub use operation::*;
-pub use scope::MemoryScope;
+pub use scope::{MemoryScope, ScopeError};
 pub use subject::{Proof, Subject};

@@ -1,0 +1,38 @@
+//! Why authentication could not be set up, or a key not be made.
+
+use std::path::PathBuf;
+
+use crate::db::DbError;
+use crate::model::IdError;
+
+/// A mistake in the settings, or a store that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it is")]
+pub enum AuthnError {
+    #[error("the key file `{path}` could not be read")]
+    KeyFile { path: PathBuf, source: std::io::Error },
+    #[error("the key `{key}` cannot be used with {algorithm}: {reason}")]
+    KeyMaterial { key: String, algorithm: &'static str, reason: &'static str },
+    #[error("the jwt setting `{setting}` is not acceptable: {reason}")]
+    JwtSetting { setting: &'static str, reason: &'static str },
+    #[error("the pepper file `{path}` could not be read or made")]
+    PepperFile { path: PathBuf, source: std::io::Error },
+    #[error("the pepper file `{path}` is not acceptable: {reason}")]
+    Pepper { path: PathBuf, reason: &'static str },
+    #[error("the api-key header `{header}` is already used by another scheme")]
+    HeaderTaken { header: String },
+    #[error(transparent)]
+    Store(#[from] DbError),
+    #[error("the key store refused")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the key store holds a record that cannot be read")]
+    Record(#[from] IdError),
+    #[error("the permissions of a stored key cannot be read")]
+    Permissions(#[from] serde_json::Error),
+    #[error("an api key must end at a moment in the future")]
+    Expiry,
+    #[error("the system gave no random bytes")]
+    Random,
+    #[error("a signing key could not be made")]
+    SigningKey,
+}

@@ -1,0 +1,249 @@
+//! What a proven token says, read strictly: a claim that is missing or of the wrong JSON type refuses the token.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::strict_json;
+use crate::model::{Proof, RoleName, Subject};
+
+const MAX_TEXT_BYTES: usize = 256;
+/// 9999-12-31T23:59:59Z, the last instant that a record can show.
+const MAX_DATE: i64 = 253_402_300_799;
+
+/// Claims that have a meaning of their own; all others become tags.
+const KNOWN: [&str; 13] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "email",
+    "email_verified",
+    "roles",
+    "permissions",
+    "groups",
+    "scope",
+];
+
+/// What is wrong with the claims.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ClaimError {
+    #[error("the claims are not a JSON object with each name once")]
+    Malformed,
+    #[error("the claim `{0}` is missing")]
+    Missing(&'static str),
+    #[error("the claim `{0}` has the wrong JSON type")]
+    Type(&'static str),
+    #[error("the claim `{0}` is empty, too long, or has characters that have no place in it")]
+    Value(&'static str),
+    #[error("the issuer is not the configured one")]
+    Issuer,
+    #[error("the configured audience is not in `aud`")]
+    Audience,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    #[error("the claim `{0}` limits who may use the token, which this version cannot check")]
+    Unsupported(&'static str),
+}
+
+impl ClaimError {
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Missing(_) => "claim_missing",
+            Self::Type(_) => "claim_type",
+            Self::Value(_) => "claim_value",
+            Self::Issuer => "wrong_issuer",
+            Self::Audience => "wrong_audience",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Unsupported(_) => "claim_unsupported",
+        }
+    }
+}
+
+/// What the claims must match.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) issuer: Arc<str>,
+    pub(super) audience: Arc<str>,
+    pub(super) leeway_seconds: i64,
+}
+
+/// When the token counts; seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) expires: i64,
+    /// The later of `nbf` and `iat`, when there is one.
+    pub(super) begins: Option<i64>,
+}
+
+impl Validity {
+    pub(super) fn check(self, now: i64, leeway: i64) -> Result<(), ClaimError> {
+        // RFC 7519 section 4.1.4: on or after `exp` it must not be accepted.
+        if now.saturating_sub(leeway) >= self.expires {
+            return Err(ClaimError::Expired);
+        }
+        if self.begins.is_some_and(|begins| now.saturating_add(leeway) < begins) {
+            return Err(ClaimError::NotYetValid);
+        }
+        Ok(())
+    }
+}
+
+/// The claims of a token for us.
+#[derive(Debug)]
+pub(super) struct Claims {
+    pub(super) validity: Validity,
+    subject: String,
+    jti: Option<Arc<str>>,
+    email: Option<String>,
+    roles: BTreeSet<RoleName>,
+    groups: BTreeSet<Arc<str>>,
+    tags: Vec<(Arc<str>, BTreeSet<Arc<str>>)>,
+}
+
+impl Claims {
+    pub(super) fn into_subject(self, issuer: &str, key: Arc<str>) -> Subject {
+        let proof = Proof::Jwt { key, jti: self.jti };
+        Subject::user(issuer, &self.subject, self.email.as_deref(), self.roles, self.groups, self.tags, proof)
+    }
+}
+
+/// Reads the claims and checks all that does not change with time.
+pub(super) fn read(payload: &[u8], expected: &Expected) -> Result<Claims, ClaimError> {
+    let claims = strict_json::object(payload).map_err(|_| ClaimError::Malformed)?;
+    check_audience(&claims, expected)?;
+    check_sender_constraints(&claims)?;
+    let words = |name| words(&claims, name);
+    let mut roles = BTreeSet::new();
+    for name in ["roles", "permissions"] {
+        for word in words(name)? {
+            // Not passed over: a forbid may hang on the very role that does not parse.
+            roles.insert(RoleName::parse(&word).map_err(|_| ClaimError::Value(name))?);
+        }
+    }
+    let mut tags = tags(&claims);
+    let scope = words("scope")?;
+    if !scope.is_empty() {
+        tags.push(("scope".into(), scope));
+    }
+    Ok(Claims {
+        validity: validity(&claims)?,
+        subject: text(&claims, "sub")?.ok_or(ClaimError::Missing("sub"))?.to_owned(),
+        jti: text(&claims, "jti")?.map(Arc::from),
+        email: email(&claims)?,
+        roles,
+        groups: words("groups")?,
+        tags,
+    })
+}
+
+fn check_audience(claims: &Map<String, Value>, expected: &Expected) -> Result<(), ClaimError> {
+    if text(claims, "iss")?.ok_or(ClaimError::Missing("iss"))? != expected.issuer.as_ref() {
+        return Err(ClaimError::Issuer);
+    }
+    let audiences: Vec<&str> = match claims.get("aud") {
+        None => return Err(ClaimError::Missing("aud")),
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(many)) => {
+            many.iter().map(Value::as_str).collect::<Option<_>>().ok_or(ClaimError::Type("aud"))?
+        }
+        Some(_) => return Err(ClaimError::Type("aud")),
+    };
+    if audiences.contains(&expected.audience.as_ref()) { Ok(()) } else { Err(ClaimError::Audience) }
+}
+
+/// `cnf` binds a token to a key of its holder (RFC 7800, 8705, 9449) and `act` hands it to somebody else (RFC 8693).
+/// To ignore either would make the token worth more than its issuer meant.
+fn check_sender_constraints(claims: &Map<String, Value>) -> Result<(), ClaimError> {
+    match ["cnf", "act"].into_iter().find(|name| claims.contains_key(*name)) {
+        Some(name) => Err(ClaimError::Unsupported(name)),
+        None => Ok(()),
+    }
+}
+
+fn validity(claims: &Map<String, Value>) -> Result<Validity, ClaimError> {
+    let expires = date(claims, "exp")?.ok_or(ClaimError::Missing("exp"))?;
+    Ok(Validity { expires, begins: date(claims, "nbf")?.max(date(claims, "iat")?) })
+}
+
+/// A `NumericDate` (RFC 7519 section 2), whole seconds: an integer, or a number with nothing behind the point.
+fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, ClaimError> {
+    let Some(value) = claims.get(name) else { return Ok(None) };
+    let Value::Number(number) = value else { return Err(ClaimError::Type(name)) };
+    let seconds = number.as_i64().or_else(|| {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and in range, so the cast is exact")]
+        let whole = |float: f64| {
+            (float.fract() == 0.0 && (0.0..=MAX_DATE as f64).contains(&float)).then_some(float as i64)
+        };
+        number.as_f64().and_then(whole)
+    });
+    match seconds {
+        Some(seconds) if (0..=MAX_DATE).contains(&seconds) => Ok(Some(seconds)),
+        Some(_) => Err(ClaimError::Value(name)),
+        None => Err(ClaimError::Type(name)),
+    }
+}
+
+/// Text that may become part of a name: not empty, bounded, nothing that hides or turns around in a log.
+fn text<'c>(claims: &'c Map<String, Value>, name: &'static str) -> Result<Option<&'c str>, ClaimError> {
+    match claims.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) if is_name(text) => Ok(Some(text)),
+        Some(Value::String(_)) => Err(ClaimError::Value(name)),
+        Some(_) => Err(ClaimError::Type(name)),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.contains(hidden)
+}
+
+/// An address that the issuer says it has not checked is no attribute of the user.
+fn email(claims: &Map<String, Value>) -> Result<Option<String>, ClaimError> {
+    match claims.get("email_verified") {
+        Some(Value::Bool(false)) => Ok(None),
+        None | Some(Value::Bool(true)) => Ok(text(claims, "email")?.map(str::to_owned)),
+        Some(_) => Err(ClaimError::Type("email_verified")),
+    }
+}
+
+/// A list of texts, or one text with spaces between its words (RFC 6749 section 3.3).
+fn words(claims: &Map<String, Value>, name: &'static str) -> Result<BTreeSet<Arc<str>>, ClaimError> {
+    let check = |word: &str| if is_name(word) { Ok(Arc::from(word)) } else { Err(ClaimError::Value(name)) };
+    match claims.get(name) {
+        None => Ok(BTreeSet::new()),
+        Some(Value::String(text)) => text.split_ascii_whitespace().map(check).collect(),
+        Some(Value::Array(items)) => {
+            items.iter().map(|item| item.as_str().ok_or(ClaimError::Type(name)).and_then(check)).collect()
+        }
+        Some(_) => Err(ClaimError::Type(name)),
+    }
+}
+
+/// All other claims that are texts or lists of texts. Others are of no use to a policy and stay out.
+fn tags(claims: &Map<String, Value>) -> Vec<(Arc<str>, BTreeSet<Arc<str>>)> {
+    let values = |value: &Value| -> Option<BTreeSet<Arc<str>>> {
+        match value {
+            Value::String(text) => Some([Arc::from(text.as_str())].into()),
+            Value::Array(items) => items.iter().map(|item| item.as_str().map(Arc::from)).collect(),
+            _ => None,
+        }
+    };
+    claims
+        .iter()
+        .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
+        .filter_map(|(name, value)| Some((Arc::from(name.as_str()), values(value)?)))
+        .collect()
+}

@@ -1,0 +1,108 @@
+//! The compact form of a signed token (RFC 7515 section 7.1), taken apart but not believed.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::strict_json;
+
+const MAX_KID_BYTES: usize = 128;
+/// Media types of tokens that are meant for an API (RFC 7519 section 5.1, RFC 9068); all others
+/// (`logout+jwt`, `dpop+jwt`, …) say something else than "let me in".
+const TYPES: [&str; 2] = ["jwt", "at+jwt"];
+
+/// What is wrong with the token before its signature is looked at.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum JwsError {
+    #[error("a token has three parts with dots between")]
+    Parts,
+    #[error("a part is not unpadded, canonical base64url")]
+    Encoding,
+    #[error("the header is not a JSON object with each name once")]
+    Header,
+    #[error("the header field `{0}` is missing or has the wrong JSON type")]
+    Field(&'static str),
+    #[error("the header field `kid` is empty, has control characters, or more than 128 bytes")]
+    Kid,
+    #[error("the token has a `typ` that is not for an API")]
+    Type,
+    #[error("the header has `{0}`, which is not supported and must not be passed over")]
+    Unsupported(&'static str),
+}
+
+impl JwsError {
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Parts | Self::Encoding | Self::Header | Self::Field(_) | Self::Kid => "malformed",
+            Self::Type => "wrong_type",
+            Self::Unsupported(_) => "unsupported_header",
+        }
+    }
+}
+
+/// A token's parts, decoded.
+#[derive(Debug)]
+pub(super) struct Compact<'a> {
+    pub(super) algorithm: String,
+    pub(super) kid: Option<String>,
+    pub(super) signing_input: &'a str,
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+}
+
+impl<'a> Compact<'a> {
+    pub(super) fn parse(token: &'a str) -> Result<Self, JwsError> {
+        let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Parts)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(JwsError::Parts)?;
+        if payload.contains('.') || header.is_empty() || signature.is_empty() {
+            return Err(JwsError::Parts);
+        }
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| JwsError::Encoding);
+        let header = strict_json::object(&decode(header)?).map_err(|_| JwsError::Header)?;
+        check_extensions(&header)?;
+        check_type(&header)?;
+        Ok(Self {
+            algorithm: text(&header, "alg")?.ok_or(JwsError::Field("alg"))?.to_owned(),
+            kid: kid(&header)?.map(str::to_owned),
+            signing_input,
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+        })
+    }
+}
+
+fn text<'h>(header: &'h Map<String, Value>, name: &'static str) -> Result<Option<&'h str>, JwsError> {
+    match header.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(JwsError::Field(name)),
+    }
+}
+
+/// `crit` lists what must be understood (RFC 7515 section 4.1.11), and nothing is; `enc` and `zip` make it no JWS;
+/// `b64` changes what was signed (RFC 7797). Key hints (`jku`, `jwk`, `x5u`, `x5c`) are not looked at: a key that
+/// comes with the token proves nothing.
+fn check_extensions(header: &Map<String, Value>) -> Result<(), JwsError> {
+    match ["crit", "b64", "enc", "zip"].into_iter().find(|name| header.contains_key(*name)) {
+        Some(name) => Err(JwsError::Unsupported(name)),
+        None => Ok(()),
+    }
+}
+
+/// Without `typ` a token is taken for `JWT`: many issuers leave it out, and issuer, audience and algorithm are
+/// checked whatever it says.
+fn check_type(header: &Map<String, Value>) -> Result<(), JwsError> {
+    let Some(media_type) = text(header, "typ")? else { return Ok(()) };
+    let media_type = media_type.to_ascii_lowercase();
+    let short = media_type.strip_prefix("application/").unwrap_or(&media_type);
+    if TYPES.contains(&short) { Ok(()) } else { Err(JwsError::Type) }
+}
+
+fn kid(header: &Map<String, Value>) -> Result<Option<&str>, JwsError> {
+    match text(header, "kid")? {
+        Some(kid) if kid.is_empty() || kid.len() > MAX_KID_BYTES || kid.chars().any(char::is_control) => {
+            Err(JwsError::Kid)
+        }
+        kid => Ok(kid),
+    }
+}

@@ -1,0 +1,189 @@
+//! The keys that may verify tokens, each bound to one algorithm when it is loaded.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaParameters,
+    VerificationAlgorithm,
+};
+use jsonwebtoken::DecodingKey;
+
+use super::jws::Compact;
+use super::settings::{JwtAlgorithm, JwtKey, KeyMaterial};
+use crate::authn::AuthnError;
+use crate::secret::Secret;
+
+/// RFC 7518 section 3.2: the key of HS256 has at least the size of the hash.
+const MIN_SECRET_BYTES: usize = 32;
+const MIN_RSA_BITS: u32 = 2048;
+/// A key file is a few kilobytes; anything larger is a mistake.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Why no key vouches for a token.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeyError {
+    #[error("no configured key has the token's `kid`")]
+    Unknown,
+    #[error("the token's `alg` is not the one its key is configured for")]
+    Algorithm,
+    #[error("the signature does not fit")]
+    Signature,
+}
+
+impl KeyError {
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown_key",
+            Self::Algorithm => "wrong_algorithm",
+            Self::Signature => "bad_signature",
+        }
+    }
+}
+
+/// All configured keys.
+pub(super) struct Keyring(Vec<Key>);
+
+impl Keyring {
+    pub(super) fn load(keys: Vec<JwtKey>) -> Result<Self, AuthnError> {
+        keys.into_iter().map(Key::load).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The name of the key that made the signature.
+    pub(super) fn verify(&self, token: &Compact<'_>) -> Result<Arc<str>, KeyError> {
+        let mut error = KeyError::Unknown;
+        for key in self.0.iter().filter(|key| key.may_be_meant_by(token.kid.as_deref())) {
+            if key.algorithm.as_str() != token.algorithm {
+                // A bad signature under another key says more than this.
+                error = if error == KeyError::Unknown { KeyError::Algorithm } else { error };
+            } else if key.check(token) {
+                return Ok(Arc::clone(&key.name));
+            } else {
+                error = KeyError::Signature;
+            }
+        }
+        Err(error)
+    }
+}
+
+enum Check {
+    Public(ParsedPublicKey),
+    Shared(hmac::Key),
+}
+
+pub(super) struct Key {
+    name: Arc<str>,
+    kid: Option<String>,
+    algorithm: JwtAlgorithm,
+    check: Check,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("name", &self.name)
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Key {
+    pub(super) fn load(key: JwtKey) -> Result<Self, AuthnError> {
+        let refuse = |reason| AuthnError::KeyMaterial {
+            key: key.name.as_ref().to_owned(),
+            algorithm: key.algorithm.as_str(),
+            reason,
+        };
+        let bytes = match key.material {
+            KeyMaterial::File(path) => read(&path)?,
+            KeyMaterial::Pem(pem) => Secret::new(pem.into_bytes()),
+            KeyMaterial::Secret(secret) => secret,
+        };
+        let check = match key.algorithm {
+            JwtAlgorithm::Hs256 => shared(bytes.expose()).map(Check::Shared),
+            algorithm => public(algorithm, bytes.expose()).map(Check::Public),
+        }
+        .map_err(refuse)?;
+        Ok(Self { name: key.name, kid: key.kid, algorithm: key.algorithm, check })
+    }
+
+    #[cfg(test)]
+    pub(super) fn public_for_test(algorithm: JwtAlgorithm, der: &[u8]) -> Result<Self, &'static str> {
+        let check = Check::Public(parse(algorithm, der)?);
+        Ok(Self { name: "test".into(), kid: None, algorithm, check })
+    }
+
+    fn may_be_meant_by(&self, kid: Option<&str>) -> bool {
+        self.kid.is_none() || self.kid.as_deref() == kid
+    }
+
+    /// Whether this key, with its own algorithm, made the signature.
+    pub(super) fn check(&self, token: &Compact<'_>) -> bool {
+        let message = token.signing_input.as_bytes();
+        match &self.check {
+            Check::Public(key) => key.verify_sig(message, &token.signature).is_ok(),
+            // Compares in constant time.
+            Check::Shared(key) => hmac::verify(key, message, &token.signature).is_ok(),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Secret<Vec<u8>>, AuthnError> {
+    let failed = |source| AuthnError::KeyFile { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(failed)?.len() > MAX_FILE_BYTES {
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 64 KiB")));
+    }
+    std::fs::read(path).map(Secret::new).map_err(failed)
+}
+
+/// A public key as HMAC secret is the classic confusion of algorithms: everybody has it, so everybody could sign.
+fn shared(bytes: &[u8]) -> Result<hmac::Key, &'static str> {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    let start = bytes.trim_ascii_start();
+    let contains = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    if contains(b"-----BEGIN") || start.starts_with(b"ssh-") || contains(b"\"kty\"") {
+        return Err("the secret looks like a key file, which may be public");
+    }
+    if bytes.len() < MIN_SECRET_BYTES {
+        return Err("the secret has fewer than 32 bytes");
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+}
+
+fn public(algorithm: JwtAlgorithm, pem: &[u8]) -> Result<ParsedPublicKey, &'static str> {
+    let text = std::str::from_utf8(pem).map_err(|_| "it is not a PEM file")?;
+    if text.contains("PRIVATE KEY-----") {
+        return Err("it is a private key; the gateway needs only the public one");
+    }
+    if text.matches("-----BEGIN ").count() != 1 || !text.contains("PUBLIC KEY-----") {
+        return Err("it is not a PEM file with exactly one public key");
+    }
+    let key = match algorithm {
+        JwtAlgorithm::Rs256 => DecodingKey::from_rsa_pem(pem),
+        JwtAlgorithm::Es256 => DecodingKey::from_ec_pem(pem),
+        JwtAlgorithm::EdDsa => DecodingKey::from_ed_pem(pem),
+        JwtAlgorithm::Hs256 => return Err("a shared secret is not a public key"),
+    }
+    .map_err(|_| "it is a key of another kind")?;
+    parse(algorithm, key.try_get_as_bytes().map_err(|_| "it is a key of another kind")?)
+}
+
+/// From the bare key: PKCS #1 for RSA, the uncompressed point for P-256, 32 bytes for Ed25519.
+fn parse(algorithm: JwtAlgorithm, der: &[u8]) -> Result<ParsedPublicKey, &'static str> {
+    let verification: &'static dyn VerificationAlgorithm = match algorithm {
+        JwtAlgorithm::Rs256 => {
+            let bits = RsaParameters::public_modulus_len(der).map_err(|_| "it is not an RSA key")?;
+            if bits < MIN_RSA_BITS {
+                return Err("an RSA key needs at least 2048 bits");
+            }
+            &RSA_PKCS1_2048_8192_SHA256
+        }
+        JwtAlgorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
+        JwtAlgorithm::EdDsa => &ED25519,
+        JwtAlgorithm::Hs256 => return Err("a shared secret is not a public key"),
+    };
+    ParsedPublicKey::new(verification, der).map_err(|_| "the key itself is not valid")
+}

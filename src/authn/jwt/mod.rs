@@ -1,0 +1,137 @@
+//! Bearer tokens (RFC 7519) from an issuer that the operator trusts.
+//!
+//! What decides is the configuration, never the token: which key, with which algorithm, from which issuer, for
+//! which audience. The token's header may only fail to match. Every claim that the decision rests on must be
+//! there and have its right JSON type; a library's lenient reading of claims is not used.
+//!
+//! A token that was proven once is remembered by its SHA-256, so that its signature is not checked again; its
+//! times are checked on every use.
+
+mod cache;
+mod claims;
+mod jws;
+mod key;
+mod settings;
+mod strict_json;
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+
+use self::cache::{Cache, TokenDigest, Verified};
+use self::claims::Expected;
+use self::key::Keyring;
+use super::AuthnError;
+use super::scheme::{Presented, Refused, RefusedKind};
+use crate::clock::SharedClock;
+use crate::model::Subject;
+
+pub use self::settings::{JwtAlgorithm, JwtKey, KeyMaterial, Settings};
+
+pub(super) const METHOD: &str = "jwt";
+
+/// `Authorization: Bearer …`.
+#[derive(Debug)]
+pub(super) struct Scheme(Option<Verifier>);
+
+impl Scheme {
+    pub(super) fn new(settings: Option<Settings>, clock: SharedClock) -> Result<Self, AuthnError> {
+        Ok(Self(settings.map(|settings| Verifier::new(settings, clock)).transpose()?))
+    }
+
+    pub(super) fn examine(&self, headers: &HeaderMap) -> Presented {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let (first, second) = (values.next(), values.next());
+        match (first, second) {
+            (None, _) => Presented::Nothing,
+            (Some(_), Some(_)) => Presented::Rejected(Refused::invalid(METHOD, "repeated_header")),
+            (Some(value), None) => match (bearer(value), &self.0) {
+                (Err(refused), _) => Presented::Rejected(refused),
+                (Ok(_), None) => Presented::Rejected(Refused::invalid(METHOD, "not_enabled")),
+                (Ok(token), Some(verifier)) => verifier.verify(token).into(),
+            },
+        }
+    }
+}
+
+/// The token in `Bearer <token>` (RFC 6750 section 2.1); the scheme's case does not matter (RFC 9110).
+fn bearer(value: &header::HeaderValue) -> Result<&str, Refused> {
+    let text = value.to_str().map_err(|_| Refused::invalid(METHOD, "malformed"))?;
+    match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start_matches(' ')),
+        _ => Err(Refused::invalid(METHOD, "unsupported_scheme")),
+    }
+}
+
+/// Checks tokens against settings that were checked themselves.
+struct Verifier {
+    keys: Keyring,
+    expected: Expected,
+    max_token_bytes: usize,
+    cache: Cache,
+    clock: SharedClock,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    fn new(settings: Settings, clock: SharedClock) -> Result<Self, AuthnError> {
+        settings.check()?;
+        Ok(Self {
+            keys: Keyring::load(settings.keys)?,
+            expected: Expected {
+                issuer: settings.issuer,
+                audience: settings.audience,
+                leeway_seconds: i64::try_from(settings.leeway.as_secs()).unwrap_or(0),
+            },
+            max_token_bytes: settings.max_token_bytes,
+            cache: Cache::new(settings.cache_entries),
+            clock,
+        })
+    }
+
+    fn verify(&self, token: &str) -> Result<Arc<Subject>, Refused> {
+        // Before anything is hashed, decoded or parsed.
+        if token.len() > self.max_token_bytes {
+            return Err(Refused::invalid(METHOD, "too_long"));
+        }
+        let now = self.clock.now_seconds();
+        let digest = TokenDigest::of(token);
+        if let Some(known) = self.cache.find(&digest) {
+            known.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
+            return Ok(known.subject);
+        }
+        let verified = self.verify_afresh(token, now)?;
+        let subject = Arc::clone(&verified.subject);
+        self.cache.remember(digest, verified, now.saturating_sub(self.expected.leeway_seconds));
+        Ok(subject)
+    }
+
+    fn verify_afresh(&self, token: &str, now: i64) -> Result<Verified, Refused> {
+        let token =
+            jws::Compact::parse(token).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
+        let key = self.keys.verify(&token).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
+        let claims = claims::read(&token.payload, &self.expected).map_err(refuse_claim)?;
+        claims.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
+        Ok(Verified {
+            validity: claims.validity,
+            subject: Arc::new(claims.into_subject(&self.expected.issuer, key)),
+        })
+    }
+}
+
+fn refuse_claim(error: claims::ClaimError) -> Refused {
+    let kind = match error {
+        claims::ClaimError::Expired => RefusedKind::Expired,
+        _ => RefusedKind::Invalid,
+    };
+    Refused::new(kind, METHOD, error.reason()).because(error)
+}

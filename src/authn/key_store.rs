@@ -1,0 +1,193 @@
+//! The API keys on disk: who may call with which key, until when. The keys themselves are not in it.
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::Serialize;
+use subtle::ConstantTimeEq as _;
+
+use super::AuthnError;
+use super::api_key::{KeyText, Pepper, Settings, random_key};
+use crate::db;
+use crate::model::{AgentId, KeyId, RoleName, ServiceName};
+use crate::secret::Secret;
+
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE api_key (
+    id          TEXT PRIMARY KEY,
+    hash        BLOB NOT NULL CHECK (length(hash) = 32),
+    name        TEXT NOT NULL,
+    agent       TEXT,
+    permissions TEXT NOT NULL,
+    created     INTEGER NOT NULL,
+    expires     INTEGER NOT NULL,
+    revoked     INTEGER
+) STRICT, WITHOUT ROWID;
+"];
+
+const COLUMNS: &str = "id, name, agent, permissions, created, expires, revoked";
+
+/// Whom a key speaks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "id")]
+pub enum KeyHolder {
+    /// A program of its own, named as the key is.
+    Service,
+    /// A deployed agent; what it may do stands in its definition, not in the key.
+    Agent(AgentId),
+}
+
+/// A key without its secret. Instants are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyRecord {
+    /// The public part.
+    pub id: KeyId,
+    /// The service's name, or what the operator calls the key of an agent.
+    pub name: ServiceName,
+    /// Whom it speaks for.
+    pub holder: KeyHolder,
+    /// Permission words; each is a role of the service.
+    pub permissions: Vec<RoleName>,
+    /// When it was made.
+    pub created: i64,
+    /// From when on it is refused.
+    pub expires: i64,
+    /// When it was revoked.
+    pub revoked: Option<i64>,
+}
+
+/// A key that was just made; the secret is shown once and kept nowhere.
+pub struct NewKey {
+    /// The public part.
+    pub id: KeyId,
+    /// The whole text of the key.
+    pub secret: Secret<String>,
+}
+
+/// A row as SQLite gives it, not yet believed.
+struct StoredKey {
+    id: String,
+    name: String,
+    agent: Option<String>,
+    permissions: String,
+    created: i64,
+    expires: i64,
+    revoked: Option<i64>,
+}
+
+impl StoredKey {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            agent: row.get(2)?,
+            permissions: row.get(3)?,
+            created: row.get(4)?,
+            expires: row.get(5)?,
+            revoked: row.get(6)?,
+        })
+    }
+
+    fn parse(self) -> Result<KeyRecord, AuthnError> {
+        Ok(KeyRecord {
+            id: KeyId::parse(self.id)?,
+            name: ServiceName::parse(self.name)?,
+            holder: match self.agent {
+                Some(agent) => KeyHolder::Agent(AgentId::parse(agent)?),
+                None => KeyHolder::Service,
+            },
+            permissions: serde_json::from_str(&self.permissions)?,
+            created: self.created,
+            expires: self.expires,
+            revoked: self.revoked,
+        })
+    }
+}
+
+/// The store; one connection, because a lookup takes microseconds.
+pub struct KeyStore {
+    connection: Mutex<Connection>,
+    pepper: Pepper,
+}
+
+impl KeyStore {
+    /// Opens the store of `settings`, making it and the pepper when neither is there.
+    pub fn open(settings: &Settings) -> Result<Self, AuthnError> {
+        let connection = db::open(&settings.store, &MIGRATIONS)?;
+        let has_keys: bool =
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM api_key)", [], |row| row.get(0))?;
+        let pepper = Pepper::open(&settings.pepper, !has_keys)?;
+        Ok(Self { connection: Mutex::new(connection), pepper })
+    }
+
+    /// Makes a key. `now` and `expires` are milliseconds since the Unix epoch.
+    pub fn create(
+        &self,
+        name: &ServiceName,
+        holder: &KeyHolder,
+        permissions: &[RoleName],
+        now: i64,
+        expires: i64,
+    ) -> Result<NewKey, AuthnError> {
+        if expires <= now {
+            return Err(AuthnError::Expiry);
+        }
+        let (id, secret) = random_key()?;
+        let agent = match holder {
+            KeyHolder::Service => None,
+            KeyHolder::Agent(agent) => Some(agent.as_str()),
+        };
+        let hash = self.pepper.hash(secret.expose());
+        self.connection.lock().execute(
+            "INSERT INTO api_key (id, hash, name, agent, permissions, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![id.as_str(), hash, name.as_str(), agent, serde_json::to_string(permissions)?, now, expires],
+        )?;
+        Ok(NewKey { id, secret })
+    }
+
+    /// All keys, the oldest first.
+    pub fn list(&self) -> Result<Vec<KeyRecord>, AuthnError> {
+        let connection = self.connection.lock();
+        let mut statement =
+            connection.prepare(&format!("SELECT {COLUMNS} FROM api_key ORDER BY created, id"))?;
+        let rows = statement.query_map([], StoredKey::read)?;
+        rows.map(|row| row.map_err(AuthnError::from).and_then(StoredKey::parse)).collect()
+    }
+
+    /// Revokes a key at `now` (milliseconds since the Unix epoch); `false` when there is no such key. It counts from the
+    /// next request on, in every process; a key that is revoked already keeps its first instant.
+    pub fn revoke(&self, id: &KeyId, now: i64) -> Result<bool, AuthnError> {
+        let changed = self.connection.lock().execute(
+            "UPDATE api_key SET revoked = coalesce(revoked, ?2) WHERE id = ?1",
+            params![id.as_str(), now],
+        )?;
+        Ok(changed > 0)
+    }
+
+    /// The record of a key whose secret is right; `None` for an unknown id as for a wrong secret, in the same time.
+    pub(super) fn prove(&self, key: &KeyText<'_>) -> Result<Option<KeyRecord>, AuthnError> {
+        let presented = self.pepper.hash(key.whole);
+        let found = self.lookup(&key.id)?;
+        // An unknown id is compared as well, with a hash that nothing has.
+        let stored = found.as_ref().map_or([0; 32], |(hash, _)| *hash);
+        let same = bool::from(presented.ct_eq(&stored));
+        match found {
+            Some((_, row)) if same => row.parse().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn lookup(&self, id: &KeyId) -> Result<Option<([u8; 32], StoredKey)>, AuthnError> {
+        let connection = self.connection.lock();
+        let mut statement =
+            connection.prepare_cached(&format!("SELECT {COLUMNS}, hash FROM api_key WHERE id = ?1"))?;
+        let found =
+            statement.query_row([id.as_str()], |row| Ok((row.get(7)?, StoredKey::read(row)?))).optional()?;
+        Ok(found)
+    }
+}
+
+impl std::fmt::Debug for KeyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyStore").finish_non_exhaustive()
+    }
+}

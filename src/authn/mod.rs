@@ -1,0 +1,21 @@
+//! Who is calling: a credential goes in, a proven [`Subject`](crate::model::Subject) or a refusal comes out.
+//!
+//! Each scheme answers one of three things: nothing was presented, what was presented is refused, or it is
+//! proven. A refused credential is never passed over in favour of another one: a caller that presents two
+//! must prove both, and both must name the same principal.
+//!
+//! A refusal has two texts. The caller learns only that credentials are missing, not valid, or expired; the
+//! operator and the metrics learn the reason. No text ever holds the credential.
+
+pub mod api_key;
+mod chain;
+mod error;
+pub mod issue;
+pub mod jwt;
+mod key_store;
+mod scheme;
+
+pub use chain::{Authenticator, Settings};
+pub use error::AuthnError;
+pub use key_store::{KeyHolder, KeyRecord, KeyStore, NewKey};
+pub use scheme::{Presented, Refused, RefusedKind};

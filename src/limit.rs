@@ -1,0 +1,262 @@
+//! How often a principal may ask.
+//!
+//! GCRA (a leaky bucket) for each principal, on a monotonic clock: a wall clock that is set back must neither lock
+//! callers out nor let them in. Memory is bounded: when the table is full, principals without an entry of their own
+//! share one.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::Quota;
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::keyed::{DashMapStateStore, ShrinkableKeyedStateStore};
+use governor::state::{InMemoryState, NotKeyed, StateStore};
+
+use crate::model::EntityUid;
+use crate::telemetry::{Metrics, ScopeLabels};
+
+/// Entries that say nothing any more are swept out once in this many checks.
+const SWEEP_EVERY: u64 = 4096;
+/// The longest time in which a bucket may fill; keeps the arithmetic in nanoseconds far from its end.
+const MAX_REFILL: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Why a text or a triple of numbers is no rate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RateError {
+    /// Not `<count>/<unit>`.
+    #[error("`{0}` is not a rate such as `50/minute`")]
+    Syntax(String),
+    /// Nothing would ever be let through.
+    #[error("a rate needs a count, a period and a burst of at least 1")]
+    Zero,
+    /// Too fast or too slow to be counted.
+    #[error(
+        "the rate is out of range: at most one in a nanosecond, and a burst that refills within 366 days"
+    )]
+    Range,
+}
+
+/// So many in such a time, and so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    count: NonZeroU32,
+    per: Duration,
+    burst: NonZeroU32,
+}
+
+impl Rate {
+    /// `count` in `per`, at most `burst` of them at once.
+    pub fn new(count: u32, per: Duration, burst: u32) -> Result<Self, RateError> {
+        let (Some(count), Some(burst)) = (NonZeroU32::new(count), NonZeroU32::new(burst)) else {
+            return Err(RateError::Zero);
+        };
+        if per.is_zero() {
+            return Err(RateError::Zero);
+        }
+        let interval = per / count.get();
+        let refill = interval.checked_mul(burst.get()).ok_or(RateError::Range)?;
+        if interval.is_zero() || refill > MAX_REFILL {
+            return Err(RateError::Range);
+        }
+        Ok(Self { count, per, burst })
+    }
+
+    /// The same rate with another burst.
+    pub fn with_burst(self, burst: u32) -> Result<Self, RateError> {
+        Self::new(self.count.get(), self.per, burst)
+    }
+
+    /// How many in [`per`](Self::per).
+    pub fn count(self) -> u32 {
+        self.count.get()
+    }
+
+    /// The period.
+    pub fn per(self) -> Duration {
+        self.per
+    }
+
+    /// How many at once.
+    pub fn burst(self) -> u32 {
+        self.burst.get()
+    }
+
+    fn quota(self) -> Option<Quota> {
+        Quota::with_period(self.per / self.count.get()).map(|quota| quota.allow_burst(self.burst))
+    }
+}
+
+/// `50/minute`; units are `second`, `minute`, `hour` and `day`, also as `s`, `m`, `h`, `d`. The burst is the count.
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        let syntax = || RateError::Syntax(text.chars().take(64).collect());
+        let (count, unit) = text.split_once('/').ok_or_else(syntax)?;
+        let seconds = match unit.trim() {
+            "s" | "sec" | "second" => 1,
+            "m" | "min" | "minute" => 60,
+            "h" | "hour" => 3600,
+            "d" | "day" => 24 * 3600,
+            _ => return Err(syntax()),
+        };
+        let count: u32 = count.trim().parse().map_err(|_| syntax())?;
+        Self::new(count, Duration::from_secs(seconds), count)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.per.as_secs() {
+            1 => write!(f, "{}/second", self.count),
+            60 => write!(f, "{}/minute", self.count),
+            3600 => write!(f, "{}/hour", self.count),
+            86_400 => write!(f, "{}/day", self.count),
+            _ => write!(f, "{} in {:?}", self.count, self.per),
+        }
+    }
+}
+
+/// The limits.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// For each principal; 600 a minute, 100 at once.
+    pub per_principal: Rate,
+    /// How many principals are counted one by one; the rest share one count.
+    pub max_principals: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            per_principal: Rate {
+                count: at_least_one(600),
+                per: Duration::from_secs(60),
+                burst: at_least_one(100),
+            },
+            max_principals: 100_000,
+        }
+    }
+}
+
+fn at_least_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+/// Let through; how much is left goes into the answer's headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remaining {
+    /// The most at once.
+    pub limit: u32,
+    /// How many more may follow at once.
+    pub remaining: u32,
+}
+
+/// Not let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the rate limit is reached, try again in {retry_after:?}")]
+pub struct Limited {
+    /// When the next request has a chance.
+    pub retry_after: Duration,
+}
+
+/// Counts requests. `C` is the monotonic clock; tests bring their own.
+pub struct RateLimiter<C: Clock = DefaultClock> {
+    limiter: governor::RateLimiter<EntityUid, Table, C, StateInformationMiddleware>,
+    checks: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+impl RateLimiter {
+    /// A limiter on the system's monotonic clock.
+    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Self {
+        Self::with_clock(settings, DefaultClock::default(), metrics)
+    }
+}
+
+impl<C: Clock> RateLimiter<C> {
+    /// A limiter on any clock.
+    pub fn with_clock(settings: &Settings, clock: C, metrics: Arc<Metrics>) -> Self {
+        let rate = settings.per_principal;
+        // `Rate` cannot be zero; were it so, one in a minute would be the answer that fails closed.
+        let quota = rate.quota().unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+        let table = Table {
+            max: settings.max_principals,
+            own: DashMapStateStore::default(),
+            shared: InMemoryState::default(),
+        };
+        let limiter = governor::RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, table, clock);
+        Self { limiter, checks: AtomicU64::new(0), metrics }
+    }
+
+    /// Counts one request of `principal`, or says when to come back.
+    pub fn check(&self, principal: &EntityUid) -> Result<Remaining, Limited> {
+        if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            self.limiter.retain_recent();
+        }
+        match self.limiter.check_key(principal) {
+            Ok(state) => Ok(Remaining {
+                limit: state.quota().burst_size().get(),
+                remaining: state.remaining_burst_capacity(),
+            }),
+            Err(not_until) => {
+                self.metrics.rate_limited.get_or_create(&ScopeLabels { scope: "principal" }).inc();
+                Err(Limited { retry_after: not_until.wait_time_from(self.limiter.clock().now()) })
+            }
+        }
+    }
+
+    /// How many principals have a count of their own at the moment.
+    pub fn principals(&self) -> usize {
+        self.limiter.len()
+    }
+}
+
+impl<C: Clock> fmt::Debug for RateLimiter<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimiter").field("principals", &self.principals()).finish_non_exhaustive()
+    }
+}
+
+/// A count for each principal, and one for all that do not fit.
+struct Table {
+    max: usize,
+    own: DashMapStateStore<EntityUid>,
+    shared: InMemoryState,
+}
+
+impl StateStore for Table {
+    type Key = EntityUid;
+
+    fn measure_and_replace<T, F, E>(&self, key: &EntityUid, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        // Racing newcomers may exceed the bound by the number of threads, which is bounded too.
+        if self.own.contains_key(key) || self.own.len() < self.max {
+            self.own.measure_and_replace(key, f)
+        } else {
+            self.shared.measure_and_replace(&NotKeyed::NonKey, f)
+        }
+    }
+}
+
+impl ShrinkableKeyedStateStore<EntityUid> for Table {
+    fn retain_recent(&self, drop_below: Nanos) {
+        ShrinkableKeyedStateStore::retain_recent(&self.own, drop_below);
+    }
+
+    fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.own.is_empty()
+    }
+}
