@@ -139,8 +139,6 @@ fn entity(
         .with("sandboxed", Value::Bool(sandboxed))
         .in_parent(EntityUid::caxton("McpServer", id.server()));
     hints.into_iter().fold(bare, |entity, (name, declared, hint, default)| {
-        entity
-            .with(name, Value::Bool(hint.unwrap_or(default)))
-            .with(declared, Value::Bool(hint.is_some()))
+        entity.with(name, Value::Bool(hint.unwrap_or(default))).with(declared, Value::Bool(hint.is_some()))
     })
 }
