@@ -334,6 +334,30 @@ fn a_file_that_is_not_a_suite_runs_nothing_and_says_where() {
     }
 }
 
+/// Test files come from anybody: whatever is done to one, the run ends with a report.
+#[test]
+fn a_damaged_file_gives_a_report() {
+    let bundle = shipped();
+    let text = fs::read_to_string(root().join("policy-tests/messages.test.yaml")).unwrap();
+    let fixtures = fs::read_to_string(root().join("policy-tests/common.fixtures.yaml")).unwrap();
+    for (index, _) in text.char_indices().step_by(101) {
+        let (head, tail) = text.split_at(index);
+        for damaged in [
+            head.to_owned(),
+            format!("{head}\u{0}{tail}"),
+            format!("{head}{{[{tail}"),
+            format!("{head}&{tail}"),
+        ] {
+            let mut suites = Suites::default();
+            suites.add("a.test.yaml", damaged);
+            suites.add("common.fixtures.yaml", fixtures.as_str());
+            let report = run(&bundle, &suites, &Settings::default());
+            assert_eq!(report.suites.len(), 1);
+            assert!(!render::report(&report).is_empty());
+        }
+    }
+}
+
 #[test]
 fn two_tests_of_one_name_are_refused() {
     let test = "  - name: t\n    request: { principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\" }\n    expect: { outcome: allow }\n";
@@ -543,7 +567,7 @@ impl Folder {
     }
 
     fn run(&self, command: Command) -> anyhow::Result<Exit> {
-        run_in(self.0.path(), command, &Output::new(Format::Json))
+        run_in(self.0.path(), command, &Output::new(Format::Table))
     }
 
     fn test(&self) -> anyhow::Result<Exit> {
@@ -598,7 +622,7 @@ fn nothing_to_run_is_not_a_pass() {
 
 #[test]
 fn an_empty_folder_runs_the_built_in_set() {
-    assert_eq!(Folder::new(&[]).test().unwrap(), Exit::Fine);
+    assert_eq!(Folder::new(&[]).run(test_command(Some("system:"))).unwrap(), Exit::Fine);
 }
 
 #[test]

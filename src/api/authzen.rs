@@ -196,7 +196,6 @@ fn query(question: Question, defaults: &Question) -> Result<Query, String> {
         resource: target,
         context: record(&context)?,
         entities,
-        open_input: false,
     })
 }
 

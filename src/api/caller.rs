@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::Refused;
-use crate::model::{EventType, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject};
+use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject};
 
 /// The proven caller and the circumstances of the request.
 #[derive(Debug, Clone)]
@@ -82,22 +82,18 @@ async fn admit_caller(api: &Api, headers: &HeaderMap, context: &RequestContext) 
 }
 
 fn login_failure(api: &Api, context: &RequestContext, refused: &Refused) -> Record {
-    Record {
-        event: Some("login_failure"),
-        detail: Some(format!("{}: {}", refused.method, refused.reason)),
-        source: SourceRecord {
-            ip: context.source.ip,
-            user_agent: context.source.user_agent.clone(),
-            tls: context.source.tls,
-        },
-        ..Record::event(
-            EventType::Authentication,
-            Outcome::DenyExplicit,
-            ReasonCode::Unauthenticated,
-            context.request_id.clone(),
-            api.clock.now_millis(),
-        )
-    }
+    let mut record = Record::new(
+        DecisionId::generate(),
+        api.clock.now_millis(),
+        context.request_id.clone(),
+        SourceRecord::from(&context.source),
+        EventType::Authentication,
+        Outcome::DenyExplicit,
+        ReasonCode::Unauthenticated,
+    );
+    record.event = Some("login_failure");
+    record.detail = Some(format!("{}: {}", refused.method, refused.reason));
+    record
 }
 
 /// A request of a browser page comes with its origin (RFC 6454); only pages that were named may call. This stops a

@@ -375,14 +375,14 @@ impl Guard {
         if entities.iter().all(|entity| entity.uid != resource.uid) {
             entities.push(resource.clone());
         }
-        asking.bundle.decide(&Query {
+        let query = Query {
             principal: asking.subject.principal().clone(),
             action: action.uid(),
             resource: resource.uid.clone(),
             context: describe(asking.context, &asking.facts, screening, self.system(asking), input),
             entities,
-            open_input,
-        })
+        };
+        if open_input { asking.bundle.decide_open(&query) } else { asking.bundle.decide(&query) }
     }
 
     /// `context.system`.

@@ -6,9 +6,9 @@ use std::time::Instant;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value as Json};
 
-use crate::audit::{AgentRecord, Item, Record, RecordError, SourceRecord, SubjectRecord};
+use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 use crate::model::{
-    Action, DecisionId, Entity, EntityUid, EventType, Input, PolicyVersion, Proof, RequestContext, Screening,
+    Action, DecisionId, Entity, EntityUid, EventType, Input, PolicyVersion, RequestContext, Screening,
     SessionFacts, Subject, Value,
 };
 use crate::policy::{Query, Verdict};
@@ -102,7 +102,7 @@ fn mask(value: &Value) -> Value {
 pub(super) fn item(action: &Action, resource: &EntityUid, verdict: &Verdict) -> Item {
     Item {
         principal: None,
-        action: action.as_str().into(),
+        action: Some(action.as_str().into()),
         resource: resource.to_string(),
         outcome: verdict.outcome,
         policies: verdict.policies.clone(),
@@ -113,7 +113,7 @@ pub(super) fn item(action: &Action, resource: &EntityUid, verdict: &Verdict) -> 
 pub(super) fn answer(question: &Query, verdict: &Verdict) -> Item {
     Item {
         principal: Some(question.principal.to_string()),
-        action: question.action.to_string().into(),
+        action: Some(question.action.to_string().into()),
         resource: question.resource.to_string(),
         outcome: verdict.outcome,
         policies: verdict.policies.clone(),
@@ -125,14 +125,6 @@ fn args_sha256(arguments: &Map<String, Json>) -> Option<String> {
     Some(hex::encode(digest(&SHA256, &canonical)))
 }
 
-fn credential(proof: &Proof) -> Option<Arc<str>> {
-    match proof {
-        Proof::Jwt { key, jti } => Some(jti.clone().unwrap_or_else(|| Arc::clone(key))),
-        Proof::ApiKey { id } => Some(id.shared()),
-        Proof::Internal => None,
-    }
-}
-
 fn agent(entity: &Entity) -> Option<AgentRecord> {
     let text = |name: &str| match entity.attributes.get(name) {
         Some(Value::String(text)) => Some(Arc::clone(text)),
@@ -140,7 +132,7 @@ fn agent(entity: &Entity) -> Option<AgentRecord> {
     };
     (entity.uid.base_type() == "Agent").then(|| AgentRecord {
         id: entity.uid.id().into(),
-        version: text("version").unwrap_or_default(),
+        version: text("version"),
         definition_sha256: text("definition_sha256").unwrap_or_default(),
     })
 }
@@ -157,42 +149,34 @@ pub(super) fn build(
     decided: Decided<'_>,
 ) -> Record {
     let verdict = decided.verdict;
-    Record {
-        decision_id: decided.decision,
+    let mut record = Record::new(
+        decided.decision,
         time_millis,
-        request_id: context.request_id.clone(),
-        trace: context.trace.clone(),
-        event_type: decided.event_type,
-        event: None,
-        outcome: verdict.outcome,
-        reason_code: verdict.reason,
-        policies: verdict.policies.clone(),
-        errors: verdict
-            .errors
-            .iter()
-            .map(|fault| RecordError { policy: Arc::clone(&fault.policy), message: fault.message.clone() })
-            .collect(),
-        policy_version: Some(policy_version.clone()),
-        entity_version,
-        subject: Some(SubjectRecord {
-            principal: subject.principal().to_string(),
-            method: subject.proof().method(),
-            credential: credential(subject.proof()),
-        }),
-        actor: context.actor.as_ref().map(|actor| actor.user.uid.to_string()),
-        agent: principal.and_then(agent),
-        action: Some(decided.action.as_str().into()),
-        resource: Some(decided.resource.to_string()),
-        context: Some(recorded_context),
-        args_sha256: decided.arguments.and_then(args_sha256),
-        source: SourceRecord {
-            ip: context.source.ip,
-            user_agent: context.source.user_agent.clone(),
-            tls: context.source.tls,
-        },
-        items: Vec::new(),
-        shadow: verdict.shadow,
-        latency_us: u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX),
-        detail: None,
-    }
+        context.request_id.clone(),
+        SourceRecord::from(&context.source),
+        decided.event_type,
+        verdict.outcome,
+        verdict.reason,
+    );
+    record.trace = context.trace.clone();
+    record.policies = verdict.policies.clone();
+    record.errors = verdict
+        .errors
+        .iter()
+        .map(|fault| RecordError { policy: Arc::clone(&fault.policy), message: fault.message.to_string() })
+        .collect();
+    record.detail = verdict.mismatch.as_ref().map(ToString::to_string);
+    record.policy_version = Some(policy_version.clone());
+    record.entity_version = entity_version;
+    record.subject = Some(SubjectRecord::from(subject));
+    record.actor = context.actor.as_ref().map(|actor| actor.user.uid.to_string());
+    record.agent = principal.and_then(agent);
+    record.action = Some(decided.action.as_str().into());
+    record.resource = Some(decided.resource.to_string());
+    record.set_context(recorded_context);
+    record.args_sha256 = decided.arguments.and_then(args_sha256);
+    record.shadow =
+        verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
+    record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    record
 }

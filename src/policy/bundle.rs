@@ -10,7 +10,7 @@ use super::evaluate::{Answer, Asked, evaluate};
 use super::index::Index;
 use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
 use super::program::Compiled;
-use super::request::{Query, prepare};
+use super::request::{Input, Query, prepare};
 use super::settings::Settings;
 use super::source::Sources;
 use super::verdict::Verdict;
@@ -103,8 +103,22 @@ impl Bundle {
 
     /// Decides. Never fails: what cannot be decided is denied.
     pub fn decide(&self, query: &Query) -> Verdict {
-        match prepare(query, &self.words, &self.named_actions) {
+        match prepare(query, Input::Given, &self.words, &self.named_actions) {
             Ok(prepared) => self.decide_prepared(&prepared.request, &prepared.entities),
+            Err(mismatch) => Verdict::of_mismatch(&mismatch),
+        }
+    }
+
+    /// Whether some input could be permitted, for a list of what a caller may use: `context.input` is left out of
+    /// the query. A permit that hangs on the input counts as one that holds, a forbid that does as one that does
+    /// not; so nothing that can be called is hidden, and each call is still decided by itself.
+    pub fn decide_open(&self, query: &Query) -> Verdict {
+        match prepare(query, Input::Open, &self.words, &self.named_actions) {
+            Ok(prepared) => {
+                let mut answer = self.answer(&prepared.request, &prepared.entities);
+                answer.suppose_input();
+                Verdict::of_answer(&answer, self.settings.on_policy_error)
+            }
             Err(mismatch) => Verdict::of_mismatch(&mismatch),
         }
     }

@@ -5,7 +5,7 @@ use cedar_policy_core::entities::{Dereference, Entities};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
-use super::program::{Compiled, Place};
+use super::program::{Compiled, Effect, Place};
 use crate::model::PolicyMode;
 
 /// Characters of an error message that are kept: it can quote values of the request.
@@ -23,6 +23,16 @@ impl Answer<'_> {
     pub(crate) fn watches(&self) -> bool {
         let erred = self.erred.iter().map(|(policy, _)| *policy);
         self.held.iter().copied().chain(erred).any(|policy| policy.mode == PolicyMode::LogOnly)
+    }
+}
+
+impl<'p> Answer<'p> {
+    /// What erred because the input is not known yet could still hold: a permit then counts as held, a forbid as not.
+    pub(crate) fn suppose_input(&mut self) {
+        let (open, erred): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.erred).into_iter().partition(|(policy, _)| policy.looks_at_input);
+        self.erred = erred;
+        self.held.extend(open.into_iter().map(|(policy, _)| policy).filter(|policy| policy.effect == Effect::Permit));
     }
 }
 

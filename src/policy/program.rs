@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{self, ActionConstraint, EntityReference, EntityType, EntityUID, Expr, SlotEnv};
-use cedar_policy_core::ast::{Entity, PrincipalOrResourceConstraint};
+use cedar_policy_core::ast::{Entity, ExprKind, PrincipalOrResourceConstraint};
 
+use super::request::INPUT;
 use crate::model::{PolicyMode, PolicyRef};
 
 /// Whether a policy grants or takes away.
@@ -48,6 +49,8 @@ pub(crate) struct Compiled {
     pub(crate) caller_text: Option<Arc<str>>,
     pub(crate) scope: Scope,
     pub(crate) condition: Option<Arc<Expr>>,
+    /// Whether the condition names an attribute called `input`.
+    pub(crate) looks_at_input: bool,
     pub(crate) slots: SlotEnv,
     effect_word: Arc<str>,
 }
@@ -114,6 +117,11 @@ impl Compiled {
                 ActionReach::of(policy.action_constraint()),
                 Reach::of(policy.resource_constraint().as_inner())?,
             ),
+            looks_at_input: policy.non_scope_constraints_arc().is_some_and(|condition| {
+                condition.subexpressions().any(|part| {
+                    matches!(part.expr_kind(), ExprKind::GetAttr { attr, .. } if attr.as_str() == INPUT)
+                })
+            }),
             condition: policy.non_scope_constraints_arc().cloned(),
             slots: policy.env().clone(),
             effect_word: effect.as_str().into(),

@@ -30,6 +30,18 @@ pub struct Query {
     pub entities: Vec<model::Entity>,
 }
 
+/// The field of the context that holds a tool's arguments.
+pub(crate) const INPUT: &str = "input";
+
+/// Whether the context says what the input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// It does, as far as the action has one.
+    Given,
+    /// It does not: the question is whether some input could be permitted.
+    Open,
+}
+
 /// A request that fits the schema.
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
@@ -38,7 +50,12 @@ pub(crate) struct Prepared {
 }
 
 /// Builds the request; `also` are action entities that policies name in their conditions.
-pub(crate) fn prepare(query: &Query, words: &Vocabulary, also: &[Arc<Entity>]) -> Result<Prepared, Mismatch> {
+pub(crate) fn prepare(
+    query: &Query,
+    input: Input,
+    words: &Vocabulary,
+    also: &[Arc<Entity>],
+) -> Result<Prepared, Mismatch> {
     let action = words.action(&query.action)?;
     let principal_type = words.entity_type(&query.principal)?;
     let resource_type = words.entity_type(&query.resource)?;
@@ -52,7 +69,11 @@ pub(crate) fn prepare(query: &Query, words: &Vocabulary, also: &[Arc<Entity>]) -
         let message = format!("`{}` does not apply to the resource `{}`", query.action, query.resource);
         return Err(Mismatch::new(message));
     }
-    let context = match action.context.convert(&query.context, words)?.value {
+    let shape = match input {
+        Input::Given => &action.context,
+        Input::Open => &action.open_context,
+    };
+    let context = match shape.convert(&query.context, words)?.value {
         ValueKind::Record(fields) => Context::Value(fields),
         _ => return Err(Mismatch::new("the context is not a record")),
     };

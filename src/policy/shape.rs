@@ -151,6 +151,19 @@ fn name_of(value: &Value) -> &'static str {
     }
 }
 
+impl Shape {
+    /// The same record, which may lack `name`.
+    pub(crate) fn without_requiring(mut self, name: &str) -> Self {
+        if let Self::Record(record) = &mut self
+            && let Some(field) = record.fields.get_mut(name)
+            && std::mem::take(&mut field.required)
+        {
+            record.required -= 1;
+        }
+        self
+    }
+}
+
 impl RecordShape {
     pub(crate) fn of(attributes: &Attributes) -> Self {
         let fields: BTreeMap<SmolStr, Field> = attributes

@@ -68,7 +68,7 @@ fn a_bundle_is_refused_with_the_place_and_the_reason() {
         ),
         (
             "@id(\"a\") permit(principal, action, resource) when { principal.agee > 1 };",
-            "policies/world.cedar:1:54: for policy `a`, attribute `agee` on entity type `User` not found",
+            "policies/world.cedar:1:53: for policy `a`, attribute `agee` on entity type `User` not found",
         ),
         (
             "@id(\"a\") permit(principal, action == Action::\"raed\", resource);",
@@ -80,7 +80,7 @@ fn a_bundle_is_refused_with_the_place_and_the_reason() {
         ),
         (
             "@id(\"a\") permit(principal, action, resource) when { context.note == \"x\" };",
-            "policies/world.cedar:1:54: for policy `a`, unable to guarantee safety of access to optional attribute `note` in context for Action::\"read\"",
+            "policies/world.cedar:1:53: for policy `a`, unable to guarantee safety of access to optional attribute `note` in context for Action::\"read\"",
         ),
         (
             "@id(\"a\") permit(principal == ?principal, action, resource) when { principal.agee > 1 };",
@@ -92,7 +92,8 @@ fn a_bundle_is_refused_with_the_place_and_the_reason() {
         ),
     ];
     for (policies, message) in cases {
-        assert_eq!(refusals(sources(policies)), [message], "{policies}");
+        let found = refusals(sources(policies));
+        assert!(found.len() == 1 && found[0] == message, "{policies}: {found:?}");
     }
     let long = format!("@id(\"{}\") {}", "x".repeat(129), "permit(principal, action, resource);");
     assert_eq!(
@@ -116,7 +117,7 @@ fn all_problems_of_all_files_are_reported_at_once() {
 #[test]
 fn a_schema_that_does_not_hold_together_refuses_the_bundle() {
     let cases = [
-        ("entity User = {", "schemas/x.cedarschema:1:16: unexpected end of input"),
+        ("entity User = {", "schemas/x.cedarschema:1:16: error parsing schema: unexpected end of input"),
         ("entity Thing = { a: Missing };", "failed to resolve type: Missing"),
         ("entity User;", "duplicate entity type `User`"),
         ("action \"a\" in [\"gone\"];", "undeclared action: Action::\"gone\""),
@@ -345,7 +346,7 @@ fn what_does_not_fit_the_schema_is_denied_with_the_reason() {
             "`m` is not in the schema",
         ),
         (&|q| q.context = Value::Long(1), "expected a record, got a Long"),
-        (&|q| drop(q.entities[0].attributes.clear()), "`User::\"ann\"`: `age` is missing"),
+        (&|q| q.entities[0].attributes.clear(), "`User::\"ann\"`: `age` is missing"),
         (
             &|q| q.entities[0].tags.extend([("t".into(), Value::Long(1))]),
             "`User::\"ann\"`: entities of this type have no tags",

@@ -8,6 +8,7 @@ use cedar_policy_core::ast::{Eid, Entity, EntityType, EntityUID};
 use cedar_policy_core::validator::{ValidatorEntityType, ValidatorEntityTypeKind, ValidatorSchema};
 
 use super::extension::ExtensionValues;
+use super::request::INPUT;
 use super::shape::{Mismatch, RecordShape, Shape};
 use crate::model;
 
@@ -39,6 +40,8 @@ pub(crate) struct KnownAction {
     pub(crate) principals: HashSet<EntityType>,
     pub(crate) resources: HashSet<EntityType>,
     pub(crate) context: Shape,
+    /// The same, for when the input is not known yet.
+    pub(crate) open_context: Shape,
 }
 
 impl Vocabulary {
@@ -125,6 +128,7 @@ impl KnownAction {
             principals: known.applies_to_principals().cloned().collect(),
             resources: known.applies_to_resources().cloned().collect(),
             context: Shape::of(known.context_type()?),
+            open_context: Shape::of(known.context_type()?).without_requiring(INPUT),
         })
     }
 }

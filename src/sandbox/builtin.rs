@@ -4,11 +4,7 @@
 /// The built-in tools: name, module bytes, MCP tool definition (JSON).
 pub fn builtin_tools() -> [(&'static str, &'static [u8], &'static str); 2] {
     [
-        (
-            "csv_parser",
-            include_bytes!("guests/csv_parser.wasm"),
-            include_str!("guests/csv_parser.tool.json"),
-        ),
+        ("csv_parser", include_bytes!("guests/csv_parser.wasm"), include_str!("guests/csv_parser.tool.json")),
         (
             "json_validator",
             include_bytes!("guests/json_validator.wasm"),

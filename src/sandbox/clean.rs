@@ -11,8 +11,7 @@ pub(super) fn one_line(text: &str, limit: usize) -> String {
     for character in text.chars() {
         let character = if character.is_control() || character.is_whitespace() { ' ' } else { character };
         marks = if is_combining_mark(character) { marks + 1 } else { 0 };
-        if is_invisible(character) || marks > 4 || (character == ' ' && line.ends_with([' ']))
-        {
+        if is_invisible(character) || marks > 4 || (character == ' ' && line.ends_with([' '])) {
             continue;
         }
         if line.len() + character.len_utf8() > limit {

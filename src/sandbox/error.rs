@@ -169,7 +169,9 @@ impl SandboxError {
             Self::InputTooLarge { .. } => "the input is too large".to_owned(),
             Self::Busy { .. } => "the tool is busy, try again later".to_owned(),
             Self::OutOfFuel { .. } | Self::Deadline { .. } => "the tool took too long".to_owned(),
-            Self::MemoryGrowth { .. } | Self::StackOverflow { .. } => "the tool needed too much memory".to_owned(),
+            Self::MemoryGrowth { .. } | Self::StackOverflow { .. } => {
+                "the tool needed too much memory".to_owned()
+            }
             Self::OutputTooLarge { .. } => "the tool's answer is too large".to_owned(),
             Self::Trapped { .. } | Self::OutputNotJson { .. } => "the tool broke off".to_owned(),
             Self::Setting { .. }

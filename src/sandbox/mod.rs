@@ -88,6 +88,11 @@ impl Sandbox {
     /// Why there is no answer; see [`SandboxError::is_tool_error`] for whose fault it is.
     pub async fn run(&self, module: &Module, input: Vec<u8>) -> Result<Completed, SandboxError> {
         let settings = &self.inner.settings;
+        // A foreign module's instances would come from a pool whose slots are counted elsewhere.
+        if !wasmtime::Engine::same(&self.inner.engine, module.instance().module().engine()) {
+            let detail = "the module was compiled by another sandbox".to_owned();
+            return Err(SandboxError::Internal { module: module.name().to_owned(), detail });
+        }
         if input.len() > settings.max_input_bytes {
             return Err(SandboxError::InputTooLarge {
                 module: module.name().to_owned(),
@@ -117,9 +122,7 @@ impl Sandbox {
     ) -> Result<tokio::sync::OwnedSemaphorePermit, SandboxError> {
         match tokio::time::timeout(wait, Arc::clone(&self.inner.slots).acquire_owned()).await {
             Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) | Err(_) => {
-                Err(SandboxError::Busy { module: module.name().to_owned(), waited: wait })
-            }
+            Ok(Err(_)) | Err(_) => Err(SandboxError::Busy { module: module.name().to_owned(), waited: wait }),
         }
     }
 }

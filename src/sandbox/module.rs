@@ -46,8 +46,10 @@ impl Module {
         wasm: &[u8],
     ) -> Result<Self, SandboxError> {
         inspect(settings, name, wasm)?;
-        let unfit =
-            |error: wasmtime::Error| SandboxError::Unfit { module: name.to_owned(), detail: one_line(&error) };
+        let unfit = |error: wasmtime::Error| SandboxError::Unfit {
+            module: name.to_owned(),
+            detail: one_line(&error),
+        };
         let module = wasmtime::Module::from_binary(engine, wasm).map_err(unfit)?;
         match module.get_export("_start") {
             Some(ExternType::Func(start)) if start.params().len() == 0 && start.results().len() == 0 => {}

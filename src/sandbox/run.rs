@@ -6,7 +6,11 @@ use super::wasi::{Call, Ended};
 use super::{Completed, Module, SandboxError, Settings, clean, engine};
 
 /// Runs `module` on the calling thread, which may take as long as the settings allow.
-pub(super) fn call(settings: &Settings, module: &Module, input: Vec<u8>) -> (Result<Completed, SandboxError>, u64) {
+pub(super) fn call(
+    settings: &Settings,
+    module: &Module,
+    input: Vec<u8>,
+) -> (Result<Completed, SandboxError>, u64) {
     let mut store = Store::new(module.instance().module().engine(), Call::new(input, settings));
     store.limiter(|call| call);
     store.set_epoch_deadline(engine::ticks(settings.max_execution_time));
@@ -49,11 +53,9 @@ fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End
             Ended::OutputTooLarge => {
                 End::Failed(SandboxError::OutputTooLarge { module, limit: settings.max_output_bytes })
             }
-            Ended::MemoryGrowth(wanted) => End::Failed(SandboxError::MemoryGrowth {
-                module,
-                wanted,
-                limit: settings.max_memory_bytes,
-            }),
+            Ended::MemoryGrowth(wanted) => {
+                End::Failed(SandboxError::MemoryGrowth { module, wanted, limit: settings.max_memory_bytes })
+            }
         };
     }
     End::Failed(match error.downcast_ref::<Trap>() {
@@ -69,8 +71,7 @@ fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End
 }
 
 fn completed(module: &Module, output: Vec<u8>, fuel: u64) -> Result<Completed, SandboxError> {
-    let not_json =
-        |detail: String| SandboxError::OutputNotJson { module: module.name().to_owned(), detail };
+    let not_json = |detail: String| SandboxError::OutputNotJson { module: module.name().to_owned(), detail };
     let text = std::str::from_utf8(&output).map_err(|error| not_json(error.to_string()))?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| not_json(error.to_string()))?;
     Ok(Completed { output, fuel })

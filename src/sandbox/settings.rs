@@ -5,8 +5,7 @@ use std::time::Duration;
 
 /// The calls that give a guest something from outside: its input and output, a clock and randomness. The
 /// operator may take any of them away.
-pub const DEFAULT_WASI_CALLS: [&str; 5] =
-    ["fd_read", "fd_write", "fd_close", "clock_time_get", "random_get"];
+pub const DEFAULT_WASI_CALLS: [&str; 5] = ["fd_read", "fd_write", "fd_close", "clock_time_get", "random_get"];
 
 /// The largest stack that is safe on a thread of tokio's blocking pool (2 MiB): the host's frames need the rest.
 /// A guest that got past its own limit into the thread's guard page would take the process down.

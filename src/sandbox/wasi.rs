@@ -5,7 +5,7 @@
 //! can reach is a field of [`Call`]; nothing else exists.
 
 use aws_lc_rs::rand;
-use wasmtime::{Caller, Engine, Error, Extern, Linker, Result, ResourceLimiter};
+use wasmtime::{Caller, Engine, Error, Extern, Linker, ResourceLimiter, Result};
 
 /// The calls that a command's start-up code makes without wanting anything: each gives back nothing (no
 /// arguments, no environment, no directories), the kind of an open stream, or ends the guest.
@@ -142,7 +142,9 @@ pub(super) fn linker(engine: &Engine, allows: impl Fn(&str) -> bool) -> Result<L
 }
 
 fn inert(linker: &mut Linker<Call>) -> Result<()> {
-    linker.func_wrap(NAMESPACE, "proc_exit", |code: i32| -> Result<()> { Err(Error::new(Ended::Exit(code))) })?;
+    linker.func_wrap(NAMESPACE, "proc_exit", |code: i32| -> Result<()> {
+        Err(Error::new(Ended::Exit(code)))
+    })?;
     for name in ["args_get", "environ_get"] {
         linker.func_wrap(NAMESPACE, name, |_list: i32, _text: i32| SUCCESS)?;
     }

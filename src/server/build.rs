@@ -122,9 +122,9 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
 
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
     load_agents(&agents, &metrics).await?;
-    let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&metrics))?;
     if let Some(repaired) = recovery.torn {
-        tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %repaired);
+        tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
     }
     let authenticator = Authenticator::new(settings.authn, Arc::clone(&clock), Arc::clone(&metrics))?;
     let memory = off_thread({

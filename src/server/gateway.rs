@@ -12,8 +12,8 @@ use super::Settings;
 use super::build::{Parts, StartError, build, load_agents};
 use super::listen::{HttpLimits, serve};
 use crate::api::{operations_router, router};
-use crate::audit::Record;
-use crate::model::{EventType, Outcome, PolicyVersion, ReasonCode, RequestId};
+use crate::audit::{Record, SourceRecord};
+use crate::model::{DecisionId, EventType, Outcome, PolicyVersion, ReasonCode, RequestId, Source};
 use crate::policy::PolicyErrors;
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
@@ -158,13 +158,18 @@ impl Parts {
             Outcome::Allow => ReasonCode::Permitted,
             _ => ReasonCode::PolicyError,
         };
-        let kind = EventType::ConfigurationChange;
-        let record = Record {
-            event: Some(name),
-            detail,
-            policy_version: Some(self.policy.current().version().clone()),
-            ..Record::event(kind, outcome, reason, RequestId::generate(), self.clock.now_millis())
-        };
+        let mut record = Record::new(
+            DecisionId::generate(),
+            self.clock.now_millis(),
+            RequestId::generate(),
+            SourceRecord::from(&Source::local()),
+            EventType::ConfigurationChange,
+            outcome,
+            reason,
+        );
+        record.event = Some(name);
+        record.detail = detail;
+        record.policy_version = Some(self.policy.current().version().clone());
         if let Err(error) = self.journal.append(record).await {
             tracing::error!(error = &error as &dyn std::error::Error, event = name, "an event could not be recorded");
         }

@@ -18,6 +18,8 @@ impl From<config::Settings> for Settings {
         let security = config.security;
         let log = security.audit.log_file.clone();
         let schema_dir = security.authorization.schema_dir.clone();
+        let allowed_origins = config.mcp.allowed_origins.clone();
+        let allowed_hosts = config.mcp.allowed_hosts.clone();
         let mut authn = crate::authn::Settings {
             jwt: security.authentication.jwt.map(jwt),
             api_keys: crate::authn::api_key::Settings::in_directory(&data),
@@ -47,9 +49,10 @@ impl From<config::Settings> for Settings {
                 queue: security.audit.queue,
                 deadline: security.audit.deadline,
                 fsync_interval: security.audit.sync_interval,
+                record_bytes: security.audit.max_record_bytes,
                 ..Default::default()
             },
-            replayable: false,
+            replayable: security.audit.replayable,
             authn,
             limit: crate::limit::Settings {
                 per_principal: rate(&security.rate_limit),
@@ -59,7 +62,10 @@ impl From<config::Settings> for Settings {
                 threshold: config.screening.threshold,
                 max_bytes: config.screening.max_bytes,
             },
-            sessions: Default::default(),
+            sessions: crate::authz::SessionSettings {
+                timeout: security.authentication.session_timeout,
+                ..Default::default()
+            },
             memory: memory(config.memory, &data),
             sandbox: sandbox(config.runtime),
             tools: tools(config.mcp, config.tool_security, schema_dir),
@@ -67,15 +73,19 @@ impl From<config::Settings> for Settings {
                 directory: server.agents_dir,
                 max_agents: config.config_agents.max_agent_count,
                 max_file_bytes: config.config_agents.max_file_bytes as u64,
-                ..Default::default()
+                forbidden_capabilities: config.config_agents.forbidden_capabilities,
             },
             messages: crate::messages::Settings {
                 max_message_bytes: config.communication.max_message_bytes,
                 conversation_timeout: config.communication.conversation_timeout,
-                ..Default::default()
+                max_messages: config.communication.max_messages,
+                max_conversations: config.communication.max_conversations,
             },
             runtime: crate::runtime::Settings {
-                ..Default::default()
+                max_turns: config.config_agents.limits.max_turns,
+                max_calls: config.config_agents.limits.max_calls,
+                deadline: config.config_agents.limits.deadline,
+                max_result_bytes: config.config_agents.limits.max_result_bytes,
             },
             model: config.model.map(|model| crate::runtime::ModelSettings {
                 base_url: model.base_url.to_string(),
@@ -87,8 +97,8 @@ impl From<config::Settings> for Settings {
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
                 request_timeout: server.request_timeout,
-                allowed_origins: config.mcp.allowed_origins,
-                allowed_hosts: server.host.is_loopback().then(crate::api::Settings::loopback_hosts),
+                allowed_origins,
+                allowed_hosts,
                 audit_log: log,
             },
             http: HttpLimits {
@@ -96,9 +106,9 @@ impl From<config::Settings> for Settings {
                 header_timeout: server.header_timeout,
                 max_header_bytes: server.max_header_bytes,
                 max_headers: server.max_headers,
-                ..Default::default()
+                max_streams: server.max_streams,
             },
-            lockdown: false,
+            lockdown: security.lockdown,
             shutdown_grace: server.shutdown_grace,
         }
     }
@@ -128,7 +138,7 @@ fn jwt(config: config::Jwt) -> jwt::Settings {
         audience: config.audience.into(),
         leeway: config.leeway,
         max_token_bytes: config.max_token_bytes,
-        ..Default::default()
+        cache_entries: config.token_cache,
     }
 }
 
@@ -148,7 +158,7 @@ fn memory(config: config::Memory, data: &std::path::Path) -> crate::memory::Sett
         readers: std::num::NonZeroUsize::new(config.readers).unwrap_or(defaults.readers),
         queue: config.queue,
         deadline: config.deadline,
-        ..defaults
+        database: defaults.database,
     }
 }
 
@@ -160,10 +170,11 @@ fn sandbox(config: config::Runtime) -> crate::sandbox::Settings {
         max_execution_time: config.max_execution_time,
         max_input_bytes: config.max_input_bytes,
         max_output_bytes: config.max_output_bytes,
+        max_message_bytes: config.max_message_bytes,
+        max_module_bytes: config.max_module_bytes,
         max_instances: config.max_instances,
         max_queue_wait: config.queue_timeout,
         allowed_wasi_calls: config.allowed_wasi_calls,
-        ..Default::default()
     }
 }
 
@@ -181,6 +192,11 @@ fn tools(
         ServerSettings {
             connect_timeout: mcp.connect_timeout,
             call_timeout: server.timeout,
+            labels: server
+                .labels
+                .into_iter()
+                .map(|(tool, labels)| (tool, labels.into_iter().map(Into::into).collect()))
+                .collect(),
             ..ServerSettings::new(server.name, transport)
         }
     });
@@ -191,6 +207,8 @@ fn tools(
         max_tools_per_server: mcp.max_tools_per_server,
         max_definition_bytes: mcp.max_definition_bytes,
         max_response_bytes: mcp.max_response_bytes,
+        max_concurrent_calls: mcp.max_concurrent_calls,
+        refresh_interval: mcp.refresh_interval,
         allowed_tools: security.allowed_tools.map(|names| names.into_iter().collect()),
         forbidden_tools: security.forbidden_tools.into_iter().collect(),
         ..defaults

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use crate::model::ServerName;
-use crate::sandbox::{Module, Sandbox, SandboxError, builtin_tools};
+use crate::sandbox::{Module, Sandbox, builtin_tools};
 
 use super::arguments::ArgumentSchema;
 use super::definition::Definition;
@@ -77,14 +77,18 @@ pub(super) async fn call(
             let value = serde_json::from_slice(&completed.output).map_err(|_| ToolError::Sandbox {
                 tool: module.name().to_owned(),
                 message: "its output is not JSON".to_owned(),
+                told: "the tool broke off".to_owned(),
             })?;
             ToolResult::structured(value)
         }
         // The tool's own words about bad input: for the caller, who can mend it.
-        Err(SandboxError::Exited { message, .. }) => ToolResult::text(super::clean(&message, 500), true),
+        Err(error) if error.is_tool_error() => ToolResult::text(error.client_text(), true),
         Err(error) => {
-            let message = super::error::chain(&error);
-            return Err(ToolError::Sandbox { tool: module.name().to_owned(), message });
+            return Err(ToolError::Sandbox {
+                tool: module.name().to_owned(),
+                message: super::error::chain(&error),
+                told: error.client_text(),
+            });
         }
     };
     let size = result.size();

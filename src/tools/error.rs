@@ -128,8 +128,10 @@ pub enum ToolError {
     Sandbox {
         /// Which tool.
         tool: String,
-        /// Why.
+        /// Why, for the operator.
         message: String,
+        /// What the caller may know of it.
+        told: String,
     },
     /// The result is larger than the setting allows.
     #[error("the result has {size} bytes, at most {limit} are allowed")]
@@ -139,6 +141,22 @@ pub enum ToolError {
         /// Bytes allowed.
         limit: usize,
     },
+}
+
+impl ToolError {
+    /// What the caller is told: nothing about limits or other servers.
+    pub fn client_text(&self) -> String {
+        match self {
+            Self::Changed(_) => "the tool changed, list the tools again".to_owned(),
+            Self::Unavailable { .. } => "the tool's server is not available".to_owned(),
+            Self::Timeout { .. } => "the tool did not answer in time".to_owned(),
+            // The words of whoever runs the tool, as the caller would have got them without a gateway.
+            Self::Refused { message, .. } => message.clone(),
+            Self::NeedsMore { .. } => "the tool wants input that this gateway does not pass on".to_owned(),
+            Self::Sandbox { told, .. } => told.clone(),
+            Self::TooLarge { .. } => "the tool's answer is too large".to_owned(),
+        }
+    }
 }
 
 /// Something an operator should know and can mend; the gateway runs on without the server or tool.

@@ -18,6 +18,9 @@ mod tool;
 mod typing;
 mod upstream;
 
+#[cfg(test)]
+mod tests;
+
 
 pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
 pub use builtin::builtin_fragment;

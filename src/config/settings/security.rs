@@ -299,7 +299,7 @@ pub struct RateLimit {
 impl RateLimit {
     fn read(r: &mut Reader<'_>) -> Self {
         let rate = Rate { count: 600, per: Duration::from_secs(60) };
-        Self {
+        let limit = Self {
             per_principal: r.value(
                 "security.rate_limit.per_principal",
                 RateOf,
@@ -318,9 +318,33 @@ impl RateLimit {
                 100_000,
                 "Principals that are counted at once.",
             ),
+        };
+        limit.check(r);
+        limit
+    }
+
+    /// The limiter counts in nanoseconds; what it could not count it must not be given.
+    fn check(&self, r: &mut Reader<'_>) {
+        let interval = self.per_principal.per / self.per_principal.count.max(1);
+        let refill = interval.checked_mul(self.burst);
+        if interval.is_zero() || refill.is_none_or(|refill| refill > MAX_REFILL) {
+            let problem = Problem::error(
+                Code::Contradiction,
+                "a burst would take more than 366 days to refill, or no time at all",
+            );
+            let problem = problem.with_help("make `security.rate_limit.burst` smaller, or the rate usual");
+            let key = if r.is_given("security.rate_limit.per_principal") {
+                "security.rate_limit.per_principal"
+            } else {
+                "security.rate_limit.burst"
+            };
+            r.tell(problem, key);
         }
     }
 }
+
+/// The longest time in which a used-up burst may refill.
+const MAX_REFILL: Duration = Duration::from_secs(366 * 86_400);
 
 /// When a record counts as kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

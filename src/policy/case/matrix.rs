@@ -74,12 +74,15 @@ impl Row {
         self.values.keys().find(|name| !used.contains(*name)).cloned()
     }
 
-    /// `text` with every `${name}` replaced.
+    /// `text` with every `${name}` replaced. A text that really has `${` in it comes from the matrix, whose own
+    /// values stay as they are.
     pub(in crate::policy) fn text(&self, text: &str) -> Result<String, CaseError> {
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
-            let Some((name, after)) = after.split_once('}') else { break };
+            let Some((name, after)) = after.split_once('}') else {
+                return Err(CaseError::NoSuchVariable(after.to_owned()));
+            };
             filled.push_str(before);
             match self.value(name)? {
                 Json::String(text) => filled.push_str(text),

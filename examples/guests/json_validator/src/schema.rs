@@ -21,8 +21,9 @@ pub struct Finding {
     pub message: String,
 }
 
-/// How deep schemas may refer to each other; a `$ref` to itself never ends.
-const MAX_DEPTH: usize = 128;
+/// How deep schemas may go into each other: enough for a `$ref` at each of the 127 levels that a document can
+/// have. A `$ref` to itself never ends.
+const MAX_DEPTH: usize = 300;
 
 const ANNOTATIONS: [&str; 16] = [
     "$schema",
