@@ -64,9 +64,9 @@ impl AuditError {
         match self {
             Self::Locked { .. } => Some("give each gateway its own data directory"),
             Self::NotAFile { .. } => Some("name the file itself, not a link to it"),
-            Self::Damaged { .. } => {
-                Some("run `caxton audit verify` on it, then keep the file elsewhere as evidence and start a new one")
-            }
+            Self::Damaged { .. } => Some(
+                "run `caxton audit verify` on it, then keep the file elsewhere as evidence and start a new one",
+            ),
             Self::Unavailable(cause) => cause.help(),
             Self::Settings(_) | Self::File { .. } | Self::TooLarge { .. } | Self::Encode(_) => None,
         }

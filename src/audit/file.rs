@@ -29,8 +29,12 @@ pub enum FileFault {
 impl FileFault {
     pub(super) fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Replaced => Some("put the file back, or restart the gateway; do not rotate the log from outside"),
-            Self::Changed { .. } => Some("find out who else writes to the log, and run `caxton audit verify`"),
+            Self::Replaced => {
+                Some("put the file back, or restart the gateway; do not rotate the log from outside")
+            }
+            Self::Changed { .. } => {
+                Some("find out who else writes to the log, and run `caxton audit verify`")
+            }
             Self::Io(error) if error.kind() == io::ErrorKind::StorageFull => Some("make room on the disk"),
             Self::Io(_) => None,
         }
@@ -57,7 +61,8 @@ impl LogFile {
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(AuditError::NotAFile { path: path.to_owned() });
         }
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory =
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fault)?;
         let file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(fault)?;

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::AuditError;
 use super::error::Unavailable;
 use super::file::LogFile;
 use super::queue::{Job, Queue};
@@ -28,8 +29,6 @@ use super::recover::{Recovery, recover};
 use super::settings::Settings;
 use super::syncer::Syncer;
 use super::writer::Writer;
-use super::AuditError;
-use crate::clock::SharedClock;
 use crate::model::DecisionId;
 use crate::telemetry::Metrics;
 
@@ -74,20 +73,17 @@ struct Inner {
 }
 
 impl Journal {
-    /// Opens the log, repairs a torn last line (and records that it did) and starts the writer.
+    /// Opens the log, repairs a torn last line and starts the writer.
     ///
     /// Blocks for a few milliseconds; meant for start-up.
-    pub fn open(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<(Self, Recovery), AuditError> {
+    pub fn open(settings: Settings, metrics: Arc<Metrics>) -> Result<(Self, Recovery), AuditError> {
         settings.check()?;
         let fault = |source| AuditError::File { path: settings.path.clone(), source };
         let mut file = LogFile::open(&settings.path)?;
         let (last, recovery) = recover(&mut file, &settings.path)?;
         let queue = Arc::new(Queue::new(settings.queue));
         let syncer = Syncer::start(&settings, &file).map_err(fault)?;
-        let mut writer = Writer::new(&settings, file, last, Arc::clone(&queue), syncer, Arc::clone(&metrics));
-        if let Some(torn) = &recovery.torn {
-            writer.record_repair(torn, clock.now_millis());
-        }
+        let writer = Writer::new(&settings, file, last, Arc::clone(&queue), syncer, Arc::clone(&metrics));
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || writer.run()).map_err(fault)?;
         let inner = Inner { queue, metrics, deadline: settings.deadline };
         Ok((Self { inner: Arc::new(inner) }, recovery))

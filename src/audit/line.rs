@@ -7,11 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::AuditError;
 use super::digest::Digest;
 use super::escape::{escape_json, unescape_json};
-use super::record::{AgentRecord, Item, Record, RecordError};
-use super::redact::{Cut, Logged, Summary, mask};
-use super::AuditError;
+use super::record::{AgentRecord, Item, Record, RecordError, Shadow};
+use super::redact::{Cut, Logged, Summary};
 use crate::clock::rfc3339;
 use crate::model::{DecisionId, EventType, Outcome, PolicyRef, ReasonCode};
 
@@ -44,24 +44,20 @@ pub(super) struct Encoder {
 
 impl Encoder {
     /// Appends the line of `record`, which follows `last`, to `out`; returns its own place in the chain.
-    ///
-    /// Masks the record's context first: nothing is written past the masks.
     pub(super) fn line(
         &mut self,
-        record: &mut Record,
+        record: &Record,
         last: Link,
         limit: usize,
         out: &mut String,
     ) -> Result<Link, AuditError> {
         let start = out.len();
-        let masked = record.context.as_mut().map(mask).unwrap_or_default();
-        let record = &*record;
-        let link = self.encode(&Canonical::new(record, &masked, last, true), last, out)?;
+        let link = self.encode(&Canonical::new(record, last, true), last, out)?;
         if out.len() - start <= limit {
             return Ok(link);
         }
         out.truncate(start);
-        let link = self.encode(&Canonical::new(record, &masked, last, false), last, out)?;
+        let link = self.encode(&Canonical::new(record, last, false), last, out)?;
         let bytes = out.len() - start;
         if bytes <= limit {
             return Ok(link);
@@ -72,8 +68,7 @@ impl Encoder {
 
     fn encode(&mut self, line: &Canonical<'_>, last: Link, out: &mut String) -> Result<Link, AuditError> {
         self.canonical.clear();
-        line.serialize(&mut serde_json::Serializer::new(&mut self.canonical))
-            .map_err(AuditError::Encode)?;
+        line.serialize(&mut serde_json::Serializer::new(&mut self.canonical)).map_err(AuditError::Encode)?;
         let hash = Digest::of(&self.canonical);
         let json = str::from_utf8(&self.canonical).unwrap_or_default();
         escape_json(json.strip_suffix('}').unwrap_or(json), out);
@@ -132,7 +127,7 @@ struct Canonical<'a> {
     schema_version: u32,
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    shadow: Option<Shadow>,
+    shadow: Option<&'a Shadow>,
     source: CutSource<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     span_id: Option<Cut<'a>>,
@@ -144,7 +139,7 @@ struct Canonical<'a> {
 }
 
 impl<'a> Canonical<'a> {
-    fn new(record: &'a Record, masked: &'a [String], last: Link, whole_context: bool) -> Self {
+    fn new(record: &'a Record, last: Link, whole_context: bool) -> Self {
         let context = |value| match whole_context {
             true => Context::Whole(Logged::new(value)),
             false => Context::Summary(Summary(value)),
@@ -154,7 +149,7 @@ impl<'a> Canonical<'a> {
             actor: record.actor.as_deref().map(Cut),
             agent: record.agent.as_ref(),
             args_sha256: record.args_sha256.as_deref(),
-            context: record.context.as_ref().map(context),
+            context: record.context().map(context),
             decision_id: record.decision_id,
             detail: record.detail.as_deref().map(Cut),
             entity_version: record.entity_version,
@@ -164,7 +159,7 @@ impl<'a> Canonical<'a> {
             event_type: record.event_type,
             items: &record.items,
             latency_us: record.latency_us,
-            masked: masked.iter().take(MASKED).map(|path| Cut(path)).collect(),
+            masked: record.masked().iter().take(MASKED).map(|path| Cut(path)).collect(),
             outcome: record.outcome,
             policies: record.policies.get(..POLICIES).unwrap_or(&record.policies),
             policies_omitted: record.policies.len().saturating_sub(POLICIES),
@@ -175,7 +170,7 @@ impl<'a> Canonical<'a> {
             resource: record.resource.as_deref().map(Cut),
             schema_version: SCHEMA_VERSION,
             seq: last.seq + 1,
-            shadow: record.shadow.map(|outcome| Shadow { outcome }),
+            shadow: record.shadow.as_ref(),
             source: CutSource::new(record),
             span_id: record.trace.as_ref().map(|(_, span)| Cut(span)),
             subject: record.subject.as_ref().map(|subject| CutSubject {
@@ -199,11 +194,6 @@ fn is_zero(count: &usize) -> bool {
 enum Context<'a> {
     Whole(Logged<'a>),
     Summary(Summary<'a>),
-}
-
-#[derive(Serialize)]
-struct Shadow {
-    outcome: Outcome,
 }
 
 #[derive(Serialize)]
@@ -257,7 +247,9 @@ pub enum LineFault {
     #[error("the content does not match the hash: the record was changed")]
     Hash,
     /// The number does not follow.
-    #[error("record {found} stands where record {expected} should be: records were deleted, repeated or moved")]
+    #[error(
+        "record {found} stands where record {expected} should be: records were deleted, repeated or moved"
+    )]
     Sequence {
         /// The number that should be here.
         expected: u64,

@@ -29,9 +29,7 @@ pub use escape::{escape_json, is_hidden, visible};
 pub use file::FileFault;
 pub use journal::{Journal, Receipt};
 pub use line::{LINE_LIMIT, LineFault, SCHEMA_VERSION};
-pub use record::{
-    AgentRecord, Item, Record, RecordError, SourceRecord, SubjectRecord,
-};
+pub use record::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 pub use recover::{Recovery, TornLine};
 pub use redact::MASK;
 pub use settings::{Durability, Settings};

@@ -182,7 +182,9 @@ impl Prepared<'_> {
         let filter = self.filter;
         let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default();
         filter.event_type.is_none_or(|wanted| text("event_type") == wanted.as_str())
-            && filter.decision.is_none_or(|wanted| (text("outcome") == "allow") == (wanted == Decision::Allow))
+            && filter
+                .decision
+                .is_none_or(|wanted| (text("outcome") == "allow") == (wanted == Decision::Allow))
             && self.from.as_deref().is_none_or(|from| text("time") >= from)
             && self.to.as_deref().is_none_or(|to| text("time") < to)
             && filter.user.as_deref().is_none_or(|user| is_of_user(record, user))
@@ -193,7 +195,11 @@ impl Prepared<'_> {
 
 fn is_of_user(record: &Json, user: &str) -> bool {
     let names = [record.pointer("/subject/principal"), record.get("actor")];
-    names.into_iter().flatten().filter_map(Json::as_str).any(|name| is_named(name, &["User", "Service"], user))
+    names
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .any(|name| is_named(name, &["User", "Service"], user))
 }
 
 fn is_of_agent(record: &Json, agent: &str) -> bool {
@@ -207,7 +213,9 @@ fn is_named(name: &str, types: &[&str], wanted: &str) -> bool {
     let Some((type_name, quoted)) = name.split_once("::\"") else { return false };
     let id = quoted.strip_suffix('"').unwrap_or(quoted);
     types.contains(&type_name.rsplit("::").next().unwrap_or(type_name))
-        && (name == wanted || id == wanted || id.rsplit_once('|').is_some_and(|(_, subject)| subject == wanted))
+        && (name == wanted
+            || id == wanted
+            || id.rsplit_once('|').is_some_and(|(_, subject)| subject == wanted))
 }
 
 fn is_by_policy(record: &Json, policy: &str) -> bool {

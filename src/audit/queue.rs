@@ -9,10 +9,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::AuditError;
 use super::error::Unavailable;
 use super::journal::Receipt;
 use super::record::Record;
-use super::AuditError;
 
 /// Something for the writer to do, and where to say that it is done.
 pub(super) enum Job {

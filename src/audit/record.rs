@@ -3,13 +3,15 @@
 //! It is an API: a field is never renamed or given another meaning, new ones may come. `seq`, `prev_hash` and
 //! `hash` are not here: only the journal knows them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::redact;
 use crate::model::{
-    DecisionId, EventType, Outcome, PolicyRef, PolicyVersion, ReasonCode, RequestId, Value,
+    DecisionId, EventType, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode, RequestId, Source, Subject,
+    Value,
 };
 
 /// One decision, or one security event.
@@ -49,40 +51,45 @@ pub struct Record {
     pub action: Option<Arc<str>>,
     /// On what, in Cedar's notation.
     pub resource: Option<String>,
-    /// The circumstances. Whatever looks like a credential in them is masked before it is written.
-    pub context: Option<Value>,
+    /// The circumstances; private, so that nothing gets in past the masks. See [`Record::set_context`].
+    context: Option<Value>,
     /// SHA-256 of the canonical arguments.
     pub args_sha256: Option<String>,
     /// Where it came from.
     pub source: SourceRecord,
     /// The items of a list, each with its own outcome.
     pub items: Vec<Item>,
-    /// How it would have ended if policies that only watch decided.
-    pub shadow: Option<Outcome>,
+    /// How it would have ended if policies that only watch had decided.
+    pub shadow: Option<Shadow>,
     /// Time from the parsed operation to the decision, in microseconds.
     pub latency_us: u64,
+    /// Paths in `context` whose values were masked (`input.api_key`).
+    masked: Vec<String>,
     /// A sentence for the operator.
     pub detail: Option<String>,
 }
 
 impl Record {
-    /// An event of the gateway itself; the caller fills in what it knows besides.
-    pub fn event(
+    /// A record with what every record has; the rest is empty until the caller fills it in.
+    pub fn new(
+        decision_id: DecisionId,
+        time_millis: i64,
+        request_id: RequestId,
+        source: SourceRecord,
         event_type: EventType,
         outcome: Outcome,
         reason_code: ReasonCode,
-        request_id: RequestId,
-        time_millis: i64,
     ) -> Self {
         Self {
-            decision_id: DecisionId::generate(),
+            decision_id,
             time_millis,
             request_id,
-            trace: None,
+            source,
             event_type,
-            event: None,
             outcome,
             reason_code,
+            trace: None,
+            event: None,
             policies: Vec::new(),
             errors: Vec::new(),
             policy_version: None,
@@ -94,12 +101,28 @@ impl Record {
             resource: None,
             context: None,
             args_sha256: None,
-            source: SourceRecord { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), tls: false, user_agent: None },
             items: Vec::new(),
             shadow: None,
             latency_us: 0,
+            masked: Vec::new(),
             detail: None,
         }
+    }
+
+    /// Takes the circumstances in, with everything that looks like a credential masked and named in `masked`.
+    pub fn set_context(&mut self, mut context: Value) {
+        self.masked = redact::mask(&mut context);
+        self.context = Some(context);
+    }
+
+    /// The paths of what was masked.
+    pub(super) fn masked(&self) -> &[String] {
+        &self.masked
+    }
+
+    /// The circumstances, masked.
+    pub fn context(&self) -> Option<&Value> {
+        self.context.as_ref()
     }
 }
 
@@ -124,6 +147,17 @@ pub struct SubjectRecord {
     pub principal: String,
 }
 
+impl From<&Subject> for SubjectRecord {
+    fn from(subject: &Subject) -> Self {
+        let credential = match subject.proof() {
+            Proof::Jwt { jti, key } => Some(jti.as_ref().map_or_else(|| Arc::clone(key), Arc::clone)),
+            Proof::ApiKey { id } => Some(id.shared()),
+            Proof::Internal => None,
+        };
+        Self { credential, method: subject.proof().method(), principal: subject.principal().to_string() }
+    }
+}
+
 /// Which definition of an agent asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AgentRecord {
@@ -132,7 +166,8 @@ pub struct AgentRecord {
     /// The agent.
     pub id: Arc<str>,
     /// The version its definition states.
-    pub version: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Arc<str>>,
 }
 
 /// Where a request came from.
@@ -147,19 +182,35 @@ pub struct SourceRecord {
     pub user_agent: Option<Arc<str>>,
 }
 
+impl From<&Source> for SourceRecord {
+    fn from(source: &Source) -> Self {
+        Self { ip: source.ip, tls: source.tls, user_agent: source.user_agent.clone() }
+    }
+}
+
 /// One item of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// What was asked for.
-    pub action: Arc<str>,
+    /// What was asked for, when it differs from the record's action.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Arc<str>>,
     /// How it ended.
     pub outcome: Outcome,
     /// The policies that determined it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyRef>,
-    /// Who was asked about, when that is not the subject.
+    /// Whom it was asked about, when that is not the record's subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// Which item, in Cedar's notation.
     pub resource: String,
+}
+
+/// What a candidate bundle would have said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shadow {
+    /// How it would have ended.
+    pub outcome: Outcome,
+    /// The candidate.
+    pub policy_version: PolicyVersion,
 }

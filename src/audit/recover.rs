@@ -77,7 +77,8 @@ fn split_torn(window: &[u8]) -> (&[u8], &[u8]) {
 
 /// Checks the lines of the window; when it begins in the middle, the first piece is the end of some line.
 fn check_lines(whole: &[u8], in_the_middle: bool) -> Result<Link, LineFault> {
-    let mut lines = whole.split_inclusive(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line));
+    let mut lines =
+        whole.split_inclusive(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line));
     let mut last = Link::GENESIS;
     if in_the_middle {
         lines.next();

@@ -15,14 +15,36 @@ pub const MASK: &str = "[masked]";
 
 /// Words in a name that make its value a credential. Compared in lower case without `-`, `_`, `.` and spaces.
 const NAMES: [&str; 14] = [
-    "password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "signingkey",
-    "authorization", "credential", "cookie", "bearer", "jwt",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "signingkey",
+    "authorization",
+    "credential",
+    "cookie",
+    "bearer",
+    "jwt",
 ];
 
 /// How texts begin that are credentials by themselves.
 const PREFIXES: [&str; 12] = [
-    "bearer ", "basic ", "cax_live_", "sk-", "sk_live_", "ghp_", "github_pat_", "glpat-", "xoxb-", "xoxp-",
-    "akia", "-----begin ",
+    "bearer ",
+    "basic ",
+    "cax_live_",
+    "sk-",
+    "sk_live_",
+    "ghp_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "akia",
+    "-----begin ",
 ];
 
 /// Masks credentials in `value`; returns the paths of what was masked (`input.api_key`).
@@ -97,7 +119,10 @@ fn is_credential_name(name: &str) -> bool {
 fn is_credential_text(text: &str) -> bool {
     let starts = |prefix: &&str| {
         text.len() >= prefix.len() + 8
-            && text.as_bytes().get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
+            && text
+                .as_bytes()
+                .get(..prefix.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
     };
     PREFIXES.iter().any(|prefix| starts(&prefix)) || is_token(text)
 }
@@ -135,9 +160,13 @@ impl<'a> Logged<'a> {
 impl Serialize for Logged<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.value {
-            Value::Long(long) if long.unsigned_abs() > SAFE_LONG.unsigned_abs() => serializer.collect_str(long),
+            Value::Long(long) if long.unsigned_abs() > SAFE_LONG.unsigned_abs() => {
+                serializer.collect_str(long)
+            }
             Value::String(text) if text.len() > TEXT_BYTES => summary(text.as_bytes(), serializer),
-            Value::Set(items) if items.len() > MEMBERS || self.depth == 0 => Summary(self.value).serialize(serializer),
+            Value::Set(items) if items.len() > MEMBERS || self.depth == 0 => {
+                Summary(self.value).serialize(serializer)
+            }
             Value::Set(items) => serializer.collect_seq(items.iter().map(|item| self.inside(item))),
             Value::Record(fields) if fields.len() > MEMBERS || self.depth == 0 => {
                 Summary(self.value).serialize(serializer)

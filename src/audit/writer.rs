@@ -12,10 +12,8 @@ use super::journal::Receipt;
 use super::line::{Encoder, Link};
 use super::queue::{Job, Queue, Taken};
 use super::record::Record;
-use super::recover::TornLine;
 use super::settings::{Durability, Settings};
 use super::syncer::Syncer;
-use crate::model::{EventType, Outcome, ReasonCode, RequestId};
 use crate::telemetry::{Metrics, SinkLabels};
 
 /// A batch is written when it has this many bytes, even when more waits.
@@ -65,19 +63,6 @@ impl Writer {
         }
     }
 
-    /// The log says about itself that it was repaired. When that cannot be written, neither can anything else.
-    pub(super) fn record_repair(&mut self, torn: &TornLine, now_millis: i64) {
-        let (outcome, reason) = (Outcome::Allow, ReasonCode::Permitted);
-        let repair = Record {
-            event: Some("log_repaired"),
-            detail: Some(torn.to_string()),
-            ..Record::event(EventType::AdminAction, outcome, reason, RequestId::generate(), now_millis)
-        };
-        let (answer, _) = oneshot::channel();
-        self.stage(repair, answer);
-        self.commit();
-    }
-
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let queue = Arc::clone(&self.queue);
@@ -103,13 +88,11 @@ impl Writer {
         let count = jobs.len();
         for job in jobs {
             match job {
-                Job::Append(record, answer) => self.stage(*record, answer),
+                Job::Append(record, answer) => self.stage(&record, answer),
                 Job::Flush(answer) => {
                     self.commit();
-                    let synced = self
-                        .file
-                        .sync()
-                        .map_err(|error| AuditError::Unavailable(self.failed(error.into())));
+                    let synced =
+                        self.file.sync().map_err(|error| AuditError::Unavailable(self.failed(error.into())));
                     // Whoever asked may have gone away.
                     drop(answer.send(synced));
                 }
@@ -122,8 +105,8 @@ impl Writer {
         self.queue.done(count);
     }
 
-    fn stage(&mut self, mut record: Record, answer: Answer) {
-        match self.encoder.line(&mut record, self.staged, self.record_bytes, &mut self.batch) {
+    fn stage(&mut self, record: &Record, answer: Answer) {
+        match self.encoder.line(record, self.staged, self.record_bytes, &mut self.batch) {
             Ok(link) => {
                 self.staged = link;
                 self.answers.push((answer, Receipt::new(record.decision_id, link.seq)));

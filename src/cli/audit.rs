@@ -148,7 +148,9 @@ fn verify(path: &Path, output: &Output) -> anyhow::Result<Exit> {
 fn sound(report: &VerifyReport) -> String {
     let last = report.last_hash.get(..16).unwrap_or(&report.last_hash);
     match report.last_seq {
-        Some(seq) => format!("ok: {} records, chain intact to record {seq}, last hash {last}…", report.records),
+        Some(seq) => {
+            format!("ok: {} records, chain intact to record {seq}, last hash {last}…", report.records)
+        }
         None => "ok: no records yet".to_owned(),
     }
 }
@@ -180,7 +182,11 @@ fn query(asked: &Query, output: &Output) -> anyhow::Result<Exit> {
         Format::Json => output.line(&plain_json(&serde_json::to_string_pretty(&found.records)?))?,
     }
     if found.matched > found.records.len() as u64 {
-        output.say(format_args!("{} records match, the newest {} are shown", found.matched, found.records.len()));
+        output.say(format_args!(
+            "{} records match, the newest {} are shown",
+            found.matched,
+            found.records.len()
+        ));
     }
     if found.unreadable > 0 {
         output.say(format_args!(
@@ -288,11 +294,8 @@ fn short_name(name: &str) -> String {
 
 fn policies(record: &Json) -> String {
     let policies = record.get("policies").and_then(Json::as_array);
-    let ids: Vec<&str> = policies
-        .into_iter()
-        .flatten()
-        .filter_map(|policy| policy.get("id").and_then(Json::as_str))
-        .collect();
+    let ids: Vec<&str> =
+        policies.into_iter().flatten().filter_map(|policy| policy.get("id").and_then(Json::as_str)).collect();
     match ids.as_slice() {
         [] => record.get("reason_code").and_then(Json::as_str).unwrap_or("-").to_owned(),
         ids => ids.join(", "),
@@ -302,9 +305,7 @@ fn policies(record: &Json) -> String {
 fn span_millis(text: &str) -> anyhow::Result<i64> {
     let wrong = || format!("`{text}` is not a time span, use for example `24h`, `7d` or `90m`");
     let span: Span = text.parse().with_context(wrong)?;
-    let millis = span
-        .total((Unit::Millisecond, SpanRelativeTo::days_are_24_hours()))
-        .with_context(wrong)?;
+    let millis = span.total((Unit::Millisecond, SpanRelativeTo::days_are_24_hours())).with_context(wrong)?;
     anyhow::ensure!((0.0..9e15).contains(&millis), wrong());
     #[expect(clippy::cast_possible_truncation, reason = "the range was checked on the line above")]
     Ok(millis as i64)
