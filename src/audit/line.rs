@@ -1,0 +1,305 @@
+//! One record as one line of the log, and the check that a line is what it was.
+//!
+//! The line is the record's canonical JSON (RFC 8785) with `hash` added at the end; `hash` is the SHA-256 of
+//! the canonical JSON without it, `prev_hash` the hash of the line before. Characters that cannot be seen are
+//! escaped on disk only: they are part of the hashed text as themselves, as any other implementation of
+//! RFC 8785 would have them after parsing the line.
+
+use serde::{Deserialize, Serialize};
+
+use super::AuditError;
+use super::digest::Digest;
+use super::escape::{escape_json, unescape_json};
+use super::record::{AgentRecord, Item, Record, RecordError, Shadow};
+use super::redact::{Cut, Logged, Summary};
+use crate::clock::rfc3339;
+use crate::model::{DecisionId, EventType, Outcome, PolicyRef, ReasonCode};
+
+/// The longest line that is read back, in bytes.
+pub const LINE_LIMIT: usize = 1 << 20;
+/// The version of the record's shape; only an incompatible change would raise it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+const POLICIES: usize = 256;
+const ERRORS: usize = 32;
+const MASKED: usize = 64;
+
+/// A place in the chain: the number and hash of the last record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) seq: u64,
+    pub(super) hash: Digest,
+}
+
+impl Link {
+    /// Before the first record.
+    pub(super) const GENESIS: Self = Self { seq: 0, hash: Digest::GENESIS };
+}
+
+/// Turns records into lines; keeps its buffers.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    canonical: Vec<u8>,
+}
+
+impl Encoder {
+    /// Appends the line of `record`, which follows `last`, to `out`; returns its own place in the chain.
+    pub(super) fn line(
+        &mut self,
+        record: &Record,
+        last: Link,
+        limit: usize,
+        out: &mut String,
+    ) -> Result<Link, AuditError> {
+        let start = out.len();
+        let link = self.encode(&Canonical::new(record, last, true), last, out)?;
+        if out.len() - start <= limit {
+            return Ok(link);
+        }
+        out.truncate(start);
+        let link = self.encode(&Canonical::new(record, last, false), last, out)?;
+        let bytes = out.len() - start;
+        if bytes <= limit {
+            return Ok(link);
+        }
+        out.truncate(start);
+        Err(AuditError::TooLarge { bytes, limit })
+    }
+
+    fn encode(&mut self, line: &Canonical<'_>, last: Link, out: &mut String) -> Result<Link, AuditError> {
+        self.canonical.clear();
+        line.serialize(&mut serde_json::Serializer::new(&mut self.canonical)).map_err(AuditError::Encode)?;
+        let hash = Digest::of(&self.canonical);
+        let json = str::from_utf8(&self.canonical).unwrap_or_default();
+        escape_json(json.strip_suffix('}').unwrap_or(json), out);
+        out.push_str(SEAL_START);
+        out.push_str(str::from_utf8(&hash.hex()).unwrap_or_default());
+        out.push_str(SEAL_END);
+        out.push('\n');
+        Ok(Link { seq: last.seq + 1, hash })
+    }
+}
+
+const SEAL_START: &str = ",\"hash\":\"";
+const SEAL_END: &str = "\"}";
+
+/// The record with its fields in canonical order; nested types declare theirs in canonical order too. That this
+/// is RFC 8785 is proven against an independent implementation in the tests.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<Cut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<Cut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a AgentRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    args_sha256: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Context<'a>>,
+    decision_id: DecisionId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Cut<'a>>,
+    entity_version: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<CutError<'a>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    errors_omitted: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'static str>,
+    event_type: EventType,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    items: &'a [Item],
+    latency_us: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    masked: Vec<Cut<'a>>,
+    outcome: Outcome,
+    policies: &'a [PolicyRef],
+    #[serde(skip_serializing_if = "is_zero")]
+    policies_omitted: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_version: Option<&'a str>,
+    prev_hash: Digest,
+    reason_code: ReasonCode,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<Cut<'a>>,
+    schema_version: u32,
+    seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<&'a Shadow>,
+    source: CutSource<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<Cut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<CutSubject<'a>>,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<Cut<'a>>,
+}
+
+impl<'a> Canonical<'a> {
+    fn new(record: &'a Record, last: Link, whole_context: bool) -> Self {
+        let context = |value| match whole_context {
+            true => Context::Whole(Logged::new(value)),
+            false => Context::Summary(Summary(value)),
+        };
+        Self {
+            action: record.action.as_deref().map(Cut),
+            actor: record.actor.as_deref().map(Cut),
+            agent: record.agent.as_ref(),
+            args_sha256: record.args_sha256.as_deref(),
+            context: record.context().map(context),
+            decision_id: record.decision_id,
+            detail: record.detail.as_deref().map(Cut),
+            entity_version: record.entity_version,
+            errors: record.errors.iter().take(ERRORS).map(CutError::new).collect(),
+            errors_omitted: record.errors.len().saturating_sub(ERRORS),
+            event: record.event,
+            event_type: record.event_type,
+            items: &record.items,
+            latency_us: record.latency_us,
+            masked: record.masked().iter().take(MASKED).map(|path| Cut(path)).collect(),
+            outcome: record.outcome,
+            policies: record.policies.get(..POLICIES).unwrap_or(&record.policies),
+            policies_omitted: record.policies.len().saturating_sub(POLICIES),
+            policy_version: record.policy_version.as_ref().map(|version| version.as_str()),
+            prev_hash: last.hash,
+            reason_code: record.reason_code,
+            request_id: record.request_id.as_str(),
+            resource: record.resource.as_deref().map(Cut),
+            schema_version: SCHEMA_VERSION,
+            seq: last.seq + 1,
+            shadow: record.shadow.as_ref(),
+            source: CutSource::new(record),
+            span_id: record.trace.as_ref().map(|(_, span)| Cut(span)),
+            subject: record.subject.as_ref().map(|subject| CutSubject {
+                credential: subject.credential.as_deref().map(Cut),
+                method: subject.method,
+                principal: Cut(&subject.principal),
+            }),
+            time: rfc3339(record.time_millis),
+            trace_id: record.trace.as_ref().map(|(trace, _)| Cut(trace)),
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Context<'a> {
+    Whole(Logged<'a>),
+    Summary(Summary<'a>),
+}
+
+#[derive(Serialize)]
+struct CutError<'a> {
+    message: Cut<'a>,
+    policy: &'a str,
+}
+
+impl<'a> CutError<'a> {
+    fn new(error: &'a RecordError) -> Self {
+        Self { message: Cut(&error.message), policy: &error.policy }
+    }
+}
+
+#[derive(Serialize)]
+struct CutSource<'a> {
+    ip: std::net::IpAddr,
+    tls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<Cut<'a>>,
+}
+
+impl<'a> CutSource<'a> {
+    fn new(record: &'a Record) -> Self {
+        let source = &record.source;
+        Self { ip: source.ip, tls: source.tls, user_agent: source.user_agent.as_deref().map(Cut) }
+    }
+}
+
+#[derive(Serialize)]
+struct CutSubject<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<Cut<'a>>,
+    method: &'static str,
+    principal: Cut<'a>,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineFault {
+    /// Longer than any record can be.
+    #[error("the line is longer than {LINE_LIMIT} bytes")]
+    TooLong,
+    /// Not a record at all, or one without its hash at the end.
+    #[error("the line is not a record")]
+    NotARecord,
+    /// Spelled in a way that the journal does not spell.
+    #[error("the line is spelled as no journal would spell it")]
+    Spelling,
+    /// Content and hash differ.
+    #[error("the content does not match the hash: the record was changed")]
+    Hash,
+    /// The number does not follow.
+    #[error(
+        "record {found} stands where record {expected} should be: records were deleted, repeated or moved"
+    )]
+    Sequence {
+        /// The number that should be here.
+        expected: u64,
+        /// The number that is.
+        found: u64,
+    },
+    /// The link to the record before does not hold.
+    #[error("the record does not continue the one before it: the log was spliced")]
+    Chain,
+}
+
+/// Checks one line (without its newline) by itself; returns its place in the chain and what it says came before.
+pub(super) fn check(line: &[u8]) -> Result<(Link, Digest), LineFault> {
+    #[derive(Deserialize)]
+    struct Numbers {
+        seq: u64,
+        prev_hash: Digest,
+    }
+    let text = str::from_utf8(line).map_err(|_| LineFault::NotARecord)?;
+    let (body, hash) = unseal(text).ok_or(LineFault::NotARecord)?;
+    let mut canonical = unescape_json(body);
+    let mut again = String::with_capacity(body.len());
+    escape_json(&canonical, &mut again);
+    if again != body {
+        // Else `\u202E` for `\u202e` would be a change that no hash sees.
+        return Err(LineFault::Spelling);
+    }
+    canonical.push('}');
+    if Digest::of(canonical.as_bytes()) != hash {
+        return Err(LineFault::Hash);
+    }
+    let Numbers { seq, prev_hash } = serde_json::from_str(&canonical).map_err(|_| LineFault::NotARecord)?;
+    Ok((Link { seq, hash }, prev_hash))
+}
+
+/// Checks one line by itself and as the successor of `last`.
+pub(super) fn check_next(line: &[u8], last: Link) -> Result<Link, LineFault> {
+    let (link, prev) = check(line)?;
+    let expected = last.seq + 1;
+    if link.seq != expected {
+        return Err(LineFault::Sequence { expected, found: link.seq });
+    }
+    if prev != last.hash {
+        return Err(LineFault::Chain);
+    }
+    Ok(link)
+}
+
+fn unseal(line: &str) -> Option<(&str, Digest)> {
+    let sealed = line.strip_suffix(SEAL_END)?;
+    let (rest, hex) = sealed.split_at_checked(sealed.len().checked_sub(64)?)?;
+    Some((rest.strip_suffix(SEAL_START)?, Digest::from_hex(hex.as_bytes())?))
+}

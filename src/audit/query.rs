@@ -1,0 +1,227 @@
+//! Finds records in the log.
+//!
+//! Records are looked at as plain JSON, so that fields of a newer version are shown rather than refused. What
+//! cannot be read is counted and passed over: proving that the log is whole is what `verify` is for.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as WordError;
+use serde_json::Value as Json;
+
+use super::read::{Line, Lines};
+use crate::clock::rfc3339;
+use crate::json;
+use crate::model::EventType;
+
+/// Whether the wanted decisions let something happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Outcome `allow`.
+    Allow,
+    /// Any other outcome.
+    Deny,
+}
+
+/// Which records are wanted; what is `None` does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this kind.
+    pub event_type: Option<EventType>,
+    /// Asked by this user or service, or by an agent for it: the whole Cedar name, the id, or for a user the
+    /// part after the issuer.
+    pub user: Option<String>,
+    /// Asked by this agent.
+    pub agent: Option<String>,
+    /// That ended like this.
+    pub decision: Option<Decision>,
+    /// Determined by this policy, for the whole or for an item of a list.
+    pub policy: Option<String>,
+    /// Not before this instant, in milliseconds since the Unix epoch.
+    pub from_millis: Option<i64>,
+    /// Before this instant, in milliseconds since the Unix epoch.
+    pub to_millis: Option<i64>,
+    /// At most this many, the newest.
+    pub limit: Option<usize>,
+}
+
+/// Why a question is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// Not a word of the log.
+    #[error("`{0}` is not an event type")]
+    EventType(String),
+    /// Neither `allow` nor `deny`.
+    #[error("`{0}` is not a decision, use `allow` or `deny`")]
+    Decision(String),
+}
+
+/// Why the log could not be searched.
+#[derive(Debug, thiserror::Error)]
+#[error("the decision log `{path}` could not be read")]
+pub struct QueryError {
+    /// The log.
+    path: PathBuf,
+    /// The system's answer.
+    #[source]
+    source: io::Error,
+}
+
+impl QueryError {
+    pub(super) fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The records, oldest first.
+    pub records: Vec<Json>,
+    /// How many matched, those beyond the limit included.
+    pub matched: u64,
+    /// Lines that are not records.
+    pub unreadable: u64,
+}
+
+impl Filter {
+    /// Every record.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Reads the words of a command line or a URL.
+    pub fn parse(
+        event_type: Option<&str>,
+        user: Option<&str>,
+        agent: Option<&str>,
+        decision: Option<&str>,
+        policy: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Self, FilterError> {
+        Ok(Self {
+            event_type: event_type.map(parse_event_type).transpose()?,
+            user: user.map(str::to_owned),
+            agent: agent.map(str::to_owned),
+            decision: decision.map(parse_decision).transpose()?,
+            policy: policy.map(str::to_owned),
+            from_millis: None,
+            to_millis: None,
+            limit,
+        })
+    }
+
+    fn prepare(&self) -> Prepared<'_> {
+        Prepared { filter: self, from: self.from_millis.map(rfc3339), to: self.to_millis.map(rfc3339) }
+    }
+}
+
+fn parse_event_type(word: &str) -> Result<EventType, FilterError> {
+    let deserializer: serde::de::value::StrDeserializer<'_, WordError> = word.into_deserializer();
+    EventType::deserialize(deserializer).map_err(|_| FilterError::EventType(word.to_owned()))
+}
+
+fn parse_decision(word: &str) -> Result<Decision, FilterError> {
+    match word {
+        "allow" => Ok(Decision::Allow),
+        "deny" => Ok(Decision::Deny),
+        _ => Err(FilterError::Decision(word.to_owned())),
+    }
+}
+
+/// The newest records that match, oldest first.
+pub fn query(path: &Path, filter: &Filter) -> Result<Vec<Json>, QueryError> {
+    search(path, filter).map(|found| found.records)
+}
+
+/// As [`query`], and says what it passed over. Memory is bounded by the limit.
+pub fn search(path: &Path, filter: &Filter) -> Result<Found, QueryError> {
+    let fault = |source| QueryError::new(path, source);
+    let mut lines = Lines::new(File::open(path).map_err(fault)?);
+    let prepared = filter.prepare();
+    let mut newest = VecDeque::new();
+    let mut found = Found::default();
+    while let Some(line) = lines.next().map_err(fault)? {
+        let Some(record) = readable(&line) else {
+            // A line without its end is being written, or was cut by a crash and never counted.
+            found.unreadable += u64::from(!matches!(line, Line::Torn(_)));
+            continue;
+        };
+        if prepared.matches(&record) {
+            found.matched += 1;
+            newest.push_back(record);
+            if filter.limit.is_some_and(|limit| newest.len() > limit) {
+                newest.pop_front();
+            }
+        }
+    }
+    found.records = newest.into();
+    Ok(found)
+}
+
+fn readable(line: &Line<'_>) -> Option<Json> {
+    match line {
+        Line::Whole(line) => json::parse(line).ok().filter(Json::is_object),
+        Line::TooLong | Line::Torn(_) => None,
+    }
+}
+
+/// A filter with its instants as the log spells them: that spelling sorts as time does.
+struct Prepared<'a> {
+    filter: &'a Filter,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl Prepared<'_> {
+    fn matches(&self, record: &Json) -> bool {
+        let filter = self.filter;
+        let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default();
+        filter.event_type.is_none_or(|wanted| text("event_type") == wanted.as_str())
+            && filter
+                .decision
+                .is_none_or(|wanted| (text("outcome") == "allow") == (wanted == Decision::Allow))
+            && self.from.as_deref().is_none_or(|from| text("time") >= from)
+            && self.to.as_deref().is_none_or(|to| text("time") < to)
+            && filter.user.as_deref().is_none_or(|user| is_of_user(record, user))
+            && filter.agent.as_deref().is_none_or(|agent| is_of_agent(record, agent))
+            && filter.policy.as_deref().is_none_or(|policy| is_by_policy(record, policy))
+    }
+}
+
+fn is_of_user(record: &Json, user: &str) -> bool {
+    let names = [record.pointer("/subject/principal"), record.get("actor")];
+    names
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .any(|name| is_named(name, &["User", "Service"], user))
+}
+
+fn is_of_agent(record: &Json, agent: &str) -> bool {
+    let text = |pointer: &str| record.pointer(pointer).and_then(Json::as_str);
+    text("/agent/id") == Some(agent)
+        || text("/subject/principal").is_some_and(|name| is_named(name, &["Agent"], agent))
+}
+
+/// Whether the Cedar name `Caxton::User::"issuer|id"` is meant by `wanted`.
+fn is_named(name: &str, types: &[&str], wanted: &str) -> bool {
+    let Some((type_name, quoted)) = name.split_once("::\"") else { return false };
+    let id = quoted.strip_suffix('"').unwrap_or(quoted);
+    types.contains(&type_name.rsplit("::").next().unwrap_or(type_name))
+        && (name == wanted
+            || id == wanted
+            || id.rsplit_once('|').is_some_and(|(_, subject)| subject == wanted))
+}
+
+fn is_by_policy(record: &Json, policy: &str) -> bool {
+    let has = |of: &Json| {
+        let policies = of.get("policies").and_then(Json::as_array);
+        policies.into_iter().flatten().any(|found| found.get("id").and_then(Json::as_str) == Some(policy))
+    };
+    has(record) || record.get("items").and_then(Json::as_array).into_iter().flatten().any(has)
+}

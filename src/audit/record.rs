@@ -1,0 +1,216 @@
+//! The decision record: what one decision was about, as a SIEM, an auditor and a replay will want to know it.
+//!
+//! It is an API: a field is never renamed or given another meaning, new ones may come. `seq`, `prev_hash` and
+//! `hash` are not here: only the journal knows them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::redact;
+use crate::model::{
+    DecisionId, EventType, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode, RequestId, Source, Subject,
+    Value,
+};
+
+/// One decision, or one security event.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Which decision.
+    pub decision_id: DecisionId,
+    /// When, in milliseconds since the Unix epoch.
+    pub time_millis: i64,
+    /// Correlates the records of one request.
+    pub request_id: RequestId,
+    /// W3C trace context: trace id and span id.
+    pub trace: Option<(Arc<str>, Arc<str>)>,
+    /// What kind of event it is.
+    pub event_type: EventType,
+    /// Which event of its kind (`login_failure`, `policy_reload`).
+    pub event: Option<&'static str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason_code: ReasonCode,
+    /// The policies that determined it; the first 256 are written, the others counted.
+    pub policies: Vec<PolicyRef>,
+    /// Policies that could not be evaluated; the first 32 are written, the others counted.
+    pub errors: Vec<RecordError>,
+    /// The live policy version.
+    pub policy_version: Option<PolicyVersion>,
+    /// The version of the attribute store.
+    pub entity_version: u64,
+    /// Who asked; absent when nobody was proven.
+    pub subject: Option<SubjectRecord>,
+    /// The person an agent acts for, in Cedar's notation.
+    pub actor: Option<String>,
+    /// The agent's definition, when an agent asked.
+    pub agent: Option<AgentRecord>,
+    /// What was asked for.
+    pub action: Option<Arc<str>>,
+    /// On what, in Cedar's notation.
+    pub resource: Option<String>,
+    /// The circumstances; private, so that nothing gets in past the masks. See [`Record::set_context`].
+    context: Option<Value>,
+    /// SHA-256 of the canonical arguments.
+    pub args_sha256: Option<String>,
+    /// Where it came from.
+    pub source: SourceRecord,
+    /// The items of a list, each with its own outcome.
+    pub items: Vec<Item>,
+    /// How it would have ended if policies that only watch had decided.
+    pub shadow: Option<Shadow>,
+    /// Time from the parsed operation to the decision, in microseconds.
+    pub latency_us: u64,
+    /// Paths in `context` whose values were masked (`input.api_key`).
+    masked: Vec<String>,
+    /// A sentence for the operator.
+    pub detail: Option<String>,
+}
+
+impl Record {
+    /// A record with what every record has; the rest is empty until the caller fills it in.
+    pub fn new(
+        decision_id: DecisionId,
+        time_millis: i64,
+        request_id: RequestId,
+        source: SourceRecord,
+        event_type: EventType,
+        outcome: Outcome,
+        reason_code: ReasonCode,
+    ) -> Self {
+        Self {
+            decision_id,
+            time_millis,
+            request_id,
+            source,
+            event_type,
+            outcome,
+            reason_code,
+            trace: None,
+            event: None,
+            policies: Vec::new(),
+            errors: Vec::new(),
+            policy_version: None,
+            entity_version: 0,
+            subject: None,
+            actor: None,
+            agent: None,
+            action: None,
+            resource: None,
+            context: None,
+            args_sha256: None,
+            items: Vec::new(),
+            shadow: None,
+            latency_us: 0,
+            masked: Vec::new(),
+            detail: None,
+        }
+    }
+
+    /// Takes the circumstances in, with everything that looks like a credential masked and named in `masked`.
+    pub fn set_context(&mut self, mut context: Value) {
+        self.masked = redact::mask(&mut context);
+        self.context = Some(context);
+    }
+
+    /// The paths of what was masked.
+    pub(super) fn masked(&self) -> &[String] {
+        &self.masked
+    }
+
+    /// The circumstances, masked.
+    pub fn context(&self) -> Option<&Value> {
+        self.context.as_ref()
+    }
+}
+
+/// A policy that could not be evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecordError {
+    /// What the policy engine said.
+    pub message: String,
+    /// The policy's `@id`.
+    pub policy: Arc<str>,
+}
+
+/// Who asked, and how that was proven; never the credential itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SubjectRecord {
+    /// Public name of the credential: a key id, a token's `jti`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Arc<str>>,
+    /// `jwt`, `api_key`, `internal`.
+    pub method: &'static str,
+    /// The Cedar principal.
+    pub principal: String,
+}
+
+impl From<&Subject> for SubjectRecord {
+    fn from(subject: &Subject) -> Self {
+        let credential = match subject.proof() {
+            Proof::Jwt { jti, key } => Some(jti.as_ref().map_or_else(|| Arc::clone(key), Arc::clone)),
+            Proof::ApiKey { id } => Some(id.shared()),
+            Proof::Internal => None,
+        };
+        Self { credential, method: subject.proof().method(), principal: subject.principal().to_string() }
+    }
+}
+
+/// Which definition of an agent asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AgentRecord {
+    /// SHA-256 of the definition file.
+    pub definition_sha256: Arc<str>,
+    /// The agent.
+    pub id: Arc<str>,
+    /// The version its definition states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Arc<str>>,
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceRecord {
+    /// The peer's address.
+    pub ip: IpAddr,
+    /// Whether the connection was encrypted.
+    pub tls: bool,
+    /// The `User-Agent` header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Arc<str>>,
+}
+
+impl From<&Source> for SourceRecord {
+    fn from(source: &Source) -> Self {
+        Self { ip: source.ip, tls: source.tls, user_agent: source.user_agent.clone() }
+    }
+}
+
+/// One item of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// What was asked for, when it differs from the record's action.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Arc<str>>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The policies that determined it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<PolicyRef>,
+    /// Whom it was asked about, when that is not the record's subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Which item, in Cedar's notation.
+    pub resource: String,
+}
+
+/// What a candidate bundle would have said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shadow {
+    /// How it would have ended.
+    pub outcome: Outcome,
+    /// The candidate.
+    pub policy_version: PolicyVersion,
+}

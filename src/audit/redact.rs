@@ -1,0 +1,225 @@
+//! Keeps credentials out of the record, and large values small.
+//!
+//! Names that are used for credentials and texts that look like one are masked, whatever the caller meant: a
+//! log is read by more people than the request was for.
+
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+
+use super::digest::Digest;
+use crate::model::Value;
+
+/// What stands in place of a masked value.
+pub const MASK: &str = "[masked]";
+
+/// Words in a name that make its value a credential. Compared in lower case without `-`, `_`, `.` and spaces.
+const NAMES: [&str; 14] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "signingkey",
+    "authorization",
+    "credential",
+    "cookie",
+    "bearer",
+    "jwt",
+];
+
+/// How texts begin that are credentials by themselves.
+const PREFIXES: [&str; 12] = [
+    "bearer ",
+    "basic ",
+    "cax_live_",
+    "sk-",
+    "sk_live_",
+    "ghp_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "akia",
+    "-----begin ",
+];
+
+/// Masks credentials in `value`; returns the paths of what was masked (`input.api_key`).
+pub(super) fn mask(value: &mut Value) -> Vec<String> {
+    let mut masked = Vec::new();
+    mask_at(value, &mut String::new(), &mut masked);
+    masked
+}
+
+fn mask_at(value: &mut Value, path: &mut String, masked: &mut Vec<String>) {
+    match value {
+        Value::Record(fields) => {
+            for (name, field) in fields {
+                let length = path.len();
+                if length > 0 {
+                    path.push('.');
+                }
+                path.push_str(name);
+                if is_credential_name(name) && can_hold_credential(field) {
+                    hide(field, path, masked);
+                } else {
+                    mask_at(field, path, masked);
+                }
+                path.truncate(length);
+            }
+        }
+        Value::Set(items) => {
+            for item in items {
+                mask_at(item, path, masked);
+            }
+        }
+        Value::String(text) if is_credential_text(text) => hide(value, path, masked),
+        Value::Bool(_)
+        | Value::Long(_)
+        | Value::String(_)
+        | Value::Entity(_)
+        | Value::Decimal(_)
+        | Value::Datetime(_)
+        | Value::Ip(_) => {}
+    }
+}
+
+fn hide(value: &mut Value, path: &str, masked: &mut Vec<String>) {
+    *value = Value::String(MASK.into());
+    if masked.last().is_none_or(|last| last != path) {
+        masked.push(path.to_owned());
+    }
+}
+
+/// A number or a truth value is none (`max_tokens: 100`).
+fn can_hold_credential(value: &Value) -> bool {
+    match value {
+        Value::String(_) | Value::Set(_) | Value::Record(_) => true,
+        Value::Bool(_)
+        | Value::Long(_)
+        | Value::Entity(_)
+        | Value::Decimal(_)
+        | Value::Datetime(_)
+        | Value::Ip(_) => false,
+    }
+}
+
+fn is_credential_name(name: &str) -> bool {
+    let plain: String = name
+        .chars()
+        .filter(|c| !matches!(c, '-' | '_' | '.' | ' '))
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    NAMES.iter().any(|word| plain.contains(word))
+}
+
+fn is_credential_text(text: &str) -> bool {
+    let starts = |prefix: &&str| {
+        text.len() >= prefix.len() + 8
+            && text
+                .as_bytes()
+                .get(..prefix.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    PREFIXES.iter().any(|prefix| starts(&prefix)) || is_token(text)
+}
+
+/// A JSON Web Token: three parts, the first of which is the base64url of `{"`.
+fn is_token(text: &str) -> bool {
+    text.starts_with("eyJ") && text.bytes().filter(|&byte| byte == b'.').count() >= 2 && !text.contains(' ')
+}
+
+/// Texts longer than this many bytes go into the record as their digest.
+const TEXT_BYTES: usize = 1024;
+/// Sets and records with more members than this go into the record as their digest.
+const MEMBERS: usize = 256;
+/// What lies deeper than this goes into the record as its digest.
+const DEPTH: u8 = 24;
+/// Whole numbers beyond this are written as text: RFC 8785 numbers are doubles, which would round them.
+const SAFE_LONG: i64 = (1 << 53) - 1;
+
+/// A context value in the record's form: bounded, and in canonical order.
+pub(super) struct Logged<'a> {
+    value: &'a Value,
+    depth: u8,
+}
+
+impl<'a> Logged<'a> {
+    pub(super) fn new(value: &'a Value) -> Self {
+        Self { value, depth: DEPTH }
+    }
+
+    fn inside(&self, value: &'a Value) -> Self {
+        Self { value, depth: self.depth.saturating_sub(1) }
+    }
+}
+
+impl Serialize for Logged<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.value {
+            Value::Long(long) if long.unsigned_abs() > SAFE_LONG.unsigned_abs() => {
+                serializer.collect_str(long)
+            }
+            Value::String(text) if text.len() > TEXT_BYTES => summary(text.as_bytes(), serializer),
+            Value::Set(items) if items.len() > MEMBERS || self.depth == 0 => {
+                Summary(self.value).serialize(serializer)
+            }
+            Value::Set(items) => serializer.collect_seq(items.iter().map(|item| self.inside(item))),
+            Value::Record(fields) if fields.len() > MEMBERS || self.depth == 0 => {
+                Summary(self.value).serialize(serializer)
+            }
+            Value::Record(fields) => {
+                let mut members: Vec<(&Arc<str>, &Value)> = fields.iter().collect();
+                if !members.iter().all(|(name, _)| name.is_ascii()) {
+                    // RFC 8785 section 3.2.3 sorts by UTF-16 code units; a `BTreeMap` sorts by code points.
+                    members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+                }
+                let mut map = serializer.serialize_map(Some(members.len()))?;
+                for (name, value) in members {
+                    map.serialize_entry(&**name, &self.inside(value))?;
+                }
+                map.end()
+            }
+            Value::Bool(_)
+            | Value::Long(_)
+            | Value::String(_)
+            | Value::Entity(_)
+            | Value::Decimal(_)
+            | Value::Datetime(_)
+            | Value::Ip(_) => self.value.serialize(serializer),
+        }
+    }
+}
+
+/// A value that is too large for the record: `{"bytes": …, "sha256": …}` of its JSON (of a text: of the text).
+pub(super) struct Summary<'a>(pub(super) &'a Value);
+
+impl Serialize for Summary<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = serde_json::to_vec(self.0).map_err(serde::ser::Error::custom)?;
+        summary(&json, serializer)
+    }
+}
+
+fn summary<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut record = serializer.serialize_struct("Summary", 2)?;
+    record.serialize_field("bytes", &bytes.len())?;
+    record.serialize_field("sha256", &Digest::of(bytes))?;
+    record.end()
+}
+
+/// Free text, cut at [`TEXT_BYTES`]; a cut one ends with `…`.
+pub(super) struct Cut<'a>(pub(super) &'a str);
+
+impl Serialize for Cut<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.len() <= TEXT_BYTES {
+            return serializer.serialize_str(self.0);
+        }
+        let end = self.0.floor_char_boundary(TEXT_BYTES);
+        serializer.collect_str(&format_args!("{}…", self.0.get(..end).unwrap_or_default()))
+    }
+}

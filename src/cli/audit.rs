@@ -1,0 +1,323 @@
+//! `caxton audit`: verify, search and follow the decision log.
+//!
+//! Everything in the log that came from outside is shown with hidden characters made visible, so that a name
+//! cannot move the cursor of the terminal it is shown on.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use comfy_table::{Cell, CellAlignment, Color};
+use jiff::civil::Date;
+use jiff::{Span, SpanRelativeTo, Timestamp, Unit};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::output::{Exit, Format, Output, table};
+use crate::audit::query::{Filter, search};
+use crate::audit::verify::{VerifyFailure, VerifyReport, verify_with};
+use crate::audit::{Tail, escape_json, visible};
+use crate::clock::{Clock as _, SystemClock};
+
+/// How often `tail --follow` looks for new records.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
+/// Bytes of a log that are verified so fast that a progress bar would only flicker.
+const NO_BAR_BELOW: u64 = 64 << 20;
+
+/// Which log.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// The log file.
+    #[arg(long = "log", value_name = "FILE", default_value = ".caxton/audit.log")]
+    path: PathBuf,
+}
+
+/// What to do with the decision log.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check that no record was changed, deleted, moved or spliced. Exit code 1 when one was.
+    #[command(after_help = "Example:\n  caxton audit verify .caxton/audit.log")]
+    Verify {
+        /// The log file, when it is not `--log`.
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        log: Log,
+    },
+    /// Show the newest records that match.
+    #[command(after_help = "Example:\n  caxton audit query --decision deny --agent researcher --last 24h")]
+    Query(Box<Query>),
+    /// Show the last records, and with `--follow` those that come.
+    #[command(after_help = "Example:\n  caxton audit tail --follow")]
+    Tail {
+        /// Keep showing what comes.
+        #[arg(long, short)]
+        follow: bool,
+        /// How many of the last records.
+        #[arg(short = 'n', long, default_value_t = 10)]
+        lines: usize,
+        #[command(flatten)]
+        log: Log,
+    },
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub struct Query {
+    /// Only this kind of event (`authorization`, `tool_call`, `authentication`, …).
+    #[arg(long, value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Only what this user or service asked for.
+    #[arg(long)]
+    user: Option<String>,
+    /// Only what this agent asked for.
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only `allow`, or only `deny` (everything that is not `allow`).
+    #[arg(long, value_name = "allow|deny")]
+    decision: Option<String>,
+    /// Only what this policy determined.
+    #[arg(long, value_name = "ID")]
+    policy: Option<String>,
+    /// Only the last hours, days, … (`24h`, `7d`, `90m`).
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
+    last: Option<String>,
+    /// Not before this day or instant (UTC; `2026-01-31`, `2026-01-31T12:00:00Z`).
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Before this instant, or before the end of this day (UTC).
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// At most this many records, the newest.
+    #[arg(long, default_value_t = 1000)]
+    limit: usize,
+    #[command(flatten)]
+    log: Log,
+}
+
+/// Runs the command.
+pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        Command::Verify { file, log } => verify(&file.unwrap_or(log.path), output),
+        Command::Query(asked) => query(&asked, output),
+        Command::Tail { follow, lines, log } => tail(&log.path, lines, follow, output),
+    }
+}
+
+#[derive(Serialize)]
+struct Verified<'a> {
+    ok: bool,
+    #[serde(flatten)]
+    report: Option<&'a VerifyReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+fn verify(path: &Path, output: &Output) -> anyhow::Result<Exit> {
+    let bar = bar(std::fs::metadata(path).map_or(0, |found| found.len()));
+    let verified = verify_with(path, &mut |bytes| bar.set_position(bytes));
+    bar.finish_and_clear();
+    match verified {
+        Ok(report) => {
+            let shown = Verified { ok: true, report: Some(&report), line: None, seq: None, problem: None };
+            output.data(&shown, |_| sound(&report))?;
+            if report.torn_tail > 0 {
+                output.say(format_args!(
+                    "warning: after them stand {} bytes of a line that was cut\nhelp: start the gateway once, it repairs this and reports it",
+                    report.torn_tail
+                ));
+            }
+            Ok(Exit::Fine)
+        }
+        Err(failure @ VerifyFailure::Read { .. }) => Err(failure.into()),
+        Err(failure @ VerifyFailure::Broken { line, seq, what }) => {
+            let problem = Some(what.to_string());
+            let shown = Verified { ok: false, report: None, line: Some(line), seq: Some(seq), problem };
+            output.data(&shown, |_| format!("not ok: {failure}"))?;
+            output.say(format_args!("help: {}", failure.help()));
+            Ok(Exit::Found)
+        }
+    }
+}
+
+fn sound(report: &VerifyReport) -> String {
+    let last = report.last_hash.get(..16).unwrap_or(&report.last_hash);
+    match report.last_seq {
+        Some(seq) => {
+            format!("ok: {} records, chain intact to record {seq}, last hash {last}…", report.records)
+        }
+        None => "ok: no records yet".to_owned(),
+    }
+}
+
+fn bar(bytes: u64) -> indicatif::ProgressBar {
+    match bytes {
+        ..NO_BAR_BELOW => indicatif::ProgressBar::hidden(),
+        _ => indicatif::ProgressBar::new(bytes),
+    }
+}
+
+fn query(asked: &Query, output: &Output) -> anyhow::Result<Exit> {
+    let mut filter = Filter::parse(
+        asked.event_type.as_deref(),
+        asked.user.as_deref(),
+        asked.agent.as_deref(),
+        asked.decision.as_deref(),
+        asked.policy.as_deref(),
+        Some(asked.limit),
+    )?;
+    filter.from_millis = match &asked.last {
+        Some(last) => Some(SystemClock.now_millis() - span_millis(last)?),
+        None => asked.from.as_deref().map(|from| instant(from, false)).transpose()?,
+    };
+    filter.to_millis = asked.to.as_deref().map(|to| instant(to, true)).transpose()?;
+    let found = search(&asked.log.path, &filter)?;
+    match output.format() {
+        Format::Table => output.line(&rows(&found.records).to_string())?,
+        Format::Json => output.line(&plain_json(&serde_json::to_string_pretty(&found.records)?))?,
+    }
+    if found.matched > found.records.len() as u64 {
+        output.say(format_args!(
+            "{} records match, the newest {} are shown",
+            found.matched,
+            found.records.len()
+        ));
+    }
+    if found.unreadable > 0 {
+        output.say(format_args!(
+            "warning: {} lines are not records\nhelp: run `caxton audit verify {}`",
+            found.unreadable,
+            asked.log.path.display()
+        ));
+    }
+    Ok(Exit::Fine)
+}
+
+fn tail(path: &Path, count: usize, follow: bool, output: &Output) -> anyhow::Result<Exit> {
+    let mut tail = Tail::open(path, count)?;
+    let mut records = Vec::new();
+    while let Some(record) = tail.next_record()? {
+        records.push(record);
+    }
+    match output.format() {
+        Format::Table if !follow => output.line(&rows(&records).to_string())?,
+        Format::Json if !follow => output.line(&plain_json(&serde_json::to_string_pretty(&records)?))?,
+        Format::Table | Format::Json => records.iter().try_for_each(|record| one(record, output))?,
+    }
+    while follow {
+        match tail.next_record()? {
+            Some(record) => one(&record, output)?,
+            None if reader_is_gone() => break,
+            None => std::thread::sleep(FOLLOW_INTERVAL),
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+/// Whether nobody reads stdout any more (`caxton audit tail -f | head`).
+fn reader_is_gone() -> bool {
+    anstream::stdout().flush().is_err()
+}
+
+/// One record as one line.
+fn one(record: &Json, output: &Output) -> anyhow::Result<()> {
+    match output.format() {
+        Format::Table => output.line(&columns(record).join("  ")),
+        Format::Json => output.line(&plain_json(&record.to_string())),
+    }
+}
+
+fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    escape_json(json, &mut plain);
+    plain
+}
+
+fn rows(records: &[Json]) -> comfy_table::Table {
+    let mut table = table(["seq", "time", "who", "did", "to", "decision", "policy", "µs"]);
+    for record in records {
+        let [seq, time, who, did, to, decision, policy, micros] = columns(record);
+        let colour = if decision == "allow" { Color::Green } else { Color::Red };
+        table.add_row([
+            Cell::new(seq).set_alignment(CellAlignment::Right),
+            Cell::new(time),
+            Cell::new(who),
+            Cell::new(did),
+            Cell::new(to),
+            Cell::new(decision).fg(colour),
+            Cell::new(policy),
+            Cell::new(micros).set_alignment(CellAlignment::Right),
+        ]);
+    }
+    table
+}
+
+/// What a person wants to see of a record: number, time, who, did what, to what, decision, policies, microseconds.
+fn columns(record: &Json) -> [String; 8] {
+    let text = |pointer: &str| record.pointer(pointer).and_then(Json::as_str);
+    let number = |name: &str| record.get(name).map(Json::to_string).unwrap_or_default();
+    let who = match (text("/subject/principal"), text("/actor")) {
+        (Some(subject), Some(actor)) => format!("{} for {}", short_name(subject), short_name(actor)),
+        (Some(subject), None) => short_name(subject),
+        (None, _) => "-".to_owned(),
+    };
+    let did = text("/action").or(text("/event")).or(text("/event_type")).unwrap_or("-");
+    let to = text("/resource").map_or_else(|| text("/detail").unwrap_or("-").to_owned(), short_name);
+    let cells = [
+        number("seq"),
+        text("/time").unwrap_or("-").to_owned(),
+        who,
+        did.to_owned(),
+        to,
+        text("/outcome").unwrap_or("-").to_owned(),
+        policies(record),
+        number("latency_us"),
+    ];
+    cells.map(|cell| visible(&cell).into_owned())
+}
+
+/// `Caxton::Agent::"researcher"` as `Agent researcher`.
+fn short_name(name: &str) -> String {
+    match name.split_once("::\"") {
+        Some((type_name, id)) => {
+            let base = type_name.rsplit("::").next().unwrap_or(type_name);
+            format!("{base} {}", id.strip_suffix('"').unwrap_or(id))
+        }
+        None => name.to_owned(),
+    }
+}
+
+fn policies(record: &Json) -> String {
+    let policies = record.get("policies").and_then(Json::as_array);
+    let ids: Vec<&str> =
+        policies.into_iter().flatten().filter_map(|policy| policy.get("id").and_then(Json::as_str)).collect();
+    match ids.as_slice() {
+        [] => record.get("reason_code").and_then(Json::as_str).unwrap_or("-").to_owned(),
+        ids => ids.join(", "),
+    }
+}
+
+fn span_millis(text: &str) -> anyhow::Result<i64> {
+    let wrong = || format!("`{text}` is not a time span, use for example `24h`, `7d` or `90m`");
+    let span: Span = text.parse().with_context(wrong)?;
+    let millis = span.total((Unit::Millisecond, SpanRelativeTo::days_are_24_hours())).with_context(wrong)?;
+    anyhow::ensure!((0.0..9e15).contains(&millis), wrong());
+    #[expect(clippy::cast_possible_truncation, reason = "the range was checked on the line above")]
+    Ok(millis as i64)
+}
+
+/// An instant, or a day: its beginning, or its end when the instant is where the records stop.
+fn instant(text: &str, end: bool) -> anyhow::Result<i64> {
+    if let Ok(instant) = text.parse::<Timestamp>() {
+        return Ok(instant.as_millisecond());
+    }
+    let wrong = || format!("`{text}` is not a time, use for example `2026-01-31` or `2026-01-31T12:00:00Z`");
+    let day: Date = text.parse().with_context(wrong)?;
+    let day = if end { day.tomorrow().with_context(wrong)? } else { day };
+    Ok(day.to_zoned(jiff::tz::TimeZone::UTC).with_context(wrong)?.timestamp().as_millisecond())
+}
