@@ -87,7 +87,8 @@ fn each_way_in_proves_its_principal() {
 fn every_refusal_is_counted_and_says_little() {
     let bench = bench(true);
     let broken = format!("{}x", bench.token);
-    let cases: [(&[(HeaderName, &str)], &str, &str, &str); 8] = [
+    type Case<'a> = (&'a [(HeaderName, &'a str)], &'static str, &'static str, &'static str);
+    let cases: [Case<'_>; 8] = [
         (&[], "none", "missing", "credentials are missing"),
         (
             &[(header::AUTHORIZATION, "Basic YWxpY2U6c2VjcmV0")],

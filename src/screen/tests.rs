@@ -199,6 +199,27 @@ fn no_text_makes_it_stumble() {
     println!("{} naughty strings read", naughty.len());
 }
 
+#[test]
+fn large_hostile_texts_come_to_an_end() {
+    // Each of them would take minutes if any part looked at the rest of the text again and again.
+    for piece in [
+        "-eyJ",
+        "a.",
+        "%41",
+        "&#65;",
+        "4111 ",
+        "1gn0r3 ",
+        "ignore ",
+        "<|system|>",
+        "aaaaaaaaaaaaaaaaaaaaaaaa ",
+        "\u{301}",
+        "\u{200b}",
+    ] {
+        let result = scan(&piece.repeat(100_000 / piece.len()));
+        assert!(!result.findings.contains("screen.too_long"), "{piece}");
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn an_attack_is_found_wherever_it_stands(before in "[a-z .,\n]{0,300}", after in "[a-z .,\n]{0,300}") {
