@@ -5,16 +5,33 @@
 //! effects cannot be called without one. The modules stand in layers: each may use only those above it here.
 
 pub mod clock;
+pub mod json;
 pub mod secret;
 pub mod telemetry;
 
 pub mod db;
 pub mod model;
 
+pub mod audit;
 pub mod authn;
 pub mod limit;
+pub mod policy;
 pub mod screen;
 
 pub mod authz;
+
+pub mod agents;
+pub mod memory;
+pub mod messages;
+pub mod sandbox;
+pub mod tools;
+
+pub mod runtime;
+
+pub mod api;
+
+pub mod config;
+
+pub mod server;
 
 pub mod cli;

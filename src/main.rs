@@ -1,3 +1,5 @@
 //! The `caxton` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    caxton::cli::run()
+}

@@ -1,5 +1,14 @@
 //! The trusted core: asks the policies, has the decision recorded, and only then mints the permit.
 
+mod guard;
+mod pdp;
 mod permit;
+mod pip;
+mod record;
+mod session;
 
-pub use permit::Permit;
+pub use guard::{Denied, Guard, GuardParts};
+pub use pdp::{LivePolicy, Reloaded};
+pub use permit::{Listing, Permit};
+pub use pip::AttributeSource;
+pub use session::SessionSettings;

@@ -50,7 +50,29 @@
 
 use std::sync::Arc;
 
-use crate::model::{DecisionId, Operation, RequestContext, Subject};
+use crate::audit::Receipt;
+use crate::model::{Action, DecisionId, EntityUid, Operation, Outcome, RequestContext, Subject};
+use crate::policy::Verdict;
+
+/// The policies' word that one decision is an allow. Made from a verdict, here only.
+#[derive(Debug)]
+pub(super) struct Allow(DecisionId);
+
+impl Allow {
+    /// The witness of an allowing verdict; `None` for every other outcome.
+    pub(super) fn from_verdict(decision: DecisionId, verdict: &Verdict) -> Option<Self> {
+        (verdict.outcome == Outcome::Allow).then_some(Self(decision))
+    }
+}
+
+/// The heading of a list: who asked for it and what it was. Gives no right to anything in it.
+#[derive(Debug)]
+pub struct Listing {
+    pub(super) action: Action,
+    pub(super) resource: EntityUid,
+    pub(super) subject: Arc<Subject>,
+    pub(super) context: Arc<RequestContext>,
+}
 
 /// One operation, allowed and on record. See the module's text for what cannot be done with it.
 #[must_use = "a permit that is not spent is a decision without an effect"]
@@ -63,6 +85,41 @@ pub struct Permit<O: Operation> {
 }
 
 impl<O: Operation> Permit<O> {
+    /// Mints the permit from its two witnesses: the policies' allow and the journal's receipt.
+    ///
+    /// INVARIANT: both are about the same decision; `None` when they are not.
+    pub(super) fn mint(
+        operation: O,
+        allow: Allow,
+        receipt: Receipt,
+        subject: Arc<Subject>,
+        context: Arc<RequestContext>,
+    ) -> Option<Self> {
+        let permits = Self::mint_each(vec![(operation, allow)], receipt, &subject, &context)?;
+        permits.into_iter().next()
+    }
+
+    /// Mints the permits of a list, which is one decision with one receipt.
+    pub(super) fn mint_each(
+        allowed: Vec<(O, Allow)>,
+        receipt: Receipt,
+        subject: &Arc<Subject>,
+        context: &Arc<RequestContext>,
+    ) -> Option<Vec<Self>> {
+        let decision = receipt.decision();
+        allowed
+            .into_iter()
+            .map(|(operation, allow)| {
+                (allow.0 == decision).then(|| Self {
+                    operation,
+                    decision,
+                    subject: Arc::clone(subject),
+                    context: Arc::clone(context),
+                })
+            })
+            .collect()
+    }
+
     /// What was allowed.
     pub fn operation(&self) -> &O {
         &self.operation
@@ -76,6 +133,16 @@ impl<O: Operation> Permit<O> {
     /// The decision on record.
     pub fn decision(&self) -> DecisionId {
         self.decision
+    }
+
+    /// Under which heading the items of this list are asked about, for after the permit is spent.
+    pub fn listing(&self) -> Listing {
+        Listing {
+            action: self.operation.action(),
+            resource: self.operation.resource().uid,
+            subject: Arc::clone(&self.subject),
+            context: Arc::clone(&self.context),
+        }
     }
 
     /// Who was allowed.

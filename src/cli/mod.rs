@@ -1,4 +1,99 @@
 //! The command line: argv in, exit code out. stdout is data, stderr is talk.
 
+pub mod audit;
 pub mod auth;
+pub mod config;
+pub mod demo;
 pub mod output;
+pub mod policy;
+pub mod start;
+pub mod tools;
+
+mod prepare;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Environment;
+use output::{Exit, Format, Output};
+
+/// A policy-as-code security gateway for AI agents: no record, no effect; any doubt, denied.
+#[derive(Debug, Parser)]
+#[command(name = "caxton", version, disable_help_subcommand = true)]
+struct Arguments {
+    /// How data is printed.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+    /// The same as `--format json`.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway. Example: `caxton start --config caxton.yaml`
+    Start(start::Options),
+    /// A throw-away gateway and a dozen real calls, each with its decision. Example: `caxton demo --serve`
+    Demo(demo::Options),
+    /// Check and test policies. Example: `caxton policy test`
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Read and verify the decision log. Example: `caxton audit verify .caxton/audit.log`
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Make and revoke API keys. Example: `caxton auth create-key --name ci --permissions tool:list,tool:call`
+    #[command(subcommand)]
+    Auth(auth::Command),
+    /// Check and show the configuration. Example: `caxton config validate --config caxton.yaml`
+    #[command(subcommand)]
+    Config(config::Command),
+    /// List, import and compare the tools of upstream servers. Example: `caxton tools list`
+    Tools {
+        /// The configuration file that names the servers.
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<std::path::PathBuf>,
+        #[command(subcommand)]
+        command: tools::Command,
+    },
+}
+
+/// Runs the command line; `main` returns what this returns.
+pub fn run() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Asking for help or the version is not an error; both go where clap sends them.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Fine }.into();
+        }
+    };
+    let output = Output::new(if arguments.json { Format::Json } else { arguments.format });
+    match dispatch(arguments.command, &output) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output.say(format_args!("error: {error:#}"));
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
+    let environment = Environment::of_process();
+    match command {
+        Command::Start(options) => start::run(&options, &environment, output),
+        Command::Demo(options) => demo::run(&options, output),
+        Command::Policy(command) => policy::run(command, output),
+        Command::Audit(command) => audit::run(command, output),
+        Command::Auth(command) => auth::run(command, output),
+        Command::Config(command) => config::run(&command, &environment, output),
+        Command::Tools { config, command } => {
+            let loaded = match prepare::load(config.as_deref(), &environment, output)? {
+                Ok(loaded) => loaded,
+                Err(exit) => return Ok(exit),
+            };
+            let settings = crate::server::Settings::from(loaded.settings);
+            tools::run(command, settings.tools, settings.sandbox, output)
+        }
+    }
+}

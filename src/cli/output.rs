@@ -83,7 +83,7 @@ impl Output {
 pub fn table<'a>(head: impl IntoIterator<Item = &'a str>) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
     table
-        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY.row_separator(comfy_table::LineStyle::none()))
         .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
         .set_header(head);
     table

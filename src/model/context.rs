@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::{EntityUid, RequestId};
+use super::{Entity, RequestId};
 
 /// Where the request came from.
 #[derive(Debug, Clone)]
@@ -64,8 +64,8 @@ impl Screening {
 /// The person an agent acts for (RFC 8693 `act`, or the sender of the message that woke it).
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// The user.
-    pub user: EntityUid,
+    /// The user, with attributes.
+    pub user: Entity,
     /// What the user's own credential allowed.
     pub scopes: BTreeSet<Arc<str>>,
 }

@@ -22,5 +22,5 @@ pub use ids::{
     ServerName, ServiceName, ToolId, WorkspaceId,
 };
 pub use operation::*;
-pub use scope::MemoryScope;
+pub use scope::{MemoryScope, ScopeError};
 pub use subject::{Proof, Subject};

@@ -15,12 +15,26 @@ mod sealed {
     pub trait Sealed {}
 }
 
+/// What a policy finds in `context.input`.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The action has none.
+    Absent,
+    /// These values, as the schema types them for this action.
+    Known(Value),
+    /// Not known yet: the question is whether *some* input could be permitted (a tool in a list).
+    Open,
+}
+
 /// Something that can be asked for: an action on a resource, with arguments.
 ///
 /// Sealed: a new operation is a change to the vocabulary, to the schema and to the shipped policies.
 pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     /// The kind of event its record is.
     const EVENT: EventType;
+
+    /// Whether the caller sees the resource's content, so that its labels go on the session.
+    const READS: bool = false;
 
     /// The literal action.
     fn action(&self) -> Action;
@@ -29,8 +43,8 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     fn resource(&self) -> Entity;
 
     /// `context.input`, as the schema types it for this action.
-    fn input(&self) -> Option<Value> {
-        None
+    fn input(&self) -> Input {
+        Input::Absent
     }
 
     /// Shows every piece of text that somebody outside wrote to the screens.
@@ -155,8 +169,8 @@ impl Operation for InvokeTool {
     fn resource(&self) -> Entity {
         self.tool.entity.clone()
     }
-    fn input(&self) -> Option<Value> {
-        Some(self.input.clone())
+    fn input(&self) -> Input {
+        Input::Known(self.input.clone())
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit_fields(&self.arguments, visit);
@@ -166,6 +180,27 @@ impl Operation for InvokeTool {
     }
     fn tool(&self) -> Option<&ToolDescriptor> {
         Some(&self.tool)
+    }
+}
+
+/// See one tool in a list: could any call of it be permitted? Releases its definition, never a call.
+#[derive(Debug)]
+pub struct SeeTool {
+    /// The tool.
+    pub tool: Arc<ToolDescriptor>,
+}
+
+impl sealed::Sealed for SeeTool {}
+impl Operation for SeeTool {
+    const EVENT: EventType = EventType::Authorization;
+    fn action(&self) -> Action {
+        Action::Tool(self.tool.id.clone())
+    }
+    fn resource(&self) -> Entity {
+        self.tool.entity.clone()
+    }
+    fn input(&self) -> Input {
+        Input::Open
     }
 }
 
@@ -234,8 +269,8 @@ impl Operation for WriteMemoryEntity {
     fn resource(&self) -> Entity {
         self.row.entity()
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([("size", length(self.observations.iter().map(String::len).sum()))]))
+    fn input(&self) -> Input {
+        Input::Known(Value::record([("size", length(self.observations.iter().map(String::len).sum()))]))
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.row.id);
@@ -263,8 +298,8 @@ impl Operation for WriteMemoryRelation {
     fn resource(&self) -> Entity {
         self.row.entity()
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([("size", length(self.row.id.len()))]))
+    fn input(&self) -> Input {
+        Input::Known(Value::record([("size", length(self.row.id.len()))]))
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.row.id);
@@ -272,7 +307,7 @@ impl Operation for WriteMemoryRelation {
 }
 
 macro_rules! on_memory_row {
-    ($($(#[$doc:meta])* $name:ident: $action:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $action:ident, $reads:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name {
@@ -283,6 +318,7 @@ macro_rules! on_memory_row {
         impl sealed::Sealed for $name {}
         impl Operation for $name {
             const EVENT: EventType = EventType::MemoryAccess;
+            const READS: bool = $reads;
             fn action(&self) -> Action {
                 Action::$action
             }
@@ -295,9 +331,9 @@ macro_rules! on_memory_row {
 
 on_memory_row! {
     /// See the content of a row (`memory:read`).
-    ReadMemory: MemoryRead;
+    ReadMemory: MemoryRead, true;
     /// Forget a row (`memory:delete`); relations of a forgotten thing go with it.
-    DeleteMemory: MemoryDelete;
+    DeleteMemory: MemoryDelete, false;
 }
 
 /// List the rows of a scope (`memory:read` on the scope); each row is asked about by itself.
@@ -340,8 +376,8 @@ impl Operation for SearchMemory {
     fn resource(&self) -> Entity {
         self.scope.entity()
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([("limit", Value::Long(self.limit.into()))]))
+    fn input(&self) -> Input {
+        Input::Known(Value::record([("limit", Value::Long(self.limit.into()))]))
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.words);
@@ -423,8 +459,8 @@ impl Operation for SendMessage {
             Receiver::Agent(agent) => agent.clone(),
         }
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([
+    fn input(&self) -> Input {
+        Input::Known(Value::record([
             ("performative", Value::text(self.performative.as_str())),
             ("size", length(self.content.len())),
         ]))
@@ -439,8 +475,8 @@ impl Operation for SendMessage {
 pub struct ReadConversation {
     /// Which one.
     pub conversation: ConversationId,
-    /// Who began it, as a Cedar name.
-    pub owner: Arc<str>,
+    /// Who began it.
+    pub owner: EntityUid,
 }
 
 impl sealed::Sealed for ReadConversation {}
@@ -450,8 +486,19 @@ impl Operation for ReadConversation {
         Action::MessageReceive
     }
     fn resource(&self) -> Entity {
-        Entity::bare(EntityUid::caxton("Conversation", self.conversation.shared()))
-            .with("owner", Value::text(&self.owner))
+        let typed_owner = match self.owner.type_name() {
+            "Caxton::User" => Some("owner_user"),
+            "Caxton::Service" => Some("owner_service"),
+            "Caxton::Workload" => Some("owner_workload"),
+            "Caxton::Agent" => Some("owner_agent"),
+            _ => None,
+        };
+        let entity = Entity::bare(EntityUid::caxton("Conversation", self.conversation.shared()))
+            .with("owner", Value::text(self.owner.to_string()));
+        match typed_owner {
+            Some(name) => entity.with(name, Value::Entity(self.owner.clone())),
+            None => entity,
+        }
     }
 }
 
@@ -473,10 +520,18 @@ impl Operation for CallModel {
     fn resource(&self) -> Entity {
         Entity::bare(EntityUid::caxton("Model", Arc::clone(&self.model)))
     }
-    fn input(&self) -> Option<Value> {
-        Some(Value::record([("size", length(self.request.to_string().len()))]))
+    fn input(&self) -> Input {
+        Input::Known(Value::record([("size", length(self.request.to_string().len()))]))
     }
+    /// The system message is the agent's own definition; everything else came from outside, tool results included.
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
-        visit_json(&self.request, visit);
+        let messages = self.request.get("messages").and_then(Json::as_array);
+        for message in messages.into_iter().flatten() {
+            if message.get("role").and_then(Json::as_str) != Some("system")
+                && let Some(content) = message.get("content")
+            {
+                visit_json(content, visit);
+            }
+        }
     }
 }

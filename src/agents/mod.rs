@@ -1,0 +1,36 @@
+//! Deployed agents: markdown files with YAML front matter, read strictly and held in one register.
+//!
+//! An agent is what its definition says and nothing more: the guard takes its attributes from here, whatever
+//! the credential claims.
+
+mod definition;
+mod register;
+
+pub use definition::{Definition, DefinitionError, HandlerName, MemoryPlan};
+pub use register::{Agent, Loaded, Problem, Register, Status};
+
+use std::path::PathBuf;
+
+/// Where agents come from, and how many may be.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory of `*.md` files; `None` for no agents.
+    pub directory: Option<PathBuf>,
+    /// The most agents. Default 50.
+    pub max_agents: usize,
+    /// The largest file, in bytes. Default 64 KiB.
+    pub max_file_bytes: u64,
+    /// Capabilities that no agent may declare.
+    pub forbidden_capabilities: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            max_agents: 50,
+            max_file_bytes: 64 * 1024,
+            forbidden_capabilities: vec!["system_admin".to_owned(), "file_system_write".to_owned()],
+        }
+    }
+}

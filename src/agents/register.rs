@@ -1,0 +1,288 @@
+//! The register of deployed agents: loaded from a directory as a whole, looked up by id and by capability.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::Settings;
+use super::definition::{Definition, HandlerName};
+use crate::authz::AttributeSource;
+use crate::limit::{Rate, RateLimiter};
+use crate::model::{AgentId, CapabilityName, Entity, EntityUid, Value};
+use crate::sandbox::{Module, Sandbox, builtin_handler};
+use crate::telemetry::Metrics;
+
+/// Whether an agent may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It answers and acts.
+    Active,
+}
+
+impl Status {
+    /// The word in policies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+        }
+    }
+}
+
+/// An agent, ready to be woken.
+pub struct Agent {
+    /// What its file says.
+    pub definition: Definition,
+    /// Its module, compiled, when it answers without a model.
+    pub handler: Option<Module>,
+    /// How often one sender may wake it.
+    pub limiter: Option<RateLimiter>,
+    /// Whether it may act.
+    pub status: Status,
+    entity: Entity,
+}
+
+impl Agent {
+    /// The agent as policies see it.
+    pub fn entity(&self) -> &Entity {
+        &self.entity
+    }
+
+    /// The agent's id.
+    pub fn id(&self) -> &AgentId {
+        &self.definition.id
+    }
+}
+
+fn limits(rate: Rate) -> crate::limit::Settings {
+    crate::limit::Settings { per_principal: rate, ..Default::default() }
+}
+
+fn entity(definition: &Definition, status: Status) -> Entity {
+    let mut entity = Entity::bare(EntityUid::caxton("Agent", definition.id.shared()))
+        .with("name", Value::text(&definition.id.shared()))
+        .with("version", Value::text(&definition.version))
+        .with("capabilities", Value::texts(definition.capabilities.iter().map(CapabilityName::as_str)))
+        .with("tools", Value::texts(definition.tools.iter().map(|tool| tool.shared())))
+        .with("memory_scope", Value::text(definition.memory.scope.kind()))
+        .with("status", Value::text(status.as_str()))
+        .with("signed", Value::Bool(false))
+        .with("deployed_by", Value::text("file"))
+        .with("definition_sha256", Value::text(&definition.sha256));
+    if let Some(workspace) = &definition.workspace {
+        entity = entity.in_parent(EntityUid::caxton("Workspace", workspace.shared()));
+    }
+    for capability in &definition.capabilities {
+        entity = entity.in_parent(EntityUid::caxton("Capability", capability.shared()));
+    }
+    entity
+}
+
+/// A file that is not an agent. The others are not touched by it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{line}:{column}: {message}", path.display())]
+pub struct Problem {
+    /// The file.
+    pub path: PathBuf,
+    /// Line, from 1.
+    pub line: u64,
+    /// Column, from 1.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub help: Option<&'static str>,
+}
+
+/// What a load found.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Agents that can be woken now.
+    pub agents: usize,
+    /// Files that were refused.
+    pub problems: Vec<Problem>,
+}
+
+type Table = BTreeMap<AgentId, Arc<Agent>>;
+
+/// All deployed agents. Cheap to clone.
+#[derive(Clone)]
+pub struct Register {
+    table: Arc<ArcSwap<Table>>,
+    version: Arc<AtomicU64>,
+    turn: Arc<AtomicUsize>,
+    settings: Arc<Settings>,
+    sandbox: Sandbox,
+    metrics: Arc<Metrics>,
+}
+
+impl Register {
+    /// An empty register.
+    pub fn new(settings: Settings, sandbox: Sandbox, metrics: Arc<Metrics>) -> Self {
+        Self {
+            table: Arc::default(),
+            version: Arc::default(),
+            turn: Arc::default(),
+            settings: Arc::new(settings),
+            sandbox,
+            metrics,
+        }
+    }
+
+    /// Reads the directory again. A file that is refused leaves the agent that was loaded from its name as it was.
+    /// Compiles handlers: call it off the async threads.
+    pub fn load(&self) -> Loaded {
+        let mut loaded = Loaded::default();
+        let mut table = Table::new();
+        let old = self.table.load_full();
+        for path in self.files(&mut loaded.problems) {
+            match self.read(&path) {
+                Ok(agent) if table.contains_key(agent.id()) => {
+                    loaded.problems.push(problem(&path, format!("agent `{}` is defined twice", agent.id())));
+                }
+                Ok(_) if table.len() >= self.settings.max_agents => {
+                    let most = self.settings.max_agents;
+                    loaded.problems.push(problem(&path, format!("there are {most} agents already, the most allowed")));
+                }
+                Ok(agent) => {
+                    table.insert(agent.id().clone(), Arc::new(agent));
+                }
+                Err(found) => {
+                    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+                    if let Some(kept) = AgentId::parse(stem).ok().and_then(|id| old.get(&id).cloned()) {
+                        table.insert(kept.id().clone(), kept);
+                    }
+                    loaded.problems.push(found);
+                }
+            }
+        }
+        loaded.agents = table.len();
+        self.table.store(Arc::new(table));
+        self.version.fetch_add(1, Ordering::SeqCst);
+        loaded
+    }
+
+    fn files(&self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+        let Some(directory) = &self.settings.directory else { return Vec::new() };
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                problems.push(problem(directory, format!("the agents' directory cannot be read: {error}")));
+                return Vec::new();
+            }
+        };
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn read(&self, path: &Path) -> Result<Agent, Problem> {
+        let text = read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
+        let text = String::from_utf8(text).map_err(|_| problem(path, "the file is not UTF-8 text".to_owned()))?;
+        let definition = Definition::parse(&text).map_err(|error| Problem {
+            path: path.to_owned(),
+            line: error.line,
+            column: error.column,
+            message: error.message,
+            help: error.help,
+        })?;
+        let forbidden = |name: &&CapabilityName| {
+            self.settings.forbidden_capabilities.iter().any(|bad| bad == name.as_str())
+        };
+        if let Some(name) = definition.capabilities.iter().find(forbidden) {
+            return Err(problem(path, format!("capability `{name}` is forbidden by the gateway's configuration")));
+        }
+        let handler = self.handler(path, &definition).map_err(|message| problem(path, message))?;
+        let limiter = definition
+            .rate_limit
+            .map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
+        let status = Status::Active;
+        Ok(Agent { entity: entity(&definition, status), definition, handler, limiter, status })
+    }
+
+    fn handler(&self, agent: &Path, definition: &Definition) -> Result<Option<Module>, String> {
+        let (name, bytes) = match &definition.handler {
+            None => return Ok(None),
+            Some(HandlerName::Builtin(name)) => {
+                let bytes = builtin_handler(name).ok_or_else(|| format!("there is no built-in handler `{name}`"))?;
+                (name, bytes.to_vec())
+            }
+            Some(HandlerName::File(name)) => {
+                let path = agent.with_file_name(name);
+                let bytes = read_bounded(&path, MOST_MODULE_BYTES).map_err(|message| format!("handler `{name}`: {message}"))?;
+                (name, bytes)
+            }
+        };
+        self.sandbox.compile(name, &bytes).map(Some).map_err(|error| format!("handler `{name}`: {error}"))
+    }
+
+    /// The agent of that id.
+    pub fn get(&self, id: &AgentId) -> Option<Arc<Agent>> {
+        self.table.load().get(id).cloned()
+    }
+
+    /// All agents, by id.
+    pub fn all(&self) -> Vec<Arc<Agent>> {
+        self.table.load().values().cloned().collect()
+    }
+
+    /// Capabilities with the number of agents that offer each.
+    pub fn capabilities(&self) -> BTreeMap<CapabilityName, usize> {
+        let mut counts = BTreeMap::new();
+        for agent in self.table.load().values() {
+            for capability in &agent.definition.capabilities {
+                *counts.entry(capability.clone()).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+
+    /// One of the agents that offer `capability`; they take turns.
+    pub fn provider(&self, capability: &CapabilityName) -> Option<Arc<Agent>> {
+        let providers: Vec<_> =
+            self.all().into_iter().filter(|agent| agent.definition.capabilities.contains(capability)).collect();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let index = turn.checked_rem(providers.len())?;
+        providers.into_iter().nth(index)
+    }
+}
+
+/// The largest handler module, in bytes.
+const MOST_MODULE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Reads a file of at most `limit` bytes that nobody but its owner may change.
+fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    let about = fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    if about.permissions().mode() & 0o022 != 0 {
+        return Err("the file can be changed by others than its owner: `chmod go-w` it".to_owned());
+    }
+    if about.len() > limit {
+        return Err(format!("the file is {} bytes long, at most {limit} are allowed", about.len()));
+    }
+    fs::read(path).map_err(|error| format!("the file cannot be read: {error}"))
+}
+
+fn problem(path: &Path, message: String) -> Problem {
+    Problem { path: path.to_owned(), line: 1, column: 1, message, help: None }
+}
+
+impl AttributeSource for Register {
+    fn entity(&self, uid: &EntityUid) -> Option<Entity> {
+        if uid.base_type() != "Agent" {
+            return None;
+        }
+        let table = self.table.load();
+        table.get(&AgentId::parse(uid.id()).ok()?).map(|agent| agent.entity.clone())
+    }
+
+    fn version(&self) -> u64 {
+        self.version.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,61 @@
+//! The decision log, for those who may read it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::caller::Caller;
+use super::problem::Problem;
+use super::state::Api;
+use crate::audit::query::{Filter, query};
+use crate::model::ReadAudit;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ask {
+    event_type: Option<String>,
+    user: Option<String>,
+    agent: Option<String>,
+    decision: Option<String>,
+    policy: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Events {
+    events: Vec<Value>,
+}
+
+/// The most records in one answer.
+const MOST: usize = 1_000;
+
+/// The newest records that match, oldest first.
+pub(super) async fn events(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Query(ask): Query<Ask>,
+) -> Result<Json<Events>, Problem> {
+    let filter = Filter::parse(
+        ask.event_type.as_deref(),
+        ask.user.as_deref(),
+        ask.agent.as_deref(),
+        ask.decision.as_deref(),
+        ask.policy.as_deref(),
+        Some(ask.limit.unwrap_or(100).min(MOST)),
+    )
+    .map_err(|error| Problem::malformed(error.to_string()))?;
+    let _permit = api.gate.guard().admit(&caller.subject, ReadAudit, &caller.context).await?;
+    let path = api.settings.audit_log.clone();
+    let found = tokio::task::spawn_blocking(move || query(&path, &filter)).await;
+    match found {
+        Ok(Ok(events)) => Ok(Json(Events { events })),
+        Ok(Err(error)) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the decision log could not be read");
+            Err(Problem::internal())
+        }
+        Err(_) => Err(Problem::internal()),
+    }
+}

@@ -1,0 +1,148 @@
+//! `/mcp`: the Model Context Protocol (streamable HTTP) towards clients, all tools under `<server>___<tool>`.
+//!
+//! Each request stands alone: there is no session that somebody else could take over. The body that reaches the
+//! protocol library is the one that was read strictly here, written anew.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use rmcp::ServerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorCode, ErrorData, Implementation,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+};
+use rmcp::service::{RequestContext, RoleServer};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::{Value as Json, json};
+
+use super::body;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::state::Api;
+use crate::model::ToolId;
+use crate::runtime::GateError;
+
+/// The protocol's service, to be mounted at `/mcp` behind the caller's proof.
+pub(super) fn service(api: Arc<Api>) -> StreamableHttpService<Ingress, NeverSessionManager> {
+    let mut config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_max_request_body_bytes(api.settings.max_body_bytes);
+    config = match &api.settings.allowed_hosts {
+        Some(hosts) => config.with_allowed_hosts(hosts.clone()),
+        None => config.disable_allowed_hosts(),
+    };
+    StreamableHttpService::new(move || Ok(Ingress { api: Arc::clone(&api) }), Arc::default(), config)
+}
+
+/// Reads an MCP body strictly and puts what was read in its place.
+pub(super) async fn reread(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if request.uri().path() != "/mcp" || request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    match rewritten(&api, request).await {
+        Ok(request) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn rewritten(api: &Api, request: Request) -> Result<Request, Problem> {
+    let (mut parts, content) = request.into_parts();
+    let head = Request::from_parts(parts.clone(), content);
+    let value = body::read(head, api).await?;
+    let bytes = serde_json::to_vec(&value).map_err(|_| Problem::internal())?;
+    parts.headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+/// One request of an MCP client.
+#[derive(Clone)]
+pub(super) struct Ingress {
+    api: Arc<Api>,
+}
+
+/// JSON-RPC's range for errors of the implementation.
+const REFUSED: ErrorCode = ErrorCode(-32003);
+
+fn caller(context: &RequestContext<RoleServer>) -> Result<Caller, ErrorData> {
+    context
+        .extensions
+        .get::<axum::http::request::Parts>()
+        .and_then(|parts| parts.extensions.get::<Caller>().cloned())
+        .ok_or_else(|| ErrorData::internal_error("the caller is not known", None))
+}
+
+fn refused(error: GateError) -> ErrorData {
+    let problem = Problem::from(error);
+    ErrorData::new(REFUSED, problem.line(), Some(problem.data()))
+}
+
+impl ServerHandler for Ingress {
+    fn get_info(&self) -> ServerConfig {
+        let mut info = ServerConfig::default();
+        info.capabilities = ServerCapabilities::builder().enable_tools().build();
+        info.server_info = Implementation::new("caxton", env!("CARGO_PKG_VERSION"));
+        info.instructions = Some(
+            "A policy gateway. The list shows the tools you may use; a call that policy refuses answers with the reason and a decision id."
+                .to_owned(),
+        );
+        info
+    }
+
+    async fn list_tools(
+        &self,
+        _: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let caller = caller(&context)?;
+        let seen = self.api.gate.list_tools(caller.asker()).await.map_err(refused)?;
+        let tools: Vec<Json> = seen.iter().map(|tool| tool.definition().to_mcp(tool.id().as_str())).collect();
+        serde_json::from_value(json!({ "tools": tools }))
+            .map_err(|error| ErrorData::internal_error(error.to_string(), None))
+    }
+
+    /// A refusal is a tool's error, not a protocol's: clients show the first to the model and hide the second.
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let caller = caller(&context)?;
+        let id = ToolId::parse(&request.name).map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
+        let arguments = request.arguments.unwrap_or_default();
+        let result = match self.api.gate.call_tool(caller.asker(), &id, arguments).await {
+            Ok((result, decision)) => json!({
+                "content": result.content,
+                "structuredContent": result.structured,
+                "isError": result.is_error,
+                "_meta": { "caxton/decision_id": decision },
+            }),
+            Err(GateError::Prepare(error)) => return Err(ErrorData::invalid_params(error.to_string(), None)),
+            Err(error) => {
+                let problem = Problem::from(error);
+                json!({
+                    "content": [{ "type": "text", "text": problem.line() }],
+                    "isError": true,
+                    "_meta": { "caxton/refusal": problem.data() },
+                })
+            }
+        };
+        let result: CallToolResult = serde_json::from_value(without_null(result))
+            .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        Ok(result.into())
+    }
+}
+
+/// A field that is not there is left out, because `null` is a value to MCP.
+fn without_null(mut value: Json) -> Json {
+    if let Some(fields) = value.as_object_mut() {
+        fields.retain(|_, field| !field.is_null());
+    }
+    value
+}

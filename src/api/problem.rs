@@ -1,0 +1,240 @@
+//! What a caller learns when a request fails: RFC 9457 problem details, and never more about the policy than the
+//! caller may know. The only place that knows status codes.
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::authz::Denied;
+use crate::memory::{Fault, MemoryError};
+use crate::messages::MessageError;
+use crate::model::{DecisionId, Outcome, ReasonCode};
+use crate::runtime::GateError;
+use crate::tools::{PrepareError, ToolError};
+
+/// An `application/problem+json` answer.
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision_id: Option<DecisionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip)]
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// A problem of one of the kinds below; `name` is the last part of its `type`.
+    fn new(status: StatusCode, name: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:caxton:problem:{name}"),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: detail.into(),
+            decision_id: None,
+            reason: None,
+            retry_after: None,
+        }
+    }
+
+    /// 400: not well formed.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// 422: well formed and not acceptable.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+    }
+
+    /// 401.
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
+    /// 403 for a browser page that may not call.
+    pub fn origin() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "origin", "requests from this origin are not accepted")
+    }
+
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
+    /// 405.
+    pub fn method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not know the method")
+    }
+
+    /// 413.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("at most {limit} bytes are accepted"))
+    }
+
+    /// 415.
+    pub fn media_type() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "send `Content-Type: application/json`")
+    }
+
+    /// 408.
+    pub fn timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long")
+    }
+
+    /// 500: our fault; the log has the rest.
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the gateway failed; its log says why")
+    }
+
+    /// 503.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
+    fn limited(detail: impl Into<String>, retry_after: Duration) -> Self {
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail);
+        problem.retry_after = Some(retry_after);
+        problem
+    }
+
+    fn of_decision(mut self, decision: DecisionId) -> Self {
+        self.decision_id = Some(decision);
+        self
+    }
+
+    /// What to tell a model that made the call: one line.
+    pub(super) fn line(&self) -> String {
+        match self.decision_id {
+            Some(decision) => format!("{} (decision {decision})", self.detail),
+            None => self.detail.clone(),
+        }
+    }
+
+    /// The machine-readable part of an error inside another protocol.
+    pub(super) fn data(&self) -> serde_json::Value {
+        let mut data = serde_json::json!({ "status": self.status });
+        if let Some(fields) = data.as_object_mut() {
+            if let Some(decision) = self.decision_id {
+                fields.insert("decision_id".to_owned(), decision.to_string().into());
+            }
+            if let Some(reason) = self.reason {
+                fields.insert("reason".to_owned(), reason.into());
+            }
+            if let Some(after) = self.retry_after {
+                fields.insert("retryAfterSeconds".to_owned(), whole_seconds(after).into());
+            }
+        }
+        data
+    }
+}
+
+/// `Retry-After` counts whole seconds (RFC 9110, section 10.2.3); rounded up, so that the caller is not early.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"caxton\""));
+        }
+        response
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        if denied.reason == ReasonCode::AuditUnavailable {
+            let mut problem = Self::unavailable("decisions cannot be recorded at the moment");
+            problem.reason = Some(ReasonCode::AuditUnavailable.as_str());
+            return problem;
+        }
+        let mut problem = match (denied.outcome, denied.retry_after) {
+            (Outcome::Limited, wait) => {
+                Self::limited("too many requests", wait.unwrap_or(Duration::from_secs(1)))
+            }
+            _ if denied.reason == ReasonCode::ToolUnknown => {
+                let mut problem = Self::not_found("there is no such tool, or it is not as it was approved");
+                problem.reason = Some(ReasonCode::ToolUnknown.as_str());
+                problem
+            }
+            _ => {
+                let text = denied.caller_text.as_deref().unwrap_or("this is not allowed");
+                Self::new(StatusCode::FORBIDDEN, "denied", text)
+            }
+        };
+        problem.decision_id = denied.decision;
+        problem
+    }
+}
+
+impl From<MessageError> for Problem {
+    fn from(error: MessageError) -> Self {
+        let detail = error.to_string();
+        match error {
+            MessageError::TooLong { limit, .. } => Self::too_large(limit),
+            MessageError::ConversationFull { .. } => Self::invalid(detail),
+            MessageError::Busy => Self::unavailable(detail),
+            MessageError::NoReceiver => Self::not_found(detail),
+            MessageError::ReceiverLimit(wait) => Self::limited(detail, wait),
+        }
+    }
+}
+
+impl From<MemoryError> for Problem {
+    fn from(error: MemoryError) -> Self {
+        let detail = error.to_string();
+        match (error.fault(), &error) {
+            (Fault::Caller, MemoryError::NoSuchRow(_)) => Self::not_found(detail),
+            (Fault::Caller, MemoryError::Changed(_)) => Self::new(StatusCode::CONFLICT, "changed", detail),
+            (Fault::Caller, _) => Self::invalid(detail),
+            (Fault::Load, _) => Self::unavailable(detail),
+            (Fault::Operator, _) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the memory failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<PrepareError> for Problem {
+    fn from(error: PrepareError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<ToolError> for Problem {
+    fn from(error: ToolError) -> Self {
+        tracing::warn!(error = &error as &dyn std::error::Error, "a tool call failed");
+        Self::new(StatusCode::BAD_GATEWAY, "tool-failed", error.to_string())
+    }
+}
+
+impl From<GateError> for Problem {
+    fn from(error: GateError) -> Self {
+        match error {
+            GateError::Denied(denied) => denied.into(),
+            GateError::Memory(error) => error.into(),
+            GateError::Prepare(error) => error.into(),
+            GateError::Tool { decision, error } => Self::from(error).of_decision(decision),
+            GateError::Message(error) => error.into(),
+            GateError::NotFound(_) => Self::not_found(error.to_string()),
+        }
+    }
+}

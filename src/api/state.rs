@@ -1,0 +1,81 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::audit::Journal;
+use crate::authn::Authenticator;
+use crate::clock::SharedClock;
+use crate::runtime::{Gate, Runtime};
+use crate::telemetry::Metrics;
+
+/// Bounds and choices of the HTTP face.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The largest request body, in bytes. Default 1 MiB.
+    pub max_body_bytes: usize,
+    /// How long a request may take, its answer included. Default 150 s, more than an agent's answer may take.
+    pub request_timeout: Duration,
+    /// Browser origins that may call; none by default.
+    pub allowed_origins: Vec<String>,
+    /// `Host` names under which MCP may be called; `None` for any (a public address).
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Where the decision log is, for the API that reads it.
+    pub audit_log: std::path::PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1024 * 1024,
+            request_timeout: Duration::from_secs(150),
+            allowed_origins: Vec::new(),
+            allowed_hosts: Some(Self::loopback_hosts()),
+            audit_log: ".caxton/audit.log".into(),
+        }
+    }
+}
+
+impl Settings {
+    /// The names of this host.
+    pub fn loopback_hosts() -> Vec<String> {
+        ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into()
+    }
+}
+
+/// Whether the gateway takes requests: not before it is up, not while it drains, not without its journal.
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicBool);
+
+impl Readiness {
+    /// Says that the gateway is up, or that it drains.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::SeqCst);
+    }
+
+    /// Whether the gateway is up.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What the handlers share.
+pub struct Api {
+    /// Proves callers.
+    pub authenticator: Authenticator,
+    /// The one way to effects.
+    pub gate: Arc<Gate>,
+    /// Wakes agents.
+    pub runtime: Arc<Runtime>,
+    /// Takes the records of refused credentials.
+    pub journal: Journal,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Bounds.
+    pub settings: Settings,
+    /// Whether requests are taken.
+    pub readiness: Readiness,
+}

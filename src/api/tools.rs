@@ -1,0 +1,74 @@
+//! Tools over plain HTTP, for callers that do not speak MCP.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::body::StrictJson;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::state::Api;
+use crate::model::{DecisionId, ServerName, ToolId};
+
+#[derive(Serialize)]
+pub(super) struct ToolView {
+    id: String,
+    server: String,
+    name: String,
+    description: Option<String>,
+    input_schema: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Tools {
+    tools: Vec<ToolView>,
+}
+
+/// The tools of which some call could be permitted to the caller.
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Tools>, Problem> {
+    let seen = api.gate.list_tools(caller.asker()).await?;
+    let view = |tool: &Arc<crate::tools::Tool>| ToolView {
+        id: tool.id().to_string(),
+        server: tool.id().server().to_owned(),
+        name: tool.id().tool().to_owned(),
+        description: tool.definition().description.clone(),
+        input_schema: tool.definition().input_schema.clone(),
+    };
+    Ok(Json(Tools { tools: seen.iter().map(view).collect() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Call {
+    #[serde(default)]
+    arguments: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Called {
+    decision_id: DecisionId,
+    is_error: bool,
+    content: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    structured_content: Option<Value>,
+}
+
+/// Calls one tool; a tool's name with slashes is percent-encoded in the path.
+pub(super) async fn call(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path((server, tool)): Path<(ServerName, String)>,
+    StrictJson(call): StrictJson<Call>,
+) -> Result<Json<Called>, Problem> {
+    let id = ToolId::new(&server, &tool).map_err(|error| Problem::malformed(error.to_string()))?;
+    let (result, decision_id) = api.gate.call_tool(caller.asker(), &id, call.arguments).await?;
+    Ok(Json(Called {
+        decision_id,
+        is_error: result.is_error,
+        content: result.content,
+        structured_content: result.structured,
+    }))
+}

@@ -1,0 +1,486 @@
+//! The guard: limit, screen, ask the policies, record, and only then mint the permit.
+//!
+//! Everything that has an effect comes through [`Guard::admit`] or [`Guard::admit_each`]. The order is the
+//! promise: there is no permit before the journal has the record, and no record says more than was decided.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::pdp::LivePolicy;
+use super::permit::{Allow, Listing, Permit};
+use super::pip::AttributeSource;
+use super::record::{Decided, answer, describe, item};
+use super::session::{SessionKey, SessionSettings, Sessions};
+use crate::audit::{Journal, Record};
+use crate::clock::SharedClock;
+use crate::limit::RateLimiter;
+use crate::model::{
+    Action, DecisionId, Entity, EntityUid, EventType, Input, Operation, Outcome, ReasonCode, RequestContext,
+    Screening, SessionFacts, Subject, TestPolicies, ToolId, Value,
+};
+use crate::policy::{Bundle, Query, Verdict};
+use crate::screen::Screen;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::DecisionLabels;
+
+/// Why there is no permit. Holds what the caller may know; the record holds the rest.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the request was refused: {}", reason.as_str())]
+pub struct Denied {
+    /// The decision on record; `None` when the journal could not take the record.
+    pub decision: Option<DecisionId>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in one word.
+    pub reason: ReasonCode,
+    /// What the refusing policy says to the caller (`@reason`).
+    pub caller_text: Option<Arc<str>>,
+    /// When a limited caller may try again.
+    pub retry_after: Option<Duration>,
+}
+
+/// What the guard needs from those who build it.
+pub struct GuardParts {
+    /// The live policies.
+    pub policy: Arc<LivePolicy>,
+    /// Takes the records.
+    pub journal: Journal,
+    /// Bounds each principal.
+    pub limiter: RateLimiter,
+    /// Looks at untrusted text.
+    pub screen: Screen,
+    /// Knows the agents.
+    pub attributes: Arc<dyn AttributeSource>,
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Bounds of the session table.
+    pub sessions: SessionSettings,
+    /// Whether context is recorded with values (`true`) or with digests of texts.
+    pub replayable: bool,
+}
+
+/// Turns operations into permits. Shared by the parts of the gateway that face callers and agents.
+pub struct Guard {
+    policy: Arc<LivePolicy>,
+    journal: Journal,
+    limiter: RateLimiter,
+    screen: Screen,
+    attributes: Arc<dyn AttributeSource>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    sessions: Sessions,
+    lockdown: AtomicBool,
+    replayable: bool,
+}
+
+/// What every question of one request has in common.
+struct Asking<'a> {
+    subject: &'a Subject,
+    context: &'a RequestContext,
+    bundle: Arc<Bundle>,
+    facts: SessionFacts,
+    principal: Vec<Entity>,
+    now: i64,
+}
+
+/// A decision that is made and not yet on record.
+struct Considered {
+    decision: DecisionId,
+    verdict: Verdict,
+    record: Record,
+    resource: Entity,
+    key: SessionKey,
+    bundle: Arc<Bundle>,
+    retry_after: Option<Duration>,
+}
+
+impl Guard {
+    /// Puts the guard together.
+    pub fn new(parts: GuardParts) -> Self {
+        Self {
+            sessions: Sessions::new(parts.sessions, parts.clock.clone()),
+            policy: parts.policy,
+            journal: parts.journal,
+            limiter: parts.limiter,
+            screen: parts.screen,
+            attributes: parts.attributes,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            lockdown: AtomicBool::new(false),
+            replayable: parts.replayable,
+        }
+    }
+
+    /// The live policies.
+    pub fn policy(&self) -> &Arc<LivePolicy> {
+        &self.policy
+    }
+
+    /// The journal, for events that are not decisions (a refused credential, a reload).
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Closes or opens the gate; what that means is policy (`context.system.lockdown`).
+    pub fn set_lockdown(&self, on: bool) {
+        self.lockdown.store(on, Ordering::SeqCst);
+    }
+
+    /// Asks for one operation.
+    pub async fn admit<O: Operation>(
+        &self,
+        subject: &Arc<Subject>,
+        operation: O,
+        context: &Arc<RequestContext>,
+    ) -> Result<Permit<O>, Denied> {
+        let considered = self.consider(subject, &operation, context);
+        let receipt = self.journal.append(considered.record).await.map_err(|_| unrecorded())?;
+        match Allow::from_verdict(considered.decision, &considered.verdict) {
+            Some(allow) => {
+                if let Some(tool) = operation.tool() {
+                    self.sessions.tool_called(&considered.key, tool);
+                }
+                if O::READS {
+                    self.taint(&considered.key, &considered.resource);
+                }
+                Permit::mint(operation, allow, receipt, Arc::clone(subject), Arc::clone(context))
+                    .ok_or_else(unrecorded)
+            }
+            None => Err(denied(considered.decision, considered.verdict, considered.retry_after)),
+        }
+    }
+
+    /// Answers questions about others, for a caller who may ask (`policy:test`). One record holds the asking and
+    /// every answer. Stops after the first answer for which `enough` holds.
+    pub async fn evaluate(
+        &self,
+        subject: &Arc<Subject>,
+        context: &Arc<RequestContext>,
+        questions: impl IntoIterator<Item = Query>,
+        enough: impl Fn(&Verdict) -> bool,
+    ) -> Result<(DecisionId, Vec<Verdict>), Denied> {
+        let mut considered = self.consider(subject, &TestPolicies, context);
+        let mut verdicts = Vec::new();
+        if considered.verdict.outcome == Outcome::Allow {
+            for question in questions {
+                let verdict = considered.bundle.decide(&question);
+                considered.record.items.push(answer(&question, &verdict));
+                let last = enough(&verdict);
+                verdicts.push(verdict);
+                if last {
+                    break;
+                }
+            }
+        }
+        self.journal.append(considered.record).await.map_err(|_| unrecorded())?;
+        match considered.verdict.outcome {
+            Outcome::Allow => Ok((considered.decision, verdicts)),
+            _ => Err(denied(considered.decision, considered.verdict, considered.retry_after)),
+        }
+    }
+
+    /// Refuses a tool that is not in the live bundle, or not as it was approved; policy cannot be asked about it.
+    pub async fn refuse_tool(
+        &self,
+        subject: &Arc<Subject>,
+        tool: &ToolId,
+        context: &Arc<RequestContext>,
+    ) -> Denied {
+        let began = Instant::now();
+        let key = SessionKey::new(subject.principal(), context.session.as_ref());
+        let asking = self.asking(subject, context, &key);
+        let verdict = refusal(Outcome::DenyDefault, ReasonCode::ToolUnknown);
+        let (action, decision) = (Action::Tool(tool.clone()), DecisionId::generate());
+        let resource = EntityUid::caxton("Tool", tool.shared());
+        let screening = Screening::default();
+        let decided = Decided {
+            decision,
+            event_type: EventType::ToolCall,
+            action: &action,
+            resource: &resource,
+            verdict: &verdict,
+            input: Input::Absent,
+            arguments: None,
+            screening: &screening,
+            began,
+        };
+        let record = self.record(&asking, decided);
+        self.count(&action, &verdict);
+        self.sessions.denied(&key);
+        self.security_log(EventType::ToolCall, subject, &resource, &screening, &verdict, decision);
+        match self.journal.append(record).await {
+            Ok(_) => denied(decision, verdict, None),
+            Err(_) => unrecorded(),
+        }
+    }
+
+    /// Limit, screen, judge, and write the record down. Nothing is allowed yet.
+    fn consider<O: Operation>(
+        &self,
+        subject: &Arc<Subject>,
+        operation: &O,
+        context: &Arc<RequestContext>,
+    ) -> Considered {
+        let began = Instant::now();
+        let key = SessionKey::new(subject.principal(), context.session.as_ref());
+        let action = operation.action();
+        let resource = operation.resource();
+        let input = operation.input();
+        let asking = self.asking(subject, context, &key);
+        let (verdict, screening, retry_after) = match self.limiter.check(subject.principal()) {
+            Err(limited) => {
+                let verdict = refusal(Outcome::Limited, ReasonCode::RateLimited);
+                (verdict, Screening::default(), Some(limited.retry_after))
+            }
+            Ok(_) => {
+                let screening = self.screen.scan(|visit| operation.untrusted_text(visit));
+                let verdict = self.judge(&asking, &action, &resource, input.clone(), &screening);
+                (verdict, screening, None)
+            }
+        };
+        let decision = DecisionId::generate();
+        let decided = Decided {
+            decision,
+            event_type: O::EVENT,
+            action: &action,
+            resource: &resource.uid,
+            verdict: &verdict,
+            input,
+            arguments: operation.arguments(),
+            screening: &screening,
+            began,
+        };
+        let record = self.record(&asking, decided);
+        self.count(&action, &verdict);
+        self.metrics.decision_duration.observe(began.elapsed().as_secs_f64());
+        if screening.injection {
+            self.metrics.injection_attempts.inc();
+        }
+        if verdict.outcome != Outcome::Allow {
+            self.sessions.denied(&key);
+        }
+        self.security_log(O::EVENT, subject, &resource.uid, &screening, &verdict, decision);
+        let bundle = asking.bundle;
+        Considered { decision, verdict, record, resource, key, bundle, retry_after }
+    }
+
+    /// Asks about every item of a list that has itself been allowed; answers with a permit for each item that is.
+    /// The whole list is one record, under `list`'s resource.
+    pub async fn admit_each<O: Operation>(
+        &self,
+        list: &Listing,
+        items: Vec<O>,
+    ) -> Result<Vec<Permit<O>>, Denied> {
+        let began = Instant::now();
+        let (subject, context) = (&list.subject, &list.context);
+        let key = SessionKey::new(subject.principal(), context.session.as_ref());
+        let asking = self.asking(subject, context, &key);
+        let decision = DecisionId::generate();
+        let screening = Screening::default();
+        let mut entries = Vec::with_capacity(items.len());
+        let mut allowed = Vec::with_capacity(items.len());
+        for operation in items {
+            let (action, resource) = (operation.action(), operation.resource());
+            let verdict = self.judge(&asking, &action, &resource, operation.input(), &screening);
+            entries.push(item(&action, &resource.uid, &verdict));
+            self.count(&action, &verdict);
+            if let Some(allow) = Allow::from_verdict(decision, &verdict) {
+                if O::READS {
+                    self.taint(&key, &resource);
+                }
+                allowed.push((operation, allow));
+            }
+        }
+        let whole = Verdict { outcome: Outcome::Allow, reason: ReasonCode::Permitted, ..Verdict::default() };
+        let decided = Decided {
+            decision,
+            event_type: O::EVENT,
+            action: &list.action,
+            resource: &list.resource,
+            verdict: &whole,
+            input: Input::Absent,
+            arguments: None,
+            screening: &screening,
+            began,
+        };
+        let mut record = self.record(&asking, decided);
+        record.items = entries;
+        let receipt = self.journal.append(record).await.map_err(|_| unrecorded())?;
+        Permit::mint_each(allowed, receipt, subject, context).ok_or_else(unrecorded)
+    }
+
+    /// Puts the labels of what is about to be read on the session of the reader.
+    fn taint(&self, key: &SessionKey, resource: &Entity) {
+        if let Some(Value::Set(labels)) = resource.attributes.get("labels") {
+            let texts = labels.iter().filter_map(|label| match label {
+                Value::String(text) => Some(Arc::clone(text)),
+                _ => None,
+            });
+            self.sessions.label(key, &texts.collect());
+        }
+    }
+
+    fn asking<'a>(&self, subject: &'a Subject, context: &'a RequestContext, key: &SessionKey) -> Asking<'a> {
+        Asking {
+            principal: self.principal(subject),
+            subject,
+            context,
+            bundle: self.policy.current(),
+            facts: self.sessions.facts(key),
+            now: self.clock.now_millis(),
+        }
+    }
+
+    /// The principal with its attributes. An agent is what its definition says; one that is not deployed is nobody.
+    fn principal(&self, subject: &Subject) -> Vec<Entity> {
+        if subject.principal().base_type() == "Agent" {
+            self.attributes.entity(subject.principal()).into_iter().collect()
+        } else {
+            vec![subject.entity().clone()]
+        }
+    }
+
+    fn judge(
+        &self,
+        asking: &Asking<'_>,
+        action: &Action,
+        resource: &Entity,
+        input: Input,
+        screening: &Screening,
+    ) -> Verdict {
+        if asking.principal.is_empty() {
+            return refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown);
+        }
+        let (input, open_input) = match input {
+            Input::Absent => (None, false),
+            Input::Known(value) => (Some(value), false),
+            Input::Open => (None, true),
+        };
+        let mut entities = asking.principal.clone();
+        for value in resource.attributes.values() {
+            if let Value::Entity(uid) = value
+                && entities.iter().all(|entity| entity.uid != *uid)
+            {
+                entities.extend(self.attributes.entity(uid));
+            }
+        }
+        if let Some(actor) = &asking.context.actor
+            && entities.iter().all(|entity| entity.uid != actor.user.uid)
+        {
+            entities.push(actor.user.clone());
+        }
+        if entities.iter().all(|entity| entity.uid != resource.uid) {
+            entities.push(resource.clone());
+        }
+        let query = Query {
+            principal: asking.subject.principal().clone(),
+            action: action.uid(),
+            resource: resource.uid.clone(),
+            context: describe(asking.context, &asking.facts, screening, self.system(asking), input),
+            entities,
+        };
+        if open_input { asking.bundle.decide_open(&query) } else { asking.bundle.decide(&query) }
+    }
+
+    /// `context.system`.
+    fn system(&self, asking: &Asking<'_>) -> Value {
+        let seconds = asking.now.div_euclid(1000);
+        let hour = seconds.div_euclid(3600).rem_euclid(24);
+        // 1970-01-01 was a Thursday, day 4 of ISO 8601's week.
+        let weekday = (seconds.div_euclid(86_400) + 3).rem_euclid(7) + 1;
+        Value::record([
+            ("now", Value::Datetime(asking.now)),
+            ("hour", Value::Long(hour)),
+            ("weekday", Value::Long(weekday)),
+            ("lockdown", Value::Bool(self.lockdown.load(Ordering::SeqCst))),
+            ("policy_version", Value::String(asking.bundle.version().shared())),
+        ])
+    }
+
+    fn record(&self, asking: &Asking<'_>, decided: Decided<'_>) -> Record {
+        let input = super::record::recorded_input(&decided.input, self.replayable);
+        let context = describe(asking.context, &asking.facts, decided.screening, self.system(asking), input);
+        super::record::build(
+            asking.subject,
+            asking.context,
+            asking.principal.first(),
+            asking.bundle.version(),
+            self.attributes.version(),
+            asking.now,
+            context,
+            decided,
+        )
+    }
+
+    fn count(&self, action: &Action, verdict: &Verdict) {
+        let labels = DecisionLabels { action: action.metric_label(), decision: verdict.outcome.as_str() };
+        self.metrics.decisions.get_or_create(&labels).inc();
+    }
+
+    /// One line for the security log of each refusal and each injection, in the words that alerts match on.
+    fn security_log(
+        &self,
+        event: EventType,
+        subject: &Subject,
+        resource: &EntityUid,
+        screening: &Screening,
+        verdict: &Verdict,
+        decision: DecisionId,
+    ) {
+        let denied = verdict.outcome != Outcome::Allow;
+        let violation = match event {
+            _ if screening.injection => "prompt_injection_detected",
+            _ if !denied => return,
+            EventType::ToolCall => {
+                self.metrics.tool_access_denials.inc();
+                "tool_access_denied"
+            }
+            EventType::MemoryAccess => {
+                self.metrics.memory_scope_violations.inc();
+                "memory_scope_violation"
+            }
+            EventType::Authentication
+            | EventType::Authorization
+            | EventType::AgentCreation
+            | EventType::AgentDeletion
+            | EventType::ConfigurationChange
+            | EventType::AdminAction
+            | EventType::Message => "api_security_event",
+        };
+        tracing::warn!(
+            target: "SECURITY",
+            event_type = "security_violation",
+            violation_type = violation,
+            agent_id = subject.as_agent().map(tracing::field::display),
+            details = %format_args!("{} on {resource}: {}", subject.principal(), verdict.reason.as_str()),
+            decision_id = %decision,
+        );
+    }
+}
+
+fn refusal(outcome: Outcome, reason: ReasonCode) -> Verdict {
+    Verdict { outcome, reason, ..Verdict::default() }
+}
+
+fn denied(decision: DecisionId, verdict: Verdict, retry_after: Option<Duration>) -> Denied {
+    Denied {
+        decision: Some(decision),
+        outcome: verdict.outcome,
+        reason: verdict.reason,
+        caller_text: verdict.caller_text,
+        retry_after,
+    }
+}
+
+fn unrecorded() -> Denied {
+    Denied {
+        decision: None,
+        outcome: Outcome::DenyError,
+        reason: ReasonCode::AuditUnavailable,
+        caller_text: None,
+        retry_after: None,
+    }
+}

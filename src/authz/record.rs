@@ -1,0 +1,182 @@
+//! What a decision looks like to the policies (`context`) and to the journal (the record).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::{Map, Value as Json};
+
+use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
+use crate::model::{
+    Action, DecisionId, Entity, EntityUid, EventType, Input, PolicyVersion, RequestContext, Screening,
+    SessionFacts, Subject, Value,
+};
+use crate::policy::{Query, Verdict};
+
+/// One decision, on its way into the journal.
+pub(super) struct Decided<'a> {
+    pub(super) decision: DecisionId,
+    pub(super) event_type: EventType,
+    pub(super) action: &'a Action,
+    pub(super) resource: &'a EntityUid,
+    pub(super) verdict: &'a Verdict,
+    pub(super) input: Input,
+    pub(super) arguments: Option<&'a Map<String, Json>>,
+    pub(super) screening: &'a Screening,
+    pub(super) began: Instant,
+}
+
+/// `context`, as `schemas/caxton.cedarschema` types it.
+pub(super) fn describe(
+    context: &RequestContext,
+    facts: &SessionFacts,
+    screening: &Screening,
+    system: Value,
+    input: Option<Value>,
+) -> Value {
+    let source = &context.source;
+    let mut origin = vec![
+        ("ip", Value::Ip(source.ip.to_string().into())),
+        ("tls", Value::Bool(source.tls)),
+        ("mtls", Value::Bool(source.mtls)),
+    ];
+    origin.extend(source.user_agent.clone().map(|agent| ("user_agent", Value::String(agent))));
+    let session = Value::record([
+        ("id", Value::String(Arc::clone(&facts.id))),
+        ("age_seconds", Value::Long(facts.age_seconds)),
+        ("labels", Value::texts(&facts.labels)),
+        ("tool_calls", Value::Long(facts.tool_calls)),
+        ("denied", Value::Long(facts.denied)),
+        ("tools_called", Value::texts(&facts.tools_called)),
+    ]);
+    let screens = Value::record([
+        ("injection", Value::Bool(screening.injection)),
+        ("score", Value::Decimal(screening.score_decimal().into())),
+        ("findings", Value::texts(&screening.findings)),
+    ]);
+    let mut fields = vec![
+        ("source", Value::record(origin)),
+        ("system", system),
+        ("session", session),
+        ("screening", screens),
+    ];
+    if let Some(actor) = &context.actor {
+        let actor = Value::record([
+            ("user", Value::Entity(actor.user.uid.clone())),
+            ("scopes", Value::texts(&actor.scopes)),
+        ]);
+        fields.push(("actor", actor));
+    }
+    fields.extend(input.map(|input| ("input", input)));
+    Value::record(fields)
+}
+
+/// The input for the record: texts that a caller wrote stand as `sha256:…`, unless the log is to be replayable.
+pub(super) fn recorded_input(input: &Input, replayable: bool) -> Option<Value> {
+    match input {
+        Input::Absent | Input::Open => None,
+        Input::Known(value) if replayable => Some(value.clone()),
+        Input::Known(value) => Some(mask(value)),
+    }
+}
+
+fn mask(value: &Value) -> Value {
+    match value {
+        Value::String(text) => {
+            Value::text(format!("sha256:{}", hex::encode(digest(&SHA256, text.as_bytes()))))
+        }
+        Value::Set(items) => Value::Set(items.iter().map(mask).collect()),
+        Value::Record(fields) => {
+            Value::Record(fields.iter().map(|(name, value)| (Arc::clone(name), mask(value))).collect())
+        }
+        Value::Bool(_)
+        | Value::Long(_)
+        | Value::Entity(_)
+        | Value::Decimal(_)
+        | Value::Datetime(_)
+        | Value::Ip(_) => value.clone(),
+    }
+}
+
+/// One line of a list's record.
+pub(super) fn item(action: &Action, resource: &EntityUid, verdict: &Verdict) -> Item {
+    Item {
+        principal: None,
+        action: Some(action.as_str().into()),
+        resource: resource.to_string(),
+        outcome: verdict.outcome,
+        policies: verdict.policies.clone(),
+    }
+}
+
+/// One answer to a question about somebody else.
+pub(super) fn answer(question: &Query, verdict: &Verdict) -> Item {
+    Item {
+        principal: Some(question.principal.to_string()),
+        action: Some(question.action.to_string().into()),
+        resource: question.resource.to_string(),
+        outcome: verdict.outcome,
+        policies: verdict.policies.clone(),
+    }
+}
+
+fn args_sha256(arguments: &Map<String, Json>) -> Option<String> {
+    let canonical = serde_json_canonicalizer::to_vec(arguments).ok()?;
+    Some(hex::encode(digest(&SHA256, &canonical)))
+}
+
+fn agent(entity: &Entity) -> Option<AgentRecord> {
+    let text = |name: &str| match entity.attributes.get(name) {
+        Some(Value::String(text)) => Some(Arc::clone(text)),
+        _ => None,
+    };
+    (entity.uid.base_type() == "Agent").then(|| AgentRecord {
+        id: entity.uid.id().into(),
+        version: text("version"),
+        definition_sha256: text("definition_sha256").unwrap_or_default(),
+    })
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, and every part of a record has its own source")]
+pub(super) fn build(
+    subject: &Subject,
+    context: &RequestContext,
+    principal: Option<&Entity>,
+    policy_version: &PolicyVersion,
+    entity_version: u64,
+    time_millis: i64,
+    recorded_context: Value,
+    decided: Decided<'_>,
+) -> Record {
+    let verdict = decided.verdict;
+    let mut record = Record::new(
+        decided.decision,
+        time_millis,
+        context.request_id.clone(),
+        SourceRecord::from(&context.source),
+        decided.event_type,
+        verdict.outcome,
+        verdict.reason,
+    );
+    record.trace = context.trace.clone();
+    record.policies = verdict.policies.clone();
+    record.errors = verdict
+        .errors
+        .iter()
+        .map(|fault| RecordError { policy: Arc::clone(&fault.policy), message: fault.message.to_string() })
+        .collect();
+    record.detail = verdict.mismatch.as_ref().map(ToString::to_string);
+    record.policy_version = Some(policy_version.clone());
+    record.entity_version = entity_version;
+    record.subject = Some(SubjectRecord::from(subject));
+    record.actor = context.actor.as_ref().map(|actor| actor.user.uid.to_string());
+    record.agent = principal.and_then(agent);
+    record.action = Some(decided.action.as_str().into());
+    record.resource = Some(decided.resource.to_string());
+    record.set_context(recorded_context);
+    record.args_sha256 = decided.arguments.and_then(args_sha256);
+    record.shadow =
+        verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
+    record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    record
+}

@@ -1,0 +1,207 @@
+//! `caxton policy`: check policies and run their tests, offline, on files.
+
+mod junit;
+pub mod render;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::output::{Exit, Format, Output};
+use crate::policy::diagnostics::{self, Finding};
+use crate::policy::run::{Report, Settings, Suites, Summary, run as run_tests};
+use crate::policy::{Bundle, Problem, SourceKind, Sources};
+
+/// Where policies lie when nothing else is said.
+const POLICIES: &str = "policies";
+const SCHEMAS: &str = "schemas";
+const TESTS: &str = "policy-tests";
+
+/// Work on policies; needs no gateway.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Check every policy against the schema, strictly, and report all problems in one run.
+    #[command(after_help = "Example:\n  caxton policy validate --policies ./policies --schemas ./schemas")]
+    Validate {
+        /// Where the policies and the schema are.
+        #[command(flatten)]
+        places: Places,
+    },
+    /// Run policy tests and name each row that came out otherwise.
+    #[command(after_help = "Example:\n  caxton policy test --filter \"tools:\" policy-tests/tools.test.yaml")]
+    Test {
+        /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
+        files: Vec<PathBuf>,
+        /// Run only tests whose `suite: name` contains this text.
+        #[arg(long, value_name = "TEXT")]
+        filter: Option<String>,
+        /// Write the results as JUnit XML to this file as well.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+        /// Where the policies and the schema are.
+        #[command(flatten)]
+        places: Places,
+    },
+}
+
+/// Where the policies and the schema are.
+#[derive(Debug, Default, clap::Args)]
+pub struct Places {
+    /// Folder with `*.cedar` files [default: `policies`, else the built-in policies]
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+    /// Folder with `*.cedarschema` files [default: `schemas`, else the built-in schema]
+    #[arg(long, value_name = "DIR")]
+    pub schemas: Option<PathBuf>,
+}
+
+/// Runs a command in the working directory.
+pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
+    run_in(Path::new(""), command, output)
+}
+
+/// Runs a command with its default folders below `base`.
+pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        Command::Validate { places } => validate(base, &places, output),
+        Command::Test { files, filter, junit, places } => {
+            let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
+            let suites = find_tests(base, &files, &places, output)?;
+            test(&bundle, &suites, &Settings { filter }, junit.as_deref(), output)
+        }
+    }
+}
+
+/// What `validate` found, for machines.
+#[derive(Debug, Serialize)]
+struct Validation {
+    valid: bool,
+    policy_version: String,
+    files: usize,
+    policies: usize,
+    problems: Vec<Finding>,
+}
+
+fn validate(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Exit> {
+    let sources = sources(base, places, output)?;
+    let files = sources.iter().count();
+    let policy_version = sources.version().as_str().to_owned();
+    let (policies, problems) = match Bundle::load(sources) {
+        Ok(bundle) => (bundle.policies().count(), bundle.warnings().to_vec()),
+        Err(errors) => (0, errors.problems().to_vec()),
+    };
+    let valid = !problems.iter().any(|problem| problem.fatal);
+    let findings = diagnostics::in_order(&problems).into_iter().map(Finding::from).collect();
+    let validation = Validation { valid, policy_version, files, policies, problems: findings };
+    if output.format() == Format::Table {
+        show(&problems, output);
+    }
+    output.data(&validation, |validation| match validation.valid {
+        true => render::valid(validation.files, validation.policies, problems.len()),
+        false => render::invalid(problems.iter().filter(|problem| problem.fatal).count()),
+    })?;
+    Ok(if valid { Exit::Fine } else { Exit::Found })
+}
+
+fn test(
+    bundle: &Bundle,
+    suites: &Suites,
+    settings: &Settings,
+    junit: Option<&Path>,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    /// The report with its counts.
+    #[derive(Serialize)]
+    struct Counted<'r> {
+        summary: Summary,
+        #[serde(flatten)]
+        report: &'r Report,
+    }
+    let report = run_tests(bundle, suites, settings);
+    let summary = report.summary();
+    output.data(&Counted { summary, report: &report }, |counted| render::report(counted.report))?;
+    if let Some(path) = junit {
+        std::fs::write(path, junit::xml(&report)).with_context(|| format!("writing `{}`", path.display()))?;
+    }
+    if summary == Summary::default() {
+        anyhow::bail!(match &settings.filter {
+            Some(filter) => format!("no test has `{filter}` in its `suite: name`"),
+            None => "there is no test to run".to_owned(),
+        });
+    }
+    Ok(match summary {
+        Summary { broken: 1.., .. } => Exit::Usage,
+        Summary { failed: 1.., .. } => Exit::Found,
+        _ => Exit::Fine,
+    })
+}
+
+/// The bundle; its problems are shown and none comes back when it is refused.
+fn load(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Option<Bundle>> {
+    match Bundle::load(sources(base, places, output)?) {
+        Ok(bundle) => Ok(Some(bundle)),
+        Err(errors) => {
+            show(errors.problems(), output);
+            let fatal = errors.problems().iter().filter(|problem| problem.fatal).count();
+            output.say(render::invalid(fatal));
+            Ok(None)
+        }
+    }
+}
+
+fn show(problems: &[Problem], output: &Output) {
+    for problem in diagnostics::in_order(problems) {
+        output.say(diagnostics::render(problem, render::WIDTH).trim_end());
+        output.say("");
+    }
+}
+
+/// Policies and schema: as said, else from the folders below `base`, else the built-in ones.
+fn sources(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Sources> {
+    let policies = chosen(base, places.policies.as_ref(), POLICIES);
+    let schemas = chosen(base, places.schemas.as_ref(), SCHEMAS);
+    Ok(match (policies, schemas) {
+        (Some(policies), Some(schemas)) => Sources::from_dirs(&policies, &schemas)?,
+        (Some(policies), None) => {
+            output.say("note: no folder `schemas` here, using the built-in schema");
+            // A schema that lies among the policies is read with them.
+            with_shipped(SourceKind::Schema, Sources::from_dirs(&policies, &policies)?)
+        }
+        (None, Some(schemas)) => {
+            output.say("note: no folder `policies` here, using the built-in policies");
+            with_shipped(SourceKind::Policy, Sources::from_dirs(&schemas, &schemas)?)
+        }
+        (None, None) => {
+            output.say("note: no folder `policies` here, using the built-in policies and schema");
+            Sources::shipped()
+        }
+    })
+}
+
+fn with_shipped(kind: SourceKind, sources: Sources) -> Sources {
+    let shipped = Sources::shipped();
+    shipped.iter().filter(|source| source.kind == kind).fold(sources, |sources, source| match kind {
+        SourceKind::Schema => sources.with_schema(&source.name, &source.text),
+        SourceKind::Policy => sources.with_policy(&source.name, &source.text),
+    })
+}
+
+/// A folder that was named has to be there; the default one may be missing.
+fn chosen(base: &Path, named: Option<&PathBuf>, default: &str) -> Option<PathBuf> {
+    named.cloned().or_else(|| Some(base.join(default)).filter(|folder| folder.is_dir()))
+}
+
+fn find_tests(base: &Path, files: &[PathBuf], places: &Places, output: &Output) -> anyhow::Result<Suites> {
+    let folder = base.join(TESTS);
+    if !files.is_empty() {
+        Ok(Suites::from_files(files)?)
+    } else if folder.is_dir() {
+        Ok(Suites::from_dir(&folder)?)
+    } else if chosen(base, places.policies.as_ref(), POLICIES).is_none() {
+        output.say("note: no folder `policy-tests` here, using the built-in tests");
+        Ok(Suites::shipped())
+    } else {
+        anyhow::bail!("there is no folder `policy-tests` here: name the test files")
+    }
+}

@@ -1,0 +1,150 @@
+//! What `caxton policy` prints for people: one line a test, and under one that did not pass, why.
+
+use std::fmt::Write as _;
+
+use crate::policy::run::{Failure, Report, TestReport, TestResult};
+
+/// Columns that messages are wrapped to.
+pub(super) const WIDTH: usize = 100;
+/// Rows of one test that are shown in full.
+const ROWS_SHOWN: usize = 10;
+
+const GREEN: &str = "\u{1b}[32m";
+const RED: &str = "\u{1b}[31m";
+const YELLOW: &str = "\u{1b}[33m";
+const BOLD: &str = "\u{1b}[1m";
+const DIM: &str = "\u{1b}[2m";
+const PLAIN: &str = "\u{1b}[0m";
+
+/// The verdict on a set that may go live.
+pub(super) fn valid(files: usize, policies: usize, warnings: usize) -> String {
+    let warned = match warnings {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "warning")),
+    };
+    format!("{GREEN}valid{PLAIN}: {} in {}{warned}", counted(policies, "policy"), counted(files, "file"))
+}
+
+/// The verdict on a set that may not.
+pub(super) fn invalid(problems: usize) -> String {
+    format!("{RED}refused{PLAIN}: {}", counted(problems, "problem"))
+}
+
+/// The whole report; colour is taken away where the stream takes none.
+pub fn report(report: &Report) -> String {
+    let mut text = String::new();
+    for suite in &report.suites {
+        if suite.tests.is_empty() && suite.problem.is_none() {
+            continue;
+        }
+        let (name, file) = (clean(&suite.suite), clean(&suite.file));
+        match name == file {
+            true => push(&mut text, format_args!("{BOLD}{name}{PLAIN}")),
+            false => push(&mut text, format_args!("{BOLD}{name}{PLAIN}  {DIM}{file}{PLAIN}")),
+        }
+        if let Some(problem) = &suite.problem {
+            push(&mut text, format_args!("  {YELLOW}! nothing was run{PLAIN}{}", line(problem.line)));
+            because(&mut text, &problem.message, problem.help.as_deref());
+        }
+        for one in &suite.tests {
+            test(&mut text, one);
+        }
+        text.push('\n');
+    }
+    let summary = report.summary();
+    let colour = if summary.broken + summary.failed > 0 { RED } else { GREEN };
+    let mut counts = vec![format!("{} passed", summary.passed)];
+    counts.extend((summary.failed > 0).then(|| format!("{} failed", summary.failed)));
+    counts.extend((summary.broken > 0).then(|| format!("{} broken", summary.broken)));
+    let rows = counted(summary.rows, "row");
+    let version = report.policy_version.short();
+    push(&mut text, format_args!("{colour}{}{PLAIN} ({rows}, policies {version})", counts.join(", ")));
+    text
+}
+
+fn test(text: &mut String, test: &TestReport) {
+    let name = clean(&test.name);
+    match &test.result {
+        TestResult::Passed => {
+            let rows =
+                if test.rows > 1 { format!("  {DIM}{} rows{PLAIN}", test.rows) } else { String::new() };
+            push(text, format_args!("  {GREEN}✓{PLAIN} {name}{rows}"));
+        }
+        TestResult::Failed { failures } => {
+            let of = if test.rows > 1 {
+                format!("  {} of {} rows", failures.len(), test.rows)
+            } else {
+                String::new()
+            };
+            push(text, format_args!("  {RED}✗ {name}{PLAIN}{of}{}", line(test.line)));
+            for failure in failures.iter().take(ROWS_SHOWN) {
+                difference(text, failure);
+            }
+            if let more @ 1.. = failures.len().saturating_sub(ROWS_SHOWN) {
+                push(text, format_args!("      … and {more} more"));
+            }
+        }
+        TestResult::Broken { problem } => {
+            push(text, format_args!("  {YELLOW}! {name}{PLAIN}{}", line(problem.line)));
+            if let Some(row) = &problem.row {
+                push(text, format_args!("      {BOLD}{}{PLAIN}", clean(row)));
+            }
+            because(text, &problem.message, problem.help.as_deref());
+        }
+    }
+}
+
+fn difference(text: &mut String, failure: &Failure) {
+    if !failure.row.is_empty() {
+        push(text, format_args!("      {BOLD}{}{PLAIN}", clean(&failure.row)));
+    }
+    for (expected, got) in failure.expected.iter().zip(&failure.got) {
+        push(text, format_args!("        expected    {GREEN}{}{PLAIN}", clean(expected)));
+        push(text, format_args!("        got         {RED}{}{PLAIN}", clean(got)));
+    }
+    let Some(decision) = &failure.decision else { return };
+    let compared = failure.got.iter().any(|words| words.starts_with("policies:"));
+    let deciding = match decision.policies.as_slice() {
+        [] => "no policy".to_owned(),
+        ids => ids.join(", "),
+    };
+    if !compared {
+        push(text, format_args!("        decided by  {}", clean(&deciding)));
+    }
+    for error in &decision.errors {
+        push(text, format_args!("        error in    {}", clean(error)));
+    }
+}
+
+fn because(text: &mut String, message: &str, help: Option<&str>) {
+    push(text, format_args!("      {}", clean(message)));
+    if let Some(help) = help {
+        push(text, format_args!("      {DIM}help:{PLAIN} {}", clean(help)));
+    }
+}
+
+fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+fn line(line: u64) -> String {
+    if line == 0 { String::new() } else { format!("  {DIM}line {line}{PLAIN}") }
+}
+
+fn counted(count: usize, one: &str) -> String {
+    match (count, one.strip_suffix('y')) {
+        (1, _) => format!("1 {one}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        (_, None) => format!("{count} {one}s"),
+    }
+}
+
+/// Text from a file that anybody may have written: it must not move the cursor or colour the terminal.
+fn clean(text: &str) -> String {
+    let harmless = |c: char| {
+        let hidden = c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if hidden { '\u{fffd}' } else { c }
+    };
+    text.chars().map(harmless).collect()
+}

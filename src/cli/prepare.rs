@@ -1,0 +1,63 @@
+//! What commands that need a configuration have in common: read it, say what is wrong with it, start the log.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use tracing_subscriber::EnvFilter;
+
+use super::output::{Exit, Output};
+use crate::authn::{KeyHolder, KeyStore};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Environment, Loaded, load as load_config, locate};
+use crate::model::{RoleName, ServiceName};
+use crate::server::Settings;
+
+/// The configuration, or the exit of a command that cannot go on without it; the mistakes have been told.
+pub(super) fn load(
+    named: Option<&Path>,
+    environment: &Environment,
+    output: &Output,
+) -> anyhow::Result<Result<Loaded, Exit>> {
+    match load_config(locate(named).as_deref(), environment) {
+        Ok(loaded) => Ok(Ok(loaded)),
+        Err(problems) => {
+            output.say(problems.render(std::io::stderr().is_terminal()));
+            Ok(Err(Exit::Usage))
+        }
+    }
+}
+
+/// Log lines go to stderr as JSON, one object a line, in the shape that a SIEM matches on.
+pub(super) fn start_log(loaded: &Loaded) {
+    let filter = EnvFilter::new(loaded.settings.server.log_level.as_str());
+    let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter);
+    // A second start in one process keeps the first log.
+    let _ = log.try_init();
+}
+
+const FIRST_KEY_DAYS: i64 = 90;
+
+/// A gateway that nobody could call yet gets a first administrator's key, printed once.
+pub(super) fn first_key(settings: &Settings, output: &Output) -> anyhow::Result<()> {
+    let store = KeyStore::open(&settings.authn.api_keys)?;
+    if settings.authn.jwt.is_some() || !store.list()?.is_empty() {
+        return Ok(());
+    }
+    let now = SystemClock.now_millis();
+    let expires = now + FIRST_KEY_DAYS * 24 * 3600 * 1000;
+    let name = ServiceName::parse("first-admin")?;
+    let key = store.create(&name, &KeyHolder::Service, &[RoleName::parse("admin")?], now, expires)?;
+    output.say("nobody can call this gateway yet, so here is a first key with the role admin; it is shown only now:");
+    output.line(key.secret.expose())
+}
+
+/// An error with its causes, one to a line.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!("\n  because {error}"));
+        cause = error.source();
+    }
+    text
+}

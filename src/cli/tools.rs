@@ -1,0 +1,339 @@
+//! `caxton tools`: what the servers offer, what was approved, and how the two differ.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use crate::model::ServerName;
+use crate::sandbox::{self, Sandbox};
+use crate::telemetry::Metrics;
+use crate::tools::{
+    Change, Definition, Listing, Pins, Problem, Registry, ServerSettings, Settings, fragment_path, offered, pin_path,
+};
+
+use super::output::{Exit, Output, table};
+
+/// Characters of one value in the table of differences; `--format json` has all of them.
+const SHOWN_CHARS: usize = 160;
+
+/// What to do with tools.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show every tool, where it comes from, and whether it can be called.
+    List,
+    /// Ask a server for its tools and write them down as approved, with their typed actions.
+    Import {
+        /// The server's name in the configuration.
+        server: String,
+    },
+    /// Show how a server's tools differ from what was approved.
+    Diff {
+        /// The server's name in the configuration.
+        server: String,
+    },
+    /// Take over what a server offers now.
+    Approve {
+        /// The server's name in the configuration.
+        server: String,
+        /// Only this tool, by the server's name for it.
+        tool: Option<String>,
+    },
+    /// Check that a WebAssembly module fits the sandbox.
+    Verify {
+        /// The module.
+        file: PathBuf,
+    },
+}
+
+/// Runs the command in a runtime of its own. `list` connects to all servers, the others to the one they name.
+pub fn run(
+    command: Command,
+    settings: Settings,
+    sandbox: sandbox::Settings,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::List => list(settings, sandbox, output).await,
+            Command::Import { server } => import(&settings, &server, output).await,
+            Command::Diff { server } => diff(&settings, &server, output).await,
+            Command::Approve { server, tool } => approve(&settings, &server, tool.as_deref(), output).await,
+            Command::Verify { file } => verify(&file, sandbox, output),
+        }
+    })
+}
+
+#[derive(Serialize)]
+struct Inventory {
+    tools: Vec<Row>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    server: String,
+    callable: bool,
+    pinned: bool,
+    drifted: bool,
+    description: Option<String>,
+}
+
+async fn list(settings: Settings, sandbox: sandbox::Settings, output: &Output) -> anyhow::Result<Exit> {
+    let metrics = Arc::new(Metrics::new());
+    let sandbox = Sandbox::new(sandbox, Arc::clone(&metrics))?;
+    let (registry, problems) = Registry::connect(settings, sandbox, metrics).await?;
+    let tools = registry.tools();
+    let rows = tools.iter().map(|tool| Row {
+        id: tool.id().to_string(),
+        server: tool.server().to_string(),
+        callable: !tool.drifted(),
+        pinned: tool.pinned(),
+        drifted: tool.drifted(),
+        description: tool.definition().description.clone(),
+    });
+    let inventory = Inventory { tools: rows.collect(), problems };
+    output.data(&inventory, |inventory| {
+        let mut shown = table(["tool", "state", "description"]);
+        for row in &inventory.tools {
+            let state = match (row.drifted, row.pinned) {
+                (true, _) => "drifted",
+                (false, true) => "approved",
+                (false, false) => "first seen",
+            };
+            shown.add_row([&row.id, state, &first_line(row.description.as_deref().unwrap_or_default())]);
+        }
+        shown.to_string()
+    })?;
+    tell(&inventory.problems, output);
+    Ok(if inventory.problems.is_empty() { Exit::Fine } else { Exit::Found })
+}
+
+fn tell(problems: &[Problem], output: &Output) {
+    for problem in problems {
+        let tool = problem.tool.as_deref().map(|tool| format!(" `{tool}`")).unwrap_or_default();
+        output.say(format_args!("warning: `{}`{tool}: {}", problem.server, problem.message));
+        output.say(format_args!("  help: {}", problem.help));
+    }
+}
+
+fn find<'a>(settings: &'a Settings, server: &str) -> anyhow::Result<&'a ServerSettings> {
+    let known = || {
+        let names: Vec<String> =
+            settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
+        if names.is_empty() { "none are configured".to_owned() } else { format!("there are {}", names.join(", ")) }
+    };
+    settings
+        .servers
+        .iter()
+        .find(|known| known.name.as_str() == server)
+        .with_context(|| format!("there is no server `{server}` in the configuration: {}", known()))
+}
+
+async fn ask(settings: &Settings, server: &ServerSettings, output: &Output) -> anyhow::Result<Listing> {
+    let listing = offered(server, settings)
+        .await
+        .with_context(|| format!("the server `{}` cannot be asked for its tools", server.name))?;
+    for (tool, error) in &listing.refused {
+        output.say(format_args!("warning: `{}` `{tool}` is left out: {error}", server.name));
+    }
+    Ok(listing)
+}
+
+fn pins(settings: &Settings, server: &ServerName) -> anyhow::Result<Option<Pins>> {
+    Ok(Pins::load(&settings.pin_dir(), server, settings.max_definition_bytes)?)
+}
+
+async fn import(settings: &Settings, server: &str, output: &Output) -> anyhow::Result<Exit> {
+    let server = find(settings, server)?;
+    if pins(settings, &server.name)?.is_some() {
+        output.say(format_args!(
+            "error: the tools of `{0}` were imported before\n  help: see `caxton tools diff {0}`, then `caxton tools approve {0}`",
+            server.name
+        ));
+        return Ok(Exit::Usage);
+    }
+    let listing = ask(settings, server, output).await?;
+    let names: Vec<String> = listing.definitions.iter().map(|definition| definition.name.clone()).collect();
+    let pins = Pins::new(&server.name, listing.definitions)?;
+    written(&pins, settings, &server.name, names, output)
+}
+
+#[derive(Serialize)]
+struct Written {
+    server: String,
+    tools: Vec<String>,
+    definitions: PathBuf,
+    schema: PathBuf,
+}
+
+fn written(
+    pins: &Pins,
+    settings: &Settings,
+    server: &ServerName,
+    tools: Vec<String>,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let dir = settings.pin_dir();
+    pins.write(&dir)?;
+    let written = Written {
+        server: server.to_string(),
+        tools,
+        definitions: pin_path(&dir, server),
+        schema: fragment_path(&dir, server),
+    };
+    output.data(&written, |written| {
+        let mut shown = table(["approved tool"]);
+        for tool in &written.tools {
+            shown.add_row([tool]);
+        }
+        shown.to_string()
+    })?;
+    output.say(format_args!("wrote {}", written.definitions.display()));
+    output.say(format_args!("wrote {}", written.schema.display()));
+    output.say("no policy permits these tools yet: their actions are in the schema file");
+    Ok(Exit::Fine)
+}
+
+#[derive(Serialize)]
+struct Difference {
+    tool: String,
+    #[serde(flatten)]
+    change: Change,
+    approved: Option<Json>,
+    offered: Option<Json>,
+}
+
+async fn diff(settings: &Settings, server: &str, output: &Output) -> anyhow::Result<Exit> {
+    let server = find(settings, server)?;
+    let pins = pins(settings, &server.name)?.unwrap_or(Pins::new(&server.name, [])?);
+    let listing = ask(settings, server, output).await?;
+    let differences = differences(&pins, &listing.definitions);
+    output.data(&differences, |differences| difference_table(differences))?;
+    match differences.len() {
+        0 => output.say(format_args!("the tools of `{}` are as approved", server.name)),
+        count => output.say(format_args!("{count} tools of `{}` are not as approved", server.name)),
+    }
+    Ok(if differences.is_empty() { Exit::Fine } else { Exit::Found })
+}
+
+fn differences(pins: &Pins, live: &[Definition]) -> Vec<Difference> {
+    let offered: BTreeMap<&str, &Definition> =
+        live.iter().map(|definition| (definition.name.as_str(), definition)).collect();
+    let json = |definition: &Definition| definition.to_mcp(definition.wire_name());
+    pins.compare(live)
+        .into_iter()
+        .filter(|(_, change)| *change != Change::Unchanged)
+        .map(|(tool, change)| Difference {
+            approved: pins.tool(&tool).map(json),
+            offered: offered.get(tool.as_str()).map(|definition| json(definition)),
+            tool,
+            change,
+        })
+        .collect()
+}
+
+fn difference_table(differences: &[Difference]) -> String {
+    let mut shown = table(["tool", "change", "approved", "offered"]);
+    for difference in differences {
+        match &difference.change {
+            Change::Changed { fields } => {
+                for field in fields {
+                    let value = |side: &Option<Json>| {
+                        side.as_ref().and_then(|json| json.get(field)).map(short).unwrap_or_default()
+                    };
+                    shown.add_row([
+                        difference.tool.as_str(),
+                        field,
+                        &value(&difference.approved),
+                        &value(&difference.offered),
+                    ]);
+                }
+            }
+            Change::Added => {
+                shown.add_row([difference.tool.as_str(), "added", "", &described(&difference.offered)]);
+            }
+            Change::Removed => {
+                shown.add_row([difference.tool.as_str(), "removed", &described(&difference.approved), ""]);
+            }
+            Change::Unchanged => {}
+        }
+    }
+    shown.to_string()
+}
+
+fn described(definition: &Option<Json>) -> String {
+    let text = definition.as_ref().and_then(|json| json.get("description")).and_then(Json::as_str);
+    first_line(text.unwrap_or_default())
+}
+
+async fn approve(
+    settings: &Settings,
+    server: &str,
+    tool: Option<&str>,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let server = find(settings, server)?;
+    let Some(mut pins) = pins(settings, &server.name)? else {
+        output.say(format_args!(
+            "error: the tools of `{0}` were never imported\n  help: run `caxton tools import {0}`",
+            server.name
+        ));
+        return Ok(Exit::Usage);
+    };
+    let listing = ask(settings, server, output).await?;
+    let changed: Vec<String> = differences(&pins, &listing.definitions)
+        .into_iter()
+        .map(|difference| difference.tool)
+        .filter(|name| tool.is_none_or(|tool| tool == name))
+        .collect();
+    pins.approve(listing.definitions, tool)?;
+    written(&pins, settings, &server.name, changed, output)
+}
+
+#[derive(Serialize)]
+struct Verified {
+    file: PathBuf,
+    sha256: Option<String>,
+    problem: Option<String>,
+}
+
+fn verify(file: &std::path::Path, sandbox: sandbox::Settings, output: &Output) -> anyhow::Result<Exit> {
+    let wasm = std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+    let sandbox = Sandbox::new(sandbox, Arc::new(Metrics::new()))?;
+    let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let (sha256, problem) = match sandbox.compile(&name, &wasm) {
+        Ok(module) => (Some(module.sha256().to_owned()), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let verified = Verified { file: file.to_owned(), sha256, problem };
+    output.data(&verified, |verified| match (&verified.sha256, &verified.problem) {
+        (Some(sha256), _) => format!("fits the sandbox, sha256 {sha256}"),
+        (None, problem) => problem.clone().unwrap_or_default(),
+    })?;
+    Ok(if verified.problem.is_none() { Exit::Fine } else { Exit::Found })
+}
+
+fn first_line(text: &str) -> String {
+    shorten(text.lines().next().unwrap_or_default())
+}
+
+fn short(json: &Json) -> String {
+    match json {
+        Json::String(text) => shorten(text),
+        other => shorten(&other.to_string()),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    let mut shown: String = text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect();
+    if text.chars().count() > SHOWN_CHARS {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,149 @@
+//! The types a key can have: how a value is read, how it is shown, and how it is described to people and editors.
+//!
+//! Each kind reads from the tree of the file and says every mistake it finds. What it returns cannot be wrong.
+
+mod list;
+mod number;
+mod place;
+mod text;
+
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+pub(super) use list::{List, Named};
+pub use number::Rate;
+pub(super) use number::{Flag, Integer, RateOf, Size, Span};
+pub(super) use place::{Directory, File, Origin, Url, is_loopback};
+pub(super) use text::{Choice, Hidden, Parsed, Text};
+
+use super::document::{Node, Value};
+use super::environment::Environment;
+use super::expand::{ExpandError, expand};
+use super::problem::{Code, Problem, is_hostile};
+
+/// A type of values.
+pub(super) trait Kind {
+    /// What a good value becomes.
+    type Value;
+
+    /// Reads a value, or says in `scope` why not.
+    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Self::Value>;
+
+    /// The value as one would write it.
+    fn show(&self, value: &Self::Value) -> String;
+
+    /// The type in words, for the reference.
+    fn words(&self) -> String;
+
+    /// The type as JSON Schema.
+    fn schema(&self) -> Json;
+
+    /// True when the value is never to be shown.
+    fn secret(&self) -> bool {
+        false
+    }
+}
+
+/// What surrounds a value while it is read.
+pub(super) struct Scope<'a> {
+    pub(super) text: &'a str,
+    pub(super) environment: &'a Environment,
+    pub(super) base: &'a Path,
+    pub(super) key: String,
+    pub(super) secret: bool,
+    pub(super) variable: Option<&'static str>,
+    /// `security.allow_weakened`.
+    pub(super) weakened: bool,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+/// One value as text, after expansion. No `Debug`: it may be a secret.
+pub(super) struct Word {
+    pub(super) text: String,
+    /// Written in quotes and without a variable: a text and nothing else.
+    pub(super) quoted: bool,
+    /// How a message may quote it: as it stands in the file, never what a variable held.
+    pub(super) shown: String,
+}
+
+impl Scope<'_> {
+    /// Tells a mistake; always `None`, so that a reader can return it.
+    pub(super) fn wrong<T>(
+        &mut self,
+        node: &Node,
+        code: Code,
+        message: impl Into<String>,
+        help: &str,
+    ) -> Option<T> {
+        let problem = Problem::error(code, message).of_key(self.key.clone());
+        let problem = if help.is_empty() { problem } else { problem.with_help(help) };
+        let problem = match self.variable {
+            Some(name) => problem.of_variable(name),
+            None => problem.at(self.text, &node.at),
+        };
+        self.problems.push(problem);
+        None
+    }
+
+    /// The value as one expanded word; `want` says in words what the key takes.
+    pub(super) fn word(&mut self, node: &Node, want: &str) -> Option<Word> {
+        let scalar = match &node.value {
+            Value::Scalar(scalar) => scalar,
+            Value::Empty => {
+                return self.wrong(node, Code::WrongType, format!("has no value, wants {want}"), "");
+            }
+            Value::List(_) => {
+                return self.wrong(node, Code::WrongType, format!("is a list, wants {want}"), "");
+            }
+            Value::Section(_) => {
+                return self.wrong(node, Code::WrongType, format!("is a section, wants {want}"), "");
+            }
+        };
+        let shown = if self.secret { String::from("(secret)") } else { printable(&scalar.text) };
+        match expand(&scalar.text, self.environment) {
+            Ok(None) => Some(Word { text: scalar.text.clone(), quoted: scalar.quoted, shown }),
+            Ok(Some(text)) => Some(Word { text, quoted: false, shown }),
+            Err(error @ ExpandError::Missing(_)) => self.wrong(
+                node,
+                Code::MissingVariable,
+                error.to_string(),
+                "set it, or give a default: `${NAME:-default}`",
+            ),
+            Err(error) => self.wrong(
+                node,
+                Code::WrongType,
+                error.to_string(),
+                "write `${NAME}` or `${NAME:-default}`; `$${` stands for a literal `${`",
+            ),
+        }
+    }
+
+    /// Refuses a quoted word where a bare one is wanted.
+    pub(super) fn bare_word(&mut self, node: &Node, want: &str) -> Option<Word> {
+        let word = self.word(node, want)?;
+        if word.quoted {
+            return self.wrong(
+                node,
+                Code::WrongType,
+                format!("`{}` is a text, wants {want}", word.shown),
+                "remove the quotes",
+            );
+        }
+        Some(word)
+    }
+}
+
+/// Text of the file as a message may quote it: short, and without anything that moves a terminal.
+pub(super) fn printable(text: &str) -> String {
+    let mut out: String = text.chars().take(60).map(|c| if is_hostile(c) { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(60).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+/// A schema that also lets a variable stand for the value.
+fn or_variable(schema: Json) -> Json {
+    json!({ "anyOf": [schema, { "type": "string", "pattern": "\\$\\{" }] })
+}

@@ -1,0 +1,201 @@
+//! Where things are: files, directories, addresses.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value as Json, json};
+
+use super::{Kind, Scope};
+use crate::config::document::Node;
+use crate::config::problem::Code;
+
+/// A directory; when `must_exist` is false it is made when needed.
+pub(in crate::config) struct Directory {
+    pub(in crate::config) must_exist: bool,
+}
+
+impl Kind for Directory {
+    type Value = PathBuf;
+
+    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<PathBuf> {
+        let (path, shown) = path(node, scope)?;
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Some(path),
+            Ok(_) => scope.wrong(node, Code::MissingFile, format!("`{shown}` is not a directory"), ""),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.must_exist => Some(path),
+            Err(error) => absent(node, scope, &path, &shown, &error),
+        }
+    }
+
+    fn show(&self, value: &PathBuf) -> String {
+        value.display().to_string()
+    }
+
+    fn words(&self) -> String {
+        String::from(if self.must_exist { "directory that exists" } else { "directory" })
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// A file; when `must_exist` is false it is made when needed.
+pub(in crate::config) struct File {
+    pub(in crate::config) must_exist: bool,
+}
+
+impl Kind for File {
+    type Value = PathBuf;
+
+    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<PathBuf> {
+        let (path, shown) = path(node, scope)?;
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_file() => Some(path),
+            Ok(_) => scope.wrong(node, Code::MissingFile, format!("`{shown}` is not a file"), ""),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.must_exist => Some(path),
+            Err(error) => absent(node, scope, &path, &shown, &error),
+        }
+    }
+
+    fn show(&self, value: &PathBuf) -> String {
+        value.display().to_string()
+    }
+
+    fn words(&self) -> String {
+        String::from(if self.must_exist { "file that exists" } else { "file" })
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// A relative path is taken from the directory of the configuration file.
+fn path(node: &Node, scope: &mut Scope<'_>) -> Option<(PathBuf, String)> {
+    let word = scope.word(node, "a path")?;
+    if word.text.is_empty() || word.text.len() > 4_096 || word.text.contains(char::is_control) {
+        return scope.wrong(node, Code::OutOfRange, "is not a path", "");
+    }
+    Some((scope.base.join(Path::new(&word.text)), word.shown))
+}
+
+fn absent<T>(
+    node: &Node,
+    scope: &mut Scope<'_>,
+    path: &Path,
+    shown: &str,
+    error: &std::io::Error,
+) -> Option<T> {
+    let (message, help) = match error.kind() {
+        std::io::ErrorKind::NotFound if path.is_relative() => {
+            (format!("`{shown}` does not exist"), "a relative path is taken from the directory of this file")
+        }
+        std::io::ErrorKind::NotFound => (format!("`{shown}` does not exist"), "make it, or correct the path"),
+        _ => {
+            (format!("`{shown}` cannot be looked at: {error}"), "check the owner and mode of its directories")
+        }
+    };
+    scope.wrong(node, Code::MissingFile, message, help)
+}
+
+/// An `https` address; `http` only to this host, or where that is offered with `security.allow_weakened`.
+pub(in crate::config) struct Url {
+    pub(in crate::config) may_weaken: bool,
+}
+
+impl Kind for Url {
+    type Value = reqwest::Url;
+
+    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<reqwest::Url> {
+        let url = address(node, scope)?;
+        if url.scheme() == "http" && !is_loopback(&url) && !(self.may_weaken && scope.weakened) {
+            let help = match self.may_weaken {
+                true => {
+                    "write an `https` address; for a trusted network, set `security.allow_weakened: true`"
+                }
+                false => "write an `https` address, or put a proxy that speaks `https` on this host",
+            };
+            let message = "credentials and data would cross the network in the clear";
+            return scope.wrong(node, Code::Weakens, message, help);
+        }
+        Some(url)
+    }
+
+    fn show(&self, value: &reqwest::Url) -> String {
+        let mut url = value.clone();
+        // A query of such an address often carries a key.
+        if url.query().is_some() {
+            url.set_query(Some("(hidden)"));
+        }
+        url.to_string()
+    }
+
+    fn words(&self) -> String {
+        String::from("`https` address (`http` to this host)")
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string", "pattern": "^https?://|\\$\\{" })
+    }
+}
+
+/// A web origin: scheme, host, port, and nothing else.
+pub(in crate::config) struct Origin;
+
+impl Kind for Origin {
+    type Value = String;
+
+    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<String> {
+        let url = address(node, scope)?;
+        if url.path() != "/" || url.query().is_some() {
+            return scope.wrong(
+                node,
+                Code::WrongType,
+                "is more than an origin",
+                "write scheme, host and port only, such as `https://app.example.com`",
+            );
+        }
+        Some(url.origin().ascii_serialization())
+    }
+
+    fn show(&self, value: &String) -> String {
+        value.clone()
+    }
+
+    fn words(&self) -> String {
+        String::from("origin, such as `https://app.example.com`")
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string", "pattern": "^https?://[^/]+$|\\$\\{" })
+    }
+}
+
+fn address(node: &Node, scope: &mut Scope<'_>) -> Option<reqwest::Url> {
+    let word = scope.word(node, "an address")?;
+    let help = "write an address such as `https://host.example.com/path`";
+    let Ok(url) = reqwest::Url::parse(&word.text) else {
+        return scope.wrong(node, Code::WrongType, "is not an address", help);
+    };
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return scope.wrong(node, Code::WrongType, "is not a web address", help);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return scope.wrong(
+            node,
+            Code::WrongType,
+            "has a user name or password inside",
+            "addresses are logged: give credentials in a header or a secret key",
+        );
+    }
+    if url.fragment().is_some() {
+        return scope.wrong(node, Code::WrongType, "has a fragment (`#…`)", help);
+    }
+    Some(url)
+}
+
+pub(in crate::config) fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

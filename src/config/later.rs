@@ -1,0 +1,143 @@
+//! Keys that the guides name and this version does not have.
+//!
+//! They are known, so that a file from a guide gets an answer that helps instead of "no such key", and so that a
+//! protection somebody asked for is never silently absent. To give a key a meaning, remove its line here and read it in
+//! `settings`.
+
+/// One key, or all keys below one.
+#[derive(Debug)]
+pub struct Later {
+    /// The path.
+    pub path: &'static str,
+    /// What it will do.
+    pub doc: &'static str,
+    /// What to do until then.
+    pub instead: &'static str,
+}
+
+const fn later(path: &'static str, doc: &'static str, instead: &'static str) -> Later {
+    Later { path, doc, instead }
+}
+
+const TLS: &str = "remove the key; until then put a proxy that ends TLS on the same host";
+const POLICY: &str = "remove the key and write the rule as a policy in `security.authorization.policy_dir`";
+const REMOVE: &str = "remove the key";
+const LOG: &str = "remove the key; the decision log holds every decision, rotate and keep it by other means";
+const HOST: &str = "remove the key; limit the process by systemd or the container";
+const KEYS: &str = "remove the key; make and revoke keys with `caxton auth`";
+const TOKENS: &str = "remove the key; tokens are made by your identity provider";
+
+/// All of them, in the order of the reference.
+pub const LATER: &[Later] = &[
+    later(
+        "server.file_permissions",
+        "the widest mode of agent files",
+        "remove the key; set the modes with `chmod`",
+    ),
+    later("server.tls.cert_path", "the certificate", TLS),
+    later("server.tls.key_path", "the private key", TLS),
+    later("server.tls.ca_file", "authorities of client certificates", TLS),
+    later("server.tls.min_version", "the oldest version of TLS", TLS),
+    later("server.tls.cipher_suites", "allowed cipher suites", TLS),
+    later("server.tls.require_client_cert", "demand a client certificate", TLS),
+    later("server.tls.verify_client_cert", "verify a client certificate", TLS),
+    later("server.tls.crl_files", "revocation lists", TLS),
+    later("server.tls.enable_ocsp_stapling", "staple an OCSP answer", TLS),
+    later("server.tls.ocsp_responder_url", "where OCSP answers come from", TLS),
+    later("networking", "TLS of the guides' TOML form, `server.tls` here", TLS),
+    later("config_agents.isolation.conversation_limits", "conversations of one agent", REMOVE),
+    later(
+        "config_agents.security_policies.allowed_tools",
+        "tools of all agents",
+        "use `tool_security.allowed_tools`",
+    ),
+    later(
+        "config_agents.security_policies.hot_reload_validation_timeout",
+        "how long the check of a reloaded agent may take",
+        REMOVE,
+    ),
+    later("tool_security.tool_policies", "limits of single tools", POLICY),
+    later("tool_security.agent_restrictions", "limits of single agents", POLICY),
+    later("memory.encryption", "memory encrypted at rest", "remove the key; encrypt the disk"),
+    later("memory.sensitive_patterns", "texts that memory refuses or masks", REMOVE),
+    later("memory_security.scope_isolation.default_scope", "the scope of a call that names none", REMOVE),
+    later("memory_security.scope_isolation.agent_scope", "who may use agent scopes", POLICY),
+    later("memory_security.scope_isolation.workspace_scope", "who may use workspace scopes", POLICY),
+    later("memory_security.scope_isolation.global_scope", "who may use the global scope", POLICY),
+    later("memory_security.ownership.enforce_ownership_permissions", "only owners may change rows", POLICY),
+    later("memory_security.ownership.allow_ownership_transfer", "owners may hand rows over", REMOVE),
+    later("memory_security.audit_logging.retention_days", "how long records of memory are kept", LOG),
+    later("communication.content_sanitization", "clean the content of messages", REMOVE),
+    later(
+        "communication.config_agent_messaging.response_sanitization",
+        "clean the answers of agents",
+        REMOVE,
+    ),
+    later(
+        "communication.config_agent_messaging.conversation_memory_isolation",
+        "memory of one conversation kept from another",
+        "remove the key; give agents memory scopes of their own",
+    ),
+    later("communication.memory_communication.embedding_access_logging", "log the use of embeddings", REMOVE),
+    later("runtime.limits.cpu_quota_per_agent", "share of a processor", "use `runtime.limits.fuel`"),
+    later(
+        "runtime.limits.max_file_descriptors",
+        "open files of a module",
+        "remove the key; a module has no files",
+    ),
+    later(
+        "runtime.limits.max_disk_io_bytes",
+        "bytes read and written",
+        "remove the key; a module has no files",
+    ),
+    later("security.authentication.jwt_secret", "a shared secret in the file", "use `jwt_hs256_secret_file`"),
+    later("security.authentication.jwks_url", "keys of the identity provider", "use `jwt_public_key_file`"),
+    later("security.authentication.jwt_expiry", "life of our own tokens", TOKENS),
+    later("security.authentication.refresh_token_expiry", "life of refresh tokens", TOKENS),
+    later("security.authentication.refresh_token_rotation", "a refresh token serves once", TOKENS),
+    later("security.authentication.require_tls", "refuse credentials without TLS", TLS),
+    later("security.authorization.roles_file", "roles, compiled to policies", POLICY),
+    later("security.authorization.model", "the guides' role model", POLICY),
+    later("security.authorization.policy_file", "the guides' role rules", POLICY),
+    later("security.roles", "roles, compiled to policies", POLICY),
+    later(
+        "security.api_keys.salt",
+        "a salt",
+        "remove the key; a pepper is made and kept in the data directory",
+    ),
+    later("security.api_keys.auto_rotate", "keys are renewed by themselves", KEYS),
+    later("security.api_keys.rotation_interval", "life of a key before it is renewed", KEYS),
+    later("security.api_keys.grace_period", "how long a renewed key still serves", KEYS),
+    later(
+        "security.api_keys.rate_limit_per_key",
+        "calls with one key",
+        "use `security.rate_limit.per_principal`",
+    ),
+    later("security.api_keys.burst_limit", "calls at once with one key", "use `security.rate_limit.burst`"),
+    later("security.oauth2", "login of people", "remove the keys; use tokens of your provider"),
+    later(
+        "security.vault",
+        "secrets from Vault",
+        "remove the keys; use `${NAME}` and have Vault's agent set it",
+    ),
+    later("security.runtime_protection", "watch files, processes and connections", HOST),
+    later("security.emergency.lockdown_allowed_operations", "what lockdown lets through", REMOVE),
+    later("security.emergency.notification_webhook", "who is told of an emergency", REMOVE),
+    later("security.emergency.emergency_contacts", "who is told of an emergency", REMOVE),
+    later("security.emergency.auto_quarantine_suspicious_agents", "set suspicious agents apart", REMOVE),
+    later("security.emergency.auto_block_suspicious_ips", "block suspicious addresses", REMOVE),
+    later("security.emergency.max_failed_auth_attempts", "block an address after failures", REMOVE),
+    later(
+        "security.audit.audit_log_level",
+        "leave records out",
+        "remove the key; every decision is recorded",
+    ),
+    later(
+        "security.audit.audit_events",
+        "leave kinds of records out",
+        "remove the key; every decision is recorded",
+    ),
+    later("security.audit.retention_days", "how long records are kept", LOG),
+    later("security.audit.sinks", "receivers of the decision log", "remove the keys; read the log file"),
+    later("security.cluster", "several gateways", "remove the keys; run one gateway"),
+];

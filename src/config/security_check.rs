@@ -1,0 +1,197 @@
+//! What makes a configuration weaker than it could be, although it is legal.
+//!
+//! The embedded defaults suit a laptop; each of them that does not suit a server is named here.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::document::{Node, Value};
+use super::reader::Reader;
+use super::settings::{Durability, JwtAlgorithm, Settings, Transport};
+use super::{Code, Loaded};
+
+/// One thing that could be stronger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Weakness {
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// What can happen.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
+}
+
+fn weakness(key: &str, value: impl Into<String>, why: &str, fix: &str) -> Weakness {
+    Weakness { key: key.into(), value: value.into(), why: why.into(), fix: fix.into() }
+}
+
+/// What is known of the file beside its keys.
+#[derive(Debug, Default)]
+pub(super) struct FileFacts {
+    /// The first key whose secret stands in the file as text.
+    literal_secret: Option<String>,
+    /// The mode, when the file was looked at.
+    mode: Option<u32>,
+}
+
+impl FileFacts {
+    pub(super) fn of(reader: &Reader<'_>, root: &Node) -> Self {
+        let literal = |path: &str| root.find(path).is_some_and(is_literal);
+        let plain = reader.keys.iter().filter(|key| key.secret && !key.path.contains('['));
+        let literal_secret = plain.map(|key| key.path.clone()).find(|path| literal(path)).or_else(|| {
+            let servers = root.find("mcp.servers")?;
+            let Value::List(items) = &servers.value else { return None };
+            let any =
+                |item: &Node| ["headers", "env"].iter().any(|key| item.child(key).is_some_and(is_literal));
+            items.iter().any(any).then(|| String::from("mcp.servers"))
+        });
+        Self { literal_secret, mode: None }
+    }
+
+    pub(super) fn look_at(&mut self, path: &Path) {
+        self.mode = std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o777);
+    }
+
+    fn check(&self, found: &mut Vec<Weakness>) {
+        let Some(mode) = self.mode else { return };
+        let shown = format!("{mode:o}");
+        if mode & 0o022 != 0 {
+            found.push(weakness(
+                "(file mode)",
+                shown.clone(),
+                "others than its owner can change the configuration",
+                "`chmod go-w` the file",
+            ));
+        }
+        if let (Some(key), true) = (&self.literal_secret, mode & 0o044 != 0) {
+            found.push(weakness(
+                key,
+                "(secret)",
+                "the secret stands in a file that others can read",
+                "write `${NAME}`, or `chmod 600` the file",
+            ));
+        }
+    }
+}
+
+/// True when a value holds text that no variable provides.
+fn is_literal(node: &Node) -> bool {
+    match &node.value {
+        Value::Empty => false,
+        Value::Scalar(scalar) => !scalar.text.contains("${"),
+        Value::List(items) => items.iter().any(is_literal),
+        Value::Section(entries) => entries.iter().any(|(_, value)| is_literal(value)),
+    }
+}
+
+/// Everything that could be stronger, in the order of the keys.
+pub fn security_check(loaded: &Loaded) -> Vec<Weakness> {
+    let settings = &loaded.settings;
+    let mut found = Vec::new();
+    loaded.file_facts.check(&mut found);
+    for warning in loaded.warnings.problems.iter().filter(|problem| problem.code == Code::Weakens) {
+        let fix = warning.help.clone().unwrap_or_default();
+        let key = warning.key.clone().unwrap_or_default();
+        found.push(Weakness { key, value: String::from("(ignored)"), why: warning.message.clone(), fix });
+    }
+    listeners(settings, &mut found);
+    identity(settings, &mut found);
+    upstreams(settings, &mut found);
+    if settings.security.audit.durability == Durability::Written {
+        found.push(weakness(
+            "security.audit.durability",
+            "written",
+            "a crash of the host can lose the records of the last second",
+            "write `synced`",
+        ));
+    }
+    found
+}
+
+fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
+    let server = &settings.server;
+    if server.insecure_http {
+        found.push(weakness(
+            "server.insecure_http",
+            "true",
+            "credentials cross the network in the clear",
+            "listen on loopback behind a proxy that ends TLS",
+        ));
+    } else {
+        found.push(weakness(
+            "server.tls.enabled",
+            "false",
+            "the API has no TLS and serves this host only",
+            "put a proxy that ends TLS on the same host",
+        ));
+    }
+    if !server.metrics_host.is_loopback() {
+        found.push(weakness(
+            "server.metrics_host",
+            server.metrics_host.to_string(),
+            "metrics ask for no credentials",
+            "listen on loopback, or let a firewall admit the scraper only",
+        ));
+    }
+}
+
+fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
+    let security = &settings.security;
+    if security.allow_weakened {
+        found.push(weakness(
+            "security.allow_weakened",
+            "true",
+            "values that weaken a protection are accepted",
+            "remove the key",
+        ));
+    }
+    match &security.authentication.jwt {
+        Some(jwt) if jwt.algorithm == JwtAlgorithm::Hs256 => found.push(weakness(
+            "security.authentication.jwt_algorithm",
+            "HS256",
+            "whoever can verify a token can also make one",
+            "use `EdDSA`, `ES256` or `RS256` with a public key",
+        )),
+        Some(_) => {}
+        None => found.push(weakness(
+            "security.authentication.jwt_public_key_file",
+            "none",
+            "people can only use API keys, which live long",
+            "give the public key of an identity provider",
+        )),
+    }
+    found.push(weakness(
+        "security.agents.require_signed_deployment",
+        "false",
+        "whoever can write agent files can deploy agents",
+        "let only the deploying user write `server.agents_dir`",
+    ));
+}
+
+fn upstreams(settings: &Settings, found: &mut Vec<Weakness>) {
+    if settings.mcp.auto_import {
+        found.push(weakness(
+            "mcp.auto_import",
+            "true",
+            "tools that nobody has reviewed are offered",
+            "pin them with `caxton tools import` and remove the key",
+        ));
+    }
+    let clear = |url: &reqwest::Url| url.scheme() == "http" && !super::kind::is_loopback(url);
+    for (number, server) in settings.mcp.servers.iter().enumerate() {
+        if let Transport::Http { url, .. } = &server.transport
+            && clear(url)
+        {
+            found.push(weakness(
+                &format!("mcp.servers[{number}].url"),
+                "http",
+                "calls cross the network in the clear",
+                "write an `https` address",
+            ));
+        }
+    }
+}

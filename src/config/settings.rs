@@ -1,0 +1,74 @@
+//! What the configuration says, typed and checked.
+//!
+//! The composition root turns these into the settings of each module; no module knows this one. There is no `Debug`
+//! and no `Clone`: some fields are secrets.
+
+mod agents;
+mod mcp;
+mod memory;
+mod model;
+mod runtime;
+mod security;
+mod server;
+
+pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
+pub use mcp::{Mcp, McpServer, Transport};
+pub use memory::Memory;
+pub use model::Model;
+pub use runtime::Runtime;
+pub use security::{ApiKeys, Audit, Authentication, Authorization, Durability, Jwt, JwtAlgorithm, JwtKey};
+pub use security::{OnPolicyError, RateLimit, Security};
+pub use server::{LogLevel, Server};
+
+use super::kind::Flag;
+use super::reader::Reader;
+
+/// The whole configuration.
+pub struct Settings {
+    /// Listeners, directories, bounds of HTTP.
+    pub server: Server,
+    /// The MCP endpoint and the servers behind it.
+    pub mcp: Mcp,
+    /// Memory.
+    pub memory: Memory,
+    /// WebAssembly.
+    pub runtime: Runtime,
+    /// The language model; `None` when agents have none.
+    pub model: Option<Model>,
+    /// Identity, policy, limits, decision log.
+    pub security: Security,
+    /// Screening of untrusted text.
+    pub screening: Screening,
+    /// Messages.
+    pub communication: Communication,
+    /// Agents described by files.
+    pub config_agents: ConfigAgents,
+    /// Which tools may be called at all.
+    pub tool_security: ToolSecurity,
+}
+
+impl Settings {
+    /// Asks for every key. What is wrong is in `reader` afterwards.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        reader.weakened = reader.value(
+            "security.allow_weakened",
+            Flag,
+            false,
+            "Accept values that weaken a protection, such as an upstream without TLS. Each of them is said at start.",
+        );
+        super::fixed::read(reader);
+        let server = Server::read(reader);
+        Self {
+            mcp: Mcp::read(reader, server.host),
+            memory: Memory::read(reader),
+            runtime: Runtime::read(reader),
+            model: Model::read(reader),
+            security: Security::read(reader, &server.data_dir),
+            screening: Screening::read(reader),
+            communication: Communication::read(reader),
+            config_agents: ConfigAgents::read(reader),
+            tool_security: ToolSecurity::read(reader),
+            server,
+        }
+    }
+}

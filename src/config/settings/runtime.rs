@@ -1,0 +1,160 @@
+//! WebAssembly: what a module may use.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::kind::{Choice, Integer, List, Size, Span, Text};
+use crate::config::problem::{Code, Problem};
+use crate::config::reader::Reader;
+
+/// `runtime.*`
+#[derive(Debug)]
+pub struct Runtime {
+    /// Memory of an instance, in pages of 64 KiB.
+    pub max_memory_pages: u32,
+    /// Bytes of an instance's call stack.
+    pub max_stack_size: usize,
+    /// WASI calls that a module may import.
+    pub allowed_wasi_calls: BTreeSet<String>,
+    /// Time for a call.
+    pub max_execution_time: Duration,
+    /// Instructions for a call, roughly.
+    pub fuel: u64,
+    /// Bytes that are kept of what a module says on standard error.
+    pub max_message_bytes: usize,
+    /// Bytes of a module.
+    pub max_module_bytes: usize,
+    /// Bytes of a call's input.
+    pub max_input_bytes: usize,
+    /// Bytes of a call's output.
+    pub max_output_bytes: usize,
+    /// Instances at once.
+    pub max_instances: u32,
+    /// Time a call may wait for an instance.
+    pub queue_timeout: Duration,
+}
+
+/// Calls that can be named: they reach the pipes, a clock and randomness, or give nothing.
+const HARMLESS: &[(&str, &str)] = &[
+    ("args_get", "args_get"),
+    ("args_sizes_get", "args_sizes_get"),
+    ("clock_time_get", "clock_time_get"),
+    ("environ_get", "environ_get"),
+    ("environ_sizes_get", "environ_sizes_get"),
+    ("fd_close", "fd_close"),
+    ("fd_fdstat_get", "fd_fdstat_get"),
+    ("fd_prestat_dir_name", "fd_prestat_dir_name"),
+    ("fd_prestat_get", "fd_prestat_get"),
+    ("fd_read", "fd_read"),
+    ("fd_seek", "fd_seek"),
+    ("fd_write", "fd_write"),
+    ("proc_exit", "proc_exit"),
+    ("random_get", "random_get"),
+];
+
+/// Those of them that every WASI program calls to start or end.
+const INERT: &[&str] = &[
+    "proc_exit",
+    "args_get",
+    "args_sizes_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_fdstat_get",
+    "fd_seek",
+    "fd_prestat_get",
+    "fd_prestat_dir_name",
+];
+
+impl Runtime {
+    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        Self {
+            max_memory_pages: r.value(
+                "runtime.security.max_memory_pages",
+                Integer::new(1..=65_536, "pages of 64 KiB"),
+                1_024,
+                "Memory of an instance.",
+            ),
+            max_stack_size: r.value(
+                "runtime.security.max_stack_size",
+                Size(64 << 10..=1 << 20),
+                1 << 20,
+                "Call stack of an instance.",
+            ),
+            allowed_wasi_calls: wasi_calls(r),
+            max_execution_time: r.value(
+                "runtime.limits.max_execution_time",
+                Span(Duration::from_millis(10)..=Duration::from_secs(600)),
+                Duration::from_secs(30),
+                "Time for a call.",
+            ),
+            fuel: r.value(
+                "runtime.limits.fuel",
+                Integer::new(1_000..=1_000_000_000_000_000, "instructions"),
+                10_000_000_000,
+                "Instructions for a call, roughly.",
+            ),
+            max_message_bytes: r.value(
+                "runtime.limits.max_message_bytes",
+                Size(64..=64 << 10),
+                1 << 10,
+                "Bytes that are kept of what a module says on standard error.",
+            ),
+            max_module_bytes: r.value(
+                "runtime.limits.max_module_bytes",
+                Size(1 << 10..=256 << 20),
+                8 << 20,
+                "Bytes of a module.",
+            ),
+            max_input_bytes: r.value(
+                "runtime.limits.max_input_bytes",
+                Size(1 << 10..=64 << 20),
+                8 << 20,
+                "Bytes of a call's input.",
+            ),
+            max_output_bytes: r.value(
+                "runtime.limits.max_output_bytes",
+                Size(1 << 10..=64 << 20),
+                4 << 20,
+                "Bytes of a call's output.",
+            ),
+            max_instances: r.value(
+                "runtime.limits.max_instances",
+                Integer::new(1..=10_000, "instances"),
+                32,
+                "Instances at once; address space for their memory is reserved at start.",
+            ),
+            queue_timeout: r.value(
+                "runtime.limits.queue_timeout",
+                Span(Duration::from_millis(10)..=Duration::from_secs(60)),
+                Duration::from_secs(5),
+                "Time a call may wait for an instance.",
+            ),
+        }
+    }
+}
+
+fn wasi_calls(r: &mut Reader<'_>) -> BTreeSet<String> {
+    let usual = vec!["fd_read", "fd_write", "fd_close", "clock_time_get", "random_get"];
+    let allowed = r.value("runtime.syscalls.allowed_wasi_calls", List(Choice(HARMLESS)), usual, "WASI calls that a module may import, beside those that give it nothing; a module that imports another is refused. Calls that open files or sockets are not offered.");
+    let blocked = r.value(
+        "runtime.syscalls.blocked_calls",
+        List(Text(64)),
+        Vec::new(),
+        "Calls that are refused in any case. What is not allowed is blocked already.",
+    );
+    if let Some(inert) = blocked.iter().find(|name| INERT.contains(&name.as_str())) {
+        let problem = Problem::error(Code::Contradiction, format!("`{inert}` cannot be blocked"));
+        let problem =
+            problem.with_help("every WASI program calls it to start or end; it gives a module nothing");
+        r.tell(problem, "runtime.syscalls.blocked_calls");
+    } else if let Some(both) = blocked.iter().find(|name| allowed.contains(&name.as_str())) {
+        let problem = Problem::error(Code::Contradiction, format!("`{both}` is allowed and blocked"));
+        let help = if r.is_given("runtime.syscalls.allowed_wasi_calls") {
+            "take it out of one of the lists"
+        } else {
+            "list the calls you allow in `runtime.syscalls.allowed_wasi_calls`"
+        };
+        r.tell(problem.with_help(help), "runtime.syscalls.blocked_calls");
+    }
+    allowed.into_iter().map(str::to_owned).collect()
+}

@@ -1,0 +1,400 @@
+//! Identity, policy, limits, and the decision log.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::server::beside;
+use crate::config::kind::{Choice, Directory, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text};
+use crate::config::problem::{Code, Problem};
+use crate::config::reader::{Reader, Source};
+
+/// `security.*`
+#[derive(Debug)]
+pub struct Security {
+    /// Values that weaken a protection are accepted.
+    pub allow_weakened: bool,
+    /// Tokens.
+    pub authentication: Authentication,
+    /// Policies.
+    pub authorization: Authorization,
+    /// API keys.
+    pub api_keys: ApiKeys,
+    /// Calls of one principal.
+    pub rate_limit: RateLimit,
+    /// The decision log.
+    pub audit: Audit,
+    /// Lockdown holds from the start.
+    pub lockdown: bool,
+}
+
+impl Security {
+    pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Self {
+        Self {
+            allow_weakened: r.weakened,
+            authentication: Authentication::read(r),
+            authorization: Authorization::read(r),
+            api_keys: ApiKeys::read(r),
+            rate_limit: RateLimit::read(r),
+            audit: Audit::read(r, data_dir),
+            lockdown: r.value(
+                "security.emergency.enable_lockdown_mode",
+                Flag,
+                false,
+                "Lockdown holds from the start: policies see `context.system.lockdown`.",
+            ),
+        }
+    }
+}
+
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwtAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+    /// HMAC with SHA-256: who can verify can also sign.
+    Hs256,
+}
+
+const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
+    ("RS256", JwtAlgorithm::Rs256),
+    ("ES256", JwtAlgorithm::Es256),
+    ("EdDSA", JwtAlgorithm::EdDsa),
+    ("HS256", JwtAlgorithm::Hs256),
+];
+
+/// `security.authentication.*`
+#[derive(Debug)]
+pub struct Authentication {
+    /// Idle time after which the facts of a session are forgotten.
+    pub session_timeout: Duration,
+    /// How JWTs are verified; `None` when no key is given: then no token is accepted.
+    pub jwt: Option<Jwt>,
+}
+
+/// How JWTs are verified.
+#[derive(Debug)]
+pub struct Jwt {
+    /// The one accepted algorithm.
+    pub algorithm: JwtAlgorithm,
+    /// The key.
+    pub key: JwtKey,
+    /// The value of `iss`.
+    pub issuer: String,
+    /// The value that `aud` must contain.
+    pub audience: String,
+    /// Difference of clocks that is tolerated.
+    pub leeway: Duration,
+    /// Bytes of a token.
+    pub max_token_bytes: usize,
+    /// Proven tokens that are remembered; 0 checks each signature anew.
+    pub token_cache: usize,
+}
+
+/// The file that holds the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwtKey {
+    /// A public key in PEM.
+    PublicKeyFile(PathBuf),
+    /// A shared secret, for HS256 only.
+    SecretFile(PathBuf),
+}
+
+impl Authentication {
+    fn read(r: &mut Reader<'_>) -> Self {
+        const ALGORITHM: &str = "security.authentication.jwt_algorithm";
+        let algorithm = r.value(
+            ALGORITHM,
+            Choice(ALGORITHMS),
+            JwtAlgorithm::Rs256,
+            "The one algorithm that is accepted; a token has no say in it.",
+        );
+        let issuer = r.value(
+            "security.authentication.jwt_issuer",
+            Text(512),
+            String::from("caxton-auth"),
+            "The value of `iss`.",
+        );
+        let audience = r.value(
+            "security.authentication.jwt_audience",
+            Text(512),
+            String::from("caxton-api"),
+            "The value that `aud` must contain.",
+        );
+        let public = r.optional(
+            "security.authentication.jwt_public_key_file",
+            File { must_exist: true },
+            "Public key in PEM that verifies tokens. Without a key file no token is accepted.",
+        );
+        let secret = r.optional(
+            "security.authentication.jwt_hs256_secret_file",
+            File { must_exist: true },
+            "Shared secret of at least 32 bytes, for `HS256` only. Who can verify with it can also sign.",
+        );
+        let leeway = r.value(
+            "security.authentication.leeway",
+            Span(Duration::ZERO..=Duration::from_secs(5)),
+            Duration::from_secs(5),
+            "Difference of clocks that is tolerated in `exp` and `nbf`.",
+        );
+        let max_token_bytes = r.value(
+            "security.authentication.max_token_bytes",
+            Size(512..=64 << 10),
+            8 << 10,
+            "Bytes of a token.",
+        );
+        let token_cache = r.value(
+            "security.authentication.token_cache",
+            Integer::new(0..=1_000_000, "tokens"),
+            10_000,
+            "Proven tokens that are remembered; 0 checks each signature anew. Times are checked always.",
+        );
+        let key = Self::key(r, algorithm, public, secret);
+        let session_timeout = r.value(
+            "security.authentication.session_timeout",
+            Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
+            Duration::from_secs(15 * 60),
+            "Idle time after which the facts of a session, which policies see, are forgotten.",
+        );
+        Self {
+            session_timeout,
+            jwt: key.map(|key| Jwt {
+                algorithm,
+                key,
+                issuer,
+                audience,
+                leeway,
+                max_token_bytes,
+                token_cache,
+            }),
+        }
+    }
+
+    /// The key must be of the algorithm's kind: a public key used as a shared secret lets anybody sign.
+    fn key(
+        r: &mut Reader<'_>,
+        algorithm: JwtAlgorithm,
+        public: Option<PathBuf>,
+        secret: Option<PathBuf>,
+    ) -> Option<JwtKey> {
+        const PUBLIC: &str = "security.authentication.jwt_public_key_file";
+        const SECRET: &str = "security.authentication.jwt_hs256_secret_file";
+        let (wanted, stray) = match algorithm {
+            JwtAlgorithm::Hs256 => (SECRET, PUBLIC),
+            JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => (PUBLIC, SECRET),
+        };
+        if r.is_given(stray) {
+            let problem = Problem::error(Code::Contradiction, "does not belong to `jwt_algorithm`")
+                .with_help(format!("give `{wanted}`, or choose the algorithm of this key"));
+            r.tell(problem, stray);
+        } else if !r.is_given(wanted) {
+            for key in ["jwt_algorithm", "jwt_issuer", "jwt_audience"] {
+                let key = format!("security.authentication.{key}");
+                if r.is_given(&key) {
+                    let problem = Problem::error(
+                        Code::Missing,
+                        "has no effect: no key file is given, so no token is accepted",
+                    );
+                    r.tell(problem.with_help(format!("give `{wanted}`, or remove the key")), &key);
+                }
+            }
+        }
+        match algorithm {
+            JwtAlgorithm::Hs256 => secret.map(JwtKey::SecretFile),
+            JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => {
+                public.map(JwtKey::PublicKeyFile)
+            }
+        }
+    }
+}
+
+/// What an error in a policy means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnPolicyError {
+    /// An error in a `forbid` denies; one in a `permit` grants nothing.
+    DenyOnForbidError,
+    /// Any error denies.
+    Deny,
+}
+
+/// `security.authorization.*`
+#[derive(Debug)]
+pub struct Authorization {
+    /// Policies; `None` is the shipped set.
+    pub policy_dir: Option<PathBuf>,
+    /// Schemas; `None` is the shipped set.
+    pub schema_dir: Option<PathBuf>,
+    /// What an error in a policy means.
+    pub on_policy_error: OnPolicyError,
+}
+
+impl Authorization {
+    fn read(r: &mut Reader<'_>) -> Self {
+        let mut directory = |key: &str, name: &str, doc| {
+            let found = r.optional(key, Directory { must_exist: true }, doc).or_else(|| beside(r, key, name));
+            if found.is_none() && !r.is_given(key) {
+                r.in_force(key, String::from("(shipped set)"), Source::Default);
+            }
+            found
+        };
+        Self {
+            policy_dir: directory("security.authorization.policy_dir", "policies", "Policies (`*.cedar`). Without the key: `policies`, if that directory exists, else the shipped set."),
+            schema_dir: directory("security.authorization.schema_dir", "schemas", "Schemas (`*.cedarschema`). Without the key: `schemas`, if that directory exists, else the shipped set."),
+            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&[("deny_on_forbid_error", OnPolicyError::DenyOnForbidError), ("deny", OnPolicyError::Deny)]), OnPolicyError::DenyOnForbidError, "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
+        }
+    }
+}
+
+/// `security.api_keys.*`
+#[derive(Debug)]
+pub struct ApiKeys {
+    /// The header field of a key, beside `X-Caxton-Api-Key`.
+    pub header_name: http::HeaderName,
+}
+
+/// How keys are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sha256;
+
+impl ApiKeys {
+    fn read(r: &mut Reader<'_>) -> Self {
+        let header = http::HeaderName::from_static("x-api-key");
+        let header_name = r.value(
+            "security.api_keys.header_name",
+            Parsed::new("the name of a header field"),
+            header,
+            "Header field of an API key; `X-Caxton-Api-Key` works as well.",
+        );
+        if matches!(
+            header_name.as_str(),
+            "authorization" | "cookie" | "host" | "content-length" | "content-type"
+        ) {
+            let problem = Problem::error(Code::Contradiction, "this header field has another meaning");
+            r.tell(problem.with_help("write `X-API-Key`"), "security.api_keys.header_name");
+        }
+        r.value(
+            "security.api_keys.hash_algorithm",
+            Choice(&[("sha256", Sha256)]),
+            Sha256,
+            "Keys are kept as HMAC-SHA-256 with a secret of the data directory.",
+        );
+        Self { header_name }
+    }
+}
+
+/// `security.rate_limit.*`
+#[derive(Debug)]
+pub struct RateLimit {
+    /// Calls of one principal.
+    pub per_principal: Rate,
+    /// Calls of one principal at once.
+    pub burst: u32,
+    /// Principals that are counted at once.
+    pub max_principals: usize,
+}
+
+impl RateLimit {
+    fn read(r: &mut Reader<'_>) -> Self {
+        let rate = Rate { count: 600, per: Duration::from_secs(60) };
+        let limit = Self {
+            per_principal: r.value(
+                "security.rate_limit.per_principal",
+                RateOf,
+                rate,
+                "Calls of one principal; more are answered with 429.",
+            ),
+            burst: r.value(
+                "security.rate_limit.burst",
+                Integer::new(1..=1_000_000, "calls"),
+                100,
+                "Calls of one principal at once.",
+            ),
+            max_principals: r.value(
+                "security.rate_limit.max_principals",
+                Integer::new(100..=10_000_000, "principals"),
+                100_000,
+                "Principals that are counted at once.",
+            ),
+        };
+        limit.check(r);
+        limit
+    }
+
+    /// The limiter counts in nanoseconds; what it could not count it must not be given.
+    fn check(&self, r: &mut Reader<'_>) {
+        let interval = self.per_principal.per / self.per_principal.count.max(1);
+        let refill = interval.checked_mul(self.burst);
+        if interval.is_zero() || refill.is_none_or(|refill| refill > MAX_REFILL) {
+            let problem = Problem::error(
+                Code::Contradiction,
+                "a burst would take more than 366 days to refill, or no time at all",
+            );
+            let problem = problem.with_help("make `security.rate_limit.burst` smaller, or the rate usual");
+            let key = if r.is_given("security.rate_limit.per_principal") {
+                "security.rate_limit.per_principal"
+            } else {
+                "security.rate_limit.burst"
+            };
+            r.tell(problem, key);
+        }
+    }
+}
+
+/// The longest time in which a used-up burst may refill.
+const MAX_REFILL: Duration = Duration::from_secs(366 * 86_400);
+
+/// When a record counts as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// In the kernel: survives the process.
+    Written,
+    /// On the disk: survives the host.
+    Synced,
+}
+
+/// `security.audit.*`
+#[derive(Debug)]
+pub struct Audit {
+    /// The decision log.
+    pub log_file: PathBuf,
+    /// When a record counts as kept.
+    pub durability: Durability,
+    /// Records that may wait to be written.
+    pub queue: usize,
+    /// Time a record may wait before the call is refused.
+    pub deadline: Duration,
+    /// Time between two syncs of the disk, with `written`.
+    pub sync_interval: Duration,
+    /// Bytes of a record.
+    pub max_record_bytes: usize,
+    /// Keep what is needed to decide again.
+    pub replayable: bool,
+}
+
+/// The shape of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct JsonLines;
+
+impl Audit {
+    fn read(r: &mut Reader<'_>, data_dir: &Path) -> Self {
+        let millis = |low, high| Span(Duration::from_millis(low)..=Duration::from_millis(high));
+        r.value(
+            "security.audit.audit_log_format",
+            Choice(&[("json", JsonLines)]),
+            JsonLines,
+            "One JSON object a line.",
+        );
+        Self {
+            log_file: r.value("security.audit.audit_log_file", File { must_exist: false }, data_dir.join("audit.log"), "The decision log; made with mode 0600."),
+            durability: r.value("security.audit.durability", Choice(&[("written", Durability::Written), ("synced", Durability::Synced)]), Durability::Written, "When a record counts as kept, which comes before the effect: in the kernel (survives the process), or on the disk (survives the host)."),
+            queue: r.value("security.audit.queue", Integer::new(16..=1_000_000, "records"), 4_096, "Records that may wait to be written."),
+            deadline: r.value("security.audit.deadline", millis(1, 10_000), Duration::from_millis(100), "Time a record may wait; then the call is refused with 503."),
+            max_record_bytes: r.value("security.audit.max_record_bytes", Size(16 << 10..=16 << 20), 512 << 10, "Bytes of a record; a longer one keeps a digest of its context."),
+            replayable: r.value("security.audit.replayable", Flag, false, "Keep texts as they are, so that decisions can be evaluated again. They may hold personal data."),
+            sync_interval: r.value("security.audit.sync_interval", millis(10, 60_000), Duration::from_secs(1), "Time between two syncs of the disk, with `written`."),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Listeners, directories, and the bounds of HTTP.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::kind::{Choice, Directory, Flag, Integer, Parsed, Size, Span};
+use crate::config::problem::{Code, Problem};
+use crate::config::reader::{Reader, Source};
+
+/// How much the program log tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+const LOG_LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+impl LogLevel {
+    /// The word of the configuration, which tracing's filters know too.
+    pub fn as_str(self) -> &'static str {
+        LOG_LEVELS.iter().find(|(_, level)| *level == self).map_or("info", |(name, _)| name)
+    }
+}
+
+/// `server.*`
+#[derive(Debug)]
+pub struct Server {
+    /// Address of the API.
+    pub host: IpAddr,
+    /// Port of the API; 0 takes a free one.
+    pub port: u16,
+    /// Address of metrics and health.
+    pub metrics_host: IpAddr,
+    /// Port of metrics and health; 0 takes a free one.
+    pub metrics_port: u16,
+    /// HTTP without TLS on addresses other than loopback.
+    pub insecure_http: bool,
+    /// Where the gateway keeps its files.
+    pub data_dir: PathBuf,
+    /// Agent files; `None` when there are none.
+    pub agents_dir: Option<PathBuf>,
+    /// How much the program log tells.
+    pub log_level: LogLevel,
+    /// Bytes of a request body.
+    pub max_body: usize,
+    /// Time for a whole request.
+    pub request_timeout: Duration,
+    /// Time for the head of a request.
+    pub header_timeout: Duration,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Header fields of a request.
+    pub max_headers: usize,
+    /// Bytes of all header fields of a request.
+    pub max_header_bytes: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Time for running requests after the signal to stop.
+    pub shutdown_grace: Duration,
+}
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl Server {
+    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        let seconds = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+        let address = || Parsed::<IpAddr>::new("an IP address");
+        let port = || Integer::<u16>::new(0..=65_535, "");
+        let data_dir = r.base.join(".caxton");
+        let server = Self {
+            host: r.value("server.host", address(), LOOPBACK, "Address of the API. Without TLS it must be loopback, unless `server.insecure_http` says otherwise."),
+            port: r.value("server.port", port(), 8080, "Port of the API; 0 takes a free one."),
+            metrics_host: r.value("server.metrics_host", address(), LOOPBACK, "Address of `/metrics`, `/healthz` and `/readyz`, which ask for no credentials."),
+            metrics_port: r.value("server.metrics_port", port(), 9090, "Port of `/metrics`, `/healthz` and `/readyz`; 0 takes a free one."),
+            insecure_http: r.value("server.insecure_http", Flag, false, "Serve HTTP without TLS on addresses other than loopback. Credentials cross the network in the clear."),
+            data_dir: r.value("server.data_dir", Directory { must_exist: false }, data_dir, "Where the gateway keeps its files; made with mode 0700."),
+            agents_dir: agents_dir(r),
+            log_level: r.value("server.log_level", Choice(LOG_LEVELS), LogLevel::Info, "How much the program log tells. The decision log always has everything."),
+            max_body: r.value("server.max_body", Size(1_024..=64 << 20), 1 << 20, "Bytes of a request body; more is answered with 413."),
+            request_timeout: r.value("server.request_timeout", seconds(1, 3_600), Duration::from_secs(150), "Time for a whole request, effect included. More than `config_agents.limits.deadline`, or answers of agents are cut off."),
+            header_timeout: r.value("server.header_timeout", seconds(1, 60), Duration::from_secs(10), "Time for the head of a request; stops slow-header attacks."),
+            max_streams: r.value("server.max_streams", Integer::new(1..=10_000, "requests"), 100, "Requests at once on one HTTP/2 connection."),
+            max_headers: r.value("server.max_headers", Integer::new(8..=256, "fields"), 100, "Header fields of a request."),
+            max_header_bytes: r.value("server.max_header_bytes", Size(8 << 10..=256 << 10), 32 << 10, "Bytes of all header fields of a request."),
+            max_connections: r.value("server.max_connections", Integer::new(1..=65_536, "connections"), 1_024, "Connections at once; more wait to be accepted."),
+            shutdown_grace: r.value("server.shutdown_grace", seconds(0, 600), Duration::from_secs(20), "Time that running requests have after the signal to stop."),
+        };
+        server.check(r);
+        server
+    }
+
+    fn check(&self, r: &mut Reader<'_>) {
+        if !self.host.is_loopback() && !self.insecure_http {
+            let problem = Problem::error(Code::Weakens, "the API would listen without TLS beyond this host")
+                .with_help(
+                    "use `127.0.0.1` behind a proxy that ends TLS, or set `server.insecure_http: true`",
+                );
+            r.tell(problem, "server.host");
+        }
+        if self.port != 0 && self.port == self.metrics_port {
+            let problem = Problem::error(Code::Contradiction, "the API and the metrics have the same port")
+                .with_help("give `server.metrics_port` another one");
+            let key = if r.is_given("server.metrics_port") { "server.metrics_port" } else { "server.port" };
+            r.tell(problem, key);
+        }
+    }
+}
+
+/// `./agents` counts if it is there; a directory that is named must be there.
+fn agents_dir(r: &mut Reader<'_>) -> Option<PathBuf> {
+    let doc = "Agent files (`*.md`). Without the key: `agents`, if that directory exists.";
+    r.optional("server.agents_dir", Directory { must_exist: true }, doc)
+        .or_else(|| beside(r, "server.agents_dir", "agents"))
+}
+
+/// The directory `name` beside the file, if it is there and the key is not given.
+pub(super) fn beside(r: &mut Reader<'_>, key: &str, name: &str) -> Option<PathBuf> {
+    let path = r.base.join(name);
+    if r.is_given(key) || !path.is_dir() {
+        return None;
+    }
+    r.in_force(key, path.display().to_string(), Source::Default);
+    Some(path)
+}

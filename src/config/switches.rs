@@ -1,0 +1,88 @@
+//! The `CAXTON_…` variables that win over the file.
+//!
+//! Most of them name a protection. It is on in any case, so only the value that says so is accepted: a switch that
+//! looks as if it had turned something off would be worse than none.
+
+use super::document::Node;
+use super::environment::Environment;
+use super::problem::{Code, Problem};
+
+/// A key whose value comes from the environment.
+pub(super) struct Override {
+    pub(super) path: &'static str,
+    pub(super) variable: &'static str,
+    pub(super) node: Node,
+}
+
+/// What a variable does.
+pub(super) enum Effect {
+    /// It is the value of this key.
+    Key(&'static str),
+    /// It says that a protection is on.
+    AlwaysOn {
+        /// The only accepted value.
+        value: &'static str,
+    },
+}
+
+/// One variable.
+pub(super) struct Switch {
+    pub(super) name: &'static str,
+    pub(super) effect: Effect,
+    pub(super) doc: &'static str,
+}
+
+const fn always(name: &'static str, value: &'static str, doc: &'static str) -> Switch {
+    Switch { name, effect: Effect::AlwaysOn { value }, doc }
+}
+
+const fn key(name: &'static str, path: &'static str, doc: &'static str) -> Switch {
+    Switch { name, effect: Effect::Key(path), doc }
+}
+
+/// All variables that the gateway itself reads.
+pub(super) const SWITCHES: &[Switch] = &[
+    key("CAXTON_LOG_LEVEL", "server.log_level", "how much the program log tells"),
+    key("CAXTON_MEMORY_BACKEND", "memory.backend", "where memory is kept"),
+    always("CAXTON_CONFIG_AGENT_VALIDATION", "strict", "agent files are read strictly"),
+    always("CAXTON_WASM_ISOLATION", "strict", "each WebAssembly call runs in a fresh, bounded instance"),
+    always("CAXTON_SECURITY_AUDIT", "enabled", "no effect without its record in the decision log"),
+    always("CAXTON_MEMORY_SCOPE_ISOLATION", "enabled", "memory of one scope is not seen from another"),
+    always("CAXTON_TOOL_ACCESS_CONTROL", "enabled", "each tool call is decided by policy"),
+    always("CAXTON_HOT_RELOAD_VALIDATION", "strict", "a reloaded policy set is validated whole or refused"),
+];
+
+/// Reads the variables; a value that would weaken, or a name that is nearly one of ours, is a mistake.
+pub(super) fn read(environment: &Environment) -> (Vec<Override>, Vec<Problem>) {
+    let mut overrides = Vec::new();
+    let mut problems = Vec::new();
+    for switch in SWITCHES {
+        let Some(text) = environment.read(switch.name) else { continue };
+        match switch.effect {
+            Effect::Key(path) => {
+                overrides.push(Override { path, variable: switch.name, node: Node::word(text) });
+            }
+            Effect::AlwaysOn { value } if text == value => {}
+            Effect::AlwaysOn { value } => problems.push(
+                Problem::error(Code::Weakens, format!("only `{value}` is accepted: {}, always", switch.doc))
+                    .of_variable(switch.name)
+                    .with_help(format!("unset the variable, or set it to `{value}`")),
+            ),
+        }
+    }
+    problems.extend(environment.names_with("CAXTON_").into_iter().filter_map(misspelt));
+    (overrides, problems)
+}
+
+/// A name with a slip of the pen. Others are left alone: Kubernetes sets `CAXTON_SERVICE_HOST` and the like.
+fn misspelt(name: &str) -> Option<Problem> {
+    if SWITCHES.iter().any(|switch| switch.name == name) {
+        return None;
+    }
+    let near = SWITCHES.iter().find(|switch| strsim::osa_distance(switch.name, name) <= 2)?;
+    Some(
+        Problem::error(Code::UnknownKey, "no such switch")
+            .of_variable(name)
+            .with_help(format!("did you mean `{}`?", near.name)),
+    )
+}

@@ -1,0 +1,192 @@
+//! What agents remember: things, what was observed about them, and how they are related, in scopes that do not mix.
+//!
+//! Memory does nothing without a permit for exactly that operation, names the scope in every SQL statement besides,
+//! and does again inside its transaction what a decision rested on: a row that has changed owner, kind or labels
+//! since it was judged is left alone. What a search or a list finds stays locked in [`Candidates`] until each row
+//! has a permit of its own. Words of a caller never become SQL or full-text syntax.
+
+mod bounds;
+mod candidates;
+mod error;
+mod settings;
+mod sql;
+mod store;
+mod view;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use candidates::Candidates;
+pub use error::{Fault, MemoryError};
+pub use settings::Settings;
+pub use view::{Deleted, EntityView, MemoryView, RelationView, View, relation_id};
+
+use crate::authz::Permit;
+use crate::clock::SharedClock;
+use crate::model::{
+    DeleteMemory, ListMemory, MemoryKind, MemoryRow, MemoryScope, ReadMemory, SearchMemory,
+    WriteMemoryEntity, WriteMemoryRelation,
+};
+use crate::telemetry::Metrics;
+use error::shown;
+use store::{Lane, Lanes};
+use view::same_row;
+use words::Words;
+
+/// The memory of a gateway. Clones share one database; the last one closes it.
+#[derive(Clone)]
+pub struct Memory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Arc<Settings>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    lanes: Arc<Lanes>,
+}
+
+impl Memory {
+    /// Opens the database, making it when it is not there, and starts the threads that use it.
+    ///
+    /// A file that is damaged or no database is refused. Blocks; call it before serving.
+    pub fn open(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, MemoryError> {
+        let lanes = Arc::new(Lanes::open(&settings).inspect_err(|error| count(&metrics, error))?);
+        Ok(Self { inner: Arc::new(Inner { settings: Arc::new(settings), clock, metrics, lanes }) })
+    }
+
+    /// The attributes of a row, for the guard to judge; nothing of its content. `None`: there is no such row.
+    pub async fn row(
+        &self,
+        scope: &MemoryScope,
+        kind: MemoryKind,
+        id: &str,
+    ) -> Result<Option<MemoryRow>, MemoryError> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.inner.run(Lane::Read, move |connection, _| store::row(connection, &scope, kind, &id)).await
+    }
+
+    /// Stores a thing. A new one belongs to the permit's principal; one that is there keeps its owner.
+    pub async fn write_entity(&self, permit: Permit<WriteMemoryEntity>) -> Result<EntityView, MemoryError> {
+        bounds::entity(&self.inner.settings, permit.operation())?;
+        let author = permit.subject().principal().to_string();
+        let (settings, now) = (Arc::clone(&self.inner.settings), self.inner.clock.now_millis());
+        let write = permit.into_operation();
+        self.inner
+            .run(Lane::Write, move |connection, wanted| {
+                store::write_entity(connection, &settings, write, &author, now, wanted)
+            })
+            .await
+    }
+
+    /// Joins two things that are both in the relation's scope.
+    pub async fn write_relation(
+        &self,
+        permit: Permit<WriteMemoryRelation>,
+    ) -> Result<RelationView, MemoryError> {
+        bounds::relation(&self.inner.settings, permit.operation())?;
+        let author = permit.subject().principal().to_string();
+        let (settings, now) = (Arc::clone(&self.inner.settings), self.inner.clock.now_millis());
+        let write = permit.into_operation();
+        self.inner
+            .run(Lane::Write, move |connection, wanted| {
+                store::write_relation(connection, &settings, &write, &author, now, wanted)
+            })
+            .await
+    }
+
+    /// The content of one row, if it is still the row that was judged.
+    pub async fn read(&self, permit: Permit<ReadMemory>) -> Result<MemoryView, MemoryError> {
+        let judged = permit.into_operation().row;
+        let (scope, kind, id) = (judged.scope.clone(), judged.row, Arc::clone(&judged.id));
+        let found = self
+            .inner
+            .run(Lane::Read, move |connection, _| {
+                Ok(match kind {
+                    MemoryKind::Entity => store::entity(connection, &scope, &id)?.map(MemoryView::Entity),
+                    MemoryKind::Relation => {
+                        store::relation(connection, &scope, &id)?.map(MemoryView::Relation)
+                    }
+                })
+            })
+            .await?;
+        match found {
+            None => Err(MemoryError::NoSuchRow(shown(&judged.id))),
+            Some(view) if same_row(&view.row(), &judged) => Ok(view),
+            Some(_) => Err(MemoryError::Changed(shown(&judged.id))),
+        }
+    }
+
+    /// Forgets one row. Relations of a thing go with it, whoever wrote them.
+    pub async fn delete(&self, permit: Permit<DeleteMemory>) -> Result<Deleted, MemoryError> {
+        let judged = permit.into_operation().row;
+        self.inner
+            .run(Lane::Write, move |connection, wanted| store::delete(connection, &judged, wanted))
+            .await
+    }
+
+    /// The things of a scope that have all the words, best first; at most `max_search_results`.
+    pub async fn search(&self, permit: Permit<SearchMemory>) -> Result<Candidates, MemoryError> {
+        let SearchMemory { scope, words, limit } = permit.into_operation();
+        let words = Words::parse(&scope, &words, &self.inner.settings)?;
+        let limit = self.inner.settings.max_search_results.min(limit);
+        let found = self
+            .inner
+            .run(Lane::Read, move |connection, _| store::search(connection, &scope, &words, limit))
+            .await?;
+        Ok(Candidates::new(found))
+    }
+
+    /// The things of a scope by name; at most `max_search_results`.
+    pub async fn list(&self, permit: Permit<ListMemory>) -> Result<Candidates, MemoryError> {
+        let ListMemory { scope, limit } = permit.into_operation();
+        let limit = self.inner.settings.max_search_results.min(limit);
+        let found = self
+            .inner
+            .run(Lane::Read, move |connection, _| store::entities(connection, &scope, limit))
+            .await?;
+        Ok(Candidates::new(found))
+    }
+
+    /// The relations of a scope by id; at most `max_search_results`.
+    pub async fn list_relations(
+        &self,
+        permit: Permit<ListMemory>,
+    ) -> Result<Candidates<RelationView>, MemoryError> {
+        let ListMemory { scope, limit } = permit.into_operation();
+        let limit = self.inner.settings.max_search_results.min(limit);
+        let found = self
+            .inner
+            .run(Lane::Read, move |connection, _| store::relations(connection, &scope, limit))
+            .await?;
+        Ok(Candidates::new(found))
+    }
+
+    /// Takes no more calls, carries out those that wait, and closes the database. Dropping the last clone does the
+    /// same, but blocks its thread for it.
+    pub async fn close(&self) {
+        let lanes = Arc::clone(&self.inner.lanes);
+        // It fails only when the runtime itself is going away, and then the drop closes.
+        let _ = tokio::task::spawn_blocking(move || lanes.close()).await;
+    }
+}
+
+impl Inner {
+    async fn run<T, F>(&self, lane: Lane, job: F) -> Result<T, MemoryError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut store::Connection, &store::Wanted<'_>) -> Result<T, MemoryError> + Send + 'static,
+    {
+        self.lanes.run(lane, job).await.inspect_err(|error| count(&self.metrics, error))
+    }
+}
+
+/// An answer of SQLite that should not happen is an event that the operator watches for.
+fn count(metrics: &Metrics, error: &MemoryError) {
+    if error.fault() == Fault::Operator {
+        metrics.sqlite_events.inc();
+    }
+}

@@ -1,0 +1,134 @@
+//! The content of rows, as a caller that may see it gets it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::model::{MemoryKind, MemoryRow, MemoryScope};
+
+/// A thing that is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EntityView {
+    /// Whose memory it is in.
+    #[serde(serialize_with = "as_text")]
+    pub scope: MemoryScope,
+    /// Unique in its scope.
+    pub name: Arc<str>,
+    /// What the writer calls this kind of thing.
+    pub kind: Arc<str>,
+    /// Who wrote it first, as a Cedar name.
+    pub owner: Arc<str>,
+    /// What it carries (`pii`).
+    pub labels: BTreeSet<Arc<str>>,
+    /// What is known about it, in the order it was given.
+    pub observations: Vec<String>,
+    /// When it was first written (RFC 3339, UTC).
+    pub created: String,
+    /// When it was last written (RFC 3339, UTC).
+    pub updated: String,
+}
+
+/// A statement that joins two things of one scope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RelationView {
+    /// Whose memory it is in.
+    #[serde(serialize_with = "as_text")]
+    pub scope: MemoryScope,
+    /// `<from>--<kind>--<to>`, unique in its scope.
+    pub id: Arc<str>,
+    /// Name of the thing it starts at.
+    pub from: Arc<str>,
+    /// What it says.
+    pub kind: Arc<str>,
+    /// Name of the thing it leads to.
+    pub to: Arc<str>,
+    /// Who wrote it first, as a Cedar name.
+    pub owner: Arc<str>,
+    /// What it carries.
+    pub labels: BTreeSet<Arc<str>>,
+    /// When it was first written (RFC 3339, UTC).
+    pub created: String,
+    /// When it was last written (RFC 3339, UTC).
+    pub updated: String,
+}
+
+/// The content of one row of either kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum MemoryView {
+    /// A thing.
+    Entity(EntityView),
+    /// A relation.
+    Relation(RelationView),
+}
+
+/// What was forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Deleted {
+    /// Relations that went with the thing, or the one that was asked for.
+    pub relations: usize,
+    /// Things: one or none.
+    pub entities: usize,
+}
+
+/// Content that has a row to be judged by.
+pub trait View {
+    /// What a policy may ask about it.
+    fn row(&self) -> MemoryRow;
+}
+
+impl View for EntityView {
+    fn row(&self) -> MemoryRow {
+        MemoryRow {
+            scope: self.scope.clone(),
+            row: MemoryKind::Entity,
+            id: Arc::clone(&self.name),
+            owner: Arc::clone(&self.owner),
+            kind: Arc::clone(&self.kind),
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+impl View for RelationView {
+    fn row(&self) -> MemoryRow {
+        MemoryRow {
+            scope: self.scope.clone(),
+            row: MemoryKind::Relation,
+            id: Arc::clone(&self.id),
+            owner: Arc::clone(&self.owner),
+            kind: Arc::clone(&self.kind),
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+impl View for MemoryView {
+    fn row(&self) -> MemoryRow {
+        match self {
+            Self::Entity(view) => view.row(),
+            Self::Relation(view) => view.row(),
+        }
+    }
+}
+
+/// Whether two rows are the same to every policy.
+pub(super) fn same_row(one: &MemoryRow, other: &MemoryRow) -> bool {
+    let MemoryRow { scope, row, id, owner, kind, labels } = one;
+    *scope == other.scope
+        && *row == other.row
+        && *id == other.id
+        && *owner == other.owner
+        && *kind == other.kind
+        && *labels == other.labels
+}
+
+/// The id of a relation.
+pub fn relation_id(from: &str, kind: &str, to: &str) -> Arc<str> {
+    format!("{from}--{kind}--{to}").into()
+}
+
+fn as_text<S: Serializer>(scope: &MemoryScope, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(scope)
+}

@@ -1,0 +1,140 @@
+//! From what a test says to typed values: the schema says what each text means.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cedar_policy_core::validator::types::{Attributes, Type};
+use serde_json::{Map, Value as Json};
+
+use super::{CaseError, Vocabulary};
+use crate::model::{EntityUid, Value};
+
+/// What stands for an attribute that was left out, by its path (`system.hour`).
+pub(super) type Neutral<'a> = &'a dyn Fn(&str) -> Option<Value>;
+
+/// Makes typed values, and notes every entity they name.
+pub(super) struct Typing<'s> {
+    pub(super) vocabulary: Vocabulary<'s>,
+    pub(super) mentioned: Vec<EntityUid>,
+}
+
+impl<'s> Typing<'s> {
+    /// Values of `vocabulary`'s types.
+    pub(super) fn new(vocabulary: Vocabulary<'s>) -> Self {
+        Self { vocabulary, mentioned: Vec::new() }
+    }
+
+    /// A record: what was given, and the neutral value of whatever else is required.
+    pub(super) fn record(
+        &mut self,
+        types: &Attributes,
+        given: &Map<String, Json>,
+        path: &str,
+        neutral: Neutral<'_>,
+    ) -> Result<BTreeMap<Arc<str>, Value>, CaseError> {
+        for name in given.keys() {
+            if types.get_attr(name).is_none() {
+                let known = types.keys().map(|known| known.as_str());
+                let kind = if path.is_empty() { "attribute" } else { "key" };
+                return Err(CaseError::unknown(kind, name, known));
+            }
+        }
+        let mut fields = BTreeMap::new();
+        for (name, attribute) in types.iter() {
+            let path = join(path, name);
+            let value = match (given.get(name.as_str()), neutral(&path)) {
+                (Some(given), _) => Some(self.value(&attribute.attr_type, given, &path, neutral)?),
+                (None, Some(value)) => Some(value),
+                (None, None) if attribute.is_required => {
+                    Some(self.left_out(&attribute.attr_type, &path, neutral)?)
+                }
+                (None, None) => None,
+            };
+            fields.extend(value.map(|value| (Arc::from(name.as_str()), value)));
+        }
+        Ok(fields)
+    }
+
+    /// One value of the wanted type.
+    pub(super) fn value(
+        &mut self,
+        wanted: &Type,
+        given: &Json,
+        path: &str,
+        neutral: Neutral<'_>,
+    ) -> Result<Value, CaseError> {
+        let value = match (wanted, given) {
+            (Type::Bool(_), Json::Bool(value)) => Some(Value::Bool(*value)),
+            (Type::Long, Json::Number(number)) => number.as_i64().map(Value::Long),
+            (Type::String, Json::String(text)) => Some(Value::text(text)),
+            (Type::Entity(_), Json::String(text)) => {
+                let uid = self.vocabulary.entity(text)?;
+                self.mentioned.push(uid.clone());
+                Some(Value::Entity(uid))
+            }
+            (Type::Set { element_type: Some(element) }, Json::Array(items)) => {
+                let items = items.iter().map(|item| self.value(element, item, path, neutral));
+                Some(Value::Set(items.collect::<Result<_, _>>()?))
+            }
+            (Type::Record { attrs, .. }, Json::Object(fields)) => {
+                Some(Value::Record(self.record(attrs, fields, path, neutral)?))
+            }
+            (Type::ExtensionType { name }, given) => extension(&name.to_string(), given),
+            _ => None,
+        };
+        value.ok_or_else(|| CaseError::Type {
+            path: path.to_owned(),
+            found: given.to_string(),
+            wanted: wanted.to_string(),
+        })
+    }
+
+    /// The neutral value of a type: `false`, 0, empty; there is none for an entity.
+    fn left_out(&mut self, wanted: &Type, path: &str, neutral: Neutral<'_>) -> Result<Value, CaseError> {
+        match wanted {
+            Type::Bool(_) => Ok(Value::Bool(false)),
+            Type::Long => Ok(Value::Long(0)),
+            Type::String => Ok(Value::text("")),
+            Type::Set { .. } => Ok(Value::Set(Vec::new())),
+            Type::Record { attrs, .. } => {
+                Ok(Value::Record(self.record(attrs, &Map::new(), path, neutral)?))
+            }
+            Type::ExtensionType { name } => match name.to_string().as_str() {
+                "decimal" => Ok(Value::Decimal("0.0".into())),
+                "ipaddr" => Ok(Value::Ip("127.0.0.1".into())),
+                "datetime" => Ok(Value::Datetime(0)),
+                _ => Err(CaseError::Missing(path.to_owned())),
+            },
+            Type::Entity(_) | Type::Never => Err(CaseError::Missing(path.to_owned())),
+        }
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn extension(name: &str, given: &Json) -> Option<Value> {
+    match (name, given) {
+        ("ipaddr", Json::String(text)) => Some(Value::Ip(text.as_str().into())),
+        ("decimal", Json::String(text)) => Some(Value::Decimal(text.as_str().into())),
+        ("decimal", Json::Number(number)) => Some(Value::Decimal(decimal(number)?.into())),
+        ("datetime", Json::String(text)) => instant(text).map(Value::Datetime),
+        _ => None,
+    }
+}
+
+/// Cedar's decimals have one to four digits after the point.
+fn decimal(number: &serde_json::Number) -> Option<String> {
+    let text = number.to_string();
+    match text.split_once('.') {
+        None => Some(format!("{text}.0")),
+        Some((_, digits)) if digits.len() <= 4 => Some(text),
+        Some(_) => None,
+    }
+}
+
+/// Milliseconds since the Unix epoch of an RFC 3339 instant.
+pub(super) fn instant(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(|instant| instant.as_millisecond())
+}

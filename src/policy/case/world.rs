@@ -1,0 +1,199 @@
+//! The entities of a suite, complete and checked, and queries about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value as Json};
+use serde_saphyr::Spanned;
+
+use super::format::{EntityEntry, EntityTable};
+use super::name::shorthand;
+use super::typed::{Typing, instant};
+use super::{CaseError, Located, Row, Vocabulary, neutral};
+use crate::model::{Entity, EntityUid, Value};
+use crate::policy::Query;
+
+/// What a suite says exists.
+#[derive(Clone)]
+pub(in crate::policy) struct World<'s> {
+    vocabulary: Vocabulary<'s>,
+    now: i64,
+    version: String,
+    entities: BTreeMap<EntityUid, Entity>,
+    /// Entities that others refer to; each has to be listed.
+    mentioned: BTreeMap<EntityUid, u64>,
+}
+
+impl<'s> World<'s> {
+    /// An empty world at an instant (milliseconds since the Unix epoch), under a policy version.
+    pub(in crate::policy) fn new(vocabulary: Vocabulary<'s>, version: &str) -> Self {
+        Self {
+            vocabulary,
+            now: neutral::NOW_MILLIS,
+            version: version.to_owned(),
+            entities: BTreeMap::new(),
+            mentioned: BTreeMap::new(),
+        }
+    }
+
+    /// Sets the suite's `now`.
+    pub(in crate::policy) fn set_now(&mut self, now: &Spanned<String>) -> Result<(), Located> {
+        self.now = instant(&now.value).ok_or_else(|| {
+            let found = now.value.clone();
+            let wanted = "an instant such as `2026-01-10T10:00:00Z`".to_owned();
+            Located::at(now.referenced.line(), CaseError::Type { path: "now".to_owned(), found, wanted })
+        })?;
+        Ok(())
+    }
+
+    /// Adds a table of entities, with the values of a matrix row.
+    pub(in crate::policy) fn add(&mut self, table: &EntityTable, row: &Row) -> Result<(), Located> {
+        for (name, entry) in table {
+            let line = entry.referenced.line();
+            self.add_one(name, &entry.value, line, row).map_err(|error| Located::at(line, error))?;
+        }
+        Ok(())
+    }
+
+    /// Every entity that another one names is listed.
+    pub(in crate::policy) fn check_complete(&self) -> Result<(), Located> {
+        for (uid, line) in &self.mentioned {
+            if !self.entities.contains_key(uid) {
+                return Err(Located::at(*line, CaseError::Unlisted(shorthand(uid))));
+            }
+        }
+        Ok(())
+    }
+
+    /// All entities of a type.
+    pub(in crate::policy) fn of_type(&self, type_name: &str) -> Vec<EntityUid> {
+        self.entities.keys().filter(|uid| uid.type_name() == type_name).cloned().collect()
+    }
+
+    /// A listed entity's name.
+    pub(in crate::policy) fn listed(&self, text: &str) -> Result<EntityUid, CaseError> {
+        let uid = self.vocabulary.entity(text)?;
+        match self.entities.contains_key(&uid) {
+            true => Ok(uid),
+            false => Err(CaseError::Unlisted(shorthand(&uid))),
+        }
+    }
+
+    /// The question: who, what, to what, with what is not said filled in.
+    pub(in crate::policy) fn query(
+        &self,
+        principal: &EntityUid,
+        action: &EntityUid,
+        resource: &EntityUid,
+        context: &Map<String, Json>,
+    ) -> Result<Query, CaseError> {
+        let types =
+            self.vocabulary.context(action).ok_or_else(|| CaseError::Group(action.id().to_owned()))?;
+        let now = self.moment(context);
+        let neutral = |path: &str| neutral::context(path, now, principal, &self.version);
+        let mut typing = Typing::new(self.vocabulary);
+        let context =
+            typing.record(types, context, "context", &|path| neutral(path.strip_prefix("context.")?))?;
+        if let Some(uid) = typing.mentioned.iter().find(|uid| !self.entities.contains_key(*uid)) {
+            return Err(CaseError::Unlisted(shorthand(uid)));
+        }
+        Ok(Query {
+            principal: principal.clone(),
+            action: action.clone(),
+            resource: resource.clone(),
+            context: Value::Record(context),
+            entities: self
+                .reachable([principal.clone(), resource.clone()].into_iter().chain(typing.mentioned)),
+        })
+    }
+
+    /// What the gateway would hand over: the entities named, and those that they lead to.
+    fn reachable(&self, from: impl Iterator<Item = EntityUid>) -> Vec<Entity> {
+        let mut pending: Vec<EntityUid> = from.collect();
+        let mut seen = BTreeSet::new();
+        let mut found = Vec::new();
+        while let Some(uid) = pending.pop() {
+            let Some(entity) = self.entities.get(&uid).filter(|_| seen.insert(uid)) else { continue };
+            pending.extend(entity.parents.iter().cloned());
+            entity
+                .attributes
+                .values()
+                .chain(entity.tags.values())
+                .for_each(|value| named(value, &mut pending));
+            found.push(entity.clone());
+        }
+        found
+    }
+
+    /// The instant that hour and weekday follow from: the context's own when the test gives one.
+    fn moment(&self, context: &Map<String, Json>) -> i64 {
+        let given = context.get("system").and_then(|system| system.get("now")).and_then(Json::as_str);
+        given.and_then(instant).unwrap_or(self.now)
+    }
+
+    fn add_one(&mut self, name: &str, entry: &EntityEntry, line: u64, row: &Row) -> Result<(), CaseError> {
+        let uid = self.vocabulary.entity(&row.text(name)?)?;
+        let mut entity = self.build(&uid, entry, line, row)?;
+        for parent in &entry.parents {
+            let parent = self.vocabulary.entity(&row.text(parent)?)?;
+            if !self.vocabulary.can_be_in(uid.type_name(), parent.type_name()) {
+                let child = uid.base_type().to_owned();
+                return Err(CaseError::Parent { child, parent: parent.base_type().to_owned() });
+            }
+            self.mentioned.entry(parent.clone()).or_insert(line);
+            entity.parents.push(parent);
+        }
+        match self.entities.insert(uid.clone(), entity) {
+            None => Ok(()),
+            Some(_) => Err(CaseError::DuplicateEntity(shorthand(&uid))),
+        }
+    }
+
+    fn build(
+        &mut self,
+        uid: &EntityUid,
+        entry: &EntityEntry,
+        line: u64,
+        row: &Row,
+    ) -> Result<Entity, CaseError> {
+        let mut entity = neutral::entity(uid);
+        let mut typing = Typing::new(self.vocabulary);
+        let given = row.map(&entry.attrs)?;
+        if let Some(types) = self.vocabulary.attributes(uid.type_name()) {
+            // A memory scope that is spelt out is taken as it stands.
+            let spelt_out = given.contains_key("scope");
+            let implied = |path: &str| match path {
+                "agent" | "workspace" if spelt_out => None,
+                path => entity.attributes.get(path).cloned(),
+            };
+            entity.attributes = typing.record(types, &given, "", &implied)?;
+        }
+        let tags = row.map(&entry.tags)?;
+        if let Some(wanted) = self.vocabulary.tags(uid.type_name()) {
+            for (name, tag) in &tags {
+                entity.tags.insert(name.as_str().into(), typing.value(wanted, tag, name, &|_| None)?);
+            }
+        } else if let Some(name) = tags.keys().next() {
+            return Err(CaseError::unknown("tag", name, []));
+        }
+        let mentioned: BTreeSet<EntityUid> = typing.mentioned.into_iter().collect();
+        for uid in mentioned {
+            self.mentioned.entry(uid).or_insert(line);
+        }
+        Ok(entity)
+    }
+}
+
+/// The entities that a value names.
+fn named(value: &Value, found: &mut Vec<EntityUid>) {
+    match value {
+        Value::Entity(uid) => found.push(uid.clone()),
+        Value::Set(items) => items.iter().for_each(|item| named(item, found)),
+        Value::Record(fields) => fields.values().for_each(|field| named(field, found)),
+        Value::Bool(_)
+        | Value::Long(_)
+        | Value::String(_)
+        | Value::Decimal(_)
+        | Value::Datetime(_)
+        | Value::Ip(_) => {}
+    }
+}

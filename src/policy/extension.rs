@@ -1,0 +1,79 @@
+//! Cedar's extension values (addresses, decimals, instants) from the model's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cedar_policy_core::ast::{ExtensionFunction, Literal, Name, PartialValue, Value};
+use cedar_policy_core::extensions::Extensions;
+
+use super::shape::Mismatch;
+
+/// The constructors, looked up once. Values of the same few texts (the score of harmless text, the loopback
+/// address) are made once and shared.
+#[derive(Debug)]
+pub(crate) struct ExtensionValues {
+    functions: HashMap<&'static str, &'static ExtensionFunction>,
+    epoch: Option<Value>,
+    common: HashMap<(&'static str, &'static str), Value>,
+}
+
+const COMMON: [(&str, &str); 4] =
+    [("decimal", "0.0000"), ("decimal", "0.0"), ("ip", "127.0.0.1"), ("ip", "::1")];
+
+impl ExtensionValues {
+    pub(crate) fn new() -> Self {
+        let mut functions = HashMap::new();
+        for word in ["ip", "decimal", "datetime", "duration", "offset"] {
+            let found = Name::parse_unqualified_name(word).ok().and_then(|name| {
+                let function: &'static ExtensionFunction = Extensions::all_available().func(&name).ok()?;
+                Some(function)
+            });
+            functions.extend(found.map(|function| (word, function)));
+        }
+        let mut values = Self { functions, epoch: None, common: HashMap::new() };
+        values.epoch = values.call("datetime", &[text("1970-01-01")]).ok();
+        for (function, argument) in COMMON {
+            if let Ok(value) = values.call(function, &[text(argument)]) {
+                values.common.insert((function, argument), value);
+            }
+        }
+        values
+    }
+
+    pub(crate) fn ip(&self, address: &Arc<str>) -> Result<Value, Mismatch> {
+        self.from_text("ip", address)
+    }
+
+    pub(crate) fn decimal(&self, number: &Arc<str>) -> Result<Value, Mismatch> {
+        self.from_text("decimal", number)
+    }
+
+    /// From milliseconds: exact over the whole range, unlike the way through a calendar text.
+    pub(crate) fn datetime(&self, millis: i64) -> Result<Value, Mismatch> {
+        let epoch = self.epoch.clone().ok_or_else(|| Mismatch::new("this build knows no `datetime`"))?;
+        let duration = self.call("duration", &[text(&format!("{millis}ms"))])?;
+        self.call("offset", &[epoch, duration])
+    }
+
+    fn from_text(&self, function: &'static str, argument: &str) -> Result<Value, Mismatch> {
+        let known = COMMON.iter().find(|(name, text)| *name == function && *text == argument);
+        match known.and_then(|key| self.common.get(key)) {
+            Some(value) => Ok(value.clone()),
+            None => self.call(function, &[text(argument)]),
+        }
+    }
+
+    fn call(&self, function: &'static str, arguments: &[Value]) -> Result<Value, Mismatch> {
+        let known = self.functions.get(function);
+        let known = known.ok_or_else(|| Mismatch::new(format!("this build knows no `{function}`")))?;
+        match known.call(arguments) {
+            Ok(PartialValue::Value(value)) => Ok(value),
+            Ok(PartialValue::Residual(_)) => Err(Mismatch::new(format!("`{function}` gave no value"))),
+            Err(error) => Err(Mismatch::new(error.to_string())),
+        }
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::new(Literal::String(text.into()), None)
+}

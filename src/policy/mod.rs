@@ -1,0 +1,38 @@
+//! Policy: what may be done, written in Cedar, checked before it goes live, decided in microseconds.
+//!
+//! A [`Bundle`] is loaded from [`Sources`] as a whole or refused as a whole. [`Bundle::decide`] answers a
+//! [`Query`] with a [`Verdict`]: deny by default, forbid wins, and what cannot be decided (an error in a
+//! forbid, a request that does not fit the schema) is denied. No type of the policy language leaves this
+//! module.
+
+mod bundle;
+pub mod case;
+pub mod diagnostics;
+mod error;
+mod evaluate;
+mod extension;
+mod index;
+mod json;
+mod load;
+mod program;
+mod request;
+pub mod run;
+mod settings;
+mod shape;
+mod shipped;
+mod source;
+mod verdict;
+mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+
+pub use bundle::Bundle;
+pub use error::{PolicyError, PolicyErrors, Position, Problem};
+pub use json::{CedarAnswer, Check, JsonEntities, JsonError, JsonNames, JsonQuery};
+pub use load::PolicyInfo;
+pub use program::Effect;
+pub use request::Query;
+pub use settings::{Limits, OnPolicyError, Settings};
+pub use source::{Link, Source, SourceKind, Sources};
+pub use verdict::{PolicyFault, Verdict};

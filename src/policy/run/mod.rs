@@ -1,0 +1,59 @@
+//! Runs policy tests: every row of every test against a bundle, offline.
+//!
+//! A test passes, fails (the policies decide otherwise than it says) or is broken (what it says means nothing).
+//! A broken test never counts as passed, whatever it expects.
+
+mod cases;
+mod peer;
+mod report;
+mod suites;
+
+use cases::Runner;
+pub use report::{Failure, Got, Report, SuiteReport, Summary, TestReport, TestResult};
+pub use suites::{Suites, SuitesError};
+
+use super::Bundle;
+use super::case::{Located, SuiteFile};
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Only tests whose `suite: name` contains this text.
+    pub filter: Option<String>,
+}
+
+/// Runs `suites` against `bundle`.
+pub fn run(bundle: &Bundle, suites: &Suites, settings: &Settings) -> Report {
+    let reports = suites.files().map(|(file, text)| run_file(bundle, suites, settings, file, text));
+    Report { policy_version: bundle.version().clone(), suites: reports.collect() }
+}
+
+fn run_file(bundle: &Bundle, suites: &Suites, settings: &Settings, file: &str, text: &str) -> SuiteReport {
+    let broken = |suite: String, problem: Located| SuiteReport {
+        file: file.to_owned(),
+        suite,
+        problem: Some(problem.into()),
+        tests: Vec::new(),
+    };
+    if file.ends_with(".json") {
+        return peer::run_file(bundle, settings, file, text);
+    }
+    let suite = match SuiteFile::parse(text) {
+        Ok(suite) => suite,
+        Err(problem) => return broken(file.to_owned(), problem),
+    };
+    let runner = match Runner::new(bundle, &suite, |fixture| suites.fixture(file, fixture)) {
+        Ok(runner) => runner,
+        Err(problem) => return broken(suite.suite, problem),
+    };
+    let wanted = |name: &str| settings.wants(&suite.suite, name);
+    let tests = suite.tests.iter().filter(|test| wanted(&test.value.name)).map(|test| runner.test(test));
+    SuiteReport { file: file.to_owned(), suite: suite.suite.clone(), problem: None, tests: tests.collect() }
+}
+
+impl Settings {
+    /// Whether a test passes the filter.
+    pub(super) fn wants(&self, suite: &str, name: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| format!("{suite}: {name}").contains(filter))
+    }
+}

@@ -1,0 +1,204 @@
+//! The schema's types, laid out for one pass that checks a value and turns it into Cedar's at once.
+//!
+//! Cedar's own check builds an expression tree of the whole context for each request; this one touches each
+//! value once. What it accepts is exactly what Cedar accepts, which `tests` below hold against Cedar.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cedar_policy_core::ast;
+use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type};
+use smol_str::SmolStr;
+
+use super::vocabulary::Vocabulary;
+use crate::model::Value;
+
+/// Why a request does not fit the schema: for the operator, never for the caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub(crate) struct Mismatch {
+    what: String,
+}
+
+impl Mismatch {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into() }
+    }
+
+    /// Says where in a record the mismatch is.
+    fn under(self, field: &str) -> Self {
+        Self { what: format!("`{field}`: {}", self.what) }
+    }
+}
+
+/// One type of the schema.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    Bool,
+    Long,
+    String,
+    Set(Box<Shape>),
+    Record(RecordShape),
+    Entity(ast::EntityType),
+    Decimal,
+    Datetime,
+    Ip,
+    /// A type that no value of the model has (`duration`): nothing fits it.
+    Unreachable(String),
+}
+
+/// The fields of a record, an entity or a context.
+#[derive(Debug, Default)]
+pub(crate) struct RecordShape {
+    fields: BTreeMap<SmolStr, Field>,
+    required: usize,
+}
+
+#[derive(Debug)]
+struct Field {
+    shape: Shape,
+    required: bool,
+}
+
+impl Shape {
+    pub(crate) fn of(schema_type: &Type) -> Self {
+        match schema_type {
+            Type::Bool(_) => Self::Bool,
+            Type::Long => Self::Long,
+            Type::String => Self::String,
+            Type::Set { element_type: Some(element) } => Self::Set(Box::new(Self::of(element))),
+            Type::Record { attrs, open_attributes: OpenTag::ClosedAttributes } => {
+                Self::Record(RecordShape::of(attrs))
+            }
+            Type::Entity(EntityKind::Entity(kinds)) => match kinds.get_single_entity() {
+                Some(only) => Self::Entity(only.clone()),
+                None => Self::Unreachable("a choice of entity types".to_owned()),
+            },
+            Type::ExtensionType { name } => match name.to_string().as_str() {
+                "decimal" => Self::Decimal,
+                "datetime" => Self::Datetime,
+                "ipaddr" => Self::Ip,
+                other => Self::Unreachable(other.to_owned()),
+            },
+            Type::Never
+            | Type::Set { element_type: None }
+            | Type::Entity(EntityKind::AnyEntity)
+            | Type::Record { open_attributes: OpenTag::OpenAttributes, .. } => {
+                Self::Unreachable("a type outside strict schemas".to_owned())
+            }
+        }
+    }
+
+    /// The Cedar value, when `value` is of this type.
+    pub(crate) fn convert(&self, value: &Value, words: &Vocabulary) -> Result<ast::Value, Mismatch> {
+        let literal = |literal: ast::Literal| Ok(ast::Value::new(literal, None));
+        match (self, value) {
+            (Self::Bool, Value::Bool(value)) => literal((*value).into()),
+            (Self::Long, Value::Long(value)) => literal((*value).into()),
+            (Self::String, Value::String(text)) => literal(ast::Literal::String(text.as_ref().into())),
+            (Self::Set(element), Value::Set(items)) => {
+                let items: Result<Vec<_>, _> =
+                    items.iter().map(|item| element.convert(item, words)).collect();
+                Ok(ast::Value::set(items?, None))
+            }
+            (Self::Record(shape), Value::Record(fields)) => {
+                let fields = shape.convert(fields, words)?;
+                Ok(ast::Value::record_arc(Arc::new(fields), None))
+            }
+            (Self::Entity(kind), Value::Entity(uid)) => {
+                let uid = words.uid(uid)?;
+                if uid.entity_type() != kind {
+                    return Err(Mismatch::new(format!("expected a `{kind}`, got a `{}`", uid.entity_type())));
+                }
+                literal(ast::Literal::EntityUID(Arc::new(uid)))
+            }
+            (Self::Decimal, Value::Decimal(text)) => words.extensions().decimal(text),
+            (Self::Datetime, Value::Datetime(millis)) => words.extensions().datetime(*millis),
+            (Self::Ip, Value::Ip(text)) => words.extensions().ip(text),
+            (expected, got) => {
+                Err(Mismatch::new(format!("expected {}, got {}", expected.name(), name_of(got))))
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Bool => "a Bool".to_owned(),
+            Self::Long => "a Long".to_owned(),
+            Self::String => "a String".to_owned(),
+            Self::Set(_) => "a Set".to_owned(),
+            Self::Record(_) => "a record".to_owned(),
+            Self::Entity(kind) => format!("a `{kind}`"),
+            Self::Decimal => "a decimal".to_owned(),
+            Self::Datetime => "a datetime".to_owned(),
+            Self::Ip => "an ipaddr".to_owned(),
+            Self::Unreachable(other) => format!("`{other}`, which no request can carry"),
+        }
+    }
+}
+
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::Bool(_) => "a Bool",
+        Value::Long(_) => "a Long",
+        Value::String(_) => "a String",
+        Value::Set(_) => "a Set",
+        Value::Record(_) => "a record",
+        Value::Entity(_) => "an entity",
+        Value::Decimal(_) => "a decimal",
+        Value::Datetime(_) => "a datetime",
+        Value::Ip(_) => "an ipaddr",
+    }
+}
+
+impl Shape {
+    /// The same record, which may lack `name`.
+    pub(crate) fn without_requiring(mut self, name: &str) -> Self {
+        if let Self::Record(record) = &mut self
+            && let Some(field) = record.fields.get_mut(name)
+            && std::mem::take(&mut field.required)
+        {
+            record.required -= 1;
+        }
+        self
+    }
+}
+
+impl RecordShape {
+    pub(crate) fn of(attributes: &Attributes) -> Self {
+        let fields: BTreeMap<SmolStr, Field> = attributes
+            .iter()
+            .map(|(name, attribute)| {
+                let shape = Shape::of(&attribute.attr_type);
+                (name.clone(), Field { shape, required: attribute.is_required })
+            })
+            .collect();
+        let required = fields.values().filter(|field| field.required).count();
+        Self { fields, required }
+    }
+
+    /// Cedar's fields, when all that are required are there, each of its type, and no other.
+    pub(crate) fn convert(
+        &self,
+        values: &BTreeMap<Arc<str>, Value>,
+        words: &Vocabulary,
+    ) -> Result<BTreeMap<SmolStr, ast::Value>, Mismatch> {
+        let mut required = 0_usize;
+        let mut converted = BTreeMap::new();
+        for (name, value) in values {
+            let Some((name, field)) = self.fields.get_key_value(name.as_ref()) else {
+                return Err(Mismatch::new(format!("`{name}` is not in the schema")));
+            };
+            required += usize::from(field.required);
+            let value = field.shape.convert(value, words).map_err(|mismatch| mismatch.under(name))?;
+            converted.insert(name.clone(), value);
+        }
+        if required < self.required {
+            let missing =
+                self.fields.iter().find(|(name, field)| field.required && !converted.contains_key(*name));
+            let name = missing.map(|(name, _)| name.as_str()).unwrap_or_default();
+            return Err(Mismatch::new(format!("`{name}` is missing")));
+        }
+        Ok(converted)
+    }
+}

@@ -1,0 +1,134 @@
+//! What the schema knows, in tables for the request path: types, their shapes, and actions with ancestors.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use cedar_policy::Schema;
+use cedar_policy_core::ast::{Eid, Entity, EntityType, EntityUID};
+use cedar_policy_core::validator::{ValidatorEntityType, ValidatorEntityTypeKind, ValidatorSchema};
+
+use super::extension::ExtensionValues;
+use super::request::INPUT;
+use super::shape::{Mismatch, RecordShape, Shape};
+use crate::model;
+
+/// The tables. Built once a bundle.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    types: HashMap<Box<str>, KnownType>,
+    actions: HashMap<Box<str>, HashMap<Box<str>, KnownAction>>,
+    extensions: ExtensionValues,
+}
+
+/// An entity type of the schema.
+#[derive(Debug)]
+pub(crate) struct KnownType {
+    pub(crate) name: EntityType,
+    pub(crate) attributes: RecordShape,
+    pub(crate) tags: Option<Shape>,
+    /// The types an entity of this type may be in, directly or through others.
+    pub(crate) ancestors: HashSet<EntityType>,
+    /// The only ids there are, for an enumerated type.
+    choices: Option<HashSet<Box<str>>>,
+}
+
+/// An action of the schema.
+#[derive(Debug)]
+pub(crate) struct KnownAction {
+    /// Its entity, with all groups it is in as ancestors.
+    pub(crate) entity: Arc<Entity>,
+    pub(crate) principals: HashSet<EntityType>,
+    pub(crate) resources: HashSet<EntityType>,
+    pub(crate) context: Shape,
+    /// The same, for when the input is not known yet.
+    pub(crate) open_context: Shape,
+}
+
+impl Vocabulary {
+    pub(crate) fn new(schema: &Schema) -> Self {
+        let schema: &ValidatorSchema = schema.as_ref();
+        let types = schema
+            .entity_types()
+            .filter(|known| !known.is_external())
+            .map(|known| (known.name().to_string().into_boxed_str(), KnownType::new(known, schema)))
+            .collect();
+        let mut actions: HashMap<Box<str>, HashMap<Box<str>, KnownAction>> = HashMap::new();
+        // An action without an entity is external, that is, not defined: it stays unknown.
+        for entity in schema.action_entities().into_iter().flatten() {
+            if let Some(known) = KnownAction::new(&entity, schema) {
+                let of_type = actions.entry(entity.uid().entity_type().to_string().into()).or_default();
+                of_type.insert(AsRef::<str>::as_ref(entity.uid().eid()).into(), known);
+            }
+        }
+        Self { types, actions, extensions: ExtensionValues::new() }
+    }
+
+    pub(crate) fn extensions(&self) -> &ExtensionValues {
+        &self.extensions
+    }
+
+    pub(crate) fn entity_type(&self, uid: &model::EntityUid) -> Result<&KnownType, Mismatch> {
+        let known = self.types.get(uid.type_name());
+        known.ok_or_else(|| Mismatch::new(format!("the schema has no entity type `{}`", uid.type_name())))
+    }
+
+    pub(crate) fn action(&self, uid: &model::EntityUid) -> Result<&KnownAction, Mismatch> {
+        let known = self.actions.get(uid.type_name()).and_then(|of_type| of_type.get(uid.id()));
+        known.ok_or_else(|| Mismatch::new(format!("the schema has no action `{uid}`")))
+    }
+
+    /// All action entities.
+    pub(crate) fn action_entities(&self) -> impl Iterator<Item = &Arc<Entity>> {
+        self.actions.values().flat_map(HashMap::values).map(|known| &known.entity)
+    }
+
+    /// The Cedar name of an entity or action that the schema can have. Type names are looked up, never
+    /// parsed: a text from outside cannot become a new type.
+    pub(crate) fn uid(&self, uid: &model::EntityUid) -> Result<EntityUID, Mismatch> {
+        match self.types.get(uid.type_name()) {
+            Some(known) => known.uid(uid),
+            None => self.action(uid).map(|known| known.entity.uid().clone()),
+        }
+    }
+}
+
+impl KnownType {
+    fn new(known: &ValidatorEntityType, schema: &ValidatorSchema) -> Self {
+        let name = known.name();
+        let above = schema.entity_types().filter(|other| other.has_descendant_entity_type(name));
+        let choices = match &known.kind {
+            ValidatorEntityTypeKind::Enum(choices) => {
+                Some(choices.iter().map(|id| AsRef::<str>::as_ref(id).into()).collect())
+            }
+            ValidatorEntityTypeKind::Standard(_) | ValidatorEntityTypeKind::External => None,
+        };
+        Self {
+            name: name.clone(),
+            attributes: RecordShape::of(known.attributes()),
+            tags: known.tag_type().map(Shape::of),
+            ancestors: above.map(|other| other.name().clone()).collect(),
+            choices,
+        }
+    }
+
+    /// The Cedar name of an entity of this type.
+    pub(crate) fn uid(&self, uid: &model::EntityUid) -> Result<EntityUID, Mismatch> {
+        if self.choices.as_ref().is_some_and(|choices| !choices.contains(uid.id())) {
+            return Err(Mismatch::new(format!("`{uid}` is not one of the schema's")));
+        }
+        Ok(EntityUID::from_components(self.name.clone(), Eid::new(uid.id()), None))
+    }
+}
+
+impl KnownAction {
+    fn new(entity: &Entity, schema: &ValidatorSchema) -> Option<Self> {
+        let known = schema.get_action_id(entity.uid())?;
+        Some(Self {
+            entity: Arc::new(entity.clone()),
+            principals: known.applies_to_principals().cloned().collect(),
+            resources: known.applies_to_resources().cloned().collect(),
+            context: Shape::of(known.context_type()?),
+            open_context: Shape::of(known.context_type()?).without_requiring(INPUT),
+        })
+    }
+}

@@ -1,0 +1,322 @@
+//! Every effect a caller or an agent can have, each as one function: ask the guard, then spend the permit.
+//!
+//! The web and the agents call the same functions, so there is one place for each kind of access.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::agents::Register;
+use crate::authz::{Denied, Guard};
+use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
+use crate::messages::{Delivery, Line, MessageError, Switchboard};
+use crate::model::{
+    ConversationId, DecisionId, DeleteMemory, ListMemory, ListTools, MemoryKind, MemoryRow, MemoryScope,
+    ReadConversation, ReadMemory, Receiver, RequestContext, SearchMemory, SeeTool, SendMessage, Subject,
+    ToolId, WriteMemoryEntity, WriteMemoryRelation,
+};
+use crate::tools::{PrepareError, Registry, Tool, ToolError, ToolResult};
+
+/// Why there was no effect.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The guard refused.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Memory refused or failed.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The tool or its arguments are not such that it could be asked for.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// The tool failed.
+    #[error("the call was allowed and failed: {error}")]
+    Tool {
+        /// The decision on record.
+        decision: DecisionId,
+        /// What happened.
+        #[source]
+        error: ToolError,
+    },
+    /// The message could not be taken.
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    /// There is nothing of that name, for this caller.
+    #[error("there is no {0} of that name")]
+    NotFound(&'static str),
+}
+
+/// What the gate is built from.
+pub struct GateParts {
+    /// Decides.
+    pub guard: Arc<Guard>,
+    /// Remembers.
+    pub memory: Memory,
+    /// Calls.
+    pub tools: Registry,
+    /// Keeps conversations.
+    pub switchboard: Switchboard,
+    /// Knows the agents.
+    pub agents: Register,
+}
+
+/// The one way to effects for those who face callers and agents.
+pub struct Gate {
+    guard: Arc<Guard>,
+    memory: Memory,
+    tools: Registry,
+    switchboard: Switchboard,
+    agents: Register,
+}
+
+/// A thing to remember, as a caller gives it.
+#[derive(Debug)]
+pub struct NewEntity {
+    /// Its name, unique in the scope.
+    pub name: String,
+    /// What kind of thing it is.
+    pub kind: String,
+    /// What it carries.
+    pub labels: BTreeSet<Arc<str>>,
+    /// What is known about it.
+    pub observations: Vec<String>,
+}
+
+/// A relation to remember.
+#[derive(Debug)]
+pub struct NewRelation {
+    /// Where it starts.
+    pub from: String,
+    /// What it says.
+    pub kind: String,
+    /// Where it leads.
+    pub to: String,
+    /// What it carries.
+    pub labels: BTreeSet<Arc<str>>,
+}
+
+/// A tool that the caller may see.
+pub type SeenTool = Arc<Tool>;
+
+type Asker<'a> = (&'a Arc<Subject>, &'a Arc<RequestContext>);
+
+impl Gate {
+    /// Puts the gate together.
+    pub fn new(parts: GateParts) -> Self {
+        let GateParts { guard, memory, tools, switchboard, agents } = parts;
+        Self { guard, memory, tools, switchboard, agents }
+    }
+
+    /// The guard, for operations that have no effect owner of their own.
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    /// The register of agents.
+    pub fn agents(&self) -> &Register {
+        &self.agents
+    }
+
+    /// The tool registry.
+    pub fn tools(&self) -> &Registry {
+        &self.tools
+    }
+
+    /// Conversations.
+    pub fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
+    }
+
+    /// The tools of which some call could be permitted to the caller.
+    pub async fn list_tools(&self, (subject, context): Asker<'_>) -> Result<Vec<SeenTool>, GateError> {
+        let listing = self.guard.admit(subject, ListTools, context).await?.listing();
+        let known = self.tools.tools();
+        let items = known.iter().map(|tool| SeeTool { tool: Arc::clone(tool.descriptor()) }).collect();
+        let seen = self.guard.admit_each(&listing, items).await?;
+        let seen = seen.into_iter().filter_map(|permit| self.tools.get(&permit.into_operation().tool.id));
+        Ok(seen.collect())
+    }
+
+    /// Calls a tool.
+    pub async fn call_tool(
+        &self,
+        (subject, context): Asker<'_>,
+        id: &ToolId,
+        arguments: Map<String, Json>,
+    ) -> Result<(ToolResult, DecisionId), GateError> {
+        let operation = match self.tools.prepare(id, arguments) {
+            Ok(operation) => operation,
+            Err(error @ PrepareError::Arguments(_)) => return Err(error.into()),
+            Err(PrepareError::ToolUnknown(_) | PrepareError::Drifted(_)) => {
+                return Err(self.guard.refuse_tool(subject, id, context).await.into());
+            }
+        };
+        let permit = self.guard.admit(subject, operation, context).await?;
+        let decision = permit.decision();
+        let result = self.tools.call(permit).await.map_err(|error| GateError::Tool { decision, error })?;
+        Ok((result, decision))
+    }
+
+    /// Remembers a thing. One that exists is judged as it is, and keeps its owner.
+    pub async fn write_entity(
+        &self,
+        (subject, context): Asker<'_>,
+        scope: MemoryScope,
+        new: NewEntity,
+    ) -> Result<(EntityView, DecisionId), GateError> {
+        let kind: Arc<str> = new.kind.into();
+        let mut labels = new.labels;
+        let row = match self.memory.row(&scope, MemoryKind::Entity, &new.name).await? {
+            Some(row) => {
+                // What a thing carries is not shed by writing over it.
+                labels.extend(row.labels.iter().cloned());
+                row
+            }
+            None => MemoryRow {
+                scope,
+                row: MemoryKind::Entity,
+                id: new.name.into(),
+                owner: subject.principal().to_string().into(),
+                kind: Arc::clone(&kind),
+                labels: labels.clone(),
+            },
+        };
+        let operation =
+            WriteMemoryEntity { row, kind, labels, observations: new.observations };
+        let permit = self.guard.admit(subject, operation, context).await?;
+        let decision = permit.decision();
+        Ok((self.memory.write_entity(permit).await?, decision))
+    }
+
+    /// Joins two things.
+    pub async fn write_relation(
+        &self,
+        (subject, context): Asker<'_>,
+        scope: MemoryScope,
+        new: NewRelation,
+    ) -> Result<(RelationView, DecisionId), GateError> {
+        let id = relation_id(&new.from, &new.kind, &new.to);
+        let row = match self.memory.row(&scope, MemoryKind::Relation, &id).await? {
+            Some(row) => row,
+            None => MemoryRow {
+                scope,
+                row: MemoryKind::Relation,
+                id,
+                owner: subject.principal().to_string().into(),
+                kind: new.kind.into(),
+                labels: new.labels,
+            },
+        };
+        let operation = WriteMemoryRelation { row, from: new.from.into(), to: new.to.into() };
+        let permit = self.guard.admit(subject, operation, context).await?;
+        let decision = permit.decision();
+        Ok((self.memory.write_relation(permit).await?, decision))
+    }
+
+    /// Reads one thing. A thing that is not there is asked about as if it were: who may not read it does not learn
+    /// that it does not exist.
+    pub async fn read_entity(
+        &self,
+        (subject, context): Asker<'_>,
+        scope: MemoryScope,
+        name: &str,
+    ) -> Result<EntityView, GateError> {
+        let row = self.row_or_shadow(scope, name).await?;
+        let permit = self.guard.admit(subject, ReadMemory { row }, context).await?;
+        match self.memory.read(permit).await? {
+            MemoryView::Entity(entity) => Ok(entity),
+            MemoryView::Relation(_) => Err(GateError::NotFound("entity")),
+        }
+    }
+
+    /// Forgets one thing.
+    pub async fn delete_entity(
+        &self,
+        (subject, context): Asker<'_>,
+        scope: MemoryScope,
+        name: &str,
+    ) -> Result<DecisionId, GateError> {
+        let row = self.row_or_shadow(scope, name).await?;
+        let permit = self.guard.admit(subject, DeleteMemory { row }, context).await?;
+        let decision = permit.decision();
+        self.memory.delete(permit).await?;
+        Ok(decision)
+    }
+
+    async fn row_or_shadow(&self, scope: MemoryScope, name: &str) -> Result<MemoryRow, GateError> {
+        Ok(match self.memory.row(&scope, MemoryKind::Entity, name).await? {
+            Some(row) => row,
+            None => MemoryRow {
+                scope,
+                row: MemoryKind::Entity,
+                id: name.into(),
+                owner: "".into(),
+                kind: "".into(),
+                labels: BTreeSet::new(),
+            },
+        })
+    }
+
+    /// Searches a scope; only hits that the caller may read come back.
+    pub async fn search(
+        &self,
+        (subject, context): Asker<'_>,
+        scope: MemoryScope,
+        words: String,
+        limit: u32,
+    ) -> Result<Vec<EntityView>, GateError> {
+        let permit = self.guard.admit(subject, SearchMemory { scope, words, limit }, context).await?;
+        let listing = permit.listing();
+        let found = self.memory.search(permit).await?;
+        let permits = self.guard.admit_each(&listing, found.operations()).await?;
+        Ok(found.release(permits))
+    }
+
+    /// Lists a scope; only rows that the caller may read come back.
+    pub async fn list_entities(
+        &self,
+        (subject, context): Asker<'_>,
+        scope: MemoryScope,
+        limit: u32,
+    ) -> Result<Vec<EntityView>, GateError> {
+        let permit = self.guard.admit(subject, ListMemory { scope, limit }, context).await?;
+        let listing = permit.listing();
+        let found = self.memory.list(permit).await?;
+        let permits = self.guard.admit_each(&listing, found.operations()).await?;
+        Ok(found.release(permits))
+    }
+
+    /// Takes a message in and routes it.
+    pub async fn send(
+        &self,
+        (subject, context): Asker<'_>,
+        message: SendMessage,
+    ) -> Result<(Delivery, Arc<crate::agents::Agent>), GateError> {
+        let permit = self.guard.admit(subject, message, context).await?;
+        let receiver = match &permit.operation().receiver {
+            Receiver::Capability(name) => self.agents.provider(name),
+            Receiver::Agent(agent) => {
+                crate::model::AgentId::parse(agent.uid.id()).ok().and_then(|id| self.agents.get(&id))
+            }
+        };
+        let receiver = receiver.ok_or(MessageError::NoReceiver)?;
+        if let Some(limiter) = &receiver.limiter {
+            limiter
+                .check(subject.principal())
+                .map_err(|limited| MessageError::ReceiverLimit(limited.retry_after))?;
+        }
+        Ok((self.switchboard.accept(permit, receiver.id())?, receiver))
+    }
+
+    /// Reads one of the caller's own conversations.
+    pub async fn read_conversation(
+        &self,
+        (subject, context): Asker<'_>,
+        conversation: ConversationId,
+    ) -> Result<Vec<Line>, GateError> {
+        let owner = subject.principal().clone();
+        let permit = self.guard.admit(subject, ReadConversation { conversation, owner }, context).await?;
+        self.switchboard.read(permit).ok_or(GateError::NotFound("conversation"))
+    }
+}

@@ -1,0 +1,200 @@
+//! What answers for an agent: a language model behind an OpenAI-compatible endpoint, or a module in the sandbox.
+//!
+//! Both are asked the same question in the same shape (chat completions), one turn at a time, so the loop that
+//! carries out their calls is the same, and so are the checks on it.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use reqwest::{Client, Url};
+use serde_json::Value as Json;
+
+use crate::authz::Permit;
+use crate::model::CallModel;
+use crate::sandbox::{Module, Sandbox};
+use crate::secret::Secret;
+
+/// Where the language model is.
+pub struct ModelSettings {
+    /// `https://host/v1`; plain `http` only to loopback, because the key would travel in the clear.
+    pub base_url: String,
+    /// The bearer token.
+    pub api_key: Option<Secret<String>>,
+    /// The model's name, unless the agent names one.
+    pub name: String,
+    /// How long one turn may take. Default 60 s.
+    pub timeout: Duration,
+    /// The largest answer, in bytes. Default 1 MiB.
+    pub max_response_bytes: usize,
+}
+
+/// Why the model's settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Not an address.
+    #[error("`model.base_url` is not a URL")]
+    Url,
+    /// The key would travel in the clear.
+    #[error("`model.base_url` must be https, or http to this host")]
+    Insecure,
+    /// The client could not be made.
+    #[error("the model's client could not be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Why a turn brought no answer. The text is for the log, and for the caller as it stands.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MindError {
+    #[error("the model could not be reached")]
+    Unreachable(#[source] reqwest::Error),
+    #[error("the model answered with status {0}")]
+    Status(u16),
+    #[error("the model's answer is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the model's answer is not a chat completion")]
+    Shape,
+    #[error("the agent's module failed: {0}")]
+    Module(#[from] crate::sandbox::SandboxError),
+}
+
+/// A client of one language model.
+pub struct LanguageModel {
+    client: Client,
+    url: Url,
+    settings: ModelSettings,
+}
+
+impl LanguageModel {
+    /// Checks the settings; asks nobody yet.
+    pub fn new(settings: ModelSettings) -> Result<Self, SetupError> {
+        let base = settings.base_url.trim_end_matches('/');
+        let url = Url::parse(&format!("{base}/chat/completions")).map_err(|_| SetupError::Url)?;
+        let host = url.host_str().unwrap_or_default();
+        let loopback = host == "localhost"
+            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+            return Err(SetupError::Insecure);
+        }
+        let client = Client::builder()
+            .timeout(settings.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(SetupError::Client)?;
+        Ok(Self { client, url, settings })
+    }
+
+    /// The model's name, unless the agent names one.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    async fn complete(&self, request: &Json) -> Result<Json, MindError> {
+        let mut post = self.client.post(self.url.clone()).json(request);
+        if let Some(key) = &self.settings.api_key {
+            post = post.bearer_auth(key.expose());
+        }
+        let response = post.send().await.map_err(MindError::Unreachable)?;
+        if !response.status().is_success() {
+            return Err(MindError::Status(response.status().as_u16()));
+        }
+        let limit = self.settings.max_response_bytes;
+        let mut body = Vec::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            body.extend_from_slice(&chunk.map_err(MindError::Unreachable)?);
+            if body.len() > limit {
+                return Err(MindError::TooLarge(limit));
+            }
+        }
+        let answer = crate::json::parse(&body).map_err(|_| MindError::Shape)?;
+        answer.pointer("/choices/0/message").cloned().ok_or(MindError::Shape)
+    }
+}
+
+/// What answers one agent.
+pub(super) enum Mind<'a> {
+    Model(&'a LanguageModel),
+    Handler(&'a Sandbox, &'a Module),
+}
+
+/// One call that the mind wants made.
+#[derive(Debug, Clone)]
+pub(super) struct WantedCall {
+    pub(super) id: String,
+    pub(super) function: String,
+    pub(super) arguments: String,
+}
+
+/// The mind's answer to one turn.
+#[derive(Debug)]
+pub(super) struct Thought {
+    /// The message as it goes back into the conversation.
+    pub(super) message: Json,
+    pub(super) content: String,
+    pub(super) calls: Vec<WantedCall>,
+}
+
+impl Mind<'_> {
+    /// One turn. The request is the permit's own: what was judged is what is sent.
+    pub(super) async fn think(&self, permit: Permit<CallModel>) -> Result<Thought, MindError> {
+        let request = permit.into_operation().request;
+        let message = match self {
+            Self::Model(model) => model.complete(&request).await?,
+            Self::Handler(sandbox, module) => {
+                let input = serde_json::to_vec(&request).map_err(|_| MindError::Shape)?;
+                let done = sandbox.run(module, input).await?;
+                crate::json::parse(&done.output).map_err(|_| MindError::Shape)?
+            }
+        };
+        thought(&message).ok_or(MindError::Shape)
+    }
+}
+
+fn thought(message: &Json) -> Option<Thought> {
+    let fields = message.as_object()?;
+    let content = fields.get("content").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let mut calls = Vec::new();
+    for call in fields.get("tool_calls").and_then(Json::as_array).into_iter().flatten() {
+        calls.push(WantedCall {
+            id: call.get("id")?.as_str()?.to_owned(),
+            function: call.pointer("/function/name")?.as_str()?.to_owned(),
+            arguments: call.pointer("/function/arguments")?.as_str()?.to_owned(),
+        });
+    }
+    // Only what was understood goes back: a message cannot smuggle a role of its own choosing into the conversation.
+    let mut kept = serde_json::json!({ "role": "assistant", "content": content });
+    if let (Some(list), Some(kept)) = (fields.get("tool_calls"), kept.as_object_mut())
+        && !calls.is_empty()
+    {
+        kept.insert("tool_calls".to_owned(), list.clone());
+    }
+    Some(Thought { message: kept, content, calls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(url: &str) -> Result<LanguageModel, SetupError> {
+        LanguageModel::new(ModelSettings {
+            base_url: url.to_owned(),
+            api_key: None,
+            name: "m".to_owned(),
+            timeout: Duration::from_secs(1),
+            max_response_bytes: 1000,
+        })
+    }
+
+    #[test]
+    fn a_key_never_travels_in_the_clear() {
+        assert!(matches!(setup("http://models.example/v1"), Err(SetupError::Insecure)));
+        assert!(matches!(setup("ftp://127.0.0.1/v1"), Err(SetupError::Insecure)));
+        assert!(matches!(setup("nonsense"), Err(SetupError::Url)));
+    }
+
+    #[test]
+    fn a_message_cannot_choose_its_role() {
+        let thought = thought(&serde_json::json!({ "role": "system", "content": "x", "name": "y" })).unwrap();
+        assert_eq!(thought.message, serde_json::json!({ "role": "assistant", "content": "x" }));
+    }
+}

@@ -1,0 +1,168 @@
+//! Runs guest WebAssembly: built-in tools, an operator's own tools, and agents' handlers.
+//!
+//! A guest is a WASI preview 1 command. It reads one JSON document from standard input, writes one to standard
+//! output and exits with 0; another exit code is its own failure, told on standard error. That is all it can do:
+//! no files, no network, no environment, no arguments, no running clock. What is promised to the gateway:
+//!
+//! - each call gets a fresh instance: nothing of one call is left for the next one;
+//! - memory, stack, instructions, time, input, output and the number of instances are bounded, whatever the guest
+//!   does, and a guest that breaks a bound ends alone;
+//! - a module is checked import by import before it is compiled, and compiled before the first request.
+//!
+//! The sandbox asks nobody whether a call is allowed. Its callers, `tools` and `runtime`, hold the permit.
+
+mod builtin;
+mod clean;
+mod engine;
+mod error;
+mod module;
+mod run;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod wasi;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::telemetry::Metrics;
+
+pub use builtin::{builtin_handler, builtin_tools};
+pub use error::SandboxError;
+pub use module::Module;
+pub use settings::{DEFAULT_WASI_CALLS, STACK_CEILING, Settings};
+pub use wasi::INERT_WASI_CALLS;
+
+/// What a guest answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completed {
+    /// One JSON document in UTF-8. Still a guest's words: parse it with the usual limits.
+    pub output: Vec<u8>,
+    /// Fuel units it took.
+    pub fuel: u64,
+}
+
+/// The place where guests run. Cheap to clone.
+#[derive(Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    engine: wasmtime::Engine,
+    slots: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+    _ticker: engine::Ticker,
+}
+
+impl Sandbox {
+    /// Reserves the address space for all instances and starts the thread that ends long calls.
+    ///
+    /// # Errors
+    /// A setting that cannot be honoured, or a host on which the engine cannot start.
+    pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Result<Self, SandboxError> {
+        check(&settings)?;
+        let engine =
+            engine::engine(&settings).map_err(|error| SandboxError::Engine(error.into_boxed_dyn_error()))?;
+        let ticker = engine::Ticker::start(&engine).map_err(|error| SandboxError::Engine(error.into()))?;
+        let slots = Arc::new(Semaphore::new(settings.max_instances as usize));
+        Ok(Self { inner: Arc::new(Inner { settings, engine, slots, metrics, _ticker: ticker }) })
+    }
+
+    /// Checks and compiles a module. Takes milliseconds to seconds, so: at start-up, never on the request path.
+    ///
+    /// # Errors
+    /// Why the module is not taken in.
+    pub fn compile(&self, name: &str, wasm: &[u8]) -> Result<Module, SandboxError> {
+        Module::compile(&self.inner.engine, &self.inner.settings, name, wasm)
+    }
+
+    /// Runs `module` once on `input`, on a thread where it may block.
+    ///
+    /// A caller that goes away does not stop the guest, which keeps its instance until it ends or its time is up.
+    ///
+    /// # Errors
+    /// Why there is no answer; see [`SandboxError::is_tool_error`] for whose fault it is.
+    pub async fn run(&self, module: &Module, input: Vec<u8>) -> Result<Completed, SandboxError> {
+        let settings = &self.inner.settings;
+        // A foreign module's instances would come from a pool whose slots are counted elsewhere.
+        if !wasmtime::Engine::same(&self.inner.engine, module.instance().module().engine()) {
+            let detail = "the module was compiled by another sandbox".to_owned();
+            return Err(SandboxError::Internal { module: module.name().to_owned(), detail });
+        }
+        if input.len() > settings.max_input_bytes {
+            return Err(SandboxError::InputTooLarge {
+                module: module.name().to_owned(),
+                size: input.len(),
+                limit: settings.max_input_bytes,
+            });
+        }
+        let slot = self.slot(module, settings.max_queue_wait).await?;
+        let (inner, guest) = (Arc::clone(&self.inner), module.clone());
+        let call = move || {
+            // INVARIANT: the slot is given back after the instance is gone, so the pool never runs out.
+            let _slot = slot;
+            let _alive = Alive::new(&inner.metrics);
+            let (result, fuel) = run::call(&inner.settings, &guest, input);
+            inner.metrics.wasm_fuel.inc_by(fuel);
+            result
+        };
+        tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| {
+            Err(SandboxError::Internal { module: module.name().to_owned(), detail: error.to_string() })
+        })
+    }
+
+    async fn slot(
+        &self,
+        module: &Module,
+        wait: Duration,
+    ) -> Result<tokio::sync::OwnedSemaphorePermit, SandboxError> {
+        match tokio::time::timeout(wait, Arc::clone(&self.inner.slots).acquire_owned()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            Ok(Err(_)) | Err(_) => Err(SandboxError::Busy { module: module.name().to_owned(), waited: wait }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sandbox").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}
+
+/// Counts an instance in the metrics while it lives.
+struct Alive<'a>(&'a Metrics);
+
+impl<'a> Alive<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.wasm_instances.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        self.0.wasm_instances.dec();
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), SandboxError> {
+    let refuse = |setting, detail: String| Err(SandboxError::Setting { setting, detail });
+    if settings.max_instances == 0 {
+        return refuse("max_instances", "it must be at least 1".to_owned());
+    }
+    if settings.max_wasm_stack == 0 || settings.max_wasm_stack > STACK_CEILING {
+        return refuse("max_wasm_stack", format!("it must be between 1 and {STACK_CEILING} bytes"));
+    }
+    if settings.max_memory_bytes == 0 || settings.max_memory_bytes as u64 > u64::from(u32::MAX) {
+        return refuse("max_memory_bytes", "it must be between 1 byte and 4 GiB".to_owned());
+    }
+    let known = |call: &str| DEFAULT_WASI_CALLS.contains(&call) || INERT_WASI_CALLS.contains(&call);
+    match settings.allowed_wasi_calls.iter().find(|call| !known(call)) {
+        Some(call) => refuse("allowed_wasi_calls", format!("the sandbox has no call `{call}`")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,127 @@
+//! Taking a module in: everything it asks for is checked from its bytes before any of it is compiled.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use wasmparser::{Encoding, Parser, Payload};
+use wasmtime::{Engine, ExternType, InstancePre};
+
+use super::wasi::{self, Call};
+use super::{INERT_WASI_CALLS, SandboxError, Settings};
+
+/// Bytes in a page of linear memory.
+const PAGE: u64 = 65_536;
+
+/// A checked and compiled guest, ready for fresh instances. Cheap to clone; usable with the sandbox that made it.
+#[derive(Clone)]
+pub struct Module {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    sha256: String,
+    instance: InstancePre<Call>,
+}
+
+impl Module {
+    /// The name it was taken in under.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// SHA-256 of the module's bytes, in lower-case hex.
+    pub fn sha256(&self) -> &str {
+        &self.inner.sha256
+    }
+
+    pub(super) fn instance(&self) -> &InstancePre<Call> {
+        &self.inner.instance
+    }
+
+    pub(super) fn compile(
+        engine: &Engine,
+        settings: &Settings,
+        name: &str,
+        wasm: &[u8],
+    ) -> Result<Self, SandboxError> {
+        inspect(settings, name, wasm)?;
+        let unfit = |error: wasmtime::Error| SandboxError::Unfit {
+            module: name.to_owned(),
+            detail: one_line(&error),
+        };
+        let module = wasmtime::Module::from_binary(engine, wasm).map_err(unfit)?;
+        match module.get_export("_start") {
+            Some(ExternType::Func(start)) if start.params().len() == 0 && start.results().len() == 0 => {}
+            _ => return Err(SandboxError::NoStart { module: name.to_owned() }),
+        }
+        let instance = wasi::linker(engine, |call| settings.allowed_wasi_calls.contains(call))
+            .and_then(|linker| linker.instantiate_pre(&module))
+            .map_err(unfit)?;
+        let sha256 = hex::encode(digest::digest(&digest::SHA256, wasm));
+        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), sha256, instance }) })
+    }
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Module").field("name", &self.name()).field("sha256", &self.sha256()).finish()
+    }
+}
+
+/// Refuses what the bytes alone tell: their size, their imports, their memory. Compiling hostile code costs more
+/// than reading it, so nothing is compiled that could not run anyway.
+fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxError> {
+    if wasm.len() > settings.max_module_bytes {
+        return Err(SandboxError::ModuleTooLarge {
+            module: name.to_owned(),
+            size: wasm.len(),
+            limit: settings.max_module_bytes,
+        });
+    }
+    let broken = |detail: String| SandboxError::NotWasm { module: name.to_owned(), detail };
+    let malformed = |error: wasmparser::BinaryReaderError| broken(error.message().to_owned());
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.map_err(malformed)? {
+            Payload::Version { encoding: Encoding::Component, .. } => {
+                return Err(broken("it is a component, not a core module".to_owned()));
+            }
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    let import = import.map_err(malformed)?;
+                    if !may_import(settings, import.module, import.name) {
+                        return Err(SandboxError::ForbiddenImport {
+                            module: name.to_owned(),
+                            import: format!("{}::{}", import.module, import.name),
+                        });
+                    }
+                }
+            }
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    // A declared maximum above the limit is no reason to refuse: growth is bounded at run time.
+                    let needed = memory.map_err(malformed)?.initial.saturating_mul(PAGE);
+                    if needed > settings.max_memory_bytes as u64 {
+                        return Err(SandboxError::MemoryTooLarge {
+                            module: name.to_owned(),
+                            needed,
+                            limit: settings.max_memory_bytes,
+                        });
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn may_import(settings: &Settings, module: &str, name: &str) -> bool {
+    module == wasi::NAMESPACE
+        && (INERT_WASI_CALLS.contains(&name) || settings.allowed_wasi_calls.contains(name))
+}
+
+/// The engine's messages run over several lines; ours are one.
+fn one_line(error: &wasmtime::Error) -> String {
+    super::clean::one_line(&format!("{error:#}"), 512)
+}

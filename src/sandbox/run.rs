@@ -1,0 +1,78 @@
+//! One call: a fresh instance, its limits, and what its end means.
+
+use wasmtime::{Store, Trap};
+
+use super::wasi::{Call, Ended};
+use super::{Completed, Module, SandboxError, Settings, clean, engine};
+
+/// Runs `module` on the calling thread, which may take as long as the settings allow.
+pub(super) fn call(
+    settings: &Settings,
+    module: &Module,
+    input: Vec<u8>,
+) -> (Result<Completed, SandboxError>, u64) {
+    let mut store = Store::new(module.instance().module().engine(), Call::new(input, settings));
+    store.limiter(|call| call);
+    store.set_epoch_deadline(engine::ticks(settings.max_execution_time));
+    store.epoch_deadline_trap();
+
+    let ended = start(settings, module, &mut store);
+    let fuel = settings.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+    let call = store.into_data();
+    let result = match ended {
+        Ok(()) | Err(End::Exit(0)) => completed(module, call.output, fuel),
+        Err(End::Exit(code)) => Err(SandboxError::Exited {
+            module: module.name().to_owned(),
+            code,
+            message: clean::one_line(&String::from_utf8_lossy(&call.message), settings.max_message_bytes),
+        }),
+        Err(End::Failed(error)) => Err(error),
+    };
+    (result, fuel)
+}
+
+enum End {
+    Exit(i32),
+    Failed(SandboxError),
+}
+
+fn start(settings: &Settings, module: &Module, store: &mut Store<Call>) -> Result<(), End> {
+    let failed = |error| explain(settings, module, &error);
+    // INVARIANT: fuel is set before the first instruction; a module's own start function runs in `instantiate`.
+    store.set_fuel(settings.fuel).map_err(failed)?;
+    let instance = module.instance().instantiate(&mut *store).map_err(failed)?;
+    let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(failed)?;
+    start.call(store, ()).map_err(failed)
+}
+
+fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End {
+    let module = module.name().to_owned();
+    if let Some(ended) = error.downcast_ref::<Ended>() {
+        return match *ended {
+            Ended::Exit(code) => End::Exit(code),
+            Ended::OutputTooLarge => {
+                End::Failed(SandboxError::OutputTooLarge { module, limit: settings.max_output_bytes })
+            }
+            Ended::MemoryGrowth(wanted) => {
+                End::Failed(SandboxError::MemoryGrowth { module, wanted, limit: settings.max_memory_bytes })
+            }
+        };
+    }
+    End::Failed(match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => SandboxError::OutOfFuel { module, fuel: settings.fuel },
+        Some(Trap::Interrupt) => SandboxError::Deadline { module, limit: settings.max_execution_time },
+        Some(Trap::StackOverflow) => SandboxError::StackOverflow { module },
+        Some(trap) => SandboxError::Trapped {
+            module,
+            detail: trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+        },
+        None => SandboxError::Internal { module, detail: clean::one_line(&format!("{error:#}"), 512) },
+    })
+}
+
+fn completed(module: &Module, output: Vec<u8>, fuel: u64) -> Result<Completed, SandboxError> {
+    let not_json = |detail: String| SandboxError::OutputNotJson { module: module.name().to_owned(), detail };
+    let text = std::str::from_utf8(&output).map_err(|error| not_json(error.to_string()))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| not_json(error.to_string()))?;
+    Ok(Completed { output, fuel })
+}

@@ -1,0 +1,182 @@
+//! A running gateway: its addresses, its reload, its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::build::{Parts, StartError, build, load_agents};
+use super::listen::{HttpLimits, serve};
+use crate::api::{operations_router, router};
+use crate::audit::{Record, SourceRecord};
+use crate::model::{DecisionId, EventType, Outcome, PolicyVersion, ReasonCode, RequestId, Source};
+use crate::policy::PolicyErrors;
+
+/// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
+pub struct Gateway {
+    parts: Arc<Parts>,
+    address: SocketAddr,
+    operations: SocketAddr,
+    stop: CancellationToken,
+    serving: Vec<JoinHandle<()>>,
+}
+
+/// What a reload did to the policies.
+#[derive(Debug)]
+pub enum ReloadOutcome {
+    /// The new set decides from now on.
+    Applied {
+        /// Before.
+        from: PolicyVersion,
+        /// Now.
+        to: PolicyVersion,
+    },
+    /// The new set is not valid; the old one stays. The text is for the operator.
+    Refused(String),
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    bound.await.map_err(|source| StartError::Bind { address, source })
+}
+
+impl Gateway {
+    /// Builds everything, then binds the ports and serves.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let (listen, operations) = (settings.listen, settings.operations);
+        let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
+        let parts = Arc::new(build(settings).await?);
+        let (api_listener, address) = bind(listen).await?;
+        let (operations_listener, operations) = bind(operations).await?;
+        let stop = CancellationToken::new();
+        let api = router(Arc::clone(&parts.api));
+        let probes = operations_router(Arc::clone(&parts.api));
+        let serving = vec![
+            tokio::spawn(serve(api_listener, api, limits, stop.clone(), grace)),
+            tokio::spawn(serve(operations_listener, probes, HttpLimits::default(), stop.clone(), Duration::ZERO)),
+            tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
+        ];
+        parts.event("gateway_started", Outcome::Allow, None).await;
+        parts.api.readiness.set(true);
+        Ok(Self { parts, address, operations, stop, serving })
+    }
+
+    /// Where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where probes and metrics listen.
+    pub fn operations(&self) -> SocketAddr {
+        self.operations
+    }
+
+    /// The version that decides.
+    pub fn policy_version(&self) -> PolicyVersion {
+        self.parts.policy.current().version().clone()
+    }
+
+    /// Reads policies, schemas and agents again. Policies change as a whole or not at all.
+    pub async fn reload(&self) -> ReloadOutcome {
+        let outcome = self.parts.reload_policies().await;
+        if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
+        }
+        outcome
+    }
+
+    /// Takes no new requests, lets those under way come to their end, then closes the stores.
+    pub async fn drain(self) {
+        self.parts.api.readiness.set(false);
+        self.stop.cancel();
+        for serving in self.serving {
+            let _ = serving.await;
+        }
+        self.parts.memory.close().await;
+        self.parts.event("gateway_stopped", Outcome::Allow, None).await;
+        self.parts.journal.close();
+    }
+}
+
+/// Tools that come later bring schema of their own: the live set is loaded again with it.
+async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
+    let mut changes = parts.tools.changes();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        parts.reload_policies().await;
+    }
+}
+
+impl Parts {
+    async fn reload_policies(&self) -> ReloadOutcome {
+        let policy = Arc::clone(&self.policy);
+        let (places, tools) = (self.places.clone(), self.tools.clone());
+        let swapped = tokio::task::spawn_blocking(move || match places.read(&tools) {
+            Ok(sources) => policy.reload(sources).map_err(|errors| report(&errors)),
+            Err(error) => {
+                policy.count_refusal();
+                Err(error.to_string())
+            }
+        })
+        .await
+        .unwrap_or_else(|_| Err("the reload stopped before its end".to_owned()));
+        match swapped {
+            Ok(reloaded) => {
+                tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
+                let detail = format!("{} -> {}", reloaded.from.as_str(), reloaded.to.as_str());
+                self.event("policy_reload", Outcome::Allow, Some(detail)).await;
+                ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to }
+            }
+            Err(report) => {
+                tracing::warn!(
+                    target: "SECURITY",
+                    event_type = "security_violation",
+                    violation_type = "hot_reload_security_violation",
+                    details = %report,
+                );
+                self.event("reload_refused", Outcome::DenyError, Some(report.clone())).await;
+                ReloadOutcome::Refused(report)
+            }
+        }
+    }
+
+    /// Records something that the gateway did by itself. That it happened does not hang on the record: a gateway
+    /// whose log cannot be written must still stop.
+    async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
+        let reason = match outcome {
+            Outcome::Allow => ReasonCode::Permitted,
+            _ => ReasonCode::PolicyError,
+        };
+        let mut record = Record::new(
+            DecisionId::generate(),
+            self.clock.now_millis(),
+            RequestId::generate(),
+            SourceRecord::from(&Source::local()),
+            EventType::ConfigurationChange,
+            outcome,
+            reason,
+        );
+        record.event = Some(name);
+        record.detail = detail;
+        record.policy_version = Some(self.policy.current().version().clone());
+        if let Err(error) = self.journal.append(record).await {
+            tracing::error!(error = &error as &dyn std::error::Error, event = name, "an event could not be recorded");
+        }
+    }
+}
+
+/// Every mistake, one to a line.
+fn report(errors: &PolicyErrors) -> String {
+    errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

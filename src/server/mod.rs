@@ -1,0 +1,95 @@
+//! The composition root: builds every part from its settings, wires the ports, opens the listeners last, and takes
+//! everything down in order.
+
+mod build;
+mod gateway;
+mod listen;
+mod settings;
+
+pub use build::StartError;
+pub use gateway::{Gateway, ReloadOutcome};
+pub use listen::HttpLimits;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything a gateway is made from; each part by its own module's settings.
+pub struct Settings {
+    /// Where the API listens; port 0 for any free port.
+    pub listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` listen.
+    pub operations: SocketAddr,
+    /// The directory of policies; `None` for the shipped set.
+    pub policy_dir: Option<PathBuf>,
+    /// The directory of schemas; `None` for the shipped ones.
+    pub schema_dir: Option<PathBuf>,
+    /// What a policy that errs does to a decision.
+    pub policy: crate::policy::Settings,
+    /// The decision log.
+    pub audit: crate::audit::Settings,
+    /// Whether texts stand in the log as they are, so that decisions can be evaluated again.
+    pub replayable: bool,
+    /// Who may call, and how that is proven.
+    pub authn: crate::authn::Settings,
+    /// How often.
+    pub limit: crate::limit::Settings,
+    /// What is looked for in untrusted text.
+    pub screen: crate::screen::Settings,
+    /// Session facts for policies.
+    pub sessions: crate::authz::SessionSettings,
+    /// The memory database.
+    pub memory: crate::memory::Settings,
+    /// The WebAssembly sandbox.
+    pub sandbox: crate::sandbox::Settings,
+    /// Tools and their servers.
+    pub tools: crate::tools::Settings,
+    /// Agent files.
+    pub agents: crate::agents::Settings,
+    /// Messages and conversations.
+    pub messages: crate::messages::Settings,
+    /// Bounds of an agent's answer.
+    pub runtime: crate::runtime::Settings,
+    /// The language model, when there is one.
+    pub model: Option<crate::runtime::ModelSettings>,
+    /// The HTTP face.
+    pub api: crate::api::Settings,
+    /// Bounds of a connection.
+    pub http: HttpLimits,
+    /// Whether `context.system.lockdown` holds from the start.
+    pub lockdown: bool,
+    /// How long requests under way may take once the gateway is told to stop.
+    pub shutdown_grace: Duration,
+}
+
+impl Settings {
+    /// A gateway on free loopback ports with its data under `data_dir` and everything else as shipped.
+    pub fn embedded(data_dir: PathBuf) -> Self {
+        let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let log = data_dir.join("audit.log");
+        Self {
+            listen: loopback,
+            operations: loopback,
+            policy_dir: None,
+            schema_dir: None,
+            policy: Default::default(),
+            audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
+            replayable: false,
+            authn: crate::authn::Settings { jwt: None, api_keys: crate::authn::api_key::Settings::in_directory(&data_dir) },
+            limit: Default::default(),
+            screen: Default::default(),
+            sessions: Default::default(),
+            memory: crate::memory::Settings::in_directory(&data_dir),
+            sandbox: Default::default(),
+            tools: Default::default(),
+            agents: Default::default(),
+            messages: Default::default(),
+            runtime: Default::default(),
+            model: None,
+            api: crate::api::Settings { audit_log: log, ..Default::default() },
+            http: HttpLimits::default(),
+            lockdown: false,
+            shutdown_grace: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! From the configuration to the settings of each part.
+
+use std::net::SocketAddr;
+
+use super::{HttpLimits, Settings};
+use crate::authn::jwt::{self, JwtAlgorithm, JwtKey, KeyMaterial};
+use crate::config;
+use crate::limit::Rate;
+use crate::tools::{ServerSettings, Transport};
+
+/// A page of WebAssembly memory.
+const PAGE: usize = 64 * 1024;
+
+impl From<config::Settings> for Settings {
+    fn from(config: config::Settings) -> Self {
+        let server = config.server;
+        let data = server.data_dir;
+        let security = config.security;
+        let log = security.audit.log_file.clone();
+        let schema_dir = security.authorization.schema_dir.clone();
+        let allowed_origins = config.mcp.allowed_origins.clone();
+        let allowed_hosts = config.mcp.allowed_hosts.clone();
+        let mut authn = crate::authn::Settings {
+            jwt: security.authentication.jwt.map(jwt),
+            api_keys: crate::authn::api_key::Settings::in_directory(&data),
+        };
+        let header = security.api_keys.header_name;
+        if !authn.api_keys.header_names.contains(&header) {
+            authn.api_keys.header_names.push(header);
+        }
+        Self {
+            listen: SocketAddr::new(server.host, server.port),
+            operations: SocketAddr::new(server.metrics_host, server.metrics_port),
+            policy_dir: security.authorization.policy_dir,
+            schema_dir: schema_dir.clone(),
+            policy: crate::policy::Settings {
+                on_policy_error: match security.authorization.on_policy_error {
+                    config::OnPolicyError::DenyOnForbidError => crate::policy::OnPolicyError::DenyOnForbidError,
+                    config::OnPolicyError::Deny => crate::policy::OnPolicyError::Deny,
+                },
+                ..Default::default()
+            },
+            audit: crate::audit::Settings {
+                path: log.clone(),
+                durability: match security.audit.durability {
+                    config::Durability::Written => crate::audit::Durability::Written,
+                    config::Durability::Synced => crate::audit::Durability::Synced,
+                },
+                queue: security.audit.queue,
+                deadline: security.audit.deadline,
+                fsync_interval: security.audit.sync_interval,
+                record_bytes: security.audit.max_record_bytes,
+                ..Default::default()
+            },
+            replayable: security.audit.replayable,
+            authn,
+            limit: crate::limit::Settings {
+                per_principal: rate(&security.rate_limit),
+                max_principals: security.rate_limit.max_principals,
+            },
+            screen: crate::screen::Settings {
+                threshold: config.screening.threshold,
+                max_bytes: config.screening.max_bytes,
+            },
+            sessions: crate::authz::SessionSettings {
+                timeout: security.authentication.session_timeout,
+                ..Default::default()
+            },
+            memory: memory(config.memory, &data),
+            sandbox: sandbox(config.runtime),
+            tools: tools(config.mcp, config.tool_security, schema_dir),
+            agents: crate::agents::Settings {
+                directory: server.agents_dir,
+                max_agents: config.config_agents.max_agent_count,
+                max_file_bytes: config.config_agents.max_file_bytes as u64,
+                forbidden_capabilities: config.config_agents.forbidden_capabilities,
+            },
+            messages: crate::messages::Settings {
+                max_message_bytes: config.communication.max_message_bytes,
+                conversation_timeout: config.communication.conversation_timeout,
+                max_messages: config.communication.max_messages,
+                max_conversations: config.communication.max_conversations,
+            },
+            runtime: crate::runtime::Settings {
+                max_turns: config.config_agents.limits.max_turns,
+                max_calls: config.config_agents.limits.max_calls,
+                deadline: config.config_agents.limits.deadline,
+                max_result_bytes: config.config_agents.limits.max_result_bytes,
+            },
+            model: config.model.map(|model| crate::runtime::ModelSettings {
+                base_url: model.base_url.to_string(),
+                api_key: model.api_key,
+                name: model.name,
+                timeout: model.timeout,
+                max_response_bytes: model.max_response_bytes,
+            }),
+            api: crate::api::Settings {
+                max_body_bytes: server.max_body,
+                request_timeout: server.request_timeout,
+                allowed_origins,
+                allowed_hosts,
+                audit_log: log,
+            },
+            http: HttpLimits {
+                max_connections: server.max_connections,
+                header_timeout: server.header_timeout,
+                max_header_bytes: server.max_header_bytes,
+                max_headers: server.max_headers,
+                max_streams: server.max_streams,
+            },
+            lockdown: security.lockdown,
+            shutdown_grace: server.shutdown_grace,
+        }
+    }
+}
+
+fn rate(limit: &config::RateLimit) -> Rate {
+    let given = &limit.per_principal;
+    // INVARIANT: the configuration has checked count, time and burst; the shipped limit stands in for what cannot be.
+    Rate::new(given.count, given.per, limit.burst)
+        .unwrap_or_else(|_| crate::limit::Settings::default().per_principal)
+}
+
+fn jwt(config: config::Jwt) -> jwt::Settings {
+    let algorithm = match config.algorithm {
+        config::JwtAlgorithm::Rs256 => JwtAlgorithm::Rs256,
+        config::JwtAlgorithm::Es256 => JwtAlgorithm::Es256,
+        config::JwtAlgorithm::EdDsa => JwtAlgorithm::EdDsa,
+        config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
+    };
+    let path = match config.key {
+        config::JwtKey::PublicKeyFile(path) | config::JwtKey::SecretFile(path) => path,
+    };
+    let name = path.file_stem().map_or_else(|| "jwt".into(), |stem| stem.to_string_lossy().into_owned());
+    jwt::Settings {
+        keys: vec![JwtKey { name: name.into(), algorithm, material: KeyMaterial::File(path), kid: None }],
+        issuer: config.issuer.into(),
+        audience: config.audience.into(),
+        leeway: config.leeway,
+        max_token_bytes: config.max_token_bytes,
+        cache_entries: config.token_cache,
+    }
+}
+
+fn memory(config: config::Memory, data: &std::path::Path) -> crate::memory::Settings {
+    let defaults = crate::memory::Settings::in_directory(data);
+    crate::memory::Settings {
+        max_entities: config.max_entities,
+        max_relations: config.max_relations,
+        max_observations: config.max_observations,
+        max_observation_bytes: config.max_observation_bytes,
+        max_name_bytes: config.max_name_bytes,
+        max_entity_bytes: config.max_entity_bytes,
+        max_labels: config.max_labels,
+        max_search_bytes: config.max_search_bytes,
+        max_search_words: config.max_search_words,
+        max_search_results: config.max_search_results,
+        readers: std::num::NonZeroUsize::new(config.readers).unwrap_or(defaults.readers),
+        queue: config.queue,
+        deadline: config.deadline,
+        database: defaults.database,
+    }
+}
+
+fn sandbox(config: config::Runtime) -> crate::sandbox::Settings {
+    crate::sandbox::Settings {
+        max_memory_bytes: (config.max_memory_pages as usize).saturating_mul(PAGE),
+        max_wasm_stack: config.max_stack_size,
+        fuel: config.fuel,
+        max_execution_time: config.max_execution_time,
+        max_input_bytes: config.max_input_bytes,
+        max_output_bytes: config.max_output_bytes,
+        max_message_bytes: config.max_message_bytes,
+        max_module_bytes: config.max_module_bytes,
+        max_instances: config.max_instances,
+        max_queue_wait: config.queue_timeout,
+        allowed_wasi_calls: config.allowed_wasi_calls,
+    }
+}
+
+fn tools(
+    mcp: config::Mcp,
+    security: config::ToolSecurity,
+    schema_dir: Option<std::path::PathBuf>,
+) -> crate::tools::Settings {
+    let defaults = crate::tools::Settings::default();
+    let servers = mcp.servers.into_iter().map(|server| {
+        let transport = match server.transport {
+            config::Transport::Http { url, headers } => Transport::Http { url: url.to_string(), headers },
+            config::Transport::Stdio { command, args, env } => Transport::Stdio { command, args, env },
+        };
+        ServerSettings {
+            connect_timeout: mcp.connect_timeout,
+            call_timeout: server.timeout,
+            labels: server
+                .labels
+                .into_iter()
+                .map(|(tool, labels)| (tool, labels.into_iter().map(Into::into).collect()))
+                .collect(),
+            ..ServerSettings::new(server.name, transport)
+        }
+    });
+    crate::tools::Settings {
+        servers: servers.collect(),
+        auto_import: mcp.auto_import,
+        schema_dir: schema_dir.unwrap_or(defaults.schema_dir),
+        max_tools_per_server: mcp.max_tools_per_server,
+        max_definition_bytes: mcp.max_definition_bytes,
+        max_response_bytes: mcp.max_response_bytes,
+        max_concurrent_calls: mcp.max_concurrent_calls,
+        refresh_interval: mcp.refresh_interval,
+        allowed_tools: security.allowed_tools.map(|names| names.into_iter().collect()),
+        forbidden_tools: security.forbidden_tools.into_iter().collect(),
+        ..defaults
+    }
+}

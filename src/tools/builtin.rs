@@ -1,0 +1,99 @@
+//! The tools that come with the gateway: WebAssembly modules in the sandbox, as the server `builtin`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::model::ServerName;
+use crate::sandbox::{Module, Sandbox, builtin_tools};
+
+use super::arguments::ArgumentSchema;
+use super::definition::Definition;
+use super::error::{RegistryError, ToolError};
+use super::fragment::cedar_fragment;
+use super::result::ToolResult;
+use super::settings::Settings;
+use super::tool::{Backend, Standing, Tool};
+
+/// The server name of the built-in tools.
+pub(super) const SERVER: &str = "builtin";
+
+/// The definitions are part of the program and small.
+const MAX_DEFINITION_BYTES: usize = 64 * 1024;
+
+fn server() -> Result<ServerName, RegistryError> {
+    ServerName::parse(SERVER).map_err(|error| RegistryError::Builtin(Box::new(error)))
+}
+
+fn definition(text: &str) -> Result<Definition, RegistryError> {
+    let json: Json = serde_json::from_str(text).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+    Definition::read(&json, MAX_DEFINITION_BYTES).map_err(|error| RegistryError::Builtin(Box::new(error)))
+}
+
+/// The schema fragment of the built-in tools: what `schemas/tools/builtin.cedarschema` holds.
+pub fn builtin_fragment() -> Result<String, RegistryError> {
+    let server = server()?;
+    let mut tools = Vec::new();
+    for (_, _, text) in builtin_tools() {
+        let definition = definition(text)?;
+        let id = definition.id(&server).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+        let schema = ArgumentSchema::compile(&definition.input_schema)
+            .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+        tools.push((id, schema));
+    }
+    Ok(cedar_fragment(&server, tools.iter().map(|(id, schema)| (id, schema.input()))))
+}
+
+/// Compiles the modules; done once at the start, never for a call.
+pub(super) fn load(sandbox: &Sandbox, settings: &Settings) -> Result<Vec<Arc<Tool>>, RegistryError> {
+    let server = server()?;
+    let mut tools = Vec::new();
+    for (name, wasm, text) in builtin_tools() {
+        let definition = definition(text)?;
+        let id = definition.id(&server).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+        if !settings.admits(&id) {
+            continue;
+        }
+        let module = sandbox.compile(name, wasm).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+        let standing = Standing { pinned: true, drifted: false };
+        let tool = Tool::new(&server, definition, standing, BTreeSet::new(), Backend::Builtin(module))
+            .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+        tools.push(Arc::new(tool));
+    }
+    Ok(tools)
+}
+
+/// Runs a built-in tool on a fresh instance.
+pub(super) async fn call(
+    sandbox: &Sandbox,
+    module: &Module,
+    arguments: Map<String, Json>,
+    max_response_bytes: usize,
+) -> Result<ToolResult, ToolError> {
+    let input = Json::Object(arguments).to_string().into_bytes();
+    let result = match sandbox.run(module, input).await {
+        Ok(completed) => {
+            let value = serde_json::from_slice(&completed.output).map_err(|_| ToolError::Sandbox {
+                tool: module.name().to_owned(),
+                message: "its output is not JSON".to_owned(),
+                told: "the tool broke off".to_owned(),
+            })?;
+            ToolResult::structured(value)
+        }
+        // The tool's own words about bad input: for the caller, who can mend it.
+        Err(error) if error.is_tool_error() => ToolResult::text(error.client_text(), true),
+        Err(error) => {
+            return Err(ToolError::Sandbox {
+                tool: module.name().to_owned(),
+                message: super::error::chain(&error),
+                told: error.client_text(),
+            });
+        }
+    };
+    let size = result.size();
+    if size > max_response_bytes {
+        return Err(ToolError::TooLarge { size, limit: max_response_bytes });
+    }
+    Ok(result)
+}

@@ -1,0 +1,208 @@
+//! What can go wrong with tools, and whose fault it is.
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::model::{ServerName, ToolId};
+
+use super::arguments::ArgumentError;
+use super::definition::DefinitionError;
+use super::pin::PinError;
+
+/// Why a server cannot be used. For the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// It did not answer in time.
+    #[error("it did not answer within {limit:?}")]
+    Timeout {
+        /// The deadline.
+        limit: Duration,
+    },
+    /// The address is not one of HTTP.
+    #[error("its `url` is not an address of `http` or `https`")]
+    Address,
+    /// A configured header cannot be sent.
+    #[error("its header `{0}` is not one of HTTP")]
+    Header(String),
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be made")]
+    Client(#[source] Box<dyn Error + Send + Sync>),
+    /// The process cannot be started.
+    #[error("its program cannot be started")]
+    Spawn(#[source] std::io::Error),
+    /// The protocol's handshake failed.
+    #[error("the MCP handshake failed")]
+    Handshake(#[source] Box<dyn Error + Send + Sync>),
+    /// The question for its tools failed.
+    #[error("the question for its tools failed")]
+    Listing(#[source] Box<dyn Error + Send + Sync>),
+    /// The answer to `tools/list` is something else.
+    #[error("its answer to `tools/list` is not a list of tools")]
+    NotATools,
+    /// It lists more tools than the setting allows.
+    #[error("it lists more than {limit} tools")]
+    TooManyTools {
+        /// Tools allowed.
+        limit: usize,
+    },
+    /// It lists in more pages than anybody needs.
+    #[error("its list of tools has more than {limit} pages")]
+    TooManyPages {
+        /// Pages allowed.
+        limit: usize,
+    },
+    /// The connection ended.
+    #[error("the connection was closed")]
+    Closed,
+    /// A call failed in a way that leaves the connection in doubt.
+    #[error("a call broke the connection")]
+    Broken,
+}
+
+/// Why the registry cannot be made at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Two servers have one name, or one has the name of the built-in tools.
+    #[error("the server name `{0}` is taken")]
+    NameTaken(ServerName),
+    /// Pins cannot be read.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// A built-in tool cannot be loaded: the program itself is damaged, or the sandbox is set too tight.
+    #[error("a built-in tool cannot be loaded")]
+    Builtin(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Why a call cannot even be asked about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// There is no such tool in the live bundle.
+    #[error("there is no tool `{0}`")]
+    ToolUnknown(ToolId),
+    /// The tool's definition is no longer the one that was approved.
+    #[error("the definition of the tool `{0}` changed and was not approved")]
+    Drifted(ToolId),
+    /// The arguments break the tool's schema.
+    #[error(transparent)]
+    Arguments(#[from] ArgumentError),
+}
+
+/// Why an allowed call had no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ToolError {
+    /// Between the decision and the call the tool became another one.
+    #[error("the tool `{0}` changed after the decision")]
+    Changed(ToolId),
+    /// The server is not connected; the call may or may not have reached it.
+    #[error("the server `{server}` is not available")]
+    Unavailable {
+        /// Which server.
+        server: ServerName,
+    },
+    /// No answer in time; the server may still carry the call out.
+    #[error("the server `{server}` did not answer within {limit:?}")]
+    Timeout {
+        /// Which server.
+        server: ServerName,
+        /// The deadline.
+        limit: Duration,
+    },
+    /// The server refused the call (a JSON-RPC error).
+    #[error("the server `{server}` refused the call with code {code}: {message}")]
+    Refused {
+        /// Which server.
+        server: ServerName,
+        /// The JSON-RPC error code.
+        code: i32,
+        /// The server's words, cleaned and bounded; still untrusted text.
+        message: String,
+    },
+    /// The server wants something that the gateway does not offer (input of a person, a background task).
+    #[error("the server `{server}` wants more than one answer")]
+    NeedsMore {
+        /// Which server.
+        server: ServerName,
+    },
+    /// The sandbox stopped a built-in tool.
+    #[error("the tool `{tool}` was stopped: {message}")]
+    Sandbox {
+        /// Which tool.
+        tool: String,
+        /// Why, for the operator.
+        message: String,
+        /// What the caller may know of it.
+        told: String,
+    },
+    /// The result is larger than the setting allows.
+    #[error("the result has {size} bytes, at most {limit} are allowed")]
+    TooLarge {
+        /// Bytes given.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+}
+
+impl ToolError {
+    /// What the caller is told: nothing about limits or other servers.
+    pub fn client_text(&self) -> String {
+        match self {
+            Self::Changed(_) => "the tool changed, list the tools again".to_owned(),
+            Self::Unavailable { .. } => "the tool's server is not available".to_owned(),
+            Self::Timeout { .. } => "the tool did not answer in time".to_owned(),
+            // The words of whoever runs the tool, as the caller would have got them without a gateway.
+            Self::Refused { message, .. } => message.clone(),
+            Self::NeedsMore { .. } => "the tool wants input that this gateway does not pass on".to_owned(),
+            Self::Sandbox { told, .. } => told.clone(),
+            Self::TooLarge { .. } => "the tool's answer is too large".to_owned(),
+        }
+    }
+}
+
+/// Something an operator should know and can mend; the gateway runs on without the server or tool.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// Which server.
+    pub server: ServerName,
+    /// Which tool, when it is about one.
+    pub tool: Option<String>,
+    /// What is wrong: one line.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Problem {
+    pub(super) fn unreachable(server: &ServerName, error: &UpstreamError) -> Self {
+        Self {
+            server: server.clone(),
+            tool: None,
+            message: format!("the server is not available: {}", chain(error)),
+            help: "it is tried again in the background; its tools fail until it answers".to_owned(),
+        }
+    }
+
+    pub(super) fn refused(server: &ServerName, tool: &str, error: &DefinitionError) -> Self {
+        Self {
+            server: server.clone(),
+            tool: Some(tool.to_owned()),
+            message: format!("the tool is left out: {error}"),
+            help: "the server's author has to mend the definition".to_owned(),
+        }
+    }
+}
+
+/// An error with its causes on one line, without repeating what a cause has said already.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    super::clean(&text, 400)
+}

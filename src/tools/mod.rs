@@ -1,0 +1,52 @@
+//! Tools: what the upstream MCP servers and the built-in WebAssembly modules offer, typed, pinned and callable.
+//!
+//! A tool is callable only when its definition is the one that was pinned, its arguments fit its JSON Schema,
+//! and a [`crate::authz::Permit`] for exactly this call exists. Upstream servers are not trusted: what they
+//! send is read under budgets, and every wait has a deadline.
+
+mod arguments;
+mod builtin;
+mod catalogue;
+mod definition;
+mod error;
+mod fragment;
+mod pin;
+mod registry;
+mod result;
+mod settings;
+mod tool;
+mod typing;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+
+pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
+pub use builtin::builtin_fragment;
+pub use definition::{Annotations, Definition, DefinitionError};
+pub use error::{PrepareError, Problem, RegistryError, ToolError, UpstreamError};
+pub use fragment::cedar_fragment;
+pub use pin::{Change, PinError, Pins, fragment_path, pin_path};
+pub use registry::Registry;
+pub use result::ToolResult;
+pub use settings::{ServerSettings, Settings, Transport};
+pub use tool::Tool;
+pub use typing::{Field, InputType, RecordType};
+pub use upstream::{Health, Listing, offered};
+
+/// Text from outside for logs and messages: one line, no control characters, at most `limit` characters.
+fn clean(text: &impl std::fmt::Display, limit: usize) -> String {
+    let mut cleaned: String = text
+        .to_string()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .filter(|c| !definition::is_invisible(*c))
+        .take(limit + 1)
+        .collect();
+    if cleaned.chars().count() > limit {
+        cleaned.pop();
+        cleaned.push('…');
+    }
+    cleaned
+}

@@ -1,0 +1,181 @@
+//! The registry against servers that behave and servers that do not.
+
+mod fake;
+mod http;
+mod stdio;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::*;
+use crate::authz::Permit;
+use crate::model::{ServerName, Subject, ToolId, Value};
+use crate::sandbox::Sandbox;
+use crate::telemetry::Metrics;
+
+/// Far beyond what anything here takes; a test that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The deadline of a call in these tests, where one that is reached is the point.
+const SHORT: Duration = Duration::from_millis(200);
+
+fn name(text: &str) -> ServerName {
+    ServerName::parse(text).unwrap()
+}
+
+fn id(text: &str) -> ToolId {
+    ToolId::parse(text).unwrap()
+}
+
+fn args(json: Json) -> Map<String, Json> {
+    json.as_object().unwrap().clone()
+}
+
+fn server(transport: Transport) -> ServerSettings {
+    ServerSettings { connect_timeout: PATIENCE, call_timeout: PATIENCE, ..ServerSettings::new(name("s"), transport) }
+}
+
+/// Settings that look for changes all the time.
+fn settings(dir: &Path, servers: Vec<ServerSettings>) -> Settings {
+    Settings {
+        servers,
+        auto_import: true,
+        schema_dir: dir.to_owned(),
+        refresh_interval: Duration::from_millis(20),
+        refresh_gap: Duration::from_millis(1),
+        retry_min: Duration::from_millis(10),
+        retry_max: Duration::from_millis(50),
+        ..Settings::default()
+    }
+}
+
+async fn connect(settings: Settings) -> Result<(Registry, Vec<Problem>), RegistryError> {
+    let metrics = Arc::new(Metrics::new());
+    let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::clone(&metrics)).unwrap();
+    tokio::time::timeout(PATIENCE, Registry::connect(settings, sandbox, metrics)).await.unwrap()
+}
+
+fn ids(registry: &Registry) -> Vec<String> {
+    registry.tools().iter().map(|tool| tool.id().to_string()).filter(|id| !id.starts_with("builtin")).collect()
+}
+
+fn permit(registry: &Registry, tool: &str, arguments: Json) -> Permit<crate::model::InvokeTool> {
+    let operation = registry.prepare(&id(tool), args(arguments)).unwrap();
+    Permit::for_test(operation, Subject::system())
+}
+
+async fn call(registry: &Registry, tool: &str, arguments: Json) -> Result<ToolResult, ToolError> {
+    let permit = permit(registry, tool, arguments);
+    tokio::time::timeout(PATIENCE, registry.call(permit)).await.unwrap()
+}
+
+/// Waits for the registry to change until `done` holds.
+async fn until(registry: &Registry, done: impl Fn(&Registry) -> bool) {
+    let mut changes = registry.changes();
+    let changed = async {
+        while !done(registry) {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, changed).await.unwrap();
+}
+
+fn attribute(registry: &Registry, tool: &str, attribute: &str) -> Value {
+    registry.get(&id(tool)).unwrap().descriptor().entity.attributes[attribute].clone()
+}
+
+#[tokio::test]
+async fn built_in_tools_are_there_without_any_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let (registry, problems) = connect(settings(dir.path(), Vec::new())).await.unwrap();
+    assert_eq!(problems, []);
+    let listed: Vec<String> = registry.tools().iter().map(|tool| tool.id().to_string()).collect();
+    assert_eq!(listed, ["builtin___csv_parser", "builtin___json_validator"]);
+    for (hint, value) in
+        [("sandboxed", true), ("pinned", true), ("drifted", false), ("read_only", true), ("open_world", false)]
+    {
+        assert_eq!(attribute(&registry, "builtin___csv_parser", hint), Value::Bool(value), "{hint}");
+    }
+    let result = call(&registry, "builtin___csv_parser", json!({ "text": "a,b\n1,2\n" })).await.unwrap();
+    assert_eq!(result.structured.unwrap()["row_count"], 1);
+    assert!(!result.is_error);
+    let bad = json!({ "document": "{", "schema": "{}" });
+    let result = call(&registry, "builtin___json_validator", bad).await.unwrap();
+    assert!(result.is_error || result.structured.unwrap()["valid"] == false);
+}
+
+#[tokio::test]
+async fn arguments_are_judged_before_anything_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (registry, _) = connect(settings(dir.path(), Vec::new())).await.unwrap();
+    let prepare = |tool: &str, json| registry.prepare(&id(tool), args(json));
+    let prepared = prepare("builtin___csv_parser", json!({ "text": "a", "max_rows": 5 })).unwrap();
+    assert_eq!(prepared.input, Value::record([("max_rows", Value::Long(5)), ("text", Value::text("a"))]));
+    let error = prepare("builtin___csv_parser", json!({ "text": "a", "max_rows": 0 })).unwrap_err();
+    assert!(matches!(error, PrepareError::Arguments(error) if error.path == "/max_rows" && error.rule == "minimum"));
+    let error = prepare("builtin___none", json!({})).unwrap_err();
+    assert_eq!(error, PrepareError::ToolUnknown(id("builtin___none")));
+}
+
+#[test]
+fn the_shipped_fragment_is_what_the_generator_makes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/tools/builtin.cedarschema");
+    let made = builtin_fragment().unwrap();
+    if option_env!("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    let shipped = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(shipped, made, "run this test with UPDATE_GOLDEN=1 to write the file");
+}
+
+#[test]
+fn an_entity_has_exactly_the_attributes_of_the_schema() {
+    let definition = Definition::read(&fake::tool("t"), 65_536).unwrap();
+    let standing = tool::Standing { pinned: false, drifted: false };
+    let labels = [Arc::from("pii")].into();
+    let module = {
+        let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::new(Metrics::new())).unwrap();
+        let [(name, wasm, _), _] = crate::sandbox::builtin_tools();
+        sandbox.compile(name, wasm).unwrap()
+    };
+    let tool = Tool::new(&name("s"), definition, standing, labels, tool::Backend::Builtin(module)).unwrap();
+    let entity = &tool.descriptor().entity;
+    let defaults = [("read_only", false), ("destructive", true), ("idempotent", false), ("open_world", true)];
+    for (hint, default) in defaults {
+        assert_eq!(entity.attributes[hint], Value::Bool(default), "{hint}");
+        assert_eq!(entity.attributes[format!("declared_{hint}").as_str()], Value::Bool(false), "{hint}");
+    }
+    let schema = include_str!("../../../schemas/caxton.cedarschema");
+    let declared = schema.split_once("entity Tool in [McpServer] = {").unwrap().1.split_once('}').unwrap().0;
+    let mut declared: Vec<&str> =
+        declared.lines().filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name).collect();
+    declared.sort_unstable();
+    let given: Vec<&str> = entity.attributes.keys().map(AsRef::as_ref).collect();
+    assert_eq!(given, declared);
+    assert_eq!(entity.parents, [crate::model::EntityUid::caxton("McpServer", "s")]);
+}
+
+#[tokio::test]
+async fn a_taken_server_name_stops_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |text: &str| {
+        let transport = Transport::Http { url: "http://127.0.0.1:9/".to_owned(), headers: Vec::new() };
+        ServerSettings::new(name(text), transport)
+    };
+    for servers in [vec![named("builtin")], vec![named("a"), named("a")]] {
+        let error = connect(settings(dir.path(), servers)).await.unwrap_err();
+        assert!(matches!(error, RegistryError::NameTaken(_)), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn tools_that_the_operator_forbids_do_not_exist() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path(), Vec::new());
+    settings.forbidden_tools.insert("csv_parser".to_owned());
+    let (registry, _) = connect(settings).await.unwrap();
+    assert!(registry.get(&id("builtin___csv_parser")).is_none());
+    assert!(registry.get(&id("builtin___json_validator")).is_some());
+}

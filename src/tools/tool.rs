@@ -1,0 +1,145 @@
+//! A tool of the live bundle: what policies see of it, what clients see of it, and who carries it out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::model::{Entity, EntityUid, InvokeTool, ServerName, ToolDescriptor, ToolId, Value};
+use crate::sandbox::Module;
+
+use super::arguments::ArgumentSchema;
+use super::definition::{Definition, DefinitionError};
+use super::error::PrepareError;
+use super::typing::RecordType;
+use super::upstream::Upstream;
+
+/// Whether a tool's definition is the approved one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// A person approved the definition: it is in a file, or built in.
+    pub(super) pinned: bool,
+    /// The server says something else today.
+    pub(super) drifted: bool,
+}
+
+/// Who carries the calls out.
+#[derive(Debug, Clone)]
+pub(super) enum Backend {
+    /// A server.
+    Upstream(Arc<Upstream>),
+    /// A WebAssembly module in the sandbox.
+    Builtin(Module),
+}
+
+/// A tool that can be listed, asked about and, with a permit, called.
+#[derive(Debug)]
+pub struct Tool {
+    descriptor: Arc<ToolDescriptor>,
+    definition: Definition,
+    schema: ArgumentSchema,
+    server: ServerName,
+    standing: Standing,
+    backend: Backend,
+}
+
+impl Tool {
+    pub(super) fn new(
+        server: &ServerName,
+        definition: Definition,
+        standing: Standing,
+        labels: BTreeSet<Arc<str>>,
+        backend: Backend,
+    ) -> Result<Self, DefinitionError> {
+        let id = definition.id(server)?;
+        let schema = ArgumentSchema::compile(&definition.input_schema)?;
+        let sandboxed = matches!(backend, Backend::Builtin(_));
+        let entity = entity(&id, &definition, standing, &labels, sandboxed);
+        let descriptor = Arc::new(ToolDescriptor { id, entity, labels });
+        Ok(Self { descriptor, definition, schema, server: server.clone(), standing, backend })
+    }
+
+    /// The tool's id.
+    pub fn id(&self) -> &ToolId {
+        &self.descriptor.id
+    }
+
+    /// What policies see.
+    pub fn descriptor(&self) -> &Arc<ToolDescriptor> {
+        &self.descriptor
+    }
+
+    /// The approved definition; for a drifted tool not what the server says today.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// The types of `context.input`.
+    pub fn input_type(&self) -> &RecordType {
+        self.schema.input()
+    }
+
+    /// The server that offers it.
+    pub fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    /// Whether the server's definition is no longer the approved one: not callable until it is.
+    pub fn drifted(&self) -> bool {
+        self.standing.drifted
+    }
+
+    /// Whether a person approved the definition.
+    pub fn pinned(&self) -> bool {
+        self.standing.pinned
+    }
+
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Whether a new listing leaves this tool as it is.
+    pub(super) fn is(&self, definition: &Definition, standing: Standing) -> bool {
+        self.definition == *definition && self.standing == standing
+    }
+
+    /// The call with these arguments, to be asked about. Checked and typed; nothing has happened yet.
+    pub fn prepare(&self, arguments: Map<String, Json>) -> Result<InvokeTool, PrepareError> {
+        if self.drifted() {
+            return Err(PrepareError::Drifted(self.id().clone()));
+        }
+        let (arguments, input) = self.schema.check(arguments)?;
+        Ok(InvokeTool { tool: Arc::clone(&self.descriptor), arguments, input })
+    }
+}
+
+/// `Caxton::Tool` with every attribute of the schema. Hints have MCP's defaults when the server is silent.
+fn entity(
+    id: &ToolId,
+    definition: &Definition,
+    standing: Standing,
+    labels: &BTreeSet<Arc<str>>,
+    sandboxed: bool,
+) -> Entity {
+    let said = definition.annotations.clone().unwrap_or_default();
+    let hints = [
+        ("read_only", "declared_read_only", said.read_only_hint, false),
+        ("destructive", "declared_destructive", said.destructive_hint, true),
+        ("idempotent", "declared_idempotent", said.idempotent_hint, false),
+        ("open_world", "declared_open_world", said.open_world_hint, true),
+    ];
+    let bare = Entity::bare(EntityUid::caxton("Tool", id.shared()))
+        .with("name", Value::text(id.tool()))
+        .with("server", Value::text(id.server()))
+        .with("definition_sha256", Value::text(definition.sha256()))
+        .with("pinned", Value::Bool(standing.pinned))
+        .with("drifted", Value::Bool(standing.drifted))
+        .with("labels", Value::texts(labels))
+        .with("sandboxed", Value::Bool(sandboxed))
+        .in_parent(EntityUid::caxton("McpServer", id.server()));
+    hints.into_iter().fold(bare, |entity, (name, declared, hint, default)| {
+        entity
+            .with(name, Value::Bool(hint.unwrap_or(default)))
+            .with(declared, Value::Bool(hint.is_some()))
+    })
+}

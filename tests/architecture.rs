@@ -1,0 +1,231 @@
+//! Holds the house to its plan: who may import whom, and where each dangerous crate lives. The plan and its reasons
+//! are in `docs/architecture.md`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syn::visit::Visit;
+
+/// Modules by layer, from the ground up. A module imports from lower rows, and from its own where the row allows it.
+const LAYERS: &[(&[&str], bool)] = &[
+    (&["clock", "json", "secret", "telemetry"], true),
+    (&["model", "db"], true),
+    (&["policy", "authn", "audit", "screen", "limit"], false),
+    (&["authz"], false),
+    (&["memory", "tools", "messages", "agents", "sandbox"], true),
+    (&["runtime"], false),
+    (&["api"], false),
+    (&["config"], false),
+    (&["server"], false),
+    (&["cli"], false),
+];
+
+/// Crates with a home: nobody else names them.
+const HOMES: &[(&str, &[&str])] = &[
+    ("cedar_policy", &["policy/"]),
+    ("cedar_policy_core", &["policy/"]),
+    ("wasmtime", &["sandbox/"]),
+    ("wasmtime_wasi", &["sandbox/"]),
+    ("rusqlite", &["db.rs", "memory/store", "authn/key_store.rs", "authn/error.rs"]),
+    ("axum", &["api/", "server/"]),
+    ("hyper", &["server/"]),
+    ("hyper_util", &["server/"]),
+    ("clap", &["cli/"]),
+    ("prometheus_client", &["telemetry/"]),
+    ("jsonwebtoken", &["authn/jwt"]),
+    ("rmcp", &["api/mcp.rs", "tools/upstream/"]),
+];
+
+struct Source {
+    /// Path under `src/`, with `/`.
+    path: String,
+    module: String,
+    names: Names,
+    text: String,
+}
+
+/// The first names of every path in a file: `crate::x` and `other_crate`.
+#[derive(Default)]
+struct Names {
+    own: BTreeSet<String>,
+    foreign: BTreeSet<String>,
+}
+
+impl Names {
+    fn path<'a>(&mut self, mut parts: impl Iterator<Item = &'a syn::Ident>) {
+        let Some(first) = parts.next() else { return };
+        if first == "crate" {
+            self.own.extend(parts.next().map(ToString::to_string));
+        } else {
+            self.foreign.insert(first.to_string());
+        }
+    }
+
+    fn tree(&mut self, tree: &syn::UseTree, parents: &mut Vec<syn::Ident>) {
+        match tree {
+            syn::UseTree::Path(path) => {
+                parents.push(path.ident.clone());
+                self.tree(&path.tree, parents);
+                parents.pop();
+            }
+            syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(item, parents)),
+            syn::UseTree::Name(syn::UseName { ident }) | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
+                parents.push(ident.clone());
+                self.path(parents.iter());
+                parents.pop();
+            }
+            syn::UseTree::Glob(_) => self.path(parents.iter()),
+        }
+    }
+}
+
+fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("test")
+            || attribute.path().is_ident("cfg")
+                && matches!(&attribute.meta, syn::Meta::List(list) if list.tokens.to_string() == "test")
+    })
+}
+
+impl<'ast> Visit<'ast> for Names {
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        if !is_test(&module.attrs) {
+            syn::visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
+        if !is_test(&function.attrs) {
+            syn::visit::visit_item_fn(self, function);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        if !is_test(&item.attrs) {
+            self.tree(&item.tree, &mut Vec::new());
+        }
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        if path.segments.len() > 1 {
+            self.path(path.segments.iter().map(|segment| &segment.ident));
+        }
+        syn::visit::visit_path(self, path);
+    }
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&root, &mut files);
+    files.sort();
+    let sources: Vec<_> = files
+        .into_iter()
+        .map(|file| {
+            let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+            let text = fs::read_to_string(&file).unwrap();
+            let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let mut names = Names::default();
+            names.visit_file(&syntax);
+            let module = path.split(['/', '.']).next().unwrap().to_owned();
+            Source { path, module, names, text }
+        })
+        .filter(|source| !source.path.ends_with("tests.rs") && !source.path.contains("/tests/"))
+        .collect();
+    assert!(sources.len() > 80, "only {} files were found", sources.len());
+    sources
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|(modules, _)| modules.contains(&module))
+}
+
+#[test]
+fn modules_import_from_lower_rows_only() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        if matches!(source.module.as_str(), "lib" | "main") {
+            continue;
+        }
+        let own = layer(&source.module).unwrap_or_else(|| panic!("`{}` stands in no layer", source.path));
+        for name in &source.names.own {
+            let Some(other) = layer(name) else { continue };
+            let sideways = other == own && *name != source.module && !LAYERS[own].1;
+            if other > own || sideways {
+                broken.push(format!("{} imports `{name}`", source.path));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "imports against the plan:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn the_plan_names_every_module() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let declared: BTreeSet<_> =
+        text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let planned: BTreeSet<_> = LAYERS.iter().flat_map(|(modules, _)| modules.iter().copied()).collect();
+    assert_eq!(declared, planned);
+}
+
+#[test]
+fn dangerous_crates_stay_in_their_homes() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        for (name, homes) in HOMES {
+            if source.names.foreign.contains(*name) && !homes.iter().any(|home| source.path.starts_with(home)) {
+                broken.push(format!("{} names `{name}`", source.path));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "crates away from home:\n{}", broken.join("\n"));
+}
+
+/// Effect owners take permits and never hold a guard.
+#[test]
+fn only_the_faces_of_the_gateway_hold_a_guard() {
+    let holders: BTreeSet<_> = sources()
+        .into_iter()
+        .filter(|source| source.text.contains("Guard") && !source.path.starts_with("authz/"))
+        .filter(|source| source.names.own.contains("authz") && source.text.contains("Guard,") || source.text.contains("&Guard"))
+        .map(|source| source.module)
+        .collect();
+    let allowed = BTreeSet::from(["runtime", "api", "server"].map(str::to_owned));
+    assert!(holders.is_subset(&allowed), "{holders:?}");
+}
+
+/// A permit is minted in one place, and the constructor for tests is in no build that can run.
+#[test]
+fn permits_are_minted_in_one_place() {
+    for source in sources() {
+        let mints = source.text.matches("Permit::mint").count();
+        let allowed = matches!(source.path.as_str(), "authz/guard.rs" | "authz/permit.rs");
+        assert!(mints == 0 || allowed, "{} mints a permit", source.path);
+    }
+    let permit = sources().into_iter().find(|source| source.path == "authz/permit.rs").unwrap();
+    assert_eq!(permit.text.matches("fn for_test").count(), 1);
+    assert!(permit.text.contains("#[cfg(test)]\n    pub(crate) fn for_test"));
+}
+
+/// The part that must be right stays small enough to be read in one sitting.
+#[test]
+fn the_trusted_core_stays_small() {
+    let lines: usize = sources()
+        .iter()
+        .filter(|source| source.path.starts_with("authz/"))
+        .map(|source| source.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count())
+        .sum();
+    assert!(lines <= 1_200, "authz has {lines} lines");
+}

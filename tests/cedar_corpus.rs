@@ -1,0 +1,126 @@
+//! Cedar's own test data through our evaluator: the same decision, the same determining policies and the same
+//! erring policies as recorded. Then with the fail-closed rule, which may only turn an allow into a deny, and
+//! only where a forbid erred. The data is not part of this project: without it the test says so and skips.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::path::Path;
+
+use caxton::model::{Outcome, ReasonCode};
+use caxton::policy::{Bundle, Check, Effect, JsonNames, Sources};
+use serde_json::Value;
+
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/testdata/cedar-corpus.tar.gz");
+const HANDWRITTEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/testdata/cedar-handwritten-tests");
+
+/// Files of a data set by the path that the cases call them.
+type Files = BTreeMap<String, String>;
+
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    files: usize,
+    requests: usize,
+    with_errors: usize,
+    denied_by_rule: usize,
+}
+
+fn set_of(texts: &Value) -> BTreeSet<String> {
+    texts.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// Runs one case file; panics with the case's name where we differ from what is recorded.
+fn run(name: &str, files: &Files, counts: &mut Counts) {
+    let case: Value = serde_json::from_str(&files[name]).unwrap();
+    let text = |key: &str| files[case[key].as_str().unwrap()].as_str();
+    let sources = Sources::new().with_schema("case.cedarschema", text("schema"));
+    let bundle = Bundle::insecure_load_as_cedar(sources.with_policy("case.cedar", text("policies")));
+    let bundle = bundle.unwrap_or_else(|errors| panic!("{name}: {errors}"));
+    let entities = bundle.entities_from_json(text("entities"), Check::Schema);
+    let entities = entities.unwrap_or_else(|error| panic!("{name}: {error}"));
+    counts.files += 1;
+    for request in case["requests"].as_array().unwrap() {
+        let label = format!("{name}: {}", request["description"]);
+        let (principal, action, resource) = (&request["principal"], &request["action"], &request["resource"]);
+        let names = JsonNames { principal, action, resource };
+        let check = match request.get("validateRequest").and_then(Value::as_bool) {
+            Some(false) => Check::Nothing,
+            _ => Check::Schema,
+        };
+        let query = bundle.query_from_json(&names, request["context"].clone(), &entities, check);
+        let query = query.unwrap_or_else(|error| panic!("{label}: {error}"));
+
+        let answer = bundle.decide_as_cedar(&query);
+        assert_eq!(answer.allow, request["decision"] == "allow", "{label}: decision");
+        assert_eq!(answer.reasons, set_of(&request["reason"]), "{label}: determining policies");
+        assert_eq!(answer.errors, set_of(&request["errors"]), "{label}: errors");
+
+        let verdict = bundle.decide_json(&query);
+        let allowed = verdict.outcome == Outcome::Allow;
+        if allowed != answer.allow {
+            let erred = |id: &String| bundle.policy(id).unwrap().effect == Effect::Forbid;
+            assert!(!allowed && answer.errors.iter().any(erred), "{label}: only an erring forbid may differ");
+            assert_eq!(verdict.outcome, Outcome::DenyError, "{label}");
+            assert_eq!(verdict.reason, ReasonCode::PolicyError, "{label}");
+            counts.denied_by_rule += 1;
+        }
+        counts.requests += 1;
+        counts.with_errors += usize::from(!answer.errors.is_empty());
+    }
+}
+
+fn run_all(files: &Files) -> Counts {
+    let mut counts = Counts::default();
+    for name in files.keys().filter(|name| name.ends_with(".json") && !name.ends_with("entities.json")) {
+        run(name, files, &mut counts);
+    }
+    println!(
+        "{} files, {} requests, {} of them with errors; the fail-closed rule denies {} that Cedar allows",
+        counts.files, counts.requests, counts.with_errors, counts.denied_by_rule
+    );
+    counts
+}
+
+#[test]
+fn the_corpus_gives_what_is_recorded() {
+    let Ok(archive) = std::fs::File::open(CORPUS) else {
+        return println!("skipped: {CORPUS} is not there");
+    };
+    let mut files = Files::new();
+    for entry in tar::Archive::new(flate2::read::GzDecoder::new(archive)).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut text = String::new();
+        if entry.header().entry_type().is_file() && entry.read_to_string(&mut text).is_ok() {
+            files.insert(format!("corpus-tests/{name}"), text);
+        }
+    }
+    let counts = run_all(&files);
+    assert_eq!((counts.files, counts.requests), (1010, 8080), "the corpus is not whole");
+}
+
+#[test]
+fn the_handwritten_cases_give_what_is_recorded() {
+    if !Path::new(HANDWRITTEN).is_dir() {
+        return println!("skipped: {HANDWRITTEN} is not there");
+    }
+    let mut files = Files::new();
+    for area in std::fs::read_dir(HANDWRITTEN).unwrap() {
+        collect(&area.unwrap().path(), &mut files);
+    }
+    let counts = run_all(&files);
+    assert_eq!((counts.files, counts.requests), (22, 74), "the cases are not whole");
+}
+
+/// The cases name their files from the root of the repository they came from.
+fn collect(path: &Path, files: &mut Files) {
+    if path.is_dir() {
+        for inner in std::fs::read_dir(path).unwrap() {
+            collect(&inner.unwrap().path(), files);
+        }
+    } else if let Ok(text) = std::fs::read_to_string(path) {
+        let name = path.strip_prefix(HANDWRITTEN).unwrap().to_str().unwrap();
+        let root = if name.starts_with("sample-data") { "" } else { "tests/" };
+        files.insert(format!("{root}{name}"), text);
+    }
+}

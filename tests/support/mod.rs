@@ -1,0 +1,182 @@
+//! A gateway on free loopback ports with principals to call it, for tests over the wire.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use caxton::authn::issue::TokenIssuer;
+use caxton::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
+use caxton::authn::{KeyHolder, KeyStore};
+use caxton::clock::{Clock as _, SystemClock};
+use caxton::model::{AgentId, RoleName, ServiceName};
+use caxton::server::{Gateway, Settings};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value as Json, json};
+
+pub const ISSUER: &str = "https://login.example";
+pub const AUDIENCE: &str = "caxton-api";
+
+/// An agent with a module that answers, two tools and a workspace.
+pub const CLERK: &str = "---\nname: clerk\nversion: \"1.0.0\"\ncapabilities: [desk]\ntools: [csv_parser]\nworkspace: office\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
+/// An agent without a module, in another workspace.
+pub const RESEARCHER: &str =
+    "---\nname: researcher\ncapabilities: [research]\ntools: [csv_parser, json_validator]\nworkspace: lab\n---\nYou look things up.\n";
+
+/// A running gateway and what is needed to call it.
+pub struct World {
+    pub directory: tempfile::TempDir,
+    pub gateway: Gateway,
+    pub client: Client,
+    issuer: TokenIssuer,
+    keys: KeyStore,
+}
+
+/// How a caller proves itself.
+#[derive(Clone)]
+pub enum Credential {
+    Nothing,
+    Token(String),
+    Key(String),
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Json {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl World {
+    /// A gateway with the shipped policies, the two agents, and whatever `change` does to the settings.
+    pub async fn with(change: impl FnOnce(&mut Settings, &Path)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let agents = directory.path().join("agents");
+        std::fs::create_dir(&agents).unwrap();
+        write(&agents.join("clerk.md"), CLERK);
+        write(&agents.join("researcher.md"), RESEARCHER);
+        let mut settings = Settings::embedded(directory.path().join("data"));
+        settings.agents.directory = Some(agents);
+        settings.shutdown_grace = Duration::from_secs(5);
+        let issuer = TokenIssuer::generate(ISSUER, AUDIENCE, Arc::new(SystemClock)).unwrap();
+        settings.authn.jwt = Some(caxton::authn::jwt::Settings {
+            keys: vec![JwtKey {
+                name: "test".into(),
+                algorithm: JwtAlgorithm::EdDsa,
+                material: KeyMaterial::Pem(issuer.public_pem().unwrap()),
+                kid: None,
+            }],
+            issuer: ISSUER.into(),
+            audience: AUDIENCE.into(),
+            ..Default::default()
+        });
+        change(&mut settings, directory.path());
+        let keys = KeyStore::open(&settings.authn.api_keys).unwrap();
+        let gateway = Gateway::start(settings).await.unwrap();
+        let client = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        Self { directory, gateway, client, issuer, keys }
+    }
+
+    pub async fn new() -> Self {
+        Self::with(|_, _| {}).await
+    }
+
+    /// A person with these roles.
+    pub fn person(&self, name: &str, roles: &[&str]) -> Credential {
+        let claims = json!({ "roles": roles });
+        let token = self.issuer.issue(name, Duration::from_secs(600), claims.as_object().unwrap().clone());
+        Credential::Token(token.expose().clone())
+    }
+
+    /// A program with these permission words.
+    pub fn service(&self, name: &str, permissions: &[&str]) -> Credential {
+        self.key(name, &KeyHolder::Service, permissions)
+    }
+
+    /// A deployed agent.
+    pub fn agent(&self, name: &str) -> Credential {
+        self.key(name, &KeyHolder::Agent(AgentId::parse(name).unwrap()), &[])
+    }
+
+    fn key(&self, name: &str, holder: &KeyHolder, permissions: &[&str]) -> Credential {
+        let words: Vec<_> = permissions.iter().map(|word| RoleName::parse(word).unwrap()).collect();
+        let now = SystemClock.now_millis();
+        let name = ServiceName::parse(name).unwrap();
+        let key = self.keys.create(&name, holder, &words, now, now + 600_000).unwrap();
+        Credential::Key(key.secret.expose().clone())
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway.address())
+    }
+
+    pub fn request(&self, credential: &Credential, method: Method, path: &str) -> RequestBuilder {
+        let request = self
+            .client
+            .request(method, self.url(path))
+            .header("accept", "application/json, text/event-stream");
+        match credential {
+            Credential::Nothing => request,
+            Credential::Token(token) => request.bearer_auth(token),
+            Credential::Key(key) => request.header("x-api-key", key),
+        }
+    }
+
+    pub async fn get(&self, credential: &Credential, path: &str) -> Answer {
+        send(self.request(credential, Method::GET, path)).await
+    }
+
+    pub async fn post(&self, credential: &Credential, path: &str, body: &Json) -> Answer {
+        send(self.request(credential, Method::POST, path).json(body)).await
+    }
+
+    /// One MCP request; answers with the whole JSON-RPC message.
+    pub async fn mcp(&self, credential: &Credential, method: &str, params: Json) -> Json {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let answer = self.post(credential, "/mcp", &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.directory.path().join("data/audit.log")
+    }
+
+    /// All records so far, oldest first.
+    pub fn records(&self) -> Vec<Json> {
+        let text = std::fs::read_to_string(self.log()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Stops the gateway and gives its directory back.
+    pub async fn stop(self) -> tempfile::TempDir {
+        self.gateway.drain().await;
+        self.directory
+    }
+}
+
+pub async fn send(request: RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.unwrap() }
+}
+
+pub fn write(path: &Path, text: &str) {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file =
+        std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// The `outcome` and `reason_code` of a record.
+pub fn outcome(record: &Json) -> (&str, &str) {
+    (record["outcome"].as_str().unwrap(), record["reason_code"].as_str().unwrap())
+}
