@@ -3,6 +3,12 @@
 //! asked four times by each of two tests, so 2,000 cases are 250 sets each. `CAXTON_PROPTEST_CASES` sets how
 //! many cases.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a world that cannot be built has failed the test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
