@@ -184,9 +184,10 @@ fn tools() -> String {
 
 /// Agent `a<number>` calls a tool; every other one the tool that a policy grants it.
 fn query(number: usize, size: usize) -> Query {
-    let granted = if number % 2 == 0 { number + 5 } else { number } % size.max(6);
+    let granted = if number.is_multiple_of(2) { number + 5 } else { number } % size.max(6);
     let agent = granted - granted % 5;
-    let tool = format!("srv___t{}", if number % 10 == 0 { agent % TOOLS } else { (agent + 1) % TOOLS });
+    let tool =
+        format!("srv___t{}", if number.is_multiple_of(10) { agent % TOOLS } else { (agent + 1) % TOOLS });
     let uid = |kind: &str, id: &str| EntityUid::caxton(kind, id);
     let text = |text: &str| Value::text(text);
     let principal = Entity::bare(uid("Agent", &format!("a{agent}")))
