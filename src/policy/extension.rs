@@ -41,11 +41,11 @@ impl ExtensionValues {
     }
 
     pub(crate) fn ip(&self, address: &Arc<str>) -> Result<Value, Mismatch> {
-        self.from_text("ip", address)
+        self.made_of("ip", address)
     }
 
     pub(crate) fn decimal(&self, number: &Arc<str>) -> Result<Value, Mismatch> {
-        self.from_text("decimal", number)
+        self.made_of("decimal", number)
     }
 
     /// From milliseconds: exact over the whole range, unlike the way through a calendar text.
@@ -55,7 +55,7 @@ impl ExtensionValues {
         self.call("offset", &[epoch, duration])
     }
 
-    fn from_text(&self, function: &'static str, argument: &str) -> Result<Value, Mismatch> {
+    fn made_of(&self, function: &'static str, argument: &str) -> Result<Value, Mismatch> {
         let known = COMMON.iter().find(|(name, text)| *name == function && *text == argument);
         match known.and_then(|key| self.common.get(key)) {
             Some(value) => Ok(value.clone()),
