@@ -36,7 +36,6 @@ use crate::telemetry::Metrics;
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// The proof that a decision is on record.
-#[must_use = "a receipt is what an effect needs"]
 #[derive(Debug)]
 pub struct Receipt {
     decision: DecisionId,

@@ -23,6 +23,9 @@ mod tail;
 pub mod verify;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use digest::Digest;
 pub use error::{AuditError, Unavailable};
 pub use escape::{escape_json, is_hidden, visible};

@@ -176,8 +176,7 @@ pub(super) fn build(
     record.resource = Some(decided.resource.to_string());
     record.set_context(recorded_context);
     record.args_sha256 = decided.arguments.and_then(args_sha256);
-    record.shadow =
-        verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
+    record.shadow = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
     record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);
     record
 }

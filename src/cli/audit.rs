@@ -42,6 +42,7 @@ pub enum Command {
     Verify {
         /// The log file, when it is not `--log`.
         file: Option<PathBuf>,
+        /// The log.
         #[command(flatten)]
         log: Log,
     },
@@ -57,6 +58,7 @@ pub enum Command {
         /// How many of the last records.
         #[arg(short = 'n', long, default_value_t = 10)]
         lines: usize,
+        /// The log.
         #[command(flatten)]
         log: Log,
     },

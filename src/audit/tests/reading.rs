@@ -1,0 +1,107 @@
+//! Searching and following.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+
+use serde_json::Value as Json;
+
+use super::*;
+use crate::audit::Tail;
+use crate::audit::query::{Decision, Filter, query, search};
+
+fn seqs(records: &[Json]) -> Vec<u64> {
+    records.iter().map(|record| record["seq"].as_u64().unwrap()).collect()
+}
+
+/// 1: a failed login; 2: an agent's tool call for alice; 3: bob, denied, two seconds later.
+fn place() -> Place {
+    let place = Place::new();
+    let mut bob = whole();
+    bob.time_millis += 2000;
+    bob.actor = None;
+    bob.agent = None;
+    bob.items = Vec::new();
+    bob.outcome = Outcome::DenyExplicit;
+    bob.policies = vec![policy("forbid", "tools.limit")];
+    if let Some(subject) = &mut bob.subject {
+        subject.principal = EntityUid::caxton("User", "https://idp|bob").to_string();
+    }
+    fs::write(place.log(), lines(&[event(), whole(), bob])).unwrap();
+    place
+}
+
+#[test]
+fn each_filter_keeps_what_it_names() {
+    let place = place();
+    let at = 1_768_039_200_121;
+    let parse = |event_type, user, agent, decision, policy| {
+        Filter::parse(event_type, user, agent, decision, policy, None).unwrap()
+    };
+    let cases = [
+        (Filter::all(), vec![1, 2, 3]),
+        (parse(Some("tool_call"), None, None, None, None), vec![2, 3]),
+        (parse(None, Some("alice"), None, None, None), vec![2]),
+        (parse(None, Some("https://idp|bob"), None, None, None), vec![3]),
+        (parse(None, Some("Caxton::User::\"https://idp|bob\""), None, None, None), vec![3]),
+        (parse(None, Some("researcher"), None, None, None), vec![]),
+        (parse(None, Some("ob"), None, None, None), vec![]),
+        (parse(None, None, Some("researcher"), None, None), vec![2]),
+        (parse(None, None, None, Some("allow"), None), vec![2]),
+        (parse(None, None, None, Some("deny"), None), vec![1, 3]),
+        (parse(None, None, None, None, Some("tools.limit")), vec![3]),
+        // Of an item of the list.
+        (parse(None, None, None, None, Some("tools.drifted")), vec![2]),
+        (Filter { from_millis: Some(at), ..Filter::all() }, vec![2, 3]),
+        (Filter { to_millis: Some(at), ..Filter::all() }, vec![1]),
+        (Filter { from_millis: Some(at), to_millis: Some(at + 1), ..Filter::all() }, vec![2]),
+        (Filter { limit: Some(2), ..Filter::all() }, vec![2, 3]),
+        (Filter { limit: Some(0), ..Filter::all() }, vec![]),
+        (Filter { decision: Some(Decision::Deny), limit: Some(1), ..Filter::all() }, vec![3]),
+    ];
+    for (filter, expected) in cases {
+        assert_eq!(seqs(&query(&place.log(), &filter).unwrap()), expected, "{filter:?}");
+    }
+}
+
+#[test]
+fn words_that_mean_nothing_are_refused() {
+    let event_type = Filter::parse(Some("toolcall"), None, None, None, None, None).unwrap_err();
+    assert_eq!(event_type.to_string(), "`toolcall` is not an event type");
+    let decision = Filter::parse(None, None, None, Some("maybe"), None, None).unwrap_err();
+    assert_eq!(decision.to_string(), "`maybe` is not a decision, use `allow` or `deny`");
+    assert!(query(Path::new("/nowhere"), &Filter::all()).is_err());
+}
+
+#[test]
+fn unknown_fields_are_shown_and_broken_lines_counted() {
+    let place = place();
+    let newer = "{\"seq\":4,\"outcome\":\"allow\",\"of_the_future\":{\"a\":[1]}}\n";
+    let long = "x".repeat(3 << 20);
+    fs::write(place.log(), place.text() + newer + "nonsense\n[1]\n" + &long + "\n" + newer + "{\"torn\":")
+        .unwrap();
+    let found = search(&place.log(), &Filter::all()).unwrap();
+    assert_eq!(seqs(&found.records), [1, 2, 3, 4, 4]);
+    assert_eq!(found.records[3]["of_the_future"]["a"][0], 1);
+    assert_eq!((found.matched, found.unreadable), (5, 3));
+}
+
+#[test]
+fn the_tail_is_the_end_and_what_comes() {
+    let place = Place::with_lines(400);
+    let text = place.text();
+    let rest = |tail: &mut Tail| std::iter::from_fn(|| tail.next_record().unwrap()).collect::<Vec<Json>>();
+    for (count, expected) in [(0, vec![]), (1, vec![400]), (3, vec![398, 399, 400])] {
+        assert_eq!(seqs(&rest(&mut Tail::open(&place.log(), count).unwrap())), expected);
+    }
+    assert_eq!(rest(&mut Tail::open(&place.log(), 1000).unwrap()).len(), 400);
+
+    let cut = text.len() - 30;
+    fs::write(place.log(), &text[..cut]).unwrap();
+    let mut tail = Tail::open(&place.log(), 1).unwrap();
+    assert_eq!(seqs(&rest(&mut tail)), [399]);
+    let mut file = OpenOptions::new().append(true).open(place.log()).unwrap();
+    file.write_all(&text.as_bytes()[cut..cut + 10]).unwrap();
+    assert_eq!(tail.next_record().unwrap(), None, "half a line is not a record");
+    file.write_all(&text.as_bytes()[cut + 10..]).unwrap();
+    assert_eq!(seqs(&rest(&mut tail)), [400]);
+}
