@@ -67,6 +67,9 @@ pub(super) struct Ingress {
     api: Arc<Api>,
 }
 
+/// Clients of protocol 2026-07-28 refuse a result that does not say so; older ones are spared it by the library.
+const COMPLETE: &str = "complete";
+
 /// JSON-RPC's range for errors of the implementation.
 const REFUSED: ErrorCode = ErrorCode(-32003);
 
@@ -103,7 +106,7 @@ impl ServerHandler for Ingress {
         let caller = caller(&context)?;
         let seen = self.api.gate.list_tools(caller.asker()).await.map_err(refused)?;
         let tools: Vec<Json> = seen.iter().map(|tool| tool.definition().to_mcp(tool.id().as_str())).collect();
-        serde_json::from_value(json!({ "tools": tools }))
+        serde_json::from_value(json!({ "resultType": COMPLETE, "tools": tools }))
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))
     }
 
@@ -119,6 +122,7 @@ impl ServerHandler for Ingress {
         let arguments = request.arguments.unwrap_or_default();
         let result = match self.api.gate.call_tool(caller.asker(), &id, arguments).await {
             Ok((result, decision)) => json!({
+                "resultType": COMPLETE,
                 "content": result.content,
                 "structuredContent": result.structured,
                 "isError": result.is_error,
@@ -128,6 +132,7 @@ impl ServerHandler for Ingress {
             Err(error) => {
                 let problem = Problem::from(error);
                 json!({
+                    "resultType": COMPLETE,
                     "content": [{ "type": "text", "text": problem.line() }],
                     "isError": true,
                     "_meta": { "caxton/refusal": problem.data() },

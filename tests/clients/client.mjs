@@ -31,7 +31,7 @@ async function tools(client) {
 
 const plan = JSON.parse(await text(process.stdin));
 const transport = new StreamableHTTPClientTransport(new URL(plan.url), {
-  requestInit: { headers: { Authorization: `Bearer ${plan.key}` } },
+  requestInit: { headers: { "X-API-Key": plan.key } },
 });
 const client = new Client({ name: "caxton-test", version: "0.0.0" });
 await client.connect(transport, LIMIT);

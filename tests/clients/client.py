@@ -25,6 +25,11 @@ async def call(client: Client, name: str, arguments: dict) -> dict:
     return {"result": result.model_dump(mode="json", by_alias=True, exclude_none=True)}
 
 
+async def tell_refusals(response: httpx2.Response) -> None:
+    if response.status_code in (401, 403):
+        print(f"HTTP {response.status_code}", file=sys.stderr)
+
+
 async def tools(client: Client) -> dict:
     found, cursor = {}, None
     while True:
@@ -36,9 +41,11 @@ async def tools(client: Client) -> dict:
 
 
 async def main(plan: dict) -> dict:
-    headers = {"Authorization": f"Bearer {plan['key']}"}
+    headers = {"X-API-Key": plan["key"]}
     # No proxy from the environment: the gateway is on this host.
-    async with httpx2.AsyncClient(headers=headers, timeout=SECONDS, trust_env=False) as http:
+    async with httpx2.AsyncClient(
+        headers=headers, timeout=SECONDS, trust_env=False, event_hooks={"response": [tell_refusals]}
+    ) as http:
         transport = streamable_http_client(plan["url"], http_client=http)
         async with Client(transport, mode=plan["mode"], read_timeout_seconds=SECONDS) as client:
             return {
@@ -49,4 +56,15 @@ async def main(plan: dict) -> dict:
             }
 
 
-print(json.dumps(asyncio.run(main(json.load(sys.stdin)))))
+def causes(error: BaseException):
+    """The errors inside the groups in which concurrent parts fail together."""
+    for inner in getattr(error, "exceptions", ()):
+        yield from causes(inner)
+    if not hasattr(error, "exceptions"):
+        yield error
+
+
+try:
+    print(json.dumps(asyncio.run(main(json.load(sys.stdin)))))
+except Exception as error:
+    sys.exit("\n".join(repr(cause) for cause in causes(error)))

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use caxton::authn::{KeyHolder, KeyStore, ServiceName};
+use caxton::authn::{KeyHolder, KeyStore};
 use caxton::clock::{Clock as _, SystemClock};
-use caxton::model::{AgentId, RoleName, ServerName};
+use caxton::model::{AgentId, RoleName, ServerName, ServiceName};
 use caxton::secret::Secret;
 use caxton::server::{Gateway, Settings};
 use caxton::tools::{ServerSettings, Transport};
