@@ -323,3 +323,6 @@ fn instant(text: &str, end: bool) -> anyhow::Result<i64> {
     let day = if end { day.tomorrow().with_context(wrong)? } else { day };
     Ok(day.to_zoned(jiff::tz::TimeZone::UTC).with_context(wrong)?.timestamp().as_millisecond())
 }
+
+#[cfg(test)]
+mod tests;
