@@ -268,26 +268,3 @@ async fn an_oversized_record_is_refused_and_the_next_one_goes_on() {
     assert_eq!(journal.append(event()).await.unwrap().seq(), 1);
     assert!(journal.available());
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "TEMP measurement"]
-async fn measure() {
-    for durability in [Durability::Written, Durability::Synced] {
-        for tasks in [1, 64] {
-            let place = Place::new();
-            let settings = Settings { durability, ..place.settings() };
-            let (journal, _) = Journal::open(settings, Arc::new(Metrics::new())).unwrap();
-            let began = std::time::Instant::now();
-            let n = if durability == Durability::Synced { 20 } else { 1000 };
-            let all: Vec<_> = (0..tasks).map(|_| { let j = journal.clone(); tokio::spawn(async move { for _ in 0..n { let _ = j.append(whole()).await.unwrap(); } }) }).collect();
-            for t in all { t.await.unwrap(); }
-            println!("{durability:?} {tasks} tasks: {:.1} µs per append", began.elapsed().as_micros() as f64 / f64::from(n * tasks));
-        }
-    }
-    let began = std::time::Instant::now();
-    let records: Vec<_> = (0..2000).map(|_| whole()).collect();
-    println!("build {:.1} µs", began.elapsed().as_micros() as f64 / 2000.0);
-    let began = std::time::Instant::now();
-    let text = lines(&records);
-    println!("encode {:.1} µs, {} bytes", began.elapsed().as_micros() as f64 / 2000.0, text.len() / 2000);
-}
