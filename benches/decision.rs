@@ -4,6 +4,8 @@
 //! counts. `decide` is from entities and requests that are built already; `end to end` builds them, checked
 //! against the schema, from what a gateway has in hand. Every answer is compared before anything is measured.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench that cannot be set up has failed")]
+
 use std::hint::black_box;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -182,9 +184,10 @@ fn tools() -> String {
 
 /// Agent `a<number>` calls a tool; every other one the tool that a policy grants it.
 fn query(number: usize, size: usize) -> Query {
-    let granted = if number % 2 == 0 { number + 5 } else { number } % size.max(6);
+    let granted = if number.is_multiple_of(2) { number + 5 } else { number } % size.max(6);
     let agent = granted - granted % 5;
-    let tool = format!("srv___t{}", if number % 10 == 0 { agent % TOOLS } else { (agent + 1) % TOOLS });
+    let tool =
+        format!("srv___t{}", if number.is_multiple_of(10) { agent % TOOLS } else { (agent + 1) % TOOLS });
     let uid = |kind: &str, id: &str| EntityUid::caxton(kind, id);
     let text = |text: &str| Value::text(text);
     let principal = Entity::bare(uid("Agent", &format!("a{agent}")))

@@ -135,7 +135,8 @@ mod tests {
     /// `y_` files must be read, `n_` files refused (nst/JSONTestSuite). Six `y_` files have a key twice or a depth we refuse.
     #[test]
     fn the_json_test_suite_agrees() {
-        let Ok(archive) = std::fs::File::open("../shared/testdata/json/JSONTestSuite-test_parsing.tar.gz") else {
+        let Ok(archive) = std::fs::File::open("../shared/testdata/json/JSONTestSuite-test_parsing.tar.gz")
+        else {
             eprintln!("skipped: the shared test data is not here");
             return;
         };

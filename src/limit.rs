@@ -260,3 +260,108 @@ impl ShrinkableKeyedStateStore<EntityUid> for Table {
         self.own.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    fn limiter(
+        rate: Rate,
+        max_principals: usize,
+    ) -> (RateLimiter<FakeRelativeClock>, FakeRelativeClock, Arc<Metrics>) {
+        let (clock, metrics) = (FakeRelativeClock::default(), Arc::new(Metrics::new()));
+        // Not at the epoch of the clock, as in a process that has run for a while.
+        clock.advance(Duration::from_secs(1_000));
+        let settings = Settings { per_principal: rate, max_principals };
+        (RateLimiter::with_clock(&settings, clock.clone(), Arc::clone(&metrics)), clock, metrics)
+    }
+
+    fn user(name: &str) -> EntityUid {
+        EntityUid::caxton("User", name)
+    }
+
+    #[test]
+    fn a_burst_then_a_steady_flow() {
+        let (limiter, clock, metrics) = limiter(Rate::new(60, Duration::from_secs(60), 3).unwrap(), 100);
+        let alice = user("alice");
+        let left: Vec<_> = (0..3).map(|_| limiter.check(&alice).unwrap()).collect();
+        assert_eq!(left.iter().map(|one| one.remaining).collect::<Vec<_>>(), [2, 1, 0]);
+        assert_eq!(left[0].limit, 3);
+        assert_eq!(limiter.check(&alice), Err(Limited { retry_after: Duration::from_secs(1) }));
+        assert_eq!(metrics.rate_limited.get_or_create(&ScopeLabels { scope: "principal" }).get(), 1);
+        // Another principal has a count of its own, and so has another kind of principal of that name.
+        assert!(
+            limiter.check(&user("bob")).is_ok()
+                && limiter.check(&EntityUid::caxton("Agent", "alice")).is_ok()
+        );
+        clock.advance(Duration::from_millis(999));
+        assert!(limiter.check(&alice).is_err());
+        clock.advance(Duration::from_millis(1));
+        assert!(limiter.check(&alice).is_ok() && limiter.check(&alice).is_err());
+    }
+
+    #[test]
+    fn a_full_table_makes_newcomers_share_and_keeps_the_others() {
+        let (limiter, _, _) = limiter(Rate::new(60, Duration::from_secs(60), 2).unwrap(), 10);
+        for number in 0..10 {
+            assert!(limiter.check(&user(&number.to_string())).is_ok());
+        }
+        let allowed = (10..1_000).filter(|number| limiter.check(&user(&number.to_string())).is_ok()).count();
+        assert_eq!((allowed, limiter.principals()), (2, 10));
+        assert!(limiter.check(&user("0")).is_ok());
+    }
+
+    #[test]
+    fn who_has_been_quiet_is_forgotten() {
+        let (limiter, clock, _) = limiter(Rate::new(60, Duration::from_secs(60), 2).unwrap(), 100_000);
+        for number in 0..1_000 {
+            assert!(limiter.check(&user(&number.to_string())).is_ok());
+        }
+        clock.advance(Duration::from_secs(60));
+        for _ in 0..SWEEP_EVERY {
+            let _ = limiter.check(&user("busy"));
+        }
+        assert_eq!(limiter.principals(), 1);
+    }
+
+    #[test]
+    fn rates_are_read_or_refused() {
+        for (text, count, seconds) in
+            [("50/minute", 50, 60), ("1000/hour", 1000, 3600), (" 5 / s", 5, 1), ("1/day", 1, 86_400)]
+        {
+            let rate: Rate = text.parse().unwrap();
+            assert_eq!(
+                (rate.count(), rate.per(), rate.burst()),
+                (count, Duration::from_secs(seconds), count)
+            );
+            assert_eq!(rate.to_string().parse::<Rate>(), Ok(rate));
+        }
+        for text in [
+            "",
+            "50",
+            "50/",
+            "/minute",
+            "-1/minute",
+            "1.5/minute",
+            "50/fortnight",
+            "99999999999/s",
+            "5/minute/x",
+        ] {
+            assert!(matches!(text.parse::<Rate>(), Err(RateError::Syntax(_))), "{text}");
+        }
+        assert_eq!("0/minute".parse::<Rate>(), Err(RateError::Zero));
+        assert_eq!("5/minute".parse::<Rate>().unwrap().with_burst(0), Err(RateError::Zero));
+        assert_eq!(Rate::new(1, Duration::ZERO, 1), Err(RateError::Zero));
+        assert_eq!(Rate::new(u32::MAX, Duration::from_nanos(1), 1), Err(RateError::Range));
+        assert_eq!(Rate::new(1, Duration::from_secs(86_400), u32::MAX), Err(RateError::Range));
+        assert_eq!(Rate::new(1, Duration::MAX, u32::MAX), Err(RateError::Range));
+    }
+
+    #[test]
+    fn the_default_is_what_the_guides_say() {
+        let rate = Settings::default().per_principal;
+        assert_eq!((rate.to_string().as_str(), rate.burst()), ("600/minute", 100));
+    }
+}

@@ -70,7 +70,8 @@ impl Names {
                 parents.pop();
             }
             syn::UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(item, parents)),
-            syn::UseTree::Name(syn::UseName { ident }) | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
+            syn::UseTree::Name(syn::UseName { ident })
+            | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
                 parents.push(ident.clone());
                 self.path(parents.iter());
                 parents.pop();
@@ -185,7 +186,8 @@ fn dangerous_crates_stay_in_their_homes() {
     let mut broken = Vec::new();
     for source in sources() {
         for (name, homes) in HOMES {
-            if source.names.foreign.contains(*name) && !homes.iter().any(|home| source.path.starts_with(home)) {
+            if source.names.foreign.contains(*name) && !homes.iter().any(|home| source.path.starts_with(home))
+            {
                 broken.push(format!("{} names `{name}`", source.path));
             }
         }
@@ -199,7 +201,10 @@ fn only_the_faces_of_the_gateway_hold_a_guard() {
     let holders: BTreeSet<_> = sources()
         .into_iter()
         .filter(|source| source.text.contains("Guard") && !source.path.starts_with("authz/"))
-        .filter(|source| source.names.own.contains("authz") && source.text.contains("Guard,") || source.text.contains("&Guard"))
+        .filter(|source| {
+            source.names.own.contains("authz") && source.text.contains("Guard,")
+                || source.text.contains("&Guard")
+        })
         .map(|source| source.module)
         .collect();
     let allowed = BTreeSet::from(["runtime", "api", "server"].map(str::to_owned));

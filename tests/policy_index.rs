@@ -3,6 +3,12 @@
 //! asked four times by each of two tests, so 2,000 cases are 250 sets each. `CAXTON_PROPTEST_CASES` sets how
 //! many cases.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a world that cannot be built has failed the test"
+)]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -63,6 +69,7 @@ const WILD: [&str; 9] = [
 const CASES: u32 = 2_000;
 const QUERIES: usize = 4;
 
+#[expect(clippy::disallowed_methods, reason = "the nightly run asks for more cases")]
 fn cases() -> u32 {
     std::env::var("CAXTON_PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(CASES)
 }
@@ -202,8 +209,8 @@ fn user(uid: EntityUid, number: i64, bits: u8) -> Entity {
         .with("age", Value::Long(number))
         .with("name", Value::text(format!("u{number}")))
         .with("flags", Value::texts(["x", "y"]))
-        .with_some("boss", (bits % 2 == 0).then_some(boss));
-    if bits % 3 == 0 { user.tagged("t", Value::Long(number)) } else { user }
+        .with_some("boss", bits.is_multiple_of(2).then_some(boss));
+    if bits.is_multiple_of(3) { user.tagged("t", Value::Long(number)) } else { user }
 }
 
 fn context() -> impl Strategy<Value = Value> {

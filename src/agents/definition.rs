@@ -164,7 +164,9 @@ impl Definition {
         let rate_limit = raw
             .security
             .rate_limit
-            .map(|text| text.parse::<Rate>().map_err(|error| wrong(format!("`security.rate_limit`: {error}"), None)))
+            .map(|text| {
+                text.parse::<Rate>().map_err(|error| wrong(format!("`security.rate_limit`: {error}"), None))
+            })
             .transpose()?;
         let scope = match (raw.memory.scope, &raw.workspace) {
             (RawScope::Agent, _) => MemoryScope::Agent(raw.name.clone()),

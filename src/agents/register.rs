@@ -146,7 +146,9 @@ impl Register {
                 }
                 Ok(_) if table.len() >= self.settings.max_agents => {
                     let most = self.settings.max_agents;
-                    loaded.problems.push(problem(&path, format!("there are {most} agents already, the most allowed")));
+                    loaded
+                        .problems
+                        .push(problem(&path, format!("there are {most} agents already, the most allowed")));
                 }
                 Ok(agent) => {
                     table.insert(agent.id().clone(), Arc::new(agent));
@@ -184,8 +186,10 @@ impl Register {
     }
 
     fn read(&self, path: &Path) -> Result<Agent, Problem> {
-        let text = read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
-        let text = String::from_utf8(text).map_err(|_| problem(path, "the file is not UTF-8 text".to_owned()))?;
+        let text =
+            read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
+        let text =
+            String::from_utf8(text).map_err(|_| problem(path, "the file is not UTF-8 text".to_owned()))?;
         let definition = Definition::parse(&text).map_err(|error| Problem {
             path: path.to_owned(),
             line: error.line,
@@ -197,12 +201,14 @@ impl Register {
             self.settings.forbidden_capabilities.iter().any(|bad| bad == name.as_str())
         };
         if let Some(name) = definition.capabilities.iter().find(forbidden) {
-            return Err(problem(path, format!("capability `{name}` is forbidden by the gateway's configuration")));
+            return Err(problem(
+                path,
+                format!("capability `{name}` is forbidden by the gateway's configuration"),
+            ));
         }
         let handler = self.handler(path, &definition).map_err(|message| problem(path, message))?;
-        let limiter = definition
-            .rate_limit
-            .map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
+        let limiter =
+            definition.rate_limit.map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
         let status = Status::Active;
         Ok(Agent { entity: entity(&definition, status), definition, handler, limiter, status })
     }
@@ -211,12 +217,14 @@ impl Register {
         let (name, bytes) = match &definition.handler {
             None => return Ok(None),
             Some(HandlerName::Builtin(name)) => {
-                let bytes = builtin_handler(name).ok_or_else(|| format!("there is no built-in handler `{name}`"))?;
+                let bytes =
+                    builtin_handler(name).ok_or_else(|| format!("there is no built-in handler `{name}`"))?;
                 (name, bytes.to_vec())
             }
             Some(HandlerName::File(name)) => {
                 let path = agent.with_file_name(name);
-                let bytes = read_bounded(&path, MOST_MODULE_BYTES).map_err(|message| format!("handler `{name}`: {message}"))?;
+                let bytes = read_bounded(&path, MOST_MODULE_BYTES)
+                    .map_err(|message| format!("handler `{name}`: {message}"))?;
                 (name, bytes)
             }
         };
@@ -246,8 +254,11 @@ impl Register {
 
     /// One of the agents that offer `capability`; they take turns.
     pub fn provider(&self, capability: &CapabilityName) -> Option<Arc<Agent>> {
-        let providers: Vec<_> =
-            self.all().into_iter().filter(|agent| agent.definition.capabilities.contains(capability)).collect();
+        let providers: Vec<_> = self
+            .all()
+            .into_iter()
+            .filter(|agent| agent.definition.capabilities.contains(capability))
+            .collect();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let index = turn.checked_rem(providers.len())?;
         providers.into_iter().nth(index)

@@ -65,7 +65,8 @@ pub(super) async fn read(
 ) -> Result<Json<AgentView>, Problem> {
     let known = api.gate.agents().get(&id);
     let entity = known.as_ref().map_or_else(|| unknown_agent(&id), |agent| agent.entity().clone());
-    let _permit = api.gate.guard().admit(&caller.subject, ReadAgent { agent: entity }, &caller.context).await?;
+    let _permit =
+        api.gate.guard().admit(&caller.subject, ReadAgent { agent: entity }, &caller.context).await?;
     known.map(|agent| Json(view(&agent))).ok_or_else(|| Problem::not_found("there is no agent of that id"))
 }
 
@@ -97,7 +98,10 @@ pub(super) struct Capabilities {
 }
 
 /// What can be asked for, without saying by whom it is done.
-pub(super) async fn capabilities(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Capabilities>, Problem> {
+pub(super) async fn capabilities(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+) -> Result<Json<Capabilities>, Problem> {
     let _permit = api.gate.guard().admit(&caller.subject, ListAgents, &caller.context).await?;
     let counts = api.gate.agents().capabilities().into_iter();
     let capabilities = counts.map(|(name, agents)| Capability { name: name.to_string(), agents }).collect();

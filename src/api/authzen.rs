@@ -213,9 +213,10 @@ fn value_of(name: &str, value: &Any) -> Result<Value, String> {
     match value {
         Any::Bool(value) => Ok(Value::Bool(*value)),
         Any::String(text) => Ok(Value::text(text)),
-        Any::Number(number) => {
-            number.as_i64().map(Value::Long).ok_or_else(|| format!("`{name}` is not a whole number of 64 bits"))
-        }
+        Any::Number(number) => number
+            .as_i64()
+            .map(Value::Long)
+            .ok_or_else(|| format!("`{name}` is not a whole number of 64 bits")),
         Any::Array(items) => {
             items.iter().map(|item| value_of(name, item)).collect::<Result<_, _>>().map(Value::Set)
         }

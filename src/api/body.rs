@@ -18,7 +18,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for StrictJson<T> {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let value = read(request, api).await?;
-        let wanted = serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
+        let wanted =
+            serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
         Ok(Self(wanted))
     }
 }
@@ -29,7 +30,8 @@ pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
         return Err(Problem::media_type());
     }
     let bytes = bounded(request.into_body(), api.settings.max_body_bytes).await?;
-    crate::json::parse(&bytes).map_err(|error| Problem::malformed(format!("the body is not acceptable JSON: {error}")))
+    crate::json::parse(&bytes)
+        .map_err(|error| Problem::malformed(format!("the body is not acceptable JSON: {error}")))
 }
 
 /// The whole body, or 413.

@@ -61,7 +61,11 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
     response
 }
 
-async fn admit_caller(api: &Api, headers: &HeaderMap, context: &RequestContext) -> Result<Arc<Subject>, Problem> {
+async fn admit_caller(
+    api: &Api,
+    headers: &HeaderMap,
+    context: &RequestContext,
+) -> Result<Arc<Subject>, Problem> {
     if !origin_allowed(headers, &api.settings.allowed_origins) {
         return Err(Problem::origin());
     }
@@ -144,7 +148,9 @@ mod tests {
     fn a_trace_is_taken_over_only_when_it_is_well_formed() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(traceparent(good).unwrap().1.as_ref(), "00f067aa0ba902b7");
-        for bad in ["", "00-x-y-01", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", &format!("{good}-1")] {
+        for bad in
+            ["", "00-x-y-01", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", &format!("{good}-1")]
+        {
             assert!(traceparent(bad).is_none(), "{bad}");
         }
     }

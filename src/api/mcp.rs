@@ -114,7 +114,8 @@ impl ServerHandler for Ingress {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = caller(&context)?;
-        let id = ToolId::parse(&request.name).map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
+        let id = ToolId::parse(&request.name)
+            .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
         let arguments = request.arguments.unwrap_or_default();
         let result = match self.api.gate.call_tool(caller.asker(), &id, arguments).await {
             Ok((result, decision)) => json!({

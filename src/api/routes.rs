@@ -36,7 +36,12 @@ pub struct Endpoint {
 
 type Handler = MethodRouter<Arc<Api>>;
 
-fn guarded(method: &'static str, path: &'static str, action: &'static str, handler: Handler) -> (Endpoint, Handler) {
+fn guarded(
+    method: &'static str,
+    path: &'static str,
+    action: &'static str,
+    handler: Handler,
+) -> (Endpoint, Handler) {
     (Endpoint { method, path, access: Access::Action(action) }, handler)
 }
 
@@ -50,7 +55,12 @@ fn table() -> Vec<(Endpoint, Handler)> {
         guarded("GET", "/v1/agents", "agent:list", get(agents::list)),
         guarded("GET", "/v1/agents/{id}", "agent:read", get(agents::read)),
         guarded("GET", "/v1/capabilities", "agent:list", get(agents::capabilities)),
-        guarded("POST", "/v1/capabilities/{name}/messages", "message:send", post(messages::send_to_capability)),
+        guarded(
+            "POST",
+            "/v1/capabilities/{name}/messages",
+            "message:send",
+            post(messages::send_to_capability),
+        ),
         guarded("POST", "/v1/messages", "message:send", post(messages::send)),
         guarded("GET", "/v1/conversations/{id}", "message:receive", get(messages::conversation)),
         guarded("GET", "/v1/tools", "tool:list", get(tools::list)),

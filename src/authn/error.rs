@@ -24,7 +24,7 @@ pub enum AuthnError {
     #[error(transparent)]
     Store(#[from] DbError),
     #[error("the key store refused")]
-    Sqlite(#[from] rusqlite::Error),
+    Query(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the key store holds a record that cannot be read")]
     Record(#[from] IdError),
     #[error("the permissions of a stored key cannot be read")]

@@ -186,6 +186,13 @@ impl KeyStore {
     }
 }
 
+/// The error type itself knows no SQLite: that stays in this file.
+impl From<rusqlite::Error> for AuthnError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Query(Box::new(error))
+    }
+}
+
 impl std::fmt::Debug for KeyStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyStore").finish_non_exhaustive()

@@ -14,6 +14,8 @@ pub mod issue;
 pub mod jwt;
 mod key_store;
 mod scheme;
+#[cfg(test)]
+mod tests;
 
 pub use chain::{Authenticator, Settings};
 pub use error::AuthnError;

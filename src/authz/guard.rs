@@ -175,7 +175,7 @@ impl Guard {
                 }
             }
         }
-        self.journal.append(considered.record).await.map_err(|_| unrecorded())?;
+        let _receipt = self.journal.append(considered.record).await.map_err(|_| unrecorded())?;
         match considered.verdict.outcome {
             Outcome::Allow => Ok((considered.decision, verdicts)),
             _ => Err(denied(considered.decision, considered.verdict, considered.retry_after)),
@@ -401,7 +401,7 @@ impl Guard {
     }
 
     fn record(&self, asking: &Asking<'_>, decided: Decided<'_>) -> Record {
-        let input = super::record::recorded_input(&decided.input, self.replayable);
+        let input = super::record::recorded_input(&decided, self.replayable);
         let context = describe(asking.context, &asking.facts, decided.screening, self.system(asking), input);
         super::record::build(
             asking.subject,

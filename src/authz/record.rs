@@ -71,11 +71,12 @@ pub(super) fn describe(
     Value::record(fields)
 }
 
-/// The input for the record: texts that a caller wrote stand as `sha256:…`, unless the log is to be replayable.
-pub(super) fn recorded_input(input: &Input, replayable: bool) -> Option<Value> {
-    match input {
+/// The input for the record: the texts among a caller's arguments stand as `sha256:…`, unless the log is to be
+/// replayable. Other inputs are facts that the gateway itself states.
+pub(super) fn recorded_input(decided: &Decided<'_>, replayable: bool) -> Option<Value> {
+    match &decided.input {
         Input::Absent | Input::Open => None,
-        Input::Known(value) if replayable => Some(value.clone()),
+        Input::Known(value) if replayable || decided.arguments.is_none() => Some(value.clone()),
         Input::Known(value) => Some(mask(value)),
     }
 }
@@ -175,8 +176,7 @@ pub(super) fn build(
     record.resource = Some(decided.resource.to_string());
     record.set_context(recorded_context);
     record.args_sha256 = decided.arguments.and_then(args_sha256);
-    record.shadow =
-        verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
+    record.shadow = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
     record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);
     record
 }

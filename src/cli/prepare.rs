@@ -47,7 +47,9 @@ pub(super) fn first_key(settings: &Settings, output: &Output) -> anyhow::Result<
     let expires = now + FIRST_KEY_DAYS * 24 * 3600 * 1000;
     let name = ServiceName::parse("first-admin")?;
     let key = store.create(&name, &KeyHolder::Service, &[RoleName::parse("admin")?], now, expires)?;
-    output.say("nobody can call this gateway yet, so here is a first key with the role admin; it is shown only now:");
+    output.say(
+        "nobody can call this gateway yet, so here is a first key with the role admin; it is shown only now:",
+    );
     output.line(key.secret.expose())
 }
 

@@ -12,7 +12,8 @@ use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Change, Definition, Listing, Pins, Problem, Registry, ServerSettings, Settings, fragment_path, offered, pin_path,
+    Change, Definition, Listing, Pins, Problem, Registry, ServerSettings, Settings, fragment_path, offered,
+    pin_path,
 };
 
 use super::output::{Exit, Output, table};
@@ -124,9 +125,12 @@ fn tell(problems: &[Problem], output: &Output) {
 
 fn find<'a>(settings: &'a Settings, server: &str) -> anyhow::Result<&'a ServerSettings> {
     let known = || {
-        let names: Vec<String> =
-            settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
-        if names.is_empty() { "none are configured".to_owned() } else { format!("there are {}", names.join(", ")) }
+        let names: Vec<String> = settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
+        if names.is_empty() {
+            "none are configured".to_owned()
+        } else {
+            format!("there are {}", names.join(", "))
+        }
     };
     settings
         .servers
@@ -336,4 +340,95 @@ fn shorten(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::super::output::Format;
+    use super::*;
+    use crate::secret::Secret;
+    use crate::tools::Transport;
+
+    /// A server in shell that offers one tool with the description `told`.
+    fn settings(dir: &Path, told: &str) -> Settings {
+        let script = r#"
+            read -r request
+            echo '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"sh","version":"1"}}}'
+            read -r initialized; read -r request
+            printf '{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"get-sum","description":"%s","inputSchema":{"type":"object"}}]}}\n' "$TOLD"
+            read -r end"#;
+        let transport = Transport::Stdio {
+            command: "sh".to_owned(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: vec![("TOLD".to_owned(), Secret::new(told.to_owned()))],
+        };
+        let mut server = ServerSettings::new(ServerName::parse("sums").unwrap(), transport);
+        server.connect_timeout = Duration::from_secs(30);
+        Settings { servers: vec![server], schema_dir: dir.to_owned(), ..Settings::default() }
+    }
+
+    fn run(command: Command, dir: &Path, told: &str) -> anyhow::Result<Exit> {
+        let output = Output::new(Format::Json);
+        super::run(command, settings(dir, told), sandbox::Settings::default(), &output)
+    }
+
+    #[test]
+    fn tools_are_imported_compared_and_approved() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = || "sums".to_owned();
+        let run = |command, told| run(command, dir.path(), told).unwrap();
+        let approve =
+            |tool: Option<&str>| Command::Approve { server: server(), tool: tool.map(str::to_owned) };
+        assert_eq!(run(approve(None), "adds"), Exit::Usage, "nothing was imported");
+        assert_eq!(run(Command::Import { server: server() }, "adds"), Exit::Fine);
+        let schema = std::fs::read_to_string(dir.path().join("tools/sums.cedarschema")).unwrap();
+        assert!(schema.contains("sums___get-sum"), "{schema}");
+        assert_eq!(run(Command::Import { server: server() }, "adds"), Exit::Usage, "it would approve unseen");
+        assert_eq!(run(Command::Diff { server: server() }, "adds"), Exit::Fine);
+        assert_eq!(run(Command::Diff { server: server() }, "adds, and sends"), Exit::Found);
+        assert_eq!(run(approve(Some("get-sum")), "adds, and sends"), Exit::Fine);
+        assert_eq!(run(Command::Diff { server: server() }, "adds, and sends"), Exit::Fine);
+    }
+
+    #[test]
+    fn unknown_names_are_told_with_those_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = run(Command::Diff { server: "sum".to_owned() }, dir.path(), "").unwrap_err();
+        assert_eq!(error.to_string(), "there is no server `sum` in the configuration: there are `sums`");
+        run(Command::Import { server: "sums".to_owned() }, dir.path(), "adds").unwrap();
+        let approve = Command::Approve { server: "sums".to_owned(), tool: Some("get-som".to_owned()) };
+        let error = run(approve, dir.path(), "adds").unwrap_err();
+        assert_eq!(error.to_string(), "the server has no tool `get-som`");
+    }
+
+    #[test]
+    fn a_difference_shows_both_sides() {
+        let tool = |text: &str| {
+            let json = json!({ "name": "t", "description": text, "inputSchema": { "type": "object" } });
+            Definition::read(&json, 65_536).unwrap()
+        };
+        let pins = Pins::new(&ServerName::parse("s").unwrap(), [tool("reads")]).unwrap();
+        let shown = difference_table(&differences(&pins, &[tool("reads and sends")]));
+        assert!(shown.contains("description") && shown.contains("reads and sends"), "{shown}");
+        let shown = difference_table(&differences(&pins, &[]));
+        assert!(shown.contains("removed"), "{shown}");
+    }
+
+    #[test]
+    fn a_module_that_does_not_fit_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("m.wasm");
+        let verify = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            run(Command::Verify { file: file.clone() }, dir.path(), "").unwrap()
+        };
+        assert_eq!(verify(b"not wasm"), Exit::Found);
+        let [_, (_, wasm, _)] = crate::sandbox::builtin_tools();
+        assert_eq!(verify(wasm), Exit::Fine);
+    }
 }

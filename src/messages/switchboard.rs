@@ -154,7 +154,12 @@ impl Switchboard {
     }
 
     /// Puts the receiver's answer into the conversation.
-    pub fn answer(&self, delivery: &Delivery, performative: Performative, content: String) -> Result<Line, MessageError> {
+    pub fn answer(
+        &self,
+        delivery: &Delivery,
+        performative: Performative,
+        content: String,
+    ) -> Result<Line, MessageError> {
         let line = Line {
             time: rfc3339(self.clock.now_millis()),
             performative,
@@ -171,7 +176,9 @@ impl Switchboard {
     pub fn read(&self, permit: Permit<ReadConversation>) -> Option<Vec<Line>> {
         let operation = permit.into_operation();
         let conversations = self.conversations.lock();
-        conversations.get(&(operation.owner.to_string().into(), operation.conversation)).map(|found| found.lines.clone())
+        conversations
+            .get(&(operation.owner.to_string().into(), operation.conversation))
+            .map(|found| found.lines.clone())
     }
 
     fn append(&self, key: &Key, line: Line) -> Result<Vec<Line>, MessageError> {
@@ -187,7 +194,8 @@ impl Switchboard {
                 return Err(MessageError::Busy);
             }
         }
-        let found = conversations.entry(key.clone()).or_insert_with(|| Conversation { last: now, lines: Vec::new() });
+        let found =
+            conversations.entry(key.clone()).or_insert_with(|| Conversation { last: now, lines: Vec::new() });
         let limit = self.settings.max_messages;
         if found.lines.len() >= limit {
             return Err(MessageError::ConversationFull { limit });
@@ -246,7 +254,12 @@ mod tests {
 
     #[test]
     fn bounds_are_kept_and_named() {
-        let (board, clock) = board(Settings { max_message_bytes: 5, max_messages: 2, max_conversations: 1, ..Settings::default() });
+        let (board, clock) = board(Settings {
+            max_message_bytes: 5,
+            max_messages: 2,
+            max_conversations: 1,
+            ..Settings::default()
+        });
         assert_eq!(
             board.accept(message("a", "123456"), &clerk()).unwrap_err(),
             MessageError::TooLong { length: 6, limit: 5 }

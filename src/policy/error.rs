@@ -134,7 +134,7 @@ impl Problem {
         self
     }
 
-    pub(crate) fn as_warning(mut self) -> Self {
+    pub(crate) fn into_warning(mut self) -> Self {
         self.fatal = false;
         self
     }

@@ -32,7 +32,9 @@ impl<'p> Answer<'p> {
         let (open, erred): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.erred).into_iter().partition(|(policy, _)| policy.looks_at_input);
         self.erred = erred;
-        self.held.extend(open.into_iter().map(|(policy, _)| policy).filter(|policy| policy.effect == Effect::Permit));
+        self.held.extend(
+            open.into_iter().map(|(policy, _)| policy).filter(|policy| policy.effect == Effect::Permit),
+        );
     }
 }
 

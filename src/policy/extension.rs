@@ -17,6 +17,10 @@ pub(crate) struct ExtensionValues {
     common: HashMap<(&'static str, &'static str), Value>,
 }
 
+/// 0000-01-01T00:00:00.000Z to 9998-12-31T23:59:59.999Z, in milliseconds since the Unix epoch. The clock's own
+/// range ends within the year after, and it would write the epoch for an instant it cannot hold.
+const FOUR_DIGIT_YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_370_764_799_999;
+
 const COMMON: [(&str, &str); 4] =
     [("decimal", "0.0000"), ("decimal", "0.0"), ("ip", "127.0.0.1"), ("ip", "::1")];
 
@@ -41,21 +45,25 @@ impl ExtensionValues {
     }
 
     pub(crate) fn ip(&self, address: &Arc<str>) -> Result<Value, Mismatch> {
-        self.from_text("ip", address)
+        self.made_of("ip", address)
     }
 
     pub(crate) fn decimal(&self, number: &Arc<str>) -> Result<Value, Mismatch> {
-        self.from_text("decimal", number)
+        self.made_of("decimal", number)
     }
 
-    /// From milliseconds: exact over the whole range, unlike the way through a calendar text.
+    /// From milliseconds. The calendar text is what Cedar reads fastest, but it has four digits for the year;
+    /// beyond them the instant is counted from the epoch.
     pub(crate) fn datetime(&self, millis: i64) -> Result<Value, Mismatch> {
+        if FOUR_DIGIT_YEARS.contains(&millis) {
+            return self.call("datetime", &[text(&crate::clock::rfc3339(millis))]);
+        }
         let epoch = self.epoch.clone().ok_or_else(|| Mismatch::new("this build knows no `datetime`"))?;
         let duration = self.call("duration", &[text(&format!("{millis}ms"))])?;
         self.call("offset", &[epoch, duration])
     }
 
-    fn from_text(&self, function: &'static str, argument: &str) -> Result<Value, Mismatch> {
+    fn made_of(&self, function: &'static str, argument: &str) -> Result<Value, Mismatch> {
         let known = COMMON.iter().find(|(name, text)| *name == function && *text == argument);
         match known.and_then(|key| self.common.get(key)) {
             Some(value) => Ok(value.clone()),
@@ -76,4 +84,35 @@ impl ExtensionValues {
 
 fn text(text: &str) -> Value {
     Value::new(Literal::String(text.into()), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_the_same_either_way() {
+        let values = ExtensionValues::new();
+        let counted = |millis: i64| {
+            let duration = values.call("duration", &[text(&format!("{millis}ms"))]).unwrap();
+            values.call("offset", &[values.epoch.clone().unwrap(), duration]).unwrap()
+        };
+        let (first, last) = (*FOUR_DIGIT_YEARS.start(), *FOUR_DIGIT_YEARS.end());
+        let instants = [first - 1, first, -1, 0, 1, 1_768_039_200_123, last, last + 1, i64::MAX, i64::MIN];
+        for millis in instants {
+            assert_eq!(values.datetime(millis).unwrap(), counted(millis), "{millis}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_or_decimal_is_refused() {
+        let values = ExtensionValues::new();
+        for bad in ["300.1.1.1", "", "127.0.0.1/99", "127.0.0.1:80"] {
+            assert!(values.ip(&bad.into()).is_err(), "{bad}");
+        }
+        for bad in ["1", "1.23456", "NaN", ""] {
+            assert!(values.decimal(&bad.into()).is_err(), "{bad}");
+        }
+        assert_eq!(values.decimal(&"0.0000".into()).unwrap(), values.decimal(&"0.000".into()).unwrap());
+    }
 }

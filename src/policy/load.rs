@@ -137,7 +137,7 @@ impl Loader {
                 Ok((fragment, warnings)) => {
                     for warning in warnings {
                         let found = Problem::from_cedar(file, &warning);
-                        self.warnings.extend(found.into_iter().map(Problem::as_warning));
+                        self.warnings.extend(found.into_iter().map(Problem::into_warning));
                     }
                     fragments.push(fragment);
                 }
@@ -318,7 +318,7 @@ impl Loader {
         }
         for warning in result.validation_warnings() {
             let found = self.reported(warning, AsRef::<str>::as_ref(warning.policy_id()), sources);
-            self.warnings.extend(found.into_iter().map(Problem::as_warning));
+            self.warnings.extend(found.into_iter().map(Problem::into_warning));
         }
     }
 

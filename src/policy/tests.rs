@@ -328,7 +328,8 @@ fn what_does_not_fit_the_schema_is_denied_with_the_reason() {
         verdict.mismatch.unwrap().to_string()
     };
     let uid = EntityUid::new;
-    let cases: [(&dyn Fn(&mut Query), &str); 13] = [
+    type Case<'a> = (&'a dyn Fn(&mut Query), &'a str);
+    let cases: [Case<'_>; 13] = [
         (&|q| q.action = uid("Action", "write"), "the schema has no action `Action::\"write\"`"),
         (&|q| q.principal = uid("Robot", "r"), "the schema has no entity type `Robot`"),
         (

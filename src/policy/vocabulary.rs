@@ -1,22 +1,22 @@
 //! What the schema knows, in tables for the request path: types, their shapes, and actions with ancestors.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::Schema;
 use cedar_policy_core::ast::{Eid, Entity, EntityType, EntityUID};
 use cedar_policy_core::validator::{ValidatorEntityType, ValidatorEntityTypeKind, ValidatorSchema};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::extension::ExtensionValues;
 use super::request::INPUT;
 use super::shape::{Mismatch, RecordShape, Shape};
 use crate::model;
 
-/// The tables. Built once a bundle.
+/// The tables. Built once a bundle; requests only look up, so the fast hasher cannot be attacked through them.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
-    types: HashMap<Box<str>, KnownType>,
-    actions: HashMap<Box<str>, HashMap<Box<str>, KnownAction>>,
+    types: FxHashMap<Box<str>, KnownType>,
+    actions: FxHashMap<Box<str>, FxHashMap<Box<str>, KnownAction>>,
     extensions: ExtensionValues,
 }
 
@@ -27,9 +27,9 @@ pub(crate) struct KnownType {
     pub(crate) attributes: RecordShape,
     pub(crate) tags: Option<Shape>,
     /// The types an entity of this type may be in, directly or through others.
-    pub(crate) ancestors: HashSet<EntityType>,
+    pub(crate) ancestors: FxHashSet<EntityType>,
     /// The only ids there are, for an enumerated type.
-    choices: Option<HashSet<Box<str>>>,
+    choices: Option<FxHashSet<Box<str>>>,
 }
 
 /// An action of the schema.
@@ -37,8 +37,8 @@ pub(crate) struct KnownType {
 pub(crate) struct KnownAction {
     /// Its entity, with all groups it is in as ancestors.
     pub(crate) entity: Arc<Entity>,
-    pub(crate) principals: HashSet<EntityType>,
-    pub(crate) resources: HashSet<EntityType>,
+    pub(crate) principals: FxHashSet<EntityType>,
+    pub(crate) resources: FxHashSet<EntityType>,
     pub(crate) context: Shape,
     /// The same, for when the input is not known yet.
     pub(crate) open_context: Shape,
@@ -52,7 +52,7 @@ impl Vocabulary {
             .filter(|known| !known.is_external())
             .map(|known| (known.name().to_string().into_boxed_str(), KnownType::new(known, schema)))
             .collect();
-        let mut actions: HashMap<Box<str>, HashMap<Box<str>, KnownAction>> = HashMap::new();
+        let mut actions: FxHashMap<Box<str>, FxHashMap<Box<str>, KnownAction>> = FxHashMap::default();
         // An action without an entity is external, that is, not defined: it stays unknown.
         for entity in schema.action_entities().into_iter().flatten() {
             if let Some(known) = KnownAction::new(&entity, schema) {
@@ -79,7 +79,7 @@ impl Vocabulary {
 
     /// All action entities.
     pub(crate) fn action_entities(&self) -> impl Iterator<Item = &Arc<Entity>> {
-        self.actions.values().flat_map(HashMap::values).map(|known| &known.entity)
+        self.actions.values().flat_map(FxHashMap::values).map(|known| &known.entity)
     }
 
     /// The Cedar name of an entity or action that the schema can have. Type names are looked up, never

@@ -49,9 +49,19 @@ impl Functions {
         });
         let search = json!({ "type": "object", "properties": { "words": text }, "required": ["words"] });
         let read = json!({ "type": "object", "properties": { "name": text }, "required": ["name"] });
-        self.offer("memory_write".to_owned(), "Remember a thing and what is known about it.", write, Function::MemoryWrite);
+        self.offer(
+            "memory_write".to_owned(),
+            "Remember a thing and what is known about it.",
+            write,
+            Function::MemoryWrite,
+        );
         self.offer("memory_search".to_owned(), "Search what is remembered.", search, Function::MemorySearch);
-        self.offer("memory_read".to_owned(), "Read one remembered thing by its name.", read, Function::MemoryRead);
+        self.offer(
+            "memory_read".to_owned(),
+            "Read one remembered thing by its name.",
+            read,
+            Function::MemoryRead,
+        );
     }
 
     fn offer(&mut self, name: String, description: &str, parameters: Json, function: Function) {

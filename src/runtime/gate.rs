@@ -182,8 +182,7 @@ impl Gate {
                 labels: labels.clone(),
             },
         };
-        let operation =
-            WriteMemoryEntity { row, kind, labels, observations: new.observations };
+        let operation = WriteMemoryEntity { row, kind, labels, observations: new.observations };
         let permit = self.guard.admit(subject, operation, context).await?;
         let decision = permit.decision();
         Ok((self.memory.write_entity(permit).await?, decision))

@@ -135,10 +135,8 @@ impl Runtime {
         let mut messages = opening(agent, history);
         let mut calls_left = self.settings.max_calls;
         for _ in 0..self.settings.max_turns {
-            let operation = CallModel {
-                model: name.as_str().into(),
-                request: request(&name, &messages, &functions),
-            };
+            let operation =
+                CallModel { model: name.as_str().into(), request: request(&name, &messages, &functions) };
             let permit = match self.gate.guard().admit(&acting.subject, operation, &acting.context).await {
                 Ok(permit) => permit,
                 Err(denied) => return self.refused(&denied.into()),
@@ -156,11 +154,15 @@ impl Runtime {
             messages.push(thought.message);
             for call in thought.calls {
                 if calls_left == 0 {
-                    return Reply::failure(format!("the agent wanted more than {} calls", self.settings.max_calls));
+                    return Reply::failure(format!(
+                        "the agent wanted more than {} calls",
+                        self.settings.max_calls
+                    ));
                 }
                 calls_left -= 1;
                 let result = self.carry_out(acting, &functions, &call).await;
-                messages.push(json!({ "role": "tool", "tool_call_id": call.id, "content": self.shown(&result) }));
+                messages
+                    .push(json!({ "role": "tool", "tool_call_id": call.id, "content": self.shown(&result) }));
             }
         }
         Reply::failure(format!("the agent did not come to an end in {} turns", self.settings.max_turns))

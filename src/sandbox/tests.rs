@@ -1,7 +1,7 @@
 //! Hostile guests, written by hand: each must end alone, with its own error, and leave the sandbox working.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -359,11 +359,22 @@ async fn a_module_of_another_sandbox_does_not_run() {
     assert!(matches!(error, SandboxError::Internal { .. }), "{error}");
 }
 
+/// The guests that come with the gateway, each compiled once for all tests.
+fn builtin_modules() -> &'static (Sandbox, Vec<Module>) {
+    static MODULES: LazyLock<(Sandbox, Vec<Module>)> = LazyLock::new(|| {
+        let sandbox = sandbox(Settings { max_instances: 4, ..Settings::default() });
+        let guests = builtin_tools().map(|tool| (tool.0, tool.1)).into_iter();
+        let guests = guests.chain([("echo_agent", builtin_handler("echo_agent").unwrap())]);
+        let modules = guests.map(|(name, wasm)| sandbox.compile(name, wasm).unwrap()).collect();
+        (sandbox, modules)
+    });
+    &MODULES
+}
+
 async fn builtin(name: &str, input: Value) -> Result<Value, SandboxError> {
-    let sandbox = sandbox(Settings { max_instances: 1, ..Settings::default() });
-    let wasm = builtin_tools().into_iter().find(|tool| tool.0 == name).map(|tool| tool.1);
-    let module = sandbox.compile(name, wasm.or_else(|| builtin_handler(name)).unwrap()).unwrap();
-    let completed = sandbox.run(&module, input.to_string().into_bytes()).await?;
+    let (sandbox, modules) = builtin_modules();
+    let module = modules.iter().find(|module| module.name() == name).unwrap();
+    let completed = sandbox.run(module, input.to_string().into_bytes()).await?;
     Ok(serde_json::from_slice(&completed.output).unwrap())
 }
 
@@ -409,17 +420,15 @@ async fn the_desk_clerk_asks_for_a_tool() {
 
 #[test]
 fn definitions_name_their_tools_and_digests_hold() {
-    let sums = include_str!("guests/SHA256SUMS");
-    let sandbox = sandbox(Settings { max_instances: 1, ..Settings::default() });
-    for (name, wasm, definition) in builtin_tools() {
+    for (name, _, definition) in builtin_tools() {
         let definition: Value = serde_json::from_str(definition).unwrap();
         assert_eq!(definition["name"], name);
         assert_eq!(definition["annotations"]["readOnlyHint"], true);
         assert_eq!(definition["inputSchema"]["additionalProperties"], false);
-        let digest = sandbox.compile(name, wasm).unwrap().sha256().to_owned();
-        assert!(sums.contains(&format!("{digest}  {name}.wasm")), "{name}");
     }
-    let digest =
-        sandbox.compile("echo_agent", builtin_handler("echo_agent").unwrap()).unwrap().sha256().to_owned();
-    assert!(sums.contains(&format!("{digest}  echo_agent.wasm")));
+    let sums = include_str!("guests/SHA256SUMS");
+    assert_eq!(sums.lines().count(), builtin_modules().1.len());
+    for module in &builtin_modules().1 {
+        assert!(sums.contains(&format!("{}  {}.wasm", module.sha256(), module.name())), "{module:?}");
+    }
 }

@@ -12,6 +12,8 @@ use super::fold::{fold, tag_ascii};
 const MIN_ENCODED: usize = 24;
 /// So many single letters in a row are no prose.
 const MIN_SPELLED: usize = 8;
+/// So many words with digits for letters are no product names.
+const MIN_LEET_WORDS: usize = 2;
 /// So many escapes in one text are no accident.
 const MIN_ESCAPES: usize = 4;
 
@@ -129,27 +131,19 @@ fn escape(text: &str) -> Option<(Vec<u8>, usize)> {
     Some((utf8(character), end + 3))
 }
 
-/// Words that mix letters with digits or signs in the shape of letters (`1gn0r3`), in letters.
+/// Words with digits or signs in the place of letters (`1gn0r3`), in letters.
 fn plain_digits(folded: &str) -> Option<String> {
-    let is_mixed = |word: &str| {
-        word.bytes().any(|b| b.is_ascii_lowercase()) && word.bytes().any(|b| letter(char::from(b)).is_some())
-    };
-    let mut out = String::new();
-    let mut any = false;
-    if !folded.bytes().any(|byte| letter(char::from(byte)).is_some()) {
-        return None;
-    }
-    for word in folded.split_inclusive(' ') {
-        // A sentence may end with `!`.
-        let core = word.trim_end_matches([' ', '!', '.', ',', '?']);
-        if is_mixed(core) {
-            any = true;
-            out.extend(word.chars().map(|c| letter(c).unwrap_or(c)));
-        } else {
-            out.push_str(word);
-        }
-    }
-    any.then_some(out)
+    let is_part = |c: char| c.is_ascii_lowercase() || letter(c).is_some();
+    let suspects = folded.split(|c| !is_part(c)).filter(|word| is_leetspeak(word)).nth(MIN_LEET_WORDS - 1);
+    suspects.is_some().then(|| folded.chars().map(|c| letter(c).unwrap_or(c)).collect())
+}
+
+/// A digit before a letter inside a word of some length: not `sha256`, not `route66`.
+fn is_leetspeak(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    let letters = bytes.iter().filter(|byte| byte.is_ascii_lowercase()).count();
+    let replaced = bytes.windows(2).any(|pair| matches!(pair, [b'0'..=b'9' | b'@' | b'$', b'a'..=b'z']));
+    bytes.len() >= 5 && letters >= 2 && replaced
 }
 
 fn letter(character: char) -> Option<char> {
@@ -176,6 +170,9 @@ fn rot13(character: char) -> char {
 /// Letters that stand alone, many in a row (`i g n o r e`, `i-g-n-o-r-e`), put together.
 fn spelled_out(folded: &str) -> String {
     let mut out = String::new();
+    if !has_single_letters(folded) {
+        return out;
+    }
     let mut run = String::new();
     let mut length = 0;
     let mut flush = |run: &mut String, length: &mut usize| {
@@ -198,4 +195,11 @@ fn spelled_out(folded: &str) -> String {
     }
     flush(&mut run, &mut length);
     out
+}
+
+/// Whether so many ASCII letters stand alone that words may be spelled out in them; other scripts are always worth a look.
+fn has_single_letters(folded: &str) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric();
+    let alone = |triple: &&[u8]| matches!(triple, [a, b, c] if !is_part(a) && is_part(b) && !is_part(c));
+    !folded.is_ascii() || folded.as_bytes().windows(3).filter(alone).nth(MIN_SPELLED - 3).is_some()
 }

@@ -13,7 +13,7 @@ const CERTAIN: u32 = 10_000;
 /// What it says that an attack was hidden from readers; added once.
 const DISGUISE_WEIGHT: u32 = 3_500;
 /// The most concepts in one rule.
-const MAX_STEPS: usize = 4;
+const MAX_STEPS: usize = 3;
 
 /// Concepts in order, each at most `gap` bytes behind the one before it.
 struct Rule {
@@ -79,15 +79,27 @@ const RULES: &[Rule] = &[
 ];
 
 struct Word {
-    concepts: Concepts,
+    /// Which concept, as the number of its bit.
+    concept: usize,
     /// Whether the word may go on.
     open: bool,
 }
 
-/// The vocabulary as an automaton.
+/// One step of a rule that waits for a concept.
+#[derive(Clone, Copy)]
+struct Step {
+    rule: usize,
+    step: usize,
+}
+
+/// The vocabulary as an automaton, and the rules by what they wait for.
 pub(super) struct Matcher {
     automaton: Option<AhoCorasick>,
     words: Vec<Word>,
+    /// For each concept the steps that wait for it, the later ones of a rule first, so that one word is never two steps.
+    steps: Vec<Vec<Step>>,
+    /// Concepts that rules begin with.
+    openers: Concepts,
 }
 
 impl std::fmt::Debug for Matcher {
@@ -100,11 +112,11 @@ impl Matcher {
     pub(super) fn new() -> Self {
         let mut words = Vec::new();
         let mut patterns = Vec::new();
-        for (concepts, entries) in VOCABULARY {
+        for (concept, entries) in VOCABULARY {
             for entry in *entries {
                 let stem = entry.strip_suffix('*');
                 patterns.push(fold(stem.unwrap_or(entry), None).0);
-                words.push(Word { concepts: *concepts, open: stem.is_some() });
+                words.push(Word { concept: concept.trailing_zeros() as usize, open: stem.is_some() });
             }
         }
         // A fixed vocabulary of some thousand short words is far within the automaton's limits.
@@ -113,7 +125,8 @@ impl Matcher {
             .kind(Some(AhoCorasickKind::DFA))
             .build(&patterns)
             .ok();
-        Self { automaton, words }
+        let openers = RULES.iter().filter_map(|rule| rule.steps.first()).fold(0, |all, first| all | first);
+        Self { automaton, words, steps: steps_by_concept(), openers }
     }
 
     /// Adds what holds in one view to `evidence`.
@@ -125,14 +138,33 @@ impl Matcher {
         };
         for found in automaton.find_overlapping_iter(view.text) {
             let Some(word) = self.words.get(found.pattern().as_usize()) else { continue };
-            if view.borderless || has_borders(view.text, found.start(), found.end(), word.open) {
-                let negated = word.concepts == DROP && is_negated(view.text, found.start());
-                progress.see(if negated { 0 } else { word.concepts }, found.start(), found.end(), |rule| {
+            let concept: Concepts = 1 << word.concept;
+            let awaited = concept & (self.openers | progress.awaited) != 0;
+            if !awaited || !(view.borderless || has_borders(view.text, found.start(), found.end(), word.open))
+            {
+                continue;
+            }
+            if concept == DROP && is_negated(view.text, found.start()) {
+                continue;
+            }
+            for step in self.steps.get(word.concept).into_iter().flatten() {
+                if let Some(rule) = progress.advance(*step, found.start(), found.end()) {
                     evidence.hold(rule.finding, rule.weight, view.disguise);
-                });
+                }
             }
         }
     }
+}
+
+fn steps_by_concept() -> Vec<Vec<Step>> {
+    let steps_of = |concept: Concepts| {
+        let steps = |(rule, one): (usize, &'static Rule)| {
+            let waits = move |(_, wanted): &(usize, &Concepts)| **wanted & concept != 0;
+            one.steps.iter().enumerate().rev().filter(waits).map(move |(step, _)| Step { rule, step })
+        };
+        RULES.iter().enumerate().flat_map(steps).collect()
+    };
+    (0..Concepts::BITS).map(|bit| steps_of(1 << bit)).collect()
 }
 
 /// "Do not ignore the rules" asks for the opposite; "why not ignore the rules" does not.
@@ -160,33 +192,37 @@ fn is_unspaced(character: char) -> bool {
     matches!(character, '\u{1100}'..='\u{11ff}' | '\u{e00}'..='\u{e7f}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}')
 }
 
-/// How far each rule has come: for each number of steps, where the latest such beginning ended.
-struct Progress([[Option<usize>; MAX_STEPS]; RULES.len()]);
+/// How far each rule has come in one view.
+struct Progress {
+    /// For each rule and number of steps, where the latest such beginning ended.
+    ends: [[Option<usize>; MAX_STEPS - 1]; RULES.len()],
+    /// Concepts that some beginning waits for. Most words of a text are none of them.
+    awaited: Concepts,
+}
 
 impl Default for Progress {
     fn default() -> Self {
-        Self([[None; MAX_STEPS]; RULES.len()])
+        Self { ends: [[None; MAX_STEPS - 1]; RULES.len()], awaited: 0 }
     }
 }
 
 impl Progress {
-    fn see(&mut self, concepts: Concepts, start: usize, end: usize, mut holds: impl FnMut(&Rule)) {
-        for (rule, reached) in RULES.iter().zip(&mut self.0) {
-            // From the last step to the first, so that one word is not two steps.
-            for (step, wanted) in rule.steps.iter().enumerate().rev() {
-                if concepts & wanted == 0 {
-                    continue;
-                }
-                let before = step.checked_sub(1).and_then(|last| reached.get(last).copied().flatten());
-                let near = before.is_some_and(|end| (end..=end + rule.gap).contains(&start));
-                if step > 0 && !near {
-                    continue;
-                }
-                if step + 1 == rule.steps.len() {
-                    holds(rule);
-                } else if let Some(slot) = reached.get_mut(step) {
-                    *slot = Some(end);
-                }
+    /// Takes one step; gives the rule when it was the last.
+    fn advance(&mut self, at: Step, start: usize, end: usize) -> Option<&'static Rule> {
+        let rule = RULES.get(at.rule)?;
+        let ends = self.ends.get_mut(at.rule)?;
+        if let Some(before) = at.step.checked_sub(1) {
+            let before = ends.get(before).copied().flatten()?;
+            if !(before..=before + rule.gap).contains(&start) {
+                return None;
+            }
+        }
+        match rule.steps.get(at.step + 1) {
+            None => Some(rule),
+            Some(next) => {
+                *ends.get_mut(at.step)? = Some(end);
+                self.awaited |= next;
+                None
             }
         }
     }

@@ -4,21 +4,33 @@ use std::collections::BTreeSet;
 
 use aho_corasick::AhoCorasick;
 
-/// How a secret begins, what follows, how much of it at least, and its name.
-const SHAPES: [(&str, fn(u8) -> bool, usize, &str); 13] = [
-    ("cax_live_", is_word, 40, "secret.caxton_key"),
-    ("AKIA", is_upper, 16, "secret.aws_key"),
-    ("ASIA", is_upper, 16, "secret.aws_key"),
-    ("ghp_", is_word, 30, "secret.github_token"),
-    ("gho_", is_word, 30, "secret.github_token"),
-    ("ghs_", is_word, 30, "secret.github_token"),
-    ("github_pat_", is_word, 30, "secret.github_token"),
-    ("glpat-", is_token, 20, "secret.gitlab_token"),
-    ("xoxb-", is_token, 20, "secret.slack_token"),
-    ("xoxp-", is_token, 20, "secret.slack_token"),
-    ("sk-", is_token, 32, "secret.model_key"),
-    ("AIza", is_token, 35, "secret.google_key"),
-    ("eyJ", is_jwt, 40, "secret.jwt"),
+struct Shape {
+    begins: &'static str,
+    /// The characters that follow.
+    body: fn(u8) -> bool,
+    /// How many of them at least.
+    least: usize,
+    name: &'static str,
+}
+
+const fn shape(begins: &'static str, body: fn(u8) -> bool, least: usize, name: &'static str) -> Shape {
+    Shape { begins, body, least, name }
+}
+
+const SHAPES: [Shape; 13] = [
+    shape("cax_live_", is_word, 40, "secret.caxton_key"),
+    shape("AKIA", is_upper, 16, "secret.aws_key"),
+    shape("ASIA", is_upper, 16, "secret.aws_key"),
+    shape("ghp_", is_word, 30, "secret.github_token"),
+    shape("gho_", is_word, 30, "secret.github_token"),
+    shape("ghs_", is_word, 30, "secret.github_token"),
+    shape("github_pat_", is_word, 30, "secret.github_token"),
+    shape("glpat-", is_token, 20, "secret.gitlab_token"),
+    shape("xoxb-", is_token, 20, "secret.slack_token"),
+    shape("xoxp-", is_token, 20, "secret.slack_token"),
+    shape("sk-", is_token, 32, "secret.model_key"),
+    shape("AIza", is_token, 35, "secret.google_key"),
+    shape("eyJ", is_jwt, 40, "secret.jwt"),
 ];
 
 const PRIVATE_KEY: &str = "PRIVATE KEY-----";
@@ -48,23 +60,32 @@ pub(super) struct Finder {
 impl Finder {
     pub(super) fn new() -> Self {
         // Thirteen short literals are always within the automaton's limits.
-        Self { beginnings: AhoCorasick::new(SHAPES.iter().map(|shape| shape.0).chain([PRIVATE_KEY])).ok() }
+        Self {
+            beginnings: AhoCorasick::new(SHAPES.iter().map(|shape| shape.begins).chain([PRIVATE_KEY])).ok(),
+        }
     }
 
     /// Adds the names of what is in `text`.
     pub(super) fn find(&self, text: &str, findings: &mut BTreeSet<&'static str>) {
+        let bytes = text.as_bytes();
+        // Each byte is looked at once: a text that is all beginnings must not cost its square.
+        let mut seen = 0;
         for found in self.beginnings.iter().flat_map(|automaton| automaton.find_iter(text)) {
-            let Some((_, follows, least, name)) = SHAPES.get(found.pattern().as_usize()) else {
+            let Some(shape) = SHAPES.get(found.pattern().as_usize()) else {
                 findings.insert("secret.private_key");
                 continue;
             };
-            let starts_word =
-                !text.as_bytes().get(..found.start()).and_then(<[u8]>::last).is_some_and(|b| is_word(*b));
-            let rest = text.as_bytes().get(found.end()..).unwrap_or_default();
-            let body = rest.iter().take_while(|byte| follows(**byte));
+            let inside = bytes.get(..found.start()).and_then(<[u8]>::last).is_some_and(|byte| is_word(*byte));
+            if inside || found.start() < seen {
+                continue;
+            }
+            let body =
+                bytes.get(found.end()..).unwrap_or_default().iter().take_while(|byte| (shape.body)(**byte));
             let dots = body.clone().filter(|byte| **byte == b'.').count();
-            if starts_word && body.count() >= *least && (*name != "secret.jwt" || dots == 2) {
-                findings.insert(name);
+            let length = body.count();
+            seen = found.end() + length;
+            if length >= shape.least && (shape.name != "secret.jwt" || dots == 2) {
+                findings.insert(shape.name);
             }
         }
         find_numbers(text, findings);

@@ -72,9 +72,11 @@ impl PolicyPlaces {
     /// The files as they are now, with the fragments of servers whose tools are not pinned in files.
     pub(super) fn read(&self, tools: &Registry) -> Result<Sources, PolicyError> {
         let shipped = |kind: SourceKind, into: Sources| {
-            Sources::shipped().iter().filter(|source| source.kind == kind).fold(into, |into, source| match kind {
-                SourceKind::Schema => into.with_schema(&source.name, &source.text),
-                SourceKind::Policy => into.with_policy(&source.name, &source.text),
+            Sources::shipped().iter().filter(|source| source.kind == kind).fold(into, |into, source| {
+                match kind {
+                    SourceKind::Schema => into.with_schema(&source.name, &source.text),
+                    SourceKind::Policy => into.with_policy(&source.name, &source.text),
+                }
             })
         };
         let mut sources = match (&self.policy_dir, &self.schema_dir) {

@@ -61,7 +61,13 @@ impl Gateway {
         let probes = operations_router(Arc::clone(&parts.api));
         let serving = vec![
             tokio::spawn(serve(api_listener, api, limits, stop.clone(), grace)),
-            tokio::spawn(serve(operations_listener, probes, HttpLimits::default(), stop.clone(), Duration::ZERO)),
+            tokio::spawn(serve(
+                operations_listener,
+                probes,
+                HttpLimits::default(),
+                stop.clone(),
+                Duration::ZERO,
+            )),
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
@@ -171,7 +177,11 @@ impl Parts {
         record.detail = detail;
         record.policy_version = Some(self.policy.current().version().clone());
         if let Err(error) = self.journal.append(record).await {
-            tracing::error!(error = &error as &dyn std::error::Error, event = name, "an event could not be recorded");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                event = name,
+                "an event could not be recorded"
+            );
         }
     }
 }

@@ -75,7 +75,10 @@ impl Settings {
             policy: Default::default(),
             audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
             replayable: false,
-            authn: crate::authn::Settings { jwt: None, api_keys: crate::authn::api_key::Settings::in_directory(&data_dir) },
+            authn: crate::authn::Settings {
+                jwt: None,
+                api_keys: crate::authn::api_key::Settings::in_directory(&data_dir),
+            },
             limit: Default::default(),
             screen: Default::default(),
             sessions: Default::default(),

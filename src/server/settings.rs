@@ -35,7 +35,9 @@ impl From<config::Settings> for Settings {
             schema_dir: schema_dir.clone(),
             policy: crate::policy::Settings {
                 on_policy_error: match security.authorization.on_policy_error {
-                    config::OnPolicyError::DenyOnForbidError => crate::policy::OnPolicyError::DenyOnForbidError,
+                    config::OnPolicyError::DenyOnForbidError => {
+                        crate::policy::OnPolicyError::DenyOnForbidError
+                    }
                     config::OnPolicyError::Deny => crate::policy::OnPolicyError::Deny,
                 },
                 ..Default::default()

@@ -38,7 +38,11 @@ pub(super) struct Shelf {
 
 impl Shelf {
     /// A server that has not answered yet: approved tools are there, so that a policy can be asked; calls fail.
-    pub(super) fn new(upstream: Arc<Upstream>, pins: Option<Pins>, settings: &Settings) -> (Self, Vec<Problem>) {
+    pub(super) fn new(
+        upstream: Arc<Upstream>,
+        pins: Option<Pins>,
+        settings: &Settings,
+    ) -> (Self, Vec<Problem>) {
         let baseline = match pins {
             Some(pins) => Baseline::Approved(pins),
             None if settings.auto_import => {
@@ -49,7 +53,8 @@ impl Shelf {
         };
         let mut shelf = Self { upstream, baseline, known: BTreeMap::new(), offered: BTreeSet::new() };
         let mut problems = Vec::new();
-        shelf.offered = shelf.pins().map(|pins| pins.definitions().map(|d| d.name.clone()).collect()).unwrap_or_default();
+        shelf.offered =
+            shelf.pins().map(|pins| pins.definitions().map(|d| d.name.clone()).collect()).unwrap_or_default();
         shelf.stock(&BTreeMap::new(), settings, &mut problems);
         (shelf, problems)
     }
@@ -67,11 +72,8 @@ impl Shelf {
 
     /// Takes a listing over. The problems are all that the operator should know about it.
     pub(super) fn take(&mut self, listing: Listing, settings: &Settings) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = listing
-            .refused
-            .iter()
-            .map(|(tool, error)| Problem::refused(self.name(), tool, error))
-            .collect();
+        let mut problems: Vec<Problem> =
+            listing.refused.iter().map(|(tool, error)| Problem::refused(self.name(), tool, error)).collect();
         if let Baseline::FirstSeen(pins) = &mut self.baseline {
             listing.definitions.iter().for_each(|definition| pins.remember(definition));
         }
@@ -87,7 +89,12 @@ impl Shelf {
     }
 
     /// Makes the tools of the baseline, keeping those that are as they were.
-    fn stock(&mut self, changes: &BTreeMap<String, Change>, settings: &Settings, problems: &mut Vec<Problem>) {
+    fn stock(
+        &mut self,
+        changes: &BTreeMap<String, Change>,
+        settings: &Settings,
+        problems: &mut Vec<Problem>,
+    ) {
         let pinned = matches!(self.baseline, Baseline::Approved(_));
         let definitions: Vec<Definition> =
             self.pins().map(|pins| pins.definitions().cloned().collect()).unwrap_or_default();

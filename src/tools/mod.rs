@@ -21,7 +21,6 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
-
 pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
 pub use builtin::builtin_fragment;
 pub use definition::{Annotations, Definition, DefinitionError};

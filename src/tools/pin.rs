@@ -338,7 +338,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_change_is_told() {
-        let pins = Pins::new(&server(), [tool("same", "a"), tool("new-text", "a"), tool("gone", "a")]).unwrap();
+        let pins =
+            Pins::new(&server(), [tool("same", "a"), tool("new-text", "a"), tool("gone", "a")]).unwrap();
         let changes = pins.compare(&[tool("same", "a"), tool("new-text", "b"), tool("more", "a")]);
         let expected = [
             ("gone", Change::Removed),

@@ -129,6 +129,7 @@ fn entity(
         ("open_world", "declared_open_world", said.open_world_hint, true),
     ];
     let bare = Entity::bare(EntityUid::caxton("Tool", id.shared()))
+        .with("id", Value::text(id.as_str()))
         .with("name", Value::text(id.tool()))
         .with("server", Value::text(id.server()))
         .with("definition_sha256", Value::text(definition.sha256()))
@@ -138,8 +139,6 @@ fn entity(
         .with("sandboxed", Value::Bool(sandboxed))
         .in_parent(EntityUid::caxton("McpServer", id.server()));
     hints.into_iter().fold(bare, |entity, (name, declared, hint, default)| {
-        entity
-            .with(name, Value::Bool(hint.unwrap_or(default)))
-            .with(declared, Value::Bool(hint.is_some()))
+        entity.with(name, Value::Bool(hint.unwrap_or(default))).with(declared, Value::Bool(hint.is_some()))
     })
 }

@@ -10,11 +10,7 @@ pub(crate) enum Want {
     /// Allowed; the tool answers with this text.
     Text(&'static str),
     /// Refused by policy, in a way that a model is told about.
-    Denied {
-        says: &'static str,
-        outcome: &'static str,
-        policy: Option<&'static str>,
-    },
+    Denied { says: &'static str, outcome: &'static str, policy: Option<&'static str> },
     /// Not a call that could be judged: a protocol error.
     Invalid(&'static str),
 }
@@ -61,7 +57,11 @@ fn common() -> Vec<Call> {
         ),
         call(SUM, json!({ "a": "2", "b": 1 }), Want::Invalid("`a`")),
         call(SUM, json!({ "a": 2, "b": 1, "c": 3 }), Want::Invalid("`c`")),
-        call("everything___no-such-tool", json!({}), Want::Invalid("there is no tool `everything___no-such-tool`")),
+        call(
+            "everything___no-such-tool",
+            json!({}),
+            Want::Invalid("there is no tool `everything___no-such-tool`"),
+        ),
     ]
 }
 

@@ -26,7 +26,8 @@ impl Installed {
     /// `None`, said aloud, where `tests/run` was never run; there and in CI it is a failure.
     pub(crate) fn find() -> Option<Self> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let found = Self { root: root.join("tests/clients"), python: root.join("target/test-venv/bin/python") };
+        let found =
+            Self { root: root.join("tests/clients"), python: root.join("target/test-venv/bin/python") };
         if found.python.exists() && found.server_package().exists() {
             return Some(found);
         }

@@ -66,7 +66,8 @@ impl House {
             }
         };
         let everything = ServerSettings::new(ServerName::parse("everything").unwrap(), transport);
-        settings.tools.servers = vec![ServerSettings { connect_timeout: START, call_timeout: START, ..everything }];
+        settings.tools.servers =
+            vec![ServerSettings { connect_timeout: START, call_timeout: START, ..everything }];
         settings.tools.auto_import = true;
         settings.tools.schema_dir = place.join("schemas");
 

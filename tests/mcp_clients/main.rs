@@ -53,7 +53,10 @@ async fn through(upstream: Upstream) {
     for caller in callers() {
         for client in &clients {
             let key = house.key(caller.who);
-            seen.push((format!("{client} as {}", caller.who), client.run(&house.url(), key, &caller.calls).await));
+            seen.push((
+                format!("{client} as {}", caller.who),
+                client.run(&house.url(), key, &caller.calls).await,
+            ));
         }
     }
     let log = house.close().await;
@@ -97,7 +100,11 @@ fn check(caller: &Caller, seen: &Seen, log: &Log, label: &str) {
                 let record = log.decision(id, &label);
                 assert_eq!(record["outcome"], outcome, "{label}");
                 let policies: Vec<&Json> = record["policies"].as_array().unwrap().iter().collect();
-                assert_eq!(policies.first().map(|first| &first["id"]), policy.map(Json::from).as_ref(), "{label}");
+                assert_eq!(
+                    policies.first().map(|first| &first["id"]),
+                    policy.map(Json::from).as_ref(),
+                    "{label}"
+                );
                 agrees(record, caller, call.tool, &label);
             }
             Want::Invalid(says) => {

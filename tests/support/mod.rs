@@ -20,8 +20,7 @@ pub const AUDIENCE: &str = "caxton-api";
 /// An agent with a module that answers, two tools and a workspace.
 pub const CLERK: &str = "---\nname: clerk\nversion: \"1.0.0\"\ncapabilities: [desk]\ntools: [csv_parser]\nworkspace: office\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
 /// An agent without a module, in another workspace.
-pub const RESEARCHER: &str =
-    "---\nname: researcher\ncapabilities: [research]\ntools: [csv_parser, json_validator]\nworkspace: lab\n---\nYou look things up.\n";
+pub const RESEARCHER: &str = "---\nname: researcher\ncapabilities: [research]\ntools: [csv_parser, json_validator]\nworkspace: lab\n---\nYou look things up.\n";
 
 /// A running gateway and what is needed to call it.
 pub struct World {

@@ -92,7 +92,7 @@ fn push_random(text: &mut String, count: usize) -> Result<(), AuthnError> {
 }
 
 /// The first 32 bits of SHA-256 in base62, most significant digit first, six digits.
-fn checksum(body: &str) -> String {
+pub(super) fn checksum(body: &str) -> String {
     let hash = digest(&SHA256, body.as_bytes());
     let mut rest = hash.as_ref().iter().take(4).fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte));
     let mut digits = [b'0'; CHECKSUM_LENGTH];

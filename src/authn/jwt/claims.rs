@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::strict_json;
+use crate::json;
 use crate::model::{Proof, RoleName, Subject};
 
 const MAX_TEXT_BYTES: usize = 256;
@@ -118,7 +118,7 @@ impl Claims {
 
 /// Reads the claims and checks all that does not change with time.
 pub(super) fn read(payload: &[u8], expected: &Expected) -> Result<Claims, ClaimError> {
-    let claims = strict_json::object(payload).map_err(|_| ClaimError::Malformed)?;
+    let claims = json::parse_object(payload).map_err(|_| ClaimError::Malformed)?;
     check_audience(&claims, expected)?;
     check_sender_constraints(&claims)?;
     let words = |name| words(&claims, name);

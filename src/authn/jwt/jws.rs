@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::strict_json;
+use crate::json;
 
 const MAX_KID_BYTES: usize = 128;
 /// Media types of tokens that are meant for an API (RFC 7519 section 5.1, RFC 9068); all others
@@ -58,7 +58,7 @@ impl<'a> Compact<'a> {
             return Err(JwsError::Parts);
         }
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| JwsError::Encoding);
-        let header = strict_json::object(&decode(header)?).map_err(|_| JwsError::Header)?;
+        let header = json::parse_object(&decode(header)?).map_err(|_| JwsError::Header)?;
         check_extensions(&header)?;
         check_type(&header)?;
         Ok(Self {

@@ -70,7 +70,7 @@ impl Keyring {
 
 enum Check {
     Public(ParsedPublicKey),
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
 }
 
 pub(super) struct Key {
@@ -102,7 +102,7 @@ impl Key {
             KeyMaterial::Secret(secret) => secret,
         };
         let check = match key.algorithm {
-            JwtAlgorithm::Hs256 => shared(bytes.expose()).map(Check::Shared),
+            JwtAlgorithm::Hs256 => shared(bytes.expose()).map(|key| Check::Shared(Box::new(key))),
             algorithm => public(algorithm, bytes.expose()).map(Check::Public),
         }
         .map_err(refuse)?;

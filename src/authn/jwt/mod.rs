@@ -12,7 +12,6 @@ mod claims;
 mod jws;
 mod key;
 mod settings;
-mod strict_json;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]

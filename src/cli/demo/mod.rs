@@ -48,7 +48,11 @@ pub fn run(options: &Options, output: &Output) -> anyhow::Result<Exit> {
 
 async fn demo(options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let stage = stage::Stage::set_up().await?;
-    output.say(format_args!("gateway on http://{} (data in {})", stage.address(), stage.directory().display()));
+    output.say(format_args!(
+        "gateway on http://{} (data in {})",
+        stage.address(),
+        stage.directory().display()
+    ));
     let calls = steps::play(&stage).await?;
     let log = stage.log();
     let verified = {
@@ -71,4 +75,3 @@ async fn demo(options: &Options, output: &Output) -> anyhow::Result<Exit> {
     stage.close().await;
     Ok(if as_expected { Exit::Fine } else { Exit::Found })
 }
-

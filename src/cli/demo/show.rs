@@ -37,7 +37,11 @@ const LONGEST: usize = 60;
 fn shorten(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let line = line.split(" (decision ").next().unwrap_or(line);
-    if line.chars().count() > LONGEST { line.chars().take(LONGEST).chain(['…']).collect() } else { line.to_owned() }
+    if line.chars().count() > LONGEST {
+        line.chars().take(LONGEST).chain(['…']).collect()
+    } else {
+        line.to_owned()
+    }
 }
 
 /// A client configuration and commands to paste.

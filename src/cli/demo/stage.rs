@@ -1,9 +1,9 @@
 //! Sets the stage: a directory of its own, two agents, four principals, a gateway on free loopback ports.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

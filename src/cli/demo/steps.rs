@@ -71,7 +71,7 @@ fn steps(stage: &Stage) -> Vec<Step<'_>> {
         Step {
             body: mcp("tools/list", &json!({})),
             action: "tool:list",
-            expect: Expect::Allow("permissions.tool-list"),
+            expect: Expect::Allow("permissions.tool:list"),
             ..ci("lists (MCP)", "tools")
         },
         Step {
@@ -184,7 +184,9 @@ async fn call(client: &Client, stage: &Stage, step: &Step<'_>, id: &str) -> anyh
 }
 
 fn outcome(step: Step<'_>, record: Option<&Json>, answer: &Json) -> Outcome {
-    let text = |name: &str| record.and_then(|r| r.get(name)).and_then(Json::as_str).unwrap_or("no record").to_owned();
+    let text = |name: &str| {
+        record.and_then(|r| r.get(name)).and_then(Json::as_str).unwrap_or("no record").to_owned()
+    };
     let policies = record.and_then(|r| r.get("policies")).and_then(Json::as_array);
     let ids: Vec<_> =
         policies.into_iter().flatten().filter_map(|policy| policy.get("id").and_then(Json::as_str)).collect();

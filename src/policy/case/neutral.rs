@@ -59,7 +59,8 @@ pub(super) fn entity(uid: &EntityUid) -> Entity {
 
 fn tool(bare: Entity, id: &str) -> Entity {
     let Ok(tool) = ToolId::parse(id) else { return bare };
-    bare.with("name", Value::text(tool.tool()))
+    bare.with("id", Value::text(id))
+        .with("name", Value::text(tool.tool()))
         .with("server", Value::text(tool.server()))
         .with("destructive", Value::Bool(true))
         .with("open_world", Value::Bool(true))

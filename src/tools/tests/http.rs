@@ -137,42 +137,81 @@ async fn answers_are_bounded_in_time_and_size() {
     let settings = Settings { max_response_bytes: 1_900_000, ..settings(dir.path(), vec![server]) };
     let (registry, _) = connect(settings).await.unwrap();
     let text = || json!({ "text": "a" });
+    let refused = call(&registry, "s___refuse", text()).await.unwrap_err();
+    let ToolError::Refused { code, message, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!((*code, message.as_str()), (-32602, "no [31m thanks"));
     let timeout = ToolError::Timeout { server: name("s"), limit: SHORT };
     assert_eq!(call(&registry, "s___hang", text()).await.unwrap_err(), timeout);
+    // Beyond the size of one event: the transport stops reading, and nothing of it arrives.
     let huge = call(&registry, "s___huge", text()).await.unwrap_err();
-    assert!(matches!(huge, ToolError::TooLarge { .. } | ToolError::Unavailable { .. } | ToolError::Timeout { .. }));
-    let refused = call(&registry, "s___refuse", text()).await;
-    if let Err(ToolError::Refused { message, .. }) = &refused {
-        assert_eq!(message, "no [31m thanks");
-    } else {
-        assert!(matches!(refused, Err(ToolError::Unavailable { .. })), "{refused:?}");
+    assert!(matches!(huge, ToolError::Timeout { .. } | ToolError::Unavailable { .. }), "{huge:?}");
+}
+
+#[tokio::test]
+async fn calls_wait_for_a_free_slot_and_are_counted_while_they_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(vec![tool("hang"), tool("echo")]).await;
+    let settings = Settings { max_concurrent_calls: 1, ..settings(dir.path(), vec![http(&fake)]) };
+    let metrics = Arc::new(Metrics::new());
+    let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::clone(&metrics)).unwrap();
+    let (registry, _) = Registry::connect(settings, sandbox, Arc::clone(&metrics)).await.unwrap();
+    let hanging = permit(&registry, "s___hang", json!({ "text": "a" }));
+    let first = tokio::spawn({
+        let registry = registry.clone();
+        async move { registry.call(hanging).await }
+    });
+    let mut look = tokio::time::interval(Duration::from_millis(1));
+    while fake.state.lock().calls.is_empty() {
+        look.tick().await;
     }
+    assert_eq!(metrics.active_tool_sessions.get(), 1);
+    let waiting = tokio::time::timeout(SHORT, call(&registry, "s___echo", json!({ "text": "a" }))).await;
+    assert!(waiting.is_err(), "there is no slot for it: {waiting:?}");
+    assert_eq!(fake.state.lock().calls.len(), 1, "the second call never left");
+    // A caller that goes away frees the slot, and is no longer counted.
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    assert_eq!(metrics.active_tool_sessions.get(), 0);
+    call(&registry, "s___echo", json!({ "text": "a" })).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_result_beyond_the_bound_is_not_passed_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(vec![tool("huge")]).await;
+    let settings = Settings { max_response_bytes: 1_990_000, ..settings(dir.path(), vec![http(&fake)]) };
+    let (registry, _) = connect(settings).await.unwrap();
+    let error = call(&registry, "s___huge", json!({ "text": "a" })).await.unwrap_err();
+    assert!(matches!(error, ToolError::TooLarge { limit: 1_990_000, .. }), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_server_that_lists_without_end_is_refused_as_a_whole() {
     let dir = tempfile::tempdir().unwrap();
+    // Once is enough to see: no new attempts in the background.
+    let settings = |server| Settings { retry_min: PATIENCE, ..settings(dir.path(), vec![server]) };
     let fake = Fake::start((0..3_000).map(|n| tool(&format!("t{n}"))).collect()).await;
-    let (registry, problems) = connect(settings(dir.path(), vec![http(&fake)])).await.unwrap();
+    let (registry, problems) = connect(settings(http(&fake))).await.unwrap();
     assert!(problems[0].message.contains("it lists more than 256 tools"), "{problems:?}");
     assert!(ids(&registry).is_empty());
 
     let fake = Fake::start(Vec::new()).await;
     fake.state.lock().endless = true;
-    let (_, problems) = connect(settings(dir.path(), vec![http(&fake)])).await.unwrap();
+    let (_, problems) = connect(settings(http(&fake))).await.unwrap();
     assert!(problems[0].message.contains("more than 64 pages"), "{problems:?}");
 
     let fake = Fake::start(Vec::new()).await;
     fake.state.lock().silent = true;
     let server = ServerSettings { connect_timeout: SHORT, ..http(&fake) };
-    let (_, problems) = connect(settings(dir.path(), vec![server])).await.unwrap();
+    let (_, problems) = connect(settings(server)).await.unwrap();
     assert!(problems[0].message.contains("it did not answer within 200ms"), "{problems:?}");
 }
 
 #[tokio::test]
 async fn a_bad_definition_is_left_out_and_the_others_stay() {
     let dir = tempfile::tempdir().unwrap();
-    let bomb = json!({ "name": "bomb", "description": "x".repeat(100_000), "inputSchema": { "type": "object" } });
+    let bomb =
+        json!({ "name": "bomb", "description": "x".repeat(100_000), "inputSchema": { "type": "object" } });
     let pattern = json!({ "name": "pattern", "inputSchema": { "type": "object", "properties": { "x": { "pattern": "(" } } } });
     let fake = Fake::start(vec![
         bomb,

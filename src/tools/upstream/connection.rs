@@ -106,10 +106,7 @@ impl Connection {
     }
 }
 
-pub(super) async fn within<T>(
-    limit: Duration,
-    work: impl Future<Output = T>,
-) -> Result<T, UpstreamError> {
+pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, UpstreamError> {
     tokio::time::timeout(limit, work).await.map_err(|_| UpstreamError::Timeout { limit })
 }
 
@@ -125,7 +122,8 @@ pub(super) async fn list(peer: &Peer<RoleClient>, limits: &Limits) -> Result<Lis
             params: Some(params),
             extensions: Default::default(),
         });
-        let answer = peer.send_request(request).await.map_err(|error| UpstreamError::Listing(Box::new(error)))?;
+        let answer =
+            peer.send_request(request).await.map_err(|error| UpstreamError::Listing(Box::new(error)))?;
         let ServerResult::ListToolsResult(page) = answer else {
             return Err(UpstreamError::NotATools);
         };

@@ -37,7 +37,8 @@ pub(super) fn transport(
         .map_err(|error| UpstreamError::Client(Box::new(error)))?;
     let mut config = StreamableHttpClientTransportConfig::with_uri(url)
         .max_sse_event_size(limits.response_bytes.saturating_add(ENVELOPE_BYTES))
-        .max_concurrent_requests(limits.calls)
+        // Two more than calls: the question for the tools must not wait behind calls that hang.
+        .max_concurrent_requests(limits.calls.saturating_add(2))
         // A server that lost the session may be another version of itself: connect and compare anew.
         .reinit_on_expired_session(false);
     config.allow_stateless = true;

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::tools::error::UpstreamError;
 
-use super::connection::{Connection, Listing, list, within};
 use super::Upstream;
+use super::connection::{Connection, Listing, list, within};
 
 /// Watches `first`, or connects; ends when `publish` says that nobody is interested any more.
 ///

@@ -61,11 +61,14 @@ pub(super) fn spawn(
     wrap.wrap(KillOnDrop).wrap(ProcessGroup::leader());
     let mut process = wrap.spawn().map_err(UpstreamError::Spawn)?;
     let (Some(input), Some(output)) = (process.stdin().take(), process.stdout().take()) else {
-        return Err(UpstreamError::Spawn(std::io::Error::other("the process has no standard input or output")));
+        return Err(UpstreamError::Spawn(std::io::Error::other(
+            "the process has no standard input or output",
+        )));
     };
-    let stderr = process.stderr().take().map(|stderr| {
-        AbortOnDropHandle::new(tokio::spawn(log_stderr(server.clone(), stderr)))
-    });
+    let stderr = process
+        .stderr()
+        .take()
+        .map(|stderr| AbortOnDropHandle::new(tokio::spawn(log_stderr(server.clone(), stderr))));
     let transport = AsyncRwTransport::new(output, input).with_max_line_length(limits.response_bytes);
     Ok((transport, Child { process, _stderr: stderr }))
 }

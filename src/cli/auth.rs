@@ -1,0 +1,288 @@
+//! `caxton auth`: makes, lists and revokes API keys in the data directory; no gateway needs to run.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::output::{Exit, Format, Output, table};
+use crate::authn::api_key::Settings;
+use crate::authn::{KeyHolder, KeyRecord, KeyStore};
+use crate::clock::{Clock, SystemClock, rfc3339};
+use crate::model::{AgentId, KeyId, RoleName, ServiceName};
+
+/// A key that is to live longer is a mistake.
+const MAX_LIFETIME: Duration = Duration::from_secs(3_660 * 24 * 3600);
+
+/// Makes, lists and revokes API keys.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a key and print it, this once
+    ///
+    /// Example: `caxton auth create-key --name ci --permissions tool:call,memory:read --expires-in 90d`
+    CreateKey {
+        /// The service that will call with the key; several keys may share a name
+        #[arg(long)]
+        name: ServiceName,
+        /// Permission words, each of them a role of the service
+        #[arg(long, value_delimiter = ',')]
+        permissions: Vec<RoleName>,
+        /// The deployed agent that the key speaks for, instead of a service
+        #[arg(long, conflicts_with = "permissions")]
+        agent: Option<AgentId>,
+        /// How long the key counts, as in `90d`, `12h` or `30m`
+        #[arg(long, default_value = "90d", value_parser = lifetime)]
+        expires_in: Duration,
+        /// Where the keys are
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List all keys, without their secrets
+    ///
+    /// Example: `caxton auth list-keys --format json`
+    ListKeys {
+        /// Where the keys are
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Revoke a key from the next request on
+    ///
+    /// Example: `caxton auth revoke-key 0Zk3TQm1xYv9`
+    RevokeKey {
+        /// The key's id, which is the part between `cax_live_` and the next `_`
+        id: KeyId,
+        /// Where the keys are
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the keys are.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// The gateway's data directory
+    #[arg(long, env = "CAXTON_DATA_DIR", default_value = "./.caxton")]
+    data_dir: PathBuf,
+}
+
+/// Runs the command.
+pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
+    let now = SystemClock.now_millis();
+    match command {
+        Command::CreateKey { name, permissions, agent, expires_in, place } => {
+            let holder = agent.map_or(KeyHolder::Service, KeyHolder::Agent);
+            let expires = now.saturating_add(i64::try_from(expires_in.as_millis())?);
+            create(&open(&place.data_dir)?, &name, &holder, &permissions, (now, expires), output)
+        }
+        Command::ListKeys { place } => list(&existing(&place.data_dir)?, now, output),
+        Command::RevokeKey { id, place } => revoke(&existing(&place.data_dir)?, &id, now, output),
+    }
+}
+
+fn open(directory: &Path) -> anyhow::Result<KeyStore> {
+    KeyStore::open(&Settings::in_directory(directory))
+        .with_context(|| format!("the key store in `{}` cannot be used", directory.display()))
+}
+
+/// To look for keys in the wrong place must not make a store there.
+fn existing(directory: &Path) -> anyhow::Result<KeyStore> {
+    if !Settings::in_directory(directory).store.exists() {
+        bail!(
+            "there is no key store in `{}`: name the gateway's data directory with `--data-dir`",
+            directory.display()
+        );
+    }
+    open(directory)
+}
+
+#[derive(Serialize)]
+struct Created<'a> {
+    id: &'a KeyId,
+    key: &'a str,
+    name: &'a ServiceName,
+    holder: &'a KeyHolder,
+    permissions: &'a [RoleName],
+    expires: String,
+}
+
+fn create(
+    store: &KeyStore,
+    name: &ServiceName,
+    holder: &KeyHolder,
+    permissions: &[RoleName],
+    (now, expires): (i64, i64),
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let others = store.list()?.iter().filter(|key| key.name == *name && is_active(key, now)).count();
+    let new = store.create(name, holder, permissions, now, expires)?;
+    let created = Created {
+        id: &new.id,
+        key: new.secret.expose(),
+        name,
+        holder,
+        permissions,
+        expires: rfc3339(expires),
+    };
+    output.data(&created, |created| created.key.to_owned())?;
+    output.say(format_args!(
+        "key `{}` counts until {}; its text is shown this once and kept nowhere",
+        new.id, created.expires
+    ));
+    if permissions.is_empty() && *holder == KeyHolder::Service {
+        output.say("it has no permissions: only policies that name the service itself let it do anything");
+    }
+    if others > 0 {
+        output.say(format_args!("{others} more active key(s) of `{name}` are the same principal"));
+    }
+    Ok(Exit::Fine)
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    key: &'a KeyRecord,
+    status: &'static str,
+}
+
+fn is_active(key: &KeyRecord, now: i64) -> bool {
+    status(key, now) == "active"
+}
+
+fn status(key: &KeyRecord, now: i64) -> &'static str {
+    match key.revoked {
+        Some(_) => "revoked",
+        None if now >= key.expires => "expired",
+        None => "active",
+    }
+}
+
+fn list(store: &KeyStore, now: i64, output: &Output) -> anyhow::Result<Exit> {
+    let keys = store.list()?;
+    let listed: Vec<Listed<'_>> = keys.iter().map(|key| Listed { key, status: status(key, now) }).collect();
+    output.data(&listed, |listed| {
+        let mut table = table(["id", "name", "speaks for", "permissions", "created", "expires", "status"]);
+        for Listed { key, status } in listed {
+            let holder = match &key.holder {
+                KeyHolder::Service => "service".to_owned(),
+                KeyHolder::Agent(agent) => format!("agent {agent}"),
+            };
+            let permissions: Vec<&str> = key.permissions.iter().map(RoleName::as_str).collect();
+            let (created, expires) = (rfc3339(key.created), rfc3339(key.expires));
+            let cells = [
+                key.id.as_str(),
+                key.name.as_str(),
+                &holder,
+                &permissions.join(", "),
+                &created,
+                &expires,
+                status,
+            ];
+            table.add_row(cells);
+        }
+        table.to_string()
+    })?;
+    if output.format() == Format::Table && keys.is_empty() {
+        output.say("there are no keys");
+    }
+    Ok(Exit::Fine)
+}
+
+fn revoke(store: &KeyStore, id: &KeyId, now: i64, output: &Output) -> anyhow::Result<Exit> {
+    if !store.revoke(id, now)? {
+        output.say(format_args!("there is no key `{id}`"));
+        return Ok(Exit::Found);
+    }
+    output.say(format_args!("key `{id}` is revoked from the next request on"));
+    Ok(Exit::Fine)
+}
+
+/// `90d`, `12h`, `30m` or `45s`.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let unit = text.chars().next_back().and_then(|unit| match unit {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3600),
+        'd' => Some(24 * 3600),
+        _ => None,
+    });
+    let count =
+        text.get(..text.len().saturating_sub(1)).filter(|count| count.bytes().all(|b| b.is_ascii_digit()));
+    let seconds = unit
+        .zip(count.and_then(|count| count.parse::<u64>().ok()))
+        .and_then(|(unit, count)| count.checked_mul(unit));
+    match seconds.map(Duration::from_secs) {
+        Some(Duration::ZERO) => Err("a key needs some time to live".to_owned()),
+        Some(lifetime) if lifetime <= MAX_LIFETIME => Ok(lifetime),
+        Some(_) => Err("a key lives ten years at most".to_owned()),
+        None => Err(format!("`{text}` is not a time such as `90d`, `12h` or `30m`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+        Line::try_parse_from([&["auth"], words].concat()).map(|line| line.command)
+    }
+
+    #[test]
+    fn a_lifetime_is_read_or_refused() {
+        assert_eq!(lifetime("90d"), Ok(Duration::from_secs(90 * 86_400)));
+        assert_eq!(lifetime("45s"), Ok(Duration::from_secs(45)));
+        for text in ["", "d", "90", "-1d", "1.5h", "90 d", "0d", "99999d", "18446744073709551615d", "1é"] {
+            assert!(lifetime(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_listed_and_revoked() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = ["--data-dir", directory.path().to_str().unwrap()];
+        let output = Output::new(Format::Json);
+        let go = |words: &[&str]| run(parse(&[words, &place].concat()).unwrap(), &output);
+        assert!(go(&["list-keys"]).is_err(), "there is no store yet, and none is made");
+        let create =
+            ["create-key", "--name", "ci", "--permissions", "tool:call,memory:read", "--expires-in", "1d"];
+        assert_eq!(go(&create).unwrap(), Exit::Fine);
+        assert_eq!(go(&["create-key", "--name", "bot", "--agent", "researcher"]).unwrap(), Exit::Fine);
+        let keys = open(directory.path()).unwrap().list().unwrap();
+        let [ci, bot] = keys.as_slice() else { panic!("{keys:?}") };
+        assert_eq!(
+            ci.permissions.iter().map(RoleName::as_str).collect::<Vec<_>>(),
+            ["tool:call", "memory:read"]
+        );
+        assert_eq!(ci.expires - ci.created, 86_400_000);
+        assert_eq!(bot.holder, KeyHolder::Agent(AgentId::parse("researcher").unwrap()));
+        assert_eq!(go(&["revoke-key", ci.id.as_str()]).unwrap(), Exit::Fine);
+        assert_eq!(go(&["revoke-key", "nobody"]).unwrap(), Exit::Found);
+        assert_eq!(go(&["list-keys"]).unwrap(), Exit::Fine);
+        let keys = open(directory.path()).unwrap().list().unwrap();
+        assert_eq!([status(&keys[0], ci.created), status(&keys[1], ci.created)], ["revoked", "active"]);
+        assert_eq!(status(&keys[1], keys[1].expires), "expired");
+    }
+
+    #[test]
+    fn bad_words_are_refused_by_the_parser() {
+        for words in [
+            &["create-key"][..],
+            &["create-key", "--name", "a/b"],
+            &["create-key", "--name", "a", "--permissions", "x/y"],
+            &["create-key", "--name", "a", "--agent", "b", "--permissions", "tool:call"],
+            &["create-key", "--name", "a", "--expires-in", "soon"],
+            &["revoke-key"],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+}
