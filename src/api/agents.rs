@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 
+use super::address::Path;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;

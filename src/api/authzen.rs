@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Any};
 
-use super::body::StrictJson;
+use super::body::{Object, read};
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
@@ -20,7 +21,7 @@ use crate::policy::{Query, Verdict};
 type Properties = Map<String, Any>;
 
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Party {
+struct Party {
     #[serde(rename = "type")]
     kind: String,
     id: String,
@@ -29,16 +30,16 @@ pub(super) struct Party {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Asked {
+struct Asked {
     name: String,
 }
 
 /// One question; in a batch, what is left out is taken from the batch.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Question {
-    subject: Option<Party>,
-    action: Option<Asked>,
-    resource: Option<Party>,
+struct Question {
+    subject: Option<Object<Party>>,
+    action: Option<Object<Asked>>,
+    resource: Option<Object<Party>>,
     context: Option<Properties>,
 }
 
@@ -58,12 +59,12 @@ struct Options {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Batch {
+struct Batch {
     #[serde(flatten)]
     defaults: Question,
-    evaluations: Option<Vec<Question>>,
-    #[serde(default)]
-    options: Options,
+    /// Read one by one: a bad item is a deny in its place, not the end of the batch.
+    evaluations: Option<Vec<Any>>,
+    options: Option<Object<Options>>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +78,15 @@ struct DecisionContext {
     #[serde(skip_serializing_if = "Option::is_none")]
     decision_id: Option<DecisionId>,
     reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ItemError>,
+}
+
+/// Why an item of a batch could not be asked (AuthZEN 1.0, section 7.2.1).
+#[derive(Serialize)]
+struct ItemError {
+    status: u16,
+    message: String,
 }
 
 #[derive(Serialize)]
@@ -97,9 +107,18 @@ const MOST: usize = 1_000;
 pub(super) async fn evaluation(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    StrictJson(question): StrictJson<Question>,
+    request: Request,
 ) -> Result<Json<Decision>, Problem> {
+    let question = asked(request, &api).await?;
     one(&api, &caller, question).await.map(Json)
+}
+
+/// The body as what is asked; AuthZEN answers 400 to every body that is not a request.
+async fn asked<T: DeserializeOwned>(request: Request, api: &Api) -> Result<T, Problem> {
+    let body = read(request, api).await?;
+    let Object(asked) =
+        serde_json::from_value(body).map_err(|error| Problem::malformed(format!("the body: {error}")))?;
+    Ok(asked)
 }
 
 async fn one(api: &Api, caller: &Caller, question: Question) -> Result<Decision, Problem> {
@@ -112,8 +131,9 @@ async fn one(api: &Api, caller: &Caller, question: Question) -> Result<Decision,
 pub(super) async fn evaluations(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    StrictJson(batch): StrictJson<Batch>,
+    request: Request,
 ) -> Result<Json<Answer>, Problem> {
+    let batch: Batch = asked(request, &api).await?;
     let questions = match batch.evaluations {
         Some(questions) if !questions.is_empty() => questions,
         // Without items the batch is one evaluation (AuthZEN 1.0, section 7.1).
@@ -122,9 +142,9 @@ pub(super) async fn evaluations(
     if questions.len() > MOST {
         return Err(Problem::invalid(format!("at most {MOST} evaluations are accepted")));
     }
-    let queries: Vec<_> = questions.into_iter().map(|question| query(question, &batch.defaults)).collect();
+    let queries: Vec<_> = questions.into_iter().map(|question| item(question, &batch.defaults)).collect();
     // A question that cannot be asked is a deny in its place; the guard sees only those that can.
-    let semantics = batch.options.evaluations_semantic;
+    let semantics = batch.options.map(|Object(options)| options.evaluations_semantic).unwrap_or_default();
     let stops = |allowed: bool| match semantics {
         Semantics::ExecuteAll => false,
         Semantics::DenyOnFirstDeny => !allowed,
@@ -149,9 +169,13 @@ fn in_order(
     let mut decisions = Vec::with_capacity(queries.len());
     for query in queries {
         let next = match query {
-            Err(_) => Decision {
+            Err(message) => Decision {
                 decision: false,
-                context: DecisionContext { decision_id: None, reason: "malformed" },
+                context: DecisionContext {
+                    decision_id: None,
+                    reason: "malformed",
+                    error: Some(ItemError { status: 400, message: message.clone() }),
+                },
             },
             Ok(_) => match verdicts.next() {
                 Some(verdict) => decision(id, verdict),
@@ -170,15 +194,23 @@ fn in_order(
 fn decision(id: DecisionId, verdict: &Verdict) -> Decision {
     Decision {
         decision: verdict.outcome == Outcome::Allow,
-        context: DecisionContext { decision_id: Some(id), reason: verdict.reason.as_str() },
+        context: DecisionContext { decision_id: Some(id), reason: verdict.reason.as_str(), error: None },
     }
+}
+
+/// One item of a batch.
+fn item(question: Any, defaults: &Question) -> Result<Query, String> {
+    let Object(question) = serde_json::from_value(question).map_err(|error| error.to_string())?;
+    query(question, defaults)
 }
 
 /// An AuthZEN type is a Cedar type as it is written; the action lives in the subject type's namespace.
 fn query(question: Question, defaults: &Question) -> Result<Query, String> {
-    let subject = question.subject.or_else(|| defaults.subject.clone()).ok_or("`subject` is missing")?;
-    let action = question.action.or_else(|| defaults.action.clone()).ok_or("`action` is missing")?;
-    let resource = question.resource.or_else(|| defaults.resource.clone()).ok_or("`resource` is missing")?;
+    let Object(subject) =
+        question.subject.or_else(|| defaults.subject.clone()).ok_or("`subject` is missing")?;
+    let Object(action) = question.action.or_else(|| defaults.action.clone()).ok_or("`action` is missing")?;
+    let Object(resource) =
+        question.resource.or_else(|| defaults.resource.clone()).ok_or("`resource` is missing")?;
     let context = question.context.or_else(|| defaults.context.clone()).unwrap_or_default();
     let action_type = match subject.kind.rsplit_once("::") {
         Some((namespace, _)) => format!("{namespace}::Action"),

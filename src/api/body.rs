@@ -1,14 +1,29 @@
 //! Reads a request body once: bounded, `application/json`, no key twice, then into the wanted type.
 
-use axum::body::{Body, Bytes, to_bytes};
+use std::error::Error as _;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use serde::de::DeserializeOwned;
-use serde_json::Value as Json;
+use http_body_util::LengthLimitError;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde_json::{Map, Value as Json};
 
 use super::problem::Problem;
 use super::state::Api;
-use std::sync::Arc;
+
+/// Something that is written as an object. Alone, a derived reader also takes an array of the fields in order.
+#[derive(Debug, Clone)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = Map::<String, Json>::deserialize(deserializer)?;
+        serde_json::from_value(Json::Object(fields)).map(Self).map_err(D::Error::custom)
+    }
+}
 
 /// A JSON body, read strictly.
 pub(super) struct StrictJson<T>(pub(super) T);
@@ -18,7 +33,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for StrictJson<T> {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let value = read(request, api).await?;
-        let wanted =
+        let Object(wanted) =
             serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
         Ok(Self(wanted))
     }
@@ -34,9 +49,15 @@ pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
         .map_err(|error| Problem::malformed(format!("the body is not acceptable JSON: {error}")))
 }
 
-/// The whole body, or 413.
+/// The whole body, or 413; a body that says itself that it is too large is not waited for.
 pub(super) async fn bounded(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    to_bytes(body, limit).await.map_err(|_| Problem::too_large(limit))
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Problem::too_large(limit));
+    }
+    to_bytes(body, limit).await.map_err(|error| match error.source() {
+        Some(cause) if cause.is::<LengthLimitError>() => Problem::too_large(limit),
+        _ => Problem::malformed("the body ends before its end"),
+    })
 }
 
 /// `application/json`, with any parameters.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
+use super::address::Path;
 use super::agents::unknown_agent;
 use super::body::StrictJson;
 use super::caller::Caller;

@@ -1,6 +1,7 @@
 //! The HTTP face: every route is in one table with the action it asks for, and nothing is reachable without one,
 //! save a short list of open routes that a test holds still.
 
+mod address;
 mod agents;
 mod audit;
 mod authzen;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::address::Path;
 use super::body::StrictJson;
 use super::caller::Caller;
 use super::problem::Problem;

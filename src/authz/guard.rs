@@ -155,6 +155,9 @@ impl Guard {
 
     /// Answers questions about others, for a caller who may ask (`policy:test`). One record holds the asking and
     /// every answer. Stops after the first answer for which `enough` holds.
+    ///
+    /// Circumstances that a question leaves out (`context.system` and the like) are those of the asking itself,
+    /// and an agent without attributes is the deployed one of that id. What the caller states stays as stated.
     pub async fn evaluate(
         &self,
         subject: &Arc<Subject>,
@@ -165,7 +168,13 @@ impl Guard {
         let mut considered = self.consider(subject, &TestPolicies, context);
         let mut verdicts = Vec::new();
         if considered.verdict.outcome == Outcome::Allow {
-            for question in questions {
+            let bundle = Arc::clone(&considered.bundle);
+            let asking = Asking { bundle, ..self.asking(subject, context, &considered.key) };
+            let (system, screening) = (self.system(&asking), Screening::default());
+            let circumstances = describe(context, &asking.facts, &screening, system, None);
+            for mut question in questions {
+                self.know_agents(&mut question);
+                considered.bundle.complete(&mut question, &circumstances);
                 let verdict = considered.bundle.decide(&question);
                 considered.record.items.push(answer(&question, &verdict));
                 let last = enough(&verdict);
@@ -179,6 +188,20 @@ impl Guard {
         match considered.verdict.outcome {
             Outcome::Allow => Ok((considered.decision, verdicts)),
             _ => Err(denied(considered.decision, considered.verdict, considered.retry_after)),
+        }
+    }
+
+    /// An agent that a question only names is the deployed one.
+    fn know_agents(&self, question: &mut Query) {
+        let unknown = |entity: &&mut Entity| {
+            entity.uid.type_name() == "Caxton::Agent"
+                && entity.attributes.is_empty()
+                && entity.parents.is_empty()
+        };
+        for entity in question.entities.iter_mut().filter(unknown) {
+            if let Some(known) = self.attributes.entity(&entity.uid) {
+                *entity = known;
+            }
         }
     }
 

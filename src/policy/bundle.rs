@@ -12,6 +12,7 @@ use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
 use super::program::Compiled;
 use super::request::{Input, Query, prepare};
 use super::settings::Settings;
+use super::shape::Shape;
 use super::source::Sources;
 use super::verdict::Verdict;
 use super::vocabulary::Vocabulary;
@@ -99,6 +100,17 @@ impl Bundle {
     /// Whether the schema has this action.
     pub fn knows_action(&self, action: &model::EntityUid) -> bool {
         self.words.action(action).is_ok()
+    }
+
+    /// Fills in what the context of a question from outside lacks and the action's schema requires, as far as
+    /// `known` has it. Only a question that would be denied as a mismatch is changed by this.
+    pub fn complete(&self, query: &mut Query, known: &model::Value) {
+        if let (Ok(action), model::Value::Record(given), model::Value::Record(known)) =
+            (self.words.action(&query.action), &mut query.context, known)
+            && let Shape::Record(shape) = &action.context
+        {
+            shape.complete(given, known);
+        }
     }
 
     /// Decides. Never fails: what cannot be decided is denied.

@@ -177,6 +177,20 @@ impl RecordShape {
         Self { fields, required }
     }
 
+    /// Adds to `given` what the schema requires there and `known` has. What is given stays, also inside of records.
+    pub(crate) fn complete(&self, given: &mut BTreeMap<Arc<str>, Value>, known: &BTreeMap<Arc<str>, Value>) {
+        for (name, field) in self.fields.iter().filter(|(_, field)| field.required) {
+            let Some((name, value)) = known.get_key_value(name.as_str()) else { continue };
+            match (given.get_mut(name), value, &field.shape) {
+                (None, value, _) => drop(given.insert(Arc::clone(name), value.clone())),
+                (Some(Value::Record(given)), Value::Record(known), Shape::Record(shape)) => {
+                    shape.complete(given, known);
+                }
+                (Some(_), _, _) => {}
+            }
+        }
+    }
+
     /// Cedar's fields, when all that are required are there, each of its type, and no other.
     pub(crate) fn convert(
         &self,
