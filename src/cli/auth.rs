@@ -189,8 +189,18 @@ fn list(store: &KeyStore, now: i64, output: &Output) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
+#[derive(Serialize)]
+struct Revoked<'a> {
+    id: &'a KeyId,
+    revoked: bool,
+}
+
 fn revoke(store: &KeyStore, id: &KeyId, now: i64, output: &Output) -> anyhow::Result<Exit> {
-    if !store.revoke(id, now)? {
+    let revoked = store.revoke(id, now)?;
+    if output.format() == Format::Json {
+        output.data(&Revoked { id, revoked }, |_| String::new())?;
+    }
+    if !revoked {
         output.say(format_args!("there is no key `{id}`"));
         return Ok(Exit::Found);
     }

@@ -11,14 +11,26 @@ pub mod tools;
 
 mod prepare;
 
+use std::sync::LazyLock;
+
 use clap::{Parser, Subcommand};
 
 use crate::config::Environment;
 use output::{Exit, Format, Output};
 
+/// What `--version` says after the name; whoever builds a release sets `CAXTON_COMMIT`.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} (commit {}, Cedar language {})",
+        env!("CARGO_PKG_VERSION"),
+        option_env!("CAXTON_COMMIT").unwrap_or("unknown"),
+        crate::policy::language_version(),
+    )
+});
+
 /// A policy-as-code security gateway for AI agents: no record, no effect; any doubt, denied.
 #[derive(Debug, Parser)]
-#[command(name = "caxton", version, disable_help_subcommand = true)]
+#[command(name = "caxton", version = VERSION.as_str(), disable_help_subcommand = true)]
 struct Arguments {
     /// How data is printed.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]

@@ -6,11 +6,11 @@ use std::path::Path;
 use tracing_subscriber::EnvFilter;
 
 use super::output::{Exit, Output};
+use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyStore};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Environment, Loaded, load as load_config, locate};
+use crate::config::{Environment, Loaded, load as load_config, locate, security_check};
 use crate::model::{RoleName, ServiceName};
-use crate::server::Settings;
 
 /// The configuration, or the exit of a command that cannot go on without it; the mistakes have been told.
 pub(super) fn load(
@@ -21,7 +21,7 @@ pub(super) fn load(
     match load_config(locate(named).as_deref(), environment) {
         Ok(loaded) => Ok(Ok(loaded)),
         Err(problems) => {
-            output.say(problems.render(std::io::stderr().is_terminal()));
+            super::config::refuse(&problems, output)?;
             Ok(Err(Exit::Usage))
         }
     }
@@ -35,12 +35,29 @@ pub(super) fn start_log(loaded: &Loaded) {
     let _ = log.try_init();
 }
 
+/// What the operator should know before the gateway serves: warnings of the configuration, and once for the log what
+/// is legal but could be stronger.
+pub(super) fn warn(loaded: &Loaded, output: &Output) {
+    if !loaded.warnings.is_empty() {
+        output.say(loaded.warnings.render(std::io::stderr().is_terminal()).trim_end());
+    }
+    for weakness in security_check(loaded) {
+        tracing::warn!(
+            key = weakness.key,
+            value = weakness.value,
+            fix = weakness.fix,
+            "weak setting: {}",
+            weakness.why
+        );
+    }
+}
+
 const FIRST_KEY_DAYS: i64 = 90;
 
-/// A gateway that nobody could call yet gets a first administrator's key, printed once.
+/// A gateway without tokens that nobody could call yet gets a first administrator's key, printed once.
 pub(super) fn first_key(settings: &Settings, output: &Output) -> anyhow::Result<()> {
-    let store = KeyStore::open(&settings.authn.api_keys)?;
-    if settings.authn.jwt.is_some() || !store.list()?.is_empty() {
+    let store = KeyStore::open(settings)?;
+    if !store.list()?.is_empty() {
         return Ok(());
     }
     let now = SystemClock.now_millis();

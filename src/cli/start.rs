@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::{Exit, Output};
 use super::prepare;
 use crate::config::Environment;
-use crate::server::{Gateway, ReloadOutcome, Settings};
+use crate::server::{Gateway, ReloadOutcome, Settings, StartError};
 
 /// Options of `caxton start`.
 #[derive(Debug, Args)]
@@ -25,19 +25,27 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
         Err(exit) => return Ok(exit),
     };
     prepare::start_log(&loaded);
+    prepare::warn(&loaded, output);
     let settings = Settings::from(loaded.settings);
-    prepare::first_key(&settings, output)?;
+    let (keys, tokens) = (settings.authn.api_keys.clone(), settings.authn.jwt.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Listened to from here on: a signal that comes while something else is being done is not lost.
         let mut stop = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut reload = signal(SignalKind::hangup())?;
         let gateway = match Gateway::start(settings).await {
             Ok(gateway) => gateway,
             Err(error) => {
-                output.say(prepare::describe(&error));
+                refuse(&error, output);
                 return Ok(Exit::Usage);
             }
         };
+        // Only now: a key of a start that failed would never be shown again.
+        if !tokens && let Err(error) = tokio::task::block_in_place(|| prepare::first_key(&keys, output)) {
+            gateway.drain().await;
+            return Err(error);
+        }
         output.say(format_args!(
             "caxton {} on http://{}, probes and metrics on http://{}, policies {}",
             env!("CARGO_PKG_VERSION"),
@@ -48,7 +56,7 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
         loop {
             tokio::select! {
                 _ = stop.recv() => break,
-                _ = tokio::signal::ctrl_c() => break,
+                _ = interrupt.recv() => break,
                 _ = reload.recv() => match gateway.reload().await {
                     ReloadOutcome::Applied { to, .. } => output.say(format_args!("reloaded: policies {}", to.short())),
                     ReloadOutcome::Refused(report) => output.say(format_args!("reload refused, the old policies stay:\n{report}")),
@@ -59,4 +67,32 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
         gateway.drain().await;
         Ok(Exit::Fine)
     })
+}
+
+/// Says why the gateway did not start, of the policies every mistake, and what can be done.
+fn refuse(error: &StartError, output: &Output) {
+    match error {
+        StartError::Policies(errors) => {
+            output.say(format_args!("error: {error}"));
+            for problem in errors.problems().iter().filter(|problem| problem.fatal) {
+                output.say(format_args!("  {problem}"));
+            }
+        }
+        _ => output.say(prepare::describe(error)),
+    }
+    if let Some(help) = help(error) {
+        output.say(format_args!("help: {help}"));
+    }
+}
+
+/// What the operator can do about it.
+fn help(error: &StartError) -> Option<&'static str> {
+    match error {
+        StartError::Audit(error) => error.help(),
+        StartError::Policies(_) => Some("`caxton policy validate` shows the lines and what to write instead"),
+        StartError::Bind { .. } => {
+            Some("stop what listens there, or give `server.port` and `server.metrics_port` other values")
+        }
+        _ => None,
+    }
 }

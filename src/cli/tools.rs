@@ -25,18 +25,22 @@ const SHOWN_CHARS: usize = 160;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Show every tool, where it comes from, and whether it can be called.
+    #[command(after_help = "Example:\n  caxton tools list --config caxton.yaml")]
     List,
     /// Ask a server for its tools and write them down as approved, with their typed actions.
+    #[command(after_help = "Example:\n  caxton tools import tickets --config caxton.yaml")]
     Import {
         /// The server's name in the configuration.
         server: String,
     },
     /// Show how a server's tools differ from what was approved.
+    #[command(after_help = "Example:\n  caxton tools diff tickets --config caxton.yaml")]
     Diff {
         /// The server's name in the configuration.
         server: String,
     },
     /// Take over what a server offers now.
+    #[command(after_help = "Example:\n  caxton tools approve tickets create_ticket --config caxton.yaml")]
     Approve {
         /// The server's name in the configuration.
         server: String,
@@ -44,6 +48,7 @@ pub enum Command {
         tool: Option<String>,
     },
     /// Check that a WebAssembly module fits the sandbox.
+    #[command(after_help = "Example:\n  caxton tools verify parser.wasm")]
     Verify {
         /// The module.
         file: PathBuf,

@@ -36,3 +36,8 @@ pub use request::Query;
 pub use settings::{Limits, OnPolicyError, Settings};
 pub use source::{Link, Source, SourceKind, Sources};
 pub use verdict::{PolicyFault, Verdict};
+
+/// The version of the policy language, `4.6.0`.
+pub fn language_version() -> String {
+    cedar_policy::get_lang_version().to_string()
+}
