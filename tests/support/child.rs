@@ -1,0 +1,262 @@
+//! The real binary as a child process: started, listened to, signalled and ended by its own pid, each wait bounded.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+/// The longest wait for anything; a loaded machine is slow, a broken gateway is slower.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// How a process ended and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// stdout as one JSON document.
+    pub fn json(&self) -> Json {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The lines of stderr that are log lines.
+    pub fn log_lines(&self) -> Vec<Json> {
+        let lines = self.stderr.lines().filter(|line| line.starts_with('{'));
+        lines.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    }
+}
+
+/// The lines that come out of a pipe.
+struct Lines {
+    coming: Receiver<String>,
+    heard: String,
+}
+
+impl Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Self {
+        let (sender, coming) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines() {
+                let Ok(line) = line else { return };
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { coming, heard: String::new() }
+    }
+
+    /// The next line; `None` at the end.
+    fn next(&mut self, deadline: Instant) -> Option<String> {
+        match self.coming.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                self.heard.push_str(&line);
+                self.heard.push('\n');
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing came for too long after:\n{}", self.heard),
+        }
+    }
+
+    fn until(&mut self, wanted: &str) -> Option<String> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.next(deadline) {
+                Some(line) if line.contains(wanted) => return Some(line),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+    }
+
+    fn to_the_end(&mut self) -> String {
+        let deadline = Instant::now() + LIMIT;
+        while self.next(deadline).is_some() {}
+        std::mem::take(&mut self.heard)
+    }
+}
+
+/// A child that does not outlive its test.
+pub struct Caxton {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Drop for Caxton {
+    fn drop(&mut self) {
+        // Both fail when it has ended, which is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Caxton {
+    /// Starts the binary in `directory` with nothing of this process's environment.
+    pub fn spawn(directory: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_caxton"))
+            .args(arguments)
+            .current_dir(directory)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("TMPDIR", directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    /// The next line of stderr that contains `wanted`.
+    pub fn hear(&mut self, wanted: &str) -> String {
+        self.stderr
+            .until(wanted)
+            .unwrap_or_else(|| panic!("it ended without saying `{wanted}`:\n{}", self.stderr.heard))
+    }
+
+    /// What it has said on stderr so far.
+    pub fn heard(&self) -> &str {
+        &self.stderr.heard
+    }
+
+    /// The next line of stdout.
+    pub fn line(&mut self) -> String {
+        self.stdout.next(Instant::now() + LIMIT).expect("stdout ended")
+    }
+
+    /// Sends a signal by name (`HUP`, `TERM`) to this process and no other.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent =
+            Command::new("/bin/sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Ends it as a power cut would end it.
+    pub fn kill(mut self) -> Ended {
+        self.child.kill().unwrap();
+        self.end()
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        let (stdout, stderr) = (self.stdout.to_the_end(), self.stderr.to_the_end());
+        // Both pipes are closed: the process is gone or about to be.
+        let code = self.child.wait().unwrap().code();
+        Ended { code, stdout, stderr }
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(directory: &Path, arguments: &[&str]) -> Ended {
+    Caxton::spawn(directory, arguments).end()
+}
+
+/// A gateway that serves.
+pub struct Running {
+    pub process: Caxton,
+    pub api: SocketAddr,
+    pub operations: SocketAddr,
+}
+
+impl Running {
+    /// Starts a gateway and waits until it says where it listens.
+    pub fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let arguments = [&["start"], arguments].concat();
+        let mut process = Caxton::spawn(directory, &arguments);
+        let line = process.hear(", policies ");
+        let address = |before: &str| -> SocketAddr {
+            let rest = line.split(before).nth(1).unwrap_or_else(|| panic!("{line}"));
+            rest.split(',').next().unwrap().parse().unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        let api = address(&format!("caxton {version} on http://"));
+        Self { api, operations: address("probes and metrics on http://"), process }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.api)
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub fn stop(self) -> Ended {
+        self.process.signal("TERM");
+        self.process.end()
+    }
+}
+
+/// A directory with a configuration for free ports and generous bounds, and room for more of it.
+pub struct Place {
+    pub directory: tempfile::TempDir,
+}
+
+impl Place {
+    /// `more` is YAML that is added to the configuration.
+    pub fn new(more: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            "server: {{ port: 0, metrics_port: 0, data_dir: data }}\n\
+             memory: {{ max_search_results: 1000, deadline: 60s, sqlite_security: {{ trusted_schema: true }} }}\n\
+             {more}"
+        );
+        std::fs::write(directory.path().join("caxton.yaml"), text).unwrap();
+        Self { directory }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn start(&self) -> Running {
+        Running::start(self.path(), &["--config", "caxton.yaml"])
+    }
+
+    /// A key of a service with these permission words.
+    pub fn service(&self, name: &str, words: &str) -> String {
+        self.key(&["--name", name, "--permissions", words])
+    }
+
+    /// A key of a deployed agent.
+    pub fn agent(&self, name: &str) -> String {
+        self.key(&["--name", name, "--agent", name])
+    }
+
+    fn key(&self, arguments: &[&str]) -> String {
+        let create = ["auth", "create-key", "--data-dir", "data", "--json"];
+        let made = run(self.path(), &[&create, arguments].concat());
+        assert_eq!(made.code, Some(0), "{made:?}");
+        made.json()["key"].as_str().unwrap().to_owned()
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.path().join("data/audit.log")
+    }
+
+    /// All records so far, oldest first.
+    pub fn records(&self) -> Vec<Json> {
+        let text = std::fs::read_to_string(self.log()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// `caxton audit verify` of the log.
+    pub fn verify(&self) -> Ended {
+        run(self.path(), &["audit", "verify", "--json", "data/audit.log"])
+    }
+}
+
+/// Bounds that no load of a test reaches.
+pub const ROOMY: &str =
+    "rate_limit: { per_principal: 1000000/minute, burst: 100000 }\n  audit: { deadline: 10s }";
