@@ -1,5 +1,7 @@
 //! The command line from outside: every command explains itself, refuses what it does not know, and speaks JSON.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+
 #[path = "support/child.rs"]
 mod child;
 

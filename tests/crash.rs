@@ -3,6 +3,15 @@
 //!
 //! `CAXTON_CRASH_ROUNDS` says how often the long test kills, `CAXTON_CRASH_SEED` repeats its moments.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests"
+)]
+
 #[path = "support/child.rs"]
 mod child;
 

@@ -1,5 +1,7 @@
 //! The gateway as a process: how it starts, what it refuses to start with, how it takes signals, what it says.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests")]
+
 #[path = "support/child.rs"]
 mod child;
 

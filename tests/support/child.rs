@@ -1,5 +1,12 @@
 //! The real binary as a child process: started, listened to, signalled and ended by its own pid, each wait bounded.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
@@ -79,7 +86,7 @@ impl Lines {
         }
     }
 
-    fn to_the_end(&mut self) -> String {
+    fn rest(&mut self) -> String {
         let deadline = Instant::now() + LIMIT;
         while self.next(deadline).is_some() {}
         std::mem::take(&mut self.heard)
@@ -153,7 +160,7 @@ impl Caxton {
 
     /// Waits for its end.
     pub fn end(mut self) -> Ended {
-        let (stdout, stderr) = (self.stdout.to_the_end(), self.stderr.to_the_end());
+        let (stdout, stderr) = (self.stdout.rest(), self.stderr.rest());
         // Both pipes are closed: the process is gone or about to be.
         let code = self.child.wait().unwrap().code();
         Ended { code, stdout, stderr }
