@@ -1,5 +1,13 @@
 //! The gateway as an AuthZEN decision point: the todo vectors of the interoperability events, and what is refused.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use std::path::Path;

@@ -244,7 +244,18 @@ fn yaml_error(error: &serde_saphyr::Error, first_line: u64) -> DefinitionError {
     let (line, column) = error.location().map_or((1, 1), |at| (at.line() + first_line - 1, at.column()));
     let message = error.without_snippet().to_string();
     // The library ends its message with its own position, which is counted inside the front matter.
-    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    let message = match message.split(" at line ").next().unwrap_or(&message) {
+        budget
+            if budget.starts_with("budget breached: Anchors")
+                || budget.starts_with("budget breached: Aliases") =>
+        {
+            "anchors and aliases are not allowed".to_owned()
+        }
+        budget if budget.starts_with("budget breached") => {
+            "the front matter is larger or nested deeper than allowed".to_owned()
+        }
+        other => other.to_owned(),
+    };
     DefinitionError { line, column, message, help: None }
 }
 

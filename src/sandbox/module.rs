@@ -80,7 +80,9 @@ fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxEr
         });
     }
     let broken = |detail: String| SandboxError::NotWasm { module: name.to_owned(), detail };
-    let malformed = |error: wasmparser::BinaryReaderError| broken(error.message().to_owned());
+    // The validator lays some of its messages out over several lines.
+    let malformed =
+        |error: wasmparser::BinaryReaderError| broken(super::clean::one_line(error.message(), 512));
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(malformed)? {
             Payload::Version { encoding: Encoding::Component, .. } => {
