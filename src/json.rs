@@ -121,8 +121,8 @@ mod tests {
     fn refusals_say_what_and_where() {
         let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
         let cases = [
-            ("{\"a\":1,\"a\":2}", "the key `a` stands twice at line 1 column 8"),
-            ("{\"a\":{\"b\":1,\"\\u0062\":2}}", "the key `b` stands twice at line 1 column 18"),
+            ("{\"a\":1,\"a\":2}", "the key `a` stands twice at line 1 column 10"),
+            ("{\"a\":{\"b\":1,\"\\u0062\":2}}", "the key `b` stands twice at line 1 column 23"),
             (deep.as_str(), "nested deeper than 64 levels at line 1 column 65"),
             ("{} x", "trailing characters at line 1 column 4"),
             ("{", "EOF while parsing an object at line 1 column 1"),

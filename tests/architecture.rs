@@ -34,7 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("prometheus_client", &["telemetry/"]),
     ("jsonwebtoken", &["authn/jwt"]),
-    ("rmcp", &["api/mcp.rs", "tools/upstream/"]),
+    ("rmcp", &["api/mcp.rs", "tools/result.rs", "tools/upstream/"]),
 ];
 
 struct Source {

@@ -186,6 +186,21 @@ async fn memory_is_written_found_and_kept_apart() {
 }
 
 #[tokio::test]
+async fn an_agent_has_the_room_that_its_definition_gives() {
+    let world = World::new().await;
+    let clerk = world.agent("clerk");
+    let mut last = None;
+    for name in ["a", "b", "c"] {
+        let body = json!({ "name": name, "kind": "note" });
+        last = Some(world.post(&clerk, "/v1/memory/agent/entities", &body).await);
+    }
+    let last = last.unwrap();
+    assert_eq!(last.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(last.json()["detail"], "the scope is full: it holds 2 entities");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_message_reaches_an_agent_that_acts_as_itself() {
     let world = World::new().await;
     let ada = world.person("ada", &["developer"]);

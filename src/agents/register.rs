@@ -13,7 +13,8 @@ use super::Settings;
 use super::definition::{Definition, HandlerName};
 use crate::authz::AttributeSource;
 use crate::limit::{Rate, RateLimiter};
-use crate::model::{AgentId, CapabilityName, Entity, EntityUid, Value};
+use crate::memory::Quotas;
+use crate::model::{AgentId, CapabilityName, Entity, EntityUid, MemoryScope, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
 use crate::telemetry::Metrics;
 
@@ -282,6 +283,19 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 
 fn problem(path: &Path, message: String) -> Problem {
     Problem { path: path.to_owned(), line: 1, column: 1, message, help: None }
+}
+
+/// The strictest of the agents that use a scope bounds it.
+impl Quotas for Register {
+    fn of(&self, scope: &MemoryScope) -> (Option<u32>, Option<u32>) {
+        let table = self.table.load();
+        let plans =
+            || table.values().map(|agent| &agent.definition.memory).filter(|plan| plan.scope == *scope);
+        (
+            plans().filter_map(|plan| plan.max_entities).min(),
+            plans().filter_map(|plan| plan.max_relations).min(),
+        )
+    }
 }
 
 impl AttributeSource for Register {

@@ -184,7 +184,6 @@ impl<'a> Canonical<'a> {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }

@@ -124,7 +124,7 @@ fn is_credential_text(text: &str) -> bool {
                 .get(..prefix.len())
                 .is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
     };
-    PREFIXES.iter().any(|prefix| starts(&prefix)) || is_token(text)
+    PREFIXES.iter().any(starts) || is_token(text)
 }
 
 /// A JSON Web Token: three parts, the first of which is the base64url of `{"`.

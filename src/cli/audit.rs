@@ -209,28 +209,35 @@ fn tail(path: &Path, count: usize, follow: bool, output: &Output) -> anyhow::Res
     match output.format() {
         Format::Table if !follow => output.line(&rows(&records).to_string())?,
         Format::Json if !follow => output.line(&plain_json(&serde_json::to_string_pretty(&records)?))?,
-        Format::Table | Format::Json => records.iter().try_for_each(|record| one(record, output))?,
-    }
-    while follow {
-        match tail.next_record()? {
-            Some(record) => one(&record, output)?,
-            None if reader_is_gone() => break,
-            None => std::thread::sleep(FOLLOW_INTERVAL),
+        Format::Table | Format::Json => {
+            records.iter().try_for_each(|record| output.line(&one_line(record, output.format())))?;
         }
+    }
+    if follow {
+        follow_on(&mut tail, output.format())?;
     }
     Ok(Exit::Fine)
 }
 
-/// Whether nobody reads stdout any more (`caxton audit tail -f | head`).
-fn reader_is_gone() -> bool {
-    anstream::stdout().flush().is_err()
+/// Shows what comes until nobody reads it any more (`caxton audit tail --follow | head`).
+fn follow_on(tail: &mut Tail, format: Format) -> anyhow::Result<()> {
+    loop {
+        let Some(record) = tail.next_record()? else {
+            std::thread::sleep(FOLLOW_INTERVAL);
+            continue;
+        };
+        match writeln!(anstream::stdout(), "{}", one_line(&record, format)) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+    }
 }
 
 /// One record as one line.
-fn one(record: &Json, output: &Output) -> anyhow::Result<()> {
-    match output.format() {
-        Format::Table => output.line(&columns(record).join("  ")),
-        Format::Json => output.line(&plain_json(&record.to_string())),
+fn one_line(record: &Json, format: Format) -> String {
+    match format {
+        Format::Table => columns(record).join("  "),
+        Format::Json => plain_json(&record.to_string()),
     }
 }
 
@@ -309,7 +316,6 @@ fn span_millis(text: &str) -> anyhow::Result<i64> {
     let span: Span = text.parse().with_context(wrong)?;
     let millis = span.total((Unit::Millisecond, SpanRelativeTo::days_are_24_hours())).with_context(wrong)?;
     anyhow::ensure!((0.0..9e15).contains(&millis), wrong());
-    #[expect(clippy::cast_possible_truncation, reason = "the range was checked on the line above")]
     Ok(millis as i64)
 }
 
@@ -323,3 +329,6 @@ fn instant(text: &str, end: bool) -> anyhow::Result<i64> {
     let day = if end { day.tomorrow().with_context(wrong)? } else { day };
     Ok(day.to_zoned(jiff::tz::TimeZone::UTC).with_context(wrong)?.timestamp().as_millisecond())
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,13 @@ use words::Words;
 #[derive(Clone)]
 pub struct Memory {
     inner: Arc<Inner>,
+    quotas: Option<Arc<dyn Quotas>>,
+}
+
+/// Bounds that a scope has of its own, below the gateway's: what an agent's definition allows its memory.
+pub trait Quotas: Send + Sync + 'static {
+    /// The most entities and the most relations of `scope`; `None` where only the gateway's bound holds.
+    fn of(&self, scope: &MemoryScope) -> (Option<u32>, Option<u32>);
 }
 
 struct Inner {
@@ -55,7 +62,29 @@ impl Memory {
     /// A file that is damaged or no database is refused. Blocks; call it before serving.
     pub fn open(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, MemoryError> {
         let lanes = Arc::new(Lanes::open(&settings).inspect_err(|error| count(&metrics, error))?);
-        Ok(Self { inner: Arc::new(Inner { settings: Arc::new(settings), clock, metrics, lanes }) })
+        let inner = Arc::new(Inner { settings: Arc::new(settings), clock, metrics, lanes });
+        Ok(Self { inner, quotas: None })
+    }
+
+    /// The same memory, in which scopes have bounds of their own as well.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Arc<dyn Quotas>) -> Self {
+        Self { quotas: Some(quotas), ..self }
+    }
+
+    /// The settings with the bounds of `scope` in them.
+    fn settings_for(&self, scope: &MemoryScope) -> Arc<Settings> {
+        let settings = &self.inner.settings;
+        let (entities, relations) = self.quotas.as_ref().map_or((None, None), |quotas| quotas.of(scope));
+        if entities.is_none() && relations.is_none() {
+            return Arc::clone(settings);
+        }
+        let least = |bound: u32, quota: Option<u32>| quota.map_or(bound, |quota| quota.min(bound));
+        Arc::new(Settings {
+            max_entities: least(settings.max_entities, entities),
+            max_relations: least(settings.max_relations, relations),
+            ..Settings::clone(settings)
+        })
     }
 
     /// The attributes of a row, for the guard to judge; nothing of its content. `None`: there is no such row.
@@ -73,8 +102,8 @@ impl Memory {
     pub async fn write_entity(&self, permit: Permit<WriteMemoryEntity>) -> Result<EntityView, MemoryError> {
         bounds::entity(&self.inner.settings, permit.operation())?;
         let author = permit.subject().principal().to_string();
-        let (settings, now) = (Arc::clone(&self.inner.settings), self.inner.clock.now_millis());
-        let write = permit.into_operation();
+        let (write, now) = (permit.into_operation(), self.inner.clock.now_millis());
+        let settings = self.settings_for(&write.row.scope);
         self.inner
             .run(Lane::Write, move |connection, wanted| {
                 store::write_entity(connection, &settings, write, &author, now, wanted)
@@ -89,8 +118,8 @@ impl Memory {
     ) -> Result<RelationView, MemoryError> {
         bounds::relation(&self.inner.settings, permit.operation())?;
         let author = permit.subject().principal().to_string();
-        let (settings, now) = (Arc::clone(&self.inner.settings), self.inner.clock.now_millis());
-        let write = permit.into_operation();
+        let (write, now) = (permit.into_operation(), self.inner.clock.now_millis());
+        let settings = self.settings_for(&write.row.scope);
         self.inner
             .run(Lane::Write, move |connection, wanted| {
                 store::write_relation(connection, &settings, &write, &author, now, wanted)

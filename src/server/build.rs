@@ -133,7 +133,8 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
         move || Memory::open(settings, clock, metrics)
     })
-    .await??;
+    .await??
+    .with_quotas(Arc::new(agents.clone()));
     let guard = Arc::new(Guard::new(GuardParts {
         policy: Arc::clone(&policy),
         journal: journal.clone(),

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
+use crate::telemetry::metrics::Gauge;
 use arc_swap::ArcSwap;
 use futures::future::join_all;
 use parking_lot::Mutex;
-use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Map, Value as Json};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;

@@ -1,5 +1,5 @@
 //! A gateway on free loopback ports with principals to call it, for tests over the wire.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub const ISSUER: &str = "https://login.example";
 pub const AUDIENCE: &str = "caxton-api";
 
 /// An agent with a module that answers, two tools and a workspace.
-pub const CLERK: &str = "---\nname: clerk\nversion: \"1.0.0\"\ncapabilities: [desk]\ntools: [csv_parser]\nworkspace: office\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
+pub const CLERK: &str = "---\nname: clerk\nversion: \"1.0.0\"\ncapabilities: [desk]\ntools: [csv_parser]\nworkspace: office\nmemory: { max_entities: 2 }\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
 /// An agent without a module, in another workspace.
 pub const RESEARCHER: &str = "---\nname: researcher\ncapabilities: [research]\ntools: [csv_parser, json_validator]\nworkspace: lab\n---\nYou look things up.\n";
 

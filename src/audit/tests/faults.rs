@@ -70,7 +70,11 @@ async fn fill_and_recover(settings: Settings) {
 
     let report = verify(&path).unwrap();
     assert_eq!((report.records, report.torn_tail), (taken as u64, 0), "nothing of a refused record is left");
-    assert!(journal.append(whole()).await.is_err(), "it is still full");
+    // Where five did not fit, one may.
+    while journal.append(whole()).await.is_ok() {
+        taken += 1;
+    }
+    assert_eq!(verify(&path).unwrap().records, taken as u64);
 
     limit("unlimited");
     // By itself, without a request that has to fail first.

@@ -1,5 +1,6 @@
 //! What the decision log promises, case by case.
 
+mod crash;
 mod faults;
 mod journal;
 mod lines;
