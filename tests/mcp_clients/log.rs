@@ -9,7 +9,11 @@ pub(crate) struct Log(Vec<Json>);
 
 impl Log {
     pub(crate) fn read(path: &Path) -> Self {
-        verify(path).unwrap();
+        assert_eq!(
+            verify(path).unwrap().torn_tail,
+            0,
+            "a gateway that drained has written its last line whole"
+        );
         let text = std::fs::read_to_string(path).unwrap();
         Self(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
     }
