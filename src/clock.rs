@@ -59,11 +59,12 @@ impl Clock for ManualClock {
     }
 }
 
-/// RFC 3339 text (UTC, millisecond precision) of an instant in milliseconds since the Unix epoch.
+/// RFC 3339 text (UTC, millisecond precision) of an instant in milliseconds since the Unix epoch. An instant that
+/// has no four-digit year is the last one (or the first one) that has.
 pub fn rfc3339(millis: i64) -> String {
-    jiff::Timestamp::from_millisecond(millis)
-        .map(|instant| format!("{instant:.3}"))
-        .unwrap_or_else(|_| "1970-01-01T00:00:00.000Z".to_owned())
+    let nearest = if millis < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    let instant = jiff::Timestamp::from_millisecond(millis).unwrap_or(nearest);
+    format!("{instant:.3}")
 }
 
 #[cfg(test)]
@@ -81,6 +82,8 @@ mod tests {
     #[test]
     fn text_has_three_digits_of_a_second() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert!(rfc3339(i64::MAX).starts_with("9999-12-"));
+        assert!(rfc3339(i64::MIN).starts_with("-"));
         assert_eq!(rfc3339(1_768_039_200_120), "2026-01-10T10:00:00.120Z");
     }
 }

@@ -1,6 +1,8 @@
 //! Holds the house to its plan: who may import whom, and where each dangerous crate lives. The plan and its reasons
 //! are in `docs/architecture.md`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

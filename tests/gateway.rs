@@ -142,11 +142,48 @@ async fn a_tool_that_is_not_there_is_refused_and_recorded() {
     let world = World::new().await;
     let caller = world.service("caller", &["tool:list", "tool:call"]);
     let answer = world.post(&caller, "/v1/tools/nowhere/nothing/call", &json!({})).await;
-    assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert_eq!(answer.json()["reason"], "tool_unknown");
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
     let record = world.records().into_iter().next_back().unwrap();
     assert_eq!(outcome(&record), ("deny_default", "tool_unknown"));
     assert_eq!(record["action"], "nowhere___nothing");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_not_call_a_tool_learns_nothing_about_it() {
+    let world = World::new().await;
+    let (may, may_not) = (world.service("may", &["tool:call"]), world.service("may-not", &["tool:list"]));
+    let told = async |who: &_, path: &str, reason: &str| {
+        let answer = world.post(who, path, &json!({ "arguments": { "max_rows": "many" } })).await;
+        let record = world.records().into_iter().next_back().unwrap();
+        assert_eq!(outcome(&record), ("deny_default", reason), "{record}");
+        assert_eq!(answer.json()["decision_id"], record["decision_id"], "{path}");
+        (answer.status, answer.json()["detail"].as_str().unwrap().to_owned())
+    };
+    let (real, unreal) = ("/v1/tools/builtin/csv_parser/call", "/v1/tools/builtin/no_parser/call");
+    let hidden = told(&may_not, real, "no_permit").await;
+    assert_eq!(hidden, told(&may_not, unreal, "tool_unknown").await);
+    assert_eq!(hidden, (StatusCode::FORBIDDEN, "there is no such tool, or you may not call it".to_owned()));
+    let (status, detail) = told(&may, real, "arguments_invalid").await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(detail.starts_with("the argument `/max_rows` breaks the rule `type`"), "{detail}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_can_take_is_on_record_as_refused() {
+    let world = World::new().await;
+    let (may, may_not) = (world.service("may", &["message:send"]), world.service("may-not", &["tool:list"]));
+    let message = json!({ "capability": "alchemy", "content": "gold" });
+    for (who, status, reason) in
+        [(&may, StatusCode::NOT_FOUND, "receiver_unknown"), (&may_not, StatusCode::FORBIDDEN, "no_permit")]
+    {
+        let answer = world.post(who, "/v1/messages", &message).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        let record = world.records().into_iter().next_back().unwrap();
+        assert_eq!(outcome(&record), ("deny_default", reason));
+        assert_eq!(answer.json()["decision_id"], record["decision_id"]);
+    }
     world.stop().await;
 }
 

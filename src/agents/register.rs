@@ -65,7 +65,7 @@ fn limits(rate: Rate) -> crate::limit::Settings {
 
 fn entity(definition: &Definition, status: Status) -> Entity {
     let mut entity = Entity::bare(EntityUid::caxton("Agent", definition.id.shared()))
-        .with("name", Value::text(&definition.id.shared()))
+        .with("name", Value::text(definition.id.shared()))
         .with("version", Value::text(&definition.version))
         .with("capabilities", Value::texts(definition.capabilities.iter().map(CapabilityName::as_str)))
         .with("tools", Value::texts(definition.tools.iter().map(|tool| tool.shared())))

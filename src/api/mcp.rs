@@ -128,7 +128,6 @@ impl ServerHandler for Ingress {
                 "isError": result.is_error,
                 "_meta": { "caxton/decision_id": decision },
             }),
-            Err(GateError::Prepare(error)) => return Err(ErrorData::invalid_params(error.to_string(), None)),
             Err(error) => {
                 let problem = Problem::from(error);
                 json!({

@@ -12,7 +12,7 @@ use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::runtime::GateError;
-use crate::tools::{PrepareError, ToolError};
+use crate::tools::ToolError;
 
 /// An `application/problem+json` answer.
 #[derive(Debug, Serialize)]
@@ -169,10 +169,8 @@ impl From<Denied> for Problem {
             (Outcome::Limited, wait) => {
                 Self::limited("too many requests", wait.unwrap_or(Duration::from_secs(1)))
             }
-            _ if denied.reason == ReasonCode::ToolUnknown => {
-                let mut problem = Self::not_found("there is no such tool, or it is not as it was approved");
-                problem.reason = Some(ReasonCode::ToolUnknown.as_str());
-                problem
+            _ if denied.reason == ReasonCode::ReceiverUnknown => {
+                Self::not_found("nobody can take this message")
             }
             _ => {
                 let text = denied.caller_text.as_deref().unwrap_or("this is not allowed");
@@ -191,8 +189,6 @@ impl From<MessageError> for Problem {
             MessageError::TooLong { limit, .. } => Self::too_large(limit),
             MessageError::ConversationFull { .. } => Self::invalid(detail),
             MessageError::Busy => Self::unavailable(detail),
-            MessageError::NoReceiver => Self::not_found(detail),
-            MessageError::ReceiverLimit(wait) => Self::limited(detail, wait),
         }
     }
 }
@@ -213,12 +209,6 @@ impl From<MemoryError> for Problem {
     }
 }
 
-impl From<PrepareError> for Problem {
-    fn from(error: PrepareError) -> Self {
-        Self::invalid(error.to_string())
-    }
-}
-
 impl From<ToolError> for Problem {
     fn from(error: ToolError) -> Self {
         tracing::warn!(error = &error as &dyn std::error::Error, "a tool call failed");
@@ -231,7 +221,11 @@ impl From<GateError> for Problem {
         match error {
             GateError::Denied(denied) => denied.into(),
             GateError::Memory(error) => error.into(),
-            GateError::Prepare(error) => error.into(),
+            GateError::Arguments { decision, error } => {
+                let mut problem = Self::invalid(error.to_string());
+                problem.decision_id = decision;
+                problem
+            }
             GateError::Tool { decision, error } => Self::from(error).of_decision(decision),
             GateError::Message(error) => error.into(),
             GateError::NotFound(_) => Self::not_found(error.to_string()),

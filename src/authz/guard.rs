@@ -17,7 +17,7 @@ use crate::clock::SharedClock;
 use crate::limit::RateLimiter;
 use crate::model::{
     Action, DecisionId, Entity, EntityUid, EventType, Input, Operation, Outcome, ReasonCode, RequestContext,
-    Screening, SessionFacts, Subject, TestPolicies, ToolId, Value,
+    Screening, SessionFacts, Subject, TestPolicies, Value,
 };
 use crate::policy::{Bundle, Query, Verdict};
 use crate::screen::Screen;
@@ -38,6 +38,31 @@ pub struct Denied {
     pub caller_text: Option<Arc<str>>,
     /// When a limited caller may try again.
     pub retry_after: Option<Duration>,
+}
+
+/// A refusal that no policy has a say in: see [`Guard::refuse`].
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal {
+    outcome: Outcome,
+    reason: ReasonCode,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// It cannot be done.
+    pub fn because(reason: ReasonCode) -> Self {
+        Self { outcome: Outcome::DenyDefault, reason, retry_after: None }
+    }
+
+    /// It cannot be done before `wait` has passed.
+    pub fn limited(wait: Duration) -> Self {
+        Self { outcome: Outcome::Limited, reason: ReasonCode::RateLimited, retry_after: Some(wait) }
+    }
+
+    /// A denial stands. What is allowed is refused, and so is what the live schema has no word for.
+    fn outranks(&self, verdict: &Verdict) -> bool {
+        verdict.outcome == Outcome::Allow || verdict.reason == ReasonCode::SchemaMismatch
+    }
 }
 
 /// What the guard needs from those who build it.
@@ -136,7 +161,7 @@ impl Guard {
         operation: O,
         context: &Arc<RequestContext>,
     ) -> Result<Permit<O>, Denied> {
-        let considered = self.consider(subject, &operation, context);
+        let considered = self.consider(subject, &operation, context, None);
         let receipt = self.journal.append(considered.record).await.map_err(|_| unrecorded())?;
         match Allow::from_verdict(considered.decision, &considered.verdict) {
             Some(allow) => {
@@ -165,7 +190,7 @@ impl Guard {
         questions: impl IntoIterator<Item = Query>,
         enough: impl Fn(&Verdict) -> bool,
     ) -> Result<(DecisionId, Vec<Verdict>), Denied> {
-        let mut considered = self.consider(subject, &TestPolicies, context);
+        let mut considered = self.consider(subject, &TestPolicies, context, None);
         let mut verdicts = Vec::new();
         if considered.verdict.outcome == Outcome::Allow {
             let bundle = Arc::clone(&considered.bundle);
@@ -205,37 +230,18 @@ impl Guard {
         }
     }
 
-    /// Refuses a tool that is not in the live bundle, or not as it was approved; policy cannot be asked about it.
-    pub async fn refuse_tool(
+    /// Refuses what the gateway cannot carry out, whatever the policies say. The caller is limited and the policies
+    /// are asked first all the same: who may not do it hears that, and nothing of why it could not be done.
+    pub async fn refuse<O: Operation>(
         &self,
         subject: &Arc<Subject>,
-        tool: &ToolId,
+        operation: &O,
+        refusal: Refusal,
         context: &Arc<RequestContext>,
     ) -> Denied {
-        let began = Instant::now();
-        let key = SessionKey::new(subject.principal(), context.session.as_ref());
-        let asking = self.asking(subject, context, &key);
-        let verdict = refusal(Outcome::DenyDefault, ReasonCode::ToolUnknown);
-        let (action, decision) = (Action::Tool(tool.clone()), DecisionId::generate());
-        let resource = EntityUid::caxton("Tool", tool.shared());
-        let screening = Screening::default();
-        let decided = Decided {
-            decision,
-            event_type: EventType::ToolCall,
-            action: &action,
-            resource: &resource,
-            verdict: &verdict,
-            input: Input::Absent,
-            arguments: None,
-            screening: &screening,
-            began,
-        };
-        let record = self.record(&asking, decided);
-        self.count(&action, &verdict);
-        self.sessions.denied(&key);
-        self.security_log(EventType::ToolCall, subject, &resource, &screening, &verdict, decision);
-        match self.journal.append(record).await {
-            Ok(_) => denied(decision, verdict, None),
+        let considered = self.consider(subject, operation, context, Some(refusal));
+        match self.journal.append(considered.record).await {
+            Ok(_) => denied(considered.decision, considered.verdict, considered.retry_after),
             Err(_) => unrecorded(),
         }
     }
@@ -246,6 +252,7 @@ impl Guard {
         subject: &Arc<Subject>,
         operation: &O,
         context: &Arc<RequestContext>,
+        impossible: Option<Refusal>,
     ) -> Considered {
         let began = Instant::now();
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
@@ -261,7 +268,12 @@ impl Guard {
             Ok(_) => {
                 let screening = self.screen.scan(|visit| operation.untrusted_text(visit));
                 let verdict = self.judge(&asking, &action, &resource, input.clone(), &screening);
-                (verdict, screening, None)
+                match impossible {
+                    Some(refused) if refused.outranks(&verdict) => {
+                        (refusal(refused.outcome, refused.reason), screening, refused.retry_after)
+                    }
+                    _ => (verdict, screening, None),
+                }
             }
         };
         let decision = DecisionId::generate();

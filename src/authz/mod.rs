@@ -7,7 +7,7 @@ mod pip;
 mod record;
 mod session;
 
-pub use guard::{Denied, Guard, GuardParts};
+pub use guard::{Denied, Guard, GuardParts, Refusal};
 pub use pdp::{LivePolicy, Reloaded};
 pub use permit::{Listing, Permit};
 pub use pip::AttributeSource;

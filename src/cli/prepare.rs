@@ -29,7 +29,8 @@ pub(super) fn load(
 
 /// Log lines go to stderr as JSON, one object a line, in the shape that a SIEM matches on.
 pub(super) fn start_log(loaded: &Loaded) {
-    let filter = EnvFilter::new(loaded.settings.server.log_level.as_str());
+    // What a SIEM alerts on is told at every level.
+    let filter = EnvFilter::new(format!("{},SECURITY=info", loaded.settings.server.log_level.as_str()));
     let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter);
     // A second start in one process keeps the first log.
     let _ = log.try_init();
@@ -43,6 +44,8 @@ pub(super) fn warn(loaded: &Loaded, output: &Output) {
     }
     for weakness in security_check(loaded) {
         tracing::warn!(
+            target: "SECURITY",
+            event_type = "weak_setting",
             key = weakness.key,
             value = weakness.value,
             fix = weakness.fix,

@@ -205,7 +205,7 @@ fn written(
     })?;
     output.say(format_args!("wrote {}", written.definitions.display()));
     output.say(format_args!("wrote {}", written.schema.display()));
-    output.say("no policy permits these tools yet: their actions are in the schema file");
+    output.say("who holds `tool:call` may call them from the next start on; agents may when their definitions name them");
     Ok(Exit::Fine)
 }
 

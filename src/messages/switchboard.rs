@@ -57,12 +57,6 @@ pub enum MessageError {
     /// There are too many conversations.
     #[error("there are too many open conversations: try again later")]
     Busy,
-    /// Nobody offers the capability, or there is no such agent.
-    #[error("nobody can take this message")]
-    NoReceiver,
-    /// The receiver takes no more messages from this sender for now.
-    #[error("the receiver takes no more messages from this sender for now")]
-    ReceiverLimit(Duration),
 }
 
 /// One thing that was said.

@@ -54,6 +54,10 @@ pub enum ReasonCode {
     PrincipalUnknown,
     /// The tool is not in the live bundle.
     ToolUnknown,
+    /// The arguments are not what the tool takes.
+    ArgumentsInvalid,
+    /// There is no agent that takes the message.
+    ReceiverUnknown,
     /// A rate limit was reached.
     RateLimited,
     /// The journal could not take the record.
@@ -73,6 +77,8 @@ impl ReasonCode {
             Self::SchemaMismatch => "schema_mismatch",
             Self::PrincipalUnknown => "principal_unknown",
             Self::ToolUnknown => "tool_unknown",
+            Self::ArgumentsInvalid => "arguments_invalid",
+            Self::ReceiverUnknown => "receiver_unknown",
             Self::RateLimited => "rate_limited",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Unauthenticated => "unauthenticated",

@@ -183,6 +183,46 @@ impl Operation for InvokeTool {
     }
 }
 
+/// Call a tool that is not in the live bundle. Only ever refused; on record it is a tool call.
+#[derive(Debug)]
+pub struct InvokeMissingTool {
+    /// The name that was called.
+    pub id: ToolId,
+}
+
+impl sealed::Sealed for InvokeMissingTool {}
+impl Operation for InvokeMissingTool {
+    const EVENT: EventType = EventType::ToolCall;
+    fn action(&self) -> Action {
+        Action::Tool(self.id.clone())
+    }
+    fn resource(&self) -> Entity {
+        Entity::bare(EntityUid::caxton("Tool", self.id.shared()))
+    }
+}
+
+/// Call a tool with arguments that it does not take. Only ever refused; the policies judge it as if any arguments
+/// could still come, since these cannot be typed.
+#[derive(Debug)]
+pub struct InvokeToolWrongly {
+    /// The tool.
+    pub tool: Arc<ToolDescriptor>,
+}
+
+impl sealed::Sealed for InvokeToolWrongly {}
+impl Operation for InvokeToolWrongly {
+    const EVENT: EventType = EventType::ToolCall;
+    fn action(&self) -> Action {
+        Action::Tool(self.tool.id.clone())
+    }
+    fn resource(&self) -> Entity {
+        self.tool.entity.clone()
+    }
+    fn input(&self) -> Input {
+        Input::Open
+    }
+}
+
 /// See one tool in a list: could any call of it be permitted? Releases its definition, never a call.
 #[derive(Debug)]
 pub struct SeeTool {

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use crate::agents::Register;
-use crate::authz::{Denied, Guard};
+use crate::authz::{Denied, Guard, Refusal};
 use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
 use crate::messages::{Delivery, Line, MessageError, Switchboard};
 use crate::model::{
-    ConversationId, DecisionId, DeleteMemory, ListMemory, ListTools, MemoryKind, MemoryRow, MemoryScope,
-    ReadConversation, ReadMemory, Receiver, RequestContext, SearchMemory, SeeTool, SendMessage, Subject,
-    ToolId, WriteMemoryEntity, WriteMemoryRelation,
+    ConversationId, DecisionId, DeleteMemory, InvokeMissingTool, InvokeToolWrongly, ListMemory, ListTools,
+    MemoryKind, MemoryRow, MemoryScope, ReadConversation, ReadMemory, ReasonCode, Receiver, RequestContext,
+    SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity, WriteMemoryRelation,
 };
-use crate::tools::{PrepareError, Registry, Tool, ToolError, ToolResult};
+use crate::tools::{ArgumentError, PrepareError, Registry, Tool, ToolError, ToolResult};
 
 /// Why there was no effect.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +27,15 @@ pub enum GateError {
     /// Memory refused or failed.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// The tool or its arguments are not such that it could be asked for.
-    #[error(transparent)]
-    Prepare(#[from] PrepareError),
+    /// The arguments are not what the tool takes; the refusal is on record.
+    #[error("{error}")]
+    Arguments {
+        /// The decision on record.
+        decision: Option<DecisionId>,
+        /// What is wrong with them.
+        #[source]
+        error: ArgumentError,
+    },
     /// The tool failed.
     #[error("the call was allowed and failed: {error}")]
     Tool {
@@ -147,15 +153,42 @@ impl Gate {
     ) -> Result<(ToolResult, DecisionId), GateError> {
         let operation = match self.tools.prepare(id, arguments) {
             Ok(operation) => operation,
-            Err(error @ PrepareError::Arguments(_)) => return Err(error.into()),
-            Err(PrepareError::ToolUnknown(_) | PrepareError::Drifted(_)) => {
-                return Err(self.guard.refuse_tool(subject, id, context).await.into());
-            }
+            Err(error) => return Err(self.refuse_call((subject, context), id, error).await),
         };
-        let permit = self.guard.admit(subject, operation, context).await?;
+        let permit = self.guard.admit(subject, operation, context).await.map_err(as_if_there_were_none)?;
         let decision = permit.decision();
         let result = self.tools.call(permit).await.map_err(|error| GateError::Tool { decision, error })?;
         Ok((result, decision))
+    }
+
+    /// A call that cannot be made: on record, and explained to those who may call the tool at all.
+    async fn refuse_call(
+        &self,
+        (subject, context): Asker<'_>,
+        id: &ToolId,
+        error: PrepareError,
+    ) -> GateError {
+        let (reason, fault) = match error {
+            PrepareError::Arguments(fault) => (ReasonCode::ArgumentsInvalid, Some(fault)),
+            PrepareError::ToolUnknown(_) | PrepareError::Drifted(_) => (ReasonCode::ToolUnknown, None),
+        };
+        let refusal = Refusal::because(reason);
+        let denied = match self.tools.get(id) {
+            Some(tool) => {
+                let operation = InvokeToolWrongly { tool: Arc::clone(tool.descriptor()) };
+                self.guard.refuse(subject, &operation, refusal, context).await
+            }
+            None => {
+                let operation = InvokeMissingTool { id: id.clone() };
+                self.guard.refuse(subject, &operation, refusal, context).await
+            }
+        };
+        match fault {
+            Some(error) if denied.reason == reason => {
+                GateError::Arguments { decision: denied.decision, error }
+            }
+            _ => as_if_there_were_none(denied).into(),
+        }
     }
 
     /// Remembers a thing. One that exists is judged as it is, and keeps its owner.
@@ -292,19 +325,23 @@ impl Gate {
         (subject, context): Asker<'_>,
         message: SendMessage,
     ) -> Result<(Delivery, Arc<crate::agents::Agent>), GateError> {
-        let permit = self.guard.admit(subject, message, context).await?;
-        let receiver = match &permit.operation().receiver {
+        let receiver = match &message.receiver {
             Receiver::Capability(name) => self.agents.provider(name),
             Receiver::Agent(agent) => {
                 crate::model::AgentId::parse(agent.uid.id()).ok().and_then(|id| self.agents.get(&id))
             }
         };
-        let receiver = receiver.ok_or(MessageError::NoReceiver)?;
-        if let Some(limiter) = &receiver.limiter {
-            limiter
-                .check(subject.principal())
-                .map_err(|limited| MessageError::ReceiverLimit(limited.retry_after))?;
+        let Some(receiver) = receiver else {
+            let refusal = Refusal::because(ReasonCode::ReceiverUnknown);
+            return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
+        };
+        if let Some(limiter) = &receiver.limiter
+            && let Err(limited) = limiter.check(subject.principal())
+        {
+            let refusal = Refusal::limited(limited.retry_after);
+            return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
         }
+        let permit = self.guard.admit(subject, message, context).await?;
         Ok((self.switchboard.accept(permit, receiver.id())?, receiver))
     }
 
@@ -318,4 +355,12 @@ impl Gate {
         let permit = self.guard.admit(subject, ReadConversation { conversation, owner }, context).await?;
         self.switchboard.read(permit).ok_or(GateError::NotFound("conversation"))
     }
+}
+
+/// Who may not call a tool does not learn whether there is one.
+fn as_if_there_were_none(mut denied: Denied) -> Denied {
+    if matches!(denied.reason, ReasonCode::NoPermit | ReasonCode::ToolUnknown) {
+        denied.caller_text = Some("there is no such tool, or you may not call it".into());
+    }
+    denied
 }

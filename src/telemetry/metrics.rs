@@ -83,7 +83,7 @@ impl Metrics {
         ]);
         registry.register(
             "decision_duration_seconds",
-            "Time from a parsed operation to its permit or refusal, the record included",
+            "Time from a parsed operation to its decision, before it is recorded",
             decision_duration.clone(),
         );
         registry.register(

@@ -223,6 +223,14 @@ impl Place {
         Self { directory }
     }
 
+    /// Replaces a piece of the configuration.
+    pub fn edit(&self, piece: &str, by: &str) {
+        let file = self.path().join("caxton.yaml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(piece), "{text}");
+        std::fs::write(file, text.replace(piece, by)).unwrap();
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -1,5 +1,12 @@
 //! A gateway on free loopback ports with principals to call it, for tests over the wire.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
