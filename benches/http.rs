@@ -28,6 +28,10 @@ use caxton::clock::SystemClock;
 use caxton::server::{Gateway, Settings};
 use serde_json::{Value, json};
 
+/// The binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROUNDS: usize = 7;
 const SECONDS: u64 = 2;
 const CONNECTIONS: u32 = 32;

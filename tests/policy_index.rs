@@ -10,7 +10,6 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 
 use caxton::model::{Entity, EntityUid, Outcome, ReasonCode, Value};
 use caxton::policy::{Bundle, Check, JsonNames, Link, Query, Sources};
@@ -217,7 +216,7 @@ fn context() -> impl Strategy<Value = Value> {
     let number = prop_oneof![4 => -3_i64..8, 1 => Just(i64::MAX)];
     let extras = (0..5_u8, any::<u32>(), any::<u8>(), prop::collection::vec(0..4_i64, 0..3));
     (number, extras).prop_map(|(n, (who, at, mask, deep))| {
-        let mut fields: BTreeMap<Arc<str>, Value> = BTreeMap::new();
+        let mut fields: BTreeMap<smol_str::SmolStr, Value> = BTreeMap::new();
         fields.insert("n".into(), Value::Long(n));
         let deep = Value::Set(deep.into_iter().map(Value::Long).collect());
         fields.insert("bag".into(), Value::record([("deep", deep)]));
@@ -309,7 +308,7 @@ fn cedar_json(value: &Value) -> Json {
 }
 
 fn cedar_entity(entity: &Entity) -> Json {
-    let map = |values: &BTreeMap<Arc<str>, Value>| -> Json {
+    let map = |values: &BTreeMap<smol_str::SmolStr, Value>| -> Json {
         values.iter().map(|(name, value)| (name.to_string(), cedar_json(value))).collect()
     };
     json!({

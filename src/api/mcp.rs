@@ -42,7 +42,7 @@ pub(super) fn service(api: Arc<Api>) -> StreamableHttpService<Ingress, NeverSess
 
 /// Reads an MCP body strictly and puts what was read in its place.
 pub(super) async fn reread(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if request.uri().path() != "/mcp" || request.method() != Method::POST {
+    if request.method() != Method::POST {
         return next.run(request).await;
     }
     match rewritten(&api, request).await {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any_service, delete, get, post};
 
@@ -102,15 +102,14 @@ pub fn router(api: Arc<Api>) -> Router {
     for (endpoint, handler) in table() {
         router = router.route(endpoint.path, handler);
     }
-    let mcp = any_service(mcp::service(Arc::clone(&api)));
+    let reread = from_fn_with_state(Arc::clone(&api), mcp::reread);
+    let mcp = any_service(mcp::service(Arc::clone(&api))).layer(reread);
     router
         .route(MCP.path, mcp)
-        .route_layer(from_fn_with_state(Arc::clone(&api), mcp::reread))
         .route_layer(from_fn_with_state(Arc::clone(&api), caller::prove))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
-        .layer(from_fn_with_state(Arc::clone(&api), count))
-        .layer(from_fn(headers))
+        .layer(from_fn_with_state(Arc::clone(&api), finish))
         .with_state(api)
 }
 
@@ -126,7 +125,8 @@ pub fn operations_router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+/// Counts the request. Its answer is for the caller alone and is not to be guessed at.
+async fn finish(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
     let method = match request.method().as_str() {
         "GET" => "GET",
@@ -136,15 +136,9 @@ async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         "DELETE" => "DELETE",
         _ => "other",
     };
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
     let labels = HttpLabels { method, route, status: response.status().as_u16() };
     api.metrics.http_requests.get_or_create(&labels).inc();
-    response
-}
-
-/// Answers are for the caller alone and are not to be guessed at.
-async fn headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -3,6 +3,7 @@
 //! Everything that has an effect comes through [`Guard::admit`] or [`Guard::admit_each`]. The order is the
 //! promise: there is no permit before the journal has the record, and no record says more than was decided.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -193,13 +194,14 @@ impl Guard {
         let mut considered = self.consider(subject, &TestPolicies, context, None);
         let mut verdicts = Vec::new();
         if considered.verdict.outcome == Outcome::Allow {
-            let bundle = Arc::clone(&considered.bundle);
-            let asking = Asking { bundle, ..self.asking(subject, context, &considered.key) };
-            let (system, screening) = (self.system(&asking), Screening::default());
-            let circumstances = describe(context, &asking.facts, &screening, system, None);
+            let circumstances = LazyCell::new(|| {
+                let bundle = Arc::clone(&considered.bundle);
+                let asking = Asking { bundle, ..self.asking(subject, context, &considered.key) };
+                describe(context, &asking.facts, &Screening::default(), self.system(&asking), None)
+            });
             for mut question in questions {
                 self.know_agents(&mut question);
-                considered.bundle.complete(&mut question, &circumstances);
+                considered.bundle.complete(&mut question, || &*circumstances);
                 let verdict = considered.bundle.decide(&question);
                 considered.record.items.push(answer(&question, &verdict));
                 let last = enough(&verdict);
@@ -258,21 +260,26 @@ impl Guard {
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
         let action = operation.action();
         let resource = operation.resource();
-        let input = operation.input();
         let asking = self.asking(subject, context, &key);
-        let (verdict, screening, retry_after) = match self.limiter.check(subject.principal()) {
-            Err(limited) => {
-                let verdict = refusal(Outcome::Limited, ReasonCode::RateLimited);
-                (verdict, Screening::default(), Some(limited.retry_after))
+        let limited = self.limiter.check(subject.principal()).err();
+        let screening = match limited {
+            Some(_) => Screening::default(),
+            None => self.screen.scan(|visit| operation.untrusted_text(visit)),
+        };
+        let (input, open_input) = given(operation.input());
+        let mut circumstances = describe(context, &asking.facts, &screening, self.system(&asking), input);
+        let (verdict, retry_after) = match limited {
+            Some(limited) => {
+                (refusal(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after))
             }
-            Ok(_) => {
-                let screening = self.screen.scan(|visit| operation.untrusted_text(visit));
-                let verdict = self.judge(&asking, &action, &resource, input.clone(), &screening);
+            None => {
+                let verdict;
+                (verdict, circumstances) = self.judge(&asking, &action, &resource, circumstances, open_input);
                 match impossible {
                     Some(refused) if refused.outranks(&verdict) => {
-                        (refusal(refused.outcome, refused.reason), screening, refused.retry_after)
+                        (refusal(refused.outcome, refused.reason), refused.retry_after)
                     }
-                    _ => (verdict, screening, None),
+                    _ => (verdict, None),
                 }
             }
         };
@@ -283,9 +290,8 @@ impl Guard {
             action: &action,
             resource: &resource.uid,
             verdict: &verdict,
-            input,
+            circumstances,
             arguments: operation.arguments(),
-            screening: &screening,
             began,
         };
         let record = self.record(&asking, decided);
@@ -319,7 +325,9 @@ impl Guard {
         let mut allowed = Vec::with_capacity(items.len());
         for operation in items {
             let (action, resource) = (operation.action(), operation.resource());
-            let verdict = self.judge(&asking, &action, &resource, operation.input(), &screening);
+            let (input, open_input) = given(operation.input());
+            let described = describe(context, &asking.facts, &screening, self.system(&asking), input);
+            let (verdict, _) = self.judge(&asking, &action, &resource, described, open_input);
             entries.push(item(&action, &resource.uid, &verdict));
             self.count(&action, &verdict);
             if let Some(allow) = Allow::from_verdict(decision, &verdict) {
@@ -336,9 +344,8 @@ impl Guard {
             action: &list.action,
             resource: &list.resource,
             verdict: &whole,
-            input: Input::Absent,
+            circumstances: describe(context, &asking.facts, &screening, self.system(&asking), None),
             arguments: None,
-            screening: &screening,
             began,
         };
         let mut record = self.record(&asking, decided);
@@ -378,22 +385,18 @@ impl Guard {
         }
     }
 
+    /// What the policies say in these circumstances, which come back as they were.
     fn judge(
         &self,
         asking: &Asking<'_>,
         action: &Action,
         resource: &Entity,
-        input: Input,
-        screening: &Screening,
-    ) -> Verdict {
+        circumstances: Value,
+        open_input: bool,
+    ) -> (Verdict, Value) {
         if asking.principal.is_empty() {
-            return refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown);
+            return (refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown), circumstances);
         }
-        let (input, open_input) = match input {
-            Input::Absent => (None, false),
-            Input::Known(value) => (Some(value), false),
-            Input::Open => (None, true),
-        };
         let mut entities = asking.principal.clone();
         for value in resource.attributes.values() {
             if let Value::Entity(uid) = value
@@ -414,10 +417,12 @@ impl Guard {
             principal: asking.subject.principal().clone(),
             action: action.uid(),
             resource: resource.uid.clone(),
-            context: describe(asking.context, &asking.facts, screening, self.system(asking), input),
+            context: circumstances,
             entities,
         };
-        if open_input { asking.bundle.decide_open(&query) } else { asking.bundle.decide(&query) }
+        let bundle = &asking.bundle;
+        let verdict = if open_input { bundle.decide_open(&query) } else { bundle.decide(&query) };
+        (verdict, query.context)
     }
 
     /// `context.system`.
@@ -436,8 +441,6 @@ impl Guard {
     }
 
     fn record(&self, asking: &Asking<'_>, decided: Decided<'_>) -> Record {
-        let input = super::record::recorded_input(&decided, self.replayable);
-        let context = describe(asking.context, &asking.facts, decided.screening, self.system(asking), input);
         super::record::build(
             asking.subject,
             asking.context,
@@ -445,7 +448,7 @@ impl Guard {
             asking.bundle.version(),
             self.attributes.version(),
             asking.now,
-            context,
+            self.replayable,
             decided,
         )
     }
@@ -493,6 +496,15 @@ impl Guard {
             details = %format_args!("{} on {resource}: {}", subject.principal(), verdict.reason.as_str()),
             decision_id = %decision,
         );
+    }
+}
+
+/// What is known of the input, and whether any could still come.
+fn given(input: Input) -> (Option<Value>, bool) {
+    match input {
+        Input::Absent => (None, false),
+        Input::Known(value) => (Some(value), false),
+        Input::Open => (None, true),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 use crate::model::{
-    Action, DecisionId, Entity, EntityUid, EventType, Input, PolicyVersion, RequestContext, Screening,
+    Action, DecisionId, Entity, EntityUid, EventType, PolicyVersion, RequestContext, Screening,
     SessionFacts, Subject, Value,
 };
 use crate::policy::{Query, Verdict};
@@ -20,9 +20,9 @@ pub(super) struct Decided<'a> {
     pub(super) action: &'a Action,
     pub(super) resource: &'a EntityUid,
     pub(super) verdict: &'a Verdict,
-    pub(super) input: Input,
+    /// `context`, as the policies saw it.
+    pub(super) circumstances: Value,
     pub(super) arguments: Option<&'a Map<String, Json>>,
-    pub(super) screening: &'a Screening,
     pub(super) began: Instant,
 }
 
@@ -71,14 +71,15 @@ pub(super) fn describe(
     Value::record(fields)
 }
 
-/// The input for the record: the texts among a caller's arguments stand as `sha256:…`, unless the log is to be
-/// replayable. Other inputs are facts that the gateway itself states.
-pub(super) fn recorded_input(decided: &Decided<'_>, replayable: bool) -> Option<Value> {
-    match &decided.input {
-        Input::Absent | Input::Open => None,
-        Input::Known(value) if replayable || decided.arguments.is_none() => Some(value.clone()),
-        Input::Known(value) => Some(mask(value)),
+/// For the record, the texts among a caller's arguments stand as `sha256:…`, unless the log is to be replayable.
+/// Other inputs are facts that the gateway itself states.
+fn without_texts(mut circumstances: Value) -> Value {
+    if let Value::Record(fields) = &mut circumstances
+        && let Some(input) = fields.get_mut("input")
+    {
+        *input = mask(input);
     }
+    circumstances
 }
 
 fn mask(value: &Value) -> Value {
@@ -88,7 +89,7 @@ fn mask(value: &Value) -> Value {
         }
         Value::Set(items) => Value::Set(items.iter().map(mask).collect()),
         Value::Record(fields) => {
-            Value::Record(fields.iter().map(|(name, value)| (Arc::clone(name), mask(value))).collect())
+            Value::Record(fields.iter().map(|(name, value)| (name.clone(), mask(value))).collect())
         }
         Value::Bool(_)
         | Value::Long(_)
@@ -146,7 +147,7 @@ pub(super) fn build(
     policy_version: &PolicyVersion,
     entity_version: u64,
     time_millis: i64,
-    recorded_context: Value,
+    replayable: bool,
     decided: Decided<'_>,
 ) -> Record {
     let verdict = decided.verdict;
@@ -174,7 +175,10 @@ pub(super) fn build(
     record.agent = principal.and_then(agent);
     record.action = Some(decided.action.as_str().into());
     record.resource = Some(decided.resource.to_string());
-    record.set_context(recorded_context);
+    record.set_context(match decided.arguments {
+        Some(_) if !replayable => without_texts(decided.circumstances),
+        _ => decided.circumstances,
+    });
     record.args_sha256 = decided.arguments.and_then(args_sha256);
     record.shadow = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
     record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);

@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use smol_str::{SmolStr, format_smolstr};
+
 /// The name of an entity: its type (with namespace, `Caxton::Agent`) and its id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntityUid {
-    type_name: Arc<str>,
+    type_name: SmolStr,
     id: Arc<str>,
 }
 
 impl EntityUid {
     /// An entity of any type; `type_name` is fully qualified.
-    pub fn new(type_name: impl Into<Arc<str>>, id: impl Into<Arc<str>>) -> Self {
+    pub fn new(type_name: impl Into<SmolStr>, id: impl Into<Arc<str>>) -> Self {
         Self { type_name: type_name.into(), id: id.into() }
     }
 
     /// An entity in Caxton's own namespace: `caxton("Agent", id)` is `Caxton::Agent::"id"`.
     pub fn caxton(type_name: &str, id: impl Into<Arc<str>>) -> Self {
-        Self { type_name: format!("Caxton::{type_name}").into(), id: id.into() }
+        Self { type_name: format_smolstr!("Caxton::{type_name}"), id: id.into() }
     }
 
     /// The fully qualified type.
@@ -63,7 +65,7 @@ pub enum Value {
     /// A set; order and repetition do not matter.
     Set(Vec<Value>),
     /// Named values.
-    Record(BTreeMap<Arc<str>, Value>),
+    Record(BTreeMap<SmolStr, Value>),
     /// A reference to another entity.
     Entity(EntityUid),
     /// A decimal with at most four fractional digits, as text (`"0.85"`).
@@ -86,7 +88,7 @@ impl Value {
     }
 
     /// A record from name and value pairs.
-    pub fn record<K: Into<Arc<str>>>(pairs: impl IntoIterator<Item = (K, Value)>) -> Self {
+    pub fn record<K: Into<SmolStr>>(pairs: impl IntoIterator<Item = (K, Value)>) -> Self {
         Self::Record(pairs.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 }
@@ -99,7 +101,7 @@ impl serde::Serialize for Value {
             Self::Long(value) => serializer.serialize_i64(*value),
             Self::String(text) | Self::Decimal(text) | Self::Ip(text) => serializer.serialize_str(text),
             Self::Set(items) => serializer.collect_seq(items),
-            Self::Record(fields) => serializer.collect_map(fields.iter().map(|(k, v)| (k.as_ref(), v))),
+            Self::Record(fields) => serializer.collect_map(fields.iter().map(|(k, v)| (k.as_str(), v))),
             Self::Entity(uid) => serializer.collect_str(uid),
             Self::Datetime(millis) => serializer.serialize_str(&crate::clock::rfc3339(*millis)),
         }
@@ -112,11 +114,11 @@ pub struct Entity {
     /// Its name.
     pub uid: EntityUid,
     /// Attributes of the schema.
-    pub attributes: BTreeMap<Arc<str>, Value>,
+    pub attributes: BTreeMap<SmolStr, Value>,
     /// Direct parents.
     pub parents: Vec<EntityUid>,
     /// Tags: open-ended named values of one type (for `User`, sets of strings).
-    pub tags: BTreeMap<Arc<str>, Value>,
+    pub tags: BTreeMap<SmolStr, Value>,
 }
 
 impl Entity {

@@ -66,7 +66,7 @@ impl Subject {
         entity.parents.extend(roles.into_iter().map(|role| EntityUid::caxton("Role", role.shared())));
         entity.parents.extend(groups.into_iter().map(|group| EntityUid::caxton("Group", group)));
         for (name, values) in claims {
-            entity.tags.insert(name, Value::texts(values));
+            entity.tags.insert(name.as_ref().into(), Value::texts(values));
         }
         Self { entity, proof }
     }

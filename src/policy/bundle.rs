@@ -104,10 +104,12 @@ impl Bundle {
 
     /// Fills in what the context of a question from outside lacks and the action's schema requires, as far as
     /// `known` has it. Only a question that would be denied as a mismatch is changed by this.
-    pub fn complete(&self, query: &mut Query, known: &model::Value) {
-        if let (Ok(action), model::Value::Record(given), model::Value::Record(known)) =
-            (self.words.action(&query.action), &mut query.context, known)
+    pub fn complete<'a>(&self, query: &mut Query, known: impl FnOnce() -> &'a model::Value) {
+        if let (Ok(action), model::Value::Record(given)) =
+            (self.words.action(&query.action), &mut query.context)
             && let Shape::Record(shape) = &action.context
+            && shape.lacks_any(given)
+            && let model::Value::Record(known) = known()
         {
             shape.complete(given, known);
         }

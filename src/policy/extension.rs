@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy_core::ast::{ExtensionFunction, Literal, Name, PartialValue, Value};
 use cedar_policy_core::extensions::Extensions;
+use parking_lot::Mutex;
 
 use super::shape::Mismatch;
 
@@ -15,6 +16,8 @@ pub(crate) struct ExtensionValues {
     functions: HashMap<&'static str, &'static ExtensionFunction>,
     epoch: Option<Value>,
     common: HashMap<(&'static str, &'static str), Value>,
+    /// The instant that was made last: requests of one millisecond share it.
+    latest: Mutex<Option<(i64, Value)>>,
 }
 
 /// 0000-01-01T00:00:00.000Z to 9998-12-31T23:59:59.999Z, in milliseconds since the Unix epoch. The clock's own
@@ -34,7 +37,7 @@ impl ExtensionValues {
             });
             functions.extend(found.map(|function| (word, function)));
         }
-        let mut values = Self { functions, epoch: None, common: HashMap::new() };
+        let mut values = Self { functions, epoch: None, common: HashMap::new(), latest: Mutex::new(None) };
         values.epoch = values.call("datetime", &[text("1970-01-01")]).ok();
         for (function, argument) in COMMON {
             if let Ok(value) = values.call(function, &[text(argument)]) {
@@ -55,6 +58,17 @@ impl ExtensionValues {
     /// From milliseconds. The calendar text is what Cedar reads fastest, but it has four digits for the year;
     /// beyond them the instant is counted from the epoch.
     pub(crate) fn datetime(&self, millis: i64) -> Result<Value, Mismatch> {
+        if let Some((latest, value)) = &*self.latest.lock()
+            && *latest == millis
+        {
+            return Ok(value.clone());
+        }
+        let value = self.instant(millis)?;
+        *self.latest.lock() = Some((millis, value.clone()));
+        Ok(value)
+    }
+
+    fn instant(&self, millis: i64) -> Result<Value, Mismatch> {
         if FOUR_DIGIT_YEARS.contains(&millis) {
             return self.call("datetime", &[text(&crate::clock::rfc3339(millis))]);
         }

@@ -1,6 +1,6 @@
 //! A question in the model's words becomes Cedar's request and entities, checked against the schema.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{
@@ -121,7 +121,7 @@ fn convert(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> R
         let Some(shape) = &known.tags else {
             return Err(within(Mismatch::new("entities of this type have no tags")));
         };
-        tags.insert(name.as_ref().into(), shape.convert(value, words).map_err(within)?);
+        tags.insert(name.clone(), shape.convert(value, words).map_err(within)?);
     }
     let ancestor = |uid: &model::EntityUid| -> Result<EntityUID, Mismatch> {
         let uid = words.uid(uid).map_err(within)?;
@@ -152,13 +152,18 @@ fn convert(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> R
 
 /// Who stands under whom in one request.
 struct Family<'a> {
-    parents: HashMap<&'a model::EntityUid, &'a [model::EntityUid]>,
+    with_parents: Vec<&'a model::Entity>,
 }
 
 impl<'a> Family<'a> {
     fn new(given: &'a [model::Entity]) -> Self {
-        let with_parents = given.iter().filter(|entity| !entity.parents.is_empty());
-        Self { parents: with_parents.map(|entity| (&entity.uid, entity.parents.as_slice())).collect() }
+        Self { with_parents: given.iter().filter(|entity| !entity.parents.is_empty()).collect() }
+    }
+
+    /// A request has a handful of entities.
+    fn parents(&self, uid: &model::EntityUid) -> &'a [model::EntityUid] {
+        let known = self.with_parents.iter().find(|entity| entity.uid == *uid);
+        known.map(|entity| entity.parents.as_slice()).unwrap_or_default()
     }
 
     /// What `entity` is in through its parents. Refuses a circle: Cedar's hierarchy is none.
@@ -170,7 +175,7 @@ impl<'a> Family<'a> {
             if *uid == entity.uid {
                 return Err(Mismatch::new(format!("`{uid}` is its own ancestor")));
             }
-            for above in self.parents.get(uid).copied().unwrap_or_default() {
+            for above in self.parents(uid) {
                 if seen.insert(above) {
                     found.push(above);
                     pending.push(above);

@@ -177,12 +177,23 @@ impl RecordShape {
         Self { fields, required }
     }
 
+    /// Whether something that the schema requires is not in `given`, at any depth.
+    pub(crate) fn lacks_any(&self, given: &BTreeMap<SmolStr, Value>) -> bool {
+        self.fields.iter().filter(|(_, field)| field.required).any(|(name, field)| {
+            match (given.get(name), &field.shape) {
+                (None, _) => true,
+                (Some(Value::Record(inside)), Shape::Record(shape)) => shape.lacks_any(inside),
+                (Some(_), _) => false,
+            }
+        })
+    }
+
     /// Adds to `given` what the schema requires there and `known` has. What is given stays, also inside of records.
-    pub(crate) fn complete(&self, given: &mut BTreeMap<Arc<str>, Value>, known: &BTreeMap<Arc<str>, Value>) {
+    pub(crate) fn complete(&self, given: &mut BTreeMap<SmolStr, Value>, known: &BTreeMap<SmolStr, Value>) {
         for (name, field) in self.fields.iter().filter(|(_, field)| field.required) {
             let Some((name, value)) = known.get_key_value(name.as_str()) else { continue };
             match (given.get_mut(name), value, &field.shape) {
-                (None, value, _) => drop(given.insert(Arc::clone(name), value.clone())),
+                (None, value, _) => drop(given.insert(name.clone(), value.clone())),
                 (Some(Value::Record(given)), Value::Record(known), Shape::Record(shape)) => {
                     shape.complete(given, known);
                 }
@@ -194,13 +205,13 @@ impl RecordShape {
     /// Cedar's fields, when all that are required are there, each of its type, and no other.
     pub(crate) fn convert(
         &self,
-        values: &BTreeMap<Arc<str>, Value>,
+        values: &BTreeMap<SmolStr, Value>,
         words: &Vocabulary,
     ) -> Result<BTreeMap<SmolStr, ast::Value>, Mismatch> {
         let mut required = 0_usize;
         let mut converted = BTreeMap::new();
         for (name, value) in values {
-            let Some((name, field)) = self.fields.get_key_value(name.as_ref()) else {
+            let Some((name, field)) = self.fields.get_key_value(name) else {
                 return Err(Mismatch::new(format!("`{name}` is not in the schema")));
             };
             required += usize::from(field.required);

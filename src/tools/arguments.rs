@@ -5,7 +5,6 @@
 //! beyond 2^53 inside opaque text (RFC 8785 would round them).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Number, Value as Json};
@@ -85,7 +84,7 @@ pub fn to_cedar(record: &RecordType, arguments: &Map<String, Json>) -> Result<Va
 }
 
 fn show_record(record: &RecordType, fields: &Map<String, Json>, path: &str) -> Result<Value, ArgumentError> {
-    let mut shown: BTreeMap<Arc<str>, Value> = BTreeMap::new();
+    let mut shown: BTreeMap<smol_str::SmolStr, Value> = BTreeMap::new();
     let mut undeclared: BTreeMap<&str, &Json> = BTreeMap::new();
     for (name, json) in fields {
         let Some((name, field)) = record.fields.get_key_value(name.as_str()) else {
@@ -96,10 +95,10 @@ fn show_record(record: &RecordType, fields: &Map<String, Json>, path: &str) -> R
         if json.is_null() && !field.required && field.kind != InputType::Json {
             continue;
         }
-        shown.insert(Arc::clone(name), show(&field.kind, json, &step(path, name))?);
+        shown.insert(name.as_ref().into(), show(&field.kind, json, &step(path, name))?);
     }
     if let Some((name, field)) =
-        record.fields.iter().find(|(name, field)| field.required && !shown.contains_key(*name))
+        record.fields.iter().find(|(name, field)| field.required && !shown.contains_key(name.as_ref()))
     {
         let message = format!("it is missing, and {}", wanted(&field.kind));
         return Err(refusal(&step(path, name), "required", &message));
@@ -110,7 +109,7 @@ fn show_record(record: &RecordType, fields: &Map<String, Json>, path: &str) -> R
             for (name, json) in &undeclared {
                 exact(json, &step(path, name))?;
             }
-            shown.insert(Arc::clone(extra), canonical(&undeclared, path)?);
+            shown.insert(extra.as_ref().into(), canonical(&undeclared, path)?);
         }
         (None, Some((name, _))) => {
             let message = "the tool does not declare it";

@@ -1,7 +1,6 @@
 //! From what a test says to typed values: the schema says what each text means.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use cedar_policy_core::validator::types::{Attributes, Type};
 use serde_json::{Map, Value as Json};
@@ -31,7 +30,7 @@ impl<'s> Typing<'s> {
         given: &Map<String, Json>,
         path: &str,
         neutral: Neutral<'_>,
-    ) -> Result<BTreeMap<Arc<str>, Value>, CaseError> {
+    ) -> Result<BTreeMap<smol_str::SmolStr, Value>, CaseError> {
         for name in given.keys() {
             if types.get_attr(name).is_none() {
                 let known = types.keys().map(|known| known.as_str());
@@ -50,7 +49,7 @@ impl<'s> Typing<'s> {
                 }
                 (None, None) => None,
             };
-            fields.extend(value.map(|value| (Arc::from(name.as_str()), value)));
+            fields.extend(value.map(|value| (name.clone(), value)));
         }
         Ok(fields)
     }
