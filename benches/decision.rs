@@ -207,6 +207,7 @@ fn query(number: usize, size: usize) -> Query {
     for name in ["name", "server", "definition_sha256"] {
         resource = resource.with(name, text("x"));
     }
+    resource = resource.with("id", text(&tool));
     for name in ["read_only", "destructive", "idempotent", "open_world", "pinned", "drifted", "sandboxed"] {
         resource = resource.with(name, Value::Bool(false));
     }

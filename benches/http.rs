@@ -34,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 7;
 const SECONDS: u64 = 2;
-const CONNECTIONS: u32 = 32;
+const CONNECTIONS: u32 = 64;
 const POLICIES: [usize; 2] = [10, 10_000];
 
 fn body() -> Value {

@@ -269,9 +269,7 @@ impl Guard {
         let (input, open_input) = given(operation.input());
         let mut circumstances = describe(context, &asking.facts, &screening, self.system(&asking), input);
         let (verdict, retry_after) = match limited {
-            Some(limited) => {
-                (refusal(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after))
-            }
+            Some(limited) => (refusal(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after)),
             None => {
                 let verdict;
                 (verdict, circumstances) = self.judge(&asking, &action, &resource, circumstances, open_input);

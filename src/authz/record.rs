@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json};
 
 use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 use crate::model::{
-    Action, DecisionId, Entity, EntityUid, EventType, PolicyVersion, RequestContext, Screening,
-    SessionFacts, Subject, Value,
+    Action, DecisionId, Entity, EntityUid, EventType, PolicyVersion, RequestContext, Screening, SessionFacts,
+    Subject, Value,
 };
 use crate::policy::{Query, Verdict};
 

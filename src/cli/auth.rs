@@ -1,5 +1,6 @@
 //! `caxton auth`: makes, lists and revokes API keys in the data directory; no gateway needs to run.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyRecord, KeyStore};
 use crate::clock::{Clock, SystemClock, rfc3339};
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
+use crate::policy::{Bundle, Sources};
 
 /// A key that is to live longer is a mistake.
 const MAX_LIFETIME: Duration = Duration::from_secs(3_660 * 24 * 3600);
@@ -133,6 +135,9 @@ fn create(
     if permissions.is_empty() && *holder == KeyHolder::Service {
         output.say("it has no permissions: only policies that name the service itself let it do anything");
     }
+    for hint in permissions.iter().filter_map(unheard_of) {
+        output.say(hint);
+    }
     if others > 0 {
         output.say(format_args!("{others} more active key(s) of `{name}` are the same principal"));
     }
@@ -230,6 +235,28 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What to say of a word that no shipped policy gives anything for: a slip, or a role of the house's own policies.
+fn unheard_of(word: &RoleName) -> Option<String> {
+    let shipped = Bundle::load(Sources::shipped()).ok()?;
+    let known: BTreeSet<&str> = shipped
+        .policies()
+        .filter_map(|policy| match policy.id.split_once('.')? {
+            ("permissions", word) => Some(word),
+            ("roles", role) => role.split('-').next(),
+            _ => None,
+        })
+        .collect();
+    if known.contains(word.as_str()) {
+        return None;
+    }
+    let near = known.iter().map(|known| (strsim::damerau_levenshtein(word.as_str(), known), *known)).min()?;
+    let advice = match near {
+        (distance, near) if distance <= 2 => format!(": did you mean `{near}`?"),
+        _ => ": only policies of your own can".to_owned(),
+    };
+    Some(format!("no shipped policy gives `{word}` anything{advice}"))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -280,6 +307,17 @@ mod tests {
         let keys = open(directory.path()).unwrap().list().unwrap();
         assert_eq!([status(&keys[0], ci.created), status(&keys[1], ci.created)], ["revoked", "active"]);
         assert_eq!(status(&keys[1], keys[1].expires), "expired");
+    }
+
+    #[test]
+    fn a_permission_that_nothing_knows_is_told() {
+        let said = |word: &str| unheard_of(&RoleName::parse(word).unwrap());
+        for word in ["tool:call", "agent:*", "*", "admin", "developer"] {
+            assert_eq!(said(word), None);
+        }
+        let slip = "no shipped policy gives `tool:cal` anything: did you mean `tool:call`?";
+        assert_eq!(said("tool:cal").unwrap(), slip);
+        assert!(said("accountant").unwrap().ends_with("only policies of your own can"));
     }
 
     #[test]

@@ -43,7 +43,13 @@ impl EntityUid {
 /// Cedar's notation: `Caxton::Agent::"researcher"`, the id escaped.
 impl fmt::Display for EntityUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}::\"{}\"", self.type_name, self.id.escape_debug())
+        let plain = |byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+        if self.id.bytes().all(plain) {
+            // Most ids, and each of them is written several times in a decision.
+            write!(f, "{}::\"{}\"", self.type_name, self.id)
+        } else {
+            write!(f, "{}::\"{}\"", self.type_name, self.id.escape_debug())
+        }
     }
 }
 

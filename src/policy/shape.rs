@@ -103,7 +103,7 @@ impl Shape {
             }
             (Self::Record(shape), Value::Record(fields)) => {
                 let fields = shape.convert(fields, words)?;
-                Ok(ast::Value::record_arc(Arc::new(fields), None))
+                Ok(ast::Value::record_arc(Arc::new(fields.into_iter().collect()), None))
             }
             (Self::Entity(kind), Value::Entity(uid)) => {
                 let uid = words.uid(uid)?;
@@ -202,25 +202,25 @@ impl RecordShape {
         }
     }
 
-    /// Cedar's fields, when all that are required are there, each of its type, and no other.
+    /// Cedar's fields in order of their names, when all that are required are there, each of its type, and no other.
     pub(crate) fn convert(
         &self,
         values: &BTreeMap<SmolStr, Value>,
         words: &Vocabulary,
-    ) -> Result<BTreeMap<SmolStr, ast::Value>, Mismatch> {
+    ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
         let mut required = 0_usize;
-        let mut converted = BTreeMap::new();
+        let mut converted = Vec::with_capacity(values.len());
         for (name, value) in values {
             let Some((name, field)) = self.fields.get_key_value(name) else {
                 return Err(Mismatch::new(format!("`{name}` is not in the schema")));
             };
             required += usize::from(field.required);
             let value = field.shape.convert(value, words).map_err(|mismatch| mismatch.under(name))?;
-            converted.insert(name.clone(), value);
+            converted.push((name.clone(), value));
         }
         if required < self.required {
             let missing =
-                self.fields.iter().find(|(name, field)| field.required && !converted.contains_key(*name));
+                self.fields.iter().find(|(name, field)| field.required && !values.contains_key(*name));
             let name = missing.map(|(name, _)| name.as_str()).unwrap_or_default();
             return Err(Mismatch::new(format!("`{name}` is missing")));
         }
