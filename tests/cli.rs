@@ -79,6 +79,7 @@ fn every_command_explains_itself() {
         "policy",
         "policy validate",
         "policy test",
+        "policy coverage",
         "audit",
         "audit verify",
         "audit query",

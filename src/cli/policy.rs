@@ -1,5 +1,7 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
+pub mod coverage;
+mod html;
 mod junit;
 pub mod render;
 
@@ -43,6 +45,9 @@ pub enum Command {
         #[command(flatten)]
         places: Places,
     },
+    /// Show which parts of which policies no test has seen true, or false.
+    #[command(after_help = "Example:\n  caxton policy coverage --min 95 --html coverage.html")]
+    Coverage(coverage::Options),
 }
 
 /// Where the policies and the schema are.
@@ -70,6 +75,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
             let suites = find_tests(base, &files, &places, output)?;
             test(&bundle, &suites, &Settings { filter }, junit.as_deref(), output)
         }
+        Command::Coverage(options) => coverage::run(base, &options, output),
     }
 }
 

@@ -5,8 +5,10 @@
 //! forbid, a request that does not fit the schema) is denied. No type of the policy language leaves this
 //! module.
 
+mod anatomy;
 mod bundle;
 pub mod case;
+pub mod coverage;
 pub mod diagnostics;
 mod error;
 mod evaluate;

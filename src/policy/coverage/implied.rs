@@ -1,0 +1,44 @@
+//! What the schema leaves no choice about: an element of a scope that holds for every request that the rest of the
+//! scope admits. No test can show it not to hold.
+
+use cedar_policy_core::ast::EntityType;
+
+use crate::policy::anatomy::Position;
+use crate::policy::program::{Place, Reach, Scope};
+use crate::policy::vocabulary::Vocabulary;
+
+/// How a type of entity stands to an element.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Never,
+    Sometimes,
+    Always,
+}
+
+/// Whether an element holds whenever the other two do.
+pub(crate) fn implied(scope: &Scope, element: Position, words: &Vocabulary) -> bool {
+    words.environments().all(|(action, principal, resource)| {
+        let place = Place { uid: action.uid(), entity: Some(action) };
+        let fits = |position| match position {
+            Position::Principal => fit(&scope.principal, principal, words),
+            Position::Resource => fit(&scope.resource, resource, words),
+            Position::Action if scope.action.holds(&place) => Fit::Always,
+            Position::Action => Fit::Never,
+        };
+        let admitted = Position::ALL.into_iter().filter(|other| *other != element);
+        admitted.into_iter().any(|other| fits(other) == Fit::Never) || fits(element) == Fit::Always
+    })
+}
+
+fn fit(reach: &Reach, kind: &EntityType, words: &Vocabulary) -> Fit {
+    let sometimes = |can: bool| if can { Fit::Sometimes } else { Fit::Never };
+    let beneath = |group: &EntityType| kind == group || words.can_be_in(kind, group);
+    match reach {
+        Reach::Any => Fit::Always,
+        Reach::Is(wanted) if **wanted == *kind => Fit::Always,
+        Reach::Is(_) => Fit::Never,
+        Reach::Eq(uid) => sometimes(uid.entity_type() == kind),
+        Reach::In(group) => sometimes(beneath(group.entity_type())),
+        Reach::IsIn(wanted, group) => sometimes(**wanted == *kind && beneath(group.entity_type())),
+    }
+}
