@@ -80,6 +80,7 @@ fn every_command_explains_itself() {
         "policy validate",
         "policy test",
         "policy coverage",
+        "policy explain",
         "audit",
         "audit verify",
         "audit query",

@@ -1,6 +1,7 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
 pub mod coverage;
+pub mod explain;
 mod html;
 mod junit;
 pub mod render;
@@ -48,6 +49,11 @@ pub enum Command {
     /// Show which parts of which policies no test has seen true, or false.
     #[command(after_help = "Example:\n  caxton policy coverage --min 95 --html coverage.html")]
     Coverage(coverage::Options),
+    /// Explain a decision: each policy that made it or came near, with what each of its clauses came to.
+    #[command(
+        after_help = "Example:\n  caxton policy explain --principal 'Agent::\"a\"' --action tool:list --resource 'Gateway::\"g\"'"
+    )]
+    Explain(explain::Options),
 }
 
 /// Where the policies and the schema are.
@@ -76,6 +82,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
             test(&bundle, &suites, &Settings { filter }, junit.as_deref(), output)
         }
         Command::Coverage(options) => coverage::run(base, &options, output),
+        Command::Explain(options) => explain::run(base, &options, output),
     }
 }
 

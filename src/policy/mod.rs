@@ -12,6 +12,7 @@ pub mod coverage;
 pub mod diagnostics;
 mod error;
 mod evaluate;
+pub mod explain;
 mod extension;
 mod index;
 mod json;

@@ -7,6 +7,7 @@ mod cases;
 mod exam;
 mod peer;
 mod report;
+mod single;
 mod suites;
 
 use cases::Runner;
@@ -14,6 +15,7 @@ pub use exam::Exam;
 use exam::Recorder;
 pub(super) use exam::{Exercise, Question};
 pub use report::{Failure, Got, Report, SuiteReport, Summary, TestReport, TestResult};
+pub use single::SingleRequest;
 pub use suites::{Suites, SuitesError};
 
 use super::Bundle;
