@@ -81,6 +81,7 @@ fn every_command_explains_itself() {
         "policy test",
         "policy coverage",
         "policy explain",
+        "policy lint",
         "audit",
         "audit verify",
         "audit query",

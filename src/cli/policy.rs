@@ -4,6 +4,7 @@ pub mod coverage;
 pub mod explain;
 mod html;
 mod junit;
+pub mod lint;
 pub mod render;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,9 @@ pub enum Command {
         after_help = "Example:\n  caxton policy explain --principal 'Agent::\"a\"' --action tool:list --resource 'Gateway::\"g\"'"
     )]
     Explain(explain::Options),
+    /// Find what is legal but most likely not meant; `docs/lint.md` has every rule with its reason.
+    #[command(after_help = "Example:\n  caxton policy lint --sarif lint.sarif")]
+    Lint(lint::Options),
 }
 
 /// Where the policies and the schema are.
@@ -83,6 +87,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         }
         Command::Coverage(options) => coverage::run(base, &options, output),
         Command::Explain(options) => explain::run(base, &options, output),
+        Command::Lint(options) => lint::run(base, &options, output),
     }
 }
 

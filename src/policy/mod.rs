@@ -16,6 +16,7 @@ pub mod explain;
 mod extension;
 mod index;
 mod json;
+pub mod lint;
 mod load;
 mod program;
 mod request;

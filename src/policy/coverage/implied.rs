@@ -30,6 +30,43 @@ pub(crate) fn implied(scope: &Scope, element: Position, words: &Vocabulary) -> b
     })
 }
 
+/// Whether no request of the schema can match.
+pub(crate) fn admits_nothing(scope: &Scope, words: &Vocabulary) -> bool {
+    words.environments().all(|(action, principal, resource)| {
+        let place = Place { uid: action.uid(), entity: Some(action) };
+        !scope.action.holds(&place)
+            || fit(&scope.principal, principal, words) == Fit::Never
+            || fit(&scope.resource, resource, words) == Fit::Never
+    })
+}
+
+/// Whether every request that `narrow` matches is one that `wide` matches.
+pub(crate) fn covers(wide: &Scope, narrow: &Scope, words: &Vocabulary) -> bool {
+    words.environments().all(|(action, principal, resource)| {
+        let place = Place { uid: action.uid(), entity: Some(action) };
+        let outside = !narrow.action.holds(&place)
+            || fit(&narrow.principal, principal, words) == Fit::Never
+            || fit(&narrow.resource, resource, words) == Fit::Never;
+        let within = |wide: &Reach, narrow: &Reach, kind: &EntityType| {
+            fit(wide, kind, words) == Fit::Always || same_group(wide, narrow)
+        };
+        outside
+            || wide.action.holds(&place)
+                && within(&wide.principal, &narrow.principal, principal)
+                && within(&wide.resource, &narrow.resource, resource)
+    })
+}
+
+/// Whether what is in `narrow` is in `wide`, by what the two say alone.
+fn same_group(wide: &Reach, narrow: &Reach) -> bool {
+    match (wide, narrow) {
+        (Reach::Eq(a), Reach::Eq(b)) => a == b,
+        (Reach::In(a), Reach::Eq(b) | Reach::In(b) | Reach::IsIn(_, b)) => a == b,
+        (Reach::IsIn(kind, a), Reach::IsIn(other, b)) => kind == other && a == b,
+        _ => false,
+    }
+}
+
 fn fit(reach: &Reach, kind: &EntityType, words: &Vocabulary) -> Fit {
     let sometimes = |can: bool| if can { Fit::Sometimes } else { Fit::Never };
     let beneath = |group: &EntityType| kind == group || words.can_be_in(kind, group);
