@@ -82,6 +82,7 @@ fn every_command_explains_itself() {
         "policy coverage",
         "policy explain",
         "policy lint",
+        "policy mutate",
         "audit",
         "audit verify",
         "audit query",

@@ -5,6 +5,7 @@ pub mod explain;
 mod html;
 mod junit;
 pub mod lint;
+pub mod mutate;
 pub mod render;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +59,9 @@ pub enum Command {
     /// Find what is legal but most likely not meant; `docs/lint.md` has every rule with its reason.
     #[command(after_help = "Example:\n  caxton policy lint --sarif lint.sarif")]
     Lint(lint::Options),
+    /// Change the policies in small ways, one at a time, and show which changes no test notices.
+    #[command(after_help = "Example:\n  caxton policy mutate --min 95")]
+    Mutate(mutate::Options),
 }
 
 /// Where the policies and the schema are.
@@ -88,6 +92,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Coverage(options) => coverage::run(base, &options, output),
         Command::Explain(options) => explain::run(base, &options, output),
         Command::Lint(options) => lint::run(base, &options, output),
+        Command::Mutate(options) => mutate::run(base, &options, output),
     }
 }
 

@@ -18,6 +18,7 @@ mod index;
 mod json;
 pub mod lint;
 mod load;
+pub mod mutate;
 mod program;
 mod request;
 pub mod run;
