@@ -83,6 +83,7 @@ fn every_command_explains_itself() {
         "policy explain",
         "policy lint",
         "policy mutate",
+        "policy diff",
         "audit",
         "audit verify",
         "audit query",

@@ -1,6 +1,7 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
 pub mod coverage;
+pub mod diff;
 pub mod explain;
 mod html;
 mod junit;
@@ -62,6 +63,9 @@ pub enum Command {
     /// Change the policies in small ways, one at a time, and show which changes no test notices.
     #[command(after_help = "Example:\n  caxton policy mutate --min 95")]
     Mutate(mutate::Options),
+    /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests.
+    #[command(after_help = "Example:\n  caxton policy diff origin/main")]
+    Diff(diff::Options),
 }
 
 /// Where the policies and the schema are.
@@ -93,6 +97,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Explain(options) => explain::run(base, &options, output),
         Command::Lint(options) => lint::run(base, &options, output),
         Command::Mutate(options) => mutate::run(base, &options, output),
+        Command::Diff(options) => diff::run(base, &options, output),
     }
 }
 

@@ -10,6 +10,7 @@ mod bundle;
 pub mod case;
 pub mod coverage;
 pub mod diagnostics;
+pub mod diff;
 mod error;
 mod evaluate;
 pub mod explain;
