@@ -10,7 +10,7 @@ use super::anatomy::{Anatomy, one_line};
 use super::case::shorthand;
 use super::load::PolicyInfo;
 use super::program::Compiled;
-use super::run::{Exam, Question};
+use super::run::{Exam, Exercise, Question};
 use super::verdict::Verdict;
 use crate::model::{EntityUid, PolicyMode, PolicyVersion};
 
@@ -78,6 +78,10 @@ pub struct ChangedPart {
 pub struct Flip {
     /// `suite: test (row)` it comes from.
     pub test: String,
+    /// The file of the test.
+    pub file: String,
+    /// The line of the test.
+    pub line: u64,
     /// Who.
     pub principal: String,
     /// What.
@@ -122,7 +126,7 @@ pub fn diff(old: &Bundle, new: &Bundle, exam: &Exam) -> Difference {
     };
     for exercise in &exam.exercises {
         for question in &exercise.questions {
-            difference.ask(old, new, exercise.name(), question);
+            difference.ask(old, new, exercise, question);
         }
     }
     difference
@@ -140,7 +144,7 @@ impl Difference {
         policies && !self.schema_changed && self.flips.is_empty()
     }
 
-    fn ask(&mut self, old: &Bundle, new: &Bundle, test: String, question: &Question) {
+    fn ask(&mut self, old: &Bundle, new: &Bundle, exercise: &Exercise, question: &Question) {
         let decide = |bundle: &Bundle| match &question.query {
             Some(query) => bundle.decide(query),
             None => bundle.decide_prepared(&question.prepared.request, &question.prepared.entities),
@@ -156,7 +160,9 @@ impl Difference {
             shorthand(&EntityUid::new(uid.entity_type().to_string(), uid.eid().as_ref()))
         };
         self.flips.push(Flip {
-            test,
+            test: exercise.name(),
+            file: exercise.file.clone(),
+            line: exercise.line,
             principal: name(asked.principal.uid),
             action: name(asked.action.uid),
             resource: name(asked.resource.uid),

@@ -1,7 +1,5 @@
 //! Taking a policy apart and evaluating the parts must come to what evaluating the whole comes to.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 

@@ -23,6 +23,10 @@ use values::looked_at;
 pub struct Explanation {
     /// `suite: test (row)`.
     pub test: String,
+    /// The file it comes from.
+    pub file: String,
+    /// The line of the test, from 1; 0 when it comes from no test.
+    pub line: u64,
     /// Who.
     pub principal: String,
     /// What.
@@ -155,6 +159,8 @@ fn one(
     };
     Some(Explanation {
         test: exercise.name(),
+        file: exercise.file.clone(),
+        line: exercise.line,
         principal: name(Position::Principal),
         action: name(Position::Action),
         resource: name(Position::Resource),

@@ -1,7 +1,5 @@
 //! The short way, one policy evaluated anew, must tell what the long way tells: the changed set loaded and all tests run.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use cedar_policy::Validator;
 
 use super::operators::edits;

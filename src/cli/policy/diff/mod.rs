@@ -164,7 +164,8 @@ fn tell(text: &mut String, flip: &Flip) {
     let colour = if flip.new.allows { RED } else { YELLOW };
     push(text, format_args!("  {} on {}", clean(&flip.principal), clean(&flip.resource)));
     push(text, format_args!("    {} → {colour}{}{PLAIN}", side(&flip.old), side(&flip.new)));
-    push(text, format_args!("    {DIM}{}{PLAIN}", clean(&flip.test)));
+    let place = format!("{}:{}", clean(&flip.file), flip.line);
+    push(text, format_args!("    {DIM}{}  {place}{PLAIN}", clean(&flip.test)));
 }
 
 fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
