@@ -1,7 +1,7 @@
 //! Twenty-four faults that people make in policies, each found by a command of the workbench; and a sound set in which
 //! none of them finds anything.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::panic, reason = "helpers of tests")]
 
 use caxton::policy::coverage::measure;
 use caxton::policy::lint::lint;
@@ -90,9 +90,12 @@ fn in_a_sound_set_nothing_is_found() {
     assert!(mutation.summary.mutants > 20);
 }
 
+/// What is replaced, and by what.
+type Edit = (&'static str, &'static str);
+
 /// `(fault, the text that is replaced in the policy, what it is replaced by, in the suite likewise, who finds it)`.
-fn faults() -> Vec<(&'static str, (&'static str, &'static str), (&'static str, &'static str), By)> {
-    const SAME: (&str, &str) = ("", "");
+fn faults() -> Vec<(&'static str, Edit, Edit, By)> {
+    const SAME: Edit = ("", "");
     let second = |text: &'static str| ("unless { context.session.denied > 3 };\n", text);
     vec![
         (

@@ -4,14 +4,17 @@
 //! Evaluating part by part follows the language's own order and stops where it stops, so that a part that was not
 //! asked is not counted as seen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{Expr, ExprBuilder, ExprKind, Literal, SlotEnv, UnaryOp, Value, ValueKind};
 use cedar_policy_core::evaluator::Evaluator;
-use cedar_policy_core::parser::{Loc, cst, text_to_cst};
+use cedar_policy_core::parser::{Loc, Node, cst, text_to_cst};
 
+use super::bundle::Bundle;
 use super::load::PolicyInfo;
-use super::source::{Source, Sources};
+use super::program::Compiled;
+use super::source::{Source, SourceKind};
 
 /// A place in a file, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +105,21 @@ pub(crate) struct Leaf {
     pub(crate) is_when: bool,
 }
 
+/// A file with its policies by their first byte.
+struct Parsed<'s> {
+    source: &'s Source,
+    policies: BTreeMap<usize, Node<Option<cst::Policy>>>,
+}
+
+impl<'s> Parsed<'s> {
+    /// None for a text that does not parse; a bundle has none such.
+    fn new(source: &'s Source) -> Option<Self> {
+        let (parsed, _) = text_to_cst::parse_policies(&source.text).ok()?.into_inner();
+        let policies = parsed?.0.into_iter().filter_map(|policy| Some((policy.loc()?.start(), policy)));
+        Some(Self { source, policies: policies.collect() })
+    }
+}
+
 /// What a leaf came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
@@ -111,17 +129,19 @@ pub(crate) enum Seen {
 }
 
 impl Anatomy {
-    /// The anatomy of a policy of these sources; none when its text is not found there.
-    pub(crate) fn of(info: &PolicyInfo, sources: &Sources) -> Option<Self> {
-        let source = sources.iter().find(|source| source.path == info.file)?;
-        Self::at(source, info.offset)
+    /// Every policy that decides with its anatomy, in the order of the files. Each file is read once.
+    pub(crate) fn all(bundle: &Bundle) -> Vec<(Self, &PolicyInfo, &Compiled)> {
+        let policies = bundle.sources().iter().filter(|source| source.kind == SourceKind::Policy);
+        let files: BTreeMap<&str, Parsed<'_>> =
+            policies.filter_map(|source| Some((source.path.as_ref(), Parsed::new(source)?))).collect();
+        let anatomy = |info: &PolicyInfo| {
+            let file = files.get(info.file.as_ref())?;
+            Self::new(file.source, file.policies.get(&info.offset)?)
+        };
+        bundle.program().filter_map(|(info, compiled)| Some((anatomy(info)?, info, compiled))).collect()
     }
 
-    /// The anatomy of the policy that starts at a byte of a file.
-    pub(crate) fn at(source: &Source, offset: usize) -> Option<Self> {
-        let parsed = text_to_cst::parse_policies(&source.text).ok()?;
-        let found =
-            parsed.as_inner()?.0.iter().find(|node| node.loc().is_some_and(|at| at.start() == offset))?;
+    fn new(source: &Source, found: &Node<Option<cst::Policy>>) -> Option<Self> {
         let span = Span::of(found.loc()?);
         let cst::Policy::Policy(policy) = found.as_inner()?;
         let mut scope = Vec::new();

@@ -204,12 +204,12 @@ struct Shown {
 
 impl Shown {
     fn all(bundle: &Bundle) -> BTreeMap<String, Self> {
-        let shown = bundle.program().filter_map(|(info, compiled)| Self::of(info, compiled, bundle));
+        let shown = Anatomy::all(bundle).into_iter();
+        let shown = shown.map(|(anatomy, info, compiled)| Self::of(&anatomy, info, compiled));
         shown.map(|shown| (shown.named.id.clone(), shown)).collect()
     }
 
-    fn of(info: &PolicyInfo, compiled: &Compiled, bundle: &Bundle) -> Option<Self> {
-        let anatomy = Anatomy::of(info, bundle.sources())?;
+    fn of(anatomy: &Anatomy, info: &PolicyInfo, compiled: &Compiled) -> Self {
         let text = &anatomy.source.text;
         let mut parts = Vec::new();
         let mut add = |kind, meaning: String, shown: String| parts.push(Piece { kind, meaning, shown });
@@ -234,7 +234,7 @@ impl Shown {
         };
         let annotations =
             info.annotations.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Some(Self { named, parts, annotations })
+        Self { named, parts, annotations }
     }
 
     fn changed_into(&self, new: &Self) -> Option<Changed> {

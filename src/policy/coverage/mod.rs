@@ -153,9 +153,9 @@ impl Part {
 
 /// Measures what the questions of `exam` see of the policies of `bundle`.
 pub fn measure(bundle: &Bundle, exam: &Exam) -> Coverage {
-    let mut watched: Vec<Watched<'_>> = bundle
-        .program()
-        .filter_map(|(info, compiled)| Watched::new(Anatomy::of(info, bundle.sources())?, compiled, bundle))
+    let mut watched: Vec<Watched<'_>> = Anatomy::all(bundle)
+        .into_iter()
+        .filter_map(|(anatomy, _, compiled)| Watched::new(anatomy, compiled, bundle))
         .collect();
     for question in exam.exercises.iter().flat_map(|exercise| &exercise.questions) {
         watch(&mut watched, question);

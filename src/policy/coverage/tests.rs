@@ -12,10 +12,9 @@ use crate::policy::{Bundle, Sources};
 fn the_parts_come_to_the_same_as_the_whole() {
     let bundle = Bundle::load(Sources::shipped()).unwrap();
     let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
-    let program: Vec<_> = bundle
-        .program()
-        .map(|(info, compiled)| (Anatomy::of(info, bundle.sources()).unwrap(), compiled))
-        .collect();
+    let program: Vec<_> =
+        Anatomy::all(&bundle).into_iter().map(|(anatomy, _, compiled)| (anatomy, compiled)).collect();
+    assert_eq!(program.len(), bundle.policies().count());
     let mut compared = 0;
     for question in exam.exercises.iter().flat_map(|exercise| &exercise.questions) {
         let prepared = &question.prepared;

@@ -99,10 +99,8 @@ pub struct PartAccount {
 
 /// Explains every question of the exam; the rows of a search give one for each resource.
 pub fn explain(bundle: &Bundle, exam: &Exam) -> Vec<Explanation> {
-    let program: Vec<(Anatomy, &Compiled)> = bundle
-        .program()
-        .filter_map(|(info, compiled)| Some((Anatomy::of(info, bundle.sources())?, compiled)))
-        .collect();
+    let program: Vec<(Anatomy, &Compiled)> =
+        Anatomy::all(bundle).into_iter().map(|(anatomy, _, compiled)| (anatomy, compiled)).collect();
     let exercises = exam.exercises.iter();
     exercises
         .flat_map(|exercise| exercise.questions.iter().map(move |question| (exercise, question)))

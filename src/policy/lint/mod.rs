@@ -24,11 +24,9 @@ pub struct Found {
 
 /// Asks every rule about every policy; the tests are asked when they are there.
 pub fn lint(bundle: &Bundle, exam: Option<&Exam>) -> Vec<Found> {
-    let checked: Vec<Checked<'_>> = bundle
-        .program()
-        .filter_map(|(info, compiled)| {
-            Some(Checked { info, compiled, anatomy: Anatomy::of(info, bundle.sources())? })
-        })
+    let checked: Vec<Checked<'_>> = Anatomy::all(bundle)
+        .into_iter()
+        .map(|(anatomy, info, compiled)| Checked { info, compiled, anatomy })
         .collect();
     let mut found = Vec::new();
     for one in &checked {

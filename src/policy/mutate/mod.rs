@@ -8,6 +8,7 @@ mod operators;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -92,10 +93,10 @@ enum Fate {
 /// called once for each.
 pub fn mutate(bundle: &Bundle, exam: &Exam, threads: usize, step: &(dyn Fn(usize, bool) + Sync)) -> Mutation {
     let coverage = measure(bundle, exam);
-    let policies: Vec<(Anatomy, &Compiled)> = bundle
-        .program()
-        .filter(|(info, _)| info.linked_from.is_none())
-        .filter_map(|(info, compiled)| Some((Anatomy::of(info, bundle.sources())?, compiled)))
+    let policies: Vec<(Anatomy, &Compiled)> = Anatomy::all(bundle)
+        .into_iter()
+        .filter(|(_, info, _)| info.linked_from.is_none())
+        .map(|(anatomy, _, compiled)| (anatomy, compiled))
         .collect();
     let tries: Vec<(&Anatomy, &Compiled, Edit)> = policies
         .iter()
@@ -146,7 +147,7 @@ fn count(bundle: &Bundle, fates: impl Iterator<Item = Fate>) -> Mutation {
 /// The tests with the answers that the unchanged policies give.
 struct Laboratory<'b> {
     bundle: &'b Bundle,
-    coverage: &'b Coverage,
+    coverage: BTreeMap<&'b str, &'b PolicyCoverage>,
     rows: Vec<(&'b Exercise, Vec<Answer<'b>>)>,
 }
 
@@ -157,6 +158,7 @@ impl<'b> Laboratory<'b> {
             asked.map(|prepared| bundle.answer(&prepared.request, &prepared.entities)).collect()
         };
         let rows = exam.exercises.iter().map(|exercise| (exercise, answer(exercise))).collect();
+        let coverage = coverage.policies.iter().map(|policy| (policy.id.as_str(), policy)).collect();
         Self { bundle, coverage, rows }
     }
 
@@ -206,8 +208,7 @@ impl<'b> Laboratory<'b> {
 
     /// Whether any test evaluates what was changed.
     fn reaches(&self, compiled: &Compiled, edit: &Edit) -> bool {
-        let found = self.coverage.policies.iter().find(|policy| policy.id == *compiled.id);
-        let Some(policy) = found else { return false };
+        let Some(policy) = self.coverage.get(compiled.id.as_ref()) else { return false };
         let evaluated = |leaf: usize| {
             let mut leaves = policy.parts.iter().filter(|part| !part.kind.is_scope());
             leaves.nth(leaf).is_some_and(|part| part.seen_true + part.seen_false + part.errors > 0)

@@ -19,10 +19,8 @@ fn the_short_way_tells_what_the_long_way_tells() {
     let coverage = measure(&bundle, &exam);
     let laboratory = Laboratory::new(&bundle, &exam, &coverage);
     let validator = Validator::new(bundle.schema().clone());
-    let policies: Vec<_> = bundle
-        .program()
-        .map(|(info, compiled)| (Anatomy::of(info, bundle.sources()).unwrap(), compiled))
-        .collect();
+    let policies: Vec<_> =
+        Anatomy::all(&bundle).into_iter().map(|(anatomy, _, compiled)| (anatomy, compiled)).collect();
     let all = policies.iter().flat_map(|(anatomy, compiled)| {
         edits(anatomy, bundle.words()).into_iter().map(move |edit| (anatomy, *compiled, edit))
     });
