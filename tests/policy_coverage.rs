@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, coverage, run_in};
@@ -192,6 +192,11 @@ fn the_shipped_tests_see_every_part_of_the_shipped_policies() {
     assert_eq!(coverage.policies.len(), bundle.policies().count());
     assert_eq!(coverage.summary.covered, coverage.summary.points, "{}", coverage::summary(&coverage));
     assert!(coverage.summary.points > 300);
+    // And the guide says so.
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policies.md");
+    let (points, policies, rows) = (coverage.summary.points, coverage.policies.len(), coverage.rows);
+    let line = format!("100.0 % covered: {points} of {points} points ({policies} policies, {rows} rows, ");
+    assert!(fs::read_to_string(guide).unwrap().contains(&line), "{line}");
 }
 
 // ---- the command ----
