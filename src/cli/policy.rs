@@ -1,6 +1,12 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
+pub mod coverage;
+pub mod diff;
+pub mod explain;
+mod html;
 mod junit;
+pub mod lint;
+pub mod mutate;
 pub mod render;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +49,23 @@ pub enum Command {
         #[command(flatten)]
         places: Places,
     },
+    /// Show which parts of which policies no test has seen true, or false.
+    #[command(after_help = "Example:\n  caxton policy coverage --min 95 --html coverage.html")]
+    Coverage(coverage::Options),
+    /// Explain a decision: each policy that made it or came near, with what each of its clauses came to.
+    #[command(
+        after_help = "Example:\n  caxton policy explain --principal 'Agent::\"a\"' --action tool:list --resource 'Gateway::\"g\"'"
+    )]
+    Explain(explain::Options),
+    /// Find what is legal but most likely not meant; `docs/lint.md` has every rule with its reason.
+    #[command(after_help = "Example:\n  caxton policy lint --sarif lint.sarif")]
+    Lint(lint::Options),
+    /// Change the policies in small ways, one at a time, and show which changes no test notices.
+    #[command(after_help = "Example:\n  caxton policy mutate --min 95")]
+    Mutate(mutate::Options),
+    /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests.
+    #[command(after_help = "Example:\n  caxton policy diff origin/main")]
+    Diff(diff::Options),
 }
 
 /// Where the policies and the schema are.
@@ -70,6 +93,11 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
             let suites = find_tests(base, &files, &places, output)?;
             test(&bundle, &suites, &Settings { filter }, junit.as_deref(), output)
         }
+        Command::Coverage(options) => coverage::run(base, &options, output),
+        Command::Explain(options) => explain::run(base, &options, output),
+        Command::Lint(options) => lint::run(base, &options, output),
+        Command::Mutate(options) => mutate::run(base, &options, output),
+        Command::Diff(options) => diff::run(base, &options, output),
     }
 }
 

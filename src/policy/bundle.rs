@@ -10,9 +10,9 @@ use super::evaluate::{Answer, Asked, evaluate};
 use super::index::Index;
 use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
 use super::program::Compiled;
-use super::request::{Input, Query, prepare};
+use super::request::{Input, Prepared, Query, prepare};
 use super::settings::Settings;
-use super::shape::Shape;
+use super::shape::{Mismatch, Shape};
 use super::source::Sources;
 use super::verdict::Verdict;
 use super::vocabulary::Vocabulary;
@@ -117,7 +117,7 @@ impl Bundle {
 
     /// Decides. Never fails: what cannot be decided is denied.
     pub fn decide(&self, query: &Query) -> Verdict {
-        match prepare(query, Input::Given, &self.words, &self.named_actions) {
+        match self.prepare(query) {
             Ok(prepared) => self.decide_prepared(&prepared.request, &prepared.entities),
             Err(mismatch) => Verdict::of_mismatch(&mismatch),
         }
@@ -137,6 +137,11 @@ impl Bundle {
         }
     }
 
+    /// The question as it is evaluated.
+    pub(crate) fn prepare(&self, query: &Query) -> Result<Prepared, Mismatch> {
+        prepare(query, Input::Given, &self.words, &self.named_actions)
+    }
+
     pub(crate) fn decide_prepared(&self, request: &Request, entities: &Entities) -> Verdict {
         Verdict::of_answer(&self.answer(request, entities), self.settings.on_policy_error)
     }
@@ -149,6 +154,19 @@ impl Bundle {
 
     pub(crate) fn schema(&self) -> &cedar_policy::Schema {
         &self.schema
+    }
+
+    pub(crate) fn words(&self) -> &Vocabulary {
+        &self.words
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Every policy that decides with what is known about it, in the order of the files.
+    pub(crate) fn program(&self) -> impl Iterator<Item = (&PolicyInfo, &Compiled)> {
+        self.about.iter().filter(|info| !info.is_template).zip(&self.program)
     }
 
     /// Whether any policy is in `log_only` mode.

@@ -7,6 +7,7 @@ use cedar_policy::{Context, Entities, EntityUid, Request};
 
 use super::bundle::Bundle;
 use super::program::Effect;
+use super::request::Prepared;
 use super::verdict::Verdict;
 
 /// A question that came as JSON, with the entities it is about.
@@ -19,6 +20,16 @@ pub struct JsonQuery {
 /// Entities that came as JSON. Cheap to share between questions.
 #[derive(Debug, Clone)]
 pub struct JsonEntities(std::sync::Arc<Entities>);
+
+impl JsonQuery {
+    /// The question as it is evaluated.
+    pub(crate) fn into_prepared(self) -> Prepared {
+        Prepared {
+            request: self.request.as_ref().clone(),
+            entities: self.entities.0.as_ref().as_ref().clone(),
+        }
+    }
+}
 
 /// Whether JSON is held against the bundle's schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

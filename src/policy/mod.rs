@@ -5,15 +5,21 @@
 //! forbid, a request that does not fit the schema) is denied. No type of the policy language leaves this
 //! module.
 
+mod anatomy;
 mod bundle;
 pub mod case;
+pub mod coverage;
 pub mod diagnostics;
+pub mod diff;
 mod error;
 mod evaluate;
+pub mod explain;
 mod extension;
 mod index;
 mod json;
+pub mod lint;
 mod load;
+pub mod mutate;
 mod program;
 mod request;
 pub mod run;

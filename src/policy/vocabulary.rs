@@ -82,6 +82,20 @@ impl Vocabulary {
         self.actions.values().flat_map(FxHashMap::values).map(|known| &known.entity)
     }
 
+    /// Every action with the types of principal and resource it is asked about.
+    pub(crate) fn environments(&self) -> impl Iterator<Item = (&Entity, &EntityType, &EntityType)> {
+        self.actions.values().flat_map(FxHashMap::values).flat_map(|known| {
+            let pairs =
+                known.principals.iter().flat_map(|one| known.resources.iter().map(move |two| (one, two)));
+            pairs.map(|(principal, resource)| (known.entity.as_ref(), principal, resource))
+        })
+    }
+
+    /// Whether an entity of one type can be in one of another.
+    pub(crate) fn can_be_in(&self, child: &EntityType, parent: &EntityType) -> bool {
+        self.types.get(child.to_string().as_str()).is_some_and(|known| known.ancestors.contains(parent))
+    }
+
     /// The Cedar name of an entity or action that the schema can have. Type names are looked up, never
     /// parsed: a text from outside cannot become a new type.
     pub(crate) fn uid(&self, uid: &model::EntityUid) -> Result<EntityUID, Mismatch> {

@@ -9,12 +9,12 @@ pub(super) const WIDTH: usize = 100;
 /// Rows of one test that are shown in full.
 const ROWS_SHOWN: usize = 10;
 
-const GREEN: &str = "\u{1b}[32m";
-const RED: &str = "\u{1b}[31m";
-const YELLOW: &str = "\u{1b}[33m";
-const BOLD: &str = "\u{1b}[1m";
-const DIM: &str = "\u{1b}[2m";
-const PLAIN: &str = "\u{1b}[0m";
+pub(super) const GREEN: &str = "\u{1b}[32m";
+pub(super) const RED: &str = "\u{1b}[31m";
+pub(super) const YELLOW: &str = "\u{1b}[33m";
+pub(super) const BOLD: &str = "\u{1b}[1m";
+pub(super) const DIM: &str = "\u{1b}[2m";
+pub(super) const PLAIN: &str = "\u{1b}[0m";
 
 /// The verdict on a set that may go live.
 pub(super) fn valid(files: usize, policies: usize, warnings: usize) -> String {
@@ -132,7 +132,7 @@ fn line(line: u64) -> String {
     if line == 0 { String::new() } else { format!("  {DIM}line {line}{PLAIN}") }
 }
 
-fn counted(count: usize, one: &str) -> String {
+pub(super) fn counted(count: usize, one: &str) -> String {
     match (count, one.strip_suffix('y')) {
         (1, _) => format!("1 {one}"),
         (_, Some(stem)) => format!("{count} {stem}ies"),
@@ -141,7 +141,7 @@ fn counted(count: usize, one: &str) -> String {
 }
 
 /// Text from a file that anybody may have written: it must not move the cursor or colour the terminal.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let harmless = |c: char| {
         let hidden = c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if hidden { '\u{fffd}' } else { c }

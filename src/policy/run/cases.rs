@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_saphyr::Spanned;
 
+use super::exam::{Expected, Question, Recorder};
 use super::{Failure, Got, TestReport, TestResult, report::Problem};
 use crate::model::{EntityUid, Outcome, PolicyMode, ReasonCode};
 use crate::policy::case::{
     CaseError, Expect, FixtureFile, Located, Request, Row, Search, SuiteFile, TestCase, Vocabulary, World,
     rows, shorthand,
 };
-use crate::policy::{Bundle, Verdict};
+use crate::policy::{Bundle, Query, Verdict};
 
 /// Runs the tests of one suite.
 pub(super) struct Runner<'b> {
@@ -51,33 +52,40 @@ impl<'b> Runner<'b> {
     }
 
     /// Runs one test.
-    pub(super) fn test(&self, test: &Spanned<TestCase>) -> TestReport {
+    pub(super) fn test(&self, test: &Spanned<TestCase>, recorder: Option<Recorder<'_>>) -> TestReport {
         let line = test.referenced.line();
-        let mut decided_by = BTreeSet::new();
-        let (rows, result) = match self.rows(&test.value, line, &mut decided_by) {
+        let mut notes = Notes {
+            decided_by: BTreeSet::new(),
+            test: test.value.name.clone(),
+            line,
+            row: String::new(),
+            recorder,
+        };
+        let (rows, result) = match self.rows(&test.value, line, &mut notes) {
             Ok((rows, failures)) if failures.is_empty() => (rows, TestResult::Passed),
             Ok((rows, failures)) => (rows, TestResult::Failed { failures }),
             Err(problem) => (0, TestResult::Broken { problem }),
         };
-        TestReport { name: test.value.name.clone(), line, rows, decided_by, result }
+        TestReport { name: test.value.name.clone(), line, rows, decided_by: notes.decided_by, result }
     }
 
     fn rows(
         &self,
         test: &TestCase,
         line: u64,
-        decided_by: &mut BTreeSet<String>,
+        notes: &mut Notes<'_>,
     ) -> Result<(usize, Vec<Failure>), Problem> {
         let broken = |error| Problem::from(Located::at(line, error));
         let rows = rows(test.matrix.as_ref()).map_err(broken)?;
         let mut failures = Vec::new();
         for row in &rows {
             let label = row.label();
+            notes.row.clone_from(&label);
             let in_row = |located: Located| {
                 let row = (!label.is_empty()).then(|| label.clone());
                 Problem { row, ..Problem::from(located) }
             };
-            let failure = self.row(test, row, line, decided_by).map_err(in_row)?;
+            let failure = self.row(test, row, line, notes).map_err(in_row)?;
             failures.extend(failure.map(|failure| Failure { row: label.clone(), ..failure }));
             if let Some(name) = row.unused() {
                 return Err(broken(CaseError::UnusedVariable(name)));
@@ -91,7 +99,7 @@ impl<'b> Runner<'b> {
         test: &TestCase,
         row: &Row,
         line: u64,
-        decided_by: &mut BTreeSet<String>,
+        notes: &mut Notes<'_>,
     ) -> Result<Option<Failure>, Located> {
         let mut extended = None;
         if !test.entities.is_empty() {
@@ -101,8 +109,8 @@ impl<'b> Runner<'b> {
         }
         let world = extended.as_ref().unwrap_or(&self.world);
         let failure = match (&test.request, &test.search) {
-            (Some(request), None) => self.request(world, request, &test.expect, row, decided_by),
-            (None, Some(search)) => self.search(world, search, &test.expect, row, decided_by),
+            (Some(request), None) => self.request(world, request, &test.expect, row, notes),
+            (None, Some(search)) => self.search(world, search, &test.expect, row, notes),
             (None, None) | (Some(_), Some(_)) => Err(CaseError::RequestOrSearch),
         };
         failure.map_err(|error| Located::at(line, error))
@@ -114,7 +122,7 @@ impl<'b> Runner<'b> {
         request: &Request,
         expect: &Expect,
         row: &Row,
-        decided_by: &mut BTreeSet<String>,
+        notes: &mut Notes<'_>,
     ) -> Result<Option<Failure>, CaseError> {
         let wanted = Wanted::read(expect, row, &self.policies)?;
         let principal = world.listed(&row.text(&request.principal)?)?;
@@ -126,8 +134,10 @@ impl<'b> Runner<'b> {
             return Err(mismatch(&verdict));
         }
         let got = got(&verdict);
-        decided_by.extend(got.policies.iter().cloned());
-        Ok(wanted.compare(&verdict, got))
+        notes.decided_by.extend(got.policies.iter().cloned());
+        let failure = wanted.compare(&verdict, got);
+        notes.record(self.bundle, [query], Expected::Verdict(wanted));
+        Ok(failure)
     }
 
     fn search(
@@ -136,7 +146,7 @@ impl<'b> Runner<'b> {
         search: &Search,
         expect: &Expect,
         row: &Row,
-        decided_by: &mut BTreeSet<String>,
+        notes: &mut Notes<'_>,
     ) -> Result<Option<Failure>, CaseError> {
         let Some(exactly) = &expect.exactly else {
             return Err(CaseError::Expectation("a search expects `exactly: [...]`"));
@@ -151,22 +161,27 @@ impl<'b> Runner<'b> {
         let type_name = self.vocabulary.entity_type(&row.text(&search.resource)?)?;
         let context = row.map(&search.context)?;
         let mut found = BTreeSet::new();
+        let mut queries = Vec::new();
         for resource in world.of_type(&type_name) {
             let action = self.action_on(&action, &resource)?;
-            let verdict = self.bundle.decide(&world.query(&principal, &action, &resource, &context)?);
-            decided_by.extend(got(&verdict).policies);
+            let query = world.query(&principal, &action, &resource, &context)?;
+            let verdict = self.bundle.decide(&query);
+            queries.push(query);
+            notes.decided_by.extend(got(&verdict).policies);
             match verdict.outcome {
                 Outcome::Allow => drop(found.insert(resource)),
                 _ if verdict.reason == ReasonCode::SchemaMismatch => return Err(mismatch(&verdict)),
                 _ => {}
             }
         }
-        Ok((wanted != found).then(|| Failure {
+        let failure = (wanted != found).then(|| Failure {
             row: String::new(),
             expected: vec![names(&wanted)],
             got: vec![names(&found)],
             decision: None,
-        }))
+        });
+        notes.record(self.bundle, queries, Expected::Search(wanted));
+        Ok(failure)
     }
 
     /// In a group that has one action a resource (`tool:call`), the one that is named like the resource.
@@ -178,6 +193,27 @@ impl<'b> Runner<'b> {
         match self.vocabulary.is_member(&own, action) {
             true => Ok(own),
             false => Err(CaseError::Group(action.id().to_owned())),
+        }
+    }
+}
+
+/// What is noted while a test runs.
+struct Notes<'r> {
+    decided_by: BTreeSet<String>,
+    test: String,
+    line: u64,
+    row: String,
+    recorder: Option<Recorder<'r>>,
+}
+
+impl Notes<'_> {
+    /// Keeps a row for whoever wants to ask it again. A request that does not fit the schema never reaches a policy.
+    fn record(&mut self, bundle: &Bundle, queries: impl IntoIterator<Item = Query>, expected: Expected) {
+        let Some(recorder) = &mut self.recorder else { return };
+        let questions: Vec<Question> =
+            queries.into_iter().filter_map(|query| Question::new(bundle, query)).collect();
+        if !questions.is_empty() {
+            recorder.keep(&self.test, self.line, &self.row, questions, expected);
         }
     }
 }
@@ -203,7 +239,8 @@ fn names(uids: &BTreeSet<EntityUid>) -> String {
 }
 
 /// What a row has to come to.
-struct Wanted {
+#[derive(Debug, Clone)]
+pub(in crate::policy) struct Wanted {
     outcome: Outcome,
     policies: Option<BTreeSet<String>>,
     errors: usize,
@@ -230,6 +267,11 @@ impl Wanted {
             policies.get_or_insert_with(BTreeSet::new);
         }
         Ok(Self { outcome, policies, errors: expect.errors.unwrap_or(0) })
+    }
+
+    /// Whether a verdict is what was wanted.
+    pub(super) fn fits(&self, verdict: &Verdict) -> bool {
+        self.compare(verdict, got(verdict)).is_none()
     }
 
     fn compare(&self, verdict: &Verdict, got: Got) -> Option<Failure> {

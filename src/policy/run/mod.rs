@@ -4,12 +4,18 @@
 //! A broken test never counts as passed, whatever it expects.
 
 mod cases;
+mod exam;
 mod peer;
 mod report;
+mod single;
 mod suites;
 
 use cases::Runner;
+pub use exam::Exam;
+use exam::Recorder;
+pub(super) use exam::{Exercise, Question};
 pub use report::{Failure, Got, Report, SuiteReport, Summary, TestReport, TestResult};
+pub use single::SingleRequest;
 pub use suites::{Suites, SuitesError};
 
 use super::Bundle;
@@ -24,11 +30,28 @@ pub struct Settings {
 
 /// Runs `suites` against `bundle`.
 pub fn run(bundle: &Bundle, suites: &Suites, settings: &Settings) -> Report {
-    let reports = suites.files().map(|(file, text)| run_file(bundle, suites, settings, file, text));
+    let reports = suites.files().map(|(file, text)| run_file(bundle, suites, settings, file, text, None));
     Report { policy_version: bundle.version().clone(), suites: reports.collect() }
 }
 
-fn run_file(bundle: &Bundle, suites: &Suites, settings: &Settings, file: &str, text: &str) -> SuiteReport {
+/// The same, keeping every row that was asked.
+pub fn examine(bundle: &Bundle, suites: &Suites, settings: &Settings) -> (Report, Exam) {
+    let mut exam = Exam::default();
+    let mut reports = Vec::new();
+    for (file, text) in suites.files() {
+        reports.push(run_file(bundle, suites, settings, file, text, Some(&mut exam)));
+    }
+    (Report { policy_version: bundle.version().clone(), suites: reports }, exam)
+}
+
+fn run_file(
+    bundle: &Bundle,
+    suites: &Suites,
+    settings: &Settings,
+    file: &str,
+    text: &str,
+    mut exam: Option<&mut Exam>,
+) -> SuiteReport {
     let broken = |suite: String, problem: Located| SuiteReport {
         file: file.to_owned(),
         suite,
@@ -36,7 +59,7 @@ fn run_file(bundle: &Bundle, suites: &Suites, settings: &Settings, file: &str, t
         tests: Vec::new(),
     };
     if file.ends_with(".json") {
-        return peer::run_file(bundle, settings, file, text);
+        return peer::run_file(bundle, settings, file, text, exam);
     }
     let suite = match SuiteFile::parse(text) {
         Ok(suite) => suite,
@@ -46,9 +69,12 @@ fn run_file(bundle: &Bundle, suites: &Suites, settings: &Settings, file: &str, t
         Ok(runner) => runner,
         Err(problem) => return broken(suite.suite, problem),
     };
-    let wanted = |name: &str| settings.wants(&suite.suite, name);
-    let tests = suite.tests.iter().filter(|test| wanted(&test.value.name)).map(|test| runner.test(test));
-    SuiteReport { file: file.to_owned(), suite: suite.suite.clone(), problem: None, tests: tests.collect() }
+    let mut tests = Vec::new();
+    for test in suite.tests.iter().filter(|test| settings.wants(&suite.suite, &test.value.name)) {
+        let recorder = exam.as_deref_mut().map(|exam| Recorder { file, suite: &suite.suite, exam });
+        tests.push(runner.test(test, recorder));
+    }
+    SuiteReport { file: file.to_owned(), suite: suite.suite.clone(), problem: None, tests }
 }
 
 impl Settings {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
+use super::exam::{Exam, Expected, Question, Recorder};
 use super::report::Problem;
 use super::{Failure, Got, Settings, SuiteReport, TestReport, TestResult};
 use crate::policy::case::{CaseError, Located, Vocabulary};
@@ -55,7 +56,13 @@ impl PeerDecision {
 }
 
 /// Runs one file.
-pub(super) fn run_file(bundle: &Bundle, settings: &Settings, file: &str, text: &str) -> SuiteReport {
+pub(super) fn run_file(
+    bundle: &Bundle,
+    settings: &Settings,
+    file: &str,
+    text: &str,
+    mut exam: Option<&mut Exam>,
+) -> SuiteReport {
     let mut report =
         SuiteReport { file: file.to_owned(), suite: file.to_owned(), problem: None, tests: Vec::new() };
     match read(text) {
@@ -64,7 +71,10 @@ pub(super) fn run_file(bundle: &Bundle, settings: &Settings, file: &str, text: &
                 (case.name.clone().unwrap_or_else(|| format!("case {}", index + 1)), case)
             });
             let wanted = named.filter(|(name, _)| settings.wants(file, name));
-            report.tests = wanted.map(|(name, case)| test(bundle, name, case)).collect();
+            for (name, case) in wanted {
+                let recorder = exam.as_deref_mut().map(|exam| Recorder { file, suite: file, exam });
+                report.tests.push(test(bundle, name, case, recorder));
+            }
         }
         Err(problem) => report.problem = Some(problem.into()),
     }
@@ -81,9 +91,9 @@ fn read(text: &str) -> Result<Vec<PeerCase>, Located> {
     })
 }
 
-fn test(bundle: &Bundle, name: String, case: &PeerCase) -> TestReport {
+fn test(bundle: &Bundle, name: String, case: &PeerCase, recorder: Option<Recorder<'_>>) -> TestReport {
     let mut decided_by = BTreeSet::new();
-    let result = match compare(bundle, case, &mut decided_by) {
+    let result = match compare(bundle, case, &name, &mut decided_by, recorder) {
         Ok(None) => TestResult::Passed,
         Ok(Some(failure)) => TestResult::Failed { failures: vec![failure] },
         Err(error) => TestResult::Broken { problem: Problem::from(Located::at(0, error)) },
@@ -94,7 +104,9 @@ fn test(bundle: &Bundle, name: String, case: &PeerCase) -> TestReport {
 fn compare(
     bundle: &Bundle,
     case: &PeerCase,
+    name: &str,
     decided_by: &mut BTreeSet<String>,
+    recorder: Option<Recorder<'_>>,
 ) -> Result<Option<Failure>, CaseError> {
     let expected: BTreeSet<String> = case.reason.iter().cloned().collect();
     let unknown = expected.iter().find(|id| bundle.policy(id).is_none());
@@ -106,14 +118,23 @@ fn compare(
     let principal = vocabulary.entity(&case.request.principal)?;
     let action = vocabulary.action(&case.request.action)?;
     let resource = vocabulary.entity(&case.request.resource)?;
-    let name = |uid: &crate::model::EntityUid| json!({ "type": uid.type_name(), "id": uid.id() });
-    let (principal, action, resource) = (name(&principal), name(&action), name(&resource));
+    let named = |uid: &crate::model::EntityUid| json!({ "type": uid.type_name(), "id": uid.id() });
+    let (principal, action, resource) = (named(&principal), named(&action), named(&resource));
     let names = JsonNames { principal: &principal, action: &action, resource: &resource };
     let mismatch = |error: crate::policy::JsonError| CaseError::Mismatch(error.to_string());
     let entities = bundle.entities_from_json(&case.entities.to_string(), Check::Schema).map_err(mismatch)?;
     let context = case.request.context.clone().unwrap_or_else(|| json!({}));
     let query = bundle.query_from_json(&names, context, &entities, Check::Schema).map_err(mismatch)?;
     let answer = bundle.decide_as_cedar(&query);
+    if let Some(mut recorder) = recorder {
+        let expected = Expected::Cedar {
+            allow: case.decision == PeerDecision::Allow,
+            reasons: expected.clone(),
+            errors: case.num_errors,
+        };
+        let question = Question { query: None, prepared: query.into_prepared() };
+        recorder.keep(name, 0, "", vec![question], expected);
+    }
     decided_by.extend(answer.reasons.iter().cloned());
     let decision = if answer.allow { PeerDecision::Allow } else { PeerDecision::Deny };
     let mut words = Vec::new();

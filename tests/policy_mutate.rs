@@ -1,0 +1,243 @@
+//! Mutation, held against sets whose survivors were worked out by hand.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use caxton::cli::output::{Exit, Format, Output};
+use caxton::cli::policy::{Command, mutate as command, run_in};
+use caxton::policy::mutate::{Mutation, OPERATORS, mutate};
+use caxton::policy::run::{Settings, Suites, examine};
+use caxton::policy::{Bundle, SourceKind, Sources};
+
+const WORLD: &str = "suite: s
+entities:
+  Gateway::\"g\": {}
+  Config::\"c\": {}
+  Model::\"m\": {}
+  Agent::\"a\": {}
+  Service::\"s\": {}
+tests:
+";
+
+fn row(name: &str, action: &str, resource: &str, context: &str, outcome: &str) -> String {
+    format!(
+        "  - name: {name}\n    request: {{ principal: Agent::\"a\", action: {action}, resource: {resource}, context: {context} }}\n    expect: {{ outcome: {outcome} }}\n"
+    )
+}
+
+fn list(name: &str, denied: u32, outcome: &str) -> String {
+    row(name, "tool:list", "Gateway::\"g\"", &format!("{{ session: {{ denied: {denied} }} }}"), outcome)
+}
+
+/// The built-in schema with one text of policies, put to rows of tests.
+fn tried(policies: &str, rows: &[String], threads: usize) -> Mutation {
+    let shipped = Sources::shipped();
+    let schemas = shipped.iter().filter(|source| source.kind == SourceKind::Schema);
+    let sources = schemas.fold(Sources::new(), |sources, one| sources.with_schema(&one.name, &one.text));
+    let bundle = Bundle::load(sources.with_policy("a.cedar", policies)).unwrap();
+    let mut suites = Suites::default();
+    suites.add("a.test.yaml", format!("{WORLD}{}", rows.concat()));
+    let (report, exam) = examine(&bundle, &suites, &Settings::default());
+    assert_eq!(report.summary().passed, rows.len(), "{}", caxton::cli::policy::render::report(&report));
+    mutate(&bundle, &exam, threads, &|_, _| {})
+}
+
+/// `(operator, changed line)` of each survivor.
+fn survivors(mutation: &Mutation) -> Vec<(&str, &str)> {
+    mutation
+        .survivors
+        .iter()
+        .map(|mutant| (mutant.operator, mutant.after.first().map_or("", String::as_str)))
+        .collect()
+}
+
+const LIMIT: &str = "@id(\"t.limit\")
+permit (principal, action == Caxton::Action::\"tool:list\", resource)
+when { context.session.denied < 3 };
+";
+
+#[test]
+fn one_row_leaves_the_survivors_that_were_worked_out() {
+    // Removed, flipped, `unless` and `false` are noticed; nothing asks about the bound or about another action.
+    let mutation = tried(LIMIT, &[list("none", 0, "allow")], 1);
+    assert_eq!(
+        survivors(&mutation),
+        [
+            ("widen-scope", "permit (principal, action, resource)"),
+            ("always-true", "when { true };"),
+            ("compare", "when { context.session.denied <= 3 };"),
+            ("number", "when { context.session.denied < 4 };"),
+            ("number", "when { context.session.denied < 2 };"),
+        ]
+    );
+    let summary = mutation.summary;
+    assert_eq!((summary.mutants, summary.killed, summary.survived), (9, 4, 5));
+    assert!((summary.score - 400.0 / 9.0).abs() < 1e-9);
+    assert!(mutation.survivors.iter().all(|mutant| mutant.reached && mutant.policy == "t.limit"));
+    assert_eq!((mutation.survivors[0].line, mutation.survivors[1].line), (2, 3));
+}
+
+#[test]
+fn a_row_on_each_side_of_the_bound_and_one_beside_the_scope_notice_everything() {
+    let rows = [
+        list("below", 2, "allow"),
+        list("on it", 3, "deny_default"),
+        row("beside", "agent:list", "Gateway::\"g\"", "{}", "deny_default"),
+    ];
+    let mutation = tried(LIMIT, &rows, 3);
+    assert_eq!(survivors(&mutation), []);
+    assert_eq!((mutation.summary.mutants, mutation.summary.killed), (9, 9));
+    assert!((mutation.summary.score - 100.0).abs() < 1e-9);
+}
+
+#[test]
+fn what_no_test_reaches_is_not_run_and_counts_as_unnoticed() {
+    let policies = format!(
+        "{LIMIT}@id(\"t.unseen\")\nforbid (principal is Caxton::Service, action == Caxton::Action::\"config:read\", resource)\nwhen {{ context.source.tls && context.source.mtls }};\n"
+    );
+    let mutation = tried(&policies, &[list("none", 0, "allow")], 2);
+    let unseen: Vec<_> = mutation.survivors.iter().filter(|mutant| mutant.policy == "t.unseen").collect();
+    assert!(unseen.iter().all(|mutant| !mutant.reached));
+    let operators: Vec<&str> = unseen.iter().map(|mutant| mutant.operator).collect();
+    assert_eq!(
+        operators,
+        [
+            "remove-policy",
+            "flip-effect",
+            "widen-scope",
+            "swap-action",
+            "widen-scope",
+            "swap-clause",
+            "drop-clause",
+            "always-false",
+            "always-true",
+            "swap-join",
+            "always-false",
+            "always-true",
+        ]
+    );
+    assert_eq!(mutation.summary.not_reached, 12);
+    assert_eq!(
+        unseen[3].after,
+        ["forbid (principal is Caxton::Service, action == Caxton::Action::\"config:update\", resource)"]
+    );
+    assert!(unseen[0].after.is_empty());
+}
+
+#[test]
+fn what_the_schema_refuses_or_does_not_tell_apart_is_left_out() {
+    // Only agents call models, so neither `is` matters; without `has`, what follows it would not be valid.
+    let policies = "@id(\"t.model\")
+permit (principal is Caxton::Agent, action == Caxton::Action::\"model:call\", resource is Caxton::Model)
+unless { context has actor && context.actor.scopes.contains(\"x\") };
+";
+    let mutation = tried(policies, &[row("turn", "model:call", "Model::\"m\"", "{}", "allow")], 1);
+    assert_eq!(mutation.summary.equivalent, 3, "both `is`, and the only action that there is for a model");
+    // `true`, and `||`: each lets the second part be asked without the first.
+    assert_eq!(mutation.summary.invalid, 2);
+}
+
+#[test]
+fn members_of_lists_and_sets_are_left_out_one_by_one() {
+    let policies = "@id(\"t.lists\")
+permit (principal, action in [Caxton::Action::\"tool:list\", Caxton::Action::\"config:read\"], resource)
+when { [1, 2].containsAny([context.system.weekday]) || [\"x\", \"y,z\"].containsAll(context.session.labels) };
+";
+    let mutation = tried(policies, &[list("one", 0, "allow")], 1);
+    let changed: BTreeSet<(&str, &str)> = survivors(&mutation).into_iter().collect();
+    for wanted in [
+        ("drop-action", "permit (principal, action in [Caxton::Action::\"tool:list\"], resource)"),
+        (
+            "drop-member",
+            "when { [1, 2].containsAny([context.system.weekday]) || [\"x\"].containsAll(context.session.labels) };",
+        ),
+        (
+            "drop-member",
+            "when { [2].containsAny([context.system.weekday]) || [\"x\", \"y,z\"].containsAll(context.session.labels) };",
+        ),
+        (
+            "all-any",
+            "when { [1, 2].containsAll([context.system.weekday]) || [\"x\", \"y,z\"].containsAll(context.session.labels) };",
+        ),
+        (
+            "number",
+            "when { [1, 3].containsAny([context.system.weekday]) || [\"x\", \"y,z\"].containsAll(context.session.labels) };",
+        ),
+    ] {
+        assert!(changed.contains(&wanted), "{wanted:?} in {changed:#?}");
+    }
+    // The action that the row asks for was noticed, and that `containsAny` of nothing is false.
+    assert!(!changed.iter().any(|(_, line)| line.contains("[Caxton::Action::\"config:read\"]")));
+    assert!(!changed.iter().any(|(_, line)| line.contains("containsAny(context.session.labels)")));
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let rows = [list("none", 0, "allow"), list("many", 9, "deny_default")];
+    let (one, many) = (tried(LIMIT, &rows, 1), tried(LIMIT, &rows, 8));
+    assert_eq!(survivors(&one), survivors(&many));
+    assert_eq!(one.summary, many.summary);
+}
+
+// ---- the shipped set ----
+
+#[test]
+fn the_shipped_tests_notice_at_least_95_of_100_mistakes() {
+    let bundle = Bundle::load(Sources::shipped()).unwrap();
+    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let mutation = mutate(&bundle, &exam, 2, &|_, _| {});
+    assert!(mutation.summary.mutants > 400, "{:?}", mutation.summary);
+    assert_eq!(mutation.summary.not_reached, 0);
+    assert!(mutation.summary.score >= 97.0, "{}", command::text(&mutation));
+}
+
+#[test]
+fn the_guide_lists_every_operator() {
+    let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/mutation.md")).unwrap();
+    let listed = guide.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(listed, OPERATORS.len());
+    for operator in OPERATORS {
+        let row = format!("| `{}` | {} | {} |", operator.id, operator.changes, operator.hint);
+        assert!(guide.contains(&row), "{row}");
+    }
+}
+
+// ---- the command ----
+
+#[test]
+fn the_gate_and_the_list_of_survivors() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("policies/a.cedar", LIMIT);
+    write("policy-tests/a.test.yaml", &format!("{WORLD}{}", list("none", 0, "allow")));
+    let run = |min| {
+        let options = command::Options { min, ..command::Options::default() };
+        run_in(folder.path(), Command::Mutate(options), &Output::new(Format::Table)).unwrap()
+    };
+    assert_eq!(run(None), Exit::Fine);
+    assert_eq!(run(Some(44.4)), Exit::Fine);
+    assert_eq!(run(Some(44.5)), Exit::Found);
+    write("policy-tests/a.test.yaml", &format!("{WORLD}{}", list("none", 9, "allow")));
+    assert_eq!(run(None), Exit::Found, "tests that fail notice nothing");
+
+    let text = command::text(&tried(LIMIT, &[list("none", 0, "allow")], 1));
+    let text = anstream::adapter::strip_str(&text).to_string();
+    let shown = "t.limit  compare  policies/a.cedar:3
+  - when { context.session.denied < 3 };
+  + when { context.session.denied <= 3 };
+  the policy answers as before in every test
+  would notice: a request exactly on the bound
+";
+    assert!(text.contains(shown), "{text}");
+    assert!(
+        text.contains("score 44.4 %: 4 of 9 changes noticed (0 in parts that no test reaches; "),
+        "{text}"
+    );
+}
