@@ -220,7 +220,7 @@ fn query(number: usize, size: usize) -> Query {
         action: uid("Action", &tool),
         resource: resource.uid.clone(),
         context: context(),
-        entities: vec![principal, resource],
+        entities: vec![principal.into(), resource.into()],
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use caxton::model::{Entity, EntityUid, Outcome, ReasonCode, Value};
 use caxton::policy::{Bundle, Check, JsonNames, Link, Query, Sources};
@@ -246,7 +247,7 @@ fn query() -> impl Strategy<Value = Query> {
             action: EntityUid::new("Action", action),
             resource,
             context,
-            entities,
+            entities: entities.into_iter().map(Arc::new).collect(),
         },
     )
 }
@@ -255,7 +256,7 @@ fn query() -> impl Strategy<Value = Query> {
 fn spoilt() -> impl Strategy<Value = Query> {
     (query(), 0..11_u8, any::<Index>()).prop_map(|(mut query, change, which)| {
         let Value::Record(fields) = &mut query.context else { unreachable!() };
-        let some_entity = |entities: &mut Vec<Entity>| match entities.is_empty() {
+        let some_entity = |entities: &mut Vec<Arc<Entity>>| match entities.is_empty() {
             true => None,
             false => Some(which.index(entities.len())),
         };
@@ -271,12 +272,14 @@ fn spoilt() -> impl Strategy<Value = Query> {
             8 => query.resource = EntityUid::new("Nothing", "1"),
             9 => {
                 if let Some(index) = some_entity(&mut query.entities) {
-                    query.entities[index].attributes.insert("age".into(), Value::text("old"));
+                    Arc::make_mut(&mut query.entities[index])
+                        .attributes
+                        .insert("age".into(), Value::text("old"));
                 }
             }
             _ => {
                 if let Some(index) = some_entity(&mut query.entities) {
-                    query.entities[index].parents.push(EntityUid::new("Doc", "1"));
+                    Arc::make_mut(&mut query.entities[index]).parents.push(EntityUid::new("Doc", "1"));
                 }
             }
         }
@@ -326,7 +329,7 @@ fn oracle_request(
     schema: &cedar::Schema,
     checked: Option<&cedar::Schema>,
 ) -> Option<(cedar::Request, cedar::Entities)> {
-    let entities: Json = query.entities.iter().map(cedar_entity).collect();
+    let entities: Json = query.entities.iter().map(|entity| cedar_entity(entity)).collect();
     let entities = cedar::Entities::from_json_value(entities, None).ok()?;
     let entities = cedar::Entities::from_entities(entities, Some(schema)).ok()?;
     let uid = |uid: &EntityUid| cedar::EntityUid::from_json(cedar_uid(uid)).ok();
@@ -411,7 +414,7 @@ proptest! {
         let bundle = Bundle::insecure_load_as_cedar(sources(&file, links)).unwrap();
         for query in queries {
             let (request, entities) = oracle_request(&query, &schema, None).unwrap();
-            let list: Json = query.entities.iter().map(cedar_entity).collect();
+            let list: Json = query.entities.iter().map(|entity| cedar_entity(entity)).collect();
             let given = bundle.entities_from_json(&list.to_string(), Check::Schema).unwrap();
             let (principal, action, resource) =
                 (cedar_uid(&query.principal), cedar_uid(&query.action), cedar_uid(&query.resource));

@@ -44,12 +44,12 @@ pub struct Agent {
     pub limiter: Option<RateLimiter>,
     /// Whether it may act.
     pub status: Status,
-    entity: Entity,
+    entity: Arc<Entity>,
 }
 
 impl Agent {
     /// The agent as policies see it.
-    pub fn entity(&self) -> &Entity {
+    pub fn entity(&self) -> &Arc<Entity> {
         &self.entity
     }
 
@@ -211,7 +211,7 @@ impl Register {
         let limiter =
             definition.rate_limit.map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
         let status = Status::Active;
-        Ok(Agent { entity: entity(&definition, status), definition, handler, limiter, status })
+        Ok(Agent { entity: entity(&definition, status).into(), definition, handler, limiter, status })
     }
 
     fn handler(&self, agent: &Path, definition: &Definition) -> Result<Option<Module>, String> {
@@ -299,12 +299,12 @@ impl Quotas for Register {
 }
 
 impl AttributeSource for Register {
-    fn entity(&self, uid: &EntityUid) -> Option<Entity> {
+    fn entity(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
         if uid.base_type() != "Agent" {
             return None;
         }
         let table = self.table.load();
-        table.get(&AgentId::parse(uid.id()).ok()?).map(|agent| agent.entity.clone())
+        table.get(&AgentId::parse(uid.id()).ok()?).map(|agent| Arc::clone(&agent.entity))
     }
 
     fn version(&self) -> u64 {

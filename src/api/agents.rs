@@ -53,7 +53,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<
     let known = api.gate.agents().all();
     let items = known.iter().map(|agent| ReadAgent { agent: agent.entity().clone() }).collect();
     let seen = guard.admit_each(&listing, items).await?;
-    let seen: Vec<EntityUid> = seen.into_iter().map(|permit| permit.into_operation().agent.uid).collect();
+    let seen: Vec<EntityUid> =
+        seen.into_iter().map(|permit| permit.into_operation().agent.uid.clone()).collect();
     let agents = known.iter().filter(|agent| seen.contains(&agent.entity().uid)).map(|agent| view(agent));
     Ok(Json(Agents { agents: agents.collect() }))
 }
@@ -72,7 +73,7 @@ pub(super) async fn read(
 }
 
 /// An agent that is not there, with every attribute that policies may look at.
-pub(super) fn unknown_agent(id: &AgentId) -> Entity {
+pub(super) fn unknown_agent(id: &AgentId) -> Arc<Entity> {
     use crate::model::Value;
     let nothing = || Value::texts(Vec::<String>::new());
     Entity::bare(EntityUid::caxton("Agent", id.shared()))
@@ -85,6 +86,7 @@ pub(super) fn unknown_agent(id: &AgentId) -> Entity {
         .with("signed", Value::Bool(false))
         .with("deployed_by", Value::text(""))
         .with("definition_sha256", Value::text(""))
+        .into()
 }
 
 #[derive(Serialize)]

@@ -218,9 +218,9 @@ fn query(question: Question, defaults: &Question) -> Result<Query, String> {
     };
     let principal = EntityUid::new(subject.kind.as_str(), subject.id.as_str());
     let target = EntityUid::new(resource.kind.as_str(), resource.id.as_str());
-    let mut entities = vec![entity(&principal, &subject.properties)?];
+    let mut entities = vec![Arc::new(entity(&principal, &subject.properties)?)];
     if target != principal {
-        entities.push(entity(&target, &resource.properties)?);
+        entities.push(Arc::new(entity(&target, &resource.properties)?));
     }
     Ok(Query {
         principal,

@@ -108,7 +108,7 @@ struct Asking<'a> {
     context: &'a RequestContext,
     bundle: Arc<Bundle>,
     facts: SessionFacts,
-    principal: Vec<Entity>,
+    principal: Option<Arc<Entity>>,
     now: i64,
 }
 
@@ -117,7 +117,7 @@ struct Considered {
     decision: DecisionId,
     verdict: Verdict,
     record: Record,
-    resource: Entity,
+    resource: Arc<Entity>,
     key: SessionKey,
     bundle: Arc<Bundle>,
     retry_after: Option<Duration>,
@@ -220,7 +220,7 @@ impl Guard {
 
     /// An agent that a question only names is the deployed one.
     fn know_agents(&self, question: &mut Query) {
-        let unknown = |entity: &&mut Entity| {
+        let unknown = |entity: &&mut Arc<Entity>| {
             entity.uid.type_name() == "Caxton::Agent"
                 && entity.attributes.is_empty()
                 && entity.parents.is_empty()
@@ -375,11 +375,10 @@ impl Guard {
     }
 
     /// The principal with its attributes. An agent is what its definition says; one that is not deployed is nobody.
-    fn principal(&self, subject: &Subject) -> Vec<Entity> {
-        if subject.principal().base_type() == "Agent" {
-            self.attributes.entity(subject.principal()).into_iter().collect()
-        } else {
-            vec![subject.entity().clone()]
+    fn principal(&self, subject: &Subject) -> Option<Arc<Entity>> {
+        match subject.principal().base_type() {
+            "Agent" => self.attributes.entity(subject.principal()),
+            _ => Some(Arc::clone(subject.entity())),
         }
     }
 
@@ -388,14 +387,14 @@ impl Guard {
         &self,
         asking: &Asking<'_>,
         action: &Action,
-        resource: &Entity,
+        resource: &Arc<Entity>,
         circumstances: Value,
         open_input: bool,
     ) -> (Verdict, Value) {
-        if asking.principal.is_empty() {
+        let Some(principal) = &asking.principal else {
             return (refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown), circumstances);
-        }
-        let mut entities = asking.principal.clone();
+        };
+        let mut entities = vec![Arc::clone(principal)];
         for value in resource.attributes.values() {
             if let Value::Entity(uid) = value
                 && entities.iter().all(|entity| entity.uid != *uid)
@@ -406,10 +405,10 @@ impl Guard {
         if let Some(actor) = &asking.context.actor
             && entities.iter().all(|entity| entity.uid != actor.user.uid)
         {
-            entities.push(actor.user.clone());
+            entities.push(Arc::clone(&actor.user));
         }
         if entities.iter().all(|entity| entity.uid != resource.uid) {
-            entities.push(resource.clone());
+            entities.push(Arc::clone(resource));
         }
         let query = Query {
             principal: asking.subject.principal().clone(),
@@ -442,7 +441,7 @@ impl Guard {
         super::record::build(
             asking.subject,
             asking.context,
-            asking.principal.first(),
+            asking.principal.as_deref(),
             asking.bundle.version(),
             self.attributes.version(),
             asking.now,

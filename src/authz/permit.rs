@@ -139,7 +139,7 @@ impl<O: Operation> Permit<O> {
     pub fn listing(&self) -> Listing {
         Listing {
             action: self.operation.action(),
-            resource: self.operation.resource().uid,
+            resource: self.operation.resource().uid.clone(),
             subject: Arc::clone(&self.subject),
             context: Arc::clone(&self.context),
         }

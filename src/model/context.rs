@@ -65,7 +65,7 @@ impl Screening {
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// The user, with attributes.
-    pub user: Entity,
+    pub user: Arc<Entity>,
     /// What the user's own credential allowed.
     pub scopes: BTreeSet<Arc<str>>,
 }

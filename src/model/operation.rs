@@ -40,7 +40,7 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     fn action(&self) -> Action;
 
     /// The literal resource, with its attributes.
-    fn resource(&self) -> Entity;
+    fn resource(&self) -> Arc<Entity>;
 
     /// `context.input`, as the schema types it for this action.
     fn input(&self) -> Input {
@@ -100,8 +100,8 @@ macro_rules! on_fixed_resource {
             fn action(&self) -> Action {
                 Action::$action
             }
-            fn resource(&self) -> Entity {
-                $resource
+            fn resource(&self) -> Arc<Entity> {
+                $resource.into()
             }
         }
     )*};
@@ -124,7 +124,7 @@ on_fixed_resource! {
 #[derive(Debug)]
 pub struct ReadAgent {
     /// The agent, with its attributes.
-    pub agent: Entity,
+    pub agent: Arc<Entity>,
 }
 
 impl sealed::Sealed for ReadAgent {}
@@ -133,7 +133,7 @@ impl Operation for ReadAgent {
     fn action(&self) -> Action {
         Action::AgentRead
     }
-    fn resource(&self) -> Entity {
+    fn resource(&self) -> Arc<Entity> {
         self.agent.clone()
     }
 }
@@ -144,7 +144,7 @@ pub struct ToolDescriptor {
     /// `<server>___<tool>`.
     pub id: ToolId,
     /// The `Caxton::Tool` entity, with hints, pin and labels.
-    pub entity: Entity,
+    pub entity: Arc<Entity>,
     /// What its output carries; put on the session when a call is allowed.
     pub labels: BTreeSet<Arc<str>>,
 }
@@ -166,7 +166,7 @@ impl Operation for InvokeTool {
     fn action(&self) -> Action {
         Action::Tool(self.tool.id.clone())
     }
-    fn resource(&self) -> Entity {
+    fn resource(&self) -> Arc<Entity> {
         self.tool.entity.clone()
     }
     fn input(&self) -> Input {
@@ -196,8 +196,8 @@ impl Operation for InvokeMissingTool {
     fn action(&self) -> Action {
         Action::Tool(self.id.clone())
     }
-    fn resource(&self) -> Entity {
-        Entity::bare(EntityUid::caxton("Tool", self.id.shared()))
+    fn resource(&self) -> Arc<Entity> {
+        Entity::bare(EntityUid::caxton("Tool", self.id.shared())).into()
     }
 }
 
@@ -215,7 +215,7 @@ impl Operation for InvokeToolWrongly {
     fn action(&self) -> Action {
         Action::Tool(self.tool.id.clone())
     }
-    fn resource(&self) -> Entity {
+    fn resource(&self) -> Arc<Entity> {
         self.tool.entity.clone()
     }
     fn input(&self) -> Input {
@@ -236,7 +236,7 @@ impl Operation for SeeTool {
     fn action(&self) -> Action {
         Action::Tool(self.tool.id.clone())
     }
-    fn resource(&self) -> Entity {
+    fn resource(&self) -> Arc<Entity> {
         self.tool.entity.clone()
     }
     fn input(&self) -> Input {
@@ -306,8 +306,8 @@ impl Operation for WriteMemoryEntity {
     fn action(&self) -> Action {
         Action::MemoryWrite
     }
-    fn resource(&self) -> Entity {
-        self.row.entity()
+    fn resource(&self) -> Arc<Entity> {
+        self.row.entity().into()
     }
     fn input(&self) -> Input {
         Input::Known(Value::record([("size", length(self.observations.iter().map(String::len).sum()))]))
@@ -335,8 +335,8 @@ impl Operation for WriteMemoryRelation {
     fn action(&self) -> Action {
         Action::MemoryWrite
     }
-    fn resource(&self) -> Entity {
-        self.row.entity()
+    fn resource(&self) -> Arc<Entity> {
+        self.row.entity().into()
     }
     fn input(&self) -> Input {
         Input::Known(Value::record([("size", length(self.row.id.len()))]))
@@ -362,8 +362,8 @@ macro_rules! on_memory_row {
             fn action(&self) -> Action {
                 Action::$action
             }
-            fn resource(&self) -> Entity {
-                self.row.entity()
+            fn resource(&self) -> Arc<Entity> {
+                self.row.entity().into()
             }
         }
     )*};
@@ -391,8 +391,8 @@ impl Operation for ListMemory {
     fn action(&self) -> Action {
         Action::MemoryRead
     }
-    fn resource(&self) -> Entity {
-        self.scope.entity()
+    fn resource(&self) -> Arc<Entity> {
+        self.scope.entity().into()
     }
 }
 
@@ -413,8 +413,8 @@ impl Operation for SearchMemory {
     fn action(&self) -> Action {
         Action::MemorySearch
     }
-    fn resource(&self) -> Entity {
-        self.scope.entity()
+    fn resource(&self) -> Arc<Entity> {
+        self.scope.entity().into()
     }
     fn input(&self) -> Input {
         Input::Known(Value::record([("limit", Value::Long(self.limit.into()))]))
@@ -471,7 +471,7 @@ pub enum Receiver {
     /// Any agent that offers this; the sender need not know which.
     Capability(CapabilityName),
     /// One agent, with its attributes.
-    Agent(Entity),
+    Agent(Arc<Entity>),
 }
 
 /// Send a message (`message:send` on a capability or an agent).
@@ -493,10 +493,10 @@ impl Operation for SendMessage {
     fn action(&self) -> Action {
         Action::MessageSend
     }
-    fn resource(&self) -> Entity {
+    fn resource(&self) -> Arc<Entity> {
         match &self.receiver {
-            Receiver::Capability(name) => Entity::bare(EntityUid::caxton("Capability", name.shared())),
-            Receiver::Agent(agent) => agent.clone(),
+            Receiver::Capability(name) => Entity::bare(EntityUid::caxton("Capability", name.shared())).into(),
+            Receiver::Agent(agent) => Arc::clone(agent),
         }
     }
     fn input(&self) -> Input {
@@ -525,7 +525,7 @@ impl Operation for ReadConversation {
     fn action(&self) -> Action {
         Action::MessageReceive
     }
-    fn resource(&self) -> Entity {
+    fn resource(&self) -> Arc<Entity> {
         let typed_owner = match self.owner.type_name() {
             "Caxton::User" => Some("owner_user"),
             "Caxton::Service" => Some("owner_service"),
@@ -535,10 +535,10 @@ impl Operation for ReadConversation {
         };
         let entity = Entity::bare(EntityUid::caxton("Conversation", self.conversation.shared()))
             .with("owner", Value::text(self.owner.to_string()));
-        match typed_owner {
+        Arc::new(match typed_owner {
             Some(name) => entity.with(name, Value::Entity(self.owner.clone())),
             None => entity,
-        }
+        })
     }
 }
 
@@ -557,8 +557,8 @@ impl Operation for CallModel {
     fn action(&self) -> Action {
         Action::ModelCall
     }
-    fn resource(&self) -> Entity {
-        Entity::bare(EntityUid::caxton("Model", Arc::clone(&self.model)))
+    fn resource(&self) -> Arc<Entity> {
+        Entity::bare(EntityUid::caxton("Model", Arc::clone(&self.model))).into()
     }
     fn input(&self) -> Input {
         Input::Known(Value::record([("size", length(self.request.to_string().len()))]))

@@ -41,7 +41,7 @@ impl Proof {
 /// the guard takes it from there, so that a key cannot say more about an agent than its definition does.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    entity: Entity,
+    entity: Arc<Entity>,
     proof: Proof,
 }
 
@@ -68,7 +68,7 @@ impl Subject {
         for (name, values) in claims {
             entity.tags.insert(name.as_ref().into(), Value::texts(values));
         }
-        Self { entity, proof }
+        Self { entity: entity.into(), proof }
     }
 
     /// A program with an API key of its own. Instants are milliseconds since the Unix epoch.
@@ -87,17 +87,17 @@ impl Subject {
             .with("created", Value::Datetime(created))
             .with("expires", Value::Datetime(expires));
         entity.parents.extend(roles.into_iter().map(|role| EntityUid::caxton("Role", role.shared())));
-        Self { entity, proof: Proof::ApiKey { id: key } }
+        Self { entity: entity.into(), proof: Proof::ApiKey { id: key } }
     }
 
     /// A deployed agent.
     pub fn agent(id: &AgentId, proof: Proof) -> Self {
-        Self { entity: Entity::bare(EntityUid::caxton("Agent", id.shared())), proof }
+        Self { entity: Entity::bare(EntityUid::caxton("Agent", id.shared())).into(), proof }
     }
 
     /// The gateway's own background work.
     pub fn system() -> Self {
-        Self { entity: Entity::bare(EntityUid::caxton("System", "gateway")), proof: Proof::Internal }
+        Self { entity: Entity::bare(EntityUid::caxton("System", "gateway")).into(), proof: Proof::Internal }
     }
 
     /// The Cedar principal's name.
@@ -106,7 +106,7 @@ impl Subject {
     }
 
     /// The principal as far as the credential describes it.
-    pub fn entity(&self) -> &Entity {
+    pub fn entity(&self) -> &Arc<Entity> {
         &self.entity
     }
 

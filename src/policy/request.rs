@@ -27,7 +27,7 @@ pub struct Query {
     pub context: model::Value,
     /// Principal, resource, and what else policies may look through; with their direct parents. A parent that
     /// is not listed has no attributes and no parents of its own.
-    pub entities: Vec<model::Entity>,
+    pub entities: Vec<Arc<model::Entity>>,
 }
 
 /// The field of the context that holds a tool's arguments.
@@ -90,7 +90,7 @@ pub(crate) fn prepare(
 
 /// The entities with all their ancestors, and the actions that can be asked about.
 fn hierarchy(
-    given: &[model::Entity],
+    given: &[Arc<model::Entity>],
     action: &Arc<Entity>,
     also: &[Arc<Entity>],
     words: &Vocabulary,
@@ -152,11 +152,11 @@ fn convert(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> R
 
 /// Who stands under whom in one request.
 struct Family<'a> {
-    with_parents: Vec<&'a model::Entity>,
+    with_parents: Vec<&'a Arc<model::Entity>>,
 }
 
 impl<'a> Family<'a> {
-    fn new(given: &'a [model::Entity]) -> Self {
+    fn new(given: &'a [Arc<model::Entity>]) -> Self {
         Self { with_parents: given.iter().filter(|entity| !entity.parents.is_empty()).collect() }
     }
 

@@ -1,6 +1,7 @@
 //! What a bundle refuses, what a decision denies, and what goes into a version.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
 use crate::model::{Entity, EntityUid, Outcome, PolicyMode, ReasonCode, Value};
@@ -31,8 +32,8 @@ fn query() -> Query {
         resource: EntityUid::new("Doc", "plan"),
         context: Value::record([("n", Value::Long(1))]),
         entities: vec![
-            Entity::bare(EntityUid::new("User", "ann")).with("age", Value::Long(40)),
-            Entity::bare(EntityUid::new("Doc", "plan")).in_parent(EntityUid::new("Folder", "top")),
+            Entity::bare(EntityUid::new("User", "ann")).with("age", Value::Long(40)).into(),
+            Entity::bare(EntityUid::new("Doc", "plan")).in_parent(EntityUid::new("Folder", "top")).into(),
         ],
     }
 }
@@ -347,18 +348,21 @@ fn what_does_not_fit_the_schema_is_denied_with_the_reason() {
             "`m` is not in the schema",
         ),
         (&|q| q.context = Value::Long(1), "expected a record, got a Long"),
-        (&|q| q.entities[0].attributes.clear(), "`User::\"ann\"`: `age` is missing"),
+        (&|q| Arc::make_mut(&mut q.entities[0]).attributes.clear(), "`User::\"ann\"`: `age` is missing"),
         (
-            &|q| q.entities[0].tags.extend([("t".into(), Value::Long(1))]),
+            &|q| Arc::make_mut(&mut q.entities[0]).tags.extend([("t".into(), Value::Long(1))]),
             "`User::\"ann\"`: entities of this type have no tags",
         ),
         (
-            &|q| q.entities[0].parents.push(uid("Folder", "top")),
+            &|q| Arc::make_mut(&mut q.entities[0]).parents.push(uid("Folder", "top")),
             "`User::\"ann\"`: a `User` cannot be in a `Folder`",
         ),
-        (&|q| q.entities.push(Entity::bare(uid("Robot", "r"))), "the schema has no entity type `Robot`"),
         (
-            &|q| q.entities.push(q.entities[1].clone().in_parent(uid("Folder", "other"))),
+            &|q| q.entities.push(Entity::bare(uid("Robot", "r")).into()),
+            "the schema has no entity type `Robot`",
+        ),
+        (
+            &|q| q.entities.push(Entity::clone(&q.entities[1]).in_parent(uid("Folder", "other")).into()),
             "duplicate entity entry `Doc::\"plan\"`",
         ),
     ];
@@ -378,7 +382,7 @@ fn a_circle_of_parents_is_refused() {
         action: EntityUid::new("Action", "a"),
         resource: EntityUid::new("U", "u"),
         context: Value::record::<&str>([]),
-        entities: vec![group("1", "2"), group("2", "1")],
+        entities: vec![group("1", "2").into(), group("2", "1").into()],
     };
     let verdict = Bundle::load(sources).unwrap().decide(&query);
     assert_eq!(verdict.mismatch.as_deref(), Some("`G::\"1\"` is its own ancestor"));

@@ -25,7 +25,9 @@ mod wasi;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::telemetry::Metrics;
 
@@ -110,7 +112,7 @@ impl Sandbox {
             inner.metrics.wasm_fuel.inc_by(fuel);
             result
         };
-        tokio::task::spawn_blocking(call).await.unwrap_or_else(|error| {
+        aside(call).await.unwrap_or_else(|error| {
             Err(SandboxError::Internal { module: module.name().to_owned(), detail: error.to_string() })
         })
     }
@@ -124,6 +126,16 @@ impl Sandbox {
             Ok(Ok(slot)) => Ok(slot),
             Ok(Err(_)) | Err(_) => Err(SandboxError::Busy { module: module.name().to_owned(), waited: wait }),
         }
+    }
+}
+
+/// Runs `call` where it may block. A task of its own on a worker that gives its other tasks away starts at once; a
+/// thread of the blocking pool has to be woken first, which takes longer than a short call. A runtime with one thread
+/// has nobody to give its tasks to.
+fn aside<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::spawn(async { tokio::task::block_in_place(call) }),
+        _ => tokio::task::spawn_blocking(call),
     }
 }
 

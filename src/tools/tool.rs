@@ -55,7 +55,7 @@ impl Tool {
         let schema = ArgumentSchema::compile(&definition.input_schema)?;
         let sandboxed = matches!(backend, Backend::Builtin(_));
         let entity = entity(&id, &definition, standing, &labels, sandboxed);
-        let descriptor = Arc::new(ToolDescriptor { id, entity, labels });
+        let descriptor = Arc::new(ToolDescriptor { id, entity: entity.into(), labels });
         Ok(Self { descriptor, definition, schema, server: server.clone(), standing, backend })
     }
 

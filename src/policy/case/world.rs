@@ -1,6 +1,7 @@
 //! The entities of a suite, complete and checked, and queries about them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 use serde_saphyr::Spanned;
@@ -18,7 +19,7 @@ pub(in crate::policy) struct World<'s> {
     vocabulary: Vocabulary<'s>,
     now: i64,
     version: String,
-    entities: BTreeMap<EntityUid, Entity>,
+    entities: BTreeMap<EntityUid, Arc<Entity>>,
     /// Entities that others refer to; each has to be listed.
     mentioned: BTreeMap<EntityUid, u64>,
 }
@@ -107,7 +108,7 @@ impl<'s> World<'s> {
     }
 
     /// What the gateway would hand over: the entities named, and those that they lead to.
-    fn reachable(&self, from: impl Iterator<Item = EntityUid>) -> Vec<Entity> {
+    fn reachable(&self, from: impl Iterator<Item = EntityUid>) -> Vec<Arc<Entity>> {
         let mut pending: Vec<EntityUid> = from.collect();
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
@@ -119,7 +120,7 @@ impl<'s> World<'s> {
                 .values()
                 .chain(entity.tags.values())
                 .for_each(|value| named(value, &mut pending));
-            found.push(entity.clone());
+            found.push(Arc::clone(entity));
         }
         found
     }
@@ -142,7 +143,7 @@ impl<'s> World<'s> {
             self.mentioned.entry(parent.clone()).or_insert(line);
             entity.parents.push(parent);
         }
-        match self.entities.insert(uid.clone(), entity) {
+        match self.entities.insert(uid.clone(), entity.into()) {
             None => Ok(()),
             Some(_) => Err(CaseError::DuplicateEntity(shorthand(&uid))),
         }
