@@ -149,7 +149,10 @@ fn the_guide_is_right() {
     let files = Sources::shipped().iter().count();
     assert!(console.contains(&format!("valid: {} policies in {files} files", shipped().policies().count())));
     let summary = run(&shipped(), &Suites::shipped(), &Settings::default()).summary();
-    assert!(console.contains(&format!("{} passed ({} rows", summary.passed, summary.rows)), "{summary:?}");
+    let told = format!("{} passed ({} rows", summary.passed, summary.rows);
+    assert!(console.contains(&told), "{summary:?}");
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&told), "README.md: {summary:?}");
 }
 
 // ---- mistakes in tests ----
