@@ -316,18 +316,18 @@ async fn what_is_not_a_request_is_refused() {
         for (body, detail) in [
             (String::new(), "not acceptable JSON"),
             ("{".to_owned(), "not acceptable JSON"),
-            ("[]".to_owned(), "expected a"),
-            ("\"subject\"".to_owned(), "expected a"),
+            ("[]".to_owned(), "expected an object"),
+            ("\"subject\"".to_owned(), "expected an object"),
             (good.to_string().replacen('{', "{\"action\":{\"name\":\"x\"},", 1), "`action` stands twice"),
             (without("subject"), "`subject` is missing"),
             (without("action"), "`action` is missing"),
             (without("resource"), "`resource` is missing"),
-            (with("subject", json!("rick")), "expected a"),
-            (with("subject", json!(["user", RICK])), "expected a"),
+            (with("subject", json!("rick")), "expected an object"),
+            (with("subject", json!(["user", RICK])), "expected an object"),
             (with("subject", json!({ "id": RICK })), "missing field `type`"),
             (with("subject", json!({ "type": "user", "id": 7 })), "expected a string"),
             (with("action", json!({})), "missing field `name`"),
-            (with("context", json!([])), "expected a"),
+            (with("context", json!([])), "expected a map"),
             (with("context", json!({ "now": 1.5 })), "`now` is not a whole number"),
         ] {
             assert_problem(&post(Some("application/json"), body).await, StatusCode::BAD_REQUEST, detail);
@@ -336,7 +336,7 @@ async fn what_is_not_a_request_is_refused() {
     for (body, detail) in [
         (json!({ "evaluations": {} }), "expected a sequence"),
         (json!({ "evaluations": [{}], "options": { "evaluations_semantic": "guess" } }), "unknown variant"),
-        (json!({ "evaluations": [{}], "options": ["execute_all"] }), "expected a"),
+        (json!({ "evaluations": [{}], "options": ["execute_all"] }), "expected an object"),
     ] {
         assert_problem(&world.post(&pep, MANY, &body).await, StatusCode::BAD_REQUEST, detail);
     }

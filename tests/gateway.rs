@@ -295,6 +295,51 @@ async fn a_caller_is_limited_and_told_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn calls_that_cannot_be_made_count_against_the_limit() {
+    let world = World::with(|settings, _| {
+        settings.limit.per_principal = "5/minute".parse().unwrap();
+    })
+    .await;
+    let prober = world.service("prober", &["tool:call"]);
+    let mut seen = BTreeSet::new();
+    for number in 0..10 {
+        let path = format!("/v1/tools/nowhere/tool-{number}/call");
+        seen.insert(world.post(&prober, &path, &json!({})).await.status);
+    }
+    assert_eq!(seen, BTreeSet::from([StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS]));
+    let record = world.records().into_iter().next_back().unwrap();
+    assert_eq!(
+        (outcome(&record), record["event_type"].as_str()),
+        (("limited", "rate_limited"), Some("tool_call"))
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_takes_no_more_is_on_record_as_limited() {
+    let world = World::with(|_, directory| {
+        let busy = "---\nname: busy\ncapabilities: [counter]\nsecurity: { rate_limit: 1/minute }\nhandler: builtin:echo_agent\n---\nYou count.\n";
+        std::fs::write(directory.join("agents/busy.md"), busy).unwrap();
+    })
+    .await;
+    let sender = world.service("sender", &["message:send"]);
+    let message = json!({ "capability": "counter", "content": "one" });
+    assert_eq!(world.post(&sender, "/v1/messages", &message).await.status, StatusCode::OK);
+    let limited = world.post(&sender, "/v1/messages", &message).await;
+    assert_eq!(limited.status, StatusCode::TOO_MANY_REQUESTS, "{limited:?}");
+    assert!(limited.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+    let record = world.records().into_iter().next_back().unwrap();
+    assert_eq!(outcome(&record), ("limited", "rate_limited"));
+    assert_eq!(
+        (record["action"].as_str(), &record["decision_id"]),
+        (Some("message:send"), &limited.json()["decision_id"])
+    );
+    let other = world.service("other", &["message:send"]);
+    assert_eq!(world.post(&other, "/v1/messages", &message).await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn probes_and_metrics_have_their_own_port() {
     let world = World::new().await;
     let ada = world.person("ada", &["developer"]);
