@@ -528,12 +528,7 @@ permit (principal, action == Caxton::Action::"tool:lst", resource);
 @id("misspelt-mode") @mode("log-only")
 forbid (principal, action == Caxton::Action::"tool:list", resource);
 "#;
-    let sources = Sources::shipped()
-        .iter()
-        .filter(|source| source.kind == SourceKind::Schema)
-        .fold(Sources::new().with_policy("bad.cedar", policies), |sources, source| {
-            sources.with_schema(&source.name, &source.text)
-        });
+    let sources = Sources::new().with_shipped(SourceKind::Schema).with_policy("bad.cedar", policies);
     let errors = Bundle::load(sources).unwrap_err();
     let ordered = in_order(errors.problems());
     let shown: Vec<String> = ordered.iter().map(|problem| render_problem(problem, 100)).collect();

@@ -64,10 +64,8 @@ tests:
 ";
 
 fn load(policies: &str) -> Result<Bundle, PolicyErrors> {
-    let shipped = Sources::shipped();
-    let schemas = shipped.iter().filter(|source| source.kind == SourceKind::Schema);
-    let sources = schemas.fold(Sources::new(), |sources, one| sources.with_schema(&one.name, &one.text));
-    Bundle::load(sources.with_policy("a.cedar", policies))
+    let schema = Sources::new().with_shipped(SourceKind::Schema);
+    Bundle::load(schema.with_policy("a.cedar", policies))
 }
 
 fn suites(text: &str) -> Suites {

@@ -13,10 +13,8 @@ use caxton::policy::{Bundle, SourceKind, Sources};
 
 /// The built-in schema with one text of policies.
 fn set(policies: &str) -> Bundle {
-    let shipped = Sources::shipped();
-    let schemas = shipped.iter().filter(|source| source.kind == SourceKind::Schema);
-    let sources = schemas.fold(Sources::new(), |sources, one| sources.with_schema(&one.name, &one.text));
-    Bundle::load(sources.with_policy("a.cedar", policies)).unwrap()
+    let schema = Sources::new().with_shipped(SourceKind::Schema);
+    Bundle::load(schema.with_policy("a.cedar", policies)).unwrap()
 }
 
 fn ids(bundle: &Bundle) -> Vec<&'static str> {

@@ -34,10 +34,8 @@ fn list(name: &str, denied: u32, outcome: &str) -> String {
 
 /// The built-in schema with one text of policies, put to rows of tests.
 fn tried(policies: &str, rows: &[String], threads: usize) -> Mutation {
-    let shipped = Sources::shipped();
-    let schemas = shipped.iter().filter(|source| source.kind == SourceKind::Schema);
-    let sources = schemas.fold(Sources::new(), |sources, one| sources.with_schema(&one.name, &one.text));
-    let bundle = Bundle::load(sources.with_policy("a.cedar", policies)).unwrap();
+    let schema = Sources::new().with_shipped(SourceKind::Schema);
+    let bundle = Bundle::load(schema.with_policy("a.cedar", policies)).unwrap();
     let mut suites = Suites::default();
     suites.add("a.test.yaml", format!("{WORLD}{}", rows.concat()));
     let (report, exam) = examine(&bundle, &suites, &Settings::default());

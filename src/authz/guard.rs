@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::pdp::LivePolicy;
 use super::permit::{Allow, Listing, Permit};
 use super::pip::AttributeSource;
-use super::record::{Decided, answer, describe, item};
+use super::record::{Decided, answer, describe, give, item};
 use super::session::{SessionKey, SessionSettings, Sessions};
 use crate::audit::{Journal, Record};
 use crate::clock::SharedClock;
@@ -197,7 +197,7 @@ impl Guard {
             let circumstances = LazyCell::new(|| {
                 let bundle = Arc::clone(&considered.bundle);
                 let asking = Asking { bundle, ..self.asking(subject, context, &considered.key) };
-                describe(context, &asking.facts, &Screening::default(), self.system(&asking), None)
+                describe(context, &asking.facts, &Screening::default(), self.system(&asking))
             });
             for mut question in questions {
                 self.know_agents(&mut question);
@@ -266,8 +266,8 @@ impl Guard {
             Some(_) => Screening::default(),
             None => self.screen.scan(|visit| operation.untrusted_text(visit)),
         };
-        let (input, open_input) = given(operation.input());
-        let mut circumstances = describe(context, &asking.facts, &screening, self.system(&asking), input);
+        let mut circumstances = describe(context, &asking.facts, &screening, self.system(&asking));
+        let open_input = give(&mut circumstances, operation.input());
         let (verdict, retry_after) = match limited {
             Some(limited) => (refusal(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after)),
             None => {
@@ -318,14 +318,14 @@ impl Guard {
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
         let asking = self.asking(subject, context, &key);
         let decision = DecisionId::generate();
-        let screening = Screening::default();
         let mut entries = Vec::with_capacity(items.len());
         let mut allowed = Vec::with_capacity(items.len());
+        let mut circumstances = describe(context, &asking.facts, &Screening::default(), self.system(&asking));
         for operation in items {
             let (action, resource) = (operation.action(), operation.resource());
-            let (input, open_input) = given(operation.input());
-            let described = describe(context, &asking.facts, &screening, self.system(&asking), input);
-            let (verdict, _) = self.judge(&asking, &action, &resource, described, open_input);
+            let open_input = give(&mut circumstances, operation.input());
+            let verdict;
+            (verdict, circumstances) = self.judge(&asking, &action, &resource, circumstances, open_input);
             entries.push(item(&action, &resource.uid, &verdict));
             self.count(&action, &verdict);
             if let Some(allow) = Allow::from_verdict(decision, &verdict) {
@@ -335,6 +335,7 @@ impl Guard {
                 allowed.push((operation, allow));
             }
         }
+        give(&mut circumstances, Input::Absent);
         let whole = Verdict { outcome: Outcome::Allow, reason: ReasonCode::Permitted, ..Verdict::default() };
         let decided = Decided {
             decision,
@@ -342,7 +343,7 @@ impl Guard {
             action: &list.action,
             resource: &list.resource,
             verdict: &whole,
-            circumstances: describe(context, &asking.facts, &screening, self.system(&asking), None),
+            circumstances,
             arguments: None,
             began,
         };
@@ -493,15 +494,6 @@ impl Guard {
             details = %format_args!("{} on {resource}: {}", subject.principal(), verdict.reason.as_str()),
             decision_id = %decision,
         );
-    }
-}
-
-/// What is known of the input, and whether any could still come.
-fn given(input: Input) -> (Option<Value>, bool) {
-    match input {
-        Input::Absent => (None, false),
-        Input::Known(value) => (Some(value), false),
-        Input::Open => (None, true),
     }
 }
 

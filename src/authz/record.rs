@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json};
 
 use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 use crate::model::{
-    Action, DecisionId, Entity, EntityUid, EventType, PolicyVersion, RequestContext, Screening, SessionFacts,
-    Subject, Value,
+    Action, DecisionId, Entity, EntityUid, EventType, Input, PolicyVersion, RequestContext, Screening,
+    SessionFacts, Subject, Value,
 };
 use crate::policy::{Query, Verdict};
 
@@ -26,13 +26,15 @@ pub(super) struct Decided<'a> {
     pub(super) began: Instant,
 }
 
-/// `context`, as `schemas/caxton.cedarschema` types it.
+/// The field of `context` that is the operation's own.
+const INPUT: &str = "input";
+
+/// `context`, as `schemas/caxton.cedarschema` types it, but for the input.
 pub(super) fn describe(
     context: &RequestContext,
     facts: &SessionFacts,
     screening: &Screening,
     system: Value,
-    input: Option<Value>,
 ) -> Value {
     let source = &context.source;
     let mut origin = vec![
@@ -67,15 +69,26 @@ pub(super) fn describe(
         ]);
         fields.push(("actor", actor));
     }
-    fields.extend(input.map(|input| ("input", input)));
     Value::record(fields)
+}
+
+/// Puts the operation's input into the circumstances, or takes that of another one out; whether any could still come.
+pub(super) fn give(circumstances: &mut Value, input: Input) -> bool {
+    let open = matches!(input, Input::Open);
+    if let Value::Record(fields) = circumstances {
+        match input {
+            Input::Known(value) => drop(fields.insert(INPUT.into(), value)),
+            Input::Absent | Input::Open => drop(fields.remove(INPUT)),
+        }
+    }
+    open
 }
 
 /// For the record, the texts among a caller's arguments stand as `sha256:…`, unless the log is to be replayable.
 /// Other inputs are facts that the gateway itself states.
 fn without_texts(mut circumstances: Value) -> Value {
     if let Value::Record(fields) = &mut circumstances
-        && let Some(input) = fields.get_mut("input")
+        && let Some(input) = fields.get_mut(INPUT)
     {
         *input = mask(input);
     }

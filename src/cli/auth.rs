@@ -135,7 +135,7 @@ fn create(
     if permissions.is_empty() && *holder == KeyHolder::Service {
         output.say("it has no permissions: only policies that name the service itself let it do anything");
     }
-    for hint in permissions.iter().filter_map(unheard_of) {
+    for hint in unheard_of(permissions) {
         output.say(hint);
     }
     if others > 0 {
@@ -235,9 +235,9 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What to say of a word that no shipped policy gives anything for: a slip, or a role of the house's own policies.
-fn unheard_of(word: &RoleName) -> Option<String> {
-    let shipped = Bundle::load(Sources::shipped()).ok()?;
+/// What to say of words that no shipped policy gives anything for: slips, or roles of the house's own policies.
+fn unheard_of(words: &[RoleName]) -> Vec<String> {
+    let Ok(shipped) = Bundle::load(Sources::shipped()) else { return Vec::new() };
     let known: BTreeSet<&str> = shipped
         .policies()
         .filter_map(|policy| match policy.id.split_once('.')? {
@@ -246,15 +246,15 @@ fn unheard_of(word: &RoleName) -> Option<String> {
             _ => None,
         })
         .collect();
-    if known.contains(word.as_str()) {
-        return None;
-    }
-    let near = known.iter().map(|known| (strsim::damerau_levenshtein(word.as_str(), known), *known)).min()?;
-    let advice = match near {
-        (distance, near) if distance <= 2 => format!(": did you mean `{near}`?"),
-        _ => ": only policies of your own can".to_owned(),
+    let advice = |word: &str| {
+        let distances = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
+        match distances.min() {
+            Some((distance, near)) if distance <= 2 => format!("did you mean `{near}`?"),
+            _ => "only policies of your own can".to_owned(),
+        }
     };
-    Some(format!("no shipped policy gives `{word}` anything{advice}"))
+    let unknown = words.iter().map(RoleName::as_str).filter(|word| !known.contains(word));
+    unknown.map(|word| format!("no shipped policy gives `{word}` anything: {}", advice(word))).collect()
 }
 
 #[cfg(test)]
@@ -311,13 +311,13 @@ mod tests {
 
     #[test]
     fn a_permission_that_nothing_knows_is_told() {
-        let said = |word: &str| unheard_of(&RoleName::parse(word).unwrap());
-        for word in ["tool:call", "agent:*", "*", "admin", "developer"] {
-            assert_eq!(said(word), None);
-        }
+        let said = |words: &[&str]| {
+            unheard_of(&words.iter().map(|word| RoleName::parse(word).unwrap()).collect::<Vec<_>>())
+        };
+        assert_eq!(said(&["tool:call", "agent:*", "*", "admin", "developer"]), Vec::<String>::new());
         let slip = "no shipped policy gives `tool:cal` anything: did you mean `tool:call`?";
-        assert_eq!(said("tool:cal").unwrap(), slip);
-        assert!(said("accountant").unwrap().ends_with("only policies of your own can"));
+        let own = "no shipped policy gives `accountant` anything: only policies of your own can";
+        assert_eq!(said(&["tool:cal", "tool:list", "accountant"]), [slip, own]);
     }
 
     #[test]

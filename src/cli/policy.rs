@@ -6,6 +6,7 @@ pub mod explain;
 mod html;
 mod junit;
 pub mod lint;
+mod markup;
 pub mod mutate;
 pub mod render;
 
@@ -194,24 +195,16 @@ fn sources(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Sour
         (Some(policies), None) => {
             output.say("note: no folder `schemas` here, using the built-in schema");
             // A schema that lies among the policies is read with them.
-            with_shipped(SourceKind::Schema, Sources::from_dirs(&policies, &policies)?)
+            Sources::from_dirs(&policies, &policies)?.with_shipped(SourceKind::Schema)
         }
         (None, Some(schemas)) => {
             output.say("note: no folder `policies` here, using the built-in policies");
-            with_shipped(SourceKind::Policy, Sources::from_dirs(&schemas, &schemas)?)
+            Sources::from_dirs(&schemas, &schemas)?.with_shipped(SourceKind::Policy)
         }
         (None, None) => {
             output.say("note: no folder `policies` here, using the built-in policies and schema");
             Sources::shipped()
         }
-    })
-}
-
-fn with_shipped(kind: SourceKind, sources: Sources) -> Sources {
-    let shipped = Sources::shipped();
-    shipped.iter().filter(|source| source.kind == kind).fold(sources, |sources, source| match kind {
-        SourceKind::Schema => sources.with_schema(&source.name, &source.text),
-        SourceKind::Policy => sources.with_policy(&source.name, &source.text),
     })
 }
 

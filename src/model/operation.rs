@@ -183,43 +183,29 @@ impl Operation for InvokeTool {
     }
 }
 
-/// Call a tool that is not in the live bundle. Only ever refused; on record it is a tool call.
+/// A tool call that cannot be made: there is no such tool, or it does not take these arguments. Only ever refused.
 #[derive(Debug)]
-pub struct InvokeMissingTool {
+pub struct MisguidedCall {
     /// The name that was called.
     pub id: ToolId,
+    /// The tool, where there is one. It is judged as if any arguments could still come, since these cannot be typed.
+    pub tool: Option<Arc<ToolDescriptor>>,
 }
 
-impl sealed::Sealed for InvokeMissingTool {}
-impl Operation for InvokeMissingTool {
+impl sealed::Sealed for MisguidedCall {}
+impl Operation for MisguidedCall {
     const EVENT: EventType = EventType::ToolCall;
     fn action(&self) -> Action {
         Action::Tool(self.id.clone())
     }
     fn resource(&self) -> Arc<Entity> {
-        Entity::bare(EntityUid::caxton("Tool", self.id.shared())).into()
-    }
-}
-
-/// Call a tool with arguments that it does not take. Only ever refused; the policies judge it as if any arguments
-/// could still come, since these cannot be typed.
-#[derive(Debug)]
-pub struct InvokeToolWrongly {
-    /// The tool.
-    pub tool: Arc<ToolDescriptor>,
-}
-
-impl sealed::Sealed for InvokeToolWrongly {}
-impl Operation for InvokeToolWrongly {
-    const EVENT: EventType = EventType::ToolCall;
-    fn action(&self) -> Action {
-        Action::Tool(self.tool.id.clone())
-    }
-    fn resource(&self) -> Arc<Entity> {
-        self.tool.entity.clone()
+        match &self.tool {
+            Some(tool) => Arc::clone(&tool.entity),
+            None => Entity::bare(EntityUid::caxton("Tool", self.id.shared())).into(),
+        }
     }
     fn input(&self) -> Input {
-        Input::Open
+        if self.tool.is_some() { Input::Open } else { Input::Absent }
     }
 }
 

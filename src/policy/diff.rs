@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::Bundle;
 use super::anatomy::{Anatomy, one_line};
-use super::case::shorthand;
+use super::case::core_shorthand;
 use super::load::PolicyInfo;
 use super::program::Compiled;
 use super::run::{Exam, Exercise, Question};
 use super::verdict::Verdict;
-use crate::model::{EntityUid, PolicyMode, PolicyVersion};
+use crate::model::PolicyVersion;
 
 /// What differs between two versions.
 #[derive(Debug, Clone, Serialize)]
@@ -156,16 +156,13 @@ impl Difference {
             return;
         }
         let Some(asked) = question.asked() else { return };
-        let name = |uid: &cedar_policy_core::ast::EntityUID| {
-            shorthand(&EntityUid::new(uid.entity_type().to_string(), uid.eid().as_ref()))
-        };
         self.flips.push(Flip {
             test: exercise.name(),
             file: exercise.file.clone(),
             line: exercise.line,
-            principal: name(asked.principal.uid),
-            action: name(asked.action.uid),
-            resource: name(asked.resource.uid),
+            principal: core_shorthand(asked.principal.uid),
+            action: core_shorthand(asked.action.uid),
+            resource: core_shorthand(asked.resource.uid),
             old: Side::of(&was),
             new: Side::of(&is),
         });
@@ -183,8 +180,7 @@ impl Side {
 }
 
 fn deciding(verdict: &Verdict) -> Vec<String> {
-    let enforced = verdict.policies.iter().filter(|policy| policy.mode == PolicyMode::Enforce);
-    enforced.map(|policy| policy.id.to_string()).collect()
+    verdict.deciding().map(|policy| policy.id.to_string()).collect()
 }
 
 /// A part of a policy: what it is compared by, and what is shown of it.

@@ -91,6 +91,14 @@ impl Sources {
             .fold(Self::new(), |sources, (kind, name, text)| sources.with(kind, name, text))
     }
 
+    /// Adds the texts of one kind that come with the program.
+    #[must_use]
+    pub fn with_shipped(self, kind: SourceKind) -> Self {
+        let shipped = Self::shipped();
+        let files = shipped.iter().filter(|source| source.kind == kind);
+        files.fold(self, |sources, file| sources.with(kind, &file.name, &file.text))
+    }
+
     /// Adds a schema text.
     #[must_use]
     pub fn with_schema(self, name: &str, text: &str) -> Self {

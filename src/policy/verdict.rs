@@ -62,6 +62,11 @@ impl Verdict {
         }
     }
 
+    /// The policies that made the decision, without those that only watch.
+    pub fn deciding(&self) -> impl Iterator<Item = &PolicyRef> {
+        self.policies.iter().filter(|policy| policy.mode == PolicyMode::Enforce)
+    }
+
     pub(crate) fn of_answer(answer: &Answer<'_>, rule: OnPolicyError) -> Self {
         let enforced = Tally::of(answer, |policy| policy.mode == PolicyMode::Enforce);
         let (outcome, reason) = enforced.outcome(rule);

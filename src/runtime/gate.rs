@@ -12,9 +12,9 @@ use crate::authz::{Denied, Guard, Refusal};
 use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
 use crate::messages::{Delivery, Line, MessageError, Switchboard};
 use crate::model::{
-    ConversationId, DecisionId, DeleteMemory, InvokeMissingTool, InvokeToolWrongly, ListMemory, ListTools,
-    MemoryKind, MemoryRow, MemoryScope, ReadConversation, ReadMemory, ReasonCode, Receiver, RequestContext,
-    SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity, WriteMemoryRelation,
+    ConversationId, DecisionId, DeleteMemory, ListMemory, ListTools, MemoryKind, MemoryRow, MemoryScope,
+    MisguidedCall, ReadConversation, ReadMemory, ReasonCode, Receiver, RequestContext, SearchMemory, SeeTool,
+    SendMessage, Subject, ToolId, WriteMemoryEntity, WriteMemoryRelation,
 };
 use crate::tools::{ArgumentError, PrepareError, Registry, Tool, ToolError, ToolResult};
 
@@ -172,17 +172,9 @@ impl Gate {
             PrepareError::Arguments(fault) => (ReasonCode::ArgumentsInvalid, Some(fault)),
             PrepareError::ToolUnknown(_) | PrepareError::Drifted(_) => (ReasonCode::ToolUnknown, None),
         };
-        let refusal = Refusal::because(reason);
-        let denied = match self.tools.get(id) {
-            Some(tool) => {
-                let operation = InvokeToolWrongly { tool: Arc::clone(tool.descriptor()) };
-                self.guard.refuse(subject, &operation, refusal, context).await
-            }
-            None => {
-                let operation = InvokeMissingTool { id: id.clone() };
-                self.guard.refuse(subject, &operation, refusal, context).await
-            }
-        };
+        let tool = self.tools.get(id).map(|tool| Arc::clone(tool.descriptor()));
+        let operation = MisguidedCall { id: id.clone(), tool };
+        let denied = self.guard.refuse(subject, &operation, Refusal::because(reason), context).await;
         match fault {
             Some(error) if denied.reason == reason => {
                 GateError::Arguments { decision: denied.decision, error }

@@ -71,19 +71,13 @@ pub(super) struct PolicyPlaces {
 impl PolicyPlaces {
     /// The files as they are now, with the fragments of servers whose tools are not pinned in files.
     pub(super) fn read(&self, tools: &Registry) -> Result<Sources, PolicyError> {
-        let shipped = |kind: SourceKind, into: Sources| {
-            Sources::shipped().iter().filter(|source| source.kind == kind).fold(into, |into, source| {
-                match kind {
-                    SourceKind::Schema => into.with_schema(&source.name, &source.text),
-                    SourceKind::Policy => into.with_policy(&source.name, &source.text),
-                }
-            })
-        };
         let mut sources = match (&self.policy_dir, &self.schema_dir) {
             (None, None) => Sources::shipped(),
             (Some(policies), Some(schemas)) => Sources::from_dirs(policies, schemas)?,
-            (Some(policies), None) => shipped(SourceKind::Schema, Sources::from_dirs(policies, policies)?),
-            (None, Some(schemas)) => shipped(SourceKind::Policy, Sources::from_dirs(schemas, schemas)?),
+            (Some(policies), None) => {
+                Sources::from_dirs(policies, policies)?.with_shipped(SourceKind::Schema)
+            }
+            (None, Some(schemas)) => Sources::from_dirs(schemas, schemas)?.with_shipped(SourceKind::Policy),
         };
         for (name, text) in tools.fragments() {
             sources = sources.with_schema(&name, &text);

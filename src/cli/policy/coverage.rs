@@ -1,11 +1,10 @@
 //! `caxton policy coverage`: what no test has seen, as a list for people, as data, and as pages of coloured text.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, find_tests, html, load};
 use crate::cli::output::{Exit, Output};
 use crate::policy::coverage::{Coverage, measure};
@@ -138,9 +137,4 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => format!("`{}…`", text.get(..end).unwrap_or_default()),
         None => format!("`{text}`"),
     }
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(text, "{line}");
 }

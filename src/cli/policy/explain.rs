@@ -1,11 +1,10 @@
 //! `caxton policy explain`: why one request is decided as it is, clause by clause.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, find_tests, load};
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
@@ -203,9 +202,4 @@ fn tell_part(text: &mut String, part: &PartAccount) {
     if let Some(error) = &part.error {
         push(text, format_args!("                        {YELLOW}{}{PLAIN}", clean(error)));
     }
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(text, "{line}");
 }

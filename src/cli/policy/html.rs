@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::coverage::floored;
+use super::markup::escaped;
+use super::render::push;
 use crate::policy::coverage::{Coverage, Part, PolicyCoverage};
 use crate::policy::{SourceKind, Sources};
 
@@ -69,7 +71,7 @@ fn head(page: &mut String, coverage: &Coverage) {
             summary.points,
             coverage.policies.len(),
             coverage.rows,
-            escaped(coverage.policy_version.as_str())
+            escaped(coverage.policy_version.as_str(), shown)
         ),
     );
     push(
@@ -94,7 +96,7 @@ fn files(page: &mut String, by_file: &BTreeMap<&str, Vec<&PolicyCoverage>>) {
             format_args!(
                 "<tr><td><a href=\"#{}\">{}</a></td><td class=\"n\">{covered}</td><td class=\"n\">{points}</td></tr>",
                 anchor(file),
-                escaped(file),
+                escaped(file, shown),
             ),
         );
     }
@@ -102,7 +104,7 @@ fn files(page: &mut String, by_file: &BTreeMap<&str, Vec<&PolicyCoverage>>) {
 }
 
 fn file(page: &mut String, path: &str, text: &str, policies: &[&PolicyCoverage]) {
-    push(page, format_args!("<h2 id=\"{}\">{}</h2>", anchor(path), escaped(path)));
+    push(page, format_args!("<h2 id=\"{}\">{}</h2>", anchor(path), escaped(path, shown)));
     let gaps: Vec<(&PolicyCoverage, &Part)> = policies
         .iter()
         .flat_map(|policy| policy.parts.iter().map(move |part| (*policy, part)))
@@ -116,9 +118,9 @@ fn file(page: &mut String, path: &str, text: &str, policies: &[&PolicyCoverage])
                 format_args!(
                     "<li>line {}: <code>{}</code> {} <small>{}</small></li>",
                     part.line,
-                    escaped(&part.text),
+                    escaped(&part.text, shown),
                     part.gaps().join(", "),
-                    escaped(&policy.id)
+                    escaped(&policy.id, shown)
                 ),
             );
         }
@@ -139,7 +141,7 @@ fn coloured(page: &mut String, text: &str, policies: &[&PolicyCoverage]) {
         let (Some(before), Some(marked)) = (text.get(at..part.start), text.get(part.start..part.end)) else {
             continue;
         };
-        page.push_str(&escaped(before));
+        page.push_str(&escaped(before, shown));
         let class = match (part.gaps().len(), part.points()) {
             (0, 1) => "implied",
             (0, _) => "both",
@@ -149,12 +151,12 @@ fn coloured(page: &mut String, text: &str, policies: &[&PolicyCoverage]) {
         let _ = write!(
             page,
             "<mark class=\"{class}\" title=\"{}\">{}</mark>",
-            escaped(&told(part)),
-            escaped(marked)
+            escaped(&told(part), shown),
+            escaped(marked, shown)
         );
         at = part.end;
     }
-    page.push_str(&escaped(text.get(at..).unwrap_or_default()));
+    page.push_str(&escaped(text.get(at..).unwrap_or_default(), shown));
 }
 
 fn told(part: &Part) -> String {
@@ -173,26 +175,11 @@ fn anchor(path: &str) -> String {
     path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\n' | '\t' => safe.push(c),
-            // Marks that turn the direction of text could make a policy look like another one.
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                safe.push('\u{fffd}');
-            }
-            c => safe.push(c),
-        }
+/// Marks that turn the direction of text could make a policy look like another one.
+fn shown(c: char) -> char {
+    match c {
+        '\n' | '\t' => c,
+        c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => '\u{fffd}',
+        c => c,
     }
-    safe
-}
-
-fn push(page: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(page, "{line}");
 }

@@ -1,7 +1,7 @@
 //! Test results as JUnit XML, which continuous integration systems show.
 
-use std::fmt::Write as _;
-
+use super::markup::escaped;
+use super::render::push;
 use crate::policy::run::{Report, SuiteReport, TestReport, TestResult};
 
 /// The whole report.
@@ -22,11 +22,11 @@ pub(super) fn xml(report: &Report) -> String {
 }
 
 fn suite(xml: &mut String, suite: &SuiteReport) {
-    let name = escaped(&suite.suite);
-    push(xml, format_args!("  <testsuite name=\"{name}\" file=\"{}\">", escaped(&suite.file)));
+    let name = escaped(&suite.suite, allowed);
+    push(xml, format_args!("  <testsuite name=\"{name}\" file=\"{}\">", escaped(&suite.file, allowed)));
     if let Some(problem) = &suite.problem {
         push(xml, format_args!("    <testcase classname=\"{name}\" name=\"(file)\">"));
-        push(xml, format_args!("      <error message=\"{}\"/>", escaped(&problem.message)));
+        push(xml, format_args!("      <error message=\"{}\"/>", escaped(&problem.message, allowed)));
         push(xml, format_args!("    </testcase>"));
     }
     suite.tests.iter().for_each(|one| test(xml, &name, one));
@@ -34,7 +34,7 @@ fn suite(xml: &mut String, suite: &SuiteReport) {
 }
 
 fn test(xml: &mut String, class: &str, test: &TestReport) {
-    let head = format!("    <testcase classname=\"{class}\" name=\"{}\"", escaped(&test.name));
+    let head = format!("    <testcase classname=\"{class}\" name=\"{}\"", escaped(&test.name, allowed));
     match &test.result {
         TestResult::Passed => push(xml, format_args!("{head}/>")),
         TestResult::Failed { failures } => {
@@ -42,37 +42,24 @@ fn test(xml: &mut String, class: &str, test: &TestReport) {
             for failure in failures {
                 let (expected, got) = (failure.expected.join("; "), failure.got.join("; "));
                 let text = format!("{} expected {expected}, got {got}", failure.row);
-                push(xml, format_args!("      <failure message=\"{}\"/>", escaped(text.trim())));
+                push(xml, format_args!("      <failure message=\"{}\"/>", escaped(text.trim(), allowed)));
             }
             push(xml, format_args!("    </testcase>"));
         }
         TestResult::Broken { problem } => {
             push(xml, format_args!("{head}>"));
             let text = format!("line {}: {}", problem.line, problem.message);
-            push(xml, format_args!("      <error message=\"{}\"/>", escaped(&text)));
+            push(xml, format_args!("      <error message=\"{}\"/>", escaped(&text, allowed)));
             push(xml, format_args!("    </testcase>"));
         }
     }
 }
 
-fn push(xml: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(xml, "{line}");
-}
-
-/// Text for an attribute; characters that XML 1.0 does not allow at all are replaced.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\t' | '\n' | '\r' => safe.push(' '),
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => safe.push('\u{fffd}'),
-            c => safe.push(c),
-        }
+/// Characters that XML 1.0 does not allow at all are replaced.
+fn allowed(c: char) -> char {
+    match c {
+        '\t' | '\n' | '\r' => ' ',
+        c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => '\u{fffd}',
+        c => c,
     }
-    safe
 }

@@ -1,10 +1,9 @@
 //! `caxton policy mutate`: which mistakes no test would notice.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::coverage::{floored, not_green, percent};
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, find_tests, load};
 use crate::cli::output::{Exit, Output};
 use crate::policy::mutate::{Mutant, Mutation, mutate};
@@ -92,9 +91,4 @@ fn survivor(text: &mut String, mutant: &Mutant) {
         (None, true) => push(text, format_args!("  the policy answers as before in every test")),
     }
     push(text, format_args!("  {DIM}would notice:{PLAIN} {}\n", mutant.hint));
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(text, "{line}");
 }

@@ -123,11 +123,6 @@ fn because(text: &mut String, message: &str, help: Option<&str>) {
     }
 }
 
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(text, "{line}");
-}
-
 fn line(line: u64) -> String {
     if line == 0 { String::new() } else { format!("  {DIM}line {line}{PLAIN}") }
 }
@@ -147,4 +142,10 @@ pub(super) fn clean(text: &str) -> String {
         if hidden { '\u{fffd}' } else { c }
     };
     text.chars().map(harmless).collect()
+}
+
+/// A line more.
+pub(super) fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a `String` cannot fail.
+    let _ = writeln!(text, "{line}");
 }

@@ -111,6 +111,11 @@ pub(in crate::policy) fn shorthand(uid: &EntityUid) -> String {
     short(&uid.to_string())
 }
 
+/// The same of a name as Cedar has it.
+pub(in crate::policy) fn core_shorthand(uid: &EntityUID) -> String {
+    shorthand(&EntityUid::new(uid.entity_type().to_string(), uid.eid().as_ref()))
+}
+
 fn core_uid(uid: &EntityUid) -> Option<EntityUID> {
     let type_name: EntityType = uid.type_name().parse().ok()?;
     Some(EntityUID::from_components(type_name, cedar_policy_core::ast::Eid::new(uid.id()), None))

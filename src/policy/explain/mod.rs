@@ -8,8 +8,8 @@ use cedar_policy_core::extensions::Extensions;
 use serde::Serialize;
 
 use super::Bundle;
-use super::anatomy::{Anatomy, Position, Seen, one_line};
-use super::case::shorthand;
+use super::anatomy::{Anatomy, Seen, one_line};
+use super::case::core_shorthand;
 use super::coverage::matches;
 use super::program::{Compiled, Effect};
 use super::run::{Exam, Exercise, Question};
@@ -119,10 +119,7 @@ fn one(
     let verdict = Verdict::of_answer(&answer, bundle.settings().on_policy_error);
     let asked = question.asked()?;
     let evaluator = Evaluator::new(request.clone(), entities, Extensions::all_available());
-    let decides = |compiled: &Compiled| {
-        let deciding = verdict.policies.iter().filter(|policy| policy.mode == PolicyMode::Enforce);
-        deciding.map(|policy| &policy.id).any(|id| *id == compiled.id)
-    };
+    let decides = |compiled: &Compiled| verdict.deciding().any(|policy| policy.id == compiled.id);
     let (mut decided, mut near, mut others) = (Vec::new(), Vec::new(), 0);
     for (anatomy, compiled) in program {
         let fits = matches(compiled, &asked);
@@ -147,21 +144,13 @@ fn one(
         }
     }
     near.sort_by_key(|(aside, missed, blocked, _)| (*aside, *missed, *blocked));
-    let name = |position: Position| {
-        let uid = match position {
-            Position::Principal => asked.principal.uid,
-            Position::Action => asked.action.uid,
-            Position::Resource => asked.resource.uid,
-        };
-        shorthand(&crate::model::EntityUid::new(uid.entity_type().to_string(), uid.eid().as_ref()))
-    };
     Some(Explanation {
         test: exercise.name(),
         file: exercise.file.clone(),
         line: exercise.line,
-        principal: name(Position::Principal),
-        action: name(Position::Action),
-        resource: name(Position::Resource),
+        principal: core_shorthand(asked.principal.uid),
+        action: core_shorthand(asked.action.uid),
+        resource: core_shorthand(asked.resource.uid),
         outcome: verdict.outcome.as_str(),
         reason: verdict.reason.as_str(),
         decided,

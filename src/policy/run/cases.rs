@@ -6,7 +6,7 @@ use serde_saphyr::Spanned;
 
 use super::exam::{Expected, Question, Recorder};
 use super::{Failure, Got, TestReport, TestResult, report::Problem};
-use crate::model::{EntityUid, Outcome, PolicyMode, ReasonCode};
+use crate::model::{EntityUid, Outcome, ReasonCode};
 use crate::policy::case::{
     CaseError, Expect, FixtureFile, Located, Request, Row, Search, SuiteFile, TestCase, Vocabulary, World,
     rows, shorthand,
@@ -318,10 +318,9 @@ fn outcome_of(text: &str) -> Result<Outcome, CaseError> {
 }
 
 fn got(verdict: &Verdict) -> Got {
-    let deciding = verdict.policies.iter().filter(|policy| policy.mode == PolicyMode::Enforce);
     Got {
         outcome: verdict.outcome.as_str(),
-        policies: deciding.map(|policy| policy.id.to_string()).collect(),
+        policies: verdict.deciding().map(|policy| policy.id.to_string()).collect(),
         errors: verdict.errors.iter().map(|fault| format!("{}: {}", fault.policy, fault.message)).collect(),
     }
 }

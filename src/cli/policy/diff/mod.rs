@@ -3,11 +3,10 @@
 mod git;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use super::render::invalid;
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{POLICIES, Places, SCHEMAS, find_tests, show, sources};
 use crate::cli::output::{Exit, Output};
 use crate::policy::diff::{Difference, Flip, Named, Side, diff};
@@ -69,7 +68,7 @@ fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
     let has_schema = read.iter().any(|source| source.kind == SourceKind::Schema);
     Ok(match has_schema {
         true => read,
-        false => super::with_shipped(SourceKind::Schema, read),
+        false => read.with_shipped(SourceKind::Schema),
     })
 }
 
@@ -166,9 +165,4 @@ fn tell(text: &mut String, flip: &Flip) {
     push(text, format_args!("    {} → {colour}{}{PLAIN}", side(&flip.old), side(&flip.new)));
     let place = format!("{}:{}", clean(&flip.file), flip.line);
     push(text, format_args!("    {DIM}{}  {place}{PLAIN}", clean(&flip.test)));
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a `String` cannot fail.
-    let _ = writeln!(text, "{line}");
 }
