@@ -147,7 +147,8 @@ fn verify(path: &Path, output: &Output) -> anyhow::Result<Exit> {
     }
 }
 
-fn sound(report: &VerifyReport) -> String {
+/// What is said of a log that verifies.
+pub(super) fn sound(report: &VerifyReport) -> String {
     let last = report.last_hash.get(..16).unwrap_or(&report.last_hash);
     match report.last_seq {
         Some(seq) => {

@@ -26,9 +26,8 @@ pub(super) fn table(calls: &[Outcome], log: &str, verified: &VerifyReport) -> St
         ]);
     }
     format!(
-        "{table}\n\ndecision log: {log}\n$ caxton audit verify {log}\nok: {} records, chain intact, last hash {}\n",
-        verified.records,
-        verified.last_hash.get(..16).unwrap_or(&verified.last_hash),
+        "{table}\n\ndecision log: {log}\n$ caxton audit verify {log}\n{}\n",
+        crate::cli::audit::sound(verified),
     )
 }
 
