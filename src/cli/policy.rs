@@ -9,6 +9,7 @@ pub mod lint;
 mod markup;
 pub mod mutate;
 pub mod render;
+pub mod replay;
 
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,9 @@ pub enum Command {
         /// Write the results as JUnit XML to this file as well.
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+        /// From the decision log.
+        #[command(flatten)]
+        from: FromLog,
         /// Where the policies and the schema are.
         #[command(flatten)]
         places: Places,
@@ -67,6 +71,22 @@ pub enum Command {
     /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests.
     #[command(after_help = "Example:\n  caxton policy diff origin/main")]
     Diff(diff::Options),
+    /// Decide recorded decisions again with other policies: which come out otherwise. Exit code 1 when one does.
+    #[command(
+        after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
+    )]
+    Replay(Box<replay::Options>),
+}
+
+/// A record that becomes a test.
+#[derive(Debug, Default, clap::Args)]
+pub struct FromLog {
+    /// Run nothing: print a record of the decision log (its `decision_id`, or its number) as a test.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["files", "filter", "junit"])]
+    pub from_log: Option<String>,
+    /// The decision log [default: `.caxton/audit.log`]
+    #[arg(long, value_name = "FILE", requires = "from_log")]
+    pub log: Option<PathBuf>,
 }
 
 /// Where the policies and the schema are.
@@ -89,7 +109,10 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
 pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
         Command::Validate { places } => validate(base, &places, output),
-        Command::Test { files, filter, junit, places } => {
+        Command::Test { from: FromLog { from_log: Some(id), log }, places, .. } => {
+            replay::from_log(base, &id, log.as_deref(), &places, output)
+        }
+        Command::Test { files, filter, junit, places, .. } => {
             let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
             let suites = find_tests(base, &files, &places, output)?;
             test(&bundle, &suites, &Settings { filter }, junit.as_deref(), output)
@@ -99,6 +122,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Lint(options) => lint::run(base, &options, output),
         Command::Mutate(options) => mutate::run(base, &options, output),
         Command::Diff(options) => diff::run(base, &options, output),
+        Command::Replay(options) => replay::run(base, &options, output),
     }
 }
 

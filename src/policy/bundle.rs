@@ -142,6 +142,13 @@ impl Bundle {
         prepare(query, Input::Given, &self.words, &self.named_actions)
     }
 
+    /// The policies whose scope matches a question; none for one that does not fit the schema.
+    pub(crate) fn in_scope(&self, query: &Query, input: Input) -> Vec<&Compiled> {
+        let Ok(prepared) = prepare(query, input, &self.words, &self.named_actions) else { return Vec::new() };
+        let asked = Asked::of(&prepared.request, &prepared.entities);
+        asked.map(|asked| self.index.candidates(&self.program, &asked)).unwrap_or_default()
+    }
+
     pub(crate) fn decide_prepared(&self, request: &Request, entities: &Entities) -> Verdict {
         Verdict::of_answer(&self.answer(request, entities), self.settings.on_policy_error)
     }

@@ -135,13 +135,10 @@ fn whole() -> Record {
         ("text", Value::text("x".repeat(2_000))),
     ]));
     record.args_sha256 = Some("ef".repeat(32));
-    record.items = vec![Item {
-        principal: None,
-        action: Some("tool:call".into()),
-        resource: EntityUid::caxton("Tool", "web___other").to_string(),
-        outcome: Outcome::DenyExplicit,
-        policies: vec![policy("forbid", "tools.drifted")],
-    }];
+    let resource = EntityUid::caxton("Tool", "web___other").to_string();
+    let mut item = Item::new(resource, Outcome::DenyExplicit, vec![policy("forbid", "tools.drifted")]);
+    item.action = Some("tool:call".into());
+    record.items = vec![item];
     record.shadow = Some(Shadow {
         outcome: Outcome::DenyDefault,
         policy_version: PolicyVersion::from_hex(&"12".repeat(32)),

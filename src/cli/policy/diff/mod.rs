@@ -54,7 +54,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 }
 
 /// A folder when there is one of that name, else a commit.
-fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
+pub(super) fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
     let folder = base.join(named);
     let read = match folder.is_dir() {
         true => {
@@ -72,7 +72,7 @@ fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
     })
 }
 
-fn load(sources: Sources, named: &str, output: &Output) -> Option<Bundle> {
+pub(super) fn load(sources: Sources, named: &str, output: &Output) -> Option<Bundle> {
     match Bundle::load(sources) {
         Ok(bundle) => Some(bundle),
         Err(errors) => {
