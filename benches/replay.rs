@@ -1,7 +1,7 @@
 //! How long a replay of 100,000 recorded decisions takes, from the log's bytes to the report.
 //!
 //! The log is written by the gateway's own journal, with records as a replayable gateway makes them: tool calls with
-//! arguments, memory, agents, and lists of tools with twenty items. Each line's hash and place in the chain is checked,
+//! arguments, memory, agents, and one in twenty a list of twenty tools. Each line's hash and place in the chain is checked,
 //! each decision is made twice, by the version that made it and by a candidate that differs.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench that cannot be set up has failed")]
@@ -82,21 +82,21 @@ fn write_log(path: &Path, bundle: &Bundle) {
 fn record(number: usize, bundle: &Bundle) -> Record {
     let agent = format!("agent-{}", number % 50);
     let own = EntityUid::caxton("MemoryScope", format!("agent:{agent}"));
-    match number % 5 {
-        0 | 1 => one(number, bundle, &agent_entity(&agent), "builtin___csv_parser", &tool("csv_parser")),
-        2 => {
+    match number % 20 {
+        0 => list(number, bundle, &agent_entity(&agent)),
+        1..10 => one(number, bundle, &agent_entity(&agent), "builtin___csv_parser", &tool("csv_parser")),
+        10..15 => {
             let scope = Entity::bare(own).with("scope", Value::text("agent"));
             let scope = scope.with("agent", Value::Entity(EntityUid::caxton("Agent", agent.as_str())));
             one(number, bundle, &agent_entity(&agent), "memory:read", &scope.into())
         }
-        3 => one(
+        _ => one(
             number,
             bundle,
             &developer(number),
             "agent:list",
             &Entity::bare(EntityUid::caxton("Gateway", "caxton")).into(),
         ),
-        _ => list(number, bundle, &agent_entity(&agent)),
     }
 }
 

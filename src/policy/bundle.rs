@@ -128,11 +128,7 @@ impl Bundle {
     /// not; so nothing that can be called is hidden, and each call is still decided by itself.
     pub fn decide_open(&self, query: &Query) -> Verdict {
         match prepare(query, Input::Open, &self.words, &self.named_actions) {
-            Ok(prepared) => {
-                let mut answer = self.answer(&prepared.request, &prepared.entities);
-                answer.suppose_input();
-                Verdict::of_answer(&answer, self.settings.on_policy_error)
-            }
+            Ok(prepared) => self.decide_either(&prepared, true),
             Err(mismatch) => Verdict::of_mismatch(&mismatch),
         }
     }
@@ -140,6 +136,20 @@ impl Bundle {
     /// The question as it is evaluated.
     pub(crate) fn prepare(&self, query: &Query) -> Result<Prepared, Mismatch> {
         prepare(query, Input::Given, &self.words, &self.named_actions)
+    }
+
+    /// Decides a question that was built, with its input or without.
+    pub(crate) fn decide_either(&self, prepared: &Prepared, open: bool) -> Verdict {
+        let mut answer = self.answer(&prepared.request, &prepared.entities);
+        if open {
+            answer.suppose_input();
+        }
+        Verdict::of_answer(&answer, self.settings.on_policy_error)
+    }
+
+    /// The actions that conditions name.
+    pub(crate) fn named_actions(&self) -> &[Arc<Entity>] {
+        &self.named_actions
     }
 
     /// The policies whose scope matches a question; none for one that does not fit the schema.

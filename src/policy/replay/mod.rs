@@ -13,17 +13,19 @@ mod value;
 
 use std::sync::Arc;
 
+use cedar_policy_core::ast::Entity;
 use rustc_hash::FxHashMap;
 use serde_json::Value as Json;
 
 use reads::{Hidden, Reads};
-use record::{Asked, Decided, Logged, Typed, Without};
+use record::{Asked, Decided, Known, Logged, Typed, Without};
 pub use report::{Cause, Flip, Group, LeftOut, Replay, Unlike};
 pub use test_text::{TestError, suite_of_flips, suite_of_record};
 
 use super::Bundle;
 use super::diff::Side;
-use super::request::Input;
+use super::request::{Input, Prepared, prepare};
+use super::shape::Mismatch;
 use super::verdict::Verdict;
 use crate::model::Outcome;
 
@@ -62,6 +64,8 @@ pub struct Replayer<'b> {
     settings: Settings,
     /// Whether a question typed for one fits the other.
     same_schema: bool,
+    /// The actions that conditions of either version name.
+    named_actions: Vec<Arc<Entity>>,
     reads: FxHashMap<*const super::program::Compiled, Reads>,
     replay: Replay,
 }
@@ -80,7 +84,14 @@ impl<'b> Replayer<'b> {
     pub fn new(baseline: &'b Bundle, candidate: &'b Bundle, settings: Settings) -> Self {
         let replay = Replay::new(baseline.version().clone(), candidate.version().clone());
         let same_schema = super::diff::schemas(baseline) == super::diff::schemas(candidate);
-        Self { baseline, candidate, settings, same_schema, reads: FxHashMap::default(), replay }
+        let mut named_actions = baseline.named_actions().to_vec();
+        for action in candidate.named_actions() {
+            if named_actions.iter().all(|known| known.uid() != action.uid()) {
+                named_actions.push(Arc::clone(action));
+            }
+        }
+        let reads = FxHashMap::default();
+        Self { baseline, candidate, settings, same_schema, named_actions, reads, replay }
     }
 
     /// Takes one line of the log; records before `from` (RFC 3339 as the log spells it) are passed over.
@@ -92,11 +103,12 @@ impl<'b> Replayer<'b> {
         }
         self.replay.records += 1;
         let flips = self.replay.flips.len();
+        let mut known = [Known::default(), Known::default()];
         if let Some(decision) = record.decision() {
-            self.one(place, &record, None, decision);
+            self.one(place, &record, None, decision, &mut known);
         }
         for (number, item) in record.items.iter().enumerate() {
-            self.one(place, &record, Some(number), record.item(item));
+            self.one(place, &record, Some(number), record.item(item), &mut known);
         }
         if self.settings.keep_records && self.replay.flips.len() > flips {
             let record: Arc<Logged> = record.into();
@@ -118,6 +130,7 @@ impl<'b> Replayer<'b> {
         record: &Logged,
         item: Option<usize>,
         question: Result<(Asked<'_>, Decided<'_>), Without>,
+        [known, known_to_candidate]: &mut [Known; 2],
     ) {
         let (asked, decided) = match question {
             Err(Without::NoDecision) => return self.replay.events += 1,
@@ -132,23 +145,43 @@ impl<'b> Replayer<'b> {
                 return self.leave_out(record, Cause::OtherVersion);
             }
         }
-        let typed = asked.typed(self.baseline);
+        let typed = asked.typed(self.baseline, known);
         if let Some(hidden) = self.seen(self.baseline, &asked, &typed) {
             return self.leave_out(record, Cause::Hidden { path: hidden });
         }
-        let was = verdict(self.baseline, &asked, &typed);
+        let prepared = self.prepared(self.baseline, &asked, &typed);
+        let was = verdict(self.baseline, &asked, &prepared);
         if own && !same(&was, &decided) {
             return self.replay.unlike(place, record, item, &asked, &decided, Side::of(&was));
         }
-        // Most candidates have the same schema, and what was typed for one fits both.
-        let retyped = if self.same_schema { None } else { Some(asked.typed(self.candidate)) };
-        let typed = retyped.as_ref().unwrap_or(&typed);
+        // Most candidates have the same schema, and what was built for one fits both.
+        let again = if self.same_schema {
+            None
+        } else {
+            let typed = asked.typed(self.candidate, known_to_candidate);
+            let prepared = self.prepared(self.candidate, &asked, &typed);
+            Some((typed, prepared))
+        };
+        let (typed, prepared) = again.as_ref().map_or((&typed, &prepared), |(typed, again)| (typed, again));
         if let Some(hidden) = self.seen(self.candidate, &asked, typed) {
             return self.leave_out(record, Cause::Hidden { path: hidden });
         }
-        let is = verdict(self.candidate, &asked, typed);
+        let is = verdict(self.candidate, &asked, prepared);
         self.replay.reproduced += u64::from(own);
         self.replay.compared(place, record, item, &asked, &was, &is);
+    }
+
+    /// The question as Cedar has it, with every action that either version names.
+    fn prepared(
+        &self,
+        bundle: &Bundle,
+        asked: &Asked<'_>,
+        typed: &Result<Typed, Mismatch>,
+    ) -> Result<Prepared, Mismatch> {
+        let typed = typed.as_ref().map_err(Clone::clone)?;
+        let input = if asked.open_input { Input::Open } else { Input::Given };
+        let named = if self.same_schema { &self.named_actions } else { bundle.named_actions() };
+        prepare(&typed.query, input, bundle.words(), named)
     }
 
     fn leave_out(&mut self, record: &Logged, cause: Cause) {
@@ -160,7 +193,7 @@ impl<'b> Replayer<'b> {
         &mut self,
         bundle: &Bundle,
         asked: &Asked<'_>,
-        typed: &Result<Typed, super::shape::Mismatch>,
+        typed: &Result<Typed, Mismatch>,
     ) -> Option<String> {
         let typed = typed.as_ref().ok().filter(|typed| !typed.hidden.is_empty())?;
         let input = if asked.open_input { Input::Open } else { Input::Given };
@@ -176,10 +209,9 @@ impl<'b> Replayer<'b> {
     }
 }
 
-fn verdict(bundle: &Bundle, asked: &Asked<'_>, typed: &Result<Typed, super::shape::Mismatch>) -> Verdict {
-    match typed {
-        Ok(typed) if asked.open_input => bundle.decide_open(&typed.query),
-        Ok(typed) => bundle.decide(&typed.query),
+fn verdict(bundle: &Bundle, asked: &Asked<'_>, prepared: &Result<Prepared, Mismatch>) -> Verdict {
+    match prepared {
+        Ok(prepared) => bundle.decide_either(prepared, asked.open_input),
         Err(mismatch) => Verdict::of_mismatch(mismatch),
     }
 }

@@ -128,6 +128,51 @@ pub(super) struct Asked<'r> {
     entities: &'r [LoggedEntity],
 }
 
+/// The entities of one record in a bundle's types: a list has one question an item, all about the same few.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    of: Option<*const LoggedEntity>,
+    entities: Vec<(Arc<Entity>, Vec<Hidden>)>,
+}
+
+impl Known {
+    /// The entities that a question can lead to: its own, and what these are in or name.
+    fn reachable<'k>(&'k self, from: Vec<&'k EntityUid>) -> Vec<&'k (Arc<Entity>, Vec<Hidden>)> {
+        let mut pending = from;
+        let mut found: Vec<&(Arc<Entity>, Vec<Hidden>)> = Vec::new();
+        while let Some(uid) = pending.pop() {
+            if found.iter().any(|(entity, _)| entity.uid == *uid) {
+                continue;
+            }
+            let Some(known) = self.entities.iter().find(|(entity, _)| entity.uid == *uid) else { continue };
+            found.push(known);
+            let (entity, _) = known;
+            pending.extend(&entity.parents);
+            entity
+                .attributes
+                .values()
+                .chain(entity.tags.values())
+                .for_each(|value| named(value, &mut pending));
+        }
+        found
+    }
+}
+
+/// The entities that a value names.
+fn named<'v>(value: &'v Value, found: &mut Vec<&'v EntityUid>) {
+    match value {
+        Value::Entity(uid) => found.push(uid),
+        Value::Set(items) => items.iter().for_each(|item| named(item, found)),
+        Value::Record(fields) => fields.values().for_each(|field| named(field, found)),
+        Value::Bool(_)
+        | Value::Long(_)
+        | Value::String(_)
+        | Value::Decimal(_)
+        | Value::Datetime(_)
+        | Value::Ip(_) => {}
+    }
+}
+
 /// A question in a bundle's types.
 #[derive(Debug)]
 pub(super) struct Typed {
@@ -215,8 +260,8 @@ impl Logged {
 }
 
 impl Asked<'_> {
-    /// The question in the types of a bundle's schema, or why it does not fit it.
-    pub(super) fn typed(&self, bundle: &Bundle) -> Result<Typed, Mismatch> {
+    /// The question in the types of a bundle's schema, or why it does not fit it. `known` is for one bundle and record.
+    pub(super) fn typed(&self, bundle: &Bundle, known: &mut Known) -> Result<Typed, Mismatch> {
         let words = bundle.words();
         let mut hidden = Vec::new();
         let action = words.action(&self.action)?;
@@ -225,20 +270,29 @@ impl Asked<'_> {
             Shape::Record(shape) => Reader::new(Root::Context, &mut hidden).record(shape, self.context)?,
             _ => return Err(Mismatch::new("the context is not a record")),
         };
-        let entities = self.entities.iter().map(|entity| entity.typed(words, &mut hidden).map(Arc::new));
-        let query = Query {
-            principal: self.principal.clone(),
-            action: self.action.clone(),
-            resource: self.resource.clone(),
-            context: Value::Record(context),
-            entities: entities.collect::<Result<_, _>>()?,
-        };
+        let context = Value::Record(context);
+        if known.of != Some(self.entities.as_ptr()) {
+            let entities = self.entities.iter().map(|entity| entity.typed(words));
+            *known =
+                Known { entities: entities.collect::<Result<_, _>>()?, of: Some(self.entities.as_ptr()) };
+        }
+        let mut from = vec![&self.principal, &self.resource];
+        named(&context, &mut from);
+        let mut entities = Vec::new();
+        for (entity, lost) in known.reachable(from) {
+            entities.push(Arc::clone(entity));
+            hidden.extend(lost.iter().cloned());
+        }
+        let (principal, action) = (self.principal.clone(), self.action.clone());
+        let query = Query { principal, action, resource: self.resource.clone(), context, entities };
         Ok(Typed { query, hidden })
     }
 }
 
 impl LoggedEntity {
-    fn typed(&self, words: &Vocabulary, hidden: &mut Vec<Hidden>) -> Result<Entity, Mismatch> {
+    fn typed(&self, words: &Vocabulary) -> Result<(Arc<Entity>, Vec<Hidden>), Mismatch> {
+        let mut lost = Vec::new();
+        let hidden = &mut lost;
         let name =
             |text: &String| uid(text).ok_or_else(|| Mismatch::new("the name of an entity cannot be read"));
         let uid = name(&self.uid)?;
@@ -252,6 +306,6 @@ impl LoggedEntity {
         };
         let attributes = attributes.map_err(within)?;
         let parents = self.parents.iter().map(name).collect::<Result<_, _>>()?;
-        Ok(Entity { attributes, parents, tags, uid })
+        Ok((Arc::new(Entity { attributes, parents, tags, uid }), lost))
     }
 }

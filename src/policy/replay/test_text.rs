@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use smol_str::SmolStr;
 
 use super::reads::{Hidden, Reads, Root};
-use super::record::{Asked, Decided, Logged, Without};
+use super::record::{Asked, Decided, Known, Logged, Without};
 use super::report::Cause;
 use super::{BadRecord, Flip};
 use crate::clock::rfc3339;
@@ -128,7 +128,7 @@ impl Writer<'_> {
             };
             TestError::Without { record: id(), why }
         })?;
-        let typed = asked.typed(self.bundle);
+        let typed = asked.typed(self.bundle, &mut Known::default());
         let typed = typed.map_err(|why| TestError::Mismatch { record: id(), why: why.to_string() })?;
         let mut text = self.test(record, item, &asked, &decided, &typed.query, known);
         for comment in note.map(str::to_owned).into_iter().chain(comments(&asked, &typed.hidden)) {
