@@ -84,6 +84,7 @@ fn every_command_explains_itself() {
         "policy lint",
         "policy mutate",
         "policy diff",
+        "policy replay",
         "audit",
         "audit verify",
         "audit query",

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::diff::{load as load_version, version};
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
-use super::{Places, load, sources};
+use super::{Places, load};
 use crate::audit::records::{Proof, Proven, Records, RecordsError};
 use crate::cli::audit::span_millis;
 use crate::cli::output::{Exit, Output};
@@ -71,12 +71,13 @@ struct Told<'r> {
 
 /// Whether the log is what the gateway wrote.
 #[derive(Debug, Clone, Copy, Serialize)]
-#[serde(tag = "verified", rename_all = "snake_case")]
-enum Chain {
-    /// Each line follows the one before.
-    Yes { without_beginning: u64, torn_tail: u64 },
-    /// Nobody looked.
-    No,
+struct Chain {
+    /// Whether each line was held against the one before.
+    verified: bool,
+    /// Logs that begin in the middle of a chain.
+    without_beginning: u64,
+    /// Bytes of a line that a crash cut.
+    torn_tail: u64,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
@@ -85,7 +86,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     }
     let log = options.log.clone().unwrap_or_else(|| base.join(LOG));
     let Some(baseline) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
-    let candidate = candidate(base, options, output)?;
+    let candidate = candidate(base, options, &baseline)?;
     let Some(candidate) = load_version(candidate, &options.candidate, output) else { return Ok(Exit::Usage) };
     let from = match &options.last {
         Some(last) => Some(rfc3339(SystemClock.now_millis() - span_millis(last)?)),
@@ -106,19 +107,15 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     if let Some(file) = &options.tests {
         write_tests(file, options.flip.as_deref(), &baseline, &candidate, &replay, output)?;
     }
-    let chain = match proof {
-        Proof::Nothing => Chain::No,
-        Proof::Chain => {
-            Chain::Yes { without_beginning: proven.without_beginning, torn_tail: proven.torn_tail }
-        }
-    };
+    let Proven { without_beginning, torn_tail, .. } = proven;
+    let chain = Chain { verified: proof == Proof::Chain, without_beginning, torn_tail };
     let told = Told { log: log.display().to_string(), chain, replay: &replay };
     output.data(&told, |told| text(told.replay, &told.log, told.chain, options.show))?;
     Ok(if replay.has_findings() { Exit::Found } else { Exit::Fine })
 }
 
 /// A folder of `*.cedar` files is taken with the schema that the baseline has; everything else is as `diff` has it.
-fn candidate(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Sources> {
+fn candidate(base: &Path, options: &Options, baseline: &Bundle) -> anyhow::Result<Sources> {
     let folder = base.join(&options.candidate);
     if !folder.is_dir() || folder.join(super::POLICIES).is_dir() {
         return version(base, &options.candidate);
@@ -133,8 +130,7 @@ fn candidate(base: &Path, options: &Options, output: &Output) -> anyhow::Result<
     if has(SourceKind::Schema) {
         return Ok(read);
     }
-    let baseline = sources(base, &options.places, output)?;
-    let schemas = baseline.iter().filter(|source| source.kind == SourceKind::Schema);
+    let schemas = baseline.sources().iter().filter(|source| source.kind == SourceKind::Schema);
     Ok(schemas.fold(read, |read, schema| read.with_schema(&schema.name, &schema.text)))
 }
 
@@ -297,16 +293,16 @@ fn text(replay: &Replay, log: &str, chain: Chain, most: usize) -> String {
 
 fn about_log(text: &mut String, replay: &Replay, log: &str, chain: Chain) {
     let proven = match chain {
-        Chain::No => format!("{YELLOW}the chain was not verified{PLAIN}"),
-        Chain::Yes { without_beginning: 0, .. } => "chain intact".to_owned(),
-        Chain::Yes { without_beginning, .. } => {
+        Chain { verified: false, .. } => format!("{YELLOW}the chain was not verified{PLAIN}"),
+        Chain { without_beginning: 0, .. } => "chain intact".to_owned(),
+        Chain { without_beginning, .. } => {
             let logs = counted_u64(without_beginning, "log");
             format!("chain intact, but {logs} without the records before")
         }
     };
     let records = counted_u64(replay.records, "record");
     push(text, format_args!("{BOLD}{}{PLAIN}  {records}, {proven}", clean(log)));
-    if let Chain::Yes { torn_tail: bytes @ 1.., .. } = chain {
+    if let bytes @ 1.. = chain.torn_tail {
         push(text, format_args!("  {YELLOW}{bytes} bytes{PLAIN} of a cut line at the end"));
     }
     push(

@@ -36,17 +36,24 @@ impl Hidden {
     }
 }
 
-/// The names that a condition looks at. Names alone are compared, not whose they are: too many decisions are left out
-/// rather than one taken wrongly.
+/// What a condition looks at: paths from `context`, and names of attributes of entities.
+///
+/// Of attributes the names alone are compared, not whose they are: too many decisions are left out rather than one
+/// taken wrongly.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// Attributes that are looked into or used.
+    /// Paths of the context whose value is used.
+    used: Vec<Vec<SmolStr>>,
+    /// Paths of the context of which it is asked what is in them.
+    looked_into: Vec<Vec<SmolStr>>,
+    /// Paths of the context of which it is asked whether they are there.
+    present: Vec<Vec<SmolStr>>,
+    /// Attributes that are used or looked into.
     reached: FxHashSet<SmolStr>,
     /// Attributes that are used as a whole.
-    used: FxHashSet<SmolStr>,
+    whole: FxHashSet<SmolStr>,
     /// Attributes of which it is asked whether they are there.
     asked: FxHashSet<SmolStr>,
-    whole_context: bool,
     tags: bool,
     any_tag: bool,
 }
@@ -62,51 +69,54 @@ impl Reads {
     pub(super) fn of_bundles(bundles: &[&Bundle]) -> Self {
         let mut reads = Self::default();
         let program = bundles.iter().flat_map(|bundle| bundle.program());
-        program
-            .filter_map(|(_, policy)| policy.condition.as_deref())
-            .for_each(|condition| reads.value(condition));
+        let conditions = program.filter_map(|(_, policy)| policy.condition.as_deref());
+        conditions.for_each(|condition| reads.value(condition));
         reads
-    }
-
-    /// Whether the value, or that it is there, can matter.
-    pub(super) fn concerns(&self, value: &Hidden) -> bool {
-        let asked = value.names.last().is_some_and(|name| self.asked.contains(name));
-        self.sees(value) || asked || (value.root == Root::Tags && self.any_tag)
     }
 
     /// Whether the condition can tell what the hidden value is; that it is there is no secret.
     pub(super) fn sees(&self, hidden: &Hidden) -> bool {
+        let names = &hidden.names;
         match hidden.root {
             Root::Tags => self.tags,
-            Root::Context if self.whole_context => true,
-            Root::Context | Root::Attributes => match hidden.names.split_last() {
+            Root::Context => {
+                self.used.iter().any(|used| related(used, names))
+                    || self.looked_into.iter().any(|path| path.starts_with(names))
+            }
+            Root::Attributes => match names.split_last() {
                 Some((last, above)) => {
-                    self.reached.contains(last) || above.iter().any(|name| self.used.contains(name))
+                    self.reached.contains(last) || above.iter().any(|name| self.whole.contains(name))
                 }
                 None => true,
             },
         }
     }
 
+    /// Whether the value, or that it is there, can matter.
+    pub(super) fn concerns(&self, value: &Hidden) -> bool {
+        self.sees(value)
+            || match value.root {
+                Root::Tags => self.any_tag,
+                Root::Context => self.present.iter().any(|path| related(path, &value.names)),
+                Root::Attributes => value.names.last().is_some_and(|name| self.asked.contains(name)),
+            }
+    }
+
     /// An expression whose value matters.
     fn value(&mut self, expression: &Expr) {
+        if let Some(path) = context_path(expression) {
+            self.used.push(path);
+        }
         match expression.expr_kind() {
             ExprKind::GetAttr { expr, attr } => {
-                self.used.insert(attr.clone());
+                self.whole.insert(attr.clone());
                 self.reached.insert(attr.clone());
                 self.base(expr);
             }
-            ExprKind::HasAttr { expr, attr } => {
-                self.asked.insert(attr.clone());
-                self.base(expr);
-            }
+            ExprKind::HasAttr { expr, attr } => self.has(expr, std::slice::from_ref(attr)),
             ExprKind::ExtHasAttr { expr, attrs } => {
-                // All but the last are looked into.
-                self.reached.extend(attrs.iter().take(attrs.len() - 1).cloned());
-                self.asked.extend(attrs.iter().cloned());
-                self.base(expr);
+                self.has(expr, &attrs.iter().cloned().collect::<Vec<_>>());
             }
-            ExprKind::Var(Var::Context) => self.whole_context = true,
             ExprKind::BinaryApp { op, arg1, arg2 } => {
                 self.tags |= matches!(op, BinaryOp::GetTag);
                 self.any_tag |= matches!(op, BinaryOp::GetTag | BinaryOp::HasTag);
@@ -129,6 +139,19 @@ impl Reads {
         }
     }
 
+    /// `expr has a.b.c`: all but the last are looked into.
+    fn has(&mut self, expr: &Expr, attrs: &[SmolStr]) {
+        self.asked.extend(attrs.iter().cloned());
+        self.reached.extend(attrs.iter().rev().skip(1).cloned());
+        if let Some(mut path) = context_path(expr) {
+            path.extend(attrs.iter().cloned());
+            // That it is there is no secret: what it is in is what is looked into.
+            self.looked_into.extend((1..path.len()).filter_map(|end| path.get(..end).map(<[_]>::to_vec)));
+            self.present.push(path);
+        }
+        self.base(expr);
+    }
+
     /// An expression that is only looked into.
     fn base(&mut self, expression: &Expr) {
         match expression.expr_kind() {
@@ -139,6 +162,24 @@ impl Reads {
             ExprKind::Var(_) => {}
             _ => self.value(expression),
         }
+    }
+}
+
+/// Whether one leads to the other.
+fn related(one: &[SmolStr], other: &[SmolStr]) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+/// `["input", "path"]` of `context.input.path`.
+fn context_path(expression: &Expr) -> Option<Vec<SmolStr>> {
+    match expression.expr_kind() {
+        ExprKind::Var(Var::Context) => Some(Vec::new()),
+        ExprKind::GetAttr { expr, attr } => {
+            let mut path = context_path(expr)?;
+            path.push(attr.clone());
+            Some(path)
+        }
+        _ => None,
     }
 }
 
@@ -164,8 +205,6 @@ mod tests {
             "[context].contains({})",
             "context.input.options.path like \"a*\"",
             "(if true then context.input else context.input).options.path == \"\"",
-            // Whose attribute it is, is not asked.
-            "principal.path == 1",
             // The hidden value may be a record itself.
             "context.input.options.path.length > 1",
             "context.input.options.path has length",
@@ -176,9 +215,19 @@ mod tests {
             "context.input.options.size > 1",
             "context has input && context.input has options && context.input.options has path",
             "principal == resource.owner && context.session.denied < 3",
+            "principal.path == 1 && context.session.path == 1",
+            "context has input.options.path",
         ] {
             assert!(!reads(condition).sees(&path), "{condition}");
         }
+    }
+
+    #[test]
+    fn of_attributes_the_names_alone_are_compared() {
+        let path = Hidden { root: Root::Attributes, names: vec!["path".into()] };
+        assert!(reads("resource.owner.path == 1").sees(&path));
+        assert!(reads("context.input.path == 1").sees(&path));
+        assert!(!reads("resource has path").sees(&path) && reads("resource has path").concerns(&path));
     }
 
     #[test]

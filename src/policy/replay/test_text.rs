@@ -4,7 +4,7 @@
 //! Every test is run before it is handed out. One that does not come to what it states is not written: the log may hold
 //! too little, or something that test files have no words for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
@@ -52,31 +52,45 @@ pub enum TestError {
     },
 }
 
-/// The tests of flips: each states what was recorded, and says in a comment what the candidate decides. What cannot be
-/// written is told.
+/// The tests of flips: each states what was recorded, and says in a comment what the candidate decides. Flips that differ
+/// in nothing that matters become one test. What cannot be written is told.
 pub fn suite_of_flips<'f>(
     baseline: &Bundle,
     candidate: &Bundle,
     flips: impl IntoIterator<Item = &'f Flip>,
 ) -> (String, usize, Vec<TestError>) {
-    let (mut tests, mut failed, mut written) = (String::new(), Vec::new(), 0);
     let reads = Reads::of_bundles(&[baseline, candidate]);
+    let writer = Writer { bundle: baseline, reads: &reads };
+    let known = |id: &str| candidate.policy(id).is_some();
+    let (mut tests, mut failed): (Vec<(String, u64)>, _) = (Vec::new(), Vec::new());
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for flip in flips {
         let Some(record) = &flip.kept else { continue };
         let by =
             if flip.new.policies.is_empty() { "no policy".to_owned() } else { flip.new.policies.join(", ") };
-        let note =
-            format!("the candidate ({}) decides {} by {by}", candidate.version().short(), flip.new.outcome);
-        let known = |id: &str| candidate.policy(id).is_some();
-        match (Writer { bundle: baseline, reads: &reads }).item(record, flip.item, Some(&note), &known) {
+        let note = format!("the candidate decides {} by {by}", flip.new.outcome);
+        match writer.item(record, flip.item, Some(&note), &known) {
             Ok(text) => {
-                tests.push_str(&text);
-                written += 1;
+                let body = text.lines().filter(|line| !line.starts_with("  - name:")).collect();
+                let number = *numbers.entry(body).or_insert(tests.len());
+                match tests.get_mut(number) {
+                    Some((_, like)) => *like += 1,
+                    None => tests.push((text, 0)),
+                }
             }
             Err(error) => failed.push(error),
         }
     }
-    (format!("suite: replay\ntests:\n{tests}"), written, failed)
+    let written = tests.len();
+    let mut suite = String::from("suite: replay\ntests:\n");
+    for (text, like) in tests {
+        if like > 0 {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(suite, "  # {like} more like this one");
+        }
+        suite.push_str(&text);
+    }
+    (suite, written, failed)
 }
 
 /// The test of one record: its decision, and one for each item of a list.
@@ -94,10 +108,14 @@ pub fn suite_of_record(bundle: &Bundle, record: Json) -> Result<(String, Vec<Tes
             Err(error) => failed.push(error),
         }
     }
-    match failed.is_empty() || !tests.is_empty() {
-        true => Ok((format!("suite: from the log\ntests:\n{tests}"), failed)),
-        false => Err(failed.swap_remove(0)),
+    if !tests.is_empty() {
+        return Ok((format!("suite: from the log\ntests:\n{tests}"), failed));
     }
+    let nothing = || {
+        let why = "it is the head of a list without items".to_owned();
+        TestError::Without { record: record.decision_id.clone(), why }
+    };
+    Err(failed.pop().unwrap_or_else(nothing))
 }
 
 struct Writer<'b> {
