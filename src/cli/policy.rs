@@ -1,12 +1,15 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
+mod changes;
 pub mod coverage;
 pub mod diff;
 pub mod explain;
+mod files;
 mod html;
 mod junit;
 pub mod lint;
 mod markup;
+pub mod matrix;
 pub mod mutate;
 pub mod render;
 pub mod replay;
@@ -76,6 +79,9 @@ pub enum Command {
         after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
     )]
     Replay(Box<replay::Options>),
+    /// Show who may do what: every role on every action on every type of resource, as a table to keep and to compare.
+    #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
+    Matrix(matrix::Options),
 }
 
 /// A record that becomes a test.
@@ -123,6 +129,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Mutate(options) => mutate::run(base, &options, output),
         Command::Diff(options) => diff::run(base, &options, output),
         Command::Replay(options) => replay::run(base, &options, output),
+        Command::Matrix(options) => matrix::run(base, &options, output),
     }
 }
 

@@ -19,6 +19,7 @@ mod index;
 mod json;
 pub mod lint;
 mod load;
+pub mod matrix;
 pub mod mutate;
 mod program;
 pub mod replay;

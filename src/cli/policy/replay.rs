@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use serde::Serialize;
 
 use super::diff::{load as load_version, version};
+use super::files::create;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, load};
 use crate::audit::records::{Proof, Proven, Records, RecordsError};
@@ -218,14 +218,6 @@ fn refusals(failed: &[TestError], output: &Output) {
     if let more @ 1.. = failed.len().saturating_sub(NAMED) {
         output.say(format_args!("{YELLOW}note{PLAIN}: … and {more} more cannot be written as tests"));
     }
-}
-
-/// Writes a file that is not there yet.
-pub(super) fn create(file: &Path, text: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let mut made =
-        std::fs::File::create_new(file).with_context(|| format!("writing `{}`", file.display()))?;
-    made.write_all(text.as_bytes()).with_context(|| format!("writing `{}`", file.display()))
 }
 
 /// `policy test --from-log`: one record as a test, on stdout.

@@ -229,9 +229,8 @@ fn same(verdict: &Verdict, decided: &Decided<'_>) -> bool {
 /// The record of one line, when it is the wanted one.
 pub fn find(text: &[u8], id: &str) -> Result<Option<Json>, BadRecord> {
     let json = crate::json::parse(text)?;
-    let has = |name: &str| {
-        json.get(name)
-            .is_some_and(|value| value.as_str().map_or_else(|| value.to_string() == id, |text| text == id))
-    };
-    Ok((has("decision_id") || has("seq")).then_some(json))
+    let id_is = json.get("decision_id").and_then(Json::as_str) == Some(id);
+    let number = id.parse::<u64>().ok();
+    let seq_is = number.is_some() && json.get("seq").and_then(Json::as_u64) == number;
+    Ok((id_is || seq_is).then_some(json))
 }

@@ -102,9 +102,7 @@ impl<'h> Reader<'h> {
 fn is_summary(given: &Json) -> bool {
     let Json::Object(fields) = given else { return false };
     let digest = fields.get("sha256").and_then(Json::as_str);
-    fields.len() == 2
-        && fields.get("bytes").is_some_and(Json::is_u64)
-        && digest.is_some_and(|digest| is_digest(digest))
+    fields.len() == 2 && fields.get("bytes").is_some_and(Json::is_u64) && digest.is_some_and(is_digest)
 }
 
 fn is_hidden(given: &Json) -> bool {
