@@ -85,6 +85,7 @@ fn every_command_explains_itself() {
         "policy mutate",
         "policy diff",
         "policy replay",
+        "policy fmt",
         "policy matrix",
         "audit",
         "audit verify",

@@ -5,6 +5,7 @@ pub mod coverage;
 pub mod diff;
 pub mod explain;
 mod files;
+pub mod fmt;
 mod html;
 mod junit;
 pub mod lint;
@@ -79,6 +80,9 @@ pub enum Command {
         after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
     )]
     Replay(Box<replay::Options>),
+    /// Lay the policies out in one look; comments stay, and a file that would not say the same is left as it is.
+    #[command(after_help = "Example:\n  caxton policy fmt --check")]
+    Fmt(fmt::Options),
     /// Show who may do what: every role on every action on every type of resource, as a table to keep and to compare.
     #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
     Matrix(matrix::Options),
@@ -129,6 +133,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Mutate(options) => mutate::run(base, &options, output),
         Command::Diff(options) => diff::run(base, &options, output),
         Command::Replay(options) => replay::run(base, &options, output),
+        Command::Fmt(options) => fmt::run(base, &options, output),
         Command::Matrix(options) => matrix::run(base, &options, output),
     }
 }

@@ -15,6 +15,7 @@ mod error;
 mod evaluate;
 pub mod explain;
 mod extension;
+pub mod format;
 mod index;
 mod json;
 pub mod lint;
