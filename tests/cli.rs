@@ -86,6 +86,8 @@ fn every_command_explains_itself() {
         "policy diff",
         "policy replay",
         "policy fmt",
+        "policy import",
+        "policy import-roles",
         "policy matrix",
         "audit",
         "audit verify",

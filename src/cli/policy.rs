@@ -7,6 +7,7 @@ pub mod explain;
 mod files;
 pub mod fmt;
 mod html;
+pub mod import;
 mod junit;
 pub mod lint;
 mod markup;
@@ -83,6 +84,12 @@ pub enum Command {
     /// Lay the policies out in one look; comments stay, and a file that would not say the same is left as it is.
     #[command(after_help = "Example:\n  caxton policy fmt --check")]
     Fmt(fmt::Options),
+    /// Write policies and tests from rules that another product understands; exit code 1 when something cannot be said.
+    #[command(after_help = "Example:\n  caxton policy import --from toolhive authz-config.json")]
+    Import(import::Options),
+    /// Write policies and tests from a `roles.yaml`; exit code 1 when something cannot be said.
+    #[command(after_help = "Example:\n  caxton policy import-roles roles.yaml --name team-roles")]
+    ImportRoles(import::Roles),
     /// Show who may do what: every role on every action on every type of resource, as a table to keep and to compare.
     #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
     Matrix(matrix::Options),
@@ -134,6 +141,8 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Diff(options) => diff::run(base, &options, output),
         Command::Replay(options) => replay::run(base, &options, output),
         Command::Fmt(options) => fmt::run(base, &options, output),
+        Command::Import(options) => import::run(base, &options, output),
+        Command::ImportRoles(options) => import::roles(base, &options, output),
         Command::Matrix(options) => matrix::run(base, &options, output),
     }
 }

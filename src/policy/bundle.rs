@@ -102,6 +102,14 @@ impl Bundle {
         self.words.action(action).is_ok()
     }
 
+    /// Whether one action is in a group, at any depth.
+    pub(crate) fn is_action_in(&self, action: &model::EntityUid, group: &model::EntityUid) -> bool {
+        match (self.words.action(action), self.words.action(group)) {
+            (Ok(action), Ok(group)) => action.entity.is_descendant_of(group.entity.uid()),
+            _ => false,
+        }
+    }
+
     /// Fills in what the context of a question from outside lacks and the action's schema requires, as far as
     /// `known` has it. Only a question that would be denied as a mismatch is changed by this.
     pub fn complete<'a>(&self, query: &mut Query, known: impl FnOnce() -> &'a model::Value) {

@@ -66,10 +66,18 @@ struct Principal {
 }
 
 /// An action and a resource that it is for.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Subject {
-    action: EntityUid,
-    resource: EntityUid,
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Subject {
+    pub(super) action: EntityUid,
+    pub(super) resource: EntityUid,
+}
+
+impl Subject {
+    /// Whether principals of a type can be asked about.
+    pub(super) fn is_for(&self, bundle: &Bundle, principal: &str) -> bool {
+        let known = bundle.words().action(&self.action);
+        known.is_ok_and(|action| action.principals.iter().any(|kind| kind.to_string() == principal))
+    }
 }
 
 impl Matrix {
@@ -194,7 +202,7 @@ fn question(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Option
 }
 
 /// Every action with the resources it is for: one of each type, and of memory one of each kind of owner.
-fn subjects(bundle: &Bundle) -> Vec<Subject> {
+pub(super) fn subjects(bundle: &Bundle) -> Vec<Subject> {
     let mut subjects = BTreeSet::new();
     for (action, _, resource) in bundle.words().environments() {
         let action = EntityUid::new(action.uid().entity_type().to_string(), action.uid().eid().as_ref());

@@ -16,6 +16,7 @@ mod evaluate;
 pub mod explain;
 mod extension;
 pub mod format;
+pub mod import;
 mod index;
 mod json;
 pub mod lint;

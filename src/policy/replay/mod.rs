@@ -21,6 +21,7 @@ use reads::{Hidden, Reads};
 use record::{Asked, Decided, Known, Logged, Typed, Without};
 pub use report::{Cause, Flip, Group, LeftOut, Replay, Unlike};
 pub use test_text::{TestError, suite_of_flips, suite_of_record};
+pub(in crate::policy) use test_text::{key, quoted};
 
 use super::Bundle;
 use super::diff::Side;

@@ -402,7 +402,7 @@ fn comments(asked: &Asked<'_>, hidden: &[Hidden]) -> Vec<String> {
 }
 
 /// A text as it may stand without quotes, else quoted.
-fn key(text: &str) -> String {
+pub(in crate::policy) fn key(text: &str) -> String {
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | '@' | '|' | ':' | '"');
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic());
