@@ -85,6 +85,7 @@ fn every_command_explains_itself() {
         "policy mutate",
         "policy diff",
         "policy replay",
+        "policy repl",
         "policy fmt",
         "policy import",
         "policy import-roles",

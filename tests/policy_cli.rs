@@ -579,6 +579,7 @@ fn test_command(filter: Option<&str>) -> Command {
         filter: filter.map(str::to_owned),
         junit: None,
         from: FromLog::default(),
+        watch: false,
         places: Places::default(),
     }
 }
@@ -641,6 +642,7 @@ fn a_folder_that_was_named_has_to_be_there() {
         filter: None,
         junit: None,
         from: FromLog::default(),
+        watch: false,
         places: Places::default(),
     };
     assert!(folder.run(command).unwrap_err().to_string().ends_with("none.test.yaml` cannot be read"));
@@ -656,6 +658,7 @@ fn results_are_written_as_junit_xml() {
         filter: None,
         junit: Some(file.clone()),
         from: FromLog::default(),
+        watch: false,
         places: Places::default(),
     };
     assert_eq!(folder.run(command).unwrap(), Exit::Usage);
@@ -688,6 +691,7 @@ fn cases_of_cedars_own_runner_run_too() {
                 filter: None,
                 junit: None,
                 from: FromLog::default(),
+                watch: false,
                 places: Places::default(),
             })
             .unwrap()

@@ -462,8 +462,14 @@ impl Folder {
 
     fn from_log(&self, id: &str) -> anyhow::Result<Exit> {
         let from = FromLog { from_log: Some(id.to_owned()), log: None };
-        let command =
-            Command::Test { files: vec![], filter: None, junit: None, from, places: Places::default() };
+        let command = Command::Test {
+            files: vec![],
+            filter: None,
+            junit: None,
+            watch: false,
+            from,
+            places: Places::default(),
+        };
         run_in(self.0.path(), command, &Output::new(Format::Table))
     }
 }

@@ -14,7 +14,9 @@ mod markup;
 pub mod matrix;
 pub mod mutate;
 pub mod render;
+pub mod repl;
 pub mod replay;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -52,6 +54,9 @@ pub enum Command {
         /// Write the results as JUnit XML to this file as well.
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+        /// Run them again whenever policies, schemas or tests change.
+        #[arg(long, conflicts_with = "from_log")]
+        watch: bool,
         /// From the decision log.
         #[command(flatten)]
         from: FromLog,
@@ -81,6 +86,9 @@ pub enum Command {
         after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
     )]
     Replay(Box<replay::Options>),
+    /// Try things out: set entities, ask, change a policy in memory, ask again.
+    #[command(after_help = "Example:\n  caxton policy repl --entities policy-tests/common.fixtures.yaml")]
+    Repl(repl::Options),
     /// Lay the policies out in one look; comments stay, and a file that would not say the same is left as it is.
     #[command(after_help = "Example:\n  caxton policy fmt --check")]
     Fmt(fmt::Options),
@@ -129,10 +137,14 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Test { from: FromLog { from_log: Some(id), log }, places, .. } => {
             replay::from_log(base, &id, log.as_deref(), &places, output)
         }
-        Command::Test { files, filter, junit, places, .. } => {
-            let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
-            let suites = find_tests(base, &files, &places, output)?;
-            test(&bundle, &suites, &Settings { filter }, junit.as_deref(), output)
+        Command::Test { files, filter, junit, watch, places, .. } => {
+            let settings = Settings { filter };
+            let once = || {
+                let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
+                let suites = find_tests(base, &files, &places, output)?;
+                test(&bundle, &suites, &settings, junit.as_deref(), output)
+            };
+            if watch { watch::watch(base, &files, &places, output, once) } else { once() }
         }
         Command::Coverage(options) => coverage::run(base, &options, output),
         Command::Explain(options) => explain::run(base, &options, output),
@@ -140,6 +152,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Mutate(options) => mutate::run(base, &options, output),
         Command::Diff(options) => diff::run(base, &options, output),
         Command::Replay(options) => replay::run(base, &options, output),
+        Command::Repl(options) => repl::run(base, &options, output),
         Command::Fmt(options) => fmt::run(base, &options, output),
         Command::Import(options) => import::run(base, &options, output),
         Command::ImportRoles(options) => import::roles(base, &options, output),

@@ -33,6 +33,7 @@ mod shipped;
 mod source;
 mod verdict;
 mod vocabulary;
+pub mod workbench;
 
 #[cfg(test)]
 mod tests;

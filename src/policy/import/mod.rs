@@ -100,6 +100,14 @@ pub enum ImportError {
     Unfaithful(String),
 }
 
+/// JSON or YAML in braces, under the bounds of sources.
+pub(super) fn object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    yaml::parse(text).map_err(|error| match error {
+        ImportError::Source { what, .. } => what,
+        other => other.to_string(),
+    })
+}
+
 fn reasons(gaps: &[Remark]) -> String {
     let reasons = gaps.iter().take(5).map(|gap| format!("line {}: {}", gap.line, gap.what));
     let reasons = reasons.collect::<Vec<_>>().join("; ");
