@@ -11,10 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use caxton::audit::records::{Proof, Records};
+use caxton::audit::records::Proof;
 use caxton::audit::{Item, Journal, Record, Settings as LogSettings, SourceRecord, SubjectRecord};
+use caxton::cli::policy::replay::replay_log;
 use caxton::model::{DecisionId, Entity, EntityUid, EventType, RequestId, Value};
-use caxton::policy::replay::{Place, Replayer, Settings};
+use caxton::policy::replay::Settings;
 use caxton::policy::{Bundle, Query, SourceKind, Sources, Verdict};
 use caxton::telemetry::Metrics;
 
@@ -31,13 +32,10 @@ fn main() {
     let mut out = std::io::stdout().lock();
     for _ in 0..3 {
         let began = Instant::now();
-        let mut records = Records::open(&log, Proof::Chain).unwrap();
-        let mut replayer = Replayer::new(&baseline, &candidate, Settings::default());
-        while let Some(record) = records.next_record().unwrap() {
-            replayer.line(Place { log: "audit.log", line: record.line }, record.text, None).unwrap();
-        }
-        let replay = replayer.finish();
+        let versions = [&baseline, &candidate];
+        let (replay, proven) = replay_log(&log, Proof::Chain, versions, Settings::default(), None).unwrap();
         let seconds = began.elapsed().as_secs_f64();
+        assert_eq!(proven.records, RECORDS as u64);
         assert_eq!(replay.not_reproduced, 0, "{:?}", replay.unlike.first());
         assert_eq!(replay.unknown(), 0, "{:?}", replay.left_out);
         writeln!(

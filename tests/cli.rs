@@ -85,6 +85,7 @@ fn every_command_explains_itself() {
         "policy mutate",
         "policy diff",
         "policy replay",
+        "policy schema",
         "policy repl",
         "policy fmt",
         "policy import",
@@ -108,6 +109,7 @@ fn every_command_explains_itself() {
         "tools diff",
         "tools approve",
         "tools verify",
+        "completion",
     ];
     assert_eq!(names, wanted);
     let mut all = String::new();

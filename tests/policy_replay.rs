@@ -217,6 +217,47 @@ async fn every_recorded_decision_can_become_a_test() {
     assert!(written > 80, "{written}");
 }
 
+/// Threads share the work, and what they find is what one finds.
+#[tokio::test]
+async fn many_threads_find_what_one_finds() {
+    let world = world().await;
+    traffic(&world).await;
+    let log = world.log();
+    let _directory = world.stop().await;
+    let sources = changed("roles.cedar", "Caxton::Role::\"developer\"", "Caxton::Role::\"builder\"");
+    let (baseline, candidate) = (shipped(), Bundle::load(sources).unwrap());
+    // Several batches: the log again and again, which is no chain any more.
+    let text = fs::read_to_string(&log).unwrap();
+    let long = log.with_extension("jsonl");
+    fs::write(&long, text.repeat(8)).unwrap();
+    let settings = Settings::default();
+    let (shared, proven) =
+        command::replay_log(&long, Proof::Nothing, [&baseline, &candidate], settings, None).unwrap();
+    let alone = replayed(&log, &baseline, &candidate, settings);
+    assert_eq!(proven.records, alone.records * 8);
+    assert!(proven.records > 600, "{}", proven.records);
+    assert_eq!((shared.flipped, shared.reproduced), (alone.flipped * 8, alone.reproduced * 8));
+    let lines: Vec<u64> = shared.flips.iter().map(|flip| flip.line).collect();
+    assert!(lines.is_sorted());
+    let causes = |replay: &Replay| -> Vec<(Cause, u64, String)> {
+        replay.left_out.iter().map(|left| (left.cause.clone(), left.count, left.first.clone())).collect()
+    };
+    let eight: Vec<_> =
+        causes(&alone).into_iter().map(|(cause, count, first)| (cause, count * 8, first)).collect();
+    assert_eq!(causes(&shared), eight);
+    let groups = |replay: &Replay| -> Vec<(String, u64)> {
+        replay.by_policy.iter().map(|group| (group.name.clone(), group.flips)).collect()
+    };
+    let eight: Vec<_> = groups(&alone).into_iter().map(|(name, flips)| (name, flips * 8)).collect();
+    assert_eq!(groups(&shared), eight);
+    // The first bad line is the one that is told.
+    fs::write(&long, format!("{}nothing\n{}nothing\n", text.repeat(2), text.repeat(5))).unwrap();
+    let wrong =
+        command::replay_log(&long, Proof::Nothing, [&baseline, &candidate], settings, None).unwrap_err();
+    let line = text.lines().count() * 2 + 1;
+    assert!(wrong.to_string().contains(&format!("line {line}: the line is not JSON")), "{wrong}");
+}
+
 // ---- hidden values ----
 
 const FETCH: &str = "namespace Caxton { action \"web___fetch\" in [\"tool:call\"] appliesTo {

@@ -16,6 +16,7 @@ pub mod mutate;
 pub mod render;
 pub mod repl;
 pub mod replay;
+pub mod schema;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -86,6 +87,9 @@ pub enum Command {
         after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
     )]
     Replay(Box<replay::Options>),
+    /// Print what editors need: JSON Schemas of test files, and the whole Cedar schema in one.
+    #[command(after_help = "Example:\n  caxton policy schema tests > .vscode/caxton-tests.schema.json")]
+    Schema(schema::Options),
     /// Try things out: set entities, ask, change a policy in memory, ask again.
     #[command(after_help = "Example:\n  caxton policy repl --entities policy-tests/common.fixtures.yaml")]
     Repl(repl::Options),
@@ -152,6 +156,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Mutate(options) => mutate::run(base, &options, output),
         Command::Diff(options) => diff::run(base, &options, output),
         Command::Replay(options) => replay::run(base, &options, output),
+        Command::Schema(options) => schema::run(base, &options, output),
         Command::Repl(options) => repl::run(base, &options, output),
         Command::Fmt(options) => fmt::run(base, &options, output),
         Command::Import(options) => import::run(base, &options, output),

@@ -11,6 +11,7 @@ pub mod case;
 pub mod coverage;
 pub mod diagnostics;
 pub mod diff;
+pub mod editor;
 mod error;
 mod evaluate;
 pub mod explain;

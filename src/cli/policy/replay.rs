@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::diff::{load as load_version, version};
@@ -23,6 +24,10 @@ use crate::policy::{Bundle, SourceKind, Sources};
 const LOG: &str = ".caxton/audit.log";
 /// Bytes of a log that are read so fast that a progress bar would only flicker.
 const NO_BAR_BELOW: u64 = 4 << 20;
+/// Lines that go to a thread at once.
+const BATCH: usize = 256;
+/// The most threads.
+const WORKERS: usize = 16;
 /// Principals of one action that are shown.
 const PRINCIPALS: usize = 5;
 /// Records named for a line.
@@ -93,9 +98,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         None => None,
     };
     let settings = Settings { other_versions: options.other_versions, keep_records: options.tests.is_some() };
-    let replayer = Replayer::new(&baseline, &candidate, settings);
     let proof = if options.no_verify { Proof::Nothing } else { Proof::Chain };
-    let (replay, proven) = match read(&log, proof, replayer, from.as_deref()) {
+    let (replay, proven) = match replay_log(&log, proof, [&baseline, &candidate], settings, from.as_deref()) {
         Ok(read) => read,
         Err(error) => {
             let help = advice(&error);
@@ -153,10 +157,12 @@ fn advice(stopped: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
-fn read(
+/// Replays a log. Reads and proves in this thread, decides in others: a chain is one after the other, decisions are not.
+pub fn replay_log(
     log: &Path,
     proof: Proof,
-    mut replayer: Replayer<'_>,
+    [baseline, candidate]: [&Bundle; 2],
+    settings: Settings,
     from: Option<&str>,
 ) -> anyhow::Result<(Replay, Proven)> {
     let mut records = Records::open(log, proof).map_err(Stopped::from)?;
@@ -164,21 +170,89 @@ fn read(
         ..NO_BAR_BELOW => indicatif::ProgressBar::hidden(),
         bytes => indicatif::ProgressBar::new(bytes),
     };
-    let mut name = String::new();
-    while let Some(record) = records.next_record().map_err(Stopped::from)? {
-        if record.line == 1 || name.is_empty() {
-            name = record.path.display().to_string();
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS));
+    let parts = std::thread::scope(|scope| {
+        let (mut lanes, mut running) = (Vec::new(), Vec::new());
+        for _ in 0..workers {
+            let (lane, batches) = std::sync::mpsc::sync_channel::<Batch>(2);
+            lanes.push(lane);
+            let replayer = move || Replayer::new(baseline, candidate, settings);
+            running.push(scope.spawn(move || decide(replayer(), &batches, from)));
         }
-        let line = record.line;
-        let place = Place { log: &name, line };
-        let taken = replayer.line(place, record.text, from);
-        taken.map_err(|what| Stopped::Line { log: name.clone(), line, what })?;
-        if line.is_multiple_of(512) {
+        let told = deal(&mut records, &lanes, &bar);
+        drop(lanes);
+        // What a line says is wrong is told before what came of the file later on.
+        let mut parts = Vec::new();
+        let mut wrong: Vec<(String, u64, BadRecord)> = Vec::new();
+        for worker in running {
+            match worker.join() {
+                Ok(Ok(part)) => parts.push(part),
+                Ok(Err(found)) => wrong.push(found),
+                Err(_) => anyhow::bail!("a thread ended before its work was done"),
+            }
+        }
+        wrong.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        if let Some((log, line, what)) = wrong.into_iter().next() {
+            return Err(Stopped::Line { log, line, what }.into());
+        }
+        told.map_err(Stopped::from)?;
+        Ok(parts)
+    })?;
+    bar.finish_and_clear();
+    let replay = Replay::merge(parts).context("nothing was read")?;
+    Ok((replay, records.proven()))
+}
+
+/// Lines of one log.
+struct Batch {
+    log: std::sync::Arc<str>,
+    lines: Vec<(u64, Vec<u8>)>,
+}
+
+/// Deals the lines out, batch by batch.
+fn deal(
+    records: &mut Records,
+    lanes: &[std::sync::mpsc::SyncSender<Batch>],
+    bar: &indicatif::ProgressBar,
+) -> Result<(), RecordsError> {
+    let mut next = lanes.iter().cycle();
+    let mut batch = Batch { log: "".into(), lines: Vec::new() };
+    // A lane that is closed has found something wrong, which is told when all have ended.
+    let mut send =
+        |batch: Batch| batch.lines.is_empty() || next.next().is_some_and(|lane| lane.send(batch).is_ok());
+    loop {
+        let Some(record) = records.next_record()? else {
+            send(batch);
+            return Ok(());
+        };
+        if record.line == 1 || batch.lines.len() == BATCH {
+            let name = record.path.display().to_string();
+            let log = if *batch.log == *name { std::sync::Arc::clone(&batch.log) } else { name.into() };
+            let full = std::mem::replace(&mut batch, Batch { log, lines: Vec::with_capacity(BATCH) });
+            batch.lines.push((record.line, record.text.to_vec()));
+            if !send(full) {
+                return Ok(());
+            }
             bar.set_position(records.consumed());
+        } else {
+            batch.lines.push((record.line, record.text.to_vec()));
         }
     }
-    bar.finish_and_clear();
-    Ok((replayer.finish(), records.proven()))
+}
+
+fn decide(
+    mut replayer: Replayer<'_>,
+    batches: &std::sync::mpsc::Receiver<Batch>,
+    from: Option<&str>,
+) -> Result<Replay, (String, u64, BadRecord)> {
+    for batch in batches {
+        for (line, text) in &batch.lines {
+            let place = Place { log: &batch.log, line: *line };
+            let taken = replayer.line(place, text, from);
+            taken.map_err(|what| (batch.log.to_string(), *line, what))?;
+        }
+    }
+    Ok(replayer.part())
 }
 
 fn write_tests(

@@ -120,8 +120,14 @@ impl<'b> Replayer<'b> {
     }
 
     /// What was found.
-    pub fn finish(mut self) -> Replay {
-        self.replay.finish();
+    pub fn finish(self) -> Replay {
+        let replay = self.replay;
+        // INVARIANT: one part merges into one.
+        Replay::merge(vec![replay.clone()]).unwrap_or(replay)
+    }
+
+    /// What was found so far by one of several that share a log; [`Replay::merge`] makes one of it.
+    pub fn part(self) -> Replay {
         self.replay
     }
 

@@ -231,12 +231,68 @@ impl Replay {
         self.flipped > 0 || self.not_reproduced > 0
     }
 
+    /// Adds what others found in other lines of the same log.
+    pub fn merge(parts: Vec<Self>) -> Option<Self> {
+        let mut parts = parts.into_iter();
+        let mut all = parts.next()?;
+        for part in parts {
+            all.add(part);
+        }
+        all.flips.sort_by(|a, b| (&a.log, a.line, a.item).cmp(&(&b.log, b.line, b.item)));
+        all.flips.truncate(MAX_FLIPS);
+        all.unlike.sort_by(|a, b| (&a.log, a.line, a.item).cmp(&(&b.log, b.line, b.item)));
+        all.unlike.truncate(MAX_UNLIKE);
+        all.finish();
+        Some(all)
+    }
+
+    fn add(&mut self, part: Self) {
+        self.records += part.records;
+        self.earlier += part.earlier;
+        self.events += part.events;
+        self.reproduced += part.reproduced;
+        self.compared += part.compared;
+        self.not_reproduced += part.not_reproduced;
+        self.flipped += part.flipped;
+        self.opened += part.opened;
+        self.closed += part.closed;
+        self.other_policies += part.other_policies;
+        self.unlike.extend(part.unlike);
+        self.flips.extend(part.flips);
+        for (version, count) in part.other_versions {
+            *self.other_versions.entry(version).or_default() += count;
+        }
+        for (cause, left) in part.causes {
+            match self.causes.get_mut(&cause) {
+                Some(known) => {
+                    known.count += left.count;
+                    // Ids of records sort as time does.
+                    known.first = std::mem::take(&mut known.first).min(left.first);
+                }
+                None => drop(self.causes.insert(cause, left)),
+            }
+        }
+        for (groups, others) in self.groups.iter_mut().zip(part.groups) {
+            for (name, group) in others {
+                let known = groups.entry(name.clone()).or_insert_with(|| Group { name, ..Group::default() });
+                known.flips += group.flips;
+                known.opened += group.opened;
+                known.closed += group.closed;
+                known.records.extend(group.records);
+            }
+        }
+    }
+
     /// Decisions that were not evaluated.
     pub fn unknown(&self) -> u64 {
         self.left_out.iter().map(|left| left.count).sum()
     }
 
-    pub(super) fn finish(&mut self) {
+    fn finish(&mut self) {
+        for group in self.groups.iter_mut().flat_map(BTreeMap::values_mut) {
+            group.records.sort_unstable();
+            group.records.truncate(MAX_NAMED);
+        }
         self.left_out = std::mem::take(&mut self.causes).into_values().collect();
         let [action, principal, policy] = std::mem::take(&mut self.groups).map(|groups| {
             let mut groups: Vec<Group> = groups.into_values().collect();
