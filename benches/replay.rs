@@ -4,7 +4,7 @@
 //! arguments, memory, agents, and one in twenty a list of twenty tools. Each line's hash and place in the chain is checked,
 //! each decision is made twice, by the version that made it and by a candidate that differs.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench that cannot be set up has failed")]
+#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up has failed")]
 
 use std::io::Write as _;
 use std::path::Path;

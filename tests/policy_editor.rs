@@ -1,6 +1,6 @@
 //! What editors, shells, hooks and pipelines get.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[path = "support/child.rs"]
 mod child;

@@ -1,7 +1,7 @@
 //! The page that takes a new author from an empty folder to a tested policy: its files are written, its commands are run,
 //! and they print what it says.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::panic, reason = "helpers of tests")]
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! Policies in one look: the shipped set has it, Cedar's own test data survives it, and what cannot be kept is left alone.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;

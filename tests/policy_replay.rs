@@ -1,5 +1,7 @@
 //! Recorded decisions, decided again: from real traffic through a gateway, from hostile lines, and from the command line.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -501,7 +503,7 @@ impl Folder {
         run_in(self.0.path(), Command::Replay(options.into()), &Output::new(Format::Table))
     }
 
-    fn from_log(&self, id: &str) -> anyhow::Result<Exit> {
+    fn as_test(&self, id: &str) -> anyhow::Result<Exit> {
         let from = FromLog { from_log: Some(id.to_owned()), log: None };
         let command = Command::Test {
             files: vec![],
@@ -574,6 +576,6 @@ async fn the_command_refuses_what_it_cannot_do() {
         folder.read("flips.test.yaml")
     );
     assert!(refused(&|options| options.tests = Some(tests.clone())).contains("is there already"));
-    assert!(format!("{:#}", folder.from_log("nothing").unwrap_err()).ends_with("has no record `nothing`"));
-    assert_eq!(folder.from_log("2").unwrap(), Exit::Fine);
+    assert!(format!("{:#}", folder.as_test("nothing").unwrap_err()).ends_with("has no record `nothing`"));
+    assert_eq!(folder.as_test("2").unwrap(), Exit::Fine);
 }

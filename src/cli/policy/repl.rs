@@ -97,7 +97,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         session.at_terminal()?;
         return Ok(Exit::Fine);
     }
-    session.from_pipe()?;
+    session.piped()?;
     Ok(if session.failed { Exit::Usage } else { Exit::Fine })
 }
 
@@ -130,7 +130,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn from_pipe(&mut self) -> anyhow::Result<()> {
+    fn piped(&mut self) -> anyhow::Result<()> {
         let mut input = std::io::stdin().lock();
         let mut line = Vec::new();
         loop {
