@@ -19,6 +19,10 @@ use caxton::policy::replay::Settings;
 use caxton::policy::{Bundle, Query, SourceKind, Sources, Verdict};
 use caxton::telemetry::Metrics;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const RECORDS: usize = 100_000;
 const NOW: i64 = 1_768_039_200_121;
 
