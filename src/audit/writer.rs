@@ -285,6 +285,8 @@ impl Drop for Finish<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
     use crate::audit::Journal;
     use crate::audit::tests::{Place, event};
@@ -310,10 +312,12 @@ mod tests {
         let desk = journal.desk();
         let append = journal.append(event());
         tokio::pin!(append);
-        let held = desk.writer.lock();
-        assert!(futures::poll!(append.as_mut()).is_pending(), "queued");
-        assert!(futures::poll!(append.as_mut()).is_pending(), "the writer is taken");
-        drop(held);
+        {
+            let _held = desk.writer.lock();
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(append.as_mut().poll(&mut context).is_pending(), "queued");
+            assert!(append.as_mut().poll(&mut context).is_pending(), "the writer is taken");
+        }
         // What the holder does after letting go.
         desk.help();
         assert_eq!(append.await.unwrap().seq(), 1);
