@@ -16,5 +16,5 @@ mod world;
 pub use error::{CaseError, Located};
 pub(super) use format::{Expect, FixtureFile, Request, Search, SuiteFile, TestCase};
 pub(super) use matrix::{Row, rows};
-pub(super) use name::{Vocabulary, core_shorthand, shorthand};
+pub(super) use name::{Vocabulary, core_shorthand, shorthand, type_shorthand};
 pub(super) use world::World;

@@ -72,6 +72,11 @@ fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
     })
 }
 
+/// The policies of a folder or commit; none when they are refused, and their problems have been shown.
+pub(super) fn version_named(base: &Path, named: &str, output: &Output) -> anyhow::Result<Option<Bundle>> {
+    Ok(load(version(base, named)?, named, output))
+}
+
 fn load(sources: Sources, named: &str, output: &Output) -> Option<Bundle> {
     match Bundle::load(sources) {
         Ok(bundle) => Some(bundle),
