@@ -10,6 +10,7 @@ pub mod lint;
 mod markup;
 pub mod mutate;
 pub mod proofs;
+pub mod prove;
 pub mod render;
 
 use std::path::{Path, PathBuf};
@@ -74,6 +75,9 @@ pub enum Command {
         after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
     )]
     Analyze(analyze::Options),
+    /// Prove the statements under `prove` in the test files; needs the solver cvc5.
+    #[command(after_help = "Example:\n  caxton policy prove policy-tests/memory.test.yaml")]
+    Prove(prove::Options),
 }
 
 /// Where the policies and the schema are.
@@ -107,6 +111,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Mutate(options) => mutate::run(base, &options, output),
         Command::Diff(options) => diff::run(base, &options, output),
         Command::Analyze(options) => analyze::run(base, &options, output),
+        Command::Prove(options) => prove::run(base, &options, output),
     }
 }
 
@@ -158,6 +163,7 @@ fn test(
     let report = run_tests(bundle, suites, settings);
     let summary = report.summary();
     output.data(&Counted { summary, report: &report }, |counted| render::report(counted.report))?;
+    render::promises(&suites.promises()).iter().for_each(|note| output.say(note));
     if let Some(path) = junit {
         std::fs::write(path, junit::xml(&report)).with_context(|| format!("writing `{}`", path.display()))?;
     }

@@ -27,19 +27,26 @@ pub struct Options {
 /// What can be proved.
 #[derive(Debug, clap::Subcommand)]
 pub enum Question {
-    /// No policy can err, whatever the request. Example: `caxton policy analyze never-errors`
+    /// No policy can err, whatever the request.
+    #[command(after_help = "Example:\n  caxton policy analyze never-errors memory.private memory.own")]
     NeverErrors {
         /// Only these policies [default: all]
         #[arg(value_name = "POLICY")]
         only: Vec<String>,
     },
     /// Every policy decides something: none is covered by others, none matches nothing.
+    #[command(after_help = "Example:\n  caxton policy analyze none-needless")]
     NoneNeedless,
-    /// What is permitted here is permitted there. Example: `caxton policy analyze no-more-permissive origin/main`
+    /// What is permitted here is permitted there.
+    #[command(
+        after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
+    )]
     NoMorePermissive(Other),
-    /// The same is permitted here and there. Example: `caxton policy analyze equivalent ../before`
+    /// The same is permitted here and there.
+    #[command(after_help = "Example:\n  caxton policy analyze equivalent ../before")]
     Equivalent(Other),
     /// Nothing is permitted both here and there.
+    #[command(after_help = "Example:\n  caxton policy analyze disjoint ../other-team")]
     Disjoint(Other),
     /// Nothing is permitted in some circumstances.
     #[command(

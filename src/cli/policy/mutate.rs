@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::coverage::{floored, not_green, percent};
+use super::coverage::{floored, not_green, percent, wanted};
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, find_tests, load};
 use crate::cli::output::{Exit, Output};
@@ -42,8 +42,9 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     let mutation = mutate(&bundle, &exam, options.threads.unwrap_or(cores), &step);
     bar.finish_and_clear();
     output.data(&mutation, text)?;
-    let enough = options.min.is_none_or(|min| mutation.summary.score >= min);
-    if let (false, Some(min)) = (enough, options.min) {
+    let min = wanted(options.min, suites.promises().gate.mutation_score);
+    let enough = min.is_none_or(|min| mutation.summary.score >= min);
+    if let (false, Some(min)) = (enough, min) {
         let score = floored(mutation.summary.score);
         output.say(format_args!("{RED}too little{PLAIN}: the score is {score:.1} %, {min} % is wanted"));
     }

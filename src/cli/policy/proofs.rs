@@ -151,7 +151,9 @@ pub fn text(report: &Proofs) -> String {
 }
 
 fn statement(text: &mut String, proof: &Proof) {
-    let words = clean(&proof.statement);
+    let place =
+        proof.place.as_ref().map(|place| format!("  {DIM}{}{PLAIN}", clean(place))).unwrap_or_default();
+    let words = format!("{}{place}", clean(&proof.statement));
     let environments = counted(proof.environments, "environment");
     match proof.verdict {
         Verdict::Proven => {

@@ -4,54 +4,12 @@
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use super::claim::{Claim, Kind, Relation};
-use crate::policy::case::{CaseError, Vocabulary};
+use crate::policy::case::{CaseError, Circumstances, Several, Vocabulary};
 use crate::policy::{Bundle, PolicyErrors, SourceKind, Sources};
 
 /// The policy that stands for the circumstances.
 const ID: &str = "circumstances";
-
-/// Which requests a statement is about; what is left out is any.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Circumstances {
-    /// A type (`Agent`) or what the principal is or is in (`Role::"viewer"`); one of them.
-    #[serde(default)]
-    pub principal: Several,
-    /// Actions or groups of actions; one of them.
-    #[serde(default)]
-    pub action: Several,
-    /// A type or what the resource is or is in; one of them.
-    #[serde(default)]
-    pub resource: Several,
-    /// Cedar expressions that all hold.
-    #[serde(default)]
-    pub when: Several,
-    /// Cedar expressions of which none holds.
-    #[serde(default)]
-    pub unless: Several,
-}
-
-/// One text or a list of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Several(pub Vec<String>);
-
-impl<'de> Deserialize<'de> for Several {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            One(String),
-            Many(Vec<String>),
-        }
-        Ok(match Written::deserialize(deserializer)? {
-            Written::One(one) => Self(vec![one]),
-            Written::Many(many) => Self(many),
-        })
-    }
-}
 
 /// Why circumstances mean nothing.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +50,7 @@ impl Claim {
         let other = Arc::new(about.bundle(bundle)?);
         let kind =
             Kind::Decisions { relation, other, named: "the circumstances".to_owned(), except: Vec::new() };
-        Ok(Self { words, kind })
+        Ok(Self { words, place: None, kind })
     }
 }
 

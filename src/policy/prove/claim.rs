@@ -13,6 +13,8 @@ use crate::policy::case::{CaseError, Vocabulary};
 pub struct Claim {
     /// In words.
     pub words: String,
+    /// Where it is stated, `memory.test.yaml:12`; none for a question.
+    pub place: Option<String>,
     pub(super) kind: Kind,
 }
 
@@ -66,7 +68,7 @@ impl Claim {
             [] => "no policy can err".to_owned(),
             only => format!("{} cannot err", only.join(", ")),
         };
-        Ok(Self { words, kind: Kind::NeverErrors(only.to_vec()) })
+        Ok(Self { words, place: None, kind: Kind::NeverErrors(only.to_vec()) })
     }
 
     /// Whatever is permitted is permitted by `other` as well, except for requests of some actions.
@@ -104,7 +106,8 @@ impl Claim {
 
     /// No policy could be removed without changing a decision.
     pub fn none_needless() -> Self {
-        Self { words: "every policy decides something".to_owned(), kind: Kind::NoneNeedless }
+        let words = "every policy decides something".to_owned();
+        Self { words, place: None, kind: Kind::NoneNeedless }
     }
 
     /// The statement under a name of its own.
@@ -113,6 +116,13 @@ impl Claim {
         if let Some(name) = name {
             name.clone_into(&mut self.words);
         }
+        self
+    }
+
+    /// The statement as it stands in a file.
+    #[must_use]
+    pub fn at(mut self, place: String) -> Self {
+        self.place = Some(place);
         self
     }
 
@@ -130,7 +140,7 @@ impl Claim {
         }
         let except = except.iter().map(|action| vocabulary.action(action)).collect::<Result<_, _>>()?;
         let kind = Kind::Decisions { relation, other, named: named.to_owned(), except };
-        Ok(Self { words, kind })
+        Ok(Self { words, place: None, kind })
     }
 }
 
@@ -151,6 +161,8 @@ pub enum Verdict {
 pub struct Proof {
     /// The statement.
     pub statement: String,
+    /// Where it is stated, `memory.test.yaml:12`; none for a question.
+    pub place: Option<String>,
     /// How it ended.
     pub verdict: Verdict,
     /// Request environments it was held against.
@@ -193,6 +205,7 @@ impl Proof {
     pub(super) fn new(statement: &str, environments: usize) -> Self {
         Self {
             statement: statement.to_owned(),
+            place: None,
             verdict: Verdict::Proven,
             environments,
             refuted_in: 0,
@@ -206,7 +219,8 @@ impl Proof {
     /// A statement that could not be looked into.
     pub fn not_begun(claim: &Claim, why: &str) -> Self {
         let open = vec![Open { place: "everywhere".to_owned(), why: why.to_owned() }];
-        Self { verdict: Verdict::NotProven, open, ..Self::new(&claim.words, 0) }
+        let place = claim.place.clone();
+        Self { verdict: Verdict::NotProven, place, open, ..Self::new(&claim.words, 0) }
     }
 
     pub(super) fn concluded(mut self) -> Self {

@@ -18,16 +18,20 @@ mod settings;
 mod shrink;
 mod solver;
 mod space;
+mod stated;
 pub(super) mod witness;
 
-pub use circumstances::{Circumstances, CircumstancesError, Several};
+pub use circumstances::CircumstancesError;
 use claim::Kind;
 pub use claim::{Claim, Needless, Open, Proof, Verdict};
 pub use settings::Settings;
 pub(super) use solver::{Answer, Session};
 pub use solver::{Solver, SolverError};
 pub(super) use space::{Environment, Rule, relevant, together};
+pub use stated::{Stated, StatedError, VersionName, stated};
 pub use witness::{Counterexample, Decided};
+
+pub use super::case::{Circumstances, Several};
 
 use super::Bundle;
 
@@ -36,12 +40,13 @@ pub type Step<'s> = &'s (dyn Fn(usize, bool) + Sync);
 
 /// Seeks a proof that `claim` holds for the policies of `bundle`, on all threads that the settings allow.
 pub fn prove(bundle: &Bundle, claim: &Claim, solver: &Solver, step: Step<'_>) -> Proof {
-    match &claim.kind {
+    let proof = match &claim.kind {
         Kind::NeverErrors(only) => errors::prove(bundle, &claim.words, only, solver, step),
         Kind::Decisions { relation, other, named, except } => {
             let pair = decisions::Pair { bundle, other, named, relation: *relation, except };
             pair.prove(&claim.words, solver, step)
         }
         Kind::NoneNeedless => needless::prove(bundle, &claim.words, solver, step),
-    }
+    };
+    Proof { place: claim.place.clone(), ..proof }
 }

@@ -94,12 +94,13 @@ impl Solver {
         &self.settings
     }
 
-    fn start(&self) -> Result<CedarSymCompiler<LocalSolver>, Error> {
+    fn start(&self) -> Result<CedarSymCompiler<LocalSolver>, String> {
         // Each question has the limit to itself: a limit of the process would end it in the middle of the work.
         let limit = format!("--tlimit-per={}", self.settings.timeout.as_millis());
         let mut command = command(&self.program);
         command.args(["--lang", "smt", limit.as_str()]);
-        CedarSymCompiler::new(LocalSolver::from_command(&mut command)?)
+        let started = LocalSolver::from_command(&mut command).map_err(Error::from);
+        started.and_then(CedarSymCompiler::new).map_err(|error| told(&error))
     }
 
     /// Does `count` pieces of work, each thread with a solver of its own. What no thread could do is `None`.
@@ -169,7 +170,7 @@ impl<'s> Session<'s> {
             Some(compiler) => compiler,
             None => match self.solver.start() {
                 Ok(compiler) => compiler,
-                Err(error) => return Answer::Open(told(&error)),
+                Err(why) => return Answer::Open(why),
             },
         };
         let asked =
