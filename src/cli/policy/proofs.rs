@@ -43,17 +43,20 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The sound settings, with the solver that `CVC5` names.
+pub(super) fn settings() -> Settings {
+    let sound = Settings::default();
+    match std::env::var_os("CVC5").filter(|named| !named.is_empty()) {
+        Some(named) => Settings { solver: PathBuf::from(named), ..sound },
+        None => sound,
+    }
+}
+
 impl Search {
-    /// The settings, with the solver that `CVC5` names.
-    pub(super) fn settings(&self) -> Settings {
-        let sound = Settings::default();
-        let solver = std::env::var_os("CVC5").filter(|named| !named.is_empty());
-        Settings {
-            solver: solver.map_or(sound.solver, PathBuf::from),
-            timeout: self.timeout,
-            threads: self.threads.map_or(sound.threads, usize::from),
-            kept: self.show,
-        }
+    fn settings(&self) -> Settings {
+        let sound = settings();
+        let threads = self.threads.map_or(sound.threads, usize::from);
+        Settings { timeout: self.timeout, threads, kept: self.show, ..sound }
     }
 }
 

@@ -8,6 +8,9 @@ use crate::policy::run::SingleRequest;
 /// The most requests that are tried on the way.
 const TRIES: usize = 600;
 
+/// Numbers that people would think of.
+const SMALL: [i64; 9] = [1, 2, 3, 4, 5, 10, 100, 1000, -1];
+
 /// The request as small as it gets, if it is `still` one that speaks against the statement.
 pub(super) fn shrunk(
     request: SingleRequest,
@@ -60,7 +63,23 @@ impl Shrinking<'_> {
             let below = [path, &[step]].concat();
             let mut changed = self.request.clone();
             if remove(&mut changed, &below) && !self.attempt(changed) {
+                self.lower(&below);
                 self.drop_from(&below);
+            }
+        }
+    }
+
+    /// Tries small numbers in place of the one that the solver thought of.
+    fn lower(&mut self, path: &[Step]) {
+        let mut changed = self.request.clone();
+        let Some(number) = find(&mut changed, path).and_then(|value| value.as_i64()) else { return };
+        for smaller in SMALL.into_iter().filter(|small| small.unsigned_abs() < number.unsigned_abs()) {
+            let mut changed = self.request.clone();
+            if let Some(value) = find(&mut changed, path) {
+                *value = smaller.into();
+            }
+            if self.attempt(changed) {
+                return;
             }
         }
     }

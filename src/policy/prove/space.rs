@@ -56,7 +56,8 @@ impl Environment {
         })
     }
 
-    pub(super) fn matches(&self, scope: &Scope, words: &Vocabulary) -> bool {
+    /// Whether a policy of this scope can match in it.
+    pub(in crate::policy) fn matches(&self, scope: &Scope, words: &Vocabulary) -> bool {
         may_match(scope, (&self.action, &self.principal, &self.resource), words)
     }
 
@@ -98,12 +99,17 @@ impl<'b> Rule<'b> {
         enforced.map(|(_, compiled)| Self::new(compiled)).collect()
     }
 
+    /// The policy that it says.
+    pub(in crate::policy) fn policy(&self) -> &'b Compiled {
+        self.compiled
+    }
+
     /// Whether both say the same with the same words.
     fn says_the_same(&self, other: &Self) -> bool {
         self.compiled.effect == other.compiled.effect && self.expr.eq_shape(&other.expr)
     }
 
-    fn policy(&self, expr: Expr) -> ast::Policy {
+    fn written(&self, expr: Expr) -> ast::Policy {
         let effect = match self.compiled.effect {
             Effect::Permit => ast::Effect::Permit,
             Effect::Forbid => ast::Effect::Forbid,
@@ -117,7 +123,7 @@ impl<'b> Rule<'b> {
         env: &Environment,
         schema: &Schema,
     ) -> Result<CompiledPolicy, String> {
-        let set = public([self.policy(self.expr.clone())])?;
+        let set = public([self.written(self.expr.clone())])?;
         let policy = set.policies().next().ok_or("the policy could not be prepared")?;
         CompiledPolicy::compile(policy, &env.request(), schema).map_err(|error| told(&error))
     }
@@ -168,14 +174,14 @@ pub(in crate::policy) fn together(
     let mut guards = Vec::new();
     for rule in rules.iter().filter(|rule| rule.compiled.effect == Effect::Forbid) {
         if never_errs(&rule.alone(env, schema)?) {
-            policies.push(rule.policy(rule.expr.clone()));
+            policies.push(rule.written(rule.expr.clone()));
         } else {
             guards.push(Expr::not(rule.expr.clone()));
         }
     }
     for rule in rules.iter().filter(|rule| rule.compiled.effect == Effect::Permit) {
         let guarded = guards.iter().cloned().fold(rule.expr.clone(), Expr::and);
-        policies.push(rule.policy(guarded));
+        policies.push(rule.written(guarded));
     }
     CompiledPolicySet::compile(&public(policies)?, &env.request(), schema).map_err(|error| told(&error))
 }

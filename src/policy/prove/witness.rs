@@ -4,13 +4,16 @@
 //! What the solver says is never shown as it comes. The test is read as every test is read and decided as the gateway
 //! decides; only if that speaks against the statement as well, it is a counterexample.
 
+use std::collections::BTreeMap;
+
 use cedar_policy_core::ast::{self, Context, Expr, ExprKind, Literal, PartialValue, ValueKind};
 use cedar_policy_symcc::Env;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::shrink::shrunk;
-use crate::policy::case::core_shorthand;
+use crate::model;
+use crate::policy::case::{core_shorthand, shorthand};
 use crate::policy::extension::FOUR_DIGIT_YEARS;
 use crate::policy::run::{Settings, SingleRequest, examine};
 use crate::policy::verdict::Verdict;
@@ -93,6 +96,44 @@ pub(in crate::policy) fn query(bundle: &Bundle, request: &SingleRequest) -> Opti
     exam.exercises.pop()?.questions.pop()?.query
 }
 
+/// A query in the words of a test.
+pub(in crate::policy) fn of_query(query: &Query) -> SingleRequest {
+    let context = match plain(&query.context) {
+        Json::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    let fields = |values: &BTreeMap<smol_str::SmolStr, model::Value>| -> Map<String, Json> {
+        values.iter().map(|(name, value)| (name.to_string(), plain(value))).collect()
+    };
+    let entities = query.entities.iter().map(|entity| {
+        let parents: Vec<String> = entity.parents.iter().map(shorthand).collect();
+        let entry = json!({
+            "attrs": fields(&entity.attributes), "tags": fields(&entity.tags), "in": parents,
+        });
+        (shorthand(&entity.uid), entry)
+    });
+    SingleRequest {
+        principal: shorthand(&query.principal),
+        action: short_action(shorthand(&query.action), query.action.id()),
+        resource: shorthand(&query.resource),
+        context,
+        entities: entities.collect(),
+        now: None,
+    }
+}
+
+fn plain(value: &model::Value) -> Json {
+    match value {
+        model::Value::Entity(uid) => json!(shorthand(uid)),
+        model::Value::Set(items) => items.iter().map(plain).collect(),
+        model::Value::Record(fields) => {
+            fields.iter().map(|(name, value)| (name.to_string(), plain(value))).collect()
+        }
+        // Numbers, texts, instants and addresses as the log writes them, which is as tests write them.
+        other => serde_json::to_value(other).unwrap_or_default(),
+    }
+}
+
 fn in_words(env: &Env) -> Option<SingleRequest> {
     let request: &ast::Request = env.request.as_ref();
     let context = match request.context() {
@@ -128,12 +169,12 @@ fn in_words(env: &Env) -> Option<SingleRequest> {
 }
 
 /// An action by its id alone where that is enough.
-pub(in crate::policy) fn action(uid: &ast::EntityUID) -> String {
-    let short = core_shorthand(uid);
-    match short.starts_with("Action::") {
-        true => AsRef::<str>::as_ref(uid.eid()).to_owned(),
-        false => short,
-    }
+fn action(uid: &ast::EntityUID) -> String {
+    short_action(core_shorthand(uid), uid.eid().as_ref())
+}
+
+fn short_action(short: String, id: &str) -> String {
+    if short.starts_with("Action::") { id.to_owned() } else { short }
 }
 
 fn record<'v>(fields: impl Iterator<Item = (&'v str, &'v ast::Value)>) -> Option<Map<String, Json>> {
