@@ -27,6 +27,7 @@ const LAYERS: &[(&[&str], bool)] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("cedar_policy", &["policy/"]),
     ("cedar_policy_core", &["policy/"]),
+    ("cedar_policy_symcc", &["policy/prove/", "policy/mutate/"]),
     ("wasmtime", &["sandbox/"]),
     ("wasmtime_wasi", &["sandbox/"]),
     ("rusqlite", &["db.rs", "memory/store", "authn/key_store.rs", "authn/error.rs"]),

@@ -1,5 +1,6 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
+pub mod analyze;
 pub mod coverage;
 pub mod diff;
 pub mod explain;
@@ -8,6 +9,8 @@ mod junit;
 pub mod lint;
 mod markup;
 pub mod mutate;
+pub mod proofs;
+pub mod prove;
 pub mod render;
 
 use std::path::{Path, PathBuf};
@@ -67,16 +70,24 @@ pub enum Command {
     /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests.
     #[command(after_help = "Example:\n  caxton policy diff origin/main")]
     Diff(diff::Options),
+    /// Prove what holds for every request there can be; needs the solver cvc5. `docs/proof.md` tells how.
+    #[command(
+        after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
+    )]
+    Analyze(analyze::Options),
+    /// Prove the statements under `prove` in the test files; needs the solver cvc5.
+    #[command(after_help = "Example:\n  caxton policy prove policy-tests/memory.test.yaml")]
+    Prove(prove::Options),
 }
 
 /// Where the policies and the schema are.
 #[derive(Debug, Default, clap::Args)]
 pub struct Places {
     /// Folder with `*.cedar` files [default: `policies`, else the built-in policies]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub policies: Option<PathBuf>,
     /// Folder with `*.cedarschema` files [default: `schemas`, else the built-in schema]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub schemas: Option<PathBuf>,
 }
 
@@ -99,6 +110,8 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Lint(options) => lint::run(base, &options, output),
         Command::Mutate(options) => mutate::run(base, &options, output),
         Command::Diff(options) => diff::run(base, &options, output),
+        Command::Analyze(options) => analyze::run(base, &options, output),
+        Command::Prove(options) => prove::run(base, &options, output),
     }
 }
 
@@ -150,6 +163,7 @@ fn test(
     let report = run_tests(bundle, suites, settings);
     let summary = report.summary();
     output.data(&Counted { summary, report: &report }, |counted| render::report(counted.report))?;
+    render::promises(&suites.promises()).iter().for_each(|note| output.say(note));
     if let Some(path) = junit {
         std::fs::write(path, junit::xml(&report)).with_context(|| format!("writing `{}`", path.display()))?;
     }

@@ -21,6 +21,7 @@ pub mod lint;
 mod load;
 pub mod mutate;
 mod program;
+pub mod prove;
 mod request;
 pub mod run;
 mod settings;
