@@ -11,7 +11,7 @@ use super::evaluate::{Answer, Asked, evaluate};
 use super::index::Index;
 use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
 use super::program::Compiled;
-use super::request::{Framed, Input, Prepared, Query};
+use super::request::{Framed, Input, Prepared, Query, prepare};
 use super::settings::Settings;
 use super::shape::{Mismatch, Shape};
 use super::source::Sources;
@@ -103,6 +103,14 @@ impl Bundle {
         self.words.action(action).is_ok()
     }
 
+    /// Whether one action is in a group, at any depth.
+    pub(crate) fn is_action_in(&self, action: &model::EntityUid, group: &model::EntityUid) -> bool {
+        match (self.words.action(action), self.words.action(group)) {
+            (Ok(action), Ok(group)) => action.entity.is_descendant_of(group.entity.uid()),
+            _ => false,
+        }
+    }
+
     /// Fills in what the context of a question from outside lacks and the action's schema requires, as far as
     /// `known` has it. Only a question that would be denied as a mismatch is changed by this.
     pub fn complete<'a>(&self, query: &mut Query, known: impl FnOnce() -> &'a model::Value) {
@@ -152,8 +160,28 @@ impl Bundle {
 
     /// The question as it is evaluated.
     pub(crate) fn prepare(&self, query: &Query) -> Result<Prepared, Mismatch> {
-        let framed = Framed::of(query, &self.words, &self.named_actions)?;
-        framed.with_context(&query.context, Input::Given, &self.words, |_| true)
+        prepare(query, Input::Given, &self.words, &self.named_actions)
+    }
+
+    /// Decides a question that was built, with its input or without.
+    pub(crate) fn decide_either(&self, prepared: &Prepared, open: bool) -> Verdict {
+        let mut answer = self.answer(&prepared.request, &prepared.entities);
+        if open {
+            answer.suppose_input();
+        }
+        Verdict::of_answer(&answer, self.settings.on_policy_error)
+    }
+
+    /// The actions that conditions name.
+    pub(crate) fn named_actions(&self) -> &[Arc<Entity>] {
+        &self.named_actions
+    }
+
+    /// The policies whose scope matches a question; none for one that does not fit the schema.
+    pub(crate) fn in_scope(&self, query: &Query, input: Input) -> Vec<&Compiled> {
+        let Ok(prepared) = prepare(query, input, &self.words, &self.named_actions) else { return Vec::new() };
+        let asked = Asked::of(&prepared.request, &prepared.entities);
+        asked.map(|asked| self.index.candidates(&self.program, &asked)).unwrap_or_default()
     }
 
     pub(crate) fn decide_prepared(&self, request: &Request, entities: &Entities) -> Verdict {

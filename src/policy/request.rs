@@ -103,6 +103,16 @@ impl<'a> Framed<'a> {
     }
 }
 
+/// The whole request; `also` are action entities that policies name in their conditions.
+pub(crate) fn prepare(
+    query: &Query,
+    input: Input,
+    words: &Vocabulary,
+    also: &[Arc<Entity>],
+) -> Result<Prepared, Mismatch> {
+    Framed::of(query, words, also)?.with_context(&query.context, input, words, |_| true)
+}
+
 /// The entities with all their ancestors, and the actions that can be asked about.
 fn hierarchy(
     given: &[Arc<model::Entity>],

@@ -137,7 +137,7 @@ impl Shape {
         }
     }
 
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Bool => "a Bool".to_owned(),
             Self::Long => "a Long".to_owned(),
@@ -191,6 +191,17 @@ impl RecordShape {
             .collect();
         let required = fields.values().filter(|field| field.required).count();
         Self { fields, required }
+    }
+
+    /// The shape of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&Shape> {
+        self.fields.get(name).map(|field| &field.shape)
+    }
+
+    /// The fields that have to be there.
+    pub(crate) fn required(&self) -> impl Iterator<Item = (&SmolStr, &Shape)> {
+        let required = self.fields.iter().filter(|(_, field)| field.required);
+        required.map(|(name, field)| (name, &field.shape))
     }
 
     /// Whether something that the schema requires is not in `given`, at any depth.

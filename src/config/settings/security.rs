@@ -393,7 +393,7 @@ impl Audit {
             queue: r.value("security.audit.queue", Integer::new(16..=1_000_000, "records"), 4_096, "Records that may wait to be written."),
             deadline: r.value("security.audit.deadline", millis(1, 10_000), Duration::from_millis(100), "Time a record may wait; then the call is refused with 503."),
             max_record_bytes: r.value("security.audit.max_record_bytes", Size(16 << 10..=16 << 20), 512 << 10, "Bytes of a record; a longer one keeps a digest of its context."),
-            replayable: r.value("security.audit.replayable", Flag, false, "Keep texts as they are, so that decisions can be evaluated again. They may hold personal data."),
+            replayable: r.value("security.audit.replayable", Flag, false, "Keep texts as they are, and the attributes of principal and resource, so that `caxton policy replay` can evaluate decisions again. They may hold personal data."),
             sync_interval: r.value("security.audit.sync_interval", millis(10, 60_000), Duration::from_secs(1), "Time between two syncs of the disk, with `written`."),
         }
     }
