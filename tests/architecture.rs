@@ -27,6 +27,7 @@ const LAYERS: &[(&[&str], bool)] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("cedar_policy", &["policy/"]),
     ("cedar_policy_core", &["policy/"]),
+    ("cedar_policy_symcc", &["policy/prove/", "policy/mutate/"]),
     ("cedar_policy_formatter", &["policy/"]),
     ("wasmtime", &["sandbox/"]),
     ("wasmtime_wasi", &["sandbox/"]),

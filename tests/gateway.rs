@@ -5,6 +5,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use caxton::api::{Access, endpoints};
+use caxton::model::ServerName;
+use caxton::tools::{Definition, Pins, ServerSettings, Transport};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 use support::{Credential, World, outcome, send};
@@ -167,6 +169,51 @@ async fn who_may_not_call_a_tool_learns_nothing_about_it() {
     let (status, detail) = told(&may, real, "arguments_invalid").await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(detail.starts_with("the argument `/max_rows` breaks the rule `type`"), "{detail}");
+    world.stop().await;
+}
+
+/// The house permits it in so many words, and has thrown out the shipped policies; the gateway itself says no.
+#[tokio::test]
+async fn a_tool_that_changed_since_it_was_approved_is_not_called_whatever_the_policies_say() {
+    let (url, calls) = support::upstream(json!([
+        support::tool("greet", "Greets."),
+        support::tool("wave", "Waves at the whole room.")
+    ]))
+    .await;
+    let world = World::with(|settings, directory| {
+        let (policies, schemas) = (directory.join("policies"), directory.join("schemas"));
+        std::fs::create_dir(&policies).unwrap();
+        support::write(
+            &policies.join("house.cedar"),
+            "@id(\"house.all\") permit (principal, action, resource);\n",
+        );
+        std::fs::create_dir(&schemas).unwrap();
+        std::fs::copy("schemas/caxton.cedarschema", schemas.join("caxton.cedarschema")).unwrap();
+        let name = ServerName::parse("party").unwrap();
+        let approved = ["greet", "wave"].map(|tool| {
+            let text = if tool == "greet" { "Greets." } else { "Waves." };
+            Definition::read(&support::tool(tool, text), 65_536).unwrap()
+        });
+        Pins::new(&name, approved).unwrap().write(&schemas.join("tools")).unwrap();
+        let upstream = Transport::Http { url, headers: Vec::new() };
+        settings.tools.servers = vec![ServerSettings::new(name, upstream)];
+        settings.tools.schema_dir = schemas.clone();
+        settings.policy_dir = Some(policies);
+        settings.schema_dir = Some(schemas);
+    })
+    .await;
+    let caller = world.service("guest", &[]);
+    let call = async |tool: &str| {
+        let path = format!("/v1/tools/party/{tool}/call");
+        let answer = world.post(&caller, &path, &json!({ "arguments": { "text": "hello" } })).await;
+        (answer, world.records().into_iter().next_back().unwrap())
+    };
+    let (answer, record) = call("greet").await;
+    assert_eq!((answer.status, outcome(&record)), (StatusCode::OK, ("allow", "permitted")), "{answer:?}");
+    let (answer, record) = call("wave").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
+    assert_eq!(outcome(&record), ("deny_default", "tool_unknown"), "{record}");
+    assert_eq!(*calls.lock().unwrap(), ["greet"], "what changed was never reached");
     world.stop().await;
 }
 

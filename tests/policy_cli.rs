@@ -222,7 +222,7 @@ fn a_typo_never_passes() {
             "`matrix` is either lists by name, or a list of rows",
         ),
         (
-            "entities: { Agent::\"a\": {} }\n    request: { principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\" }",
+            "entities: { Agent::\"a\": { attrs: { signed: false } } }\n    request: { principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\" }",
             "`Agent::\"a\"` is described twice",
         ),
         (
@@ -280,13 +280,13 @@ fn a_file_that_is_not_a_suite_runs_nothing_and_says_where() {
     let long = format!("suite: s\ntests: []\n#{}\n", "x".repeat(256 * 1024));
     let cases: [(&str, &str, u64); 15] = [
         (
-            "suite: s\nprove: [{ never_errors: all }]\ntests: []\n",
-            "`prove` is not available in this version",
+            "suite: s\nprove: [{ never_errors: all, none_needless: all }]\ntests: []\n",
+            "a statement states exactly one thing",
             2,
         ),
         (
-            "suite: s\ntests: []\ngate: { clause_coverage: 95 }\n",
-            "`gate` is not available in this version",
+            "suite: s\ntests: []\ngate: { clause_coverage: 101 }\n",
+            "a gate is a number of per cent, from 0 to 100",
             3,
         ),
         ("suite: s\ntests: []\nentitees: {}\n", "unknown field `entitees`", 3),

@@ -1,13 +1,18 @@
-//! Twenty-four faults that people make in policies, each found by a command of the workbench; and a sound set in which
-//! none of them finds anything.
+//! Thirty faults that people make in policies, each found by a command of the workbench; and a sound set in which none of
+//! them finds anything.
 
 #![expect(clippy::panic, reason = "helpers of tests")]
 
 use caxton::policy::coverage::measure;
 use caxton::policy::lint::lint;
 use caxton::policy::mutate::mutate;
+use caxton::policy::prove::{Circumstances, Claim, Proof, Several, Verdict, prove};
 use caxton::policy::run::{Settings, Suites, examine};
 use caxton::policy::{Bundle, PolicyErrors, SourceKind, Sources};
+
+#[path = "support/solver.rs"]
+mod installed;
+use installed::solver;
 
 /// Who finds a fault, and the words it finds it with.
 enum By {
@@ -307,5 +312,130 @@ fn found(policies: &str, suite: &str, by: &By) -> (bool, Vec<String>) {
                 mutation.survivors.iter().map(|one| format!("{}: {}", one.operator, one.after.join("\n")));
             told(unnoticed.collect(), &format!("{operator}: {line}"))
         }
+    }
+}
+
+// ---- what only a proof finds ----
+
+/// What is asked of a set with a fault.
+enum Asked {
+    NeverErrors,
+    NoneNeedless,
+    NoMoreThanSound,
+    Denies(&'static str, &'static str, &'static str),
+}
+
+fn proof_of(bundle: &Bundle, asked: &Asked) -> Option<Proof> {
+    let several = |text: &str| Several(vec![text.to_owned()]);
+    let claim = match asked {
+        Asked::NeverErrors => Claim::never_errors(bundle, &[]).unwrap(),
+        Asked::NoneNeedless => Claim::none_needless(),
+        Asked::NoMoreThanSound => {
+            Claim::no_more_permissive(bundle, load(SOUND).unwrap().into(), "before", &[]).unwrap()
+        }
+        Asked::Denies(action, when, unless) => {
+            let about = Circumstances {
+                principal: several("Agent"),
+                action: several(action),
+                when: several(when),
+                unless: several(unless),
+                ..Circumstances::default()
+            };
+            Claim::always_denies(bundle, &about).unwrap()
+        }
+    };
+    Some(prove(bundle, &claim, &solver()?, &|_, _| {}))
+}
+
+const PRIVATE: Asked = Asked::Denies(
+    "memory:*",
+    "resource.scope == \"agent\"",
+    "resource has agent && resource.agent == principal",
+);
+
+/// `(fault, the text that is replaced in the policy and what by, what is asked, the words it is found with)`.
+fn faults_for_proof() -> Vec<(&'static str, Edit, Asked, &'static str)> {
+    let end = "unless { context.session.denied > 3 };\n";
+    vec![
+        (
+            "a permit that says less than another one in other words",
+            (
+                end,
+                "unless { context.session.denied > 3 };\n@id(\"t.noon\") permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen { principal.signed && context.system.hour == 12 && context.session.denied == 0 };",
+            ),
+            Asked::NoneNeedless,
+            "t.noon: whatever it permits, `t.day` permits as well",
+        ),
+        (
+            "two bounds with nothing between them",
+            (
+                end,
+                "unless { context.session.denied > 3 };\n@id(\"t.night\") permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen { context.system.hour > 22 && context.system.hour < 6 };",
+            ),
+            Asked::NoneNeedless,
+            "t.night: no request matches it",
+        ),
+        (
+            "a permit that a forbid takes back as a whole",
+            (
+                end,
+                "unless { context.session.denied > 3 };\n@id(\"t.vain\") permit (principal is Caxton::Service, action == Caxton::Action::\"config:read\", resource)\nwhen { context.source.tls };\n@id(\"t.shut\") forbid (principal is Caxton::Service, action == Caxton::Action::\"config:read\", resource)\nunless { context.system.hour > 30 && context.system.hour < 20 };",
+            ),
+            Asked::NoneNeedless,
+            "t.vain: whatever it permits, `t.shut` forbids",
+        ),
+        (
+            "a permit that can err",
+            ("context.session.denied > 3", "context.session.denied * 2 > 6"),
+            Asked::NeverErrors,
+            "error in t.day: integer overflow",
+        ),
+        (
+            "a bound that lets one more in, with its test",
+            ("context.session.denied > 3", "context.session.denied > 4"),
+            Asked::NoMoreThanSound,
+            "denied: 4",
+        ),
+        (
+            "a back door that no test knocks at",
+            (
+                end,
+                "unless { context.session.denied > 3 };\n@id(\"t.debug\") permit (principal is Caxton::Agent, action == Caxton::Action::\"memory:read\", resource is Caxton::MemoryEntity)\nwhen { resource.owner == principal.name };",
+            ),
+            PRIVATE,
+            "now: allow by t.debug",
+        ),
+    ]
+}
+
+#[test]
+fn what_only_a_proof_finds_is_found() {
+    if solver().is_none() {
+        return;
+    }
+    for (fault, (from, to), asked, words) in faults_for_proof() {
+        let policies = SOUND.replacen(from, to, 1);
+        assert_ne!(policies, SOUND, "{fault}");
+        let bundle = load(&policies).unwrap_or_else(|errors| panic!("{fault}: {errors}"));
+        assert!(bundle.warnings().is_empty(), "{fault}: {:?}", bundle.warnings());
+        // Nobody else says a word, but that a policy has no test.
+        let (_, exam) = examine(&bundle, &suites(SUITE), &Settings::default());
+        let others: Vec<&str> = lint(&bundle, Some(&exam)).iter().map(|one| one.rule.id).collect();
+        assert!(others.iter().all(|rule| *rule == "missing-test"), "{fault}: {others:?}");
+        let Some(proof) = proof_of(&bundle, &asked) else { return };
+        assert_eq!(proof.verdict, Verdict::Refuted, "{fault}: {proof:#?}");
+        let needless = proof.needless.iter().map(|one| format!("{}: {}", one.policy, one.why));
+        let told: Vec<String> =
+            needless.chain(proof.counterexamples.iter().map(|one| one.test.clone())).collect();
+        assert!(told.iter().any(|one| one.contains(words)), "{fault}: {told:#?}");
+    }
+}
+
+#[test]
+fn in_a_sound_set_everything_is_proven() {
+    let bundle = load(SOUND).unwrap();
+    for asked in [Asked::NeverErrors, Asked::NoneNeedless, Asked::NoMoreThanSound, PRIVATE] {
+        let Some(proof) = proof_of(&bundle, &asked) else { return };
+        assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
     }
 }

@@ -8,9 +8,15 @@ use std::path::Path;
 
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, mutate as command, run_in};
-use caxton::policy::mutate::{Mutation, OPERATORS, mutate};
-use caxton::policy::run::{Settings, Suites, examine};
-use caxton::policy::{Bundle, SourceKind, Sources};
+use caxton::model::EntityUid;
+use caxton::policy::mutate::{Mutant, Mutation, OPERATORS, mutate, mutate_with};
+use caxton::policy::prove::Solver;
+use caxton::policy::run::{Settings, Suites, examine, run};
+use caxton::policy::{Bundle, Link, SourceKind, Sources};
+
+#[path = "support/solver.rs"]
+mod installed;
+use installed::solver;
 
 const WORLD: &str = "suite: s
 entities:
@@ -180,7 +186,212 @@ fn the_number_of_threads_changes_nothing() {
     assert_eq!(one.summary, many.summary);
 }
 
+// ---- templates ----
+
+const TEMPLATE: &str = "@id(\"t.template\")
+permit (principal == ?principal, action == Caxton::Action::\"tool:list\", resource)
+when { context.session.denied < 3 };
+";
+
+#[test]
+fn a_template_is_changed_and_all_its_links_with_it() {
+    let link = |id: &str, agent: &str| Link {
+        template: "t.template".to_owned(),
+        id: id.to_owned(),
+        principal: Some(EntityUid::caxton("Agent", agent)),
+        resource: None,
+    };
+    let schema = Sources::new().with_shipped(SourceKind::Schema);
+    let sources =
+        schema.with_policy("a.cedar", TEMPLATE).with_link(link("t.a", "a")).with_link(link("t.b", "b"));
+    let bundle = Bundle::load(sources).unwrap();
+    let world = WORLD.replace("  Agent::\"a\": {}\n", "  Agent::\"a\": {}\n  Agent::\"b\": {}\n");
+    let ask = |rows: &[String]| {
+        let mut suites = Suites::default();
+        suites.add("a.test.yaml", format!("{world}{}", rows.concat()));
+        let (report, exam) = examine(&bundle, &suites, &Settings::default());
+        assert_eq!(report.summary().passed, rows.len());
+        mutate(&bundle, &exam, 1, &|_, _| {})
+    };
+    let below = [list("below", 2, "allow")];
+    let mutation = ask(&below);
+    assert_eq!(mutation.summary.mutants, 10);
+    assert!(mutation.survivors.iter().all(|mutant| mutant.policy == "t.template"));
+    assert_eq!(
+        survivors(&mutation),
+        [
+            ("widen-scope", "permit (principal, action == Caxton::Action::\"tool:list\", resource)"),
+            ("widen-scope", "permit (principal == ?principal, action, resource)"),
+            ("always-true", "when { true };"),
+            ("compare", "when { context.session.denied <= 3 };"),
+            ("number", "when { context.session.denied < 4 };"),
+        ]
+    );
+    // What a link lets through is seen by a row about any of them.
+    let other = |name: &str, denied: u32, outcome: &str| {
+        list(name, denied, outcome).replace("Agent::\"a\"", "Agent::\"b\"")
+    };
+    let rows = [
+        other("below", 2, "allow"),
+        other("on it", 3, "deny_default"),
+        list("a", 0, "allow"),
+        row("beside", "agent:list", "Gateway::\"g\"", "{}", "deny_default"),
+        list("nobody", 0, "deny_default").replace("Agent::\"a\"", "Service::\"s\""),
+    ];
+    assert_eq!(survivors(&ask(&rows)), []);
+}
+
+#[test]
+fn a_template_that_nothing_links_is_told_and_not_changed() {
+    let mutation = tried(&format!("{LIMIT}{TEMPLATE}"), &[list("none", 0, "allow")], 1);
+    assert_eq!((mutation.summary.mutants, mutation.summary.unlinked_templates), (9, 1));
+    assert!(command::text(&mutation).contains("1 template that nothing links: not changed"));
+}
+
+// ---- a closer look ----
+
+/// Whether a sketch, pasted, passes with the policies as they are and fails with the change.
+fn notices(policies: &str, mutant: &Mutant) -> (bool, bool) {
+    let sketch = mutant.sketch.as_ref().unwrap();
+    let changed = match mutant.after.is_empty() {
+        true => String::new(),
+        false => policies.replacen(&mutant.before.join("\n"), &mutant.after.join("\n"), 1),
+    };
+    assert_ne!(policies, changed);
+    let passes = |policies: &str| {
+        let schema = Sources::new().with_shipped(SourceKind::Schema);
+        let bundle = Bundle::load(schema.with_policy("a.cedar", policies)).unwrap();
+        let mut suites = Suites::default();
+        suites.add("a.test.yaml", format!("suite: s\ntests:\n{}", sketch.test));
+        let summary = run(&bundle, &suites, &Settings::default()).summary();
+        assert_eq!(summary.passed + summary.failed + summary.broken, 1);
+        summary.passed == 1
+    };
+    (passes(policies), passes(&changed))
+}
+
+fn looked_at(policies: &str, rows: &[String], solver: Option<&Solver>) -> Mutation {
+    let schema = Sources::new().with_shipped(SourceKind::Schema);
+    let bundle = Bundle::load(schema.with_policy("a.cedar", policies)).unwrap();
+    let mut suites = Suites::default();
+    suites.add("a.test.yaml", format!("{WORLD}{}", rows.concat()));
+    let (_, exam) = examine(&bundle, &suites, &Settings::default());
+    mutate_with(&bundle, &exam, 2, solver, &|_, _| {})
+}
+
+#[test]
+fn with_a_solver_each_survivor_comes_with_a_test_that_notices_it() {
+    let Some(solver) = solver() else { return };
+    let policies = format!(
+        "{LIMIT}@id(\"t.inactive\")
+forbid (principal is Caxton::Agent, action in [Caxton::Action::\"tool:list\", Caxton::Action::\"agent:list\"], resource)
+unless {{ principal.status == \"active\" }};
+"
+    );
+    let mutation = looked_at(&policies, &[list("none", 0, "allow")], Some(&solver));
+    assert_eq!(mutation.solver.as_deref(), Some(solver.version()));
+    assert!(mutation.survivors.len() > 10, "{:?}", survivors(&mutation));
+    for mutant in &mutation.survivors {
+        assert!(mutant.sketch.as_ref().is_some_and(|sketch| sketch.notices), "{mutant:?}");
+        assert_eq!(notices(&policies, mutant), (true, false), "{mutant:?}");
+    }
+    let bound = mutation.survivors.iter().find(|mutant| mutant.operator == "compare").unwrap();
+    assert_eq!(
+        bound.sketch.as_ref().unwrap().test,
+        "- name: t.limit where Agent asks for tool:list on Gateway
+  # with the change: allow by t.limit
+  entities:
+    Agent::\"agent-1\": {}
+    Gateway::\"gateway-1\": {}
+  request: { principal: Agent::\"agent-1\", action: tool:list, resource: Gateway::\"gateway-1\", context: { session: { denied: 3 } } }
+  expect: { outcome: deny_default }
+"
+    );
+}
+
+#[test]
+fn what_is_proved_to_mean_the_same_is_left_out() {
+    let Some(solver) = solver() else { return };
+    // The second bound says nothing beside the first.
+    let policies = LIMIT.replace("denied < 3", "denied < 3 && context.session.denied < 9");
+    let rows = [
+        list("below", 2, "allow"),
+        list("on it", 3, "deny_default"),
+        row("beside", "agent:list", "Gateway::\"g\"", "{}", "deny_default"),
+    ];
+    let without = looked_at(&policies, &rows, None);
+    let changed = |bound: &str| format!("when {{ context.session.denied < 3 && {bound} }};");
+    let same = [
+        ("always-true", changed("true")),
+        ("compare", changed("context.session.denied <= 9")),
+        ("number", changed("context.session.denied < 10")),
+        ("number", changed("context.session.denied < 8")),
+    ];
+    let same: Vec<(&str, &str)> = same.iter().map(|(operator, line)| (*operator, line.as_str())).collect();
+    assert_eq!(survivors(&without), same);
+    assert_eq!((without.summary.proven_equivalent, without.summary.survived), (0, 4));
+    let with = looked_at(&policies, &rows, Some(&solver));
+    assert_eq!(survivors(&with), []);
+    assert_eq!((with.summary.proven_equivalent, with.summary.mutants), (4, without.summary.mutants - 4));
+    assert!((with.summary.score - 100.0).abs() < 1e-9);
+    assert!(command::text(&with).contains(&format!("4 by proof with {}; ", solver.version())));
+}
+
+#[test]
+fn a_permit_that_matches_more_of_what_is_forbidden_anyway_means_the_same() {
+    let Some(solver) = solver() else { return };
+    let policies = "@id(\"t.list\") permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)
+when { principal.status == \"active\" };
+@id(\"t.inactive\") forbid (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)
+unless { principal.status == \"active\" };
+";
+    let with = looked_at(policies, &[list("none", 0, "allow")], Some(&solver));
+    let permit: Vec<_> =
+        survivors(&with).into_iter().filter(|(operator, _)| *operator == "always-true").collect();
+    assert_eq!(permit, [("always-true", "unless { true };")], "and not `when`");
+}
+
+#[test]
+fn without_a_solver_the_nearest_test_is_where_to_start() {
+    let mutation = looked_at(LIMIT, &[list("none", 0, "allow")], None);
+    for mutant in &mutation.survivors {
+        let sketch = mutant.sketch.as_ref().unwrap();
+        assert!(!sketch.notices);
+        assert!(
+            sketch.test.contains(&format!("  # as in `s: none`; change it to be {}\n", mutant.hint)),
+            "{}",
+            sketch.test
+        );
+        assert_eq!(notices(LIMIT, mutant), (true, true), "{mutant:?}");
+    }
+    // A row that the policy answers otherwise, unseen: naming the policies is enough.
+    let second = format!(
+        "{LIMIT}@id(\"t.second\") permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource);\n"
+    );
+    let mutation = looked_at(&second, &[list("none", 0, "allow")], None);
+    let removed = mutation.survivors.iter().find(|mutant| mutant.operator == "remove-policy").unwrap();
+    let sketch = removed.sketch.as_ref().unwrap();
+    assert!(sketch.notices);
+    assert!(
+        sketch.test.ends_with("  expect: { outcome: allow, policies: [t.limit, t.second] }\n"),
+        "{}",
+        sketch.test
+    );
+    let shown = command::text(&mutation);
+    assert!(shown.contains("this test does:") && shown.contains("a test to start from:"), "{shown}");
+}
+
 // ---- the shipped set ----
+
+#[test]
+fn with_proofs_the_shipped_tests_notice_every_mistake_that_anybody_could() {
+    let Some(solver) = solver() else { return };
+    let bundle = Bundle::load(Sources::shipped()).unwrap();
+    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let mutation = mutate_with(&bundle, &exam, 2, Some(&solver), &|_, _| {});
+    assert_eq!(survivors(&mutation), []);
+    assert!(mutation.summary.mutants > 400, "{:?}", mutation.summary);
+}
 
 #[test]
 fn the_shipped_tests_notice_at_least_95_of_100_mistakes() {

@@ -1,5 +1,6 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
+pub mod analyze;
 mod changes;
 pub mod coverage;
 pub mod diff;
@@ -13,6 +14,8 @@ pub mod lint;
 mod markup;
 pub mod matrix;
 pub mod mutate;
+pub mod proofs;
+pub mod prove;
 pub mod render;
 pub mod repl;
 pub mod replay;
@@ -82,6 +85,14 @@ pub enum Command {
     /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests.
     #[command(after_help = "Example:\n  caxton policy diff origin/main")]
     Diff(diff::Options),
+    /// Prove what holds for every request there can be; needs the solver cvc5. `docs/proof.md` tells how.
+    #[command(
+        after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
+    )]
+    Analyze(analyze::Options),
+    /// Prove the statements under `prove` in the test files; needs the solver cvc5.
+    #[command(after_help = "Example:\n  caxton policy prove policy-tests/memory.test.yaml")]
+    Prove(prove::Options),
     /// Decide recorded decisions again with other policies: which come out otherwise. Exit code 1 when one does.
     #[command(
         after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
@@ -122,10 +133,10 @@ pub struct FromLog {
 #[derive(Debug, Default, clap::Args)]
 pub struct Places {
     /// Folder with `*.cedar` files [default: `policies`, else the built-in policies]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub policies: Option<PathBuf>,
     /// Folder with `*.cedarschema` files [default: `schemas`, else the built-in schema]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub schemas: Option<PathBuf>,
 }
 
@@ -155,6 +166,8 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Lint(options) => lint::run(base, &options, output),
         Command::Mutate(options) => mutate::run(base, &options, output),
         Command::Diff(options) => diff::run(base, &options, output),
+        Command::Analyze(options) => analyze::run(base, &options, output),
+        Command::Prove(options) => prove::run(base, &options, output),
         Command::Replay(options) => replay::run(base, &options, output),
         Command::Schema(options) => schema::run(base, &options, output),
         Command::Repl(options) => repl::run(base, &options, output),
@@ -213,6 +226,7 @@ fn test(
     let report = run_tests(bundle, suites, settings);
     let summary = report.summary();
     output.data(&Counted { summary, report: &report }, |counted| render::report(counted.report))?;
+    render::promises(&suites.promises()).iter().for_each(|note| output.say(note));
     if let Some(path) = junit {
         std::fs::write(path, junit::xml(&report)).with_context(|| format!("writing `{}`", path.display()))?;
     }

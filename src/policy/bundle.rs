@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use cedar_policy_core::ast::{self, Entity, EntityUID, Expr, ExprKind, Literal, Request};
 use cedar_policy_core::entities::Entities;
+use smol_str::SmolStr;
 
 use super::error::{PolicyErrors, Problem};
 use super::evaluate::{Answer, Asked, evaluate};
 use super::index::Index;
 use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
 use super::program::Compiled;
-use super::request::{Input, Prepared, Query, prepare};
+use super::request::{Framed, Input, Prepared, Query, prepare};
 use super::settings::Settings;
 use super::shape::{Mismatch, Shape};
 use super::source::Sources;
@@ -125,20 +126,36 @@ impl Bundle {
 
     /// Decides. Never fails: what cannot be decided is denied.
     pub fn decide(&self, query: &Query) -> Verdict {
-        match self.prepare(query) {
-            Ok(prepared) => self.decide_prepared(&prepared.request, &prepared.entities),
-            Err(mismatch) => Verdict::of_mismatch(&mismatch),
-        }
+        self.decide_with(query, Input::Given)
     }
 
     /// Whether some input could be permitted, for a list of what a caller may use: `context.input` is left out of
     /// the query. A permit that hangs on the input counts as one that holds, a forbid that does as one that does
     /// not; so nothing that can be called is hidden, and each call is still decided by itself.
     pub fn decide_open(&self, query: &Query) -> Verdict {
-        match prepare(query, Input::Open, &self.words, &self.named_actions) {
-            Ok(prepared) => self.decide_either(&prepared, true),
+        self.decide_with(query, Input::Open)
+    }
+
+    fn decide_with(&self, query: &Query, input: Input) -> Verdict {
+        match self.answer_query(query, input) {
+            Ok(answer) => Verdict::of_answer(&answer, self.settings.on_policy_error),
             Err(mismatch) => Verdict::of_mismatch(&mismatch),
         }
+    }
+
+    /// The context is checked as a whole, but only what the policies in question can see of it is handed to them.
+    fn answer_query(&self, query: &Query, input: Input) -> Result<Answer<'_>, Mismatch> {
+        let framed = Framed::of(query, &self.words, &self.named_actions)?;
+        let asked =
+            Asked::among(&framed.entities, &framed.principal, framed.action.entity.uid(), &framed.resource);
+        let candidates = self.index.candidates(&self.program, &asked);
+        let wanted = |field: &SmolStr| candidates.iter().any(|policy| policy.reads.has(field));
+        let prepared = framed.with_context(&query.context, input, &self.words, wanted)?;
+        let mut answer = evaluate(&candidates, &prepared.request, &prepared.entities);
+        if input == Input::Open {
+            answer.suppose_input();
+        }
+        Ok(answer)
     }
 
     /// The question as it is evaluated.

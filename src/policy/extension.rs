@@ -22,7 +22,7 @@ pub(crate) struct ExtensionValues {
 
 /// 0000-01-01T00:00:00.000Z to 9998-12-31T23:59:59.999Z, in milliseconds since the Unix epoch. The clock's own
 /// range ends within the year after, and it would write the epoch for an instant it cannot hold.
-const FOUR_DIGIT_YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_370_764_799_999;
+pub(super) const FOUR_DIGIT_YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_370_764_799_999;
 
 const COMMON: [(&str, &str); 4] =
     [("decimal", "0.0000"), ("decimal", "0.0"), ("ip", "127.0.0.1"), ("ip", "::1")];

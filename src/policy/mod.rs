@@ -25,6 +25,7 @@ mod load;
 pub mod matrix;
 pub mod mutate;
 mod program;
+pub mod prove;
 pub mod replay;
 mod request;
 pub mod run;

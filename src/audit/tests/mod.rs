@@ -21,25 +21,25 @@ use crate::model::{
 use crate::telemetry::Metrics;
 
 /// A directory with a log in it.
-struct Place {
+pub(super) struct Place {
     directory: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.directory.path().join("audit.log")
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         // The deadline is for real disks; a test machine may be busy for longer.
         Settings { path: self.log(), deadline: std::time::Duration::from_secs(30), ..Settings::default() }
     }
 
-    fn open(&self) -> (Journal, Recovery) {
+    pub(super) fn open(&self) -> (Journal, Recovery) {
         Journal::open(self.settings(), Arc::new(Metrics::new())).unwrap()
     }
 
@@ -76,7 +76,7 @@ fn source() -> SourceRecord {
     SourceRecord { ip: [127, 0, 0, 1].into(), tls: false, user_agent: None }
 }
 
-fn event() -> Record {
+pub(super) fn event() -> Record {
     let mut record = Record::new(
         decision("01989f00-0000-7000-8000-000000000001"),
         1_768_039_200_120,

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::coverage::{floored, not_green, percent};
+use super::coverage::{floored, not_green, percent, wanted};
+use super::proofs::settings;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, find_tests, load};
 use crate::cli::output::{Exit, Output};
-use crate::policy::mutate::{Mutant, Mutation, mutate};
-use crate::policy::run::{Settings, examine};
+use crate::policy::mutate::{Mutant, Mutation, mutate_with};
+use crate::policy::prove::{Settings, Solver};
+use crate::policy::run::{self, examine};
 
 /// What to change and how good the tests have to be.
 #[derive(Debug, Default, clap::Args)]
@@ -20,6 +22,9 @@ pub struct Options {
     /// Threads to use [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<usize>,
+    /// Ask no solver: changes that mean the same stay among those that no test notices.
+    #[arg(long)]
+    pub no_solver: bool,
     /// Where the policies and the schema are.
     #[command(flatten)]
     pub places: Places,
@@ -28,7 +33,7 @@ pub struct Options {
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.places, output)?;
-    let (report, exam) = examine(&bundle, &suites, &Settings::default());
+    let (report, exam) = examine(&bundle, &suites, &run::Settings::default());
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);
     }
@@ -39,15 +44,33 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         true => bar.inc(1),
         false => bar.set_length(u64::try_from(count).unwrap_or(0)),
     };
-    let mutation = mutate(&bundle, &exam, options.threads.unwrap_or(cores), &step);
+    let threads = options.threads.unwrap_or(cores);
+    let solver = solver(options.no_solver, threads, output);
+    let mutation = mutate_with(&bundle, &exam, threads, solver.as_ref(), &step);
     bar.finish_and_clear();
     output.data(&mutation, text)?;
-    let enough = options.min.is_none_or(|min| mutation.summary.score >= min);
-    if let (false, Some(min)) = (enough, options.min) {
+    let min = wanted(options.min, suites.promises().gate.mutation_score);
+    let enough = min.is_none_or(|min| mutation.summary.score >= min);
+    if let (false, Some(min)) = (enough, min) {
         let score = floored(mutation.summary.score);
         output.say(format_args!("{RED}too little{PLAIN}: the score is {score:.1} %, {min} % is wanted"));
     }
     Ok(if enough { Exit::Fine } else { Exit::Found })
+}
+
+/// The solver, if it is wanted and there.
+fn solver(unwanted: bool, threads: usize, output: &Output) -> Option<Solver> {
+    if unwanted {
+        return None;
+    }
+    match Solver::find(&Settings { threads, ..settings() }) {
+        Ok(solver) => Some(solver),
+        Err(error) => {
+            let why = clean(&error.to_string());
+            output.say(format_args!("note: {why}: changes that mean the same stay among the survivors"));
+            None
+        }
+    }
 }
 
 /// The survivors as changes, and the counts.
@@ -58,10 +81,18 @@ pub fn text(mutation: &Mutation) -> String {
     }
     let summary = &mutation.summary;
     let colour = if summary.survived == 0 { GREEN } else { YELLOW };
+    let proven = match &mutation.solver {
+        Some(solver) => format!(", {} by proof with {}", summary.proven_equivalent, clean(solver)),
+        None => String::new(),
+    };
+    if summary.unlinked_templates > 0 {
+        let templates = counted(summary.unlinked_templates, "template");
+        push(&mut text, format_args!("{DIM}{templates} that nothing links: not changed{PLAIN}"));
+    }
     push(
         &mut text,
         format_args!(
-            "{colour}score {:.1} %{PLAIN}: {} of {} noticed ({} in parts that no test reaches; left out: {} that the schema refuses, {} that mean the same; policies {})",
+            "{colour}score {:.1} %{PLAIN}: {} of {} noticed ({} in parts that no test reaches; left out: {} that the schema refuses, {} that mean the same by the schema{proven}; policies {})",
             floored(summary.score),
             summary.killed,
             counted(summary.mutants, "change"),
@@ -90,5 +121,11 @@ fn survivor(text: &mut String, mutant: &Mutant) {
         ),
         (None, true) => push(text, format_args!("  the policy answers as before in every test")),
     }
-    push(text, format_args!("  {DIM}would notice:{PLAIN} {}\n", mutant.hint));
+    push(text, format_args!("  {DIM}would notice:{PLAIN} {}", mutant.hint));
+    if let Some(sketch) = &mutant.sketch {
+        let words = if sketch.notices { "this test does:" } else { "a test to start from:" };
+        push(text, format_args!("  {DIM}{words}{PLAIN}"));
+        sketch.test.lines().for_each(|line| push(text, format_args!("  {}", clean(line))));
+    }
+    text.push('\n');
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::policy::run::{Failure, Report, TestReport, TestResult};
+use crate::policy::run::{Failure, Promises, Report, TestReport, TestResult};
 
 /// Columns that messages are wrapped to.
 pub(super) const WIDTH: usize = 100;
@@ -60,6 +60,21 @@ pub fn report(report: &Report) -> String {
     let version = report.policy_version.short();
     push(&mut text, format_args!("{colour}{}{PLAIN} ({rows}, policies {version})", counts.join(", ")));
     text
+}
+
+/// What else the files promise, and who holds them to it.
+pub(super) fn promises(promises: &Promises) -> Vec<String> {
+    let mut notes = Vec::new();
+    if promises.statements > 0 {
+        let statements = counted(promises.statements, "statement");
+        notes.push(format!("note: `caxton policy prove` seeks proofs of {statements}"));
+    }
+    let gates = [("coverage", promises.gate.clause_coverage), ("mutate", promises.gate.mutation_score)];
+    let gates = gates.into_iter().filter_map(|(command, wanted)| {
+        wanted.map(|wanted| format!("note: a gate of {wanted} % is checked by `caxton policy {command}`"))
+    });
+    notes.extend(gates);
+    notes
 }
 
 fn test(text: &mut String, test: &TestReport) {

@@ -14,9 +14,12 @@ pub enum CaseError {
     /// Not YAML, or not the shape of a test file.
     #[error("{0}")]
     Shape(String),
-    /// A key that belongs to a later version.
-    #[error("`{0}` is not available in this version")]
-    NotAvailable(&'static str),
+    /// A statement under `prove` that means nothing.
+    #[error("{0}")]
+    Statement(&'static str),
+    /// A gate that cannot be reached.
+    #[error("a gate is a number of per cent, from 0 to 100")]
+    Gate,
     /// A name that neither the schema nor the policies know.
     #[error("there is no {kind} `{name}`")]
     Unknown {
@@ -107,7 +110,6 @@ impl CaseError {
             }
             Self::EntityName(_) => "write `Type::\"id\"`, as in `Agent::\"researcher\"`".to_owned(),
             Self::Group(_) => "name the action itself; for a tool it is `<server>___<tool>`".to_owned(),
-            Self::NotAvailable(_) => "remove the key; `caxton policy test` would not check it".to_owned(),
             Self::Fixture { .. } => "name a file beside this one".to_owned(),
             Self::Mismatch(_) => {
                 "write `outcome: deny_error` when the test is about a request that does not fit".to_owned()

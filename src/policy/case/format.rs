@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 use serde_saphyr::Spanned;
 
-use super::{CaseError, Located};
+use super::{CaseError, Gate, Located, Statement};
 
 /// The most bytes of one file.
 const MAX_BYTES: usize = 256 * 1024;
@@ -27,9 +27,9 @@ pub(in crate::policy) struct SuiteFile {
     pub(in crate::policy) entities: EntityTable,
     pub(in crate::policy) tests: Vec<Spanned<TestCase>>,
     #[serde(default)]
-    prove: Option<Spanned<Json>>,
+    pub(in crate::policy) prove: Vec<Spanned<Statement>>,
     #[serde(default)]
-    gate: Option<Spanned<Json>>,
+    pub(in crate::policy) gate: Option<Spanned<Gate>>,
 }
 
 /// A `*.fixtures.yaml` file: entities that several suites share.
@@ -110,10 +110,12 @@ impl SuiteFile {
     /// Reads a suite, or says what is wrong with it.
     pub(in crate::policy) fn parse(text: &str) -> Result<Self, Located> {
         let suite: Self = parse(text)?;
-        for (key, found) in [("prove", &suite.prove), ("gate", &suite.gate)] {
-            if let Some(found) = found {
-                return Err(Located::at(found.referenced.line(), CaseError::NotAvailable(key)));
-            }
+        if let Some(statement) = suite.prove.iter().find(|statement| statement.value.count() != 1) {
+            let error = CaseError::Statement("a statement states exactly one thing");
+            return Err(Located::at(statement.referenced.line(), error));
+        }
+        if let Some(gate) = suite.gate.as_ref().filter(|gate| !gate.value.is_sound()) {
+            return Err(Located::at(gate.referenced.line(), CaseError::Gate));
         }
         Ok(suite)
     }

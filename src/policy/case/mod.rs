@@ -10,11 +10,14 @@ mod format;
 mod matrix;
 mod name;
 pub(super) mod neutral;
+mod statement;
 mod typed;
 mod world;
 
 pub use error::{CaseError, Located};
 pub(super) use format::{Expect, FixtureFile, Request, Search, SuiteFile, TestCase};
 pub(super) use matrix::{Row, rows};
-pub(super) use name::{Vocabulary, core_shorthand, shorthand};
+pub(super) use name::{Vocabulary, core_shorthand, shorthand, type_shorthand};
+pub(super) use statement::Statement;
+pub use statement::{Circumstances, Gate, Several, Version};
 pub(super) use world::World;

@@ -116,6 +116,11 @@ pub(in crate::policy) fn core_shorthand(uid: &EntityUID) -> String {
     shorthand(&EntityUid::new(uid.entity_type().to_string(), uid.eid().as_ref()))
 }
 
+/// A type's name as tests write it.
+pub(in crate::policy) fn type_shorthand(kind: &EntityType) -> String {
+    short(&kind.to_string())
+}
+
 fn core_uid(uid: &EntityUid) -> Option<EntityUID> {
     let type_name: EntityType = uid.type_name().parse().ok()?;
     Some(EntityUID::from_components(type_name, cedar_policy_core::ast::Eid::new(uid.id()), None))

@@ -150,9 +150,11 @@ impl<'s> World<'s> {
             self.mentioned.entry(parent.clone()).or_insert(line);
             entity.parents.push(parent);
         }
-        match self.entities.insert(uid.clone(), entity.into()) {
-            None => Ok(()),
-            Some(_) => Err(CaseError::DuplicateEntity(shorthand(&uid))),
+        let entity = Arc::new(entity);
+        match self.entities.insert(uid.clone(), Arc::clone(&entity)) {
+            // The same words twice say nothing new: a test that was pasted brings its entities along.
+            Some(before) if before != entity => Err(CaseError::DuplicateEntity(shorthand(&uid))),
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the schema leaves no choice about: an element of a scope that holds for every request that the rest of the
 //! scope admits. No test can show it not to hold.
 
-use cedar_policy_core::ast::EntityType;
+use cedar_policy_core::ast::{Entity, EntityType};
 
 use crate::policy::anatomy::Position;
 use crate::policy::program::{Place, Reach, Scope};
@@ -32,12 +32,18 @@ pub(crate) fn implied(scope: &Scope, element: Position, words: &Vocabulary) -> b
 
 /// Whether no request of the schema can match.
 pub(crate) fn admits_nothing(scope: &Scope, words: &Vocabulary) -> bool {
-    words.environments().all(|(action, principal, resource)| {
-        let place = Place { uid: action.uid(), entity: Some(action) };
-        !scope.action.holds(&place)
-            || fit(&scope.principal, principal, words) == Fit::Never
-            || fit(&scope.resource, resource, words) == Fit::Never
-    })
+    !words.environments().any(|environment| may_match(scope, environment, words))
+}
+
+/// Whether a request for this action, with these types of principal and resource, can match.
+pub(crate) fn may_match(
+    scope: &Scope,
+    (action, principal, resource): (&Entity, &EntityType, &EntityType),
+    words: &Vocabulary,
+) -> bool {
+    scope.action.holds(&Place { uid: action.uid(), entity: Some(action) })
+        && fit(&scope.principal, principal, words) != Fit::Never
+        && fit(&scope.resource, resource, words) != Fit::Never
 }
 
 /// Whether every request that `narrow` matches is one that `wide` matches.

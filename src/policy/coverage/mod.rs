@@ -13,7 +13,7 @@ use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 use serde::Serialize;
 
-pub(crate) use implied::{admits_nothing, covers, implied};
+pub(crate) use implied::{admits_nothing, covers, implied, may_match};
 
 use super::Bundle;
 use super::anatomy::{Anatomy, Position, Seen, one_line, place};

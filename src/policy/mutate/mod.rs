@@ -2,30 +2,34 @@
 //! is put to the tests. What no test notices is a survivor.
 //!
 //! A changed policy is compiled and validated alone; then only its own part of each answer is evaluated anew, because
-//! the other policies have not changed. What does not validate never goes live and is not counted.
+//! the other policies have not changed. What does not validate never goes live and is not counted. Nor is what means
+//! the same: by the schema, or, with a solver, by proof. For the other survivors a test is sketched.
 
+mod compile;
+mod laboratory;
 mod operators;
+mod sketch;
 #[cfg(test)]
 mod tests;
+mod trial;
 
-use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
-use cedar_policy::{ValidationMode, Validator};
-use cedar_policy_core::ast::PolicyID;
-use cedar_policy_core::parser;
+use cedar_policy::Validator;
 use serde::Serialize;
 
-use operators::{Edit, Touches, edits};
+use compile::Subject;
+use laboratory::{Fate, Laboratory, Survivor};
+use operators::{Edit, edits};
 pub use operators::{OPERATORS, Operator};
+pub use sketch::Sketch;
+use trial::{Found, Trial};
 
 use super::Bundle;
-use super::anatomy::Anatomy;
-use super::coverage::{Coverage, PolicyCoverage, covers, measure, percent};
-use super::evaluate::{Answer, evaluate};
-use super::program::Compiled;
-use super::run::{Exam, Exercise};
+use super::coverage::{measure, percent};
+use super::prove::{Rule, Solver};
+use super::run::Exam;
 use crate::model::PolicyVersion;
 
 /// What the tests noticed.
@@ -33,6 +37,8 @@ use crate::model::PolicyVersion;
 pub struct Mutation {
     /// The version of the policies.
     pub policy_version: PolicyVersion,
+    /// The solver that sought proofs; none when there was none.
+    pub solver: Option<String>,
     /// The counts.
     pub summary: Summary,
     /// Changes that no test noticed, in the order of the files.
@@ -54,6 +60,10 @@ pub struct Summary {
     pub invalid: usize,
     /// Changes that the schema gives the same meaning.
     pub equivalent: usize,
+    /// Changes that were proved to change no decision, nor which policies decide or err.
+    pub proven_equivalent: usize,
+    /// Templates that nothing links; they decide nothing and were not changed.
+    pub unlinked_templates: usize,
     /// Hundredths of the mutants that were killed.
     pub score: f64,
 }
@@ -79,221 +89,136 @@ pub struct Mutant {
     pub unnoticed_in: Option<String>,
     /// What a test needs that notices it.
     pub hint: &'static str,
+    /// A test that notices it, or one to start from.
+    pub sketch: Option<Sketch>,
 }
 
-/// What came of a change.
-enum Fate {
-    Killed,
-    Survived(Box<Mutant>),
-    Invalid,
-    Equivalent,
+/// What is told on the way: first the number of steps, with `false`, then each step, with `true`.
+type Step<'s> = &'s (dyn Fn(usize, bool) + Sync);
+
+/// Changes every policy of `bundle` in every way, on `threads` threads, without a solver.
+pub fn mutate(bundle: &Bundle, exam: &Exam, threads: usize, step: Step<'_>) -> Mutation {
+    mutate_with(bundle, exam, threads, None, step)
 }
 
-/// Changes every policy of `bundle` in every way, on `threads` threads; `step` is told the number of changes, then
-/// called once for each.
-pub fn mutate(bundle: &Bundle, exam: &Exam, threads: usize, step: &(dyn Fn(usize, bool) + Sync)) -> Mutation {
+/// The same; with a solver, changes that are proved to mean the same are left out, and the tests that would notice the
+/// others come from it.
+pub fn mutate_with(
+    bundle: &Bundle,
+    exam: &Exam,
+    threads: usize,
+    solver: Option<&Solver>,
+    step: Step<'_>,
+) -> Mutation {
     let coverage = measure(bundle, exam);
-    let policies: Vec<(Anatomy, &Compiled)> = Anatomy::all(bundle)
-        .into_iter()
-        .filter(|(_, info, _)| info.linked_from.is_none())
-        .map(|(anatomy, _, compiled)| (anatomy, compiled))
-        .collect();
-    let tries: Vec<(&Anatomy, &Compiled, Edit)> = policies
+    let subjects = Subject::all(bundle);
+    let tries: Vec<(&Subject<'_>, Edit)> = subjects
         .iter()
-        .flat_map(|(anatomy, compiled)| {
-            edits(anatomy, bundle.words()).into_iter().map(move |edit| (anatomy, *compiled, edit))
+        .flat_map(|subject| {
+            edits(&subject.anatomy, bundle.words()).into_iter().map(move |edit| (subject, edit))
         })
         .collect();
     step(tries.len(), false);
     let laboratory = Laboratory::new(bundle, exam, &coverage);
-    let (next, fates) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(tries.len())));
+    let validator = || Validator::new(bundle.schema().clone());
+    let fates = in_threads(threads, tries.len(), &validator, &|number, validator| {
+        let fate = tries.get(number).map(|(subject, edit)| laboratory.fate(validator, subject, edit));
+        step(1, true);
+        fate
+    });
+    let fates = look_closer(&laboratory, fates.into_iter().flatten().collect(), threads, solver, step);
+    let mut mutation = count(bundle, fates);
+    mutation.solver = solver.map(|solver| solver.version().to_owned());
+    mutation.summary.unlinked_templates = unlinked_templates(bundle);
+    mutation
+}
+
+/// Proves of survivors that they mean the same, or finds a test that would notice them.
+fn look_closer<'t>(
+    laboratory: &Laboratory<'_>,
+    mut fates: Vec<Fate<'t>>,
+    threads: usize,
+    solver: Option<&Solver>,
+    step: Step<'_>,
+) -> Vec<Fate<'t>> {
+    let rules = Rule::all(laboratory.bundle);
+    let survivors: Vec<&Survivor<'_>> = fates.iter().filter_map(Fate::survivor).collect();
+    step(fates.len() + survivors.len(), false);
+    let trial = |number: usize| Some(Trial::new(laboratory, survivors.get(number)?, &rules));
+    let found: Vec<Option<Found>> = match solver {
+        Some(solver) => {
+            let proved = solver.in_parallel(survivors.len(), &|number, session| {
+                step(1, true);
+                trial(number).map(|trial| trial.prove(session))
+            });
+            proved.into_iter().map(Option::flatten).collect()
+        }
+        None => in_threads(threads, survivors.len(), &|| (), &|number, ()| {
+            step(1, true);
+            trial(number).map(|trial| trial.nearest())
+        }),
+    };
+    let mut found = found.into_iter();
+    for fate in &mut fates {
+        if let Fate::Survived(survivor) = fate {
+            match found.next().flatten() {
+                Some(Found::Equivalent) => *fate = Fate::ProvenEquivalent,
+                Some(Found::Sketch(sketch)) => survivor.mutant.sketch = Some(sketch),
+                Some(Found::Nothing) | None => {}
+            }
+        }
+    }
+    fates
+}
+
+/// Does `count` pieces of work on several threads, each with tools of its own; results in the order of the numbers.
+fn in_threads<S, T: Send>(
+    threads: usize,
+    count: usize,
+    tools: &(dyn Fn() -> S + Sync),
+    work: &(dyn Fn(usize, &S) -> T + Sync),
+) -> Vec<T> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
     std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
+        for _ in 0..threads.clamp(1, count.max(1)) {
             scope.spawn(|| {
-                let validator = Validator::new(bundle.schema().clone());
+                let tools = tools();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((anatomy, compiled, edit)) = tries.get(number) else { break };
-                    let fate = laboratory.fate(&validator, anatomy, compiled, edit);
-                    fates.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((number, fate));
-                    step(1, true);
+                    if number >= count {
+                        break;
+                    }
+                    let result = work(number, &tools);
+                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((number, result));
                 }
             });
         }
     });
-    let mut fates = fates.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    fates.sort_by_key(|(number, _)| *number);
-    count(bundle, fates.into_iter().map(|(_, fate)| fate))
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
-fn count(bundle: &Bundle, fates: impl Iterator<Item = Fate>) -> Mutation {
+fn unlinked_templates(bundle: &Bundle) -> usize {
+    let linked = |id: &str| bundle.policies().any(|other| other.linked_from.as_deref() == Some(id));
+    bundle.policies().filter(|info| info.is_template && !linked(&info.id)).count()
+}
+
+fn count(bundle: &Bundle, fates: Vec<Fate<'_>>) -> Mutation {
     let mut summary = Summary::default();
     let mut survivors = Vec::new();
     for fate in fates {
         match fate {
             Fate::Killed => summary.killed += 1,
-            Fate::Survived(mutant) => survivors.push(*mutant),
+            Fate::Survived(survivor) => survivors.push(survivor.mutant),
             Fate::Invalid => summary.invalid += 1,
             Fate::Equivalent => summary.equivalent += 1,
+            Fate::ProvenEquivalent => summary.proven_equivalent += 1,
         }
     }
     summary.survived = survivors.len();
     summary.not_reached = survivors.iter().filter(|mutant| !mutant.reached).count();
     summary.mutants = summary.killed + summary.survived;
     summary.score = percent(summary.killed, summary.mutants);
-    Mutation { policy_version: bundle.version().clone(), summary, survivors }
-}
-
-/// The tests with the answers that the unchanged policies give.
-struct Laboratory<'b> {
-    bundle: &'b Bundle,
-    coverage: BTreeMap<&'b str, &'b PolicyCoverage>,
-    rows: Vec<(&'b Exercise, Vec<Answer<'b>>)>,
-}
-
-impl<'b> Laboratory<'b> {
-    fn new(bundle: &'b Bundle, exam: &'b Exam, coverage: &'b Coverage) -> Self {
-        let answer = |exercise: &'b Exercise| {
-            let asked = exercise.questions.iter().map(|question| &question.prepared);
-            asked.map(|prepared| bundle.answer(&prepared.request, &prepared.entities)).collect()
-        };
-        let rows = exam.exercises.iter().map(|exercise| (exercise, answer(exercise))).collect();
-        let coverage = coverage.policies.iter().map(|policy| (policy.id.as_str(), policy)).collect();
-        Self { bundle, coverage, rows }
-    }
-
-    fn fate(&self, validator: &Validator, anatomy: &Anatomy, compiled: &Compiled, edit: &Edit) -> Fate {
-        let removed = edit.with.is_empty() && edit.span == anatomy.span;
-        let changed = match removed {
-            true => None,
-            false => match compile(validator, anatomy, compiled, edit) {
-                Some(changed) => Some(changed),
-                None => return Fate::Invalid,
-            },
-        };
-        if changed.as_ref().is_some_and(|changed| self.is_equal(compiled, changed)) {
-            return Fate::Equivalent;
-        }
-        let survived = |reached, unnoticed_in| {
-            Fate::Survived(Box::new(mutant(anatomy, compiled, edit, reached, unnoticed_in)))
-        };
-        if !self.reaches(compiled, edit) {
-            return survived(false, None);
-        }
-        let mut unnoticed = None;
-        for (exercise, answers) in &self.rows {
-            if let Some(answers) = differing(exercise, answers, compiled, changed.as_ref()) {
-                if !exercise.fits(self.bundle, &answers) {
-                    return Fate::Killed;
-                }
-                unnoticed.get_or_insert_with(|| exercise.name());
-            }
-        }
-        survived(true, unnoticed)
-    }
-
-    /// Whether the schema gives both the same meaning.
-    fn is_equal(&self, one: &Compiled, other: &Compiled) -> bool {
-        let conditions = match (&one.condition, &other.condition) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.eq_shape(other),
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        let words = self.bundle.words();
-        conditions
-            && one.effect == other.effect
-            && covers(&one.scope, &other.scope, words)
-            && covers(&other.scope, &one.scope, words)
-    }
-
-    /// Whether any test evaluates what was changed.
-    fn reaches(&self, compiled: &Compiled, edit: &Edit) -> bool {
-        let Some(policy) = self.coverage.get(compiled.id.as_ref()) else { return false };
-        let evaluated = |leaf: usize| {
-            let mut leaves = policy.parts.iter().filter(|part| !part.kind.is_scope());
-            leaves.nth(leaf).is_some_and(|part| part.seen_true + part.seen_false + part.errors > 0)
-        };
-        match edit.touches {
-            Touches::Policy => policy.in_scope > 0,
-            Touches::Scope(_) => policy.in_scope > 0 || kept_out(policy),
-            Touches::Leaf(leaf) => evaluated(leaf),
-        }
-    }
-}
-
-fn kept_out(policy: &PolicyCoverage) -> bool {
-    policy.parts.iter().any(|part| part.kind.is_scope() && part.seen_false > 0)
-}
-
-/// The changed policy, when it fits the schema.
-fn compile(validator: &Validator, anatomy: &Anatomy, compiled: &Compiled, edit: &Edit) -> Option<Compiled> {
-    let file = &anatomy.source.text;
-    let before = file.get(anatomy.span.start..edit.span.start)?;
-    let after = file.get(edit.span.end..anatomy.span.end)?;
-    let text = format!("{before}{}{after}", edit.with);
-    let parsed = parser::parse_policy(Some(PolicyID::from_string(&compiled.id)), &text).ok()?;
-    let mut set = cedar_policy_core::ast::PolicySet::new();
-    set.add_static(parsed).ok()?;
-    let policy = set.policies().next()?;
-    let changed = Compiled::new(policy, compiled.mode, compiled.caller_text.as_ref().map(Arc::clone))?;
-    let public = cedar_policy::PolicySet::from(set.clone());
-    validator.validate(&public, ValidationMode::Strict).validation_passed().then_some(changed)
-}
-
-/// The answers with the changed policy in place of the old one, when any of them differs.
-fn differing<'a>(
-    exercise: &Exercise,
-    answers: &[Answer<'a>],
-    old: &Compiled,
-    new: Option<&'a Compiled>,
-) -> Option<Vec<Answer<'a>>> {
-    let mut differs = false;
-    let mut changed = Vec::with_capacity(answers.len());
-    for (question, answer) in exercise.questions.iter().zip(answers) {
-        let is_old = |policy: &Compiled| policy.id == old.id;
-        let asked = question.asked()?;
-        let fresh = match new.filter(|new| asked.in_scope(new)) {
-            Some(new) => evaluate(&[new], &question.prepared.request, &question.prepared.entities),
-            None => Answer::default(),
-        };
-        let held = answer.held.iter().any(|policy| is_old(policy));
-        let erred = answer.erred.iter().any(|(policy, _)| is_old(policy));
-        let flipped = new.is_some_and(|new| new.effect != old.effect) && (held || erred);
-        differs |= flipped || held == fresh.held.is_empty() || erred == fresh.erred.is_empty();
-        let mut merged = fresh;
-        merged.held.extend(answer.held.iter().filter(|policy| !is_old(policy)));
-        merged.erred.extend(answer.erred.iter().filter(|(policy, _)| !is_old(policy)).cloned());
-        changed.push(merged);
-    }
-    differs.then_some(changed)
-}
-
-fn mutant(
-    anatomy: &Anatomy,
-    compiled: &Compiled,
-    edit: &Edit,
-    reached: bool,
-    unnoticed_in: Option<String>,
-) -> Mutant {
-    let file = &anatomy.source.text;
-    // Whole lines, so that the change reads like a diff.
-    let start = file.get(..edit.span.start).and_then(|text| text.rfind('\n')).map_or(0, |at| at + 1);
-    let end = file
-        .get(edit.span.end..)
-        .and_then(|text| text.find('\n'))
-        .map_or(file.len(), |at| edit.span.end + at);
-    let lines = |text: &str| -> Vec<String> { text.lines().map(str::to_owned).collect() };
-    let part = |from: usize, to: usize| file.get(from..to).unwrap_or_default();
-    let after = format!("{}{}{}", part(start, edit.span.start), edit.with, part(edit.span.end, end));
-    Mutant {
-        policy: compiled.id.to_string(),
-        file: anatomy.source.path.to_string(),
-        line: anatomy.line(edit.span.start),
-        operator: edit.operator.id,
-        before: lines(part(start, end)),
-        after: if edit.with.is_empty() && edit.span == anatomy.span { Vec::new() } else { lines(&after) },
-        reached,
-        unnoticed_in,
-        hint: edit.operator.hint,
-    }
+    Mutation { policy_version: bundle.version().clone(), solver: None, summary, survivors }
 }

@@ -16,7 +16,7 @@ use exam::Recorder;
 pub(super) use exam::{Exercise, Question};
 pub use report::{Failure, Got, Report, SuiteReport, Summary, TestReport, TestResult};
 pub use single::SingleRequest;
-pub use suites::{Suites, SuitesError};
+pub use suites::{Promises, Suites, SuitesError};
 
 use super::Bundle;
 use super::case::{Located, SuiteFile};

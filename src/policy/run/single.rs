@@ -1,6 +1,6 @@
 //! One request that somebody asks about, as a suite of one test: what is not said is neutral, and a typo is an error.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
 use super::Suites;
@@ -10,7 +10,7 @@ use crate::policy::case::{CaseError, FixtureFile, Located};
 const FIXTURES: &str = "request.fixtures.yaml";
 
 /// A request in the words of a test.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SingleRequest {
     /// Who, as `Agent::"researcher"`.
@@ -26,7 +26,7 @@ pub struct SingleRequest {
     #[serde(default)]
     pub entities: Map<String, Json>,
     /// The instant, RFC 3339.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<String>,
 }
 

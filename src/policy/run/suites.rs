@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::policy::case::CaseError;
+use crate::policy::case::{CaseError, Gate, SuiteFile};
 
 /// The most test files of one run.
 const MAX_FILES: usize = 10_000;
@@ -44,6 +44,15 @@ pub struct Suites {
     files: BTreeMap<String, String>,
     fixtures: BTreeMap<String, String>,
     on_disk: bool,
+}
+
+/// What test files promise besides their tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Promises {
+    /// Statements that are to be proved.
+    pub statements: usize,
+    /// How good the tests have to be: of all files, the highest.
+    pub gate: Gate,
 }
 
 macro_rules! built_in {
@@ -108,8 +117,18 @@ impl Suites {
     }
 
     /// Names and texts of the test files.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(in crate::policy) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// What the files promise besides their tests. A file that cannot be read promises nothing, and running it says so.
+    pub fn promises(&self) -> Promises {
+        let yaml = self.files().filter(|(file, _)| !file.ends_with(".json"));
+        let suites = yaml.filter_map(|(_, text)| SuiteFile::parse(text).ok());
+        suites.fold(Promises::default(), |promises, suite| Promises {
+            statements: promises.statements + suite.prove.len(),
+            gate: suite.gate.map_or(promises.gate, |gate| promises.gate.and(gate.value)),
+        })
     }
 
     /// The text of a fixture file that a test file names. It lies beside the test file or below: a test that came

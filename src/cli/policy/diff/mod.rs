@@ -55,23 +55,32 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 
 /// A folder when there is one of that name, else a commit.
 pub(super) fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
-    let folder = base.join(named);
-    let read = match folder.is_dir() {
-        true => {
-            let (policies, schemas) = (folder.join(POLICIES), folder.join(SCHEMAS));
-            anyhow::ensure!(policies.is_dir(), "`{named}` has no folder `{POLICIES}`");
-            let schemas = if schemas.is_dir() { schemas } else { policies.clone() };
-            Sources::from_dirs(&policies, &schemas)?
-        }
-        false => git::sources(base, named, POLICIES, SCHEMAS)?,
-    };
-    let has_schema = read.iter().any(|source| source.kind == SourceKind::Schema);
-    Ok(match has_schema {
-        true => read,
-        false => read.with_shipped(SourceKind::Schema),
-    })
+    if base.join(named).is_dir() { folder(base, named) } else { commit(base, named) }
 }
 
+pub(super) fn folder(base: &Path, named: &str) -> anyhow::Result<Sources> {
+    let folder = base.join(named);
+    let (policies, schemas) = (folder.join(POLICIES), folder.join(SCHEMAS));
+    anyhow::ensure!(policies.is_dir(), "`{named}` has no folder `{POLICIES}`");
+    let schemas = if schemas.is_dir() { schemas } else { policies.clone() };
+    Ok(with_schema(Sources::from_dirs(&policies, &schemas)?))
+}
+
+pub(super) fn commit(base: &Path, named: &str) -> anyhow::Result<Sources> {
+    Ok(with_schema(git::sources(base, named, POLICIES, SCHEMAS)?))
+}
+
+fn with_schema(read: Sources) -> Sources {
+    let has_schema = read.iter().any(|source| source.kind == SourceKind::Schema);
+    if has_schema { read } else { read.with_shipped(SourceKind::Schema) }
+}
+
+/// The policies of a folder or commit; none when they are refused, and their problems have been shown.
+pub(super) fn version_named(base: &Path, named: &str, output: &Output) -> anyhow::Result<Option<Bundle>> {
+    Ok(load(version(base, named)?, named, output))
+}
+
+/// None when the policies are refused, and their problems have been shown.
 pub(super) fn load(sources: Sources, named: &str, output: &Output) -> Option<Bundle> {
     match Bundle::load(sources) {
         Ok(bundle) => Some(bundle),

@@ -1,0 +1,165 @@
+//! `caxton policy analyze`: what holds for every request there can be.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::diff::version_named;
+use super::proofs::{Search, seek};
+use super::{Places, load, show};
+use crate::cli::output::{Exit, Output};
+use crate::policy::Bundle;
+use crate::policy::prove::{Circumstances, CircumstancesError, Claim, Several};
+
+/// What to prove, and how long to try.
+#[derive(Debug, Default, clap::Args)]
+pub struct Options {
+    /// What to prove [default: `never-errors` and `none-needless`]
+    #[command(subcommand)]
+    pub question: Option<Question>,
+    /// How proofs are sought.
+    #[command(flatten)]
+    pub search: Search,
+    /// Where the policies and the schema are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// What can be proved.
+#[derive(Debug, clap::Subcommand)]
+pub enum Question {
+    /// No policy can err, whatever the request.
+    #[command(after_help = "Example:\n  caxton policy analyze never-errors memory.private memory.own")]
+    NeverErrors {
+        /// Only these policies [default: all]
+        #[arg(value_name = "POLICY")]
+        only: Vec<String>,
+    },
+    /// Every policy decides something: none is covered by others, none matches nothing.
+    #[command(after_help = "Example:\n  caxton policy analyze none-needless")]
+    NoneNeedless,
+    /// What is permitted here is permitted there.
+    #[command(
+        after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
+    )]
+    NoMorePermissive(Other),
+    /// The same is permitted here and there.
+    #[command(after_help = "Example:\n  caxton policy analyze equivalent ../before")]
+    Equivalent(Other),
+    /// Nothing is permitted both here and there.
+    #[command(after_help = "Example:\n  caxton policy analyze disjoint ../other-team")]
+    Disjoint(Other),
+    /// Nothing is permitted in some circumstances.
+    #[command(
+        after_help = "Example:\n  caxton policy analyze always-denies --principal Agent --action 'memory:*' --when 'resource.scope == \"agent\"' --unless 'resource has agent && resource.agent == principal'"
+    )]
+    AlwaysDenies(About),
+    /// Everything is permitted in some circumstances.
+    #[command(
+        after_help = "Example:\n  caxton policy analyze always-allows --principal 'Role::\"admin\"' --action metrics:read"
+    )]
+    AlwaysAllows(About),
+}
+
+/// Another version of the policies.
+#[derive(Debug, clap::Args)]
+pub struct Other {
+    /// A folder with `policies` and `schemas` in it, or a git commit.
+    #[arg(value_name = "OTHER")]
+    pub other: String,
+    /// An action, or group of actions, that is left out; can be repeated.
+    #[arg(long, value_name = "ACTION")]
+    pub except: Vec<String>,
+}
+
+/// The circumstances that a statement is about; what is left out is any.
+#[derive(Debug, clap::Args)]
+pub struct About {
+    /// A type (`Agent`), or what the principal is or is in (`Role::"viewer"`); repeated, one of them
+    #[arg(long, value_name = "WHO")]
+    pub principal: Vec<String>,
+    /// An action or a group of actions; repeated, one of them
+    #[arg(long, value_name = "ACTION")]
+    pub action: Vec<String>,
+    /// A type, or what the resource is or is in; repeated, one of them
+    #[arg(long, value_name = "WHAT")]
+    pub resource: Vec<String>,
+    /// A Cedar expression that holds; can be repeated
+    #[arg(long, value_name = "EXPRESSION")]
+    pub when: Vec<String>,
+    /// A Cedar expression that does not hold; can be repeated
+    #[arg(long, value_name = "EXPRESSION")]
+    pub unless: Vec<String>,
+}
+
+impl About {
+    fn circumstances(&self) -> Circumstances {
+        let several = |list: &[String]| Several(list.to_vec());
+        Circumstances {
+            principal: several(&self.principal),
+            action: several(&self.action),
+            resource: several(&self.resource),
+            when: several(&self.when),
+            unless: several(&self.unless),
+        }
+    }
+}
+
+pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let Some(claims) = claims(base, &bundle, options.question.as_ref(), output)? else {
+        return Ok(Exit::Usage);
+    };
+    seek(&bundle, &claims, &options.search, output)
+}
+
+/// What was asked; none when another version is refused, whose problems have been shown.
+fn claims(
+    base: &Path,
+    bundle: &Bundle,
+    question: Option<&Question>,
+    output: &Output,
+) -> anyhow::Result<Option<Vec<Claim>>> {
+    let compared = |other: &Other, claim: Comparison| -> anyhow::Result<Option<Vec<Claim>>> {
+        let Some(loaded) = version_named(base, &other.other, output)? else { return Ok(None) };
+        let claim = claim(bundle, Arc::new(loaded), &other.other, &other.except).map_err(explained)?;
+        Ok(Some(vec![claim]))
+    };
+    Ok(Some(match question {
+        None => vec![Claim::never_errors(bundle, &[]).map_err(explained)?, Claim::none_needless()],
+        Some(Question::NeverErrors { only }) => {
+            vec![Claim::never_errors(bundle, only).map_err(explained)?]
+        }
+        Some(Question::NoneNeedless) => vec![Claim::none_needless()],
+        Some(Question::NoMorePermissive(other)) => return compared(other, Claim::no_more_permissive),
+        Some(Question::Equivalent(other)) => return compared(other, Claim::equivalent),
+        Some(Question::Disjoint(other)) => return compared(other, Claim::disjoint),
+        Some(Question::AlwaysDenies(about)) => {
+            return meant(Claim::always_denies(bundle, &about.circumstances()), output);
+        }
+        Some(Question::AlwaysAllows(about)) => {
+            return meant(Claim::always_allows(bundle, &about.circumstances()), output);
+        }
+    }))
+}
+
+type Comparison = fn(&Bundle, Arc<Bundle>, &str, &[String]) -> Result<Claim, crate::policy::case::CaseError>;
+
+/// A condition that does not fit the schema is shown like a policy that does not.
+fn meant(claim: Result<Claim, CircumstancesError>, output: &Output) -> anyhow::Result<Option<Vec<Claim>>> {
+    match claim {
+        Ok(claim) => Ok(Some(vec![claim])),
+        Err(CircumstancesError::Schema(errors)) => {
+            show(errors.problems(), output);
+            Ok(None)
+        }
+        Err(CircumstancesError::Name(error)) => Err(explained(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn explained(error: crate::policy::case::CaseError) -> anyhow::Error {
+    match error.help() {
+        Some(help) => anyhow::anyhow!("{error}\nhelp: {help}"),
+        None => error.into(),
+    }
+}

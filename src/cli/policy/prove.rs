@@ -1,0 +1,103 @@
+//! `caxton policy prove`: the statements under `prove` in the test files.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::proofs::{Search, seek};
+use super::render::{PLAIN, RED, clean, counted};
+use super::{Places, diff, find_tests, load, show};
+use crate::cli::output::{Exit, Output};
+use crate::policy::prove::{Claim, Stated, StatedError, VersionName, stated};
+use crate::policy::{Bundle, PolicyErrors};
+
+/// Whose statements to prove, and how long to try.
+#[derive(Debug, Default, clap::Args)]
+pub struct Options {
+    /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
+    pub files: Vec<PathBuf>,
+    /// How proofs are sought.
+    #[command(flatten)]
+    pub search: Search,
+    /// Where the policies and the schema are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let suites = find_tests(base, &options.files, &options.places, output)?;
+    let statements = match stated(&suites) {
+        Ok(statements) => statements,
+        Err(broken) => {
+            for (file, problem) in &broken {
+                output.say(format_args!(
+                    "{}:{}: {}",
+                    clean(file),
+                    problem.line,
+                    clean(&problem.error.to_string())
+                ));
+            }
+            output.say(format_args!(
+                "{RED}nothing was proved{PLAIN}: {} broken",
+                counted(broken.len(), "file")
+            ));
+            return Ok(Exit::Usage);
+        }
+    };
+    anyhow::ensure!(!statements.is_empty(), "there is nothing to prove: no test file has `prove`");
+    match claims(base, &bundle, &statements, output) {
+        Some(claims) => seek(&bundle, &claims, &options.search, output),
+        None => Ok(Exit::Usage),
+    }
+}
+
+/// Every statement as a claim; none when one means nothing, and all that do have been told.
+fn claims(base: &Path, bundle: &Bundle, statements: &[Stated], output: &Output) -> Option<Vec<Claim>> {
+    let mut versions: BTreeMap<VersionName, Arc<Bundle>> = BTreeMap::new();
+    let mut other = |name: &VersionName| -> Result<Arc<Bundle>, String> {
+        if let Some(known) = versions.get(name) {
+            return Ok(Arc::clone(known));
+        }
+        let loaded = version(base, name, output).map_err(|error| format!("{error:#}"))?;
+        versions.insert(name.clone(), Arc::clone(&loaded));
+        Ok(loaded)
+    };
+    let mut claims = Vec::new();
+    let mut broken = 0;
+    for statement in statements {
+        match statement.claim(bundle, &mut other) {
+            Ok(claim) => claims.push(claim),
+            Err(error) => {
+                tell(statement, &error, output);
+                broken += 1;
+            }
+        }
+    }
+    if broken > 0 {
+        output.say(format_args!("{RED}nothing was proved{PLAIN}: {} broken", counted(broken, "statement")));
+    }
+    (broken == 0).then_some(claims)
+}
+
+fn tell(statement: &Stated, error: &StatedError, output: &Output) {
+    if let Some(errors) = error.source().and_then(|source| source.downcast_ref::<PolicyErrors>()) {
+        show(errors.problems(), output);
+    }
+    output.say(format_args!("{}: {}", clean(&statement.place()), clean(&error.to_string())));
+    if let StatedError::Statement(inner) = error
+        && let Some(help) = inner.help()
+    {
+        output.say(format_args!("help: {}", clean(&help)));
+    }
+}
+
+fn version(base: &Path, name: &VersionName, output: &Output) -> anyhow::Result<Arc<Bundle>> {
+    let (sources, named) = match name {
+        VersionName::Reference(reference) => (diff::commit(base, reference)?, reference),
+        VersionName::Folder(folder) => (diff::folder(base, folder)?, folder),
+    };
+    let loaded = diff::load(sources, named, output);
+    loaded.map(Arc::new).ok_or_else(|| anyhow::anyhow!("`{named}` is refused"))
+}
