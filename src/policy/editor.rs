@@ -68,15 +68,57 @@ pub fn test_schema(bundle: &Bundle) -> Json {
             ),
             ("entities", entities()),
             ("tests", json!({ "type": "array", "items": test })),
-            (
-                "prove",
-                json!({ "type": "array", "items": { "type": "object" }, "description": "what has to hold for every request" }),
-            ),
-            ("gate", json!({ "type": "object", "description": "how good the tests have to be" })),
+            ("prove", json!({ "type": "array", "items": statement() })),
+            ("gate", gate()),
         ],
     );
     head(&mut suite, "Caxton policy tests");
     suite
+}
+
+/// What has to hold for every request: a name if wanted, and one statement.
+fn statement() -> Json {
+    let several =
+        json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+    let version = record(
+        &[],
+        [
+            ("ref", text("a git commit")),
+            ("dir", text("a folder with `policies` and `schemas` in it")),
+            ("except", several.clone()),
+        ],
+    );
+    let parts = ["principal", "action", "resource", "when", "unless"].map(|part| (part, several.clone()));
+    let circumstances = record(&[], parts);
+    let mut statement = record(
+        &[],
+        [
+            ("name", text("what is stated, for people")),
+            ("never_errors", several.clone()),
+            ("none_needless", several.clone()),
+            ("no_more_permissive_than", version.clone()),
+            ("equivalent_to", version.clone()),
+            ("disjoint_from", version),
+            ("always_denies", circumstances.clone()),
+            ("always_allows", circumstances),
+        ],
+    );
+    if let Json::Object(fields) = &mut statement {
+        fields.insert("description".to_owned(), json!("what has to hold for every request; one thing each"));
+    }
+    statement
+}
+
+/// How good the tests have to be.
+fn gate() -> Json {
+    let part = |what: &str| json!({ "type": "number", "minimum": 0, "maximum": 100, "description": what });
+    record(
+        &[],
+        [
+            ("clause_coverage", part("points that the tests see, in per cent")),
+            ("mutation_score", part("changes that the tests notice, in per cent")),
+        ],
+    )
 }
 
 /// JSON Schema of a `*.fixtures.yaml` file.
