@@ -267,6 +267,32 @@ fn an_action_that_the_other_schema_does_not_have_is_denied_there() {
 }
 
 #[test]
+fn older_policies_that_do_not_fit_the_newer_schema_are_not_proven() {
+    let with = |attribute: &str, policies: &str| {
+        let schema = format!(
+            "namespace Caxton {{ entity Agent = {{ {attribute}: Bool }}; entity Gateway; action \"tool:list\" appliesTo {{ principal: [Agent], resource: [Gateway], context: {{}} }}; }}"
+        );
+        Bundle::load(Sources::new().with_schema("s.cedarschema", &schema).with_policy("a.cedar", policies))
+            .unwrap()
+    };
+    let policy = |attribute: &str| {
+        format!(
+            "@id(\"t\") permit (principal, action == Caxton::Action::\"tool:list\", resource) when {{ principal.{attribute} }};"
+        )
+    };
+    let ours = with("proven", &policy("proven"));
+    let theirs = Arc::new(with("signed", &policy("signed")));
+    let Some(proof) = sought(&ours, Claim::no_more_permissive(&ours, theirs, "before", &[])) else { return };
+    assert_eq!(proof.verdict, Verdict::NotProven);
+    assert_eq!(proof.open[0].place, "Agent tool:list Gateway");
+    assert!(proof.open[0].why.contains("not well typed"), "{proof:?}");
+    assert!(
+        proof.notes[0].starts_with("the schemas differ; before is read with the schema here"),
+        "{proof:?}"
+    );
+}
+
+#[test]
 fn every_kind_of_value_is_told_as_a_test_tells_it() {
     let bundle = set(
         "@id(\"t.odd\") permit (principal is Caxton::User, action == Caxton::Action::\"tool:list\", resource)
