@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, map::Entry};
 
 /// The deepest nesting of arrays and objects.
 pub const MAX_DEPTH: usize = 64;
@@ -103,11 +103,13 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
-            if map.contains_key(&name) {
-                return Err(A::Error::custom(format_args!("the key `{}` stands twice", name.escape_debug())));
+            match map.entry(name) {
+                Entry::Vacant(place) => drop(place.insert(fields.next_value_seed(self.deeper()?)?)),
+                Entry::Occupied(there) => {
+                    let name = there.key().escape_debug();
+                    return Err(A::Error::custom(format_args!("the key `{name}` stands twice")));
+                }
             }
-            let value = fields.next_value_seed(self.deeper()?)?;
-            map.insert(name, value);
         }
         Ok(Value::Object(map))
     }

@@ -28,6 +28,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("cedar_policy", &["policy/"]),
     ("cedar_policy_core", &["policy/"]),
     ("cedar_policy_symcc", &["policy/prove/", "policy/mutate/"]),
+    ("cedar_policy_formatter", &["policy/"]),
     ("wasmtime", &["sandbox/"]),
     ("wasmtime_wasi", &["sandbox/"]),
     ("rusqlite", &["db.rs", "memory/store", "authn/key_store.rs", "authn/error.rs"]),

@@ -93,6 +93,13 @@ fn every_command_explains_itself() {
         "policy analyze always-denies",
         "policy analyze always-allows",
         "policy prove",
+        "policy replay",
+        "policy schema",
+        "policy repl",
+        "policy fmt",
+        "policy import",
+        "policy import-roles",
+        "policy matrix",
         "audit",
         "audit verify",
         "audit query",
@@ -111,6 +118,7 @@ fn every_command_explains_itself() {
         "tools diff",
         "tools approve",
         "tools verify",
+        "completion",
     ];
     assert_eq!(names, wanted);
     let mut all = String::new();

@@ -5,6 +5,9 @@ mod support;
 use std::collections::BTreeSet;
 
 use caxton::api::{Access, endpoints};
+use caxton::limit::FailureSettings;
+use caxton::model::ServerName;
+use caxton::tools::{Definition, Pins, ServerSettings, Transport};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 use support::{Credential, World, outcome, send};
@@ -170,6 +173,51 @@ async fn who_may_not_call_a_tool_learns_nothing_about_it() {
     world.stop().await;
 }
 
+/// The house permits it in so many words, and has thrown out the shipped policies; the gateway itself says no.
+#[tokio::test]
+async fn a_tool_that_changed_since_it_was_approved_is_not_called_whatever_the_policies_say() {
+    let (url, calls) = support::upstream(json!([
+        support::tool("greet", "Greets."),
+        support::tool("wave", "Waves at the whole room.")
+    ]))
+    .await;
+    let world = World::with(|settings, directory| {
+        let (policies, schemas) = (directory.join("policies"), directory.join("schemas"));
+        std::fs::create_dir(&policies).unwrap();
+        support::write(
+            &policies.join("house.cedar"),
+            "@id(\"house.all\") permit (principal, action, resource);\n",
+        );
+        std::fs::create_dir(&schemas).unwrap();
+        std::fs::copy("schemas/caxton.cedarschema", schemas.join("caxton.cedarschema")).unwrap();
+        let name = ServerName::parse("party").unwrap();
+        let approved = ["greet", "wave"].map(|tool| {
+            let text = if tool == "greet" { "Greets." } else { "Waves." };
+            Definition::read(&support::tool(tool, text), 65_536).unwrap()
+        });
+        Pins::new(&name, approved).unwrap().write(&schemas.join("tools")).unwrap();
+        let upstream = Transport::Http { url, headers: Vec::new() };
+        settings.tools.servers = vec![ServerSettings::new(name, upstream)];
+        settings.tools.schema_dir = schemas.clone();
+        settings.policy_dir = Some(policies);
+        settings.schema_dir = Some(schemas);
+    })
+    .await;
+    let caller = world.service("guest", &[]);
+    let call = async |tool: &str| {
+        let path = format!("/v1/tools/party/{tool}/call");
+        let answer = world.post(&caller, &path, &json!({ "arguments": { "text": "hello" } })).await;
+        (answer, world.records().into_iter().next_back().unwrap())
+    };
+    let (answer, record) = call("greet").await;
+    assert_eq!((answer.status, outcome(&record)), (StatusCode::OK, ("allow", "permitted")), "{answer:?}");
+    let (answer, record) = call("wave").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
+    assert_eq!(outcome(&record), ("deny_default", "tool_unknown"), "{record}");
+    assert_eq!(*calls.lock().unwrap(), ["greet"], "what changed was never reached");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn a_message_that_nobody_can_take_is_on_record_as_refused() {
     let world = World::new().await;
@@ -291,6 +339,32 @@ async fn a_caller_is_limited_and_told_when_to_come_back() {
     assert_eq!(outcome(&record), ("limited", "rate_limited"));
     let bob = world.person("bob", &["developer"]);
     assert_eq!(world.get(&bob, "/v1/capabilities").await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_not_listened_to_and_the_log_does_not_grow() {
+    let world = World::with(|settings, _| settings.failures = Some(FailureSettings::default())).await;
+    let good = world.service("worker", &["tool:list"]);
+    let bad = Credential::Token("not.a.token".into());
+    let status = async |credential| world.get(credential, "/v1/tools").await.status;
+    for _ in 0..5 {
+        assert_eq!(status(&Credential::Nothing).await, StatusCode::UNAUTHORIZED, "nothing is no guess");
+    }
+    assert_eq!(status(&bad).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&bad).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&good).await, StatusCode::OK, "who proves itself is heard until then");
+    assert_eq!(status(&bad).await, StatusCode::UNAUTHORIZED);
+    let written = world.records().len();
+    let answer = world.get(&good, "/v1/tools").await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "a right guess tells nothing now");
+    let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=900).contains(&wait), "{wait}");
+    assert_eq!(answer.json()["detail"], "credentials from this address were refused too often");
+    assert_eq!(status(&bad).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(world.records().len(), written);
+    let failures = world.records().into_iter().filter(|record| record["event"] == "login_failure");
+    assert_eq!(failures.filter(|record| record["detail"] != "none: missing").count(), 3);
     world.stop().await;
 }
 

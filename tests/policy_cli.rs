@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use caxton::cli::output::{Exit, Format, Output};
-use caxton::cli::policy::{Command, Places, render, run_in};
+use caxton::cli::policy::{Command, FromLog, Places, render, run_in};
 use caxton::policy::diagnostics::{Finding, in_order, render as render_problem};
 use caxton::policy::run::{Report, Settings, Suites, TestResult, run};
 use caxton::policy::{Bundle, Effect, SourceKind, Sources};
@@ -574,7 +574,14 @@ impl Folder {
 }
 
 fn test_command(filter: Option<&str>) -> Command {
-    Command::Test { files: vec![], filter: filter.map(str::to_owned), junit: None, places: Places::default() }
+    Command::Test {
+        files: vec![],
+        filter: filter.map(str::to_owned),
+        junit: None,
+        from: FromLog::default(),
+        watch: false,
+        places: Places::default(),
+    }
 }
 
 const ONE_POLICY: &str =
@@ -630,7 +637,14 @@ fn a_folder_that_was_named_has_to_be_there() {
     let refused = folder.run(Command::Validate { places }).unwrap_err();
     assert!(refused.to_string().starts_with("cannot read `"), "{refused}");
     let files = vec![folder.0.path().join("none.test.yaml")];
-    let command = Command::Test { files, filter: None, junit: None, places: Places::default() };
+    let command = Command::Test {
+        files,
+        filter: None,
+        junit: None,
+        from: FromLog::default(),
+        watch: false,
+        places: Places::default(),
+    };
     assert!(folder.run(command).unwrap_err().to_string().ends_with("none.test.yaml` cannot be read"));
 }
 
@@ -639,8 +653,14 @@ fn results_are_written_as_junit_xml() {
     let text = format!("{}  - name: 'a <b> & \"c\"'\n    expect: {{}}\n", suite("deny_default"));
     let folder = Folder::new(&[("policies/a.cedar", ONE_POLICY), ("policy-tests/a.test.yaml", &text)]);
     let file = folder.0.path().join("junit.xml");
-    let command =
-        Command::Test { files: vec![], filter: None, junit: Some(file.clone()), places: Places::default() };
+    let command = Command::Test {
+        files: vec![],
+        filter: None,
+        junit: Some(file.clone()),
+        from: FromLog::default(),
+        watch: false,
+        places: Places::default(),
+    };
     assert_eq!(folder.run(command).unwrap(), Exit::Usage);
     let xml = fs::read_to_string(file).unwrap();
     assert!(xml.contains("<testsuites tests=\"2\" failures=\"1\" errors=\"1\">"), "{xml}");
@@ -665,7 +685,16 @@ fn cases_of_cedars_own_runner_run_too() {
     let run = |text: &str| {
         let folder = Folder::new(&[("policies/a.cedar", ONE_POLICY), ("cases.json", text)]);
         let files = vec![folder.0.path().join("cases.json")];
-        folder.run(Command::Test { files, filter: None, junit: None, places: Places::default() }).unwrap()
+        folder
+            .run(Command::Test {
+                files,
+                filter: None,
+                junit: None,
+                from: FromLog::default(),
+                watch: false,
+                places: Places::default(),
+            })
+            .unwrap()
     };
     assert_eq!(run(&case("allow", "\"t.allow\"", 0)), Exit::Fine);
     assert_eq!(run(&case("deny", "\"t.allow\"", 0)), Exit::Found);

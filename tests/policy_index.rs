@@ -36,7 +36,7 @@ action edit in [write, read] appliesTo { principal: [User], resource: [Doc], con
 
 /// Conditions that strict validation lets through, erring ones among them: overflow, and an entity that is
 /// named but not there.
-const VALID: [&str; 14] = [
+const VALID: [&str; 17] = [
     "true",
     "context.n > 3",
     "context.n + 9223372036854775800 > 0",
@@ -46,6 +46,9 @@ const VALID: [&str; 14] = [
     "context has cost && context.cost.lessThan(decimal(\"1.5\"))",
     "context has at && context.at > datetime(\"2020-01-01\")",
     "context.bag.deep.contains(2)",
+    "{ whole: context }.whole.n > 3",
+    "(if context.n > 1 then context else context) has who",
+    "context == context && !(context has cost)",
     "context has kind && context.kind == Kind::\"a\"",
     "action in Action::\"read\"",
     "Action::\"edit\" in Action::\"write\"",

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
 
 use super::AuditError;
 use super::error::Unavailable;
@@ -28,7 +29,7 @@ use super::record::Record;
 use super::recover::{Recovery, recover};
 use super::settings::Settings;
 use super::syncer::Syncer;
-use super::writer::Writer;
+use super::writer::{Desk, Writer};
 use crate::model::DecisionId;
 use crate::telemetry::Metrics;
 
@@ -67,6 +68,7 @@ pub struct Journal {
 
 struct Inner {
     queue: Arc<Queue>,
+    desk: Arc<Desk>,
     metrics: Arc<Metrics>,
     deadline: Duration,
 }
@@ -83,26 +85,53 @@ impl Journal {
         let queue = Arc::new(Queue::new(settings.queue));
         let syncer = Syncer::start(&settings, &file).map_err(fault)?;
         let writer = Writer::new(&settings, file, last, Arc::clone(&queue), syncer, Arc::clone(&metrics));
-        thread::Builder::new().name("audit-writer".to_owned()).spawn(move || writer.run()).map_err(fault)?;
-        let inner = Inner { queue, metrics, deadline: settings.deadline };
+        let desk = Arc::new(Desk::new(writer));
+        let thread = Arc::clone(&desk);
+        thread::Builder::new().name("audit-writer".to_owned()).spawn(move || thread.run()).map_err(fault)?;
+        let inner = Inner { queue, desk, metrics, deadline: settings.deadline };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 
     /// Writes the record; returns once it is as durable as the settings ask.
     ///
     /// Waits at most the deadline. A record that was queued is written even when the caller has gone away.
-    pub async fn append(&self, record: Record) -> Result<Receipt, AuditError> {
-        let (answer, reply) = oneshot::channel();
+    pub async fn append(&self, record: impl Into<Box<Record>>) -> Result<Receipt, AuditError> {
         let inner = &self.inner;
-        inner.metrics.audit_queue_depth.inc();
-        let job = Job::Append(Box::new(record), answer);
-        let written = timeout(inner.deadline, async {
-            inner.queue.push(job).await.map_err(AuditError::Unavailable)?;
-            reply.await.unwrap_or(Err(AuditError::Unavailable(Unavailable::Closed)))
-        })
-        .await;
-        inner.metrics.audit_queue_depth.dec();
-        written.unwrap_or(Err(AuditError::Unavailable(Unavailable::Slow)))
+        let late = || AuditError::Unavailable(Unavailable::Slow);
+        let deadline = Instant::now() + inner.deadline;
+        let mut left = Left::new(inner);
+        let (answer, mut reply) = oneshot::channel();
+        let slot = match inner.queue.try_slot() {
+            Some(slot) => slot,
+            None => timeout_at(deadline, inner.queue.slot()).await.map_err(|_| late())?,
+        };
+        let push = |slot| inner.queue.push(slot, Job { record: record.into(), answer });
+        slot.and_then(push).map_err(AuditError::Unavailable)?;
+        if inner.desk.is_open() {
+            left.job = true;
+            // Others that are ready queue theirs first: then one write serves them all.
+            yield_now().await;
+            if reply.is_empty() {
+                inner.desk.help();
+            }
+            left.job = false;
+        } else {
+            inner.queue.call();
+        }
+        let closed = |_| Err(AuditError::Unavailable(Unavailable::Closed));
+        match reply.try_recv() {
+            Ok(written) => written,
+            Err(TryRecvError::Closed) => closed(()),
+            Err(TryRecvError::Empty) => match timeout_at(deadline, reply).await {
+                Ok(written) => written.unwrap_or_else(|_| closed(())),
+                Err(_) => Err(late()),
+            },
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.inner.desk
     }
 
     /// Whether the last write went well. Says nothing about the next one: only a receipt does.
@@ -113,13 +142,36 @@ impl Journal {
     /// Returns once every record that was queued before is on the disk.
     pub async fn flush(&self) -> Result<(), AuditError> {
         let (answer, reply) = oneshot::channel();
-        self.inner.queue.push(Job::Flush(answer)).await.map_err(AuditError::Unavailable)?;
+        self.inner.queue.flush(answer).map_err(AuditError::Unavailable)?;
         reply.await.unwrap_or(Err(AuditError::Unavailable(Unavailable::Closed)))
     }
 
     /// Takes no more records, writes and syncs those that wait, and gives the file back. Blocks.
     pub fn close(&self) {
         self.inner.close();
+    }
+}
+
+/// One append under way.
+struct Left<'a> {
+    inner: &'a Inner,
+    /// Whether its record waits for its own caller to write it.
+    job: bool,
+}
+
+impl<'a> Left<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.metrics.audit_queue_depth.inc();
+        Self { inner, job: false }
+    }
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.inner.metrics.audit_queue_depth.dec();
+        if self.job {
+            self.inner.queue.call();
+        }
     }
 }
 

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::AuditError;
 use super::digest::Digest;
 use super::escape::{escape_json, unescape_json};
-use super::record::{AgentRecord, Item, Record, RecordError, Shadow};
+use super::record::{AgentRecord, EntityRecord, Item, Record, RecordError, Shadow};
 use super::redact::{Cut, Logged, Summary};
 use crate::clock::rfc3339;
-use crate::model::{DecisionId, EventType, Outcome, PolicyRef, ReasonCode};
+use crate::model::{DecisionId, EntityUid, EventType, Outcome, PolicyRef, ReasonCode};
 
 /// The longest line that is read back, in bytes.
 pub const LINE_LIMIT: usize = 1 << 20;
@@ -100,6 +100,8 @@ struct Canonical<'a> {
     decision_id: DecisionId,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<Cut<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    entities: Vec<LoggedEntity<'a>>,
     entity_version: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<CutError<'a>>,
@@ -108,11 +110,13 @@ struct Canonical<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'static str>,
     event_type: EventType,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    items: &'a [Item],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<LoggedItem<'a>>,
     latency_us: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     masked: Vec<Cut<'a>>,
+    #[serde(skip_serializing_if = "is_false")]
+    open_input: bool,
     outcome: Outcome,
     policies: &'a [PolicyRef],
     #[serde(skip_serializing_if = "is_zero")]
@@ -139,8 +143,8 @@ struct Canonical<'a> {
 }
 
 impl<'a> Canonical<'a> {
-    fn new(record: &'a Record, last: Link, whole_context: bool) -> Self {
-        let context = |value| match whole_context {
+    fn new(record: &'a Record, last: Link, whole: bool) -> Self {
+        let context = |value| match whole {
             true => Context::Whole(Logged::new(value)),
             false => Context::Summary(Summary(value)),
         };
@@ -152,14 +156,16 @@ impl<'a> Canonical<'a> {
             context: record.context().map(context),
             decision_id: record.decision_id,
             detail: record.detail.as_deref().map(Cut),
+            entities: if whole { entities(record.entities()) } else { Vec::new() },
             entity_version: record.entity_version,
             errors: record.errors.iter().take(ERRORS).map(CutError::new).collect(),
             errors_omitted: record.errors.len().saturating_sub(ERRORS),
             event: record.event,
             event_type: record.event_type,
-            items: &record.items,
+            items: record.items.iter().map(|item| LoggedItem::new(item, whole)).collect(),
             latency_us: record.latency_us,
             masked: record.masked().iter().take(MASKED).map(|path| Cut(path)).collect(),
+            open_input: record.open_input,
             outcome: record.outcome,
             policies: record.policies.get(..POLICIES).unwrap_or(&record.policies),
             policies_omitted: record.policies.len().saturating_sub(POLICIES),
@@ -184,6 +190,10 @@ impl<'a> Canonical<'a> {
     }
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -193,6 +203,63 @@ fn is_zero(count: &usize) -> bool {
 enum Context<'a> {
     Whole(Logged<'a>),
     Summary(Summary<'a>),
+}
+
+/// An item, without what it was asked with when the line would be too long.
+#[derive(Serialize)]
+struct LoggedItem<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Logged<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    entities: Vec<LoggedEntity<'a>>,
+    #[serde(skip_serializing_if = "is_false")]
+    open_input: bool,
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policies: &'a [PolicyRef],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<&'a str>,
+    resource: &'a str,
+}
+
+impl<'a> LoggedItem<'a> {
+    fn new(item: &'a Item, whole: bool) -> Self {
+        Self {
+            action: item.action.as_deref(),
+            context: item.context.as_ref().filter(|_| whole).map(Logged::new),
+            entities: if whole { entities(&item.entities) } else { Vec::new() },
+            open_input: item.open_input,
+            outcome: item.outcome,
+            policies: &item.policies,
+            principal: item.principal.as_deref(),
+            resource: &item.resource,
+        }
+    }
+}
+
+/// An entity by the names that tests use for its parts.
+#[derive(Serialize)]
+struct LoggedEntity<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attrs: Option<Logged<'a>>,
+    #[serde(rename = "in", skip_serializing_if = "<[_]>::is_empty")]
+    parents: &'a [EntityUid],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Logged<'a>>,
+    uid: &'a EntityUid,
+}
+
+impl<'a> LoggedEntity<'a> {
+    fn new(entity: &'a EntityRecord) -> Self {
+        let field = |name| entity.field(name).map(Logged::new);
+        Self { attrs: field("attrs"), parents: &entity.parents, tags: field("tags"), uid: &entity.uid }
+    }
+}
+
+fn entities(entities: &[EntityRecord]) -> Vec<LoggedEntity<'_>> {
+    entities.iter().map(LoggedEntity::new).collect()
 }
 
 #[derive(Serialize)]

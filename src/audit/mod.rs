@@ -15,6 +15,7 @@ pub mod query;
 mod queue;
 mod read;
 mod record;
+pub mod records;
 mod recover;
 mod redact;
 mod settings;

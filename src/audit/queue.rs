@@ -1,4 +1,4 @@
-//! What stands between those who append and the thread that writes: a bounded queue, taken as a whole.
+//! What stands between those who append and those who write: a bounded queue, taken as a whole.
 //!
 //! Taking everything that waits is what makes group commit: while one batch is written, the next gathers.
 
@@ -7,35 +7,43 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, oneshot};
 
 use super::AuditError;
 use super::error::Unavailable;
 use super::journal::Receipt;
 use super::record::Record;
 
-/// Something for the writer to do, and where to say that it is done.
-pub(super) enum Job {
-    Append(Box<Record>, oneshot::Sender<Result<Receipt, AuditError>>),
-    Flush(oneshot::Sender<Result<(), AuditError>>),
+/// A record, and where to say that it is written.
+pub(super) struct Job {
+    pub(super) record: Box<Record>,
+    pub(super) answer: oneshot::Sender<Result<Receipt, AuditError>>,
 }
 
-/// What the writer finds when it looks.
-pub(super) enum Taken {
-    Jobs(Vec<Job>),
+/// Where to say that everything is on the disk.
+pub(super) type Flush = oneshot::Sender<Result<(), AuditError>>;
+
+/// Why the writing thread was woken.
+pub(super) enum Woken {
+    /// There is something to write, or to flush.
+    Called(Vec<Flush>),
     /// Nothing came for as long as it wanted to wait.
     Nothing,
     /// Closed, and empty.
     Closed,
 }
 
+#[derive(Default)]
 struct Waiting {
     jobs: Vec<Job>,
+    flushes: Vec<Flush>,
+    /// The thread is wanted: somebody has left a job to it, or the journal became unhealthy.
+    called: bool,
     closed: bool,
     finished: bool,
 }
 
-/// The queue, and the state that both sides look at.
+/// The queue, and the state that all sides look at.
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
@@ -47,7 +55,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(slots: usize) -> Self {
         Self {
-            waiting: Mutex::new(Waiting { jobs: Vec::new(), closed: false, finished: false }),
+            waiting: Mutex::default(),
             arrived: Condvar::new(),
             finished: Condvar::new(),
             slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
@@ -55,39 +63,79 @@ impl Queue {
         }
     }
 
-    /// Waits for a free slot and queues the job.
-    pub(super) async fn push(&self, job: Job) -> Result<(), Unavailable> {
-        let slot = self.slots.acquire().await.map_err(|_| Unavailable::Closed)?;
-        {
-            let mut waiting = self.waiting.lock();
-            if waiting.closed {
-                return Err(Unavailable::Closed);
-            }
-            waiting.jobs.push(job);
+    /// A free slot, when there is one now.
+    pub(super) fn try_slot(&self) -> Option<Result<SemaphorePermit<'_>, Unavailable>> {
+        match self.slots.try_acquire() {
+            Ok(slot) => Some(Ok(slot)),
+            Err(TryAcquireError::Closed) => Some(Err(Unavailable::Closed)),
+            Err(TryAcquireError::NoPermits) => None,
         }
-        // The writer gives it back.
+    }
+
+    /// Waits for a free slot.
+    pub(super) async fn slot(&self) -> Result<SemaphorePermit<'_>, Unavailable> {
+        self.slots.acquire().await.map_err(|_| Unavailable::Closed)
+    }
+
+    /// Queues the job; whoever writes it gives the slot back. Nobody is told: see [`Queue::call`].
+    pub(super) fn push(&self, slot: SemaphorePermit<'_>, job: Job) -> Result<(), Unavailable> {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return Err(Unavailable::Closed);
+        }
+        waiting.jobs.push(job);
         slot.forget();
+        Ok(())
+    }
+
+    /// Asks the thread to look.
+    pub(super) fn call(&self) {
+        self.waiting.lock().called = true;
+        self.arrived.notify_one();
+    }
+
+    /// Asks the thread for a flush.
+    pub(super) fn flush(&self, answer: Flush) -> Result<(), Unavailable> {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return Err(Unavailable::Closed);
+        }
+        waiting.flushes.push(answer);
+        drop(waiting);
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// Takes everything that waits; waits at most `wait`, or for ever.
-    pub(super) fn take(&self, wait: Option<Duration>) -> Taken {
+    /// Puts everything that waits into `jobs`, which is empty.
+    pub(super) fn take(&self, jobs: &mut Vec<Job>) {
+        mem::swap(&mut self.waiting.lock().jobs, jobs);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.lock().jobs.is_empty()
+    }
+
+    /// The thread waits until it is wanted; at most `wait`, or for ever.
+    pub(super) fn wait(&self, wait: Option<Duration>) -> Woken {
         let mut waiting = self.waiting.lock();
-        while waiting.jobs.is_empty() {
+        loop {
+            if mem::take(&mut waiting.called) || !waiting.flushes.is_empty() {
+                return Woken::Called(mem::take(&mut waiting.flushes));
+            }
             if waiting.closed {
-                return Taken::Closed;
+                let left = !waiting.jobs.is_empty();
+                return if left { Woken::Called(Vec::new()) } else { Woken::Closed };
             }
             match wait {
                 None => self.arrived.wait(&mut waiting),
                 Some(wait) => {
-                    if self.arrived.wait_for(&mut waiting, wait).timed_out() && waiting.jobs.is_empty() {
-                        return if waiting.closed { Taken::Closed } else { Taken::Nothing };
+                    let late = self.arrived.wait_for(&mut waiting, wait).timed_out();
+                    if late && !waiting.called && waiting.flushes.is_empty() && !waiting.closed {
+                        return Woken::Nothing;
                     }
                 }
             }
         }
-        Taken::Jobs(mem::take(&mut waiting.jobs))
     }
 
     /// Gives the slots of done jobs back.
@@ -102,13 +150,13 @@ impl Queue {
         self.arrived.notify_all();
     }
 
-    /// The writer says that it is gone; whatever still waits will not be written.
+    /// There is no writer any more; whatever still waits will not be written.
     pub(super) fn finish(&self) {
         self.close();
         let left = {
             let mut waiting = self.waiting.lock();
             waiting.finished = true;
-            mem::take(&mut waiting.jobs)
+            (mem::take(&mut waiting.jobs), mem::take(&mut waiting.flushes))
         };
         drop(left);
         self.finished.notify_all();

@@ -31,6 +31,11 @@ impl Lines {
         self.consumed
     }
 
+    /// The line that was read last, without its newline.
+    pub(super) fn current(&self) -> &[u8] {
+        self.line.strip_suffix(b"\n").unwrap_or(&self.line)
+    }
+
     /// The next line; `None` at the end of the file.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();

@@ -3,15 +3,17 @@
 //! It is an API: a field is never renamed or given another meaning, new ones may come. `seq`, `prev_hash` and
 //! `hash` are not here: only the journal knows them.
 
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
+use smol_str::SmolStr;
 
 use super::redact;
 use crate::model::{
-    DecisionId, EventType, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode, RequestId, Source, Subject,
-    Value,
+    DecisionId, Entity, EntityUid, EventType, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode,
+    RequestId, Source, Subject, Value,
 };
 
 /// One decision, or one security event.
@@ -53,6 +55,11 @@ pub struct Record {
     pub resource: Option<String>,
     /// The circumstances; private, so that nothing gets in past the masks. See [`Record::set_context`].
     context: Option<Value>,
+    /// What the policies knew of principal, resource and others; private for the same reason. See
+    /// [`Record::set_entities`].
+    entities: Vec<EntityRecord>,
+    /// Whether the operation's input was not known yet when it was decided.
+    pub open_input: bool,
     /// SHA-256 of the canonical arguments.
     pub args_sha256: Option<String>,
     /// Where it came from.
@@ -100,6 +107,8 @@ impl Record {
             action: None,
             resource: None,
             context: None,
+            entities: Vec::new(),
+            open_input: false,
             args_sha256: None,
             items: Vec::new(),
             shadow: None,
@@ -111,8 +120,26 @@ impl Record {
 
     /// Takes the circumstances in, with everything that looks like a credential masked and named in `masked`.
     pub fn set_context(&mut self, mut context: Value) {
-        self.masked = redact::mask(&mut context);
+        self.masked.retain(|path| path.starts_with(ENTITIES));
+        self.masked.extend(redact::mask(&mut context));
         self.context = Some(context);
+    }
+
+    /// Takes in what the policies knew, each entity once, so that the decision can be evaluated again. Masked like
+    /// the context.
+    pub fn set_entities<'e>(&mut self, entities: impl IntoIterator<Item = &'e Arc<Entity>>) {
+        let mut seen = HashSet::new();
+        let once = entities.into_iter().filter(|entity| seen.insert(&entity.uid));
+        self.entities = once.map(|entity| EntityRecord::new(entity)).collect();
+        for (number, entity) in self.entities.iter_mut().enumerate() {
+            let masked = entity.mask().into_iter();
+            self.masked.extend(masked.map(|path| format!("{ENTITIES}{number}.{path}")));
+        }
+    }
+
+    /// The entities, masked.
+    pub(super) fn entities(&self) -> &[EntityRecord] {
+        &self.entities
     }
 
     /// The paths of what was masked.
@@ -123,6 +150,35 @@ impl Record {
     /// The circumstances, masked.
     pub fn context(&self) -> Option<&Value> {
         self.context.as_ref()
+    }
+}
+
+/// Where the paths of masked entity values begin.
+const ENTITIES: &str = "entities.";
+
+/// An entity as the policies saw it; its values are records by the names that tests use too (`attrs`, `tags`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EntityRecord {
+    pub(super) values: Value,
+    pub(super) parents: Vec<EntityUid>,
+    pub(super) uid: EntityUid,
+}
+
+impl EntityRecord {
+    fn new(entity: &Entity) -> Self {
+        let record = |fields: &BTreeMap<SmolStr, Value>| Value::Record(fields.clone());
+        let values = Value::record([("attrs", record(&entity.attributes)), ("tags", record(&entity.tags))]);
+        Self { values, parents: entity.parents.clone(), uid: entity.uid.clone() }
+    }
+
+    fn mask(&mut self) -> Vec<String> {
+        redact::mask(&mut self.values)
+    }
+
+    /// Its attributes or its tags, when it has any.
+    pub(super) fn field(&self, name: &str) -> Option<&Value> {
+        let Value::Record(fields) = &self.values else { return None };
+        fields.get(name).filter(|value| !matches!(value, Value::Record(fields) if fields.is_empty()))
     }
 }
 
@@ -189,21 +245,52 @@ impl From<&Source> for SourceRecord {
 }
 
 /// One item of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     /// What was asked for, when it differs from the record's action.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Arc<str>>,
     /// How it ended.
     pub outcome: Outcome,
     /// The policies that determined it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyRef>,
     /// Whom it was asked about, when that is not the record's subject.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// Which item, in Cedar's notation.
     pub resource: String,
+    /// Whether the question was about some input, not about a certain one.
+    pub open_input: bool,
+    /// Its own circumstances, masked.
+    pub(super) context: Option<Value>,
+    /// Its own entities, masked.
+    pub(super) entities: Vec<EntityRecord>,
+}
+
+impl Item {
+    /// An item about which nothing is kept but how it ended.
+    pub fn new(resource: String, outcome: Outcome, policies: Vec<PolicyRef>) -> Self {
+        Self {
+            action: None,
+            outcome,
+            policies,
+            principal: None,
+            resource,
+            open_input: false,
+            context: None,
+            entities: Vec::new(),
+        }
+    }
+
+    /// Keeps circumstances that are not those of the record, masked.
+    pub fn set_context(&mut self, mut context: Value) {
+        redact::mask(&mut context);
+        self.context = Some(context);
+    }
+
+    /// Keeps entities that are not those of the record, masked.
+    pub fn set_entities(&mut self, entities: &[Arc<Entity>]) {
+        self.entities = entities.iter().map(|entity| EntityRecord::new(entity)).collect();
+        self.entities.iter_mut().for_each(|entity| drop(entity.mask()));
+    }
 }
 
 /// What a candidate bundle would have said.

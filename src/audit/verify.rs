@@ -100,6 +100,6 @@ pub fn verify_with(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<VerifyR
 }
 
 /// Whether a last line is a whole record with something other than a newline after it: no crash does that.
-fn has_changed_end(line: &[u8]) -> bool {
+pub(super) fn has_changed_end(line: &[u8]) -> bool {
     line.split_last().is_some_and(|(_, line)| check(line).is_ok())
 }

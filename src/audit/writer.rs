@@ -1,9 +1,15 @@
-//! The one thread that writes the log: takes what waits, writes it with one call, then answers everybody.
+//! Writes the log: takes what waits, writes it with one call, then answers everybody.
+//!
+//! Whoever holds the writer writes for all. Under load that is a caller that has come round to its own record: the
+//! others find theirs written, and no thread was woken. A thread stands behind them. It writes what a caller left when
+//! it went away, everything while the disk is slow or a sync is asked for, and it looks after a log that fails.
 
+use std::mem;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::AuditError;
@@ -11,7 +17,7 @@ use super::error::Unavailable;
 use super::file::{FileFault, LogFile};
 use super::journal::Receipt;
 use super::line::{Encoder, Link};
-use super::queue::{Job, Queue, Taken};
+use super::queue::{Flush, Job, Queue, Woken};
 use super::record::Record;
 use super::settings::{Durability, Settings};
 use super::syncer::Syncer;
@@ -19,6 +25,11 @@ use crate::telemetry::{Metrics, SinkLabels};
 
 /// A batch is written when it has this many bytes, even when more waits.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// A write that takes longer than this is the thread's: an async thread must not wait for a disk twice.
+const SLOW: Duration = Duration::from_millis(2);
+/// How often a caller writes for others before it leaves them to the thread.
+const ROUNDS: usize = 4;
 
 type Answer = oneshot::Sender<Result<Receipt, AuditError>>;
 
@@ -37,6 +48,8 @@ pub(super) struct Writer {
     staged: Link,
     batch: String,
     answers: Vec<(Answer, Receipt)>,
+    /// Empty, with the room of earlier batches.
+    jobs: Vec<Job>,
 }
 
 impl Writer {
@@ -61,53 +74,28 @@ impl Writer {
             staged: last,
             batch: String::new(),
             answers: Vec::new(),
+            jobs: Vec::new(),
         }
     }
 
-    /// Works until the queue is closed and empty.
-    pub(super) fn run(mut self) {
-        let queue = Arc::clone(&self.queue);
-        // Runs however the thread ends, so that nobody waits for a writer that is gone.
-        let finish = Finish(&queue);
-        loop {
-            let patience = (!queue.is_healthy()).then_some(self.retry);
-            match queue.take(patience) {
-                Taken::Jobs(jobs) => {
-                    self.serve(jobs);
-                    // Under load others go first, and the next batch is larger: one write and one wake for many.
-                    thread::yield_now();
-                }
-                Taken::Nothing => self.probe(),
-                Taken::Closed => break,
-            }
-        }
-        if let Err(error) = self.file.sync() {
-            drop(self.failed(error.into()));
-        }
-        // The lock on the file must be gone before anybody hears that the journal is closed.
-        drop(self);
-        drop(finish);
-    }
-
-    fn serve(&mut self, jobs: Vec<Job>) {
+    /// Writes everything that waits, and answers everybody.
+    fn serve(&mut self) {
+        let mut jobs = mem::take(&mut self.jobs);
+        self.queue.take(&mut jobs);
         let count = jobs.len();
-        for job in jobs {
-            match job {
-                Job::Append(record, answer) => self.stage(&record, answer),
-                Job::Flush(answer) => {
-                    self.commit();
-                    let synced =
-                        self.file.sync().map_err(|error| AuditError::Unavailable(self.failed(error.into())));
-                    // Whoever asked may have gone away.
-                    drop(answer.send(synced));
-                }
-            }
+        for job in jobs.drain(..) {
+            self.stage(&job.record, job.answer);
             if self.batch.len() >= BATCH_BYTES {
                 self.commit();
             }
         }
         self.commit();
+        self.jobs = jobs;
         self.queue.done(count);
+    }
+
+    fn flush(&mut self) -> Result<(), AuditError> {
+        self.file.sync().map_err(|error| AuditError::Unavailable(self.failed(error.into())))
     }
 
     fn stage(&mut self, record: &Record, answer: Answer) {
@@ -185,7 +173,104 @@ impl Writer {
             );
         }
         self.queue.set_healthy(false);
+        // The thread looks after it from now on.
+        self.queue.call();
         Unavailable::File(Arc::new(fault))
+    }
+}
+
+/// The writer, shared by callers and the thread; gone once the journal is closed.
+pub(super) struct Desk {
+    writer: Mutex<Option<Writer>>,
+    queue: Arc<Queue>,
+    retry: Duration,
+    /// Whether callers may write: every batch need not be synced, and the last write was fast.
+    open: AtomicBool,
+    syncs: bool,
+}
+
+impl Desk {
+    pub(super) fn new(writer: Writer) -> Self {
+        let syncs = writer.durability == Durability::Synced;
+        Self {
+            queue: Arc::clone(&writer.queue),
+            retry: writer.retry,
+            open: AtomicBool::new(!syncs),
+            syncs,
+            writer: Mutex::new(Some(writer)),
+        }
+    }
+
+    /// Whether a caller should come to [`Desk::help`] instead of calling the thread.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// A caller whose record waits writes what there is, unless somebody else is at it: that one sees the record too,
+    /// because it looks once more after it has let go of the writer.
+    pub(super) fn help(&self) {
+        for _ in 0..ROUNDS {
+            let Some(mut held) = self.writer.try_lock() else { return };
+            let Some(writer) = held.as_mut() else { return };
+            let began = Instant::now();
+            self.guarded(|| writer.serve());
+            if began.elapsed() > SLOW {
+                self.open.store(false, Ordering::Relaxed);
+            }
+            drop(held);
+            if self.queue.is_empty() {
+                return;
+            }
+        }
+        self.queue.call();
+    }
+
+    /// The thread's work, until the queue is closed and empty.
+    pub(super) fn run(&self) {
+        // Runs however the thread ends, so that nobody waits for a writer that is gone.
+        let finish = Finish(&self.queue);
+        loop {
+            let patience = (!self.queue.is_healthy()).then_some(self.retry);
+            let woken = self.queue.wait(patience);
+            let mut held = self.writer.lock();
+            let Some(writer) = held.as_mut() else { break };
+            match woken {
+                Woken::Called(flushes) => self.serve(writer, flushes),
+                Woken::Nothing => writer.probe(),
+                Woken::Closed => {
+                    drop(writer.flush());
+                    // The lock on the file must be gone before anybody hears that the journal is closed.
+                    drop(held.take());
+                    break;
+                }
+            }
+            drop(held);
+            if !self.queue.is_empty() {
+                // A caller that found the writer taken has left its record to whoever held it.
+                self.queue.call();
+            }
+        }
+        drop(finish);
+    }
+
+    fn serve(&self, writer: &mut Writer, flushes: Vec<Flush>) {
+        let began = Instant::now();
+        writer.serve();
+        if !self.syncs {
+            self.open.store(began.elapsed() <= SLOW, Ordering::Relaxed);
+        }
+        for answer in flushes {
+            // Whoever asked may have gone away.
+            drop(answer.send(writer.flush()));
+        }
+    }
+
+    /// A writer that panicked half way is not used again.
+    fn guarded<T>(&self, work: impl FnOnce() -> T) -> T {
+        let finish = Finish(&self.queue);
+        let done = work();
+        mem::forget(finish);
+        done
     }
 }
 
@@ -195,5 +280,69 @@ struct Finish<'a>(&'a Queue);
 impl Drop for Finish<'_> {
     fn drop(&mut self) {
         self.0.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::audit::Journal;
+    use crate::audit::tests::{Place, event};
+
+    #[tokio::test]
+    async fn after_a_slow_write_the_thread_writes_until_it_is_fast_again() {
+        let place = Place::new();
+        let (journal, _) = place.open();
+        let desk = journal.desk();
+        assert!(desk.is_open());
+        desk.open.store(false, Ordering::Relaxed);
+        assert_eq!(journal.append(event()).await.unwrap().seq(), 1);
+        // A flush waits for the thread to be done with its round.
+        journal.flush().await.unwrap();
+        assert!(desk.is_open(), "the write was fast");
+        assert_eq!(journal.append(event()).await.unwrap().seq(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_cannot_take_is_seen_by_whoever_holds_the_writer() {
+        let place = Place::new();
+        let (journal, _) = place.open();
+        let desk = journal.desk();
+        let append = journal.append(event());
+        tokio::pin!(append);
+        {
+            let _held = desk.writer.lock();
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(append.as_mut().poll(&mut context).is_pending(), "queued");
+            assert!(append.as_mut().poll(&mut context).is_pending(), "the writer is taken");
+        }
+        // What the holder does after letting go.
+        desk.help();
+        assert_eq!(append.await.unwrap().seq(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_panics_closes_the_journal() {
+        let place = Place::new();
+        let (journal, _) = place.open();
+        let desk = Arc::clone(journal.desk());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            desk.guarded(|| panic!("half way"));
+        }));
+        assert!(panicked.is_err() && !journal.available());
+        assert!(journal.append(event()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn with_a_sync_for_each_batch_callers_never_write() {
+        let place = Place::new();
+        let settings = Settings { durability: Durability::Synced, ..place.settings() };
+        let (journal, _) = Journal::open(settings, Arc::new(Metrics::new())).unwrap();
+        for seq in 1..=3 {
+            assert!(!journal.desk().is_open());
+            assert_eq!(journal.append(event()).await.unwrap().seq(), seq);
+        }
     }
 }

@@ -203,7 +203,7 @@ impl Guard {
                 self.know_agents(&mut question);
                 considered.bundle.complete(&mut question, || &*circumstances);
                 let verdict = considered.bundle.decide(&question);
-                considered.record.items.push(answer(&question, &verdict));
+                considered.record.items.push(answer(&question, &verdict, self.replayable));
                 let last = enough(&verdict);
                 verdicts.push(verdict);
                 if last {
@@ -268,11 +268,13 @@ impl Guard {
         };
         let mut circumstances = describe(context, &asking.facts, &screening, self.system(&asking));
         let open_input = give(&mut circumstances, operation.input());
+        let mut entities = Vec::new();
         let (verdict, retry_after) = match limited {
             Some(limited) => (refusal(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after)),
             None => {
                 let verdict;
-                (verdict, circumstances) = self.judge(&asking, &action, &resource, circumstances, open_input);
+                (verdict, circumstances, entities) =
+                    self.judge(&asking, &action, &resource, circumstances, open_input);
                 match impossible {
                     Some(refused) if refused.outranks(&verdict) => {
                         (refusal(refused.outcome, refused.reason), refused.retry_after)
@@ -289,6 +291,8 @@ impl Guard {
             resource: &resource.uid,
             verdict: &verdict,
             circumstances,
+            entities,
+            open_input,
             arguments: operation.arguments(),
             began,
         };
@@ -320,13 +324,25 @@ impl Guard {
         let decision = DecisionId::generate();
         let mut entries = Vec::with_capacity(items.len());
         let mut allowed = Vec::with_capacity(items.len());
+        let mut all_entities = Vec::new();
         let mut circumstances = describe(context, &asking.facts, &Screening::default(), self.system(&asking));
         for operation in items {
             let (action, resource) = (operation.action(), operation.resource());
-            let open_input = give(&mut circumstances, operation.input());
-            let verdict;
-            (verdict, circumstances) = self.judge(&asking, &action, &resource, circumstances, open_input);
-            entries.push(item(&action, &resource.uid, &verdict));
+            let input = operation.input();
+            let own_input = matches!(input, Input::Known(_));
+            let open_input = give(&mut circumstances, input);
+            let (verdict, entities);
+            (verdict, circumstances, entities) =
+                self.judge(&asking, &action, &resource, circumstances, open_input);
+            let mut entry = item(&action, &resource.uid, &verdict);
+            if self.replayable {
+                all_entities.extend(entities);
+                entry.open_input = open_input;
+                if own_input {
+                    entry.set_context(circumstances.clone());
+                }
+            }
+            entries.push(entry);
             self.count(&action, &verdict);
             if let Some(allow) = Allow::from_verdict(decision, &verdict) {
                 if O::READS {
@@ -344,6 +360,8 @@ impl Guard {
             resource: &list.resource,
             verdict: &whole,
             circumstances,
+            entities: all_entities,
+            open_input: false,
             arguments: None,
             began,
         };
@@ -383,7 +401,7 @@ impl Guard {
         }
     }
 
-    /// What the policies say in these circumstances, which come back as they were.
+    /// What the policies say in these circumstances, which come back as they were, with the entities they knew.
     fn judge(
         &self,
         asking: &Asking<'_>,
@@ -391,9 +409,9 @@ impl Guard {
         resource: &Arc<Entity>,
         circumstances: Value,
         open_input: bool,
-    ) -> (Verdict, Value) {
+    ) -> (Verdict, Value, Vec<Arc<Entity>>) {
         let Some(principal) = &asking.principal else {
-            return (refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown), circumstances);
+            return (refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown), circumstances, Vec::new());
         };
         let mut entities = vec![Arc::clone(principal)];
         for value in resource.attributes.values() {
@@ -420,7 +438,7 @@ impl Guard {
         };
         let bundle = &asking.bundle;
         let verdict = if open_input { bundle.decide_open(&query) } else { bundle.decide(&query) };
-        (verdict, query.context)
+        (verdict, query.context, query.entities)
     }
 
     /// `context.system`.

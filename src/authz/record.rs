@@ -22,6 +22,10 @@ pub(super) struct Decided<'a> {
     pub(super) verdict: &'a Verdict,
     /// `context`, as the policies saw it.
     pub(super) circumstances: Value,
+    /// What they knew of principal, resource and others.
+    pub(super) entities: Vec<Arc<Entity>>,
+    /// Whether the input was not known yet.
+    pub(super) open_input: bool,
     pub(super) arguments: Option<&'a Map<String, Json>>,
     pub(super) began: Instant,
 }
@@ -115,24 +119,21 @@ fn mask(value: &Value) -> Value {
 
 /// One line of a list's record.
 pub(super) fn item(action: &Action, resource: &EntityUid, verdict: &Verdict) -> Item {
-    Item {
-        principal: None,
-        action: Some(action.as_str().into()),
-        resource: resource.to_string(),
-        outcome: verdict.outcome,
-        policies: verdict.policies.clone(),
-    }
+    let mut item = Item::new(resource.to_string(), verdict.outcome, verdict.policies.clone());
+    item.action = Some(action.as_str().into());
+    item
 }
 
-/// One answer to a question about somebody else.
-pub(super) fn answer(question: &Query, verdict: &Verdict) -> Item {
-    Item {
-        principal: Some(question.principal.to_string()),
-        action: Some(question.action.to_string().into()),
-        resource: question.resource.to_string(),
-        outcome: verdict.outcome,
-        policies: verdict.policies.clone(),
+/// One answer to a question about somebody else; with the question itself when the log is to be replayable.
+pub(super) fn answer(question: &Query, verdict: &Verdict, replayable: bool) -> Item {
+    let mut item = Item::new(question.resource.to_string(), verdict.outcome, verdict.policies.clone());
+    item.principal = Some(question.principal.to_string());
+    item.action = Some(question.action.to_string().into());
+    if replayable {
+        item.set_context(question.context.clone());
+        item.set_entities(&question.entities);
     }
+    item
 }
 
 fn args_sha256(arguments: &Map<String, Json>) -> Option<String> {
@@ -192,6 +193,10 @@ pub(super) fn build(
         Some(_) if !replayable => without_texts(decided.circumstances),
         _ => decided.circumstances,
     });
+    if replayable {
+        record.set_entities(&decided.entities);
+        record.open_input = decided.open_input;
+    }
     record.args_sha256 = decided.arguments.and_then(args_sha256);
     record.shadow = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
     record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);

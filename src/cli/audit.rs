@@ -312,7 +312,7 @@ fn policies(record: &Json) -> String {
     }
 }
 
-fn span_millis(text: &str) -> anyhow::Result<i64> {
+pub(super) fn span_millis(text: &str) -> anyhow::Result<i64> {
     let wrong = || format!("`{text}` is not a time span, use for example `24h`, `7d` or `90m`");
     let span: Span = text.parse().with_context(wrong)?;
     let millis = span.total((Unit::Millisecond, SpanRelativeTo::days_are_24_hours())).with_context(wrong)?;

@@ -13,7 +13,7 @@ mod prepare;
 
 use std::sync::LazyLock;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::Environment;
 use output::{Exit, Format, Output};
@@ -68,6 +68,12 @@ enum Command {
         #[command(subcommand)]
         command: tools::Command,
     },
+    /// Print the completion script of a shell. Example: `caxton completion bash > caxton.bash`
+    Completion {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Runs the command line; `main` returns what this returns.
@@ -90,12 +96,20 @@ pub fn run() -> std::process::ExitCode {
     }
 }
 
+fn completion(shell: clap_complete::Shell, output: &Output) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "caxton", &mut script);
+    output.line(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Exit::Fine)
+}
+
 fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
     let environment = Environment::of_process();
     match command {
         Command::Start(options) => start::run(&options, &environment, output),
         Command::Demo(options) => demo::run(&options, output),
         Command::Policy(command) => policy::run(command, output),
+        Command::Completion { shell } => completion(shell, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Auth(command) => auth::run(command, output),
         Command::Config(command) => config::run(&command, &environment, output),

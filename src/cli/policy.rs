@@ -1,17 +1,26 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
 pub mod analyze;
+mod changes;
 pub mod coverage;
 pub mod diff;
 pub mod explain;
+mod files;
+pub mod fmt;
 mod html;
+pub mod import;
 mod junit;
 pub mod lint;
 mod markup;
+pub mod matrix;
 pub mod mutate;
 pub mod proofs;
 pub mod prove;
 pub mod render;
+pub mod repl;
+pub mod replay;
+pub mod schema;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +58,12 @@ pub enum Command {
         /// Write the results as JUnit XML to this file as well.
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
+        /// Run them again whenever policies, schemas or tests change.
+        #[arg(long, conflicts_with = "from_log")]
+        watch: bool,
+        /// From the decision log.
+        #[command(flatten)]
+        from: FromLog,
         /// Where the policies and the schema are.
         #[command(flatten)]
         places: Places,
@@ -78,6 +93,40 @@ pub enum Command {
     /// Prove the statements under `prove` in the test files; needs the solver cvc5.
     #[command(after_help = "Example:\n  caxton policy prove policy-tests/memory.test.yaml")]
     Prove(prove::Options),
+    /// Decide recorded decisions again with other policies: which come out otherwise. Exit code 1 when one does.
+    #[command(
+        after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
+    )]
+    Replay(Box<replay::Options>),
+    /// Print what editors need: JSON Schemas of test files, and the whole Cedar schema in one.
+    #[command(after_help = "Example:\n  caxton policy schema tests > .vscode/caxton-tests.schema.json")]
+    Schema(schema::Options),
+    /// Try things out: set entities, ask, change a policy in memory, ask again.
+    #[command(after_help = "Example:\n  caxton policy repl --entities policy-tests/common.fixtures.yaml")]
+    Repl(repl::Options),
+    /// Lay the policies out in one look; comments stay, and a file that would not say the same is left as it is.
+    #[command(after_help = "Example:\n  caxton policy fmt --check")]
+    Fmt(fmt::Options),
+    /// Write policies and tests from rules that another product understands; exit code 1 when something cannot be said.
+    #[command(after_help = "Example:\n  caxton policy import --from toolhive authz-config.json")]
+    Import(import::Options),
+    /// Write policies and tests from a `roles.yaml`; exit code 1 when something cannot be said.
+    #[command(after_help = "Example:\n  caxton policy import-roles roles.yaml --name team-roles")]
+    ImportRoles(import::Roles),
+    /// Show who may do what: every role on every action on every type of resource, as a table to keep and to compare.
+    #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
+    Matrix(matrix::Options),
+}
+
+/// A record that becomes a test.
+#[derive(Debug, Default, clap::Args)]
+pub struct FromLog {
+    /// Run nothing: print a record of the decision log (its `decision_id`, or its number) as a test.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["files", "filter", "junit"])]
+    pub from_log: Option<String>,
+    /// The decision log [default: `.caxton/audit.log`]
+    #[arg(long, value_name = "FILE", requires = "from_log")]
+    pub log: Option<PathBuf>,
 }
 
 /// Where the policies and the schema are.
@@ -100,10 +149,17 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
 pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
         Command::Validate { places } => validate(base, &places, output),
-        Command::Test { files, filter, junit, places } => {
-            let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
-            let suites = find_tests(base, &files, &places, output)?;
-            test(&bundle, &suites, &Settings { filter }, junit.as_deref(), output)
+        Command::Test { from: FromLog { from_log: Some(id), log }, places, .. } => {
+            replay::from_log(base, &id, log.as_deref(), &places, output)
+        }
+        Command::Test { files, filter, junit, watch, places, .. } => {
+            let settings = Settings { filter };
+            let once = || {
+                let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
+                let suites = find_tests(base, &files, &places, output)?;
+                test(&bundle, &suites, &settings, junit.as_deref(), output)
+            };
+            if watch { watch::watch(base, &files, &places, output, once) } else { once() }
         }
         Command::Coverage(options) => coverage::run(base, &options, output),
         Command::Explain(options) => explain::run(base, &options, output),
@@ -112,6 +168,13 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Diff(options) => diff::run(base, &options, output),
         Command::Analyze(options) => analyze::run(base, &options, output),
         Command::Prove(options) => prove::run(base, &options, output),
+        Command::Replay(options) => replay::run(base, &options, output),
+        Command::Schema(options) => schema::run(base, &options, output),
+        Command::Repl(options) => repl::run(base, &options, output),
+        Command::Fmt(options) => fmt::run(base, &options, output),
+        Command::Import(options) => import::run(base, &options, output),
+        Command::ImportRoles(options) => import::roles(base, &options, output),
+        Command::Matrix(options) => matrix::run(base, &options, output),
     }
 }
 

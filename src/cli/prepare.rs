@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 use super::output::{Exit, Output};
@@ -25,6 +26,12 @@ pub(super) fn load(
             Ok(Err(Exit::Usage))
         }
     }
+}
+
+/// The threads of a gateway: two at least, so that one that waits for the disk does not stop the others.
+pub(super) fn runtime() -> std::io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Builder::new_multi_thread().worker_threads(cores.max(2)).enable_all().build()
 }
 
 /// Log lines go to stderr as JSON, one object a line, in the shape that a SIEM matches on.

@@ -28,7 +28,7 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
     prepare::warn(&loaded, output);
     let settings = Settings::from(loaded.settings);
     let (keys, tokens) = (settings.authn.api_keys.clone(), settings.authn.jwt.is_some());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = prepare::runtime()?;
     runtime.block_on(async {
         // Listened to from here on: a signal that comes while something else is being done is not lost.
         let mut stop = signal(SignalKind::terminate())?;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use cedar_policy_core::ast::{self, Entity, EntityUID, Expr, ExprKind, Literal, Request};
 use cedar_policy_core::entities::Entities;
+use smol_str::SmolStr;
 
 use super::error::{PolicyErrors, Problem};
 use super::evaluate::{Answer, Asked, evaluate};
 use super::index::Index;
 use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
 use super::program::Compiled;
-use super::request::{Input, Prepared, Query, prepare};
+use super::request::{Framed, Input, Prepared, Query, prepare};
 use super::settings::Settings;
 use super::shape::{Mismatch, Shape};
 use super::source::Sources;
@@ -102,6 +103,14 @@ impl Bundle {
         self.words.action(action).is_ok()
     }
 
+    /// Whether one action is in a group, at any depth.
+    pub(crate) fn is_action_in(&self, action: &model::EntityUid, group: &model::EntityUid) -> bool {
+        match (self.words.action(action), self.words.action(group)) {
+            (Ok(action), Ok(group)) => action.entity.is_descendant_of(group.entity.uid()),
+            _ => false,
+        }
+    }
+
     /// Fills in what the context of a question from outside lacks and the action's schema requires, as far as
     /// `known` has it. Only a question that would be denied as a mismatch is changed by this.
     pub fn complete<'a>(&self, query: &mut Query, known: impl FnOnce() -> &'a model::Value) {
@@ -117,29 +126,62 @@ impl Bundle {
 
     /// Decides. Never fails: what cannot be decided is denied.
     pub fn decide(&self, query: &Query) -> Verdict {
-        match self.prepare(query) {
-            Ok(prepared) => self.decide_prepared(&prepared.request, &prepared.entities),
-            Err(mismatch) => Verdict::of_mismatch(&mismatch),
-        }
+        self.decide_with(query, Input::Given)
     }
 
     /// Whether some input could be permitted, for a list of what a caller may use: `context.input` is left out of
     /// the query. A permit that hangs on the input counts as one that holds, a forbid that does as one that does
     /// not; so nothing that can be called is hidden, and each call is still decided by itself.
     pub fn decide_open(&self, query: &Query) -> Verdict {
-        match prepare(query, Input::Open, &self.words, &self.named_actions) {
-            Ok(prepared) => {
-                let mut answer = self.answer(&prepared.request, &prepared.entities);
-                answer.suppose_input();
-                Verdict::of_answer(&answer, self.settings.on_policy_error)
-            }
+        self.decide_with(query, Input::Open)
+    }
+
+    fn decide_with(&self, query: &Query, input: Input) -> Verdict {
+        match self.answer_query(query, input) {
+            Ok(answer) => Verdict::of_answer(&answer, self.settings.on_policy_error),
             Err(mismatch) => Verdict::of_mismatch(&mismatch),
         }
+    }
+
+    /// The context is checked as a whole, but only what the policies in question can see of it is handed to them.
+    fn answer_query(&self, query: &Query, input: Input) -> Result<Answer<'_>, Mismatch> {
+        let framed = Framed::of(query, &self.words, &self.named_actions)?;
+        let asked =
+            Asked::among(&framed.entities, &framed.principal, framed.action.entity.uid(), &framed.resource);
+        let candidates = self.index.candidates(&self.program, &asked);
+        let wanted = |field: &SmolStr| candidates.iter().any(|policy| policy.reads.has(field));
+        let prepared = framed.with_context(&query.context, input, &self.words, wanted)?;
+        let mut answer = evaluate(&candidates, &prepared.request, &prepared.entities);
+        if input == Input::Open {
+            answer.suppose_input();
+        }
+        Ok(answer)
     }
 
     /// The question as it is evaluated.
     pub(crate) fn prepare(&self, query: &Query) -> Result<Prepared, Mismatch> {
         prepare(query, Input::Given, &self.words, &self.named_actions)
+    }
+
+    /// Decides a question that was built, with its input or without.
+    pub(crate) fn decide_either(&self, prepared: &Prepared, open: bool) -> Verdict {
+        let mut answer = self.answer(&prepared.request, &prepared.entities);
+        if open {
+            answer.suppose_input();
+        }
+        Verdict::of_answer(&answer, self.settings.on_policy_error)
+    }
+
+    /// The actions that conditions name.
+    pub(crate) fn named_actions(&self) -> &[Arc<Entity>] {
+        &self.named_actions
+    }
+
+    /// The policies whose scope matches a question; none for one that does not fit the schema.
+    pub(crate) fn in_scope(&self, query: &Query, input: Input) -> Vec<&Compiled> {
+        let Ok(prepared) = prepare(query, input, &self.words, &self.named_actions) else { return Vec::new() };
+        let asked = Asked::of(&prepared.request, &prepared.entities);
+        asked.map(|asked| self.index.candidates(&self.program, &asked)).unwrap_or_default()
     }
 
     pub(crate) fn decide_prepared(&self, request: &Request, entities: &Entities) -> Verdict {

@@ -12,7 +12,7 @@ use super::load::PolicyInfo;
 use super::program::Compiled;
 use super::run::{Exam, Exercise, Question};
 use super::verdict::Verdict;
-use crate::model::PolicyVersion;
+use crate::model::{Outcome, PolicyVersion};
 
 /// What differs between two versions.
 #[derive(Debug, Clone, Serialize)]
@@ -95,7 +95,7 @@ pub struct Flip {
 }
 
 /// One version's decision.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Side {
     /// What was decided.
     pub outcome: &'static str,
@@ -132,7 +132,7 @@ pub fn diff(old: &Bundle, new: &Bundle, exam: &Exam) -> Difference {
     difference
 }
 
-fn schemas(bundle: &Bundle) -> Vec<(&str, &str)> {
+pub(super) fn schemas(bundle: &Bundle) -> Vec<(&str, &str)> {
     let schemas = bundle.sources().iter().filter(|source| source.kind == super::SourceKind::Schema);
     schemas.map(|source| (source.name.as_ref(), source.text.as_ref())).collect()
 }
@@ -170,11 +170,15 @@ impl Difference {
 }
 
 impl Side {
-    fn of(verdict: &Verdict) -> Self {
+    pub(super) fn of(verdict: &Verdict) -> Self {
+        Self::of_parts(verdict.outcome, verdict.deciding().map(|policy| policy.id.as_ref()))
+    }
+
+    pub(super) fn of_parts<'a>(outcome: Outcome, policies: impl Iterator<Item = &'a str>) -> Self {
         Self {
-            outcome: verdict.outcome.as_str(),
-            allows: verdict.outcome == crate::model::Outcome::Allow,
-            policies: deciding(verdict),
+            outcome: outcome.as_str(),
+            allows: outcome == Outcome::Allow,
+            policies: policies.map(str::to_owned).collect(),
         }
     }
 }

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{self, ActionConstraint, EntityReference, EntityType, EntityUID, Expr, SlotEnv};
-use cedar_policy_core::ast::{Entity, ExprKind, PrincipalOrResourceConstraint};
+use cedar_policy_core::ast::{Entity, ExprKind, PrincipalOrResourceConstraint, Var};
+use smol_str::SmolStr;
 
 use super::request::INPUT;
 use crate::model::{PolicyMode, PolicyRef};
@@ -51,8 +52,55 @@ pub(crate) struct Compiled {
     pub(crate) condition: Option<Arc<Expr>>,
     /// Whether the condition names an attribute called `input`.
     pub(crate) looks_at_input: bool,
+    pub(crate) reads: Reads,
     pub(crate) slots: SlotEnv,
     effect_word: Arc<str>,
+}
+
+/// What a condition can see of the context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// These fields at most, in order.
+    Fields(Vec<SmolStr>),
+    /// The context itself, handed on as a value.
+    Everything,
+}
+
+impl Reads {
+    fn of(condition: Option<&Expr>) -> Self {
+        let (mut mentions, mut fields) = (0_usize, Vec::new());
+        for part in condition.into_iter().flat_map(Expr::subexpressions) {
+            match part.expr_kind() {
+                ExprKind::Var(Var::Context) => mentions += 1,
+                ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr }
+                    if matches!(expr.expr_kind(), ExprKind::Var(Var::Context)) =>
+                {
+                    fields.push(attr.clone());
+                }
+                ExprKind::ExtHasAttr { expr, attrs }
+                    if matches!(expr.expr_kind(), ExprKind::Var(Var::Context)) =>
+                {
+                    fields.push(attrs.head.clone());
+                }
+                _ => {}
+            }
+        }
+        // A context that stands anywhere but before a field's name can be looked at as a whole.
+        if mentions > fields.len() {
+            return Self::Everything;
+        }
+        fields.sort_unstable();
+        fields.dedup();
+        Self::Fields(fields)
+    }
+
+    /// Whether the condition can see this field.
+    pub(crate) fn has(&self, field: &SmolStr) -> bool {
+        match self {
+            Self::Fields(fields) => fields.binary_search(field).is_ok(),
+            Self::Everything => true,
+        }
+    }
 }
 
 /// Whom, what and on what a policy is about.
@@ -122,6 +170,7 @@ impl Compiled {
                     matches!(part.expr_kind(), ExprKind::GetAttr { attr, .. } if attr.as_str() == INPUT)
                 })
             }),
+            reads: Reads::of(policy.non_scope_constraints_arc().map(AsRef::as_ref)),
             condition: policy.non_scope_constraints_arc().cloned(),
             slots: policy.env().clone(),
             effect_word: effect.as_str().into(),
@@ -175,5 +224,31 @@ impl ActionReach {
             Self::Eq(uid) => **uid == *place.uid,
             Self::In(groups) => groups.iter().any(|group| place.is_in(group)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_reads_the_fields_it_names_or_the_whole_context() {
+        let fields = |names: &[&str]| Reads::Fields(names.iter().map(|name| (*name).into()).collect());
+        let cases = [
+            ("true", fields(&[])),
+            ("principal.a == resource.b", fields(&[])),
+            ("context.b.c > 1 && context.a == context.b.d", fields(&["a", "b"])),
+            ("context has a && context has \"a b\"", fields(&["a", "a b"])),
+            ("context has a.b", fields(&["a"])),
+            ("context == principal.a", Reads::Everything),
+            ("{ a: context }.a.b", Reads::Everything),
+            ("(if principal.a then context else context).b", Reads::Everything),
+            ("context.a == 1 && [context].contains(context)", Reads::Everything),
+        ];
+        for (text, reads) in cases {
+            let condition: Expr = text.parse().unwrap();
+            assert_eq!(Reads::of(Some(&condition)), reads, "{text}");
+        }
+        assert_eq!(Reads::of(None), fields(&[]));
     }
 }

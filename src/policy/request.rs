@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use cedar_policy_core::ast::{
-    Context, Entity, EntityUID, EntityUIDEntry, PartialValue, Request, Value, ValueKind,
-};
+use cedar_policy_core::ast::{Context, Entity, EntityUID, EntityUIDEntry, PartialValue, Request, Value};
 use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
 
-use super::shape::Mismatch;
-use super::vocabulary::Vocabulary;
+use super::shape::{Mismatch, Shape};
+use super::vocabulary::{KnownAction, Vocabulary};
 use crate::model;
 
 /// May this principal do this to that, in these circumstances?
@@ -49,43 +47,70 @@ pub(crate) struct Prepared {
     pub(crate) entities: Entities,
 }
 
-/// Builds the request; `also` are action entities that policies name in their conditions.
+/// A request whose names and entities fit the schema; its context is still to come.
+pub(crate) struct Framed<'a> {
+    pub(crate) principal: EntityUID,
+    pub(crate) action: &'a KnownAction,
+    pub(crate) resource: EntityUID,
+    pub(crate) entities: Entities,
+}
+
+impl<'a> Framed<'a> {
+    /// `also` are action entities that policies name in their conditions.
+    pub(crate) fn of(query: &Query, words: &'a Vocabulary, also: &[Arc<Entity>]) -> Result<Self, Mismatch> {
+        let action = words.action(&query.action)?;
+        let principal_type = words.entity_type(&query.principal)?;
+        let resource_type = words.entity_type(&query.resource)?;
+        let principal = principal_type.uid(&query.principal)?;
+        let resource = resource_type.uid(&query.resource)?;
+        if !action.principals.contains(&principal_type.name) {
+            let message = format!("`{}` does not apply to the principal `{}`", query.action, query.principal);
+            return Err(Mismatch::new(message));
+        }
+        if !action.resources.contains(&resource_type.name) {
+            let message = format!("`{}` does not apply to the resource `{}`", query.action, query.resource);
+            return Err(Mismatch::new(message));
+        }
+        let entities = hierarchy(&query.entities, &action.entity, also, words)?;
+        Ok(Self { principal, action, resource, entities })
+    }
+
+    /// The request with those fields of the context that are `wanted`; all of them are checked.
+    pub(crate) fn with_context(
+        self,
+        context: &model::Value,
+        input: Input,
+        words: &Vocabulary,
+        wanted: impl Fn(&SmolStr) -> bool,
+    ) -> Result<Prepared, Mismatch> {
+        let shape = match input {
+            Input::Given => &self.action.context,
+            Input::Open => &self.action.open_context,
+        };
+        let (Shape::Record(shape), model::Value::Record(fields)) = (shape, context) else {
+            shape.check(context, words)?;
+            return Err(Mismatch::new("the context is not a record"));
+        };
+        let fields = shape.convert_some(fields, words, wanted)?;
+        let known = |uid| EntityUIDEntry::known(uid, None);
+        let request = Request::new_unchecked(
+            known(self.principal),
+            known(self.action.entity.uid().clone()),
+            known(self.resource),
+            Some(Context::Value(Arc::new(fields.into_iter().collect()))),
+        );
+        Ok(Prepared { request, entities: self.entities })
+    }
+}
+
+/// The whole request; `also` are action entities that policies name in their conditions.
 pub(crate) fn prepare(
     query: &Query,
     input: Input,
     words: &Vocabulary,
     also: &[Arc<Entity>],
 ) -> Result<Prepared, Mismatch> {
-    let action = words.action(&query.action)?;
-    let principal_type = words.entity_type(&query.principal)?;
-    let resource_type = words.entity_type(&query.resource)?;
-    let principal = principal_type.uid(&query.principal)?;
-    let resource = resource_type.uid(&query.resource)?;
-    if !action.principals.contains(&principal_type.name) {
-        let message = format!("`{}` does not apply to the principal `{}`", query.action, query.principal);
-        return Err(Mismatch::new(message));
-    }
-    if !action.resources.contains(&resource_type.name) {
-        let message = format!("`{}` does not apply to the resource `{}`", query.action, query.resource);
-        return Err(Mismatch::new(message));
-    }
-    let shape = match input {
-        Input::Given => &action.context,
-        Input::Open => &action.open_context,
-    };
-    let context = match shape.convert(&query.context, words)?.value {
-        ValueKind::Record(fields) => Context::Value(fields),
-        _ => return Err(Mismatch::new("the context is not a record")),
-    };
-    let entities = hierarchy(&query.entities, &action.entity, also, words)?;
-    let known = |uid| EntityUIDEntry::known(uid, None);
-    let request = Request::new_unchecked(
-        known(principal),
-        known(action.entity.uid().clone()),
-        known(resource),
-        Some(context),
-    );
-    Ok(Prepared { request, entities })
+    Framed::of(query, words, also)?.with_context(&query.context, input, words, |_| true)
 }
 
 /// The entities with all their ancestors, and the actions that can be asked about.

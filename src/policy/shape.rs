@@ -121,7 +121,23 @@ impl Shape {
         }
     }
 
-    fn name(&self) -> String {
+    /// Whether [`Shape::convert`] would make a value of it, without making one.
+    pub(crate) fn check(&self, value: &Value, words: &Vocabulary) -> Result<(), Mismatch> {
+        match (self, value) {
+            (Self::Bool, Value::Bool(_))
+            | (Self::Long, Value::Long(_))
+            | (Self::String, Value::String(_)) => Ok(()),
+            (Self::Set(element), Value::Set(items)) => {
+                items.iter().try_for_each(|item| element.check(item, words))
+            }
+            (Self::Record(shape), Value::Record(fields)) => {
+                shape.each(fields, |_, shape, value| shape.check(value, words))
+            }
+            _ => self.convert(value, words).map(drop),
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Bool => "a Bool".to_owned(),
             Self::Long => "a Long".to_owned(),
@@ -177,6 +193,17 @@ impl RecordShape {
         Self { fields, required }
     }
 
+    /// The shape of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&Shape> {
+        self.fields.get(name).map(|field| &field.shape)
+    }
+
+    /// The fields that have to be there.
+    pub(crate) fn required(&self) -> impl Iterator<Item = (&SmolStr, &Shape)> {
+        let required = self.fields.iter().filter(|(_, field)| field.required);
+        required.map(|(name, field)| (name, &field.shape))
+    }
+
     /// Whether something that the schema requires is not in `given`, at any depth.
     pub(crate) fn lacks_any(&self, given: &BTreeMap<SmolStr, Value>) -> bool {
         self.fields.iter().filter(|(_, field)| field.required).any(|(name, field)| {
@@ -208,15 +235,40 @@ impl RecordShape {
         values: &BTreeMap<SmolStr, Value>,
         words: &Vocabulary,
     ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
-        let mut required = 0_usize;
+        self.convert_some(values, words, |_| true)
+    }
+
+    /// The same check, and only those of the fields that are `wanted`.
+    pub(crate) fn convert_some(
+        &self,
+        values: &BTreeMap<SmolStr, Value>,
+        words: &Vocabulary,
+        wanted: impl Fn(&SmolStr) -> bool,
+    ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
         let mut converted = Vec::with_capacity(values.len());
+        self.each(values, |name, shape, value| {
+            if wanted(name) {
+                converted.push((name.clone(), shape.convert(value, words)?));
+                return Ok(());
+            }
+            shape.check(value, words)
+        })?;
+        Ok(converted)
+    }
+
+    /// Shows each field with its shape, when all that are required are there and no other.
+    fn each(
+        &self,
+        values: &BTreeMap<SmolStr, Value>,
+        mut visit: impl FnMut(&SmolStr, &Shape, &Value) -> Result<(), Mismatch>,
+    ) -> Result<(), Mismatch> {
+        let mut required = 0_usize;
         for (name, value) in values {
             let Some((name, field)) = self.fields.get_key_value(name) else {
                 return Err(Mismatch::new(format!("`{name}` is not in the schema")));
             };
             required += usize::from(field.required);
-            let value = field.shape.convert(value, words).map_err(|mismatch| mismatch.under(name))?;
-            converted.push((name.clone(), value));
+            visit(name, &field.shape, value).map_err(|mismatch| mismatch.under(name))?;
         }
         if required < self.required {
             let missing =
@@ -224,6 +276,6 @@ impl RecordShape {
             let name = missing.map(|(name, _)| name.as_str()).unwrap_or_default();
             return Err(Mismatch::new(format!("`{name}` is missing")));
         }
-        Ok(converted)
+        Ok(())
     }
 }

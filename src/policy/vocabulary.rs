@@ -82,6 +82,11 @@ impl Vocabulary {
         self.actions.values().flat_map(FxHashMap::values).map(|known| &known.entity)
     }
 
+    /// The full names of all entity types.
+    pub(crate) fn type_names(&self) -> impl Iterator<Item = &str> {
+        self.types.keys().map(AsRef::as_ref)
+    }
+
     /// Every action with the types of principal and resource it is asked about.
     pub(crate) fn environments(&self) -> impl Iterator<Item = (&Entity, &EntityType, &EntityType)> {
         self.actions.values().flat_map(FxHashMap::values).flat_map(|known| {

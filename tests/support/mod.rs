@@ -9,7 +9,7 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use caxton::authn::issue::TokenIssuer;
@@ -185,4 +185,38 @@ pub fn write(path: &Path, text: &str) {
 /// The `outcome` and `reason_code` of a record.
 pub fn outcome(record: &Json) -> (&str, &str) {
     (record["outcome"].as_str().unwrap(), record["reason_code"].as_str().unwrap())
+}
+
+/// A tool that takes a text, as a server describes it.
+pub fn tool(name: &str, description: &str) -> Json {
+    let text = json!({ "type": "object", "properties": { "text": { "type": "string" } } });
+    json!({ "name": name, "description": description, "inputSchema": text })
+}
+
+/// An MCP server on a free port that offers `tools` and notes which of them are called. It ends with the test.
+pub async fn upstream(tools: Json) -> (String, Arc<Mutex<Vec<String>>>) {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&calls);
+    let answer = async move |axum::Json(message): axum::Json<Json>| {
+        let result = match message["method"].as_str().unwrap() {
+            "initialize" => json!({
+                "protocolVersion": message["params"]["protocolVersion"],
+                "capabilities": { "tools": {} },
+                "serverInfo": { "name": "upstream", "version": "1" },
+            }),
+            "tools/list" => json!({ "tools": tools }),
+            "tools/call" => {
+                noted.lock().unwrap().push(message["params"]["name"].as_str().unwrap().to_owned());
+                json!({ "content": [{ "type": "text", "text": "done" }] })
+            }
+            _ => return (axum::http::StatusCode::ACCEPTED, axum::Json(Json::Null)),
+        };
+        let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
+        (axum::http::StatusCode::OK, axum::Json(answer))
+    };
+    let router = axum::Router::new().route("/mcp", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, calls)
 }

@@ -88,6 +88,53 @@ async fn a_record_that_was_queued_is_written_though_its_caller_went_away() {
 }
 
 #[tokio::test]
+async fn a_caller_that_goes_away_leaves_its_record_to_the_thread() {
+    let place = Place::new();
+    let (journal, _) = place.open();
+    {
+        let append = journal.append(event());
+        tokio::pin!(append);
+        let _ = futures::poll!(append.as_mut());
+        assert_eq!(place.text(), "", "it lets others go first");
+    }
+    // Nobody appends after it. The flush is the thread's as well, and comes after what was left.
+    journal.flush().await.unwrap();
+    assert_eq!(verify(&place.log()).unwrap().records, 1);
+}
+
+#[tokio::test]
+async fn callers_that_are_ready_together_share_one_write() {
+    let place = Place::new();
+    let (journal, _) = place.open();
+    let appends = (0..5).map(|_| journal.append(event()));
+    let mut appends: Vec<_> = appends.map(Box::pin).collect();
+    for append in &mut appends {
+        assert!(futures::poll!(append.as_mut()).is_pending());
+    }
+    assert_eq!(place.text(), "");
+    // The first to come round writes for all; the others find their receipts.
+    let first = appends.remove(0).await.unwrap();
+    assert_eq!((first.seq(), place.text().lines().count()), (1, 5));
+    for (append, seq) in appends.into_iter().zip(2..) {
+        assert_eq!(futures::FutureExt::now_or_never(append).unwrap().unwrap().seq(), seq);
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_is_given_up_does_not_stay_on_the_gauge() {
+    let place = Place::new();
+    let metrics = Arc::new(Metrics::new());
+    let (journal, _) = Journal::open(place.settings(), Arc::clone(&metrics)).unwrap();
+    {
+        let append = journal.append(event());
+        tokio::pin!(append);
+        let _ = futures::poll!(append.as_mut());
+        assert_eq!(metrics.audit_queue_depth.get(), 1);
+    }
+    assert_eq!(metrics.audit_queue_depth.get(), 0);
+}
+
+#[tokio::test]
 async fn the_chain_goes_on_after_a_restart() {
     let place = Place::new();
     for round in 1..=3 {

@@ -147,9 +147,17 @@ fn a_context_that_does_not_fit_becomes_one_digest() {
     let mut record = event();
     let words = Value::Set(vec![Value::text("x".repeat(1000)); 250]);
     record.set_context(Value::record([("a", words.clone()), ("b", words.clone()), ("c", words)]));
+    let mut item = whole().items.remove(0);
+    item.set_context(Value::record([("a", Value::Long(1))]));
+    record.items = vec![item];
+    record.set_entities([&crate::model::Entity::bare(EntityUid::caxton("Agent", "a")).into()]);
     let line = line(&record);
     assert_sound(&line);
-    assert_eq!(parsed(&line)["context"]["sha256"].as_str().unwrap().len(), 64);
+    let line = parsed(&line);
+    assert_eq!(line["context"]["sha256"].as_str().unwrap().len(), 64);
+    // What could not be evaluated anyway goes with it.
+    let item = &line["items"][0];
+    assert!(line["entities"].is_null() && item["context"].is_null() && item["entities"].is_null());
 }
 
 #[test]

@@ -15,31 +15,31 @@ use super::{
     AgentRecord, Item, Journal, Record, RecordError, Recovery, Settings, Shadow, SourceRecord, SubjectRecord,
 };
 use crate::model::{
-    DecisionId, EntityUid, EventType, Outcome, PolicyMode, PolicyRef, PolicyVersion, ReasonCode, RequestId,
-    Value,
+    DecisionId, Entity, EntityUid, EventType, Outcome, PolicyMode, PolicyRef, PolicyVersion, ReasonCode,
+    RequestId, Value,
 };
 use crate::telemetry::Metrics;
 
 /// A directory with a log in it.
-struct Place {
+pub(super) struct Place {
     directory: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
 
-    fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.directory.path().join("audit.log")
     }
 
-    fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         // The deadline is for real disks; a test machine may be busy for longer.
         Settings { path: self.log(), deadline: std::time::Duration::from_secs(30), ..Settings::default() }
     }
 
-    fn open(&self) -> (Journal, Recovery) {
+    pub(super) fn open(&self) -> (Journal, Recovery) {
         Journal::open(self.settings(), Arc::new(Metrics::new())).unwrap()
     }
 
@@ -76,7 +76,7 @@ fn source() -> SourceRecord {
     SourceRecord { ip: [127, 0, 0, 1].into(), tls: false, user_agent: None }
 }
 
-fn event() -> Record {
+pub(super) fn event() -> Record {
     let mut record = Record::new(
         decision("01989f00-0000-7000-8000-000000000001"),
         1_768_039_200_120,
@@ -135,13 +135,23 @@ fn whole() -> Record {
         ("text", Value::text("x".repeat(2_000))),
     ]));
     record.args_sha256 = Some("ef".repeat(32));
-    record.items = vec![Item {
-        principal: None,
-        action: Some("tool:call".into()),
-        resource: EntityUid::caxton("Tool", "web___other").to_string(),
-        outcome: Outcome::DenyExplicit,
-        policies: vec![policy("forbid", "tools.drifted")],
-    }];
+    let resource = EntityUid::caxton("Tool", "web___other").to_string();
+    let mut item = Item::new(resource, Outcome::DenyExplicit, vec![policy("forbid", "tools.drifted")]);
+    item.action = Some("tool:call".into());
+    item.open_input = true;
+    item.set_context(Value::record([("token", Value::text("hunter2hunter2")), ("size", Value::Long(3))]));
+    let tool = Entity::bare(EntityUid::caxton("Tool", "web___other")).with("pinned", Value::Bool(true));
+    item.set_entities(&[tool.into()]);
+    record.items = vec![item];
+    let agent = Entity::bare(EntityUid::caxton("Agent", "researcher"))
+        .with("status", Value::text("active"))
+        .with("about", Value::text("x".repeat(2_000)))
+        .in_parent(EntityUid::caxton("Role", "agent"));
+    let user = Entity::bare(EntityUid::caxton("User", "https://idp|alice"))
+        .tagged("api_token", Value::texts(["hunter2hunter2"]))
+        .tagged("groups", Value::texts(["lab"]));
+    let (agent, user) = (Arc::new(agent), Arc::new(user));
+    record.set_entities([&agent, &user, &agent]);
     record.shadow = Some(Shadow {
         outcome: Outcome::DenyDefault,
         policy_version: PolicyVersion::from_hex(&"12".repeat(32)),

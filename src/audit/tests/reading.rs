@@ -6,8 +6,10 @@ use std::io::Write as _;
 use serde_json::Value as Json;
 
 use super::*;
+use crate::audit::LINE_LIMIT;
 use crate::audit::Tail;
 use crate::audit::query::{Decision, Filter, query, search};
+use crate::audit::records::{Proof, Proven, Records, RecordsError};
 
 fn seqs(records: &[Json]) -> Vec<u64> {
     records.iter().map(|record| record["seq"].as_u64().unwrap()).collect()
@@ -104,4 +106,80 @@ fn the_tail_is_the_end_and_what_comes() {
     assert_eq!(tail.next_record().unwrap(), None, "half a line is not a record");
     file.write_all(&text.as_bytes()[cut + 10..]).unwrap();
     assert_eq!(seqs(&rest(&mut tail)), [400]);
+}
+
+// ---- the records of several logs, with the chain proven on the way ----
+
+fn records(path: &Path, proof: Proof) -> Result<(Vec<u64>, Proven), RecordsError> {
+    let mut records = Records::open(path, proof)?;
+    let mut seen = Vec::new();
+    while let Some(record) = records.next_record()? {
+        let json: serde_json::Value = serde_json::from_slice(record.text).unwrap();
+        seen.push(json["seq"].as_u64().unwrap());
+    }
+    Ok((seen, records.proven()))
+}
+
+fn refused(path: &Path) -> String {
+    records(path, Proof::Chain).unwrap_err().to_string()
+}
+
+#[test]
+fn a_chain_goes_on_from_log_to_log() {
+    let place = Place::with_lines(6);
+    let text = place.text();
+    let (first, second) = text.split_at(text.match_indices('\n').nth(2).unwrap().0 + 1);
+    let folder = place.directory.path().join("logs");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a.log"), first).unwrap();
+    std::fs::write(folder.join("b.jsonl"), second).unwrap();
+    std::fs::write(folder.join("notes.txt"), "not a log").unwrap();
+    let whole = Proven { records: 6, without_beginning: 0, torn_tail: 0 };
+    assert_eq!(records(&folder, Proof::Chain).unwrap(), ((1..=6).collect(), whole));
+    // Without the first, the second begins in the middle, and that is said.
+    std::fs::remove_file(folder.join("a.log")).unwrap();
+    let middle = Proven { records: 3, without_beginning: 1, torn_tail: 0 };
+    assert_eq!(records(&folder, Proof::Chain).unwrap(), ((4..=6).collect(), middle));
+    // Another gateway's log begins a chain of its own.
+    std::fs::write(folder.join("c.log"), lines(&[event()])).unwrap();
+    assert_eq!(records(&folder, Proof::Chain).unwrap().0, [4, 5, 6, 1]);
+    std::fs::remove_file(folder.join("b.jsonl")).unwrap();
+    std::fs::remove_file(folder.join("c.log")).unwrap();
+    assert!(refused(&folder).ends_with("has no `*.log` or `*.jsonl` file"), "{}", refused(&folder));
+}
+
+#[test]
+fn what_is_no_chain_is_refused_with_its_line_or_taken_as_it_is() {
+    let place = Place::with_lines(4);
+    let text = place.text();
+    let all: Vec<&str> = text.lines().collect();
+    let write = |lines: &[&str]| std::fs::write(place.log(), lines.join("\n") + "\n").unwrap();
+    write(&[all[0], all[2]]);
+    assert!(
+        refused(&place.log()).contains("line 2: record 3 stands where record 2 should be"),
+        "{}",
+        refused(&place.log())
+    );
+    assert_eq!(records(&place.log(), Proof::Nothing).unwrap().0, [1, 3]);
+    let changed = all[1].replace("request-1", "request-2");
+    write(&[all[0], &changed]);
+    assert!(refused(&place.log()).contains("line 2: the content does not match the hash"));
+    std::fs::write(place.log(), "x".repeat(LINE_LIMIT + 10)).unwrap();
+    for proof in [Proof::Chain, Proof::Nothing] {
+        assert!(records(&place.log(), proof).unwrap_err().to_string().contains("line 1: the line is longer"));
+    }
+    assert!(refused(&place.directory.path().join("nothing.log")).ends_with("nothing.log` could not be read"));
+}
+
+#[test]
+fn a_torn_end_is_told_and_an_export_without_its_last_line_end_is_whole() {
+    let place = Place::with_lines(3);
+    let text = place.text();
+    std::fs::write(place.log(), &text[..text.len() - 40]).unwrap();
+    let (seen, proven) = records(&place.log(), Proof::Chain).unwrap();
+    assert_eq!((seen, proven.torn_tail > 0), (vec![1, 2], true));
+    std::fs::write(place.log(), text.trim_end()).unwrap();
+    assert_eq!(records(&place.log(), Proof::Nothing).unwrap().0, [1, 2, 3]);
+    std::fs::write(place.log(), text.trim_end().to_owned() + "x").unwrap();
+    assert!(refused(&place.log()).contains("line 3: "));
 }

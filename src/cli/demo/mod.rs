@@ -42,7 +42,7 @@ struct Report {
 
 /// Runs the demo.
 pub fn run(options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = super::prepare::runtime()?;
     runtime.block_on(demo(options, output))
 }
 

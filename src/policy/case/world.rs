@@ -65,6 +65,13 @@ impl<'s> World<'s> {
         Ok(())
     }
 
+    /// Lists an entity of which nothing is said, and gives what it is then. `None` when that is not possible.
+    pub(in crate::policy) fn neutral(&mut self, uid: &EntityUid) -> Option<Arc<Entity>> {
+        let entity = Arc::new(self.build(uid, &EntityEntry::default(), 0, &Row::default()).ok()?);
+        self.entities.insert(uid.clone(), Arc::clone(&entity));
+        Some(entity)
+    }
+
     /// All entities of a type.
     pub(in crate::policy) fn of_type(&self, type_name: &str) -> Vec<EntityUid> {
         self.entities.keys().filter(|uid| uid.type_name() == type_name).cloned().collect()

@@ -54,7 +54,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 }
 
 /// A folder when there is one of that name, else a commit.
-fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
+pub(super) fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
     if base.join(named).is_dir() { folder(base, named) } else { commit(base, named) }
 }
 

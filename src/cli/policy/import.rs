@@ -1,0 +1,246 @@
+//! `caxton policy import` and `import-roles`: rules that others wrote, as policies with tests.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::files::create;
+use super::render::{BOLD, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
+use super::{POLICIES, SCHEMAS, TESTS, chosen};
+use crate::cli::output::{Exit, Output};
+use crate::policy::import::{From, Imported, Input, Remark, import};
+use crate::policy::{Bundle, SourceKind, Sources};
+
+/// The most bytes of all files together.
+const MAX_BYTES: u64 = 2 << 20;
+
+/// What the rules are written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// One agent's `authorization:` document.
+    #[default]
+    AgentAuthz,
+    /// Casbin's RBAC: the model (if there is one) and the file with `p` and `g` lines.
+    Rbac,
+    /// ToolHive's Cedar authorisation file.
+    Toolhive,
+    /// agentgateway's configuration with `mcpAuthorization` rules.
+    Agentgateway,
+}
+
+/// Where the policies go.
+#[derive(Debug, Default, clap::Args)]
+pub struct Target {
+    /// The name of the new files and the first part of each `@id` [default: the file's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Folder of the new policies [default: `policies`]
+    #[arg(long, value_name = "DIR")]
+    pub policies: Option<PathBuf>,
+    /// Folder of the new tests [default: `policy-tests`]
+    #[arg(long, value_name = "DIR")]
+    pub tests: Option<PathBuf>,
+    /// Folder with `*.cedarschema` files [default: `schemas`, else the built-in schema]
+    #[arg(long, value_name = "DIR")]
+    pub schemas: Option<PathBuf>,
+    /// Write what can be said although something cannot; without this, nothing is written then.
+    #[arg(long)]
+    pub accept_gaps: bool,
+    /// Write nothing: print the policies and the tests.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Which rules.
+#[derive(Debug, Default, clap::Args)]
+pub struct Options {
+    /// What the rules are written in.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub from: Kind,
+    /// The server whose tools the rules are about (ToolHive, agentgateway) [default: any]
+    #[arg(long, value_name = "SERVER")]
+    pub server: Option<String>,
+    /// The file; for `rbac` also the model before it.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where they go.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// Roles.
+#[derive(Debug, Default, clap::Args)]
+pub struct Roles {
+    /// The file with `roles:`.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Where they go.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// What was written.
+#[derive(Serialize)]
+struct Written<'i> {
+    written: bool,
+    policy_file: String,
+    test_file: String,
+    #[serde(flatten)]
+    imported: &'i Imported,
+}
+
+pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+    let from = match options.from {
+        Kind::AgentAuthz => From::AgentAuthz,
+        Kind::Rbac => From::Rbac,
+        Kind::Toolhive => From::Toolhive,
+        Kind::Agentgateway => From::Agentgateway,
+    };
+    let most = if from == From::Rbac { 2 } else { 1 };
+    anyhow::ensure!(options.files.len() <= most, "this format takes {}", counted(most, "file"));
+    one(base, from, &options.files, options.server.as_deref(), &options.target, output)
+}
+
+pub(super) fn roles(base: &Path, options: &Roles, output: &Output) -> anyhow::Result<Exit> {
+    one(base, From::Roles, std::slice::from_ref(&options.file), None, &options.target, output)
+}
+
+fn one(
+    base: &Path,
+    from: From,
+    files: &[PathBuf],
+    server: Option<&str>,
+    target: &Target,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let (mut text, mut lines_before) = (String::new(), 0);
+    for file in files {
+        lines_before = text.lines().count() as u64;
+        let failed = || format!("reading `{}`", file.display());
+        let bytes = std::fs::metadata(file).with_context(failed)?.len();
+        anyhow::ensure!(bytes <= MAX_BYTES, "`{}` is larger than {MAX_BYTES} bytes", file.display());
+        text.push_str(&std::fs::read_to_string(file).with_context(failed)?);
+        text.push('\n');
+    }
+    let Some(last) = files.last() else { anyhow::bail!("name a file") };
+    let topic = topic(last, target.name.as_deref())?;
+    let folder = |named: &Option<PathBuf>, default: &str| named.clone().unwrap_or_else(|| base.join(default));
+    let policies = folder(&target.policies, POLICIES).join(format!("{topic}.cedar"));
+    let tests = folder(&target.tests, TESTS).join(format!("{topic}.test.yaml"));
+    if !target.dry_run {
+        for file in [&policies, &tests] {
+            let there = "is there already, and is not overwritten: say `--name` for another one";
+            anyhow::ensure!(!file.exists(), "`{}` {there}", file.display());
+        }
+    }
+    let schema = schema(base, target, output)?;
+    let file = last.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let input = Input { topic: &topic, file: &file, text: &text, lines_before, server, schema: &schema };
+    let imported = import(from, &input).with_context(|| format!("`{}`", last.display()))?;
+    let refused = !imported.gaps.is_empty() && !target.accept_gaps;
+    let written = !refused && !target.dry_run;
+    if written {
+        write(&policies, &imported.policies, &tests, &imported)?;
+    }
+    let told = Written {
+        written,
+        policy_file: policies.display().to_string(),
+        test_file: tests.display().to_string(),
+        imported: &imported,
+    };
+    output.data(&told, |told| report(told, target.dry_run))?;
+    if refused {
+        output.say("help: read the list above; with `--accept-gaps` everything else is written");
+    }
+    Ok(if refused { Exit::Found } else { Exit::Fine })
+}
+
+fn write(policies: &Path, text: &str, tests: &Path, imported: &Imported) -> anyhow::Result<()> {
+    for file in [policies, tests] {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
+        }
+    }
+    create(policies, text)?;
+    if imported.rows == 0 {
+        return Ok(());
+    }
+    let created = create(tests, &imported.tests);
+    if created.is_err() {
+        // Policies without the tests that pin them are half an import.
+        let _ = std::fs::remove_file(policies);
+    }
+    created
+}
+
+/// A name for files and ids.
+fn topic(file: &Path, named: Option<&str>) -> anyhow::Result<String> {
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let topic = match named {
+        Some(named) => named.to_owned(),
+        None => stem.chars().map(|c| if plain(c) { c } else { '-' }).collect(),
+    };
+    let fits =
+        topic.starts_with(|c: char| c.is_ascii_lowercase()) && topic.chars().all(plain) && topic.len() <= 64;
+    anyhow::ensure!(
+        fits,
+        "`{topic}` is no name for files: use small letters, digits and `-`, and say it with `--name`"
+    );
+    Ok(topic)
+}
+
+/// The schema alone, as a bundle without policies.
+fn schema(base: &Path, target: &Target, output: &Output) -> anyhow::Result<Bundle> {
+    let sources = match chosen(base, target.schemas.as_ref(), SCHEMAS) {
+        Some(folder) => {
+            let read = Sources::from_dirs(&folder, &folder)?;
+            let schemas = read.iter().filter(|source| source.kind == SourceKind::Schema);
+            schemas.fold(Sources::new(), |all, schema| all.with_schema(&schema.name, &schema.text))
+        }
+        None => {
+            output.say("note: no folder `schemas` here, using the built-in schema");
+            Sources::new().with_shipped(SourceKind::Schema)
+        }
+    };
+    Bundle::load(sources).map_err(|errors| {
+        let first = errors.problems().first().map(|problem| problem.message.clone()).unwrap_or_default();
+        anyhow::anyhow!("the schema cannot be used: {first}")
+    })
+}
+
+fn report(told: &Written<'_>, dry_run: bool) -> String {
+    let mut text = String::new();
+    let imported = told.imported;
+    if dry_run {
+        push(&mut text, format_args!("{BOLD}{}{PLAIN}\n{}", clean(&told.policy_file), imported.policies));
+        push(&mut text, format_args!("{BOLD}{}{PLAIN}\n{}", clean(&told.test_file), imported.tests));
+    }
+    remarks(&mut text, "cannot be said", RED, &imported.gaps);
+    remarks(&mut text, "note", YELLOW, &imported.notes);
+    let (policies, rows) = (counted(imported.count, "policy"), counted(imported.rows, "test row"));
+    let gaps = counted(imported.gaps.len(), "gap");
+    if told.written {
+        let (policy_file, test_file) = (clean(&told.policy_file), clean(&told.test_file));
+        push(
+            &mut text,
+            format_args!("{GREEN}{policies}{PLAIN} written to `{policy_file}`, {rows} to `{test_file}`"),
+        );
+    } else if dry_run {
+        push(&mut text, format_args!("{policies}, {rows}, {gaps}; nothing was written"));
+    } else {
+        push(
+            &mut text,
+            format_args!("{RED}{gaps}{PLAIN}: nothing was written ({policies} and {rows} would be)"),
+        );
+    }
+    text
+}
+
+fn remarks(text: &mut String, word: &str, colour: &str, remarks: &[Remark]) {
+    for remark in remarks {
+        let line = if remark.line == 0 { String::new() } else { format!("line {}: ", remark.line) };
+        push(text, format_args!("{colour}{word}{PLAIN}  {line}{}", clean(&remark.what)));
+    }
+}

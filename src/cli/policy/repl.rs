@@ -1,0 +1,445 @@
+//! `caxton policy repl`: load a set, set entities, ask, edit, ask again.
+//!
+//! On a terminal it has line editing, a history and completion; from a pipe it reads lines, so that a session can be a
+//! file. Policies are edited in memory only.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
+use rustyline::{Editor, Helper};
+
+use super::explain;
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, clean, counted};
+use super::{Places, load};
+use crate::cli::output::{Exit, Output};
+use crate::policy::explain::Explanation;
+use crate::policy::workbench::{Workbench, WorkbenchError};
+
+/// The longest line that is read from a pipe, and the most bytes of a file of entities.
+const MAX_BYTES: u64 = 1 << 20;
+
+const HELP: &str = "\
+ask PRINCIPAL ACTION RESOURCE [{context}]   ask; `ask` alone asks again
+why                                         explain the last answer, part by part
+set ENTITY [{ attrs: {…}, in: […] }]        say what an entity is
+unset ENTITY                                take it away
+entities [FILE]                             list them, or add those of a `*.fixtures.yaml`
+context [{…}]                               what is not neutral about every question
+now [INSTANT]                               when every question is asked
+policies [TEXT]                             list policies whose id has the text
+show ID                                     the text of a policy
+policy                                      type a policy, up to its `;`: it takes the place of the one with its id
+drop ID                                     take a policy away
+reload                                      read the files again, and forget edits
+test                                        the last question as a test file
+quit";
+
+const COMMANDS: [&str; 15] = [
+    "ask", "why", "set", "unset", "entities", "context", "now", "policies", "show", "policy", "drop",
+    "reload", "test", "help", "quit",
+];
+
+/// What to begin with.
+#[derive(Debug, Default, clap::Args)]
+pub struct Options {
+    /// A `*.fixtures.yaml` file with entities to begin with.
+    #[arg(long, value_name = "FILE")]
+    pub entities: Option<PathBuf>,
+    /// Keep the history of lines in this file.
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// Where the policies and the schema are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// A session.
+struct Session<'s> {
+    base: &'s Path,
+    options: &'s Options,
+    output: &'s Output,
+    bench: Workbench,
+    /// A policy that is being typed.
+    typing: Option<String>,
+    last: Option<String>,
+    failed: bool,
+}
+
+/// Whether the session goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Line,
+    End,
+}
+
+pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let mut session = Session {
+        base,
+        options,
+        output,
+        bench: Workbench::new(bundle),
+        typing: None,
+        last: None,
+        failed: false,
+    };
+    if let Some(file) = &options.entities {
+        session.add_entities(file)?;
+    }
+    if std::io::stdin().is_terminal() {
+        session.at_terminal()?;
+        return Ok(Exit::Fine);
+    }
+    session.piped()?;
+    Ok(if session.failed { Exit::Usage } else { Exit::Fine })
+}
+
+impl Session<'_> {
+    fn at_terminal(&mut self) -> anyhow::Result<()> {
+        let policies = counted(self.bench.bundle().policies().count(), "policy");
+        self.output.say(format_args!("{policies}; `help` lists the commands, `quit` ends"));
+        let mut editor: Editor<Words, FileHistory> = Editor::new()?;
+        if let Some(file) = self.options.history.as_ref().filter(|file| file.exists()) {
+            editor.load_history(file).with_context(|| format!("reading `{}`", file.display()))?;
+        }
+        loop {
+            editor.set_helper(Some(Words { words: self.bench.words() }));
+            match editor.readline(if self.typing.is_some() { "… " } else { "> " }) {
+                Ok(line) => {
+                    editor.add_history_entry(&line)?;
+                    if self.line(&line)? == Next::End {
+                        break;
+                    }
+                }
+                // Leaves what is being typed, not the session.
+                Err(ReadlineError::Interrupted) => self.typing = None,
+                Err(ReadlineError::Eof) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if let Some(file) = &self.options.history {
+            editor.save_history(file).with_context(|| format!("writing `{}`", file.display()))?;
+        }
+        Ok(())
+    }
+
+    fn piped(&mut self) -> anyhow::Result<()> {
+        let mut input = std::io::stdin().lock();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = std::io::Read::take(&mut input, MAX_BYTES).read_until(b'\n', &mut line)?;
+            if read == 0 {
+                break;
+            }
+            anyhow::ensure!(
+                line.ends_with(b"\n") || (read as u64) < MAX_BYTES,
+                "a line is longer than {MAX_BYTES} bytes"
+            );
+            let text = String::from_utf8_lossy(&line).into_owned();
+            if self.line(text.trim_end_matches(['\n', '\r']))? == Next::End {
+                break;
+            }
+        }
+        if self.typing.is_some() {
+            self.refuse("the policy that was being typed has no end");
+        }
+        Ok(())
+    }
+
+    /// One line; what is wrong with it is said, and does not end the session.
+    fn line(&mut self, line: &str) -> anyhow::Result<Next> {
+        if let Some(mut typed) = self.typing.take() {
+            typed.push_str(line);
+            typed.push('\n');
+            if line.trim_end().ends_with(';') {
+                self.put(&typed)?;
+            } else {
+                self.typing = Some(typed);
+            }
+            return Ok(Next::Line);
+        }
+        let line = line.trim();
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim();
+        match word {
+            "" => {}
+            word if word.starts_with('#') => {}
+            "quit" | "exit" => return Ok(Next::End),
+            "help" | "?" => self.output.line(HELP)?,
+            "ask" => self.ask(rest)?,
+            "why" => match self.bench.ask_again() {
+                Ok(answer) => self.output.line(explain::text(&answer, 5).trim_end())?,
+                Err(error) => self.refuse(&error.to_string()),
+            },
+            "policy" if rest.is_empty() => self.typing = Some(String::new()),
+            "policy" if rest.ends_with(';') => self.put(rest)?,
+            "policy" => self.typing = Some(format!("{rest}\n")),
+            "show" => match self.bench.text(rest) {
+                Ok(text) => self.output.line(&clean_lines(&text))?,
+                Err(error) => self.refuse(&error.to_string()),
+            },
+            "test" => match self.bench.test() {
+                Ok(text) => self.output.line(&text)?,
+                Err(error) => self.refuse(&error.to_string()),
+            },
+            "policies" => self.list(rest)?,
+            "entities" if rest.is_empty() => {
+                for (name, entity) in self.bench.entities() {
+                    self.output.line(&format!(
+                        "{} {DIM}{}{PLAIN}",
+                        clean(name),
+                        clean(&entity.to_string())
+                    ))?;
+                }
+            }
+            "entities" => {
+                if let Err(error) = self.add_entities(Path::new(rest)) {
+                    self.refuse(&format!("{error:#}"));
+                }
+            }
+            "reload" => self.reload()?,
+            _ => {
+                let done = self.change(word, rest);
+                self.changed(done)?;
+            }
+        }
+        Ok(Next::Line)
+    }
+
+    /// What changes the world or the policies, after which the last question is asked again.
+    fn change(&mut self, word: &str, rest: &str) -> Result<(), WorkbenchError> {
+        let (name, braces) = rest.split_at(brace(rest));
+        match word {
+            "set" => self.bench.set(name, braces),
+            "unset" => self.bench.unset(rest),
+            "context" => self.bench.set_context(rest),
+            "now" => {
+                self.bench.set_now(rest);
+                Ok(())
+            }
+            "drop" => self.bench.drop_policy(rest),
+            _ => {
+                let near = COMMANDS.iter().min_by_key(|known| strsim::damerau_levenshtein(known, word));
+                let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                Err(WorkbenchError::Said(format!("there is no command `{word}`{near}")))
+            }
+        }
+    }
+
+    fn changed(&mut self, done: Result<(), WorkbenchError>) -> anyhow::Result<()> {
+        match done {
+            Err(error) => self.refuse(&error.to_string()),
+            Ok(()) if self.bench.has_asked() => self.again()?,
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, rest: &str) -> anyhow::Result<()> {
+        if rest.is_empty() {
+            return self.again();
+        }
+        let (names, context) = rest.split_at(brace(rest));
+        let words = words(names);
+        let [principal, action, resource] = words.as_slice() else {
+            self.refuse("ask like this: `ask Agent::\"a\" tool:list Gateway::\"g\"`");
+            return Ok(());
+        };
+        match self.bench.ask(principal, action, resource, context) {
+            Ok(answer) => self.answer(&answer),
+            Err(error) => {
+                self.refuse(&error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn again(&mut self) -> anyhow::Result<()> {
+        match self.bench.ask_again() {
+            Ok(answer) => self.answer(&answer),
+            Err(error) => {
+                self.refuse(&error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: &Explanation) -> anyhow::Result<()> {
+        let by: Vec<&str> = answer.decided.iter().map(|account| account.id.as_str()).collect();
+        let by = if by.is_empty() { format!("({})", answer.reason) } else { format!("by {}", by.join(", ")) };
+        let colour = if answer.outcome == "allow" { GREEN } else { RED };
+        let asked = format!("{} {} {}", answer.principal, answer.action, answer.resource);
+        let now = format!("{} {}", answer.outcome, clean(&by));
+        let was = self.last.replace(now.clone()).filter(|was| *was != now);
+        let was = was.map(|was| format!("  {DIM}before: {was}{PLAIN}")).unwrap_or_default();
+        self.output.line(&format!("{colour}{now}{PLAIN}  {DIM}{}{PLAIN}{was}", clean(&asked)))
+    }
+
+    fn put(&mut self, text: &str) -> anyhow::Result<()> {
+        let done = self.bench.put(text);
+        if let Ok(ids) = &done {
+            self.output.say(format_args!("{BOLD}{}{PLAIN} in memory", clean(&ids.join(", "))));
+        }
+        self.changed(done.map(drop))
+    }
+
+    fn list(&self, part: &str) -> anyhow::Result<()> {
+        let policies = self.bench.bundle().policies().filter(|policy| policy.id.contains(part));
+        for policy in policies {
+            let about = policy.annotations.iter().find(|(name, _)| name.as_ref() == "description");
+            let about = about.map(|(_, text)| text.to_string()).unwrap_or_default();
+            self.output.line(&format!("{}  {DIM}{}{PLAIN}", clean(&policy.id), clean(&about)))?;
+        }
+        Ok(())
+    }
+
+    fn add_entities(&mut self, file: &Path) -> anyhow::Result<()> {
+        let failed = || format!("reading `{}`", file.display());
+        let bytes = std::fs::metadata(file).with_context(failed)?.len();
+        anyhow::ensure!(bytes <= MAX_BYTES, "`{}` is larger than {MAX_BYTES} bytes", file.display());
+        let text = std::fs::read_to_string(file).with_context(failed)?;
+        let count = self.bench.add_fixtures(&text).with_context(failed)?;
+        let entities = if count == 1 { "1 entity".to_owned() } else { format!("{count} entities") };
+        self.output.say(format_args!("{entities} from `{}`", file.display()));
+        Ok(())
+    }
+
+    fn reload(&mut self) -> anyhow::Result<()> {
+        match load(self.base, &self.options.places, self.output)? {
+            Some(bundle) => {
+                self.bench.load(bundle);
+                self.changed(Ok(()))
+            }
+            None => {
+                self.refuse("the policies stay as they were");
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&mut self, why: &str) {
+        self.failed = true;
+        self.output.say(format_args!("{RED}error{PLAIN}: {}", clean(why)));
+    }
+}
+
+/// Where the braces begin, or the end.
+fn brace(text: &str) -> usize {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            '{' if !quoted => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Words at spaces that are in no quotes.
+fn words(text: &str) -> Vec<String> {
+    let (mut words, mut word) = (Vec::new(), String::new());
+    let (mut quoted, mut escaped) = (false, false);
+    for c in text.chars() {
+        match c {
+            c if c.is_whitespace() && !quoted => {
+                words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()));
+                continue;
+            }
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        word.push(c);
+    }
+    words.extend(Some(word).filter(|word| !word.is_empty()));
+    words
+}
+
+fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// Completes commands, entities, actions and policies.
+struct Words {
+    words: Vec<String>,
+}
+
+impl Words {
+    /// Where the word before the cursor begins, and what it can become.
+    fn candidates(&self, line: &str, cursor: usize) -> (usize, Vec<String>) {
+        let before = line.get(..cursor).unwrap_or(line);
+        let (mut start, mut quoted) = (0, false);
+        for (at, c) in before.char_indices() {
+            match c {
+                '"' => quoted = !quoted,
+                c if c.is_whitespace() && !quoted => start = at + c.len_utf8(),
+                _ => {}
+            }
+        }
+        let part = before.get(start..).unwrap_or_default();
+        let commands = COMMANDS.iter().filter(|_| start == 0).map(|command| (*command).to_owned());
+        let words = self.words.iter().filter(|_| start > 0).cloned();
+        (start, commands.chain(words).filter(|word| word.starts_with(part)).collect())
+    }
+}
+
+impl Completer for Words {
+    type Candidate = String;
+
+    fn complete(
+        &self,
+        line: &str,
+        cursor: usize,
+        _: &rustyline::Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(self.candidates(line, cursor))
+    }
+}
+
+impl Hinter for Words {
+    type Hint = String;
+}
+
+impl Highlighter for Words {}
+impl Validator for Words {}
+impl Helper for Words {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_braces_respect_quotes() {
+        assert_eq!(
+            words(" User::\"a b\"  tool:list\tX::\"{\\\"\" "),
+            ["User::\"a b\"", "tool:list", "X::\"{\\\"\""]
+        );
+        assert_eq!(brace("X::\"{\" { a: 1 }"), 7);
+        assert_eq!(brace("X"), 1);
+    }
+
+    #[test]
+    fn commands_entities_actions_and_policies_are_completed() {
+        let words = ["Agent::\"a b\"", "Agent::\"c\"", "tool:list", "agents.list-tools"];
+        let words = Words { words: words.map(str::to_owned).to_vec() };
+        let complete = |line: &str| words.candidates(line, line.len());
+        assert_eq!(complete("po"), (0, vec!["policies".to_owned(), "policy".to_owned()]));
+        assert_eq!(complete("ask Agent::\"a "), (4, vec!["Agent::\"a b\"".to_owned()]));
+        assert_eq!(complete("ask Agent::\"a b\" too"), (17, vec!["tool:list".to_owned()]));
+        assert_eq!(complete("show agents."), (5, vec!["agents.list-tools".to_owned()]));
+        assert_eq!(complete("show x").1, Vec::<String>::new());
+    }
+}
