@@ -32,11 +32,7 @@ pub struct FailureSettings {
 
 impl Default for FailureSettings {
     fn default() -> Self {
-        Self {
-            attempts: super::at_least_one(3),
-            block: Duration::from_secs(15 * 60),
-            max_addresses: 100_000,
-        }
+        Self { attempts: super::at_least_one(3), block: Duration::from_secs(15 * 60), max_addresses: 100_000 }
     }
 }
 
@@ -120,9 +116,7 @@ impl<C: Clock> FailedAttempts<C> {
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
-        }
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
 
