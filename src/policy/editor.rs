@@ -70,13 +70,79 @@ pub fn test_schema(bundle: &Bundle) -> Json {
             ("tests", json!({ "type": "array", "items": test })),
             (
                 "prove",
-                json!({ "type": "array", "items": { "type": "object" }, "description": "what has to hold for every request" }),
+                json!({ "type": "array", "items": statement(bundle), "description": "what has to hold for every request" }),
             ),
-            ("gate", json!({ "type": "object", "description": "how good the tests have to be" })),
+            ("gate", gate()),
         ],
     );
     head(&mut suite, "Caxton policy tests");
     suite
+}
+
+/// A statement under `prove`: a name if wanted, and one of the others.
+fn statement(bundle: &Bundle) -> Json {
+    let several = |item: Json| json!({ "anyOf": [item, { "type": "array", "items": item }] });
+    let action = several(suggest(actions(bundle), "an action or a group of actions"));
+    let policies = bundle.policies().map(|policy| policy.id.to_string());
+    let policies: Vec<String> = std::iter::once("all".to_owned()).chain(policies).collect();
+    let kind = several(suggest(type_names(bundle), "a type, or an entity that it is or is in"));
+    let condition = several(text("a Cedar expression, with full names"));
+    let version = record(
+        &[],
+        [
+            ("ref", text("a git commit")),
+            ("dir", text("a folder below this one, with `policies` and `schemas` in it")),
+            ("except", action.clone()),
+        ],
+    );
+    let about = record(
+        &[],
+        [
+            ("principal", kind.clone()),
+            ("action", action),
+            ("resource", kind),
+            ("when", condition.clone()),
+            ("unless", condition),
+        ],
+    );
+    let mut statement = record(
+        &[],
+        [
+            ("name", text("the statement in words")),
+            ("never_errors", several(suggest(policies, "`all`, or policies that can always be evaluated"))),
+            ("none_needless", json!({ "const": "all", "description": "every policy decides something" })),
+            ("no_more_permissive_than", version.clone()),
+            ("equivalent_to", version.clone()),
+            ("disjoint_from", version),
+            ("always_denies", about.clone()),
+            ("always_allows", about),
+        ],
+    );
+    if let Json::Object(fields) = &mut statement {
+        let stated = [
+            "never_errors",
+            "none_needless",
+            "no_more_permissive_than",
+            "equivalent_to",
+            "disjoint_from",
+            "always_denies",
+            "always_allows",
+        ];
+        let one: Vec<Json> = stated.iter().map(|name| json!({ "required": [name] })).collect();
+        fields.insert("oneOf".to_owned(), one.into());
+    }
+    statement
+}
+
+fn gate() -> Json {
+    let percent = |what: &str| json!({ "type": "number", "minimum": 0, "maximum": 100, "description": what });
+    record(
+        &[],
+        [
+            ("clause_coverage", percent("checked by `caxton policy coverage`")),
+            ("mutation_score", percent("checked by `caxton policy mutate`")),
+        ],
+    )
 }
 
 /// JSON Schema of a `*.fixtures.yaml` file.
