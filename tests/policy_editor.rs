@@ -89,6 +89,14 @@ fn the_schema_has_the_keys_that_the_parser_has() {
     assert_eq!(keys(&format!("{test}/request/properties")), request);
     let entity = known("{ suite: x, tests: [], entities: { a: { zzz: 1 } } }");
     assert_eq!(keys("/properties/entities/additionalProperties/properties"), entity);
+    let statement = known("{ suite: x, tests: [], prove: [{ zzz: 1 }] }");
+    assert_eq!(keys("/properties/prove/items/properties"), statement);
+    let parts = known("{ suite: x, tests: [], prove: [{ always_denies: { zzz: 1 } }] }");
+    assert_eq!(keys("/properties/prove/items/properties/always_denies/properties"), parts);
+    let version = known("{ suite: x, tests: [], prove: [{ equivalent_to: { zzz: 1 } }] }");
+    assert_eq!(keys("/properties/prove/items/properties/equivalent_to/properties"), version);
+    let gates = known("{ suite: x, tests: [], gate: { zzz: 1 } }");
+    assert_eq!(keys("/properties/gate/properties"), gates);
     let offered = schema.pointer(&format!("{test}/request/properties/action/anyOf/0/enum")).unwrap();
     assert!(offered.as_array().unwrap().contains(&json!("builtin___csv_parser")));
 }
