@@ -4,7 +4,10 @@
 //! callers out nor let them in. Memory is bounded: when the table is full, principals without an entry of their own
 //! share one.
 
+mod failures;
+
 use std::fmt;
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use governor::state::{InMemoryState, NotKeyed, StateStore};
 
 use crate::model::EntityUid;
 use crate::telemetry::{Metrics, ScopeLabels};
+
+pub use failures::{FailedAttempts, FailureSettings};
 
 /// Entries that say nothing any more are swept out once in this many checks.
 const SWEEP_EVERY: u64 = 4096;
@@ -168,7 +173,7 @@ pub struct Limited {
 
 /// Counts requests. `C` is the monotonic clock; tests bring their own.
 pub struct RateLimiter<C: Clock = DefaultClock> {
-    limiter: governor::RateLimiter<EntityUid, Table, C, StateInformationMiddleware>,
+    limiter: governor::RateLimiter<EntityUid, Table<EntityUid>, C, StateInformationMiddleware>,
     checks: AtomicU64,
     metrics: Arc<Metrics>,
 }
@@ -186,11 +191,7 @@ impl<C: Clock> RateLimiter<C> {
         let rate = settings.per_principal;
         // `Rate` cannot be zero; were it so, one in a minute would be the answer that fails closed.
         let quota = rate.quota().unwrap_or(Quota::per_minute(NonZeroU32::MIN));
-        let table = Table {
-            max: settings.max_principals,
-            own: DashMapStateStore::default(),
-            shared: InMemoryState::default(),
-        };
+        let table = Table::new(settings.max_principals);
         let limiter = governor::RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, table, clock);
         Self { limiter, checks: AtomicU64::new(0), metrics }
     }
@@ -224,17 +225,23 @@ impl<C: Clock> fmt::Debug for RateLimiter<C> {
     }
 }
 
-/// A count for each principal, and one for all that do not fit.
-struct Table {
+/// A count for each key, and one for all that do not fit.
+struct Table<K: Hash + Eq + Clone> {
     max: usize,
-    own: DashMapStateStore<EntityUid>,
+    own: DashMapStateStore<K>,
     shared: InMemoryState,
 }
 
-impl StateStore for Table {
-    type Key = EntityUid;
+impl<K: Hash + Eq + Clone> Table<K> {
+    fn new(max: usize) -> Self {
+        Self { max, own: DashMapStateStore::default(), shared: InMemoryState::default() }
+    }
+}
 
-    fn measure_and_replace<T, F, E>(&self, key: &EntityUid, f: F) -> Result<T, E>
+impl<K: Hash + Eq + Clone> StateStore for Table<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, f: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
@@ -247,7 +254,7 @@ impl StateStore for Table {
     }
 }
 
-impl ShrinkableKeyedStateStore<EntityUid> for Table {
+impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Table<K> {
     fn retain_recent(&self, drop_below: Nanos) {
         ShrinkableKeyedStateStore::retain_recent(&self.own, drop_below);
     }

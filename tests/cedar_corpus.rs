@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::Path;
 
-use caxton::model::{Outcome, ReasonCode};
+use caxton::model::{EntityUid, Outcome, ReasonCode};
+use caxton::policy::run::{Settings, Suites, run as run_tests};
 use caxton::policy::{Bundle, Check, Effect, JsonNames, Sources};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/testdata/cedar-corpus.tar.gz");
 const HANDWRITTEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/testdata/cedar-handwritten-tests");
@@ -30,6 +31,7 @@ struct Counts {
     requests: usize,
     with_errors: usize,
     denied_by_rule: usize,
+    as_peer_cases: usize,
 }
 
 fn set_of(texts: &Value) -> BTreeSet<String> {
@@ -74,6 +76,40 @@ fn run(name: &str, files: &Files, counts: &mut Counts) {
         counts.requests += 1;
         counts.with_errors += usize::from(!answer.errors.is_empty());
     }
+    as_peer_cases(name, &bundle, &case, text("entities"), counts);
+}
+
+/// The same requests as `caxton policy test` takes them from a team that comes with `cedar run-tests`.
+fn as_peer_cases(name: &str, bundle: &Bundle, case: &Value, entities: &str, counts: &mut Counts) {
+    let entities: Value = serde_json::from_str(entities).unwrap();
+    let uid = |name: &Value| {
+        let text = |key: &str| name[key].as_str().unwrap();
+        EntityUid::new(text("type"), text("id")).to_string()
+    };
+    let requests = case["requests"].as_array().unwrap().iter();
+    // A test has to fit the schema, whatever its file says.
+    let fitting = requests.filter(|request| request["validateRequest"] != false);
+    let cases: Vec<Value> = fitting
+        .map(|request| {
+            let (principal, action) = (uid(&request["principal"]), uid(&request["action"]));
+            let (resource, context) = (uid(&request["resource"]), &request["context"]);
+            json!({
+                "request": { "principal": principal, "action": action, "resource": resource, "context": context },
+                "entities": entities,
+                "decision": request["decision"],
+                "reason": request["reason"],
+                "num_errors": request["errors"].as_array().unwrap().len(),
+            })
+        })
+        .collect();
+    let mut suites = Suites::default();
+    suites.add("cases.json", Value::Array(cases.clone()).to_string());
+    let report = run_tests(bundle, &suites, &Settings::default());
+    let summary = report.summary();
+    let expected = (cases.len(), 0, 0, cases.len());
+    let found = (summary.passed, summary.failed, summary.broken, summary.rows);
+    assert_eq!(found, expected, "{name}: {:?}", report.suites);
+    counts.as_peer_cases += cases.len();
 }
 
 fn run_all(files: &Files) -> Counts {
@@ -82,8 +118,8 @@ fn run_all(files: &Files) -> Counts {
         run(name, files, &mut counts);
     }
     println!(
-        "{} files, {} requests, {} of them with errors; the fail-closed rule denies {} that Cedar allows",
-        counts.files, counts.requests, counts.with_errors, counts.denied_by_rule
+        "{} files, {} requests, {} of them with errors, {} as cases of `policy test`; the fail-closed rule denies {} that Cedar allows",
+        counts.files, counts.requests, counts.with_errors, counts.as_peer_cases, counts.denied_by_rule
     );
     counts
 }

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use caxton::api::{Access, endpoints};
+use caxton::limit::FailureSettings;
 use caxton::model::ServerName;
 use caxton::tools::{Definition, Pins, ServerSettings, Transport};
 use reqwest::{Method, StatusCode};
@@ -338,6 +339,32 @@ async fn a_caller_is_limited_and_told_when_to_come_back() {
     assert_eq!(outcome(&record), ("limited", "rate_limited"));
     let bob = world.person("bob", &["developer"]);
     assert_eq!(world.get(&bob, "/v1/capabilities").await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_guesses_is_not_listened_to_and_the_log_does_not_grow() {
+    let world = World::with(|settings, _| settings.failures = Some(FailureSettings::default())).await;
+    let good = world.service("worker", &["tool:list"]);
+    let bad = Credential::Token("not.a.token".into());
+    let status = async |credential| world.get(credential, "/v1/tools").await.status;
+    for _ in 0..5 {
+        assert_eq!(status(&Credential::Nothing).await, StatusCode::UNAUTHORIZED, "nothing is no guess");
+    }
+    assert_eq!(status(&bad).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&bad).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(status(&good).await, StatusCode::OK, "who proves itself is heard until then");
+    assert_eq!(status(&bad).await, StatusCode::UNAUTHORIZED);
+    let written = world.records().len();
+    let answer = world.get(&good, "/v1/tools").await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "a right guess tells nothing now");
+    let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=900).contains(&wait), "{wait}");
+    assert_eq!(answer.json()["detail"], "credentials from this address were refused too often");
+    assert_eq!(status(&bad).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(world.records().len(), written);
+    let failures = world.records().into_iter().filter(|record| record["event"] == "login_failure");
+    assert_eq!(failures.filter(|record| record["detail"] != "none: missing").count(), 3);
     world.stop().await;
 }
 

@@ -1,7 +1,7 @@
 //! Proofs over all requests, with the real solver: what holds is proven, what does not comes back as a request that the
 //! gateway decides as the report says, and whatever else happens is not proven.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -267,6 +267,32 @@ fn an_action_that_the_other_schema_does_not_have_is_denied_there() {
 }
 
 #[test]
+fn older_policies_that_do_not_fit_the_newer_schema_are_not_proven() {
+    let with = |attribute: &str, policies: &str| {
+        let schema = format!(
+            "namespace Caxton {{ entity Agent = {{ {attribute}: Bool }}; entity Gateway; action \"tool:list\" appliesTo {{ principal: [Agent], resource: [Gateway], context: {{}} }}; }}"
+        );
+        Bundle::load(Sources::new().with_schema("s.cedarschema", &schema).with_policy("a.cedar", policies))
+            .unwrap()
+    };
+    let policy = |attribute: &str| {
+        format!(
+            "@id(\"t\") permit (principal, action == Caxton::Action::\"tool:list\", resource) when {{ principal.{attribute} }};"
+        )
+    };
+    let ours = with("proven", &policy("proven"));
+    let theirs = Arc::new(with("signed", &policy("signed")));
+    let Some(proof) = sought(&ours, Claim::no_more_permissive(&ours, theirs, "before", &[])) else { return };
+    assert_eq!(proof.verdict, Verdict::NotProven);
+    assert_eq!(proof.open[0].place, "Agent tool:list Gateway");
+    assert!(proof.open[0].why.contains("not well typed"), "{proof:?}");
+    assert!(
+        proof.notes[0].starts_with("the schemas differ; before is read with the schema here"),
+        "{proof:?}"
+    );
+}
+
+#[test]
 fn every_kind_of_value_is_told_as_a_test_tells_it() {
     let bundle = set(
         "@id(\"t.odd\") permit (principal is Caxton::User, action == Caxton::Action::\"tool:list\", resource)
@@ -489,4 +515,63 @@ fn a_condition_that_does_not_fit_is_shown_where_it_stands() {
     for timeout in ["0", "-1", "soon", "1e9"] {
         assert_eq!(ask(&["--timeout", timeout]).0, 2, "{timeout}");
     }
+}
+
+// ---- many permits about one environment ----
+
+/// As many as are no longer one question, each for a role of its own, under one forbid.
+fn many(bound: impl Fn(usize) -> usize, forbid: &str) -> String {
+    let permits: String = (0..14)
+        .map(|number| {
+            format!(
+                "@id(\"t.{number}\") permit (principal is Caxton::Agent in Caxton::Role::\"r{number}\", action == Caxton::Action::\"tool:list\", resource is Caxton::Gateway) when {{ context.session.denied < {} }};\n",
+                bound(number)
+            )
+        })
+        .collect();
+    format!(
+        "{permits}@id(\"t.tls\") forbid (principal, action == Caxton::Action::\"tool:list\", resource) when {{ {forbid} }};\n"
+    )
+}
+
+#[test]
+fn many_permits_are_held_against_each_other_in_pieces() {
+    let plain = many(|number| number + 5, "!context.source.tls");
+    let wider = many(|number| if number == 7 { 50 } else { number + 5 }, "!context.source.tls");
+    let reworded = many(|number| number + 5, "context.source.tls == false");
+    let Some(proof) = against(&plain, &wider, &[]) else { return };
+    assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
+    let Some(proof) = against(&plain, &reworded, &[]) else { return };
+    assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
+    let Some(proof) = against(&wider, &plain, &[]) else { return };
+    fails_as_told(&set(&wider), &proof);
+    assert_eq!(proof.refuted_in, 1);
+    let test = &proof.counterexamples[0].test;
+    assert!(test.contains("Role::\"r7\"") && test.contains("now: allow by t.7\n"), "{test}");
+    // With one permit for all that they permit, none of them is its like: the whole other set answers.
+    let one = "@id(\"t.all\") permit (principal, action == Caxton::Action::\"tool:list\", resource) when { context.source.tls && context.session.denied < 17 };";
+    let Some(proof) = against(&plain, one, &[]) else { return };
+    assert_eq!(proof.verdict, Verdict::Refuted, "the last bound is 18: {proof:#?}");
+    let Some(proof) = against(&plain, &one.replace("17", "18"), &[]) else { return };
+    assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
+    let bundle = set(&plain);
+    for (when, verdict) in [(16, Verdict::Refuted), (17, Verdict::Proven)] {
+        let when = format!("context.session.denied > {when}");
+        let about = Circumstances { when: several(&[when.as_str()]), ..Circumstances::default() };
+        let Some(proof) = sought(&bundle, Claim::always_denies(&bundle, &about)) else { return };
+        assert_eq!(proof.verdict, verdict, "{when}: {proof:#?}");
+    }
+}
+
+#[test]
+fn among_many_permits_the_needless_one_is_found() {
+    let doubled = format!(
+        "{}@id(\"t.within\") permit (principal is Caxton::Agent in Caxton::Role::\"r3\", action == Caxton::Action::\"tool:list\", resource is Caxton::Gateway) when {{ context.session.denied < 4 }};\n",
+        many(|number| number + 5, "!context.source.tls")
+    );
+    let bundle = set(&doubled);
+    let Some(proof) = sought(&bundle, Ok::<_, String>(Claim::none_needless())) else { return };
+    let found: Vec<(&str, &str)> =
+        proof.needless.iter().map(|one| (one.policy.as_str(), one.why.as_str())).collect();
+    assert_eq!(found, [("t.within", "whatever it permits, `t.3` permits as well")]);
 }

@@ -50,6 +50,12 @@ fn every_shipped_test_file_fits_its_schema() {
         "{ suite: x, tests: [{ name: a }] }",
         "{ suite: x, tests: [{ name: a, expect: { outcom: allow } }] }",
         "{ suite: x, tests: [], fixtures: [a.yaml] }",
+        "{ suite: x, tests: [], prove: [{}] }",
+        "{ suite: x, tests: [], prove: [{ never_errors: all, none_needless: all }] }",
+        "{ suite: x, tests: [], prove: [{ never_erors: all }] }",
+        "{ suite: x, tests: [], prove: [{ always_denies: { whom: Agent } }] }",
+        "{ suite: x, tests: [], gate: { coverage: 90 } }",
+        "{ suite: x, tests: [], gate: { mutation_score: 101 } }",
     ] {
         assert!(!tests.is_valid(&yaml(wrong)), "{wrong}");
     }

@@ -1,7 +1,7 @@
 //! Thirty faults that people make in policies, each found by a command of the workbench; and a sound set in which none of
 //! them finds anything.
 
-#![expect(clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use caxton::policy::coverage::measure;
 use caxton::policy::lint::lint;

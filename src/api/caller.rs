@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
-use crate::authn::Refused;
+use crate::authn::{Refused, RefusedKind};
 use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject};
 
 /// The proven caller and the circumstances of the request.
@@ -69,6 +69,11 @@ async fn admit_caller(
     if !origin_allowed(headers, &api.settings.allowed_origins) {
         return Err(Problem::origin());
     }
+    let address = context.source.ip;
+    if let Some(Err(limited)) = api.failures.as_ref().map(|failures| failures.check(address)) {
+        let detail = "credentials from this address were refused too often";
+        return Err(Problem::limited(detail, limited.retry_after));
+    }
     match api.authenticator.authenticate(headers).await {
         Ok(subject) => Ok(subject),
         Err(refused) => {
@@ -78,6 +83,17 @@ async fn admit_caller(
                 violation_type = "api_security_event",
                 details = %format_args!("login_failure: {} {}", refused.method, refused.reason),
             );
+            // Who presents nothing guesses nothing, and what has expired was good once.
+            if let (Some(failures), RefusedKind::Invalid) = (&api.failures, refused.kind)
+                && let Some(time) = failures.failed(address)
+            {
+                tracing::warn!(
+                    target: "SECURITY",
+                    event_type = "security_violation",
+                    violation_type = "api_security_event",
+                    details = %format_args!("address_blocked: {address} for {} s", time.as_secs()),
+                );
+            }
             // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
             let _ = api.journal.append(login_failure(api, context, &refused)).await;
             Err(Problem::unauthenticated(refused.client_text))

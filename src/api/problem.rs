@@ -99,7 +99,7 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
-    fn limited(detail: impl Into<String>, retry_after: Duration) -> Self {
+    pub(super) fn limited(detail: impl Into<String>, retry_after: Duration) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail);
         problem.retry_after = Some(retry_after);
         problem

@@ -125,8 +125,6 @@ pub const LATER: &[Later] = &[
     later("security.emergency.notification_webhook", "who is told of an emergency", REMOVE),
     later("security.emergency.emergency_contacts", "who is told of an emergency", REMOVE),
     later("security.emergency.auto_quarantine_suspicious_agents", "set suspicious agents apart", REMOVE),
-    later("security.emergency.auto_block_suspicious_ips", "block suspicious addresses", REMOVE),
-    later("security.emergency.max_failed_auth_attempts", "block an address after failures", REMOVE),
     later(
         "security.audit.audit_log_level",
         "leave records out",

@@ -68,7 +68,10 @@ pub fn test_schema(bundle: &Bundle) -> Json {
             ),
             ("entities", entities()),
             ("tests", json!({ "type": "array", "items": test })),
-            ("prove", json!({ "type": "array", "items": statement() })),
+            (
+                "prove",
+                json!({ "type": "array", "items": statement(bundle), "description": "what has to hold for every request" }),
+            ),
             ("gate", gate()),
         ],
     );
@@ -76,47 +79,68 @@ pub fn test_schema(bundle: &Bundle) -> Json {
     suite
 }
 
-/// What has to hold for every request: a name if wanted, and one statement.
-fn statement() -> Json {
-    let several =
-        json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+/// A statement under `prove`: a name if wanted, and one of the others.
+fn statement(bundle: &Bundle) -> Json {
+    let several = |item: Json| json!({ "anyOf": [item, { "type": "array", "items": item }] });
+    let action = several(suggest(actions(bundle), "an action or a group of actions"));
+    let policies = bundle.policies().map(|policy| policy.id.to_string());
+    let policies: Vec<String> = std::iter::once("all".to_owned()).chain(policies).collect();
+    let kind = several(suggest(type_names(bundle), "a type, or an entity that it is or is in"));
+    let condition = several(text("a Cedar expression, with full names"));
     let version = record(
         &[],
         [
             ("ref", text("a git commit")),
-            ("dir", text("a folder with `policies` and `schemas` in it")),
-            ("except", several.clone()),
+            ("dir", text("a folder below this one, with `policies` and `schemas` in it")),
+            ("except", action.clone()),
         ],
     );
-    let parts = ["principal", "action", "resource", "when", "unless"].map(|part| (part, several.clone()));
-    let circumstances = record(&[], parts);
+    let about = record(
+        &[],
+        [
+            ("principal", kind.clone()),
+            ("action", action),
+            ("resource", kind),
+            ("when", condition.clone()),
+            ("unless", condition),
+        ],
+    );
     let mut statement = record(
         &[],
         [
-            ("name", text("what is stated, for people")),
-            ("never_errors", several.clone()),
-            ("none_needless", several.clone()),
+            ("name", text("the statement in words")),
+            ("never_errors", several(suggest(policies, "`all`, or policies that can always be evaluated"))),
+            ("none_needless", json!({ "const": "all", "description": "every policy decides something" })),
             ("no_more_permissive_than", version.clone()),
             ("equivalent_to", version.clone()),
             ("disjoint_from", version),
-            ("always_denies", circumstances.clone()),
-            ("always_allows", circumstances),
+            ("always_denies", about.clone()),
+            ("always_allows", about),
         ],
     );
     if let Json::Object(fields) = &mut statement {
-        fields.insert("description".to_owned(), json!("what has to hold for every request; one thing each"));
+        let stated = [
+            "never_errors",
+            "none_needless",
+            "no_more_permissive_than",
+            "equivalent_to",
+            "disjoint_from",
+            "always_denies",
+            "always_allows",
+        ];
+        let one: Vec<Json> = stated.iter().map(|name| json!({ "required": [name] })).collect();
+        fields.insert("oneOf".to_owned(), one.into());
     }
     statement
 }
 
-/// How good the tests have to be.
 fn gate() -> Json {
-    let part = |what: &str| json!({ "type": "number", "minimum": 0, "maximum": 100, "description": what });
+    let percent = |what: &str| json!({ "type": "number", "minimum": 0, "maximum": 100, "description": what });
     record(
         &[],
         [
-            ("clause_coverage", part("points that the tests see, in per cent")),
-            ("mutation_score", part("changes that the tests notice, in per cent")),
+            ("clause_coverage", percent("checked by `caxton policy coverage`")),
+            ("mutation_score", percent("checked by `caxton policy mutate`")),
         ],
     )
 }

@@ -10,7 +10,7 @@ use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts, LivePolicy};
 use crate::clock::{SharedClock, SystemClock};
-use crate::limit::RateLimiter;
+use crate::limit::{FailedAttempts, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
 use crate::policy::{Bundle, PolicyError, PolicyErrors, SourceKind, Sources};
@@ -150,8 +150,10 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     }));
     let runtime =
         Arc::new(Runtime::new(Arc::clone(&gate), sandbox, model, settings.runtime, Arc::clone(&metrics)));
+    let failures = settings.failures.map(|settings| FailedAttempts::new(settings, Arc::clone(&metrics)));
     let api = Arc::new(Api {
         authenticator,
+        failures,
         gate,
         runtime,
         journal: journal.clone(),

@@ -34,6 +34,8 @@ pub struct Settings {
     pub authn: crate::authn::Settings,
     /// How often.
     pub limit: crate::limit::Settings,
+    /// When an address is blocked; `None`: never.
+    pub failures: Option<crate::limit::FailureSettings>,
     /// What is looked for in untrusted text.
     pub screen: crate::screen::Settings,
     /// Session facts for policies.
@@ -91,6 +93,7 @@ impl Settings {
             model: None,
             api: crate::api::Settings { audit_log: log, ..Default::default() },
             http: HttpLimits::default(),
+            failures: None,
             lockdown: false,
             shutdown_grace: Duration::from_secs(20),
         }

@@ -60,6 +60,11 @@ impl From<config::Settings> for Settings {
                 per_principal: rate(&security.rate_limit),
                 max_principals: security.rate_limit.max_principals,
             },
+            failures: security.failures.map(|failures| crate::limit::FailureSettings {
+                attempts: failures.attempts,
+                block: failures.block,
+                ..Default::default()
+            }),
             screen: crate::screen::Settings {
                 threshold: config.screening.threshold,
                 max_bytes: config.screening.max_bytes,

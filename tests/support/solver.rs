@@ -3,6 +3,7 @@
 use caxton::policy::prove::{Settings, Solver};
 
 /// `None`, said aloud, where cvc5 is not installed; under `tests/run` and in CI that is a failure.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
 pub(crate) fn solver() -> Option<Solver> {
     match Solver::find(&Settings::default()) {
         Ok(solver) => Some(solver),

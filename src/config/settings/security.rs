@@ -1,5 +1,6 @@
 //! Identity, policy, limits, and the decision log.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Security {
     pub audit: Audit,
     /// Lockdown holds from the start.
     pub lockdown: bool,
+    /// When an address is blocked; `None`: never.
+    pub failures: Option<Failures>,
 }
 
 impl Security {
@@ -42,7 +45,50 @@ impl Security {
                 false,
                 "Lockdown holds from the start: policies see `context.system.lockdown`.",
             ),
+            failures: Failures::read(r),
         }
+    }
+}
+
+/// What blocks an address: `security.emergency.*`
+#[derive(Debug)]
+pub struct Failures {
+    /// So many refused credentials.
+    pub attempts: NonZeroU32,
+    /// For so long.
+    pub block: Duration,
+}
+
+impl Failures {
+    fn read(r: &mut Reader<'_>) -> Option<Self> {
+        const SWITCH: &str = "security.emergency.auto_block_suspicious_ips";
+        let on = r.value(
+            SWITCH,
+            Flag,
+            false,
+            "An address whose credentials were refused too often is not listened to for a while. Not behind a proxy: all callers have its address.",
+        );
+        let attempts = r.value(
+            "security.emergency.max_failed_auth_attempts",
+            Integer::new(1..=10_000, "attempts"),
+            3,
+            "Refused credentials after which an address is blocked.",
+        );
+        let block = r.value(
+            "security.emergency.block_duration",
+            Span(Duration::from_secs(1)..=Duration::from_secs(30 * 86_400)),
+            Duration::from_secs(15 * 60),
+            "How long an address is blocked, and after how long its failures are forgotten.",
+        );
+        for key in ["max_failed_auth_attempts", "block_duration"] {
+            let key = format!("security.emergency.{key}");
+            if !on && r.is_given(&key) {
+                let problem = Problem::error(Code::Missing, "has no effect: addresses are not blocked");
+                r.tell(problem.with_help(format!("set `{SWITCH}: true`, or remove the key")), &key);
+            }
+        }
+        let attempts = NonZeroU32::new(attempts)?;
+        on.then_some(Self { attempts, block })
     }
 }
 

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use cedar_policy::Schema;
-use cedar_policy_symcc::{
-    CompiledPolicySet, WellFormedAsserts, disjoint_asserts, equivalent_asserts, implies_asserts,
-    never_matches_asserts,
-};
+use cedar_policy_symcc::{Env, never_matches_asserts};
 
 use super::claim::{Open, Proof, Relation};
+use super::compare::Here;
 use super::paste::{Expectation, test_case};
 use super::space::same;
 use super::witness::{Counterexample, Decided, confirmed, small};
-use super::{Answer, Environment, Rule, Session, Solver, Step, relevant, together};
+use super::{Answer, Environment, Rule, Session, Solver, Step, relevant};
 use crate::model::{EntityUid, Outcome};
 use crate::policy::case::Vocabulary;
 use crate::policy::run::SingleRequest;
@@ -141,13 +139,7 @@ impl Pair<'_> {
         if alike && same(&ours, &theirs) {
             return Settled::Holds;
         }
-        let sets = together(&ours, &place.env, place.schema)
-            .and_then(|here| Ok((here, together(&theirs, &place.env, place.schema)?)));
-        let (here, there) = match sets {
-            Ok(sets) => sets,
-            Err(why) => return Settled::Open(why),
-        };
-        match session.ask(&self.asserts(&here, &there)) {
+        match self.answer(place, &ours, &theirs, session) {
             Answer::Holds => Settled::Holds,
             Answer::Open(why) => Settled::Open(why),
             Answer::Broken(env) => match confirmed(self.asked(place), &env, &|query| self.speaks(query)) {
@@ -162,16 +154,20 @@ impl Pair<'_> {
         if place.here { self.bundle } else { self.other }
     }
 
-    fn asserts<'a>(
+    fn answer(
         &self,
-        here: &'a CompiledPolicySet,
-        there: &'a CompiledPolicySet,
-    ) -> WellFormedAsserts<'a> {
+        place: &Place<'_>,
+        ours: &[&Rule<'_>],
+        theirs: &[&Rule<'_>],
+        session: &mut Session<'_>,
+    ) -> Answer {
+        let here = Here { env: &place.env, schema: place.schema };
+        let speaks = |env: &Env| confirmed(self.asked(place), env, &|query| self.speaks(query)).is_some();
         match self.relation {
-            Relation::NoMorePermissive => implies_asserts(here, there),
-            Relation::Equivalent => equivalent_asserts(here, there),
-            Relation::Disjoint | Relation::Denies => disjoint_asserts(here, there),
-            Relation::Allows => implies_asserts(there, here),
+            Relation::NoMorePermissive => here.implies(ours, theirs, &speaks, session),
+            Relation::Equivalent => here.equivalent(ours, theirs, &speaks, session),
+            Relation::Disjoint | Relation::Denies => here.disjoint(ours, theirs, session),
+            Relation::Allows => here.implies(theirs, ours, &speaks, session),
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod circumstances;
 mod claim;
+mod compare;
 mod decisions;
 mod errors;
 mod needless;

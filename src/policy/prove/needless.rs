@@ -1,15 +1,15 @@
 //! Policies that could be removed without changing a decision: no request matches them, or others say the same.
 
-use std::sync::Mutex;
-
-use cedar_policy_symcc::{
-    CompiledPolicySet, equivalent_asserts, matches_implies_asserts, never_matches_asserts,
-};
+use cedar_policy_symcc::{Env, matches_implies_asserts, never_matches_asserts};
 
 use super::claim::{Needless, Open, Proof};
-use super::{Answer, Environment, Rule, Session, Solver, Step, relevant, together};
-use crate::policy::Bundle;
+use super::compare::{Here, with_forbids};
+use super::decisions::UNCONFIRMED;
+use super::witness::confirmed;
+use super::{Answer, Environment, Rule, Session, Solver, Step, relevant};
 use crate::policy::program::Effect;
+use crate::policy::verdict::Verdict;
+use crate::policy::{Bundle, Query};
 
 /// What is known of a policy.
 enum Settled {
@@ -57,42 +57,28 @@ struct Search<'s, 'b> {
     bundle: &'b Bundle,
     rules: &'s [Rule<'b>],
     environments: Vec<Environment>,
-    /// The whole set in each environment, made when it is first needed.
-    wholes: Vec<Mutex<Option<Result<CompiledPolicySet, String>>>>,
 }
 
 impl<'s, 'b> Search<'s, 'b> {
     fn new(bundle: &'b Bundle, rules: &'s [Rule<'b>]) -> Self {
-        let environments = Environment::all(bundle.words());
-        let wholes = environments.iter().map(|_| Mutex::new(None)).collect();
-        Self { bundle, rules, environments, wholes }
+        Self { bundle, rules, environments: Environment::all(bundle.words()) }
     }
 
-    /// The environments that a policy is about, with their numbers.
-    fn places(&self, rule: &Rule<'_>) -> Vec<(usize, &Environment)> {
-        let all = self.environments.iter().enumerate();
-        all.filter(|(_, env)| env.matches(&rule.compiled.scope, self.bundle.words())).collect()
-    }
-
-    fn whole(&self, number: usize, env: &Environment) -> Result<CompiledPolicySet, String> {
-        let made = || together(&relevant(self.rules, env, self.bundle.words()), env, self.bundle.schema());
-        match self.wholes.get(number) {
-            Some(slot) => {
-                let mut slot = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                slot.get_or_insert_with(made).clone()
-            }
-            None => made(),
-        }
+    /// The environments that a policy is about.
+    fn places(&self, rule: &Rule<'_>) -> Vec<&Environment> {
+        let all = self.environments.iter();
+        all.filter(|env| env.matches(&rule.compiled.scope, self.bundle.words())).collect()
     }
 
     fn settle(&self, rule: &Rule<'_>, session: &mut Session<'_>) -> Settled {
         let places = self.places(rule);
         let mut open = None;
-        for (number, env) in &places {
-            match self.changes_nothing(rule, *number, env, session) {
+        for env in &places {
+            match self.changes_nothing(rule, env, session) {
                 Answer::Holds => {}
                 // What was left open elsewhere does not matter: here it decides.
-                Answer::Broken(_) => return Settled::Needed,
+                Answer::Broken(found) if self.decides(rule, &found) => return Settled::Needed,
+                Answer::Broken(_) => open = Some((env.label(), UNCONFIRMED.to_owned())),
                 Answer::Open(why) => open = Some((env.label(), why)),
             }
         }
@@ -102,31 +88,49 @@ impl<'s, 'b> Search<'s, 'b> {
         }
     }
 
-    fn changes_nothing(
-        &self,
-        rule: &Rule<'_>,
-        number: usize,
-        env: &Environment,
-        session: &mut Session<'_>,
-    ) -> Answer {
-        let others: Vec<&Rule<'_>> = relevant(self.rules, env, self.bundle.words())
-            .into_iter()
-            .filter(|other| other.compiled.id != rule.compiled.id)
-            .collect();
-        let sets = self
-            .whole(number, env)
-            .and_then(|whole| Ok((whole, together(&others, env, self.bundle.schema())?)));
-        match sets {
-            Ok((whole, rest)) => session.ask(&equivalent_asserts(&whole, &rest)),
-            Err(why) => Answer::Open(why),
+    fn changes_nothing(&self, rule: &Rule<'_>, env: &Environment, session: &mut Session<'_>) -> Answer {
+        let all = relevant(self.rules, env, self.bundle.words());
+        let others: Vec<&Rule<'_>> =
+            all.iter().copied().filter(|other| other.compiled.id != rule.compiled.id).collect();
+        let here = Here { env, schema: self.bundle.schema() };
+        let speaks = |found: &Env| self.decides(rule, found);
+        match rule.compiled.effect {
+            // Without a forbid, more may be permitted.
+            Effect::Forbid => here.implies(&others, &all, &speaks, session),
+            // What it permits by itself is mostly permitted by nobody else, and evaluating tells so at once.
+            Effect::Permit => {
+                let own = [rule];
+                let alone = with_forbids(&others, &own);
+                match here.denies(&alone, session) {
+                    Answer::Broken(found) if !self.decides(rule, &found) => {
+                        here.implies(&alone, &others, &speaks, session)
+                    }
+                    answer => answer,
+                }
+            }
         }
     }
 
+    /// Whether a request is decided otherwise without the policy.
+    fn decides(&self, rule: &Rule<'_>, found: &Env) -> bool {
+        let outcome = |query: &Query, without: bool| {
+            let prepared = self.bundle.prepare(query).ok()?;
+            let mut answer = self.bundle.answer(&prepared.request, &prepared.entities);
+            if without {
+                answer.held.retain(|policy| policy.id != rule.compiled.id);
+                answer.erred.retain(|(policy, _)| policy.id != rule.compiled.id);
+            }
+            Some(Verdict::of_answer(&answer, self.bundle.settings().on_policy_error).outcome)
+        };
+        let differs = |query: &Query| outcome(query, false) != outcome(query, true);
+        confirmed(self.bundle, found, &differs).is_some()
+    }
+
     /// Why a policy changes nothing, as far as one other policy alone explains it.
-    fn reason(&self, rule: &Rule<'_>, places: &[(usize, &Environment)], session: &mut Session<'_>) -> String {
+    fn reason(&self, rule: &Rule<'_>, places: &[&Environment], session: &mut Session<'_>) -> String {
         let schema = self.bundle.schema();
         let everywhere = |session: &mut Session<'_>, other: Option<&Rule<'_>>| {
-            places.iter().all(|(_, env)| {
+            places.iter().all(|env| {
                 let Ok(policy) = rule.alone(env, schema) else { return false };
                 let answer = match other {
                     None => session.ask(&never_matches_asserts(&policy)),
@@ -143,7 +147,7 @@ impl<'s, 'b> Search<'s, 'b> {
         }
         let others = self.rules.iter().filter(|other| other.compiled.id != rule.compiled.id);
         let about = |other: &&Rule<'_>| {
-            places.iter().all(|(_, env)| env.matches(&other.compiled.scope, self.bundle.words()))
+            places.iter().all(|env| env.matches(&other.compiled.scope, self.bundle.words()))
         };
         for other in others.filter(about) {
             if everywhere(session, Some(other)) {

@@ -105,7 +105,7 @@ impl<'b> Rule<'b> {
     }
 
     /// Whether both say the same with the same words.
-    fn says_the_same(&self, other: &Self) -> bool {
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
         self.compiled.effect == other.compiled.effect && self.expr.eq_shape(&other.expr)
     }
 
