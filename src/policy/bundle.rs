@@ -12,7 +12,7 @@ use super::index::Index;
 use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
 use super::program::Compiled;
 use super::request::{Framed, Input, Prepared, Query, prepare};
-use super::settings::Settings;
+use super::settings::{OnPolicyError, Settings};
 use super::shape::{Mismatch, Shape};
 use super::source::Sources;
 use super::verdict::Verdict;
@@ -54,6 +54,13 @@ impl Bundle {
         let settings = Settings::default();
         let loaded = load(&sources, &settings.limits, Strictness::AsCedar)?;
         Self::assemble(sources, loaded, settings)
+    }
+
+    /// The same policies, in a gateway that treats an error in a policy so.
+    #[must_use]
+    pub fn with_errors_as(mut self, rule: OnPolicyError) -> Self {
+        self.settings.on_policy_error = rule;
+        self
     }
 
     fn assemble(sources: Sources, loaded: Loaded, settings: Settings) -> Result<Self, PolicyErrors> {

@@ -18,7 +18,7 @@ use crate::policy::replay::{
     BadRecord, Flip, Group, Place, Replay, Replayer, Settings, TestError, find, suite_of_flips,
     suite_of_record,
 };
-use crate::policy::{Bundle, SourceKind, Sources};
+use crate::policy::{Bundle, OnPolicyError, SourceKind, Sources};
 
 /// Where the gateway writes when nothing else is said.
 const LOG: &str = ".caxton/audit.log";
@@ -51,6 +51,9 @@ pub struct Options {
     /// The log is a selection or an export: do not hold its lines against the chain.
     #[arg(long)]
     pub no_verify: bool,
+    /// What an error in a policy means to the gateway: its `security.authorization.on_policy_error`.
+    #[arg(long, value_name = "RULE", default_value = "deny_on_forbid_error")]
+    pub on_policy_error: Rule,
     /// Write a test for each flip to this file: it states what was recorded.
     #[arg(long, value_name = "FILE")]
     pub tests: Option<PathBuf>,
@@ -63,6 +66,26 @@ pub struct Options {
     /// Where the policies that decided are, and their schema.
     #[command(flatten)]
     pub places: Places,
+}
+
+/// The words of the configuration.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Rule {
+    /// An error in a `forbid` denies.
+    #[default]
+    DenyOnForbidError,
+    /// Any error denies.
+    Deny,
+}
+
+impl From<Rule> for OnPolicyError {
+    fn from(rule: Rule) -> Self {
+        match rule {
+            Rule::DenyOnForbidError => Self::DenyOnForbidError,
+            Rule::Deny => Self::Deny,
+        }
+    }
 }
 
 /// The report with what is known about the log.
@@ -93,6 +116,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     let Some(baseline) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
     let candidate = candidate(base, options, &baseline)?;
     let Some(candidate) = load_version(candidate, &options.candidate, output) else { return Ok(Exit::Usage) };
+    let rule = OnPolicyError::from(options.on_policy_error);
+    let (baseline, candidate) = (baseline.with_errors_as(rule), candidate.with_errors_as(rule));
     let from = match &options.last {
         Some(last) => Some(rfc3339(SystemClock.now_millis() - span_millis(last)?)),
         None => None,
