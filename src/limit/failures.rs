@@ -14,10 +14,13 @@ use std::time::Duration;
 use governor::Quota;
 use governor::clock::{Clock, DefaultClock, Reference as _};
 use governor::middleware::StateInformationMiddleware;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::{Limited, Table};
 use crate::telemetry::{Metrics, ScopeLabels};
+
+/// The shortest time between two sweeps of full tables.
+const SWEEP_GAP: Duration = Duration::from_secs(10);
 
 /// When an address is blocked, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,8 @@ pub struct FailedAttempts<C: Clock = DefaultClock> {
     max_addresses: usize,
     failures: governor::RateLimiter<IpAddr, Table<IpAddr>, C, StateInformationMiddleware>,
     blocked: RwLock<HashMap<IpAddr, C::Instant>>,
+    /// When what had run out was last thrown away.
+    swept: Mutex<C::Instant>,
     metrics: Arc<Metrics>,
 }
 
@@ -58,6 +63,7 @@ impl<C: Clock> FailedAttempts<C> {
         let each = settings.block / settings.attempts.get();
         let quota = Quota::with_period(each).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
         let table = Table::new(settings.max_addresses);
+        let swept = Mutex::new(clock.now());
         Self {
             block: settings.block,
             max_addresses: settings.max_addresses,
@@ -67,6 +73,7 @@ impl<C: Clock> FailedAttempts<C> {
                 clock,
             ),
             blocked: RwLock::default(),
+            swept,
             metrics,
         }
     }
@@ -93,22 +100,38 @@ impl<C: Clock> FailedAttempts<C> {
     /// Counts a refused credential; for how long the address is blocked, when this one was too many.
     pub fn failed(&self, address: IpAddr) -> Option<Duration> {
         let address = network(address);
+        self.sweep();
         match self.failures.check_key(&address) {
             Ok(state) if state.remaining_burst_capacity() > 0 => return None,
             Ok(_) | Err(_) => {}
         }
         let now = self.failures.clock().now();
         let mut blocked = self.blocked.write();
-        if blocked.len() >= self.max_addresses {
-            blocked.retain(|_, until| Duration::from(until.duration_since(now)) > Duration::ZERO);
-            self.failures.retain_recent();
-        }
         if blocked.len() >= self.max_addresses && !blocked.contains_key(&address) {
             // As many blocked addresses as there may be: this one goes on being refused one by one.
             return None;
         }
         blocked.insert(address, now + self.block.into());
         Some(self.block)
+    }
+
+    /// Makes room when there is none, at most once in [`SWEEP_GAP`]: whoever has many addresses must not have both
+    /// tables walked through for each of them.
+    fn sweep(&self) {
+        let full = |count: usize| count >= self.max_addresses;
+        if !full(self.failures.len()) && !full(self.blocked.read().len()) {
+            return;
+        }
+        let now = self.failures.clock().now();
+        {
+            let mut swept = self.swept.lock();
+            if Duration::from(now.duration_since(*swept)) < SWEEP_GAP {
+                return;
+            }
+            *swept = now;
+        }
+        self.failures.retain_recent();
+        self.blocked.write().retain(|_, until| Duration::from(until.duration_since(now)) > Duration::ZERO);
     }
 }
 
@@ -202,5 +225,18 @@ mod tests {
         }
         assert!(counter.check(ip("192.0.2.200")).is_err(), "what has run out makes room");
         assert_eq!(counter.blocked.read().len(), 1);
+    }
+
+    #[test]
+    fn addresses_that_failed_long_ago_do_not_make_newcomers_share() {
+        let (counter, clock, _) = counter(4);
+        for number in 0..4 {
+            assert_eq!(counter.failed(ip(&format!("192.0.2.{number}"))), None);
+        }
+        clock.advance(15 * MINUTE);
+        for number in 100..103 {
+            assert_eq!(counter.failed(ip(&format!("192.0.2.{number}"))), None);
+        }
+        assert_eq!(counter.failures.len(), 3);
     }
 }
