@@ -574,10 +574,18 @@ impl Folder {
 }
 
 fn test_command(filter: Option<&str>) -> Command {
+    command(vec![], filter, None)
+}
+
+fn test_files(files: Vec<PathBuf>) -> Command {
+    command(files, None, None)
+}
+
+fn command(files: Vec<PathBuf>, filter: Option<&str>, junit: Option<PathBuf>) -> Command {
     Command::Test {
-        files: vec![],
+        files,
         filter: filter.map(str::to_owned),
-        junit: None,
+        junit,
         from: FromLog::default(),
         watch: false,
         places: Places::default(),
@@ -637,14 +645,7 @@ fn a_folder_that_was_named_has_to_be_there() {
     let refused = folder.run(Command::Validate { places }).unwrap_err();
     assert!(refused.to_string().starts_with("cannot read `"), "{refused}");
     let files = vec![folder.0.path().join("none.test.yaml")];
-    let command = Command::Test {
-        files,
-        filter: None,
-        junit: None,
-        from: FromLog::default(),
-        watch: false,
-        places: Places::default(),
-    };
+    let command = test_files(files);
     assert!(folder.run(command).unwrap_err().to_string().ends_with("none.test.yaml` cannot be read"));
 }
 
@@ -653,14 +654,7 @@ fn results_are_written_as_junit_xml() {
     let text = format!("{}  - name: 'a <b> & \"c\"'\n    expect: {{}}\n", suite("deny_default"));
     let folder = Folder::new(&[("policies/a.cedar", ONE_POLICY), ("policy-tests/a.test.yaml", &text)]);
     let file = folder.0.path().join("junit.xml");
-    let command = Command::Test {
-        files: vec![],
-        filter: None,
-        junit: Some(file.clone()),
-        from: FromLog::default(),
-        watch: false,
-        places: Places::default(),
-    };
+    let command = command(vec![], None, Some(file.clone()));
     assert_eq!(folder.run(command).unwrap(), Exit::Usage);
     let xml = fs::read_to_string(file).unwrap();
     assert!(xml.contains("<testsuites tests=\"2\" failures=\"1\" errors=\"1\">"), "{xml}");
@@ -685,16 +679,7 @@ fn cases_of_cedars_own_runner_run_too() {
     let run = |text: &str| {
         let folder = Folder::new(&[("policies/a.cedar", ONE_POLICY), ("cases.json", text)]);
         let files = vec![folder.0.path().join("cases.json")];
-        folder
-            .run(Command::Test {
-                files,
-                filter: None,
-                junit: None,
-                from: FromLog::default(),
-                watch: false,
-                places: Places::default(),
-            })
-            .unwrap()
+        folder.run(test_files(files)).unwrap()
     };
     assert_eq!(run(&case("allow", "\"t.allow\"", 0)), Exit::Fine);
     assert_eq!(run(&case("deny", "\"t.allow\"", 0)), Exit::Found);

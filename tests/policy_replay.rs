@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use caxton::api::{Access, endpoints};
 use caxton::audit::records::{Proof, Records};
@@ -22,6 +22,13 @@ use support::{Credential, World, send};
 /// A gateway whose log is replayable.
 async fn world() -> World {
     World::with(|settings, _| settings.replayable = true).await
+}
+
+/// The log of a gateway that had all kinds of calls, and the directory that keeps it.
+async fn recorded() -> (PathBuf, tempfile::TempDir) {
+    let world = world().await;
+    traffic(&world).await;
+    (world.log(), world.stop().await)
 }
 
 fn shipped() -> Bundle {
@@ -146,10 +153,7 @@ async fn a_log_that_is_not_replayable_says_so_and_is_not_guessed_at() {
 
 #[tokio::test]
 async fn flips_are_found_grouped_and_become_tests() {
-    let world = world().await;
-    traffic(&world).await;
-    let log = world.log();
-    let _directory = world.stop().await;
+    let (log, _directory) = recorded().await;
     // Developers lose the tools and shared memory; viewers' word for metrics is spelt otherwise.
     let sources = changed("roles.cedar", "Caxton::Role::\"developer\"", "Caxton::Role::\"builder\"");
     let (baseline, candidate) = (shipped(), Bundle::load(sources).unwrap());
@@ -189,10 +193,7 @@ async fn flips_are_found_grouped_and_become_tests() {
 
 #[tokio::test]
 async fn every_recorded_decision_can_become_a_test() {
-    let world = world().await;
-    traffic(&world).await;
-    let log = world.log();
-    let _directory = world.stop().await;
+    let (log, _directory) = recorded().await;
     let bundle = shipped();
     let mut written = 0;
     for line in fs::read_to_string(&log).unwrap().lines() {
@@ -222,10 +223,7 @@ async fn every_recorded_decision_can_become_a_test() {
 /// Threads share the work, and what they find is what one finds.
 #[tokio::test]
 async fn many_threads_find_what_one_finds() {
-    let world = world().await;
-    traffic(&world).await;
-    let log = world.log();
-    let _directory = world.stop().await;
+    let (log, _directory) = recorded().await;
     let sources = changed("roles.cedar", "Caxton::Role::\"developer\"", "Caxton::Role::\"builder\"");
     let (baseline, candidate) = (shipped(), Bundle::load(sources).unwrap());
     // Several batches: the log again and again, which is no chain any more.

@@ -85,7 +85,7 @@ impl Journal {
         let queue = Arc::new(Queue::new(settings.queue));
         let syncer = Syncer::start(&settings, &file).map_err(fault)?;
         let writer = Writer::new(&settings, file, last, Arc::clone(&queue), syncer, Arc::clone(&metrics));
-        let desk = Arc::new(Desk::new(writer));
+        let desk = Arc::new(Desk::new(writer, settings.retry));
         let thread = Arc::clone(&desk);
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || thread.run()).map_err(fault)?;
         let inner = Inner { queue, desk, metrics, deadline: settings.deadline };

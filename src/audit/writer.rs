@@ -39,7 +39,6 @@ pub(super) struct Writer {
     syncer: Syncer,
     file: LogFile,
     durability: Durability,
-    retry: Duration,
     record_bytes: usize,
     encoder: Encoder,
     /// The last record on file.
@@ -67,7 +66,6 @@ impl Writer {
             syncer,
             file,
             durability: settings.durability,
-            retry: settings.retry,
             record_bytes: settings.record_bytes,
             encoder: Encoder::default(),
             written: last,
@@ -190,11 +188,11 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(writer: Writer) -> Self {
+    pub(super) fn new(writer: Writer, retry: Duration) -> Self {
         let syncs = writer.durability == Durability::Synced;
         Self {
             queue: Arc::clone(&writer.queue),
-            retry: writer.retry,
+            retry,
             open: AtomicBool::new(!syncs),
             syncs,
             writer: Mutex::new(Some(writer)),

@@ -97,6 +97,21 @@ impl Value {
     pub fn record<K: Into<SmolStr>>(pairs: impl IntoIterator<Item = (K, Value)>) -> Self {
         Self::Record(pairs.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
+
+    /// Shows every entity that the value names, at any depth.
+    pub fn each_entity<'v>(&'v self, visit: &mut dyn FnMut(&'v EntityUid)) {
+        match self {
+            Self::Entity(uid) => visit(uid),
+            Self::Set(items) => items.iter().for_each(|item| item.each_entity(visit)),
+            Self::Record(fields) => fields.values().for_each(|field| field.each_entity(visit)),
+            Self::Bool(_)
+            | Self::Long(_)
+            | Self::String(_)
+            | Self::Decimal(_)
+            | Self::Datetime(_)
+            | Self::Ip(_) => {}
+        }
+    }
 }
 
 /// The log's form: instants as RFC 3339, entities in Cedar's notation, everything else as itself.
@@ -154,6 +169,12 @@ impl Entity {
     pub fn in_parent(mut self, parent: EntityUid) -> Self {
         self.parents.push(parent);
         self
+    }
+
+    /// Shows every entity that this one is in or names.
+    pub fn each_neighbour<'e>(&'e self, visit: &mut dyn FnMut(&'e EntityUid)) {
+        self.parents.iter().for_each(&mut *visit);
+        self.attributes.values().chain(self.tags.values()).for_each(|value| value.each_entity(visit));
     }
 
     /// Adds a tag.

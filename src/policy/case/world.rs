@@ -121,12 +121,7 @@ impl<'s> World<'s> {
         let mut found = Vec::new();
         while let Some(uid) = pending.pop() {
             let Some(entity) = self.entities.get(&uid).filter(|_| seen.insert(uid)) else { continue };
-            pending.extend(entity.parents.iter().cloned());
-            entity
-                .attributes
-                .values()
-                .chain(entity.tags.values())
-                .for_each(|value| named(value, &mut pending));
+            entity.each_neighbour(&mut |uid| pending.push(uid.clone()));
             found.push(Arc::clone(entity));
         }
         found
@@ -190,20 +185,5 @@ impl<'s> World<'s> {
             self.mentioned.entry(uid).or_insert(line);
         }
         Ok(entity)
-    }
-}
-
-/// The entities that a value names.
-fn named(value: &Value, found: &mut Vec<EntityUid>) {
-    match value {
-        Value::Entity(uid) => found.push(uid.clone()),
-        Value::Set(items) => items.iter().for_each(|item| named(item, found)),
-        Value::Record(fields) => fields.values().for_each(|field| named(field, found)),
-        Value::Bool(_)
-        | Value::Long(_)
-        | Value::String(_)
-        | Value::Decimal(_)
-        | Value::Datetime(_)
-        | Value::Ip(_) => {}
     }
 }

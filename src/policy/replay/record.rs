@@ -146,30 +146,9 @@ impl Known {
             }
             let Some(known) = self.entities.iter().find(|(entity, _)| entity.uid == *uid) else { continue };
             found.push(known);
-            let (entity, _) = known;
-            pending.extend(&entity.parents);
-            entity
-                .attributes
-                .values()
-                .chain(entity.tags.values())
-                .for_each(|value| named(value, &mut pending));
+            known.0.each_neighbour(&mut |uid| pending.push(uid));
         }
         found
-    }
-}
-
-/// The entities that a value names.
-fn named<'v>(value: &'v Value, found: &mut Vec<&'v EntityUid>) {
-    match value {
-        Value::Entity(uid) => found.push(uid),
-        Value::Set(items) => items.iter().for_each(|item| named(item, found)),
-        Value::Record(fields) => fields.values().for_each(|field| named(field, found)),
-        Value::Bool(_)
-        | Value::Long(_)
-        | Value::String(_)
-        | Value::Decimal(_)
-        | Value::Datetime(_)
-        | Value::Ip(_) => {}
     }
 }
 
@@ -277,7 +256,7 @@ impl Asked<'_> {
                 Known { entities: entities.collect::<Result<_, _>>()?, of: Some(self.entities.as_ptr()) };
         }
         let mut from = vec![&self.principal, &self.resource];
-        named(&context, &mut from);
+        context.each_entity(&mut |uid| from.push(uid));
         let mut entities = Vec::new();
         for (entity, lost) in known.reachable(from) {
             entities.push(Arc::clone(entity));

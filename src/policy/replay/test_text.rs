@@ -357,27 +357,15 @@ impl Yaml {
 /// Every entity that the question names, for test files list them all.
 fn mentioned(query: &Query) -> BTreeSet<EntityUid> {
     let mut found = BTreeSet::from([query.principal.clone(), query.resource.clone()]);
-    named(&query.context, &mut found);
+    let mut keep = |uid: &EntityUid| {
+        found.insert(uid.clone());
+    };
+    query.context.each_entity(&mut keep);
     for entity in &query.entities {
-        found.insert(entity.uid.clone());
-        found.extend(entity.parents.iter().cloned());
-        entity.attributes.values().chain(entity.tags.values()).for_each(|value| named(value, &mut found));
+        keep(&entity.uid);
+        entity.each_neighbour(&mut keep);
     }
     found
-}
-
-fn named(value: &Value, found: &mut BTreeSet<EntityUid>) {
-    match value {
-        Value::Entity(uid) => drop(found.insert(uid.clone())),
-        Value::Set(items) => items.iter().for_each(|item| named(item, found)),
-        Value::Record(fields) => fields.values().for_each(|field| named(field, found)),
-        Value::Bool(_)
-        | Value::Long(_)
-        | Value::String(_)
-        | Value::Decimal(_)
-        | Value::Datetime(_)
-        | Value::Ip(_) => {}
-    }
 }
 
 fn instant(context: &Value) -> Option<String> {
