@@ -96,7 +96,12 @@ async fn admit_caller(
             }
             // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
             let _ = api.journal.append(login_failure(api, context, &refused)).await;
-            Err(Problem::unauthenticated(refused.client_text))
+            Err(match refused.kind {
+                RefusedKind::Unavailable => Problem::unavailable(refused.client_text),
+                RefusedKind::Missing | RefusedKind::Invalid | RefusedKind::Expired => {
+                    Problem::unauthenticated(refused.client_text)
+                }
+            })
         }
     }
 }
