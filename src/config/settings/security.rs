@@ -115,6 +115,8 @@ const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
 /// `security.authentication.*`
 #[derive(Debug)]
 pub struct Authentication {
+    /// Requests that crossed a network without TLS are refused.
+    pub require_tls: bool,
     /// Idle time after which the facts of a session are forgotten.
     pub session_timeout: Duration,
     /// How JWTs are verified; `None` when no key is given: then no token is accepted.
@@ -199,6 +201,12 @@ impl Authentication {
             "Proven tokens that are remembered; 0 checks each signature anew. Times are checked always.",
         );
         let key = Self::key(r, algorithm, public, secret);
+        let require_tls = r.value(
+            "security.authentication.require_tls",
+            Flag,
+            true,
+            "Refuse every request that crossed a network without TLS, whatever it presents. Requests from this host are not affected.",
+        );
         let session_timeout = r.value(
             "security.authentication.session_timeout",
             Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
@@ -206,6 +214,7 @@ impl Authentication {
             "Idle time after which the facts of a session, which policies see, are forgotten.",
         );
         Self {
+            require_tls,
             session_timeout,
             jwt: key.map(|key| Jwt {
                 algorithm,
