@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, File, Integer, Parsed, Size, Span, Text, Url};
+use crate::config::kind::{Choice, File, Flag, Integer, Parsed, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
 
@@ -30,6 +30,8 @@ const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
 /// `security.authentication.*`
 #[derive(Debug)]
 pub struct Authentication {
+    /// Requests that crossed a network without TLS are refused.
+    pub require_tls: bool,
     /// Idle time after which the facts of a session are forgotten.
     pub session_timeout: Duration,
     /// How JWTs are verified; `None` when no key is given: then no token is accepted.
@@ -185,6 +187,12 @@ impl Authentication {
             }
         };
         Self::check_key(r, algorithm);
+        let require_tls = r.value(
+            "security.authentication.require_tls",
+            Flag,
+            true,
+            "Refuse every request that crossed a network without TLS, whatever it presents. Requests from this host are not affected.",
+        );
         let session_timeout = r.value(
             "security.authentication.session_timeout",
             Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
@@ -192,6 +200,7 @@ impl Authentication {
             "Idle time after which the facts of a session, which policies see, are forgotten.",
         );
         Self {
+            require_tls,
             session_timeout,
             jwt: key.map(|key| Jwt {
                 algorithm,
