@@ -18,6 +18,7 @@ pub mod authn;
 pub mod limit;
 pub mod policy;
 pub mod screen;
+pub mod secrets;
 
 pub mod authz;
 

@@ -13,7 +13,7 @@ use syn::visit::Visit;
 const LAYERS: &[(&[&str], bool)] = &[
     (&["clock", "json", "nearest", "secret", "telemetry"], true),
     (&["model", "db"], true),
-    (&["policy", "authn", "audit", "screen", "limit"], false),
+    (&["policy", "authn", "audit", "screen", "limit", "secrets"], false),
     (&["authz"], false),
     (&["memory", "tools", "messages", "agents", "sandbox"], true),
     (&["runtime"], false),
@@ -38,6 +38,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("prometheus_client", &["telemetry/"]),
     ("jsonwebtoken", &["authn/jwt"]),
+    ("vaultrs", &["secrets/"]),
+    ("rustify", &["secrets/"]),
     ("rmcp", &["api/mcp.rs", "tools/result.rs", "tools/upstream/"]),
 ];
 

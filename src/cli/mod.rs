@@ -114,11 +114,11 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Auth(command) => auth::run(command, output),
         Command::Config(command) => config::run(&command, &environment, output),
         Command::Tools { config, command } => {
-            let loaded = match prepare::load(config.as_deref(), &environment, output)? {
-                Ok(loaded) => loaded,
+            let prepared = match prepare::load(config.as_deref(), &environment, output)? {
+                Ok(prepared) => prepared,
                 Err(exit) => return Ok(exit),
             };
-            let settings = crate::server::Settings::from(loaded.settings);
+            let settings = crate::server::Settings::from(prepared.finish()?.settings);
             tools::run(command, settings.tools, settings.sandbox, output)
         }
     }

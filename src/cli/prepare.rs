@@ -12,20 +12,60 @@ use crate::authn::{KeyHolder, KeyStore};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Environment, Loaded, load as load_config, locate, security_check};
 use crate::model::{RoleName, ServiceName};
+use crate::secrets::{VaultError, VaultProvider};
+
+/// A configuration whose secrets have been fetched.
+pub(super) struct Prepared {
+    pub(super) loaded: Loaded,
+    /// The Vault that they came from.
+    pub(super) vault: Option<VaultProvider>,
+}
+
+impl Prepared {
+    /// For a command that needs the Vault no longer.
+    pub(super) fn finish(self) -> std::io::Result<Loaded> {
+        if let Some(vault) = self.vault {
+            Builder::new_current_thread().enable_all().build()?.block_on(vault.end());
+        }
+        Ok(self.loaded)
+    }
+}
 
 /// The configuration, or the exit of a command that cannot go on without it; the mistakes have been told.
 pub(super) fn load(
     named: Option<&Path>,
     environment: &Environment,
     output: &Output,
-) -> anyhow::Result<Result<Loaded, Exit>> {
-    match load_config(locate(named).as_deref(), environment) {
+) -> anyhow::Result<Result<Prepared, Exit>> {
+    let file = locate(named);
+    let read = |environment: &Environment| match load_config(file.as_deref(), environment) {
         Ok(loaded) => Ok(Ok(loaded)),
-        Err(problems) => {
-            super::config::refuse(&problems, output)?;
-            Ok(Err(Exit::Usage))
-        }
-    }
+        Err(problems) => super::config::refuse(&problems, output).map(|()| Err(Exit::Usage)),
+    };
+    let loaded = match read(environment)? {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let Some(settings) = loaded.settings.security.vault.clone() else {
+        return Ok(Ok(Prepared { loaded, vault: None }));
+    };
+    let fetched = Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let vault = VaultProvider::connect(settings).await?;
+        let secrets = vault.fetch().await?;
+        Ok((vault, secrets))
+    });
+    let (vault, secrets) = match fetched {
+        Ok(fetched) => fetched,
+        Err(error) => return Ok(Err(without_secrets(&error, output))),
+    };
+    // Once more, now with what the names stand for.
+    Ok(read(&environment.with_secrets(secrets))?.map(|loaded| Prepared { loaded, vault: Some(vault) }))
+}
+
+fn without_secrets(error: &VaultError, output: &Output) -> Exit {
+    output.say(describe(error));
+    output.say(format_args!("help: {}", error.help()));
+    if error.is_unreachable() { Exit::Unreachable } else { Exit::Usage }
 }
 
 /// The threads of a gateway: two at least, so that one that waits for the disk does not stop the others.
@@ -37,7 +77,9 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
 /// Log lines go to stderr as JSON, one object a line, in the shape that a SIEM matches on.
 pub(super) fn start_log(loaded: &Loaded) {
     // What a SIEM alerts on is told at every level.
-    let filter = EnvFilter::new(format!("{},SECURITY=info", loaded.settings.server.log_level.as_str()));
+    // The client of the vault tells of its requests; what it tells is not ours to keep secrets out of.
+    let level = loaded.settings.server.log_level.as_str();
+    let filter = EnvFilter::new(format!("{level},SECURITY=info,vaultrs=off,rustify=off"));
     let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter);
     // A second start in one process keeps the first log.
     let _ = log.try_init();

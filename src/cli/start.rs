@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::output::{Exit, Output};
-use super::prepare;
+use super::prepare::{self, Prepared};
 use crate::config::Environment;
 use crate::server::{Gateway, ReloadOutcome, Settings, StartError, TlsReload};
 
@@ -21,8 +22,8 @@ pub struct Options {
 
 /// Runs the gateway: SIGHUP reloads, SIGTERM and Ctrl-C drain.
 pub fn run(options: &Options, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
-    let loaded = match prepare::load(options.config.as_deref(), environment, output)? {
-        Ok(loaded) => loaded,
+    let Prepared { loaded, vault } = match prepare::load(options.config.as_deref(), environment, output)? {
+        Ok(prepared) => prepared,
         Err(exit) => return Ok(exit),
     };
     prepare::start_log(&loaded);
@@ -55,6 +56,8 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
             gateway.operations(),
             gateway.policy_version().short(),
         ));
+        let ended = CancellationToken::new();
+        let kept = vault.map(|vault| tokio::spawn(vault.keep(ended.clone())));
         loop {
             tokio::select! {
                 _ = stop.recv() => break,
@@ -74,6 +77,10 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
         }
         output.say("draining");
         gateway.drain().await;
+        ended.cancel();
+        if let Some(kept) = kept {
+            let _ = kept.await;
+        }
         Ok(Exit::Fine)
     })
 }

@@ -18,8 +18,7 @@ pub(super) use place::{Directory, File, Origin, Url, is_loopback};
 pub(super) use text::{Choice, Hidden, Parsed, Text};
 
 use super::document::{Node, Value};
-use super::environment::Environment;
-use super::expand::{ExpandError, expand};
+use super::expand::{ExpandError, Variables};
 use super::problem::{Code, Problem, is_hostile};
 
 /// A type of values.
@@ -48,13 +47,15 @@ pub(super) trait Kind {
 /// What surrounds a value while it is read.
 pub(super) struct Scope<'a> {
     pub(super) text: &'a str,
-    pub(super) environment: &'a Environment,
+    pub(super) variables: &'a Variables<'a>,
     pub(super) base: &'a Path,
     pub(super) key: String,
     pub(super) secret: bool,
     pub(super) variable: Option<&'static str>,
     /// `security.allow_weakened`.
     pub(super) weakened: bool,
+    /// Whether a part of the value came from where secrets come from: then it is not shown, whatever the key is.
+    pub(super) from_secret: bool,
     pub(super) problems: &'a mut Vec<Problem>,
 }
 
@@ -101,21 +102,20 @@ impl Scope<'_> {
             }
         };
         let shown = if self.secret { String::from("(secret)") } else { printable(&scalar.text) };
-        match expand(&scalar.text, self.environment) {
+        match self.variables.expand(&scalar.text) {
             Ok(None) => Some(Word { text: scalar.text.clone(), quoted: scalar.quoted, shown }),
-            Ok(Some(text)) => Some(Word { text, quoted: false, shown }),
-            Err(error @ ExpandError::Missing(_)) => self.wrong(
-                node,
-                Code::MissingVariable,
-                error.to_string(),
-                "set it, or give a default: `${NAME:-default}`",
-            ),
-            Err(error) => self.wrong(
-                node,
-                Code::WrongType,
-                error.to_string(),
-                "write `${NAME}` or `${NAME:-default}`; `$${` stands for a literal `${`",
-            ),
+            Ok(Some(expanded)) => {
+                self.from_secret |= expanded.secret;
+                Some(Word { text: expanded.text, quoted: false, shown })
+            }
+            Err(error) => {
+                let code = match error {
+                    ExpandError::Missing(_) | ExpandError::NoCredentials => Code::MissingVariable,
+                    ExpandError::File { .. } => Code::Unreadable,
+                    _ => Code::WrongType,
+                };
+                self.wrong(node, code, error.to_string(), error.help())
+            }
         }
     }
 

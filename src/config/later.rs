@@ -109,11 +109,6 @@ pub const LATER: &[Later] = &[
     ),
     later("security.api_keys.burst_limit", "calls at once with one key", "use `security.rate_limit.burst`"),
     later("security.oauth2", "login of people", "remove the keys; use tokens of your provider"),
-    later(
-        "security.vault",
-        "secrets from Vault",
-        "remove the keys; use `${NAME}` and have Vault's agent set it",
-    ),
     later("security.runtime_protection", "watch files, processes and connections", HOST),
     later("security.emergency.lockdown_allowed_operations", "what lockdown lets through", REMOVE),
     later("security.emergency.notification_webhook", "who is told of an emergency", REMOVE),

@@ -48,7 +48,8 @@ pub use schema::json_schema;
 pub use security_check::{Weakness, security_check};
 pub use settings::*;
 
-use document::Node;
+use document::{Node, Value};
+use expand::Variables;
 use reader::Reader;
 
 /// Where the configuration is looked for when none is named.
@@ -108,7 +109,8 @@ pub fn read(
     let (root, syntax) = document::parse(text, format);
     let (overrides, switch_problems) = switches::read(environment);
     let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let mut reader = Reader::new(text, &root, environment, &overrides, base);
+    let variables = Variables { environment, promised: promised(&root), base };
+    let mut reader = Reader::new(text, &root, &variables, &overrides, base);
     let settings = Settings::read(&mut reader);
     reader.check_names(&root);
     // What could not be read cannot be told from a secret.
@@ -140,10 +142,23 @@ pub fn read(
     Ok(Loaded { settings, file, values, warnings: problems, file_facts })
 }
 
+/// The names under which the vault's secrets will be there; until then a text stands for each that nothing can use.
+fn promised(root: &Node) -> Vec<String> {
+    let Some(Value::List(secrets)) = root.find("security.vault.secrets").map(|node| &node.value) else {
+        return Vec::new();
+    };
+    let name = |secret: &Node| match &secret.find("env")?.value {
+        Value::Scalar(scalar) => Some(scalar.text.clone()),
+        Value::Empty | Value::List(_) | Value::Section(_) => None,
+    };
+    secrets.iter().filter_map(name).collect()
+}
+
 /// Every key of this version, in the order of the reference.
 pub fn keys() -> Vec<Key> {
     let (root, environment) = (Node::nothing(), Environment::default());
-    let mut reader = Reader::new("", &root, &environment, &[], Path::new(""));
+    let variables = Variables { environment: &environment, promised: Vec::new(), base: Path::new("") };
+    let mut reader = Reader::new("", &root, &variables, &[], Path::new(""));
     Settings::read(&mut reader);
     reader.keys
 }

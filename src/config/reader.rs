@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::document::{Node, Value};
-use super::environment::Environment;
+use super::expand::Variables;
 use super::kind::{Kind, Scope, printable};
 use super::problem::{Code, Place, Problem};
 use super::switches::Override;
@@ -96,7 +96,7 @@ struct Frame<'a> {
 /// See the module.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a str,
-    environment: &'a Environment,
+    variables: &'a Variables<'a>,
     overrides: &'a [Override],
     pub(super) base: PathBuf,
     frame: Frame<'a>,
@@ -116,13 +116,13 @@ impl<'a> Reader<'a> {
     pub(super) fn new(
         text: &'a str,
         root: &'a Node,
-        environment: &'a Environment,
+        variables: &'a Variables<'a>,
         overrides: &'a [Override],
         base: &Path,
     ) -> Self {
         Self {
             text,
-            environment,
+            variables,
             overrides,
             base: base.to_owned(),
             frame: Frame { node: root, pattern: String::new(), shown: String::new() },
@@ -282,9 +282,10 @@ impl<'a> Reader<'a> {
 
     fn read<K: Kind>(&mut self, path: &str, kind: &K) -> Option<K::Value> {
         let (node, source) = self.look_up(path)?;
-        let value = kind.read(node, &mut self.scope(path, kind.secret()))?;
-        let shown =
-            if kind.secret() { String::from("(secret)") } else { printable_value(&kind.show(&value)) };
+        let mut scope = self.scope(path, kind.secret());
+        let value = kind.read(node, &mut scope)?;
+        let is_secret = scope.secret || scope.from_secret;
+        let shown = if is_secret { String::from("(secret)") } else { printable_value(&kind.show(&value)) };
         self.in_force(path, shown, source);
         Some(value)
     }
@@ -306,12 +307,13 @@ impl<'a> Reader<'a> {
         };
         Scope {
             text: self.text,
-            environment: self.environment,
+            variables: self.variables,
             base: &self.base,
             key: format!("{}{path}", self.frame.shown),
             secret,
             variable,
             weakened: self.weakened,
+            from_secret: false,
             problems: &mut self.problems,
         }
     }

@@ -15,7 +15,8 @@ is read if it exists; else the embedded defaults hold: loopback only, data under
 
 - The file is checked completely before a port is bound. `caxton config validate` does the same and changes nothing.
 - An unknown key is a mistake. So is a key of a later version, and a value that would switch off a protection.
-- `${NAME}` and `${NAME:-default}` in a value are taken from the environment; `$${` stands for `${`.
+- `${NAME}` and `${NAME:-default}` in a value are taken from the environment; `${file:PATH}`,
+  `${credential:NAME}` and Vault bring in secrets ([secrets](secrets.md)); `$${` stands for `${`.
 - Durations are written `500ms`, `5s`, `30m`, `24h`, `90d`; sizes `10MB` (a KB is 1,024 bytes); rates `50/minute`.
 - A relative path is taken from the directory of the file, or without a file from the working directory.
 - A file has at most 1 MiB and 16 levels, no aliases, anchors or tags, and no key twice.

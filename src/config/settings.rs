@@ -12,6 +12,7 @@ mod runtime;
 mod security;
 mod server;
 mod tls;
+mod vault;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
 pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey};

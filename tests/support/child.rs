@@ -144,6 +144,11 @@ impl Caxton {
         self.stdout.next(Instant::now() + LIMIT).expect("stdout ended")
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by name (`HUP`, `TERM`) to this process and no other.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

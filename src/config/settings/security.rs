@@ -10,6 +10,7 @@ use crate::config::kind::{Choice, Directory, File, Flag, Integer, Rate, RateOf, 
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
 use crate::policy::OnPolicyError;
+use crate::secrets::VaultSettings;
 
 /// `security.*`
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Security {
     pub audit: Audit,
     /// Lockdown holds from the start.
     pub lockdown: bool,
+    /// The Vault that secrets come from.
+    pub vault: Option<VaultSettings>,
     /// When an address is blocked; `None`: never.
     pub failures: Option<Failures>,
 }
@@ -47,6 +50,7 @@ impl Security {
                 false,
                 "Lockdown holds from the start: policies see `context.system.lockdown`.",
             ),
+            vault: super::vault::read(r),
             failures: Failures::read(r),
         }
     }

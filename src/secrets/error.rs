@@ -1,0 +1,131 @@
+//! What can go wrong between the gateway and a Vault, in words without secrets.
+
+use std::path::PathBuf;
+
+use vaultrs::error::ClientError;
+
+/// Why secrets could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The client could not be set up.
+    #[error("the client of the vault could not be set up: {0}")]
+    Setup(String),
+    /// A file with a credential could not be read.
+    #[error("`{}` cannot be read", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file with a credential holds no credential.
+    #[error("`{}` holds no credential: it is empty or has more than one line", file.display())]
+    Credential {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Nobody answered, or not in time.
+    #[error("the vault at `{address}` did not answer: {why}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// What the connection said.
+        why: String,
+    },
+    /// The login was refused.
+    #[error("the vault refused the login ({0})")]
+    Login(String),
+    /// A secret could not be read.
+    #[error("the secret `{path}` could not be read ({why})")]
+    Secret {
+        /// Its path with the mount.
+        path: String,
+        /// What the vault said.
+        why: String,
+    },
+    /// The secret has not the field.
+    #[error("the secret `{path}` has no text field `{field}`; it has {there}")]
+    Field {
+        /// Its path.
+        path: String,
+        /// The field.
+        field: String,
+        /// Those it has.
+        there: String,
+    },
+    /// The secret has several fields and none was named.
+    #[error("the secret `{path}` has {there}, and which is meant is not said")]
+    WhichField {
+        /// Its path.
+        path: String,
+        /// Those it has.
+        there: String,
+    },
+    /// A value that no setting would take.
+    #[error("the secret `{path}` is larger than 64 KiB")]
+    TooLarge {
+        /// Its path.
+        path: String,
+    },
+}
+
+impl VaultError {
+    /// Advice that stands apart from the message.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Setup(_) => "see `security.vault.address` and `security.vault.ca_file`",
+            Self::File { .. } | Self::Credential { .. } => {
+                "the file has to hold the credential alone, readable by the gateway's user"
+            }
+            Self::Unreachable { .. } => "see that the vault runs, is unsealed, and can be reached from here",
+            Self::Login(_) => "see the role, and whether its credential is still good",
+            Self::Secret { .. } => {
+                "see `security.vault.secret_mount`, and that the role's policy may read the path"
+            }
+            Self::Field { .. } | Self::WhichField { .. } => "name one with `field`",
+            Self::TooLarge { .. } => "name a smaller one",
+        }
+    }
+
+    /// Whether the vault itself could not be reached.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// Why a request came to nothing, without the body of an answer: that may hold what was asked for.
+pub(super) enum Failure {
+    /// Nobody answered.
+    Unreachable(String),
+    /// The vault said no.
+    Refused(String),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        use rustify::errors::ClientError as Http;
+        Self::Refused(match &error {
+            ClientError::APIError { code, errors } if errors.is_empty() => format!("status {code}"),
+            // Vault's own words about a refusal name paths and policies.
+            ClientError::APIError { code, errors } => format!("status {code}: {}", clean(&errors.join("; "))),
+            ClientError::RestClientError { source: Http::ServerResponseError { code, .. } } => {
+                format!("status {code}")
+            }
+            ClientError::RestClientError {
+                source: Http::RequestError { source, .. } | Http::ResponseError { source },
+            } => return Self::Unreachable(clean(&chain(source.as_ref()))),
+            // The causes of the others quote what they could not understand.
+            _ => "an answer that is not understood".to_owned(),
+        })
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map_or_else(String::new, ToString::to_string)
+}
+
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
