@@ -36,6 +36,11 @@ const ALL: &[Fixed] = &[
         "put a proxy that ends TLS on the same host until then",
     ),
     on(
+        "security.authentication.refresh_token_rotation",
+        TRUE,
+        "A refresh token serves once; using it again ends the session.",
+    ),
+    on(
         "config_agents.validation.yaml_schema_strict",
         TRUE,
         "Agent files with unknown or repeated keys are refused.",

@@ -13,12 +13,12 @@ mod security;
 mod server;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
-pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey};
+pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey, OwnTokens};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;
 pub use runtime::Runtime;
-pub use security::{Audit, Authorization, Durability, OnPolicyError, RateLimit, Security};
+pub use security::{Audit, Authorization, Durability, RateLimit, Security};
 pub use server::{LogLevel, Server};
 
 use super::kind::Flag;
