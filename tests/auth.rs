@@ -1,5 +1,7 @@
 //! Who calls, over the wire: what the gateway believes, for how long, and what it does with what it does not believe.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -144,6 +146,7 @@ async fn a_refresh_wants_its_token_in_the_body_and_nothing_else() {
     let good = json!({ "refresh_token": pair["refresh_token"] });
     for (credential, body, status) in [
         (Credential::Nothing, json!({}), 422),
+        (Credential::Nothing, json!({ "refresh_token": "x".repeat(2_000) }), 413),
         (Credential::Nothing, json!({ "refresh_token": 7 }), 422),
         (Credential::Nothing, json!({ "refresh_token": "x", "scope": "admin" }), 422),
         (Credential::Nothing, json!({ "refresh_token": "x" }), 401),

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, FromRequest as _, FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use super::body::StrictJson;
+use super::body::read_small;
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
@@ -90,27 +90,22 @@ struct RefreshBody {
     refresh_token: String,
 }
 
+/// Bytes of a body with a refresh token in it: whoever sends it is not known yet.
+const LONGEST_REFRESH: usize = 1024;
+
 /// Middleware of the route whose credential is in the body: a refresh token, and nothing beside it.
 pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let context = Arc::new(circumstances(&request));
     let (parts, body) = request.into_parts();
     let proven = async {
         listen_to(&api, &parts.headers, &context)?;
-        let body = Request::from_parts(parts.clone(), body);
-        let read = tokio::time::timeout(api.settings.request_timeout, StrictJson::from_request(body, &api));
-        let StrictJson(RefreshBody { refresh_token }) = read.await.map_err(|_| Problem::timeout())??;
+        let read = read_small(&parts.headers, body, LONGEST_REFRESH);
+        let read = tokio::time::timeout(api.settings.request_timeout, read).await;
+        let RefreshBody { refresh_token } = read.map_err(|_| Problem::timeout())??;
+        let (shared, headers) = (Arc::clone(&api), parts.headers.clone());
         let refresh_token = Secret::new(refresh_token);
-        let answer = match api.authenticator.authenticate(&parts.headers).await {
-            Err(refused) if refused.kind == RefusedKind::Missing => {
-                let shared = Arc::clone(&api);
-                // Whoever comes with a used one ends the session, which waits for the disk.
-                let work = move || shared.authenticator.recognise(refresh_token.expose());
-                tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?
-            }
-            // A second credential is never passed over.
-            Err(refused) => Err(refused),
-            Ok(_) => Err(Refused::conflicting()),
-        };
+        let work = move || shared.authenticator.recognise(&headers, refresh_token.expose());
+        let answer = tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?;
         admit_caller(&api, answer, &context).await
     };
     let response = match proven.await {

@@ -70,9 +70,15 @@ impl Authenticator {
         &self.tokens
     }
 
-    /// Whose refresh token this is; refusals are counted like those of other credentials.
-    pub fn recognise(&self, refresh_token: &str) -> Result<Renewal, Refused> {
-        self.tokens.recognise(refresh_token).inspect_err(|refused| self.count(refused))
+    /// Whose refresh token this is. It comes alone: a second credential in the headers is never passed over. Waits for
+    /// the disk when the token was used before: call it off the async threads.
+    pub fn recognise(&self, headers: &HeaderMap, refresh_token: &str) -> Result<Renewal, Refused> {
+        let answer = if self.jwt.presents(headers) || self.api_key.presents(headers) {
+            Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"))
+        } else {
+            self.tokens.recognise(refresh_token)
+        };
+        answer.inspect_err(|refused| self.count(refused))
     }
 
     /// Which ways are open, and whether they work. Reads the stores: call it off the async threads.

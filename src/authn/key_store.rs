@@ -100,9 +100,11 @@ impl StoredKey {
     }
 }
 
-/// The store; one connection, because a lookup takes microseconds.
+/// The store. Lookups take microseconds and have a connection of their own, so that none waits for a change, which may
+/// wait for another process.
 pub struct KeyStore {
     connection: Mutex<Connection>,
+    writer: Mutex<Connection>,
     pepper: Pepper,
 }
 
@@ -113,7 +115,8 @@ impl KeyStore {
         let has_keys: bool =
             connection.query_row("SELECT EXISTS (SELECT 1 FROM api_key)", [], |row| row.get(0))?;
         let pepper = Pepper::open(&settings.pepper, !has_keys)?;
-        Ok(Self { connection: Mutex::new(connection), pepper })
+        let writer = Mutex::new(db::open(&settings.store, &MIGRATIONS)?);
+        Ok(Self { connection: Mutex::new(connection), writer, pepper })
     }
 
     /// Makes a key. `now` and `expires` are milliseconds since the Unix epoch.
@@ -128,7 +131,7 @@ impl KeyStore {
         if expires <= now {
             return Err(AuthnError::Expiry);
         }
-        self.insert(&*self.connection.lock(), (name, holder, permissions), now, expires)
+        self.insert(&self.writer.lock(), (name, holder, permissions), now, expires)
     }
 
     fn insert(
@@ -155,7 +158,7 @@ impl KeyStore {
     /// it was made. The old one serves for `grace_millis` longer at most. `None` when there is no such key that still
     /// counts and has no successor yet.
     pub fn rotate(&self, id: &KeyId, now: i64, grace_millis: i64) -> Result<Option<NewKey>, AuthnError> {
-        let mut connection = self.connection.lock();
+        let mut connection = self.writer.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Some(old) = find(&transaction, id)? else { return Ok(None) };
         if old.revoked.is_some() || old.expires <= now || old.replaced_by.is_some() {
@@ -173,13 +176,13 @@ impl KeyStore {
 
     /// The record of a key, whoever asks.
     pub fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, AuthnError> {
-        find(&*self.connection.lock(), id)
+        find(&self.connection.lock(), id)
     }
 
     /// Leaves word for the decision log, from a program that does not hold the log: the gateway writes it there within
     /// seconds, or when it starts, before it serves. `now` is in milliseconds since the Unix epoch.
     pub fn note(&self, name: &str, detail: &str, now: i64) -> Result<(), AuthnError> {
-        self.connection.lock().execute(
+        self.writer.lock().execute(
             "INSERT INTO event (at, name, detail) VALUES (?1, ?2, ?3)",
             params![now, name, detail],
         )?;
@@ -198,7 +201,7 @@ impl KeyStore {
     /// Revokes a key at `now` (milliseconds since the Unix epoch); `false` when there is no such key. It counts from the
     /// next request on, in every process; a key that is revoked already keeps its first instant.
     pub fn revoke(&self, id: &KeyId, now: i64) -> Result<bool, AuthnError> {
-        let changed = self.connection.lock().execute(
+        let changed = self.writer.lock().execute(
             "UPDATE api_key SET revoked = coalesce(revoked, ?2) WHERE id = ?1",
             params![id.as_str(), now],
         )?;

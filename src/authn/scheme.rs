@@ -74,11 +74,6 @@ impl Refused {
         Self::new(RefusedKind::Invalid, method, reason)
     }
 
-    /// Two credentials where one belongs.
-    pub fn conflicting() -> Self {
-        Self::invalid("none", "conflicting_credentials")
-    }
-
     #[must_use]
     pub(super) fn because(mut self, detail: impl ToString) -> Self {
         self.detail = Some(detail.to_string());

@@ -99,6 +99,10 @@ impl Scheme {
         check(key, self.clock.now_millis(), self.max_age, METHOD).is_ok()
     }
 
+    pub(super) fn presents(&self, headers: &HeaderMap) -> bool {
+        self.header_names.iter().any(|name| headers.contains_key(name))
+    }
+
     pub(super) fn examine(&self, headers: &HeaderMap) -> Presented {
         let mut values = self.header_names.iter().flat_map(|name| headers.get_all(name));
         let Some(first) = values.next() else { return Presented::Nothing };

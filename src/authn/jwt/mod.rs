@@ -87,6 +87,10 @@ impl Scheme {
         self.issuer.as_ref().and_then(|verifier| verifier.keys.reload())
     }
 
+    pub(super) fn presents(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(header::AUTHORIZATION)
+    }
+
     pub(super) fn examine(&self, headers: &HeaderMap) -> Presented {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (first, second) = (values.next(), values.next());

@@ -252,10 +252,10 @@ impl Tokens {
     /// Writes down which sessions were in use. To be called every few seconds, off the async threads.
     pub fn write_touched(&self) -> Result<(), AuthnError> {
         let touched = std::mem::take(&mut *self.touched.lock());
-        for (session, at) in &touched {
-            self.store.touch(session, *at)?;
+        if touched.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.store.touch(touched.iter().map(|(session, at)| (session.as_ref(), *at)))
     }
 
     // ---- making and going on ----

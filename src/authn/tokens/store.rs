@@ -64,19 +64,24 @@ pub struct PendingEvent {
     pub detail: String,
 }
 
-/// The store; a connection of its own, because a lookup takes microseconds.
-pub(super) struct TokenStore(Mutex<Connection>);
+/// The store. Lookups take microseconds and have a connection of their own, so that none waits for a change, which may
+/// wait for another process.
+pub(super) struct TokenStore {
+    reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
+}
 
 impl TokenStore {
     pub(super) fn open(path: &Path) -> Result<Self, AuthnError> {
-        Ok(Self(Mutex::new(db::open(path, &MIGRATIONS)?)))
+        let open = || db::open(path, &MIGRATIONS).map(Mutex::new);
+        Ok(Self { writer: open()?, reader: open()? })
     }
 
     fn change<T>(
         &self,
         act: impl FnOnce(&Transaction<'_>) -> Result<T, AuthnError>,
     ) -> Result<T, AuthnError> {
-        let mut connection = self.0.lock();
+        let mut connection = self.writer.lock();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let done = act(&transaction)?;
         transaction.commit()?;
@@ -115,7 +120,7 @@ impl TokenStore {
     }
 
     pub(super) fn session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
-        let connection = self.0.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&format!(
             "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL
              FROM session LEFT JOIN api_key ON api_key.id = session.key_id WHERE session.id = ?1"
@@ -130,23 +135,28 @@ impl TokenStore {
         Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, created, used, ended }))
     }
 
-    pub(super) fn touch(&self, id: &str, now: i64) -> Result<(), AuthnError> {
-        let connection = self.0.lock();
-        connection.execute("UPDATE session SET used = max(used, ?2) WHERE id = ?1", params![id, now])?;
-        Ok(())
+    /// Writes down when sessions were used.
+    pub(super) fn touch<'s>(&self, used: impl IntoIterator<Item = (&'s str, i64)>) -> Result<(), AuthnError> {
+        self.change(|store| {
+            let mut statement = store.prepare("UPDATE session SET used = max(used, ?2) WHERE id = ?1")?;
+            for (session, at) in used {
+                statement.execute(params![session, at])?;
+            }
+            Ok(())
+        })
     }
 
     /// Ends a session; `false` when there is none or it has ended.
     pub(super) fn end(&self, id: &str, now: i64) -> Result<bool, AuthnError> {
-        let connection = self.0.lock();
-        let ended = connection
-            .execute("UPDATE session SET ended = ?2 WHERE id = ?1 AND ended IS NULL", params![id, now])?;
-        Ok(ended > 0)
+        self.change(|store| {
+            let ended = "UPDATE session SET ended = ?2 WHERE id = ?1 AND ended IS NULL";
+            Ok(store.execute(ended, params![id, now])? > 0)
+        })
     }
 
     /// Sessions that were used since.
     pub(super) fn count_sessions(&self, since: i64) -> Result<i64, AuthnError> {
-        let connection = self.0.lock();
+        let connection = self.reader.lock();
         Ok(connection.query_row(
             "SELECT count(*) FROM session WHERE ended IS NULL AND used >= ?1",
             [since],
@@ -157,7 +167,7 @@ impl TokenStore {
     // ---- refresh tokens ----
 
     pub(super) fn refresh(&self, hash: &RefreshHash) -> Result<Option<Refresh>, AuthnError> {
-        find_refresh(&self.0.lock(), hash)
+        find_refresh(&self.reader.lock(), hash)
     }
 
     /// Uses a refresh token and stores its successor. Looks again at all that may have changed since the token was
@@ -201,7 +211,7 @@ impl TokenStore {
     // ---- revocations ----
 
     pub(super) fn revocation(&self, jti: Option<&str>, subject: &str) -> Result<Revocation, AuthnError> {
-        let connection = self.0.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM revoked_token WHERE jti = ?1),
                     (SELECT max(at) FROM revoked_subject WHERE subject IN (?2, ?3))",
@@ -237,7 +247,7 @@ impl TokenStore {
     // ---- signing keys ----
 
     pub(super) fn signing_kid(&self) -> Result<Option<String>, AuthnError> {
-        let connection = self.0.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(
             "SELECT kid FROM signing_key WHERE retired IS NULL ORDER BY created DESC, kid LIMIT 1",
         )?;
@@ -265,7 +275,7 @@ impl TokenStore {
 
     /// The public half of a key that was not retired before `since`.
     pub(super) fn signing_key(&self, kid: &str, since: i64) -> Result<Option<[u8; 32]>, AuthnError> {
-        let connection = self.0.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(
             "SELECT public FROM signing_key WHERE kid = ?1 AND (retired IS NULL OR retired > ?2)",
         )?;
@@ -274,7 +284,7 @@ impl TokenStore {
 
     /// All keys that were not retired before `since`, the newest first.
     pub(super) fn signing_keys(&self, since: i64) -> Result<Vec<(String, [u8; 32])>, AuthnError> {
-        let connection = self.0.lock();
+        let connection = self.reader.lock();
         let mut statement = connection.prepare(
             "SELECT kid, public FROM signing_key WHERE retired IS NULL OR retired > ?1 ORDER BY created DESC, kid",
         )?;
@@ -285,7 +295,7 @@ impl TokenStore {
     // ---- events ----
 
     pub(super) fn events(&self, most: u32) -> Result<Vec<PendingEvent>, AuthnError> {
-        let connection = self.0.lock();
+        let connection = self.reader.lock();
         let mut statement =
             connection.prepare_cached("SELECT id, at, name, detail FROM event ORDER BY id LIMIT ?1")?;
         let rows = statement.query_map([most], |row| {
@@ -295,8 +305,10 @@ impl TokenStore {
     }
 
     pub(super) fn forget_events(&self, until: i64) -> Result<(), AuthnError> {
-        self.0.lock().execute("DELETE FROM event WHERE id <= ?1", [until])?;
-        Ok(())
+        self.change(|store| {
+            store.execute("DELETE FROM event WHERE id <= ?1", [until])?;
+            Ok(())
+        })
     }
 }
 
