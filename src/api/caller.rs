@@ -1,10 +1,9 @@
 //! Proves who calls, before anything else of the request is looked at.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +11,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::body::read_small;
+use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
@@ -51,7 +51,7 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
     let context = Arc::new(circumstances(&request));
     let headers = request.headers();
     let proven = async {
-        listen_to(&api, headers, &context)?;
+        listen_to(&api, headers, &context).await?;
         let answer = api.authenticator.authenticate(headers).await;
         admit_caller(&api, answer, &context).await
     };
@@ -98,7 +98,7 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
     let context = Arc::new(circumstances(&request));
     let (parts, body) = request.into_parts();
     let proven = async {
-        listen_to(&api, &parts.headers, &context)?;
+        listen_to(&api, &parts.headers, &context).await?;
         let read = read_small(&parts.headers, body, LONGEST_REFRESH);
         let read = tokio::time::timeout(api.settings.request_timeout, read).await;
         let RefreshBody { refresh_token } = read.map_err(|_| Problem::timeout())??;
@@ -136,9 +136,13 @@ fn named(mut response: Response, context: &RequestContext) -> Response {
 }
 
 /// Whether the caller is listened to at all.
-fn listen_to(api: &Api, headers: &HeaderMap, context: &RequestContext) -> Result<(), Problem> {
+async fn listen_to(api: &Api, headers: &HeaderMap, context: &RequestContext) -> Result<(), Problem> {
     if !origin_allowed(headers, &api.settings.allowed_origins) {
         return Err(Problem::origin());
+    }
+    if api.settings.require_tls && !context.source.is_private() {
+        report(api, context, &Refused::insecure_transport()).await;
+        return Err(Problem::tls_required());
     }
     match api.failures.as_ref().map(|failures| failures.check(context.source.ip)) {
         Some(Err(limited)) => {
@@ -159,12 +163,6 @@ async fn admit_caller<T>(
     match answer {
         Ok(proven) => Ok(proven),
         Err(refused) => {
-            tracing::warn!(
-                target: "SECURITY",
-                event_type = "security_violation",
-                violation_type = "api_security_event",
-                details = %format_args!("login_failure: {} {}", refused.method, refused.reason),
-            );
             // Who presents nothing guesses nothing, and what has expired was good once.
             if let (Some(failures), RefusedKind::Invalid) = (&api.failures, refused.kind)
                 && let Some(time) = failures.failed(address)
@@ -176,8 +174,7 @@ async fn admit_caller<T>(
                     details = %format_args!("address_blocked: {address} for {} s", time.as_secs()),
                 );
             }
-            // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
-            let _ = api.journal.append(login_failure(api, context, &refused)).await;
+            report(api, context, &refused).await;
             Err(match refused.kind {
                 RefusedKind::Unavailable => Problem::unavailable(refused.client_text),
                 RefusedKind::Missing | RefusedKind::Invalid | RefusedKind::Expired => {
@@ -186,6 +183,18 @@ async fn admit_caller<T>(
             })
         }
     }
+}
+
+/// Tells the operator of a refused credential.
+async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
+    tracing::warn!(
+        target: "SECURITY",
+        event_type = "security_violation",
+        violation_type = "api_security_event",
+        details = %format_args!("login_failure: {} {}", refused.method, refused.reason),
+    );
+    // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
+    let _ = api.journal.append(login_failure(api, context, refused)).await;
 }
 
 fn login_failure(api: &Api, context: &RequestContext, refused: &Refused) -> Record {
@@ -216,8 +225,9 @@ fn circumstances(request: &Request) -> RequestContext {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut source = Source::local();
-    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        source.ip = peer.ip().to_canonical();
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        source.ip = connection.peer.ip().to_canonical();
+        source.tls = connection.tls;
     }
     source.user_agent = text("user-agent").map(|agent| {
         let plain: String = agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();

@@ -9,6 +9,7 @@ mod auth_keys;
 mod authzen;
 mod body;
 mod caller;
+mod connection;
 mod mcp;
 mod memory;
 mod messages;
@@ -18,6 +19,7 @@ mod routes;
 mod state;
 mod tools;
 
+pub use connection::Connection;
 pub use problem::Problem;
 pub use routes::{Access, Endpoint, endpoints, operations_router, router};
 pub use state::{Api, Readiness, Settings};

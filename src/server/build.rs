@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Settings;
+use super::tls::{Tls, TlsError, TlsSettings};
 use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::audit::Journal;
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The model's settings are not sound.
     #[error("the language model could not be set up")]
     Model(#[from] crate::runtime::SetupError),
+    /// The files of TLS are not sound.
+    #[error("TLS could not be set up")]
+    Tls(#[from] super::TlsError),
     /// A port is taken or not ours to take.
     #[error("`{address}` cannot be bound")]
     Bind {
@@ -90,6 +94,7 @@ impl PolicyPlaces {
 /// The parts that the running gateway keeps hold of.
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) policy: Arc<LivePolicy>,
     pub(super) places: PolicyPlaces,
     pub(super) journal: Journal,
@@ -102,6 +107,7 @@ pub(super) struct Parts {
 pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
+    let tls = open_tls(settings.tls, &clock)?;
     let model = settings.model.map(LanguageModel::new).transpose()?;
     let sandbox = off_thread({
         let (settings, metrics) = (settings.sandbox, Arc::clone(&metrics));
@@ -171,7 +177,15 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         settings: settings.api,
         readiness: Readiness::default(),
     });
-    Ok(Parts { api, policy, places, journal, memory, tools, agents, clock })
+    Ok(Parts { api, tls, policy, places, journal, memory, tools, agents, clock })
+}
+
+/// Before anything that takes time: a wrong certificate is the commonest reason not to start.
+fn open_tls(settings: Option<TlsSettings>, clock: &SharedClock) -> Result<Option<Arc<Tls>>, TlsError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let (tls, summary) = Tls::open(settings, None, Arc::clone(clock))?;
+    tracing::info!("{summary}");
+    Ok(Some(Arc::new(tls)))
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.

@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::build::{Parts, StartError, build, load_agents};
+use super::certificates::{TlsReload, follow_files};
+use super::connection::Door;
 use super::listen::{HttpLimits, serve};
 use crate::api::{operations_router, router};
 use crate::audit::{Record, SourceRecord};
@@ -61,10 +63,12 @@ impl Gateway {
         let stop = CancellationToken::new();
         let api = router(Arc::clone(&parts.api));
         let probes = operations_router(Arc::clone(&parts.api));
+        let door = parts.tls.clone().map_or(Door::Plain, Door::Tls);
         let serving = vec![
-            tokio::spawn(serve(api_listener, api, limits, stop.clone(), grace)),
+            tokio::spawn(serve(api_listener, door, api, limits, stop.clone(), grace)),
             tokio::spawn(serve(
                 operations_listener,
+                Door::Plain,
                 probes,
                 HttpLimits::default(),
                 stop.clone(),
@@ -73,6 +77,7 @@ impl Gateway {
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
         parts.api.readiness.set(true);
@@ -82,6 +87,11 @@ impl Gateway {
     /// Where the API listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The scheme of the API's addresses: `https` when the gateway ends TLS itself.
+    pub fn scheme(&self) -> &'static str {
+        if self.parts.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where probes and metrics listen.
@@ -102,6 +112,11 @@ impl Gateway {
             tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
         }
         outcome
+    }
+
+    /// Reads certificates and keys again, for connections that come from now on; wrong files leave the old in force.
+    pub async fn reload_tls(&self) -> TlsReload {
+        self.parts.reload_tls().await
     }
 
     /// Takes no new requests, lets those under way come to their end, then closes the stores.
@@ -252,7 +267,7 @@ impl Parts {
 
     /// Records something that the gateway did by itself. That it happened does not hang on the record: a gateway
     /// whose log cannot be written must still stop.
-    async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
+    pub(super) async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
         let mut record = self.event_record(outcome, EventType::ConfigurationChange);
         record.event = Some(name);
         record.detail = detail;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{HttpLimits, Settings};
+use super::{HttpLimits, MinVersion, Settings, TlsSettings};
 use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::config;
 use crate::limit::Rate;
@@ -108,8 +108,10 @@ impl From<config::Settings> for Settings {
                 request_timeout: server.request_timeout,
                 allowed_origins,
                 allowed_hosts,
+                require_tls: security.authentication.require_tls,
                 audit_log: log,
             },
+            tls: server.tls.map(tls),
             http: HttpLimits {
                 max_connections: server.max_connections,
                 header_timeout: server.header_timeout,
@@ -120,6 +122,20 @@ impl From<config::Settings> for Settings {
             lockdown: security.lockdown,
             shutdown_grace: server.shutdown_grace,
         }
+    }
+}
+
+fn tls(config: config::Tls) -> TlsSettings {
+    TlsSettings {
+        min_version: match config.min_version {
+            config::TlsVersion::Tls13 => MinVersion::Tls13,
+            config::TlsVersion::Tls12 => MinVersion::Tls12,
+        },
+        cipher_suites: config.cipher_suites,
+        handshake_timeout: config.handshake_timeout,
+        max_handshakes: config.max_handshakes,
+        reload_interval: Some(config.reload_interval).filter(|interval| !interval.is_zero()),
+        ..TlsSettings::new(config.cert_path, config.key_path)
     }
 }
 

@@ -8,6 +8,8 @@
     reason = "helpers of tests"
 )]
 
+pub mod pki;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -126,7 +128,7 @@ impl World {
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.gateway.address())
+        format!("{}://{}{path}", self.gateway.scheme(), self.gateway.address())
     }
 
     pub fn request(&self, credential: &Credential, method: Method, path: &str) -> RequestBuilder {

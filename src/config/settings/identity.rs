@@ -30,6 +30,8 @@ const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
 /// `security.authentication.*`
 #[derive(Debug)]
 pub struct Authentication {
+    /// Requests that crossed a network without TLS are refused.
+    pub require_tls: bool,
     /// Idle time after which the facts of a session are forgotten.
     pub session_timeout: Duration,
     /// How JWTs are verified; `None` when no key is given: then no token of another issuer is accepted.
@@ -234,6 +236,12 @@ impl Authentication {
             }
         };
         Self::check_key(r, algorithm);
+        let require_tls = r.value(
+            "security.authentication.require_tls",
+            Flag,
+            true,
+            "Refuse every request that crossed a network without TLS, whatever it presents. Requests from this host are not affected.",
+        );
         let session_timeout = r.value(
             "security.authentication.session_timeout",
             Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
@@ -247,6 +255,7 @@ impl Authentication {
             r.tell(problem, "security.authentication.jwt_issuer");
         }
         Self {
+            require_tls,
             session_timeout,
             tokens,
             jwt: key.map(|key| Jwt {

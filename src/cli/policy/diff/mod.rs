@@ -9,19 +9,22 @@ use serde::Serialize;
 
 use super::render::{PLAIN, YELLOW, clean, counted, invalid};
 use super::replay::{Recorded, Traffic};
+use super::store::Store;
 use super::{POLICIES, Places, SCHEMAS, find_tests, show, sources};
 use crate::cli::output::{Exit, Output};
 use crate::policy::diff::{Difference, diff};
 use crate::policy::matrix::{Shift, shift};
 use crate::policy::replay::Settings as ReplaySettings;
 use crate::policy::run::{Settings, examine};
+use crate::policy::version::{VersionError, VersionStore, Wanted};
 use crate::policy::{Bundle, SourceKind, Sources};
 pub use text::text;
 
 /// Which two versions.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
-    /// The older version: a folder with `policies` and `schemas` in it, or a git commit.
+    /// The older version: a folder with `policies` and `schemas` in it, a published version (`current`, `previous`,
+    /// `@12`, or the first digits of its digest), or a git commit.
     #[arg(value_name = "OLD")]
     pub old: String,
     /// The newer version, likewise [default: the policies here]
@@ -33,6 +36,9 @@ pub struct Options {
     /// Flips of one action that are shown.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub show: usize,
+    /// Where versions are published.
+    #[command(flatten)]
+    pub store: Store,
 }
 
 /// What differs, over everything that was asked.
@@ -48,21 +54,14 @@ pub struct Compared {
     pub traffic: Option<Traffic>,
 }
 
-impl Compared {
-    fn flips(&self) -> bool {
-        let traffic = self.traffic.as_ref().is_some_and(|traffic| traffic.replay.has_findings());
-        traffic || !self.difference.flips.is_empty() || !self.matrix.flips.is_empty()
-    }
-}
-
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let places = Places::default();
     let newer = match &options.new {
-        Some(new) => version(base, new)?,
+        Some(new) => version_in(base, new, &options.store.open(base))?,
         None => sources(base, &places, output)?,
     };
     let (Some(old), Some(new)) = (
-        load(version(base, &options.old)?, &options.old, output),
+        load(version_in(base, &options.old, &options.store.open(base))?, &options.old, output),
         load(newer, options.new.as_deref().unwrap_or("the policies here"), output),
     ) else {
         return Ok(Exit::Usage);
@@ -91,12 +90,30 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     };
     let compared = Compared { difference: diff(&old, &new, &exam), matrix: shift(&old, &new), traffic };
     output.data(&compared, |compared| text(compared, options.show))?;
-    Ok(if compared.flips() { Exit::Found } else { Exit::Fine })
+    if !compared.difference.flips.is_empty() || !compared.matrix.flips.is_empty() {
+        return Ok(Exit::Found);
+    }
+    Ok(compared.traffic.map_or(Exit::Fine, |traffic| traffic.exit(output)))
 }
 
-/// A folder when there is one of that name, else a commit.
+/// A folder when there is one of that name, else a published version, else a commit.
 pub(super) fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
-    if base.join(named).is_dir() { folder(base, named) } else { commit(base, named) }
+    version_in(base, named, &Store::default().open(base))
+}
+
+fn version_in(base: &Path, named: &str, store: &VersionStore) -> anyhow::Result<Sources> {
+    if base.join(named).is_dir() {
+        return folder(base, named);
+    }
+    if let (true, Ok(wanted)) = (store.exists(), named.parse::<Wanted>()) {
+        match store.find(&wanted) {
+            Ok(found) => return Ok(store.sources(&found.manifest)?),
+            // It can still be a commit.
+            Err(VersionError::NotFound(_)) if matches!(wanted, Wanted::Digest(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    commit(base, named)
 }
 
 pub(super) fn folder(base: &Path, named: &str) -> anyhow::Result<Sources> {
