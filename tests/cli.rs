@@ -117,7 +117,16 @@ fn every_command_explains_itself() {
         "auth",
         "auth create-key",
         "auth list-keys",
+        "auth rotate-key",
+        "auth token",
+        "auth rotate-signing-key",
+        "auth revoke-token",
+        "auth revoke-subject",
         "auth revoke-key",
+        "admin",
+        "admin revoke-all-sessions",
+        "api",
+        "api auth-status",
         "config",
         "config validate",
         "config show",
@@ -178,6 +187,15 @@ fn wrong_usage_ends_with_2() {
         "auth create-key --name a --agent b --permissions tool:call",
         "auth list-keys --data-dir nowhere",
         "auth revoke-key",
+        "auth rotate-key nobody --data-dir nowhere",
+        "auth rotate-key a --grace soon",
+        "auth revoke-subject alice",
+        "auth revoke-token t --data-dir nowhere",
+        "auth rotate-signing-key --data-dir nowhere",
+        "admin",
+        "admin revoke-all-sessions --data-dir nowhere",
+        "api",
+        "api auth-status --url x",
         "config validate --config nowhere.yaml",
         "config validate --config a --embedded",
         "config show --config nowhere.yaml",
@@ -332,12 +350,31 @@ fn a_key_is_made_listed_and_revoked() {
         assert!(!text.contains(key) && !text.contains(plain.stdout.trim()), "a list shows a key");
     }
 
+    let next = json(directory, 0, &format!("auth rotate-key {id} --grace 1h --data-dir d"));
+    assert_eq!(next["replaces"], id);
+    assert!(next["key"].as_str().unwrap().starts_with("cax_live_"));
+    expect(directory, 1, &format!("auth rotate-key {id} --data-dir d"));
+    expect(directory, 1, "auth rotate-key nobody --data-dir d");
+    let listed = json(directory, 0, "auth list-keys --data-dir d");
+    let old = listed.as_array().unwrap().iter().find(|key| key["id"] == id).unwrap();
+    assert_eq!((&old["status"], &old["replaced_by"]), (&json!("replaced"), &next["id"]));
+    assert_eq!(json(directory, 0, "auth revoke-token t-1 --data-dir d"), json!({ "revoked": "t-1" }));
+    assert_eq!(json(directory, 0, "admin revoke-all-sessions --data-dir d"), json!({ "sessions": 0 }));
+    assert!(
+        json(directory, 0, "auth rotate-signing-key --data-dir d")["kid"]
+            .as_str()
+            .unwrap()
+            .starts_with("caxton-")
+    );
+
     let revoked = json(directory, 0, &format!("auth revoke-key {id} --data-dir d"));
     assert_eq!(revoked, json!({ "id": id, "revoked": true }));
     let unknown = json(directory, 1, "auth revoke-key nobody --data-dir d");
     assert_eq!(unknown, json!({ "id": "nobody", "revoked": false }));
     let listed = json(directory, 0, "auth list-keys --data-dir d");
-    assert_eq!((&listed[0]["status"], &listed[1]["status"]), (&json!("revoked"), &json!("active")));
+    let shown: Vec<_> =
+        listed.as_array().unwrap().iter().map(|key| key["status"].as_str().unwrap()).collect();
+    assert_eq!(shown, ["revoked", "active", "active"]);
 }
 
 // ---- policies ----

@@ -517,12 +517,68 @@ async fn security_lines_are_json_and_hold_no_secret() {
     // The keys' store has digests only.
     for entry in std::fs::read_dir(place.path().join("data")).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            // Signing keys, which are made without anything that a caller sends.
+            continue;
+        }
         let bytes = std::fs::read(&path).unwrap();
         for key in [secret(&service), secret(&agent)] {
             let found = bytes.windows(key.len()).any(|window| window == key.as_bytes());
             assert!(!found, "`{}` holds a key", path.display());
         }
     }
+}
+
+// ---- credentials from the command line ----
+
+/// What the command line changes counts for the running gateway at once, and the decision log has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_tokens_from_the_command_line_reach_the_running_gateway() {
+    let place = Place::new(&format!("security:\n  {ROOMY}\n"));
+    let admin = place.service("boss", "admin");
+    std::fs::write(place.path().join("boss.key"), &admin).unwrap();
+    let gateway = place.start();
+    let (url, agents) = (gateway.url(""), gateway.url("/v1/agents"));
+    let caxton = |line: &str| run(place.path(), &line.split(' ').collect::<Vec<_>>());
+    let bearer =
+        async |token: &str| Client::new().get(&agents).bearer_auth(token).send().await.unwrap().status();
+    let asked = format!("auth token --url {url} --api-key-file boss.key");
+    let made = caxton(&asked);
+    assert_eq!((made.code, made.stdout.lines().count()), (Some(0), 1), "{made:?}");
+    let token = made.stdout.trim();
+    assert_eq!(bearer(token).await, StatusCode::OK);
+    let pair = caxton(&format!("{asked} --format json")).json();
+    assert!(pair["refresh_token"].as_str().unwrap().starts_with("cax_rt_"));
+
+    let status = caxton(&format!("api auth-status --url {url} --api-key-file boss.key"));
+    assert!(status.code == Some(0) && status.stdout.contains("2 sessions"), "{status:?}");
+
+    assert_eq!(caxton("auth rotate-signing-key --data-dir data").code, Some(0));
+    assert_eq!(bearer(token).await, StatusCode::OK, "tokens under the old key end with their hour");
+    assert_eq!(caxton("admin revoke-all-sessions --data-dir data").code, Some(0));
+    assert_eq!(bearer(token).await, StatusCode::UNAUTHORIZED);
+    let again = caxton(&asked).stdout;
+    assert_eq!(bearer(again.trim()).await, StatusCode::OK);
+    let subject = ["auth", "revoke-subject", "Service::\"boss\"", "--data-dir", "data"];
+    assert_eq!(run(place.path(), &subject).code, Some(0));
+    assert_eq!(bearer(again.trim()).await, StatusCode::UNAUTHORIZED);
+
+    // Nobody is there, no key, a key in the clear, and a key that is none.
+    assert_eq!(caxton("auth token --url http://127.0.0.1:1 --api-key-file boss.key").code, Some(3));
+    assert_eq!(caxton(&format!("auth token --url {url}")).code, Some(2));
+    assert_eq!(caxton("auth token --url http://gateway.example --api-key-file boss.key").code, Some(2));
+    std::fs::write(place.path().join("bad.key"), "cax_live_x").unwrap();
+    assert_eq!(caxton(&format!("auth token --url {url} --api-key-file bad.key")).code, Some(1));
+
+    let stopped = gateway.stop();
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    let log = std::fs::read_to_string(place.log()).unwrap();
+    for wanted in
+        ["create_key at ", "rotate_signing_key at ", "revoke_all_sessions at ", "revoke_subject at "]
+    {
+        assert!(log.contains(wanted), "{wanted}");
+    }
+    assert!(!log.contains("cax_live_") && !log.contains("cax_rt_"));
 }
 
 /// Warnings of the configuration come as text with their place, what could be stronger as one log line each.

@@ -56,14 +56,32 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for StrictJson<T> {
     }
 }
 
+/// A body of `limit` bytes at most, read as strictly, of a caller who is not known yet.
+pub(super) async fn read_small<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<T, Problem> {
+    if !is_json(headers) {
+        return Err(Problem::media_type());
+    }
+    let value = parse(&bounded(body, limit).await?)?;
+    let Object(wanted) =
+        serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
+    Ok(wanted)
+}
+
+fn parse(bytes: &[u8]) -> Result<Json, Problem> {
+    crate::json::parse(bytes)
+        .map_err(|error| Problem::malformed(format!("the body is not acceptable JSON: {error}")))
+}
+
 /// The body as JSON.
 pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::media_type());
     }
-    let bytes = bounded(request.into_body(), api.settings.max_body_bytes).await?;
-    crate::json::parse(&bytes)
-        .map_err(|error| Problem::malformed(format!("the body is not acceptable JSON: {error}")))
+    parse(&bounded(request.into_body(), api.settings.max_body_bytes).await?)
 }
 
 /// The whole body, or 413; a body that says itself that it is too large is not waited for.

@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use serde::Deserialize;
 
+use super::body::read_small;
 use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
-use crate::authn::{Refused, RefusedKind};
+use crate::authn::{Refused, RefusedKind, Renewal};
 use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject};
+use crate::secret::Secret;
 
 /// The proven caller and the circumstances of the request.
 #[derive(Debug, Clone)]
@@ -44,43 +49,119 @@ const LONGEST_AGENT: usize = 256;
 /// Middleware of every guarded route.
 pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let context = Arc::new(circumstances(&request));
-    let id = HeaderValue::from_str(context.request_id.as_str());
-    let mut response = match admit_caller(&api, request.headers(), &context).await {
+    let headers = request.headers();
+    let proven = async {
+        listen_to(&api, headers, &context).await?;
+        let answer = api.authenticator.authenticate(headers).await;
+        admit_caller(&api, answer, &context).await
+    };
+    let response = match proven.await {
         Ok(subject) => {
-            request.extensions_mut().insert(Caller { subject, context });
-            match tokio::time::timeout(api.settings.request_timeout, next.run(request)).await {
-                Ok(response) => response,
-                Err(_) => Problem::timeout().into_response(),
-            }
+            request.extensions_mut().insert(Caller { subject, context: Arc::clone(&context) });
+            in_time(&api, request, next).await
         }
         Err(problem) => problem.into_response(),
     };
-    if let Ok(id) = id {
+    named(response, &context)
+}
+
+/// The refresh token that was proven, to be taken once.
+#[derive(Clone)]
+pub(super) struct Refreshing(Arc<Mutex<Option<Renewal>>>);
+
+impl Refreshing {
+    pub(super) fn take(&self) -> Option<Renewal> {
+        self.0.lock().take()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Refreshing {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // INVARIANT: `prove_refresh` has put it there on the one route that takes it.
+        parts.extensions.get::<Self>().cloned().ok_or_else(Problem::internal)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshBody {
+    refresh_token: String,
+}
+
+/// Bytes of a body with a refresh token in it: whoever sends it is not known yet.
+const LONGEST_REFRESH: usize = 1024;
+
+/// Middleware of the route whose credential is in the body: a refresh token, and nothing beside it.
+pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let context = Arc::new(circumstances(&request));
+    let (parts, body) = request.into_parts();
+    let proven = async {
+        listen_to(&api, &parts.headers, &context).await?;
+        let read = read_small(&parts.headers, body, LONGEST_REFRESH);
+        let read = tokio::time::timeout(api.settings.request_timeout, read).await;
+        let RefreshBody { refresh_token } = read.map_err(|_| Problem::timeout())??;
+        let (shared, headers) = (Arc::clone(&api), parts.headers.clone());
+        let refresh_token = Secret::new(refresh_token);
+        let work = move || shared.authenticator.recognise(&headers, refresh_token.expose());
+        let answer = tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?;
+        admit_caller(&api, answer, &context).await
+    };
+    let response = match proven.await {
+        Ok(renewal) => {
+            let mut request = Request::from_parts(parts, Body::empty());
+            let subject = Arc::clone(&renewal.subject);
+            request.extensions_mut().insert(Caller { subject, context: Arc::clone(&context) });
+            request.extensions_mut().insert(Refreshing(Arc::new(Mutex::new(Some(renewal)))));
+            in_time(&api, request, next).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    named(response, &context)
+}
+
+async fn in_time(api: &Api, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(api.settings.request_timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::timeout().into_response(),
+    }
+}
+
+fn named(mut response: Response, context: &RequestContext) -> Response {
+    if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
 }
 
-async fn admit_caller(
-    api: &Api,
-    headers: &HeaderMap,
-    context: &RequestContext,
-) -> Result<Arc<Subject>, Problem> {
+/// Whether the caller is listened to at all.
+async fn listen_to(api: &Api, headers: &HeaderMap, context: &RequestContext) -> Result<(), Problem> {
     if !origin_allowed(headers, &api.settings.allowed_origins) {
         return Err(Problem::origin());
     }
     if api.settings.require_tls && !context.source.is_private() {
-        let refused = Refused::insecure_transport();
-        report(api, context, &refused).await;
+        report(api, context, &Refused::insecure_transport()).await;
         return Err(Problem::tls_required());
     }
-    let address = context.source.ip;
-    if let Some(Err(limited)) = api.failures.as_ref().map(|failures| failures.check(address)) {
-        let detail = "credentials from this address were refused too often";
-        return Err(Problem::limited(detail, limited.retry_after));
+    match api.failures.as_ref().map(|failures| failures.check(context.source.ip)) {
+        Some(Err(limited)) => {
+            let detail = "credentials from this address were refused too often";
+            Err(Problem::limited(detail, limited.retry_after))
+        }
+        Some(Ok(())) | None => Ok(()),
     }
-    match api.authenticator.authenticate(headers).await {
-        Ok(subject) => Ok(subject),
+}
+
+/// Counts, records and answers a refusal.
+async fn admit_caller<T>(
+    api: &Api,
+    answer: Result<T, Refused>,
+    context: &RequestContext,
+) -> Result<T, Problem> {
+    let address = context.source.ip;
+    match answer {
+        Ok(proven) => Ok(proven),
         Err(refused) => {
             // Who presents nothing guesses nothing, and what has expired was good once.
             if let (Some(failures), RefusedKind::Invalid) = (&api.failures, refused.kind)

@@ -4,6 +4,8 @@
 mod address;
 mod agents;
 mod audit;
+mod auth;
+mod auth_keys;
 mod authzen;
 mod body;
 mod caller;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::authz::Denied;
+use crate::credentials::CredentialError;
 use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
@@ -208,6 +209,21 @@ impl From<MemoryError> for Problem {
             (Fault::Load, _) => Self::unavailable(detail),
             (Fault::Operator, _) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the memory failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<CredentialError> for Problem {
+    fn from(error: CredentialError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CredentialError::NoKey | CredentialError::NoSession => Self::invalid(detail),
+            CredentialError::NoSuchKey => Self::not_found(detail),
+            CredentialError::Gone => Self::unauthenticated("the credentials are not valid"),
+            CredentialError::Mismatch | CredentialError::Store(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "credentials could not be changed");
                 Self::internal()
             }
         }

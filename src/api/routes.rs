@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, any_service, delete, get, post};
 use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
-use super::{agents, audit, authzen, caller, mcp, memory, messages, policies, tools};
+use super::{agents, audit, auth, auth_keys, authzen, caller, mcp, memory, messages, policies, tools};
 use crate::telemetry::metrics::HttpLabels;
 
 /// Who may come through a route.
@@ -75,8 +75,27 @@ fn table() -> Vec<(Endpoint, Handler)> {
         guarded("POST", "/access/v1/evaluation", "policy:test", post(authzen::evaluation)),
         guarded("POST", "/access/v1/evaluations", "policy:test", post(authzen::evaluations)),
         guarded("GET", "/v1/policies", "policy:read", get(policies::list)),
+        guarded("POST", "/v1/auth/token", "auth:token", post(auth::token)),
+        guarded("POST", "/v1/auth/logout", "auth:logout", post(auth::logout)),
+        guarded("GET", "/v1/auth/status", "config:read", get(auth::status)),
+        guarded("GET", "/v1/auth/keys", "auth:key:list", get(auth_keys::list)),
+        guarded("POST", "/v1/auth/keys", "auth:key:create", post(auth_keys::create)),
+        guarded("POST", "/v1/auth/keys/{id}/rotate", "auth:key:rotate", post(auth_keys::rotate)),
+        guarded("DELETE", "/v1/auth/keys/{id}", "auth:key:revoke", delete(auth_keys::revoke)),
+        guarded("POST", "/v1/admin/sessions/revoke-all", "auth:session:revoke", post(auth::revoke_all)),
         guarded("GET", "/v1/audit/events", "audit:read", get(audit::events)),
     ]
+}
+
+/// The route whose credential is a refresh token in the body.
+fn refresh_table() -> Vec<(Endpoint, Handler)> {
+    vec![guarded("POST", "/v1/auth/refresh", "auth:token", post(auth::refresh))]
+}
+
+/// Routes of the API that need no credentials.
+fn open_table() -> Vec<(Endpoint, Handler)> {
+    let why = "whoever checks our tokens elsewhere has no credentials here, and public keys are public";
+    vec![open("/.well-known/jwks.json", why, get(auth::key_set))]
 }
 
 /// Routes of the operations port: it binds to loopback unless configured otherwise.
@@ -91,23 +110,28 @@ fn operations_table() -> Vec<(Endpoint, Handler)> {
 /// MCP asks the guard for each method by itself.
 const MCP: Endpoint = Endpoint { method: "POST", path: "/mcp", access: Access::Action("tool:list") };
 
+fn routes(table: Vec<(Endpoint, Handler)>) -> Router<Arc<Api>> {
+    table.into_iter().fold(Router::new(), |router, (endpoint, handler)| router.route(endpoint.path, handler))
+}
+
 /// Every route of the gateway.
 pub fn endpoints() -> Vec<Endpoint> {
-    let tables = table().into_iter().chain(operations_table());
+    let tables = [table(), refresh_table(), open_table(), operations_table()].into_iter().flatten();
     tables.map(|(endpoint, _)| endpoint).chain([MCP]).collect()
 }
 
 /// The API, without the operations port.
 pub fn router(api: Arc<Api>) -> Router {
-    let mut router = Router::new();
-    for (endpoint, handler) in table() {
-        router = router.route(endpoint.path, handler);
-    }
+    let router = routes(table());
+    let refreshing =
+        routes(refresh_table()).route_layer(from_fn_with_state(Arc::clone(&api), caller::prove_refresh));
     let reread = from_fn_with_state(Arc::clone(&api), mcp::reread);
     let mcp = any_service(mcp::service(Arc::clone(&api))).layer(reread);
     router
         .route(MCP.path, mcp)
         .route_layer(from_fn_with_state(Arc::clone(&api), caller::prove))
+        .merge(refreshing)
+        .merge(routes(open_table()))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .layer(from_fn_with_state(Arc::clone(&api), finish))
@@ -116,11 +140,7 @@ pub fn router(api: Arc<Api>) -> Router {
 
 /// Liveness, readiness and metrics.
 pub fn operations_router(api: Arc<Api>) -> Router {
-    let mut router = Router::new();
-    for (endpoint, handler) in operations_table() {
-        router = router.route(endpoint.path, handler);
-    }
-    router
+    routes(operations_table())
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .with_state(api)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::clock::SharedClock;
+use crate::credentials::Credentials;
 use crate::limit::FailedAttempts;
 use crate::runtime::{Gate, Runtime};
 use crate::telemetry::Metrics;
@@ -68,6 +69,8 @@ impl Readiness {
 pub struct Api {
     /// Proves callers.
     pub authenticator: Authenticator,
+    /// Makes and ends keys and tokens.
+    pub credentials: Credentials,
     /// Blocks addresses whose credentials are refused too often, when it is wanted.
     pub failures: Option<FailedAttempts>,
     /// The one way to effects.

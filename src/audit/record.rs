@@ -208,6 +208,7 @@ impl From<&Subject> for SubjectRecord {
         let credential = match subject.proof() {
             Proof::Jwt { jti, key } => Some(jti.as_ref().map_or_else(|| Arc::clone(key), Arc::clone)),
             Proof::ApiKey { id } => Some(id.shared()),
+            Proof::Session { jti, .. } => Some(Arc::clone(jti)),
             Proof::Internal => None,
         };
         Self { credential, method: subject.proof().method(), principal: subject.principal().to_string() }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::scheme::{Presented, Refused, RefusedKind};
-use super::{AuthnError, api_key, jwt};
+use super::tokens::{Renewal, Tokens};
+use super::{AuthnError, KeyStore, api_key, jwt, tokens};
 use crate::clock::SharedClock;
 use crate::model::Subject;
 use crate::telemetry::{AuthLabels, Metrics};
@@ -18,6 +20,21 @@ pub struct Settings {
     pub jwt: Option<jwt::Settings>,
     /// API keys; always open, because a store without keys admits nobody.
     pub api_keys: api_key::Settings,
+    /// The gateway's own tokens, made from API keys.
+    pub tokens: tokens::Settings,
+}
+
+/// One way to prove oneself, as an operator sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct MethodStatus {
+    /// `api_key`, `jwt` or `session`.
+    pub method: &'static str,
+    /// Whether it is open at all.
+    pub enabled: bool,
+    /// Whether credentials of it can be checked now.
+    pub healthy: bool,
+    /// In a few words.
+    pub detail: String,
 }
 
 /// Tells who is calling. Cheap to share behind an `Arc`.
@@ -25,17 +42,67 @@ pub struct Settings {
 pub struct Authenticator {
     jwt: jwt::Scheme,
     api_key: api_key::Scheme,
+    tokens: Arc<Tokens>,
     metrics: Arc<Metrics>,
 }
 
 impl Authenticator {
     /// Reads every key; fails on the first that cannot be used.
     pub fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
-        Ok(Self {
-            jwt: jwt::Scheme::new(settings.jwt, Arc::clone(&clock), Arc::clone(&metrics))?,
-            api_key: api_key::Scheme::new(settings.api_keys, clock)?,
-            metrics,
-        })
+        if settings.jwt.as_ref().is_some_and(|jwt| jwt.issuer == settings.tokens.issuer) {
+            let reason = "it is the name under which the gateway signs tokens of its own";
+            return Err(AuthnError::JwtSetting { setting: "issuer", reason });
+        }
+        let max_key_age = settings.api_keys.max_age;
+        let api_key = api_key::Scheme::new(settings.api_keys, Arc::clone(&clock))?;
+        let tokens = Arc::new(Tokens::open(settings.tokens, max_key_age, Arc::clone(&clock))?);
+        let jwt = jwt::Scheme::new(settings.jwt, Arc::clone(&tokens), clock, Arc::clone(&metrics))?;
+        Ok(Self { jwt, api_key, tokens, metrics })
+    }
+
+    /// The API keys, for those who make and end them.
+    pub fn keys(&self) -> &Arc<KeyStore> {
+        self.api_key.store()
+    }
+
+    /// The gateway's own tokens, for those who make and end them.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
+    }
+
+    /// Whose refresh token this is. It comes alone: a second credential in the headers is never passed over. Waits for
+    /// the disk when the token was used before: call it off the async threads.
+    pub fn recognise(&self, headers: &HeaderMap, refresh_token: &str) -> Result<Renewal, Refused> {
+        let answer = if self.jwt.presents(headers) || self.api_key.presents(headers) {
+            Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"))
+        } else {
+            self.tokens.recognise(refresh_token)
+        };
+        answer.inspect_err(|refused| self.count(refused))
+    }
+
+    /// Which ways are open, and whether they work. Reads the stores: call it off the async threads.
+    pub fn status(&self) -> Vec<MethodStatus> {
+        let row = |method, enabled, (healthy, detail)| MethodStatus { method, enabled, healthy, detail };
+        let state = |result: Result<String, AuthnError>| match result {
+            Ok(detail) => (true, detail),
+            Err(error) => (false, error.to_string()),
+        };
+        let keys = self.keys().list().map(|keys| {
+            let open = keys.iter().filter(|key| self.api_key.counts(key)).count();
+            format!("{open} of {} keys count", keys.len())
+        });
+        let jwt = match self.jwt.status() {
+            Some(found) => row("jwt", true, found),
+            None => row("jwt", false, (true, "no key of an issuer is configured".to_owned())),
+        };
+        let session = row("session", true, state(self.tokens.status()));
+        vec![row("api_key", true, state(keys)), jwt, session]
+    }
+
+    fn count(&self, refused: &Refused) {
+        let labels = AuthLabels { method: refused.method, reason: refused.reason };
+        self.metrics.auth_failures.get_or_create(&labels).inc();
     }
 
     /// Keeps the keys of an issuer's address fresh until `stop`; returns at once when there is none to follow.
@@ -53,10 +120,7 @@ impl Authenticator {
     /// Never waits for the network. A signature costs at most about 100 µs and an API key one indexed read of
     /// a local file in WAL mode (microseconds, readers never wait for writers), so neither leaves the thread.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Subject>, Refused> {
-        self.decide(headers).inspect_err(|refused| {
-            let labels = AuthLabels { method: refused.method, reason: refused.reason };
-            self.metrics.auth_failures.get_or_create(&labels).inc();
-        })
+        self.decide(headers).inspect_err(|refused| self.count(refused))
     }
 
     fn decide(&self, headers: &HeaderMap) -> Result<Arc<Subject>, Refused> {

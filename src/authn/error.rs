@@ -37,6 +37,8 @@ pub enum AuthnError {
     Expiry,
     #[error("the system gave no random bytes")]
     Random,
+    #[error("the signing key `{path}` is not acceptable: {reason}")]
+    SigningFile { path: PathBuf, reason: &'static str },
     #[error("a signing key could not be made")]
     SigningKey,
 }

@@ -13,11 +13,14 @@ mod error;
 pub mod issue;
 pub mod jwt;
 mod key_store;
+mod schema;
 mod scheme;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 
-pub use chain::{Authenticator, Settings};
+pub use chain::{Authenticator, MethodStatus, Settings};
 pub use error::AuthnError;
 pub use key_store::{KeyHolder, KeyRecord, KeyStore, NewKey};
 pub use scheme::{Presented, Refused, RefusedKind};
+pub use tokens::{Issued, PendingEvent, Renewal, Tokens};

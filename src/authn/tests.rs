@@ -44,7 +44,9 @@ fn bench(with_jwt: bool) -> Bench {
     let claims = Map::from_iter([("roles".to_owned(), json!(["viewer"])), ("sub".to_owned(), json!("root"))]);
     let token = issuer.issue("alice", Duration::from_secs(60), claims);
     let metrics = Arc::new(Metrics::new());
-    let authenticator = Authenticator::new(Settings { jwt, api_keys }, clock, Arc::clone(&metrics)).unwrap();
+    let tokens = tokens::Settings::in_directory(directory.path());
+    let authenticator =
+        Authenticator::new(Settings { jwt, api_keys, tokens }, clock, Arc::clone(&metrics)).unwrap();
     Bench {
         _directory: directory,
         authenticator,

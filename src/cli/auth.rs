@@ -1,4 +1,5 @@
-//! `caxton auth`: makes, lists and revokes API keys in the data directory; no gateway needs to run.
+//! `caxton auth`: makes, lists, replaces and revokes API keys in the data directory; no gateway needs to run. What is
+//! changed is left for the gateway to write to its decision log.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,17 +9,19 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::auth_tokens;
 use super::output::{Exit, Format, Output, table};
 use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyRecord, KeyStore};
 use crate::clock::{Clock, SystemClock, rfc3339};
+use crate::config::Environment;
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
 use crate::policy::{Bundle, Sources};
 
 /// A key that is to live longer is a mistake.
 const MAX_LIFETIME: Duration = Duration::from_secs(3_660 * 24 * 3600);
 
-/// Makes, lists and revokes API keys.
+/// Looks after API keys and tokens.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a key and print it, this once
@@ -49,6 +52,22 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Make a key's successor and print it, this once; the old key serves on for a while
+    ///
+    /// Example: `caxton auth rotate-key 0Zk3TQm1xYv9 --grace 7d`
+    RotateKey {
+        /// The key's id, which is the part between `cax_live_` and the next `_`
+        id: KeyId,
+        /// How long the old key still serves
+        #[arg(long, default_value = "7d", value_parser = lifetime)]
+        grace: Duration,
+        /// Where the keys are
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Own tokens.
+    #[command(flatten)]
+    Tokens(auth_tokens::Command),
     /// Revoke a key from the next request on
     ///
     /// Example: `caxton auth revoke-key 0Zk3TQm1xYv9`
@@ -69,8 +88,15 @@ pub struct Place {
     data_dir: PathBuf,
 }
 
+impl Place {
+    /// The gateway's data directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.data_dir
+    }
+}
+
 /// Runs the command.
-pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
+pub fn run(command: Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now_millis();
     match command {
         Command::CreateKey { name, permissions, agent, expires_in, place } => {
@@ -78,6 +104,11 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
             let expires = now.saturating_add(i64::try_from(expires_in.as_millis())?);
             create(&open(&place.data_dir)?, &name, &holder, &permissions, (now, expires), output)
         }
+        Command::RotateKey { id, grace, place } => {
+            let grace = i64::try_from(grace.as_millis())?;
+            rotate(&existing(&place.data_dir)?, &id, (now, grace), output)
+        }
+        Command::Tokens(command) => auth_tokens::run(command, environment, output),
         Command::ListKeys { place } => list(&existing(&place.data_dir)?, now, output),
         Command::RevokeKey { id, place } => revoke(&existing(&place.data_dir)?, &id, now, output),
     }
@@ -89,7 +120,7 @@ fn open(directory: &Path) -> anyhow::Result<KeyStore> {
 }
 
 /// To look for keys in the wrong place must not make a store there.
-fn existing(directory: &Path) -> anyhow::Result<KeyStore> {
+pub(super) fn existing(directory: &Path) -> anyhow::Result<KeyStore> {
     if !Settings::in_directory(directory).store.exists() {
         bail!(
             "there is no key store in `{}`: name the gateway's data directory with `--data-dir`",
@@ -118,6 +149,8 @@ fn create(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let others = store.list()?.iter().filter(|key| key.name == *name && is_active(key, now)).count();
+    let words: Vec<&str> = permissions.iter().map(RoleName::as_str).collect();
+    store.note("create_key", &format!("name `{name}`, permissions `{}`", words.join(",")), now)?;
     let new = store.create(name, holder, permissions, now, expires)?;
     let created = Created {
         id: &new.id,
@@ -159,8 +192,34 @@ fn status(key: &KeyRecord, now: i64) -> &'static str {
     match key.revoked {
         Some(_) => "revoked",
         None if now >= key.expires => "expired",
+        None if key.replaced_by.is_some() => "replaced",
         None => "active",
     }
+}
+
+#[derive(Serialize)]
+struct Successor<'a> {
+    id: &'a KeyId,
+    key: &'a str,
+    replaces: &'a KeyId,
+    expires: String,
+}
+
+fn rotate(store: &KeyStore, id: &KeyId, (now, grace): (i64, i64), output: &Output) -> anyhow::Result<Exit> {
+    store.note("rotate_key", &format!("key `{id}`"), now)?;
+    let Some(new) = store.rotate(id, now, grace)? else {
+        output.say(format_args!("there is no key `{id}` that counts and has no successor yet"));
+        return Ok(Exit::Found);
+    };
+    let successor =
+        Successor { id: &new.id, key: new.secret.expose(), replaces: id, expires: rfc3339(new.expires) };
+    output.data(&successor, |successor| successor.key.to_owned())?;
+    output.say(format_args!(
+        "key `{}` counts until {}; its text is shown this once and kept nowhere",
+        new.id, successor.expires
+    ));
+    output.say(format_args!("key `{id}` serves until {} at most", rfc3339(now.saturating_add(grace))));
+    Ok(Exit::Fine)
 }
 
 fn list(store: &KeyStore, now: i64, output: &Output) -> anyhow::Result<Exit> {
@@ -201,6 +260,7 @@ struct Revoked<'a> {
 }
 
 fn revoke(store: &KeyStore, id: &KeyId, now: i64, output: &Output) -> anyhow::Result<Exit> {
+    store.note("revoke_key", &format!("key `{id}`"), now)?;
     let revoked = store.revoke(id, now)?;
     if output.format() == Format::Json {
         output.data(&Revoked { id, revoked }, |_| String::new())?;
@@ -287,7 +347,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let place = ["--data-dir", directory.path().to_str().unwrap()];
         let output = Output::new(Format::Json);
-        let go = |words: &[&str]| run(parse(&[words, &place].concat()).unwrap(), &output);
+        let go = |words: &[&str]| {
+            run(parse(&[words, &place].concat()).unwrap(), &Environment::of_process(), &output)
+        };
         assert!(go(&["list-keys"]).is_err(), "there is no store yet, and none is made");
         let create =
             ["create-key", "--name", "ci", "--permissions", "tool:call,memory:read", "--expires-in", "1d"];

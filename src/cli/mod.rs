@@ -1,5 +1,6 @@
 //! The command line: argv in, exit code out. stdout is data, stderr is talk.
 
+pub mod admin;
 pub mod audit;
 pub mod auth;
 pub mod config;
@@ -9,7 +10,9 @@ pub mod policy;
 pub mod start;
 pub mod tools;
 
+mod auth_tokens;
 mod prepare;
+mod remote;
 
 use std::sync::LazyLock;
 
@@ -54,9 +57,15 @@ enum Command {
     /// Read and verify the decision log. Example: `caxton audit verify .caxton/audit.log`
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Make and revoke API keys. Example: `caxton auth create-key --name ci --permissions tool:list,tool:call`
+    /// Make, replace and revoke API keys and tokens. Example: `caxton auth create-key --name ci --permissions tool:list,tool:call`
     #[command(subcommand)]
     Auth(auth::Command),
+    /// What is done in an incident. Example: `caxton admin revoke-all-sessions`
+    #[command(subcommand)]
+    Admin(admin::Command),
+    /// Ask a running gateway how it is. Example: `caxton api auth-status`
+    #[command(subcommand)]
+    Api(admin::ApiCommand),
     /// Check and show the configuration. Example: `caxton config validate --config caxton.yaml`
     #[command(subcommand)]
     Config(config::Command),
@@ -111,7 +120,9 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Policy(command) => policy::run(command, output),
         Command::Completion { shell } => completion(shell, output),
         Command::Audit(command) => audit::run(command, output),
-        Command::Auth(command) => auth::run(command, output),
+        Command::Auth(command) => auth::run(command, &environment, output),
+        Command::Admin(command) => admin::run(&command, output),
+        Command::Api(command) => admin::ask(&command, &environment, output),
         Command::Config(command) => config::run(&command, &environment, output),
         Command::Tools { config, command } => {
             let prepared = match prepare::load(config.as_deref(), &environment, output)? {

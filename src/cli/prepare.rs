@@ -115,6 +115,7 @@ pub(super) fn first_key(settings: &Settings, output: &Output) -> anyhow::Result<
     let now = SystemClock.now_millis();
     let expires = now + FIRST_KEY_DAYS * 24 * 3600 * 1000;
     let name = ServiceName::parse("first-admin")?;
+    store.note("create_key", "name `first-admin`, permissions `admin`", now)?;
     let key = store.create(&name, &KeyHolder::Service, &[RoleName::parse("admin")?], now, expires)?;
     output.say(
         "nobody can call this gateway yet, so here is a first key with the role admin; it is shown only now:",

@@ -33,7 +33,7 @@ impl Environment {
     }
 
     /// The variable `name`.
-    pub(super) fn read(&self, name: &str) -> Option<&str> {
+    pub fn read(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
     }
 

@@ -30,6 +30,11 @@ const STRICT: &[&str] = &["strict"];
 
 const ALL: &[Fixed] = &[
     on(
+        "security.authentication.refresh_token_rotation",
+        TRUE,
+        "A refresh token serves once; using it again ends the session.",
+    ),
+    on(
         "config_agents.validation.yaml_schema_strict",
         TRUE,
         "Agent files with unknown or repeated keys are refused.",

@@ -24,8 +24,6 @@ const POLICY: &str = "remove the key and write the rule as a policy in `security
 const REMOVE: &str = "remove the key";
 const LOG: &str = "remove the key; the decision log holds every decision, rotate and keep it by other means";
 const HOST: &str = "remove the key; limit the process by systemd or the container";
-const KEYS: &str = "remove the key; make and revoke keys with `caxton auth`";
-const TOKENS: &str = "remove the key; tokens are made by your identity provider";
 
 /// All of them, in the order of the reference.
 pub const LATER: &[Later] = &[
@@ -87,9 +85,6 @@ pub const LATER: &[Later] = &[
         "remove the key; a module has no files",
     ),
     later("security.authentication.jwt_secret", "a shared secret in the file", "use `jwt_hs256_secret_file`"),
-    later("security.authentication.jwt_expiry", "life of our own tokens", TOKENS),
-    later("security.authentication.refresh_token_expiry", "life of refresh tokens", TOKENS),
-    later("security.authentication.refresh_token_rotation", "a refresh token serves once", TOKENS),
     later("security.authorization.roles_file", "roles, compiled to policies", POLICY),
     later("security.authorization.model", "the guides' role model", POLICY),
     later("security.authorization.policy_file", "the guides' role rules", POLICY),
@@ -99,9 +94,6 @@ pub const LATER: &[Later] = &[
         "a salt",
         "remove the key; a pepper is made and kept in the data directory",
     ),
-    later("security.api_keys.auto_rotate", "keys are renewed by themselves", KEYS),
-    later("security.api_keys.rotation_interval", "life of a key before it is renewed", KEYS),
-    later("security.api_keys.grace_period", "how long a renewed key still serves", KEYS),
     later(
         "security.api_keys.rate_limit_per_key",
         "calls with one key",

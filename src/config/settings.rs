@@ -15,7 +15,7 @@ mod tls;
 mod vault;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
-pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey};
+pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey, OwnTokens};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;

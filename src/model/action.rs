@@ -23,6 +23,14 @@ pub enum Action {
     PolicyRead,
     PolicyTest,
     AuditRead,
+    ConfigRead,
+    AuthToken,
+    AuthLogout,
+    AuthKeyCreate,
+    AuthKeyList,
+    AuthKeyRotate,
+    AuthKeyRevoke,
+    AuthSessionRevoke,
 }
 
 impl Action {
@@ -51,6 +59,14 @@ impl Action {
             Self::PolicyRead => "policy:read",
             Self::PolicyTest => "policy:test",
             Self::AuditRead => "audit:read",
+            Self::ConfigRead => "config:read",
+            Self::AuthToken => "auth:token",
+            Self::AuthLogout => "auth:logout",
+            Self::AuthKeyCreate => "auth:key:create",
+            Self::AuthKeyList => "auth:key:list",
+            Self::AuthKeyRotate => "auth:key:rotate",
+            Self::AuthKeyRevoke => "auth:key:revoke",
+            Self::AuthSessionRevoke => "auth:session:revoke",
         }
     }
 

@@ -11,6 +11,10 @@ use super::{
     Action, CapabilityName, ConversationId, Entity, EntityUid, EventType, MemoryScope, ToolId, Value,
 };
 
+mod credential;
+
+pub use credential::{CreateKey, KeyFacts, RenewToken, RevokeKey, RotateKey};
+
 mod sealed {
     pub trait Sealed {}
 }
@@ -118,6 +122,16 @@ on_fixed_resource! {
     TestPolicies: Authorization, PolicyTest, Entity::bare(EntityUid::caxton("PolicySet", "live"));
     /// Read the decision log (`audit:read`).
     ReadAudit: Authorization, AuditRead, Entity::bare(EntityUid::caxton("AuditLog", "decisions"));
+    /// See which ways to prove oneself are open, and whether they work (`config:read`).
+    ReadAuthStatus: Authorization, ConfigRead, Entity::bare(EntityUid::caxton("Config", "live"));
+    /// Take a short token for the API key that one has (`auth:token`).
+    IssueToken: Authentication, AuthToken, gateway();
+    /// End one's own session (`auth:logout`).
+    EndSession: Authentication, AuthLogout, gateway();
+    /// See all API keys, without their secrets (`auth:key:list`).
+    ListKeys: AdminAction, AuthKeyList, gateway();
+    /// End every session and every token that was made so far (`auth:session:revoke`).
+    RevokeAllSessions: AdminAction, AuthSessionRevoke, gateway();
 }
 
 /// Read one agent's definition (`agent:read`).

@@ -20,16 +20,26 @@ pub enum Proof {
         /// The public part.
         id: KeyId,
     },
+    /// An access token of the gateway's own, made from an API key.
+    Session {
+        /// Which session it belongs to.
+        id: Arc<str>,
+        /// The token's `jti`.
+        jti: Arc<str>,
+        /// The public part of the key that it was made from.
+        key: KeyId,
+    },
     /// The gateway started this itself: an agent's turn, or its own background work.
     Internal,
 }
 
 impl Proof {
-    /// `jwt`, `api_key` or `internal`.
+    /// `jwt`, `api_key`, `session` or `internal`.
     pub fn method(&self) -> &'static str {
         match self {
             Self::Jwt { .. } => "jwt",
             Self::ApiKey { .. } => "api_key",
+            Self::Session { .. } => "session",
             Self::Internal => "internal",
         }
     }
@@ -74,11 +84,12 @@ impl Subject {
     /// A program with an API key of its own. Instants are milliseconds since the Unix epoch.
     pub fn service(
         name: &str,
-        key: KeyId,
+        key: &KeyId,
         roles: impl IntoIterator<Item = RoleName>,
         permissions: impl IntoIterator<Item = Arc<str>>,
         created: i64,
         expires: i64,
+        proof: Proof,
     ) -> Self {
         let mut entity = Entity::bare(EntityUid::caxton("Service", name))
             .with("name", Value::text(name))
@@ -87,7 +98,7 @@ impl Subject {
             .with("created", Value::Datetime(created))
             .with("expires", Value::Datetime(expires));
         entity.parents.extend(roles.into_iter().map(|role| EntityUid::caxton("Role", role.shared())));
-        Self { entity: entity.into(), proof: Proof::ApiKey { id: key } }
+        Self { entity: entity.into(), proof }
     }
 
     /// A deployed agent.

@@ -14,6 +14,7 @@ pub(super) const SCHEMAS: &[(&str, &str)] =
 pub(super) const POLICIES: &[(&str, &str)] = built_in![
     "policies":
     "agents.cedar",
+    "auth.cedar",
     "memory.cedar",
     "messages.cedar",
     "permissions.cedar",

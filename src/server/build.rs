@@ -11,6 +11,7 @@ use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts, LivePolicy};
 use crate::clock::{SharedClock, SystemClock};
+use crate::credentials::Credentials;
 use crate::limit::{FailedAttempts, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
@@ -128,7 +129,14 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     if let Some(repaired) = recovery.torn {
         tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
     }
+    let key_grace = settings.authn.api_keys.grace;
     let authenticator = Authenticator::new(settings.authn, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let credentials = Credentials::new(
+        Arc::clone(authenticator.keys()),
+        Arc::clone(authenticator.tokens()),
+        key_grace,
+        Arc::clone(&clock),
+    );
     let memory = off_thread({
         let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
         move || Memory::open(settings, clock, metrics)
@@ -159,6 +167,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let failures = settings.failures.map(|settings| FailedAttempts::new(settings, Arc::clone(&metrics)));
     let api = Arc::new(Api {
         authenticator,
+        credentials,
         failures,
         gate,
         runtime,

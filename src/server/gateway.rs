@@ -56,6 +56,8 @@ impl Gateway {
         let (listen, operations) = (settings.listen, settings.operations);
         let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
         let parts = Arc::new(build(settings).await?);
+        // What was changed while no gateway ran is on record before it has an effect.
+        parts.record_credential_events().await;
         let (api_listener, address) = bind(listen).await?;
         let (operations_listener, operations) = bind(operations).await?;
         let stop = CancellationToken::new();
@@ -74,6 +76,7 @@ impl Gateway {
             )),
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
@@ -123,6 +126,7 @@ impl Gateway {
         for serving in self.serving {
             let _ = serving.await;
         }
+        self.parts.keep_credentials().await;
         self.parts.memory.close().await;
         self.parts.event("gateway_stopped", Outcome::Allow, None).await;
         self.parts.journal.close();
@@ -131,6 +135,18 @@ impl Gateway {
 
 async fn follow_keys(parts: Arc<Parts>, stop: CancellationToken) {
     parts.api.authenticator.follow_keys(&stop).await;
+}
+
+/// How often sessions in use are written down and changes from the command line are recorded.
+const CREDENTIALS_INTERVAL: Duration = Duration::from_secs(1);
+
+async fn follow_credentials(parts: Arc<Parts>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CREDENTIALS_INTERVAL) => parts.keep_credentials().await,
+        }
+    }
 }
 
 /// Tools that come later bring schema of their own: the live set is loaded again with it.
@@ -178,6 +194,60 @@ impl Parts {
         }
     }
 
+    async fn keep_credentials(&self) {
+        let tokens = Arc::clone(self.api.authenticator.tokens());
+        let written = tokio::task::spawn_blocking(move || tokens.write_touched()).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the sessions in use could not be written down"
+            );
+        }
+        self.record_credential_events().await;
+    }
+
+    /// Writes to the decision log what programs changed that do not hold it (`caxton auth`). An event is forgotten when
+    /// it is recorded, so one that cannot be recorded now is tried again.
+    async fn record_credential_events(&self) {
+        const MOST: u32 = 1_000;
+        let tokens = Arc::clone(self.api.authenticator.tokens());
+        let pending = tokio::task::spawn_blocking(move || tokens.pending_events(MOST)).await;
+        let Ok(Ok(pending)) = pending else { return };
+        for event in pending {
+            let mut record = self.event_record(Outcome::Allow, EventType::AdminAction);
+            record.event = Some("credentials_changed");
+            let at = crate::clock::rfc3339(event.at);
+            record.detail = Some(format!("{} at {at}: {}", event.name, event.detail));
+            if let Err(error) = self.journal.append(record).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a change of credentials is not recorded yet"
+                );
+                return;
+            }
+            let tokens = Arc::clone(self.api.authenticator.tokens());
+            let _ = tokio::task::spawn_blocking(move || tokens.forget_events(event.id)).await;
+        }
+    }
+
+    fn event_record(&self, outcome: Outcome, kind: EventType) -> Record {
+        let reason = match outcome {
+            Outcome::Allow => ReasonCode::Permitted,
+            _ => ReasonCode::PolicyError,
+        };
+        let mut record = Record::new(
+            DecisionId::generate(),
+            self.clock.now_millis(),
+            RequestId::generate(),
+            SourceRecord::from(&Source::local()),
+            kind,
+            outcome,
+            reason,
+        );
+        record.policy_version = Some(self.policy.current().version().clone());
+        record
+    }
+
     /// The issuer's key file, where the keys are in one.
     async fn reload_keys(&self) {
         let api = Arc::clone(&self.api);
@@ -198,22 +268,9 @@ impl Parts {
     /// Records something that the gateway did by itself. That it happened does not hang on the record: a gateway
     /// whose log cannot be written must still stop.
     pub(super) async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
-        let reason = match outcome {
-            Outcome::Allow => ReasonCode::Permitted,
-            _ => ReasonCode::PolicyError,
-        };
-        let mut record = Record::new(
-            DecisionId::generate(),
-            self.clock.now_millis(),
-            RequestId::generate(),
-            SourceRecord::from(&Source::local()),
-            EventType::ConfigurationChange,
-            outcome,
-            reason,
-        );
+        let mut record = self.event_record(outcome, EventType::ConfigurationChange);
         record.event = Some(name);
         record.detail = detail;
-        record.policy_version = Some(self.policy.current().version().clone());
         if let Err(error) = self.journal.append(record).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

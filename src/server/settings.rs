@@ -23,7 +23,14 @@ impl From<config::Settings> for Settings {
         let mut authn = crate::authn::Settings {
             jwt: security.authentication.jwt.map(jwt),
             api_keys: crate::authn::api_key::Settings::in_directory(&data),
+            tokens: own_tokens(
+                security.authentication.tokens,
+                security.authentication.session_timeout,
+                &data,
+            ),
         };
+        authn.api_keys.max_age = security.api_keys.max_age;
+        authn.api_keys.grace = security.api_keys.grace;
         let header = security.api_keys.header_name;
         if !authn.api_keys.header_names.contains(&header) {
             authn.api_keys.header_names.push(header);
@@ -173,6 +180,26 @@ fn jwt(config: config::Jwt) -> jwt::Settings {
         leeway: config.leeway,
         max_token_bytes: config.max_token_bytes,
         cache_entries: config.token_cache,
+    }
+}
+
+fn own_tokens(
+    config: config::OwnTokens,
+    idle: std::time::Duration,
+    data: &std::path::Path,
+) -> crate::authn::tokens::Settings {
+    crate::authn::tokens::Settings {
+        issuer: config.issuer.into(),
+        audience: config.audience.into(),
+        access: config.access,
+        refresh: config.refresh,
+        idle,
+        grace: config.grace,
+        leeway: config.leeway,
+        max_sessions_per_key: config.max_sessions_per_key,
+        max_token_bytes: config.max_token_bytes,
+        cache_entries: config.token_cache,
+        ..crate::authn::tokens::Settings::in_directory(data)
     }
 }
 

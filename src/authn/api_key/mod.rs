@@ -12,11 +12,12 @@ mod text;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, header};
 
 pub(super) use self::pepper::Pepper;
-pub(super) use self::text::{KeyText, random_key};
+pub(super) use self::text::{KeyText, checksum, random_key, random_text};
 
 use super::scheme::{Presented, Refused, RefusedKind};
 use super::{AuthnError, KeyHolder, KeyRecord, KeyStore};
@@ -34,6 +35,10 @@ pub struct Settings {
     pub pepper: PathBuf,
     /// Headers that may carry a key.
     pub header_names: Vec<HeaderName>,
+    /// The age at which a key is refused although it has not expired; `None`: its expiry alone counts.
+    pub max_age: Option<Duration>,
+    /// How long a key that was replaced still serves. Default 7 days.
+    pub grace: Duration,
 }
 
 impl Default for Settings {
@@ -53,6 +58,8 @@ impl Settings {
                 HeaderName::from_static("x-api-key"),
                 HeaderName::from_static("x-caxton-api-key"),
             ],
+            max_age: None,
+            grace: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }
@@ -60,7 +67,8 @@ impl Settings {
 /// Headers with an API key in them.
 pub(super) struct Scheme {
     header_names: Vec<HeaderName>,
-    store: KeyStore,
+    store: Arc<KeyStore>,
+    max_age: Option<i64>,
     clock: SharedClock,
 }
 
@@ -76,8 +84,23 @@ impl Scheme {
         if let Some(name) = settings.header_names.iter().find(|name| taken.contains(name)) {
             return Err(AuthnError::HeaderTaken { header: name.to_string() });
         }
-        let store = KeyStore::open(&settings)?;
-        Ok(Self { header_names: settings.header_names, store, clock })
+        let store = Arc::new(KeyStore::open(&settings)?);
+        let max_age = settings.max_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        Ok(Self { header_names: settings.header_names, store, max_age, clock })
+    }
+
+    /// The keys.
+    pub(super) fn store(&self) -> &Arc<KeyStore> {
+        &self.store
+    }
+
+    /// Whether a request with this key would be let in now.
+    pub(super) fn counts(&self, key: &KeyRecord) -> bool {
+        check(key, self.clock.now_millis(), self.max_age, METHOD).is_ok()
+    }
+
+    pub(super) fn presents(&self, headers: &HeaderMap) -> bool {
+        self.header_names.iter().any(|name| headers.contains_key(name))
     }
 
     pub(super) fn examine(&self, headers: &HeaderMap) -> Presented {
@@ -103,25 +126,41 @@ impl Scheme {
                 Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(error)
             })?
             .ok_or_else(|| Refused::invalid(METHOD, "unknown_key"))?;
-        if record.revoked.is_some() {
-            return Err(Refused::invalid(METHOD, "revoked").because(format!("key `{}`", record.id)));
-        }
-        if self.clock.now_millis() >= record.expires {
-            return Err(
-                Refused::new(RefusedKind::Expired, METHOD, "expired").because(format!("key `{}`", record.id))
-            );
-        }
-        Ok(Arc::new(subject(record)))
+        check(&record, self.clock.now_millis(), self.max_age, METHOD)?;
+        let proof = Proof::ApiKey { id: record.id.clone() };
+        Ok(Arc::new(subject(record, proof)))
     }
 }
 
-fn subject(record: KeyRecord) -> Subject {
+/// Whether the key counts at `now`, for itself and for the tokens that were made from it.
+pub(super) fn check(
+    record: &KeyRecord,
+    now: i64,
+    max_age: Option<i64>,
+    method: &'static str,
+) -> Result<(), Refused> {
+    let refuse =
+        |kind, reason| Err(Refused::new(kind, method, reason).because(format!("key `{}`", record.id)));
+    if record.revoked.is_some() {
+        return refuse(RefusedKind::Invalid, "revoked");
+    }
+    if now >= record.expires {
+        return refuse(RefusedKind::Expired, "expired");
+    }
+    if max_age.is_some_and(|age| now.saturating_sub(record.created) >= age) {
+        return refuse(RefusedKind::Expired, "rotation_overdue");
+    }
+    Ok(())
+}
+
+/// The principal of a key, however the key was proven.
+pub(super) fn subject(record: KeyRecord, proof: Proof) -> Subject {
     match record.holder {
-        KeyHolder::Agent(agent) => Subject::agent(&agent, Proof::ApiKey { id: record.id }),
+        KeyHolder::Agent(agent) => Subject::agent(&agent, proof),
         KeyHolder::Service => {
             let permissions: Vec<Arc<str>> = record.permissions.iter().map(|role| role.shared()).collect();
-            let name = record.name.as_str();
-            Subject::service(name, record.id, record.permissions, permissions, record.created, record.expires)
+            let (name, id) = (record.name.as_str(), &record.id);
+            Subject::service(name, id, record.permissions, permissions, record.created, record.expires, proof)
         }
     }
 }

@@ -75,6 +75,13 @@ pub(in crate::authn) fn random_key() -> Result<(KeyId, Secret<String>), AuthnErr
     Ok((id, Secret::new(text)))
 }
 
+/// So many random base62 characters.
+pub(in crate::authn) fn random_text(length: usize) -> Result<String, AuthnError> {
+    let mut text = String::with_capacity(length);
+    push_random(&mut text, length)?;
+    Ok(text)
+}
+
 /// Uniform base62 characters: bytes from 248 up are thrown away, because 62 does not divide 256.
 fn push_random(text: &mut String, count: usize) -> Result<(), AuthnError> {
     let mut missing = count;
@@ -92,7 +99,7 @@ fn push_random(text: &mut String, count: usize) -> Result<(), AuthnError> {
 }
 
 /// The first 32 bits of SHA-256 in base62, most significant digit first, six digits.
-pub(super) fn checksum(body: &str) -> String {
+pub(in crate::authn) fn checksum(body: &str) -> String {
     let hash = digest(&SHA256, body.as_bytes());
     let mut rest = hash.as_ref().iter().take(4).fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte));
     let mut digits = [b'0'; CHECKSUM_LENGTH];

@@ -14,49 +14,61 @@ use crate::model::Subject;
 
 /// SHA-256 of a token's text; the token itself is not kept.
 #[derive(PartialEq, Eq, Hash)]
-pub(super) struct TokenDigest([u8; 32]);
+pub(in crate::authn) struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    pub(super) fn of(token: &str) -> Self {
+    pub(in crate::authn) fn of(token: &str) -> Self {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         Self(bytes)
     }
 }
 
-/// What is known about a proven token.
+/// What is known about a proven token; it ends.
+pub(in crate::authn) trait Ends: Clone {
+    /// Seconds since the Unix epoch.
+    fn expires(&self) -> i64;
+}
+
+/// What is known about a proven token of an issuer.
 #[derive(Clone)]
-pub(super) struct Verified {
-    pub(super) validity: Validity,
-    pub(super) subject: Arc<Subject>,
+pub(in crate::authn) struct Verified {
+    pub(in crate::authn) validity: Validity,
+    pub(in crate::authn) subject: Arc<Subject>,
     /// Under which keys it was proven; under others it has to be proven again.
-    pub(super) generation: u64,
+    pub(in crate::authn) generation: u64,
+}
+
+impl Ends for Verified {
+    fn expires(&self) -> i64 {
+        self.validity.expires
+    }
 }
 
 /// At most `limit` tokens.
-pub(super) struct Cache {
+pub(in crate::authn) struct Cache<T> {
     limit: usize,
-    entries: Mutex<HashMap<TokenDigest, Verified>>,
+    entries: Mutex<HashMap<TokenDigest, T>>,
 }
 
-impl Cache {
-    pub(super) fn new(limit: usize) -> Self {
+impl<T: Ends> Cache<T> {
+    pub(in crate::authn) fn new(limit: usize) -> Self {
         Self { limit, entries: Mutex::new(HashMap::new()) }
     }
 
-    pub(super) fn find(&self, digest: &TokenDigest) -> Option<Verified> {
+    pub(in crate::authn) fn find(&self, digest: &TokenDigest) -> Option<T> {
         self.entries.lock().get(digest).cloned()
     }
 
     /// Makes room when it must: first what expired before `oldest` (epoch seconds), then an eighth of the rest in the
     /// map's random order, so that the sweep is paid for by the entries that follow.
-    pub(super) fn remember(&self, digest: TokenDigest, verified: Verified, oldest: i64) {
+    pub(in crate::authn) fn remember(&self, digest: TokenDigest, known: T, oldest: i64) {
         if self.limit == 0 {
             return;
         }
         let mut entries = self.entries.lock();
         if entries.len() >= self.limit {
-            entries.retain(|_, known| known.validity.expires > oldest);
+            entries.retain(|_, known| known.expires() > oldest);
             let room = (self.limit / 8).max(1);
             let mut surplus = (entries.len() + room).saturating_sub(self.limit);
             entries.retain(|_, _| {
@@ -65,11 +77,11 @@ impl Cache {
                 stays
             });
         }
-        entries.insert(digest, verified);
+        entries.insert(digest, known);
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::authn) fn len(&self) -> usize {
         self.entries.lock().len()
     }
 }

@@ -31,7 +31,7 @@ const KNOWN: [&str; 13] = [
 
 /// What is wrong with the claims.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ClaimError {
+pub(in crate::authn) enum ClaimError {
     #[error("the claims are not a JSON object with each name once")]
     Malformed,
     #[error("the claim `{0}` is missing")]
@@ -53,7 +53,7 @@ pub(super) enum ClaimError {
 }
 
 impl ClaimError {
-    pub(super) fn reason(&self) -> &'static str {
+    pub(in crate::authn) fn reason(&self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Missing(_) => "claim_missing",
@@ -70,22 +70,24 @@ impl ClaimError {
 
 /// What the claims must match.
 #[derive(Debug)]
-pub(super) struct Expected {
-    pub(super) issuer: Arc<str>,
-    pub(super) audience: Arc<str>,
-    pub(super) leeway_seconds: i64,
+pub(in crate::authn) struct Expected {
+    pub(in crate::authn) issuer: Arc<str>,
+    pub(in crate::authn) audience: Arc<str>,
+    pub(in crate::authn) leeway_seconds: i64,
 }
 
 /// When the token counts; seconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Validity {
-    pub(super) expires: i64,
+pub(in crate::authn) struct Validity {
+    pub(in crate::authn) expires: i64,
     /// The later of `nbf` and `iat`, when there is one.
-    pub(super) begins: Option<i64>,
+    pub(in crate::authn) begins: Option<i64>,
+    /// `iat`, when there is one.
+    pub(in crate::authn) issued: Option<i64>,
 }
 
 impl Validity {
-    pub(super) fn check(self, now: i64, leeway: i64) -> Result<(), ClaimError> {
+    pub(in crate::authn) fn check(self, now: i64, leeway: i64) -> Result<(), ClaimError> {
         // RFC 7519 section 4.1.4: on or after `exp` it must not be accepted.
         if now.saturating_sub(leeway) >= self.expires {
             return Err(ClaimError::Expired);
@@ -99,8 +101,8 @@ impl Validity {
 
 /// The claims of a token for us.
 #[derive(Debug)]
-pub(super) struct Claims {
-    pub(super) validity: Validity,
+pub(in crate::authn) struct Claims {
+    pub(in crate::authn) validity: Validity,
     subject: String,
     jti: Option<Arc<str>>,
     email: Option<String>,
@@ -110,14 +112,24 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    pub(super) fn into_subject(self, issuer: &str, key: Arc<str>) -> Subject {
+    pub(in crate::authn) fn jti(&self) -> Option<Arc<str>> {
+        self.jti.clone()
+    }
+
+    /// A claim without a meaning of its own that is one text.
+    pub(in crate::authn) fn text_tag(&self, name: &str) -> Option<Arc<str>> {
+        let (_, values) = self.tags.iter().find(|(tag, _)| tag.as_ref() == name)?;
+        values.first().filter(|_| values.len() == 1).cloned()
+    }
+
+    pub(in crate::authn) fn into_subject(self, issuer: &str, key: Arc<str>) -> Subject {
         let proof = Proof::Jwt { key, jti: self.jti };
         Subject::user(issuer, &self.subject, self.email.as_deref(), self.roles, self.groups, self.tags, proof)
     }
 }
 
 /// Reads the claims and checks all that does not change with time.
-pub(super) fn read(payload: &[u8], expected: &Expected) -> Result<Claims, ClaimError> {
+pub(in crate::authn) fn read(payload: &[u8], expected: &Expected) -> Result<Claims, ClaimError> {
     let claims = json::parse_object(payload).map_err(|_| ClaimError::Malformed)?;
     check_audience(&claims, expected)?;
     check_sender_constraints(&claims)?;
@@ -171,7 +183,8 @@ fn check_sender_constraints(claims: &Map<String, Value>) -> Result<(), ClaimErro
 
 fn validity(claims: &Map<String, Value>) -> Result<Validity, ClaimError> {
     let expires = date(claims, "exp")?.ok_or(ClaimError::Missing("exp"))?;
-    Ok(Validity { expires, begins: date(claims, "nbf")?.max(date(claims, "iat")?) })
+    let issued = date(claims, "iat")?;
+    Ok(Validity { expires, begins: date(claims, "nbf")?.max(issued), issued })
 }
 
 /// A `NumericDate` (RFC 7519 section 2), whole seconds: an integer, or a number with nothing behind the point.

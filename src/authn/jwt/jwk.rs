@@ -139,8 +139,8 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<aws_lc_rs::signature::ParsedPublicKey, &'st
     if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&bits) {
         return Err("an RSA key needs 2048 to 8192 bits");
     }
-    let small_and_odd = e.len() <= 4 && e.last().is_some_and(|low| low & 1 == 1) && e != [1];
-    if !small_and_odd {
+    let odd = e.last().is_some_and(|low| low & 1 == 1);
+    if !odd || e.len() > 4 || e == [1] {
         return Err("the public exponent is not a small odd number above 1");
     }
     if has_roca_fingerprint(n) {

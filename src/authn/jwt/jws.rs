@@ -13,7 +13,7 @@ const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// What is wrong with the token before its signature is looked at.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum JwsError {
+pub(in crate::authn) enum JwsError {
     #[error("a token has three parts with dots between")]
     Parts,
     #[error("a part is not unpadded, canonical base64url")]
@@ -31,7 +31,7 @@ pub(super) enum JwsError {
 }
 
 impl JwsError {
-    pub(super) fn reason(&self) -> &'static str {
+    pub(in crate::authn) fn reason(&self) -> &'static str {
         match self {
             Self::Parts | Self::Encoding | Self::Header | Self::Field(_) | Self::Kid => "malformed",
             Self::Type => "wrong_type",
@@ -42,16 +42,18 @@ impl JwsError {
 
 /// A token's parts, decoded.
 #[derive(Debug)]
-pub(super) struct Compact<'a> {
-    pub(super) algorithm: String,
-    pub(super) kid: Option<String>,
-    pub(super) signing_input: &'a str,
-    pub(super) payload: Vec<u8>,
-    pub(super) signature: Vec<u8>,
+pub(in crate::authn) struct Compact<'a> {
+    pub(in crate::authn) algorithm: String,
+    pub(in crate::authn) kid: Option<String>,
+    /// `typ` in short form and small letters.
+    pub(in crate::authn) media_type: Option<String>,
+    pub(in crate::authn) signing_input: &'a str,
+    pub(in crate::authn) payload: Vec<u8>,
+    pub(in crate::authn) signature: Vec<u8>,
 }
 
 impl<'a> Compact<'a> {
-    pub(super) fn parse(token: &'a str) -> Result<Self, JwsError> {
+    pub(in crate::authn) fn parse(token: &'a str) -> Result<Self, JwsError> {
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Parts)?;
         let (header, payload) = signing_input.split_once('.').ok_or(JwsError::Parts)?;
         if payload.contains('.') || header.is_empty() || signature.is_empty() {
@@ -60,8 +62,9 @@ impl<'a> Compact<'a> {
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| JwsError::Encoding);
         let header = json::parse_object(&decode(header)?).map_err(|_| JwsError::Header)?;
         check_extensions(&header)?;
-        check_type(&header)?;
+        let media_type = media_type(&header)?;
         Ok(Self {
+            media_type,
             algorithm: text(&header, "alg")?.ok_or(JwsError::Field("alg"))?.to_owned(),
             kid: kid(&header)?.map(str::to_owned),
             signing_input,
@@ -91,11 +94,18 @@ fn check_extensions(header: &Map<String, Value>) -> Result<(), JwsError> {
 
 /// Without `typ` a token is taken for `JWT`: many issuers leave it out, and issuer, audience and algorithm are
 /// checked whatever it says.
-fn check_type(header: &Map<String, Value>) -> Result<(), JwsError> {
-    let Some(media_type) = text(header, "typ")? else { return Ok(()) };
+fn media_type(header: &Map<String, Value>) -> Result<Option<String>, JwsError> {
+    let Some(media_type) = text(header, "typ")? else { return Ok(None) };
     let media_type = media_type.to_ascii_lowercase();
     let short = media_type.strip_prefix("application/").unwrap_or(&media_type);
-    if TYPES.contains(&short) { Ok(()) } else { Err(JwsError::Type) }
+    if TYPES.contains(&short) { Ok(Some(short.to_owned())) } else { Err(JwsError::Type) }
+}
+
+/// The `kid` of a token's header, for choosing who checks it; nothing is believed.
+pub(in crate::authn) fn kid_of(token: &str) -> Option<String> {
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
+    let header = json::parse_object(&header).ok()?;
+    kid(&header).ok()?.map(str::to_owned)
 }
 
 fn kid(header: &Map<String, Value>) -> Result<Option<&str>, JwsError> {
@@ -106,6 +116,6 @@ fn kid(header: &Map<String, Value>) -> Result<Option<&str>, JwsError> {
 }
 
 /// Bounded, and nothing that plays games in a log.
-pub(super) fn is_kid(kid: &str) -> bool {
+pub(in crate::authn) fn is_kid(kid: &str) -> bool {
     !kid.is_empty() && kid.len() <= MAX_KID_BYTES && !kid.contains(char::is_control)
 }

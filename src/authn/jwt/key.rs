@@ -18,14 +18,14 @@ use crate::secret::Secret;
 
 /// RFC 7518 section 3.2: the key of HS256 has at least the size of the hash.
 const MIN_SECRET_BYTES: usize = 32;
-pub(super) const MIN_RSA_BITS: u32 = 2048;
-pub(super) const MAX_RSA_BITS: u32 = 8192;
+pub(in crate::authn) const MIN_RSA_BITS: u32 = 2048;
+pub(in crate::authn) const MAX_RSA_BITS: u32 = 8192;
 /// A key file is a few kilobytes; anything larger is a mistake.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Why no key vouches for a token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum KeyError {
+pub(in crate::authn) enum KeyError {
     #[error("no configured key has the token's `kid`")]
     Unknown,
     #[error("the token's `alg` is not the one its key is configured for")]
@@ -35,7 +35,7 @@ pub(super) enum KeyError {
 }
 
 impl KeyError {
-    pub(super) fn reason(&self) -> &'static str {
+    pub(in crate::authn) fn reason(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown_key",
             Self::Algorithm => "wrong_algorithm",
@@ -46,19 +46,23 @@ impl KeyError {
 
 /// The keys that vouch for tokens at one time.
 #[derive(Debug, Default)]
-pub(super) struct Keyring(Vec<Key>);
+pub(in crate::authn) struct Keyring(Vec<Key>);
 
 impl Keyring {
-    pub(super) fn load(keys: Vec<JwtKey>) -> Result<Self, AuthnError> {
+    pub(in crate::authn) fn load(keys: Vec<JwtKey>) -> Result<Self, AuthnError> {
         keys.into_iter().map(Key::load).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(super) fn of(keys: Vec<Key>) -> Self {
+    pub(in crate::authn) fn of(keys: Vec<Key>) -> Self {
         Self(keys)
     }
 
+    pub(in crate::authn) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The name of the key that made the signature.
-    pub(super) fn verify(&self, token: &Compact<'_>) -> Result<Arc<str>, KeyError> {
+    pub(in crate::authn) fn verify(&self, token: &Compact<'_>) -> Result<Arc<str>, KeyError> {
         let mut error = KeyError::Unknown;
         for key in self.0.iter().filter(|key| key.may_be_meant_by(token.kid.as_deref())) {
             if key.algorithm.as_str() != token.algorithm {
@@ -79,7 +83,7 @@ enum Check {
     Shared(Box<hmac::Key>),
 }
 
-pub(super) struct Key {
+pub(in crate::authn) struct Key {
     name: Arc<str>,
     kid: Option<String>,
     algorithm: JwtAlgorithm,
@@ -97,7 +101,7 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    pub(super) fn load(key: JwtKey) -> Result<Self, AuthnError> {
+    pub(in crate::authn) fn load(key: JwtKey) -> Result<Self, AuthnError> {
         let refuse = |reason| AuthnError::KeyMaterial {
             key: key.name.as_ref().to_owned(),
             algorithm: key.algorithm.as_str(),
@@ -117,7 +121,7 @@ impl Key {
     }
 
     /// A key that was read already.
-    pub(super) fn public(
+    pub(in crate::authn) fn public(
         name: Arc<str>,
         kid: Option<String>,
         algorithm: JwtAlgorithm,
@@ -127,7 +131,7 @@ impl Key {
     }
 
     /// Lets the key serve tokens that name no key, although it has a `kid` itself.
-    pub(super) fn serve_unnamed(&mut self) {
+    pub(in crate::authn) fn serve_unnamed(&mut self) {
         self.serves_unnamed = true;
     }
 
@@ -140,7 +144,7 @@ impl Key {
     }
 
     /// Whether this key, with its own algorithm, made the signature.
-    pub(super) fn check(&self, token: &Compact<'_>) -> bool {
+    pub(in crate::authn) fn check(&self, token: &Compact<'_>) -> bool {
         let message = token.signing_input.as_bytes();
         match &self.check {
             Check::Public(key) => key.verify_sig(message, &token.signature).is_ok(),
@@ -150,7 +154,7 @@ impl Key {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Secret<Vec<u8>>, AuthnError> {
+pub(in crate::authn) fn read(path: &Path) -> Result<Secret<Vec<u8>>, AuthnError> {
     let failed = |source| AuthnError::KeyFile { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_FILE_BYTES {
         return Err(failed(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 64 KiB")));
@@ -192,7 +196,7 @@ fn public(algorithm: JwtAlgorithm, pem: &[u8]) -> Result<ParsedPublicKey, &'stat
 }
 
 /// From the bare key: PKCS #1 for RSA, the uncompressed point for P-256, 32 bytes for Ed25519.
-pub(super) fn parse(algorithm: JwtAlgorithm, der: &[u8]) -> Result<ParsedPublicKey, &'static str> {
+pub(in crate::authn) fn parse(algorithm: JwtAlgorithm, der: &[u8]) -> Result<ParsedPublicKey, &'static str> {
     let verification: &'static dyn VerificationAlgorithm = match algorithm {
         JwtAlgorithm::Rs256 => {
             let bits = RsaParameters::public_modulus_len(der).map_err(|_| "it is not an RSA key")?;

@@ -23,6 +23,14 @@ mod tests;
 #[cfg(test)]
 mod wycheproof_tests;
 
+/// What the gateway's own tokens are read with as well.
+pub(super) mod parts {
+    pub(in crate::authn) use super::cache::{Cache, Ends, TokenDigest};
+    pub(in crate::authn) use super::claims::{ClaimError, Expected, Validity, read};
+    pub(in crate::authn) use super::jws::{Compact, kid_of};
+    pub(in crate::authn) use super::key::{Key, parse};
+}
+
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
@@ -34,8 +42,9 @@ use self::key::KeyError;
 use self::source::Keys;
 use super::AuthnError;
 use super::scheme::{Presented, Refused, RefusedKind};
+use super::tokens::Tokens;
 use crate::clock::SharedClock;
-use crate::model::Subject;
+use crate::model::{Proof, Subject};
 use crate::telemetry::Metrics;
 
 pub use self::jwk::JwkError;
@@ -43,29 +52,43 @@ pub use self::settings::{JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial, 
 
 pub(super) const METHOD: &str = "jwt";
 
-/// `Authorization: Bearer …`.
+/// `Authorization: Bearer …`: a token of our own, or of the issuer that the operator trusts.
 #[derive(Debug)]
-pub(super) struct Scheme(Option<Verifier>);
+pub(super) struct Scheme {
+    issuer: Option<Verifier>,
+    own: Arc<Tokens>,
+}
 
 impl Scheme {
     pub(super) fn new(
         settings: Option<Settings>,
+        own: Arc<Tokens>,
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, AuthnError> {
-        Ok(Self(settings.map(|settings| Verifier::new(settings, clock, metrics)).transpose()?))
+        let issuer = settings.map(|settings| Verifier::new(settings, clock, metrics)).transpose()?;
+        Ok(Self { issuer, own })
     }
 
     /// Keeps fetched keys fresh until `stop`.
     pub(super) async fn follow_keys(&self, stop: &CancellationToken) {
-        if let Some(verifier) = &self.0 {
+        if let Some(verifier) = &self.issuer {
             verifier.keys.follow(stop).await;
         }
     }
 
+    /// Whether tokens of the issuer can be checked; `None` when none count.
+    pub(super) fn status(&self) -> Option<(bool, String)> {
+        self.issuer.as_ref().map(|verifier| verifier.keys.status())
+    }
+
     /// Reads a key file again; `None` when there is none.
     pub(super) fn reload_keys(&self) -> Option<Result<(), AuthnError>> {
-        self.0.as_ref().and_then(|verifier| verifier.keys.reload())
+        self.issuer.as_ref().and_then(|verifier| verifier.keys.reload())
+    }
+
+    pub(super) fn presents(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(header::AUTHORIZATION)
     }
 
     pub(super) fn examine(&self, headers: &HeaderMap) -> Presented {
@@ -74,12 +97,24 @@ impl Scheme {
         match (first, second) {
             (None, _) => Presented::Nothing,
             (Some(_), Some(_)) => Presented::Rejected(Refused::invalid(METHOD, "repeated_header")),
-            (Some(value), None) => match (bearer(value), &self.0) {
-                (Err(refused), _) => Presented::Rejected(refused),
-                (Ok(_), None) => Presented::Rejected(Refused::invalid(METHOD, "not_enabled")),
-                (Ok(token), Some(verifier)) => verifier.verify(token).into(),
-            },
+            (Some(value), None) => bearer(value).and_then(|token| self.verify(token)).into(),
         }
+    }
+
+    fn verify(&self, token: &str) -> Result<Arc<Subject>, Refused> {
+        if Tokens::claims_to_be_ours(token) {
+            return self.own.verify(token);
+        }
+        let Some(issuer) = &self.issuer else { return Err(Refused::invalid(METHOD, "not_enabled")) };
+        let known = issuer.prove(token)?;
+        let jti = match known.subject.proof() {
+            Proof::Jwt { jti, .. } => jti.as_deref(),
+            Proof::ApiKey { .. } | Proof::Session { .. } | Proof::Internal => None,
+        };
+        // `iat` counts whole seconds: what was made in the second of a revocation is refused.
+        let made = known.validity.issued.map(|seconds| seconds.saturating_mul(1000));
+        self.own.check_revoked(jti, &known.subject, made, METHOD)?;
+        Ok(known.subject)
     }
 }
 
@@ -97,7 +132,7 @@ struct Verifier {
     keys: Keys,
     expected: Expected,
     max_token_bytes: usize,
-    cache: Cache,
+    cache: Cache<Verified>,
     clock: SharedClock,
 }
 
@@ -123,7 +158,12 @@ impl Verifier {
         })
     }
 
+    #[cfg(test)]
     fn verify(&self, token: &str) -> Result<Arc<Subject>, Refused> {
+        self.prove(token).map(|known| known.subject)
+    }
+
+    fn prove(&self, token: &str) -> Result<Verified, Refused> {
         // Before anything is hashed, decoded or parsed.
         if token.len() > self.max_token_bytes {
             return Err(Refused::invalid(METHOD, "too_long"));
@@ -135,12 +175,12 @@ impl Verifier {
         let digest = TokenDigest::of(token);
         if let Some(known) = self.cache.find(&digest).filter(|known| known.generation == live.generation) {
             known.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
-            return Ok(known.subject);
+            return Ok(known);
         }
         let verified = self.verify_afresh(token, &live, now)?;
-        let subject = Arc::clone(&verified.subject);
-        self.cache.remember(digest, verified, now.saturating_sub(self.expected.leeway_seconds));
-        Ok(subject)
+        let oldest = now.saturating_sub(self.expected.leeway_seconds);
+        self.cache.remember(digest, verified.clone(), oldest);
+        Ok(verified)
     }
 
     fn verify_afresh(&self, token: &str, live: &source::Live, now: i64) -> Result<Verified, Refused> {
@@ -164,6 +204,17 @@ impl Verifier {
         };
         Refused::new(kind, METHOD, error.reason()).because(error)
     }
+}
+
+/// Whether an issuer with these settings would let the token in.
+#[cfg(test)]
+pub(super) fn accepts_for_test(
+    settings: Settings,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    token: &str,
+) -> bool {
+    Verifier::new(settings, clock, metrics).is_ok_and(|verifier| verifier.verify(token).is_ok())
 }
 
 fn refuse_claim(error: claims::ClaimError) -> Refused {

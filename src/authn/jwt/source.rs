@@ -100,6 +100,20 @@ impl Keys {
         Ok(self.live.load())
     }
 
+    /// Whether keys vouch now, and where they come from, for the operator.
+    pub(super) fn status(&self) -> (bool, String) {
+        let state = self.current().map(|live| live.ring.len());
+        let place = match &self.place {
+            None => "configured keys".to_owned(),
+            Some((_, JwksPlace::File(path))) => format!("key set `{}`", path.display()),
+            Some((_, JwksPlace::Url(settings))) => format!("key set `{}`", settings.url),
+        };
+        match state {
+            Ok(count) => (true, format!("{place}, {count} in use")),
+            Err(error) => (false, format!("{place}: {error}")),
+        }
+    }
+
     /// Somebody named a key that is not here. Whether it may come soon: a fetch is under way or set off by this, which
     /// happens once in `min_interval` at most, however many ask.
     pub(super) fn unknown_kid(&self) -> bool {

@@ -34,8 +34,57 @@ pub struct Authentication {
     pub require_tls: bool,
     /// Idle time after which the facts of a session are forgotten.
     pub session_timeout: Duration,
-    /// How JWTs are verified; `None` when no key is given: then no token is accepted.
+    /// How JWTs are verified; `None` when no key is given: then no token of another issuer is accepted.
     pub jwt: Option<Jwt>,
+    /// The gateway's own tokens.
+    pub tokens: OwnTokens,
+}
+
+/// The gateway's own tokens.
+#[derive(Debug)]
+pub struct OwnTokens {
+    /// The value of `iss`.
+    pub issuer: String,
+    /// The value of `aud`.
+    pub audience: String,
+    /// Life of an access token.
+    pub access: Duration,
+    /// Life of a refresh token.
+    pub refresh: Duration,
+    /// How long a used refresh token is answered again.
+    pub grace: Duration,
+    /// Difference of clocks that is tolerated.
+    pub leeway: Duration,
+    /// Sessions of one key.
+    pub max_sessions_per_key: u32,
+    /// Bytes of a token.
+    pub max_token_bytes: usize,
+    /// Proven tokens that are remembered.
+    pub token_cache: usize,
+}
+
+impl OwnTokens {
+    fn read(
+        r: &mut Reader<'_>,
+        audience: &str,
+        leeway: Duration,
+        max_token_bytes: usize,
+        cache: usize,
+    ) -> Self {
+        let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+        let refresh = Duration::from_secs(24 * 3600);
+        Self {
+            issuer: r.value("security.authentication.token_issuer", Text(512), String::from("caxton"), "The value of `iss` in the gateway's own tokens; not that of `jwt_issuer`."),
+            access: r.value("security.authentication.jwt_expiry", span(60, 86_400), Duration::from_secs(3600), "Life of an access token that the gateway makes; never longer than its API key's."),
+            refresh: r.value("security.authentication.refresh_token_expiry", span(60, 90 * 86_400), refresh, "Life of a refresh token that the gateway makes."),
+            grace: r.value("security.authentication.refresh_grace", span(0, 300), Duration::from_secs(30), "How long a refresh token that was used is answered with the same successor, for whom the answer got lost. After that a second use ends the session."),
+            max_sessions_per_key: r.value("security.authentication.max_sessions_per_key", Integer::new(1..=100_000, "sessions"), 100, "Sessions of one API key; the one idle longest makes room."),
+            audience: audience.to_owned(),
+            leeway,
+            max_token_bytes,
+            token_cache: cache,
+        }
+    }
 }
 
 /// How JWTs are verified.
@@ -197,11 +246,18 @@ impl Authentication {
             "security.authentication.session_timeout",
             Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
             Duration::from_secs(15 * 60),
-            "Idle time after which the facts of a session, which policies see, are forgotten.",
+            "Idle time after which a session is over: its tokens no longer count, and its facts, which policies see, are forgotten.",
         );
+        let tokens = OwnTokens::read(r, &audience, leeway, max_token_bytes, token_cache);
+        if tokens.issuer == issuer && key.is_some() {
+            let problem = Problem::error(Code::Contradiction, "is the issuer of the gateway's own tokens");
+            let problem = problem.with_help("give `security.authentication.token_issuer` another value");
+            r.tell(problem, "security.authentication.jwt_issuer");
+        }
         Self {
             require_tls,
             session_timeout,
+            tokens,
             jwt: key.map(|key| Jwt {
                 algorithm,
                 key,
@@ -264,6 +320,10 @@ impl Authentication {
 pub struct ApiKeys {
     /// The header field of a key, beside `X-Caxton-Api-Key`.
     pub header_name: http::HeaderName,
+    /// The age at which a key is refused although it has not expired; `None`: its expiry alone counts.
+    pub max_age: Option<Duration>,
+    /// How long a key that was replaced still serves.
+    pub grace: Duration,
 }
 
 /// How keys are kept.
@@ -292,6 +352,35 @@ impl ApiKeys {
             Sha256,
             "Keys are kept as HMAC-SHA-256 with a secret of the data directory.",
         );
-        Self { header_name }
+        let (max_age, grace) = Self::rotation(r);
+        Self { header_name, max_age, grace }
+    }
+
+    fn rotation(r: &mut Reader<'_>) -> (Option<Duration>, Duration) {
+        const INTERVAL: &str = "security.api_keys.rotation_interval";
+        let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+        let (day, most) = (86_400, 3_660 * 86_400);
+        let auto = r.value("security.api_keys.auto_rotate", Flag, false, "A key that is older than `rotation_interval` and `grace_period` together is refused, although it has not expired: whoever uses it must have replaced it.");
+        let interval = r.value(
+            INTERVAL,
+            span(3_600, most),
+            Duration::from_secs(30 * day),
+            "Age at which a key is to be replaced, with `auto_rotate`.",
+        );
+        let grace = r.value(
+            "security.api_keys.grace_period",
+            span(0, 365 * day),
+            Duration::from_secs(7 * day),
+            "How long a key that was replaced still serves.",
+        );
+        if r.is_given(INTERVAL) && !auto {
+            let problem =
+                Problem::error(Code::Missing, "has no effect: keys may grow as old as they were made for");
+            r.tell(
+                problem.with_help("set `security.api_keys.auto_rotate: true`, or remove the key"),
+                INTERVAL,
+            );
+        }
+        (auto.then(|| interval.saturating_add(grace)), grace)
     }
 }

@@ -1,0 +1,116 @@
+//! Own tokens: taken for an API key, gone on with, ended. RFC 6749 (section 5.1) gives the shape of the answer.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::caller::{Caller, Refreshing};
+use super::problem::Problem;
+use super::state::Api;
+use crate::authn::{Issued, MethodStatus};
+use crate::credentials::{CredentialError, Credentials};
+use crate::model::{DecisionId, EndSession, IssueToken, ReadAuthStatus, RenewToken, RevokeAllSessions};
+
+#[derive(Serialize)]
+pub(super) struct Pair {
+    access_token: String,
+    token_type: &'static str,
+    expires_in: u64,
+    refresh_token: String,
+    session_id: String,
+    decision_id: DecisionId,
+}
+
+fn pair(issued: &Issued, decision: DecisionId) -> Json<Pair> {
+    Json(Pair {
+        access_token: issued.access.expose().clone(),
+        token_type: "Bearer",
+        expires_in: issued.expires_in,
+        refresh_token: issued.refresh.expose().clone(),
+        session_id: issued.session.to_string(),
+        decision_id: decision,
+    })
+}
+
+/// Lets the store work on a thread that may wait.
+pub(super) async fn work<T: Send + 'static>(
+    api: &Arc<Api>,
+    act: impl FnOnce(&Credentials) -> Result<T, CredentialError> + Send + 'static,
+) -> Result<T, Problem> {
+    let api = Arc::clone(api);
+    match tokio::task::spawn_blocking(move || act(&api.credentials)).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Problem::internal()),
+    }
+}
+
+/// A pair of tokens for the API key that the caller has shown.
+pub(super) async fn token(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Pair>, Problem> {
+    let permit = api.gate.guard().admit(&caller.subject, IssueToken, &caller.context).await?;
+    let decision = permit.decision();
+    let issued = work(&api, move |credentials| credentials.issue(permit)).await?;
+    Ok(pair(&issued, decision))
+}
+
+/// The next pair, for a refresh token that [`super::caller::prove_refresh`] has proven.
+pub(super) async fn refresh(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    refreshing: Refreshing,
+) -> Result<Json<Pair>, Problem> {
+    let renewal = refreshing.take().ok_or_else(Problem::internal)?;
+    let operation = RenewToken { presented: renewal.presented, successor: renewal.successor };
+    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
+    let decision = permit.decision();
+    let issued = work(&api, move |credentials| credentials.renew(permit, renewal)).await?;
+    Ok(pair(&issued, decision))
+}
+
+/// Ends the session of the access token that the caller has shown.
+pub(super) async fn logout(State(api): State<Arc<Api>>, caller: Caller) -> Result<StatusCode, Problem> {
+    let permit = api.gate.guard().admit(&caller.subject, EndSession, &caller.context).await?;
+    work(&api, move |credentials| credentials.end(permit)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Serialize)]
+pub(super) struct Ended {
+    sessions: usize,
+    decision_id: DecisionId,
+}
+
+/// Ends every session and every token that was made until now.
+pub(super) async fn revoke_all(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Ended>, Problem> {
+    let permit = api.gate.guard().admit(&caller.subject, RevokeAllSessions, &caller.context).await?;
+    let decision_id = permit.decision();
+    let sessions = work(&api, move |credentials| credentials.revoke_all(permit)).await?;
+    tracing::warn!(target: "SECURITY", event_type = "sessions_revoked", details = %format_args!("{sessions} sessions"), decision_id = %decision_id);
+    Ok(Json(Ended { sessions, decision_id }))
+}
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    methods: Vec<MethodStatus>,
+}
+
+/// Which ways to prove oneself are open, and whether they work.
+pub(super) async fn status(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Status>, Problem> {
+    let _permit = api.gate.guard().admit(&caller.subject, ReadAuthStatus, &caller.context).await?;
+    let shared = Arc::clone(&api);
+    let methods = tokio::task::spawn_blocking(move || shared.authenticator.status()).await;
+    Ok(Json(Status { methods: methods.map_err(|_| Problem::internal())? }))
+}
+
+/// The public keys of own tokens, for those who check them elsewhere.
+pub(super) async fn key_set(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
+    let tokens = Arc::clone(api.authenticator.tokens());
+    match tokio::task::spawn_blocking(move || tokens.key_set()).await {
+        Ok(Ok(set)) => Ok(Json(set)),
+        Ok(Err(error)) => Err(CredentialError::from(error).into()),
+        Err(_) => Err(Problem::internal()),
+    }
+}

@@ -1,0 +1,446 @@
+//! The gateway's own tokens: a short access token and a refresh token for whoever holds an API key.
+//!
+//! A token is never worth more than the key it was made from. It names the key and a session; who the caller is and
+//! what it may do is read from the key on every request, so that a revoked key, an ended session or a revoked token
+//! counts from the next request on, in every process.
+//!
+//! A refresh token serves once. Whoever comes with one that was used gets the same successor while that has not been
+//! used itself and the first answer may have been lost (`grace`); after that two hold a copy, and the session ends.
+
+mod refresh;
+mod settings;
+mod signing;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+
+use self::refresh::RefreshText;
+use self::signing::{SigningKeys, may_be_ours};
+use self::store::{Refresh, Rotated, TokenStore};
+use super::api_key::{self, Pepper};
+use super::jwt::JwtAlgorithm;
+use super::jwt::parts::{
+    Cache, ClaimError, Compact, Ends, Expected, Key, TokenDigest, Validity, kid_of, parse, read,
+};
+use super::scheme::{Refused, RefusedKind};
+use super::{AuthnError, KeyHolder, KeyRecord};
+use crate::clock::SharedClock;
+use crate::model::{KeyId, Proof, Subject};
+use crate::secret::Secret;
+
+pub use self::settings::Settings;
+pub use self::store::PendingEvent;
+
+pub(super) const METHOD: &str = "session";
+const SESSION: &str = "sid";
+const SESSION_LENGTH: usize = 22;
+/// A session's last use is written down at most so often.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(15);
+/// Sessions whose last use is remembered until it is written down.
+const MAX_TOUCHED: usize = 100_000;
+
+/// A fresh pair of tokens.
+pub struct Issued {
+    /// The access token (RFC 9068).
+    pub access: Secret<String>,
+    /// The refresh token, for once.
+    pub refresh: Secret<String>,
+    /// How long the access token counts, in seconds.
+    pub expires_in: u64,
+    /// Which session they belong to.
+    pub session: Arc<str>,
+}
+
+/// A refresh token that was proven: whose it is, and what stands for it and its successor in the store.
+pub struct Renewal {
+    /// Who presented it.
+    pub subject: Arc<Subject>,
+    /// The presented one.
+    pub presented: [u8; 32],
+    /// The next one.
+    pub successor: [u8; 32],
+    text: RefreshText,
+}
+
+/// What is known of an access token whose signature was proven.
+#[derive(Clone)]
+struct Proven {
+    validity: Validity,
+    session: Arc<str>,
+    jti: Arc<str>,
+}
+
+impl Ends for Proven {
+    fn expires(&self) -> i64 {
+        self.validity.expires
+    }
+}
+
+/// Makes, checks and ends own tokens.
+pub struct Tokens {
+    settings: Settings,
+    expected: Expected,
+    store: TokenStore,
+    signing: SigningKeys,
+    pepper: Pepper,
+    cache: Cache<Proven>,
+    /// Public halves by `kid`. A key of ours never changes, so what is here stays right; when it ends is asked of the
+    /// store, and its tokens end before.
+    keys: Mutex<HashMap<String, Arc<Key>>>,
+    touched: Mutex<HashMap<Arc<str>, i64>>,
+    max_key_age: Option<i64>,
+    clock: SharedClock,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("issuer", &self.settings.issuer).finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    /// Opens the store, making a signing key where there is none. Comes after the store of keys, which makes the pepper.
+    pub fn open(
+        settings: Settings,
+        max_key_age: Option<Duration>,
+        clock: SharedClock,
+    ) -> Result<Self, AuthnError> {
+        let store = TokenStore::open(&settings.store)?;
+        let signing = SigningKeys::new(settings.signing_dir.clone());
+        signing.ensure(&store, clock.now_millis())?;
+        Ok(Self {
+            expected: Expected {
+                issuer: Arc::clone(&settings.issuer),
+                audience: Arc::clone(&settings.audience),
+                leeway_seconds: i64::try_from(settings.leeway.as_secs()).unwrap_or(0),
+            },
+            store,
+            signing,
+            pepper: Pepper::open(&settings.pepper, false)?,
+            cache: Cache::new(settings.cache_entries),
+            keys: Mutex::default(),
+            touched: Mutex::default(),
+            max_key_age: max_key_age.map(millis),
+            settings,
+            clock,
+        })
+    }
+
+    // ---- access tokens ----
+
+    /// Whether the token names a key that could be ours. Says nothing about whether it is true.
+    pub(super) fn claims_to_be_ours(token: &str) -> bool {
+        kid_of(token).is_some_and(|kid| may_be_ours(&kid))
+    }
+
+    /// The caller behind an access token.
+    pub(super) fn verify(&self, text: &str) -> Result<Arc<Subject>, Refused> {
+        if text.len() > self.settings.max_token_bytes {
+            return Err(Refused::invalid(METHOD, "too_long"));
+        }
+        let now = self.clock.now_millis();
+        let digest = TokenDigest::of(text);
+        let leeway = self.expected.leeway_seconds;
+        let proven = match self.cache.find(&digest) {
+            Some(proven) => proven,
+            None => {
+                let proven = self.prove(text, now)?;
+                let oldest = now.div_euclid(1000).saturating_sub(leeway);
+                self.cache.remember(digest, proven.clone(), oldest);
+                proven
+            }
+        };
+        proven.validity.check(now.div_euclid(1000), leeway).map_err(refuse_claim)?;
+        let (subject, used) = self.principal(&proven, now)?;
+        self.touch(&proven.session, used, now);
+        Ok(subject)
+    }
+
+    fn prove(&self, text: &str, now: i64) -> Result<Proven, Refused> {
+        let token = Compact::parse(text).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
+        // Our own are all of this one type (RFC 9068, section 2.1).
+        if token.media_type.as_deref() != Some("at+jwt") {
+            return Err(Refused::invalid(METHOD, "wrong_type"));
+        }
+        let kid = token.kid.as_deref().filter(|kid| may_be_ours(kid)).unwrap_or_default();
+        let key = self.key(kid, now)?.ok_or_else(|| Refused::invalid(METHOD, "unknown_key"))?;
+        if token.algorithm != JwtAlgorithm::EdDsa.as_str() {
+            return Err(Refused::invalid(METHOD, "wrong_algorithm"));
+        }
+        if !key.check(&token) {
+            return Err(Refused::invalid(METHOD, "bad_signature"));
+        }
+        let claims = read(&token.payload, &self.expected).map_err(refuse_claim)?;
+        let missing = || Refused::invalid(METHOD, "claim_missing");
+        let session = claims.text_tag(SESSION).ok_or_else(missing)?;
+        let jti = claims.jti().ok_or_else(missing)?;
+        Ok(Proven { validity: claims.validity, session, jti })
+    }
+
+    fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<Key>>, Refused> {
+        if let Some(key) = self.keys.lock().get(kid) {
+            return Ok(Some(Arc::clone(key)));
+        }
+        let Some(public) = self.store.signing_key(kid, self.still_signed(now)).map_err(unavailable)? else {
+            return Ok(None);
+        };
+        let public = parse(JwtAlgorithm::EdDsa, &public).map_err(|reason| {
+            Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(reason)
+        })?;
+        let key = Arc::new(Key::public(kid.into(), Some(kid.to_owned()), JwtAlgorithm::EdDsa, public));
+        self.keys.lock().insert(kid.to_owned(), Arc::clone(&key));
+        Ok(Some(key))
+    }
+
+    /// Keys that were retired before this have no tokens any more.
+    fn still_signed(&self, now: i64) -> i64 {
+        now.saturating_sub(millis(self.settings.access)).saturating_sub(millis(self.settings.leeway))
+    }
+
+    /// Who the session belongs to, if it and its key still count, and when it was used last.
+    fn principal(&self, proven: &Proven, now: i64) -> Result<(Arc<Subject>, i64), Refused> {
+        let (key, created, used) = self.live_session(&proven.session, now)?;
+        let (session, jti) = (Arc::clone(&proven.session), Arc::clone(&proven.jti));
+        let proof = Proof::Session { id: session, jti, key: key.id.clone() };
+        let subject = Arc::new(api_key::subject(key, proof));
+        self.check_revoked(Some(&proven.jti), &subject, Some(created), METHOD)?;
+        Ok((subject, used))
+    }
+
+    /// The key of a session that still counts, when the session began, and when it was used last.
+    fn live_session(&self, id: &str, now: i64) -> Result<(KeyRecord, i64, i64), Refused> {
+        let session = self
+            .store
+            .session(id)
+            .map_err(unavailable)?
+            .ok_or_else(|| Refused::new(RefusedKind::Expired, METHOD, "ended"))?;
+        if session.ended {
+            return Err(Refused::new(RefusedKind::Expired, METHOD, "ended"));
+        }
+        let used = session.used.max(self.touched.lock().get(id).copied().unwrap_or(session.used));
+        if now.saturating_sub(used) >= millis(self.settings.idle) {
+            return Err(Refused::new(RefusedKind::Expired, METHOD, "idle"));
+        }
+        let key = session.key.ok_or_else(|| Refused::invalid(METHOD, "revoked"))?;
+        api_key::check(&key, now, self.max_key_age, METHOD)?;
+        Ok((key, session.created, used))
+    }
+
+    /// Remembers that the session is in use. It is written down from time to time, by a thread that may wait.
+    fn touch(&self, session: &Arc<str>, used: i64, now: i64) {
+        if now.saturating_sub(used) < millis(self.touch_interval()) {
+            return;
+        }
+        let mut touched = self.touched.lock();
+        if touched.len() >= MAX_TOUCHED {
+            touched.clear();
+        }
+        touched.insert(Arc::clone(session), now);
+    }
+
+    fn touch_interval(&self) -> Duration {
+        TOUCH_INTERVAL.min(self.settings.idle / 8)
+    }
+
+    /// Writes down which sessions were in use. To be called every few seconds, off the async threads.
+    pub fn write_touched(&self) -> Result<(), AuthnError> {
+        let touched = std::mem::take(&mut *self.touched.lock());
+        if touched.is_empty() {
+            return Ok(());
+        }
+        self.store.touch(touched.iter().map(|(session, at)| (session.as_ref(), *at)))
+    }
+
+    // ---- making and going on ----
+
+    /// Begins a session of `key`, which the caller has proven.
+    pub fn issue(&self, key: &KeyId, record: &KeyRecord) -> Result<Issued, AuthnError> {
+        let now = self.clock.now_millis();
+        let session: Arc<str> = api_key::random_text(SESSION_LENGTH)?.into();
+        let refresh = RefreshText::random()?;
+        let expires = now.saturating_add(millis(self.settings.refresh)).min(record.expires);
+        let longest = self.settings.refresh.max(self.settings.access);
+        let times = (now, expires, now.saturating_sub(millis(longest)));
+        let most = self.settings.max_sessions_per_key;
+        self.store.begin(&session, key, &refresh.hash(&self.pepper), times, most)?;
+        self.pair(session, record, refresh, now)
+    }
+
+    /// Whose refresh token this is. One that was used by somebody else before ends the session, at once.
+    pub fn recognise(&self, text: &str) -> Result<Renewal, Refused> {
+        let text = RefreshText::parse(text).ok_or_else(|| Refused::invalid(METHOD, "malformed"))?;
+        let presented = text.hash(&self.pepper);
+        let now = self.clock.now_millis();
+        let found = self
+            .store
+            .refresh(&presented)
+            .map_err(unavailable)?
+            .ok_or_else(|| Refused::invalid(METHOD, "unknown_token"))?;
+        if self.is_replay(&found, now) {
+            self.store.end(&found.session, now).map_err(unavailable)?;
+            return Err(
+                Refused::invalid(METHOD, "refresh_reused").because(format!("session `{}`", found.session))
+            );
+        }
+        if now >= found.expires {
+            return Err(Refused::new(RefusedKind::Expired, METHOD, "expired"));
+        }
+        let (key, created, _) = self.live_session(&found.session, now)?;
+        let session: Arc<str> = found.session.into();
+        let jti = format!("refresh-{}", found.generation).into();
+        let proof = Proof::Session { id: session, jti, key: key.id.clone() };
+        let subject = Arc::new(api_key::subject(key, proof));
+        self.check_revoked(None, &subject, Some(created), METHOD)?;
+        let successor = text.successor(&self.pepper).hash(&self.pepper);
+        Ok(Renewal { subject, presented, successor, text })
+    }
+
+    fn is_replay(&self, found: &Refresh, now: i64) -> bool {
+        found.used.is_some_and(|(at, onward)| onward || now.saturating_sub(at) > millis(self.settings.grace))
+    }
+
+    /// Uses a refresh token that was recognised. `None` when it was used or ended in the meantime.
+    pub fn renew(&self, renewal: Renewal) -> Result<Option<Issued>, AuthnError> {
+        let now = self.clock.now_millis();
+        let Proof::Session { key, .. } = renewal.subject.proof() else { return Ok(None) };
+        let times = (now, now.saturating_add(millis(self.settings.refresh)), millis(self.settings.grace));
+        let Rotated::Done(session) = self.store.rotate(&renewal.presented, &renewal.successor, times)? else {
+            return Ok(None);
+        };
+        let record = self.store.session(&session)?.and_then(|session| session.key);
+        let Some(record) = record.filter(|record| record.id == *key) else { return Ok(None) };
+        self.pair(session.into(), &record, renewal.text.successor(&self.pepper), now).map(Some)
+    }
+
+    fn pair(
+        &self,
+        session: Arc<str>,
+        record: &KeyRecord,
+        refresh: RefreshText,
+        now: i64,
+    ) -> Result<Issued, AuthnError> {
+        // Not longer than the key.
+        let left = record.expires.saturating_sub(now).div_euclid(1000);
+        let lifetime = i64::try_from(self.settings.access.as_secs()).unwrap_or(i64::MAX).min(left).max(0);
+        let access = self.signing.sign(&self.store, self.claims(&session, record, lifetime, now)?)?;
+        let expires_in = u64::try_from(lifetime).unwrap_or(0);
+        Ok(Issued { access, refresh: refresh.into_secret(), expires_in, session })
+    }
+
+    fn claims(
+        &self,
+        session: &str,
+        record: &KeyRecord,
+        lifetime: i64,
+        now: i64,
+    ) -> Result<Map<String, Value>, AuthnError> {
+        let name = match &record.holder {
+            KeyHolder::Agent(agent) => agent.as_str(),
+            KeyHolder::Service => record.name.as_str(),
+        };
+        let issued = now.div_euclid(1000);
+        let claims = json!({
+            "iss": &*self.settings.issuer, "aud": &*self.settings.audience, "sub": name, "client_id": record.id,
+            "iat": issued, "exp": issued.saturating_add(lifetime),
+            "jti": api_key::random_text(SESSION_LENGTH)?, SESSION: session,
+        });
+        match claims {
+            Value::Object(claims) => Ok(claims),
+            _ => Ok(Map::new()),
+        }
+    }
+
+    // ---- ending ----
+
+    /// Ends a session; `false` when it had ended before.
+    pub fn end(&self, session: &str) -> Result<bool, AuthnError> {
+        self.store.end(session, self.clock.now_millis())
+    }
+
+    /// Ends every session and every token that was made until now, of other issuers too; answers how many sessions.
+    pub fn revoke_all(&self) -> Result<usize, AuthnError> {
+        self.store.revoke_all(self.clock.now_millis())
+    }
+
+    /// Ends one token by its `jti`.
+    pub fn revoke_token(&self, jti: &str) -> Result<(), AuthnError> {
+        self.store.revoke_token(jti, self.clock.now_millis())
+    }
+
+    /// Ends every token of a principal, in Cedar's notation, that was made until now.
+    pub fn revoke_subject(&self, principal: &str) -> Result<(), AuthnError> {
+        self.store.revoke_subject(principal, self.clock.now_millis())
+    }
+
+    /// Refuses a token that was revoked by name, or that was made before its subject's tokens were. `made` is in
+    /// milliseconds since the Unix epoch; a token that does not say when it was made counts as old.
+    pub(super) fn check_revoked(
+        &self,
+        jti: Option<&str>,
+        subject: &Subject,
+        made: Option<i64>,
+        method: &'static str,
+    ) -> Result<(), Refused> {
+        let found = self.store.revocation(jti, &subject.principal().to_string()).map_err(|error| {
+            Refused::new(RefusedKind::Unavailable, method, "store_unavailable").because(error)
+        })?;
+        let old = found.before.is_some_and(|before| made.is_none_or(|made| made <= before));
+        if found.token || old {
+            return Err(Refused::new(RefusedKind::Expired, method, "token_revoked"));
+        }
+        Ok(())
+    }
+
+    // ---- keys and events ----
+
+    /// Makes a new signing key; answers with its `kid`. Tokens under the old one count until they end.
+    pub fn rotate_signing_key(&self) -> Result<String, AuthnError> {
+        self.signing.rotate(&self.store, self.clock.now_millis())
+    }
+
+    /// The public signing keys, as `/.well-known/jwks.json` shows them.
+    pub fn key_set(&self) -> Result<Value, AuthnError> {
+        let now = self.clock.now_millis();
+        Ok(signing::key_set(&self.store.signing_keys(self.still_signed(now))?))
+    }
+
+    /// Whether own tokens can be made and checked, for the operator.
+    pub(super) fn status(&self) -> Result<String, AuthnError> {
+        let kid = self.store.signing_kid()?.ok_or(AuthnError::SigningKey)?;
+        let since = self.clock.now_millis().saturating_sub(millis(self.settings.idle));
+        Ok(format!("{} sessions, signed with `{kid}`", self.store.count_sessions(since)?))
+    }
+
+    /// Events of programs that do not hold the decision log, the oldest first; see [`Tokens::forget_events`].
+    pub fn pending_events(&self, most: u32) -> Result<Vec<PendingEvent>, AuthnError> {
+        self.store.events(most)
+    }
+
+    /// Forgets events up to and with this one, after they were recorded.
+    pub fn forget_events(&self, until: i64) -> Result<(), AuthnError> {
+        self.store.forget_events(until)
+    }
+}
+
+fn unavailable(error: AuthnError) -> Refused {
+    Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(error)
+}
+
+fn refuse_claim(error: ClaimError) -> Refused {
+    let kind = match error {
+        ClaimError::Expired => RefusedKind::Expired,
+        _ => RefusedKind::Invalid,
+    };
+    Refused::new(kind, METHOD, error.reason()).because(error)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

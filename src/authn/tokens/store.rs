@@ -1,0 +1,342 @@
+//! Sessions, refresh tokens, revocations and signing keys on disk, in the database of the keys.
+//!
+//! INVARIANT: every change here is one transaction, so that a crash leaves a refresh token used with its successor
+//! stored, or neither. Instants are milliseconds since the Unix epoch.
+
+use std::path::Path;
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+
+use super::refresh::RefreshHash;
+use crate::authn::key_store::{COLUMNS, StoredKey};
+use crate::authn::schema::MIGRATIONS;
+use crate::authn::{AuthnError, KeyRecord};
+use crate::db;
+use crate::model::KeyId;
+
+/// The name of everybody in the table of revoked subjects; no principal is called so.
+const EVERYBODY: &str = "*";
+
+/// A session with its key, as they are now.
+pub(super) struct Session {
+    pub(super) key: Option<KeyRecord>,
+    pub(super) created: i64,
+    pub(super) used: i64,
+    pub(super) ended: bool,
+}
+
+/// A refresh token that was found.
+pub(super) struct Refresh {
+    pub(super) session: String,
+    pub(super) generation: i64,
+    pub(super) expires: i64,
+    /// When it was used, and whether its successor was used as well.
+    pub(super) used: Option<(i64, bool)>,
+}
+
+/// What a revocation says about a token.
+pub(super) struct Revocation {
+    pub(super) token: bool,
+    /// Tokens of its subject that were made before this do not count.
+    pub(super) before: Option<i64>,
+}
+
+/// How a rotation ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rotated {
+    /// The successor is stored, or was stored a moment ago.
+    Done(String),
+    /// Somebody else changed it since it was looked at.
+    Lost,
+}
+
+/// An event that waits to be written to the decision log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingEvent {
+    /// In the order in which they happened.
+    pub id: i64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at: i64,
+    /// What happened (`sessions_revoked`).
+    pub name: String,
+    /// To what.
+    pub detail: String,
+}
+
+/// The store. Lookups take microseconds and have a connection of their own, so that none waits for a change, which may
+/// wait for another process.
+pub(super) struct TokenStore {
+    reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
+}
+
+impl TokenStore {
+    pub(super) fn open(path: &Path) -> Result<Self, AuthnError> {
+        let open = || db::open(path, &MIGRATIONS).map(Mutex::new);
+        Ok(Self { writer: open()?, reader: open()? })
+    }
+
+    fn change<T>(
+        &self,
+        act: impl FnOnce(&Transaction<'_>) -> Result<T, AuthnError>,
+    ) -> Result<T, AuthnError> {
+        let mut connection = self.writer.lock();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = act(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    // ---- sessions ----
+
+    /// Begins a session with its first refresh token. Dead sessions go, and of a key's living ones no more than `most`
+    /// stay: the ones idle longest are ended.
+    pub(super) fn begin(
+        &self,
+        session: &str,
+        key: &KeyId,
+        refresh: &RefreshHash,
+        (now, expires, dead_before): (i64, i64, i64),
+        most: u32,
+    ) -> Result<(), AuthnError> {
+        self.change(|store| {
+            store.execute("DELETE FROM session WHERE used < ?1", [dead_before])?;
+            store.execute(
+                "UPDATE session SET ended = ?3 WHERE ended IS NULL AND id IN
+                 (SELECT id FROM session WHERE key_id = ?1 AND ended IS NULL ORDER BY used DESC LIMIT -1 OFFSET ?2)",
+                params![key.as_str(), i64::from(most).saturating_sub(1), now],
+            )?;
+            store.execute(
+                "INSERT INTO session (id, key_id, created, used) VALUES (?1, ?2, ?3, ?3)",
+                params![session, key.as_str(), now],
+            )?;
+            store.execute(
+                "INSERT INTO refresh (hash, session, generation, expires) VALUES (?1, ?2, 1, ?3)",
+                params![refresh, session, expires],
+            )?;
+            Ok(())
+        })
+    }
+
+    pub(super) fn session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
+        let connection = self.reader.lock();
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL
+             FROM session LEFT JOIN api_key ON api_key.id = session.key_id WHERE session.id = ?1"
+        ))?;
+        let found = statement
+            .query_row([id], |row| {
+                let key = if row.get(11)? { Some(StoredKey::read(row)?) } else { None };
+                Ok((key, row.get(8)?, row.get(9)?, row.get(10)?))
+            })
+            .optional()?;
+        let Some((key, created, used, ended)) = found else { return Ok(None) };
+        Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, created, used, ended }))
+    }
+
+    /// Writes down when sessions were used.
+    pub(super) fn touch<'s>(&self, used: impl IntoIterator<Item = (&'s str, i64)>) -> Result<(), AuthnError> {
+        self.change(|store| {
+            let mut statement = store.prepare("UPDATE session SET used = max(used, ?2) WHERE id = ?1")?;
+            for (session, at) in used {
+                statement.execute(params![session, at])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Ends a session; `false` when there is none or it has ended.
+    pub(super) fn end(&self, id: &str, now: i64) -> Result<bool, AuthnError> {
+        self.change(|store| {
+            let ended = "UPDATE session SET ended = ?2 WHERE id = ?1 AND ended IS NULL";
+            Ok(store.execute(ended, params![id, now])? > 0)
+        })
+    }
+
+    /// Sessions that were used since.
+    pub(super) fn count_sessions(&self, since: i64) -> Result<i64, AuthnError> {
+        let connection = self.reader.lock();
+        Ok(connection.query_row(
+            "SELECT count(*) FROM session WHERE ended IS NULL AND used >= ?1",
+            [since],
+            |row| row.get(0),
+        )?)
+    }
+
+    // ---- refresh tokens ----
+
+    pub(super) fn refresh(&self, hash: &RefreshHash) -> Result<Option<Refresh>, AuthnError> {
+        find_refresh(&self.reader.lock(), hash)
+    }
+
+    /// Uses a refresh token and stores its successor. Looks again at all that may have changed since the token was
+    /// proven, so that of two who come at once both get the one successor, or one of them nothing.
+    pub(super) fn rotate(
+        &self,
+        hash: &RefreshHash,
+        successor: &RefreshHash,
+        (now, expires, grace): (i64, i64, i64),
+    ) -> Result<Rotated, AuthnError> {
+        self.change(|store| {
+            let Some(found) = find_refresh(store, hash)? else { return Ok(Rotated::Lost) };
+            let open: bool = store.query_row(
+                "SELECT ended IS NULL FROM session WHERE id = ?1",
+                [&found.session],
+                |row| row.get(0),
+            )?;
+            match found.used {
+                _ if !open || found.expires <= now => return Ok(Rotated::Lost),
+                Some((at, onward)) if onward || now.saturating_sub(at) > grace => return Ok(Rotated::Lost),
+                Some(_) => return Ok(Rotated::Done(found.session)),
+                None => {}
+            }
+            store.execute("UPDATE refresh SET used = ?2 WHERE hash = ?1", params![hash, now])?;
+            store.execute(
+                "DELETE FROM refresh WHERE session = ?1 AND expires <= ?2",
+                params![found.session, now],
+            )?;
+            store.execute(
+                "INSERT INTO refresh (hash, session, generation, expires) VALUES (?1, ?2, ?3, ?4)",
+                params![successor, found.session, found.generation.saturating_add(1), expires],
+            )?;
+            store.execute(
+                "UPDATE session SET used = max(used, ?2) WHERE id = ?1",
+                params![found.session, now],
+            )?;
+            Ok(Rotated::Done(found.session))
+        })
+    }
+
+    // ---- revocations ----
+
+    pub(super) fn revocation(&self, jti: Option<&str>, subject: &str) -> Result<Revocation, AuthnError> {
+        let connection = self.reader.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM revoked_token WHERE jti = ?1),
+                    (SELECT max(at) FROM revoked_subject WHERE subject IN (?2, ?3))",
+        )?;
+        let found = statement.query_row(params![jti, subject, EVERYBODY], |row| {
+            Ok(Revocation { token: row.get(0)?, before: row.get(1)? })
+        })?;
+        Ok(found)
+    }
+
+    pub(super) fn revoke_token(&self, jti: &str, now: i64) -> Result<(), AuthnError> {
+        self.change(|store| {
+            store.execute(
+                "INSERT OR IGNORE INTO revoked_token (jti, at) VALUES (?1, ?2)",
+                params![jti, now],
+            )?;
+            Ok(())
+        })
+    }
+
+    pub(super) fn revoke_subject(&self, subject: &str, now: i64) -> Result<(), AuthnError> {
+        self.change(|store| revoke_subject(store, subject, now))
+    }
+
+    /// Ends every session and every token that was made until now; answers how many sessions there were.
+    pub(super) fn revoke_all(&self, now: i64) -> Result<usize, AuthnError> {
+        self.change(|store| {
+            revoke_subject(store, EVERYBODY, now)?;
+            Ok(store.execute("UPDATE session SET ended = ?1 WHERE ended IS NULL", [now])?)
+        })
+    }
+
+    // ---- signing keys ----
+
+    pub(super) fn signing_kid(&self) -> Result<Option<String>, AuthnError> {
+        let connection = self.reader.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT kid FROM signing_key WHERE retired IS NULL ORDER BY created DESC, kid LIMIT 1",
+        )?;
+        Ok(statement.query_row([], |row| row.get(0)).optional()?)
+    }
+
+    /// Stores a new key as the one in use; answers with those that were.
+    pub(super) fn put_signing_key(
+        &self,
+        kid: &str,
+        public: &[u8],
+        now: i64,
+    ) -> Result<Vec<String>, AuthnError> {
+        self.change(|store| {
+            let mut statement =
+                store.prepare("UPDATE signing_key SET retired = ?1 WHERE retired IS NULL RETURNING kid")?;
+            let retired = statement.query_map([now], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+            store.execute(
+                "INSERT INTO signing_key (kid, public, created) VALUES (?1, ?2, ?3)",
+                params![kid, public, now],
+            )?;
+            Ok(retired)
+        })
+    }
+
+    /// The public half of a key that was not retired before `since`.
+    pub(super) fn signing_key(&self, kid: &str, since: i64) -> Result<Option<[u8; 32]>, AuthnError> {
+        let connection = self.reader.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT public FROM signing_key WHERE kid = ?1 AND (retired IS NULL OR retired > ?2)",
+        )?;
+        Ok(statement.query_row(params![kid, since], |row| row.get(0)).optional()?)
+    }
+
+    /// All keys that were not retired before `since`, the newest first.
+    pub(super) fn signing_keys(&self, since: i64) -> Result<Vec<(String, [u8; 32])>, AuthnError> {
+        let connection = self.reader.lock();
+        let mut statement = connection.prepare(
+            "SELECT kid, public FROM signing_key WHERE retired IS NULL OR retired > ?1 ORDER BY created DESC, kid",
+        )?;
+        let rows = statement.query_map([since], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    // ---- events ----
+
+    pub(super) fn events(&self, most: u32) -> Result<Vec<PendingEvent>, AuthnError> {
+        let connection = self.reader.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT id, at, name, detail FROM event ORDER BY id LIMIT ?1")?;
+        let rows = statement.query_map([most], |row| {
+            Ok(PendingEvent { id: row.get(0)?, at: row.get(1)?, name: row.get(2)?, detail: row.get(3)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    pub(super) fn forget_events(&self, until: i64) -> Result<(), AuthnError> {
+        self.change(|store| {
+            store.execute("DELETE FROM event WHERE id <= ?1", [until])?;
+            Ok(())
+        })
+    }
+}
+
+fn find_refresh(store: &Connection, hash: &RefreshHash) -> Result<Option<Refresh>, AuthnError> {
+    let mut statement = store.prepare_cached(
+        "SELECT session, generation, expires, used,
+                EXISTS (SELECT 1 FROM refresh AS next WHERE next.session = refresh.session
+                        AND next.generation = refresh.generation + 1 AND next.used IS NOT NULL)
+         FROM refresh WHERE hash = ?1",
+    )?;
+    let found = statement.query_row([hash], |row| {
+        let used: Option<i64> = row.get(3)?;
+        let onward: bool = row.get(4)?;
+        Ok(Refresh {
+            session: row.get(0)?,
+            generation: row.get(1)?,
+            expires: row.get(2)?,
+            used: used.map(|at| (at, onward)),
+        })
+    });
+    Ok(found.optional()?)
+}
+
+fn revoke_subject(store: &Transaction<'_>, subject: &str, now: i64) -> Result<(), AuthnError> {
+    store.execute(
+        "INSERT INTO revoked_subject (subject, at) VALUES (?1, ?2)
+         ON CONFLICT (subject) DO UPDATE SET at = max(at, excluded.at)",
+        params![subject, now],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! `caxton auth token` and its kin: own tokens, their signing key, and what ends them.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::auth::{Place, existing};
+use super::output::{Exit, Format, Output, table};
+use super::remote::Remote;
+use crate::authn::{KeyStore, Tokens};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Environment;
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take a short access token from a running gateway, for an API key
+    ///
+    /// Example: `caxton auth token --api-key-file ci.key`
+    Token {
+        /// Which gateway
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Sign tokens with a new key; those under the old one count until they end
+    ///
+    /// Example: `caxton auth rotate-signing-key`
+    RotateSigningKey {
+        /// Where the keys are
+        #[command(flatten)]
+        place: Place,
+    },
+    /// End one token, by the `jti` in it or in the decision log
+    ///
+    /// Example: `caxton auth revoke-token 3c9d0f31`
+    RevokeToken {
+        /// The token's `jti`
+        #[arg(value_parser = name)]
+        jti: String,
+        /// Where the keys are
+        #[command(flatten)]
+        place: Place,
+    },
+    /// End every token of a principal that was made until now; API keys stay
+    ///
+    /// Example: `caxton auth revoke-subject 'Caxton::User::"https://login.example|alice"'`
+    RevokeSubject {
+        /// The principal, as the decision log writes it
+        #[arg(value_parser = principal)]
+        principal: String,
+        /// Where the keys are
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Runs the command.
+pub(super) fn run(command: Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        Command::Token { remote } => token(&remote, environment, output),
+        Command::RotateSigningKey { place } => {
+            let (keys, tokens) = stores(&place)?;
+            keys.note("rotate_signing_key", "from the command line", SystemClock.now_millis())?;
+            let kid = tokens.rotate_signing_key()?;
+            changed(&Rotated { kid: &kid }, output)?;
+            output.say(format_args!("tokens are signed with `{kid}` from now on"));
+            Ok(Exit::Fine)
+        }
+        Command::RevokeToken { jti, place } => {
+            let (keys, tokens) = stores(&place)?;
+            keys.note("revoke_token", &format!("token `{jti}`"), SystemClock.now_millis())?;
+            tokens.revoke_token(&jti)?;
+            changed(&Revoked { revoked: &jti }, output)?;
+            output.say(format_args!("token `{jti}` is refused from the next request on"));
+            Ok(Exit::Fine)
+        }
+        Command::RevokeSubject { principal, place } => {
+            let (keys, tokens) = stores(&place)?;
+            keys.note("revoke_subject", &principal, SystemClock.now_millis())?;
+            tokens.revoke_subject(&principal)?;
+            changed(&Revoked { revoked: &principal }, output)?;
+            output.say(format_args!(
+                "tokens of {principal} made until now are refused from the next request on; its API keys stay"
+            ));
+            Ok(Exit::Fine)
+        }
+    }
+}
+
+/// Ends every session and every token that was made until now.
+pub(super) fn revoke_all(place: &Place, output: &Output) -> anyhow::Result<Exit> {
+    let (keys, tokens) = stores(place)?;
+    keys.note("revoke_all_sessions", "from the command line", SystemClock.now_millis())?;
+    let sessions = tokens.revoke_all()?;
+    changed(&AllRevoked { sessions }, output)?;
+    output.say(format_args!(
+        "{sessions} session(s) ended, and every token made until now is refused from the next request on; API keys stay"
+    ));
+    Ok(Exit::Fine)
+}
+
+/// Which ways to prove oneself are open at a running gateway.
+pub(super) fn status(remote: &Remote, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+    let key = environment.read("CAXTON_API_KEY").map(str::to_owned);
+    let answer = match remote.call(Method::GET, "/v1/auth/status", key, output)? {
+        Ok(answer) => answer,
+        Err(exit) => return Ok(exit),
+    };
+    let methods = answer.get("methods").and_then(Json::as_array).context("the answer has no `methods`")?;
+    output.data(&answer, |_| {
+        let mut table = table(["method", "open", "works", "detail"]);
+        let yes = |row: &Json, name: &str| match row.get(name).and_then(Json::as_bool) {
+            Some(true) => "yes",
+            _ => "no",
+        };
+        let text =
+            |row: &Json, name: &str| row.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
+        for row in methods {
+            table.add_row([
+                text(row, "method"),
+                yes(row, "enabled").to_owned(),
+                yes(row, "healthy").to_owned(),
+                text(row, "detail"),
+            ]);
+        }
+        table.to_string()
+    })?;
+    let sick = methods.iter().any(|row| row.get("healthy") != Some(&Json::Bool(true)));
+    Ok(if sick { Exit::Found } else { Exit::Fine })
+}
+
+#[derive(Serialize)]
+struct Rotated<'a> {
+    kid: &'a str,
+}
+
+#[derive(Serialize)]
+struct Revoked<'a> {
+    revoked: &'a str,
+}
+
+#[derive(Serialize)]
+struct AllRevoked {
+    sessions: usize,
+}
+
+fn changed<T: Serialize>(value: &T, output: &Output) -> anyhow::Result<()> {
+    match output.format() {
+        Format::Json => output.data(value, |_| String::new()),
+        Format::Table => Ok(()),
+    }
+}
+
+fn stores(place: &Place) -> anyhow::Result<(KeyStore, Tokens)> {
+    let directory = place.directory();
+    let keys = existing(directory)?;
+    let settings = crate::authn::tokens::Settings::in_directory(directory);
+    let tokens = Tokens::open(settings, None, Arc::new(SystemClock))
+        .with_context(|| format!("the sessions in `{}` cannot be used", directory.display()))?;
+    Ok((keys, tokens))
+}
+
+fn token(remote: &Remote, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+    let key = environment.read("CAXTON_API_KEY").map(str::to_owned);
+    let answer = match remote.call(Method::POST, "/v1/auth/token", key, output)? {
+        Ok(answer) => answer,
+        Err(exit) => return Ok(exit),
+    };
+    let access =
+        answer.get("access_token").and_then(Json::as_str).context("the answer has no `access_token`")?;
+    output.data(&answer, |_| access.to_owned())?;
+    if let Some(seconds) = answer.get("expires_in").and_then(Json::as_u64) {
+        output.say(format_args!(
+            "the token counts for {seconds} s; `--format json` shows the refresh token as well"
+        ));
+    }
+    Ok(Exit::Fine)
+}
+
+/// Text that can stand in a log.
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 256 || text.contains(char::is_control) {
+        return Err("it is empty, longer than 256 bytes, or has control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A principal in Cedar's notation, of one of the types that tokens can name.
+fn principal(text: &str) -> Result<String, String> {
+    const TYPES: [&str; 4] = ["User", "Service", "Agent", "Workload"];
+    let full = if text.starts_with("Caxton::") { text.to_owned() } else { format!("Caxton::{text}") };
+    let fits = TYPES.iter().any(|kind| {
+        full.strip_prefix(&format!("Caxton::{kind}::\""))
+            .is_some_and(|rest| rest.len() > 1 && rest.ends_with('"'))
+    });
+    if !fits || full.len() > 1024 || full.contains(char::is_control) {
+        return Err("write it as the decision log does: `Caxton::User::\"<issuer>|<sub>\"`".to_owned());
+    }
+    Ok(full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_principal_is_written_as_in_the_log() {
+        for good in ["Caxton::User::\"https://login.example|alice\"", "Service::\"ci\"", "Agent::\"a b\""] {
+            assert!(principal(good).unwrap().starts_with("Caxton::"), "{good}");
+        }
+        for bad in ["", "alice", "User::alice", "User::\"\"", "Role::\"admin\"", "User::\"a\nb\"", "*"] {
+            assert!(principal(bad).is_err(), "{bad}");
+        }
+    }
+}

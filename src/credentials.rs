@@ -1,0 +1,125 @@
+//! API keys and tokens as effects: made, seen, replaced and ended only with a permit.
+//!
+//! What a credential is and how it is proven lives in `authn`, which knows no permit; this is the one way to change it
+//! from outside. Everything here reads or writes a file: call it off the async threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::authn::{AuthnError, Issued, KeyHolder, KeyRecord, KeyStore, NewKey, Renewal, Tokens};
+use crate::authz::Permit;
+use crate::clock::SharedClock;
+use crate::model::{
+    CreateKey, EndSession, IssueToken, KeyFacts, KeyId, ListKeys, Proof, RenewToken, RevokeAllSessions,
+    RevokeKey, RotateKey,
+};
+
+/// Why a credential was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// The caller has no API key that a token could be made from.
+    #[error("a token is made from an api key, and the caller has shown none")]
+    NoKey,
+    /// The caller is in no session.
+    #[error("there is no session to end: the caller has shown no access token of this gateway")]
+    NoSession,
+    /// There is no such key, or it has ended, or it has a successor.
+    #[error("there is no such key that could be changed")]
+    NoSuchKey,
+    /// It was used or ended while it was judged.
+    #[error("the refresh token no longer counts")]
+    Gone,
+    /// The permit was given for another credential than the one at hand.
+    #[error("the permit is for another credential")]
+    Mismatch,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] AuthnError),
+}
+
+/// Owns the stores of keys and tokens.
+pub struct Credentials {
+    keys: Arc<KeyStore>,
+    tokens: Arc<Tokens>,
+    grace: Duration,
+    clock: SharedClock,
+}
+
+impl Credentials {
+    /// Takes the stores; `grace` is how long a key that was replaced still serves.
+    pub fn new(keys: Arc<KeyStore>, tokens: Arc<Tokens>, grace: Duration, clock: SharedClock) -> Self {
+        Self { keys, tokens, grace, clock }
+    }
+
+    /// What policies may know of a key; one that is not there looks like one with no permissions.
+    pub fn facts(&self, id: &KeyId) -> Result<KeyFacts, CredentialError> {
+        Ok(match self.keys.find(id)? {
+            Some(key) => KeyFacts { id: key.id, name: key.name.shared(), permissions: key.permissions },
+            None => KeyFacts::unknown(id.clone()),
+        })
+    }
+
+    /// Begins a session of the key that the caller has shown.
+    pub fn issue(&self, permit: Permit<IssueToken>) -> Result<Issued, CredentialError> {
+        let Proof::ApiKey { id } = permit.subject().proof() else { return Err(CredentialError::NoKey) };
+        let record = self.keys.find(id)?.ok_or(CredentialError::NoKey)?;
+        Ok(self.tokens.issue(id, &record)?)
+    }
+
+    /// Goes on with a session: uses the refresh token that was proven and judged.
+    pub fn renew(&self, permit: Permit<RenewToken>, renewal: Renewal) -> Result<Issued, CredentialError> {
+        if permit.operation().presented != renewal.presented
+            || !Arc::ptr_eq(permit.subject(), &renewal.subject)
+        {
+            return Err(CredentialError::Mismatch);
+        }
+        self.tokens.renew(renewal)?.ok_or(CredentialError::Gone)
+    }
+
+    /// Ends the caller's own session.
+    pub fn end(&self, permit: Permit<EndSession>) -> Result<(), CredentialError> {
+        let Proof::Session { id, .. } = permit.subject().proof() else {
+            return Err(CredentialError::NoSession);
+        };
+        self.tokens.end(id)?;
+        Ok(())
+    }
+
+    /// Makes a key; its text is in the answer and nowhere else.
+    pub fn create_key(&self, permit: Permit<CreateKey>) -> Result<NewKey, CredentialError> {
+        let wanted = permit.into_operation();
+        let now = self.clock.now_millis();
+        let expires = now.saturating_add(i64::from(wanted.lifetime_seconds).saturating_mul(1000));
+        let holder = wanted.agent.map_or(KeyHolder::Service, KeyHolder::Agent);
+        Ok(self.keys.create(&wanted.name, &holder, &wanted.permissions, now, expires)?)
+    }
+
+    /// All keys, the oldest first.
+    pub fn list_keys(&self, permit: Permit<ListKeys>) -> Result<Vec<KeyRecord>, CredentialError> {
+        let _spent = permit.into_operation();
+        Ok(self.keys.list()?)
+    }
+
+    /// Makes the successor of a key.
+    pub fn rotate_key(&self, permit: Permit<RotateKey>) -> Result<NewKey, CredentialError> {
+        let key = permit.into_operation().key;
+        let grace = i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX);
+        self.keys.rotate(&key.id, self.clock.now_millis(), grace)?.ok_or(CredentialError::NoSuchKey)
+    }
+
+    /// Ends a key, and with it every token that was made from it.
+    pub fn revoke_key(&self, permit: Permit<RevokeKey>) -> Result<(), CredentialError> {
+        let key = permit.into_operation().key;
+        if self.keys.revoke(&key.id, self.clock.now_millis())? {
+            Ok(())
+        } else {
+            Err(CredentialError::NoSuchKey)
+        }
+    }
+
+    /// Ends every session and every token that was made until now; answers how many sessions there were.
+    pub fn revoke_all(&self, permit: Permit<RevokeAllSessions>) -> Result<usize, CredentialError> {
+        let _spent = permit.into_operation();
+        Ok(self.tokens.revoke_all()?)
+    }
+}
