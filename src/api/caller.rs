@@ -1,5 +1,6 @@
 //! Proves who calls, before anything else of the request is looked at.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
@@ -11,8 +12,10 @@ use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
+use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Refused, RefusedKind};
 use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject};
+use crate::telemetry::AuthLabels;
 
 /// The proven caller and the circumstances of the request.
 #[derive(Debug, Clone)]
@@ -44,8 +47,10 @@ const LONGEST_AGENT: usize = 256;
 /// Middleware of every guarded route.
 pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let context = Arc::new(circumstances(&request));
+    let certificate =
+        request.extensions().get::<Connection>().and_then(|connection| connection.certificate.clone());
     let id = HeaderValue::from_str(context.request_id.as_str());
-    let mut response = match admit_caller(&api, request.headers(), &context).await {
+    let mut response = match admit_caller(&api, request.headers(), certificate.as_deref(), &context).await {
         Ok(subject) => {
             request.extensions_mut().insert(Caller { subject, context });
             match tokio::time::timeout(api.settings.request_timeout, next.run(request)).await {
@@ -64,6 +69,7 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
 async fn admit_caller(
     api: &Api,
     headers: &HeaderMap,
+    certificate: Option<&ClientCertificate>,
     context: &RequestContext,
 ) -> Result<Arc<Subject>, Problem> {
     if !origin_allowed(headers, &api.settings.allowed_origins) {
@@ -79,7 +85,7 @@ async fn admit_caller(
         let detail = "credentials from this address were refused too often";
         return Err(Problem::limited(detail, limited.retry_after));
     }
-    match api.authenticator.authenticate(headers).await {
+    match api.authenticator.authenticate(headers, certificate).await {
         Ok(subject) => Ok(subject),
         Err(refused) => {
             // Who presents nothing guesses nothing, and what has expired was good once.
@@ -97,6 +103,17 @@ async fn admit_caller(
             Err(Problem::unauthenticated(refused.client_text))
         }
     }
+}
+
+/// Tells the operator of a client certificate that a handshake refused: that request never came.
+pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused) {
+    let mut source = Source::local();
+    source.ip = peer.ip().to_canonical();
+    source.tls = true;
+    let context = RequestContext { source, ..RequestContext::internal() };
+    let labels = AuthLabels { method: refused.method, reason: refused.reason };
+    api.metrics.auth_failures.get_or_create(&labels).inc();
+    report(api, &context, refused).await;
 }
 
 /// Tells the operator of a refused credential.
@@ -142,6 +159,7 @@ fn circumstances(request: &Request) -> RequestContext {
     if let Some(connection) = request.extensions().get::<Connection>() {
         source.ip = connection.peer.ip().to_canonical();
         source.tls = connection.tls;
+        source.mtls = connection.certificate.is_some();
     }
     source.user_agent = text("user-agent").map(|agent| {
         let plain: String = agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();

@@ -17,6 +17,7 @@ mod routes;
 mod state;
 mod tools;
 
+pub use caller::refused_in_handshake;
 pub use connection::Connection;
 pub use problem::Problem;
 pub use routes::{Access, Endpoint, endpoints, operations_router, router};

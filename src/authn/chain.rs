@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::mtls::{self, ClientCertificate, ClientTrust};
 use super::scheme::{Presented, Refused, RefusedKind};
 use super::{AuthnError, api_key, jwt};
 use crate::clock::SharedClock;
@@ -17,6 +18,8 @@ pub struct Settings {
     pub jwt: Option<jwt::Settings>,
     /// API keys; always open, because a store without keys admits nobody.
     pub api_keys: api_key::Settings,
+    /// Client certificates; `None` refuses every one of them.
+    pub mtls: Option<mtls::Settings>,
 }
 
 /// Tells who is calling. Cheap to share behind an `Arc`.
@@ -24,33 +27,54 @@ pub struct Settings {
 pub struct Authenticator {
     jwt: jwt::Scheme,
     api_key: api_key::Scheme,
+    mtls: mtls::Scheme,
+    client_trust: Option<Arc<ClientTrust>>,
     metrics: Arc<Metrics>,
 }
 
 impl Authenticator {
     /// Reads every key; fails on the first that cannot be used.
     pub fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
+        let trust = settings.mtls.map(|mtls| ClientTrust::open(mtls, Arc::clone(&clock))).transpose()?;
+        let client_trust = trust.map(Arc::new);
         Ok(Self {
+            mtls: mtls::Scheme::new(client_trust.clone()),
+            client_trust,
             jwt: jwt::Scheme::new(settings.jwt, Arc::clone(&clock))?,
             api_key: api_key::Scheme::new(settings.api_keys, clock)?,
             metrics,
         })
     }
 
-    /// The caller behind the request headers, or why there is none.
+    /// What client certificates are judged by, when any are accepted.
+    pub fn client_trust(&self) -> Option<&Arc<ClientTrust>> {
+        self.client_trust.as_ref()
+    }
+
+    /// The caller behind the request headers and the certificate that the connection has proven, or why there is none.
     ///
     /// Never waits for the network. A signature costs at most about 100 µs and an API key one indexed read of
     /// a local file in WAL mode (microseconds, readers never wait for writers), so neither leaves the thread.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Subject>, Refused> {
-        self.decide(headers).inspect_err(|refused| {
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Arc<Subject>, Refused> {
+        self.decide(headers, certificate).inspect_err(|refused| {
             let labels = AuthLabels { method: refused.method, reason: refused.reason };
             self.metrics.auth_failures.get_or_create(&labels).inc();
         })
     }
 
-    fn decide(&self, headers: &HeaderMap) -> Result<Arc<Subject>, Refused> {
+    fn decide(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Arc<Subject>, Refused> {
         let mut proven: Option<Arc<Subject>> = None;
-        for presented in [self.jwt.examine(headers), self.api_key.examine(headers)] {
+        for presented in
+            [self.mtls.examine(certificate), self.jwt.examine(headers), self.api_key.examine(headers)]
+        {
             match (presented, &proven) {
                 (Presented::Nothing, _) => {}
                 (Presented::Rejected(refused), _) => return Err(refused),

@@ -44,7 +44,8 @@ fn bench(with_jwt: bool) -> Bench {
     let claims = Map::from_iter([("roles".to_owned(), json!(["viewer"])), ("sub".to_owned(), json!("root"))]);
     let token = issuer.issue("alice", Duration::from_secs(60), claims);
     let metrics = Arc::new(Metrics::new());
-    let authenticator = Authenticator::new(Settings { jwt, api_keys }, clock, Arc::clone(&metrics)).unwrap();
+    let authenticator =
+        Authenticator::new(Settings { jwt, api_keys, mtls: None }, clock, Arc::clone(&metrics)).unwrap();
     Bench {
         _directory: directory,
         authenticator,
@@ -60,7 +61,7 @@ impl Bench {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        futures::executor::block_on(self.authenticator.authenticate(&map))
+        futures::executor::block_on(self.authenticator.authenticate(&map, None))
     }
 
     fn failures(&self, method: &'static str, reason: &'static str) -> u64 {

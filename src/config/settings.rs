@@ -20,7 +20,7 @@ pub use runtime::Runtime;
 pub use security::{ApiKeys, Audit, Authentication, Authorization, Durability, Jwt, JwtAlgorithm, JwtKey};
 pub use security::{OnPolicyError, RateLimit, Security};
 pub use server::{LogLevel, Server};
-pub use tls::{Tls, TlsVersion};
+pub use tls::{ClientCertificateUse, ClientCertificates, Tls, TlsVersion};
 
 use super::kind::Flag;
 use super::problem::{Code, Problem};

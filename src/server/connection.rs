@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -22,14 +22,26 @@ use tower::ServiceExt as _;
 
 use super::listen::HttpLimits;
 use super::tls::Tls;
-use crate::api::Connection;
+use crate::api::{Api, Connection, refused_in_handshake};
+use crate::authn::Refused;
+use crate::authn::mtls::{ClientCertificate, refusal};
+
+/// How long a client whose handshake failed may take to hang up.
+const LINGER: Duration = Duration::from_secs(1);
+/// How many KiB it may still send until then.
+const MOST_REST: usize = 64;
 
 /// How connections come in.
 pub(super) enum Door {
     /// Without TLS.
     Plain,
     /// With TLS, which this gateway ends.
-    Tls(Arc<Tls>),
+    Tls {
+        /// The certificate and its bounds.
+        tls: Arc<Tls>,
+        /// Where refused certificates of clients are told.
+        api: Arc<Api>,
+    },
 }
 
 /// What all connections of a listener share.
@@ -44,7 +56,7 @@ impl Hall {
     pub(super) fn new(door: Door, router: Router, limits: &HttpLimits) -> Self {
         let handshakes = match &door {
             Door::Plain => 0,
-            Door::Tls(tls) => tls.settings().max_handshakes,
+            Door::Tls { tls, .. } => tls.settings().max_handshakes,
         };
         Self { door, handshakes: Semaphore::new(handshakes), router, builder: builder(limits) }
     }
@@ -58,14 +70,19 @@ impl Hall {
         stop: CancellationToken,
     ) {
         match &self.door {
-            Door::Plain => self.converse(stream, Connection { peer, tls: false }, watcher).await,
-            Door::Tls(tls) => {
+            Door::Plain => {
+                self.converse(stream, Connection { peer, tls: false, certificate: None }, watcher).await
+            }
+            Door::Tls { tls, api } => {
                 let shaken = tokio::select! {
                     () = stop.cancelled() => return,
-                    shaken = self.shake_hands(tls, stream, peer) => shaken,
+                    shaken = self.shake_hands(tls, api, stream, peer) => shaken,
                 };
                 if let Some(stream) = shaken {
-                    self.converse(stream, Connection { peer, tls: true }, watcher).await;
+                    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                    let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
+                    let certificate = ClientCertificate::new(chain).map(Arc::new);
+                    self.converse(stream, Connection { peer, tls: true, certificate }, watcher).await;
                 }
             }
         }
@@ -76,21 +93,27 @@ impl Hall {
     async fn shake_hands(
         &self,
         tls: &Tls,
+        api: &Api,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Option<TlsStream<TcpStream>> {
         let shake = async {
             let _turn = self.handshakes.acquire().await.ok()?;
-            match TlsAcceptor::from(tls.config()).accept(stream).await {
-                Ok(stream) => Some(stream),
-                Err(error) => {
-                    tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a handshake failed");
-                    None
-                }
-            }
+            Some(TlsAcceptor::from(tls.config()).accept(stream).into_fallible().await)
         };
-        let shaken = tokio::time::timeout(tls.settings().handshake_timeout, shake).await;
-        shaken.inspect_err(|_| tracing::debug!(%peer, "a handshake took too long")).ok().flatten()
+        match tokio::time::timeout(tls.settings().handshake_timeout, shake).await {
+            Ok(Some(Ok(stream))) => return Some(stream),
+            Ok(Some(Err((error, stream)))) => {
+                tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a handshake failed");
+                if let Some(refused) = about_certificate(&error) {
+                    refused_in_handshake(api, peer, &refused).await;
+                }
+                part(stream).await;
+            }
+            Ok(None) => {}
+            Err(_) => tracing::debug!(%peer, "a handshake took too long"),
+        }
+        None
     }
 
     async fn converse<S>(&self, stream: S, connection: Connection, watcher: Watcher)
@@ -105,6 +128,30 @@ impl Hall {
             tracing::debug!(%peer, error, "a connection ended early");
         }
     }
+}
+
+/// Ends a connection so that the alert that says why still arrives: closing with bytes unread would have the kernel reset
+/// the connection, and the client would learn nothing.
+async fn part(mut stream: TcpStream) {
+    let linger = async {
+        stream.shutdown().await.ok()?;
+        let mut rest = [0; 1_024];
+        for _ in 0..MOST_REST {
+            if stream.read(&mut rest).await.ok()? == 0 {
+                break;
+            }
+        }
+        Some(())
+    };
+    let _ = tokio::time::timeout(LINGER, linger).await;
+}
+
+/// Whether the handshake failed for the client's certificate; what strangers get wrong otherwise is not on record.
+fn about_certificate(error: &std::io::Error) -> Option<Refused> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let about =
+        matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+    about.then(|| refusal(error))
 }
 
 fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {

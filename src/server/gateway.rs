@@ -61,7 +61,10 @@ impl Gateway {
         let stop = CancellationToken::new();
         let api = router(Arc::clone(&parts.api));
         let probes = operations_router(Arc::clone(&parts.api));
-        let door = parts.tls.clone().map_or(Door::Plain, Door::Tls);
+        let door = match parts.certificates.tls() {
+            Some(tls) => Door::Tls { tls: Arc::clone(tls), api: Arc::clone(&parts.api) },
+            None => Door::Plain,
+        };
         let serving = vec![
             tokio::spawn(serve(api_listener, door, api, limits, stop.clone(), grace)),
             tokio::spawn(serve(
@@ -87,7 +90,7 @@ impl Gateway {
 
     /// The scheme of the API's addresses: `https` when the gateway ends TLS itself.
     pub fn scheme(&self) -> &'static str {
-        if self.parts.tls.is_some() { "https" } else { "http" }
+        if self.parts.certificates.tls().is_some() { "https" } else { "http" }
     }
 
     /// Where probes and metrics listen.

@@ -87,6 +87,7 @@ impl Settings {
             authn: crate::authn::Settings {
                 jwt: None,
                 api_keys: crate::authn::api_key::Settings::in_directory(&data_dir),
+                mtls: None,
             },
             limit: Default::default(),
             screen: Default::default(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{HttpLimits, MinVersion, Settings, TlsSettings};
 use crate::authn::jwt::{self, JwtAlgorithm, JwtKey, KeyMaterial};
+use crate::authn::mtls;
 use crate::config;
 use crate::limit::Rate;
 use crate::tools::{ServerSettings, Transport};
@@ -23,6 +24,7 @@ impl From<config::Settings> for Settings {
         let mut authn = crate::authn::Settings {
             jwt: security.authentication.jwt.map(jwt),
             api_keys: crate::authn::api_key::Settings::in_directory(&data),
+            mtls: server.clients.map(clients),
         };
         let header = security.api_keys.header_name;
         if !authn.api_keys.header_names.contains(&header) {
@@ -120,6 +122,19 @@ impl From<config::Settings> for Settings {
             lockdown: security.lockdown,
             shutdown_grace: server.shutdown_grace,
         }
+    }
+}
+
+fn clients(config: config::ClientCertificates) -> mtls::Settings {
+    mtls::Settings {
+        crl_files: config.crl_files,
+        used_for: match config.used_for {
+            config::ClientCertificateUse::Principal => mtls::Use::Principal,
+            config::ClientCertificateUse::Connection => mtls::Use::Connection,
+        },
+        required: config.required,
+        insecure_cn_identity: config.insecure_cn_identity,
+        ..mtls::Settings::new(config.ca_file)
     }
 }
 

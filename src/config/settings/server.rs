@@ -8,7 +8,7 @@ use crate::config::kind::{Choice, Directory, Flag, Integer, Parsed, Size, Span};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
 
-use super::tls::Tls;
+use super::tls::{ClientCertificates, Tls};
 
 /// How much the program log tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct Server {
     pub metrics_port: u16,
     /// TLS of the API; `None`: plain HTTP.
     pub tls: Option<Tls>,
+    /// Certificates of clients; `None`: none counts.
+    pub clients: Option<ClientCertificates>,
     /// HTTP without TLS on addresses other than loopback.
     pub insecure_http: bool,
     /// Where the gateway keeps its files.
@@ -84,6 +86,7 @@ impl Server {
         let port = || Integer::<u16>::new(0..=65_535, "");
         let data_dir = r.base.join(".caxton");
         let tls = Tls::read(r);
+        let clients = ClientCertificates::read(r, tls.is_some());
         let usual_port = if tls.is_some() { 8_443 } else { 8_080 };
         let server = Self {
             host: r.value("server.host", address(), LOOPBACK, "Address of the API. Without TLS it must be loopback, unless `server.insecure_http` says otherwise."),
@@ -91,6 +94,7 @@ impl Server {
             metrics_host: r.value("server.metrics_host", address(), LOOPBACK, "Address of `/metrics`, `/healthz` and `/readyz`, which ask for no credentials."),
             metrics_port: r.value("server.metrics_port", port(), 9090, "Port of `/metrics`, `/healthz` and `/readyz`; 0 takes a free one."),
             tls,
+            clients,
             insecure_http: r.value("server.insecure_http", Flag, false, "Serve HTTP without TLS on addresses other than loopback. Credentials cross the network in the clear."),
             data_dir: r.value("server.data_dir", Directory { must_exist: false }, data_dir, "Where the gateway keeps its files; made with mode 0700."),
             agents_dir: agents_dir(r),
