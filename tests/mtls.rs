@@ -206,7 +206,7 @@ async fn a_revoked_certificate_counts_for_nothing_from_the_next_request_on() {
     assert_eq!(list(&world, &open).await.status, StatusCode::UNAUTHORIZED);
     write(&world.directory.path().join("clients.crl"), &clients.revoke(&[], -60));
     assert!(matches!(world.gateway.reload_tls().await, TlsReload::Applied(_)));
-    assert_eq!(list(&world, &open).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(list(&world, &open).await.status, StatusCode::SERVICE_UNAVAILABLE, "nobody can tell");
     assert!(login_failures(&world).pop().unwrap().starts_with("mtls: revocation_list_expired"));
     world.stop().await;
 }
@@ -304,6 +304,91 @@ fn curl_and_openssl_come_in_with_their_certificates() {
         said.contains("TLSv1.3") && said.contains("CN = Client CA"),
         "the acceptable authorities are named: {said}"
     );
+    assert_eq!(running.stop().code, Some(0));
+}
+
+/// Two commands and a configuration: TLS with client certificates from nothing.
+#[test]
+fn certificates_of_the_own_authority_work_as_they_come() {
+    let place = child::Place::new("security: { authorization: { policy_dir: rules } }");
+    let tls = "tls: { cert_path: server.pem, key_path: server.pem, ca_file: data/ca/ca.pem },";
+    place.edit("{ port: 0,", &format!("{{ port: 0, {tls}"));
+    std::fs::create_dir(place.path().join("rules")).unwrap();
+    let house = HOUSE.replace("\"pay.example\"", "\"spiffe://prod.example/pay\"");
+    write(&place.path().join("rules/house.cedar"), &house);
+    let security = |arguments: &[&str]| {
+        child::run(place.path(), &[&["security"], arguments, &["--data-dir", "data"]].concat())
+    };
+    let server = security(&["gen-server-cert", "--output", "server.pem"]);
+    assert_eq!(server.code, Some(0), "{server:?}");
+    assert!(
+        server.stderr.contains("made an authority in `data/ca`")
+            && server.stdout.contains("localhost, 127.0.0.1, ::1"),
+        "{server:?}"
+    );
+    let made =
+        security(&["gen-client-cert", "--cn", "pay", "--spiffe", PAY, "--output", "pay.pem", "--json"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(!made.stderr.contains("made an authority"), "once is enough: {made:?}");
+    let told = made.json();
+    assert_eq!(told["principal"], format!("Caxton::Workload::\"{PAY}\""));
+    assert_eq!((&told["purpose"], told["serial"].as_str().unwrap().len()), (&"client".into(), 32));
+
+    let running = place.start();
+    let curl = |certificate: &str| {
+        let arguments = [
+            "-sS",
+            "--max-time",
+            "30",
+            "--cacert",
+            "data/ca/ca.pem",
+            "--cert",
+            certificate,
+            "-o",
+            "out",
+            "-w",
+            "%{http_code}",
+        ];
+        tool(place.path(), "curl", &[&arguments[..], &[&running.url("/v1/agents")]].concat(), "")
+    };
+    assert_eq!(curl("pay.pem"), "200");
+    let plain = security(&["gen-client-cert", "--cn", "mail.example", "--output", "mail.pem"]);
+    assert!(plain.stdout.contains("Caxton::Workload::\"mail.example\""), "{plain:?}");
+    assert_eq!(curl("mail.pem"), "403", "known, and permitted nothing");
+    assert!(
+        curl("server.pem").contains("unsupported certificate"),
+        "the gateway's own is no client's: {}",
+        curl("server.pem")
+    );
+    let record = place.records().into_iter().rfind(|record| record["outcome"] == "allow").unwrap();
+    assert_eq!(record["subject"]["credential"], told["fingerprint"]);
+
+    for (arguments, why) in [
+        (&["gen-client-cert", "--cn", "pay", "--spiffe", PAY, "--output", "pay.pem"][..], "`pay.pem` exists"),
+        (
+            &["gen-client-cert", "--cn", "pay service", "--output", "x.pem"],
+            "`pay service` is not a host name",
+        ),
+        (
+            &["gen-client-cert", "--cn", "pay", "--spiffe", "spiffe://A/b", "--output", "x.pem"],
+            "`spiffe://A/b` is not a URI",
+        ),
+        (
+            &["gen-client-cert", "--cn", "pay", "--expires-in", "900d", "--output", "x.pem"],
+            "from one minute to 825 days",
+        ),
+        (
+            &["gen-client-cert", "--cn", "pay", "--output", "nowhere/x.pem"],
+            "`nowhere/x.pem` could not be made",
+        ),
+        (&["gen-server-cert", "--host", "bad host", "--output", "x.pem"], "`bad host` is not a host name"),
+        (&["gen-client-cert", "--output", "x.pem"], "--cn"),
+    ] {
+        let refused = security(arguments);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(why) && refused.stdout.is_empty(), "{refused:?}");
+        assert!(!place.path().join("x.pem").exists());
+    }
     assert_eq!(running.stop().code, Some(0));
 }
 

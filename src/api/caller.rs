@@ -100,7 +100,12 @@ async fn admit_caller(
                 );
             }
             report(api, context, &refused).await;
-            Err(Problem::unauthenticated(refused.client_text))
+            Err(match refused.kind {
+                RefusedKind::Unavailable => Problem::unavailable(refused.client_text),
+                RefusedKind::Missing | RefusedKind::Invalid | RefusedKind::Expired => {
+                    Problem::unauthenticated(refused.client_text)
+                }
+            })
         }
     }
 }

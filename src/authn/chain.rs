@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
 
 use super::mtls::{self, ClientCertificate, ClientTrust};
 use super::scheme::{Presented, Refused, RefusedKind};
@@ -40,7 +41,7 @@ impl Authenticator {
         Ok(Self {
             mtls: mtls::Scheme::new(client_trust.clone()),
             client_trust,
-            jwt: jwt::Scheme::new(settings.jwt, Arc::clone(&clock))?,
+            jwt: jwt::Scheme::new(settings.jwt, Arc::clone(&clock), Arc::clone(&metrics))?,
             api_key: api_key::Scheme::new(settings.api_keys, clock)?,
             metrics,
         })
@@ -49,6 +50,16 @@ impl Authenticator {
     /// What client certificates are judged by, when any are accepted.
     pub fn client_trust(&self) -> Option<&Arc<ClientTrust>> {
         self.client_trust.as_ref()
+    }
+
+    /// Keeps the keys of an issuer's address fresh until `stop`; returns at once when there is none to follow.
+    pub async fn follow_keys(&self, stop: &CancellationToken) {
+        self.jwt.follow_keys(stop).await;
+    }
+
+    /// Reads the issuer's key file again, when there is one; a file that is refused changes nothing.
+    pub fn reload_keys(&self) -> Option<Result<(), AuthnError>> {
+        self.jwt.reload_keys()
     }
 
     /// The caller behind the request headers and the certificate that the connection has proven, or why there is none.

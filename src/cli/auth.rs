@@ -214,7 +214,7 @@ fn revoke(store: &KeyStore, id: &KeyId, now: i64, output: &Output) -> anyhow::Re
 }
 
 /// `90d`, `12h`, `30m` or `45s`.
-fn lifetime(text: &str) -> Result<Duration, String> {
+pub(super) fn lifetime(text: &str) -> Result<Duration, String> {
     let unit = text.chars().next_back().and_then(|unit| match unit {
         's' => Some(1),
         'm' => Some(60),

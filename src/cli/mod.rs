@@ -6,6 +6,7 @@ pub mod config;
 pub mod demo;
 pub mod output;
 pub mod policy;
+pub mod security;
 pub mod start;
 pub mod tools;
 
@@ -57,6 +58,9 @@ enum Command {
     /// Make and revoke API keys. Example: `caxton auth create-key --name ci --permissions tool:list,tool:call`
     #[command(subcommand)]
     Auth(auth::Command),
+    /// Make certificates for clients and for the gateway. Example: `caxton security gen-server-cert --output server.pem`
+    #[command(subcommand)]
+    Security(security::Command),
     /// Check and show the configuration. Example: `caxton config validate --config caxton.yaml`
     #[command(subcommand)]
     Config(config::Command),
@@ -112,6 +116,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Completion { shell } => completion(shell, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Auth(command) => auth::run(command, output),
+        Command::Security(command) => security::run(command, output),
         Command::Config(command) => config::run(&command, &environment, output),
         Command::Tools { config, command } => {
             let loaded = match prepare::load(config.as_deref(), &environment, output)? {

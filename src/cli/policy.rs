@@ -1,12 +1,15 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
 pub mod analyze;
+pub mod bundle;
 mod changes;
+mod checks;
 pub mod coverage;
 pub mod diff;
 pub mod explain;
 mod files;
 pub mod fmt;
+pub mod history;
 mod html;
 pub mod import;
 mod junit;
@@ -16,10 +19,13 @@ pub mod matrix;
 pub mod mutate;
 pub mod proofs;
 pub mod prove;
+pub mod publish;
 pub mod render;
 pub mod repl;
 pub mod replay;
 pub mod schema;
+pub mod sign;
+pub mod store;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -82,9 +88,12 @@ pub enum Command {
     /// Change the policies in small ways, one at a time, and show which changes no test notices.
     #[command(after_help = "Example:\n  caxton policy mutate --min 95")]
     Mutate(mutate::Options),
-    /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests.
-    #[command(after_help = "Example:\n  caxton policy diff origin/main")]
-    Diff(diff::Options),
+    /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests, over
+    /// who may do what, and over recorded traffic.
+    #[command(
+        after_help = "Example:\n  caxton policy diff origin/main\n  caxton policy diff origin/main --log audit.log --last 7d"
+    )]
+    Diff(Box<diff::Options>),
     /// Prove what holds for every request there can be; needs the solver cvc5. `docs/proof.md` tells how.
     #[command(
         after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
@@ -116,6 +125,36 @@ pub enum Command {
     /// Show who may do what: every role on every action on every type of resource, as a table to keep and to compare.
     #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
     Matrix(matrix::Options),
+    /// Check a set, and make it a version that a gateway can follow; refused unless it passes everything.
+    #[command(
+        after_help = "Example:\n  caxton policy publish --message \"auditors read the log\" --key ops.key"
+    )]
+    Publish(Box<publish::Options>),
+    /// Show what was published: who, when, why, and what it had passed.
+    #[command(after_help = "Example:\n  caxton policy history --show 5")]
+    History(history::Options),
+    /// Make an older version live again; with no VERSION the one before.
+    #[command(
+        after_help = "Example:\n  caxton policy rollback @12 --message \"@13 locked the auditors out\""
+    )]
+    Rollback(publish::Rollback),
+    /// Write a published version out as files.
+    #[command(after_help = "Example:\n  caxton policy checkout previous ../before")]
+    Checkout(history::Checkout),
+    /// Make a key that signs versions; prints its public half.
+    #[command(
+        after_help = "Example:\n  caxton policy keygen ops-2026 --out ops.key --expires-in 365d > trusted-keys.json"
+    )]
+    Keygen(sign::Keygen),
+    /// Sign a published version.
+    #[command(after_help = "Example:\n  caxton policy sign current --key ops.key")]
+    Sign(sign::Sign),
+    /// Check that a published version is whole, and who vouches for it. Exit code 1 when it is not to be trusted.
+    #[command(after_help = "Example:\n  caxton policy verify --all --trusted-keys trusted-keys.json")]
+    Verify(sign::Verify),
+    /// Carry a version in one file. Example: `caxton policy bundle build --out policies.bundle`
+    #[command(subcommand)]
+    Bundle(bundle::Command),
 }
 
 /// A record that becomes a test.
@@ -175,6 +214,14 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Import(options) => import::run(base, &options, output),
         Command::ImportRoles(options) => import::roles(base, &options, output),
         Command::Matrix(options) => matrix::run(base, &options, output),
+        Command::Publish(options) => publish::run(base, &options, output),
+        Command::History(options) => history::run(base, &options, output),
+        Command::Rollback(options) => publish::rollback(base, &options, output),
+        Command::Checkout(options) => history::checkout(base, &options, output),
+        Command::Keygen(options) => sign::keygen(base, &options, output),
+        Command::Sign(options) => sign::sign(base, &options, output),
+        Command::Verify(options) => sign::verify(base, &options, output),
+        Command::Bundle(command) => bundle::run(base, &command, output),
     }
 }
 

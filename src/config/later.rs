@@ -84,7 +84,6 @@ pub const LATER: &[Later] = &[
         "remove the key; a module has no files",
     ),
     later("security.authentication.jwt_secret", "a shared secret in the file", "use `jwt_hs256_secret_file`"),
-    later("security.authentication.jwks_url", "keys of the identity provider", "use `jwt_public_key_file`"),
     later("security.authentication.jwt_expiry", "life of our own tokens", TOKENS),
     later("security.authentication.refresh_token_expiry", "life of refresh tokens", TOKENS),
     later("security.authentication.refresh_token_rotation", "a refresh token serves once", TOKENS),

@@ -186,7 +186,7 @@ fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
             "security.authentication.jwt_public_key_file",
             "none",
             "people can only use API keys, which live long",
-            "give the public key of an identity provider",
+            "give the public key or the key set of an identity provider",
         )),
     }
     found.push(weakness(

@@ -4,6 +4,7 @@
 //! and no `Clone`: some fields are secrets.
 
 mod agents;
+mod identity;
 mod mcp;
 mod memory;
 mod model;
@@ -13,12 +14,12 @@ mod server;
 mod tls;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
+pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;
 pub use runtime::Runtime;
-pub use security::{ApiKeys, Audit, Authentication, Authorization, Durability, Jwt, JwtAlgorithm, JwtKey};
-pub use security::{OnPolicyError, RateLimit, Security};
+pub use security::{Audit, Authorization, Durability, RateLimit, Security};
 pub use server::{LogLevel, Server};
 pub use tls::{ClientCertificateUse, ClientCertificates, Tls, TlsVersion};
 

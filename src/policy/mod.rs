@@ -34,6 +34,7 @@ mod shape;
 mod shipped;
 mod source;
 mod verdict;
+pub mod version;
 mod vocabulary;
 pub mod workbench;
 

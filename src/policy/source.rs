@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 
 use super::error::PolicyError;
 use super::settings::Limits;
@@ -11,12 +12,23 @@ use super::shipped;
 use crate::model::{EntityUid, PolicyVersion};
 
 /// What a text holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// Cedar schema (`*.cedarschema`, or Cedar's JSON form in `*.cedarschema.json`).
     Schema,
     /// Cedar policies and templates (`*.cedar`).
     Policy,
+}
+
+impl SourceKind {
+    /// The directory that files of this kind lie in.
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Schema => "schemas",
+            Self::Policy => "policies",
+        }
+    }
 }
 
 /// One text with its name.
@@ -91,6 +103,17 @@ impl Sources {
             .fold(Self::new(), |sources, (kind, name, text)| sources.with(kind, name, text))
     }
 
+    /// A set of named texts, in any order.
+    pub fn from_texts(texts: impl IntoIterator<Item = (SourceKind, Arc<str>, Arc<str>)>) -> Self {
+        let file = |(kind, name, text): (SourceKind, Arc<str>, Arc<str>)| {
+            let path = format!("{}/{name}", kind.directory()).into();
+            Source { kind, name, path, text }
+        };
+        let mut sources = Self { files: texts.into_iter().map(file).collect(), links: Vec::new() };
+        sources.sort();
+        sources
+    }
+
     /// Adds the texts of one kind that come with the program.
     #[must_use]
     pub fn with_shipped(self, kind: SourceKind) -> Self {
@@ -119,11 +142,7 @@ impl Sources {
     }
 
     fn with(mut self, kind: SourceKind, name: &str, text: &str) -> Self {
-        let directory = match kind {
-            SourceKind::Schema => "schemas",
-            SourceKind::Policy => "policies",
-        };
-        let path = format!("{directory}/{name}").into();
+        let path = format!("{}/{name}", kind.directory()).into();
         self.files.push(Source { kind, name: name.into(), path, text: text.into() });
         self.sort();
         self

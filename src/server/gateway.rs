@@ -77,6 +77,7 @@ impl Gateway {
             )),
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
         parts.api.readiness.set(true);
@@ -106,6 +107,7 @@ impl Gateway {
     /// Reads policies, schemas and agents again. Policies change as a whole or not at all.
     pub async fn reload(&self) -> ReloadOutcome {
         let outcome = self.parts.reload_policies().await;
+        self.parts.reload_keys().await;
         if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
             tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
         }
@@ -128,6 +130,10 @@ impl Gateway {
         self.parts.event("gateway_stopped", Outcome::Allow, None).await;
         self.parts.journal.close();
     }
+}
+
+async fn follow_keys(parts: Arc<Parts>, stop: CancellationToken) {
+    parts.api.authenticator.follow_keys(&stop).await;
 }
 
 /// Tools that come later bring schema of their own: the live set is loaded again with it.
@@ -171,6 +177,23 @@ impl Parts {
                 );
                 self.event("reload_refused", Outcome::DenyError, Some(report.clone())).await;
                 ReloadOutcome::Refused(report)
+            }
+        }
+    }
+
+    /// The issuer's key file, where the keys are in one.
+    async fn reload_keys(&self) {
+        let api = Arc::clone(&self.api);
+        let read = tokio::task::spawn_blocking(move || api.authenticator.reload_keys()).await;
+        match read {
+            Ok(None) | Err(_) => {}
+            Ok(Some(Ok(()))) => self.event("keys_reload", Outcome::Allow, None).await,
+            Ok(Some(Err(error))) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the issuer's key file is refused, the old keys stay"
+                );
+                self.event("keys_reload_refused", Outcome::DenyError, Some(error.to_string())).await;
             }
         }
     }

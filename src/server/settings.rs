@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{HttpLimits, MinVersion, Settings, TlsSettings};
-use crate::authn::jwt::{self, JwtAlgorithm, JwtKey, KeyMaterial};
+use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::mtls;
 use crate::config;
 use crate::limit::Rate;
@@ -36,12 +36,7 @@ impl From<config::Settings> for Settings {
             policy_dir: security.authorization.policy_dir,
             schema_dir: schema_dir.clone(),
             policy: crate::policy::Settings {
-                on_policy_error: match security.authorization.on_policy_error {
-                    config::OnPolicyError::DenyOnForbidError => {
-                        crate::policy::OnPolicyError::DenyOnForbidError
-                    }
-                    config::OnPolicyError::Deny => crate::policy::OnPolicyError::Deny,
-                },
+                on_policy_error: security.authorization.on_policy_error,
                 ..Default::default()
             },
             audit: crate::audit::Settings {
@@ -166,12 +161,28 @@ fn jwt(config: config::Jwt) -> jwt::Settings {
         config::JwtAlgorithm::EdDsa => JwtAlgorithm::EdDsa,
         config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
     };
-    let path = match config.key {
-        config::JwtKey::PublicKeyFile(path) | config::JwtKey::SecretFile(path) => path,
+    let (keys, jwks) = match config.key {
+        config::JwtKey::PublicKeyFile(path) | config::JwtKey::SecretFile(path) => {
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let name = stem.unwrap_or_else(|| "jwt".into()).into();
+            (vec![JwtKey { name, algorithm, material: KeyMaterial::File(path), kid: None }], None)
+        }
+        config::JwtKey::JwksFile(path) => (Vec::new(), Some((algorithm, JwksPlace::File(path)))),
+        config::JwtKey::JwksUrl(jwks) => {
+            let url = JwksUrl {
+                url: jwks.url,
+                refresh: jwks.refresh,
+                min_interval: jwks.min_interval,
+                stale_after: jwks.stale_after,
+                timeout: jwks.timeout,
+                max_bytes: jwks.max_bytes,
+            };
+            (Vec::new(), Some((algorithm, JwksPlace::Url(url))))
+        }
     };
-    let name = path.file_stem().map_or_else(|| "jwt".into(), |stem| stem.to_string_lossy().into_owned());
     jwt::Settings {
-        keys: vec![JwtKey { name: name.into(), algorithm, material: KeyMaterial::File(path), kid: None }],
+        keys,
+        jwks,
         issuer: config.issuer.into(),
         audience: config.audience.into(),
         leeway: config.leeway,

@@ -6,6 +6,7 @@
 //! As long as nothing has changed, the answer is remembered with the connection.
 
 mod identity;
+pub mod local_ca;
 mod names;
 mod settings;
 #[cfg(test)]

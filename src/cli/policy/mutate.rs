@@ -59,7 +59,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 }
 
 /// The solver, if it is wanted and there.
-fn solver(unwanted: bool, threads: usize, output: &Output) -> Option<Solver> {
+pub(super) fn solver(unwanted: bool, threads: usize, output: &Output) -> Option<Solver> {
     if unwanted {
         return None;
     }

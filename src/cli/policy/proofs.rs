@@ -80,6 +80,23 @@ pub(super) fn seek(
     search: &Search,
     output: &Output,
 ) -> anyhow::Result<Exit> {
+    let report = sought(bundle, claims, search, output);
+    output.data(&report, text)?;
+    Ok(ended(&report))
+}
+
+/// How it ended: 1 with something refuted, 3 with something not proven.
+pub(super) fn ended(report: &Proofs) -> Exit {
+    let any = |verdict| report.proofs.iter().any(|proof| proof.verdict == verdict);
+    match () {
+        () if any(Verdict::Refuted) => Exit::Found,
+        () if any(Verdict::NotProven) => Exit::Unreachable,
+        () => Exit::Fine,
+    }
+}
+
+/// Seeks proofs of all claims.
+pub(super) fn sought(bundle: &Bundle, claims: &[Claim], search: &Search, output: &Output) -> Proofs {
     let settings = search.settings();
     let (solver, proofs) = match Solver::find(&settings) {
         Ok(solver) => {
@@ -95,19 +112,12 @@ pub(super) fn seek(
             (None, claims.iter().map(|claim| Proof::not_begun(claim, "there is no solver")).collect())
         }
     };
-    let report = Proofs {
+    Proofs {
         solver,
         policy_version: bundle.version().clone(),
         timeout_seconds: settings.timeout.as_secs_f64(),
         proofs,
-    };
-    output.data(&report, text)?;
-    let any = |verdict| report.proofs.iter().any(|proof| proof.verdict == verdict);
-    Ok(match () {
-        () if any(Verdict::Refuted) => Exit::Found,
-        () if any(Verdict::NotProven) => Exit::Unreachable,
-        () => Exit::Fine,
-    })
+    }
 }
 
 fn one(bundle: &Bundle, claim: &Claim, solver: &Solver) -> Proof {

@@ -10,6 +10,7 @@ use super::render::{PLAIN, RED, clean, counted};
 use super::{Places, diff, find_tests, load, show};
 use crate::cli::output::{Exit, Output};
 use crate::policy::prove::{Claim, Stated, StatedError, VersionName, stated};
+use crate::policy::run::Suites;
 use crate::policy::{Bundle, PolicyErrors};
 
 /// Whose statements to prove, and how long to try.
@@ -28,8 +29,18 @@ pub struct Options {
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.places, output)?;
-    let statements = match stated(&suites) {
-        Ok(statements) => statements,
+    let Some(statements) = statements(&suites, output) else { return Ok(Exit::Usage) };
+    anyhow::ensure!(!statements.is_empty(), "there is nothing to prove: no test file has `prove`");
+    match claims(base, &bundle, &statements, output) {
+        Some(claims) => seek(&bundle, &claims, &options.search, output),
+        None => Ok(Exit::Usage),
+    }
+}
+
+/// What the test files state; none when one of them cannot be read, and why has been told.
+pub(super) fn statements(suites: &Suites, output: &Output) -> Option<Vec<Stated>> {
+    match stated(suites) {
+        Ok(statements) => Some(statements),
         Err(broken) => {
             for (file, problem) in &broken {
                 output.say(format_args!(
@@ -43,18 +54,18 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
                 "{RED}nothing was proved{PLAIN}: {} broken",
                 counted(broken.len(), "file")
             ));
-            return Ok(Exit::Usage);
+            None
         }
-    };
-    anyhow::ensure!(!statements.is_empty(), "there is nothing to prove: no test file has `prove`");
-    match claims(base, &bundle, &statements, output) {
-        Some(claims) => seek(&bundle, &claims, &options.search, output),
-        None => Ok(Exit::Usage),
     }
 }
 
 /// Every statement as a claim; none when one means nothing, and all that do have been told.
-fn claims(base: &Path, bundle: &Bundle, statements: &[Stated], output: &Output) -> Option<Vec<Claim>> {
+pub(super) fn claims(
+    base: &Path,
+    bundle: &Bundle,
+    statements: &[Stated],
+    output: &Output,
+) -> Option<Vec<Claim>> {
     let mut versions: BTreeMap<VersionName, Arc<Bundle>> = BTreeMap::new();
     let mut other = |name: &VersionName| -> Result<Arc<Bundle>, String> {
         if let Some(known) = versions.get(name) {

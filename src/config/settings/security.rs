@@ -4,10 +4,12 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::identity::{ApiKeys, Authentication};
 use super::server::beside;
-use crate::config::kind::{Choice, Directory, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text};
+use crate::config::kind::{Choice, Directory, File, Flag, Integer, Rate, RateOf, Size, Span};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
+use crate::policy::OnPolicyError;
 
 /// `security.*`
 #[derive(Debug)]
@@ -92,189 +94,6 @@ impl Failures {
     }
 }
 
-/// How a token is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JwtAlgorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// ECDSA on P-256 with SHA-256.
-    Es256,
-    /// Ed25519.
-    EdDsa,
-    /// HMAC with SHA-256: who can verify can also sign.
-    Hs256,
-}
-
-const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
-    ("RS256", JwtAlgorithm::Rs256),
-    ("ES256", JwtAlgorithm::Es256),
-    ("EdDSA", JwtAlgorithm::EdDsa),
-    ("HS256", JwtAlgorithm::Hs256),
-];
-
-/// `security.authentication.*`
-#[derive(Debug)]
-pub struct Authentication {
-    /// Requests that crossed a network without TLS are refused.
-    pub require_tls: bool,
-    /// Idle time after which the facts of a session are forgotten.
-    pub session_timeout: Duration,
-    /// How JWTs are verified; `None` when no key is given: then no token is accepted.
-    pub jwt: Option<Jwt>,
-}
-
-/// How JWTs are verified.
-#[derive(Debug)]
-pub struct Jwt {
-    /// The one accepted algorithm.
-    pub algorithm: JwtAlgorithm,
-    /// The key.
-    pub key: JwtKey,
-    /// The value of `iss`.
-    pub issuer: String,
-    /// The value that `aud` must contain.
-    pub audience: String,
-    /// Difference of clocks that is tolerated.
-    pub leeway: Duration,
-    /// Bytes of a token.
-    pub max_token_bytes: usize,
-    /// Proven tokens that are remembered; 0 checks each signature anew.
-    pub token_cache: usize,
-}
-
-/// The file that holds the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JwtKey {
-    /// A public key in PEM.
-    PublicKeyFile(PathBuf),
-    /// A shared secret, for HS256 only.
-    SecretFile(PathBuf),
-}
-
-impl Authentication {
-    fn read(r: &mut Reader<'_>) -> Self {
-        const ALGORITHM: &str = "security.authentication.jwt_algorithm";
-        let algorithm = r.value(
-            ALGORITHM,
-            Choice(ALGORITHMS),
-            JwtAlgorithm::Rs256,
-            "The one algorithm that is accepted; a token has no say in it.",
-        );
-        let issuer = r.value(
-            "security.authentication.jwt_issuer",
-            Text(512),
-            String::from("caxton-auth"),
-            "The value of `iss`.",
-        );
-        let audience = r.value(
-            "security.authentication.jwt_audience",
-            Text(512),
-            String::from("caxton-api"),
-            "The value that `aud` must contain.",
-        );
-        let public = r.optional(
-            "security.authentication.jwt_public_key_file",
-            File { must_exist: true },
-            "Public key in PEM that verifies tokens. Without a key file no token is accepted.",
-        );
-        let secret = r.optional(
-            "security.authentication.jwt_hs256_secret_file",
-            File { must_exist: true },
-            "Shared secret of at least 32 bytes, for `HS256` only. Who can verify with it can also sign.",
-        );
-        let leeway = r.value(
-            "security.authentication.leeway",
-            Span(Duration::ZERO..=Duration::from_secs(5)),
-            Duration::from_secs(5),
-            "Difference of clocks that is tolerated in `exp` and `nbf`.",
-        );
-        let max_token_bytes = r.value(
-            "security.authentication.max_token_bytes",
-            Size(512..=64 << 10),
-            8 << 10,
-            "Bytes of a token.",
-        );
-        let token_cache = r.value(
-            "security.authentication.token_cache",
-            Integer::new(0..=1_000_000, "tokens"),
-            10_000,
-            "Proven tokens that are remembered; 0 checks each signature anew. Times are checked always.",
-        );
-        let key = Self::key(r, algorithm, public, secret);
-        let require_tls = r.value(
-            "security.authentication.require_tls",
-            Flag,
-            true,
-            "Refuse every request that crossed a network without TLS, whatever it presents. Requests from this host are not affected.",
-        );
-        let session_timeout = r.value(
-            "security.authentication.session_timeout",
-            Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
-            Duration::from_secs(15 * 60),
-            "Idle time after which the facts of a session, which policies see, are forgotten.",
-        );
-        Self {
-            require_tls,
-            session_timeout,
-            jwt: key.map(|key| Jwt {
-                algorithm,
-                key,
-                issuer,
-                audience,
-                leeway,
-                max_token_bytes,
-                token_cache,
-            }),
-        }
-    }
-
-    /// The key must be of the algorithm's kind: a public key used as a shared secret lets anybody sign.
-    fn key(
-        r: &mut Reader<'_>,
-        algorithm: JwtAlgorithm,
-        public: Option<PathBuf>,
-        secret: Option<PathBuf>,
-    ) -> Option<JwtKey> {
-        const PUBLIC: &str = "security.authentication.jwt_public_key_file";
-        const SECRET: &str = "security.authentication.jwt_hs256_secret_file";
-        let (wanted, stray) = match algorithm {
-            JwtAlgorithm::Hs256 => (SECRET, PUBLIC),
-            JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => (PUBLIC, SECRET),
-        };
-        if r.is_given(stray) {
-            let problem = Problem::error(Code::Contradiction, "does not belong to `jwt_algorithm`")
-                .with_help(format!("give `{wanted}`, or choose the algorithm of this key"));
-            r.tell(problem, stray);
-        } else if !r.is_given(wanted) {
-            for key in ["jwt_algorithm", "jwt_issuer", "jwt_audience"] {
-                let key = format!("security.authentication.{key}");
-                if r.is_given(&key) {
-                    let problem = Problem::error(
-                        Code::Missing,
-                        "has no effect: no key file is given, so no token is accepted",
-                    );
-                    r.tell(problem.with_help(format!("give `{wanted}`, or remove the key")), &key);
-                }
-            }
-        }
-        match algorithm {
-            JwtAlgorithm::Hs256 => secret.map(JwtKey::SecretFile),
-            JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => {
-                public.map(JwtKey::PublicKeyFile)
-            }
-        }
-    }
-}
-
-/// What an error in a policy means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnPolicyError {
-    /// An error in a `forbid` denies; one in a `permit` grants nothing.
-    DenyOnForbidError,
-    /// Any error denies.
-    Deny,
-}
-
 /// `security.authorization.*`
 #[derive(Debug)]
 pub struct Authorization {
@@ -298,45 +117,8 @@ impl Authorization {
         Self {
             policy_dir: directory("security.authorization.policy_dir", "policies", "Policies (`*.cedar`). Without the key: `policies`, if that directory exists, else the shipped set."),
             schema_dir: directory("security.authorization.schema_dir", "schemas", "Schemas (`*.cedarschema`). Without the key: `schemas`, if that directory exists, else the shipped set."),
-            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&[("deny_on_forbid_error", OnPolicyError::DenyOnForbidError), ("deny", OnPolicyError::Deny)]), OnPolicyError::DenyOnForbidError, "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
+            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&OnPolicyError::WORDS), OnPolicyError::default(), "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
         }
-    }
-}
-
-/// `security.api_keys.*`
-#[derive(Debug)]
-pub struct ApiKeys {
-    /// The header field of a key, beside `X-Caxton-Api-Key`.
-    pub header_name: http::HeaderName,
-}
-
-/// How keys are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Sha256;
-
-impl ApiKeys {
-    fn read(r: &mut Reader<'_>) -> Self {
-        let header = http::HeaderName::from_static("x-api-key");
-        let header_name = r.value(
-            "security.api_keys.header_name",
-            Parsed::new("the name of a header field"),
-            header,
-            "Header field of an API key; `X-Caxton-Api-Key` works as well.",
-        );
-        if matches!(
-            header_name.as_str(),
-            "authorization" | "cookie" | "host" | "content-length" | "content-type"
-        ) {
-            let problem = Problem::error(Code::Contradiction, "this header field has another meaning");
-            r.tell(problem.with_help("write `X-API-Key`"), "security.api_keys.header_name");
-        }
-        r.value(
-            "security.api_keys.hash_algorithm",
-            Choice(&[("sha256", Sha256)]),
-            Sha256,
-            "Keys are kept as HMAC-SHA-256 with a secret of the data directory.",
-        );
-        Self { header_name }
     }
 }
 

@@ -1,0 +1,135 @@
+//! `caxton policy bundle`: a version in one file, for another host.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::render::{GREEN, PLAIN, clean, counted};
+use super::store::{Store, find, tell};
+use crate::cli::output::{Exit, Output};
+use crate::clock::{Clock as _, SystemClock};
+use crate::policy::Bundle;
+use crate::policy::version::{BundleFile, Rules, TrustedKeys, VersionError};
+
+/// The largest bundle that is read, in bytes.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// What to do with bundle files.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Write a published version into one file. Example: `caxton policy bundle build --out policies.bundle`
+    Build {
+        /// `current`, `previous`, a number like `@12`, or the first digits of a version.
+        #[arg(default_value = "current", value_name = "VERSION")]
+        version: String,
+        /// The file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Where versions are published.
+        #[command(flatten)]
+        store: Store,
+    },
+    /// Check a file: whole, valid, signed. Example: `caxton policy bundle verify policies.bundle --trusted-keys keys.json`
+    Verify {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The trusted keys; without them nobody's signature is asked for.
+        #[arg(long, value_name = "FILE")]
+        trusted_keys: Option<PathBuf>,
+    },
+}
+
+/// What a bundle is, for machines.
+#[derive(Serialize)]
+struct Described<'b> {
+    sound: bool,
+    version: &'b str,
+    sequence: u64,
+    files: usize,
+    policies: usize,
+    key_id: Option<String>,
+}
+
+pub(super) fn run(base: &Path, command: &Command, output: &Output) -> anyhow::Result<Exit> {
+    match command {
+        Command::Build { version, out, store } => build(base, version, out, store, output),
+        Command::Verify { file, trusted_keys } => verify(base, file, trusted_keys.as_deref(), output),
+    }
+}
+
+fn build(base: &Path, version: &str, out: &Path, store: &Store, output: &Output) -> anyhow::Result<Exit> {
+    let store = store.existing(base)?;
+    let published = find(&store, version)?;
+    let (files, unsigned) = (published.manifest.files.len(), published.signatures.is_empty());
+    let version = published.manifest.version.clone();
+    let text = String::from_utf8(store.bundle(published)?.to_bytes()?)?;
+    super::files::replace(&base.join(out), &text)?;
+    output.say(format_args!(
+        "version {}, {}, in `{}` ({} bytes)",
+        version.short(),
+        counted(files, "file"),
+        out.display(),
+        text.len()
+    ));
+    if unsigned {
+        output.say("note: nobody has signed it; `caxton policy sign` does");
+    }
+    Ok(Exit::Fine)
+}
+
+fn verify(base: &Path, file: &Path, trusted: Option<&Path>, output: &Output) -> anyhow::Result<Exit> {
+    let path = base.join(file);
+    let bytes = read(&path).with_context(|| format!("reading `{}`", path.display()))?;
+    let trusted = trusted.map(|path| TrustedKeys::read(&base.join(path))).transpose()?;
+    let rules = Rules { trusted, seen: None };
+    match checked(&bytes, &rules) {
+        Ok((bundle, policies, key_id)) => {
+            let manifest = &bundle.published().manifest;
+            let described = Described {
+                sound: true,
+                version: manifest.version.as_str(),
+                sequence: manifest.sequence,
+                files: manifest.files.len(),
+                policies,
+                key_id,
+            };
+            output.data(&described, text)?;
+            Ok(Exit::Fine)
+        }
+        Err(error) => {
+            if let VersionError::Policies(errors) = &error {
+                super::show(errors.problems(), output);
+            }
+            tell(&error, output);
+            Ok(Exit::Found)
+        }
+    }
+}
+
+/// One byte more than allowed at most: what is too large is said by whoever parses it.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn checked(bytes: &[u8], rules: &Rules) -> Result<(BundleFile, usize, Option<String>), VersionError> {
+    let bundle = BundleFile::parse(bytes, MOST_BYTES)?;
+    let accepted = rules.accept(bundle.published(), SystemClock.now_millis())?;
+    let loaded = Bundle::load(bundle.sources().clone()).map_err(VersionError::Policies)?;
+    let policies = loaded.policies().count();
+    Ok((bundle, policies, accepted.key_id))
+}
+
+fn text(described: &Described<'_>) -> String {
+    let Described { version, sequence, files, policies, key_id, .. } = described;
+    let signed = match key_id {
+        Some(key) => format!("signed by {}", clean(key)),
+        None => "nobody's signature was asked for".to_owned(),
+    };
+    let (policies, files) = (counted(*policies, "policy"), counted(*files, "file"));
+    format!("{GREEN}sound{PLAIN}: {version} (@{sequence}), {policies} in {files}, {signed}")
+}

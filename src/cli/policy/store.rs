@@ -1,0 +1,94 @@
+//! What the commands about published versions share: where the store is, how a version is shown, who publishes.
+
+use std::path::{Path, PathBuf};
+
+use super::render::{PLAIN, RED, clean};
+use crate::cli::output::Output;
+use crate::clock::{Clock as _, SystemClock, rfc3339};
+use crate::policy::version::{Published, SigningKey, VersionError, VersionStore, Wanted};
+
+/// Where versions are kept when nothing else is said.
+const STORE: &str = ".caxton/versions";
+
+/// Where versions are published.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Store {
+    /// Folder of published versions [default: `.caxton/versions`]
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+}
+
+impl Store {
+    /// The store; it need not be there yet.
+    pub(super) fn open(&self, base: &Path) -> VersionStore {
+        VersionStore::new(base.join(self.store.as_deref().unwrap_or(Path::new(STORE))))
+    }
+
+    /// The store, in which something has been published.
+    pub(super) fn existing(&self, base: &Path) -> anyhow::Result<VersionStore> {
+        let store = self.open(base);
+        match store.exists() {
+            true => Ok(store),
+            false => Err(anyhow::Error::from(VersionError::Empty(store.root().to_owned())).context(
+                "publish a set first with `caxton policy publish`, or name the store with `--store`",
+            )),
+        }
+    }
+}
+
+/// Who publishes, why, and with which key.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Deed {
+    /// Why; stands in the history.
+    #[arg(long, short, value_name = "TEXT")]
+    pub message: String,
+    /// Who [default: the user who runs the command]
+    #[arg(long, value_name = "NAME")]
+    pub author: Option<String>,
+    /// Sign with this key, which `caxton policy keygen` made.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// From then on the version denies everything, as in `30d` or `12h` [default: never]
+    #[arg(long, value_name = "TIME", value_parser = crate::cli::auth::lifetime)]
+    pub expires_in: Option<std::time::Duration>,
+}
+
+impl Deed {
+    /// Who.
+    pub(super) fn author(&self) -> String {
+        let user = || std::env::var_os("USER").map(|name| name.to_string_lossy().into_owned());
+        self.author.clone().or_else(user).unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    /// The key, read before anything is done: a key that cannot be used is no reason to publish unsigned.
+    pub(super) fn key(&self) -> Result<Option<SigningKey>, VersionError> {
+        self.key.as_deref().map(SigningKey::read).transpose()
+    }
+
+    /// When the version ends.
+    pub(super) fn expires(&self) -> Option<u64> {
+        let now = u64::try_from(SystemClock.now_millis()).unwrap_or(0);
+        let after = self.expires_in.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        after.map(|after| now.saturating_add(after))
+    }
+}
+
+/// A version that was named.
+pub(super) fn find(store: &VersionStore, named: &str) -> anyhow::Result<Published> {
+    let wanted: Wanted = named.parse().map_err(anyhow::Error::msg)?;
+    Ok(store.find(&wanted)?)
+}
+
+/// An instant for people.
+pub(super) fn when(millis: u64) -> String {
+    rfc3339(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+/// Tells an error with its cause and what can be done about it.
+pub(super) fn tell(error: &VersionError, output: &Output) {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    output.say(format_args!("{RED}refused{PLAIN}: {}{}", clean(&error.to_string()), clean(&cause)));
+    if let Some(help) = error.help() {
+        output.say(format_args!("help: {help}"));
+    }
+}

@@ -1,0 +1,296 @@
+//! Keeps published versions in a directory: texts by their digest, publications by their number.
+//!
+//! ```text
+//! objects/3f/3f9a…          a text, named by its SHA-256
+//! history/000000000001.json a publication: manifest and signatures
+//! ```
+//!
+//! What is live is the publication with the highest number; there is no pointer that could disagree. Every file is written
+//! beside its place, synced, and then takes its name, and a publication takes its number only when all its texts are
+//! there; so after a crash there is a publication or there is none. Two that publish at once cannot take one number.
+
+use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::bundle_file::{BundleFile, fits, gather};
+use super::error::VersionError;
+use super::manifest::{MANIFEST_BYTES, Manifest, Published, sha256};
+use crate::policy::settings::Limits;
+use crate::policy::{Source, Sources};
+
+/// The fewest digits that name a version.
+const FEWEST_DIGITS: usize = 6;
+
+/// A directory of published versions.
+#[derive(Debug, Clone)]
+pub struct VersionStore {
+    root: PathBuf,
+    limits: Limits,
+}
+
+/// How a person names a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// `current`: the newest publication.
+    Current,
+    /// `previous`: the set that was live before the newest.
+    Previous,
+    /// `@12`: the publication with this number.
+    Number(u64),
+    /// The first digits of a version.
+    Digest(String),
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        match text {
+            "current" => Ok(Self::Current),
+            "previous" => Ok(Self::Previous),
+            _ => match text.strip_prefix('@').map(str::parse) {
+                Some(Ok(number)) => Ok(Self::Number(number)),
+                None if text.len() >= FEWEST_DIGITS && text.len() <= 64 && is_hex(text) => {
+                    Ok(Self::Digest(text.to_owned()))
+                }
+                _ => Err(format!(
+                    "a version is `current`, `previous`, a number like `@12`, or at least {FEWEST_DIGITS} digits of its digest"
+                )),
+            },
+        }
+    }
+}
+
+impl VersionStore {
+    /// The store in `root`, which is made when something is published.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), limits: Limits::default() }
+    }
+
+    /// Its directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether anything was ever published here.
+    pub fn exists(&self) -> bool {
+        self.history_dir().is_dir()
+    }
+
+    fn history_dir(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
+    fn history_file(&self, sequence: u64) -> PathBuf {
+        self.history_dir().join(format!("{sequence:012}.json"))
+    }
+
+    fn object(&self, digest: &str) -> PathBuf {
+        self.root.join("objects").join(digest.get(..2).unwrap_or_default()).join(digest)
+    }
+
+    /// The numbers of all publications, oldest first.
+    pub fn numbers(&self) -> Result<Vec<u64>, VersionError> {
+        let directory = self.history_dir();
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(VersionError::io(&directory)(error)),
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(VersionError::io(&directory))?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+            // What is being written has a name that begins with a dot.
+            numbers.extend(name.and_then(|name| name.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The publication with this number.
+    pub fn read(&self, sequence: u64) -> Result<Published, VersionError> {
+        let path = self.history_file(sequence);
+        if !path.exists() {
+            return Err(VersionError::NotFound(format!("@{sequence}")));
+        }
+        let published = Published::parse(&read_bounded(&path, MANIFEST_BYTES)?)?;
+        match published.manifest.sequence == sequence {
+            true => Ok(published),
+            false => Err(VersionError::Swapped(format!("`{}` has another number inside", path.display()))),
+        }
+    }
+
+    /// The newest publication, which is what is live.
+    pub fn newest(&self) -> Result<Published, VersionError> {
+        match self.numbers()?.last() {
+            Some(number) => self.read(*number),
+            None => Err(VersionError::Empty(self.root.clone())),
+        }
+    }
+
+    /// All publications, newest first.
+    pub fn history(&self) -> Result<Vec<Published>, VersionError> {
+        self.numbers()?.into_iter().rev().map(|number| self.read(number)).collect()
+    }
+
+    /// The newest publication of the named version.
+    pub fn find(&self, wanted: &Wanted) -> Result<Published, VersionError> {
+        match wanted {
+            Wanted::Current => self.newest(),
+            Wanted::Number(number) => self.read(*number),
+            Wanted::Previous => {
+                let parent = self.newest()?.manifest.parent;
+                let parent = parent.ok_or_else(|| VersionError::NotFound("previous".to_owned()))?;
+                self.find(&Wanted::Digest(parent.as_str().to_owned()))
+            }
+            Wanted::Digest(digits) => {
+                let history = self.history()?;
+                let mut found =
+                    history.into_iter().filter(|one| one.manifest.version.as_str().starts_with(digits));
+                let Some(first) = found.next() else { return Err(VersionError::NotFound(digits.clone())) };
+                match found.all(|other| other.manifest.version == first.manifest.version) {
+                    true => Ok(first),
+                    false => Err(VersionError::Ambiguous(digits.clone())),
+                }
+            }
+        }
+    }
+
+    /// The texts of a publication, each held against its digest.
+    pub fn sources(&self, manifest: &Manifest) -> Result<Sources, VersionError> {
+        if manifest.files.len() > self.limits.files {
+            let why = format!("it has more than {} files", self.limits.files);
+            return Err(VersionError::malformed("the manifest", why));
+        }
+        gather(manifest, |digest| {
+            let path = self.object(digest);
+            let bytes = read_bounded(&path, self.limits.file_bytes as u64)?;
+            let text = String::from_utf8(bytes);
+            text.map(Into::into)
+                .map_err(|_| VersionError::Swapped(format!("`{}` is not text", path.display())))
+        })
+    }
+
+    /// A publication in one file.
+    pub fn bundle(&self, published: Published) -> Result<BundleFile, VersionError> {
+        let sources = self.sources(&published.manifest)?;
+        BundleFile::new(published, sources)
+    }
+
+    /// Gives a manifest the next number, and the live version as its parent.
+    pub fn next(&self, mut manifest: Manifest) -> Result<Manifest, VersionError> {
+        let newest = match self.newest() {
+            Ok(newest) => Some(newest.manifest),
+            Err(VersionError::Empty(_)) => None,
+            Err(error) => return Err(error),
+        };
+        manifest.sequence = newest.as_ref().map_or(0, |newest| newest.sequence).saturating_add(1);
+        manifest.parent = newest.map(|newest| newest.version);
+        Ok(manifest)
+    }
+
+    /// Keeps a publication with its texts. It is live as soon as this returns, or it is not there at all.
+    pub fn add(&self, published: &Published, sources: &Sources) -> Result<(), VersionError> {
+        published.check()?;
+        fits(&published.manifest, sources)?;
+        let newest = self.numbers()?.last().copied().unwrap_or(0);
+        let sequence = published.manifest.sequence;
+        if sequence <= newest {
+            return Err(VersionError::Raced(sequence));
+        }
+        self.keep_texts(sources.iter())?;
+        let directory = self.history_dir();
+        std::fs::create_dir_all(&directory).map_err(VersionError::io(&directory))?;
+        let path = self.history_file(sequence);
+        let beside = beside(&path);
+        let linked = write_synced(&beside, &published.to_bytes()?)
+            // A link, unlike a renaming, never takes a name that is there.
+            .and_then(|()| std::fs::hard_link(&beside, &path));
+        // Of use to nobody from here on, whether it has its name or not.
+        let _ = std::fs::remove_file(&beside);
+        match linked {
+            Ok(()) => sync(&directory),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(VersionError::Raced(sequence))
+            }
+            Err(error) => Err(VersionError::io(&path)(error)),
+        }
+    }
+
+    /// Replaces the signatures of a publication that is there.
+    pub fn resign(&self, published: &Published) -> Result<(), VersionError> {
+        published.check()?;
+        let sequence = published.manifest.sequence;
+        if self.read(sequence)?.manifest != published.manifest {
+            return Err(VersionError::Swapped(format!("@{sequence} is another publication")));
+        }
+        let path = self.history_file(sequence);
+        replace(&path, &published.to_bytes()?).map_err(VersionError::io(&path))?;
+        sync(&self.history_dir())
+    }
+
+    fn keep_texts<'s>(&self, files: impl Iterator<Item = &'s Source>) -> Result<(), VersionError> {
+        let mut touched = HashSet::new();
+        for file in files {
+            let digest = sha256(file.text.as_bytes());
+            let path = self.object(&digest);
+            // What is there under this name and is not this text was damaged: it is written again.
+            let limit = file.text.len() as u64;
+            if read_bounded(&path, limit).is_ok_and(|there| there == file.text.as_bytes()) {
+                continue;
+            }
+            let directory = path.parent().unwrap_or(&self.root).to_owned();
+            std::fs::create_dir_all(&directory).map_err(VersionError::io(&directory))?;
+            replace(&path, file.text.as_bytes()).map_err(VersionError::io(&path))?;
+            touched.insert(directory);
+        }
+        if !touched.is_empty() {
+            touched.insert(self.root.join("objects"));
+            touched.insert(self.root.clone());
+        }
+        touched.iter().try_for_each(|directory| sync(directory))
+    }
+}
+
+/// Reads a file that may not be larger than `limit`.
+pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, VersionError> {
+    let file = std::fs::File::open(path).map_err(VersionError::io(path))?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that a file that grows while it is read is seen as well.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(VersionError::io(path))?;
+    match bytes.len() as u64 > limit {
+        true => Err(VersionError::TooLarge { what: format!("`{}`", path.display()), limit }),
+        false => Ok(bytes),
+    }
+}
+
+/// A name of its own beside a file.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.{}.new", uuid::Uuid::now_v7()))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Puts bytes in the place of a file, whole or not at all.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = beside(path);
+    let written = write_synced(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Makes names in a directory outlast a loss of power.
+fn sync(directory: &Path) -> Result<(), VersionError> {
+    let opened = std::fs::File::open(directory);
+    opened.and_then(|opened| opened.sync_all()).map_err(VersionError::io(directory))
+}
