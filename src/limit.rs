@@ -24,7 +24,7 @@ use governor::state::{InMemoryState, NotKeyed, StateStore};
 use crate::model::EntityUid;
 use crate::telemetry::{Metrics, ScopeLabels};
 
-pub use failures::{FailedAttempts, FailureSettings};
+pub use failures::{FailedAttempts, FailureSettings, network};
 
 /// Entries that say nothing any more are swept out once in this many checks.
 const SWEEP_EVERY: u64 = 4096;

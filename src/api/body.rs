@@ -15,7 +15,7 @@ use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
 
 use super::problem::Problem;
-use super::state::Api;
+use super::state::{Api, Settings};
 
 /// Something that is written as an object. Alone, a derived reader also takes an array of the fields in order.
 #[derive(Debug, Clone)]
@@ -61,17 +61,20 @@ pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::media_type());
     }
-    let bytes = bounded(request.into_body(), api.settings.max_body_bytes).await?;
+    let bytes = bounded(request.into_body(), &api.settings).await?;
     crate::json::parse(&bytes)
         .map_err(|error| Problem::malformed(format!("the body is not acceptable JSON: {error}")))
 }
 
-/// The whole body, or 413; a body that says itself that it is too large is not waited for.
-pub(super) async fn bounded(body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// The whole body, or 413; a body that says itself that it is too large is not waited for, and one that comes too slowly
+/// gets 408.
+pub(super) async fn bounded(body: Body, settings: &Settings) -> Result<Bytes, Problem> {
+    let limit = settings.max_body_bytes;
     if body.size_hint().lower() > limit as u64 {
         return Err(Problem::too_large(limit));
     }
-    to_bytes(body, limit).await.map_err(|error| match error.source() {
+    let read = tokio::time::timeout(settings.body_timeout, to_bytes(body, limit)).await;
+    read.map_err(|_| Problem::timeout())?.map_err(|error| match error.source() {
         Some(cause) if cause.is::<LengthLimitError>() => Problem::too_large(limit),
         _ => Problem::malformed("the body ends before its end"),
     })

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::arrival::{Arrival, Unreadable, arrival};
 use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
@@ -40,17 +41,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// The certificate of the client, or why what was said to be one is refused.
+type Shown = Result<Option<Arc<ClientCertificate>>, Refused>;
+
 const REQUEST_ID: &str = "x-request-id";
 /// The most of a `User-Agent` that is kept, in characters.
 const LONGEST_AGENT: usize = 256;
 
 /// Middleware of every guarded route.
 pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let context = Arc::new(circumstances(&request));
-    let certificate =
-        request.extensions().get::<Connection>().and_then(|connection| connection.certificate.clone());
+    // INVARIANT: the listener has put the connection there; without it, nothing is known and nothing is let in.
+    let Some(connection) = request.extensions().get::<Connection>().cloned() else {
+        return Problem::internal().into_response();
+    };
+    let arrived = arrival(&connection, request.headers(), &api.settings.proxies);
+    let context = Arc::new(circumstances(&request, &connection, arrived.as_ref().ok()));
+    let certificate = arrived.map(|arrived| arrived.certificate);
     let id = HeaderValue::from_str(context.request_id.as_str());
-    let mut response = match admit_caller(&api, request.headers(), certificate.as_deref(), &context).await {
+    let mut response = match admit_caller(&api, request.headers(), certificate, &context).await {
         Ok(subject) => {
             request.extensions_mut().insert(Caller { subject, context });
             match tokio::time::timeout(api.settings.request_timeout, next.run(request)).await {
@@ -69,12 +77,16 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
 async fn admit_caller(
     api: &Api,
     headers: &HeaderMap,
-    certificate: Option<&ClientCertificate>,
+    certificate: Result<Shown, Unreadable>,
     context: &RequestContext,
 ) -> Result<Arc<Subject>, Problem> {
     if !origin_allowed(headers, &api.settings.allowed_origins) {
         return Err(Problem::origin());
     }
+    let Ok(certificate) = certificate else {
+        report(api, context, &Refused::unreadable_proxy()).await;
+        return Err(Problem::malformed("the address of the caller cannot be read from the proxy's header"));
+    };
     if api.settings.require_tls && !context.source.is_private() {
         let refused = Refused::insecure_transport();
         report(api, context, &refused).await;
@@ -85,7 +97,11 @@ async fn admit_caller(
         let detail = "credentials from this address were refused too often";
         return Err(Problem::limited(detail, limited.retry_after));
     }
-    match api.authenticator.authenticate(headers, certificate).await {
+    let proven = match certificate {
+        Ok(certificate) => api.authenticator.authenticate(headers, certificate.as_deref()).await,
+        Err(forged) => Err(api.authenticator.count(forged)),
+    };
+    match proven {
         Ok(subject) => Ok(subject),
         Err(refused) => {
             // Who presents nothing guesses nothing, and what has expired was good once.
@@ -157,15 +173,14 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
         .all(|origin| origin.to_str().is_ok_and(|origin| allowed.iter().any(|name| name == origin)))
 }
 
-fn circumstances(request: &Request) -> RequestContext {
+/// What a request says of its circumstances, and what is known of them; of a client behind an unreadable proxy, nothing.
+fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Arrival>) -> RequestContext {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut source = Source::local();
-    if let Some(connection) = request.extensions().get::<Connection>() {
-        source.ip = connection.peer.ip().to_canonical();
-        source.tls = connection.tls;
-        source.mtls = connection.certificate.is_some();
-    }
+    source.ip = arrived.map_or(connection.peer.ip().to_canonical(), |arrived| arrived.ip);
+    source.tls = arrived.is_some_and(|arrived| arrived.tls);
+    source.mtls = arrived.is_some_and(|arrived| matches!(arrived.certificate, Ok(Some(_))));
     source.user_agent = text("user-agent").map(|agent| {
         let plain: String = agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();
         plain.into()

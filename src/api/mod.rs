@@ -3,6 +3,7 @@
 
 mod address;
 mod agents;
+mod arrival;
 mod audit;
 mod authzen;
 mod body;
@@ -17,6 +18,7 @@ mod routes;
 mod state;
 mod tools;
 
+pub use arrival::{ForwardedBy, Proxies};
 pub use caller::refused_in_handshake;
 pub use connection::Connection;
 pub use problem::Problem;

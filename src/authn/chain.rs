@@ -62,6 +62,13 @@ impl Authenticator {
         self.jwt.reload_keys()
     }
 
+    /// Counts a refusal that was found before any scheme was asked.
+    pub fn count(&self, refused: Refused) -> Refused {
+        let labels = AuthLabels { method: refused.method, reason: refused.reason };
+        self.metrics.auth_failures.get_or_create(&labels).inc();
+        refused
+    }
+
     /// The caller behind the request headers and the certificate that the connection has proven, or why there is none.
     ///
     /// Never waits for the network. A signature costs at most about 100 µs and an API key one indexed read of
@@ -71,10 +78,7 @@ impl Authenticator {
         headers: &HeaderMap,
         certificate: Option<&ClientCertificate>,
     ) -> Result<Arc<Subject>, Refused> {
-        self.decide(headers, certificate).inspect_err(|refused| {
-            let labels = AuthLabels { method: refused.method, reason: refused.reason };
-            self.metrics.auth_failures.get_or_create(&labels).inc();
-        })
+        self.decide(headers, certificate).map_err(|refused| self.count(refused))
     }
 
     fn decide(

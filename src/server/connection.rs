@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -20,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::activity::{Activity, Running};
 use super::listen::HttpLimits;
 use super::tls::Tls;
 use crate::api::{Api, Connection, refused_in_handshake};
@@ -50,6 +50,7 @@ pub(super) struct Hall {
     handshakes: Semaphore,
     router: Router,
     builder: Builder<TokioExecutor>,
+    idle_timeout: Duration,
 }
 
 impl Hall {
@@ -58,20 +59,20 @@ impl Hall {
             Door::Plain => 0,
             Door::Tls { tls, .. } => tls.settings().max_handshakes,
         };
-        Self { door, handshakes: Semaphore::new(handshakes), router, builder: builder(limits) }
+        Self {
+            door,
+            handshakes: Semaphore::new(handshakes),
+            router,
+            builder: builder(limits),
+            idle_timeout: limits.idle_timeout,
+        }
     }
 
     /// Serves one connection to its end.
-    pub(super) async fn receive(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        watcher: Watcher,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn receive(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         match &self.door {
             Door::Plain => {
-                self.converse(stream, Connection { peer, tls: false, certificate: None }, watcher).await
+                self.converse(stream, Connection { peer, tls: false, certificate: None }, stop).await
             }
             Door::Tls { tls, api } => {
                 let shaken = tokio::select! {
@@ -82,7 +83,7 @@ impl Hall {
                     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
                     let certificate = ClientCertificate::new(chain).map(Arc::new);
-                    self.converse(stream, Connection { peer, tls: true, certificate }, watcher).await;
+                    self.converse(stream, Connection { peer, tls: true, certificate }, stop).await;
                 }
             }
         }
@@ -116,16 +117,40 @@ impl Hall {
         None
     }
 
-    async fn converse<S>(&self, stream: S, connection: Connection, watcher: Watcher)
+    /// Answers requests until the client leaves, nothing has come for too long, or the gateway stops.
+    ///
+    /// The attack: open connections and say nothing, or little by little. What has no request is told to leave, and is
+    /// left a moment later whether it has heard that or not.
+    async fn converse<S>(&self, stream: S, connection: Connection, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let peer = connection.peer;
-        let router = self.router.clone();
-        let service = service_fn(move |request| answer(router.clone(), connection.clone(), request));
-        let conversation = self.builder.serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = watcher.watch(conversation.into_owned()).await {
-            tracing::debug!(%peer, error, "a connection ended early");
+        let (peer, router, activity) = (connection.peer, self.router.clone(), Activity::new());
+        let service =
+            service_fn(|request| answer(router.clone(), connection.clone(), activity.begin(), request));
+        let mut conversation = std::pin::pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let (mut stopping, mut limit) = (false, self.idle_timeout);
+        loop {
+            tokio::select! {
+                ended = conversation.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%peer, error, "a connection ended early");
+                    }
+                    return;
+                }
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    conversation.as_mut().graceful_shutdown();
+                }
+                () = activity.idle(limit) => {
+                    if limit > self.idle_timeout {
+                        tracing::debug!(%peer, "a connection without a request was closed");
+                        return;
+                    }
+                    conversation.as_mut().graceful_shutdown();
+                    limit = self.idle_timeout + LINGER;
+                }
+            }
         }
     }
 }
@@ -174,8 +199,10 @@ fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
 async fn answer(
     router: Router,
     connection: Connection,
+    running: Running,
     mut request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(connection);
-    router.oneshot(request.map(axum::body::Body::new)).await
+    let answer = router.oneshot(request.map(axum::body::Body::new)).await?;
+    Ok(running.until_sent(answer))
 }

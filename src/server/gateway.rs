@@ -55,6 +55,7 @@ impl Gateway {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let (listen, operations) = (settings.listen, settings.operations);
         let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
+        let proxies = settings.api.proxies.clone();
         let parts = Arc::new(build(settings).await?);
         let (api_listener, address) = bind(listen).await?;
         let (operations_listener, operations) = bind(operations).await?;
@@ -66,12 +67,13 @@ impl Gateway {
             None => Door::Plain,
         };
         let serving = vec![
-            tokio::spawn(serve(api_listener, door, api, limits, stop.clone(), grace)),
+            tokio::spawn(serve(api_listener, door, api, limits, proxies.clone(), stop.clone(), grace)),
             tokio::spawn(serve(
                 operations_listener,
                 Door::Plain,
                 probes,
                 HttpLimits::default(),
+                proxies,
                 stop.clone(),
                 Duration::ZERO,
             )),

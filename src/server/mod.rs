@@ -1,9 +1,11 @@
 //! The composition root: builds every part from its settings, wires the ports, opens the listeners last, and takes
 //! everything down in order.
 
+mod activity;
 mod build;
 mod certificates;
 mod connection;
+mod crowd;
 mod gateway;
 mod listen;
 mod settings;

@@ -100,9 +100,18 @@ impl From<config::Settings> for Settings {
             }),
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
+                body_timeout: server.body_timeout,
                 request_timeout: server.request_timeout,
                 allowed_origins,
                 allowed_hosts,
+                proxies: crate::api::Proxies {
+                    networks: server.trusted_proxies,
+                    forwarded_by: match server.forwarded_by {
+                        config::ForwardedBy::XForwardedFor => crate::api::ForwardedBy::XForwardedFor,
+                        config::ForwardedBy::Forwarded => crate::api::ForwardedBy::Forwarded,
+                    },
+                    certificate_header: server.client_cert_header,
+                },
                 require_tls: security.authentication.require_tls,
                 audit_log: log,
             },
@@ -110,6 +119,8 @@ impl From<config::Settings> for Settings {
             http: HttpLimits {
                 max_connections: server.max_connections,
                 header_timeout: server.header_timeout,
+                idle_timeout: server.idle_timeout,
+                max_connections_per_address: server.max_connections_per_address,
                 max_header_bytes: server.max_header_bytes,
                 max_headers: server.max_headers,
                 max_streams: server.max_streams,

@@ -68,7 +68,7 @@ impl Failures {
             SWITCH,
             Flag,
             false,
-            "An address whose credentials were refused too often is not listened to for a while. Not behind a proxy: all callers have its address.",
+            "An address whose credentials were refused too often is not listened to for a while. Behind a proxy, name it in `server.trusted_proxies`: else all callers have its address.",
         );
         let attempts = r.value(
             "security.emergency.max_failed_auth_attempts",

@@ -69,8 +69,8 @@ const COMMON_NAME: &str = "server.tls.insecure_cn_identity";
 const USE: &str = "server.tls.client_cert_use";
 
 impl ClientCertificates {
-    /// `None` when no certificate of a client counts for anything. `tls`: whether the gateway ends TLS itself.
-    pub(super) fn read(r: &mut Reader<'_>, tls: bool) -> Option<Self> {
+    /// `None` when no certificate of a client counts for anything.
+    pub(super) fn read(r: &mut Reader<'_>) -> Option<Self> {
         let file = || File { must_exist: true };
         let ca_file = r.optional(CA, file(), "Authorities of client certificates, in PEM. With it, clients are asked for a certificate, and one that holds is a credential.");
         let required = r.value(REQUIRE, Flag, false, "Refuse connections without a client certificate in the handshake. Without it, a certificate may be left out.");
@@ -95,10 +95,6 @@ impl ClientCertificates {
             }
             return None;
         };
-        if !tls {
-            let problem = Problem::error(Code::Missing, "has no effect: the API has no TLS");
-            r.tell(problem.with_help("give `server.tls.cert_path`, or remove the key"), CA);
-        }
         Some(Self { ca_file, crl_files, used_for, required, insecure_cn_identity })
     }
 
