@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -11,11 +11,14 @@ use axum::response::{IntoResponse, Response};
 use super::arrival::{Arrival, Unreadable, arrival};
 use super::connection::Connection;
 use super::problem::Problem;
+use super::quota;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Refused, RefusedKind};
-use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject};
+use crate::model::{
+    DecisionId, EventType, Meter, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject,
+};
 use crate::telemetry::AuthLabels;
 
 /// The proven caller and the circumstances of the request.
@@ -60,10 +63,16 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
     let id = HeaderValue::from_str(context.request_id.as_str());
     let mut response = match admit_caller(&api, request.headers(), certificate, &context).await {
         Ok(subject) => {
-            request.extensions_mut().insert(Caller { subject, context });
-            match tokio::time::timeout(api.settings.request_timeout, next.run(request)).await {
-                Ok(response) => response,
-                Err(_) => Problem::timeout().into_response(),
+            let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+            match quota::within(&api, &subject, &context, &route).await {
+                Ok(met) => {
+                    request.extensions_mut().insert(Caller { subject, context: Arc::clone(&context) });
+                    let answer = tokio::time::timeout(api.settings.request_timeout, next.run(request)).await;
+                    let mut answer = answer.unwrap_or_else(|_| Problem::timeout().into_response());
+                    quota::finish(&api, &context, met, answer.headers_mut());
+                    answer
+                }
+                Err(answer) => answer,
             }
         }
         Err(problem) => problem.into_response(),
@@ -191,6 +200,7 @@ fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Ar
         session: None,
         actor: None,
         trace: text("traceparent").and_then(traceparent),
+        meter: Meter::default(),
     }
 }
 

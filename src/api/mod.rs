@@ -14,6 +14,7 @@ mod memory;
 mod messages;
 mod policies;
 mod problem;
+mod quota;
 mod routes;
 mod state;
 mod tools;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::clock::SharedClock;
-use crate::limit::FailedAttempts;
+use crate::limit::{FailedAttempts, Quotas, Rate};
 use crate::runtime::{Gate, Runtime};
 use crate::telemetry::Metrics;
 
@@ -76,6 +76,10 @@ pub struct Api {
     pub authenticator: Authenticator,
     /// Blocks addresses whose credentials are refused too often, when it is wanted.
     pub failures: Option<FailedAttempts>,
+    /// Counts requests by key and by route.
+    pub quotas: Quotas,
+    /// The rate of a principal's decisions, which the guard counts.
+    pub per_principal: Rate,
     /// The one way to effects.
     pub gate: Arc<Gate>,
     /// Wakes agents.

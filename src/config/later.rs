@@ -99,12 +99,6 @@ pub const LATER: &[Later] = &[
     later("security.api_keys.auto_rotate", "keys are renewed by themselves", KEYS),
     later("security.api_keys.rotation_interval", "life of a key before it is renewed", KEYS),
     later("security.api_keys.grace_period", "how long a renewed key still serves", KEYS),
-    later(
-        "security.api_keys.rate_limit_per_key",
-        "calls with one key",
-        "use `security.rate_limit.per_principal`",
-    ),
-    later("security.api_keys.burst_limit", "calls at once with one key", "use `security.rate_limit.burst`"),
     later("security.oauth2", "login of people", "remove the keys; use tokens of your provider"),
     later(
         "security.vault",

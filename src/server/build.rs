@@ -11,7 +11,7 @@ use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts, LivePolicy};
 use crate::clock::{SharedClock, SystemClock};
-use crate::limit::{FailedAttempts, RateLimiter};
+use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
 use crate::policy::{Bundle, PolicyError, PolicyErrors, SourceKind, Sources};
@@ -154,6 +154,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         memory: memory.clone(),
         tools: tools.clone(),
         switchboard: Switchboard::new(settings.messages, Arc::clone(&clock)),
+        capabilities: CapabilityLimits::new(&settings.quotas, &metrics),
         agents: agents.clone(),
     }));
     let runtime =
@@ -162,6 +163,8 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let api = Arc::new(Api {
         authenticator,
         failures,
+        quotas: Quotas::new(&settings.quotas, &metrics),
+        per_principal: settings.limit.per_principal,
         gate,
         runtime,
         journal: journal.clone(),

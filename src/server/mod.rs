@@ -41,6 +41,8 @@ pub struct Settings {
     pub authn: crate::authn::Settings,
     /// How often.
     pub limit: crate::limit::Settings,
+    /// How often requests may come, by key, by route and by capability.
+    pub quotas: crate::limit::QuotaSettings,
     /// When an address is blocked; `None`: never.
     pub failures: Option<crate::limit::FailureSettings>,
     /// What is looked for in untrusted text.
@@ -92,6 +94,7 @@ impl Settings {
                 mtls: None,
             },
             limit: Default::default(),
+            quotas: Default::default(),
             screen: Default::default(),
             sessions: Default::default(),
             memory: crate::memory::Settings::in_directory(&data_dir),
