@@ -100,6 +100,7 @@ impl Bench {
                 jwt: Some(jwt),
                 api_keys: api_key::Settings::in_directory(directory.path()),
                 tokens: tokens::Settings::in_directory(directory.path()),
+                mtls: None,
             };
             Authenticator::new(settings, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
         };
@@ -128,7 +129,7 @@ impl Bench {
 
     fn ask<'a>(&'a self, authenticator: &'a Authenticator, headers: &'a HeaderMap) -> Call<'a> {
         Box::new(move || {
-            let answer = authenticator.authenticate(headers).now_or_never().expect("it never waits");
+            let answer = authenticator.authenticate(headers, None).now_or_never().expect("it never waits");
             black_box(answer).unwrap();
         })
     }

@@ -5,29 +5,30 @@
 //! share one.
 
 mod failures;
+mod keyed;
+mod quotas;
 
 use std::fmt;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::Quota;
 use governor::clock::{Clock, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::{DashMapStateStore, ShrinkableKeyedStateStore};
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 
 use crate::model::EntityUid;
-use crate::telemetry::{Metrics, ScopeLabels};
+use crate::telemetry::Metrics;
 
-pub use failures::{FailedAttempts, FailureSettings};
+pub use failures::{FailedAttempts, FailureSettings, network};
+pub use quotas::{CapabilityLimits, Exceeded, Met, QuotaSettings, Quotas};
 
-/// Entries that say nothing any more are swept out once in this many checks.
-const SWEEP_EVERY: u64 = 4096;
+use keyed::Keyed;
+
 /// The longest time in which a bucket may fill; keeps the arithmetic in nanoseconds far from its end.
 const MAX_REFILL: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -161,6 +162,10 @@ pub struct Remaining {
     pub limit: u32,
     /// How many more may follow at once.
     pub remaining: u32,
+    /// In how long all of them may follow at once again.
+    pub reset: Duration,
+    /// In how long as many come back as are let through at once.
+    pub window: Duration,
 }
 
 /// Not let through.
@@ -171,12 +176,8 @@ pub struct Limited {
     pub retry_after: Duration,
 }
 
-/// Counts requests. `C` is the monotonic clock; tests bring their own.
-pub struct RateLimiter<C: Clock = DefaultClock> {
-    limiter: governor::RateLimiter<EntityUid, Table<EntityUid>, C, StateInformationMiddleware>,
-    checks: AtomicU64,
-    metrics: Arc<Metrics>,
-}
+/// Counts requests of principals. `C` is the monotonic clock; tests bring their own.
+pub struct RateLimiter<C: Clock = DefaultClock>(Keyed<EntityUid, C>);
 
 impl RateLimiter {
     /// A limiter on the system's monotonic clock.
@@ -188,34 +189,17 @@ impl RateLimiter {
 impl<C: Clock> RateLimiter<C> {
     /// A limiter on any clock.
     pub fn with_clock(settings: &Settings, clock: C, metrics: Arc<Metrics>) -> Self {
-        let rate = settings.per_principal;
-        // `Rate` cannot be zero; were it so, one in a minute would be the answer that fails closed.
-        let quota = rate.quota().unwrap_or(Quota::per_minute(NonZeroU32::MIN));
-        let table = Table::new(settings.max_principals);
-        let limiter = governor::RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, table, clock);
-        Self { limiter, checks: AtomicU64::new(0), metrics }
+        Self(Keyed::new(settings.per_principal, settings.max_principals, "principal", clock, metrics))
     }
 
     /// Counts one request of `principal`, or says when to come back.
     pub fn check(&self, principal: &EntityUid) -> Result<Remaining, Limited> {
-        if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
-            self.limiter.retain_recent();
-        }
-        match self.limiter.check_key(principal) {
-            Ok(state) => Ok(Remaining {
-                limit: state.quota().burst_size().get(),
-                remaining: state.remaining_burst_capacity(),
-            }),
-            Err(not_until) => {
-                self.metrics.rate_limited.get_or_create(&ScopeLabels { scope: "principal" }).inc();
-                Err(Limited { retry_after: not_until.wait_time_from(self.limiter.clock().now()) })
-            }
-        }
+        self.0.check(principal)
     }
 
     /// How many principals have a count of their own at the moment.
     pub fn principals(&self) -> usize {
-        self.limiter.len()
+        self.0.len()
     }
 }
 
@@ -272,7 +256,9 @@ impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Table<K> {
 mod tests {
     use governor::clock::FakeRelativeClock;
 
+    use super::keyed::SWEEP_EVERY;
     use super::*;
+    use crate::telemetry::ScopeLabels;
 
     fn limiter(
         rate: Rate,

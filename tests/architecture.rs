@@ -37,6 +37,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper_util", &["server/"]),
     ("clap", &["cli/"]),
     ("prometheus_client", &["telemetry/"]),
+    ("rcgen", &["authn/mtls/local_ca.rs"]),
+    ("x509_parser", &["authn/mtls/", "server/tls/files.rs"]),
     ("jsonwebtoken", &["authn/jwt"]),
     ("vaultrs", &["secrets/"]),
     ("rustify", &["secrets/"]),

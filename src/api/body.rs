@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::{FromRequest, Request};
@@ -56,16 +57,16 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for StrictJson<T> {
     }
 }
 
-/// A body of `limit` bytes at most, read as strictly, of a caller who is not known yet.
+/// A body of `limit` bytes at most that comes in `time`, read as strictly, of a caller who is not known yet.
 pub(super) async fn read_small<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
-    limit: usize,
+    (limit, time): (usize, Duration),
 ) -> Result<T, Problem> {
     if !is_json(headers) {
         return Err(Problem::media_type());
     }
-    let value = parse(&bounded(body, limit).await?)?;
+    let value = parse(&bounded(body, limit, time).await?)?;
     let Object(wanted) =
         serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
     Ok(wanted)
@@ -81,15 +82,17 @@ pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::media_type());
     }
-    parse(&bounded(request.into_body(), api.settings.max_body_bytes).await?)
+    parse(&bounded(request.into_body(), api.settings.max_body_bytes, api.settings.body_timeout).await?)
 }
 
-/// The whole body, or 413; a body that says itself that it is too large is not waited for.
-pub(super) async fn bounded(body: Body, limit: usize) -> Result<Bytes, Problem> {
+/// The whole body, or 413; a body that says itself that it is too large is not waited for, and one that comes too slowly
+/// gets 408.
+pub(super) async fn bounded(body: Body, limit: usize, time: Duration) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > limit as u64 {
         return Err(Problem::too_large(limit));
     }
-    to_bytes(body, limit).await.map_err(|error| match error.source() {
+    let read = tokio::time::timeout(time, to_bytes(body, limit)).await;
+    read.map_err(|_| Problem::timeout())?.map_err(|error| match error.source() {
         Some(cause) if cause.is::<LengthLimitError>() => Problem::too_large(limit),
         _ => Problem::malformed("the body ends before its end"),
     })

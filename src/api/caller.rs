@@ -1,23 +1,30 @@
 //! Proves who calls, before anything else of the request is looked at.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use super::arrival::{Arrival, Unreadable, arrival};
 use super::body::read_small;
 use super::connection::Connection;
 use super::problem::Problem;
+use super::quota;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
+use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Refused, RefusedKind, Renewal};
-use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject};
+use crate::model::{
+    DecisionId, EventType, Meter, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject,
+};
 use crate::secret::Secret;
+use crate::telemetry::AuthLabels;
 
 /// The proven caller and the circumstances of the request.
 #[derive(Debug, Clone)]
@@ -42,23 +49,32 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// The certificate of the client, or why what was said to be one is refused.
+type Shown = Result<Option<Arc<ClientCertificate>>, Refused>;
+
 const REQUEST_ID: &str = "x-request-id";
 /// The most of a `User-Agent` that is kept, in characters.
 const LONGEST_AGENT: usize = 256;
 
 /// Middleware of every guarded route.
 pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let context = Arc::new(circumstances(&request));
+    let Some((certificate, context)) = arrived(&api, &request) else {
+        return Problem::internal().into_response();
+    };
     let headers = request.headers();
     let proven = async {
-        listen_to(&api, headers, &context).await?;
-        let answer = api.authenticator.authenticate(headers).await;
+        let answer = match listen_to(&api, headers, certificate, &context).await? {
+            Ok(certificate) => api.authenticator.authenticate(headers, certificate.as_deref()).await,
+            Err(forged) => Err(api.authenticator.count(forged)),
+        };
         admit_caller(&api, answer, &context).await
     };
     let response = match proven.await {
         Ok(subject) => {
-            request.extensions_mut().insert(Caller { subject, context: Arc::clone(&context) });
-            in_time(&api, request, next).await
+            request
+                .extensions_mut()
+                .insert(Caller { subject: Arc::clone(&subject), context: Arc::clone(&context) });
+            within_limits(&api, (&subject, &context), request, next).await
         }
         Err(problem) => problem.into_response(),
     };
@@ -95,16 +111,22 @@ const LONGEST_REFRESH: usize = 1024;
 
 /// Middleware of the route whose credential is in the body: a refresh token, and nothing beside it.
 pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let context = Arc::new(circumstances(&request));
+    let Some((certificate, context)) = arrived(&api, &request) else {
+        return Problem::internal().into_response();
+    };
     let (parts, body) = request.into_parts();
     let proven = async {
-        listen_to(&api, &parts.headers, &context).await?;
-        let read = read_small(&parts.headers, body, LONGEST_REFRESH);
-        let read = tokio::time::timeout(api.settings.request_timeout, read).await;
-        let RefreshBody { refresh_token } = read.map_err(|_| Problem::timeout())??;
+        let certificate = listen_to(&api, &parts.headers, certificate, &context).await?;
+        let bounds = (LONGEST_REFRESH, api.settings.body_timeout);
+        let RefreshBody { refresh_token } = read_small(&parts.headers, body, bounds).await?;
         let (shared, headers) = (Arc::clone(&api), parts.headers.clone());
         let refresh_token = Secret::new(refresh_token);
-        let work = move || shared.authenticator.recognise(&headers, refresh_token.expose());
+        let work = move || match certificate {
+            Ok(certificate) => {
+                shared.authenticator.recognise(&headers, certificate.as_deref(), refresh_token.expose())
+            }
+            Err(forged) => Err(shared.authenticator.count(forged)),
+        };
         let answer = tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?;
         admit_caller(&api, answer, &context).await
     };
@@ -112,20 +134,42 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
         Ok(renewal) => {
             let mut request = Request::from_parts(parts, Body::empty());
             let subject = Arc::clone(&renewal.subject);
-            request.extensions_mut().insert(Caller { subject, context: Arc::clone(&context) });
+            request
+                .extensions_mut()
+                .insert(Caller { subject: Arc::clone(&subject), context: Arc::clone(&context) });
             request.extensions_mut().insert(Refreshing(Arc::new(Mutex::new(Some(renewal)))));
-            in_time(&api, request, next).await
+            within_limits(&api, (&subject, &context), request, next).await
         }
         Err(problem) => problem.into_response(),
     };
     named(response, &context)
 }
 
-async fn in_time(api: &Api, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(api.settings.request_timeout, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::timeout().into_response(),
-    }
+/// How a request came: the certificate, if the way it came can be read at all, and the circumstances. The listener has
+/// put the connection there; without it, nothing is known and nothing is let in.
+fn arrived(api: &Api, request: &Request) -> Option<(Result<Shown, Unreadable>, Arc<RequestContext>)> {
+    let connection = request.extensions().get::<Connection>()?;
+    let arrived = arrival(connection, request.headers(), &api.settings.proxies);
+    let context = Arc::new(circumstances(request, connection, arrived.as_ref().ok()));
+    Some((arrived.map(|arrived| arrived.certificate), context))
+}
+
+/// Answers a proven caller within its limits and in time, and says what is left of them.
+async fn within_limits(
+    api: &Api,
+    (subject, context): (&Arc<Subject>, &RequestContext),
+    request: Request,
+    next: Next,
+) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+    let met = match quota::within(api, subject, context, &route).await {
+        Ok(met) => met,
+        Err(answer) => return answer,
+    };
+    let answer = tokio::time::timeout(api.settings.request_timeout, next.run(request)).await;
+    let mut answer = answer.unwrap_or_else(|_| Problem::timeout().into_response());
+    quota::finish(api, context, met, answer.headers_mut());
+    answer
 }
 
 fn named(mut response: Response, context: &RequestContext) -> Response {
@@ -135,11 +179,20 @@ fn named(mut response: Response, context: &RequestContext) -> Response {
     response
 }
 
-/// Whether the caller is listened to at all.
-async fn listen_to(api: &Api, headers: &HeaderMap, context: &RequestContext) -> Result<(), Problem> {
+/// Whether the caller is listened to at all; then the certificate that it shows.
+async fn listen_to(
+    api: &Api,
+    headers: &HeaderMap,
+    certificate: Result<Shown, Unreadable>,
+    context: &RequestContext,
+) -> Result<Shown, Problem> {
     if !origin_allowed(headers, &api.settings.allowed_origins) {
         return Err(Problem::origin());
     }
+    let Ok(certificate) = certificate else {
+        report(api, context, &Refused::unreadable_proxy()).await;
+        return Err(Problem::malformed("the address of the caller cannot be read from the proxy's header"));
+    };
     if api.settings.require_tls && !context.source.is_private() {
         report(api, context, &Refused::insecure_transport()).await;
         return Err(Problem::tls_required());
@@ -149,7 +202,7 @@ async fn listen_to(api: &Api, headers: &HeaderMap, context: &RequestContext) -> 
             let detail = "credentials from this address were refused too often";
             Err(Problem::limited(detail, limited.retry_after))
         }
-        Some(Ok(())) | None => Ok(()),
+        Some(Ok(())) | None => Ok(certificate),
     }
 }
 
@@ -183,6 +236,17 @@ async fn admit_caller<T>(
             })
         }
     }
+}
+
+/// Tells the operator of a client certificate that a handshake refused: that request never came.
+pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused) {
+    let mut source = Source::local();
+    source.ip = peer.ip().to_canonical();
+    source.tls = true;
+    let context = RequestContext { source, ..RequestContext::internal() };
+    let labels = AuthLabels { method: refused.method, reason: refused.reason };
+    api.metrics.auth_failures.get_or_create(&labels).inc();
+    report(api, &context, refused).await;
 }
 
 /// Tells the operator of a refused credential.
@@ -221,14 +285,14 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
         .all(|origin| origin.to_str().is_ok_and(|origin| allowed.iter().any(|name| name == origin)))
 }
 
-fn circumstances(request: &Request) -> RequestContext {
+/// What a request says of its circumstances, and what is known of them; of a client behind an unreadable proxy, nothing.
+fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Arrival>) -> RequestContext {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut source = Source::local();
-    if let Some(connection) = request.extensions().get::<Connection>() {
-        source.ip = connection.peer.ip().to_canonical();
-        source.tls = connection.tls;
-    }
+    source.ip = arrived.map_or(connection.peer.ip().to_canonical(), |arrived| arrived.ip);
+    source.tls = arrived.is_some_and(|arrived| arrived.tls);
+    source.mtls = arrived.is_some_and(|arrived| matches!(arrived.certificate, Ok(Some(_))));
     source.user_agent = text("user-agent").map(|agent| {
         let plain: String = agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();
         plain.into()
@@ -239,6 +303,7 @@ fn circumstances(request: &Request) -> RequestContext {
         session: None,
         actor: None,
         trace: text("traceparent").and_then(traceparent),
+        meter: Meter::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod address;
 mod agents;
+mod arrival;
 mod audit;
 mod auth;
 mod auth_keys;
@@ -15,10 +16,13 @@ mod memory;
 mod messages;
 mod policies;
 mod problem;
+mod quota;
 mod routes;
 mod state;
 mod tools;
 
+pub use arrival::{ForwardedBy, Proxies};
+pub use caller::refused_in_handshake;
 pub use connection::Connection;
 pub use problem::Problem;
 pub use routes::{Access, Endpoint, endpoints, operations_router, router};

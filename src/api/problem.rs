@@ -143,7 +143,7 @@ impl Problem {
 }
 
 /// `Retry-After` counts whole seconds (RFC 9110, section 10.2.3); rounded up, so that the caller is not early.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 

@@ -8,7 +8,7 @@ use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::clock::SharedClock;
 use crate::credentials::Credentials;
-use crate::limit::FailedAttempts;
+use crate::limit::{FailedAttempts, Quotas, Rate};
 use crate::runtime::{Gate, Runtime};
 use crate::telemetry::Metrics;
 
@@ -17,12 +17,16 @@ use crate::telemetry::Metrics;
 pub struct Settings {
     /// The largest request body, in bytes. Default 1 MiB.
     pub max_body_bytes: usize,
+    /// How long the body of a request may take to arrive. Default 30 s.
+    pub body_timeout: Duration,
     /// How long a request may take, its answer included. Default 150 s, more than an agent's answer may take.
     pub request_timeout: Duration,
     /// Browser origins that may call; none by default.
     pub allowed_origins: Vec<String>,
     /// `Host` names under which MCP may be called; `None` for any (a public address).
     pub allowed_hosts: Option<Vec<String>>,
+    /// The proxies whose word on the client counts; none by default.
+    pub proxies: super::Proxies,
     /// Whether requests that crossed a network without TLS are refused.
     pub require_tls: bool,
     /// Where the decision log is, for the API that reads it.
@@ -33,9 +37,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_body_bytes: 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(150),
             allowed_origins: Vec::new(),
             allowed_hosts: Some(Self::loopback_hosts()),
+            proxies: super::Proxies::default(),
             require_tls: true,
             audit_log: ".caxton/audit.log".into(),
         }
@@ -73,6 +79,10 @@ pub struct Api {
     pub credentials: Credentials,
     /// Blocks addresses whose credentials are refused too often, when it is wanted.
     pub failures: Option<FailedAttempts>,
+    /// Counts requests by key and by route.
+    pub quotas: Quotas,
+    /// The rate of a principal's decisions, which the guard counts.
+    pub per_principal: Rate,
     /// The one way to effects.
     pub gate: Arc<Gate>,
     /// Wakes agents.

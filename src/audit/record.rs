@@ -194,10 +194,10 @@ pub struct RecordError {
 /// Who asked, and how that was proven; never the credential itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SubjectRecord {
-    /// Public name of the credential: a key id, a token's `jti`.
+    /// Public name of the credential: a key id, a token's `jti`, a certificate's SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<Arc<str>>,
-    /// `jwt`, `api_key`, `internal`.
+    /// `jwt`, `api_key`, `mtls`, `internal`.
     pub method: &'static str,
     /// The Cedar principal.
     pub principal: String,
@@ -209,6 +209,7 @@ impl From<&Subject> for SubjectRecord {
             Proof::Jwt { jti, key } => Some(jti.as_ref().map_or_else(|| Arc::clone(key), Arc::clone)),
             Proof::ApiKey { id } => Some(id.shared()),
             Proof::Session { jti, .. } => Some(Arc::clone(jti)),
+            Proof::Certificate { fingerprint } => Some(Arc::clone(fingerprint)),
             Proof::Internal => None,
         };
         Self { credential, method: subject.proof().method(), principal: subject.principal().to_string() }

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::mtls::{self, ClientCertificate, ClientTrust};
 use super::scheme::{Presented, Refused, RefusedKind};
 use super::tokens::{Renewal, Tokens};
 use super::{AuthnError, KeyStore, api_key, jwt, tokens};
@@ -22,12 +23,14 @@ pub struct Settings {
     pub api_keys: api_key::Settings,
     /// The gateway's own tokens, made from API keys.
     pub tokens: tokens::Settings,
+    /// Client certificates; `None` refuses every one of them.
+    pub mtls: Option<mtls::Settings>,
 }
 
 /// One way to prove oneself, as an operator sees it.
 #[derive(Debug, Clone, Serialize)]
 pub struct MethodStatus {
-    /// `api_key`, `jwt` or `session`.
+    /// `api_key`, `jwt`, `session` or `mtls`.
     pub method: &'static str,
     /// Whether it is open at all.
     pub enabled: bool,
@@ -43,6 +46,8 @@ pub struct Authenticator {
     jwt: jwt::Scheme,
     api_key: api_key::Scheme,
     tokens: Arc<Tokens>,
+    mtls: mtls::Scheme,
+    client_trust: Option<Arc<ClientTrust>>,
     metrics: Arc<Metrics>,
 }
 
@@ -56,8 +61,17 @@ impl Authenticator {
         let max_key_age = settings.api_keys.max_age;
         let api_key = api_key::Scheme::new(settings.api_keys, Arc::clone(&clock))?;
         let tokens = Arc::new(Tokens::open(settings.tokens, max_key_age, Arc::clone(&clock))?);
+        let trust = settings.mtls.map(|mtls| ClientTrust::open(mtls, Arc::clone(&clock))).transpose()?;
+        let client_trust = trust.map(Arc::new);
         let jwt = jwt::Scheme::new(settings.jwt, Arc::clone(&tokens), clock, Arc::clone(&metrics))?;
-        Ok(Self { jwt, api_key, tokens, metrics })
+        Ok(Self {
+            jwt,
+            api_key,
+            tokens,
+            mtls: mtls::Scheme::new(client_trust.clone()),
+            client_trust,
+            metrics,
+        })
     }
 
     /// The API keys, for those who make and end them.
@@ -72,13 +86,19 @@ impl Authenticator {
 
     /// Whose refresh token this is. It comes alone: a second credential in the headers is never passed over. Waits for
     /// the disk when the token was used before: call it off the async threads.
-    pub fn recognise(&self, headers: &HeaderMap, refresh_token: &str) -> Result<Renewal, Refused> {
-        let answer = if self.jwt.presents(headers) || self.api_key.presents(headers) {
+    pub fn recognise(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+        refresh_token: &str,
+    ) -> Result<Renewal, Refused> {
+        let beside = self.jwt.presents(headers) || self.api_key.presents(headers) || certificate.is_some();
+        let answer = if beside {
             Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"))
         } else {
             self.tokens.recognise(refresh_token)
         };
-        answer.inspect_err(|refused| self.count(refused))
+        answer.map_err(|refused| self.count(refused))
     }
 
     /// Which ways are open, and whether they work. Reads the stores: call it off the async threads.
@@ -97,12 +117,23 @@ impl Authenticator {
             None => row("jwt", false, (true, "no key of an issuer is configured".to_owned())),
         };
         let session = row("session", true, state(self.tokens.status()));
-        vec![row("api_key", true, state(keys)), jwt, session]
+        let mtls = match self.client_trust {
+            Some(_) => row("mtls", true, (true, "certificates of the configured authorities".to_owned())),
+            None => row("mtls", false, (true, "no authority of clients is configured".to_owned())),
+        };
+        vec![row("api_key", true, state(keys)), jwt, session, mtls]
     }
 
-    fn count(&self, refused: &Refused) {
+    /// Counts a refusal that was found before any scheme was asked.
+    pub fn count(&self, refused: Refused) -> Refused {
         let labels = AuthLabels { method: refused.method, reason: refused.reason };
         self.metrics.auth_failures.get_or_create(&labels).inc();
+        refused
+    }
+
+    /// What client certificates are judged by, when any are accepted.
+    pub fn client_trust(&self) -> Option<&Arc<ClientTrust>> {
+        self.client_trust.as_ref()
     }
 
     /// Keeps the keys of an issuer's address fresh until `stop`; returns at once when there is none to follow.
@@ -115,17 +146,27 @@ impl Authenticator {
         self.jwt.reload_keys()
     }
 
-    /// The caller behind the request headers, or why there is none.
+    /// The caller behind the request headers and the certificate that the connection has proven, or why there is none.
     ///
     /// Never waits for the network. A signature costs at most about 100 µs and an API key one indexed read of
     /// a local file in WAL mode (microseconds, readers never wait for writers), so neither leaves the thread.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Subject>, Refused> {
-        self.decide(headers).inspect_err(|refused| self.count(refused))
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Arc<Subject>, Refused> {
+        self.decide(headers, certificate).map_err(|refused| self.count(refused))
     }
 
-    fn decide(&self, headers: &HeaderMap) -> Result<Arc<Subject>, Refused> {
+    fn decide(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Arc<Subject>, Refused> {
         let mut proven: Option<Arc<Subject>> = None;
-        for presented in [self.jwt.examine(headers), self.api_key.examine(headers)] {
+        for presented in
+            [self.mtls.examine(certificate), self.jwt.examine(headers), self.api_key.examine(headers)]
+        {
             match (presented, &proven) {
                 (Presented::Nothing, _) => {}
                 (Presented::Rejected(refused), _) => return Err(refused),

@@ -26,6 +26,8 @@ pub enum AuthnError {
     #[error("the api-key header `{header}` is already used by another scheme")]
     HeaderTaken { header: String },
     #[error(transparent)]
+    ClientTrust(#[from] super::mtls::TrustError),
+    #[error(transparent)]
     Store(#[from] DbError),
     #[error("the key store refused")]
     Query(#[source] Box<dyn std::error::Error + Send + Sync>),

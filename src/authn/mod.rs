@@ -13,6 +13,7 @@ mod error;
 pub mod issue;
 pub mod jwt;
 mod key_store;
+pub mod mtls;
 mod schema;
 mod scheme;
 #[cfg(test)]

@@ -70,6 +70,11 @@ impl Refused {
         Self { method, reason, client_text: kind.client_text(), kind, detail: None }
     }
 
+    /// A configured proxy wrote something in place of the client's address that is none.
+    pub fn unreadable_proxy() -> Self {
+        Self::invalid("none", "unreadable_proxy_header")
+    }
+
     /// Whatever was presented crossed a network in the clear, and may be in other hands by now.
     pub fn insecure_transport() -> Self {
         Self::invalid("none", "insecure_transport")

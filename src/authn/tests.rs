@@ -45,8 +45,8 @@ fn bench(with_jwt: bool) -> Bench {
     let token = issuer.issue("alice", Duration::from_secs(60), claims);
     let metrics = Arc::new(Metrics::new());
     let tokens = tokens::Settings::in_directory(directory.path());
-    let authenticator =
-        Authenticator::new(Settings { jwt, api_keys, tokens }, clock, Arc::clone(&metrics)).unwrap();
+    let settings = Settings { jwt, api_keys, tokens, mtls: None };
+    let authenticator = Authenticator::new(settings, clock, Arc::clone(&metrics)).unwrap();
     Bench {
         _directory: directory,
         authenticator,
@@ -62,7 +62,7 @@ impl Bench {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        futures::executor::block_on(self.authenticator.authenticate(&map))
+        futures::executor::block_on(self.authenticator.authenticate(&map, None))
     }
 
     fn failures(&self, method: &'static str, reason: &'static str) -> u64 {

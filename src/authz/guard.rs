@@ -261,7 +261,9 @@ impl Guard {
         let action = operation.action();
         let resource = operation.resource();
         let asking = self.asking(subject, context, &key);
-        let limited = self.limiter.check(subject.principal()).err();
+        let counted = self.limiter.check(subject.principal());
+        context.meter.note(counted.map_or(0, |left| left.remaining));
+        let limited = counted.err();
         let screening = match limited {
             Some(_) => Screening::default(),
             None => self.screen.scan(|visit| operation.untrusted_text(visit)),

@@ -7,6 +7,7 @@ pub mod config;
 pub mod demo;
 pub mod output;
 pub mod policy;
+pub mod security;
 pub mod start;
 pub mod tools;
 
@@ -66,6 +67,9 @@ enum Command {
     /// Ask a running gateway how it is. Example: `caxton api auth-status`
     #[command(subcommand)]
     Api(admin::ApiCommand),
+    /// Make certificates for clients and for the gateway. Example: `caxton security gen-server-cert --output server.pem`
+    #[command(subcommand)]
+    Security(security::Command),
     /// Check and show the configuration. Example: `caxton config validate --config caxton.yaml`
     #[command(subcommand)]
     Config(config::Command),
@@ -123,6 +127,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Auth(command) => auth::run(command, &environment, output),
         Command::Admin(command) => admin::run(&command, output),
         Command::Api(command) => admin::ask(&command, &environment, output),
+        Command::Security(command) => security::run(command, output),
         Command::Config(command) => config::run(&command, &environment, output),
         Command::Tools { config, command } => {
             let prepared = match prepare::load(config.as_deref(), &environment, output)? {

@@ -19,7 +19,8 @@ const fn later(path: &'static str, doc: &'static str, instead: &'static str) -> 
     Later { path, doc, instead }
 }
 
-const TLS: &str = "remove the key; until then put a proxy that ends TLS on the same host";
+const STAPLE: &str = "remove the key; keep the life of the certificate short";
+const TLS: &str = "remove the key; use `server.tls`";
 const POLICY: &str = "remove the key and write the rule as a policy in `security.authorization.policy_dir`";
 const REMOVE: &str = "remove the key";
 const LOG: &str = "remove the key; the decision log holds every decision, rotate and keep it by other means";
@@ -32,12 +33,8 @@ pub const LATER: &[Later] = &[
         "the widest mode of agent files",
         "remove the key; set the modes with `chmod`",
     ),
-    later("server.tls.ca_file", "authorities of client certificates", TLS),
-    later("server.tls.require_client_cert", "demand a client certificate", TLS),
-    later("server.tls.verify_client_cert", "verify a client certificate", TLS),
-    later("server.tls.crl_files", "revocation lists", TLS),
-    later("server.tls.enable_ocsp_stapling", "staple an OCSP answer", TLS),
-    later("server.tls.ocsp_responder_url", "where OCSP answers come from", TLS),
+    later("server.tls.enable_ocsp_stapling", "staple an OCSP answer", STAPLE),
+    later("server.tls.ocsp_responder_url", "where OCSP answers come from", STAPLE),
     later("networking", "TLS of the guides' TOML form, `server.tls` here", TLS),
     later("config_agents.isolation.conversation_limits", "conversations of one agent", REMOVE),
     later(
@@ -94,12 +91,6 @@ pub const LATER: &[Later] = &[
         "a salt",
         "remove the key; a pepper is made and kept in the data directory",
     ),
-    later(
-        "security.api_keys.rate_limit_per_key",
-        "calls with one key",
-        "use `security.rate_limit.per_principal`",
-    ),
-    later("security.api_keys.burst_limit", "calls at once with one key", "use `security.rate_limit.burst`"),
     later("security.oauth2", "login of people", "remove the keys; use tokens of your provider"),
     later("security.runtime_protection", "watch files, processes and connections", HOST),
     later("security.emergency.lockdown_allowed_operations", "what lockdown lets through", REMOVE),

@@ -138,6 +138,14 @@ fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
             "give `server.tls.cert_path` and `server.tls.key_path`",
         ));
     }
+    if server.clients.as_ref().is_some_and(|clients| clients.insecure_cn_identity) {
+        found.push(weakness(
+            "server.tls.insecure_cn_identity",
+            "true",
+            "authorities check common names least, and two of them can give the same one",
+            "issue certificates with a URI or DNS name, and remove the key",
+        ));
+    }
     if !server.metrics_host.is_loopback() {
         found.push(weakness(
             "server.metrics_host",

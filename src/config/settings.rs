@@ -21,8 +21,8 @@ pub use memory::Memory;
 pub use model::Model;
 pub use runtime::Runtime;
 pub use security::{Audit, Authorization, Durability, RateLimit, Security};
-pub use server::{LogLevel, Server};
-pub use tls::{Tls, TlsVersion};
+pub use server::{ForwardedBy, LogLevel, Server};
+pub use tls::{ClientCertificateUse, ClientCertificates, Tls, TlsVersion};
 
 use super::kind::Flag;
 use super::problem::{Code, Problem};
@@ -83,12 +83,13 @@ impl Settings {
 /// Two keys of two sections: plain HTTP for a network whose requests would all be refused serves nobody.
 fn check_transport(reader: &mut Reader<'_>, server: &Server, security: &Security) {
     const INSECURE: &str = "server.insecure_http";
-    if server.insecure_http && server.tls.is_none() && security.authentication.require_tls {
+    let proxied = !server.trusted_proxies.is_empty();
+    if server.insecure_http && server.tls.is_none() && !proxied && security.authentication.require_tls {
         let problem = Problem::error(
             Code::Contradiction,
             "every request would be refused: `security.authentication.require_tls` wants TLS",
         );
-        let help = "give a certificate in `server.tls`; or let credentials cross the network in the clear with `security.authentication.require_tls: false`";
+        let help = "give a certificate in `server.tls`; name the proxies that end TLS in `server.trusted_proxies`; or let credentials cross the network in the clear with `security.authentication.require_tls: false`";
         reader.tell(problem.with_help(help), INSECURE);
     }
 }

@@ -136,7 +136,7 @@ impl<C: Clock> FailedAttempts<C> {
 }
 
 /// What counts as one address: a host of IPv6 has a whole /64 to itself.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),

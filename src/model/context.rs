@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Entity, RequestId};
 
@@ -75,6 +76,32 @@ pub struct Actor {
     pub scopes: BTreeSet<Arc<str>>,
 }
 
+/// What is left of the caller's quota: noted by whoever counts decisions, read for the headers of the answer. Shared by all
+/// decisions of one request; the last one counts.
+#[derive(Debug, Clone)]
+pub struct Meter(Arc<AtomicU64>);
+
+/// Nothing has been noted.
+const BLANK: u64 = u64::MAX;
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(BLANK)))
+    }
+}
+
+impl Meter {
+    /// Notes how many decisions may still follow at once.
+    pub fn note(&self, remaining: u32) {
+        self.0.store(u64::from(remaining), Ordering::Relaxed);
+    }
+
+    /// What was noted, if anything was.
+    pub fn remaining(&self) -> Option<u32> {
+        u32::try_from(self.0.load(Ordering::Relaxed)).ok()
+    }
+}
+
 /// Everything about the circumstances that the caller's side of the guard knows.
 #[derive(Debug, Clone)]
 pub struct RequestContext {
@@ -88,6 +115,8 @@ pub struct RequestContext {
     pub actor: Option<Actor>,
     /// W3C trace context (`trace_id`, `span_id`), when the caller sent one.
     pub trace: Option<(Arc<str>, Arc<str>)>,
+    /// What is left of the caller's quota.
+    pub meter: Meter,
 }
 
 impl RequestContext {
@@ -99,6 +128,7 @@ impl RequestContext {
             session: None,
             actor: None,
             trace: None,
+            meter: Meter::default(),
         }
     }
 }

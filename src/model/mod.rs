@@ -14,7 +14,7 @@ mod scope;
 mod subject;
 
 pub use action::Action;
-pub use context::{Actor, RequestContext, Screening, SessionFacts, Source};
+pub use context::{Actor, Meter, RequestContext, Screening, SessionFacts, Source};
 pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
 pub use entity::{Entity, EntityUid, Value};
 pub use ids::{

@@ -29,17 +29,23 @@ pub enum Proof {
         /// The public part of the key that it was made from.
         key: KeyId,
     },
+    /// A TLS client certificate.
+    Certificate {
+        /// SHA-256 of the certificate, in hex.
+        fingerprint: Arc<str>,
+    },
     /// The gateway started this itself: an agent's turn, or its own background work.
     Internal,
 }
 
 impl Proof {
-    /// `jwt`, `api_key`, `session` or `internal`.
+    /// `jwt`, `api_key`, `session`, `mtls` or `internal`.
     pub fn method(&self) -> &'static str {
         match self {
             Self::Jwt { .. } => "jwt",
             Self::ApiKey { .. } => "api_key",
             Self::Session { .. } => "session",
+            Self::Certificate { .. } => "mtls",
             Self::Internal => "internal",
         }
     }
@@ -99,6 +105,21 @@ impl Subject {
             .with("expires", Value::Datetime(expires));
         entity.parents.extend(roles.into_iter().map(|role| EntityUid::caxton("Role", role.shared())));
         Self { entity: entity.into(), proof }
+    }
+
+    /// The holder of a TLS client certificate, by the name `id` that the certificate gives it; `fingerprint` is its
+    /// SHA-256 in hex.
+    pub fn workload(
+        id: &str,
+        names: impl IntoIterator<Item = Arc<str>>,
+        issuer: &str,
+        fingerprint: &str,
+    ) -> Self {
+        let entity = Entity::bare(EntityUid::caxton("Workload", id))
+            .with("san", Value::texts(names))
+            .with("issuer_dn", Value::text(issuer))
+            .with("fingerprint", Value::text(fingerprint));
+        Self { entity: entity.into(), proof: Proof::Certificate { fingerprint: fingerprint.into() } }
     }
 
     /// A deployed agent.

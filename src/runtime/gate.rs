@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::agents::Register;
 use crate::authz::{Denied, Guard, Refusal};
+use crate::limit::CapabilityLimits;
 use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
 use crate::messages::{Delivery, Line, MessageError, Switchboard};
 use crate::model::{
@@ -65,6 +66,8 @@ pub struct GateParts {
     pub switchboard: Switchboard,
     /// Knows the agents.
     pub agents: Register,
+    /// Counts messages to capabilities.
+    pub capabilities: CapabilityLimits,
 }
 
 /// The one way to effects for those who face callers and agents.
@@ -74,6 +77,7 @@ pub struct Gate {
     tools: Registry,
     switchboard: Switchboard,
     agents: Register,
+    capabilities: CapabilityLimits,
 }
 
 /// A thing to remember, as a caller gives it.
@@ -110,8 +114,8 @@ type Asker<'a> = (&'a Arc<Subject>, &'a Arc<RequestContext>);
 impl Gate {
     /// Puts the gate together.
     pub fn new(parts: GateParts) -> Self {
-        let GateParts { guard, memory, tools, switchboard, agents } = parts;
-        Self { guard, memory, tools, switchboard, agents }
+        let GateParts { guard, memory, tools, switchboard, agents, capabilities } = parts;
+        Self { guard, memory, tools, switchboard, agents, capabilities }
     }
 
     /// The guard, for operations that have no effect owner of their own.
@@ -327,6 +331,12 @@ impl Gate {
             let refusal = Refusal::because(ReasonCode::ReceiverUnknown);
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
         };
+        if let Receiver::Capability(name) = &message.receiver
+            && let Err(limited) = self.capabilities.check(name, subject.principal())
+        {
+            let refusal = Refusal::limited(limited.retry_after);
+            return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
+        }
         if let Some(limiter) = &receiver.limiter
             && let Err(limited) = limiter.check(subject.principal())
         {

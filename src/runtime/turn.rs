@@ -11,7 +11,7 @@ use super::gate::{Gate, GateError, NewEntity};
 use super::mind::{LanguageModel, Mind, WantedCall};
 use crate::agents::Agent;
 use crate::messages::{Delivery, Line};
-use crate::model::{Actor, CallModel, Performative, Proof, RequestContext, Subject};
+use crate::model::{Actor, CallModel, Meter, Performative, Proof, RequestContext, Subject};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::StatusLabels;
@@ -96,6 +96,8 @@ impl Runtime {
             context: Arc::new(RequestContext {
                 session: Some(delivery.session()),
                 actor: actor(sender, context),
+                // The agent has a quota of its own, which says nothing about the caller's.
+                meter: Meter::default(),
                 ..context.clone()
             }),
         };

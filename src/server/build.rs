@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Settings;
-use super::tls::{Tls, TlsError, TlsSettings};
+use super::certificates::Certificates;
 use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::audit::Journal;
@@ -12,7 +12,7 @@ use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts, LivePolicy};
 use crate::clock::{SharedClock, SystemClock};
 use crate::credentials::Credentials;
-use crate::limit::{FailedAttempts, RateLimiter};
+use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
 use crate::policy::{Bundle, PolicyError, PolicyErrors, SourceKind, Sources};
@@ -94,7 +94,7 @@ impl PolicyPlaces {
 /// The parts that the running gateway keeps hold of.
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
-    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) certificates: Arc<Certificates>,
     pub(super) policy: Arc<LivePolicy>,
     pub(super) places: PolicyPlaces,
     pub(super) journal: Journal,
@@ -107,7 +107,11 @@ pub(super) struct Parts {
 pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
-    let tls = open_tls(settings.tls, &clock)?;
+    // Before anything that takes time: a wrong certificate is the commonest reason not to start.
+    let key_grace = settings.authn.api_keys.grace;
+    let authenticator = Authenticator::new(settings.authn, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let clients = authenticator.client_trust().cloned();
+    let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
     let sandbox = off_thread({
         let (settings, metrics) = (settings.sandbox, Arc::clone(&metrics));
@@ -129,8 +133,6 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     if let Some(repaired) = recovery.torn {
         tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
     }
-    let key_grace = settings.authn.api_keys.grace;
-    let authenticator = Authenticator::new(settings.authn, Arc::clone(&clock), Arc::clone(&metrics))?;
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
         Arc::clone(authenticator.tokens()),
@@ -160,6 +162,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         memory: memory.clone(),
         tools: tools.clone(),
         switchboard: Switchboard::new(settings.messages, Arc::clone(&clock)),
+        capabilities: CapabilityLimits::new(&settings.quotas, &metrics),
         agents: agents.clone(),
     }));
     let runtime =
@@ -169,6 +172,8 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         authenticator,
         credentials,
         failures,
+        quotas: Quotas::new(&settings.quotas, &metrics),
+        per_principal: settings.limit.per_principal,
         gate,
         runtime,
         journal: journal.clone(),
@@ -177,15 +182,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         settings: settings.api,
         readiness: Readiness::default(),
     });
-    Ok(Parts { api, tls, policy, places, journal, memory, tools, agents, clock })
-}
-
-/// Before anything that takes time: a wrong certificate is the commonest reason not to start.
-fn open_tls(settings: Option<TlsSettings>, clock: &SharedClock) -> Result<Option<Arc<Tls>>, TlsError> {
-    let Some(settings) = settings else { return Ok(None) };
-    let (tls, summary) = Tls::open(settings, None, Arc::clone(clock))?;
-    tracing::info!("{summary}");
-    Ok(Some(Arc::new(tls)))
+    Ok(Parts { api, certificates, policy, places, journal, memory, tools, agents, clock })
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.

@@ -1,35 +1,121 @@
-//! Replaces the files of TLS while the gateway runs: when it is told to, and when they change.
+//! The files of TLS as one thing: the gateway's certificate and key, and what clients' certificates are judged by.
+//!
+//! They are replaced while the gateway runs: when it is told to, and when they change; all of them or none.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::build::Parts;
+use super::tls::{Digest, Tls, TlsError, TlsSettings, digest_of};
+use crate::authn::mtls::ClientTrust;
+use crate::clock::SharedClock;
 use crate::model::Outcome;
 
-/// What a reload did to the certificate.
+/// What a reload did to the certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsReload {
-    /// The gateway has no TLS.
+    /// The gateway has no certificates.
     NotInUse,
-    /// New connections get what the text says.
+    /// New connections get what the text says, and clients' certificates are judged by it.
     Applied(String),
     /// The new files are not sound; the old ones stay in force. The text is for the operator.
     Refused(String),
 }
 
+/// Everything that comes from the files.
+pub(super) struct Certificates {
+    tls: Option<Arc<Tls>>,
+    clients: Option<Arc<ClientTrust>>,
+    interval: Option<Duration>,
+    /// Digest of the files as they were when they were last read, good or bad.
+    seen: Mutex<Option<Digest>>,
+}
+
+impl Certificates {
+    /// Reads and checks the files of `settings`; `clients` has read its own.
+    pub(super) fn open(
+        settings: Option<TlsSettings>,
+        clients: Option<Arc<ClientTrust>>,
+        clock: &SharedClock,
+    ) -> Result<Self, TlsError> {
+        let interval = match &settings {
+            Some(settings) => settings.reload_interval,
+            None => Some(TlsSettings::RELOAD_INTERVAL),
+        };
+        let verifier = clients.as_ref().map(|clients| clients.verifier());
+        let opened = settings.map(|settings| Tls::open(settings, verifier, Arc::clone(clock))).transpose()?;
+        let tls = opened.map(|(tls, summary)| {
+            tracing::info!("{summary}");
+            Arc::new(tls)
+        });
+        let certificates = Self { tls, clients, interval, seen: Mutex::default() };
+        *certificates.seen.lock() = certificates.digest();
+        Ok(certificates)
+    }
+
+    /// The gateway's own certificate, when it has one.
+    pub(super) fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
+    }
+
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.tls.iter().flat_map(|tls| tls.settings().files());
+        own.chain(self.clients.iter().flat_map(|clients| clients.settings().files()))
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        digest_of(self.files())
+    }
+
+    /// Whether the files are others than those that were last read; says so once for each change.
+    fn changed(&self) -> bool {
+        let now = self.digest();
+        let mut seen = self.seen.lock();
+        let changed = now.is_some() && *seen != now;
+        if changed {
+            *seen = now;
+        }
+        changed
+    }
+
+    /// Reads everything again. Nothing counts before all of it is sound.
+    fn reload(&self) -> Result<String, (String, String)> {
+        *self.seen.lock() = self.digest();
+        let clients = self.clients.as_ref().map(|clients| clients.prepare()).transpose();
+        let clients = clients.map_err(|error| (with_causes(&error), error.help().to_owned()))?;
+        let verifier = clients.as_ref().map(|clients| clients.verifier());
+        let own = self.tls.as_ref().map(|tls| tls.prepare(verifier)).transpose();
+        let own = own.map_err(|error| (with_causes(&error), error.help().into_owned()))?;
+
+        let mut summary = Vec::new();
+        // Clients first: whoever is revoked by the new list is refused by now, whatever else follows.
+        if let (Some(live), Some(new)) = (&self.clients, &clients) {
+            live.commit(new);
+            summary.push(new.summary.clone());
+        }
+        if let (Some(live), Some(new)) = (&self.tls, own) {
+            summary.insert(0, new.summary.clone());
+            live.commit(new);
+        }
+        Ok(summary.join(", "))
+    }
+}
+
 impl Parts {
-    /// Reads the files of TLS again; they change as a whole or not at all. Open connections go on.
+    /// Reads the files again; they change as a whole or not at all. Open connections go on.
     pub(super) async fn reload_tls(&self) -> TlsReload {
-        let Some(tls) = self.tls.clone() else { return TlsReload::NotInUse };
-        let reloaded = tokio::task::spawn_blocking(move || {
-            let prepared = tls.prepare(None).map_err(|error| (with_causes(&error), error.help()))?;
-            let summary = prepared.summary.clone();
-            tls.commit(prepared);
-            Ok::<_, (String, _)>(summary)
-        })
-        .await
-        .unwrap_or_else(|_| Err(("the reload stopped before its end".to_owned(), "try again".into())));
+        let certificates = Arc::clone(&self.certificates);
+        if certificates.files().next().is_none() {
+            return TlsReload::NotInUse;
+        }
+        let reloaded =
+            tokio::task::spawn_blocking(move || certificates.reload()).await.unwrap_or_else(|_| {
+                Err(("the reload stopped before its end".to_owned(), "try again".to_owned()))
+            });
         match reloaded {
             Ok(summary) => {
                 tracing::info!("TLS reloaded: {summary}");
@@ -42,7 +128,7 @@ impl Parts {
                     event_type = "security_violation",
                     violation_type = "hot_reload_security_violation",
                     details = %problem,
-                    help = %help,
+                    help,
                 );
                 self.api.metrics.hot_reload_violations.inc();
                 self.event("tls_reload_refused", Outcome::DenyError, Some(problem.clone())).await;
@@ -65,15 +151,17 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Looks at the files now and then: whoever renews certificates need not know how to tell the gateway.
 pub(super) async fn follow_files(parts: Arc<Parts>, stop: CancellationToken) {
-    let Some(tls) = parts.tls.clone() else { return };
-    let Some(interval) = tls.settings().reload_interval else { return };
+    let Some(interval) = parts.certificates.interval else { return };
+    if parts.certificates.files().next().is_none() {
+        return;
+    }
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(interval) => {}
         }
-        let tls = Arc::clone(&tls);
-        if tokio::task::spawn_blocking(move || tls.files_changed()).await.unwrap_or(false) {
+        let certificates = Arc::clone(&parts.certificates);
+        if tokio::task::spawn_blocking(move || certificates.changed()).await.unwrap_or(false) {
             parts.reload_tls().await;
         }
     }

@@ -11,8 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::Watcher;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -20,16 +19,29 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::activity::{Activity, Running};
 use super::listen::HttpLimits;
 use super::tls::Tls;
-use crate::api::Connection;
+use crate::api::{Api, Connection, refused_in_handshake};
+use crate::authn::Refused;
+use crate::authn::mtls::{ClientCertificate, refusal};
+
+/// How long a client whose handshake failed may take to hang up.
+const LINGER: Duration = Duration::from_secs(1);
+/// How many KiB it may still send until then.
+const MOST_REST: usize = 64;
 
 /// How connections come in.
 pub(super) enum Door {
     /// Without TLS.
     Plain,
     /// With TLS, which this gateway ends.
-    Tls(Arc<Tls>),
+    Tls {
+        /// The certificate and its bounds.
+        tls: Arc<Tls>,
+        /// Where refused certificates of clients are told.
+        api: Arc<Api>,
+    },
 }
 
 /// What all connections of a listener share.
@@ -38,34 +50,40 @@ pub(super) struct Hall {
     handshakes: Semaphore,
     router: Router,
     builder: Builder<TokioExecutor>,
+    idle_timeout: Duration,
 }
 
 impl Hall {
     pub(super) fn new(door: Door, router: Router, limits: &HttpLimits) -> Self {
         let handshakes = match &door {
             Door::Plain => 0,
-            Door::Tls(tls) => tls.settings().max_handshakes,
+            Door::Tls { tls, .. } => tls.settings().max_handshakes,
         };
-        Self { door, handshakes: Semaphore::new(handshakes), router, builder: builder(limits) }
+        Self {
+            door,
+            handshakes: Semaphore::new(handshakes),
+            router,
+            builder: builder(limits),
+            idle_timeout: limits.idle_timeout,
+        }
     }
 
     /// Serves one connection to its end.
-    pub(super) async fn receive(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        watcher: Watcher,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn receive(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
         match &self.door {
-            Door::Plain => self.converse(stream, Connection { peer, tls: false }, watcher).await,
-            Door::Tls(tls) => {
+            Door::Plain => {
+                self.converse(stream, Connection { peer, tls: false, certificate: None }, stop).await
+            }
+            Door::Tls { tls, api } => {
                 let shaken = tokio::select! {
                     () = stop.cancelled() => return,
-                    shaken = self.shake_hands(tls, stream, peer) => shaken,
+                    shaken = self.shake_hands(tls, api, stream, peer) => shaken,
                 };
                 if let Some(stream) = shaken {
-                    self.converse(stream, Connection { peer, tls: true }, watcher).await;
+                    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                    let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
+                    let certificate = ClientCertificate::new(chain).map(Arc::new);
+                    self.converse(stream, Connection { peer, tls: true, certificate }, stop).await;
                 }
             }
         }
@@ -76,35 +94,89 @@ impl Hall {
     async fn shake_hands(
         &self,
         tls: &Tls,
+        api: &Api,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Option<TlsStream<TcpStream>> {
         let shake = async {
             let _turn = self.handshakes.acquire().await.ok()?;
-            match TlsAcceptor::from(tls.config()).accept(stream).await {
-                Ok(stream) => Some(stream),
-                Err(error) => {
-                    tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a handshake failed");
-                    None
-                }
-            }
+            Some(TlsAcceptor::from(tls.config()).accept(stream).into_fallible().await)
         };
-        let shaken = tokio::time::timeout(tls.settings().handshake_timeout, shake).await;
-        shaken.inspect_err(|_| tracing::debug!(%peer, "a handshake took too long")).ok().flatten()
+        match tokio::time::timeout(tls.settings().handshake_timeout, shake).await {
+            Ok(Some(Ok(stream))) => return Some(stream),
+            Ok(Some(Err((error, stream)))) => {
+                tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a handshake failed");
+                if let Some(refused) = about_certificate(&error) {
+                    refused_in_handshake(api, peer, &refused).await;
+                }
+                part(stream).await;
+            }
+            Ok(None) => {}
+            Err(_) => tracing::debug!(%peer, "a handshake took too long"),
+        }
+        None
     }
 
-    async fn converse<S>(&self, stream: S, connection: Connection, watcher: Watcher)
+    /// Answers requests until the client leaves, nothing has come for too long, or the gateway stops.
+    ///
+    /// The attack: open connections and say nothing, or little by little. What has no request is told to leave, and is
+    /// left a moment later whether it has heard that or not.
+    async fn converse<S>(&self, stream: S, connection: Connection, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let peer = connection.peer;
-        let router = self.router.clone();
-        let service = service_fn(move |request| answer(router.clone(), connection.clone(), request));
-        let conversation = self.builder.serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = watcher.watch(conversation.into_owned()).await {
-            tracing::debug!(%peer, error, "a connection ended early");
+        let (peer, router, activity) = (connection.peer, self.router.clone(), Activity::new());
+        let service =
+            service_fn(|request| answer(router.clone(), connection.clone(), activity.begin(), request));
+        let mut conversation = std::pin::pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let (mut stopping, mut limit) = (false, self.idle_timeout);
+        loop {
+            tokio::select! {
+                ended = conversation.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%peer, error, "a connection ended early");
+                    }
+                    return;
+                }
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    conversation.as_mut().graceful_shutdown();
+                }
+                () = activity.idle(limit) => {
+                    if limit > self.idle_timeout {
+                        tracing::debug!(%peer, "a connection without a request was closed");
+                        return;
+                    }
+                    conversation.as_mut().graceful_shutdown();
+                    limit = self.idle_timeout + LINGER;
+                }
+            }
         }
     }
+}
+
+/// Ends a connection so that the alert that says why still arrives: closing with bytes unread would have the kernel reset
+/// the connection, and the client would learn nothing.
+async fn part(mut stream: TcpStream) {
+    let linger = async {
+        stream.shutdown().await.ok()?;
+        let mut rest = [0; 1_024];
+        for _ in 0..MOST_REST {
+            if stream.read(&mut rest).await.ok()? == 0 {
+                break;
+            }
+        }
+        Some(())
+    };
+    let _ = tokio::time::timeout(LINGER, linger).await;
+}
+
+/// Whether the handshake failed for the client's certificate; what strangers get wrong otherwise is not on record.
+fn about_certificate(error: &std::io::Error) -> Option<Refused> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let about =
+        matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented);
+    about.then(|| refusal(error))
 }
 
 fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
@@ -127,8 +199,10 @@ fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
 async fn answer(
     router: Router,
     connection: Connection,
+    running: Running,
     mut request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(connection);
-    router.oneshot(request.map(axum::body::Body::new)).await
+    let answer = router.oneshot(request.map(axum::body::Body::new)).await?;
+    Ok(running.until_sent(answer))
 }

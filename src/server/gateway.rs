@@ -55,6 +55,7 @@ impl Gateway {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let (listen, operations) = (settings.listen, settings.operations);
         let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
+        let proxies = settings.api.proxies.clone();
         let parts = Arc::new(build(settings).await?);
         // What was changed while no gateway ran is on record before it has an effect.
         parts.record_credential_events().await;
@@ -63,21 +64,25 @@ impl Gateway {
         let stop = CancellationToken::new();
         let api = router(Arc::clone(&parts.api));
         let probes = operations_router(Arc::clone(&parts.api));
-        let door = parts.tls.clone().map_or(Door::Plain, Door::Tls);
+        let door = match parts.certificates.tls() {
+            Some(tls) => Door::Tls { tls: Arc::clone(tls), api: Arc::clone(&parts.api) },
+            None => Door::Plain,
+        };
         let serving = vec![
-            tokio::spawn(serve(api_listener, door, api, limits, stop.clone(), grace)),
+            tokio::spawn(serve(api_listener, door, api, limits, proxies.clone(), stop.clone(), grace)),
             tokio::spawn(serve(
                 operations_listener,
                 Door::Plain,
                 probes,
                 HttpLimits::default(),
+                proxies,
                 stop.clone(),
                 Duration::ZERO,
             )),
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
-            tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
         parts.api.readiness.set(true);
@@ -91,7 +96,7 @@ impl Gateway {
 
     /// The scheme of the API's addresses: `https` when the gateway ends TLS itself.
     pub fn scheme(&self) -> &'static str {
-        if self.parts.tls.is_some() { "https" } else { "http" }
+        if self.parts.certificates.tls().is_some() { "https" } else { "http" }
     }
 
     /// Where probes and metrics listen.

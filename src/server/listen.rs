@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::connection::{Door, Hall};
+use super::crowd::Crowd;
+use crate::api::Proxies;
 
 /// Bounds of connections.
 #[derive(Debug, Clone)]
@@ -22,6 +24,10 @@ pub struct HttpLimits {
     pub max_header_bytes: usize,
     /// The most header fields. Default 100.
     pub max_headers: usize,
+    /// How long a connection may be without a request, from the moment it is there. Default 60 s.
+    pub idle_timeout: Duration,
+    /// The most connections of one address at once; proxies that are believed are not counted. Default 256.
+    pub max_connections_per_address: usize,
     /// The most requests at once on one HTTP/2 connection. Default 100.
     pub max_streams: u32,
 }
@@ -33,6 +39,8 @@ impl Default for HttpLimits {
             header_timeout: Duration::from_secs(10),
             max_header_bytes: 32 * 1024,
             max_headers: 100,
+            idle_timeout: Duration::from_secs(60),
+            max_connections_per_address: 256,
             max_streams: 100,
         }
     }
@@ -44,12 +52,13 @@ pub(super) async fn serve(
     door: Door,
     router: Router,
     limits: HttpLimits,
+    proxies: Proxies,
     stop: CancellationToken,
     grace: Duration,
 ) {
     let hall = Arc::new(Hall::new(door, router, &limits));
     let slots = Arc::new(Semaphore::new(limits.max_connections));
-    let graceful = GracefulShutdown::new();
+    let (crowd, under_way) = (Crowd::new(limits.max_connections_per_address), TaskTracker::new());
     loop {
         let accept = async {
             let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
@@ -74,15 +83,27 @@ pub(super) async fn serve(
                 continue;
             }
         };
+        // Behind a proxy many clients have one address.
+        let place = match proxies.include(peer.ip()) {
+            true => None,
+            false => match crowd.enter(peer.ip()) {
+                None => {
+                    tracing::debug!(%peer, "an address has all the connections that one may have");
+                    continue;
+                }
+                place => place,
+            },
+        };
         let _ = stream.set_nodelay(true);
-        let (hall, watcher, stop) = (Arc::clone(&hall), graceful.watcher(), stop.clone());
-        tokio::spawn(async move {
-            hall.receive(stream, peer, watcher, stop).await;
-            drop(slot);
+        let (hall, stop) = (Arc::clone(&hall), stop.clone());
+        under_way.spawn(async move {
+            hall.receive(stream, peer, stop).await;
+            drop((slot, place));
         });
     }
     drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+    under_way.close();
+    if tokio::time::timeout(grace, under_way.wait()).await.is_err() {
         tracing::warn!("requests were still under way when the gateway stopped");
     }
 }

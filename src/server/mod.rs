@@ -1,9 +1,11 @@
 //! The composition root: builds every part from its settings, wires the ports, opens the listeners last, and takes
 //! everything down in order.
 
+mod activity;
 mod build;
 mod certificates;
 mod connection;
+mod crowd;
 mod gateway;
 mod listen;
 mod settings;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub authn: crate::authn::Settings,
     /// How often.
     pub limit: crate::limit::Settings,
+    /// How often requests may come, by key, by route and by capability.
+    pub quotas: crate::limit::QuotaSettings,
     /// When an address is blocked; `None`: never.
     pub failures: Option<crate::limit::FailureSettings>,
     /// What is looked for in untrusted text.
@@ -88,8 +92,10 @@ impl Settings {
                 jwt: None,
                 api_keys: crate::authn::api_key::Settings::in_directory(&data_dir),
                 tokens: crate::authn::tokens::Settings::in_directory(&data_dir),
+                mtls: None,
             },
             limit: Default::default(),
+            quotas: Default::default(),
             screen: Default::default(),
             sessions: Default::default(),
             memory: crate::memory::Settings::in_directory(&data_dir),

@@ -1,11 +1,14 @@
 //! From the configuration to the settings of each part.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{HttpLimits, MinVersion, Settings, TlsSettings};
 use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
+use crate::authn::mtls;
 use crate::config;
-use crate::limit::Rate;
+use crate::limit::{QuotaSettings, Rate};
+use crate::model::CapabilityName;
 use crate::tools::{ServerSettings, Transport};
 
 /// A page of WebAssembly memory.
@@ -28,6 +31,7 @@ impl From<config::Settings> for Settings {
                 security.authentication.session_timeout,
                 &data,
             ),
+            mtls: server.clients.map(clients),
         };
         authn.api_keys.max_age = security.api_keys.max_age;
         authn.api_keys.grace = security.api_keys.grace;
@@ -35,6 +39,14 @@ impl From<config::Settings> for Settings {
         if !authn.api_keys.header_names.contains(&header) {
             authn.api_keys.header_names.push(header);
         }
+        let quotas = QuotaSettings {
+            per_key: Some(rate(security.api_keys.rate_limit_per_key, security.api_keys.burst_limit)),
+            per_route: named(security.rate_limit.per_route.clone(), Some),
+            per_capability: named(security.rate_limit.per_capability.clone(), |name| {
+                CapabilityName::parse(name).ok()
+            }),
+            max_entries: security.rate_limit.max_principals,
+        };
         Self {
             listen: SocketAddr::new(server.host, server.port),
             operations: SocketAddr::new(server.metrics_host, server.metrics_port),
@@ -59,9 +71,10 @@ impl From<config::Settings> for Settings {
             replayable: security.audit.replayable,
             authn,
             limit: crate::limit::Settings {
-                per_principal: rate(&security.rate_limit),
+                per_principal: rate(security.rate_limit.per_principal, security.rate_limit.burst),
                 max_principals: security.rate_limit.max_principals,
             },
+            quotas,
             failures: security.failures.map(|failures| crate::limit::FailureSettings {
                 attempts: failures.attempts,
                 block: failures.block,
@@ -105,9 +118,18 @@ impl From<config::Settings> for Settings {
             }),
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
+                body_timeout: server.body_timeout,
                 request_timeout: server.request_timeout,
                 allowed_origins,
                 allowed_hosts,
+                proxies: crate::api::Proxies {
+                    networks: server.trusted_proxies,
+                    forwarded_by: match server.forwarded_by {
+                        config::ForwardedBy::XForwardedFor => crate::api::ForwardedBy::XForwardedFor,
+                        config::ForwardedBy::Forwarded => crate::api::ForwardedBy::Forwarded,
+                    },
+                    certificate_header: server.client_cert_header,
+                },
                 require_tls: security.authentication.require_tls,
                 audit_log: log,
             },
@@ -115,6 +137,8 @@ impl From<config::Settings> for Settings {
             http: HttpLimits {
                 max_connections: server.max_connections,
                 header_timeout: server.header_timeout,
+                idle_timeout: server.idle_timeout,
+                max_connections_per_address: server.max_connections_per_address,
                 max_header_bytes: server.max_header_bytes,
                 max_headers: server.max_headers,
                 max_streams: server.max_streams,
@@ -122,6 +146,19 @@ impl From<config::Settings> for Settings {
             lockdown: security.lockdown,
             shutdown_grace: server.shutdown_grace,
         }
+    }
+}
+
+fn clients(config: config::ClientCertificates) -> mtls::Settings {
+    mtls::Settings {
+        crl_files: config.crl_files,
+        used_for: match config.used_for {
+            config::ClientCertificateUse::Principal => mtls::Use::Principal,
+            config::ClientCertificateUse::Connection => mtls::Use::Connection,
+        },
+        required: config.required,
+        insecure_cn_identity: config.insecure_cn_identity,
+        ..mtls::Settings::new(config.ca_file)
     }
 }
 
@@ -139,11 +176,19 @@ fn tls(config: config::Tls) -> TlsSettings {
     }
 }
 
-fn rate(limit: &config::RateLimit) -> Rate {
-    let given = &limit.per_principal;
+fn rate(given: config::Rate, burst: u32) -> Rate {
     // INVARIANT: the configuration has checked count, time and burst; the shipped limit stands in for what cannot be.
-    Rate::new(given.count, given.per, limit.burst)
+    Rate::new(given.count, given.per, burst)
         .unwrap_or_else(|_| crate::limit::Settings::default().per_principal)
+}
+
+/// Rates by a name; what may come at once is what may come in all.
+fn named<N: Ord>(
+    rates: Vec<(String, config::Rate)>,
+    name: impl Fn(String) -> Option<N>,
+) -> BTreeMap<N, Rate> {
+    let read = |(text, given): (String, config::Rate)| Some((name(text)?, rate(given, given.count)));
+    rates.into_iter().filter_map(read).collect()
 }
 
 fn jwt(config: config::Jwt) -> jwt::Settings {

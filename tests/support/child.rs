@@ -280,5 +280,4 @@ impl Place {
 }
 
 /// Bounds that no load of a test reaches.
-pub const ROOMY: &str =
-    "rate_limit: { per_principal: 1000000/minute, burst: 100000 }\n  audit: { deadline: 10s }";
+pub const ROOMY: &str = "rate_limit: { per_principal: 1000000/minute, burst: 100000 }\n  api_keys: { rate_limit_per_key: 1000000/minute, burst_limit: 100000 }\n  audit: { deadline: 10s }";

@@ -109,7 +109,9 @@ impl Scheme {
         let known = issuer.prove(token)?;
         let jti = match known.subject.proof() {
             Proof::Jwt { jti, .. } => jti.as_deref(),
-            Proof::ApiKey { .. } | Proof::Session { .. } | Proof::Internal => None,
+            Proof::ApiKey { .. } | Proof::Certificate { .. } | Proof::Session { .. } | Proof::Internal => {
+                None
+            }
         };
         // `iat` counts whole seconds: what was made in the second of a revocation is refused.
         let made = known.validity.issued.map(|seconds| seconds.saturating_mul(1000));

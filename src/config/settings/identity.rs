@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, File, Flag, Integer, Parsed, Size, Span, Text, Url};
+use crate::config::kind::{Choice, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+
+use super::security::check_rate;
 
 /// How a token is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -324,6 +326,10 @@ pub struct ApiKeys {
     pub max_age: Option<Duration>,
     /// How long a key that was replaced still serves.
     pub grace: Duration,
+    /// Calls with one key.
+    pub rate_limit_per_key: Rate,
+    /// Calls with one key at once.
+    pub burst_limit: u32,
 }
 
 /// How keys are kept.
@@ -353,7 +359,20 @@ impl ApiKeys {
             "Keys are kept as HMAC-SHA-256 with a secret of the data directory.",
         );
         let (max_age, grace) = Self::rotation(r);
-        Self { header_name, max_age, grace }
+        let (rate_limit_per_key, burst_limit) = Self::rate(r);
+        Self { header_name, max_age, grace, rate_limit_per_key, burst_limit }
+    }
+
+    fn rate(r: &mut Reader<'_>) -> (Rate, u32) {
+        const PER_KEY: &str = "security.api_keys.rate_limit_per_key";
+        const BURST: &str = "security.api_keys.burst_limit";
+        let hourly = Rate { count: 1_000, per: Duration::from_secs(3_600) };
+        let rate_limit_per_key =
+            r.value(PER_KEY, RateOf, hourly, "Calls with one API key; more are answered with 429.");
+        let burst_limit =
+            r.value(BURST, Integer::new(1..=1_000_000, "calls"), 100, "Calls with one API key at once.");
+        check_rate(r, &rate_limit_per_key, burst_limit, (PER_KEY, BURST));
+        (rate_limit_per_key, burst_limit)
     }
 
     fn rotation(r: &mut Reader<'_>) -> (Option<Duration>, Duration) {

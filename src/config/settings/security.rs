@@ -1,12 +1,15 @@
 //! Identity, policy, limits, and the decision log.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::identity::{ApiKeys, Authentication};
 use super::server::beside;
-use crate::config::kind::{Choice, Directory, File, Flag, Integer, Rate, RateOf, Size, Span};
+use crate::config::kind::{
+    Choice, Directory, File, Flag, Integer, Named, Rate, RateOf, Size, Span, printable,
+};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
 use crate::policy::OnPolicyError;
@@ -72,7 +75,7 @@ impl Failures {
             SWITCH,
             Flag,
             false,
-            "An address whose credentials were refused too often is not listened to for a while. Not behind a proxy: all callers have its address.",
+            "An address whose credentials were refused too often is not listened to for a while. Behind a proxy, name it in `server.trusted_proxies`: else all callers have its address.",
         );
         let attempts = r.value(
             "security.emergency.max_failed_auth_attempts",
@@ -133,6 +136,10 @@ pub struct RateLimit {
     pub per_principal: Rate,
     /// Calls of one principal at once.
     pub burst: u32,
+    /// Calls of one principal on a route.
+    pub per_route: Vec<(String, Rate)>,
+    /// Messages of one principal to a capability.
+    pub per_capability: Vec<(String, Rate)>,
     /// Principals that are counted at once.
     pub max_principals: usize,
 }
@@ -153,6 +160,18 @@ impl RateLimit {
                 100,
                 "Calls of one principal at once.",
             ),
+            per_route: r.value(
+                PER_ROUTE,
+                Named::of_tools(RateOf),
+                Vec::new(),
+                "Calls of one principal on a route, by its template, such as `/v1/messages: 50/minute`. The count of the rate may come at once.",
+            ),
+            per_capability: r.value(
+                PER_CAPABILITY,
+                Named::of_tools(RateOf),
+                Vec::new(),
+                "Messages of one principal to a capability, such as `desk: 50/minute`, whichever agent takes them.",
+            ),
             max_principals: r.value(
                 "security.rate_limit.max_principals",
                 Integer::new(100..=10_000_000, "principals"),
@@ -160,27 +179,53 @@ impl RateLimit {
                 "Principals that are counted at once.",
             ),
         };
-        limit.check(r);
+        let keys = ("security.rate_limit.per_principal", "security.rate_limit.burst");
+        check_rate(r, &limit.per_principal, limit.burst, keys);
+        limit.check_names(r);
         limit
     }
 
-    /// The limiter counts in nanoseconds; what it could not count it must not be given.
-    fn check(&self, r: &mut Reader<'_>) {
-        let interval = self.per_principal.per / self.per_principal.count.max(1);
-        let refill = interval.checked_mul(self.burst);
-        if interval.is_zero() || refill.is_none_or(|refill| refill > MAX_REFILL) {
-            let problem = Problem::error(
-                Code::Contradiction,
-                "a burst would take more than 366 days to refill, or no time at all",
-            );
-            let problem = problem.with_help("make `security.rate_limit.burst` smaller, or the rate usual");
-            let key = if r.is_given("security.rate_limit.per_principal") {
-                "security.rate_limit.per_principal"
-            } else {
-                "security.rate_limit.burst"
-            };
-            r.tell(problem, key);
+    /// A limit of something that is not there would look like a protection.
+    fn check_names(&self, r: &mut Reader<'_>) {
+        let routes: BTreeSet<&str> = crate::api::endpoints().iter().map(|endpoint| endpoint.path).collect();
+        for (route, rate) in &self.per_route {
+            if !routes.contains(route.as_str()) {
+                let problem =
+                    Problem::error(Code::OutOfRange, format!("`{}` is not a route", printable(route)));
+                r.tell(
+                    problem.with_help(format!(
+                        "write one of {}",
+                        routes.iter().copied().collect::<Vec<_>>().join(", ")
+                    )),
+                    PER_ROUTE,
+                );
+            }
+            check_rate(r, rate, rate.count, (PER_ROUTE, PER_ROUTE));
         }
+        for (capability, rate) in &self.per_capability {
+            if crate::model::CapabilityName::parse(capability).is_err() {
+                let message = format!("`{}` is not the name of a capability", printable(capability));
+                r.tell(Problem::error(Code::WrongType, message), PER_CAPABILITY);
+            }
+            check_rate(r, rate, rate.count, (PER_CAPABILITY, PER_CAPABILITY));
+        }
+    }
+}
+
+const PER_ROUTE: &str = "security.rate_limit.per_route";
+const PER_CAPABILITY: &str = "security.rate_limit.per_capability";
+
+/// The limiter counts in nanoseconds; what it could not count it must not be given.
+pub(super) fn check_rate(r: &mut Reader<'_>, rate: &Rate, burst: u32, (rate_key, burst_key): (&str, &str)) {
+    let interval = rate.per / rate.count.max(1);
+    let refill = interval.checked_mul(burst);
+    if interval.is_zero() || refill.is_none_or(|refill| refill > MAX_REFILL) {
+        let problem = Problem::error(
+            Code::Contradiction,
+            "a burst would take more than 366 days to refill, or no time at all",
+        );
+        let problem = problem.with_help(format!("make `{burst_key}` smaller, or the rate usual"));
+        r.tell(problem, if r.is_given(rate_key) { rate_key } else { burst_key });
     }
 }
 

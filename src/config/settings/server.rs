@@ -4,11 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, Directory, Flag, Integer, Parsed, Size, Span};
+use ipnet::IpNet;
+
+use crate::config::kind::{Choice, Directory, Flag, Integer, List, Parsed, Size, Span};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
 
-use super::tls::Tls;
+use super::tls::{ClientCertificates, Tls};
 
 /// How much the program log tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,15 @@ impl LogLevel {
     }
 }
 
+/// The header in which proxies write addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedBy {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// `server.*`
 #[derive(Debug)]
 pub struct Server {
@@ -49,6 +60,14 @@ pub struct Server {
     pub metrics_port: u16,
     /// TLS of the API; `None`: plain HTTP.
     pub tls: Option<Tls>,
+    /// Certificates of clients; `None`: none counts.
+    pub clients: Option<ClientCertificates>,
+    /// Proxies whose word on the client counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where they write the client's address.
+    pub forwarded_by: ForwardedBy,
+    /// Where they write the client's certificate.
+    pub client_cert_header: Option<http::HeaderName>,
     /// HTTP without TLS on addresses other than loopback.
     pub insecure_http: bool,
     /// Where the gateway keeps its files.
@@ -63,6 +82,12 @@ pub struct Server {
     pub request_timeout: Duration,
     /// Time for the head of a request.
     pub header_timeout: Duration,
+    /// Time for the body of a request.
+    pub body_timeout: Duration,
+    /// Time without a request.
+    pub idle_timeout: Duration,
+    /// Connections of one address at once.
+    pub max_connections_per_address: usize,
     /// Requests at once on one HTTP/2 connection.
     pub max_streams: u32,
     /// Header fields of a request.
@@ -84,6 +109,7 @@ impl Server {
         let port = || Integer::<u16>::new(0..=65_535, "");
         let data_dir = r.base.join(".caxton");
         let tls = Tls::read(r);
+        let clients = ClientCertificates::read(r);
         let usual_port = if tls.is_some() { 8_443 } else { 8_080 };
         let server = Self {
             host: r.value("server.host", address(), LOOPBACK, "Address of the API. Without TLS it must be loopback, unless `server.insecure_http` says otherwise."),
@@ -91,6 +117,10 @@ impl Server {
             metrics_host: r.value("server.metrics_host", address(), LOOPBACK, "Address of `/metrics`, `/healthz` and `/readyz`, which ask for no credentials."),
             metrics_port: r.value("server.metrics_port", port(), 9090, "Port of `/metrics`, `/healthz` and `/readyz`; 0 takes a free one."),
             tls,
+            clients,
+            trusted_proxies: r.value("server.trusted_proxies", List(Parsed::<IpNet>::new("a network such as `10.0.0.0/8`")), Vec::new(), "Proxies whose word on the client's address, scheme and certificate counts. From anybody else such headers say nothing."),
+            forwarded_by: r.value("server.forwarded_header", Choice(&[("X-Forwarded-For", ForwardedBy::XForwardedFor), ("Forwarded", ForwardedBy::Forwarded)]), ForwardedBy::XForwardedFor, "The header in which the trusted proxies write the client's address; the other one is not read. `X-Forwarded-For` goes with `X-Forwarded-Proto`."),
+            client_cert_header: r.optional("server.client_cert_header", Parsed::new("the name of a header field"), "The header in which the trusted proxies pass on the client's certificate, such as `Client-Cert` (RFC 9440). They must remove it from what clients send. It is verified by `server.tls.ca_file`."),
             insecure_http: r.value("server.insecure_http", Flag, false, "Serve HTTP without TLS on addresses other than loopback. Credentials cross the network in the clear."),
             data_dir: r.value("server.data_dir", Directory { must_exist: false }, data_dir, "Where the gateway keeps its files; made with mode 0700."),
             agents_dir: agents_dir(r),
@@ -98,6 +128,9 @@ impl Server {
             max_body: r.value("server.max_body", Size(1_024..=64 << 20), 1 << 20, "Bytes of a request body; more is answered with 413."),
             request_timeout: r.value("server.request_timeout", seconds(1, 3_600), Duration::from_secs(150), "Time for a whole request, effect included. More than `config_agents.limits.deadline`, or answers of agents are cut off."),
             header_timeout: r.value("server.header_timeout", seconds(1, 60), Duration::from_secs(10), "Time for the head of a request; stops slow-header attacks."),
+            body_timeout: r.value("server.body_timeout", seconds(1, 600), Duration::from_secs(30), "Time for the body of a request to arrive; stops slow-body attacks. More is answered with 408."),
+            idle_timeout: r.value("server.idle_timeout", seconds(1, 3_600), Duration::from_secs(60), "Time that a connection may be without a request, from its beginning; then it is closed. HTTP/1 connections also end when `header_timeout` passes between two requests."),
+            max_connections_per_address: r.value("server.max_connections_per_address", Integer::new(1..=65_536, "connections"), 256, "Connections of one address at once (a /64 of IPv6 is one); more are closed at once. Those of `server.trusted_proxies` are not counted."),
             max_streams: r.value("server.max_streams", Integer::new(1..=10_000, "requests"), 100, "Requests at once on one HTTP/2 connection."),
             max_headers: r.value("server.max_headers", Integer::new(8..=256, "fields"), 100, "Header fields of a request."),
             max_header_bytes: r.value("server.max_header_bytes", Size(8 << 10..=256 << 10), 32 << 10, "Bytes of all header fields of a request."),
@@ -115,6 +148,29 @@ impl Server {
                     "give a certificate in `server.tls`, or use `127.0.0.1` behind a proxy that ends TLS",
                 );
             r.tell(problem, "server.host");
+        }
+        if self.trusted_proxies.iter().any(|network| network.prefix_len() == 0) {
+            let problem =
+                Problem::error(Code::Weakens, "believes everybody what they say about where they come from");
+            r.tell(problem.with_help("name the networks of your proxies only"), "server.trusted_proxies");
+        }
+        if self.trusted_proxies.is_empty() {
+            for key in ["server.forwarded_header", "server.client_cert_header"] {
+                if r.is_given(key) {
+                    r.tell_missing("server.trusted_proxies", key);
+                }
+            }
+        }
+        if self.client_cert_header.is_some() && self.clients.is_none() {
+            r.tell_missing("server.tls.ca_file", "server.client_cert_header");
+        }
+        if self.clients.is_some() && self.tls.is_none() && self.client_cert_header.is_none() {
+            let problem = Problem::error(
+                Code::Missing,
+                "has no effect: the API has no TLS, and no proxy passes certificates on",
+            );
+            let help = "give `server.tls.cert_path` or `server.client_cert_header`, or remove the key";
+            r.tell(problem.with_help(help), "server.tls.ca_file");
         }
         if self.insecure_http && self.tls.is_some() {
             let problem = Problem::error(Code::Contradiction, "has no effect: the API has TLS");

@@ -37,6 +37,80 @@ pub struct Tls {
     pub reload_interval: Duration,
 }
 
+/// What a client certificate is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificateUse {
+    /// It names the caller.
+    Principal,
+    /// It opens the connection.
+    Connection,
+}
+
+/// Certificates of clients: the other half of `server.tls.*`
+#[derive(Debug)]
+pub struct ClientCertificates {
+    /// The authorities.
+    pub ca_file: PathBuf,
+    /// Their revocation lists.
+    pub crl_files: Vec<PathBuf>,
+    /// What a certificate is good for.
+    pub used_for: ClientCertificateUse,
+    /// A connection without one is refused.
+    pub required: bool,
+    /// A bare common name is a name.
+    pub insecure_cn_identity: bool,
+}
+
+const CA: &str = "server.tls.ca_file";
+const REQUIRE: &str = "server.tls.require_client_cert";
+const VERIFY: &str = "server.tls.verify_client_cert";
+const LISTS: &str = "server.tls.crl_files";
+const COMMON_NAME: &str = "server.tls.insecure_cn_identity";
+const USE: &str = "server.tls.client_cert_use";
+
+impl ClientCertificates {
+    /// `None` when no certificate of a client counts for anything.
+    pub(super) fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let file = || File { must_exist: true };
+        let ca_file = r.optional(CA, file(), "Authorities of client certificates, in PEM. With it, clients are asked for a certificate, and one that holds is a credential.");
+        let required = r.value(REQUIRE, Flag, false, "Refuse connections without a client certificate in the handshake. Without it, a certificate may be left out.");
+        let verified = r.value(VERIFY, Flag, true, "Verify client certificates. `false` does not mean that any is believed: clients are not asked for one, and none counts.");
+        let crl_files = r.value(LISTS, List(file()), Vec::new(), "Revocation lists, in PEM or DER. With any, every authority of a chain needs one; a list that has ended refuses the certificates of its authority.");
+        let used_for = r.value(
+            USE,
+            Choice(&[("principal", ClientCertificateUse::Principal), ("connection", ClientCertificateUse::Connection)]),
+            ClientCertificateUse::Principal,
+            "What a client certificate is good for: it names the caller, or it just opens the connection and the caller is named by a token or key.",
+        );
+        let insecure_cn_identity = r.value(COMMON_NAME, Flag, false, "Name the holder of a certificate without alternative names by its common name, as `CN=…`. Authorities check common names least.");
+        if !verified {
+            Self::without_verification(r, required);
+            return None;
+        }
+        let Some(ca_file) = ca_file else {
+            for key in [REQUIRE, LISTS, USE, COMMON_NAME] {
+                if r.is_given(key) && (key != REQUIRE || required) {
+                    r.tell_missing(CA, key);
+                }
+            }
+            return None;
+        };
+        Some(Self { ca_file, crl_files, used_for, required, insecure_cn_identity })
+    }
+
+    /// A certificate that nobody verifies is a text that its holder wrote. It must not name a caller, and a demand for
+    /// one would look like a protection.
+    fn without_verification(r: &mut Reader<'_>, required: bool) {
+        if required {
+            let problem = Problem::error(
+                Code::Contradiction,
+                "a certificate that is not verified proves nothing, so none can be required",
+            );
+            r.tell(problem.with_help(format!("remove `{VERIFY}: false`")), REQUIRE);
+        }
+    }
+}
+
 const SUITES: &[(&str, CipherSuite)] = &[
     ("TLS_AES_256_GCM_SHA384", CipherSuite::TLS13_AES_256_GCM_SHA384),
     ("TLS_CHACHA20_POLY1305_SHA256", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),

@@ -51,10 +51,10 @@ fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), TlsError> {
 }
 
 /// SHA-256 over the files.
-pub(super) type Digest = [u8; 32];
+pub(in crate::server) type Digest = [u8; 32];
 
 /// The digest of all files; `None` while one of them cannot be read, as happens between two steps of a renewal.
-pub(super) fn digest_of<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> Option<Digest> {
+pub(in crate::server) fn digest_of<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> Option<Digest> {
     let mut context = Context::new(&SHA256);
     for path in paths {
         let (text, _) = read(path).ok()?;

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::UnixTime;
@@ -22,9 +21,9 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 
 pub use error::TlsError;
+pub(super) use files::{Digest, digest_of};
 pub use settings::{MinVersion, TlsSettings};
 
-use self::files::Digest;
 use crate::clock::{SharedClock, rfc3339};
 
 /// The live certificate with everything that a handshake needs.
@@ -32,8 +31,6 @@ pub(super) struct Tls {
     settings: TlsSettings,
     clock: SharedClock,
     live: ArcSwap<ServerConfig>,
-    /// Digest of the files as they were when they were last read, good or bad.
-    seen: Mutex<Option<Digest>>,
 }
 
 /// A certificate that has passed every check and does not count yet.
@@ -51,25 +48,12 @@ impl Tls {
         clock: SharedClock,
     ) -> Result<(Self, String), TlsError> {
         let Prepared { config, summary } = prepare(&settings, clients, &clock)?;
-        let seen = Mutex::new(files::digest_of(settings.files()));
-        Ok((Self { settings, clock, live: ArcSwap::new(config), seen }, summary))
+        Ok((Self { settings, clock, live: ArcSwap::new(config) }, summary))
     }
 
     /// Reads and checks the files again; nothing changes before [`Tls::commit`].
     pub(super) fn prepare(&self, clients: Option<Arc<dyn ClientCertVerifier>>) -> Result<Prepared, TlsError> {
-        *self.seen.lock() = files::digest_of(self.settings.files());
         prepare(&self.settings, clients, &self.clock)
-    }
-
-    /// Whether the files are others than those that were last read; says so once for each change.
-    pub(super) fn files_changed(&self) -> bool {
-        let now = files::digest_of(self.settings.files());
-        let mut seen = self.seen.lock();
-        let changed = now.is_some() && *seen != now;
-        if changed {
-            *seen = now;
-        }
-        changed
     }
 
     /// Shows the new certificate from the next connection on.

@@ -34,6 +34,8 @@ pub struct TlsSettings {
 }
 
 impl TlsSettings {
+    /// How often files are looked at.
+    pub const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
     /// The suites of TLS 1.3.
     pub const TLS13_SUITES: [CipherSuite; 3] = [
         CipherSuite::TLS13_AES_256_GCM_SHA384,
@@ -42,7 +44,7 @@ impl TlsSettings {
     ];
 
     /// The files that are read.
-    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(in crate::server) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.cert_path, &self.key_path].into_iter()
     }
 
@@ -55,7 +57,7 @@ impl TlsSettings {
             cipher_suites: Self::TLS13_SUITES.to_vec(),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 256,
-            reload_interval: Some(Duration::from_secs(60)),
+            reload_interval: Some(Self::RELOAD_INTERVAL),
         }
     }
 }

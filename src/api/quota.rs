@@ -1,0 +1,94 @@
+//! Limits that are counted before anybody decides, and what an answer says about all of them.
+//!
+//! The headers are those of the IETF draft on RateLimit fields: `RateLimit-Policy` names each limit with its quota and
+//! window in seconds, `RateLimit` what is left of it and when it is whole again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
+
+use super::problem::{Problem, whole_seconds};
+use super::state::Api;
+use crate::audit::{Record, SourceRecord, SubjectRecord};
+use crate::limit::Met;
+use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, Subject};
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LEFT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Counts a request of a proven caller; the limits that it met, or the answer to one too many.
+pub(super) async fn within(
+    api: &Api,
+    subject: &Arc<Subject>,
+    context: &RequestContext,
+    route: &str,
+) -> Result<Vec<Met>, Response> {
+    let exceeded = match api.quotas.check(subject, route) {
+        Ok(met) => return Ok(met),
+        Err(exceeded) => exceeded,
+    };
+    let mut record = Record::new(
+        DecisionId::generate(),
+        api.clock.now_millis(),
+        context.request_id.clone(),
+        SourceRecord::from(&context.source),
+        EventType::Authorization,
+        Outcome::Limited,
+        ReasonCode::RateLimited,
+    );
+    record.event = Some("rate_limited");
+    record.subject = Some(SubjectRecord::from(&**subject));
+    record.detail = Some(format!("the limit of this {} on {route}", exceeded.met.policy));
+    // A refusal has no effect to hold back, so a journal that cannot write does not change the answer.
+    let _ = api.journal.append(record).await;
+    let mut answer = Problem::limited("too many requests", exceeded.limited.retry_after).into_response();
+    tell(answer.headers_mut(), &[exceeded.met]);
+    Err(answer)
+}
+
+/// Says in the headers of an answer which limits the request met, the principal's among them if decisions were made.
+pub(super) fn finish(api: &Api, context: &RequestContext, mut met: Vec<Met>, headers: &mut HeaderMap) {
+    if let Some(remaining) = context.meter.remaining() {
+        met.push(Met { policy: "principal", left: api.per_principal.remaining(remaining) });
+    }
+    tell(headers, &met);
+}
+
+fn tell(headers: &mut HeaderMap, met: &[Met]) {
+    if met.is_empty() {
+        return;
+    }
+    let seconds = |time: Duration| whole_seconds(time);
+    let list = |item: &dyn Fn(&Met) -> String| {
+        HeaderValue::try_from(met.iter().map(item).collect::<Vec<_>>().join(", ")).ok()
+    };
+    let policy =
+        list(&|met| format!("\"{}\";q={};w={}", met.policy, met.left.limit, seconds(met.left.window).max(1)));
+    let left =
+        list(&|met| format!("\"{}\";r={};t={}", met.policy, met.left.remaining, seconds(met.left.reset)));
+    headers.extend(policy.map(|value| (POLICY, value)).into_iter().chain(left.map(|value| (LEFT, value))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limit::Rate;
+
+    #[test]
+    fn the_headers_are_structured_lists() {
+        let rate = Rate::new(600, Duration::from_secs(60), 100).unwrap();
+        let met = [
+            Met { policy: "key", left: rate.remaining(99) },
+            Met { policy: "principal", left: rate.remaining(0) },
+        ];
+        let mut headers = HeaderMap::new();
+        tell(&mut headers, &met);
+        assert_eq!(headers["ratelimit-policy"], "\"key\";q=100;w=10, \"principal\";q=100;w=10");
+        assert_eq!(headers["ratelimit"], "\"key\";r=99;t=1, \"principal\";r=0;t=10");
+        let mut none = HeaderMap::new();
+        tell(&mut none, &[]);
+        assert!(none.is_empty());
+    }
+}

@@ -1,0 +1,122 @@
+//! Client certificates: whom a verified certificate names, asked anew for each request.
+//!
+//! The handshake proves that the client has the key. What the certificate is worth is asked here: by the authorities
+//! and revocation lists that are in force now, not by those of the day when the connection was opened. So a certificate
+//! that is revoked, or that ends, counts for nothing from the next request on, whichever connection that comes over.
+//! As long as nothing has changed, the answer is remembered with the connection.
+
+mod identity;
+pub mod local_ca;
+mod names;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod trust;
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
+
+pub use identity::{IdentityError, Naming, Workload, workload};
+pub use settings::{Settings, Use};
+pub use trust::{ClientTrust, PreparedTrust, TrustError, refusal};
+
+use super::scheme::{Presented, Refused, RefusedKind};
+use crate::model::Subject;
+
+pub(super) const METHOD: &str = "mtls";
+
+/// The certificate of one client, as it came: the chain of a handshake, or the one that a proxy passes on.
+pub struct ClientCertificate {
+    chain: Vec<CertificateDer<'static>>,
+    judged: Mutex<Option<Judgement>>,
+}
+
+/// What was found, and for how long it holds.
+#[derive(Clone)]
+struct Judgement {
+    /// By which generation of authorities and lists.
+    generation: u64,
+    /// The first end of anything that took part, in seconds since the Unix epoch.
+    until: i64,
+    found: Result<Arc<Workload>, Refused>,
+}
+
+impl ClientCertificate {
+    /// `None` for an empty chain. The client's own certificate stands first.
+    pub fn new(chain: Vec<CertificateDer<'static>>) -> Option<Self> {
+        (!chain.is_empty()).then(|| Self { chain, judged: Mutex::new(None) })
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate").field("certificates", &self.chain.len()).finish_non_exhaustive()
+    }
+}
+
+/// Client certificates as credentials.
+#[derive(Debug)]
+pub(super) struct Scheme {
+    trust: Option<Arc<ClientTrust>>,
+}
+
+impl Scheme {
+    pub(super) fn new(trust: Option<Arc<ClientTrust>>) -> Self {
+        Self { trust }
+    }
+
+    /// Who is behind the certificate of the connection.
+    pub(super) fn examine(&self, certificate: Option<&ClientCertificate>) -> Presented {
+        let Some(certificate) = certificate else { return Presented::Nothing };
+        let Some(trust) = &self.trust else {
+            return Presented::Rejected(Refused::invalid(METHOD, "not_enabled"));
+        };
+        match (judge(trust, certificate), trust.settings().used_for) {
+            (Err(refused), _) => Presented::Rejected(refused),
+            (Ok(_), Use::Connection) => Presented::Nothing,
+            (Ok(workload), Use::Principal) => Presented::Proven(Arc::clone(workload.subject())),
+        }
+    }
+}
+
+/// Verifies and reads the certificate, unless that was done before and nothing has changed since.
+fn judge(trust: &ClientTrust, certificate: &ClientCertificate) -> Result<Arc<Workload>, Refused> {
+    let now = trust.now();
+    let generation = trust.generation();
+    {
+        let judged = certificate.judged.lock();
+        if let Some(known) = judged.as_ref()
+            && known.generation == generation
+            && now < known.until
+        {
+            return known.found.clone();
+        }
+    }
+    let (found, until) = trust.verify(&certificate.chain, now);
+    *certificate.judged.lock() = Some(Judgement { generation, until, found: found.clone() });
+    found
+}
+
+impl Refused {
+    /// A certificate that somebody who is not a configured proxy says is the client's.
+    pub fn certificate_from_stranger() -> Self {
+        Self::invalid(METHOD, "untrusted_proxy")
+    }
+
+    /// A header that should hold a certificate and does not.
+    pub fn certificate_header() -> Self {
+        Self::invalid(METHOD, "malformed")
+    }
+
+    fn certificate(kind: RefusedKind, reason: &'static str) -> Self {
+        Self::new(kind, METHOD, reason)
+    }
+}
+
+/// The principal that a certificate proves, when it does; for whoever wants to measure it.
+pub fn prove(trust: &ClientTrust, certificate: &ClientCertificate) -> Result<Arc<Subject>, Refused> {
+    judge(trust, certificate).map(|workload| Arc::clone(workload.subject()))
+}

@@ -1,0 +1,315 @@
+//! Certificates made on the spot: each that names somebody, each that must not, and what changes under an open connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
+};
+use rustls::pki_types::CertificateDer;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::model::{Proof, Value};
+
+/// 2026-01-01.
+const NOW: i64 = 1_767_225_600;
+
+fn client(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "payments");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    (params.not_before, params.not_after) = (date_time_ymd(2025, 12, 1), date_time_ymd(2026, 2, 1));
+    params.serial_number = Some(SerialNumber::from(7));
+    change(&mut params);
+    params
+}
+
+fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().unwrap())
+}
+
+fn dns(text: &str) -> SanType {
+    SanType::DnsName(text.try_into().unwrap())
+}
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::OrganizationName, "Evil, CN=Root");
+        params.distinguished_name.push(DnType::CommonName, "Test CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn sign(&self, params: &CertificateParams) -> CertificateDer<'static> {
+        params.signed_by(&KeyPair::generate().unwrap(), &self.issuer).unwrap().der().clone()
+    }
+
+    fn list(&self, revoked: &[u64], day: u8) -> String {
+        let entry = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2025, 12, 15),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        CertificateRevocationListParams {
+            this_update: date_time_ymd(2025, 12, 15),
+            next_update: date_time_ymd(2026, 1, day),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        }
+        .signed_by(&self.issuer)
+        .unwrap()
+        .pem()
+        .unwrap()
+    }
+}
+
+fn named(change: impl FnOnce(&mut CertificateParams)) -> Result<String, IdentityError> {
+    let certificate = Authority::new().sign(&client(change));
+    workload(&certificate, Naming::Alternative).map(|found| found.subject().principal().to_string())
+}
+
+#[test]
+fn the_spiffe_id_names_the_holder_then_the_first_uri_or_host() {
+    let cases: [(Vec<SanType>, &str); 4] = [
+        (vec![dns("api.example"), uri("spiffe://prod/pay")], "spiffe://prod/pay"),
+        (vec![dns("API.example"), uri("https://x.example/")], "api.example"),
+        (vec![uri("urn:x:1"), dns("api.example")], "urn:x:1"),
+        (vec![SanType::IpAddress([192, 0, 2, 1].into()), dns("*.example"), dns("b.example")], "b.example"),
+    ];
+    for (names, want) in cases {
+        let got = named(|params| params.subject_alt_names = names);
+        assert_eq!(got, Ok(format!("Caxton::Workload::\"{want}\"")));
+    }
+}
+
+#[test]
+fn the_entity_has_what_the_schema_says() {
+    let certificate = Authority::new().sign(&client(|params| {
+        params.subject_alt_names = vec![uri("spiffe://prod/pay"), dns("pay.example")];
+    }));
+    let found = workload(&certificate, Naming::Alternative).unwrap();
+    let attributes = &found.subject().entity().attributes;
+    assert_eq!(attributes["san"], Value::texts(["pay.example", "spiffe://prod/pay"]));
+    assert_eq!(attributes["issuer_dn"], Value::text("O=Evil\\, CN\\=Root,CN=Test CA"));
+    assert_eq!(attributes["fingerprint"], Value::text(hex::encode(found.thumbprint())));
+    assert_eq!(
+        found.subject().proof(),
+        &Proof::Certificate { fingerprint: hex::encode(found.thumbprint()).into() }
+    );
+}
+
+#[test]
+fn what_names_nobody_is_refused_with_its_reason() {
+    type Change = Box<dyn FnOnce(&mut CertificateParams)>;
+    let names = |names: Vec<SanType>| -> Change { Box::new(move |params| params.subject_alt_names = names) };
+    let cases: Vec<(Change, IdentityError)> = vec![
+        (names(vec![]), IdentityError::Nameless),
+        (names(vec![dns("*.example")]), IdentityError::Nameless),
+        (names(vec![SanType::IpAddress([192, 0, 2, 1].into())]), IdentityError::Nameless),
+        (names(vec![SanType::Rfc822Name("a@b.example".try_into().unwrap())]), IdentityError::Nameless),
+        (names(vec![uri("spiffe://prod/a"), uri("spiffe://prod/b")]), IdentityError::Ambiguous),
+        (names(vec![uri("spiffe://prod/a\r\nX-Admin: 1")]), IdentityError::BadName),
+        (names(vec![uri("spiffe://prod/a"), dns("b\r\nX-Admin: 1")]), IdentityError::BadName),
+        (names(vec![dns("a\0.example")]), IdentityError::BadName),
+        (names(vec![uri("SPIFFE://prod/a")]), IdentityError::BadName),
+        (names((0..65).map(|number| dns(&format!("a{number}.example"))).collect()), IdentityError::TooMany),
+        (names(vec![uri(&format!("https://a/{}", "x".repeat(2_048)))]), IdentityError::TooMany),
+        (Box::new(|params| params.extended_key_usages = vec![]), IdentityError::Purpose),
+        (
+            Box::new(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+            IdentityError::Purpose,
+        ),
+        (
+            Box::new(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any]),
+            IdentityError::Purpose,
+        ),
+    ];
+    for (number, (change, want)) in cases.into_iter().enumerate() {
+        assert_eq!(named(change), Err(want), "case {number}");
+    }
+    assert_eq!(workload(b"junk", Naming::Alternative).unwrap_err(), IdentityError::Malformed);
+    let mut longer =
+        Authority::new().sign(&client(|params| params.subject_alt_names = vec![dns("a.example")])).to_vec();
+    longer.push(0);
+    assert_eq!(workload(&longer, Naming::Alternative).unwrap_err(), IdentityError::Malformed);
+}
+
+#[test]
+fn a_common_name_counts_only_when_configured_and_cannot_pass_for_another_name() {
+    let read = |change: &dyn Fn(&mut CertificateParams)| {
+        let certificate = Authority::new().sign(&client(change));
+        workload(&certificate, Naming::InsecureCommonName)
+            .map(|found| found.subject().principal().id().to_owned())
+    };
+    assert_eq!(read(&|_| {}), Ok("CN=payments".to_owned()));
+    assert_eq!(
+        read(&|params| params.subject_alt_names = vec![dns("api.example")]),
+        Ok("api.example".to_owned())
+    );
+    let mail = SanType::Rfc822Name("a@b.example".try_into().unwrap());
+    assert_eq!(read(&|params| params.subject_alt_names = vec![mail.clone()]), Err(IdentityError::Nameless));
+    let common = |name: &str| {
+        let name = name.to_owned();
+        read(&move |params| params.distinguished_name.push(DnType::CommonName, name.as_str()))
+    };
+    assert_eq!(common("a\r\nb"), Err(IdentityError::BadName));
+    assert_eq!(common("a\u{202e}b"), Err(IdentityError::BadName));
+}
+
+struct Place {
+    directory: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    authority: Authority,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        std::fs::write(directory.path().join("ca.pem"), &authority.pem).unwrap();
+        Self { directory, clock: Arc::new(ManualClock::at_millis(NOW * 1000)), authority }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn trust(&self, lists: &[&str]) -> ClientTrust {
+        let crl_files = lists.iter().map(|name| self.path(name)).collect();
+        let settings = Settings { crl_files, ..Settings::new(self.path("ca.pem")) };
+        ClientTrust::open(settings, self.clock.clone()).unwrap()
+    }
+
+    fn certificate(&self) -> ClientCertificate {
+        let leaf =
+            self.authority.sign(&client(|params| params.subject_alt_names = vec![uri("spiffe://prod/pay")]));
+        ClientCertificate::new(vec![leaf]).unwrap()
+    }
+}
+
+fn reason(trust: &ClientTrust, certificate: &ClientCertificate) -> Result<(), &'static str> {
+    judge(trust, certificate).map(|_| ()).map_err(|refused| refused.reason)
+}
+
+#[test]
+fn a_revocation_counts_from_the_next_request_on_an_open_connection() {
+    let place = Place::new();
+    place.write("list.pem", &place.authority.list(&[], 10));
+    let trust = place.trust(&["list.pem"]);
+    let open = place.certificate();
+    assert_eq!(reason(&trust, &open), Ok(()));
+    place.write("list.pem", &place.authority.list(&[7], 10));
+    assert_eq!(reason(&trust, &open), Ok(()), "not before the list is read");
+    trust.commit(&trust.prepare().unwrap());
+    assert_eq!(reason(&trust, &open), Err("revoked"));
+    place.write("list.pem", &place.authority.list(&[8], 10));
+    trust.commit(&trust.prepare().unwrap());
+    assert_eq!(reason(&trust, &open), Ok(()));
+    assert!(trust.settings().files().any(|file| file.ends_with("list.pem")));
+}
+
+#[test]
+fn an_end_counts_on_an_open_connection() {
+    let place = Place::new();
+    let day = Duration::from_secs(86_400);
+    let (with_list, without) = {
+        place.write("list.pem", &place.authority.list(&[], 10));
+        (place.trust(&["list.pem"]), place.trust(&[]))
+    };
+    let (listed, open) = (place.certificate(), place.certificate());
+    assert_eq!((reason(&with_list, &listed), reason(&without, &open)), (Ok(()), Ok(())));
+    place.clock.advance(10 * day);
+    assert_eq!(
+        reason(&with_list, &listed),
+        Err("revocation_list_expired"),
+        "what is not known to stand does not"
+    );
+    assert_eq!(reason(&without, &open), Ok(()));
+    place.clock.advance(30 * day);
+    assert_eq!(reason(&without, &open), Err("expired"));
+}
+
+#[test]
+fn chains_that_do_not_hold_are_refused() {
+    let place = Place::new();
+    let trust = place.trust(&[]);
+    let (stranger, own) =
+        (Authority::new(), client(|params| params.subject_alt_names = vec![dns("a.example")]));
+    let judged = |leaf: CertificateDer<'static>| reason(&trust, &ClientCertificate::new(vec![leaf]).unwrap());
+    assert_eq!(judged(place.authority.sign(&own)), Ok(()));
+    // Same name, other key.
+    assert_eq!(judged(stranger.sign(&own)), Err("bad_signature"));
+    let early = client(|params| params.not_before = date_time_ymd(2026, 1, 15));
+    assert_eq!(judged(place.authority.sign(&early)), Err("not_yet_valid"));
+    let late = client(|params| params.not_after = date_time_ymd(2025, 12, 15));
+    assert_eq!(judged(place.authority.sign(&late)), Err("expired"));
+    let server = client(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    assert_eq!(judged(place.authority.sign(&server)), Err("wrong_purpose"));
+    assert_eq!(judged(place.authority.sign(&client(|_| {}))), Err("no_name"));
+    let authority = client(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    assert_eq!(
+        judged(place.authority.sign(&authority)),
+        Err("not_verified"),
+        "an authority is nobody's client"
+    );
+    assert_eq!(judged(CertificateDer::from(b"junk".to_vec())), Err("not_verified"));
+    assert!(ClientCertificate::new(Vec::new()).is_none());
+    // With a list of another authority only, nobody knows.
+    place.write("other.pem", &stranger.list(&[], 10));
+    let unlisted = place.trust(&["other.pem"]);
+    assert!(reason(&unlisted, &place.certificate()).is_err());
+}
+
+#[test]
+fn a_certificate_that_opens_connections_names_nobody() {
+    let place = Place::new();
+    let settings = Settings { used_for: Use::Connection, ..Settings::new(place.path("ca.pem")) };
+    let trust = Arc::new(ClientTrust::open(settings, place.clock.clone()).unwrap());
+    let scheme = Scheme::new(Some(trust));
+    assert!(matches!(scheme.examine(Some(&place.certificate())), Presented::Nothing));
+    let stranger = Authority::new().sign(&client(|params| params.subject_alt_names = vec![dns("a.example")]));
+    let stranger = ClientCertificate::new(vec![stranger]).unwrap();
+    assert!(matches!(scheme.examine(Some(&stranger)), Presented::Rejected(_)), "but it must hold");
+    assert!(matches!(Scheme::new(None).examine(Some(&stranger)), Presented::Rejected(_)));
+    assert!(matches!(scheme.examine(None), Presented::Nothing));
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_refused() {
+    let place = Place::new();
+    let open = |name: &str, lists: &[&str]| {
+        let crl_files = lists.iter().map(|name| place.path(name)).collect();
+        let settings = Settings { crl_files, ..Settings::new(place.path(name)) };
+        let error = ClientTrust::open(settings, place.clock.clone()).unwrap_err();
+        assert!(!error.help().is_empty());
+        error.to_string().replace(&format!("{}/", place.directory.path().display()), "")
+    };
+    let leaf =
+        client(|_| {}).signed_by(&KeyPair::generate().unwrap(), &place.authority.issuer).unwrap().pem();
+    place.write("leaf.pem", &leaf);
+    place.write("junk.pem", "junk");
+    assert_eq!(open("absent.pem", &[]), "`absent.pem` could not be read");
+    assert_eq!(open("junk.pem", &[]), "`junk.pem` holds no certificate of an authority in PEM");
+    assert_eq!(open("leaf.pem", &[]), "`leaf.pem` holds something that is not a certificate of an authority");
+    for list in ["junk.pem", "leaf.pem"] {
+        assert_eq!(open("ca.pem", &[list]), format!("`{list}` is not a revocation list"));
+    }
+}

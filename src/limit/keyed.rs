@@ -1,0 +1,78 @@
+//! One rate, counted for each key by itself.
+
+use std::fmt;
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::Quota;
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+
+use super::{Limited, Rate, Remaining, Table};
+use crate::telemetry::{Metrics, ScopeLabels};
+
+/// Entries that say nothing any more are swept out once in this many checks.
+pub(super) const SWEEP_EVERY: u64 = 4096;
+
+/// Counts by key. `C` is the monotonic clock; tests bring their own.
+pub(super) struct Keyed<K: Hash + Eq + Clone, C: Clock = DefaultClock> {
+    limiter: governor::RateLimiter<K, Table<K>, C, StateInformationMiddleware>,
+    rate: Rate,
+    /// A word of `caxton_rate_limited_total{scope}`.
+    scope: &'static str,
+    checks: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
+    /// Counts `max` keys one by one; the rest share one count.
+    pub(super) fn new(rate: Rate, max: usize, scope: &'static str, clock: C, metrics: Arc<Metrics>) -> Self {
+        // `Rate` cannot be zero; were it so, one in a minute would be the answer that fails closed.
+        let quota = rate.quota().unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+        let limiter =
+            governor::RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, Table::new(max), clock);
+        Self { limiter, rate, scope, checks: AtomicU64::new(0), metrics }
+    }
+
+    /// Counts one request of `key`, or says when to come back.
+    pub(super) fn check(&self, key: &K) -> Result<Remaining, Limited> {
+        if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            self.limiter.retain_recent();
+        }
+        match self.limiter.check_key(key) {
+            Ok(state) => Ok(self.rate.remaining(state.remaining_burst_capacity())),
+            Err(not_until) => {
+                self.metrics.rate_limited.get_or_create(&ScopeLabels { scope: self.scope }).inc();
+                Err(Limited { retry_after: not_until.wait_time_from(self.limiter.clock().now()) })
+            }
+        }
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// How many keys have a count of their own at the moment.
+    pub(super) fn len(&self) -> usize {
+        self.limiter.len()
+    }
+}
+
+impl<K: Hash + Eq + Clone, C: Clock> fmt::Debug for Keyed<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed").field("scope", &self.scope).field("keys", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rate {
+    /// The state of a bucket with `left` in it, as answers tell it.
+    pub fn remaining(self, left: u32) -> Remaining {
+        let interval = self.per() / self.count();
+        let missing = self.burst().saturating_sub(left);
+        let times = |count: u32| interval.checked_mul(count).unwrap_or(Duration::MAX);
+        Remaining { limit: self.burst(), remaining: left, reset: times(missing), window: times(self.burst()) }
+    }
+}

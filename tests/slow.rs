@@ -1,0 +1,162 @@
+//! Clients that are slow, many, or say nothing: each bound holds, and nobody else waits for them.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use caxton::server::Settings;
+use reqwest::{Method, StatusCode};
+use support::{Credential, World, send};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Longer than any bound of these tests, much shorter than a default.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+async fn world(change: impl FnOnce(&mut Settings)) -> World {
+    World::with(|settings, _| change(settings)).await
+}
+
+async fn connect(world: &World) -> TcpStream {
+    TcpStream::connect(world.gateway.address()).await.unwrap()
+}
+
+/// Everything until the gateway hangs up; a reset counts as that.
+async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut heard = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await;
+    assert!(ended.is_ok(), "it is still open; heard {:?}", String::from_utf8_lossy(&heard));
+    heard
+}
+
+fn text(heard: &[u8]) -> String {
+    String::from_utf8_lossy(heard).into_owned()
+}
+
+async fn serves(world: &World) {
+    let answer = send(world.request(&Credential::Nothing, Method::GET, "/v1/agents")).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "it serves others all the while");
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_is_left() {
+    let world = world(|settings| settings.http.idle_timeout = Duration::from_secs(1)).await;
+    let mut silent = connect(&world).await;
+    // The beginning of HTTP/2's preface, which is a header of no request yet.
+    let mut half = connect(&world).await;
+    half.write_all(b"PRI * HTT").await.unwrap();
+    serves(&world).await;
+    until_closed(&mut silent).await;
+    until_closed(&mut half).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_that_comes_little_by_little_is_cut_off() {
+    let world = world(|settings| settings.http.header_timeout = Duration::from_secs(1)).await;
+    let mut slow = connect(&world).await;
+    slow.write_all(b"GET /v1/agents HTTP/1.1\r\nHost: localhost\r\nX-A: ").await.unwrap();
+    serves(&world).await;
+    let heard = text(&until_closed(&mut slow).await);
+    assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 408"), "{heard}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_of_http_2_that_comes_little_by_little_is_cut_off() {
+    let world = world(|settings| settings.http.idle_timeout = Duration::from_secs(1)).await;
+    let mut slow = connect(&world).await;
+    // Preface, empty SETTINGS, HEADERS of stream 1 without END_HEADERS: what follows never comes.
+    slow.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    slow.write_all(b"\0\0\x01\x01\0\0\0\0\x01\x82").await.unwrap();
+    serves(&world).await;
+    until_closed(&mut slow).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_comes_little_by_little_is_cut_off() {
+    let world = world(|settings| settings.api.body_timeout = Duration::from_secs(1)).await;
+    let Credential::Key(key) = world.service("writer", &["message:send"]) else { panic!("a key") };
+    for path in ["/v1/messages", "/mcp"] {
+        let mut slow = connect(&world).await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{{"
+        );
+        slow.write_all(head.as_bytes()).await.unwrap();
+        serves(&world).await;
+        let heard = text(&until_closed(&mut slow).await);
+        assert!(heard.starts_with("HTTP/1.1 408"), "{path}: {heard}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_has_been_served_does_not_stay_for_ever() {
+    let world = world(|settings| settings.http.idle_timeout = Duration::from_secs(1)).await;
+    let mut kept = connect(&world).await;
+    kept.write_all(b"GET /v1/agents HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let heard = text(&until_closed(&mut kept).await);
+    assert!(heard.starts_with("HTTP/1.1 401"), "{heard}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_header_fields_is_refused() {
+    let world = world(|settings| settings.http.max_headers = 20).await;
+    for head in [
+        (0..30).map(|number| format!("X-{number}: y\r\n")).collect::<String>(),
+        format!("X-Long: {}\r\n", "y".repeat(64 * 1024)),
+    ] {
+        let mut flood = connect(&world).await;
+        let request = format!("GET /v1/agents HTTP/1.1\r\nHost: localhost\r\n{head}\r\n");
+        // The gateway may hang up before all of it is written.
+        let _ = flood.write_all(request.as_bytes()).await;
+        let heard = text(&until_closed(&mut flood).await);
+        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 431"), "{heard}");
+    }
+    serves(&world).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_every_place() {
+    let world = world(|settings| settings.http.max_connections_per_address = 3).await;
+    let (first, second, third) = (connect(&world).await, connect(&world).await, connect(&world).await);
+    let mut fourth = connect(&world).await;
+    assert!(until_closed(&mut fourth).await.is_empty(), "closed at once");
+    // Another address of this host.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    let mut other = socket.connect(world.gateway.address()).await.unwrap();
+    other
+        .write_all(b"GET /v1/agents HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(text(&until_closed(&mut other).await).starts_with("HTTP/1.1 401"));
+    // A place that becomes free is given again.
+    drop((first, second));
+    let began = std::time::Instant::now();
+    loop {
+        let sent = world.request(&Credential::Nothing, Method::GET, "/v1/agents").send().await;
+        if sent.is_ok_and(|answer| answer.status() == StatusCode::UNAUTHORIZED) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "no place became free");
+    }
+    drop(third);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn proxies_that_are_believed_bring_as_many_as_they_like() {
+    let world = world(|settings| {
+        settings.http.max_connections_per_address = 1;
+        settings.api.proxies.networks = vec!["127.0.0.1/32".parse().unwrap()];
+    })
+    .await;
+    let _held = (connect(&world).await, connect(&world).await);
+    serves(&world).await;
+    world.stop().await;
+}
