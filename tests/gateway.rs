@@ -19,6 +19,8 @@ fn concrete(path: &str) -> String {
         .replace("{name}", "desk")
         .replace("{server}", "builtin")
         .replace("{tool}", "csv_parser")
+        .replace("{type}", "Caxton::Role")
+        .replace("/v1/entities/changes", "/v1/entities/changes?since=0")
 }
 
 /// A body that each route accepts, so that nothing but the guard stands in the way.
@@ -34,6 +36,11 @@ fn body(path: &str) -> Json {
         "/access/v1/evaluation" | "/access/v1/evaluations" => {
             json!({ "subject": party, "action": { "name": "agent:list" }, "resource": party })
         }
+        "/access/v1/search/subject" | "/access/v1/search/resource" | "/access/v1/search/action" => {
+            json!({ "subject": party, "action": { "name": "agent:list" }, "resource": party })
+        }
+        "/v1/entities/import" => json!({ "entities": [] }),
+        "/v1/entities/{type}/{id}" => json!({}),
         "/mcp" => json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} }),
         _ => Json::Null,
     }
@@ -84,7 +91,7 @@ async fn every_route_asks_for_its_action() {
         let own = endpoint.path == "/v1/conversations/{id}";
         assert_eq!(decisions[0]["outcome"] == "allow", own, "{name}");
     }
-    let allowed = BTreeSet::from(["/healthz", "/metrics", "/readyz"]);
+    let allowed = BTreeSet::from(["/.well-known/authzen-configuration", "/healthz", "/metrics", "/readyz"]);
     assert!(open.iter().all(|path| allowed.contains(path)), "a route without an operation: {open:?}");
     assert_eq!(open.len(), allowed.len(), "the list shrank: shorten it here too");
     world.stop().await;

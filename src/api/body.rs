@@ -58,10 +58,15 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for StrictJson<T> {
 
 /// The body as JSON.
 pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
+    read_within(request, api.settings.max_body_bytes).await
+}
+
+/// The body as JSON, within a bound in bytes.
+pub(super) async fn read_within(request: Request, limit: usize) -> Result<Json, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::media_type());
     }
-    let bytes = bounded(request.into_body(), api.settings.max_body_bytes).await?;
+    let bytes = bounded(request.into_body(), limit).await?;
     crate::json::parse(&bytes)
         .map_err(|error| Problem::malformed(format!("the body is not acceptable JSON: {error}")))
 }

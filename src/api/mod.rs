@@ -3,6 +3,7 @@
 
 mod address;
 mod agents;
+mod attributes;
 mod audit;
 mod authzen;
 mod body;
@@ -13,6 +14,7 @@ mod messages;
 mod policies;
 mod problem;
 mod routes;
+mod search;
 mod state;
 mod tools;
 

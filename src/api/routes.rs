@@ -7,11 +7,11 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any_service, delete, get, post};
+use axum::routing::{MethodRouter, any_service, delete, get, patch, post, put};
 
 use super::problem::Problem;
 use super::state::Api;
-use super::{agents, audit, authzen, caller, mcp, memory, messages, policies, tools};
+use super::{agents, attributes, audit, authzen, caller, mcp, memory, messages, policies, search, tools};
 use crate::telemetry::metrics::HttpLabels;
 
 /// Who may come through a route.
@@ -73,9 +73,25 @@ fn table() -> Vec<(Endpoint, Handler)> {
         guarded("POST", "/v1/memory/{scope}/search", "memory:search", post(memory::search)),
         guarded("POST", "/access/v1/evaluation", "policy:test", post(authzen::evaluation)),
         guarded("POST", "/access/v1/evaluations", "policy:test", post(authzen::evaluations)),
+        guarded("POST", "/access/v1/search/subject", "policy:test", post(search::subjects)),
+        guarded("POST", "/access/v1/search/resource", "policy:test", post(search::resources)),
+        guarded("POST", "/access/v1/search/action", "policy:test", post(search::actions)),
+        guarded("GET", "/v1/entities", "entity:read", get(attributes::list)),
+        guarded("GET", "/v1/entities/changes", "entity:read", get(attributes::watch)),
+        guarded("POST", "/v1/entities/import", "entity:import", post(attributes::import)),
+        guarded("GET", "/v1/entities/{type}/{id}", "entity:read", get(attributes::read)),
+        guarded("PUT", "/v1/entities/{type}/{id}", "entity:write", put(attributes::put)),
+        guarded("PATCH", "/v1/entities/{type}/{id}", "entity:write", patch(attributes::patch)),
+        guarded("DELETE", "/v1/entities/{type}/{id}", "entity:write", delete(attributes::delete)),
         guarded("GET", "/v1/policies", "policy:read", get(policies::list)),
         guarded("GET", "/v1/audit/events", "audit:read", get(audit::events)),
     ]
+}
+
+/// Routes of the API that anybody may read.
+fn open_table() -> Vec<(Endpoint, Handler)> {
+    let why = "a client looks up where to ask before it has credentials (AuthZEN 1.0, section 9)";
+    vec![open("/.well-known/authzen-configuration", why, get(authzen::configuration))]
 }
 
 /// Routes of the operations port: it binds to loopback unless configured otherwise.
@@ -92,7 +108,7 @@ const MCP: Endpoint = Endpoint { method: "POST", path: "/mcp", access: Access::A
 
 /// Every route of the gateway.
 pub fn endpoints() -> Vec<Endpoint> {
-    let tables = table().into_iter().chain(operations_table());
+    let tables = table().into_iter().chain(open_table()).chain(operations_table());
     tables.map(|(endpoint, _)| endpoint).chain([MCP]).collect()
 }
 
@@ -107,10 +123,17 @@ pub fn router(api: Arc<Api>) -> Router {
     router
         .route(MCP.path, mcp)
         .route_layer(from_fn_with_state(Arc::clone(&api), caller::prove))
+        .merge(open_router())
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .layer(from_fn_with_state(Arc::clone(&api), finish))
         .with_state(api)
+}
+
+fn open_router() -> Router<Arc<Api>> {
+    open_table()
+        .into_iter()
+        .fold(Router::new(), |router, (endpoint, handler)| router.route(endpoint.path, handler))
 }
 
 /// Liveness, readiness and metrics.

@@ -16,6 +16,10 @@ use crate::telemetry::Metrics;
 pub struct Settings {
     /// The largest request body, in bytes. Default 1 MiB.
     pub max_body_bytes: usize,
+    /// The largest body of an import of attributes, in bytes. Default 32 MiB.
+    pub max_import_bytes: usize,
+    /// Under which address the gateway is called, for those who look it up; `None`: whatever the caller calls it.
+    pub public_url: Option<String>,
     /// How long a request may take, its answer included. Default 150 s, more than an agent's answer may take.
     pub request_timeout: Duration,
     /// Browser origins that may call; none by default.
@@ -30,6 +34,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_body_bytes: 1024 * 1024,
+            max_import_bytes: 32 * 1024 * 1024,
+            public_url: None,
             request_timeout: Duration::from_secs(150),
             allowed_origins: Vec::new(),
             allowed_hosts: Some(Self::loopback_hosts()),
@@ -69,6 +75,8 @@ pub struct Api {
     pub failures: Option<FailedAttempts>,
     /// The one way to effects.
     pub gate: Arc<Gate>,
+    /// What is known of people and things.
+    pub attributes: crate::attributes::Attributes,
     /// Wakes agents.
     pub runtime: Arc<Runtime>,
     /// Takes the records of refused credentials.

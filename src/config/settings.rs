@@ -4,6 +4,7 @@
 //! and no `Clone`: some fields are secrets.
 
 mod agents;
+mod attributes;
 mod mcp;
 mod memory;
 mod model;
@@ -12,6 +13,7 @@ mod security;
 mod server;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
+pub use attributes::Attributes;
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;

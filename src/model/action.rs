@@ -23,6 +23,9 @@ pub enum Action {
     PolicyRead,
     PolicyTest,
     AuditRead,
+    EntityRead,
+    EntityWrite,
+    EntityImport,
 }
 
 impl Action {
@@ -51,6 +54,9 @@ impl Action {
             Self::PolicyRead => "policy:read",
             Self::PolicyTest => "policy:test",
             Self::AuditRead => "audit:read",
+            Self::EntityRead => "entity:read",
+            Self::EntityWrite => "entity:write",
+            Self::EntityImport => "entity:import",
         }
     }
 

@@ -64,6 +64,8 @@ pub enum ReasonCode {
     AuditUnavailable,
     /// The caller could not be authenticated.
     Unauthenticated,
+    /// What is known of people and things is too old, or more than one decision may look at.
+    AttributesUnavailable,
 }
 
 impl ReasonCode {
@@ -82,6 +84,7 @@ impl ReasonCode {
             Self::RateLimited => "rate_limited",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Unauthenticated => "unauthenticated",
+            Self::AttributesUnavailable => "attributes_unavailable",
         }
     }
 }

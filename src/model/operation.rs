@@ -11,6 +11,10 @@ use super::{
     Action, CapabilityName, ConversationId, Entity, EntityUid, EventType, MemoryScope, ToolId, Value,
 };
 
+mod entities;
+
+pub use entities::*;
+
 mod sealed {
     pub trait Sealed {}
 }
@@ -35,6 +39,9 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
 
     /// Whether the caller sees the resource's content, so that its labels go on the session.
     const READS: bool = false;
+
+    /// Whether it mends what is known of people and things, and so may be asked for when that is too old.
+    const MENDS_ATTRIBUTES: bool = false;
 
     /// The literal action.
     fn action(&self) -> Action;
@@ -118,6 +125,8 @@ on_fixed_resource! {
     TestPolicies: Authorization, PolicyTest, Entity::bare(EntityUid::caxton("PolicySet", "live"));
     /// Read the decision log (`audit:read`).
     ReadAudit: Authorization, AuditRead, Entity::bare(EntityUid::caxton("AuditLog", "decisions"));
+    /// See what is known of people and things (`entity:read`).
+    ReadEntities: Authorization, EntityRead, entities::store();
 }
 
 /// Read one agent's definition (`agent:read`).

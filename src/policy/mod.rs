@@ -24,6 +24,7 @@ pub mod lint;
 mod load;
 pub mod matrix;
 pub mod mutate;
+mod narrow;
 mod program;
 pub mod prove;
 pub mod replay;
@@ -33,6 +34,7 @@ mod settings;
 mod shape;
 mod shipped;
 mod source;
+mod typed;
 mod verdict;
 mod vocabulary;
 pub mod workbench;
@@ -44,10 +46,12 @@ pub use bundle::Bundle;
 pub use error::{PolicyError, PolicyErrors, Position, Problem};
 pub use json::{CedarAnswer, Check, JsonEntities, JsonError, JsonNames, JsonQuery};
 pub use load::PolicyInfo;
+pub use narrow::{Reachable, Side};
 pub use program::Effect;
 pub use request::Query;
 pub use settings::{Limits, OnPolicyError, Settings};
 pub use source::{Link, Source, SourceKind, Sources};
+pub use typed::{Completeness, TypeFault};
 pub use verdict::{PolicyFault, Verdict};
 
 /// The version of the policy language, `4.6.0`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Settings;
 use crate::agents::Register;
 use crate::api::{Api, Readiness};
+use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts, LivePolicy};
@@ -38,6 +39,9 @@ pub enum StartError {
     /// Memory could not be opened.
     #[error("the memory could not be opened")]
     Memory(#[from] crate::memory::MemoryError),
+    /// What is known of people and things could not be opened.
+    #[error("the store of attributes could not be opened")]
+    Attributes(#[from] crate::attributes::AttributesError),
     /// The sandbox could not be set up.
     #[error("the sandbox could not be set up")]
     Sandbox(#[from] crate::sandbox::SandboxError),
@@ -95,6 +99,7 @@ pub(super) struct Parts {
     pub(super) memory: Memory,
     pub(super) tools: Registry,
     pub(super) agents: Register,
+    pub(super) attributes: Attributes,
     pub(super) clock: SharedClock,
 }
 
@@ -129,12 +134,17 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     })
     .await??
     .with_quotas(Arc::new(agents.clone()));
+    let attributes = off_thread({
+        let (agents, tools, clock) = (agents.clone(), tools.clone(), Arc::clone(&clock));
+        move || Attributes::open(settings.attributes, agents, tools, clock)
+    })
+    .await??;
     let guard = Arc::new(Guard::new(GuardParts {
         policy: Arc::clone(&policy),
         journal: journal.clone(),
         limiter: RateLimiter::new(&settings.limit, Arc::clone(&metrics)),
         screen: Screen::new(settings.screen),
-        attributes: Arc::new(agents.clone()),
+        attributes: Arc::new(attributes.clone()),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
         sessions: settings.sessions,
@@ -155,6 +165,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         authenticator,
         failures,
         gate,
+        attributes: attributes.clone(),
         runtime,
         journal: journal.clone(),
         metrics,
@@ -162,7 +173,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         settings: settings.api,
         readiness: Readiness::default(),
     });
-    Ok(Parts { api, policy, places, journal, memory, tools, agents, clock })
+    Ok(Parts { api, policy, places, journal, memory, tools, agents, attributes, clock })
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.

@@ -46,6 +46,8 @@ pub struct Settings {
     pub sandbox: crate::sandbox::Settings,
     /// Tools and their servers.
     pub tools: crate::tools::Settings,
+    /// What is known of people and things.
+    pub attributes: crate::attributes::Settings,
     /// Agent files.
     pub agents: crate::agents::Settings,
     /// Messages and conversations.
@@ -87,6 +89,7 @@ impl Settings {
             memory: crate::memory::Settings::in_directory(&data_dir),
             sandbox: Default::default(),
             tools: Default::default(),
+            attributes: crate::attributes::Settings::in_directory(&data_dir),
             agents: Default::default(),
             messages: Default::default(),
             runtime: Default::default(),

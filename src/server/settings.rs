@@ -82,6 +82,7 @@ impl From<config::Settings> for Settings {
                 max_file_bytes: config.config_agents.max_file_bytes as u64,
                 forbidden_capabilities: config.config_agents.forbidden_capabilities,
             },
+            attributes: attributes(security.attributes, &data),
             messages: crate::messages::Settings {
                 max_message_bytes: config.communication.max_message_bytes,
                 conversation_timeout: config.communication.conversation_timeout,
@@ -103,6 +104,8 @@ impl From<config::Settings> for Settings {
             }),
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
+                public_url: server.public_url.map(String::from),
+                max_import_bytes: crate::api::Settings::default().max_import_bytes,
                 request_timeout: server.request_timeout,
                 allowed_origins,
                 allowed_hosts,
@@ -166,6 +169,15 @@ fn memory(config: config::Memory, data: &std::path::Path) -> crate::memory::Sett
         queue: config.queue,
         deadline: config.deadline,
         database: defaults.database,
+    }
+}
+
+fn attributes(config: config::Attributes, data: &std::path::Path) -> crate::attributes::Settings {
+    crate::attributes::Settings {
+        max_entities: config.max_entities,
+        max_per_decision: config.max_per_decision,
+        max_age: config.max_age,
+        ..crate::attributes::Settings::in_directory(data)
     }
 }
 

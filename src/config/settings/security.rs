@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::attributes::Attributes;
 use super::server::beside;
 use crate::config::kind::{Choice, Directory, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text};
 use crate::config::problem::{Code, Problem};
@@ -18,6 +19,8 @@ pub struct Security {
     pub authentication: Authentication,
     /// Policies.
     pub authorization: Authorization,
+    /// What is known of people and things.
+    pub attributes: Attributes,
     /// API keys.
     pub api_keys: ApiKeys,
     /// Calls of one principal.
@@ -36,6 +39,7 @@ impl Security {
             allow_weakened: r.weakened,
             authentication: Authentication::read(r),
             authorization: Authorization::read(r),
+            attributes: Attributes::read(r),
             api_keys: ApiKeys::read(r),
             rate_limit: RateLimit::read(r),
             audit: Audit::read(r, data_dir),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, Directory, Flag, Integer, Parsed, Size, Span};
+use crate::config::kind::{Choice, Directory, Flag, Integer, Parsed, Size, Span, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
 
@@ -45,6 +45,8 @@ pub struct Server {
     pub metrics_host: IpAddr,
     /// Port of metrics and health; 0 takes a free one.
     pub metrics_port: u16,
+    /// Under which address callers reach the API; `None`: whatever they call it.
+    pub public_url: Option<reqwest::Url>,
     /// HTTP without TLS on addresses other than loopback.
     pub insecure_http: bool,
     /// Where the gateway keeps its files.
@@ -84,6 +86,7 @@ impl Server {
             port: r.value("server.port", port(), 8080, "Port of the API; 0 takes a free one."),
             metrics_host: r.value("server.metrics_host", address(), LOOPBACK, "Address of `/metrics`, `/healthz` and `/readyz`, which ask for no credentials."),
             metrics_port: r.value("server.metrics_port", port(), 9090, "Port of `/metrics`, `/healthz` and `/readyz`; 0 takes a free one."),
+            public_url: r.optional("server.public_url", Url { may_weaken: true }, "Address under which callers reach the API, for clients that look it up. Without the key: the name that the caller used."),
             insecure_http: r.value("server.insecure_http", Flag, false, "Serve HTTP without TLS on addresses other than loopback. Credentials cross the network in the clear."),
             data_dir: r.value("server.data_dir", Directory { must_exist: false }, data_dir, "Where the gateway keeps its files; made with mode 0700."),
             agents_dir: agents_dir(r),
