@@ -8,6 +8,7 @@ use std::process::Command as Process;
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, diff as command, run_in};
 use caxton::policy::diff::{ChangedPart, Difference, diff};
+use caxton::policy::matrix::{Shift, shift};
 use caxton::policy::run::{Settings, Suites, examine};
 use caxton::policy::{Bundle, SourceKind, Sources};
 
@@ -102,11 +103,17 @@ when { context.session.denied == 0 };
             ("s: agents", "allow", "deny_default", String::new()),
         ]
     );
-    let text = anstream::adapter::strip_str(&command::text(&difference, 1)).to_string();
+    let text = anstream::adapter::strip_str(&command::text(
+        &command::Compared { difference: difference.clone(), matrix: Shift::default(), traffic: None },
+        1,
+    ))
+    .to_string();
     assert!(text.contains("Action::\"tool:list\"  2 flips\n  Agent::\"a\" on Gateway::\"g\"\n    allow by t.list → deny_explicit by t.new\n"), "{text}");
     assert!(text.contains("  … and 1 more\n"), "{text}");
     assert!(
-        text.contains("\n3 flips in 4 requests: 1 newly allowed, 2 no longer allowed; 0 decided alike"),
+        text.contains(
+            "\n3 flips in 4 requests of the tests: 1 newly allowed, 2 no longer allowed; 0 decided alike"
+        ),
         "{text}"
     );
 }
@@ -125,6 +132,58 @@ fn the_same_decision_by_another_policy_is_counted() {
     let difference = compared(OLD, &OLD.replace("t.list", "t.renamed"));
     assert_eq!((difference.added.len(), difference.removed.len(), difference.flips.len()), (1, 1, 0));
     assert_eq!(difference.other_policies, 1);
+}
+
+#[test]
+fn cells_of_the_matrix_that_differ_are_told() {
+    let chief = "@id(\"t.chief\")
+permit (principal in Caxton::Role::\"chief\", action == Caxton::Action::\"agent:view\", resource is Caxton::Agent);";
+    let (old, new) = (set(OLD), set(&format!("{OLD}{chief}")));
+    let told = |shift: &Shift| -> Vec<String> {
+        let side = |side: &Option<caxton::policy::diff::Side>| {
+            side.as_ref()
+                .map_or_else(String::new, |side| format!("{} {}", side.outcome, side.policies.join(",")))
+        };
+        let cells = shift.flips.iter();
+        cells
+            .map(|at| {
+                format!(
+                    "{} {} {}: {}→ {}",
+                    at.principal,
+                    at.action,
+                    at.resource,
+                    side(&at.old),
+                    side(&at.new)
+                )
+            })
+            .collect()
+    };
+    assert_eq!(shift(&old, &old).flips.len(), 0);
+    // A role that only one of them names stands in both columns.
+    let came = shift(&old, &new);
+    assert_eq!(told(&came), ["chief agent:view Agent::\"b\": deny_default → allow t.chief"]);
+    assert_eq!(told(&shift(&new, &old)), ["chief agent:view Agent::\"b\": allow t.chief→ deny_default "]);
+    assert!(came.cells > 300, "{}", came.cells);
+    // The same decision by another policy is none that differs; an action that came and that nobody may do is none either.
+    assert_eq!(shift(&new, &set(&format!("{OLD}{}", chief.replace("t.chief", "t.boss")))).flips.len(), 0);
+    let schema = Sources::new().with_shipped(SourceKind::Schema).with_schema(
+        "more.cedarschema",
+        "namespace Caxton { action \"more\" in [\"agent:*\"] appliesTo { principal: [User], resource: [Gateway], context: {} }; }",
+    );
+    let more = |policies: &str| Bundle::load(schema.clone().with_policy("a.cedar", policies)).unwrap();
+    assert_eq!(shift(&old, &more(OLD)).flips.len(), 0);
+    let all =
+        "@id(\"t.all\") permit (principal is Caxton::User, action == Caxton::Action::\"more\", resource);";
+    let came = shift(&old, &more(&format!("{OLD}{all}")));
+    assert_eq!(told(&came), ["nobody more Gateway::\"x\": → allow t.all"]);
+    let difference = compared(OLD, OLD);
+    let text = command::text(&command::Compared { difference, matrix: came, traffic: None }, 3);
+    let text = anstream::adapter::strip_str(&text).to_string();
+    assert!(
+        text.contains("\nmore  1 flip\n  nobody on Gateway::\"x\"\n    not there → allow by t.all\n"),
+        "{text}"
+    );
+    assert!(text.contains("of the matrix: 1 newly allowed, 0 no longer allowed"), "{text}");
 }
 
 // ---- the command ----
@@ -157,8 +216,13 @@ impl Folder {
     }
 
     fn run(&self, base: &str, old: &str, new: Option<&str>) -> anyhow::Result<Exit> {
-        let options = command::Options { old: old.to_owned(), new: new.map(str::to_owned), show: 3 };
-        run_in(&self.0.path().join(base), Command::Diff(options), &Output::new(Format::Table))
+        let options = command::Options {
+            old: old.to_owned(),
+            new: new.map(str::to_owned),
+            show: 3,
+            ..Default::default()
+        };
+        run_in(&self.0.path().join(base), Command::Diff(options.into()), &Output::new(Format::Table))
     }
 }
 

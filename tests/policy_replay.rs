@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use caxton::api::{Access, endpoints};
 use caxton::audit::records::{Proof, Records};
 use caxton::cli::output::{Exit, Format, Output};
-use caxton::cli::policy::{Command, FromLog, Places, replay as command, run_in};
+use caxton::cli::policy::{Command, FromLog, Places, diff, replay as command, run_in};
 use caxton::policy::replay::{Cause, Place, Replay, Replayer, Settings, find, suite_of_record};
 use caxton::policy::run::{Settings as RunSettings, Suites, run};
 use caxton::policy::{Bundle, OnPolicyError, SourceKind, Sources};
@@ -550,17 +550,17 @@ async fn exit_codes_say_flips_and_bad_logs() {
     assert_eq!(folder.run(|options| options.candidate = "same".to_owned()).unwrap(), Exit::Fine);
     // A folder of logs, and only the last week.
     let week = |options: &mut command::Options| {
-        options.log = Some(folder.0.path().join(".caxton"));
-        options.last = Some("7d".to_owned());
+        options.recorded.log = Some(folder.0.path().join(".caxton"));
+        options.recorded.last = Some("7d".to_owned());
     };
     assert_eq!(folder.run(week).unwrap(), Exit::Found);
     // A changed line: refused, unless the chain is given up.
     let log = folder.read(".caxton/audit.log");
     folder.write(".caxton/audit.log", &log.replacen("\"latency_us\":", "\"latency_us\":1", 1));
     assert_eq!(folder.run(|_| {}).unwrap(), Exit::Usage);
-    assert_eq!(folder.run(|options| options.no_verify = true).unwrap(), Exit::Found);
+    assert_eq!(folder.run(|options| options.recorded.no_verify = true).unwrap(), Exit::Found);
     folder.write(".caxton/audit.log", "nothing\n");
-    assert_eq!(folder.run(|options| options.no_verify = true).unwrap(), Exit::Usage);
+    assert_eq!(folder.run(|options| options.recorded.no_verify = true).unwrap(), Exit::Usage);
     fs::remove_file(folder.0.path().join(".caxton/audit.log")).unwrap();
     assert_eq!(folder.run(|_| {}).unwrap(), Exit::Usage);
 }
@@ -576,7 +576,8 @@ async fn the_command_refuses_what_it_cannot_do() {
     );
     assert!(refused(&|options| options.candidate = "nowhere".to_owned()).starts_with("`nowhere` is neither"));
     assert!(
-        refused(&|options| options.last = Some("soon".to_owned())).starts_with("`soon` is not a time span")
+        refused(&|options| options.recorded.last = Some("soon".to_owned()))
+            .starts_with("`soon` is not a time span")
     );
     let tests = folder.0.path().join("flips.test.yaml");
     assert_eq!(
@@ -596,4 +597,32 @@ async fn the_command_refuses_what_it_cannot_do() {
     assert!(refused(&|options| options.tests = Some(tests.clone())).contains("is there already"));
     assert!(format!("{:#}", folder.as_test("nothing").unwrap_err()).ends_with("has no record `nothing`"));
     assert_eq!(folder.as_test("2").unwrap(), Exit::Fine);
+}
+
+#[tokio::test]
+async fn a_comparison_takes_recorded_traffic_as_well() {
+    let folder = Folder::new().await;
+    for source in Sources::shipped().iter() {
+        let place = if source.kind == SourceKind::Policy { "policies" } else { "schemas" };
+        folder.write(&format!("old/{place}/{}", source.name), &source.text);
+        folder.write(&format!("{place}/{}", source.name), &source.text);
+    }
+    folder.write("policy-tests/none.test.yaml", "suite: none\ntests: []\n");
+    let diff = |change: &dyn Fn(&mut diff::Options)| {
+        let mut options = diff::Options { old: "old".to_owned(), show: 3, ..Default::default() };
+        change(&mut options);
+        run_in(folder.0.path(), Command::Diff(options.into()), &Output::new(Format::Table))
+    };
+    let log = folder.0.path().join(".caxton/audit.log");
+    let with_log = |options: &mut diff::Options| options.recorded.log = Some(log.clone());
+    assert_eq!(diff(&with_log).unwrap(), Exit::Fine);
+    // Neither tests nor matrix know this caller: only the log shows what it loses.
+    folder.write(
+        "policies/dev.cedar",
+        "@id(\"t.dev\") forbid (principal == Caxton::User::\"https://login.example|dev\", action, resource);",
+    );
+    assert_eq!(diff(&|_| {}).unwrap(), Exit::Fine);
+    assert_eq!(diff(&with_log).unwrap(), Exit::Found);
+    folder.write(".caxton/audit.log", "nothing\n");
+    assert_eq!(diff(&with_log).unwrap(), Exit::Usage);
 }

@@ -82,9 +82,12 @@ pub enum Command {
     /// Change the policies in small ways, one at a time, and show which changes no test notices.
     #[command(after_help = "Example:\n  caxton policy mutate --min 95")]
     Mutate(mutate::Options),
-    /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests.
-    #[command(after_help = "Example:\n  caxton policy diff origin/main")]
-    Diff(diff::Options),
+    /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests, over
+    /// who may do what, and over recorded traffic.
+    #[command(
+        after_help = "Example:\n  caxton policy diff origin/main\n  caxton policy diff origin/main --log audit.log --last 7d"
+    )]
+    Diff(Box<diff::Options>),
     /// Prove what holds for every request there can be; needs the solver cvc5. `docs/proof.md` tells how.
     #[command(
         after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"

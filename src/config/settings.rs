@@ -19,7 +19,7 @@ pub use memory::Memory;
 pub use model::Model;
 pub use runtime::Runtime;
 pub use security::{ApiKeys, Audit, Authentication, Authorization, Durability, Jwt, JwtAlgorithm, JwtKey};
-pub use security::{OnPolicyError, RateLimit, Security};
+pub use security::{RateLimit, Security};
 pub use server::{LogLevel, Server};
 
 use super::kind::Flag;

@@ -4,6 +4,10 @@
 //! input, lockdown, an agent's own tools) is for tests to say. A role is whatever policies name as `Role::"…"`; those that
 //! are named like an action are permission words, which are many and say one thing each, and so have a list of their own.
 
+mod shift;
+
+pub use shift::{Shift, Shifted, shift};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -65,6 +69,27 @@ struct Principal {
     role: Option<EntityUid>,
 }
 
+impl Principal {
+    /// Somebody without a role, somebody of each role, an agent, and the gateway itself.
+    fn all(roles: &[String]) -> Vec<Self> {
+        let mut all = vec![Self::user(None)];
+        all.extend(roles.iter().map(|role| Self::user(Some(role))));
+        for (kind, id) in [("Agent", "a"), ("System", "gateway")] {
+            let uid = EntityUid::caxton(kind, id);
+            all.push(Self { name: shorthand(&uid), uid, role: None });
+        }
+        all
+    }
+
+    fn user(role: Option<&String>) -> Self {
+        Self {
+            name: role.map_or_else(|| "nobody".to_owned(), Clone::clone),
+            uid: EntityUid::caxton("User", "issuer|somebody"),
+            role: role.map(|role| EntityUid::caxton("Role", role.as_str())),
+        }
+    }
+}
+
 /// An action and a resource that it is for.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Subject {
@@ -86,17 +111,7 @@ impl Matrix {
         let (words, roles): (Vec<String>, Vec<String>) = roles(bundle)
             .into_iter()
             .partition(|role| bundle.knows_action(&EntityUid::caxton("Action", role.as_str())));
-        let user = |role: Option<&String>| Principal {
-            name: role.map_or_else(|| "nobody".to_owned(), Clone::clone),
-            uid: EntityUid::caxton("User", "issuer|somebody"),
-            role: role.map(|role| EntityUid::caxton("Role", role.as_str())),
-        };
-        let mut principals = vec![user(None)];
-        principals.extend(roles.iter().map(|role| user(Some(role))));
-        for (kind, id) in [("Agent", "a"), ("System", "gateway")] {
-            let uid = EntityUid::caxton(kind, id);
-            principals.push(Principal { name: shorthand(&uid), uid, role: None });
-        }
+        let principals = Principal::all(&roles);
         let subjects = subjects(bundle);
         let rows = subjects.iter().map(|subject| Row {
             action: subject.action.id().to_owned(),
@@ -104,7 +119,8 @@ impl Matrix {
             cells: principals.iter().map(|principal| cell(bundle, principal, subject)).collect(),
         });
         let rows = rows.collect();
-        let words = words.iter().map(|word| permits(bundle, &user(Some(word)), &subjects)).collect();
+        let words =
+            words.iter().map(|word| permits(bundle, &Principal::user(Some(word)), &subjects)).collect();
         Self { principals: principals.into_iter().map(|principal| principal.name).collect(), rows, words }
     }
 
@@ -187,7 +203,8 @@ fn cell(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Cell {
 
 /// The question with everything neutral; none when the action is not for the principal.
 fn question(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Option<Query> {
-    let mut world = World::new(Vocabulary::new(bundle.schema().as_ref()), bundle.version().as_str());
+    let mut world =
+        World::new(Vocabulary::new(bundle.schema().as_ref()), bundle.version().as_str()).with_stand_ins("x");
     let mut who = world.neutral(&principal.uid)?;
     if subject.resource != principal.uid {
         world.neutral(&subject.resource)?;

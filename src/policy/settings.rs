@@ -19,6 +19,12 @@ pub enum OnPolicyError {
     Deny,
 }
 
+impl OnPolicyError {
+    /// The words of the configuration; the first is the default.
+    pub const WORDS: [(&str, Self); 2] =
+        [("deny_on_forbid_error", Self::DenyOnForbidError), ("deny", Self::Deny)];
+}
+
 /// Bounds on the files of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -34,12 +34,7 @@ impl From<config::Settings> for Settings {
             policy_dir: security.authorization.policy_dir,
             schema_dir: schema_dir.clone(),
             policy: crate::policy::Settings {
-                on_policy_error: match security.authorization.on_policy_error {
-                    config::OnPolicyError::DenyOnForbidError => {
-                        crate::policy::OnPolicyError::DenyOnForbidError
-                    }
-                    config::OnPolicyError::Deny => crate::policy::OnPolicyError::Deny,
-                },
+                on_policy_error: security.authorization.on_policy_error,
                 ..Default::default()
             },
             audit: crate::audit::Settings {

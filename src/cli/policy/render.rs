@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::policy::diff::Side;
 use crate::policy::run::{Failure, Promises, Report, TestReport, TestResult};
 
 /// Columns that messages are wrapped to.
@@ -163,4 +164,12 @@ pub(super) fn clean(text: &str) -> String {
 pub(super) fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
     // Writing to a `String` cannot fail.
     let _ = writeln!(text, "{line}");
+}
+
+/// A decision with the policies that made it.
+pub(super) fn side(side: &Side) -> String {
+    match side.policies.as_slice() {
+        [] => side.outcome.to_owned(),
+        policies => format!("{} by {}", side.outcome, clean(&policies.join(", "))),
+    }
 }

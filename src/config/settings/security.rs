@@ -9,6 +9,7 @@ use super::server::beside;
 use crate::config::kind::{Choice, Directory, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
+use crate::policy::OnPolicyError;
 
 /// `security.*`
 #[derive(Debug)]
@@ -261,15 +262,6 @@ impl Authentication {
     }
 }
 
-/// What an error in a policy means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnPolicyError {
-    /// An error in a `forbid` denies; one in a `permit` grants nothing.
-    DenyOnForbidError,
-    /// Any error denies.
-    Deny,
-}
-
 /// `security.authorization.*`
 #[derive(Debug)]
 pub struct Authorization {
@@ -293,7 +285,7 @@ impl Authorization {
         Self {
             policy_dir: directory("security.authorization.policy_dir", "policies", "Policies (`*.cedar`). Without the key: `policies`, if that directory exists, else the shipped set."),
             schema_dir: directory("security.authorization.schema_dir", "schemas", "Schemas (`*.cedarschema`). Without the key: `schemas`, if that directory exists, else the shipped set."),
-            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&[("deny_on_forbid_error", OnPolicyError::DenyOnForbidError), ("deny", OnPolicyError::Deny)]), OnPolicyError::DenyOnForbidError, "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
+            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&OnPolicyError::WORDS), OnPolicyError::default(), "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
         }
     }
 }

@@ -1,17 +1,22 @@
 //! `caxton policy diff`: what a change of the policies changes.
 
 mod git;
+mod text;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::render::invalid;
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
+use serde::Serialize;
+
+use super::render::{PLAIN, YELLOW, clean, counted, invalid};
+use super::replay::{Recorded, Traffic};
 use super::{POLICIES, Places, SCHEMAS, find_tests, show, sources};
 use crate::cli::output::{Exit, Output};
-use crate::policy::diff::{Difference, Flip, Named, Side, diff};
+use crate::policy::diff::{Difference, diff};
+use crate::policy::matrix::{Shift, shift};
+use crate::policy::replay::Settings as ReplaySettings;
 use crate::policy::run::{Settings, examine};
 use crate::policy::{Bundle, SourceKind, Sources};
+pub use text::text;
 
 /// Which two versions.
 #[derive(Debug, Default, clap::Args)]
@@ -22,9 +27,25 @@ pub struct Options {
     /// The newer version, likewise [default: the policies here]
     #[arg(value_name = "NEW")]
     pub new: Option<String>,
+    /// With `--log`: recorded traffic, decided by both.
+    #[command(flatten)]
+    pub recorded: Recorded,
     /// Flips of one action that are shown.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub show: usize,
+}
+
+/// What differs, over everything that was asked.
+#[derive(Serialize)]
+pub struct Compared {
+    /// The policies, and the requests of the tests.
+    #[serde(flatten)]
+    pub difference: Difference,
+    /// Who may do what.
+    pub matrix: Shift,
+    /// What was asked of a gateway, when a log is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
@@ -39,6 +60,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     ) else {
         return Ok(Exit::Usage);
     };
+    let rule = options.recorded.on_policy_error;
+    let (old, new) = (old.with_errors_as(rule), new.with_errors_as(rule));
     let suites = find_tests(base, &[], &places, output)?;
     let (report, exam) = examine(&new, &suites, &Settings::default());
     let broken = report.summary().broken;
@@ -48,9 +71,23 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
             counted(broken, "test")
         ));
     }
-    let difference = diff(&old, &new, &exam);
-    output.data(&difference, |difference| text(difference, options.show))?;
-    Ok(if difference.flips.is_empty() { Exit::Fine } else { Exit::Found })
+    let traffic = match &options.recorded.log {
+        None => None,
+        Some(log) => {
+            // Neither need be the version that decided: both are asked what it was asked.
+            let settings = ReplaySettings { other_versions: true, keep_records: false };
+            match options.recorded.replay(log, [&old, &new], settings, output)? {
+                Some(traffic) => Some(traffic),
+                None => return Ok(Exit::Usage),
+            }
+        }
+    };
+    let compared = Compared { difference: diff(&old, &new, &exam), matrix: shift(&old, &new), traffic };
+    output.data(&compared, |compared| text(compared, options.show))?;
+    if !compared.difference.flips.is_empty() || !compared.matrix.flips.is_empty() {
+        return Ok(Exit::Found);
+    }
+    Ok(compared.traffic.map_or(Exit::Fine, |traffic| traffic.exit(output)))
 }
 
 /// A folder when there is one of that name, else a commit.
@@ -91,87 +128,4 @@ pub(super) fn load(sources: Sources, named: &str, output: &Output) -> Option<Bun
             None
         }
     }
-}
-
-/// What differs, for people.
-pub fn text(difference: &Difference, most: usize) -> String {
-    let mut text = String::new();
-    policies(&mut text, difference);
-    let mut by_action: BTreeMap<&str, Vec<&Flip>> = BTreeMap::new();
-    for flip in &difference.flips {
-        by_action.entry(&flip.action).or_default().push(flip);
-    }
-    for (action, flips) in by_action {
-        push(&mut text, format_args!("\n{BOLD}{}{PLAIN}  {}", clean(action), counted(flips.len(), "flip")));
-        for flip in flips.iter().take(most) {
-            tell(&mut text, flip);
-        }
-        if let more @ 1.. = flips.len().saturating_sub(most) {
-            push(&mut text, format_args!("  … and {more} more"));
-        }
-    }
-    if difference.is_none() {
-        push(&mut text, format_args!("{GREEN}nothing differs{PLAIN}"));
-    }
-    let opened = difference.flips.iter().filter(|flip| flip.new.allows).count();
-    let closed = difference.flips.iter().filter(|flip| flip.old.allows).count();
-    let colour = if difference.flips.is_empty() { GREEN } else { RED };
-    push(
-        &mut text,
-        format_args!(
-            "\n{colour}{}{PLAIN} in {}: {opened} newly allowed, {closed} no longer allowed; {} decided alike by other policies (policies {} → {})",
-            counted(difference.flips.len(), "flip"),
-            counted(difference.asked, "request"),
-            difference.other_policies,
-            difference.old_version.short(),
-            difference.new_version.short()
-        ),
-    );
-    text
-}
-
-fn policies(text: &mut String, difference: &Difference) {
-    for (word, colour, list) in [("added", GREEN, &difference.added), ("removed", RED, &difference.removed)] {
-        list.iter().for_each(|named| line(text, word, colour, named, ""));
-    }
-    for changed in &difference.changed {
-        let note = if changed.meaning { "" } else { "  annotations only" };
-        line(text, "changed", YELLOW, &changed.policy, note);
-        for part in &changed.parts {
-            let kind = clean(&part.kind);
-            if let Some(old) = &part.old {
-                push(text, format_args!("  {RED}- {kind}: {}{PLAIN}", clean(old)));
-            }
-            if let Some(new) = &part.new {
-                push(text, format_args!("  {GREEN}+ {kind}: {}{PLAIN}", clean(new)));
-            }
-        }
-    }
-    if difference.schema_changed {
-        push(text, format_args!("{YELLOW}changed{PLAIN}  the schema"));
-    }
-}
-
-fn line(text: &mut String, word: &str, colour: &str, named: &Named, note: &str) {
-    let place = format!("{}:{}", clean(&named.file), named.line);
-    let id = clean(&named.id);
-    push(
-        text,
-        format_args!(
-            "{colour}{word:<7}{PLAIN}  {} {BOLD}{id}{PLAIN}{note}  {DIM}{place}{PLAIN}",
-            named.effect
-        ),
-    );
-}
-
-fn tell(text: &mut String, flip: &Flip) {
-    let side = |side: &Side| match side.policies.as_slice() {
-        [] => side.outcome.to_owned(),
-        policies => format!("{} by {}", side.outcome, clean(&policies.join(", "))),
-    };
-    let colour = if flip.new.allows { RED } else { YELLOW };
-    push(text, format_args!("  {} on {}", clean(&flip.principal), clean(&flip.resource)));
-    push(text, format_args!("    {} → {colour}{}{PLAIN}", side(&flip.old), side(&flip.new)));
-    let place = format!("{}:{}", clean(&flip.file), flip.line);
-    push(text, format_args!("    {DIM}{}  {place}{PLAIN}", clean(&flip.test)));
 }

@@ -1,0 +1,234 @@
+//! Reads a decision log and has its decisions made again, on all cores.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::audit::records::{Proof, Proven, Records, RecordsError};
+use crate::cli::audit::span_millis;
+use crate::cli::output::{Exit, Output};
+use crate::clock::{Clock as _, SystemClock, rfc3339};
+use crate::policy::replay::{BadRecord, Place, Replay, Replayer, Settings};
+use crate::policy::{Bundle, OnPolicyError};
+
+/// Bytes of a log that are read so fast that a progress bar would only flicker.
+const NO_BAR_BELOW: u64 = 4 << 20;
+/// Lines that go to a thread at once.
+const BATCH: usize = 256;
+/// The most threads.
+const WORKERS: usize = 16;
+
+/// Which records, and what the gateway that wrote them was told.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Recorded {
+    /// The decision log, or a folder of them.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Only the last hours, days, … (`24h`, `7d`).
+    #[arg(long, value_name = "TIME")]
+    pub last: Option<String>,
+    /// The log is a selection or an export: do not hold its lines against the chain.
+    #[arg(long)]
+    pub no_verify: bool,
+    /// What an error in a policy means to the gateway: its `security.authorization.on_policy_error`.
+    #[arg(long, value_name = "RULE", default_value = OnPolicyError::WORDS[0].0, value_parser = rule())]
+    pub on_policy_error: OnPolicyError,
+}
+
+/// The words of the configuration.
+fn rule() -> impl clap::builder::TypedValueParser<Value = OnPolicyError> {
+    use clap::builder::TypedValueParser as _;
+    let words = OnPolicyError::WORDS.map(|(word, _)| word);
+    // INVARIANT: only these words come through.
+    clap::builder::PossibleValuesParser::new(words).map(|word| {
+        OnPolicyError::WORDS
+            .into_iter()
+            .find(|known| known.0 == word)
+            .map_or_else(Default::default, |known| known.1)
+    })
+}
+
+/// What came of a log, and what is known about the log.
+#[derive(Serialize)]
+pub struct Traffic {
+    pub(super) log: String,
+    pub(super) chain: Chain,
+    /// What was found.
+    #[serde(flatten)]
+    pub replay: Replay,
+}
+
+impl Traffic {
+    /// What the command's exit code says of it. A log of which nothing could be compared shows nothing, and passes no gate.
+    pub(in crate::cli::policy) fn exit(&self, output: &Output) -> Exit {
+        if self.replay.has_findings() {
+            return Exit::Found;
+        }
+        if self.replay.compared > 0 {
+            return Exit::Fine;
+        }
+        output.say(format_args!("error: no decision of `{}` could be compared", self.log));
+        output.say(
+            "help: the lines above say why; another log, or other policies with `--policies`, may have them",
+        );
+        Exit::Usage
+    }
+}
+
+/// Whether the log is what the gateway wrote.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Chain {
+    /// Whether each line was held against the one before.
+    pub(super) verified: bool,
+    /// Logs that begin in the middle of a chain.
+    pub(super) without_beginning: u64,
+    /// Bytes of a line that a crash cut.
+    pub(super) torn_tail: u64,
+}
+
+impl Recorded {
+    /// Has the decisions of `log` made by two versions. None when that cannot be done, and why has been said.
+    pub(in crate::cli::policy) fn replay(
+        &self,
+        log: &Path,
+        versions: [&Bundle; 2],
+        settings: Settings,
+        output: &Output,
+    ) -> anyhow::Result<Option<Traffic>> {
+        let from = match &self.last {
+            Some(last) => Some(rfc3339(SystemClock.now_millis() - span_millis(last)?)),
+            None => None,
+        };
+        let proof = if self.no_verify { Proof::Nothing } else { Proof::Chain };
+        match replay_log(log, proof, versions, settings, from.as_deref()) {
+            Ok((replay, Proven { without_beginning, torn_tail, .. })) => {
+                let chain = Chain { verified: proof == Proof::Chain, without_beginning, torn_tail };
+                Ok(Some(Traffic { log: log.display().to_string(), chain, replay }))
+            }
+            Err(error) => {
+                let help = advice(&error);
+                output.say(format_args!("error: {error:#}"));
+                help.iter().for_each(|help| output.say(format_args!("help: {help}")));
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// What stops a replay: the log, or a line of it.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error(transparent)]
+    Log(#[from] RecordsError),
+    #[error("`{log}` line {line}: {what}")]
+    Line { log: String, line: u64, what: BadRecord },
+}
+
+fn advice(stopped: &anyhow::Error) -> Option<&'static str> {
+    match stopped.downcast_ref::<Stopped>()? {
+        Stopped::Log(RecordsError::Line { .. }) => Some(
+            "`caxton audit verify` tells more; for a selection or an export that is no chain, say `--no-verify`",
+        ),
+        Stopped::Log(RecordsError::Read { .. }) => Some("name the log with `--log`"),
+        Stopped::Log(RecordsError::Folder { .. }) | Stopped::Line { .. } => None,
+    }
+}
+
+/// Replays a log. Reads and proves in this thread, decides in others: a chain is one after the other, decisions are not.
+pub fn replay_log(
+    log: &Path,
+    proof: Proof,
+    [baseline, candidate]: [&Bundle; 2],
+    settings: Settings,
+    from: Option<&str>,
+) -> anyhow::Result<(Replay, Proven)> {
+    let mut records = Records::open(log, proof).map_err(Stopped::from)?;
+    let bar = match records.bytes() {
+        ..NO_BAR_BELOW => indicatif::ProgressBar::hidden(),
+        bytes => indicatif::ProgressBar::new(bytes),
+    };
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS));
+    let parts = std::thread::scope(|scope| {
+        let (mut lanes, mut running) = (Vec::new(), Vec::new());
+        for _ in 0..workers {
+            let (lane, batches) = std::sync::mpsc::sync_channel::<Batch>(2);
+            lanes.push(lane);
+            let replayer = move || Replayer::new(baseline, candidate, settings);
+            running.push(scope.spawn(move || decide(replayer(), &batches, from)));
+        }
+        let told = deal(&mut records, &lanes, &bar);
+        drop(lanes);
+        // What a line says is wrong is told before what came of the file later on.
+        let mut parts = Vec::new();
+        let mut wrong: Vec<(String, u64, BadRecord)> = Vec::new();
+        for worker in running {
+            match worker.join() {
+                Ok(Ok(part)) => parts.push(part),
+                Ok(Err(found)) => wrong.push(found),
+                Err(_) => anyhow::bail!("a thread ended before its work was done"),
+            }
+        }
+        wrong.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        if let Some((log, line, what)) = wrong.into_iter().next() {
+            return Err(Stopped::Line { log, line, what }.into());
+        }
+        told.map_err(Stopped::from)?;
+        Ok(parts)
+    })?;
+    bar.finish_and_clear();
+    let replay = Replay::merge(parts).context("nothing was read")?;
+    Ok((replay, records.proven()))
+}
+
+/// Lines of one log.
+struct Batch {
+    log: std::sync::Arc<str>,
+    lines: Vec<(u64, Vec<u8>)>,
+}
+
+/// Deals the lines out, batch by batch.
+fn deal(
+    records: &mut Records,
+    lanes: &[std::sync::mpsc::SyncSender<Batch>],
+    bar: &indicatif::ProgressBar,
+) -> Result<(), RecordsError> {
+    let mut next = lanes.iter().cycle();
+    let mut batch = Batch { log: "".into(), lines: Vec::new() };
+    // A lane that is closed has found something wrong, which is told when all have ended.
+    let mut send =
+        |batch: Batch| batch.lines.is_empty() || next.next().is_some_and(|lane| lane.send(batch).is_ok());
+    loop {
+        let Some(record) = records.next_record()? else {
+            send(batch);
+            return Ok(());
+        };
+        if record.line == 1 || batch.lines.len() == BATCH {
+            let name = record.path.display().to_string();
+            let log = if *batch.log == *name { std::sync::Arc::clone(&batch.log) } else { name.into() };
+            let full = std::mem::replace(&mut batch, Batch { log, lines: Vec::with_capacity(BATCH) });
+            batch.lines.push((record.line, record.text.to_vec()));
+            if !send(full) {
+                return Ok(());
+            }
+            bar.set_position(records.consumed());
+        } else {
+            batch.lines.push((record.line, record.text.to_vec()));
+        }
+    }
+}
+
+fn decide(
+    mut replayer: Replayer<'_>,
+    batches: &std::sync::mpsc::Receiver<Batch>,
+    from: Option<&str>,
+) -> Result<Replay, (String, u64, BadRecord)> {
+    for batch in batches {
+        for (line, text) in &batch.lines {
+            let place = Place { log: &batch.log, line: *line };
+            let taken = replayer.line(place, text, from);
+            taken.map_err(|what| (batch.log.to_string(), *line, what))?;
+        }
+    }
+    Ok(replayer.part())
+}
