@@ -19,7 +19,9 @@ fn concrete(path: &str) -> String {
         .replace("{name}", "desk")
         .replace("{server}", "builtin")
         .replace("{tool}", "csv_parser")
+        .replace("{*path}", "a")
         .replace("{type}", "Caxton::Role")
+        .replace("/v1/auth/roles", "/v1/auth/roles?user=x&role=viewer")
         .replace("/v1/entities/changes", "/v1/entities/changes?since=0")
 }
 
@@ -39,6 +41,8 @@ fn body(path: &str) -> Json {
         "/access/v1/search/subject" | "/access/v1/search/resource" | "/access/v1/search/action" => {
             json!({ "subject": party, "action": { "name": "agent:list" }, "resource": party })
         }
+        "/v1/auth/roles" => json!({ "user": "x", "role": "viewer" }),
+        "/v1/auth/check" => json!({ "user": "x", "permission": "agent:list" }),
         "/v1/entities/import" => json!({ "entities": [] }),
         "/v1/entities/{type}/{id}" => json!({}),
         "/mcp" => json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} }),
@@ -59,7 +63,11 @@ async fn every_route_asks_for_its_action() {
         };
         let request = |credential: &Credential| {
             let method = Method::from_bytes(endpoint.method.as_bytes()).unwrap();
-            let request = world.request(credential, method, &concrete(endpoint.path));
+            let request = world
+                .request(credential, method, &concrete(endpoint.path))
+                .header("x-original-method", "GET")
+                .header("x-original-uri", "/a")
+                .header("x-original-host", "api.example");
             match body(endpoint.path) {
                 Json::Null => request,
                 body => request.json(&body),

@@ -7,11 +7,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any_service, delete, get, patch, post, put};
+use axum::routing::{MethodRouter, any, any_service, delete, get, patch, post, put};
 
 use super::problem::Problem;
 use super::state::Api;
-use super::{agents, attributes, audit, authzen, caller, mcp, memory, messages, policies, search, tools};
+use super::{
+    agents, attributes, audit, authzen, caller, ext_authz, mcp, memory, messages, policies, roles, search,
+    tools,
+};
 use crate::telemetry::metrics::HttpLabels;
 
 /// Who may come through a route.
@@ -83,6 +86,13 @@ fn table() -> Vec<(Endpoint, Handler)> {
         guarded("PUT", "/v1/entities/{type}/{id}", "entity:write", put(attributes::put)),
         guarded("PATCH", "/v1/entities/{type}/{id}", "entity:write", patch(attributes::patch)),
         guarded("DELETE", "/v1/entities/{type}/{id}", "entity:write", delete(attributes::delete)),
+        guarded("GET", "/v1/auth/roles", "entity:read", get(roles::list)),
+        guarded("POST", "/v1/auth/roles", "entity:write", post(roles::assign)),
+        guarded("DELETE", "/v1/auth/roles", "entity:write", delete(roles::revoke)),
+        guarded("POST", "/v1/auth/check", "policy:test", post(roles::check)),
+        guarded("GET", "/v1/ext_authz/nginx", "http:get", get(ext_authz::nginx)),
+        guarded("GET", "/v1/ext_authz/envoy/", "http:get", any(ext_authz::envoy)),
+        guarded("GET", "/v1/ext_authz/envoy/{*path}", "http:get", any(ext_authz::envoy)),
         guarded("GET", "/v1/policies", "policy:read", get(policies::list)),
         guarded("GET", "/v1/audit/events", "audit:read", get(audit::events)),
     ]

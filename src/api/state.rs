@@ -20,6 +20,10 @@ pub struct Settings {
     pub max_import_bytes: usize,
     /// Under which address the gateway is called, for those who look it up; `None`: whatever the caller calls it.
     pub public_url: Option<String>,
+    /// Whose tokens name people; `None` when no tokens are accepted.
+    pub issuer: Option<String>,
+    /// Proxies that may ask about the requests of others (`/v1/ext_authz`); none by default.
+    pub proxies: Vec<ipnet::IpNet>,
     /// How long a request may take, its answer included. Default 150 s, more than an agent's answer may take.
     pub request_timeout: Duration,
     /// Browser origins that may call; none by default.
@@ -36,6 +40,8 @@ impl Default for Settings {
             max_body_bytes: 1024 * 1024,
             max_import_bytes: 32 * 1024 * 1024,
             public_url: None,
+            issuer: None,
+            proxies: Vec::new(),
             request_timeout: Duration::from_secs(150),
             allowed_origins: Vec::new(),
             allowed_hosts: Some(Self::loopback_hosts()),

@@ -73,6 +73,13 @@ impl Snapshot {
             .take_while(move |entry| entry.entity.uid.type_name() == kind)
     }
 
+    /// What is stored of a type, and what of that type something is directly in.
+    pub fn groups(&self, kind: &str) -> BTreeSet<EntityUid> {
+        let parents = self.children.iter().map(|(parent, _)| parent).filter(|uid| uid.type_name() == kind);
+        let stored = self.of_type(kind, None).map(|entry| &entry.entity.uid);
+        parents.chain(stored).cloned().collect()
+    }
+
     /// The direct members of a group.
     pub fn children<'s>(&'s self, group: &'s EntityUid) -> impl Iterator<Item = &'s EntityUid> {
         let first = (group.clone(), EntityUid::new("", ""));

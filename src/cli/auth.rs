@@ -41,6 +41,18 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Give a person or an agent a role, from the next request on
+    ///
+    /// Example: `caxton auth assign-role --user ann --role viewer`
+    AssignRole(super::roles::Membership),
+    /// Take a role away from the next request on, whoever gave it
+    ///
+    /// Example: `caxton auth revoke-role --user ann --role viewer`
+    RevokeRole(super::roles::Membership),
+    /// Say what a permission comes to for somebody
+    ///
+    /// Example: `caxton auth check --user ann --permission agent:deploy`
+    Check(super::roles::Check),
     /// List all keys, without their secrets
     ///
     /// Example: `caxton auth list-keys --format json`
@@ -78,6 +90,9 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
             let expires = now.saturating_add(i64::try_from(expires_in.as_millis())?);
             create(&open(&place.data_dir)?, &name, &holder, &permissions, (now, expires), output)
         }
+        Command::AssignRole(membership) => super::roles::assign(&membership, output),
+        Command::RevokeRole(membership) => super::roles::revoke(&membership, output),
+        Command::Check(check) => super::roles::check(&check, output),
         Command::ListKeys { place } => list(&existing(&place.data_dir)?, now, output),
         Command::RevokeKey { id, place } => revoke(&existing(&place.data_dir)?, &id, now, output),
     }

@@ -4,8 +4,11 @@ pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod demo;
+pub mod entities;
 pub mod output;
 pub mod policy;
+pub mod remote;
+pub mod roles;
 pub mod start;
 pub mod tools;
 
@@ -57,6 +60,13 @@ enum Command {
     /// Make and revoke API keys. Example: `caxton auth create-key --name ci --permissions tool:list,tool:call`
     #[command(subcommand)]
     Auth(auth::Command),
+    /// Read and change what the gateway knows of people and things. Example: `caxton entities list --type User`
+    Entities {
+        #[command(flatten)]
+        remote: remote::Remote,
+        #[command(subcommand)]
+        command: entities::Command,
+    },
     /// Check and show the configuration. Example: `caxton config validate --config caxton.yaml`
     #[command(subcommand)]
     Config(config::Command),
@@ -112,6 +122,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Completion { shell } => completion(shell, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Auth(command) => auth::run(command, output),
+        Command::Entities { remote, command } => entities::run(&remote, command, output),
         Command::Config(command) => config::run(&command, &environment, output),
         Command::Tools { config, command } => {
             let loaded = match prepare::load(config.as_deref(), &environment, output)? {

@@ -16,7 +16,7 @@ impl Environment {
     }
 
     /// The variable `name`.
-    pub(super) fn read(&self, name: &str) -> Option<&str> {
+    pub fn read(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 

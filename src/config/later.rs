@@ -96,7 +96,6 @@ pub const LATER: &[Later] = &[
     later("security.authentication.refresh_token_expiry", "life of refresh tokens", TOKENS),
     later("security.authentication.refresh_token_rotation", "a refresh token serves once", TOKENS),
     later("security.authentication.require_tls", "refuse credentials without TLS", TLS),
-    later("security.authorization.roles_file", "roles, compiled to policies", POLICY),
     later("security.authorization.model", "the guides' role model", POLICY),
     later("security.authorization.policy_file", "the guides' role rules", POLICY),
     later("security.roles", "roles, compiled to policies", POLICY),

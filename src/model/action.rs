@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EntityUid, ToolId};
+use super::{EntityUid, HttpMethod, ToolId};
 
 /// A Cedar action in `Caxton::Action`. The words are those of roles and API keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,6 +26,8 @@ pub enum Action {
     EntityRead,
     EntityWrite,
     EntityImport,
+    /// A request that a proxy asks about: `http:get` and so on.
+    Http(HttpMethod),
 }
 
 impl Action {
@@ -57,6 +59,7 @@ impl Action {
             Self::EntityRead => "entity:read",
             Self::EntityWrite => "entity:write",
             Self::EntityImport => "entity:import",
+            Self::Http(method) => method.action(),
         }
     }
 

@@ -12,8 +12,10 @@ use super::{
 };
 
 mod entities;
+mod http;
 
 pub use entities::*;
+pub use http::*;
 
 mod sealed {
     pub trait Sealed {}

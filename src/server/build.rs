@@ -14,7 +14,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::limit::{FailedAttempts, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
-use crate::policy::{Bundle, PolicyError, PolicyErrors, SourceKind, Sources};
+use crate::policy::{Bundle, Limits, PolicyError, PolicyErrors, SourceKind, Sources};
 use crate::runtime::{Gate, GateParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
@@ -70,21 +70,32 @@ pub enum StartError {
 pub(super) struct PolicyPlaces {
     policy_dir: Option<PathBuf>,
     schema_dir: Option<PathBuf>,
+    extend_shipped: bool,
+    roles_file: Option<PathBuf>,
+    limits: Limits,
 }
 
 impl PolicyPlaces {
     /// The files as they are now, with the fragments of servers whose tools are not pinned in files.
     pub(super) fn read(&self, tools: &Registry) -> Result<Sources, PolicyError> {
+        let given = |directory: &Option<PathBuf>, other: &Option<PathBuf>| {
+            directory.clone().or_else(|| other.clone()).unwrap_or_default()
+        };
+        let (policies, schemas) =
+            (given(&self.policy_dir, &self.schema_dir), given(&self.schema_dir, &self.policy_dir));
+        let own = || Sources::from_dirs_within(&policies, &schemas, &self.limits);
         let mut sources = match (&self.policy_dir, &self.schema_dir) {
             (None, None) => Sources::shipped(),
-            (Some(policies), Some(schemas)) => Sources::from_dirs(policies, schemas)?,
-            (Some(policies), None) => {
-                Sources::from_dirs(policies, policies)?.with_shipped(SourceKind::Schema)
-            }
-            (None, Some(schemas)) => Sources::from_dirs(schemas, schemas)?.with_shipped(SourceKind::Policy),
+            _ if self.extend_shipped => own()?.extending_shipped(),
+            (Some(_), Some(_)) => own()?,
+            (Some(_), None) => own()?.with_shipped(SourceKind::Schema),
+            (None, Some(_)) => own()?.with_shipped(SourceKind::Policy),
         };
         for (name, text) in tools.fragments() {
             sources = sources.with_schema(&name, &text);
+        }
+        if let Some(roles) = &self.roles_file {
+            sources = sources.with_roles_file(roles, &self.limits)?;
         }
         Ok(sources)
     }
@@ -116,7 +127,13 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     for problem in problems {
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
-    let places = PolicyPlaces { policy_dir: settings.policy_dir, schema_dir: settings.schema_dir };
+    let places = PolicyPlaces {
+        policy_dir: settings.policy_dir,
+        schema_dir: settings.schema_dir,
+        extend_shipped: settings.extend_shipped,
+        roles_file: settings.roles_file,
+        limits: settings.policy.limits,
+    };
     let sources = places.read(&tools).map_err(StartError::Sources)?;
     let bundle = Bundle::load_with(sources, settings.policy).map_err(StartError::Policies)?;
     let policy = Arc::new(LivePolicy::new(bundle, settings.policy, Arc::clone(&metrics)));
@@ -127,6 +144,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     if let Some(repaired) = recovery.torn {
         tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
     }
+    let issuer = settings.authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
     let authenticator = Authenticator::new(settings.authn, Arc::clone(&clock), Arc::clone(&metrics))?;
     let memory = off_thread({
         let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
@@ -170,7 +188,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         journal: journal.clone(),
         metrics,
         clock: Arc::clone(&clock),
-        settings: settings.api,
+        settings: crate::api::Settings { issuer, ..settings.api },
         readiness: Readiness::default(),
     });
     Ok(Parts { api, policy, places, journal, memory, tools, agents, attributes, clock })

@@ -24,6 +24,10 @@ pub struct Settings {
     pub policy_dir: Option<PathBuf>,
     /// The directory of schemas; `None` for the shipped ones.
     pub schema_dir: Option<PathBuf>,
+    /// Whether both stand beside the shipped set, or in its place.
+    pub extend_shipped: bool,
+    /// Roles with permission words, compiled to policies.
+    pub roles_file: Option<PathBuf>,
     /// What a policy that errs does to a decision.
     pub policy: crate::policy::Settings,
     /// The decision log.
@@ -76,6 +80,8 @@ impl Settings {
             operations: loopback,
             policy_dir: None,
             schema_dir: None,
+            extend_shipped: false,
+            roles_file: None,
             policy: Default::default(),
             audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
             replayable: false,

@@ -33,6 +33,8 @@ impl From<config::Settings> for Settings {
             operations: SocketAddr::new(server.metrics_host, server.metrics_port),
             policy_dir: security.authorization.policy_dir,
             schema_dir: schema_dir.clone(),
+            extend_shipped: security.authorization.extend_shipped,
+            roles_file: security.authorization.roles_file,
             policy: crate::policy::Settings {
                 on_policy_error: security.authorization.on_policy_error,
                 ..Default::default()
@@ -99,6 +101,8 @@ impl From<config::Settings> for Settings {
             }),
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
+                issuer: None,
+                proxies: security.ext_authz_peers,
                 public_url: server.public_url.map(String::from),
                 max_import_bytes: crate::api::Settings::default().max_import_bytes,
                 request_timeout: server.request_timeout,

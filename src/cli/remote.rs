@@ -1,0 +1,161 @@
+//! A gateway that runs, as commands talk to it: its address, a credential, and answers as JSON.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::{Client, Method, StatusCode, Url};
+use serde_json::Value as Json;
+
+use super::output::{Exit, Output};
+use crate::secret::Secret;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// The largest key file, in bytes.
+const KEY_BYTES: u64 = 4_096;
+
+/// Which gateway, and as whom.
+#[derive(Debug, clap::Args)]
+pub struct Remote {
+    /// Address of the gateway
+    #[arg(
+        long,
+        global = true,
+        env = "CAXTON_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    url: Url,
+    /// A file with the API key; without it the key is taken from `CAXTON_API_KEY`
+    #[arg(long, global = true, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+}
+
+/// What the gateway said.
+pub enum Answer {
+    /// It did what was asked.
+    Done(Json),
+    /// It refused; for the person.
+    Refused(Exit, String),
+}
+
+/// The gateway was not reached.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway at `{url}` could not be reached: {cause}")]
+pub struct Unreached {
+    url: String,
+    cause: String,
+}
+
+impl Remote {
+    /// Opens the way to the gateway.
+    pub fn open(&self) -> anyhow::Result<Open> {
+        let key = match &self.api_key_file {
+            Some(path) => {
+                let about = std::fs::metadata(path);
+                let about = about.with_context(|| format!("`{}` cannot be read", path.display()))?;
+                if about.len() > KEY_BYTES {
+                    bail!("`{}` is no API key: it is longer than {KEY_BYTES} bytes", path.display());
+                }
+                Some(
+                    std::fs::read_to_string(path)
+                        .with_context(|| format!("`{}` cannot be read", path.display()))?,
+                )
+            }
+            None => crate::config::Environment::of_process().read("CAXTON_API_KEY").map(str::to_owned),
+        };
+        let Some(key) = key else {
+            bail!("name a file with an API key: `--api-key-file FILE`, or set `CAXTON_API_KEY`")
+        };
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Open { url: self.url.clone(), key: Secret::new(key.trim().to_owned()), client, runtime })
+    }
+}
+
+/// A gateway that can be asked.
+pub struct Open {
+    url: Url,
+    key: Secret<String>,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Open {
+    /// Asks. `path` are the parts of the path, not yet escaped.
+    pub fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Json>,
+    ) -> Result<Answer, Unreached> {
+        let unreached = |cause: String| Unreached { url: self.url.to_string(), cause };
+        let mut url = self.url.clone();
+        url.path_segments_mut()
+            .map_err(|()| unreached("this is no address of a server".to_owned()))?
+            .pop_if_empty()
+            .extend(path);
+        for (name, value) in query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut request = self.client.request(method, url).header("x-api-key", self.key.expose());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answered = self.runtime.block_on(async {
+            let response = request.send().await?;
+            let status = response.status();
+            Ok::<_, reqwest::Error>((status, response.text().await?))
+        });
+        let (status, text) = answered.map_err(|error| unreached(root(&error)))?;
+        let json: Json = serde_json::from_str(&text).unwrap_or_default();
+        if status.is_success() {
+            return Ok(Answer::Done(json));
+        }
+        let detail = json["detail"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
+        let decision = json["decision_id"].as_str().map(|id| format!(" (decision {id})"));
+        let exit = match status {
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT => Exit::Found,
+            status if status.is_client_error() => Exit::Usage,
+            _ => Exit::Unreachable,
+        };
+        Ok(Answer::Refused(exit, format!("{detail}{}", decision.unwrap_or_default())))
+    }
+
+    /// Asks, and tells the person when it was refused or there was nobody.
+    pub fn done(
+        &self,
+        output: &Output,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Json>,
+    ) -> Result<Json, Exit> {
+        match self.ask(method, path, query, body) {
+            Ok(Answer::Done(json)) => Ok(json),
+            Ok(Answer::Refused(exit, why)) => {
+                output.say(format_args!("error: {why}"));
+                Err(exit)
+            }
+            Err(unreached) => {
+                output.say(format_args!("error: {unreached}"));
+                Err(Exit::Unreachable)
+            }
+        }
+    }
+}
+
+/// The last cause says what is the matter: "connection refused".
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
