@@ -6,7 +6,6 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
-    clippy::disallowed_methods,
     reason = "helpers of tests"
 )]
 

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Map, Value as Json, json};
 
 use super::output::{Exit, Output, table};
-use super::remote::{Open, Remote};
+use super::remote::{Open, Remote, list as items, number, text};
 
 /// The largest file, in bytes; the gateway has a bound of its own.
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -127,7 +127,10 @@ pub fn run(remote: &Remote, command: Command, output: &Output) -> anyhow::Result
                 output.data(&done, |done| {
                     format!(
                         "{} entities, {} changed, {} removed: version {}",
-                        done["entities"], done["changed"], done["removed"], done["version"]
+                        number(done, "/entities"),
+                        number(done, "/changed"),
+                        number(done, "/removed"),
+                        number(done, "/version")
                     )
                 })
             })
@@ -178,7 +181,7 @@ fn change(
     output: &Output,
 ) -> Printed {
     let done = gateway.done(output, method, &["v1", "entities", kind, id], &[], body)?;
-    Ok(output.data(&done, |done| format!("version {}", done["version"])))
+    Ok(output.data(&done, |done| format!("version {}", number(done, "/version"))))
 }
 
 fn print(entity: &Json, output: &Output) -> anyhow::Result<()> {
@@ -194,10 +197,10 @@ fn all(gateway: &Open, kind: Option<&str>, output: &Output) -> Result<Vec<Map<St
         query.extend(kind.map(|kind| ("type", full(kind))));
         query.extend(after.take().map(|after| ("after", after)));
         let page = gateway.done(output, Method::GET, &["v1", "entities"], &query, None)?;
-        found.extend(page["entities"].as_array().into_iter().flatten().filter_map(Json::as_object).cloned());
-        match page["next"].as_str() {
-            Some(next) => after = Some(next.to_owned()),
-            None => return Ok(found),
+        found.extend(items(&page, "/entities").filter_map(Json::as_object).cloned());
+        match text(&page, "/next") {
+            "" => return Ok(found),
+            next => after = Some(next.to_owned()),
         }
     }
 }
@@ -210,13 +213,13 @@ fn list(gateway: &Open, kind: Option<&str>, output: &Output) -> Printed {
             let uid = entity.get("uid").cloned().unwrap_or_default();
             let names = |key: &str| {
                 let names = entity.get(key).and_then(Json::as_array).into_iter().flatten();
-                names.map(|name| shown(&name["id"])).collect::<Vec<_>>().join(", ")
+                names.map(|name| shown(text(name, "/id"))).collect::<Vec<_>>().join(", ")
             };
             let claims = entity.get("claims").and_then(Json::as_str).unwrap_or("ignored");
             let version = entity.get("version").map(Json::to_string).unwrap_or_default();
             rows.add_row([
-                shown(&uid["type"]),
-                shown(&uid["id"]),
+                shown(text(&uid, "/type")),
+                shown(text(&uid, "/id")),
                 names("parents"),
                 names("revoked"),
                 claims.to_owned(),
@@ -228,8 +231,8 @@ fn list(gateway: &Open, kind: Option<&str>, output: &Output) -> Printed {
 }
 
 /// An id can hold anything that is no control character; what would turn a line round is escaped.
-fn shown(text: &Json) -> String {
-    text.as_str().unwrap_or_default().escape_debug().to_string()
+fn shown(text: &str) -> String {
+    text.escape_debug().to_string()
 }
 
 fn export(gateway: &Open, kind: Option<&str>, output: &Output) -> Printed {
@@ -244,7 +247,7 @@ fn watch(gateway: &Open, since: Option<u64>, once: bool, output: &Output) -> Pri
         let query = [("since", since.to_string()), ("wait", wait.to_string())];
         gateway.done(output, Method::GET, &["v1", "entities", "changes"], &query, None)
     };
-    let version = |news: &Json| news["version"].as_u64().unwrap_or_default();
+    let version = |news: &Json| number(news, "/version");
     let mut from = match since {
         Some(since) => since,
         None => version(&ask(0, 0)?),

@@ -93,7 +93,7 @@ impl Open {
         method: Method,
         path: &[&str],
         query: &[(&str, String)],
-        body: Option<&Json>,
+        sent: Option<&Json>,
     ) -> Result<Answer, Unreached> {
         let unreached = |cause: String| Unreached { url: self.url.to_string(), cause };
         let mut url = self.url.clone();
@@ -105,21 +105,25 @@ impl Open {
             url.query_pairs_mut().append_pair(name, value);
         }
         let mut request = self.client.request(method, url).header("x-api-key", self.key.expose());
-        if let Some(body) = body {
-            request = request.json(body);
+        if let Some(sent) = sent {
+            request = request.json(sent);
         }
         let answered = self.runtime.block_on(async {
             let response = request.send().await?;
             let status = response.status();
             Ok::<_, reqwest::Error>((status, response.text().await?))
         });
-        let (status, text) = answered.map_err(|error| unreached(root(&error)))?;
-        let json: Json = serde_json::from_str(&text).unwrap_or_default();
+        let (status, body) = answered.map_err(|error| unreached(root(&error)))?;
+        let json: Json = serde_json::from_str(&body).unwrap_or_default();
         if status.is_success() {
             return Ok(Answer::Done(json));
         }
-        let detail = json["detail"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
-        let decision = json["decision_id"].as_str().map(|id| format!(" (decision {id})"));
+        let detail = match text(&json, "/detail") {
+            "" => format!("status {status}"),
+            detail => detail.to_owned(),
+        };
+        let decision =
+            json.get("decision_id").map(|_| format!(" (decision {})", text(&json, "/decision_id")));
         let exit = match status {
             StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::CONFLICT => Exit::Found,
             status if status.is_client_error() => Exit::Usage,
@@ -149,6 +153,21 @@ impl Open {
             }
         }
     }
+}
+
+/// The text at a place in an answer (`/entity/uid/id`); empty when there is none.
+pub fn text<'j>(json: &'j Json, place: &str) -> &'j str {
+    json.pointer(place).and_then(Json::as_str).unwrap_or_default()
+}
+
+/// The list at a place in an answer.
+pub fn list<'j>(json: &'j Json, place: &str) -> impl Iterator<Item = &'j Json> {
+    json.pointer(place).and_then(Json::as_array).into_iter().flatten()
+}
+
+/// The number at a place in an answer, for people.
+pub fn number(json: &Json, place: &str) -> u64 {
+    json.pointer(place).and_then(Json::as_u64).unwrap_or_default()
 }
 
 /// The last cause says what is the matter: "connection refused".

@@ -2,10 +2,10 @@
 
 use clap::Args;
 use reqwest::Method;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::output::{Exit, Output, table};
-use super::remote::Remote;
+use super::remote::{Remote, list, number, text};
 
 /// Whose role.
 #[derive(Debug, Args)]
@@ -28,12 +28,13 @@ impl Who {
         all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
     }
 
-    fn body(&self, name: &str, value: &str) -> Json {
-        let mut body = json!({ name: value });
-        for (name, value) in self.fields() {
-            body[name] = Json::from(value);
-        }
-        body
+    fn body(&self, name: &'static str, value: &str) -> Json {
+        let own = [(name, value.to_owned())];
+        self.fields()
+            .into_iter()
+            .chain(own)
+            .map(|(name, value)| (name.to_owned(), Json::from(value)))
+            .collect()
     }
 }
 
@@ -88,8 +89,12 @@ fn change(
         Err(exit) => return Ok(exit),
     };
     output.data(&done, |done| {
-        let who = done["entity"]["uid"]["id"].as_str().unwrap_or_default().escape_debug().to_string();
-        format!("`{who}` {what} the role `{}` (version {})", membership.role.escape_debug(), done["version"])
+        let who = text(done, "/entity/uid/id").escape_debug().to_string();
+        format!(
+            "`{who}` {what} the role `{}` (version {})",
+            membership.role.escape_debug(),
+            number(done, "/version")
+        )
     })?;
     Ok(Exit::Fine)
 }
@@ -104,21 +109,25 @@ pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
     };
     output.data(&done, |done| {
         let mut rows = table(["action", "resource", "allowed", "policies"]);
-        for answer in done["answers"].as_array().into_iter().flatten() {
-            let policies = answer["policies"].as_array().into_iter().flatten().filter_map(Json::as_str);
-            let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
-            let allowed = if answer["allowed"] == true { "yes".to_owned() } else { text("reason") };
+        for answer in list(done, "/answers") {
+            let policies = list(answer, "/policies").filter_map(Json::as_str);
+            let word = |place: &str| text(answer, place).to_owned();
+            let allowed = if is(answer, "/allowed") { "yes".to_owned() } else { word("/reason") };
             rows.add_row([
-                text("action"),
-                text("resource"),
+                word("/action"),
+                word("/resource"),
                 allowed,
                 policies.collect::<Vec<_>>().join(", "),
             ]);
         }
         format!(
             "{rows}\n{}",
-            if done["allowed"] == true { "allowed" } else { "not allowed, or not on everything" }
+            if is(done, "/allowed") { "allowed" } else { "not allowed, or not on everything" }
         )
     })?;
-    Ok(if done["allowed"] == true { Exit::Fine } else { Exit::Found })
+    Ok(if is(&done, "/allowed") { Exit::Fine } else { Exit::Found })
+}
+
+fn is(answer: &Json, place: &str) -> bool {
+    answer.pointer(place) == Some(&Json::Bool(true))
 }
