@@ -23,6 +23,7 @@ pub mod secrets;
 pub mod authz;
 
 pub mod agents;
+pub mod attributes;
 pub mod credentials;
 pub mod memory;
 pub mod messages;

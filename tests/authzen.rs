@@ -296,7 +296,7 @@ async fn what_is_not_a_request_is_refused() {
         };
         for kind in [None, Some("text/plain"), Some("application/xml"), Some("application/jsonx")] {
             let answer = post(kind, good.to_string()).await;
-            assert_problem(&answer, StatusCode::UNSUPPORTED_MEDIA_TYPE, "application/json");
+            assert_problem(&answer, StatusCode::BAD_REQUEST, "application/json");
         }
         assert_eq!(
             post(Some("Application/JSON; charset=utf-8"), good.to_string()).await.status,

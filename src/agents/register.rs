@@ -5,13 +5,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
 use super::Settings;
 use super::definition::{Definition, HandlerName};
-use crate::authz::AttributeSource;
 use crate::limit::{Rate, RateLimiter};
 use crate::memory::Quotas;
 use crate::model::{AgentId, CapabilityName, Entity, EntityUid, MemoryScope, Value};
@@ -114,7 +113,6 @@ type Table = BTreeMap<AgentId, Arc<Agent>>;
 #[derive(Clone)]
 pub struct Register {
     table: Arc<ArcSwap<Table>>,
-    version: Arc<AtomicU64>,
     turn: Arc<AtomicUsize>,
     settings: Arc<Settings>,
     sandbox: Sandbox,
@@ -124,14 +122,7 @@ pub struct Register {
 impl Register {
     /// An empty register.
     pub fn new(settings: Settings, sandbox: Sandbox, metrics: Arc<Metrics>) -> Self {
-        Self {
-            table: Arc::default(),
-            version: Arc::default(),
-            turn: Arc::default(),
-            settings: Arc::new(settings),
-            sandbox,
-            metrics,
-        }
+        Self { table: Arc::default(), turn: Arc::default(), settings: Arc::new(settings), sandbox, metrics }
     }
 
     /// Reads the directory again. A file that is refused leaves the agent that was loaded from its name as it was.
@@ -165,7 +156,6 @@ impl Register {
         }
         loaded.agents = table.len();
         self.table.store(Arc::new(table));
-        self.version.fetch_add(1, Ordering::SeqCst);
         loaded
     }
 
@@ -295,19 +285,5 @@ impl Quotas for Register {
             plans().filter_map(|plan| plan.max_entities).min(),
             plans().filter_map(|plan| plan.max_relations).min(),
         )
-    }
-}
-
-impl AttributeSource for Register {
-    fn entity(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
-        if uid.base_type() != "Agent" {
-            return None;
-        }
-        let table = self.table.load();
-        table.get(&AgentId::parse(uid.id()).ok()?).map(|agent| Arc::clone(&agent.entity))
-    }
-
-    fn version(&self) -> u64 {
-        self.version.load(Ordering::SeqCst)
     }
 }

@@ -7,38 +7,40 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::{header, uri::Authority};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Any};
 
-use super::body::{Object, read};
+use super::body::{Object, is_json, read};
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
+use crate::model::cedar_json::read_fields;
 use crate::model::{DecisionId, Entity, EntityUid, Outcome, Value};
 use crate::policy::{Query, Verdict};
 
-type Properties = Map<String, Any>;
+pub(super) type Properties = Map<String, Any>;
 
-#[derive(Debug, Clone, Deserialize)]
-struct Party {
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(super) struct Party {
     #[serde(rename = "type")]
-    kind: String,
-    id: String,
+    pub(super) kind: String,
+    pub(super) id: String,
     #[serde(default)]
-    properties: Properties,
+    pub(super) properties: Properties,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-struct Asked {
-    name: String,
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(super) struct Action {
+    pub(super) name: String,
 }
 
 /// One question; in a batch, what is left out is taken from the batch.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Question {
     subject: Option<Object<Party>>,
-    action: Option<Object<Asked>>,
+    action: Option<Object<Action>>,
     resource: Option<Object<Party>>,
     context: Option<Properties>,
 }
@@ -101,6 +103,42 @@ pub(super) enum Answer {
     Many(Decisions),
 }
 
+/// Where what is asked (AuthZEN 1.0, section 9.1).
+#[derive(Serialize)]
+pub(super) struct Configuration {
+    policy_decision_point: String,
+    access_evaluation_endpoint: String,
+    access_evaluations_endpoint: String,
+    search_subject_endpoint: String,
+    search_resource_endpoint: String,
+    search_action_endpoint: String,
+}
+
+/// The addresses of the decision point: under `server.public_url`, or else under the name that the caller used. That
+/// name is shown to this caller only; nobody keeps the answer.
+pub(super) async fn configuration(
+    State(api): State<Arc<Api>>,
+    request: Request,
+) -> Result<Json<Configuration>, Problem> {
+    let base = match &api.settings.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => {
+            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+            let host = host.or(request.uri().host()).filter(|host| host.parse::<Authority>().is_ok());
+            format!("http://{}", host.ok_or_else(|| Problem::malformed("the `Host` header is missing"))?)
+        }
+    };
+    let below = |path: &str| format!("{base}/access/v1/{path}");
+    Ok(Json(Configuration {
+        access_evaluation_endpoint: below("evaluation"),
+        access_evaluations_endpoint: below("evaluations"),
+        search_subject_endpoint: below("search/subject"),
+        search_resource_endpoint: below("search/resource"),
+        search_action_endpoint: below("search/action"),
+        policy_decision_point: base,
+    }))
+}
+
 /// The most questions in one batch.
 const MOST: usize = 1_000;
 
@@ -114,7 +152,10 @@ pub(super) async fn evaluation(
 }
 
 /// The body as what is asked; AuthZEN answers 400 to every body that is not a request.
-async fn asked<T: DeserializeOwned>(request: Request, api: &Api) -> Result<T, Problem> {
+pub(super) async fn asked<T: DeserializeOwned>(request: Request, api: &Api) -> Result<T, Problem> {
+    if !is_json(request.headers()) {
+        return Err(Problem::malformed("send `Content-Type: application/json`"));
+    }
     let body = read(request, api).await?;
     let Object(asked) =
         serde_json::from_value(body).map_err(|error| Problem::malformed(format!("the body: {error}")))?;
@@ -122,7 +163,7 @@ async fn asked<T: DeserializeOwned>(request: Request, api: &Api) -> Result<T, Pr
 }
 
 async fn one(api: &Api, caller: &Caller, question: Question) -> Result<Decision, Problem> {
-    let query = query(question, &Question::default()).map_err(Problem::malformed)?;
+    let query = query(api, question, &Question::default()).map_err(Problem::malformed)?;
     let guard = api.gate.guard();
     let (id, verdicts) = guard.evaluate(&caller.subject, &caller.context, [query], |_| false).await?;
     verdicts.first().map(|verdict| decision(id, verdict)).ok_or_else(Problem::internal)
@@ -142,7 +183,8 @@ pub(super) async fn evaluations(
     if questions.len() > MOST {
         return Err(Problem::invalid(format!("at most {MOST} evaluations are accepted")));
     }
-    let queries: Vec<_> = questions.into_iter().map(|question| item(question, &batch.defaults)).collect();
+    let queries: Vec<_> =
+        questions.into_iter().map(|question| item(&api, question, &batch.defaults)).collect();
     // A question that cannot be asked is a deny in its place; the guard sees only those that can.
     let semantics = batch.options.map(|Object(options)| options.evaluations_semantic).unwrap_or_default();
     let stops = |allowed: bool| match semantics {
@@ -199,23 +241,30 @@ fn decision(id: DecisionId, verdict: &Verdict) -> Decision {
 }
 
 /// One item of a batch.
-fn item(question: Any, defaults: &Question) -> Result<Query, String> {
+fn item(api: &Api, question: Any, defaults: &Question) -> Result<Query, String> {
     let Object(question) = serde_json::from_value(question).map_err(|error| error.to_string())?;
-    query(question, defaults)
+    query(api, question, defaults)
 }
 
-/// An AuthZEN type is a Cedar type as it is written; the action lives in the subject type's namespace.
-fn query(question: Question, defaults: &Question) -> Result<Query, String> {
+/// The action lives in the namespace of the subject's type, or else in that of the resource's.
+pub(super) fn action_uid(api: &Api, subject: &str, resource: &str, name: &str) -> EntityUid {
+    let beside = |kind: &str| match kind.rsplit_once("::") {
+        Some((namespace, _)) => EntityUid::new(format!("{namespace}::Action"), name),
+        None => EntityUid::new("Action", name),
+    };
+    let (first, second) = (beside(subject), beside(resource));
+    let bundle = api.gate.guard().policy().current();
+    if !bundle.knows_action(&first) && bundle.knows_action(&second) { second } else { first }
+}
+
+/// An AuthZEN type is a Cedar type as it is written.
+fn query(api: &Api, question: Question, defaults: &Question) -> Result<Query, String> {
     let Object(subject) =
         question.subject.or_else(|| defaults.subject.clone()).ok_or("`subject` is missing")?;
     let Object(action) = question.action.or_else(|| defaults.action.clone()).ok_or("`action` is missing")?;
     let Object(resource) =
         question.resource.or_else(|| defaults.resource.clone()).ok_or("`resource` is missing")?;
     let context = question.context.or_else(|| defaults.context.clone()).unwrap_or_default();
-    let action_type = match subject.kind.rsplit_once("::") {
-        Some((namespace, _)) => format!("{namespace}::Action"),
-        None => "Action".to_owned(),
-    };
     let principal = EntityUid::new(subject.kind.as_str(), subject.id.as_str());
     let target = EntityUid::new(resource.kind.as_str(), resource.id.as_str());
     let mut entities = vec![Arc::new(entity(&principal, &subject.properties)?)];
@@ -224,35 +273,18 @@ fn query(question: Question, defaults: &Question) -> Result<Query, String> {
     }
     Ok(Query {
         principal,
-        action: EntityUid::new(action_type, action.name),
+        action: action_uid(api, &subject.kind, &resource.kind, &action.name),
         resource: target,
         context: record(&context)?,
         entities,
     })
 }
 
-fn entity(uid: &EntityUid, properties: &Properties) -> Result<Entity, String> {
-    let Value::Record(attributes) = record(properties)? else { return Err("not a record".to_owned()) };
+pub(super) fn entity(uid: &EntityUid, properties: &Properties) -> Result<Entity, String> {
+    let attributes = read_fields("", properties).map_err(|fault| fault.to_string())?;
     Ok(Entity { attributes, ..Entity::bare(uid.clone()) })
 }
 
-fn record(fields: &Properties) -> Result<Value, String> {
-    let pairs = fields.iter().map(|(name, value)| Ok((name.as_str(), value_of(name, value)?)));
-    Ok(Value::record(pairs.collect::<Result<Vec<_>, String>>()?))
-}
-
-fn value_of(name: &str, value: &Any) -> Result<Value, String> {
-    match value {
-        Any::Bool(value) => Ok(Value::Bool(*value)),
-        Any::String(text) => Ok(Value::text(text)),
-        Any::Number(number) => number
-            .as_i64()
-            .map(Value::Long)
-            .ok_or_else(|| format!("`{name}` is not a whole number of 64 bits")),
-        Any::Array(items) => {
-            items.iter().map(|item| value_of(name, item)).collect::<Result<_, _>>().map(Value::Set)
-        }
-        Any::Object(fields) => record(fields),
-        Any::Null => Err(format!("`{name}` is null: leave it out")),
-    }
+pub(super) fn record(fields: &Properties) -> Result<Value, String> {
+    read_fields("", fields).map(Value::Record).map_err(|fault| fault.to_string())
 }

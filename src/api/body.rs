@@ -79,10 +79,15 @@ fn parse(bytes: &[u8]) -> Result<Json, Problem> {
 
 /// The body as JSON.
 pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
+    read_within(request, api, api.settings.max_body_bytes).await
+}
+
+/// The body as JSON, within a bound in bytes.
+pub(super) async fn read_within(request: Request, api: &Api, limit: usize) -> Result<Json, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::media_type());
     }
-    parse(&bounded(request.into_body(), api.settings.max_body_bytes, api.settings.body_timeout).await?)
+    parse(&bounded(request.into_body(), limit, api.settings.body_timeout).await?)
 }
 
 /// The whole body, or 413; a body that says itself that it is too large is not waited for, and one that comes too slowly

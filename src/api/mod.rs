@@ -4,6 +4,7 @@
 mod address;
 mod agents;
 mod arrival;
+mod attributes;
 mod audit;
 mod auth;
 mod auth_keys;
@@ -11,13 +12,16 @@ mod authzen;
 mod body;
 mod caller;
 mod connection;
+mod ext_authz;
 mod mcp;
 mod memory;
 mod messages;
 mod policies;
 mod problem;
 mod quota;
+mod roles;
 mod routes;
+mod search;
 mod state;
 mod tools;
 

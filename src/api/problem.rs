@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::attributes::AttributesError;
 use crate::authz::Denied;
 use crate::credentials::CredentialError;
 use crate::memory::{Fault, MemoryError};
@@ -171,6 +172,13 @@ impl From<Denied> for Problem {
             problem.reason = Some(ReasonCode::AuditUnavailable.as_str());
             return problem;
         }
+        if denied.reason == ReasonCode::AttributesUnavailable {
+            let mut problem =
+                Self::unavailable("what is known of the parties cannot be relied on at the moment");
+            problem.reason = Some(denied.reason.as_str());
+            problem.decision_id = denied.decision;
+            return problem;
+        }
         let mut problem = match (denied.outcome, denied.retry_after) {
             (Outcome::Limited, wait) => {
                 Self::limited("too many requests", wait.unwrap_or(Duration::from_secs(1)))
@@ -185,6 +193,20 @@ impl From<Denied> for Problem {
         };
         problem.decision_id = denied.decision;
         problem
+    }
+}
+
+impl From<AttributesError> for Problem {
+    fn from(error: AttributesError) -> Self {
+        match error {
+            AttributesError::Json(fault) => Self::malformed(fault.to_string()),
+            AttributesError::Unknown(_) => Self::not_found(error.to_string()),
+            error if error.is_of_request() => Self::invalid(error.to_string()),
+            error => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store of attributes failed");
+                Self::internal()
+            }
+        }
     }
 }
 

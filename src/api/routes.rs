@@ -7,12 +7,15 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any_service, delete, get, post};
+use axum::routing::{MethodRouter, any, any_service, delete, get, patch, post, put};
 
 use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
-use super::{agents, audit, auth, auth_keys, authzen, caller, mcp, memory, messages, policies, tools};
+use super::{
+    agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, mcp, memory, messages, policies,
+    roles, search, tools,
+};
 use crate::telemetry::metrics::HttpLabels;
 
 /// Who may come through a route.
@@ -74,6 +77,23 @@ fn table() -> Vec<(Endpoint, Handler)> {
         guarded("POST", "/v1/memory/{scope}/search", "memory:search", post(memory::search)),
         guarded("POST", "/access/v1/evaluation", "policy:test", post(authzen::evaluation)),
         guarded("POST", "/access/v1/evaluations", "policy:test", post(authzen::evaluations)),
+        guarded("POST", "/access/v1/search/subject", "policy:test", post(search::subjects)),
+        guarded("POST", "/access/v1/search/resource", "policy:test", post(search::resources)),
+        guarded("POST", "/access/v1/search/action", "policy:test", post(search::actions)),
+        guarded("GET", "/v1/entities", "entity:read", get(attributes::list)),
+        guarded("GET", "/v1/entities/changes", "entity:read", get(attributes::watch)),
+        guarded("POST", "/v1/entities/import", "entity:import", post(attributes::import)),
+        guarded("GET", "/v1/entities/{type}/{id}", "entity:read", get(attributes::read)),
+        guarded("PUT", "/v1/entities/{type}/{id}", "entity:write", put(attributes::put)),
+        guarded("PATCH", "/v1/entities/{type}/{id}", "entity:write", patch(attributes::patch)),
+        guarded("DELETE", "/v1/entities/{type}/{id}", "entity:write", delete(attributes::delete)),
+        guarded("GET", "/v1/auth/roles", "entity:read", get(roles::list)),
+        guarded("POST", "/v1/auth/roles", "entity:write", post(roles::assign)),
+        guarded("DELETE", "/v1/auth/roles", "entity:write", delete(roles::revoke)),
+        guarded("POST", "/v1/auth/check", "policy:test", post(roles::check)),
+        guarded("GET", "/v1/ext_authz/nginx", "http:get", get(ext_authz::nginx)),
+        guarded("GET", "/v1/ext_authz/envoy/", "http:get", any(ext_authz::envoy)),
+        guarded("GET", "/v1/ext_authz/envoy/{*path}", "http:get", any(ext_authz::envoy)),
         guarded("GET", "/v1/policies", "policy:read", get(policies::list)),
         guarded("POST", "/v1/auth/token", "auth:token", post(auth::token)),
         guarded("POST", "/v1/auth/logout", "auth:logout", post(auth::logout)),
@@ -94,8 +114,12 @@ fn refresh_table() -> Vec<(Endpoint, Handler)> {
 
 /// Routes of the API that need no credentials.
 fn open_table() -> Vec<(Endpoint, Handler)> {
-    let why = "whoever checks our tokens elsewhere has no credentials here, and public keys are public";
-    vec![open("/.well-known/jwks.json", why, get(auth::key_set))]
+    let keys = "whoever checks our tokens elsewhere has no credentials here, and public keys are public";
+    let ask = "a client looks up where to ask before it has credentials (AuthZEN 1.0, section 9)";
+    vec![
+        open("/.well-known/jwks.json", keys, get(auth::key_set)),
+        open("/.well-known/authzen-configuration", ask, get(authzen::configuration)),
+    ]
 }
 
 /// Routes of the operations port: it binds to loopback unless configured otherwise.

@@ -19,6 +19,14 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// How long the body of a request may take to arrive. Default 30 s.
     pub body_timeout: Duration,
+    /// The largest body of an import of attributes, in bytes. Default 32 MiB.
+    pub max_import_bytes: usize,
+    /// Under which address the gateway is called, for those who look it up; `None`: whatever the caller calls it.
+    pub public_url: Option<String>,
+    /// Whose tokens name people; `None` when no tokens are accepted.
+    pub issuer: Option<String>,
+    /// Proxies that may ask about the requests of others (`/v1/ext_authz`); none by default.
+    pub ext_authz_peers: Vec<ipnet::IpNet>,
     /// How long a request may take, its answer included. Default 150 s, more than an agent's answer may take.
     pub request_timeout: Duration,
     /// Browser origins that may call; none by default.
@@ -38,6 +46,10 @@ impl Default for Settings {
         Self {
             max_body_bytes: 1024 * 1024,
             body_timeout: Duration::from_secs(30),
+            max_import_bytes: 32 * 1024 * 1024,
+            public_url: None,
+            issuer: None,
+            ext_authz_peers: Vec::new(),
             request_timeout: Duration::from_secs(150),
             allowed_origins: Vec::new(),
             allowed_hosts: Some(Self::loopback_hosts()),
@@ -85,6 +97,8 @@ pub struct Api {
     pub per_principal: Rate,
     /// The one way to effects.
     pub gate: Arc<Gate>,
+    /// What is known of people and things.
+    pub attributes: crate::attributes::Attributes,
     /// Wakes agents.
     pub runtime: Arc<Runtime>,
     /// Takes the records of refused credentials.

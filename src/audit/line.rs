@@ -102,6 +102,8 @@ struct Canonical<'a> {
     detail: Option<Cut<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     entities: Vec<LoggedEntity<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entity_age_seconds: Option<u64>,
     entity_version: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<CutError<'a>>,
@@ -157,6 +159,7 @@ impl<'a> Canonical<'a> {
             decision_id: record.decision_id,
             detail: record.detail.as_deref().map(Cut),
             entities: if whole { entities(record.entities()) } else { Vec::new() },
+            entity_age_seconds: record.entity_age_seconds,
             entity_version: record.entity_version,
             errors: record.errors.iter().take(ERRORS).map(CutError::new).collect(),
             errors_omitted: record.errors.len().saturating_sub(ERRORS),

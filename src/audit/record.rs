@@ -43,6 +43,8 @@ pub struct Record {
     pub policy_version: Option<PolicyVersion>,
     /// The version of the attribute store.
     pub entity_version: u64,
+    /// How long ago attributes were last imported, in seconds; absent when they never were.
+    pub entity_age_seconds: Option<u64>,
     /// Who asked; absent when nobody was proven.
     pub subject: Option<SubjectRecord>,
     /// The person an agent acts for, in Cedar's notation.
@@ -101,6 +103,7 @@ impl Record {
             errors: Vec::new(),
             policy_version: None,
             entity_version: 0,
+            entity_age_seconds: None,
             subject: None,
             actor: None,
             agent: None,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::pdp::LivePolicy;
 use super::permit::{Allow, Listing, Permit};
-use super::pip::AttributeSource;
+use super::pip::{AttributeSource, Attributes};
 use super::record::{Decided, answer, describe, give, item};
 use super::session::{SessionKey, SessionSettings, Sessions};
 use crate::audit::{Journal, Record};
@@ -76,7 +76,7 @@ pub struct GuardParts {
     pub limiter: RateLimiter,
     /// Looks at untrusted text.
     pub screen: Screen,
-    /// Knows the agents.
+    /// Knows people and things.
     pub attributes: Arc<dyn AttributeSource>,
     /// Tells the time.
     pub clock: SharedClock,
@@ -108,6 +108,7 @@ struct Asking<'a> {
     context: &'a RequestContext,
     bundle: Arc<Bundle>,
     facts: SessionFacts,
+    attributes: Arc<dyn Attributes>,
     principal: Option<Arc<Entity>>,
     now: i64,
 }
@@ -120,6 +121,7 @@ struct Considered {
     resource: Arc<Entity>,
     key: SessionKey,
     bundle: Arc<Bundle>,
+    attributes: Arc<dyn Attributes>,
     retry_after: Option<Duration>,
 }
 
@@ -183,7 +185,7 @@ impl Guard {
     /// every answer. Stops after the first answer for which `enough` holds.
     ///
     /// Circumstances that a question leaves out (`context.system` and the like) are those of the asking itself,
-    /// and an agent without attributes is the deployed one of that id. What the caller states stays as stated.
+    /// and an entity of which it says nothing is what is known of it. What the caller states stays as stated.
     pub async fn evaluate(
         &self,
         subject: &Arc<Subject>,
@@ -200,9 +202,11 @@ impl Guard {
                 describe(context, &asking.facts, &Screening::default(), self.system(&asking))
             });
             for mut question in questions {
-                self.know_agents(&mut question);
                 considered.bundle.complete(&mut question, || &*circumstances);
-                let verdict = considered.bundle.decide(&question);
+                let verdict = match know(&mut question, &*considered.attributes) {
+                    true => considered.bundle.decide(&question),
+                    false => refusal(Outcome::DenyError, ReasonCode::AttributesUnavailable),
+                };
                 considered.record.items.push(answer(&question, &verdict, self.replayable));
                 let last = enough(&verdict);
                 verdicts.push(verdict);
@@ -215,20 +219,6 @@ impl Guard {
         match considered.verdict.outcome {
             Outcome::Allow => Ok((considered.decision, verdicts)),
             _ => Err(denied(considered.decision, considered.verdict, considered.retry_after)),
-        }
-    }
-
-    /// An agent that a question only names is the deployed one.
-    fn know_agents(&self, question: &mut Query) {
-        let unknown = |entity: &&mut Arc<Entity>| {
-            entity.uid.type_name() == "Caxton::Agent"
-                && entity.attributes.is_empty()
-                && entity.parents.is_empty()
-        };
-        for entity in question.entities.iter_mut().filter(unknown) {
-            if let Some(known) = self.attributes.entity(&entity.uid) {
-                *entity = known;
-            }
         }
     }
 
@@ -276,7 +266,7 @@ impl Guard {
             None => {
                 let verdict;
                 (verdict, circumstances, entities) =
-                    self.judge(&asking, &action, &resource, circumstances, open_input);
+                    self.judge(&asking, &action, &resource, circumstances, open_input, O::MENDS_ATTRIBUTES);
                 match impossible {
                     Some(refused) if refused.outranks(&verdict) => {
                         (refusal(refused.outcome, refused.reason), refused.retry_after)
@@ -308,8 +298,8 @@ impl Guard {
             self.sessions.denied(&key);
         }
         self.security_log(O::EVENT, subject, &resource.uid, &screening, &verdict, decision);
-        let bundle = asking.bundle;
-        Considered { decision, verdict, record, resource, key, bundle, retry_after }
+        let (bundle, attributes) = (asking.bundle, asking.attributes);
+        Considered { decision, verdict, record, resource, key, bundle, attributes, retry_after }
     }
 
     /// Asks about every item of a list that has itself been allowed; answers with a permit for each item that is.
@@ -335,7 +325,7 @@ impl Guard {
             let open_input = give(&mut circumstances, input);
             let (verdict, entities);
             (verdict, circumstances, entities) =
-                self.judge(&asking, &action, &resource, circumstances, open_input);
+                self.judge(&asking, &action, &resource, circumstances, open_input, false);
             let mut entry = item(&action, &resource.uid, &verdict);
             if self.replayable {
                 all_entities.extend(entities);
@@ -385,21 +375,15 @@ impl Guard {
     }
 
     fn asking<'a>(&self, subject: &'a Subject, context: &'a RequestContext, key: &SessionKey) -> Asking<'a> {
+        let attributes = self.attributes.current();
         Asking {
-            principal: self.principal(subject),
+            principal: attributes.principal(subject.entity()),
+            attributes,
             subject,
             context,
             bundle: self.policy.current(),
             facts: self.sessions.facts(key),
             now: self.clock.now_millis(),
-        }
-    }
-
-    /// The principal with its attributes. An agent is what its definition says; one that is not deployed is nobody.
-    fn principal(&self, subject: &Subject) -> Option<Arc<Entity>> {
-        match subject.principal().base_type() {
-            "Agent" => self.attributes.entity(subject.principal()),
-            _ => Some(Arc::clone(subject.entity())),
         }
     }
 
@@ -411,25 +395,22 @@ impl Guard {
         resource: &Arc<Entity>,
         circumstances: Value,
         open_input: bool,
+        mends: bool,
     ) -> (Verdict, Value, Vec<Arc<Entity>>) {
         let Some(principal) = &asking.principal else {
             return (refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown), circumstances, Vec::new());
         };
+        let attributes = &asking.attributes;
         let mut entities = vec![Arc::clone(principal)];
-        for value in resource.attributes.values() {
-            if let Value::Entity(uid) = value
-                && entities.iter().all(|entity| entity.uid != *uid)
-            {
-                entities.extend(self.attributes.entity(uid));
+        let actor = asking.context.actor.as_ref().and_then(|actor| attributes.principal(&actor.user));
+        for entity in actor.into_iter().chain([Arc::clone(resource)]) {
+            if entities.iter().all(|known| known.uid != entity.uid) {
+                entities.push(entity);
             }
         }
-        if let Some(actor) = &asking.context.actor
-            && entities.iter().all(|entity| entity.uid != actor.user.uid)
-        {
-            entities.push(Arc::clone(&actor.user));
-        }
-        if entities.iter().all(|entity| entity.uid != resource.uid) {
-            entities.push(Arc::clone(resource));
+        if attributes.is_stale(asking.now) && !mends || !attributes.complete(&mut entities) {
+            let refused = refusal(Outcome::DenyError, ReasonCode::AttributesUnavailable);
+            return (refused, circumstances, Vec::new());
         }
         let query = Query {
             principal: asking.subject.principal().clone(),
@@ -464,7 +445,7 @@ impl Guard {
             asking.context,
             asking.principal.as_deref(),
             asking.bundle.version(),
-            self.attributes.version(),
+            &*asking.attributes,
             asking.now,
             self.replayable,
             decided,
@@ -515,6 +496,21 @@ impl Guard {
             decision_id = %decision,
         );
     }
+}
+
+/// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
+/// said of an agent is judged as it is. Whether one decision may look at all that is then named.
+pub fn know(question: &mut Query, attributes: &dyn Attributes) -> bool {
+    for entity in &mut question.entities {
+        let bare = entity.attributes.is_empty() && entity.parents.is_empty() && entity.tags.is_empty();
+        let known = match (bare, entity.uid.type_name()) {
+            (true, _) => attributes.entity(&entity.uid),
+            (false, "Caxton::Agent") => None,
+            (false, _) => attributes.principal(entity),
+        };
+        *entity = known.unwrap_or_else(|| Arc::clone(entity));
+    }
+    attributes.complete(&mut question.entities)
 }
 
 fn refusal(outcome: Outcome, reason: ReasonCode) -> Verdict {

@@ -7,8 +7,8 @@ mod pip;
 mod record;
 mod session;
 
-pub use guard::{Denied, Guard, GuardParts, Refusal};
+pub use guard::{Denied, Guard, GuardParts, Refusal, know};
 pub use pdp::{LivePolicy, Reloaded};
 pub use permit::{Listing, Permit};
-pub use pip::AttributeSource;
+pub use pip::{AttributeSource, Attributes};
 pub use session::SessionSettings;

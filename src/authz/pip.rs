@@ -1,4 +1,4 @@
-//! Where the guard learns what a credential does not say: the attributes of agents.
+//! Where the guard learns what a credential does not say: the attributes and parents of people and things.
 
 use std::sync::Arc;
 
@@ -6,9 +6,28 @@ use crate::model::{Entity, EntityUid};
 
 /// A local store of attributes (policy information point). Answers from memory; a decision never waits for a network.
 pub trait AttributeSource: Send + Sync + 'static {
-    /// The entity, or `None` when nobody of that name is known.
+    /// What is known at this moment. A decision takes it once, so that it sees one state of the world.
+    fn current(&self) -> Arc<dyn Attributes>;
+}
+
+/// What is known at one moment.
+pub trait Attributes: Send + Sync {
+    /// The entity, or `None` when nothing of that name is known.
     fn entity(&self, uid: &EntityUid) -> Option<Arc<Entity>>;
+
+    /// A principal as policies see it: what it has proven, and what is known of it. `None`: nobody (an agent that is
+    /// not deployed).
+    fn principal(&self, proven: &Arc<Entity>) -> Option<Arc<Entity>>;
+
+    /// Adds what the entities are in or name, at any depth; `false` when that is more than one decision may look at.
+    fn complete(&self, entities: &mut Vec<Arc<Entity>>) -> bool;
 
     /// Grows with every change; stands in each record.
     fn version(&self) -> u64;
+
+    /// How long ago it was last brought in line with where it comes from; `None`: it is kept by hand.
+    fn age_seconds(&self, now_millis: i64) -> Option<u64>;
+
+    /// Whether that is so long ago that nothing may be allowed by it.
+    fn is_stale(&self, now_millis: i64) -> bool;
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value as Json};
 
+use super::pip::Attributes;
 use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 use crate::model::{
     Action, DecisionId, Entity, EntityUid, EventType, Input, PolicyVersion, RequestContext, Screening,
@@ -159,7 +160,7 @@ pub(super) fn build(
     context: &RequestContext,
     principal: Option<&Entity>,
     policy_version: &PolicyVersion,
-    entity_version: u64,
+    attributes: &dyn Attributes,
     time_millis: i64,
     replayable: bool,
     decided: Decided<'_>,
@@ -183,7 +184,8 @@ pub(super) fn build(
         .collect();
     record.detail = verdict.mismatch.as_ref().map(ToString::to_string);
     record.policy_version = Some(policy_version.clone());
-    record.entity_version = entity_version;
+    record.entity_version = attributes.version();
+    record.entity_age_seconds = attributes.age_seconds(time_millis);
     record.subject = Some(SubjectRecord::from(subject));
     record.actor = context.actor.as_ref().map(|actor| actor.user.uid.to_string());
     record.agent = principal.and_then(agent);

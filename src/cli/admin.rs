@@ -6,7 +6,6 @@ use super::auth::Place;
 use super::auth_tokens;
 use super::output::{Exit, Output};
 use super::remote::Remote;
-use crate::config::Environment;
 
 /// What to do in an incident.
 #[derive(Debug, Subcommand)]
@@ -42,8 +41,8 @@ pub fn run(command: &Command, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// Runs the command.
-pub fn ask(command: &ApiCommand, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+pub fn ask(command: &ApiCommand, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        ApiCommand::AuthStatus { remote } => auth_tokens::status(remote, environment, output),
+        ApiCommand::AuthStatus { remote } => auth_tokens::status(remote, output),
     }
 }

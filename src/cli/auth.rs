@@ -14,7 +14,6 @@ use super::output::{Exit, Format, Output, table};
 use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyRecord, KeyStore};
 use crate::clock::{Clock, SystemClock, rfc3339};
-use crate::config::Environment;
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
 use crate::policy::{Bundle, Sources};
 
@@ -44,6 +43,18 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Give a person or an agent a role, from the next request on
+    ///
+    /// Example: `caxton auth assign-role --user ann --role viewer`
+    AssignRole(super::roles::Membership),
+    /// Take a role away from the next request on, whoever gave it
+    ///
+    /// Example: `caxton auth revoke-role --user ann --role viewer`
+    RevokeRole(super::roles::Membership),
+    /// Say what a permission comes to for somebody
+    ///
+    /// Example: `caxton auth check --user ann --permission agent:deploy`
+    Check(super::roles::Check),
     /// List all keys, without their secrets
     ///
     /// Example: `caxton auth list-keys --format json`
@@ -96,7 +107,7 @@ impl Place {
 }
 
 /// Runs the command.
-pub fn run(command: Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now_millis();
     match command {
         Command::CreateKey { name, permissions, agent, expires_in, place } => {
@@ -108,7 +119,10 @@ pub fn run(command: Command, environment: &Environment, output: &Output) -> anyh
             let grace = i64::try_from(grace.as_millis())?;
             rotate(&existing(&place.data_dir)?, &id, (now, grace), output)
         }
-        Command::Tokens(command) => auth_tokens::run(command, environment, output),
+        Command::Tokens(command) => auth_tokens::run(command, output),
+        Command::AssignRole(membership) => super::roles::assign(&membership, output),
+        Command::RevokeRole(membership) => super::roles::revoke(&membership, output),
+        Command::Check(check) => super::roles::check(&check, output),
         Command::ListKeys { place } => list(&existing(&place.data_dir)?, now, output),
         Command::RevokeKey { id, place } => revoke(&existing(&place.data_dir)?, &id, now, output),
     }

@@ -13,7 +13,6 @@ use super::output::{Exit, Format, Output, table};
 use super::remote::Remote;
 use crate::authn::{KeyStore, Tokens};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Environment;
 
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
@@ -59,9 +58,9 @@ pub enum Command {
 }
 
 /// Runs the command.
-pub(super) fn run(command: Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Token { remote } => token(&remote, environment, output),
+        Command::Token { remote } => token(&remote, output),
         Command::RotateSigningKey { place } => {
             let (keys, tokens) = stores(&place)?;
             keys.note("rotate_signing_key", "from the command line", SystemClock.now_millis())?;
@@ -104,9 +103,8 @@ pub(super) fn revoke_all(place: &Place, output: &Output) -> anyhow::Result<Exit>
 }
 
 /// Which ways to prove oneself are open at a running gateway.
-pub(super) fn status(remote: &Remote, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
-    let key = environment.read("CAXTON_API_KEY").map(str::to_owned);
-    let answer = match remote.call(Method::GET, "/v1/auth/status", key, output)? {
+pub(super) fn status(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
+    let answer = match remote.call(Method::GET, &["v1", "auth", "status"], output)? {
         Ok(answer) => answer,
         Err(exit) => return Ok(exit),
     };
@@ -164,9 +162,8 @@ fn stores(place: &Place) -> anyhow::Result<(KeyStore, Tokens)> {
     Ok((keys, tokens))
 }
 
-fn token(remote: &Remote, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
-    let key = environment.read("CAXTON_API_KEY").map(str::to_owned);
-    let answer = match remote.call(Method::POST, "/v1/auth/token", key, output)? {
+fn token(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
+    let answer = match remote.call(Method::POST, &["v1", "auth", "token"], output)? {
         Ok(answer) => answer,
         Err(exit) => return Ok(exit),
     };

@@ -5,15 +5,17 @@ pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod demo;
+pub mod entities;
 pub mod output;
 pub mod policy;
+pub mod roles;
 pub mod security;
 pub mod start;
 pub mod tools;
 
 mod auth_tokens;
 mod prepare;
-mod remote;
+pub mod remote;
 
 use std::sync::LazyLock;
 
@@ -70,6 +72,13 @@ enum Command {
     /// Make certificates for clients and for the gateway. Example: `caxton security gen-server-cert --output server.pem`
     #[command(subcommand)]
     Security(security::Command),
+    /// Read and change what the gateway knows of people and things. Example: `caxton entities list --type User`
+    Entities {
+        #[command(flatten)]
+        remote: remote::Remote,
+        #[command(subcommand)]
+        command: entities::Command,
+    },
     /// Check and show the configuration. Example: `caxton config validate --config caxton.yaml`
     #[command(subcommand)]
     Config(config::Command),
@@ -124,10 +133,11 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Policy(command) => policy::run(command, output),
         Command::Completion { shell } => completion(shell, output),
         Command::Audit(command) => audit::run(command, output),
-        Command::Auth(command) => auth::run(command, &environment, output),
+        Command::Auth(command) => auth::run(command, output),
         Command::Admin(command) => admin::run(&command, output),
-        Command::Api(command) => admin::ask(&command, &environment, output),
+        Command::Api(command) => admin::ask(&command, output),
         Command::Security(command) => security::run(command, output),
+        Command::Entities { remote, command } => entities::run(&remote, command, output),
         Command::Config(command) => config::run(&command, &environment, output),
         Command::Tools { config, command } => {
             let prepared = match prepare::load(config.as_deref(), &environment, output)? {

@@ -1,114 +1,215 @@
-//! Commands that ask a running gateway: where it is, how the command proves itself, and what an answer means.
+//! A gateway that runs, as commands talk to it: its address, a credential, and answers as JSON.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Args;
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value as Json;
 
 use super::output::{Exit, Output};
-use super::prepare;
 use crate::secret::Secret;
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// The largest answer that is read, in bytes.
-const MAX_ANSWER: usize = 16 << 20;
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// A key file holds one line.
-const MAX_KEY_FILE: u64 = 4096;
+const MAX_ANSWER: usize = 64 << 20;
+/// The largest key file, in bytes.
+const KEY_BYTES: u64 = 4_096;
 
-/// Which gateway, and with which key.
-#[derive(Debug, Args)]
+/// Which gateway, and as whom.
+#[derive(Debug, clap::Args)]
 pub struct Remote {
-    /// The gateway's address
-    #[arg(long, env = "CAXTON_URL", default_value = "http://127.0.0.1:8080")]
+    /// Address of the gateway
+    #[arg(
+        long,
+        global = true,
+        env = "CAXTON_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
     url: Url,
-    /// A file with an API key; without it the key in `CAXTON_API_KEY`, which other users of the host cannot see as they
-    /// could see an option
-    #[arg(long, value_name = "FILE")]
+    /// A file with the API key; without it the key is taken from `CAXTON_API_KEY`
+    #[arg(long, global = true, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 }
 
-impl Remote {
-    /// Asks; the answer, or the exit after what went wrong has been said.
-    pub(super) fn call(
-        &self,
-        method: Method,
-        path: &str,
-        environment_key: Option<String>,
-        output: &Output,
-    ) -> anyhow::Result<Result<Json, Exit>> {
-        let key = self.key(environment_key)?;
-        let url = self.address(path)?;
-        prepare::runtime()?.block_on(async {
-            let client =
-                Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy();
-            let mut request = client.build()?.request(method, url).header("x-api-key", key.expose());
-            request = request.header("accept", "application/json");
-            let response = match request.send().await {
-                Ok(response) => response,
-                Err(error) => {
-                    output.say(prepare::describe(&error.without_url()));
-                    output.say(format_args!("help: is there a gateway at `{}`?", self.url));
-                    return Ok(Err(Exit::Unreachable));
-                }
-            };
-            let status = response.status();
-            let answer = read(response).await?;
-            if status.is_success() {
-                return Ok(Ok(answer));
-            }
-            let detail = answer.get("detail").and_then(Json::as_str).unwrap_or("no reason is given");
-            output.say(format_args!("error: the gateway answered {}: {detail}", status.as_u16()));
-            if let Some(decision) = answer.get("decision_id").and_then(Json::as_str) {
-                output.say(format_args!("help: `caxton audit query` shows decision {decision}"));
-            }
-            Ok(Err(if status == StatusCode::UNPROCESSABLE_ENTITY { Exit::Usage } else { Exit::Found }))
-        })
-    }
+/// What the gateway said.
+pub enum Answer {
+    /// It did what was asked.
+    Done(Json),
+    /// It refused; for the person.
+    Refused(Exit, String),
+}
 
-    fn address(&self, path: &str) -> anyhow::Result<Url> {
-        let own = match self.url.host_str() {
-            Some("localhost") => true,
-            Some(host) => {
-                let host = host.trim_start_matches('[').trim_end_matches(']');
-                host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+/// The gateway was not reached.
+#[derive(Debug, thiserror::Error)]
+#[error("the gateway at `{url}` could not be reached: {cause}")]
+pub struct Unreached {
+    url: String,
+    cause: String,
+}
+
+impl Remote {
+    /// Opens the way to the gateway.
+    pub fn open(&self) -> anyhow::Result<Open> {
+        let key = match &self.api_key_file {
+            Some(path) => {
+                let about = std::fs::metadata(path);
+                let about = about.with_context(|| format!("`{}` cannot be read", path.display()))?;
+                if about.len() > KEY_BYTES {
+                    bail!("`{}` is no API key: it is longer than {KEY_BYTES} bytes", path.display());
+                }
+                Some(
+                    std::fs::read_to_string(path)
+                        .with_context(|| format!("`{}` cannot be read", path.display()))?,
+                )
             }
-            None => false,
+            None => crate::config::Environment::of_process().read("CAXTON_API_KEY").map(str::to_owned),
         };
-        if self.url.scheme() != "https" && !(self.url.scheme() == "http" && own) {
+        if self.url.scheme() != "https" && !self.is_here() {
             bail!("`{}` would send the key in the clear: name an `https` address", self.url);
         }
-        Ok(self.url.join(path)?)
-    }
-
-    fn key(&self, environment_key: Option<String>) -> anyhow::Result<Secret<String>> {
-        let text = match &self.api_key_file {
-            Some(path) => {
-                let failed = || format!("the key file `{}` cannot be read", path.display());
-                if std::fs::metadata(path).with_context(failed)?.len() > MAX_KEY_FILE {
-                    bail!("the key file `{}` is too large for a key", path.display());
-                }
-                std::fs::read_to_string(path).with_context(failed)?
-            }
-            None => environment_key
-                .context("an API key is needed: give `--api-key-file`, or set `CAXTON_API_KEY`")?,
+        let Some(key) = key else {
+            bail!("name a file with an API key: `--api-key-file FILE`, or set `CAXTON_API_KEY`")
         };
-        Ok(Secret::new(text.trim().to_owned()))
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Open { url: self.url.clone(), key: Secret::new(key.trim().to_owned()), client, runtime })
     }
 }
 
-async fn read(mut response: reqwest::Response) -> anyhow::Result<Json> {
-    let mut body = Vec::new();
-    while let Some(part) = response.chunk().await? {
-        if body.len() + part.len() > MAX_ANSWER {
-            bail!("the answer is larger than {MAX_ANSWER} bytes");
+impl Remote {
+    /// Whether the address is that of this host, so that nobody else hears what is sent.
+    fn is_here(&self) -> bool {
+        let Some(host) = self.url.host_str().filter(|_| self.url.scheme() == "http") else { return false };
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// Asks for one thing and sends nothing; what went wrong has been said.
+    pub(super) fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        output: &Output,
+    ) -> anyhow::Result<Result<Json, Exit>> {
+        Ok(self.open()?.done(output, method, path, &[], None))
+    }
+}
+
+/// A gateway that can be asked.
+pub struct Open {
+    url: Url,
+    key: Secret<String>,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Open {
+    /// Asks. `path` are the parts of the path, not yet escaped.
+    pub fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        sent: Option<&Json>,
+    ) -> Result<Answer, Unreached> {
+        let unreached = |cause: String| Unreached { url: self.url.to_string(), cause };
+        let mut url = self.url.clone();
+        url.path_segments_mut()
+            .map_err(|()| unreached("this is no address of a server".to_owned()))?
+            .pop_if_empty()
+            .extend(path);
+        for (name, value) in query {
+            url.query_pairs_mut().append_pair(name, value);
         }
-        body.extend_from_slice(&part);
+        let mut request = self.client.request(method, url).header("x-api-key", self.key.expose());
+        if let Some(sent) = sent {
+            request = request.json(sent);
+        }
+        let answered = self.runtime.block_on(async {
+            let mut response = request.send().await?;
+            let mut body = Vec::new();
+            while let Some(part) = response.chunk().await? {
+                body.extend_from_slice(&part);
+                if body.len() > MAX_ANSWER {
+                    return Ok(None);
+                }
+            }
+            Ok::<_, reqwest::Error>(Some((response.status(), body)))
+        });
+        let Some((status, body)) = answered.map_err(|error| unreached(root(&error)))? else {
+            return Err(unreached(format!("its answer is larger than {MAX_ANSWER} bytes")));
+        };
+        let json: Json = serde_json::from_slice(&body).unwrap_or_default();
+        if status.is_success() {
+            return Ok(Answer::Done(json));
+        }
+        let detail = match text(&json, "/detail") {
+            "" => format!("status {status}"),
+            detail => detail.to_owned(),
+        };
+        let decision =
+            json.get("decision_id").map(|_| format!(" (decision {})", text(&json, "/decision_id")));
+        let exit = match status {
+            StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::NOT_FOUND
+            | StatusCode::CONFLICT => Exit::Found,
+            status if status.is_client_error() => Exit::Usage,
+            _ => Exit::Unreachable,
+        };
+        Ok(Answer::Refused(exit, format!("{detail}{}", decision.unwrap_or_default())))
     }
-    if body.is_empty() {
-        return Ok(Json::Null);
+
+    /// Asks, and tells the person when it was refused or there was nobody.
+    pub fn done(
+        &self,
+        output: &Output,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, String)],
+        body: Option<&Json>,
+    ) -> Result<Json, Exit> {
+        match self.ask(method, path, query, body) {
+            Ok(Answer::Done(json)) => Ok(json),
+            Ok(Answer::Refused(exit, why)) => {
+                output.say(format_args!("error: {why}"));
+                Err(exit)
+            }
+            Err(unreached) => {
+                output.say(format_args!("error: {unreached}"));
+                Err(Exit::Unreachable)
+            }
+        }
     }
-    serde_json::from_slice(&body).context("the answer is not JSON: is this a Caxton gateway?")
+}
+
+/// The text at a place in an answer (`/entity/uid/id`); empty when there is none.
+pub fn text<'j>(json: &'j Json, place: &str) -> &'j str {
+    json.pointer(place).and_then(Json::as_str).unwrap_or_default()
+}
+
+/// The list at a place in an answer.
+pub fn list<'j>(json: &'j Json, place: &str) -> impl Iterator<Item = &'j Json> {
+    json.pointer(place).and_then(Json::as_array).into_iter().flatten()
+}
+
+/// The number at a place in an answer, for people.
+pub fn number(json: &Json, place: &str) -> u64 {
+    json.pointer(place).and_then(Json::as_u64).unwrap_or_default()
+}
+
+/// The last cause says what is the matter: "connection refused".
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }

@@ -4,6 +4,7 @@
 //! and no `Clone`: some fields are secrets.
 
 mod agents;
+mod attributes;
 mod identity;
 mod mcp;
 mod memory;
@@ -15,6 +16,7 @@ mod tls;
 mod vault;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
+pub use attributes::Attributes;
 pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey, OwnTokens};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;

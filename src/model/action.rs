@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EntityUid, ToolId};
+use super::{EntityUid, HttpMethod, ToolId};
 
 /// A Cedar action in `Caxton::Action`. The words are those of roles and API keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,6 +31,11 @@ pub enum Action {
     AuthKeyRotate,
     AuthKeyRevoke,
     AuthSessionRevoke,
+    EntityRead,
+    EntityWrite,
+    EntityImport,
+    /// A request that a proxy asks about: `http:get` and so on.
+    Http(HttpMethod),
 }
 
 impl Action {
@@ -67,6 +72,10 @@ impl Action {
             Self::AuthKeyRotate => "auth:key:rotate",
             Self::AuthKeyRevoke => "auth:key:revoke",
             Self::AuthSessionRevoke => "auth:session:revoke",
+            Self::EntityRead => "entity:read",
+            Self::EntityWrite => "entity:write",
+            Self::EntityImport => "entity:import",
+            Self::Http(method) => method.action(),
         }
     }
 

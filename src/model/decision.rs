@@ -64,6 +64,10 @@ pub enum ReasonCode {
     AuditUnavailable,
     /// The caller could not be authenticated.
     Unauthenticated,
+    /// Somebody asked as a proxy that is none.
+    PeerUnknown,
+    /// What is known of people and things is too old, or more than one decision may look at.
+    AttributesUnavailable,
 }
 
 impl ReasonCode {
@@ -82,6 +86,8 @@ impl ReasonCode {
             Self::RateLimited => "rate_limited",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Unauthenticated => "unauthenticated",
+            Self::PeerUnknown => "peer_unknown",
+            Self::AttributesUnavailable => "attributes_unavailable",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! travel as [`Entity`] and [`Value`], so that only `policy` needs to know the policy language.
 
 mod action;
+pub mod cedar_json;
 mod context;
 mod decision;
 mod entity;

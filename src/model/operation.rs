@@ -14,6 +14,11 @@ use super::{
 mod credential;
 
 pub use credential::{CreateKey, KeyFacts, RenewToken, RevokeKey, RotateKey};
+mod entities;
+mod http;
+
+pub use entities::*;
+pub use http::*;
 
 mod sealed {
     pub trait Sealed {}
@@ -39,6 +44,9 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
 
     /// Whether the caller sees the resource's content, so that its labels go on the session.
     const READS: bool = false;
+
+    /// Whether it mends what is known of people and things, and so may be asked for when that is too old.
+    const MENDS_ATTRIBUTES: bool = false;
 
     /// The literal action.
     fn action(&self) -> Action;
@@ -132,6 +140,8 @@ on_fixed_resource! {
     ListKeys: AdminAction, AuthKeyList, gateway();
     /// End every session and every token that was made so far (`auth:session:revoke`).
     RevokeAllSessions: AdminAction, AuthSessionRevoke, gateway();
+    /// See what is known of people and things (`entity:read`).
+    ReadEntities: Authorization, EntityRead, entities::store();
 }
 
 /// Read one agent's definition (`agent:read`).

@@ -118,9 +118,10 @@ impl Bundle {
         }
     }
 
-    /// Fills in what the context of a question from outside lacks and the action's schema requires, as far as
-    /// `known` has it. Only a question that would be denied as a mismatch is changed by this.
+    /// Types the values of a question from outside, and fills in what its context lacks and the action's schema
+    /// requires, as far as `known` has it. Only a question that would be denied as a mismatch is changed by this.
     pub fn complete<'a>(&self, query: &mut Query, known: impl FnOnce() -> &'a model::Value) {
+        self.type_query(query);
         if let (Ok(action), model::Value::Record(given)) =
             (self.words.action(&query.action), &mut query.context)
             && let Shape::Record(shape) = &action.context

@@ -39,6 +39,14 @@ pub enum PolicyError {
         /// The bound.
         limit: usize,
     },
+    /// A file of roles that cannot be part of the set.
+    #[error("`{}`: {source}", path.display())]
+    Roles {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<super::roles::RolesError>,
+    },
     /// Directories nested deeper than the bound.
     #[error("`{}` is nested more than {limit} directories deep", path.display())]
     TooDeep {
@@ -142,13 +150,16 @@ impl Problem {
     /// Where the problem begins.
     pub fn position(&self) -> Option<Position> {
         let (offset, ..) = self.spans.first()?;
-        let before = self.source.as_ref()?.inner().get(..*offset)?;
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Some(Position {
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..)?.chars().count() + 1,
-        })
+        Some(position_in(self.source.as_ref()?.inner(), *offset))
     }
+}
+
+/// The place of a byte in a text; the end of the text for one behind it.
+pub(crate) fn position_in(text: &str, offset: usize) -> Position {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    Position { line: before.matches('\n').count() + 1, column }
 }
 
 /// Cedar's messages stay as they are, except that a report is one line.

@@ -9,7 +9,8 @@ use cedar_policy_core::ast::{self, AnyId, Eid, EntityUID, PolicyID, SlotId, Temp
 use cedar_policy_core::parser;
 use miette::Diagnostic;
 
-use super::error::{PolicyErrors, Problem};
+use super::conflict::declared_twice;
+use super::error::{PolicyErrors, Problem, position_in};
 use super::program::Effect;
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
@@ -95,6 +96,8 @@ struct Loader {
     set: ast::PolicySet,
     about: Vec<PolicyInfo>,
     by_id: HashMap<Arc<str>, usize>,
+    /// The line of each policy in its file.
+    lines: HashMap<Arc<str>, usize>,
 }
 
 impl Default for Loader {
@@ -106,6 +109,7 @@ impl Default for Loader {
             set: ast::PolicySet::new(),
             about: Vec::new(),
             by_id: HashMap::new(),
+            lines: HashMap::new(),
         }
     }
 }
@@ -157,7 +161,12 @@ impl Loader {
                 None
             }
             Err(error) => {
-                self.problems.extend(Problem::from_cedar(None, &error));
+                // Cedar says what is there twice, but not where.
+                let twice = declared_twice(sources);
+                match twice.is_empty() {
+                    true => self.problems.extend(Problem::from_cedar(None, &error)),
+                    false => self.problems.extend(twice),
+                }
                 None
             }
         }
@@ -189,7 +198,8 @@ impl Loader {
         let Some(id) = self.id_of(source, template, &annotations) else { return };
         let Some(mode) = self.mode_of(source, template, &annotations) else { return };
         if let Some(other) = self.by_id.get(&id).and_then(|index| self.about.get(*index)) {
-            let message = format!("the id `{id}` is already used in `{}`", other.file);
+            let line = self.lines.get(&id).copied().unwrap_or(1);
+            let message = format!("the id `{id}` is already used in `{}:{line}`", other.file);
             let problem = place(source, template, &message, "used again here").about(&id);
             self.problems.push(problem.with_advice("give every policy an `@id` of its own"));
             return;
@@ -216,6 +226,7 @@ impl Loader {
         };
         match added {
             Ok(()) => {
+                self.lines.insert(Arc::clone(&id), position_in(&source.text, info.offset).line);
                 self.by_id.insert(id, self.about.len());
                 self.about.push(info);
             }

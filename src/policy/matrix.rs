@@ -218,6 +218,39 @@ fn question(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Option
     Some(query)
 }
 
+impl Bundle {
+    /// The roles that policies name.
+    pub fn named_roles(&self) -> Vec<String> {
+        roles(self)
+    }
+
+    /// What a permission word is about, asked of a principal: each of its actions on one resource of each kind. Of the
+    /// principal nothing is said, and the circumstances are whatever they are when it is asked.
+    pub fn permission_questions(&self, principal: &EntityUid, word: &str) -> Vec<Query> {
+        let group = EntityUid::caxton("Action", word);
+        let means =
+            |subject: &&Subject| subject.action == group || self.is_action_in(&subject.action, &group);
+        let who = Principal { name: String::new(), uid: principal.clone(), role: None };
+        let subjects = subjects(self);
+        let fitting =
+            subjects.iter().filter(means).filter(|subject| subject.is_for(self, principal.type_name()));
+        let mut questions: Vec<Query> = fitting.filter_map(|subject| question(self, &who, subject)).collect();
+        for query in &mut questions {
+            if let crate::model::Value::Record(context) = &mut query.context {
+                context.retain(|name, _| name == super::request::INPUT);
+            }
+            // Of an agent its definition says everything; of a person the name says what the schema requires.
+            for entity in query.entities.iter_mut().filter(|entity| entity.uid == *principal) {
+                if principal.type_name() == "Caxton::Agent" {
+                    *entity = Arc::new(crate::model::Entity::bare(principal.clone()));
+                }
+                Arc::make_mut(entity).parents.clear();
+            }
+        }
+        questions
+    }
+}
+
 /// Every action with the resources it is for: one of each type, and of memory one of each kind of owner.
 pub(super) fn subjects(bundle: &Bundle) -> Vec<Subject> {
     let mut subjects = BTreeSet::new();

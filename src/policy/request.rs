@@ -114,7 +114,7 @@ pub(crate) fn prepare(
 }
 
 /// The entities with all their ancestors, and the actions that can be asked about.
-fn hierarchy(
+pub(super) fn hierarchy(
     given: &[Arc<model::Entity>],
     action: &Arc<Entity>,
     also: &[Arc<Entity>],

@@ -153,7 +153,7 @@ impl Shape {
     }
 }
 
-fn name_of(value: &Value) -> &'static str {
+pub(super) fn name_of(value: &Value) -> &'static str {
     match value {
         Value::Bool(_) => "a Bool",
         Value::Long(_) => "a Long",

@@ -24,3 +24,18 @@ pub(super) const POLICIES: &[(&str, &str)] = built_in![
     "system.cedar",
     "tools.cedar",
 ];
+
+/// Whether a text is one of these as it was shipped; an unchanged copy of one is.
+pub(super) fn is_shipped(source: &super::Source) -> bool {
+    let texts = match source.kind {
+        super::SourceKind::Schema => SCHEMAS,
+        super::SourceKind::Policy => POLICIES,
+    };
+    let name = source.name.strip_prefix(LAYER).unwrap_or(&source.name);
+    texts.iter().any(|(own, text)| *own == name && **text == *source.text)
+}
+
+/// What stands before the path of a text that others extend, which may have files of the same names.
+pub(super) const BUILT_IN: &str = "(shipped) ";
+/// What stands before the name of a text that others extend.
+pub(super) const LAYER: &str = "shipped/";

@@ -148,6 +148,25 @@ impl Sources {
         self
     }
 
+    /// The policies and schemas that come with the program, as a layer below these: each file keeps its own name, and
+    /// theirs begin with `shipped/`.
+    #[must_use]
+    pub fn extending_shipped(mut self) -> Self {
+        let layer = Self::shipped().files.into_iter().map(|file| Source {
+            name: format!("{}{}", shipped::LAYER, file.name).into(),
+            path: format!("{}{}", shipped::BUILT_IN, file.path).into(),
+            ..file
+        });
+        self.files.extend(layer);
+        self.sort();
+        self
+    }
+
+    pub(super) fn map(mut self, change: impl Fn(Source) -> Source) -> Self {
+        self.files = self.files.into_iter().map(change).collect();
+        self
+    }
+
     fn sort(&mut self) {
         self.files.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     }
@@ -226,17 +245,7 @@ fn find(root: &Path, limits: &Limits, fits: &dyn Fn(&str) -> bool) -> Result<Vec
 }
 
 fn read(kind: SourceKind, root: &Path, path: PathBuf, limits: &Limits) -> Result<Source, PolicyError> {
-    use std::io::Read as _;
-    let unreadable = |source| PolicyError::Read { path: path.clone(), source };
-    let mut bytes = Vec::new();
-    // One byte more than allowed, so that a file that grows while it is read is seen as well.
-    let bound = u64::try_from(limits.file_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    let file = std::fs::File::open(&path).map_err(unreadable)?;
-    file.take(bound).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > limits.file_bytes {
-        return Err(PolicyError::TooLarge { path, limit: limits.file_bytes });
-    }
-    let Ok(text) = String::from_utf8(bytes) else { return Err(PolicyError::NotText { path }) };
+    let text = read_text(&path, limits)?;
     let parts: Option<Vec<&str>> =
         path.strip_prefix(root).unwrap_or(&path).components().map(|part| part.as_os_str().to_str()).collect();
     let Some(parts) = parts else { return Err(PolicyError::NotText { path }) };
@@ -246,4 +255,20 @@ fn read(kind: SourceKind, root: &Path, path: PathBuf, limits: &Limits) -> Result
         path: path.display().to_string().into(),
         text: text.into(),
     })
+}
+
+/// A file as text, within the bound.
+pub(super) fn read_text(path: &Path, limits: &Limits) -> Result<String, PolicyError> {
+    use std::io::Read as _;
+    let path = path.to_owned();
+    let unreadable = |source| PolicyError::Read { path: path.clone(), source };
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that a file that grows while it is read is seen as well.
+    let bound = u64::try_from(limits.file_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let file = std::fs::File::open(&path).map_err(unreadable)?;
+    file.take(bound).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > limits.file_bytes {
+        return Err(PolicyError::TooLarge { path, limit: limits.file_bytes });
+    }
+    String::from_utf8(bytes).map_err(|_| PolicyError::NotText { path })
 }

@@ -65,7 +65,7 @@ fn a_bundle_is_refused_with_the_place_and_the_reason() {
         ),
         (
             "@id(\"a\") permit(principal, action, resource);\n@id(\"a\") forbid(principal, action, resource);",
-            "policies/world.cedar:2:1: the id `a` is already used in `policies/world.cedar`",
+            "policies/world.cedar:2:1: the id `a` is already used in `policies/world.cedar:1`",
         ),
         (
             "@id(\"a\") permit(principal, action, resource) when { principal.agee > 1 };",
@@ -120,7 +120,10 @@ fn a_schema_that_does_not_hold_together_refuses_the_bundle() {
     let cases = [
         ("entity User = {", "schemas/x.cedarschema:1:16: error parsing schema: unexpected end of input"),
         ("entity Thing = { a: Missing };", "failed to resolve type: Missing"),
-        ("entity User;", "duplicate entity type `User`"),
+        (
+            "entity User;",
+            "x.cedarschema:1:1: the entity `User` is already declared in `schemas/world.cedarschema:2`",
+        ),
         ("action \"a\" in [\"gone\"];", "undeclared action: Action::\"gone\""),
     ];
     for (schema, message) in cases {

@@ -7,6 +7,7 @@ use super::Settings;
 use super::certificates::Certificates;
 use crate::agents::Register;
 use crate::api::{Api, Readiness};
+use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts, LivePolicy};
@@ -15,7 +16,7 @@ use crate::credentials::Credentials;
 use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
-use crate::policy::{Bundle, PolicyError, PolicyErrors, SourceKind, Sources};
+use crate::policy::{Bundle, Limits, PolicyError, PolicyErrors, SourceKind, Sources};
 use crate::runtime::{Gate, GateParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
@@ -40,6 +41,9 @@ pub enum StartError {
     /// Memory could not be opened.
     #[error("the memory could not be opened")]
     Memory(#[from] crate::memory::MemoryError),
+    /// What is known of people and things could not be opened.
+    #[error("the store of attributes could not be opened")]
+    Attributes(#[from] crate::attributes::AttributesError),
     /// The sandbox could not be set up.
     #[error("the sandbox could not be set up")]
     Sandbox(#[from] crate::sandbox::SandboxError),
@@ -71,21 +75,32 @@ pub enum StartError {
 pub(super) struct PolicyPlaces {
     policy_dir: Option<PathBuf>,
     schema_dir: Option<PathBuf>,
+    extend_shipped: bool,
+    roles_file: Option<PathBuf>,
+    limits: Limits,
 }
 
 impl PolicyPlaces {
     /// The files as they are now, with the fragments of servers whose tools are not pinned in files.
     pub(super) fn read(&self, tools: &Registry) -> Result<Sources, PolicyError> {
+        let given = |directory: &Option<PathBuf>, other: &Option<PathBuf>| {
+            directory.clone().or_else(|| other.clone()).unwrap_or_default()
+        };
+        let (policies, schemas) =
+            (given(&self.policy_dir, &self.schema_dir), given(&self.schema_dir, &self.policy_dir));
+        let own = || Sources::from_dirs_within(&policies, &schemas, &self.limits);
         let mut sources = match (&self.policy_dir, &self.schema_dir) {
             (None, None) => Sources::shipped(),
-            (Some(policies), Some(schemas)) => Sources::from_dirs(policies, schemas)?,
-            (Some(policies), None) => {
-                Sources::from_dirs(policies, policies)?.with_shipped(SourceKind::Schema)
-            }
-            (None, Some(schemas)) => Sources::from_dirs(schemas, schemas)?.with_shipped(SourceKind::Policy),
+            _ if self.extend_shipped => own()?.extending_shipped(),
+            (Some(_), Some(_)) => own()?,
+            (Some(_), None) => own()?.with_shipped(SourceKind::Schema),
+            (None, Some(_)) => own()?.with_shipped(SourceKind::Policy),
         };
         for (name, text) in tools.fragments() {
             sources = sources.with_schema(&name, &text);
+        }
+        if let Some(roles) = &self.roles_file {
+            sources = sources.with_roles_file(roles, &self.limits)?;
         }
         Ok(sources)
     }
@@ -101,6 +116,7 @@ pub(super) struct Parts {
     pub(super) memory: Memory,
     pub(super) tools: Registry,
     pub(super) agents: Register,
+    pub(super) attributes: Attributes,
     pub(super) clock: SharedClock,
 }
 
@@ -109,6 +125,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let metrics = Arc::new(Metrics::new());
     // Before anything that takes time: a wrong certificate is the commonest reason not to start.
     let key_grace = settings.authn.api_keys.grace;
+    let issuer = settings.authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
     let authenticator = Authenticator::new(settings.authn, Arc::clone(&clock), Arc::clone(&metrics))?;
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
@@ -122,7 +139,13 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     for problem in problems {
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
-    let places = PolicyPlaces { policy_dir: settings.policy_dir, schema_dir: settings.schema_dir };
+    let places = PolicyPlaces {
+        policy_dir: settings.policy_dir,
+        schema_dir: settings.schema_dir,
+        extend_shipped: settings.extend_shipped,
+        roles_file: settings.roles_file,
+        limits: settings.policy.limits,
+    };
     let sources = places.read(&tools).map_err(StartError::Sources)?;
     let bundle = Bundle::load_with(sources, settings.policy).map_err(StartError::Policies)?;
     let policy = Arc::new(LivePolicy::new(bundle, settings.policy, Arc::clone(&metrics)));
@@ -145,12 +168,17 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     })
     .await??
     .with_quotas(Arc::new(agents.clone()));
+    let attributes = off_thread({
+        let (agents, tools, clock) = (agents.clone(), tools.clone(), Arc::clone(&clock));
+        move || Attributes::open(settings.attributes, agents, tools, clock)
+    })
+    .await??;
     let guard = Arc::new(Guard::new(GuardParts {
         policy: Arc::clone(&policy),
         journal: journal.clone(),
         limiter: RateLimiter::new(&settings.limit, Arc::clone(&metrics)),
         screen: Screen::new(settings.screen),
-        attributes: Arc::new(agents.clone()),
+        attributes: Arc::new(attributes.clone()),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
         sessions: settings.sessions,
@@ -175,14 +203,15 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         quotas: Quotas::new(&settings.quotas, &metrics),
         per_principal: settings.limit.per_principal,
         gate,
+        attributes: attributes.clone(),
         runtime,
         journal: journal.clone(),
         metrics,
         clock: Arc::clone(&clock),
-        settings: settings.api,
+        settings: crate::api::Settings { issuer, ..settings.api },
         readiness: Readiness::default(),
     });
-    Ok(Parts { api, certificates, policy, places, journal, memory, tools, agents, clock })
+    Ok(Parts { api, certificates, policy, places, journal, memory, tools, agents, attributes, clock })
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.

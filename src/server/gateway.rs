@@ -116,6 +116,10 @@ impl Gateway {
         if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
             tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
         }
+        let attributes = self.parts.attributes.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || attributes.agents_changed()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the change of agents was not counted");
+        }
         outcome
     }
 

@@ -31,6 +31,10 @@ pub struct Settings {
     pub policy_dir: Option<PathBuf>,
     /// The directory of schemas; `None` for the shipped ones.
     pub schema_dir: Option<PathBuf>,
+    /// Whether both stand beside the shipped set, or in its place.
+    pub extend_shipped: bool,
+    /// Roles with permission words, compiled to policies.
+    pub roles_file: Option<PathBuf>,
     /// What a policy that errs does to a decision.
     pub policy: crate::policy::Settings,
     /// The decision log.
@@ -55,6 +59,8 @@ pub struct Settings {
     pub sandbox: crate::sandbox::Settings,
     /// Tools and their servers.
     pub tools: crate::tools::Settings,
+    /// What is known of people and things.
+    pub attributes: crate::attributes::Settings,
     /// Agent files.
     pub agents: crate::agents::Settings,
     /// Messages and conversations.
@@ -85,6 +91,8 @@ impl Settings {
             operations: loopback,
             policy_dir: None,
             schema_dir: None,
+            extend_shipped: false,
+            roles_file: None,
             policy: Default::default(),
             audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
             replayable: false,
@@ -101,6 +109,7 @@ impl Settings {
             memory: crate::memory::Settings::in_directory(&data_dir),
             sandbox: Default::default(),
             tools: Default::default(),
+            attributes: crate::attributes::Settings::in_directory(&data_dir),
             agents: Default::default(),
             messages: Default::default(),
             runtime: Default::default(),

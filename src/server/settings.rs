@@ -52,6 +52,8 @@ impl From<config::Settings> for Settings {
             operations: SocketAddr::new(server.metrics_host, server.metrics_port),
             policy_dir: security.authorization.policy_dir,
             schema_dir: schema_dir.clone(),
+            extend_shipped: security.authorization.extend_shipped,
+            roles_file: security.authorization.roles_file,
             policy: crate::policy::Settings {
                 on_policy_error: security.authorization.on_policy_error,
                 ..Default::default()
@@ -97,6 +99,7 @@ impl From<config::Settings> for Settings {
                 max_file_bytes: config.config_agents.max_file_bytes as u64,
                 forbidden_capabilities: config.config_agents.forbidden_capabilities,
             },
+            attributes: attributes(security.attributes, &data),
             messages: crate::messages::Settings {
                 max_message_bytes: config.communication.max_message_bytes,
                 conversation_timeout: config.communication.conversation_timeout,
@@ -119,6 +122,10 @@ impl From<config::Settings> for Settings {
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
                 body_timeout: server.body_timeout,
+                issuer: None,
+                ext_authz_peers: security.ext_authz_peers,
+                public_url: server.public_url.map(String::from),
+                max_import_bytes: crate::api::Settings::default().max_import_bytes,
                 request_timeout: server.request_timeout,
                 allowed_origins,
                 allowed_hosts,
@@ -265,6 +272,15 @@ fn memory(config: config::Memory, data: &std::path::Path) -> crate::memory::Sett
         queue: config.queue,
         deadline: config.deadline,
         database: defaults.database,
+    }
+}
+
+fn attributes(config: config::Attributes, data: &std::path::Path) -> crate::attributes::Settings {
+    crate::attributes::Settings {
+        max_entities: config.max_entities,
+        max_per_decision: config.max_per_decision,
+        max_age: config.max_age,
+        ..crate::attributes::Settings::in_directory(data)
     }
 }
 

@@ -111,6 +111,7 @@ fn whole() -> Record {
         vec![RecordError { message: "`a` is not there".to_owned(), policy: "tools.other".into() }];
     record.policy_version = Some(PolicyVersion::from_hex(&"ab".repeat(32)));
     record.entity_version = 7;
+    record.entity_age_seconds = Some(42);
     record.subject = Some(SubjectRecord {
         principal: EntityUid::caxton("Agent", "researcher").to_string(),
         method: "api_key",

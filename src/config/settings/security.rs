@@ -5,10 +5,11 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::attributes::Attributes;
 use super::identity::{ApiKeys, Authentication};
 use super::server::beside;
 use crate::config::kind::{
-    Choice, Directory, File, Flag, Integer, Named, Rate, RateOf, Size, Span, printable,
+    Choice, Directory, File, Flag, Integer, List, Named, Parsed, Rate, RateOf, Size, Span, printable,
 };
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
@@ -24,6 +25,10 @@ pub struct Security {
     pub authentication: Authentication,
     /// Policies.
     pub authorization: Authorization,
+    /// What is known of people and things.
+    pub attributes: Attributes,
+    /// Proxies that may ask about the requests of others.
+    pub ext_authz_peers: Vec<ipnet::IpNet>,
     /// API keys.
     pub api_keys: ApiKeys,
     /// Calls of one principal.
@@ -44,6 +49,8 @@ impl Security {
             allow_weakened: r.weakened,
             authentication: Authentication::read(r),
             authorization: Authorization::read(r),
+            attributes: Attributes::read(r),
+            ext_authz_peers: r.value("security.ext_authz.peers", List(Parsed::<ipnet::IpNet>::new("an address range")), Vec::new(), "Proxies that may ask about the requests of others at `/v1/ext_authz`, as `127.0.0.1/32`. Without any, nobody may."),
             api_keys: ApiKeys::read(r),
             rate_limit: RateLimit::read(r),
             audit: Audit::read(r, data_dir),
@@ -108,6 +115,10 @@ pub struct Authorization {
     pub policy_dir: Option<PathBuf>,
     /// Schemas; `None` is the shipped set.
     pub schema_dir: Option<PathBuf>,
+    /// Whether both stand beside the shipped set, or in its place.
+    pub extend_shipped: bool,
+    /// Roles with permission words; `None`: no such file.
+    pub roles_file: Option<PathBuf>,
     /// What an error in a policy means.
     pub on_policy_error: OnPolicyError,
 }
@@ -124,6 +135,8 @@ impl Authorization {
         Self {
             policy_dir: directory("security.authorization.policy_dir", "policies", "Policies (`*.cedar`). Without the key: `policies`, if that directory exists, else the shipped set."),
             schema_dir: directory("security.authorization.schema_dir", "schemas", "Schemas (`*.cedarschema`). Without the key: `schemas`, if that directory exists, else the shipped set."),
+            extend_shipped: r.value("security.authorization.extend_shipped", Flag, false, "The files of `policy_dir` and `schema_dir` stand beside the shipped set; without this, in its place."),
+            roles_file: r.optional("security.authorization.roles_file", File { must_exist: true }, "Roles with permission words (`roles.yaml`), compiled to policies. A built-in role that it names is replaced."),
             on_policy_error: r.value("security.authorization.on_policy_error", Choice(&OnPolicyError::WORDS), OnPolicyError::default(), "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
         }
     }

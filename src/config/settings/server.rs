@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::config::kind::{Choice, Directory, Flag, Integer, List, Parsed, Size, Span};
+use crate::config::kind::{Choice, Directory, Flag, Integer, List, Parsed, Size, Span, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
 
@@ -68,6 +68,8 @@ pub struct Server {
     pub forwarded_by: ForwardedBy,
     /// Where they write the client's certificate.
     pub client_cert_header: Option<http::HeaderName>,
+    /// Under which address callers reach the API; `None`: whatever they call it.
+    pub public_url: Option<reqwest::Url>,
     /// HTTP without TLS on addresses other than loopback.
     pub insecure_http: bool,
     /// Where the gateway keeps its files.
@@ -121,6 +123,7 @@ impl Server {
             trusted_proxies: r.value("server.trusted_proxies", List(Parsed::<IpNet>::new("a network such as `10.0.0.0/8`")), Vec::new(), "Proxies whose word on the client's address, scheme and certificate counts. From anybody else such headers say nothing."),
             forwarded_by: r.value("server.forwarded_header", Choice(&[("X-Forwarded-For", ForwardedBy::XForwardedFor), ("Forwarded", ForwardedBy::Forwarded)]), ForwardedBy::XForwardedFor, "The header in which the trusted proxies write the client's address; the other one is not read. `X-Forwarded-For` goes with `X-Forwarded-Proto`."),
             client_cert_header: r.optional("server.client_cert_header", Parsed::new("the name of a header field"), "The header in which the trusted proxies pass on the client's certificate, such as `Client-Cert` (RFC 9440). They must remove it from what clients send. It is verified by `server.tls.ca_file`."),
+            public_url: r.optional("server.public_url", Url { may_weaken: true }, "Address under which callers reach the API, for clients that look it up. Without the key: the name that the caller used."),
             insecure_http: r.value("server.insecure_http", Flag, false, "Serve HTTP without TLS on addresses other than loopback. Credentials cross the network in the clear."),
             data_dir: r.value("server.data_dir", Directory { must_exist: false }, data_dir, "Where the gateway keeps its files; made with mode 0700."),
             agents_dir: agents_dir(r),

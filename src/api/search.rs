@@ -1,0 +1,298 @@
+//! OpenID AuthZEN 1.0 search: who may, on what, and what may be done.
+//!
+//! A search asks the policies about every candidate, and answers with those that an evaluation would allow. Candidates
+//! are what the store knows, narrowed by the scopes of the permits that can be about the question. One page looks at a
+//! bounded number of them; the next begins where it ended.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Json;
+use axum::extract::{Request, State};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Any, json};
+
+use super::authzen::{Action, Party, Properties, action_uid, asked, entity, record};
+use super::body::Object;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::state::Api;
+use crate::authz::{AttributeSource as _, know};
+use crate::model::{DecisionId, Entity, EntityUid, Outcome};
+use crate::policy::{Query, Reachable, Side, Verdict};
+
+/// What is searched for: only the type counts, the id is read over (AuthZEN 1.0, section 8.4).
+#[derive(Debug, Clone, Deserialize, Serialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Page {
+    #[serde(default)]
+    token: String,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SubjectSearch {
+    subject: Object<Kind>,
+    action: Object<Action>,
+    resource: Object<Party>,
+    #[serde(default)]
+    context: Properties,
+    page: Option<Object<Page>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ResourceSearch {
+    subject: Object<Party>,
+    action: Object<Action>,
+    resource: Object<Kind>,
+    #[serde(default)]
+    context: Properties,
+    page: Option<Object<Page>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ActionSearch {
+    subject: Object<Party>,
+    resource: Object<Party>,
+    #[serde(default)]
+    context: Properties,
+    page: Option<Object<Page>>,
+}
+
+/// One answer.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Found {
+    Entity {
+        #[serde(rename = "type")]
+        kind: String,
+        id: String,
+    },
+    Action {
+        name: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Results {
+    results: Vec<Found>,
+    page: NextPage,
+    context: Recorded,
+}
+
+#[derive(Debug, Serialize)]
+struct NextPage {
+    /// Empty at the end.
+    next_token: String,
+    count: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Recorded {
+    decision_id: DecisionId,
+}
+
+/// The most answers on one page, and how many when the caller does not say.
+const LARGEST_PAGE: usize = 1_000;
+const PAGE: usize = 100;
+/// The most candidates that one page looks at: each of them stands in the record.
+const MOST: usize = 1_000;
+
+/// Where a page begins: bound to the question, so that a token cannot be used for another.
+struct Place {
+    question: [u8; 16],
+    after: Option<String>,
+    limit: usize,
+}
+
+impl Place {
+    fn of(question: &Any, page: Option<Object<Page>>) -> Result<Self, Problem> {
+        let Object(page) = page.unwrap_or(Object(Page::default()));
+        let whole = digest(&SHA256, question.to_string().as_bytes());
+        let mut question = [0; 16];
+        question.iter_mut().zip(whole.as_ref()).for_each(|(to, from)| *to = *from);
+        let limit = page.limit.unwrap_or(PAGE).min(LARGEST_PAGE);
+        if limit == 0 {
+            return Err(Problem::malformed("`page.limit` is 0: leave `page` out for the default"));
+        }
+        if page.token.is_empty() {
+            return Ok(Self { question, after: None, limit });
+        }
+        let wrong = || Problem::malformed("`page.token` is not from an answer to this question");
+        let bytes = URL_SAFE_NO_PAD.decode(&page.token).map_err(|_| wrong())?;
+        let after = bytes.strip_prefix(&question).ok_or_else(wrong)?;
+        let after = String::from_utf8(after.to_vec()).map_err(|_| wrong())?;
+        Ok(Self { question, after: Some(after), limit })
+    }
+
+    fn token(&self, last: &str) -> String {
+        URL_SAFE_NO_PAD.encode([self.question.as_slice(), last.as_bytes()].concat())
+    }
+}
+
+/// Asks about the candidates until the page is full.
+async fn page<C: Fn() -> Vec<EntityUid>>(
+    api: &Api,
+    caller: &Caller,
+    place: &Place,
+    candidates: C,
+    question: impl Fn(&EntityUid) -> Query,
+    found: impl Fn(&EntityUid) -> Found,
+) -> Result<Json<Results>, Problem> {
+    // Nobody is looked for before the guard has let the caller ask.
+    let asked: OnceLock<Vec<EntityUid>> = OnceLock::new();
+    let all = || asked.get_or_init(&candidates);
+    let questions = std::iter::once(()).flat_map(|()| all().iter().take(MOST).map(&question));
+    let count = AtomicUsize::new(0);
+    let full = |verdict: &Verdict| {
+        let more = usize::from(verdict.outcome == Outcome::Allow);
+        count.fetch_add(more, Ordering::Relaxed) + more >= place.limit
+    };
+    let guard = api.gate.guard();
+    let (decision_id, verdicts) = guard.evaluate(&caller.subject, &caller.context, questions, full).await?;
+    let all = asked.get().map(Vec::as_slice).unwrap_or_default();
+    let allowed = all.iter().zip(&verdicts).filter(|(_, verdict)| verdict.outcome == Outcome::Allow);
+    let results: Vec<Found> = allowed.map(|(uid, _)| found(uid)).collect();
+    let last = verdicts.len().checked_sub(1).and_then(|last| all.get(last));
+    let next_token = match last {
+        Some(last) if verdicts.len() < all.len() => place.token(last.id()),
+        _ => String::new(),
+    };
+    let page = NextPage { next_token, count: results.len() };
+    Ok(Json(Results { results, page, context: Recorded { decision_id } }))
+}
+
+/// Which entities of a type to ask about, when the other side and the action are known.
+fn candidates(api: &Api, side: Side, kind: &str, template: &Query, after: Option<&str>) -> Vec<EntityUid> {
+    let (other, mut known) = match side {
+        Side::Principal => (&template.resource, template.clone()),
+        Side::Resource => (&template.principal, template.clone()),
+    };
+    if !know(&mut known, &*api.attributes.current()) {
+        return Vec::new();
+    }
+    let bundle = api.gate.guard().policy().current();
+    let reachable: Reachable = bundle.reachable(side, kind, &template.action, other, &known.entities);
+    api.attributes.candidates(kind, &reachable, after, MOST + 1)
+}
+
+fn as_entity(uid: &EntityUid) -> Found {
+    Found::Entity { kind: uid.type_name().to_owned(), id: uid.id().to_owned() }
+}
+
+/// The question about one candidate.
+fn with(template: &Query, side: Side, candidate: &EntityUid) -> Query {
+    let mut query = template.clone();
+    match side {
+        Side::Principal => query.principal = candidate.clone(),
+        Side::Resource => query.resource = candidate.clone(),
+    }
+    if query.entities.iter().all(|entity| entity.uid != *candidate) {
+        query.entities.push(Arc::new(Entity::bare(candidate.clone())));
+    }
+    query
+}
+
+async fn entities(
+    api: &Api,
+    caller: &Caller,
+    place: &Place,
+    (side, kind): (Side, &str),
+    template: Query,
+) -> Result<Json<Results>, Problem> {
+    let template = &template;
+    let look = || candidates(api, side, kind, template, place.after.as_deref());
+    page(api, caller, place, look, |candidate| with(template, side, candidate), as_entity).await
+}
+
+/// Who may do this to that?
+pub(super) async fn subjects(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Results>, Problem> {
+    let SubjectSearch {
+        subject: Object(subject),
+        action: Object(action),
+        resource: Object(resource),
+        context,
+        page,
+    } = asked(request, &api).await?;
+    let place = Place::of(&json!(["subject", subject, action, resource, context]), page)?;
+    let other = EntityUid::new(resource.kind.as_str(), resource.id.as_str());
+    let template = Query {
+        principal: EntityUid::new(subject.kind.as_str(), ""),
+        action: action_uid(&api, &subject.kind, &resource.kind, &action.name),
+        context: record(&context).map_err(Problem::malformed)?,
+        entities: vec![entity(&other, &resource.properties).map_err(Problem::malformed)?.into()],
+        resource: other,
+    };
+    entities(&api, &caller, &place, (Side::Principal, &subject.kind), template).await
+}
+
+/// On what may this be done by that one?
+pub(super) async fn resources(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Results>, Problem> {
+    let ResourceSearch {
+        subject: Object(subject),
+        action: Object(action),
+        resource: Object(resource),
+        context,
+        page,
+    } = asked(request, &api).await?;
+    let place = Place::of(&json!(["resource", subject, action, resource, context]), page)?;
+    let principal = EntityUid::new(subject.kind.as_str(), subject.id.as_str());
+    let template = Query {
+        action: action_uid(&api, &subject.kind, &resource.kind, &action.name),
+        resource: EntityUid::new(resource.kind.as_str(), ""),
+        context: record(&context).map_err(Problem::malformed)?,
+        entities: vec![entity(&principal, &subject.properties).map_err(Problem::malformed)?.into()],
+        principal,
+    };
+    entities(&api, &caller, &place, (Side::Resource, &resource.kind), template).await
+}
+
+/// What may this one do to that?
+pub(super) async fn actions(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Results>, Problem> {
+    let ActionSearch { subject: Object(subject), resource: Object(resource), context, page: pages } =
+        asked(request, &api).await?;
+    let place = Place::of(&json!(["action", subject, resource, context]), pages)?;
+    let principal = EntityUid::new(subject.kind.as_str(), subject.id.as_str());
+    let target = EntityUid::new(resource.kind.as_str(), resource.id.as_str());
+    let mut entities = vec![Arc::new(entity(&principal, &subject.properties).map_err(Problem::malformed)?)];
+    if target != principal {
+        entities.push(entity(&target, &resource.properties).map_err(Problem::malformed)?.into());
+    }
+    let context = record(&context).map_err(Problem::malformed)?;
+    let bundle = api.gate.guard().policy().current();
+    let look = || {
+        let all = bundle.actions_between(&subject.kind, &resource.kind).into_iter();
+        let later = |uid: &EntityUid| place.after.as_deref().is_none_or(|after| uid.id() > after);
+        // An action is called by its name alone where that means it, so only such are found.
+        let named = |uid: &EntityUid| action_uid(&api, &subject.kind, &resource.kind, uid.id()) == *uid;
+        all.filter(later).filter(named).take(MOST + 1).collect()
+    };
+    let question = |action: &EntityUid| Query {
+        principal: principal.clone(),
+        action: action.clone(),
+        resource: target.clone(),
+        context: context.clone(),
+        entities: entities.clone(),
+    };
+    page(&api, &caller, &place, look, question, |uid| Found::Action { name: uid.id().to_owned() }).await
+}

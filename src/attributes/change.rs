@@ -1,0 +1,121 @@
+//! What a change may say: each type of entity has one place where it is stated what it is, and only the rest is here.
+
+use super::Settings;
+use super::entry::{Entry, IDENTITY};
+use super::error::AttributesError;
+use super::snapshot::Snapshot;
+use crate::model::{Claims, Draft, Entity, EntityChange, EntityUid, Patch};
+use crate::policy::{Bundle, Completeness};
+
+/// The longest id, in bytes.
+const ID_BYTES: usize = 512;
+
+/// What the store would hold of an entity after a change; `None` when nothing.
+pub(super) fn outcome(
+    uid: &EntityUid,
+    change: EntityChange,
+    now: Option<&Entry>,
+) -> Result<Option<Draft>, AttributesError> {
+    let known = || now.map(Entry::draft).ok_or_else(|| AttributesError::Unknown(uid.clone()));
+    // Who is not in the store yet has what the credential claims, and keeps it when a role comes or goes.
+    let added = || Draft { entity: Entity::bare(uid.clone()), claims: Claims::United, revoked: Vec::new() };
+    match change {
+        EntityChange::Put(draft) => Ok(Some(draft)),
+        EntityChange::Patch(patch) => Ok(Some(patched(known()?, patch))),
+        EntityChange::Delete => known().map(|_| None),
+        EntityChange::Assign(role) => {
+            let mut draft = known().unwrap_or_else(|_| added());
+            draft.revoked.retain(|revoked| *revoked != role);
+            draft.entity.parents.push(role);
+            Ok(Some(draft))
+        }
+        EntityChange::Revoke(role) => {
+            let mut draft = known().unwrap_or_else(|_| added());
+            draft.entity.parents.retain(|parent| *parent != role);
+            draft.revoked.push(role);
+            Ok(Some(draft))
+        }
+    }
+}
+
+fn patched(mut draft: Draft, patch: Patch) -> Draft {
+    let fields = [(&mut draft.entity.attributes, patch.attributes), (&mut draft.entity.tags, patch.tags)];
+    for (now, changes) in fields {
+        for (name, value) in changes {
+            match value {
+                Some(value) => drop(now.insert(name, value)),
+                None => drop(now.remove(&name)),
+            }
+        }
+    }
+    draft.entity.parents = patch.parents.unwrap_or(draft.entity.parents);
+    draft.claims = patch.claims.unwrap_or(draft.claims);
+    draft.revoked = patch.revoked.unwrap_or(draft.revoked);
+    draft
+}
+
+/// Checks a draft and types it. The hierarchy above it is `snapshot`'s.
+pub(super) fn check(
+    mut draft: Draft,
+    version: u64,
+    snapshot: &Snapshot,
+    bundle: &Bundle,
+    settings: &Settings,
+) -> Result<Entry, AttributesError> {
+    let id = draft.entity.uid.id();
+    if id.is_empty() || id.len() > ID_BYTES || id.chars().any(char::is_control) {
+        return Err(AttributesError::Id);
+    }
+    let completeness = stated_here(&mut draft)?;
+    bundle.type_entity(&mut draft.entity, completeness)?;
+    for revoked in &draft.revoked {
+        bundle.check_parent("revoked", &draft.entity.uid, revoked)?;
+    }
+    let too_many = draft.entity.parents.len().max(draft.revoked.len()) > settings.max_parents;
+    if too_many {
+        return Err(AttributesError::TooMuch { what: "parents", limit: settings.max_parents });
+    }
+    if let Some(parent) = snapshot.circle(&draft.entity.uid, &draft.entity.parents) {
+        return Err(AttributesError::Circle { child: draft.entity.uid.clone(), parent: parent.clone() });
+    }
+    let entry = Entry::new(draft, version);
+    if serde_json::Value::Object(entry.to_json()).to_string().len() > settings.max_entity_bytes {
+        return Err(AttributesError::TooMuch {
+            what: "bytes of an entity",
+            limit: settings.max_entity_bytes,
+        });
+    }
+    Ok(entry)
+}
+
+/// Refuses what somebody else states. Of agents the definition does, of programs the key, of a person's name the token,
+/// and of tools and memory the gateway: a second statement here could only contradict it.
+fn stated_here(draft: &mut Draft) -> Result<Completeness, AttributesError> {
+    let entity = &draft.entity;
+    let not_here = |what| Err(AttributesError::NotHere { uid: entity.uid.clone(), what });
+    let has_values = !entity.attributes.is_empty() || !entity.tags.is_empty();
+    let Some(of_caxton) = entity.uid.type_name().strip_prefix("Caxton::") else {
+        return Ok(Completeness::Whole);
+    };
+    match of_caxton {
+        "Role" | "Group" => Ok(Completeness::Whole),
+        "User" => match IDENTITY.iter().any(|name| entity.attributes.contains_key(*name)) {
+            true => not_here("`id` and `issuer` are in the name of a user, `<issuer>|<subject>`"),
+            false => Ok(Completeness::Part),
+        },
+        "Workload" if has_values => not_here("what a workload is stands in its certificate"),
+        "Workload" => Ok(Completeness::Part),
+        "Service" if has_values || !entity.parents.is_empty() => {
+            not_here("what a service is and may stands on its key; here it can only be revoked")
+        }
+        "Service" => {
+            draft.claims = Claims::United;
+            Ok(Completeness::Part)
+        }
+        "Agent" if has_values || entity.parents.iter().any(|parent| parent.type_name() != "Caxton::Role") => {
+            not_here("what an agent is stands in its definition; here it can only be given roles")
+        }
+        "Agent" => Ok(Completeness::Part),
+        _ => not_here("the gateway states entities of this type itself"),
+    }
+}

@@ -1,0 +1,245 @@
+//! The directory of everything that is known: the snapshot that decides, the store behind it, and who is waiting for
+//! changes. Changes come one at a time and take the permit of exactly that change.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::Settings;
+use super::change::{check, outcome};
+use super::entry::Entry;
+use super::error::AttributesError;
+use super::snapshot::Snapshot;
+use super::store::{Step, Store};
+use super::view::View;
+use crate::agents::Register;
+use crate::authz::{AttributeSource, Permit};
+use crate::clock::SharedClock;
+use crate::model::{EntityUid, ImportEntities, ReadEntities, WriteEntity};
+use crate::policy::Bundle;
+use crate::tools::Registry;
+
+/// What is known of people and things. Cheap to clone.
+#[derive(Clone)]
+pub struct Attributes(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) settings: Settings,
+    pub(super) agents: Register,
+    pub(super) tools: Registry,
+    snapshot: ArcSwap<Snapshot>,
+    /// Who holds this is the only one that changes anything.
+    writer: Mutex<Writer>,
+    clock: SharedClock,
+    version: watch::Sender<u64>,
+}
+
+struct Writer {
+    store: Store,
+    /// The newest changes, oldest first.
+    changes: VecDeque<Changed>,
+}
+
+/// That an entity changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The version that the change made.
+    pub version: u64,
+    /// Which entity.
+    pub uid: EntityUid,
+}
+
+/// What has changed since a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// These entities, each once.
+    Entities(BTreeSet<EntityUid>),
+    /// More than is remembered: read everything again.
+    Everything,
+}
+
+/// What a change to one entity came to.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// What is stored now; `None` when it was deleted.
+    pub entry: Option<Arc<Entry>>,
+    /// The version that the change made.
+    pub version: u64,
+}
+
+/// What an import came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    /// Entities in the store afterwards.
+    pub entities: usize,
+    /// Entities that are new or not as they were.
+    pub changed: usize,
+    /// Entities that went.
+    pub removed: usize,
+    /// The version that the import made.
+    pub version: u64,
+}
+
+impl Attributes {
+    /// Opens the store. What agents and tools are comes from `agents` and `tools`. Blocks: call it off the async threads.
+    pub fn open(
+        settings: Settings,
+        agents: Register,
+        tools: Registry,
+        clock: SharedClock,
+    ) -> Result<Self, AttributesError> {
+        let store = Store::open(&settings.database)?;
+        let snapshot = store.load()?;
+        let attributes = Self(Arc::new(Inner {
+            version: watch::Sender::new(snapshot.version()),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            writer: Mutex::new(Writer { store, changes: VecDeque::new() }),
+            settings,
+            agents,
+            tools,
+            clock,
+        }));
+        attributes.agents_changed()?;
+        Ok(attributes)
+    }
+
+    /// What is stored at this moment.
+    pub fn read(&self, permit: Permit<ReadEntities>) -> Arc<Snapshot> {
+        let ReadEntities = permit.into_operation();
+        self.0.snapshot.load_full()
+    }
+
+    /// What is stored at this moment, to look for whom to ask the policies about. Shows nobody anything by itself.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.snapshot.load_full()
+    }
+
+    /// Makes the change; the next decision sees it. Blocks: call it off the async threads.
+    pub fn write(&self, permit: Permit<WriteEntity>, bundle: &Bundle) -> Result<Written, AttributesError> {
+        let WriteEntity { uid, change, .. } = permit.into_operation();
+        let mut writer = self.0.writer.lock();
+        let mut next = Snapshot::clone(&self.0.snapshot.load());
+        let version = next.version() + 1;
+        let now = next.get(&uid).cloned();
+        let written = match outcome(&uid, change, now.as_deref())? {
+            Some(draft) => {
+                let entry = Arc::new(check(draft, version, &next, bundle, &self.0.settings)?);
+                next.put(Arc::clone(&entry));
+                Some(entry)
+            }
+            None => {
+                next.remove(&uid);
+                None
+            }
+        };
+        self.check_size(&next)?;
+        let step = written.as_deref().map_or(Step::Remove(&uid), Step::Put);
+        writer.store.apply(&[step], version, next.imported())?;
+        next.stamp(version, next.imported());
+        self.show(&mut writer, next, [uid]);
+        Ok(Written { entry: written, version })
+    }
+
+    /// Takes all of the entities over, or none. Blocks: call it off the async threads.
+    pub fn import(
+        &self,
+        permit: Permit<ImportEntities>,
+        bundle: &Bundle,
+    ) -> Result<Imported, AttributesError> {
+        let ImportEntities { drafts, replace } = permit.into_operation();
+        let mut writer = self.0.writer.lock();
+        let old = self.0.snapshot.load_full();
+        let version = old.version() + 1;
+        let mut names = BTreeSet::new();
+        let mut next = if replace { Snapshot::default() } else { Snapshot::clone(&old) };
+        for draft in &drafts {
+            if !names.insert(draft.entity.uid.clone()) {
+                return Err(AttributesError::Twice(draft.entity.uid.clone()));
+            }
+            // An old edge must not make a circle with a new one.
+            next.remove(&draft.entity.uid);
+        }
+        let mut changed = Vec::new();
+        for draft in drafts {
+            let mut entry = check(draft, version, &next, bundle, &self.0.settings)?;
+            match old.get(&entry.entity.uid) {
+                Some(before) if before.draft() == entry.draft() => entry.version = before.version,
+                _ => changed.push(entry.entity.uid.clone()),
+            }
+            next.put(Arc::new(entry));
+        }
+        self.check_size(&next)?;
+        let gone: Vec<EntityUid> = old
+            .after(None)
+            .map(|entry| entry.entity.uid.clone())
+            .filter(|uid| replace && !names.contains(uid))
+            .collect();
+        let mut steps = if replace { vec![Step::Clear] } else { Vec::new() };
+        steps.extend(names.iter().filter_map(|uid| next.get(uid)).map(|entry| Step::Put(entry)));
+        let imported = Some(self.0.clock.now_millis());
+        writer.store.apply(&steps, version, imported)?;
+        next.stamp(version, imported);
+        let done = Imported { entities: next.len(), changed: changed.len(), removed: gone.len(), version };
+        self.show(&mut writer, next, changed.into_iter().chain(gone));
+        Ok(done)
+    }
+
+    /// Counts a change of the agents' definitions, so that two records of one version saw the same.
+    pub fn agents_changed(&self) -> Result<(), AttributesError> {
+        let mut writer = self.0.writer.lock();
+        let mut next = Snapshot::clone(&self.0.snapshot.load());
+        let (version, imported) = (next.version() + 1, next.imported());
+        writer.store.apply(&[], version, imported)?;
+        next.stamp(version, imported);
+        self.show(&mut writer, next, []);
+        Ok(())
+    }
+
+    /// What has changed since `since`, and the version now.
+    pub fn changes(&self, since: u64) -> (u64, Changes) {
+        let writer = self.0.writer.lock();
+        let now = self.0.snapshot.load().version();
+        let first = writer.changes.front().map_or(now, |oldest| oldest.version);
+        let remembers = since >= now || since + 1 >= first && !writer.changes.is_empty();
+        let forgot = !remembers || since > now;
+        let newer = writer.changes.iter().filter(|changed| changed.version > since);
+        let changes = newer.map(|changed| changed.uid.clone()).collect();
+        (now, if forgot { Changes::Everything } else { Changes::Entities(changes) })
+    }
+
+    /// Tells when the version grows.
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.0.version.subscribe()
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    fn check_size(&self, next: &Snapshot) -> Result<(), AttributesError> {
+        let limit = self.0.settings.max_entities;
+        if next.len() > limit {
+            return Err(AttributesError::TooMuch { what: "entities", limit });
+        }
+        Ok(())
+    }
+
+    /// INVARIANT: the caller holds the writer, and the store holds what `next` does.
+    fn show(&self, writer: &mut Writer, next: Snapshot, changed: impl IntoIterator<Item = EntityUid>) {
+        let version = next.version();
+        self.0.snapshot.store(Arc::new(next));
+        writer.changes.extend(changed.into_iter().map(|uid| Changed { version, uid }));
+        let over = writer.changes.len().saturating_sub(self.0.settings.max_changes);
+        writer.changes.drain(..over);
+        self.0.version.send_replace(version);
+    }
+}
+
+impl AttributeSource for Attributes {
+    fn current(&self) -> Arc<dyn crate::authz::Attributes> {
+        Arc::new(View { inner: Arc::clone(&self.0), snapshot: self.0.snapshot.load_full() })
+    }
+}

@@ -1,0 +1,130 @@
+//! The database of entities. Each change is one transaction, with the version that it makes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+use serde_json::{Map, Value as Json};
+
+use super::entry::{Entry, read_draft};
+use super::error::AttributesError;
+use super::snapshot::Snapshot;
+use crate::db;
+use crate::model::EntityUid;
+
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE entity (
+    type    TEXT NOT NULL,
+    id      TEXT NOT NULL,
+    json    TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (type, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE state (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    version  INTEGER NOT NULL,
+    imported INTEGER
+) STRICT;
+INSERT INTO state (one, version) VALUES (1, 0);
+"];
+
+/// One step of a change.
+pub(super) enum Step<'e> {
+    Put(&'e Entry),
+    Remove(&'e EntityUid),
+    /// Everything goes.
+    Clear,
+}
+
+pub(super) struct Store {
+    connection: Connection,
+}
+
+impl Store {
+    pub(super) fn open(path: &Path) -> Result<Self, AttributesError> {
+        Ok(Self { connection: db::open(path, &MIGRATIONS)? })
+    }
+
+    /// Everything that is stored.
+    pub(super) fn load(&self) -> Result<Snapshot, AttributesError> {
+        let mut snapshot = Snapshot::default();
+        let mut rows = self.connection.prepare("SELECT type, id, json, version FROM entity")?;
+        let rows = rows.query_map([], |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, i64>(3)?,
+            ))
+        })?;
+        for row in rows {
+            let (kind, id, json, version) = row?;
+            let uid = EntityUid::new(kind, id);
+            let damaged = || AttributesError::Damaged(uid.to_string());
+            let fields: Map<String, Json> = serde_json::from_str(&json).map_err(|_| damaged())?;
+            let draft = read_draft(&fields, Some(&uid)).map_err(|_| damaged())?;
+            if snapshot.circle(&uid, &draft.entity.parents).is_some() {
+                return Err(damaged());
+            }
+            let version = u64::try_from(version).map_err(|_| damaged())?;
+            snapshot.put(Arc::new(Entry::new(draft, version)));
+        }
+        let state = "SELECT version, imported FROM state";
+        let (version, imported): (i64, Option<i64>) =
+            self.connection.query_row(state, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let version = u64::try_from(version).map_err(|_| AttributesError::Damaged("state".to_owned()))?;
+        snapshot.stamp(version, imported);
+        Ok(snapshot)
+    }
+
+    /// All of the steps, or none.
+    pub(super) fn apply(
+        &mut self,
+        steps: &[Step<'_>],
+        version: u64,
+        imported: Option<i64>,
+    ) -> Result<(), AttributesError> {
+        let transaction = self.connection.transaction()?;
+        for step in steps {
+            match step {
+                Step::Put(entry) => {
+                    let uid = &entry.entity.uid;
+                    let mut json = entry.to_json();
+                    json.remove("version");
+                    transaction
+                        .prepare_cached("INSERT OR REPLACE INTO entity VALUES (?1, ?2, ?3, ?4)")?
+                        .execute(params![
+                            uid.type_name(),
+                            uid.id(),
+                            Json::Object(json).to_string(),
+                            number(entry.version)
+                        ])?;
+                }
+                Step::Remove(uid) => {
+                    transaction
+                        .prepare_cached("DELETE FROM entity WHERE type = ?1 AND id = ?2")?
+                        .execute(params![uid.type_name(), uid.id()])?;
+                }
+                Step::Clear => {
+                    transaction.execute("DELETE FROM entity", [])?;
+                }
+            }
+        }
+        transaction
+            .execute("UPDATE state SET version = ?1, imported = ?2", params![number(version), imported])?;
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// SQLite counts with a sign.
+fn number(version: u64) -> i64 {
+    i64::try_from(version).unwrap_or(i64::MAX)
+}
+
+/// The error type itself knows no SQLite: that stays in this file.
+impl From<rusqlite::Error> for AttributesError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Query(Box::new(error))
+    }
+}
