@@ -1,8 +1,6 @@
 //! Roles as policy: `roles.yaml` compiled, roles given and taken over the wire and by the commands, own policies beside
 //! the shipped ones.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
-
 #[path = "support/child.rs"]
 mod child;
 mod support;
