@@ -21,6 +21,7 @@ pub mod screen;
 pub mod authz;
 
 pub mod agents;
+pub mod changes;
 pub mod memory;
 pub mod messages;
 pub mod sandbox;

@@ -34,6 +34,7 @@ fn body(path: &str) -> Json {
         "/access/v1/evaluation" | "/access/v1/evaluations" => {
             json!({ "subject": party, "action": { "name": "agent:list" }, "resource": party })
         }
+        "/v1/policies/publish" | "/v1/policies/rollback" => json!({}),
         "/mcp" => json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} }),
         _ => Json::Null,
     }

@@ -8,9 +8,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::authz::Denied;
+use crate::changes::{PlaceError, ReloadError};
 use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
+use crate::policy::version::VersionError;
 use crate::runtime::GateError;
 use crate::tools::ToolError;
 
@@ -179,6 +181,33 @@ impl From<Denied> for Problem {
         };
         problem.decision_id = denied.decision;
         problem
+    }
+}
+
+/// A change of the policies that was refused. Who may change them may know why; what the system said stays in the log.
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReloadError::Locked(_) => Self::new(StatusCode::LOCKED, "locked", detail),
+            ReloadError::NoStore | ReloadError::MustBeSigned => {
+                Self::new(StatusCode::CONFLICT, "not-here", detail)
+            }
+            ReloadError::Policies(_) => Self::invalid(detail),
+            ReloadError::Place(PlaceError::Version(error)) => match error {
+                VersionError::NotFound(_) | VersionError::Empty(_) => Self::not_found(detail),
+                VersionError::Replayed { .. } | VersionError::Raced(_) => {
+                    Self::new(StatusCode::CONFLICT, "changed", detail)
+                }
+                VersionError::Io { .. } => Self::internal(),
+                _ => Self::invalid(detail),
+            },
+            ReloadError::Slow(_) => Self::unavailable(detail),
+            ReloadError::Unrecorded => Self::unavailable("changes cannot be recorded at the moment"),
+            ReloadError::Place(PlaceError::Files(_)) | ReloadError::Remember(_) | ReloadError::Stopped => {
+                Self::internal()
+            }
+        }
     }
 }
 

@@ -74,6 +74,10 @@ fn table() -> Vec<(Endpoint, Handler)> {
         guarded("POST", "/access/v1/evaluation", "policy:test", post(authzen::evaluation)),
         guarded("POST", "/access/v1/evaluations", "policy:test", post(authzen::evaluations)),
         guarded("GET", "/v1/policies", "policy:read", get(policies::list)),
+        guarded("GET", "/v1/policies/versions", "policy:read", get(policies::versions)),
+        guarded("POST", "/v1/policies/reload", "policy:publish", post(policies::reload)),
+        guarded("POST", "/v1/policies/publish", "policy:publish", post(policies::publish)),
+        guarded("POST", "/v1/policies/rollback", "policy:rollback", post(policies::rollback)),
         guarded("GET", "/v1/audit/events", "audit:read", get(audit::events)),
     ]
 }

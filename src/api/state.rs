@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::audit::Journal;
 use crate::authn::Authenticator;
+use crate::changes::Reloader;
 use crate::clock::SharedClock;
 use crate::limit::FailedAttempts;
 use crate::runtime::{Gate, Runtime};
@@ -71,6 +72,8 @@ pub struct Api {
     pub gate: Arc<Gate>,
     /// Wakes agents.
     pub runtime: Arc<Runtime>,
+    /// Changes what decides.
+    pub reloader: Arc<Reloader>,
     /// Takes the records of refused credentials.
     pub journal: Journal,
     /// Counts.

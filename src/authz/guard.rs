@@ -107,6 +107,8 @@ struct Asking<'a> {
     subject: &'a Subject,
     context: &'a RequestContext,
     bundle: Arc<Bundle>,
+    /// Whether the time of the live set is over.
+    expired: bool,
     facts: SessionFacts,
     principal: Option<Arc<Entity>>,
     now: i64,
@@ -383,13 +385,15 @@ impl Guard {
     }
 
     fn asking<'a>(&self, subject: &'a Subject, context: &'a RequestContext, key: &SessionKey) -> Asking<'a> {
+        let (live, now) = (self.policy.live(), self.clock.now_millis());
         Asking {
             principal: self.principal(subject),
             subject,
             context,
-            bundle: self.policy.current(),
+            bundle: Arc::clone(&live.bundle),
+            expired: live.is_expired(now),
             facts: self.sessions.facts(key),
-            now: self.clock.now_millis(),
+            now,
         }
     }
 
@@ -410,6 +414,9 @@ impl Guard {
         circumstances: Value,
         open_input: bool,
     ) -> (Verdict, Value, Vec<Arc<Entity>>) {
+        if asking.expired {
+            return (refusal(Outcome::DenyError, ReasonCode::BundleExpired), circumstances, Vec::new());
+        }
         let Some(principal) = &asking.principal else {
             return (refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown), circumstances, Vec::new());
         };

@@ -8,7 +8,7 @@ mod record;
 mod session;
 
 pub use guard::{Denied, Guard, GuardParts, Refusal};
-pub use pdp::{LivePolicy, Reloaded};
+pub use pdp::{Live, LivePolicy, Origin, Reloaded};
 pub use permit::{Listing, Permit};
 pub use pip::AttributeSource;
 pub use session::SessionSettings;

@@ -1,17 +1,52 @@
-//! The live policies: one bundle at a time, swapped whole or not at all.
+//! The live policies: one set at a time, swapped whole or not at all.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::model::PolicyVersion;
+use crate::policy::version::Seen;
 use crate::policy::{Bundle, PolicyErrors, Settings, Sources};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ResultLabels;
 
-/// Holds the bundle that decides. Requests under way keep the one they began with.
+/// Where the live set came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Files in directories, or the shipped set.
+    #[default]
+    Files,
+    /// A publication.
+    Published {
+        /// Which one.
+        seen: Seen,
+        /// The key that vouches for it; `None` where none has to.
+        key_id: Option<String>,
+    },
+}
+
+/// What decides, as one thing: a request sees all of it or none.
+#[derive(Debug)]
+pub struct Live {
+    /// The policies.
+    pub bundle: Arc<Bundle>,
+    /// Where they came from.
+    pub origin: Origin,
+    /// From when on everything is denied, in milliseconds since the Unix epoch; `None`: never.
+    pub expires_millis: Option<u64>,
+}
+
+impl Live {
+    /// Whether its time is over. What is over denies everything: an operator who gave a set an end does not want it to
+    /// go on because the next one could not be fetched.
+    pub fn is_expired(&self, now_millis: i64) -> bool {
+        self.expires_millis.is_some_and(|end| u64::try_from(now_millis).unwrap_or(0) >= end)
+    }
+}
+
+/// Holds what decides. Requests under way keep what they began with.
 pub struct LivePolicy {
-    bundle: ArcSwap<Bundle>,
+    live: ArcSwap<Live>,
     settings: Settings,
     metrics: Arc<Metrics>,
 }
@@ -26,32 +61,34 @@ pub struct Reloaded {
 }
 
 impl LivePolicy {
-    /// Begins with `bundle`.
-    pub fn new(bundle: Bundle, settings: Settings, metrics: Arc<Metrics>) -> Self {
-        metrics.set_policy_version(bundle.version().as_str());
-        Self { bundle: ArcSwap::from_pointee(bundle), settings, metrics }
+    /// Begins with `live`.
+    pub fn new(live: Live, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        metrics.set_policy_version(live.bundle.version().as_str());
+        Self { live: ArcSwap::from_pointee(live), settings, metrics }
     }
 
     /// The bundle that decides at this moment.
     pub fn current(&self) -> Arc<Bundle> {
-        self.bundle.load_full()
+        Arc::clone(&self.live.load().bundle)
     }
 
-    /// Puts `sources` in place of the live set if they are valid; the live set stays if they are not.
-    pub fn reload(&self, sources: Sources) -> Result<Reloaded, PolicyErrors> {
-        match Bundle::load_with(sources, self.settings) {
-            Ok(bundle) => {
-                let to = bundle.version().clone();
-                let old = self.bundle.swap(Arc::new(bundle));
-                self.metrics.set_policy_version(to.as_str());
-                self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "applied" }).inc();
-                Ok(Reloaded { from: old.version().clone(), to })
-            }
-            Err(errors) => {
-                self.count_refusal();
-                Err(errors)
-            }
-        }
+    /// Everything that decides at this moment.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Parses and validates a set, without any effect.
+    pub fn prepare(&self, sources: Sources) -> Result<Bundle, PolicyErrors> {
+        Bundle::load_with(sources, self.settings)
+    }
+
+    /// Puts a set in the place of the live one. For [`crate::changes`] alone, which has it judged and recorded first.
+    pub fn install(&self, live: Live) -> Reloaded {
+        let to = live.bundle.version().clone();
+        let old = self.live.swap(Arc::new(live));
+        self.metrics.set_policy_version(to.as_str());
+        self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "applied" }).inc();
+        Reloaded { from: old.bundle.version().clone(), to }
     }
 
     /// Counts a set that was not taken over, also one that could not even be read.

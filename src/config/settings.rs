@@ -4,6 +4,7 @@
 //! and no `Clone`: some fields are secrets.
 
 mod agents;
+mod authorization;
 mod mcp;
 mod memory;
 mod model;
@@ -12,11 +13,12 @@ mod security;
 mod server;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
+pub use authorization::{Authorization, BundleSource};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;
 pub use runtime::Runtime;
-pub use security::{ApiKeys, Audit, Authentication, Authorization, Durability, Jwt, JwtAlgorithm, JwtKey};
+pub use security::{ApiKeys, Audit, Authentication, Durability, Jwt, JwtAlgorithm, JwtKey};
 pub use security::{RateLimit, Security};
 pub use server::{LogLevel, Server};
 

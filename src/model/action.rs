@@ -22,6 +22,8 @@ pub enum Action {
     ModelCall,
     PolicyRead,
     PolicyTest,
+    PolicyPublish,
+    PolicyRollback,
     AuditRead,
 }
 
@@ -50,6 +52,8 @@ impl Action {
             Self::ModelCall => "model:call",
             Self::PolicyRead => "policy:read",
             Self::PolicyTest => "policy:test",
+            Self::PolicyPublish => "policy:publish",
+            Self::PolicyRollback => "policy:rollback",
             Self::AuditRead => "audit:read",
         }
     }

@@ -1,6 +1,5 @@
 //! Builds the parts in the order in which they depend on each other. Nothing is bound before everything is sound.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Settings;
@@ -8,12 +7,13 @@ use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::audit::Journal;
 use crate::authn::Authenticator;
-use crate::authz::{Guard, GuardParts, LivePolicy};
+use crate::authz::{Guard, GuardParts, Live, LivePolicy};
+use crate::changes::{FirstError, FirstRemembered, Fragments, Places, ReloadSettings, Reloader, first};
 use crate::clock::{SharedClock, SystemClock};
 use crate::limit::{FailedAttempts, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
-use crate::policy::{Bundle, PolicyError, PolicyErrors, SourceKind, Sources};
+use crate::policy::PolicyErrors;
 use crate::runtime::{Gate, GateParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
@@ -23,12 +23,15 @@ use crate::tools::Registry;
 /// Why the gateway did not start. Nothing was bound.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The files of the policy set could not be read.
+    /// The policy set could not be read, or may not decide.
     #[error("the policies could not be read")]
-    Sources(#[source] PolicyError),
+    Sources(#[source] FirstError),
     /// The policy set is not valid.
     #[error("the policies are not valid")]
     Policies(#[source] PolicyErrors),
+    /// What was accepted could not be remembered.
+    #[error("the data directory cannot be written")]
+    Remember(#[source] std::io::Error),
     /// The decision log could not be opened.
     #[error("the decision log could not be opened")]
     Audit(#[from] crate::audit::AuditError),
@@ -61,36 +64,10 @@ pub enum StartError {
     Stopped,
 }
 
-/// Where the policy set is read from, each time.
-#[derive(Debug, Clone)]
-pub(super) struct PolicyPlaces {
-    policy_dir: Option<PathBuf>,
-    schema_dir: Option<PathBuf>,
-}
-
-impl PolicyPlaces {
-    /// The files as they are now, with the fragments of servers whose tools are not pinned in files.
-    pub(super) fn read(&self, tools: &Registry) -> Result<Sources, PolicyError> {
-        let mut sources = match (&self.policy_dir, &self.schema_dir) {
-            (None, None) => Sources::shipped(),
-            (Some(policies), Some(schemas)) => Sources::from_dirs(policies, schemas)?,
-            (Some(policies), None) => {
-                Sources::from_dirs(policies, policies)?.with_shipped(SourceKind::Schema)
-            }
-            (None, Some(schemas)) => Sources::from_dirs(schemas, schemas)?.with_shipped(SourceKind::Policy),
-        };
-        for (name, text) in tools.fragments() {
-            sources = sources.with_schema(&name, &text);
-        }
-        Ok(sources)
-    }
-}
-
 /// The parts that the running gateway keeps hold of.
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
-    pub(super) policy: Arc<LivePolicy>,
-    pub(super) places: PolicyPlaces,
+    pub(super) reloader: Arc<Reloader>,
     pub(super) journal: Journal,
     pub(super) memory: Memory,
     pub(super) tools: Registry,
@@ -99,6 +76,7 @@ pub(super) struct Parts {
 }
 
 pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
+    let place = settings.place();
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     let model = settings.model.map(LanguageModel::new).transpose()?;
@@ -111,10 +89,9 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     for problem in problems {
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
-    let places = PolicyPlaces { policy_dir: settings.policy_dir, schema_dir: settings.schema_dir };
-    let sources = places.read(&tools).map_err(StartError::Sources)?;
-    let bundle = Bundle::load_with(sources, settings.policy).map_err(StartError::Policies)?;
-    let policy = Arc::new(LivePolicy::new(bundle, settings.policy, Arc::clone(&metrics)));
+    let places = Places { place, fragments: fragments(&tools) };
+    let (live, remembered) = read_policies(&places, &settings.reload, settings.policy, &clock).await?;
+    let policy = Arc::new(LivePolicy::new(live, settings.policy, Arc::clone(&metrics)));
 
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
     load_agents(&agents, &metrics).await?;
@@ -122,6 +99,15 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     if let Some(repaired) = recovery.torn {
         tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
     }
+    let reloader = Reloader::new(
+        Arc::clone(&policy),
+        places,
+        settings.reload,
+        remembered,
+        journal.clone(),
+        Arc::clone(&clock),
+    );
+    let reloader = Arc::new(reloader.map_err(StartError::Remember)?);
     let authenticator = Authenticator::new(settings.authn, Arc::clone(&clock), Arc::clone(&metrics))?;
     let memory = off_thread({
         let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
@@ -130,7 +116,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     .await??
     .with_quotas(Arc::new(agents.clone()));
     let guard = Arc::new(Guard::new(GuardParts {
-        policy: Arc::clone(&policy),
+        policy,
         journal: journal.clone(),
         limiter: RateLimiter::new(&settings.limit, Arc::clone(&metrics)),
         screen: Screen::new(settings.screen),
@@ -156,13 +142,35 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         failures,
         gate,
         runtime,
+        reloader: Arc::clone(&reloader),
         journal: journal.clone(),
         metrics,
         clock: Arc::clone(&clock),
         settings: settings.api,
         readiness: Readiness::default(),
     });
-    Ok(Parts { api, policy, places, journal, memory, tools, agents, clock })
+    Ok(Parts { api, reloader, journal, memory, tools, agents, clock })
+}
+
+/// What the gateway decides by from the start.
+async fn read_policies(
+    places: &Places,
+    reload: &ReloadSettings,
+    policy: crate::policy::Settings,
+    clock: &SharedClock,
+) -> Result<(Live, FirstRemembered), StartError> {
+    let (places, reload, now) = (places.clone(), reload.clone(), clock.now_millis());
+    match off_thread(move || first(&places, &reload, policy, now)).await? {
+        Ok(first) => Ok(first.split()),
+        Err(FirstError::Policies(errors)) => Err(StartError::Policies(errors)),
+        Err(error) => Err(StartError::Sources(error)),
+    }
+}
+
+/// The fragments of servers whose tools are not pinned in files.
+fn fragments(tools: &Registry) -> Fragments {
+    let tools = tools.clone();
+    Arc::new(move || tools.fragments().into_iter().collect())
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::build::{Parts, StartError, build, load_agents};
+use super::follow;
 use super::listen::{HttpLimits, serve};
 use crate::api::{operations_router, router};
 use crate::audit::{Record, SourceRecord};
+use crate::changes::{Cause, ReloadError};
 use crate::model::{DecisionId, EventType, Outcome, PolicyVersion, ReasonCode, RequestId, Source};
-use crate::policy::PolicyErrors;
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
@@ -53,6 +54,7 @@ impl Gateway {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let (listen, operations) = (settings.listen, settings.operations);
         let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
+        let follow = settings.follow.clone();
         let parts = Arc::new(build(settings).await?);
         let (api_listener, address) = bind(listen).await?;
         let (operations_listener, operations) = bind(operations).await?;
@@ -69,6 +71,9 @@ impl Gateway {
                 Duration::ZERO,
             )),
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow::places(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
+            tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
+            tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
         parts.api.readiness.set(true);
@@ -87,12 +92,17 @@ impl Gateway {
 
     /// The version that decides.
     pub fn policy_version(&self) -> PolicyVersion {
-        self.parts.policy.current().version().clone()
+        self.parts.reloader.policy().current().version().clone()
     }
 
     /// Reads policies, schemas and agents again. Policies change as a whole or not at all.
     pub async fn reload(&self) -> ReloadOutcome {
-        let outcome = self.parts.reload_policies().await;
+        let outcome = match self.parts.reloader.reload(Cause::Signal).await {
+            Ok(reloaded) => ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to },
+            // The lock is for agents as well: what they may do hangs on their files.
+            Err(error @ ReloadError::Locked(_)) => return ReloadOutcome::Refused(error.to_string()),
+            Err(error) => ReloadOutcome::Refused(error.to_string()),
+        };
         if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
             tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
         }
@@ -120,43 +130,12 @@ async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
-        parts.reload_policies().await;
+        // What is refused is on record, and the tools that came with it stay unknown.
+        let _ = parts.reloader.reload(Cause::Tools).await;
     }
 }
 
 impl Parts {
-    async fn reload_policies(&self) -> ReloadOutcome {
-        let policy = Arc::clone(&self.policy);
-        let (places, tools) = (self.places.clone(), self.tools.clone());
-        let swapped = tokio::task::spawn_blocking(move || match places.read(&tools) {
-            Ok(sources) => policy.reload(sources).map_err(|errors| report(&errors)),
-            Err(error) => {
-                policy.count_refusal();
-                Err(error.to_string())
-            }
-        })
-        .await
-        .unwrap_or_else(|_| Err("the reload stopped before its end".to_owned()));
-        match swapped {
-            Ok(reloaded) => {
-                tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
-                let detail = format!("{} -> {}", reloaded.from.as_str(), reloaded.to.as_str());
-                self.event("policy_reload", Outcome::Allow, Some(detail)).await;
-                ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to }
-            }
-            Err(report) => {
-                tracing::warn!(
-                    target: "SECURITY",
-                    event_type = "security_violation",
-                    violation_type = "hot_reload_security_violation",
-                    details = %report,
-                );
-                self.event("reload_refused", Outcome::DenyError, Some(report.clone())).await;
-                ReloadOutcome::Refused(report)
-            }
-        }
-    }
-
     /// Records something that the gateway did by itself. That it happened does not hang on the record: a gateway
     /// whose log cannot be written must still stop.
     async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
@@ -175,7 +154,7 @@ impl Parts {
         );
         record.event = Some(name);
         record.detail = detail;
-        record.policy_version = Some(self.policy.current().version().clone());
+        record.policy_version = Some(self.reloader.policy().current().version().clone());
         if let Err(error) = self.journal.append(record).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -184,9 +163,4 @@ impl Parts {
             );
         }
     }
-}
-
-/// Every mistake, one to a line.
-fn report(errors: &PolicyErrors) -> String {
-    errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

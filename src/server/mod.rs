@@ -2,11 +2,13 @@
 //! everything down in order.
 
 mod build;
+mod follow;
 mod gateway;
 mod listen;
 mod settings;
 
 pub use build::StartError;
+pub use follow::{FollowSettings, RemoteSettings};
 pub use gateway::{Gateway, ReloadOutcome};
 pub use listen::HttpLimits;
 
@@ -24,6 +26,12 @@ pub struct Settings {
     pub policy_dir: Option<PathBuf>,
     /// The directory of schemas; `None` for the shipped ones.
     pub schema_dir: Option<PathBuf>,
+    /// Published versions, of which the newest decides in place of what is in the directories.
+    pub published: Option<PublishedSettings>,
+    /// Bounds of a change of the policies.
+    pub reload: crate::changes::ReloadSettings,
+    /// How changes are noticed.
+    pub follow: FollowSettings,
     /// What a policy that errs does to a decision.
     pub policy: crate::policy::Settings,
     /// The decision log.
@@ -64,7 +72,30 @@ pub struct Settings {
     pub shutdown_grace: Duration,
 }
 
+/// Published versions.
+#[derive(Debug, Clone)]
+pub struct PublishedSettings {
+    /// The store.
+    pub store: PathBuf,
+    /// The keys of which one must have signed what decides; `None`: nobody has to.
+    pub trusted_keys: Option<PathBuf>,
+}
+
 impl Settings {
+    /// Where the policies are read from.
+    pub fn place(&self) -> crate::changes::Place {
+        match self.published.clone() {
+            Some(PublishedSettings { store, trusted_keys }) => crate::changes::Place::Store {
+                store: crate::policy::version::VersionStore::new(store),
+                trusted_keys,
+            },
+            None => crate::changes::Place::Files {
+                policy_dir: self.policy_dir.clone(),
+                schema_dir: self.schema_dir.clone(),
+            },
+        }
+    }
+
     /// A gateway on free loopback ports with its data under `data_dir` and everything else as shipped.
     pub fn embedded(data_dir: PathBuf) -> Self {
         let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -74,6 +105,9 @@ impl Settings {
             operations: loopback,
             policy_dir: None,
             schema_dir: None,
+            published: None,
+            reload: crate::changes::ReloadSettings::in_directory(&data_dir),
+            follow: FollowSettings::default(),
             policy: Default::default(),
             audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
             replayable: false,

@@ -4,11 +4,10 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::server::beside;
-use crate::config::kind::{Choice, Directory, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text};
+use super::authorization::Authorization;
+use crate::config::kind::{Choice, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text};
 use crate::config::problem::{Code, Problem};
-use crate::config::reader::{Reader, Source};
-use crate::policy::OnPolicyError;
+use crate::config::reader::Reader;
 
 /// `security.*`
 #[derive(Debug)]
@@ -254,34 +253,6 @@ impl Authentication {
             JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => {
                 public.map(JwtKey::PublicKeyFile)
             }
-        }
-    }
-}
-
-/// `security.authorization.*`
-#[derive(Debug)]
-pub struct Authorization {
-    /// Policies; `None` is the shipped set.
-    pub policy_dir: Option<PathBuf>,
-    /// Schemas; `None` is the shipped set.
-    pub schema_dir: Option<PathBuf>,
-    /// What an error in a policy means.
-    pub on_policy_error: OnPolicyError,
-}
-
-impl Authorization {
-    fn read(r: &mut Reader<'_>) -> Self {
-        let mut directory = |key: &str, name: &str, doc| {
-            let found = r.optional(key, Directory { must_exist: true }, doc).or_else(|| beside(r, key, name));
-            if found.is_none() && !r.is_given(key) {
-                r.in_force(key, String::from("(shipped set)"), Source::Default);
-            }
-            found
-        };
-        Self {
-            policy_dir: directory("security.authorization.policy_dir", "policies", "Policies (`*.cedar`). Without the key: `policies`, if that directory exists, else the shipped set."),
-            schema_dir: directory("security.authorization.schema_dir", "schemas", "Schemas (`*.cedarschema`). Without the key: `schemas`, if that directory exists, else the shipped set."),
-            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&OnPolicyError::WORDS), OnPolicyError::default(), "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
         }
     }
 }

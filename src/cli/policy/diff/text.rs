@@ -22,7 +22,7 @@ pub fn text(compared: &Compared, most: usize) -> String {
     }
     if !matrix.flips.is_empty() {
         push(&mut text, format_args!("\n{BOLD}Who may do what{PLAIN}"));
-        by_action(&mut text, &matrix.flips, most, |cell| &cell.action, |text, cell| moved(text, cell));
+        by_action(&mut text, &matrix.flips, most, |cell| &cell.action, moved);
     }
     if let Some(traffic) = traffic {
         push(

@@ -1,0 +1,148 @@
+//! Where the live policies are read from: directories, or the newest publication of a store.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::authz::Origin;
+use crate::model::PolicyVersion;
+use crate::policy::version::{
+    BundleFile, Published, Rules, Seen, TrustedKeys, VersionError, VersionStore, Wanted,
+};
+use crate::policy::{PolicyError, SourceKind, Sources};
+
+/// Schema texts by name that come from elsewhere: the fragments of servers whose tools are not pinned in files.
+pub type Fragments = Arc<dyn Fn() -> Vec<(String, String)> + Send + Sync>;
+
+/// Where policies and schemas are.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Directories; `None` is the shipped part.
+    Files {
+        /// Policies.
+        policy_dir: Option<PathBuf>,
+        /// Schemas.
+        schema_dir: Option<PathBuf>,
+    },
+    /// Published versions; the newest decides.
+    Store {
+        /// The store.
+        store: VersionStore,
+        /// The keys of which one must have signed; `None`: nobody has to. Read anew each time, so that keys can rotate.
+        trusted_keys: Option<PathBuf>,
+    },
+}
+
+/// Why nothing could be read. The live set stays.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// The files.
+    #[error(transparent)]
+    Files(#[from] PolicyError),
+    /// The publication.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+}
+
+/// A set that was read and may go live once it is valid.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) sources: Sources,
+    pub(super) origin: Origin,
+    pub(super) expires_millis: Option<u64>,
+}
+
+/// Reads what should decide.
+#[derive(Clone)]
+pub struct Places {
+    /// Where from.
+    pub place: Place,
+    /// What is added.
+    pub fragments: Fragments,
+}
+
+impl Places {
+    /// What should decide now; or, under the emergency lock, the version that it names.
+    pub(super) fn read(
+        &self,
+        seen: Option<Seen>,
+        only: Option<&PolicyVersion>,
+        now_millis: i64,
+    ) -> Result<Offered, PlaceError> {
+        match &self.place {
+            Place::Files { policy_dir, schema_dir } => Ok(Offered {
+                sources: self.with_fragments(files(policy_dir.as_ref(), schema_dir.as_ref())?),
+                origin: Origin::Files,
+                expires_millis: None,
+            }),
+            Place::Store { store, .. } => {
+                let published = match only {
+                    Some(version) => store.find(&Wanted::Digest(version.as_str().to_owned()))?,
+                    None => store.newest()?,
+                };
+                // A version that was live when the lock was engaged need not be the newest that was accepted.
+                let seen = seen.filter(|_| only.is_none());
+                let sources = store.sources(&published.manifest)?;
+                self.offer(&published, sources, seen, now_millis)
+            }
+        }
+    }
+
+    /// The set that is there now, judged and not yet parsed, for those that only look.
+    pub fn look(&self, now_millis: i64) -> Result<Sources, PlaceError> {
+        Ok(self.read(None, None, now_millis)?.sources)
+    }
+
+    /// A publication, held against the rules.
+    fn offer(
+        &self,
+        published: &Published,
+        sources: Sources,
+        seen: Option<Seen>,
+        now_millis: i64,
+    ) -> Result<Offered, PlaceError> {
+        let accepted = self.rules(seen)?.accept(published, now_millis)?;
+        let origin = Origin::Published { seen: accepted.seen, key_id: accepted.key_id };
+        let sources = self.with_fragments(sources);
+        Ok(Offered { sources, origin, expires_millis: accepted.expires_millis })
+    }
+
+    /// The same for one that came in a file.
+    pub(super) fn offer_bundle(
+        &self,
+        bundle: &BundleFile,
+        seen: Option<Seen>,
+        now_millis: i64,
+    ) -> Result<Offered, PlaceError> {
+        self.offer(bundle.published(), bundle.sources().clone(), seen, now_millis)
+    }
+
+    fn rules(&self, seen: Option<Seen>) -> Result<Rules, VersionError> {
+        let trusted = match &self.place {
+            Place::Store { trusted_keys: Some(path), .. } => Some(TrustedKeys::read(path)?),
+            Place::Store { trusted_keys: None, .. } | Place::Files { .. } => None,
+        };
+        Ok(Rules { trusted, seen })
+    }
+
+    /// The store and whether its publications must be signed; `None` when policies come from directories.
+    pub fn store(&self) -> Option<(&VersionStore, bool)> {
+        match &self.place {
+            Place::Store { store, trusted_keys } => Some((store, trusted_keys.is_some())),
+            Place::Files { .. } => None,
+        }
+    }
+
+    pub(super) fn with_fragments(&self, sources: Sources) -> Sources {
+        (self.fragments)().iter().fold(sources, |sources, (name, text)| sources.with_schema(name, text))
+    }
+}
+
+/// Policies and schemas from directories; what no directory is given for is the shipped part.
+pub fn files(policy_dir: Option<&PathBuf>, schema_dir: Option<&PathBuf>) -> Result<Sources, PolicyError> {
+    Ok(match (policy_dir, schema_dir) {
+        (None, None) => Sources::shipped(),
+        (Some(policies), Some(schemas)) => Sources::from_dirs(policies, schemas)?,
+        (Some(policies), None) => Sources::from_dirs(policies, policies)?.with_shipped(SourceKind::Schema),
+        (None, Some(schemas)) => Sources::from_dirs(schemas, schemas)?.with_shipped(SourceKind::Policy),
+    })
+}
