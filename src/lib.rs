@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod json;
+mod nearest;
 pub mod secret;
 pub mod telemetry;
 

@@ -283,10 +283,46 @@ fn weakening_needs_the_operators_word() {
 
 #[test]
 fn http_beyond_the_host_is_a_choice() {
-    let loaded =
-        read("server: { host: 0.0.0.0, insecure_http: true }", Format::Yaml, None, &Environment::default());
-    let found = security_check(&loaded.unwrap());
-    assert!(found.iter().any(|weakness| weakness.key == "server.insecure_http"));
+    let text = |require_tls: bool| {
+        format!(
+            "server: {{ host: 0.0.0.0, insecure_http: true }}\nsecurity: {{ authentication: {{ require_tls: {require_tls} }} }}\n"
+        )
+    };
+    let read = |text: &str| read(text, Format::Yaml, None, &Environment::default());
+    let refused = read(&text(true)).unwrap_err().problems;
+    assert_eq!(refused[0].code, Code::Contradiction, "it would serve nobody");
+    let found = security_check(&read(&text(false)).unwrap());
+    for key in ["server.insecure_http", "security.authentication.require_tls"] {
+        assert!(found.iter().any(|weakness| weakness.key == key), "{key}");
+    }
+}
+
+#[test]
+fn a_certificate_makes_it_https() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["server.crt", "server.key"] {
+        fs::write(directory.path().join(name), "").unwrap();
+    }
+    let file = directory.path().join("caxton.yaml");
+    let with = |tls: &str| {
+        let text = format!(
+            "server: {{ host: 0.0.0.0, tls: {{ cert_path: server.crt, key_path: server.key, {tls} }} }}"
+        );
+        fs::write(&file, text).unwrap();
+        load(Some(&file), &Environment::default())
+    };
+    let loaded = with("enabled: true").unwrap();
+    assert_eq!(loaded.settings.server.port, 8_443);
+    let suites =
+        |loaded: &caxton::config::Loaded| loaded.settings.server.tls.as_ref().unwrap().cipher_suites.len();
+    assert_eq!(suites(&loaded), 3);
+    let keys = |loaded| security_check(&loaded).into_iter().map(|weakness| weakness.key).collect::<Vec<_>>();
+    assert!(keys(loaded).iter().all(|key| !key.starts_with("server.tls")));
+    let old = with("min_version: 1.2").unwrap();
+    assert_eq!(suites(&old), 9);
+    assert!(keys(old).contains(&String::from("server.tls.min_version")), "the weaker value is flagged");
+    let off = with("enabled: false").unwrap_err();
+    assert_eq!(off.problems[0].key.as_deref(), Some("server.host"), "never plain HTTP by accident");
 }
 
 #[test]

@@ -99,3 +99,30 @@ fn a_change_is_found_and_written_anew() {
     fs::write(base.join("policies/a.cedar"), "permit (principal);").unwrap();
     assert_eq!(run(base, Some(&table), None).unwrap(), Exit::Usage);
 }
+
+#[test]
+fn resources_of_a_house_that_name_others_stand_beside_somebody_else() {
+    let schema = "namespace Caxton {
+        entity Order { owner: User, parent: Order };
+        action \"order:read\" appliesTo { principal: [User], resource: [Order], context: { clerk: User } };
+    }";
+    let policies = "@id(\"t.own\") permit (principal, action == Caxton::Action::\"order:read\", resource)
+        when { resource.owner == principal && principal in Caxton::Role::\"buyer\" };
+        @id(\"t.desk\") permit (principal in Caxton::Role::\"desk\", action == Caxton::Action::\"order:read\", resource)
+        when { resource.parent.owner.issuer != principal.issuer };";
+    let sources = Sources::new().with_shipped(SourceKind::Schema).with_schema("order.cedarschema", schema);
+    let matrix = Matrix::of(&Bundle::load(sources.with_policy("a.cedar", policies)).unwrap());
+    let row = matrix.rows.iter().find(|row| row.action == "order:read").unwrap();
+    let cells: Vec<_> =
+        matrix.principals.iter().zip(&row.cells).map(|(name, cell)| (name.as_str(), cell.outcome)).collect();
+    assert_eq!(
+        cells,
+        [
+            ("nobody", Some(Outcome::DenyDefault)),
+            ("buyer", Some(Outcome::DenyDefault)),
+            ("desk", Some(Outcome::Allow)),
+            ("Agent::\"a\"", None),
+            ("System::\"gateway\"", None),
+        ]
+    );
+}

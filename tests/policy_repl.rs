@@ -202,3 +202,64 @@ fn tests_run_again_when_something_changes() {
     watching.signal("INT");
     watching.end();
 }
+
+/// A session at a terminal, with the keys that a person presses.
+#[test]
+fn at_a_terminal_words_are_completed_lines_come_back_and_a_policy_can_be_left() {
+    let folder = folder();
+    let history = folder.path().join("history");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_caxton"));
+    command
+        .args(["policy", "repl", "--history"])
+        .arg(&history)
+        .current_dir(folder.path())
+        .env("TERM", "xterm");
+    let mut session = rexpect::session::spawn_command(command, Some(20_000)).unwrap();
+    session.exp_string("`help` lists the commands").unwrap();
+    // What is typed before the prompt is there is lost, as at any terminal in raw mode.
+    let prompt = |session: &mut rexpect::session::PtySession| {
+        session.exp_string("> \r\u{1b}[2C").unwrap();
+    };
+    prompt(&mut session);
+    session.send_line("set Agent::\"a\" { attrs: { status: active } }").unwrap();
+    prompt(&mut session);
+    // Tab completes a command, an entity and an action.
+    let keys = [
+        ("as\t", "ask"),
+        (" Ag\t", "ask Agent::\""),
+        ("a\t", "ask Agent::\"a\""),
+        (" tool:li\t", "\"a\" tool:list"),
+    ];
+    for (typed, completed) in keys {
+        session.send(typed).unwrap();
+        session.flush().unwrap();
+        session.exp_string(completed).unwrap();
+    }
+    session.send_line(" Gateway::\"g\"").unwrap();
+    session.exp_string("allow by t.list").unwrap();
+    prompt(&mut session);
+    session.send_line("set Agent::\"a\" { attrs: { status: suspended } }").unwrap();
+    session.exp_string("deny_default").unwrap();
+    prompt(&mut session);
+    session.send_line("set Agent::\"a\" { attrs: { status: active } }").unwrap();
+    prompt(&mut session);
+    // Three times up is the question; it is asked again.
+    session.send("\u{1b}[A\u{1b}[A\u{1b}[A").unwrap();
+    session.flush().unwrap();
+    session.exp_string("tool:list").unwrap();
+    session.send_line("").unwrap();
+    session.exp_string("allow by t.list").unwrap();
+    prompt(&mut session);
+    // Control-C leaves the policy that is being typed, and not the session.
+    session.send_line("policy").unwrap();
+    // `… `, of which this reads each byte as a character.
+    session.exp_string("\u{a6} ").unwrap();
+    session.send_control('c').unwrap();
+    prompt(&mut session);
+    session.send_line("policies").unwrap();
+    session.exp_string("t.list").unwrap();
+    prompt(&mut session);
+    session.send_control('d').unwrap();
+    session.exp_eof().unwrap();
+    assert!(fs::read_to_string(history).unwrap().contains("ask Agent::\"a\" tool:list Gateway::\"g\""));
+}

@@ -311,7 +311,7 @@ fn keys_of_the_configuration_that_contradict_each_other_are_mistakes() {
         ("version_store: .caxton/versions, watch: true", "published versions decide"),
         (
             "version_store: .caxton/versions, bundle: { url: 'https://policies.example/b' }",
-            "could replace the policies",
+            "whoever controls that server decides",
         ),
         ("bundle: { url: 'https://policies.example/b' }", "no version store is given"),
         (

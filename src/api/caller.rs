@@ -1,13 +1,13 @@
 //! Proves who calls, before anything else of the request is looked at.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::{Record, SourceRecord};
@@ -69,6 +69,11 @@ async fn admit_caller(
     if !origin_allowed(headers, &api.settings.allowed_origins) {
         return Err(Problem::origin());
     }
+    if api.settings.require_tls && !context.source.is_private() {
+        let refused = Refused::insecure_transport();
+        report(api, context, &refused).await;
+        return Err(Problem::tls_required());
+    }
     let address = context.source.ip;
     if let Some(Err(limited)) = api.failures.as_ref().map(|failures| failures.check(address)) {
         let detail = "credentials from this address were refused too often";
@@ -77,12 +82,6 @@ async fn admit_caller(
     match api.authenticator.authenticate(headers).await {
         Ok(subject) => Ok(subject),
         Err(refused) => {
-            tracing::warn!(
-                target: "SECURITY",
-                event_type = "security_violation",
-                violation_type = "api_security_event",
-                details = %format_args!("login_failure: {} {}", refused.method, refused.reason),
-            );
             // Who presents nothing guesses nothing, and what has expired was good once.
             if let (Some(failures), RefusedKind::Invalid) = (&api.failures, refused.kind)
                 && let Some(time) = failures.failed(address)
@@ -94,11 +93,27 @@ async fn admit_caller(
                     details = %format_args!("address_blocked: {address} for {} s", time.as_secs()),
                 );
             }
-            // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
-            let _ = api.journal.append(login_failure(api, context, &refused)).await;
-            Err(Problem::unauthenticated(refused.client_text))
+            report(api, context, &refused).await;
+            Err(match refused.kind {
+                RefusedKind::Unavailable => Problem::unavailable(refused.client_text),
+                RefusedKind::Missing | RefusedKind::Invalid | RefusedKind::Expired => {
+                    Problem::unauthenticated(refused.client_text)
+                }
+            })
         }
     }
+}
+
+/// Tells the operator of a refused credential.
+async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
+    tracing::warn!(
+        target: "SECURITY",
+        event_type = "security_violation",
+        violation_type = "api_security_event",
+        details = %format_args!("login_failure: {} {}", refused.method, refused.reason),
+    );
+    // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
+    let _ = api.journal.append(login_failure(api, context, refused)).await;
 }
 
 fn login_failure(api: &Api, context: &RequestContext, refused: &Refused) -> Record {
@@ -129,8 +144,9 @@ fn circumstances(request: &Request) -> RequestContext {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut source = Source::local();
-    if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
-        source.ip = peer.ip().to_canonical();
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        source.ip = connection.peer.ip().to_canonical();
+        source.tls = connection.tls;
     }
     source.user_agent = text("user-agent").map(|agent| {
         let plain: String = agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();

@@ -7,6 +7,7 @@ mod audit;
 mod authzen;
 mod body;
 mod caller;
+mod connection;
 mod mcp;
 mod memory;
 mod messages;
@@ -16,6 +17,7 @@ mod routes;
 mod state;
 mod tools;
 
+pub use connection::Connection;
 pub use problem::Problem;
 pub use routes::{Access, Endpoint, endpoints, operations_router, router};
 pub use state::{Api, Readiness, Settings};

@@ -66,6 +66,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "origin", "requests from this origin are not accepted")
     }
 
+    /// 403 for credentials that crossed a network in the clear.
+    pub fn tls_required() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "tls-required", "credentials are accepted over TLS only")
+    }
+
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", detail)

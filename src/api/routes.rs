@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any_service, delete, get, post};
 
+use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
 use super::{agents, audit, authzen, caller, mcp, memory, messages, policies, tools};
@@ -140,12 +141,17 @@ async fn finish(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
         "DELETE" => "DELETE",
         _ => "other",
     };
+    let encrypted = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
     let mut response = next.run(request).await;
     let labels = HttpLabels { method, route, status: response.status().as_u16() };
     api.metrics.http_requests.get_or_create(&labels).inc();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if encrypted {
+        // A year (RFC 6797); not said over plain HTTP, where clients must not believe it.
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
     response
 }
 

@@ -23,6 +23,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// `Host` names under which MCP may be called; `None` for any (a public address).
     pub allowed_hosts: Option<Vec<String>>,
+    /// Whether requests that crossed a network without TLS are refused.
+    pub require_tls: bool,
     /// Where the decision log is, for the API that reads it.
     pub audit_log: std::path::PathBuf,
 }
@@ -34,6 +36,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(150),
             allowed_origins: Vec::new(),
             allowed_hosts: Some(Self::loopback_hosts()),
+            require_tls: true,
             audit_log: ".caxton/audit.log".into(),
         }
     }

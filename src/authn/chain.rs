@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
 
 use super::scheme::{Presented, Refused, RefusedKind};
 use super::{AuthnError, api_key, jwt};
@@ -31,10 +32,20 @@ impl Authenticator {
     /// Reads every key; fails on the first that cannot be used.
     pub fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
         Ok(Self {
-            jwt: jwt::Scheme::new(settings.jwt, Arc::clone(&clock))?,
+            jwt: jwt::Scheme::new(settings.jwt, Arc::clone(&clock), Arc::clone(&metrics))?,
             api_key: api_key::Scheme::new(settings.api_keys, clock)?,
             metrics,
         })
+    }
+
+    /// Keeps the keys of an issuer's address fresh until `stop`; returns at once when there is none to follow.
+    pub async fn follow_keys(&self, stop: &CancellationToken) {
+        self.jwt.follow_keys(stop).await;
+    }
+
+    /// Reads the issuer's key file again, when there is one; a file that is refused changes nothing.
+    pub fn reload_keys(&self) -> Option<Result<(), AuthnError>> {
+        self.jwt.reload_keys()
     }
 
     /// The caller behind the request headers, or why there is none.

@@ -13,6 +13,10 @@ pub enum AuthnError {
     KeyFile { path: PathBuf, source: std::io::Error },
     #[error("the key `{key}` cannot be used with {algorithm}: {reason}")]
     KeyMaterial { key: String, algorithm: &'static str, reason: &'static str },
+    #[error("the key set `{path}` is refused")]
+    KeySet { path: PathBuf, source: super::jwt::JwkError },
+    #[error("the client for key sets could not be made")]
+    Client(#[source] reqwest::Error),
     #[error("the jwt setting `{setting}` is not acceptable: {reason}")]
     JwtSetting { setting: &'static str, reason: &'static str },
     #[error("the pepper file `{path}` could not be read or made")]

@@ -70,6 +70,11 @@ impl Refused {
         Self { method, reason, client_text: kind.client_text(), kind, detail: None }
     }
 
+    /// Whatever was presented crossed a network in the clear, and may be in other hands by now.
+    pub fn insecure_transport() -> Self {
+        Self::invalid("none", "insecure_transport")
+    }
+
     pub(super) fn invalid(method: &'static str, reason: &'static str) -> Self {
         Self::new(RefusedKind::Invalid, method, reason)
     }

@@ -1,5 +1,6 @@
 //! `caxton start`: runs the gateway until it is told to stop.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::{Exit, Output};
 use super::prepare;
 use crate::config::Environment;
-use crate::server::{Gateway, ReloadOutcome, Settings, StartError};
+use crate::server::{Gateway, ReloadOutcome, Settings, StartError, TlsReload};
 
 /// Options of `caxton start`.
 #[derive(Debug, Args)]
@@ -47,8 +48,9 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
             return Err(error);
         }
         output.say(format_args!(
-            "caxton {} on http://{}, probes and metrics on http://{}, policies {}",
+            "caxton {} on {}://{}, probes and metrics on http://{}, policies {}",
             env!("CARGO_PKG_VERSION"),
+            gateway.scheme(),
             gateway.address(),
             gateway.operations(),
             gateway.policy_version().short(),
@@ -57,10 +59,17 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
             tokio::select! {
                 _ = stop.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => match gateway.reload().await {
-                    ReloadOutcome::Applied { to, .. } => output.say(format_args!("reloaded: policies {}", to.short())),
-                    ReloadOutcome::Refused(report) => output.say(format_args!("reload refused, the old policies stay:\n{report}")),
-                },
+                _ = reload.recv() => {
+                    match gateway.reload().await {
+                        ReloadOutcome::Applied { to, .. } => output.say(format_args!("reloaded: policies {}", to.short())),
+                        ReloadOutcome::Refused(report) => output.say(format_args!("reload refused, the old policies stay:\n{report}")),
+                    }
+                    match gateway.reload_tls().await {
+                        TlsReload::NotInUse => {}
+                        TlsReload::Applied(summary) => output.say(format_args!("reloaded: {summary}")),
+                        TlsReload::Refused(report) => output.say(format_args!("reload refused, the old certificate stays:\n{report}")),
+                    }
+                }
             }
         }
         output.say("draining");
@@ -86,13 +95,16 @@ fn refuse(error: &StartError, output: &Output) {
 }
 
 /// What the operator can do about it.
-fn help(error: &StartError) -> Option<&'static str> {
+fn help(error: &StartError) -> Option<Cow<'static, str>> {
     match error {
-        StartError::Audit(error) => error.help(),
-        StartError::Policies(_) => Some("`caxton policy validate` shows the lines and what to write instead"),
-        StartError::Bind { .. } => {
-            Some("stop what listens there, or give `server.port` and `server.metrics_port` other values")
+        StartError::Audit(error) => error.help().map(Cow::from),
+        StartError::Tls(error) => Some(error.help()),
+        StartError::Policies(_) => {
+            Some("`caxton policy validate` shows the lines and what to write instead".into())
         }
+        StartError::Bind { .. } => Some(
+            "stop what listens there, or give `server.port` and `server.metrics_port` other values".into(),
+        ),
         _ => None,
     }
 }

@@ -29,12 +29,6 @@ const ENABLED: &[&str] = &["enabled"];
 const STRICT: &[&str] = &["strict"];
 
 const ALL: &[Fixed] = &[
-    off(
-        "server.tls.enabled",
-        FALSE,
-        "TLS of the API",
-        "put a proxy that ends TLS on the same host until then",
-    ),
     on(
         "config_agents.validation.yaml_schema_strict",
         TRUE,

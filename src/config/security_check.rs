@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::document::{Node, Value};
 use super::reader::Reader;
-use super::settings::{Durability, JwtAlgorithm, Settings, Transport};
+use super::settings::{Durability, JwtAlgorithm, Settings, TlsVersion, Transport};
 use super::{Code, Loaded};
 
 /// One thing that could be stronger.
@@ -119,14 +119,23 @@ fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
             "server.insecure_http",
             "true",
             "credentials cross the network in the clear",
-            "listen on loopback behind a proxy that ends TLS",
+            "give `server.tls.cert_path` and `server.tls.key_path`",
         ));
+    } else if let Some(tls) = &server.tls {
+        if tls.min_version == TlsVersion::Tls12 {
+            found.push(weakness(
+                "server.tls.min_version",
+                "1.2",
+                "handshakes of TLS 1.2 show certificates and have weaker suites",
+                "write `\"1.3\"`, or remove the key",
+            ));
+        }
     } else {
         found.push(weakness(
             "server.tls.enabled",
             "false",
             "the API has no TLS and serves this host only",
-            "put a proxy that ends TLS on the same host",
+            "give `server.tls.cert_path` and `server.tls.key_path`",
         ));
     }
     if !server.metrics_host.is_loopback() {
@@ -149,6 +158,14 @@ fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
             "remove the key",
         ));
     }
+    if !security.authentication.require_tls {
+        found.push(weakness(
+            "security.authentication.require_tls",
+            "false",
+            "credentials are accepted that anybody on the way could read",
+            "remove the key",
+        ));
+    }
     match &security.authentication.jwt {
         Some(jwt) if jwt.algorithm == JwtAlgorithm::Hs256 => found.push(weakness(
             "security.authentication.jwt_algorithm",
@@ -161,7 +178,7 @@ fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
             "security.authentication.jwt_public_key_file",
             "none",
             "people can only use API keys, which live long",
-            "give the public key of an identity provider",
+            "give the public key or the key set of an identity provider",
         )),
     }
     found.push(weakness(

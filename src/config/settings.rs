@@ -5,24 +5,28 @@
 
 mod agents;
 mod authorization;
+mod identity;
 mod mcp;
 mod memory;
 mod model;
 mod runtime;
 mod security;
 mod server;
+mod tls;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
 pub use authorization::{Authorization, BundleSource};
+pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;
 pub use runtime::Runtime;
-pub use security::{ApiKeys, Audit, Authentication, Durability, Jwt, JwtAlgorithm, JwtKey};
-pub use security::{RateLimit, Security};
+pub use security::{Audit, Durability, RateLimit, Security};
 pub use server::{LogLevel, Server};
+pub use tls::{Tls, TlsVersion};
 
 use super::kind::Flag;
+use super::problem::{Code, Problem};
 use super::reader::Reader;
 
 /// The whole configuration.
@@ -60,17 +64,32 @@ impl Settings {
         );
         super::fixed::read(reader);
         let server = Server::read(reader);
+        let security = Security::read(reader, &server.data_dir);
+        check_transport(reader, &server, &security);
         Self {
             mcp: Mcp::read(reader, server.host),
             memory: Memory::read(reader),
             runtime: Runtime::read(reader),
             model: Model::read(reader),
-            security: Security::read(reader, &server.data_dir),
+            security,
             screening: Screening::read(reader),
             communication: Communication::read(reader),
             config_agents: ConfigAgents::read(reader),
             tool_security: ToolSecurity::read(reader),
             server,
         }
+    }
+}
+
+/// Two keys of two sections: plain HTTP for a network whose requests would all be refused serves nobody.
+fn check_transport(reader: &mut Reader<'_>, server: &Server, security: &Security) {
+    const INSECURE: &str = "server.insecure_http";
+    if server.insecure_http && server.tls.is_none() && security.authentication.require_tls {
+        let problem = Problem::error(
+            Code::Contradiction,
+            "every request would be refused: `security.authentication.require_tls` wants TLS",
+        );
+        let help = "give a certificate in `server.tls`; or let credentials cross the network in the clear with `security.authentication.require_tls: false`";
+        reader.tell(problem.with_help(help), INSECURE);
     }
 }

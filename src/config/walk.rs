@@ -7,6 +7,7 @@ use super::kind::printable;
 use super::later::{LATER, Later};
 use super::problem::{Code, Problem};
 use super::reader::{Key, Reader};
+use crate::nearest::nearest;
 
 /// Mistakes after which the search ends: finding the place of each costs time.
 const MAX_FOUND: usize = 500;
@@ -85,13 +86,7 @@ impl Reader<'_> {
     fn unknown(&self, name: &Name, pattern: &str, shown: String) -> Problem {
         let problem = Problem::error(Code::UnknownKey, "no such key").of_key(shown);
         let siblings = self.names_below(pattern);
-        let limit = (name.text.chars().count() / 3).clamp(1, 3);
-        let near = siblings
-            .iter()
-            .map(|known| (strsim::osa_distance(known, &name.text), known))
-            .filter(|(distance, _)| *distance <= limit)
-            .min();
-        if let Some((_, known)) = near {
+        if let Some(known) = nearest(&name.text, siblings.iter().map(AsRef::as_ref)) {
             return problem.with_help(format!("did you mean `{pattern}{known}`?"));
         }
         let moved = self.keys.iter().find(|key| last_name(key) == name.text);

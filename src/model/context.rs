@@ -24,6 +24,11 @@ impl Source {
     pub fn local() -> Self {
         Self { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), tls: false, mtls: false, user_agent: None }
     }
+
+    /// Whether nobody on a network could read the request: encrypted, or from this host.
+    pub fn is_private(&self) -> bool {
+        self.tls || self.ip.is_loopback()
+    }
 }
 
 /// What the session has done so far. Labels are information-flow control: what was read stays on the session.

@@ -14,6 +14,7 @@ use super::program::Effect;
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
 use crate::model::{self, PolicyMode};
+use crate::nearest::nearest;
 
 /// The longest policy id, in characters.
 const ID_CHARACTERS: usize = 128;
@@ -333,9 +334,8 @@ impl Loader {
 /// The action that was meant. Cedar's own guess is often `"*"`, which is the last thing to advise.
 fn nearest_action(message: &str, schema: &Schema) -> Option<String> {
     let written = message.rsplit("unrecognized action `").next()?.trim_end_matches('`');
-    let known = schema.actions().map(ToString::to_string);
-    let near = known.map(|known| (strsim::damerau_levenshtein(written, &known), known));
-    let (_, nearest) = near.filter(|(distance, _)| *distance <= 3).min()?;
+    let known: Vec<String> = schema.actions().map(ToString::to_string).collect();
+    let nearest = nearest(written, known.iter().map(String::as_str))?;
     Some(format!("did you mean `{nearest}`?"))
 }
 

@@ -203,7 +203,8 @@ fn cell(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Cell {
 
 /// The question with everything neutral; none when the action is not for the principal.
 fn question(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Option<Query> {
-    let mut world = World::new(Vocabulary::new(bundle.schema().as_ref()), bundle.version().as_str());
+    let mut world =
+        World::new(Vocabulary::new(bundle.schema().as_ref()), bundle.version().as_str()).with_stand_ins("x");
     let mut who = world.neutral(&principal.uid)?;
     if subject.resource != principal.uid {
         world.neutral(&subject.resource)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Settings;
+use super::tls::{Tls, TlsError, TlsSettings};
 use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::audit::Journal;
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The model's settings are not sound.
     #[error("the language model could not be set up")]
     Model(#[from] crate::runtime::SetupError),
+    /// The files of TLS are not sound.
+    #[error("TLS could not be set up")]
+    Tls(#[from] super::TlsError),
     /// A port is taken or not ours to take.
     #[error("`{address}` cannot be bound")]
     Bind {
@@ -68,6 +72,7 @@ pub enum StartError {
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
     pub(super) reloader: Arc<Reloader>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) journal: Journal,
     pub(super) memory: Memory,
     pub(super) tools: Registry,
@@ -79,6 +84,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let place = settings.place();
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
+    let tls = open_tls(settings.tls, &clock)?;
     let model = settings.model.map(LanguageModel::new).transpose()?;
     let sandbox = off_thread({
         let (settings, metrics) = (settings.sandbox, Arc::clone(&metrics));
@@ -149,7 +155,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         settings: settings.api,
         readiness: Readiness::default(),
     });
-    Ok(Parts { api, reloader, journal, memory, tools, agents, clock })
+    Ok(Parts { api, tls, reloader, journal, memory, tools, agents, clock })
 }
 
 /// What the gateway decides by from the start.
@@ -171,6 +177,14 @@ async fn read_policies(
 fn fragments(tools: &Registry) -> Fragments {
     let tools = tools.clone();
     Arc::new(move || tools.fragments().into_iter().collect())
+}
+
+/// Before anything that takes time: a wrong certificate is the commonest reason not to start.
+fn open_tls(settings: Option<TlsSettings>, clock: &SharedClock) -> Result<Option<Arc<Tls>>, TlsError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let (tls, summary) = Tls::open(settings, None, Arc::clone(clock))?;
+    tracing::info!("{summary}");
+    Ok(Some(Arc::new(tls)))
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.

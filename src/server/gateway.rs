@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::build::{Parts, StartError, build, load_agents};
+use super::certificates::{TlsReload, follow_files};
+use super::connection::Door;
 use super::follow;
 use super::listen::{HttpLimits, serve};
 use crate::api::{operations_router, router};
@@ -61,10 +63,12 @@ impl Gateway {
         let stop = CancellationToken::new();
         let api = router(Arc::clone(&parts.api));
         let probes = operations_router(Arc::clone(&parts.api));
+        let door = parts.tls.clone().map_or(Door::Plain, Door::Tls);
         let serving = vec![
-            tokio::spawn(serve(api_listener, api, limits, stop.clone(), grace)),
+            tokio::spawn(serve(api_listener, door, api, limits, stop.clone(), grace)),
             tokio::spawn(serve(
                 operations_listener,
+                Door::Plain,
                 probes,
                 HttpLimits::default(),
                 stop.clone(),
@@ -74,6 +78,8 @@ impl Gateway {
             tokio::spawn(follow::places(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
+            tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
         parts.api.readiness.set(true);
@@ -83,6 +89,11 @@ impl Gateway {
     /// Where the API listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The scheme of the API's addresses: `https` when the gateway ends TLS itself.
+    pub fn scheme(&self) -> &'static str {
+        if self.parts.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where probes and metrics listen.
@@ -97,7 +108,10 @@ impl Gateway {
 
     /// Reads policies, schemas and agents again. Policies change as a whole or not at all.
     pub async fn reload(&self) -> ReloadOutcome {
-        let outcome = match self.parts.reloader.reload(Cause::Signal).await {
+        let reloaded = self.parts.reloader.reload(Cause::Signal).await;
+        // Also under the emergency lock: a key that is taken out must not open anything.
+        self.parts.reload_keys().await;
+        let outcome = match reloaded {
             Ok(reloaded) => ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to },
             // The lock is for agents as well: what they may do hangs on their files.
             Err(error @ ReloadError::Locked(_)) => return ReloadOutcome::Refused(error.to_string()),
@@ -107,6 +121,11 @@ impl Gateway {
             tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
         }
         outcome
+    }
+
+    /// Reads certificates and keys again, for connections that come from now on; wrong files leave the old in force.
+    pub async fn reload_tls(&self) -> TlsReload {
+        self.parts.reload_tls().await
     }
 
     /// Takes no new requests, lets those under way come to their end, then closes the stores.
@@ -120,6 +139,10 @@ impl Gateway {
         self.parts.event("gateway_stopped", Outcome::Allow, None).await;
         self.parts.journal.close();
     }
+}
+
+async fn follow_keys(parts: Arc<Parts>, stop: CancellationToken) {
+    parts.api.authenticator.follow_keys(&stop).await;
 }
 
 /// Tools that come later bring schema of their own: the live set is loaded again with it.
@@ -136,9 +159,26 @@ async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
 }
 
 impl Parts {
+    /// The issuer's key file, where the keys are in one.
+    async fn reload_keys(&self) {
+        let api = Arc::clone(&self.api);
+        let read = tokio::task::spawn_blocking(move || api.authenticator.reload_keys()).await;
+        match read {
+            Ok(None) | Err(_) => {}
+            Ok(Some(Ok(()))) => self.event("keys_reload", Outcome::Allow, None).await,
+            Ok(Some(Err(error))) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the issuer's key file is refused, the old keys stay"
+                );
+                self.event("keys_reload_refused", Outcome::DenyError, Some(error.to_string())).await;
+            }
+        }
+    }
+
     /// Records something that the gateway did by itself. That it happened does not hang on the record: a gateway
     /// whose log cannot be written must still stop.
-    async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
+    pub(super) async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
         let reason = match outcome {
             Outcome::Allow => ReasonCode::Permitted,
             _ => ReasonCode::PolicyError,

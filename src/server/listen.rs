@@ -1,20 +1,15 @@
-//! Accepts connections and serves them within bounds: how many, how long a header may take, how large it may be.
+//! Accepts connections within bounds: how many at once, and how long each may take to say what it wants.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+
+use super::connection::{Door, Hall};
 
 /// Bounds of connections.
 #[derive(Debug, Clone)]
@@ -43,32 +38,16 @@ impl Default for HttpLimits {
     }
 }
 
-fn connections(limits: &HttpLimits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.max_header_bytes)
-        .max_headers(limits.max_headers);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.max_streams);
-    builder
-}
-
 /// Serves `router` on `listener` until `stop`; then waits for requests under way, at most for `grace`.
 pub(super) async fn serve(
     listener: TcpListener,
+    door: Door,
     router: Router,
     limits: HttpLimits,
     stop: CancellationToken,
     grace: Duration,
 ) {
-    let builder = connections(&limits);
+    let hall = Arc::new(Hall::new(door, router, &limits));
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let graceful = GracefulShutdown::new();
     loop {
@@ -96,15 +75,9 @@ pub(super) async fn serve(
             }
         };
         let _ = stream.set_nodelay(true);
-        let router = router.clone();
-        let service =
-            service_fn(move |request: hyper::Request<Incoming>| answer(router.clone(), peer, request));
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (hall, watcher, stop) = (Arc::clone(&hall), graceful.watcher(), stop.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, error, "a connection ended early");
-            }
+            hall.receive(stream, peer, watcher, stop).await;
             drop(slot);
         });
     }
@@ -112,13 +85,4 @@ pub(super) async fn serve(
     if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way when the gateway stopped");
     }
-}
-
-async fn answer(
-    router: Router,
-    peer: SocketAddr,
-    mut request: hyper::Request<Incoming>,
-) -> Result<axum::response::Response, std::convert::Infallible> {
-    request.extensions_mut().insert(ConnectInfo(peer));
-    router.oneshot(request.map(axum::body::Body::new)).await
 }

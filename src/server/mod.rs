@@ -2,15 +2,20 @@
 //! everything down in order.
 
 mod build;
+mod certificates;
+mod connection;
 mod follow;
 mod gateway;
 mod listen;
 mod settings;
+mod tls;
 
 pub use build::StartError;
+pub use certificates::TlsReload;
 pub use follow::{FollowSettings, RemoteSettings};
 pub use gateway::{Gateway, ReloadOutcome};
 pub use listen::HttpLimits;
+pub use tls::{MinVersion, TlsError, TlsSettings};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -64,6 +69,8 @@ pub struct Settings {
     pub model: Option<crate::runtime::ModelSettings>,
     /// The HTTP face.
     pub api: crate::api::Settings,
+    /// The certificate of the API and what goes with it; `None`: plain HTTP.
+    pub tls: Option<TlsSettings>,
     /// Bounds of a connection.
     pub http: HttpLimits,
     /// Whether `context.system.lockdown` holds from the start.
@@ -126,6 +133,7 @@ impl Settings {
             runtime: Default::default(),
             model: None,
             api: crate::api::Settings { audit_log: log, ..Default::default() },
+            tls: None,
             http: HttpLimits::default(),
             failures: None,
             lockdown: false,

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::{FollowSettings, HttpLimits, PublishedSettings, RemoteSettings, Settings};
-use crate::authn::jwt::{self, JwtAlgorithm, JwtKey, KeyMaterial};
+use super::{
+    FollowSettings, HttpLimits, MinVersion, PublishedSettings, RemoteSettings, Settings, TlsSettings,
+};
+use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::config;
 use crate::limit::Rate;
 use crate::tools::{ServerSettings, Transport};
@@ -119,8 +121,10 @@ impl From<config::Settings> for Settings {
                 request_timeout: server.request_timeout,
                 allowed_origins,
                 allowed_hosts,
+                require_tls: security.authentication.require_tls,
                 audit_log: log,
             },
+            tls: server.tls.map(tls),
             http: HttpLimits {
                 max_connections: server.max_connections,
                 header_timeout: server.header_timeout,
@@ -131,6 +135,20 @@ impl From<config::Settings> for Settings {
             lockdown: security.lockdown,
             shutdown_grace: server.shutdown_grace,
         }
+    }
+}
+
+fn tls(config: config::Tls) -> TlsSettings {
+    TlsSettings {
+        min_version: match config.min_version {
+            config::TlsVersion::Tls13 => MinVersion::Tls13,
+            config::TlsVersion::Tls12 => MinVersion::Tls12,
+        },
+        cipher_suites: config.cipher_suites,
+        handshake_timeout: config.handshake_timeout,
+        max_handshakes: config.max_handshakes,
+        reload_interval: Some(config.reload_interval).filter(|interval| !interval.is_zero()),
+        ..TlsSettings::new(config.cert_path, config.key_path)
     }
 }
 
@@ -148,12 +166,28 @@ fn jwt(config: config::Jwt) -> jwt::Settings {
         config::JwtAlgorithm::EdDsa => JwtAlgorithm::EdDsa,
         config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
     };
-    let path = match config.key {
-        config::JwtKey::PublicKeyFile(path) | config::JwtKey::SecretFile(path) => path,
+    let (keys, jwks) = match config.key {
+        config::JwtKey::PublicKeyFile(path) | config::JwtKey::SecretFile(path) => {
+            let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let name = stem.unwrap_or_else(|| "jwt".into()).into();
+            (vec![JwtKey { name, algorithm, material: KeyMaterial::File(path), kid: None }], None)
+        }
+        config::JwtKey::JwksFile(path) => (Vec::new(), Some((algorithm, JwksPlace::File(path)))),
+        config::JwtKey::JwksUrl(jwks) => {
+            let url = JwksUrl {
+                url: jwks.url,
+                refresh: jwks.refresh,
+                min_interval: jwks.min_interval,
+                stale_after: jwks.stale_after,
+                timeout: jwks.timeout,
+                max_bytes: jwks.max_bytes,
+            };
+            (Vec::new(), Some((algorithm, JwksPlace::Url(url))))
+        }
     };
-    let name = path.file_stem().map_or_else(|| "jwt".into(), |stem| stem.to_string_lossy().into_owned());
     jwt::Settings {
-        keys: vec![JwtKey { name: name.into(), algorithm, material: KeyMaterial::File(path), kid: None }],
+        keys,
+        jwks,
         issuer: config.issuer.into(),
         audience: config.audience.into(),
         leeway: config.leeway,

@@ -175,6 +175,7 @@ pub fn run(directory: &Path, arguments: &[&str]) -> Ended {
 /// A gateway that serves.
 pub struct Running {
     pub process: Caxton,
+    pub scheme: &'static str,
     pub api: SocketAddr,
     pub operations: SocketAddr,
 }
@@ -190,12 +191,13 @@ impl Running {
             rest.split(',').next().unwrap().parse().unwrap_or_else(|error| panic!("{error}: {line}"))
         };
         let version = env!("CARGO_PKG_VERSION");
-        let api = address(&format!("caxton {version} on http://"));
-        Self { api, operations: address("probes and metrics on http://"), process }
+        let scheme = if line.contains(" on https://") { "https" } else { "http" };
+        let api = address(&format!("caxton {version} on {scheme}://"));
+        Self { scheme, api, operations: address("probes and metrics on http://"), process }
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.api)
+        format!("{}://{}{path}", self.scheme, self.api)
     }
 
     /// Tells it to stop, and waits until it has.

@@ -8,6 +8,8 @@
     reason = "helpers of tests"
 )]
 
+pub mod pki;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -101,6 +103,12 @@ impl World {
         Credential::Token(token.expose().clone())
     }
 
+    /// A token that ended the moment it was made, for a gateway that tolerates no difference of clocks.
+    pub fn expired(&self, name: &str) -> Credential {
+        let token = self.issuer.issue(name, Duration::ZERO, Default::default());
+        Credential::Token(token.expose().clone())
+    }
+
     /// A program with these permission words.
     pub fn service(&self, name: &str, permissions: &[&str]) -> Credential {
         self.key(name, &KeyHolder::Service, permissions)
@@ -120,7 +128,7 @@ impl World {
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.gateway.address())
+        format!("{}://{}{path}", self.gateway.scheme(), self.gateway.address())
     }
 
     pub fn request(&self, credential: &Credential, method: Method, path: &str) -> RequestBuilder {

@@ -29,6 +29,8 @@ impl TokenDigest {
 pub(super) struct Verified {
     pub(super) validity: Validity,
     pub(super) subject: Arc<Subject>,
+    /// Under which keys it was proven; under others it has to be proven again.
+    pub(super) generation: u64,
 }
 
 /// At most `limit` tokens.

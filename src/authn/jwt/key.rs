@@ -18,7 +18,8 @@ use crate::secret::Secret;
 
 /// RFC 7518 section 3.2: the key of HS256 has at least the size of the hash.
 const MIN_SECRET_BYTES: usize = 32;
-const MIN_RSA_BITS: u32 = 2048;
+pub(super) const MIN_RSA_BITS: u32 = 2048;
+pub(super) const MAX_RSA_BITS: u32 = 8192;
 /// A key file is a few kilobytes; anything larger is a mistake.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
@@ -43,12 +44,17 @@ impl KeyError {
     }
 }
 
-/// All configured keys.
+/// The keys that vouch for tokens at one time.
+#[derive(Debug, Default)]
 pub(super) struct Keyring(Vec<Key>);
 
 impl Keyring {
     pub(super) fn load(keys: Vec<JwtKey>) -> Result<Self, AuthnError> {
         keys.into_iter().map(Key::load).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn of(keys: Vec<Key>) -> Self {
+        Self(keys)
     }
 
     /// The name of the key that made the signature.
@@ -78,6 +84,7 @@ pub(super) struct Key {
     kid: Option<String>,
     algorithm: JwtAlgorithm,
     check: Check,
+    serves_unnamed: bool,
 }
 
 impl fmt::Debug for Key {
@@ -106,17 +113,30 @@ impl Key {
             algorithm => public(algorithm, bytes.expose()).map(Check::Public),
         }
         .map_err(refuse)?;
-        Ok(Self { name: key.name, kid: key.kid, algorithm: key.algorithm, check })
+        Ok(Self { name: key.name, kid: key.kid, algorithm: key.algorithm, check, serves_unnamed: false })
     }
 
-    #[cfg(test)]
-    pub(super) fn public_for_test(algorithm: JwtAlgorithm, der: &[u8]) -> Result<Self, &'static str> {
-        let check = Check::Public(parse(algorithm, der)?);
-        Ok(Self { name: "test".into(), kid: None, algorithm, check })
+    /// A key that was read already.
+    pub(super) fn public(
+        name: Arc<str>,
+        kid: Option<String>,
+        algorithm: JwtAlgorithm,
+        key: ParsedPublicKey,
+    ) -> Self {
+        Self { name, kid, algorithm, check: Check::Public(key), serves_unnamed: false }
+    }
+
+    /// Lets the key serve tokens that name no key, although it has a `kid` itself.
+    pub(super) fn serve_unnamed(&mut self) {
+        self.serves_unnamed = true;
     }
 
     fn may_be_meant_by(&self, kid: Option<&str>) -> bool {
-        self.kid.is_none() || self.kid.as_deref() == kid
+        match (&self.kid, kid) {
+            (None, _) => true,
+            (Some(own), Some(wanted)) => own == wanted,
+            (Some(_), None) => self.serves_unnamed,
+        }
     }
 
     /// Whether this key, with its own algorithm, made the signature.
@@ -130,7 +150,7 @@ impl Key {
     }
 }
 
-fn read(path: &Path) -> Result<Secret<Vec<u8>>, AuthnError> {
+pub(super) fn read(path: &Path) -> Result<Secret<Vec<u8>>, AuthnError> {
     let failed = |source| AuthnError::KeyFile { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(failed)?.len() > MAX_FILE_BYTES {
         return Err(failed(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 64 KiB")));
@@ -172,7 +192,7 @@ fn public(algorithm: JwtAlgorithm, pem: &[u8]) -> Result<ParsedPublicKey, &'stat
 }
 
 /// From the bare key: PKCS #1 for RSA, the uncompressed point for P-256, 32 bytes for Ed25519.
-fn parse(algorithm: JwtAlgorithm, der: &[u8]) -> Result<ParsedPublicKey, &'static str> {
+pub(super) fn parse(algorithm: JwtAlgorithm, der: &[u8]) -> Result<ParsedPublicKey, &'static str> {
     let verification: &'static dyn VerificationAlgorithm = match algorithm {
         JwtAlgorithm::Rs256 => {
             let bits = RsaParameters::public_modulus_len(der).map_err(|_| "it is not an RSA key")?;

@@ -9,27 +9,37 @@
 
 mod cache;
 mod claims;
+mod jwk;
 mod jws;
 mod key;
 mod settings;
+mod source;
+#[cfg(test)]
+mod source_tests;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof_tests;
 
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
+use tokio_util::sync::CancellationToken;
 
 use self::cache::{Cache, TokenDigest, Verified};
 use self::claims::Expected;
-use self::key::Keyring;
+use self::key::KeyError;
+use self::source::Keys;
 use super::AuthnError;
 use super::scheme::{Presented, Refused, RefusedKind};
 use crate::clock::SharedClock;
 use crate::model::Subject;
+use crate::telemetry::Metrics;
 
-pub use self::settings::{JwtAlgorithm, JwtKey, KeyMaterial, Settings};
+pub use self::jwk::JwkError;
+pub use self::settings::{JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial, Settings};
 
 pub(super) const METHOD: &str = "jwt";
 
@@ -38,8 +48,24 @@ pub(super) const METHOD: &str = "jwt";
 pub(super) struct Scheme(Option<Verifier>);
 
 impl Scheme {
-    pub(super) fn new(settings: Option<Settings>, clock: SharedClock) -> Result<Self, AuthnError> {
-        Ok(Self(settings.map(|settings| Verifier::new(settings, clock)).transpose()?))
+    pub(super) fn new(
+        settings: Option<Settings>,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, AuthnError> {
+        Ok(Self(settings.map(|settings| Verifier::new(settings, clock, metrics)).transpose()?))
+    }
+
+    /// Keeps fetched keys fresh until `stop`.
+    pub(super) async fn follow_keys(&self, stop: &CancellationToken) {
+        if let Some(verifier) = &self.0 {
+            verifier.keys.follow(stop).await;
+        }
+    }
+
+    /// Reads a key file again; `None` when there is none.
+    pub(super) fn reload_keys(&self) -> Option<Result<(), AuthnError>> {
+        self.0.as_ref().and_then(|verifier| verifier.keys.reload())
     }
 
     pub(super) fn examine(&self, headers: &HeaderMap) -> Presented {
@@ -68,7 +94,7 @@ fn bearer(value: &header::HeaderValue) -> Result<&str, Refused> {
 
 /// Checks tokens against settings that were checked themselves.
 struct Verifier {
-    keys: Keyring,
+    keys: Keys,
     expected: Expected,
     max_token_bytes: usize,
     cache: Cache,
@@ -82,10 +108,10 @@ impl std::fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    fn new(settings: Settings, clock: SharedClock) -> Result<Self, AuthnError> {
+    fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
         settings.check()?;
         Ok(Self {
-            keys: Keyring::load(settings.keys)?,
+            keys: Keys::load(settings.keys, settings.jwks, Arc::clone(&clock), metrics)?,
             expected: Expected {
                 issuer: settings.issuer,
                 audience: settings.audience,
@@ -102,28 +128,41 @@ impl Verifier {
         if token.len() > self.max_token_bytes {
             return Err(Refused::invalid(METHOD, "too_long"));
         }
+        let live = self.keys.current().map_err(|error| {
+            Refused::new(RefusedKind::Unavailable, METHOD, "keys_unavailable").because(error)
+        })?;
         let now = self.clock.now_seconds();
         let digest = TokenDigest::of(token);
-        if let Some(known) = self.cache.find(&digest) {
+        if let Some(known) = self.cache.find(&digest).filter(|known| known.generation == live.generation) {
             known.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
             return Ok(known.subject);
         }
-        let verified = self.verify_afresh(token, now)?;
+        let verified = self.verify_afresh(token, &live, now)?;
         let subject = Arc::clone(&verified.subject);
         self.cache.remember(digest, verified, now.saturating_sub(self.expected.leeway_seconds));
         Ok(subject)
     }
 
-    fn verify_afresh(&self, token: &str, now: i64) -> Result<Verified, Refused> {
+    fn verify_afresh(&self, token: &str, live: &source::Live, now: i64) -> Result<Verified, Refused> {
         let token =
             jws::Compact::parse(token).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
-        let key = self.keys.verify(&token).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
+        let key = live.ring.verify(&token).map_err(|error| self.refuse_key(error))?;
         let claims = claims::read(&token.payload, &self.expected).map_err(refuse_claim)?;
         claims.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
         Ok(Verified {
             validity: claims.validity,
             subject: Arc::new(claims.into_subject(&self.expected.issuer, key)),
+            generation: live.generation,
         })
+    }
+
+    /// A key that is not known may be the issuer's next one. Nobody is blocked for being early.
+    fn refuse_key(&self, error: KeyError) -> Refused {
+        let kind = match error {
+            KeyError::Unknown if self.keys.unknown_kid() => RefusedKind::Unavailable,
+            KeyError::Unknown | KeyError::Algorithm | KeyError::Signature => RefusedKind::Invalid,
+        };
+        Refused::new(kind, METHOD, error.reason()).because(error)
     }
 }
 

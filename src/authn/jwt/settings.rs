@@ -81,11 +81,76 @@ pub struct JwtKey {
     pub kid: Option<String>,
 }
 
+/// A key set of the issuer (RFC 7517, section 5).
+#[derive(Debug, Clone)]
+pub enum JwksPlace {
+    /// A file, read at start and on each reload.
+    File(PathBuf),
+    /// An address that is asked in the background.
+    Url(JwksUrl),
+}
+
+/// How a key set is fetched.
+#[derive(Debug, Clone)]
+pub struct JwksUrl {
+    /// Where it is: `https`, or `http` on this host.
+    pub url: reqwest::Url,
+    /// Time between two fetches that succeed. Default 10 minutes.
+    pub refresh: Duration,
+    /// The least time between two fetches that unknown keys set off. Default 30 s.
+    pub min_interval: Duration,
+    /// The age at which the keys no longer count, when none can be fetched. Default 24 hours.
+    pub stale_after: Duration,
+    /// Time for one fetch. Default 5 s.
+    pub timeout: Duration,
+    /// The largest answer, in bytes. Default 256 KiB.
+    pub max_bytes: usize,
+}
+
+/// The wait after a first failed fetch; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+impl JwksUrl {
+    /// The usual bounds for this address.
+    pub fn new(url: reqwest::Url) -> Self {
+        Self {
+            url,
+            refresh: Duration::from_secs(600),
+            min_interval: Duration::from_secs(30),
+            stale_after: Duration::from_secs(24 * 3600),
+            timeout: Duration::from_secs(5),
+            max_bytes: 256 * 1024,
+        }
+    }
+
+    /// How long to wait after so many failures in a row.
+    pub(super) fn wait(&self, failures: u32) -> Duration {
+        match failures.checked_sub(1) {
+            None => self.refresh,
+            Some(doublings) => FIRST_WAIT.saturating_mul(1 << doublings.min(16)).min(self.refresh),
+        }
+    }
+
+    fn is_private(&self) -> bool {
+        let own = match self.url.host_str() {
+            Some("localhost") => true,
+            Some(host) => {
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            None => false,
+        };
+        self.url.scheme() == "https" || self.url.scheme() == "http" && own
+    }
+}
+
 /// Which tokens count.
 #[derive(Debug)]
 pub struct Settings {
-    /// At least one, at most 16.
+    /// At least one, at most 16; none when there is a key set.
     pub keys: Vec<JwtKey>,
+    /// A key set, of which only keys for this algorithm are used.
+    pub jwks: Option<(JwtAlgorithm, JwksPlace)>,
     /// The one issuer (`iss`).
     pub issuer: Arc<str>,
     /// What a token's `aud` must contain.
@@ -103,6 +168,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             keys: Vec::new(),
+            jwks: None,
             issuer: "caxton-auth".into(),
             audience: "caxton-api".into(),
             leeway: MAX_LEEWAY,
@@ -116,8 +182,16 @@ impl Settings {
     pub(super) fn check(&self) -> Result<(), AuthnError> {
         let refuse = |setting, reason| Err(AuthnError::JwtSetting { setting, reason });
         let names: std::collections::HashSet<_> = self.keys.iter().map(|key| &key.name).collect();
-        if self.keys.is_empty() {
-            return refuse("keys", "there is none");
+        if self.keys.is_empty() == self.jwks.is_none() {
+            return refuse("keys", "either keys or one key set must be given");
+        }
+        if let Some((algorithm, place)) = &self.jwks {
+            if *algorithm == JwtAlgorithm::Hs256 {
+                return refuse("jwks", "a shared secret has no place in a key set");
+            }
+            if matches!(place, JwksPlace::Url(url) if !url.is_private()) {
+                return refuse("jwks", "keys that cross the network in the clear can be replaced on the way");
+            }
         }
         if self.keys.len() > MAX_KEYS {
             return refuse("keys", "there are more than 16");

@@ -82,6 +82,25 @@ pub(crate) fn token(algorithm: JwtAlgorithm, claims: &Value) -> String {
     token_of(algorithm, &json!({ "alg": algorithm.as_str(), "typ": "JWT" }).to_string(), &claims.to_string())
 }
 
+/// The public key as a JWK (RFC 7517), without `use`, `key_ops` and `alg`.
+pub(crate) fn public_jwk(algorithm: JwtAlgorithm, kid: &str) -> Value {
+    match algorithm {
+        JwtAlgorithm::Rs256 => {
+            // `RSAPublicKey` of 2,048 bits: nine bytes of tags and lengths, the modulus, and the exponent.
+            let der = RSA.public_key().as_ref();
+            json!({ "kty": "RSA", "kid": kid, "n": encode(&der[9..265]), "e": "AQAB" })
+        }
+        JwtAlgorithm::Es256 => {
+            let point = P256.public_key().as_ref();
+            json!({ "kty": "EC", "crv": "P-256", "kid": kid, "x": encode(&point[1..33]), "y": encode(&point[33..]) })
+        }
+        JwtAlgorithm::EdDsa => {
+            json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": encode(ED.public_key().as_ref()) })
+        }
+        JwtAlgorithm::Hs256 => json!({ "kty": "oct", "kid": kid, "k": encode(SHARED_SECRET) }),
+    }
+}
+
 /// Claims that are accepted.
 pub(crate) fn claims() -> Value {
     json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": NOW + 300 })

@@ -104,7 +104,12 @@ fn ask(bundle: &Bundle, request: SingleRequest, options: &Options) -> anyhow::Re
         }
         None => None,
     };
-    let located = |located: Located| anyhow::anyhow!("line {}: {}", located.line, located.error);
+    let located = |located: Located| {
+        let file =
+            options.entities.as_ref().map_or_else(String::new, |file| format!("`{}` ", file.display()));
+        let help = "name a file of fixtures: `entities` and nothing else";
+        anyhow::anyhow!("{file}line {}: {}; {help}", located.line, located.error)
+    };
     let suites = request.into_suites(fixtures.as_deref()).map_err(located)?;
     Ok(examine(bundle, &suites, &Settings::default()))
 }

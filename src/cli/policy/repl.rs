@@ -3,24 +3,24 @@
 //! On a terminal it has line editing, a history and completion; from a pipe it reads lines, so that a session can be a
 //! file. Policies are edited in memory only.
 
+mod words;
+
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rustyline::completion::Completer;
+use rustyline::Editor;
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
-use rustyline::validate::Validator;
-use rustyline::{Editor, Helper};
 
 use super::explain;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, clean, counted};
 use super::{Places, load};
 use crate::cli::output::{Exit, Output};
+use crate::nearest::nearest;
 use crate::policy::explain::Explanation;
 use crate::policy::workbench::{Workbench, WorkbenchError};
+use words::{Words, brace, words};
 
 /// The longest line that is read from a pipe, and the most bytes of a file of entities.
 const MAX_BYTES: u64 = 1 << 20;
@@ -227,7 +227,7 @@ impl Session<'_> {
             }
             "drop" => self.bench.drop_policy(rest),
             _ => {
-                let near = COMMANDS.iter().min_by_key(|known| strsim::damerau_levenshtein(known, word));
+                let near = nearest(word, COMMANDS.iter().copied());
                 let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
                 Err(WorkbenchError::Said(format!("there is no command `{word}`{near}")))
             }
@@ -331,115 +331,6 @@ impl Session<'_> {
     }
 }
 
-/// Where the braces begin, or the end.
-fn brace(text: &str) -> usize {
-    let mut quoted = false;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            '{' if !quoted => return at,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// Words at spaces that are in no quotes.
-fn words(text: &str) -> Vec<String> {
-    let (mut words, mut word) = (Vec::new(), String::new());
-    let (mut quoted, mut escaped) = (false, false);
-    for c in text.chars() {
-        match c {
-            c if c.is_whitespace() && !quoted => {
-                words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()));
-                continue;
-            }
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ => {}
-        }
-        word.push(c);
-    }
-    words.extend(Some(word).filter(|word| !word.is_empty()));
-    words
-}
-
 fn clean_lines(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n")
-}
-
-/// Completes commands, entities, actions and policies.
-struct Words {
-    words: Vec<String>,
-}
-
-impl Words {
-    /// Where the word before the cursor begins, and what it can become.
-    fn candidates(&self, line: &str, cursor: usize) -> (usize, Vec<String>) {
-        let before = line.get(..cursor).unwrap_or(line);
-        let (mut start, mut quoted) = (0, false);
-        for (at, c) in before.char_indices() {
-            match c {
-                '"' => quoted = !quoted,
-                c if c.is_whitespace() && !quoted => start = at + c.len_utf8(),
-                _ => {}
-            }
-        }
-        let part = before.get(start..).unwrap_or_default();
-        let commands = COMMANDS.iter().filter(|_| start == 0).map(|command| (*command).to_owned());
-        let words = self.words.iter().filter(|_| start > 0).cloned();
-        (start, commands.chain(words).filter(|word| word.starts_with(part)).collect())
-    }
-}
-
-impl Completer for Words {
-    type Candidate = String;
-
-    fn complete(
-        &self,
-        line: &str,
-        cursor: usize,
-        _: &rustyline::Context<'_>,
-    ) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok(self.candidates(line, cursor))
-    }
-}
-
-impl Hinter for Words {
-    type Hint = String;
-}
-
-impl Highlighter for Words {}
-impl Validator for Words {}
-impl Helper for Words {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_and_braces_respect_quotes() {
-        assert_eq!(
-            words(" User::\"a b\"  tool:list\tX::\"{\\\"\" "),
-            ["User::\"a b\"", "tool:list", "X::\"{\\\"\""]
-        );
-        assert_eq!(brace("X::\"{\" { a: 1 }"), 7);
-        assert_eq!(brace("X"), 1);
-    }
-
-    #[test]
-    fn commands_entities_actions_and_policies_are_completed() {
-        let words = ["Agent::\"a b\"", "Agent::\"c\"", "tool:list", "agents.list-tools"];
-        let words = Words { words: words.map(str::to_owned).to_vec() };
-        let complete = |line: &str| words.candidates(line, line.len());
-        assert_eq!(complete("po"), (0, vec!["policies".to_owned(), "policy".to_owned()]));
-        assert_eq!(complete("ask Agent::\"a "), (4, vec!["Agent::\"a b\"".to_owned()]));
-        assert_eq!(complete("ask Agent::\"a b\" too"), (17, vec!["tool:list".to_owned()]));
-        assert_eq!(complete("show agents."), (5, vec!["agents.list-tools".to_owned()]));
-        assert_eq!(complete("show x").1, Vec::<String>::new());
-    }
 }

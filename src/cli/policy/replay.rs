@@ -66,7 +66,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         write_tests(file, options.flip.as_deref(), &baseline, &candidate, replay, output)?;
     }
     output.data(&traffic, |traffic| text(traffic, options.show))?;
-    Ok(if replay.has_findings() { Exit::Found } else { Exit::Fine })
+    Ok(traffic.exit(output))
 }
 
 /// A folder of `*.cedar` files is taken with the schema that the baseline has; everything else is as `diff` has it.

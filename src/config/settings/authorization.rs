@@ -70,7 +70,7 @@ impl Authorization {
             watch: r.value(WATCH, Flag, false, "Read policies and schemas again when their directories change. Off: SIGHUP does. What is not valid, or still changing, is not taken."),
             bundle: BundleSource::read(r),
             max_bundle_bytes: r.value("security.authorization.max_bundle_bytes", Size(64 << 10..=64 << 20), 16 << 20, "Bytes of a policy bundle from `bundle.url` or the API."),
-            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&[("deny_on_forbid_error", OnPolicyError::DenyOnForbidError), ("deny", OnPolicyError::Deny)]), OnPolicyError::DenyOnForbidError, "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
+            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&OnPolicyError::WORDS), OnPolicyError::default(), "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
         };
         read.check(r);
         read
@@ -95,8 +95,7 @@ impl Authorization {
             }
         }
         if r.is_given(URL) && !r.is_given(KEYS) {
-            let problem =
-                Problem::error(Code::Missing, "anybody who controls that server could replace the policies");
+            let problem = Problem::error(Code::Missing, "whoever controls that server decides");
             r.tell(problem.with_help(format!("give `{KEYS}`")), URL);
         }
     }

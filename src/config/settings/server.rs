@@ -8,6 +8,8 @@ use crate::config::kind::{Choice, Directory, Flag, Integer, Parsed, Size, Span};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
 
+use super::tls::Tls;
+
 /// How much the program log tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -45,6 +47,8 @@ pub struct Server {
     pub metrics_host: IpAddr,
     /// Port of metrics and health; 0 takes a free one.
     pub metrics_port: u16,
+    /// TLS of the API; `None`: plain HTTP.
+    pub tls: Option<Tls>,
     /// HTTP without TLS on addresses other than loopback.
     pub insecure_http: bool,
     /// Where the gateway keeps its files.
@@ -79,11 +83,14 @@ impl Server {
         let address = || Parsed::<IpAddr>::new("an IP address");
         let port = || Integer::<u16>::new(0..=65_535, "");
         let data_dir = r.base.join(".caxton");
+        let tls = Tls::read(r);
+        let usual_port = if tls.is_some() { 8_443 } else { 8_080 };
         let server = Self {
             host: r.value("server.host", address(), LOOPBACK, "Address of the API. Without TLS it must be loopback, unless `server.insecure_http` says otherwise."),
-            port: r.value("server.port", port(), 8080, "Port of the API; 0 takes a free one."),
+            port: r.value("server.port", port(), usual_port, "Port of the API; 0 takes a free one. With TLS the default is 8443."),
             metrics_host: r.value("server.metrics_host", address(), LOOPBACK, "Address of `/metrics`, `/healthz` and `/readyz`, which ask for no credentials."),
             metrics_port: r.value("server.metrics_port", port(), 9090, "Port of `/metrics`, `/healthz` and `/readyz`; 0 takes a free one."),
+            tls,
             insecure_http: r.value("server.insecure_http", Flag, false, "Serve HTTP without TLS on addresses other than loopback. Credentials cross the network in the clear."),
             data_dir: r.value("server.data_dir", Directory { must_exist: false }, data_dir, "Where the gateway keeps its files; made with mode 0700."),
             agents_dir: agents_dir(r),
@@ -102,12 +109,16 @@ impl Server {
     }
 
     fn check(&self, r: &mut Reader<'_>) {
-        if !self.host.is_loopback() && !self.insecure_http {
+        if !self.host.is_loopback() && !self.insecure_http && self.tls.is_none() {
             let problem = Problem::error(Code::Weakens, "the API would listen without TLS beyond this host")
                 .with_help(
-                    "use `127.0.0.1` behind a proxy that ends TLS, or set `server.insecure_http: true`",
+                    "give a certificate in `server.tls`, or use `127.0.0.1` behind a proxy that ends TLS",
                 );
             r.tell(problem, "server.host");
+        }
+        if self.insecure_http && self.tls.is_some() {
+            let problem = Problem::error(Code::Contradiction, "has no effect: the API has TLS");
+            r.tell(problem.with_help("remove the key"), "server.insecure_http");
         }
         if self.port != 0 && self.port == self.metrics_port {
             let problem = Problem::error(Code::Contradiction, "the API and the metrics have the same port")

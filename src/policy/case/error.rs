@@ -1,5 +1,7 @@
 //! What can be wrong with a test file, said to the person who wrote it.
 
+use crate::nearest::nearest_qualified;
+
 /// A mistake in a test file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CaseError {
@@ -125,12 +127,8 @@ impl CaseError {
         name: &str,
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let nearest = known
-            .into_iter()
-            .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-            .filter(|(distance, candidate)| *distance <= 3 && *distance < candidate.len())
-            .min()
-            .map(|(_, candidate)| candidate.to_owned());
+        let known: Vec<&str> = known.into_iter().collect();
+        let nearest = nearest_qualified(name, known.iter().copied()).map(str::to_owned);
         Self::Unknown { kind, name: name.to_owned(), nearest }
     }
 }

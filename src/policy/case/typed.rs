@@ -15,12 +15,14 @@ pub(super) type Neutral<'a> = &'a dyn Fn(&str) -> Option<Value>;
 pub(super) struct Typing<'s> {
     pub(super) vocabulary: Vocabulary<'s>,
     pub(super) mentioned: Vec<EntityUid>,
+    /// The id of the entities that stand for those that were left out; without one they have to be given.
+    pub(super) stand_in: Option<&'s str>,
 }
 
 impl<'s> Typing<'s> {
     /// Values of `vocabulary`'s types.
     pub(super) fn new(vocabulary: Vocabulary<'s>) -> Self {
-        Self { vocabulary, mentioned: Vec::new() }
+        Self { vocabulary, mentioned: Vec::new(), stand_in: None }
     }
 
     /// A record: what was given, and the neutral value of whatever else is required.
@@ -88,7 +90,7 @@ impl<'s> Typing<'s> {
         })
     }
 
-    /// The neutral value of a type: `false`, 0, empty; there is none for an entity.
+    /// The neutral value of a type: `false`, 0, empty; for an entity there is a stand-in at most.
     fn left_out(&mut self, wanted: &Type, path: &str, neutral: Neutral<'_>) -> Result<Value, CaseError> {
         match wanted {
             Type::Bool(_) => Ok(Value::Bool(false)),
@@ -104,7 +106,12 @@ impl<'s> Typing<'s> {
                 "datetime" => Ok(Value::Datetime(0)),
                 _ => Err(CaseError::Missing(path.to_owned())),
             },
-            Type::Entity(_) | Type::Never => Err(CaseError::Missing(path.to_owned())),
+            Type::Entity(_) | Type::Never => {
+                let id = self.stand_in.ok_or_else(|| CaseError::Missing(path.to_owned()))?;
+                let uid = EntityUid::new(self.vocabulary.entity_type(&wanted.to_string())?, id);
+                self.mentioned.push(uid.clone());
+                Ok(Value::Entity(uid))
+            }
         }
     }
 }

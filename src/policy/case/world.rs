@@ -22,6 +22,8 @@ pub(in crate::policy) struct World<'s> {
     entities: BTreeMap<EntityUid, Arc<Entity>>,
     /// Entities that others refer to; each has to be listed.
     mentioned: BTreeMap<EntityUid, u64>,
+    /// The id of the entities that stand for those that have to be given.
+    stand_in: Option<&'s str>,
 }
 
 impl<'s> World<'s> {
@@ -33,6 +35,7 @@ impl<'s> World<'s> {
             version: version.to_owned(),
             entities: BTreeMap::new(),
             mentioned: BTreeMap::new(),
+            stand_in: None,
         }
     }
 
@@ -69,7 +72,23 @@ impl<'s> World<'s> {
     pub(in crate::policy) fn neutral(&mut self, uid: &EntityUid) -> Option<Arc<Entity>> {
         let entity = Arc::new(self.build(uid, &EntityEntry::default(), 0, &Row::default()).ok()?);
         self.entities.insert(uid.clone(), Arc::clone(&entity));
+        if self.stand_in.is_some() {
+            let mut others = Vec::new();
+            entity.attributes.values().for_each(|value| value.each_entity(&mut |uid| others.push(uid)));
+            // What a stand-in names are stand-ins of other types, or itself: this ends.
+            for other in others {
+                if !self.entities.contains_key(other) {
+                    self.neutral(other)?;
+                }
+            }
+        }
         Some(entity)
+    }
+
+    /// From now on an entity of this id stands for each that has to be given and is not.
+    pub(in crate::policy) fn with_stand_ins(mut self, id: &'s str) -> Self {
+        self.stand_in = Some(id);
+        self
     }
 
     /// All entities of a type.
@@ -98,10 +117,11 @@ impl<'s> World<'s> {
             self.vocabulary.context(action).ok_or_else(|| CaseError::Group(action.id().to_owned()))?;
         let now = self.moment(context);
         let neutral = |path: &str| neutral::context(path, now, principal, &self.version);
-        let mut typing = Typing::new(self.vocabulary);
+        let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.vocabulary) };
         let context =
             typing.record(types, context, "context", &|path| neutral(path.strip_prefix("context.")?))?;
-        if let Some(uid) = typing.mentioned.iter().find(|uid| !self.entities.contains_key(*uid)) {
+        let unlisted = typing.mentioned.iter().find(|uid| !self.entities.contains_key(*uid));
+        if let Some(uid) = unlisted.filter(|_| self.stand_in.is_none()) {
             return Err(CaseError::Unlisted(shorthand(uid)));
         }
         Ok(Query {
@@ -161,7 +181,7 @@ impl<'s> World<'s> {
         row: &Row,
     ) -> Result<Entity, CaseError> {
         let mut entity = neutral::entity(uid);
-        let mut typing = Typing::new(self.vocabulary);
+        let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.vocabulary) };
         let given = row.map(&entry.attrs)?;
         if let Some(types) = self.vocabulary.attributes(uid.type_name()) {
             // A memory scope that is spelt out is taken as it stands.

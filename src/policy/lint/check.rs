@@ -4,6 +4,7 @@ use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, PatternElem, Una
 
 use super::Found;
 use super::rules::{self, Rule};
+use crate::nearest::nearest;
 use crate::policy::Bundle;
 use crate::policy::anatomy::{Anatomy, Leaf, Span, Tree, one_line};
 use crate::policy::coverage::{admits_nothing, covers};
@@ -78,7 +79,7 @@ impl Checked<'_> {
         for (name, value) in &self.info.annotations {
             let known = ANNOTATIONS.contains(&name.as_ref());
             if !known {
-                let near = ANNOTATIONS.iter().find(|near| strsim::damerau_levenshtein(near, name) <= 2);
+                let near = nearest(name, ANNOTATIONS.iter().copied());
                 let hint = near.map(|near| format!(", did you mean `@{near}`?")).unwrap_or_default();
                 let message = format!("`@{name}` does nothing{hint}");
                 found.push(self.found(rules::UNKNOWN_ANNOTATION, message, self.anatomy.effect));

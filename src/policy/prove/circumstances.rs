@@ -56,15 +56,16 @@ impl Claim {
 
 impl Circumstances {
     fn words(&self) -> String {
-        let mut words = Vec::new();
+        let mut about = Vec::new();
         for (name, several) in
             [("principal", &self.principal), ("action", &self.action), ("resource", &self.resource)]
         {
-            words.extend((!several.0.is_empty()).then(|| format!("{name} {}", several.0.join(" or "))));
+            about.extend((!several.0.is_empty()).then(|| format!("{name} {}", several.0.join(" or "))));
         }
+        let mut words = if about.is_empty() { Vec::new() } else { vec![format!("for {}", about.join(", "))] };
         words.extend(self.when.0.iter().map(|condition| format!("when {condition}")));
         words.extend(self.unless.0.iter().map(|condition| format!("unless {condition}")));
-        if words.is_empty() { "at all".to_owned() } else { format!("for {}", words.join(", ")) }
+        if words.is_empty() { "at all".to_owned() } else { words.join(", ") }
     }
 
     /// The permit, under the schema of `bundle`.

@@ -54,13 +54,6 @@ pub struct Compared {
     pub traffic: Option<Traffic>,
 }
 
-impl Compared {
-    fn flips(&self) -> bool {
-        let traffic = self.traffic.as_ref().is_some_and(|traffic| traffic.replay.has_findings());
-        traffic || !self.difference.flips.is_empty() || !self.matrix.flips.is_empty()
-    }
-}
-
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let places = Places::default();
     let newer = match &options.new {
@@ -97,7 +90,10 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     };
     let compared = Compared { difference: diff(&old, &new, &exam), matrix: shift(&old, &new), traffic };
     output.data(&compared, |compared| text(compared, options.show))?;
-    Ok(if compared.flips() { Exit::Found } else { Exit::Fine })
+    if !compared.difference.flips.is_empty() || !compared.matrix.flips.is_empty() {
+        return Ok(Exit::Found);
+    }
+    Ok(compared.traffic.map_or(Exit::Fine, |traffic| traffic.exit(output)))
 }
 
 /// A folder when there is one of that name, else a published version, else a commit.

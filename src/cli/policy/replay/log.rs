@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::audit::records::{Proof, Proven, Records, RecordsError};
 use crate::cli::audit::span_millis;
-use crate::cli::output::Output;
+use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::policy::replay::{BadRecord, Place, Replay, Replayer, Settings};
 use crate::policy::{Bundle, OnPolicyError};
@@ -57,6 +57,23 @@ pub struct Traffic {
     /// What was found.
     #[serde(flatten)]
     pub replay: Replay,
+}
+
+impl Traffic {
+    /// What the command's exit code says of it. A log of which nothing could be compared shows nothing, and passes no gate.
+    pub(in crate::cli::policy) fn exit(&self, output: &Output) -> Exit {
+        if self.replay.has_findings() {
+            return Exit::Found;
+        }
+        if self.replay.compared > 0 {
+            return Exit::Fine;
+        }
+        output.say(format_args!("error: no decision of `{}` could be compared", self.log));
+        output.say(
+            "help: the lines above say why; another log, or other policies with `--policies`, may have them",
+        );
+        Exit::Usage
+    }
 }
 
 /// Whether the log is what the gateway wrote.

@@ -73,7 +73,7 @@ fn about_log(text: &mut String, replay: &Replay, log: &str, chain: Chain) {
         ),
     );
     if replay.events > 0 {
-        push(text, format_args!("  {DIM}{} tell of events{PLAIN}", counted_u64(replay.events, "record")));
+        push(text, format_args!("  {DIM}{} about events{PLAIN}", counted_u64(replay.events, "record")));
     }
     for left in &replay.left_out {
         let (count, first) = (counted_u64(left.count, "decision"), clean(&left.first));

@@ -1,0 +1,237 @@
+//! Where the keys come from: given once, a file that is read again on a reload, or an address that is followed.
+//!
+//! A request never waits for the network. Whoever names an unknown key may set off one fetch in a while, and is told to
+//! try again; what is fetched replaces the keys as a whole, and what cannot be fetched leaves them as they are, until
+//! they are older than the operator allows: then no token counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::jwk::{self, JwkError};
+use super::key::{Keyring, read};
+use super::settings::{JwksPlace, JwksUrl, JwtAlgorithm, JwtKey};
+use crate::authn::AuthnError;
+use crate::clock::SharedClock;
+use crate::telemetry::{Metrics, metrics::ResultLabels};
+
+/// Why no key vouches at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum KeysError {
+    #[error("the issuer's keys were never fetched")]
+    NeverFetched,
+    #[error("the issuer's keys were last fetched too long ago")]
+    Stale,
+}
+
+/// Why a fetch brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("the issuer did not answer")]
+    Http(#[from] reqwest::Error),
+    #[error("the issuer answered with status {0}")]
+    Status(u16),
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the key set is refused")]
+    Set(#[from] JwkError),
+}
+
+/// A keyring and which one it is: what an older one vouched for is looked at again.
+pub(super) struct Live {
+    pub(super) ring: Keyring,
+    pub(super) generation: u64,
+}
+
+/// The keys of one issuer.
+pub(super) struct Keys {
+    live: ArcSwap<Live>,
+    place: Option<(JwtAlgorithm, JwksPlace)>,
+    remote: Option<Remote>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+}
+
+struct Remote {
+    settings: JwksUrl,
+    client: reqwest::Client,
+    /// Milliseconds since the Unix epoch; [`NEVER`] before the first.
+    fetched: AtomicI64,
+    attempted: AtomicI64,
+    wanted: Notify,
+    /// What the last good answer was, so that the same set again changes nothing.
+    digest: AtomicU64,
+}
+
+const NEVER: i64 = i64::MIN;
+
+impl Keys {
+    /// Reads keys and key file; an address is not asked yet.
+    pub(super) fn load(
+        keys: Vec<JwtKey>,
+        place: Option<(JwtAlgorithm, JwksPlace)>,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, AuthnError> {
+        let (ring, remote) = match &place {
+            None => (Keyring::load(keys)?, None),
+            Some((algorithm, JwksPlace::File(path))) => (from_file(*algorithm, path)?, None),
+            Some((_, JwksPlace::Url(settings))) => (Keyring::default(), Some(Remote::new(settings.clone())?)),
+        };
+        let live = ArcSwap::from_pointee(Live { ring, generation: 0 });
+        Ok(Self { live, place, remote, clock, metrics })
+    }
+
+    /// The keys that vouch now.
+    pub(super) fn current(&self) -> Result<arc_swap::Guard<Arc<Live>>, KeysError> {
+        if let Some(remote) = &self.remote {
+            let fetched = remote.fetched.load(Ordering::Acquire);
+            if fetched == NEVER {
+                return Err(KeysError::NeverFetched);
+            }
+            if self.clock.now_millis().saturating_sub(fetched) > millis(remote.settings.stale_after) {
+                return Err(KeysError::Stale);
+            }
+        }
+        Ok(self.live.load())
+    }
+
+    /// Somebody named a key that is not here. Whether it may come soon: a fetch is under way or set off by this, which
+    /// happens once in `min_interval` at most, however many ask.
+    pub(super) fn unknown_kid(&self) -> bool {
+        let Some(remote) = &self.remote else { return false };
+        let (now, interval) = (self.clock.now_millis(), millis(remote.settings.min_interval));
+        let due = |last: i64| (now.saturating_sub(last) >= interval).then_some(now);
+        match remote.attempted.fetch_update(Ordering::AcqRel, Ordering::Acquire, due) {
+            Ok(_) => {
+                remote.wanted.notify_one();
+                true
+            }
+            Err(last) => {
+                let under_way = remote.fetched.load(Ordering::Acquire) < last;
+                under_way && now.saturating_sub(last) < millis(remote.settings.timeout)
+            }
+        }
+    }
+
+    /// Reads a key file again; `None` when the keys are not in one. A file that is refused changes nothing.
+    pub(super) fn reload(&self) -> Option<Result<(), AuthnError>> {
+        let Some((algorithm, JwksPlace::File(path))) = &self.place else { return None };
+        Some(from_file(*algorithm, path).map(|ring| self.replace(ring)))
+    }
+
+    fn replace(&self, ring: Keyring) {
+        let generation = self.live.load().generation.wrapping_add(1);
+        self.live.store(Arc::new(Live { ring, generation }));
+    }
+
+    /// Keeps the keys of an address fresh until `stop`; returns at once when there is none.
+    pub(super) async fn follow(&self, stop: &CancellationToken) {
+        let Some(remote) = &self.remote else { return };
+        let mut failures = 0;
+        loop {
+            remote.attempted.store(self.clock.now_millis(), Ordering::Release);
+            let fetched = tokio::select! {
+                () = stop.cancelled() => return,
+                fetched = self.refresh(remote) => fetched,
+            };
+            failures = match fetched {
+                Ok(()) => 0,
+                Err(error) => {
+                    let advice = "tokens are checked with the keys fetched before, until these are too old";
+                    tracing::warn!(error = &error as &dyn std::error::Error, url = %remote.settings.url, help = advice, "the issuer's keys could not be fetched");
+                    failures + 1
+                }
+            };
+            let result = if failures == 0 { "ok" } else { "failed" };
+            self.metrics.jwks_refreshes.get_or_create(&ResultLabels { result }).inc();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(remote.settings.wait(failures)) => {}
+                () = remote.wanted.notified() => {}
+            }
+        }
+    }
+
+    async fn refresh(&self, remote: &Remote) -> Result<(), FetchError> {
+        let body = remote.fetch().await?;
+        let Some((algorithm, _)) = &self.place else { return Ok(()) };
+        let digest = digest(&body);
+        let fresh = remote.fetched.load(Ordering::Acquire) == NEVER
+            || remote.digest.load(Ordering::Acquire) != digest;
+        if fresh {
+            let found = jwk::read(&body, *algorithm)?;
+            tell_left_out(&found.left_out);
+            self.replace(Keyring::of(found.keys));
+            remote.digest.store(digest, Ordering::Release);
+        }
+        remote.fetched.store(self.clock.now_millis(), Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Remote {
+    fn new(settings: JwksUrl) -> Result<Self, AuthnError> {
+        let client = reqwest::Client::builder()
+            .timeout(settings.timeout)
+            // Where the keys are is in the configuration only.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("caxton/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(AuthnError::Client)?;
+        let never = || AtomicI64::new(NEVER);
+        Ok(Self {
+            settings,
+            client,
+            fetched: never(),
+            attempted: never(),
+            wanted: Notify::new(),
+            digest: AtomicU64::new(0),
+        })
+    }
+
+    async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
+        let request = self.client.get(self.settings.url.clone()).header("accept", "application/json");
+        let mut response = request.send().await?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(FetchError::Status(response.status().as_u16()));
+        }
+        let limit = self.settings.max_bytes;
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await? {
+            if body.len().saturating_add(part.len()) > limit {
+                return Err(FetchError::TooLarge(limit));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body)
+    }
+}
+
+fn from_file(algorithm: JwtAlgorithm, path: &std::path::Path) -> Result<Keyring, AuthnError> {
+    let found = jwk::read(read(path)?.expose(), algorithm)
+        .map_err(|source| AuthnError::KeySet { path: path.to_owned(), source })?;
+    tell_left_out(&found.left_out);
+    Ok(Keyring::of(found.keys))
+}
+
+fn tell_left_out(left_out: &[(String, &'static str)]) {
+    for (kid, reason) in left_out {
+        tracing::info!(kid, reason, "a key of the issuer's set is not used");
+    }
+}
+
+/// Tells one answer from the next; nothing hangs on it but work that is saved.
+fn digest(body: &[u8]) -> u64 {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
+    hash.as_ref().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,297 @@
+//! Who may call: tokens and API keys.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::kind::{Choice, File, Flag, Integer, Parsed, Size, Span, Text, Url};
+use crate::config::problem::{Code, Problem};
+use crate::config::reader::Reader;
+
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwtAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+    /// HMAC with SHA-256: who can verify can also sign.
+    Hs256,
+}
+
+const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
+    ("RS256", JwtAlgorithm::Rs256),
+    ("ES256", JwtAlgorithm::Es256),
+    ("EdDSA", JwtAlgorithm::EdDsa),
+    ("HS256", JwtAlgorithm::Hs256),
+];
+
+/// `security.authentication.*`
+#[derive(Debug)]
+pub struct Authentication {
+    /// Requests that crossed a network without TLS are refused.
+    pub require_tls: bool,
+    /// Idle time after which the facts of a session are forgotten.
+    pub session_timeout: Duration,
+    /// How JWTs are verified; `None` when no key is given: then no token is accepted.
+    pub jwt: Option<Jwt>,
+}
+
+/// How JWTs are verified.
+#[derive(Debug)]
+pub struct Jwt {
+    /// The one accepted algorithm.
+    pub algorithm: JwtAlgorithm,
+    /// The key.
+    pub key: JwtKey,
+    /// The value of `iss`.
+    pub issuer: String,
+    /// The value that `aud` must contain.
+    pub audience: String,
+    /// Difference of clocks that is tolerated.
+    pub leeway: Duration,
+    /// Bytes of a token.
+    pub max_token_bytes: usize,
+    /// Proven tokens that are remembered; 0 checks each signature anew.
+    pub token_cache: usize,
+}
+
+/// What holds the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwtKey {
+    /// A public key in PEM.
+    PublicKeyFile(PathBuf),
+    /// A shared secret, for HS256 only.
+    SecretFile(PathBuf),
+    /// A key set.
+    JwksFile(PathBuf),
+    /// A key set that is fetched.
+    JwksUrl(Jwks),
+}
+
+/// How a key set is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jwks {
+    /// Where it is.
+    pub url: reqwest::Url,
+    /// Time between two fetches.
+    pub refresh: Duration,
+    /// The least time between two fetches that unknown keys set off.
+    pub min_interval: Duration,
+    /// The age at which the keys no longer count.
+    pub stale_after: Duration,
+    /// Time for one fetch.
+    pub timeout: Duration,
+    /// Bytes of the answer.
+    pub max_bytes: usize,
+}
+
+impl Jwks {
+    fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+        let url = r.optional("security.authentication.jwks_url", Url { may_weaken: false }, "Key set of the issuer, fetched in the background. Only keys for `jwt_algorithm` are used. Until the first fetch succeeds, tokens are answered with 503.");
+        let refresh = r.value(
+            "security.authentication.jwks_refresh_interval",
+            span(10, 86_400),
+            Duration::from_secs(600),
+            "Time between two fetches of the key set; after a failure the next comes sooner.",
+        );
+        let min_interval = r.value(
+            "security.authentication.jwks_min_interval",
+            span(1, 3_600),
+            Duration::from_secs(30),
+            "The least time between two fetches that tokens with unknown keys set off.",
+        );
+        let stale_after = r.value(
+            "security.authentication.jwks_stale_after",
+            span(60, 30 * 86_400),
+            Duration::from_secs(86_400),
+            "Age at which fetched keys no longer count when none can be fetched: then no token is accepted.",
+        );
+        let timeout = r.value(
+            "security.authentication.jwks_timeout",
+            span(1, 60),
+            Duration::from_secs(5),
+            "Time for one fetch of the key set.",
+        );
+        let max_bytes = r.value(
+            "security.authentication.jwks_max_bytes",
+            Size(1 << 10..=4 << 20),
+            256 << 10,
+            "Bytes of a key set.",
+        );
+        Some(Self { url: url?, refresh, min_interval, stale_after, timeout, max_bytes })
+    }
+}
+
+impl Authentication {
+    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        const ALGORITHM: &str = "security.authentication.jwt_algorithm";
+        let algorithm = r.value(
+            ALGORITHM,
+            Choice(ALGORITHMS),
+            JwtAlgorithm::Rs256,
+            "The one algorithm that is accepted; a token has no say in it.",
+        );
+        let issuer = r.value(
+            "security.authentication.jwt_issuer",
+            Text(512),
+            String::from("caxton-auth"),
+            "The value of `iss`.",
+        );
+        let audience = r.value(
+            "security.authentication.jwt_audience",
+            Text(512),
+            String::from("caxton-api"),
+            "The value that `aud` must contain.",
+        );
+        let public = r.optional(
+            "security.authentication.jwt_public_key_file",
+            File { must_exist: true },
+            "Public key in PEM that verifies tokens. Without a key no token of another issuer is accepted.",
+        );
+        let secret = r.optional(
+            "security.authentication.jwt_hs256_secret_file",
+            File { must_exist: true },
+            "Shared secret of at least 32 bytes, for `HS256` only. Who can verify with it can also sign.",
+        );
+        let file = r.optional(
+            "security.authentication.jwt_jwks_file",
+            File { must_exist: true },
+            "Key set of the issuer (RFC 7517), read at start and on each reload. Only keys for `jwt_algorithm` are used.",
+        );
+        let jwks = Jwks::read(r);
+        let leeway = r.value(
+            "security.authentication.leeway",
+            Span(Duration::ZERO..=Duration::from_secs(5)),
+            Duration::from_secs(5),
+            "Difference of clocks that is tolerated in `exp` and `nbf`.",
+        );
+        let max_token_bytes = r.value(
+            "security.authentication.max_token_bytes",
+            Size(512..=64 << 10),
+            8 << 10,
+            "Bytes of a token.",
+        );
+        let token_cache = r.value(
+            "security.authentication.token_cache",
+            Integer::new(0..=1_000_000, "tokens"),
+            10_000,
+            "Proven tokens that are remembered; 0 checks each signature anew. Times are checked always.",
+        );
+        let key = match algorithm {
+            JwtAlgorithm::Hs256 => secret.map(JwtKey::SecretFile),
+            JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => {
+                public.map(JwtKey::PublicKeyFile).or(file.map(JwtKey::JwksFile)).or(jwks.map(JwtKey::JwksUrl))
+            }
+        };
+        Self::check_key(r, algorithm);
+        let require_tls = r.value(
+            "security.authentication.require_tls",
+            Flag,
+            true,
+            "Refuse every request that crossed a network without TLS, whatever it presents. Requests from this host are not affected.",
+        );
+        let session_timeout = r.value(
+            "security.authentication.session_timeout",
+            Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
+            Duration::from_secs(15 * 60),
+            "Idle time after which the facts of a session, which policies see, are forgotten.",
+        );
+        Self {
+            require_tls,
+            session_timeout,
+            jwt: key.map(|key| Jwt {
+                algorithm,
+                key,
+                issuer,
+                audience,
+                leeway,
+                max_token_bytes,
+                token_cache,
+            }),
+        }
+    }
+
+    /// One source, of the algorithm's kind: a public key used as a shared secret lets anybody sign.
+    fn check_key(r: &mut Reader<'_>, algorithm: JwtAlgorithm) {
+        const SECRET: &str = "security.authentication.jwt_hs256_secret_file";
+        const PUBLIC: [&str; 3] = [
+            "security.authentication.jwt_public_key_file",
+            "security.authentication.jwt_jwks_file",
+            "security.authentication.jwks_url",
+        ];
+        let shared = algorithm == JwtAlgorithm::Hs256;
+        let (wanted, stray) =
+            if shared { (&[SECRET][..], &PUBLIC[..]) } else { (&PUBLIC[..], &[SECRET][..]) };
+        let wanted_key = wanted.first().copied().unwrap_or(SECRET);
+        let strays: Vec<_> = stray.iter().filter(|key| r.is_given(key)).collect();
+        for key in &strays {
+            let problem = Problem::error(Code::Contradiction, "does not belong to `jwt_algorithm`")
+                .with_help(format!("give `{wanted_key}`, or choose the algorithm of this key"));
+            r.tell(problem, key);
+        }
+        let mut given = wanted.iter().filter(|key| r.is_given(key));
+        match (given.next(), given.next()) {
+            (Some(first), Some(second)) => {
+                let problem =
+                    Problem::error(Code::Contradiction, format!("cannot be given beside `{first}`"));
+                r.tell(problem.with_help("keys come from one source: keep one of the two"), second);
+            }
+            (Some(_), None) => {}
+            (None, _) if strays.is_empty() => Self::tell_inert(r, wanted_key),
+            (None, _) => {}
+        }
+    }
+
+    fn tell_inert(r: &mut Reader<'_>, wanted: &str) {
+        for key in ["jwt_algorithm", "jwt_issuer", "jwt_audience"] {
+            let key = format!("security.authentication.{key}");
+            if r.is_given(&key) {
+                let problem = Problem::error(
+                    Code::Missing,
+                    "has no effect: no key is given, so no token of another issuer is accepted",
+                );
+                r.tell(problem.with_help(format!("give `{wanted}`, or remove the key")), &key);
+            }
+        }
+    }
+}
+
+/// `security.api_keys.*`
+#[derive(Debug)]
+pub struct ApiKeys {
+    /// The header field of a key, beside `X-Caxton-Api-Key`.
+    pub header_name: http::HeaderName,
+}
+
+/// How keys are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sha256;
+
+impl ApiKeys {
+    pub(super) fn read(r: &mut Reader<'_>) -> Self {
+        let header = http::HeaderName::from_static("x-api-key");
+        let header_name = r.value(
+            "security.api_keys.header_name",
+            Parsed::new("the name of a header field"),
+            header,
+            "Header field of an API key; `X-Caxton-Api-Key` works as well.",
+        );
+        if matches!(
+            header_name.as_str(),
+            "authorization" | "cookie" | "host" | "content-length" | "content-type"
+        ) {
+            let problem = Problem::error(Code::Contradiction, "this header field has another meaning");
+            r.tell(problem.with_help("write `X-API-Key`"), "security.api_keys.header_name");
+        }
+        r.value(
+            "security.api_keys.hash_algorithm",
+            Choice(&[("sha256", Sha256)]),
+            Sha256,
+            "Keys are kept as HMAC-SHA-256 with a secret of the data directory.",
+        );
+        Self { header_name }
+    }
+}

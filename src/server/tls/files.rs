@@ -1,0 +1,98 @@
+//! Reads certificates and keys, and says what is wrong with them before a client has to find out.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::TlsError;
+use crate::clock::rfc3339;
+
+/// Far more than a chain of certificates has.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The chain of a certificate file, in its order.
+pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let (text, _) = read(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(TlsError::NoCertificate { path: path.to_owned() }),
+        Ok(chain) => Ok(chain),
+        Err(_) => Err(TlsError::BadCertificate { path: path.to_owned() }),
+    }
+}
+
+/// The key of a key file that nobody but its owner can read.
+pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let (text, mode) = read(path)?;
+    if mode & 0o077 != 0 {
+        return Err(TlsError::WideKey { path: path.to_owned(), mode });
+    }
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsError::NoKey { path: path.to_owned() })
+}
+
+/// The content, wiped after use, and the mode of the very file that was read.
+fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), TlsError> {
+    let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+    let mut text = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(TlsError::TooLarge { path: path.to_owned(), limit: MAX_FILE });
+    }
+    Ok((text, mode))
+}
+
+/// SHA-256 over the files.
+pub(super) type Digest = [u8; 32];
+
+/// The digest of all files; `None` while one of them cannot be read, as happens between two steps of a renewal.
+pub(super) fn digest_of<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> Option<Digest> {
+    let mut context = Context::new(&SHA256);
+    for path in paths {
+        let (text, _) = read(path).ok()?;
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(&text);
+    }
+    context.finish().as_ref().try_into().ok()
+}
+
+/// What the gateway's own certificate says of itself.
+pub(super) struct Facts {
+    /// SHA-256 of the certificate, in hex.
+    pub(super) fingerprint: String,
+    not_before: i64,
+    /// Its end, in milliseconds since the Unix epoch.
+    pub(super) not_after: i64,
+}
+
+pub(super) fn facts(path: &Path, leaf: &CertificateDer<'_>) -> Result<Facts, TlsError> {
+    let (_, parsed) =
+        X509Certificate::from_der(leaf).map_err(|_| TlsError::BadCertificate { path: path.to_owned() })?;
+    let validity = parsed.validity();
+    Ok(Facts {
+        fingerprint: hex::encode(digest(&SHA256, leaf)),
+        not_before: validity.not_before.timestamp().saturating_mul(1000),
+        not_after: validity.not_after.timestamp().saturating_mul(1000),
+    })
+}
+
+impl Facts {
+    /// A certificate that no client would accept is refused here, where somebody reads the message.
+    pub(super) fn in_force(&self, path: &Path, now: i64) -> Result<(), TlsError> {
+        if now < self.not_before {
+            return Err(TlsError::NotYetValid { path: path.to_owned(), begins: rfc3339(self.not_before) });
+        }
+        if now > self.not_after {
+            return Err(TlsError::Expired { path: path.to_owned(), ended: rfc3339(self.not_after) });
+        }
+        Ok(())
+    }
+}
