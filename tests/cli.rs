@@ -109,6 +109,7 @@ fn every_command_explains_itself() {
         "policy keygen",
         "policy sign",
         "policy verify",
+        "policy promote",
         "policy bundle",
         "policy bundle build",
         "policy bundle verify",

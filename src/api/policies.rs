@@ -12,9 +12,10 @@ use super::body::StrictJson;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
-use crate::authz::{Live, Origin, Reloaded};
 use crate::clock::rfc3339;
 use crate::model::{PolicyVersion, PublishPolicies, ReadPolicies, ReloadPolicies, RollbackPolicies};
+use crate::policy::live::{Live, Origin, Reloaded};
+use crate::policy::shadow::ShadowReport;
 use crate::policy::version::{Kind, Published};
 
 #[derive(Serialize)]
@@ -43,6 +44,9 @@ struct OriginView {
 pub(super) struct Policies {
     version: String,
     origin: OriginView,
+    /// How the candidate did so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<ShadowReport>,
     policies: Vec<PolicyView>,
 }
 
@@ -76,7 +80,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<
         text: policy.text.to_string(),
     });
     let version = live.bundle.version().as_str().to_owned();
-    Ok(Json(Policies { version, origin: origin(&live), policies: policies.collect() }))
+    let candidate = live.candidate.as_ref().map(|candidate| candidate.report());
+    Ok(Json(Policies { version, origin: origin(&live), candidate, policies: policies.collect() }))
 }
 
 #[derive(Deserialize)]

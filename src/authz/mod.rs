@@ -1,14 +1,12 @@
 //! The trusted core: asks the policies, has the decision recorded, and only then mints the permit.
 
 mod guard;
-mod pdp;
 mod permit;
 mod pip;
 mod record;
 mod session;
 
 pub use guard::{Denied, Guard, GuardParts, Refusal};
-pub use pdp::{Live, LivePolicy, Origin, Reloaded};
 pub use permit::{Listing, Permit};
 pub use pip::AttributeSource;
 pub use session::SessionSettings;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::authz::Origin;
 use crate::model::PolicyVersion;
+use crate::policy::live::Origin;
 use crate::policy::version::{
     BundleFile, Published, Rules, Seen, TrustedKeys, VersionError, VersionStore, Wanted,
 };
@@ -58,6 +58,8 @@ pub struct Places {
     pub place: Place,
     /// What is added.
     pub fragments: Fragments,
+    /// A folder with `policies` and, if they differ, `schemas`: the set that is asked as well.
+    pub candidate_dir: Option<PathBuf>,
 }
 
 impl Places {
@@ -85,6 +87,14 @@ impl Places {
                 self.offer(&published, sources, seen, now_millis)
             }
         }
+    }
+
+    /// The candidate, when there is one.
+    pub(super) fn candidate(&self) -> Result<Option<Sources>, PolicyError> {
+        let Some(folder) = &self.candidate_dir else { return Ok(None) };
+        let (policies, schemas) = (folder.join("policies"), folder.join("schemas"));
+        let sources = files(Some(&policies), Some(&schemas).filter(|schemas| schemas.is_dir()))?;
+        Ok(Some(self.with_fragments(sources)))
     }
 
     /// The set that is there now, judged and not yet parsed, for those that only look.

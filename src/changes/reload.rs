@@ -16,14 +16,16 @@ use super::file;
 use super::lock::{ChangeLock, Engaged};
 use super::places::{Offered, PlaceError, Places};
 use crate::audit::{Journal, Record, SourceRecord};
-use crate::authz::{Live, LivePolicy, Origin, Permit, Reloaded};
+use crate::authz::Permit;
 use crate::clock::SharedClock;
 use crate::model::{
     DecisionId, EventType, Outcome, PolicyVersion, PublishPolicies, ReasonCode, ReloadPolicies, RequestId,
     RollbackPolicies, Source,
 };
-use crate::policy::PolicyErrors;
+use crate::policy::live::{Live, LivePolicy, Origin, Reloaded};
+use crate::policy::shadow::Candidate;
 use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionStore};
+use crate::policy::{Bundle, PolicyErrors};
 
 /// The name of the file in the data directory that remembers what was accepted.
 const REMEMBERED: &str = "policy-state.json";
@@ -166,6 +168,15 @@ struct Ready {
     what: String,
     /// What is kept in the store first, once the change is on record.
     keep: Option<BundleFile>,
+    watching: Option<Watching>,
+}
+
+/// What there is to say of a candidate.
+enum Watching {
+    /// It is asked from now on.
+    Begins(PolicyVersion),
+    /// It cannot be asked.
+    Refused(String),
 }
 
 /// What a gateway starts with.
@@ -218,14 +229,16 @@ pub fn first(
     let only = engaged.as_ref().map(|engaged| &engaged.version);
     let offered = places.read(remembered.seen.clone(), only, now_millis)?;
     let (origin, expires_millis) = (offered.origin, offered.expires_millis);
-    let bundle = crate::policy::Bundle::load_with(offered.sources, policy).map_err(FirstError::Policies)?;
+    let bundle = Bundle::load_with(offered.sources, policy).map_err(FirstError::Policies)?;
     if let (Some(engaged), Origin::Files) = (&engaged, &origin)
         && engaged.version != *bundle.version()
     {
         let (locked, found) = (engaged.version.short().to_owned(), bundle.version().short().to_owned());
         return Err(FirstError::Locked { locked, found });
     }
-    Ok(First { live: Live { bundle: Arc::new(bundle), origin, expires_millis }, remembered })
+    // The first reload, which the gateway makes when it is up, looks at the candidate as well.
+    let live = Live { bundle: Arc::new(bundle), origin, expires_millis, candidate: None };
+    Ok(First { live, remembered })
 }
 
 impl Reloader {
@@ -390,8 +403,68 @@ impl Reloader {
     fn ready(&self, offered: Offered, what: String) -> Result<Ready, ReloadError> {
         let Offered { sources, origin, expires_millis } = offered;
         let bundle = self.policy.prepare(sources).map_err(ReloadError::Policies)?;
-        let live = Live { bundle: Arc::new(bundle), origin, expires_millis };
-        Ok(Ready { live, what, keep: None })
+        let bundle = Arc::new(bundle);
+        let (candidate, watching) = self.candidate(&bundle);
+        let live = Live { bundle, origin, expires_millis, candidate };
+        Ok(Ready { live, what, keep: None, watching })
+    }
+
+    /// The candidate beside a set, and what there is to say of it. That it cannot be had keeps nothing from going live.
+    fn candidate(&self, beside: &Bundle) -> (Option<Arc<Candidate>>, Option<Watching>) {
+        let sources = match self.places.candidate() {
+            Ok(Some(sources)) => sources,
+            Ok(None) => return (None, None),
+            Err(error) => return (None, Some(Watching::Refused(error.to_string()))),
+        };
+        let version = sources.version();
+        if version == *beside.version() {
+            return (None, None);
+        }
+        let live = self.policy.live();
+        if let Some(known) = &live.candidate
+            && *known.bundle().version() == version
+            && live.bundle.version() == beside.version()
+        {
+            // The same two sets: what was counted goes on.
+            return (Some(Arc::clone(known)), None);
+        }
+        match self.policy.prepare(sources) {
+            Ok(bundle) => (Some(Arc::new(Candidate::new(Arc::new(bundle)))), Some(Watching::Begins(version))),
+            Err(errors) => (None, Some(Watching::Refused(report(&errors)))),
+        }
+    }
+
+    /// Looks at the candidate alone; the live set stays as it is. For the start.
+    pub async fn watch_candidate(self: &Arc<Self>) {
+        let reloader = Arc::clone(self);
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let looked = tokio::task::spawn_blocking(move || {
+            let live = reloader.policy.live();
+            (reloader.candidate(&live.bundle), live, turn)
+        });
+        let Ok(((candidate, watching), live, _turn)) = looked.await else { return };
+        if candidate.is_some() {
+            self.policy.watch(&live, candidate);
+        }
+        self.note_candidate(watching).await;
+    }
+
+    async fn note_candidate(&self, watching: Option<Watching>) {
+        let record = match watching {
+            None => return,
+            Some(Watching::Begins(version)) => {
+                self.event("candidate_loaded", Outcome::Allow, version.as_str().to_owned())
+            }
+            Some(Watching::Refused(why)) => {
+                let why = shortened(&why);
+                tracing::warn!(error = why, "the candidate is refused; nothing watches");
+                self.event("candidate_refused", Outcome::DenyError, why)
+            }
+        };
+        if let Err(error) = self.journal.append(record).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, event = "candidate", "an event could not be recorded");
+        }
     }
 
     /// The digest of what is in the place now, for a watcher that waits until it stays the same. Blocking.
@@ -428,7 +501,7 @@ impl Reloader {
         // A check that overruns is not waited for; what it comes to goes nowhere, and until then nothing else is begun.
         let (ready, _turn) =
             tokio::time::timeout(bound, checked).await.map_err(slow)?.map_err(|_| ReloadError::Stopped)?;
-        let Ready { live, what, keep } = ready?;
+        let Ready { live, what, keep, watching } = ready?;
         let before = self.policy.live();
         let (from, to) = (before.bundle.version().clone(), live.bundle.version().clone());
         if cause == Cause::Watch && from == to && before.origin == live.origin {
@@ -448,6 +521,7 @@ impl Reloader {
             Ok::<_, ReloadError>(reloader.policy.install(live))
         });
         let reloaded = swapped.await.map_err(|_| ReloadError::Stopped)??;
+        self.note_candidate(watching).await;
         tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
         Ok(reloaded)
     }

@@ -17,6 +17,7 @@ pub mod lint;
 mod markup;
 pub mod matrix;
 pub mod mutate;
+pub mod promote;
 pub mod proofs;
 pub mod prove;
 pub mod publish;
@@ -152,6 +153,11 @@ pub enum Command {
     /// Check that a published version is whole, and who vouches for it. Exit code 1 when it is not to be trusted.
     #[command(after_help = "Example:\n  caxton policy verify --all --trusted-keys trusted-keys.json")]
     Verify(sign::Verify),
+    /// Publish a candidate that a gateway has watched; shows first what it would have decided otherwise.
+    #[command(
+        after_help = "Example:\n  caxton policy promote --candidate ../next --log audit.log -m \"watched for a week\""
+    )]
+    Promote(Box<promote::Options>),
     /// Carry a version in one file. Example: `caxton policy bundle build --out policies.bundle`
     #[command(subcommand)]
     Bundle(bundle::Command),
@@ -221,6 +227,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Keygen(options) => sign::keygen(base, &options, output),
         Command::Sign(options) => sign::sign(base, &options, output),
         Command::Verify(options) => sign::verify(base, &options, output),
+        Command::Promote(options) => promote::run(base, &options, output),
         Command::Bundle(command) => bundle::run(base, &command, output),
     }
 }

@@ -8,13 +8,14 @@ use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::audit::Journal;
 use crate::authn::Authenticator;
-use crate::authz::{Guard, GuardParts, Live, LivePolicy};
+use crate::authz::{Guard, GuardParts};
 use crate::changes::{FirstError, FirstRemembered, Fragments, Places, ReloadSettings, Reloader, first};
 use crate::clock::{SharedClock, SystemClock};
 use crate::limit::{FailedAttempts, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
 use crate::policy::PolicyErrors;
+use crate::policy::live::{Live, LivePolicy};
 use crate::runtime::{Gate, GateParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
@@ -95,7 +96,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     for problem in problems {
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
-    let places = Places { place, fragments: fragments(&tools) };
+    let places = Places { place, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
     let (live, remembered) = read_policies(&places, &settings.reload, settings.policy, &clock).await?;
     let policy = Arc::new(LivePolicy::new(live, settings.policy, Arc::clone(&metrics)));
 

@@ -82,6 +82,7 @@ impl Gateway {
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
+        parts.reloader.watch_candidate().await;
         parts.api.readiness.set(true);
         Ok(Self { parts, address, operations, stop, serving })
     }

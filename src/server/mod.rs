@@ -33,6 +33,8 @@ pub struct Settings {
     pub schema_dir: Option<PathBuf>,
     /// Published versions, of which the newest decides in place of what is in the directories.
     pub published: Option<PublishedSettings>,
+    /// A folder with a set that is asked as well and does not decide.
+    pub candidate_dir: Option<PathBuf>,
     /// Bounds of a change of the policies.
     pub reload: crate::changes::ReloadSettings,
     /// How changes are noticed.
@@ -113,6 +115,7 @@ impl Settings {
             policy_dir: None,
             schema_dir: None,
             published: None,
+            candidate_dir: None,
             reload: crate::changes::ReloadSettings::in_directory(&data_dir),
             follow: FollowSettings::default(),
             policy: Default::default(),

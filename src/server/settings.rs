@@ -49,6 +49,7 @@ impl From<config::Settings> for Settings {
             },
             policy_dir: security.authorization.policy_dir,
             schema_dir: schema_dir.clone(),
+            candidate_dir: security.authorization.candidate_dir,
             published: security.authorization.version_store.map(|store| PublishedSettings {
                 store,
                 trusted_keys: security.authorization.trusted_keys_file,

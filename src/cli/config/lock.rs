@@ -69,7 +69,7 @@ fn settings(
 
 /// The set that a gateway would read now, as far as it lies in files.
 fn there(settings: &Settings) -> anyhow::Result<Sources> {
-    let places = Places { place: settings.place(), fragments: Arc::new(Vec::new) };
+    let places = Places { place: settings.place(), fragments: Arc::new(Vec::new), candidate_dir: None };
     Ok(places.look(SystemClock.now_millis())?)
 }
 

@@ -24,6 +24,8 @@ pub struct Authorization {
     pub watch: bool,
     /// Where bundles are fetched from.
     pub bundle: Option<BundleSource>,
+    /// A set that is asked as well and does not decide.
+    pub candidate_dir: Option<PathBuf>,
     /// Bytes of a bundle.
     pub max_bundle_bytes: usize,
     /// What an error in a policy means.
@@ -69,6 +71,7 @@ impl Authorization {
             trusted_keys_file: r.optional(KEYS, File { must_exist: true }, "Public keys of which one must have signed a version before it decides. Without the key nobody has to sign. Read anew with each change, so that keys can rotate."),
             watch: r.value(WATCH, Flag, false, "Read policies and schemas again when their directories change. Off: SIGHUP does. What is not valid, or still changing, is not taken."),
             bundle: BundleSource::read(r),
+            candidate_dir: r.optional("security.authorization.candidate_dir", Directory { must_exist: true }, "A folder with `policies` (and `schemas`): a candidate that is asked about every decision and makes none. Where it would have decided otherwise is counted and recorded (`shadow`). Read again at each reload."),
             max_bundle_bytes: r.value("security.authorization.max_bundle_bytes", Size(64 << 10..=64 << 20), 16 << 20, "Bytes of a policy bundle from `bundle.url` or the API."),
             on_policy_error: r.value("security.authorization.on_policy_error", Choice(&OnPolicyError::WORDS), OnPolicyError::default(), "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
         };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::shadow::Candidate;
+use super::version::Seen;
+use super::{Bundle, PolicyErrors, Settings, Sources};
 use crate::model::PolicyVersion;
-use crate::policy::version::Seen;
-use crate::policy::{Bundle, PolicyErrors, Settings, Sources};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ResultLabels;
 
@@ -34,6 +35,8 @@ pub struct Live {
     pub origin: Origin,
     /// From when on everything is denied, in milliseconds since the Unix epoch; `None`: never.
     pub expires_millis: Option<u64>,
+    /// The set that is asked as well, and does not decide.
+    pub candidate: Option<Arc<Candidate>>,
 }
 
 impl Live {
@@ -89,6 +92,17 @@ impl LivePolicy {
         self.metrics.set_policy_version(to.as_str());
         self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "applied" }).inc();
         Reloaded { from: old.bundle.version().clone(), to }
+    }
+
+    /// Gives the live set another candidate, unless another set has become live since `beside` was.
+    pub fn watch(&self, beside: &Arc<Live>, candidate: Option<Arc<Candidate>>) {
+        let live = Live {
+            bundle: Arc::clone(&beside.bundle),
+            origin: beside.origin.clone(),
+            expires_millis: beside.expires_millis,
+            candidate,
+        };
+        self.live.compare_and_swap(beside, Arc::new(live));
     }
 
     /// Counts a set that was not taken over, also one that could not even be read.
