@@ -102,6 +102,7 @@ fn every_command_explains_itself() {
         "policy import",
         "policy import-roles",
         "policy matrix",
+        "policy bench",
         "policy publish",
         "policy history",
         "policy rollback",

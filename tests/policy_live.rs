@@ -312,10 +312,22 @@ async fn a_set_whose_time_is_over_denies_everything() {
         (&denied["outcome"], &denied["reason_code"]),
         (&json!("deny_error"), &json!("bundle_expired"))
     );
-    // A set that is not over lets go on.
-    publish(&house.store, &open_set(), None);
-    until("it goes on", async || house.lists_agents().await).await;
-    house.world.stop().await;
+    // Started with it, a gateway denies everything as well, and takes a newer set.
+    let House { world, store, .. } = house;
+    let who = world.service("root", &["*"]);
+    let directory = world.stop().await;
+    let mut settings = Settings::embedded(directory.path().join("data"));
+    settings.published = Some(PublishedSettings { store: store.root().to_owned(), trusted_keys: None });
+    settings.follow.poll = Duration::from_millis(20);
+    let gateway = Gateway::start(settings).await.unwrap();
+    let Credential::Key(key) = who else { panic!("a key") };
+    let address = format!("http://{}/v1/agents", gateway.address());
+    let client = reqwest::Client::new();
+    let status = async || client.get(&address).header("x-api-key", &key).send().await.unwrap().status();
+    assert_eq!(status().await, StatusCode::FORBIDDEN);
+    publish(&store, &open_set(), None);
+    until("it goes on", async || status().await == StatusCode::OK).await;
+    gateway.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

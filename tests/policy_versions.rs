@@ -326,3 +326,22 @@ fn keys_of_the_configuration_that_contradict_each_other_are_mistakes() {
         assert!(ended.stderr.contains(words), "{keys}: {ended:?}");
     }
 }
+
+#[test]
+fn the_bench_answers_as_cedar_does_and_says_how_fast() {
+    let house = house();
+    let rows = policy_command(house.path(), 0, "bench --sizes 50,1 --time 1 --json").json();
+    let sizes: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["policies"].clone()).collect();
+    assert_eq!(sizes, [1, 50]);
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["differences"], 0);
+        assert_eq!(row["questions"], 2);
+        assert!(row["ours_us"].as_f64().unwrap() > 0.0 && row["check_ms"].as_f64().unwrap() > 0.0);
+    }
+    let table = policy_command(house.path(), 0, "bench --sizes 20 --time 1").stdout;
+    assert!(table.contains("times faster") && table.contains("all answers alike"), "{table}");
+    policy_command(house.path(), 2, "bench --sizes 0");
+    suite(house.path(), &SUITE.replace("allow", "deny_default"));
+    let red = policy_command(house.path(), 1, "bench");
+    assert!(red.stderr.contains("nothing was measured"), "{red:?}");
+}

@@ -63,10 +63,26 @@ pub struct Places {
 }
 
 impl Places {
-    /// What should decide now; or, under the emergency lock, the version that it names.
-    pub(super) fn read(
+    /// What should decide now.
+    pub(super) fn read(&self, seen: Option<Seen>, now_millis: i64) -> Result<Offered, PlaceError> {
+        self.read_under(&self.rules(seen)?, None, now_millis)
+    }
+
+    /// What a gateway starts with; under the emergency lock, the version that it names.
+    pub(super) fn read_first(
         &self,
         seen: Option<Seen>,
+        only: Option<&PolicyVersion>,
+        now_millis: i64,
+    ) -> Result<Offered, PlaceError> {
+        // A version that was live when the lock was engaged need not be the newest that was accepted.
+        let rules = self.rules(seen.filter(|_| only.is_none()))?;
+        self.read_under(&Rules { expired_too: true, ..rules }, only, now_millis)
+    }
+
+    fn read_under(
+        &self,
+        rules: &Rules,
         only: Option<&PolicyVersion>,
         now_millis: i64,
     ) -> Result<Offered, PlaceError> {
@@ -81,10 +97,8 @@ impl Places {
                     Some(version) => store.find(&Wanted::Digest(version.as_str().to_owned()))?,
                     None => store.newest()?,
                 };
-                // A version that was live when the lock was engaged need not be the newest that was accepted.
-                let seen = seen.filter(|_| only.is_none());
                 let sources = store.sources(&published.manifest)?;
-                self.offer(&published, sources, seen, now_millis)
+                self.offer(&published, sources, rules, now_millis)
             }
         }
     }
@@ -99,7 +113,7 @@ impl Places {
 
     /// The set that is there now, judged and not yet parsed, for those that only look.
     pub fn look(&self, now_millis: i64) -> Result<Sources, PlaceError> {
-        Ok(self.read(None, None, now_millis)?.sources)
+        Ok(self.read(None, now_millis)?.sources)
     }
 
     /// A publication, held against the rules.
@@ -107,10 +121,10 @@ impl Places {
         &self,
         published: &Published,
         sources: Sources,
-        seen: Option<Seen>,
+        rules: &Rules,
         now_millis: i64,
     ) -> Result<Offered, PlaceError> {
-        let accepted = self.rules(seen)?.accept(published, now_millis)?;
+        let accepted = rules.accept(published, now_millis)?;
         let origin = Origin::Published { seen: accepted.seen, key_id: accepted.key_id };
         let sources = self.with_fragments(sources);
         Ok(Offered { sources, origin, expires_millis: accepted.expires_millis })
@@ -123,7 +137,7 @@ impl Places {
         seen: Option<Seen>,
         now_millis: i64,
     ) -> Result<Offered, PlaceError> {
-        self.offer(bundle.published(), bundle.sources().clone(), seen, now_millis)
+        self.offer(bundle.published(), bundle.sources().clone(), &self.rules(seen)?, now_millis)
     }
 
     fn rules(&self, seen: Option<Seen>) -> Result<Rules, VersionError> {
@@ -131,7 +145,7 @@ impl Places {
             Place::Store { trusted_keys: Some(path), .. } => Some(TrustedKeys::read(path)?),
             Place::Store { trusted_keys: None, .. } | Place::Files { .. } => None,
         };
-        Ok(Rules { trusted, seen })
+        Ok(Rules { trusted, seen, expired_too: false })
     }
 
     /// The store and whether its publications must be signed; `None` when policies come from directories.

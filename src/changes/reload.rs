@@ -227,7 +227,7 @@ pub fn first(
     let path = settings.data_dir.join(REMEMBERED);
     let remembered = Remembered::read(&settings.data_dir).map_err(facts(path))?;
     let only = engaged.as_ref().map(|engaged| &engaged.version);
-    let offered = places.read(remembered.seen.clone(), only, now_millis)?;
+    let offered = places.read_first(remembered.seen.clone(), only, now_millis)?;
     let (origin, expires_millis) = (offered.origin, offered.expires_millis);
     let bundle = Bundle::load_with(offered.sources, policy).map_err(FirstError::Policies)?;
     if let (Some(engaged), Origin::Files) = (&engaged, &origin)
@@ -300,7 +300,7 @@ impl Reloader {
     /// Reads the place again, and makes live what is there.
     pub async fn reload(self: &Arc<Self>, cause: Cause) -> Result<Reloaded, ReloadError> {
         self.change(cause, |reloader| {
-            let offered = reloader.places.read(reloader.seen(), None, reloader.clock.now_millis())?;
+            let offered = reloader.places.read(reloader.seen(), reloader.clock.now_millis())?;
             reloader.ready(offered, "read again".to_owned())
         })
         .await

@@ -130,7 +130,7 @@ fn published(
         }
         status.trusted_keys.push(Key { key_id: key.key_id.clone(), not_after: key.not_after.clone(), over });
     }
-    let rules = Rules { trusted: keys, seen };
+    let rules = Rules { trusted: keys, seen, expired_too: false };
     let judged = store.newest().and_then(|newest| {
         status.newest_published = Some(newest.manifest.sequence);
         store.sources(&newest.manifest)?;

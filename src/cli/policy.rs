@@ -1,6 +1,7 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
 pub mod analyze;
+pub mod bench;
 pub mod bundle;
 mod changes;
 mod checks;
@@ -126,6 +127,9 @@ pub enum Command {
     /// Show who may do what: every role on every action on every type of resource, as a table to keep and to compare.
     #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
     Matrix(matrix::Options),
+    /// Measure decisions over the tests' questions, beside Cedar's plain authoriser, at several sizes of the set.
+    #[command(after_help = "Example:\n  caxton policy bench --sizes 100,10000")]
+    Bench(bench::Options),
     /// Check a set, and make it a version that a gateway can follow; refused unless it passes everything.
     #[command(
         after_help = "Example:\n  caxton policy publish --message \"auditors read the log\" --key ops.key"
@@ -220,6 +224,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Import(options) => import::run(base, &options, output),
         Command::ImportRoles(options) => import::roles(base, &options, output),
         Command::Matrix(options) => matrix::run(base, &options, output),
+        Command::Bench(options) => bench::run(base, &options, output),
         Command::Publish(options) => publish::run(base, &options, output),
         Command::History(options) => history::run(base, &options, output),
         Command::Rollback(options) => publish::rollback(base, &options, output),

@@ -6,6 +6,7 @@
 //! module.
 
 mod anatomy;
+pub mod bench;
 mod bundle;
 pub mod case;
 pub mod coverage;

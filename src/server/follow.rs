@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::{Cause, Place, Reloader};
+use crate::policy::live::Origin;
 use crate::policy::version::{Remote, RemoteError};
 
 /// How changes are noticed.
@@ -97,8 +98,11 @@ struct Glance {
 
 async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
     let mut before = glance(reloader).await;
-    // What happened while the gateway came up is not missed.
-    let mut first = true;
+    // What was published while the gateway came up is not missed.
+    let mut first = match &reloader.policy().live().origin {
+        Origin::Published { seen, .. } => before.newest != Some(seen.sequence),
+        Origin::Files => true,
+    };
     let mut ticks = tokio::time::interval(poll);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
