@@ -24,6 +24,7 @@ pub mod authz;
 
 pub mod agents;
 pub mod attributes;
+pub mod changes;
 pub mod credentials;
 pub mod memory;
 pub mod messages;

@@ -15,7 +15,7 @@ const LAYERS: &[(&[&str], bool)] = &[
     (&["model", "db"], true),
     (&["policy", "authn", "audit", "screen", "limit", "secrets"], false),
     (&["authz"], false),
-    (&["memory", "tools", "messages", "agents", "attributes", "credentials", "sandbox"], true),
+    (&["memory", "tools", "messages", "agents", "attributes", "credentials", "sandbox", "changes"], true),
     (&["runtime"], false),
     (&["api"], false),
     (&["config"], false),
@@ -242,6 +242,15 @@ fn permits_are_minted_in_one_place() {
     let permit = sources().into_iter().find(|source| source.path == "authz/permit.rs").unwrap();
     assert_eq!(permit.text.matches("fn for_test").count(), 1);
     assert!(permit.text.contains("#[cfg(test)]\n    pub(crate) fn for_test"));
+}
+
+/// What decides is replaced in one place, where the change was judged and recorded first.
+#[test]
+fn the_live_set_is_replaced_in_one_place() {
+    for source in sources() {
+        let installs = source.text.matches(".install(").count();
+        assert_eq!(installs, usize::from(source.path == "changes/reload.rs"), "{}", source.path);
+    }
 }
 
 /// The part that must be right stays small enough to be read in one sitting.

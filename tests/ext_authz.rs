@@ -33,7 +33,7 @@ async fn world() -> World {
         std::fs::create_dir(&policies).unwrap();
         write(&policies.join("web.cedar"), POLICIES);
         (settings.policy_dir, settings.extend_shipped) = (Some(policies), true);
-        settings.api.proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        settings.api.ext_authz_peers = vec!["127.0.0.1/32".parse().unwrap()];
     })
     .await
 }

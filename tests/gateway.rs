@@ -47,6 +47,7 @@ fn body(path: &str) -> Json {
         "/v1/auth/check" => json!({ "user": "x", "permission": "agent:list" }),
         "/v1/entities/import" => json!({ "entities": [] }),
         "/v1/entities/{type}/{id}" => json!({}),
+        "/v1/policies/publish" | "/v1/policies/rollback" => json!({}),
         "/mcp" => json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} }),
         _ => Json::Null,
     }

@@ -1,6 +1,6 @@
 //! Versions of policies from the command line: what may be published, what came of it, and the way back.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 #[path = "support/child.rs"]
 mod child;
@@ -80,10 +80,10 @@ fn what_is_published_can_be_shown_compared_taken_back_and_written_out() {
     let table = policy_command(house, 0, "history").stdout;
     assert!(table.contains("@2 (newest)") && table.contains("first"), "{table}");
 
-    let diff = policy_command(house, 0, "diff previous current --json").json();
+    let diff = policy_command(house, 1, "diff previous current --json").json();
     assert_eq!(diff["changed"][0]["id"], "a.list");
     let digits = &first["version"].as_str().unwrap()[..8];
-    let diff = policy_command(house, 0, &format!("diff {digits} @2 --json")).json();
+    let diff = policy_command(house, 1, &format!("diff {digits} @2 --json")).json();
     assert_eq!(diff["changed"].as_array().unwrap().len(), 1);
 
     policy_command(house, 0, "checkout previous before");
@@ -224,4 +224,124 @@ fn names_of_versions_that_are_not_there_are_told() {
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+const CONFIG: &str =
+    "server: { data_dir: data }\nsecurity: { authorization: { version_store: .caxton/versions } }\n";
+
+#[test]
+fn the_emergency_lock_opens_only_for_what_was_locked() {
+    let house = house();
+    let house = house.path();
+    fs::write(house.join("caxton.yaml"), CONFIG).unwrap();
+    policy_command(house, 0, "publish -m first");
+    let config = |code: i32, line: &str| {
+        let arguments: Vec<&str> = ["config"].into_iter().chain(line.split(' ')).collect();
+        let ended = run(house, &[&arguments[..], &["--config", "caxton.yaml"]].concat());
+        assert_eq!(ended.code, Some(code), "caxton config {line}: {ended:?}");
+        ended
+    };
+    config(2, "lock");
+    config(2, "unlock");
+    assert!(config(1, "unlock --enhanced-validation").stderr.contains("nothing is locked"));
+    let locked = config(0, "lock --emergency --reason intruder --json").json();
+    assert_eq!((&locked["locked"], &locked["reason"]), (&true.into(), &"intruder".into()));
+    assert!(config(1, "lock --emergency").stderr.contains("locked already"));
+    let status = run(house, &["agents", "hot-reload-security-status", "--config", "caxton.yaml", "--json"]);
+    assert_eq!(status.code, Some(0), "{status:?}");
+    assert_eq!(status.json()["locked"], "intruder");
+
+    // Something was published in the meantime.
+    policy(house, &narrowed());
+    let second = policy_command(house, 0, "publish -m second --json").json();
+    let version = second["version"].as_str().unwrap();
+    assert!(
+        config(1, "unlock --enhanced-validation").stderr.contains("still locked: the policies there are")
+    );
+    config(1, &format!("unlock --enhanced-validation --accept-version {}", &version[..11]));
+    // It is accepted, and a test fails.
+    suite(house, &SUITE.replace("deny_default", "allow"));
+    let accept = format!("unlock --enhanced-validation --accept-version {}", &version[..12]);
+    assert!(config(1, &accept).stderr.contains("1 failed"));
+    suite(house, SUITE);
+    assert!(house.join("data/change.lock").exists());
+    config(0, &accept);
+    assert!(!house.join("data/change.lock").exists());
+}
+
+#[test]
+fn the_status_names_what_is_wrong() {
+    let house = house();
+    let house = house.path();
+    let status = |code: i32| {
+        let ended =
+            run(house, &["agents", "hot-reload-security-status", "--config", "caxton.yaml", "--json"]);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        ended.json()
+    };
+    fs::write(house.join("caxton.yaml"), "server: { data_dir: data }\n").unwrap();
+    let files = status(0);
+    assert_eq!((&files["source"], &files["watched"]), (&"files".into(), &false.into()));
+    policy_command(house, 0, "publish -m first");
+    fs::write(house.join("caxton.yaml"), CONFIG).unwrap();
+    assert!(status(0)["notes"][0].as_str().unwrap().contains("nobody has to sign"));
+    let trusted = policy_command(house, 0, "keygen ops --out ops.key").stdout;
+    fs::write(house.join("trusted.json"), trusted).unwrap();
+    let signed = CONFIG.replace("versions }", "versions, trusted_keys_file: trusted.json }");
+    fs::write(house.join("caxton.yaml"), signed).unwrap();
+    assert!(status(1)["problems"][0].as_str().unwrap().contains("carries no signature"));
+    policy_command(house, 0, "sign --key ops.key");
+    let sound = status(0);
+    assert_eq!(sound["trusted_keys"][0]["key_id"], "ops");
+    assert_eq!(sound["newest_published"], 1);
+    let table = run(house, &["agents", "hot-reload-security-status", "--config", "caxton.yaml"]);
+    assert!(table.stdout.contains("signatures required"), "{table:?}");
+}
+
+#[test]
+fn keys_of_the_configuration_that_contradict_each_other_are_mistakes() {
+    let house = house();
+    let house = house.path();
+    policy_command(house, 0, "publish -m first");
+    let trusted = policy_command(house, 0, "keygen ops --out ops.key").stdout;
+    fs::write(house.join("trusted.json"), trusted).unwrap();
+    for (keys, words) in [
+        ("trusted_keys_file: trusted.json", "no version store is given"),
+        ("version_store: .caxton/versions, policy_dir: policies", "published versions decide"),
+        ("version_store: .caxton/versions, watch: true", "published versions decide"),
+        (
+            "version_store: .caxton/versions, bundle: { url: 'https://policies.example/b' }",
+            "whoever controls that server decides",
+        ),
+        ("bundle: { url: 'https://policies.example/b' }", "no version store is given"),
+        (
+            "version_store: .caxton/versions, trusted_keys_file: trusted.json, bundle: { url: 'http://policies.example/b' }",
+            "in the clear",
+        ),
+    ] {
+        fs::write(house.join("caxton.yaml"), format!("security: {{ authorization: {{ {keys} }} }}\n"))
+            .unwrap();
+        let ended = run(house, &["config", "validate", "--config", "caxton.yaml"]);
+        assert_eq!(ended.code, Some(1), "{keys}: {ended:?}");
+        assert!(ended.stderr.contains(words), "{keys}: {ended:?}");
+    }
+}
+
+#[test]
+fn the_bench_answers_as_cedar_does_and_says_how_fast() {
+    let house = house();
+    let rows = policy_command(house.path(), 0, "bench --sizes 50,1 --time 1 --json").json();
+    let sizes: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["policies"].clone()).collect();
+    assert_eq!(sizes, [1, 50]);
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["differences"], 0);
+        assert_eq!(row["questions"], 2);
+        assert!(row["ours_us"].as_f64().unwrap() > 0.0 && row["check_ms"].as_f64().unwrap() > 0.0);
+    }
+    let table = policy_command(house.path(), 0, "bench --sizes 20 --time 1").stdout;
+    assert!(table.contains("times faster") && table.contains("all answers alike"), "{table}");
+    policy_command(house.path(), 2, "bench --sizes 0");
+    suite(house.path(), &SUITE.replace("allow", "deny_default"));
+    let red = policy_command(house.path(), 1, "bench");
+    assert!(red.stderr.contains("nothing was measured"), "{red:?}");
 }

@@ -1,16 +1,22 @@
-//! What decides at this moment.
+//! What decides at this moment, what was published, and how another set comes to decide.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::address::Query;
+use super::body::StrictJson;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
-use crate::model::ReadPolicies;
+use crate::clock::rfc3339;
+use crate::model::{PolicyVersion, PublishPolicies, ReadPolicies, ReloadPolicies, RollbackPolicies};
+use crate::policy::live::{Live, Origin, Reloaded};
+use crate::policy::shadow::ShadowReport;
+use crate::policy::version::{Kind, Published};
 
 #[derive(Serialize)]
 pub(super) struct PolicyView {
@@ -21,23 +27,181 @@ pub(super) struct PolicyView {
     text: String,
 }
 
+/// Where the live set came from.
+#[derive(Serialize)]
+struct OriginView {
+    /// `files` or `published`.
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+}
+
 #[derive(Serialize)]
 pub(super) struct Policies {
     version: String,
+    origin: OriginView,
+    /// How the candidate did so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<ShadowReport>,
     policies: Vec<PolicyView>,
+}
+
+fn time(millis: u64) -> String {
+    rfc3339(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+fn origin(live: &Live) -> OriginView {
+    let expires = live.expires_millis.map(time);
+    match &live.origin {
+        Origin::Files => OriginView { kind: "files", sequence: None, signed_by: None, expires },
+        Origin::Published { seen, key_id } => OriginView {
+            kind: "published",
+            sequence: Some(seen.sequence),
+            signed_by: key_id.clone(),
+            expires,
+        },
+    }
 }
 
 /// The live version and its policies.
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Policies>, Problem> {
     let guard = api.gate.guard();
     let _permit = guard.admit(&caller.subject, ReadPolicies, &caller.context).await?;
-    let bundle = guard.policy().current();
-    let policies = bundle.policies().map(|policy| PolicyView {
+    let live = guard.policy().live();
+    let policies = live.bundle.policies().map(|policy| PolicyView {
         id: policy.id.to_string(),
         effect: policy.effect.as_str().to_owned(),
         file: policy.file.to_string(),
         annotations: policy.annotations.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         text: policy.text.to_string(),
     });
-    Ok(Json(Policies { version: bundle.version().as_str().to_owned(), policies: policies.collect() }))
+    let version = live.bundle.version().as_str().to_owned();
+    let candidate = live.candidate.as_ref().map(|candidate| candidate.report());
+    Ok(Json(Policies { version, origin: origin(&live), candidate, policies: policies.collect() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ask {
+    limit: Option<usize>,
+}
+
+/// The most publications in one answer.
+const MOST: usize = 200;
+
+#[derive(Serialize)]
+struct VersionView {
+    sequence: u64,
+    version: PolicyVersion,
+    live: bool,
+    kind: Kind,
+    parent: Option<PolicyVersion>,
+    author: String,
+    message: String,
+    time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<String>,
+    signed_by: Vec<String>,
+    checks: crate::policy::version::Checks,
+}
+
+#[derive(Serialize)]
+pub(super) struct Versions {
+    versions: Vec<VersionView>,
+}
+
+/// What was published, newest first; nothing where policies come from directories.
+pub(super) async fn versions(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Query(ask): Query<Ask>,
+) -> Result<Json<Versions>, Problem> {
+    let guard = api.gate.guard();
+    let _permit = guard.admit(&caller.subject, ReadPolicies, &caller.context).await?;
+    let (reloader, most) = (Arc::clone(&api.reloader), ask.limit.unwrap_or(20).min(MOST));
+    let live = guard.policy().live();
+    let read = tokio::task::spawn_blocking(move || {
+        let Some((store, _)) = reloader.places().store() else { return Ok(Vec::new()) };
+        store.numbers()?.into_iter().rev().take(most).map(|number| store.read(number)).collect()
+    });
+    let read: Result<Vec<Published>, _> = read.await.map_err(|_| Problem::internal())?;
+    let publications = read.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the published versions cannot be read");
+        Problem::internal()
+    })?;
+    Ok(Json(Versions { versions: publications.into_iter().map(|one| view(one, &live.origin)).collect() }))
+}
+
+fn view(published: Published, origin: &Origin) -> VersionView {
+    let Published { manifest, signatures } = published;
+    let live = matches!(origin, Origin::Published { seen, .. } if seen.sequence == manifest.sequence);
+    VersionView {
+        sequence: manifest.sequence,
+        version: manifest.version,
+        live,
+        kind: manifest.kind,
+        parent: manifest.parent,
+        author: manifest.author,
+        message: manifest.message,
+        time: time(manifest.time_millis),
+        expires: manifest.expires_millis.map(time),
+        signed_by: signatures.into_iter().map(|one| one.key_id).collect(),
+        checks: manifest.checks,
+    }
+}
+
+/// What a change did.
+#[derive(Serialize)]
+pub(super) struct Changed {
+    from: PolicyVersion,
+    version: PolicyVersion,
+}
+
+impl From<Reloaded> for Changed {
+    fn from(reloaded: Reloaded) -> Self {
+        Self { from: reloaded.from, version: reloaded.to }
+    }
+}
+
+/// Reads the policies again.
+pub(super) async fn reload(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Changed>, Problem> {
+    let permit = api.gate.guard().admit(&caller.subject, ReloadPolicies, &caller.context).await?;
+    Ok(Json(api.reloader.reload_for(permit).await?.into()))
+}
+
+/// Takes a bundle and makes it live.
+pub(super) async fn publish(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    StrictJson(bundle): StrictJson<serde_json::Value>,
+) -> Result<Json<Changed>, Problem> {
+    let operation = PublishPolicies { bundle };
+    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
+    Ok(Json(api.reloader.publish(permit).await?.into()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Back {
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+/// Makes an older version live again.
+pub(super) async fn rollback(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    StrictJson(back): StrictJson<Back>,
+) -> Result<Json<Changed>, Problem> {
+    let version = back.version.unwrap_or_else(|| "previous".to_owned());
+    let message = back.message.unwrap_or_else(|| "rollback".to_owned());
+    let operation = RollbackPolicies { version, message };
+    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
+    Ok(Json(api.reloader.rollback(permit).await?.into()))
 }

@@ -9,10 +9,12 @@ use serde::Serialize;
 
 use crate::attributes::AttributesError;
 use crate::authz::Denied;
+use crate::changes::{PlaceError, ReloadError};
 use crate::credentials::CredentialError;
 use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
+use crate::policy::version::VersionError;
 use crate::runtime::GateError;
 use crate::tools::ToolError;
 
@@ -204,6 +206,33 @@ impl From<AttributesError> for Problem {
             error if error.is_of_request() => Self::invalid(error.to_string()),
             error => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store of attributes failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+/// A change of the policies that was refused. Who may change them may know why; what the system said stays in the log.
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReloadError::Locked(_) => Self::new(StatusCode::LOCKED, "locked", detail),
+            ReloadError::NoStore | ReloadError::MustBeSigned => {
+                Self::new(StatusCode::CONFLICT, "not-here", detail)
+            }
+            ReloadError::Policies(_) => Self::invalid(detail),
+            ReloadError::Place(PlaceError::Version(error)) => match error {
+                VersionError::NotFound(_) | VersionError::Empty(_) => Self::not_found(detail),
+                VersionError::Replayed { .. } | VersionError::Raced(_) => {
+                    Self::new(StatusCode::CONFLICT, "changed", detail)
+                }
+                VersionError::Io { .. } => Self::internal(),
+                _ => Self::invalid(detail),
+            },
+            ReloadError::Slow(_) => Self::unavailable(detail),
+            ReloadError::Unrecorded => Self::unavailable("changes cannot be recorded at the moment"),
+            ReloadError::Place(PlaceError::Files(_)) | ReloadError::Remember(_) | ReloadError::Stopped => {
                 Self::internal()
             }
         }

@@ -103,6 +103,10 @@ fn table() -> Vec<(Endpoint, Handler)> {
         guarded("POST", "/v1/auth/keys/{id}/rotate", "auth:key:rotate", post(auth_keys::rotate)),
         guarded("DELETE", "/v1/auth/keys/{id}", "auth:key:revoke", delete(auth_keys::revoke)),
         guarded("POST", "/v1/admin/sessions/revoke-all", "auth:session:revoke", post(auth::revoke_all)),
+        guarded("GET", "/v1/policies/versions", "policy:read", get(policies::versions)),
+        guarded("POST", "/v1/policies/reload", "policy:publish", post(policies::reload)),
+        guarded("POST", "/v1/policies/publish", "policy:publish", post(policies::publish)),
+        guarded("POST", "/v1/policies/rollback", "policy:rollback", post(policies::rollback)),
         guarded("GET", "/v1/audit/events", "audit:read", get(audit::events)),
     ]
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::audit::Journal;
 use crate::authn::Authenticator;
+use crate::changes::Reloader;
 use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::limit::{FailedAttempts, Quotas, Rate};
@@ -101,6 +102,8 @@ pub struct Api {
     pub attributes: crate::attributes::Attributes,
     /// Wakes agents.
     pub runtime: Arc<Runtime>,
+    /// Changes what decides.
+    pub reloader: Arc<Reloader>,
     /// Takes the records of refused credentials.
     pub journal: Journal,
     /// Counts.

@@ -303,7 +303,7 @@ async fn the_store_only_takes_away_from_a_key() {
     let bench = Bench::new().await;
     let roles = ["tool:list", "tool:call"].map(|role| RoleName::parse(role).unwrap());
     let key = KeyId::parse("0Zk3TQm1xYv9").unwrap();
-    let service = Subject::service("ci", key, roles, [], 0, 1);
+    let service = Subject::service("ci", &key, roles, [], 0, 1, Proof::ApiKey { id: key.clone() });
     let ci = EntityUid::caxton("Service", "ci");
     bench.change(ci.clone(), EntityChange::Revoke(role("tool:call"))).unwrap();
     assert_eq!(bench.parents(&service), set(&["tool:list"]));

@@ -225,6 +225,8 @@ struct LoggedItem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<&'a str>,
     resource: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<&'a Shadow>,
 }
 
 impl<'a> LoggedItem<'a> {
@@ -238,6 +240,7 @@ impl<'a> LoggedItem<'a> {
             policies: &item.policies,
             principal: item.principal.as_deref(),
             resource: &item.resource,
+            shadow: item.shadow.as_ref(),
         }
     }
 }

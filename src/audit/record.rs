@@ -264,6 +264,8 @@ pub struct Item {
     pub resource: String,
     /// Whether the question was about some input, not about a certain one.
     pub open_input: bool,
+    /// How it would have ended if policies that only watch had decided.
+    pub shadow: Option<Shadow>,
     /// Its own circumstances, masked.
     pub(super) context: Option<Value>,
     /// Its own entities, masked.
@@ -280,6 +282,7 @@ impl Item {
             principal: None,
             resource,
             open_input: false,
+            shadow: None,
             context: None,
             entities: Vec::new(),
         }

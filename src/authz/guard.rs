@@ -8,22 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::pdp::LivePolicy;
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
 use super::record::{Decided, answer, describe, give, item};
 use super::session::{SessionKey, SessionSettings, Sessions};
-use crate::audit::{Journal, Record};
+use crate::audit::{Journal, Record, Shadow};
 use crate::clock::SharedClock;
 use crate::limit::RateLimiter;
 use crate::model::{
     Action, DecisionId, Entity, EntityUid, EventType, Input, Operation, Outcome, ReasonCode, RequestContext,
     Screening, SessionFacts, Subject, TestPolicies, Value,
 };
+use crate::policy::live::LivePolicy;
+use crate::policy::shadow::{self, Candidate};
 use crate::policy::{Bundle, Query, Verdict};
 use crate::screen::Screen;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::DecisionLabels;
+use crate::telemetry::metrics::{DecisionLabels, ShadowLabels};
 
 /// Why there is no permit. Holds what the caller may know; the record holds the rest.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -107,10 +108,24 @@ struct Asking<'a> {
     subject: &'a Subject,
     context: &'a RequestContext,
     bundle: Arc<Bundle>,
+    candidate: Option<Arc<Candidate>>,
+    /// Whether the time of the live set is over.
+    expired: bool,
     facts: SessionFacts,
     attributes: Arc<dyn Attributes>,
     principal: Option<Arc<Entity>>,
     now: i64,
+}
+
+/// What the policies said.
+struct Judged {
+    verdict: Verdict,
+    /// What the candidate would have decided.
+    candidate: Option<Outcome>,
+    /// The circumstances as they were.
+    circumstances: Value,
+    /// What the policies knew.
+    entities: Vec<Arc<Entity>>,
 }
 
 /// A decision that is made and not yet on record.
@@ -260,18 +275,21 @@ impl Guard {
         };
         let mut circumstances = describe(context, &asking.facts, &screening, self.system(&asking));
         let open_input = give(&mut circumstances, operation.input());
-        let mut entities = Vec::new();
+        let (mut entities, mut candidate) = (Vec::new(), None);
         let (verdict, retry_after) = match limited {
             Some(limited) => (refusal(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after)),
             None => {
-                let verdict;
-                (verdict, circumstances, entities) =
+                let judged =
                     self.judge(&asking, &action, &resource, circumstances, open_input, O::MENDS_ATTRIBUTES);
+                (circumstances, entities) = (judged.circumstances, judged.entities);
                 match impossible {
-                    Some(refused) if refused.outranks(&verdict) => {
+                    Some(refused) if refused.outranks(&judged.verdict) => {
                         (refusal(refused.outcome, refused.reason), refused.retry_after)
                     }
-                    _ => (verdict, None),
+                    _ => {
+                        candidate = judged.candidate;
+                        (judged.verdict, None)
+                    }
                 }
             }
         };
@@ -282,6 +300,7 @@ impl Guard {
             action: &action,
             resource: &resource.uid,
             verdict: &verdict,
+            shadow: self.shadow(&asking, decision, &action, &verdict, candidate),
             circumstances,
             entities,
             open_input,
@@ -323,10 +342,11 @@ impl Guard {
             let input = operation.input();
             let own_input = matches!(input, Input::Known(_));
             let open_input = give(&mut circumstances, input);
-            let (verdict, entities);
-            (verdict, circumstances, entities) =
-                self.judge(&asking, &action, &resource, circumstances, open_input, false);
+            let judged = self.judge(&asking, &action, &resource, circumstances, open_input, false);
+            let (verdict, entities) = (judged.verdict, judged.entities);
+            circumstances = judged.circumstances;
             let mut entry = item(&action, &resource.uid, &verdict);
+            entry.shadow = self.shadow(&asking, decision, &action, &verdict, judged.candidate);
             if self.replayable {
                 all_entities.extend(entities);
                 entry.open_input = open_input;
@@ -351,6 +371,7 @@ impl Guard {
             action: &list.action,
             resource: &list.resource,
             verdict: &whole,
+            shadow: None,
             circumstances,
             entities: all_entities,
             open_input: false,
@@ -376,14 +397,17 @@ impl Guard {
 
     fn asking<'a>(&self, subject: &'a Subject, context: &'a RequestContext, key: &SessionKey) -> Asking<'a> {
         let attributes = self.attributes.current();
+        let (live, now) = (self.policy.live(), self.clock.now_millis());
         Asking {
             principal: attributes.principal(subject.entity()),
             attributes,
             subject,
             context,
-            bundle: self.policy.current(),
+            bundle: Arc::clone(&live.bundle),
+            candidate: live.candidate.clone(),
+            expired: live.is_expired(now),
             facts: self.sessions.facts(key),
-            now: self.clock.now_millis(),
+            now,
         }
     }
 
@@ -396,9 +420,18 @@ impl Guard {
         circumstances: Value,
         open_input: bool,
         mends: bool,
-    ) -> (Verdict, Value, Vec<Arc<Entity>>) {
+    ) -> Judged {
+        let unasked = |outcome, reason, circumstances| Judged {
+            verdict: refusal(outcome, reason),
+            candidate: None,
+            circumstances,
+            entities: Vec::new(),
+        };
+        if asking.expired {
+            return unasked(Outcome::DenyError, ReasonCode::BundleExpired, circumstances);
+        }
         let Some(principal) = &asking.principal else {
-            return (refusal(Outcome::DenyDefault, ReasonCode::PrincipalUnknown), circumstances, Vec::new());
+            return unasked(Outcome::DenyDefault, ReasonCode::PrincipalUnknown, circumstances);
         };
         let attributes = &asking.attributes;
         let mut entities = vec![Arc::clone(principal)];
@@ -409,8 +442,7 @@ impl Guard {
             }
         }
         if attributes.is_stale(asking.now) && !mends || !attributes.complete(&mut entities) {
-            let refused = refusal(Outcome::DenyError, ReasonCode::AttributesUnavailable);
-            return (refused, circumstances, Vec::new());
+            return unasked(Outcome::DenyError, ReasonCode::AttributesUnavailable, circumstances);
         }
         let query = Query {
             principal: asking.subject.principal().clone(),
@@ -419,9 +451,36 @@ impl Guard {
             context: circumstances,
             entities,
         };
-        let bundle = &asking.bundle;
-        let verdict = if open_input { bundle.decide_open(&query) } else { bundle.decide(&query) };
-        (verdict, query.context, query.entities)
+        let ask = |bundle: &Bundle| match open_input {
+            true => bundle.decide_open(&query),
+            false => bundle.decide(&query),
+        };
+        let verdict = ask(&asking.bundle);
+        let candidate = asking.candidate.as_ref().map(|candidate| ask(candidate.bundle()).outcome);
+        Judged { verdict, candidate, circumstances: query.context, entities: query.entities }
+    }
+
+    /// What would have been decided otherwise, counted: by the candidate, else by policies in `log_only` mode.
+    fn shadow(
+        &self,
+        asking: &Asking<'_>,
+        decision: DecisionId,
+        action: &Action,
+        verdict: &Verdict,
+        candidate: Option<Outcome>,
+    ) -> Option<Shadow> {
+        let count = |source, to| {
+            let labels = ShadowLabels { source, change: shadow::change(verdict.outcome, to) };
+            self.metrics.shadow_flips.get_or_create(&labels).inc();
+        };
+        let version = || asking.bundle.version().clone();
+        let log_only = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: version() });
+        log_only.iter().for_each(|flip| count("log_only", flip.outcome));
+        let flip = asking.candidate.as_ref().zip(candidate);
+        let flip = flip.and_then(|(candidate, to)| candidate.note(decision, action, verdict.outcome, to));
+        let flip = flip.map(|(outcome, policy_version)| Shadow { outcome, policy_version });
+        flip.iter().for_each(|flip| count("candidate", flip.outcome));
+        flip.or(log_only)
     }
 
     /// `context.system`.

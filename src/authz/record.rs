@@ -21,6 +21,8 @@ pub(super) struct Decided<'a> {
     pub(super) action: &'a Action,
     pub(super) resource: &'a EntityUid,
     pub(super) verdict: &'a Verdict,
+    /// What would have been decided otherwise.
+    pub(super) shadow: Option<Shadow>,
     /// `context`, as the policies saw it.
     pub(super) circumstances: Value,
     /// What they knew of principal, resource and others.
@@ -200,7 +202,7 @@ pub(super) fn build(
         record.open_input = decided.open_input;
     }
     record.args_sha256 = decided.arguments.and_then(args_sha256);
-    record.shadow = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: policy_version.clone() });
+    record.shadow = decided.shadow;
     record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);
     record
 }

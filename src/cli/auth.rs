@@ -361,9 +361,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let place = ["--data-dir", directory.path().to_str().unwrap()];
         let output = Output::new(Format::Json);
-        let go = |words: &[&str]| {
-            run(parse(&[words, &place].concat()).unwrap(), &Environment::of_process(), &output)
-        };
+        let go = |words: &[&str]| run(parse(&[words, &place].concat()).unwrap(), &output);
         assert!(go(&["list-keys"]).is_err(), "there is no store yet, and none is made");
         let create =
             ["create-key", "--name", "ci", "--permissions", "tool:call,memory:read", "--expires-in", "1d"];

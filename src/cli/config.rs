@@ -1,4 +1,6 @@
-//! `caxton config`: check, show and describe the configuration. Nothing here changes anything.
+//! `caxton config`: check, show and describe the configuration, and lock every change of what decides.
+
+mod lock;
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,14 @@ pub enum Command {
     ///
     /// Example: caxton config schema > caxton.schema.json
     Schema,
+    /// Stop every change of policies and agents until `unlock`; what decides goes on deciding.
+    ///
+    /// Example: caxton config lock --emergency --reason "intruder on the build host"
+    Lock(lock::Lock),
+    /// Let changes through again, once the policies there are checked, tested, and the ones that were locked.
+    ///
+    /// Example: caxton config unlock --enhanced-validation
+    Unlock(lock::Unlock),
 }
 
 /// Runs one of the commands.
@@ -52,6 +62,8 @@ pub fn run(command: &Command, environment: &Environment, output: &Output) -> any
             validate(file.as_deref(), *security_check, environment, output)
         }
         Command::Show { config } => show(locate(config.as_deref()).as_deref(), environment, output),
+        Command::Lock(options) => lock::lock(options, environment, output),
+        Command::Unlock(options) => lock::unlock(options, environment, output),
         Command::Schema => {
             output.line(&serde_json::to_string_pretty(&json_schema())?)?;
             Ok(Exit::Fine)

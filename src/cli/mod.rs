@@ -1,6 +1,7 @@
 //! The command line: argv in, exit code out. stdout is data, stderr is talk.
 
 pub mod admin;
+pub mod agents;
 pub mod audit;
 pub mod auth;
 pub mod config;
@@ -54,6 +55,9 @@ enum Command {
     Start(start::Options),
     /// A throw-away gateway and a dozen real calls, each with its decision. Example: `caxton demo --serve`
     Demo(demo::Options),
+    /// How agents and policies may be changed. Example: `caxton agents hot-reload-security-status`
+    #[command(subcommand)]
+    Agents(agents::Command),
     /// Check and test policies. Example: `caxton policy test`
     #[command(subcommand)]
     Policy(policy::Command),
@@ -130,6 +134,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
         Command::Start(options) => start::run(&options, &environment, output),
         Command::Demo(options) => demo::run(&options, output),
+        Command::Agents(command) => agents::run(&command, &environment, output),
         Command::Policy(command) => policy::run(command, output),
         Command::Completion { shell } => completion(shell, output),
         Command::Audit(command) => audit::run(command, output),

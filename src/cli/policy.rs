@@ -1,6 +1,7 @@
 //! `caxton policy`: check policies and run their tests, offline, on files.
 
 pub mod analyze;
+pub mod bench;
 pub mod bundle;
 mod changes;
 mod checks;
@@ -17,6 +18,7 @@ pub mod lint;
 mod markup;
 pub mod matrix;
 pub mod mutate;
+pub mod promote;
 pub mod proofs;
 pub mod prove;
 pub mod publish;
@@ -125,6 +127,9 @@ pub enum Command {
     /// Show who may do what: every role on every action on every type of resource, as a table to keep and to compare.
     #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
     Matrix(matrix::Options),
+    /// Measure decisions over the tests' questions, beside Cedar's plain authoriser, at several sizes of the set.
+    #[command(after_help = "Example:\n  caxton policy bench --sizes 100,10000")]
+    Bench(bench::Options),
     /// Check a set, and make it a version that a gateway can follow; refused unless it passes everything.
     #[command(
         after_help = "Example:\n  caxton policy publish --message \"auditors read the log\" --key ops.key"
@@ -152,6 +157,11 @@ pub enum Command {
     /// Check that a published version is whole, and who vouches for it. Exit code 1 when it is not to be trusted.
     #[command(after_help = "Example:\n  caxton policy verify --all --trusted-keys trusted-keys.json")]
     Verify(sign::Verify),
+    /// Publish a candidate that a gateway has watched; shows first what it would have decided otherwise.
+    #[command(
+        after_help = "Example:\n  caxton policy promote --candidate ../next --log audit.log -m \"watched for a week\""
+    )]
+    Promote(Box<promote::Options>),
     /// Carry a version in one file. Example: `caxton policy bundle build --out policies.bundle`
     #[command(subcommand)]
     Bundle(bundle::Command),
@@ -214,6 +224,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Import(options) => import::run(base, &options, output),
         Command::ImportRoles(options) => import::roles(base, &options, output),
         Command::Matrix(options) => matrix::run(base, &options, output),
+        Command::Bench(options) => bench::run(base, &options, output),
         Command::Publish(options) => publish::run(base, &options, output),
         Command::History(options) => history::run(base, &options, output),
         Command::Rollback(options) => publish::rollback(base, &options, output),
@@ -221,6 +232,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Keygen(options) => sign::keygen(base, &options, output),
         Command::Sign(options) => sign::sign(base, &options, output),
         Command::Verify(options) => sign::verify(base, &options, output),
+        Command::Promote(options) => promote::run(base, &options, output),
         Command::Bundle(command) => bundle::run(base, &command, output),
     }
 }

@@ -37,12 +37,7 @@ pub(super) fn load(
     environment: &Environment,
     output: &Output,
 ) -> anyhow::Result<Result<Prepared, Exit>> {
-    let file = locate(named);
-    let read = |environment: &Environment| match load_config(file.as_deref(), environment) {
-        Ok(loaded) => Ok(Ok(loaded)),
-        Err(problems) => super::config::refuse(&problems, output).map(|()| Err(Exit::Usage)),
-    };
-    let loaded = match read(environment)? {
+    let loaded = match offline(named, environment, output)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(Err(exit)),
     };
@@ -59,7 +54,20 @@ pub(super) fn load(
         Err(error) => return Ok(Err(without_secrets(&error, output))),
     };
     // Once more, now with what the names stand for.
-    Ok(read(&environment.with_secrets(secrets))?.map(|loaded| Prepared { loaded, vault: Some(vault) }))
+    Ok(offline(named, &environment.with_secrets(secrets), output)?
+        .map(|loaded| Prepared { loaded, vault: Some(vault) }))
+}
+
+/// The same for a command that needs no secret: a text stands for each that the Vault would give.
+pub(super) fn offline(
+    named: Option<&Path>,
+    environment: &Environment,
+    output: &Output,
+) -> anyhow::Result<Result<Loaded, Exit>> {
+    match load_config(locate(named).as_deref(), environment) {
+        Ok(loaded) => Ok(Ok(loaded)),
+        Err(problems) => super::config::refuse(&problems, output).map(|()| Err(Exit::Usage)),
+    }
 }
 
 fn without_secrets(error: &VaultError, output: &Output) -> Exit {

@@ -42,11 +42,6 @@ pub const LATER: &[Later] = &[
         "tools of all agents",
         "use `tool_security.allowed_tools`",
     ),
-    later(
-        "config_agents.security_policies.hot_reload_validation_timeout",
-        "how long the check of a reloaded agent may take",
-        REMOVE,
-    ),
     later("tool_security.tool_policies", "limits of single tools", POLICY),
     later("tool_security.agent_restrictions", "limits of single agents", POLICY),
     later("memory.encryption", "memory encrypted at rest", "remove the key; encrypt the disk"),

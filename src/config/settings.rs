@@ -5,6 +5,7 @@
 
 mod agents;
 mod attributes;
+mod authorization;
 mod identity;
 mod mcp;
 mod memory;
@@ -17,12 +18,13 @@ mod vault;
 
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
 pub use attributes::Attributes;
+pub use authorization::{Authorization, BundleSource};
 pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey, OwnTokens};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;
 pub use runtime::Runtime;
-pub use security::{Audit, Authorization, Durability, RateLimit, Security};
+pub use security::{Audit, Durability, RateLimit, Security};
 pub use server::{ForwardedBy, LogLevel, Server};
 pub use tls::{ClientCertificateUse, ClientCertificates, Tls, TlsVersion};
 

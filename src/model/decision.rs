@@ -50,6 +50,8 @@ pub enum ReasonCode {
     PolicyError,
     /// Principal, action, resource or context do not fit the live schema.
     SchemaMismatch,
+    /// The live policies have come to their end, and none came after them.
+    BundleExpired,
     /// The principal is not known to this gateway (an agent that is not deployed).
     PrincipalUnknown,
     /// The tool is not in the live bundle.
@@ -79,6 +81,7 @@ impl ReasonCode {
             Self::NoPermit => "no_permit",
             Self::PolicyError => "policy_error",
             Self::SchemaMismatch => "schema_mismatch",
+            Self::BundleExpired => "bundle_expired",
             Self::PrincipalUnknown => "principal_unknown",
             Self::ToolUnknown => "tool_unknown",
             Self::ArgumentsInvalid => "arguments_invalid",

@@ -83,6 +83,10 @@ fn gateway() -> Entity {
     Entity::bare(EntityUid::caxton("Gateway", "caxton"))
 }
 
+fn live_policies() -> Entity {
+    Entity::bare(EntityUid::caxton("PolicySet", "live"))
+}
+
 /// Visits every string inside a JSON value, keys included.
 fn visit_json(value: &Json, visit: &mut dyn FnMut(&str)) {
     match value {
@@ -125,9 +129,11 @@ on_fixed_resource! {
     /// See which tools there are (`tool:list` on the gateway); each tool is asked about by itself.
     ListTools: Authorization, ToolList, gateway();
     /// Read the live policies (`policy:read`).
-    ReadPolicies: Authorization, PolicyRead, Entity::bare(EntityUid::caxton("PolicySet", "live"));
+    ReadPolicies: Authorization, PolicyRead, live_policies();
     /// Ask the decision point about a request of one's own (`policy:test`).
-    TestPolicies: Authorization, PolicyTest, Entity::bare(EntityUid::caxton("PolicySet", "live"));
+    TestPolicies: Authorization, PolicyTest, live_policies();
+    /// Read the policies again from where they are (`policy:publish`: another set may come to decide).
+    ReloadPolicies: ConfigurationChange, PolicyPublish, live_policies();
     /// Read the decision log (`audit:read`).
     ReadAudit: Authorization, AuditRead, Entity::bare(EntityUid::caxton("AuditLog", "decisions"));
     /// See which ways to prove oneself are open, and whether they work (`config:read`).
@@ -142,6 +148,44 @@ on_fixed_resource! {
     RevokeAllSessions: AdminAction, AuthSessionRevoke, gateway();
     /// See what is known of people and things (`entity:read`).
     ReadEntities: Authorization, EntityRead, entities::store();
+}
+
+/// Make a set of policies live (`policy:publish`).
+#[derive(Debug)]
+pub struct PublishPolicies {
+    /// The bundle, as it came; judged when it is carried out.
+    pub bundle: Json,
+}
+
+impl sealed::Sealed for PublishPolicies {}
+impl Operation for PublishPolicies {
+    const EVENT: EventType = EventType::ConfigurationChange;
+    fn action(&self) -> Action {
+        Action::PolicyPublish
+    }
+    fn resource(&self) -> Arc<Entity> {
+        live_policies().into()
+    }
+}
+
+/// Make an older set of policies live again (`policy:rollback`).
+#[derive(Debug)]
+pub struct RollbackPolicies {
+    /// Which one, as a person names it.
+    pub version: String,
+    /// Why.
+    pub message: String,
+}
+
+impl sealed::Sealed for RollbackPolicies {}
+impl Operation for RollbackPolicies {
+    const EVENT: EventType = EventType::ConfigurationChange;
+    fn action(&self) -> Action {
+        Action::PolicyRollback
+    }
+    fn resource(&self) -> Arc<Entity> {
+        live_policies().into()
+    }
 }
 
 /// Read one agent's definition (`agent:read`).

@@ -6,6 +6,7 @@
 //! module.
 
 mod anatomy;
+pub mod bench;
 mod bundle;
 pub mod case;
 mod conflict;
@@ -22,6 +23,7 @@ pub mod import;
 mod index;
 mod json;
 pub mod lint;
+pub mod live;
 mod load;
 pub mod matrix;
 pub mod mutate;
@@ -33,6 +35,7 @@ mod request;
 mod roles;
 pub mod run;
 mod settings;
+pub mod shadow;
 mod shape;
 mod shipped;
 mod source;

@@ -1,6 +1,5 @@
 //! Builds the parts in the order in which they depend on each other. Nothing is bound before everything is sound.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Settings;
@@ -10,13 +9,15 @@ use crate::api::{Api, Readiness};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
-use crate::authz::{Guard, GuardParts, LivePolicy};
+use crate::authz::{Guard, GuardParts};
+use crate::changes::{FirstError, FirstRemembered, Fragments, Places, ReloadSettings, Reloader, first};
 use crate::clock::{SharedClock, SystemClock};
 use crate::credentials::Credentials;
 use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
-use crate::policy::{Bundle, Limits, PolicyError, PolicyErrors, SourceKind, Sources};
+use crate::policy::PolicyErrors;
+use crate::policy::live::{Live, LivePolicy};
 use crate::runtime::{Gate, GateParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
@@ -26,12 +27,15 @@ use crate::tools::Registry;
 /// Why the gateway did not start. Nothing was bound.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The files of the policy set could not be read.
+    /// The policy set could not be read, or may not decide.
     #[error("the policies could not be read")]
-    Sources(#[source] PolicyError),
+    Sources(#[source] FirstError),
     /// The policy set is not valid.
     #[error("the policies are not valid")]
     Policies(#[source] PolicyErrors),
+    /// What was accepted could not be remembered.
+    #[error("the data directory cannot be written")]
+    Remember(#[source] std::io::Error),
     /// The decision log could not be opened.
     #[error("the decision log could not be opened")]
     Audit(#[from] crate::audit::AuditError),
@@ -70,48 +74,11 @@ pub enum StartError {
     Stopped,
 }
 
-/// Where the policy set is read from, each time.
-#[derive(Debug, Clone)]
-pub(super) struct PolicyPlaces {
-    policy_dir: Option<PathBuf>,
-    schema_dir: Option<PathBuf>,
-    extend_shipped: bool,
-    roles_file: Option<PathBuf>,
-    limits: Limits,
-}
-
-impl PolicyPlaces {
-    /// The files as they are now, with the fragments of servers whose tools are not pinned in files.
-    pub(super) fn read(&self, tools: &Registry) -> Result<Sources, PolicyError> {
-        let given = |directory: &Option<PathBuf>, other: &Option<PathBuf>| {
-            directory.clone().or_else(|| other.clone()).unwrap_or_default()
-        };
-        let (policies, schemas) =
-            (given(&self.policy_dir, &self.schema_dir), given(&self.schema_dir, &self.policy_dir));
-        let own = || Sources::from_dirs_within(&policies, &schemas, &self.limits);
-        let mut sources = match (&self.policy_dir, &self.schema_dir) {
-            (None, None) => Sources::shipped(),
-            _ if self.extend_shipped => own()?.extending_shipped(),
-            (Some(_), Some(_)) => own()?,
-            (Some(_), None) => own()?.with_shipped(SourceKind::Schema),
-            (None, Some(_)) => own()?.with_shipped(SourceKind::Policy),
-        };
-        for (name, text) in tools.fragments() {
-            sources = sources.with_schema(&name, &text);
-        }
-        if let Some(roles) = &self.roles_file {
-            sources = sources.with_roles_file(roles, &self.limits)?;
-        }
-        Ok(sources)
-    }
-}
-
 /// The parts that the running gateway keeps hold of.
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
+    pub(super) reloader: Arc<Reloader>,
     pub(super) certificates: Arc<Certificates>,
-    pub(super) policy: Arc<LivePolicy>,
-    pub(super) places: PolicyPlaces,
     pub(super) journal: Journal,
     pub(super) memory: Memory,
     pub(super) tools: Registry,
@@ -121,6 +88,7 @@ pub(super) struct Parts {
 }
 
 pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
+    let place = settings.place();
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     // Before anything that takes time: a wrong certificate is the commonest reason not to start.
@@ -139,16 +107,9 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     for problem in problems {
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
-    let places = PolicyPlaces {
-        policy_dir: settings.policy_dir,
-        schema_dir: settings.schema_dir,
-        extend_shipped: settings.extend_shipped,
-        roles_file: settings.roles_file,
-        limits: settings.policy.limits,
-    };
-    let sources = places.read(&tools).map_err(StartError::Sources)?;
-    let bundle = Bundle::load_with(sources, settings.policy).map_err(StartError::Policies)?;
-    let policy = Arc::new(LivePolicy::new(bundle, settings.policy, Arc::clone(&metrics)));
+    let places = Places { place, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
+    let (live, remembered) = read_policies(&places, &settings.reload, settings.policy, &clock).await?;
+    let policy = Arc::new(LivePolicy::new(live, settings.policy, Arc::clone(&metrics)));
 
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
     load_agents(&agents, &metrics).await?;
@@ -162,6 +123,15 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         key_grace,
         Arc::clone(&clock),
     );
+    let reloader = Reloader::new(
+        Arc::clone(&policy),
+        places,
+        settings.reload,
+        remembered,
+        journal.clone(),
+        Arc::clone(&clock),
+    );
+    let reloader = Arc::new(reloader.map_err(StartError::Remember)?);
     let memory = off_thread({
         let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
         move || Memory::open(settings, clock, metrics)
@@ -174,7 +144,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     })
     .await??;
     let guard = Arc::new(Guard::new(GuardParts {
-        policy: Arc::clone(&policy),
+        policy,
         journal: journal.clone(),
         limiter: RateLimiter::new(&settings.limit, Arc::clone(&metrics)),
         screen: Screen::new(settings.screen),
@@ -205,13 +175,35 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         gate,
         attributes: attributes.clone(),
         runtime,
+        reloader: Arc::clone(&reloader),
         journal: journal.clone(),
         metrics,
         clock: Arc::clone(&clock),
         settings: crate::api::Settings { issuer, ..settings.api },
         readiness: Readiness::default(),
     });
-    Ok(Parts { api, certificates, policy, places, journal, memory, tools, agents, attributes, clock })
+    Ok(Parts { api, certificates, reloader, journal, memory, tools, agents, attributes, clock })
+}
+
+/// What the gateway decides by from the start.
+async fn read_policies(
+    places: &Places,
+    reload: &ReloadSettings,
+    policy: crate::policy::Settings,
+    clock: &SharedClock,
+) -> Result<(Live, FirstRemembered), StartError> {
+    let (places, reload, now) = (places.clone(), reload.clone(), clock.now_millis());
+    match off_thread(move || first(&places, &reload, policy, now)).await? {
+        Ok(first) => Ok(first.split()),
+        Err(FirstError::Policies(errors)) => Err(StartError::Policies(errors)),
+        Err(error) => Err(StartError::Sources(error)),
+    }
+}
+
+/// The fragments of servers whose tools are not pinned in files.
+fn fragments(tools: &Registry) -> Fragments {
+    let tools = tools.clone();
+    Arc::new(move || tools.fragments().into_iter().collect())
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.

@@ -12,11 +12,12 @@ use super::Settings;
 use super::build::{Parts, StartError, build, load_agents};
 use super::certificates::{TlsReload, follow_files};
 use super::connection::Door;
+use super::follow;
 use super::listen::{HttpLimits, serve};
 use crate::api::{operations_router, router};
 use crate::audit::{Record, SourceRecord};
+use crate::changes::{Cause, ReloadError};
 use crate::model::{DecisionId, EventType, Outcome, PolicyVersion, ReasonCode, RequestId, Source};
-use crate::policy::PolicyErrors;
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
@@ -56,6 +57,7 @@ impl Gateway {
         let (listen, operations) = (settings.listen, settings.operations);
         let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
         let proxies = settings.api.proxies.clone();
+        let follow = settings.follow.clone();
         let parts = Arc::new(build(settings).await?);
         // What was changed while no gateway ran is on record before it has an effect.
         parts.record_credential_events().await;
@@ -81,10 +83,14 @@ impl Gateway {
             )),
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow::places(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
+            tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
+            tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
+        parts.reloader.watch_candidate().await;
         parts.api.readiness.set(true);
         Ok(Self { parts, address, operations, stop, serving })
     }
@@ -106,13 +112,20 @@ impl Gateway {
 
     /// The version that decides.
     pub fn policy_version(&self) -> PolicyVersion {
-        self.parts.policy.current().version().clone()
+        self.parts.reloader.policy().current().version().clone()
     }
 
     /// Reads policies, schemas and agents again. Policies change as a whole or not at all.
     pub async fn reload(&self) -> ReloadOutcome {
-        let outcome = self.parts.reload_policies().await;
+        let reloaded = self.parts.reloader.reload(Cause::Signal).await;
+        // Also under the emergency lock: a key that is taken out must not open anything.
         self.parts.reload_keys().await;
+        let outcome = match reloaded {
+            Ok(reloaded) => ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to },
+            // The lock is for agents as well: what they may do hangs on their files.
+            Err(error @ ReloadError::Locked(_)) => return ReloadOutcome::Refused(error.to_string()),
+            Err(error) => ReloadOutcome::Refused(error.to_string()),
+        };
         if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
             tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
         }
@@ -166,43 +179,12 @@ async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
-        parts.reload_policies().await;
+        // What is refused is on record, and the tools that came with it stay unknown.
+        let _ = parts.reloader.reload(Cause::Tools).await;
     }
 }
 
 impl Parts {
-    async fn reload_policies(&self) -> ReloadOutcome {
-        let policy = Arc::clone(&self.policy);
-        let (places, tools) = (self.places.clone(), self.tools.clone());
-        let swapped = tokio::task::spawn_blocking(move || match places.read(&tools) {
-            Ok(sources) => policy.reload(sources).map_err(|errors| report(&errors)),
-            Err(error) => {
-                policy.count_refusal();
-                Err(error.to_string())
-            }
-        })
-        .await
-        .unwrap_or_else(|_| Err("the reload stopped before its end".to_owned()));
-        match swapped {
-            Ok(reloaded) => {
-                tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
-                let detail = format!("{} -> {}", reloaded.from.as_str(), reloaded.to.as_str());
-                self.event("policy_reload", Outcome::Allow, Some(detail)).await;
-                ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to }
-            }
-            Err(report) => {
-                tracing::warn!(
-                    target: "SECURITY",
-                    event_type = "security_violation",
-                    violation_type = "hot_reload_security_violation",
-                    details = %report,
-                );
-                self.event("reload_refused", Outcome::DenyError, Some(report.clone())).await;
-                ReloadOutcome::Refused(report)
-            }
-        }
-    }
-
     async fn keep_credentials(&self) {
         let tokens = Arc::clone(self.api.authenticator.tokens());
         let written = tokio::task::spawn_blocking(move || tokens.write_touched()).await;
@@ -253,7 +235,7 @@ impl Parts {
             outcome,
             reason,
         );
-        record.policy_version = Some(self.policy.current().version().clone());
+        record.policy_version = Some(self.reloader.policy().current().version().clone());
         record
     }
 
@@ -280,6 +262,7 @@ impl Parts {
         let mut record = self.event_record(outcome, EventType::ConfigurationChange);
         record.event = Some(name);
         record.detail = detail;
+        record.policy_version = Some(self.reloader.policy().current().version().clone());
         if let Err(error) = self.journal.append(record).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -288,9 +271,4 @@ impl Parts {
             );
         }
     }
-}
-
-/// Every mistake, one to a line.
-fn report(errors: &PolicyErrors) -> String {
-    errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

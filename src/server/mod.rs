@@ -6,6 +6,7 @@ mod build;
 mod certificates;
 mod connection;
 mod crowd;
+mod follow;
 mod gateway;
 mod listen;
 mod settings;
@@ -13,6 +14,7 @@ mod tls;
 
 pub use build::StartError;
 pub use certificates::TlsReload;
+pub use follow::{FollowSettings, RemoteSettings};
 pub use gateway::{Gateway, ReloadOutcome};
 pub use listen::HttpLimits;
 pub use tls::{MinVersion, TlsError, TlsSettings};
@@ -35,6 +37,14 @@ pub struct Settings {
     pub extend_shipped: bool,
     /// Roles with permission words, compiled to policies.
     pub roles_file: Option<PathBuf>,
+    /// Published versions, of which the newest decides in place of what is in the directories.
+    pub published: Option<PublishedSettings>,
+    /// A folder with a set that is asked as well and does not decide.
+    pub candidate_dir: Option<PathBuf>,
+    /// Bounds of a change of the policies.
+    pub reload: crate::changes::ReloadSettings,
+    /// How changes are noticed.
+    pub follow: FollowSettings,
     /// What a policy that errs does to a decision.
     pub policy: crate::policy::Settings,
     /// The decision log.
@@ -81,7 +91,32 @@ pub struct Settings {
     pub shutdown_grace: Duration,
 }
 
+/// Published versions.
+#[derive(Debug, Clone)]
+pub struct PublishedSettings {
+    /// The store.
+    pub store: PathBuf,
+    /// The keys of which one must have signed what decides; `None`: nobody has to.
+    pub trusted_keys: Option<PathBuf>,
+}
+
 impl Settings {
+    /// Where the policies are read from.
+    pub fn place(&self) -> crate::changes::Place {
+        match self.published.clone() {
+            Some(PublishedSettings { store, trusted_keys }) => crate::changes::Place::Store {
+                store: crate::policy::version::VersionStore::new(store),
+                trusted_keys,
+            },
+            None => crate::changes::Place::Files {
+                policy_dir: self.policy_dir.clone(),
+                schema_dir: self.schema_dir.clone(),
+                extend_shipped: self.extend_shipped,
+                roles_file: self.roles_file.clone(),
+            },
+        }
+    }
+
     /// A gateway on free loopback ports with its data under `data_dir` and everything else as shipped.
     pub fn embedded(data_dir: PathBuf) -> Self {
         let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -93,6 +128,10 @@ impl Settings {
             schema_dir: None,
             extend_shipped: false,
             roles_file: None,
+            published: None,
+            candidate_dir: None,
+            reload: crate::changes::ReloadSettings::in_directory(&data_dir),
+            follow: FollowSettings::default(),
             policy: Default::default(),
             audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
             replayable: false,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::{HttpLimits, MinVersion, Settings, TlsSettings};
+use super::{
+    FollowSettings, HttpLimits, MinVersion, PublishedSettings, RemoteSettings, Settings, TlsSettings,
+};
 use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::mtls;
 use crate::config;
@@ -50,10 +52,29 @@ impl From<config::Settings> for Settings {
         Self {
             listen: SocketAddr::new(server.host, server.port),
             operations: SocketAddr::new(server.metrics_host, server.metrics_port),
+            reload: crate::changes::ReloadSettings {
+                timeout: config.config_agents.hot_reload_validation_timeout,
+                max_bundle_bytes: security.authorization.max_bundle_bytes as u64,
+                ..crate::changes::ReloadSettings::in_directory(&data)
+            },
+            follow: FollowSettings {
+                watch: security.authorization.watch,
+                remote: security.authorization.bundle.map(|bundle| RemoteSettings {
+                    url: bundle.url,
+                    interval: bundle.poll_interval,
+                    longest_wait: bundle.max_wait,
+                }),
+                ..Default::default()
+            },
             policy_dir: security.authorization.policy_dir,
             schema_dir: schema_dir.clone(),
             extend_shipped: security.authorization.extend_shipped,
             roles_file: security.authorization.roles_file,
+            candidate_dir: security.authorization.candidate_dir,
+            published: security.authorization.version_store.map(|store| PublishedSettings {
+                store,
+                trusted_keys: security.authorization.trusted_keys_file,
+            }),
             policy: crate::policy::Settings {
                 on_policy_error: security.authorization.on_policy_error,
                 ..Default::default()

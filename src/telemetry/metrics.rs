@@ -26,6 +26,8 @@ labels! {
     HttpLabels { method: &'static str, route: String, status: u16 }
     /// Labels of `caxton_api_auth_failures_total`.
     AuthLabels { method: &'static str, reason: &'static str }
+    /// Labels of `caxton_shadow_flips_total`.
+    ShadowLabels { source: &'static str, change: &'static str }
     /// A label called `result`.
     ResultLabels { result: &'static str }
     /// A label called `scope`.
@@ -51,6 +53,7 @@ pub struct Metrics {
     pub jwks_refreshes: Family<ResultLabels, Counter>,
     pub policy_reloads: Family<ResultLabels, Counter>,
     pub policy_version: Family<VersionLabels, Gauge>,
+    pub shadow_flips: Family<ShadowLabels, Counter>,
     pub rate_limited: Family<ScopeLabels, Counter>,
     pub config_validation_failures: Counter,
     pub memory_scope_violations: Counter,
@@ -100,6 +103,10 @@ impl Metrics {
             jwks_refreshes: family!("jwks_refreshes", "Fetches of the issuer's key set by result"),
             policy_reloads: family!("policy_reloads", "Policy reloads by result"),
             policy_version: family!("policy_version_info", "The live policy version (1 for the live one)"),
+            shadow_flips: family!(
+                "shadow_flips",
+                "Decisions that a candidate set, or policies in log_only mode, would have made otherwise"
+            ),
             rate_limited: family!("rate_limited", "Requests refused by a rate limit"),
             config_validation_failures: family!(
                 "config_validation_failures",

@@ -83,7 +83,7 @@ fn verify(base: &Path, file: &Path, trusted: Option<&Path>, output: &Output) -> 
     let path = base.join(file);
     let bytes = read(&path).with_context(|| format!("reading `{}`", path.display()))?;
     let trusted = trusted.map(|path| TrustedKeys::read(&base.join(path))).transpose()?;
-    let rules = Rules { trusted, seen: None };
+    let rules = Rules { trusted, ..Rules::default() };
     match checked(&bytes, &rules) {
         Ok((bundle, policies, key_id)) => {
             let manifest = &bundle.published().manifest;

@@ -141,7 +141,7 @@ pub(super) fn verify(base: &Path, options: &Verify, output: &Output) -> anyhow::
         over.iter()
             .for_each(|key| output.say(format_args!("note: the key `{}` has run out", clean(&key.key_id))));
     }
-    let rules = Rules { trusted, seen: None };
+    let rules = Rules { trusted, ..Rules::default() };
     let numbers = match options.all {
         true => store.numbers()?,
         false => vec![find(&store, &options.version)?.manifest.sequence],

@@ -76,6 +76,8 @@ impl Communication {
 pub struct ConfigAgents {
     /// Agents at once.
     pub max_agent_count: usize,
+    /// How long the check of changed policies may take.
+    pub hot_reload_validation_timeout: Duration,
     /// Bytes of an agent file.
     pub max_file_bytes: usize,
     /// Capabilities that no agent may declare.
@@ -133,6 +135,12 @@ impl ConfigAgents {
         let forbidden = ["system_admin", "file_system_write"];
         let forbidden = forbidden.iter().filter_map(|name| CapabilityName::parse(name).ok()).collect();
         Self {
+            hot_reload_validation_timeout: r.value(
+                "config_agents.security_policies.hot_reload_validation_timeout",
+                Span(Duration::from_millis(100)..=Duration::from_secs(300)),
+                Duration::from_secs(5),
+                "How long reading and validating changed policies may take; what takes longer is refused, and the old set serves.",
+            ),
             max_agent_count: r.value(
                 "config_agents.security_policies.max_agent_count",
                 Integer::new(1..=10_000, "agents"),

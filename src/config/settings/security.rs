@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::attributes::Attributes;
+use super::authorization::Authorization;
 use super::identity::{ApiKeys, Authentication};
-use super::server::beside;
 use crate::config::kind::{
-    Choice, Directory, File, Flag, Integer, List, Named, Parsed, Rate, RateOf, Size, Span, printable,
+    Choice, File, Flag, Integer, List, Named, Parsed, Rate, RateOf, Size, Span, printable,
 };
 use crate::config::problem::{Code, Problem};
-use crate::config::reader::{Reader, Source};
-use crate::policy::OnPolicyError;
+use crate::config::reader::Reader;
 use crate::secrets::VaultSettings;
 
 /// `security.*`
@@ -105,40 +104,6 @@ impl Failures {
         }
         let attempts = NonZeroU32::new(attempts)?;
         on.then_some(Self { attempts, block })
-    }
-}
-
-/// `security.authorization.*`
-#[derive(Debug)]
-pub struct Authorization {
-    /// Policies; `None` is the shipped set.
-    pub policy_dir: Option<PathBuf>,
-    /// Schemas; `None` is the shipped set.
-    pub schema_dir: Option<PathBuf>,
-    /// Whether both stand beside the shipped set, or in its place.
-    pub extend_shipped: bool,
-    /// Roles with permission words; `None`: no such file.
-    pub roles_file: Option<PathBuf>,
-    /// What an error in a policy means.
-    pub on_policy_error: OnPolicyError,
-}
-
-impl Authorization {
-    fn read(r: &mut Reader<'_>) -> Self {
-        let mut directory = |key: &str, name: &str, doc| {
-            let found = r.optional(key, Directory { must_exist: true }, doc).or_else(|| beside(r, key, name));
-            if found.is_none() && !r.is_given(key) {
-                r.in_force(key, String::from("(shipped set)"), Source::Default);
-            }
-            found
-        };
-        Self {
-            policy_dir: directory("security.authorization.policy_dir", "policies", "Policies (`*.cedar`). Without the key: `policies`, if that directory exists, else the shipped set."),
-            schema_dir: directory("security.authorization.schema_dir", "schemas", "Schemas (`*.cedarschema`). Without the key: `schemas`, if that directory exists, else the shipped set."),
-            extend_shipped: r.value("security.authorization.extend_shipped", Flag, false, "The files of `policy_dir` and `schema_dir` stand beside the shipped set; without this, in its place."),
-            roles_file: r.optional("security.authorization.roles_file", File { must_exist: true }, "Roles with permission words (`roles.yaml`), compiled to policies. A built-in role that it names is replaced."),
-            on_policy_error: r.value("security.authorization.on_policy_error", Choice(&OnPolicyError::WORDS), OnPolicyError::default(), "What an error while a policy is evaluated means: an error in a `forbid` denies, or any error denies."),
-        }
     }
 }
 

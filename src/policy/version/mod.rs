@@ -13,6 +13,7 @@ mod bundle_file;
 mod error;
 mod key;
 mod manifest;
+mod remote;
 mod rules;
 mod store;
 
@@ -20,6 +21,7 @@ pub use bundle_file::BundleFile;
 pub use error::VersionError;
 pub use key::{PublicKey, SigningKey, TrustedKeys};
 pub use manifest::{Checks, Coverage, FileEntry, Kind, Manifest, Proofs, Published, Signature, TestCounts};
+pub use remote::{Remote, RemoteError};
 pub use rules::{Accepted, Rules, Seen};
 pub use store::{VersionStore, Wanted};
 

@@ -14,6 +14,9 @@ pub struct Rules {
     pub trusted: Option<TrustedKeys>,
     /// What was accepted last.
     pub seen: Option<Seen>,
+    /// Take also what has expired: for a gateway that starts, which then denies everything by it and can fetch a newer
+    /// one. To refuse to start would leave it without a way to recover.
+    pub expired_too: bool,
 }
 
 /// The last publication that was accepted; kept by the one that accepts, where who publishes cannot change it.
@@ -58,7 +61,7 @@ impl Rules {
         {
             return Err(VersionError::Replayed { given: seen.sequence, seen: before.sequence });
         }
-        if manifest.is_expired(now_millis) {
+        if manifest.is_expired(now_millis) && !self.expired_too {
             let end = i64::try_from(manifest.expires_millis.unwrap_or(0)).unwrap_or(i64::MAX);
             return Err(VersionError::Expired(rfc3339(end)));
         }

@@ -83,7 +83,8 @@ impl VersionStore {
         self.root.join("history")
     }
 
-    fn history_file(&self, sequence: u64) -> PathBuf {
+    /// The file of the publication with this number.
+    pub fn history_file(&self, sequence: u64) -> PathBuf {
         self.history_dir().join(format!("{sequence:012}.json"))
     }
 

@@ -37,7 +37,7 @@ fn store() -> (tempfile::TempDir, VersionStore) {
 
 fn trusting(keys: &[&SigningKey]) -> Rules {
     let keys = keys.iter().map(|key| key.public(None)).collect();
-    Rules { trusted: Some(TrustedKeys { keys }), seen: None }
+    Rules { trusted: Some(TrustedKeys { keys }), ..Rules::default() }
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn only_a_trusted_key_that_has_not_run_out_vouches() {
     other.sign(&mut signed).unwrap();
     assert_eq!(trusting(&[&other]).accept(&signed, NOW).unwrap().key_id.as_deref(), Some("other"));
     let over = TrustedKeys { keys: vec![good.public(Some(NOW)), other.public(Some(NOW + DAY))] };
-    let rules = Rules { trusted: Some(over), seen: None };
+    let rules = Rules { trusted: Some(over), ..Rules::default() };
     assert_eq!(rules.accept(&signed, NOW).unwrap().key_id.as_deref(), Some("other"));
     signed.signatures.retain(|one| one.key_id == "good");
     refused(&rules, &signed, "key `good` has run out");

@@ -1,0 +1,41 @@
+//! Small facts in files of the data directory, each written whole or not at all.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The largest file that is read, in bytes.
+const MOST: u64 = 256 * 1024;
+
+/// What the file says; `None` when there is none.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> std::io::Result<Option<T>> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes)?;
+    crate::json::parse_as(&bytes).map(Some).map_err(std::io::Error::other)
+}
+
+/// Writes a file beside its place, syncs it, and gives it its name.
+pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(std::io::Error::other)?;
+    bytes.push(b'\n');
+    let beside = path.with_extension(format!("{}.new", uuid::Uuid::now_v7()));
+    let mut options = std::fs::OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(&beside);
+    let written = made.and_then(|mut made| {
+        made.write_all(&bytes)?;
+        made.sync_all()?;
+        std::fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}

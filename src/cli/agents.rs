@@ -1,0 +1,186 @@
+//! `caxton agents`: about agents and what may be changed under them; reads files, no gateway needs to run.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::output::{Exit, Output, table};
+use super::prepare;
+use crate::changes::{ChangeLock, Place, Remembered};
+use crate::clock::{Clock as _, SystemClock, rfc3339};
+use crate::config::Environment;
+use crate::policy::version::{Rules, Seen, TrustedKeys, VersionError, VersionStore};
+use crate::server::Settings;
+
+/// What to do with agents.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show what stands between a changed file and a changed decision. Exit code 1 when something is wrong.
+    ///
+    /// Example: caxton agents hot-reload-security-status --config caxton.yaml
+    HotReloadSecurityStatus {
+        /// The configuration file of the gateway.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// How changes are guarded.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// `files` or `published`.
+    source: &'static str,
+    watched: bool,
+    validation_timeout_ms: u64,
+    signatures_required: bool,
+    trusted_keys: Vec<Key>,
+    locked: Option<String>,
+    live_version: Option<String>,
+    newest_accepted: Option<u64>,
+    newest_published: Option<u64>,
+    last_refusal: Option<String>,
+    problems: Vec<String>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Key {
+    key_id: String,
+    not_after: Option<String>,
+    over: bool,
+}
+
+/// Runs one of the commands.
+pub fn run(command: &Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+    let Command::HotReloadSecurityStatus { config } = command;
+    let settings = match prepare::offline(config.as_deref(), environment, output)? {
+        Ok(loaded) => Settings::from(loaded.settings),
+        Err(exit) => return Ok(exit),
+    };
+    let status = status(&settings, SystemClock.now_millis())?;
+    output.data(&status, text)?;
+    Ok(if status.problems.is_empty() { Exit::Fine } else { Exit::Found })
+}
+
+fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
+    let remembered = Remembered::read(&settings.reload.data_dir)?;
+    let locked = ChangeLock::in_directory(&settings.reload.data_dir).engaged()?;
+    let place = settings.place();
+    let mut status = Status {
+        source: if matches!(place, Place::Files { .. }) { "files" } else { "published" },
+        watched: settings.follow.watch || matches!(place, Place::Store { .. }),
+        validation_timeout_ms: u64::try_from(settings.reload.timeout.as_millis()).unwrap_or(u64::MAX),
+        signatures_required: false,
+        trusted_keys: Vec::new(),
+        locked: locked.map(|engaged| engaged.reason),
+        live_version: remembered.version.as_ref().map(|version| version.as_str().to_owned()),
+        newest_accepted: remembered.seen.as_ref().map(|seen| seen.sequence),
+        newest_published: None,
+        last_refusal: remembered.refused.as_ref().map(|one| {
+            format!(
+                "{} ({}): {}",
+                rfc3339(one.time_millis),
+                one.cause,
+                one.why.lines().next().unwrap_or_default()
+            )
+        }),
+        problems: Vec::new(),
+        notes: Vec::new(),
+    };
+    match place {
+        Place::Files { .. } => {
+            status.notes.push("files carry no signature: whoever can write them decides".to_owned());
+        }
+        Place::Store { store, trusted_keys } => {
+            published(&mut status, &store, trusted_keys.as_deref(), remembered.seen, now);
+        }
+    }
+    if let Some(reason) = &status.locked {
+        status.notes.push(format!("changes are locked: {reason}"));
+    }
+    if status.last_refusal.is_some() {
+        status.problems.push("the last change was refused; the set before it serves".to_owned());
+    }
+    Ok(status)
+}
+
+fn published(
+    status: &mut Status,
+    store: &VersionStore,
+    trusted: Option<&std::path::Path>,
+    seen: Option<Seen>,
+    now: i64,
+) {
+    let keys = match trusted.map(TrustedKeys::read) {
+        Some(Ok(keys)) => Some(keys),
+        Some(Err(error)) => {
+            status.problems.push(format!("no key is trusted: {error}"));
+            Some(TrustedKeys::default())
+        }
+        None => {
+            status.notes.push("nobody has to sign: whoever can write the version store decides".to_owned());
+            None
+        }
+    };
+    status.signatures_required = keys.is_some();
+    for key in keys.iter().flat_map(|keys| &keys.keys) {
+        let over = key.is_over(now);
+        if over {
+            status.notes.push(format!("the key `{}` has run out", key.key_id));
+        }
+        status.trusted_keys.push(Key { key_id: key.key_id.clone(), not_after: key.not_after.clone(), over });
+    }
+    let rules = Rules { trusted: keys, seen, expired_too: false };
+    let judged = store.newest().and_then(|newest| {
+        status.newest_published = Some(newest.manifest.sequence);
+        store.sources(&newest.manifest)?;
+        rules.accept(&newest, now).map(|_| newest.manifest)
+    });
+    match judged {
+        Ok(manifest)
+            if status.live_version.as_deref().is_some_and(|live| live != manifest.version.as_str()) =>
+        {
+            status.notes.push(format!("@{} is the newest and not what decides", manifest.sequence));
+        }
+        Ok(_) => {}
+        Err(error) => status.problems.push(refused(&error)),
+    }
+}
+
+fn refused(error: &VersionError) -> String {
+    format!("the newest publication may not decide: {error}")
+}
+
+fn text(status: &Status) -> String {
+    let mut rows = table(["what", "is"]);
+    let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let none = || "none".to_owned();
+    let keys: Vec<String> = status
+        .trusted_keys
+        .iter()
+        .map(|key| format!("{} until {}", key.key_id, key.not_after.as_deref().unwrap_or("taken out")))
+        .collect();
+    let number = |number: Option<u64>| number.map_or_else(none, |number| format!("@{number}"));
+    for (what, is) in [
+        ("policies come from", status.source.to_owned()),
+        ("changes are noticed at once", word(status.watched)),
+        ("longest check", format!("{} ms", status.validation_timeout_ms)),
+        ("signatures required", word(status.signatures_required)),
+        ("trusted keys", if keys.is_empty() { none() } else { keys.join(", ") }),
+        ("locked", status.locked.clone().unwrap_or_else(|| word(false))),
+        ("live version", status.live_version.clone().unwrap_or_else(none)),
+        ("newest accepted", number(status.newest_accepted)),
+        ("newest published", number(status.newest_published)),
+        ("last refusal", status.last_refusal.clone().unwrap_or_else(none)),
+    ] {
+        rows.add_row([what.to_owned(), is]);
+    }
+    let mut text = rows.to_string();
+    for note in &status.notes {
+        text.push_str(&format!("\nnote: {note}"));
+    }
+    for problem in &status.problems {
+        text.push_str(&format!("\nproblem: {problem}"));
+    }
+    text
+}

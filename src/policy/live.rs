@@ -1,0 +1,113 @@
+//! The live policies: one set at a time, swapped whole or not at all.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::shadow::Candidate;
+use super::version::Seen;
+use super::{Bundle, PolicyErrors, Settings, Sources};
+use crate::model::PolicyVersion;
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::ResultLabels;
+
+/// Where the live set came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Files in directories, or the shipped set.
+    #[default]
+    Files,
+    /// A publication.
+    Published {
+        /// Which one.
+        seen: Seen,
+        /// The key that vouches for it; `None` where none has to.
+        key_id: Option<String>,
+    },
+}
+
+/// What decides, as one thing: a request sees all of it or none.
+#[derive(Debug)]
+pub struct Live {
+    /// The policies.
+    pub bundle: Arc<Bundle>,
+    /// Where they came from.
+    pub origin: Origin,
+    /// From when on everything is denied, in milliseconds since the Unix epoch; `None`: never.
+    pub expires_millis: Option<u64>,
+    /// The set that is asked as well, and does not decide.
+    pub candidate: Option<Arc<Candidate>>,
+}
+
+impl Live {
+    /// Whether its time is over. What is over denies everything: an operator who gave a set an end does not want it to
+    /// go on because the next one could not be fetched.
+    pub fn is_expired(&self, now_millis: i64) -> bool {
+        self.expires_millis.is_some_and(|end| u64::try_from(now_millis).unwrap_or(0) >= end)
+    }
+}
+
+/// Holds what decides. Requests under way keep what they began with.
+pub struct LivePolicy {
+    live: ArcSwap<Live>,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloaded {
+    /// The version that decided before.
+    pub from: PolicyVersion,
+    /// The version that decides now.
+    pub to: PolicyVersion,
+}
+
+impl LivePolicy {
+    /// Begins with `live`.
+    pub fn new(live: Live, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        metrics.set_policy_version(live.bundle.version().as_str());
+        Self { live: ArcSwap::from_pointee(live), settings, metrics }
+    }
+
+    /// The bundle that decides at this moment.
+    pub fn current(&self) -> Arc<Bundle> {
+        Arc::clone(&self.live.load().bundle)
+    }
+
+    /// Everything that decides at this moment.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Parses and validates a set, without any effect.
+    pub fn prepare(&self, sources: Sources) -> Result<Bundle, PolicyErrors> {
+        Bundle::load_with(sources, self.settings)
+    }
+
+    /// Puts a set in the place of the live one. For [`crate::changes`] alone, which has it judged and recorded first.
+    pub fn install(&self, live: Live) -> Reloaded {
+        let to = live.bundle.version().clone();
+        let old = self.live.swap(Arc::new(live));
+        self.metrics.set_policy_version(to.as_str());
+        self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "applied" }).inc();
+        Reloaded { from: old.bundle.version().clone(), to }
+    }
+
+    /// Gives the live set another candidate, unless another set has become live since `beside` was.
+    pub fn watch(&self, beside: &Arc<Live>, candidate: Option<Arc<Candidate>>) {
+        let live = Live {
+            bundle: Arc::clone(&beside.bundle),
+            origin: beside.origin.clone(),
+            expires_millis: beside.expires_millis,
+            candidate,
+        };
+        self.live.compare_and_swap(beside, Arc::new(live));
+    }
+
+    /// Counts a set that was not taken over, also one that could not even be read.
+    pub fn count_refusal(&self) {
+        self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "refused" }).inc();
+        self.metrics.hot_reload_violations.inc();
+    }
+}

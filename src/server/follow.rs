@@ -1,0 +1,254 @@
+//! Notices that what should decide has changed: files, publications, the emergency lock, a bundle on a web server.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::changes::{Cause, Place, Reloader};
+use crate::policy::live::Origin;
+use crate::policy::version::{Remote, RemoteError};
+
+/// How changes are noticed.
+#[derive(Debug, Clone)]
+pub struct FollowSettings {
+    /// Whether directories of policies and schemas are watched. Off by default: a file that somebody is still writing can
+    /// look whole. Published versions are always followed.
+    pub watch: bool,
+    /// How often a store is looked at. Default 500 ms.
+    pub poll: Duration,
+    /// How long nothing must change in a directory before it is read. Default 300 ms.
+    pub quiet: Duration,
+    /// Where bundles are fetched from.
+    pub remote: Option<RemoteSettings>,
+}
+
+impl Default for FollowSettings {
+    fn default() -> Self {
+        Self {
+            watch: false,
+            poll: Duration::from_millis(500),
+            quiet: Duration::from_millis(300),
+            remote: None,
+        }
+    }
+}
+
+/// Where bundles are fetched from.
+#[derive(Debug, Clone)]
+pub struct RemoteSettings {
+    /// The address.
+    pub url: reqwest::Url,
+    /// How often.
+    pub interval: Duration,
+    /// The longest wait after failures.
+    pub longest_wait: Duration,
+}
+
+/// Follows the place of the policies until the gateway stops.
+pub(super) async fn places(reloader: Arc<Reloader>, settings: FollowSettings, stop: CancellationToken) {
+    let following = async {
+        match reloader.places().place.clone() {
+            Place::Store { .. } => follow_store(&reloader, settings.poll).await,
+            Place::Files { policy_dir, schema_dir, .. } if settings.watch => {
+                let directories: Vec<PathBuf> = [policy_dir, schema_dir].into_iter().flatten().collect();
+                watch_directories(&reloader, directories, settings.quiet).await;
+            }
+            Place::Files { .. } => {}
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = following => {}
+    }
+}
+
+/// Records when the emergency lock is engaged and when it is taken away.
+pub(super) async fn lock(reloader: Arc<Reloader>, settings: FollowSettings, stop: CancellationToken) {
+    let mut before = None;
+    let mut ticks = tokio::time::interval(settings.poll);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let looking = Arc::clone(&reloader);
+        // One that cannot be read holds, and each refusal says so.
+        let looked = tokio::task::spawn_blocking(move || looking.engaged()).await;
+        if let Ok(Ok(now)) = looked
+            && now != before
+        {
+            reloader.note_lock(now.as_ref()).await;
+            before = now;
+        }
+    }
+}
+
+/// What a look at a store shows: when it is another, the store is read.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Glance {
+    newest: Option<u64>,
+    /// Of the newest publication (signatures are added later), of the trusted keys and of the lock.
+    touched: [Option<SystemTime>; 3],
+}
+
+async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
+    let mut before = glance(reloader).await;
+    // What was published while the gateway came up is not missed.
+    let mut first = match &reloader.policy().live().origin {
+        Origin::Published { seen, .. } => before.newest != Some(seen.sequence),
+        Origin::Files => true,
+    };
+    let mut ticks = tokio::time::interval(poll);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = glance(reloader).await;
+        if now != before || first {
+            (before, first) = (now, false);
+            // What is refused is on record; it is tried again when something changes.
+            let _ = reloader.reload(Cause::Watch).await;
+        }
+    }
+}
+
+async fn glance(reloader: &Arc<Reloader>) -> Glance {
+    let reloader = Arc::clone(reloader);
+    let looked = tokio::task::spawn_blocking(move || {
+        let Place::Store { store, trusted_keys } = &reloader.places().place else { return Glance::default() };
+        let touched = |path: PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();
+        let newest = store.numbers().ok().and_then(|numbers| numbers.last().copied());
+        Glance {
+            newest,
+            touched: [
+                newest.and_then(|number| touched(store.history_file(number))),
+                trusted_keys.clone().and_then(touched),
+                touched(reloader.lock_file()),
+            ],
+        }
+    });
+    looked.await.unwrap_or_default()
+}
+
+/// A directory is read when nothing has happened in it for a while, and made live only if it then still is what was read:
+/// a file that is being written, or the second of two files that is not there yet, must not decide.
+async fn watch_directories(reloader: &Arc<Reloader>, directories: Vec<PathBuf>, quiet: Duration) {
+    let (sender, mut changes) = channel(1);
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let read_only = |event: &notify::Event| event.kind.is_access();
+        if !event.as_ref().is_ok_and(read_only) {
+            // One that waits to be seen stands for all.
+            let _ = sender.try_send(());
+        }
+    });
+    let watching = watcher.and_then(|mut watcher| {
+        for directory in &directories {
+            watcher.watch(directory, RecursiveMode::Recursive)?;
+        }
+        Ok(watcher)
+    });
+    let _watcher = match watching {
+        Ok(watcher) => watcher,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "policies cannot be watched: SIGHUP reads them again");
+            return;
+        }
+    };
+    while changes.recv().await.is_some() {
+        settle(reloader, &mut changes, quiet).await;
+        let _ = reloader.reload(Cause::Watch).await;
+    }
+}
+
+/// Waits until two looks at the directories, `quiet` apart and with no change between them, find the same.
+async fn settle(reloader: &Arc<Reloader>, changes: &mut Receiver<()>, quiet: Duration) {
+    let mut before = None;
+    loop {
+        while matches!(tokio::time::timeout(quiet, changes.recv()).await, Ok(Some(()))) {
+            before = None;
+        }
+        let reader = Arc::clone(reloader);
+        let found = tokio::task::spawn_blocking(move || reader.fingerprint().ok()).await.ok().flatten();
+        // What cannot be read is for the reload to refuse.
+        if found.is_none() || found == before {
+            return;
+        }
+        before = found;
+    }
+}
+
+/// Fetches bundles until the gateway stops. The store keeps the last good one.
+pub(super) async fn remote(reloader: Arc<Reloader>, settings: FollowSettings, stop: CancellationToken) {
+    let Some(settings) = settings.remote else { return };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = fetch_for_ever(&reloader, &settings) => {}
+    }
+}
+
+async fn fetch_for_ever(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
+    let mut remote = match Remote::new(settings.url.clone(), reloader.settings().max_bundle_bytes) {
+        Ok(remote) => remote,
+        Err(error) => return reloader.refuse(Cause::Remote, &told(&error)).await,
+    };
+    let mut failures = 0_u32;
+    // A server without tags sends the same bundle each time: it is looked at once, and a failure is told once.
+    let (mut last_bytes, mut last_failure) = (None, None);
+    loop {
+        match remote.fetch().await {
+            Ok(fetched) => {
+                (failures, last_failure) = (0, None);
+                if let Some(bytes) = fetched {
+                    let found = digest(&SHA256, &bytes).as_ref().to_vec();
+                    if last_bytes.as_ref() != Some(&found) {
+                        last_bytes = Some(found);
+                        let _ = reloader.receive(bytes).await;
+                    }
+                }
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                let why = told(&error);
+                if last_failure.as_ref() != Some(&why) {
+                    reloader.refuse(Cause::Remote, &why).await;
+                    last_failure = Some(why);
+                }
+            }
+        }
+        tokio::time::sleep(wait(settings, failures)).await;
+    }
+}
+
+/// Twice as long after each failure, so that a server that comes back is not met by everybody at once.
+fn wait(settings: &RemoteSettings, failures: u32) -> Duration {
+    let factor = 2_u32.saturating_pow(failures.min(16));
+    settings.interval.saturating_mul(factor).min(settings.longest_wait.max(settings.interval))
+}
+
+fn told(error: &RemoteError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_and_ends_somewhere() {
+        let settings = RemoteSettings {
+            url: "http://127.0.0.1/".parse().unwrap(),
+            interval: Duration::from_secs(10),
+            longest_wait: Duration::from_secs(60),
+        };
+        let waits: Vec<u64> = [0, 1, 2, 3, 40].map(|failures| wait(&settings, failures).as_secs()).into();
+        assert_eq!(waits, [10, 20, 40, 60, 60]);
+    }
+}

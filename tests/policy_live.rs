@@ -1,0 +1,728 @@
+//! Changes of what decides, in a running gateway: what may decide does within a second, and nothing else ever does.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode as HttpStatus, header};
+use axum::response::IntoResponse as _;
+use caxton::changes::{ChangeLock, Engaged};
+use caxton::clock::{Clock as _, SystemClock};
+use caxton::policy::Sources;
+use caxton::policy::version::{BundleFile, Kind, Manifest, Published, SigningKey, TrustedKeys, VersionStore};
+use caxton::server::{Gateway, PublishedSettings, RemoteSettings, Settings, StartError};
+use reqwest::StatusCode;
+use serde_json::{Value as Json, json};
+use support::{Credential, World};
+
+/// Nobody may list agents.
+const CLOSED: &str = "@id(\"house.closed\")\n@reason(\"the house is closed\")\nforbid (principal, action == Caxton::Action::\"agent:list\", resource);\n";
+
+fn open_set() -> Sources {
+    Sources::shipped()
+}
+
+fn closed_set() -> Sources {
+    Sources::shipped().with_policy("house.cedar", CLOSED)
+}
+
+fn now() -> u64 {
+    u64::try_from(SystemClock.now_millis()).unwrap()
+}
+
+/// The next publication, with whatever `change` does to it before it is signed.
+fn next(
+    store: &VersionStore,
+    sources: &Sources,
+    key: Option<&SigningKey>,
+    change: impl FnOnce(&mut Manifest),
+) -> Published {
+    let manifest = Manifest::new(sources, Kind::Publish, "ada", "because", SystemClock.now_millis());
+    let mut manifest = store.next(manifest).unwrap();
+    change(&mut manifest);
+    let mut published = Published { manifest, signatures: Vec::new() };
+    if let Some(key) = key {
+        key.sign(&mut published).unwrap();
+    }
+    published
+}
+
+fn publish(store: &VersionStore, sources: &Sources, key: Option<&SigningKey>) -> Published {
+    let published = next(store, sources, key, |_| ());
+    store.add(&published, sources).unwrap();
+    published
+}
+
+fn bundle(published: &Published, sources: &Sources) -> Vec<u8> {
+    BundleFile::new(published.clone(), sources.clone()).unwrap().to_bytes().unwrap()
+}
+
+/// Waits for something that happens by itself; fails after far more than it may take.
+async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "never: {what}");
+}
+
+struct House {
+    world: World,
+    store: VersionStore,
+    admin: Credential,
+    key: SigningKey,
+}
+
+fn trust(path: &Path, keys: &[&SigningKey]) {
+    let keys = keys.iter().map(|key| key.public(None)).collect();
+    std::fs::write(path, serde_json::to_string(&TrustedKeys { keys }).unwrap()).unwrap();
+}
+
+impl House {
+    /// A gateway that decides by the open set, published as number 1.
+    async fn with(signed: bool, change: impl FnOnce(&mut Settings)) -> Self {
+        let key = SigningKey::generate("ops").unwrap();
+        let mut kept = None;
+        let world = World::with(|settings, directory| {
+            let store = VersionStore::new(directory.join("versions"));
+            publish(&store, &open_set(), signed.then_some(&key));
+            let trusted_keys = signed.then(|| directory.join("trusted.json"));
+            if let Some(path) = &trusted_keys {
+                trust(path, &[&key]);
+            }
+            settings.published = Some(PublishedSettings { store: store.root().to_owned(), trusted_keys });
+            settings.follow.poll = Duration::from_millis(20);
+            settings.reload.timeout = Duration::from_secs(60);
+            change(settings);
+            kept = Some(store);
+        })
+        .await;
+        let admin = world.person("root", &["admin"]);
+        Self { world, store: kept.unwrap(), admin, key }
+    }
+
+    async fn lists_agents(&self) -> bool {
+        let answer = self.world.get(&self.admin, "/v1/agents").await;
+        match answer.status {
+            StatusCode::OK => true,
+            StatusCode::FORBIDDEN => false,
+            _ => panic!("{answer:?}"),
+        }
+    }
+
+    fn events(&self, name: &str) -> Vec<Json> {
+        self.world.records().into_iter().filter(|record| record["event"] == name).collect()
+    }
+
+    /// Waits for the next refusal after `before`; the set from before goes on deciding.
+    async fn refused(&self, before: usize, words: &str) {
+        until(words, async || self.events("reload_refused").len() > before).await;
+        let refusals = self.events("reload_refused");
+        assert_eq!(refusals.len(), before + 1, "one event: {refusals:?}");
+        let detail = refusals[before]["detail"].as_str().unwrap();
+        assert!(detail.contains(words), "{words}: {detail}");
+        assert_eq!(refusals[before]["outcome"], "deny_error");
+        assert!(self.lists_agents().await, "{words}: the set from before serves");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_decides_within_a_second_and_can_be_taken_back() {
+    let house = House::with(false, |_| ()).await;
+    assert!(house.lists_agents().await);
+    let began = std::time::Instant::now();
+    let closed = publish(&house.store, &closed_set(), None);
+    until("the new set decides", async || !house.lists_agents().await).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let shown = house.world.get(&house.admin, "/v1/policies").await.json();
+    assert_eq!(shown["version"], closed.manifest.version.as_str());
+    assert_eq!(shown["origin"], json!({ "kind": "published", "sequence": 2 }));
+
+    let versions = house.world.get(&house.admin, "/v1/policies/versions").await.json();
+    assert_eq!(versions["versions"][0]["live"], true);
+    assert_eq!(versions["versions"][1]["sequence"], 1);
+    assert_eq!(versions["versions"].as_array().unwrap().len(), 2);
+
+    let back =
+        house.world.post(&house.admin, "/v1/policies/rollback", &json!({ "message": "too much" })).await;
+    assert_eq!(back.status, StatusCode::OK, "{back:?}");
+    assert!(house.lists_agents().await);
+    let newest = house.store.newest().unwrap().manifest;
+    assert_eq!((newest.sequence, newest.kind, newest.message.as_str()), (3, Kind::Rollback, "too much"));
+    assert!(newest.author.contains("root"), "{}", newest.author);
+
+    // Every record names a version that the store gives back.
+    let decided: std::collections::BTreeSet<String> = house
+        .world
+        .records()
+        .iter()
+        .filter_map(|record| Some(record["policy_version"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(decided.len(), 2);
+    for version in decided {
+        let found = house.store.find(&version.parse().unwrap()).unwrap();
+        assert_eq!(house.store.sources(&found.manifest).unwrap().version().as_str(), version);
+    }
+    let changes = house.events("policy_reload");
+    assert_eq!(changes.len(), 2, "one for each change: {changes:?}");
+    house.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_sent_by_an_administrator_is_kept_and_decides() {
+    let house = House::with(true, |_| ()).await;
+    let send = async |who: &Credential, bytes: &[u8]| {
+        let body: Json = serde_json::from_slice(bytes).unwrap();
+        house.world.post(who, "/v1/policies/publish", &body).await
+    };
+    let closed = next(&house.store, &closed_set(), Some(&house.key), |_| ());
+    let bytes = bundle(&closed, &closed_set());
+    for (who, status) in [
+        (house.world.person("auditor", &["auditor"]), StatusCode::FORBIDDEN),
+        (house.world.service("reader", &["policy:read", "policy:test"]), StatusCode::FORBIDDEN),
+        (Credential::Nothing, StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(send(&who, &bytes).await.status, status);
+        assert!(house.lists_agents().await);
+    }
+    let mut unsigned = closed.clone();
+    unsigned.signatures.clear();
+    let refused = send(&house.admin, &bundle(&unsigned, &closed_set())).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{refused:?}");
+    assert!(refused.text.contains("carries no signature"), "{refused:?}");
+    assert_eq!(house.store.numbers().unwrap(), [1], "what is refused is not kept");
+    let nonsense = house.world.post(&house.admin, "/v1/policies/publish", &json!({ "format": "x" })).await;
+    assert_eq!(nonsense.status, StatusCode::UNPROCESSABLE_ENTITY, "{nonsense:?}");
+    assert_eq!(house.events("reload_refused").len(), 2);
+
+    let sent = send(&house.admin, &bytes).await;
+    assert_eq!(sent.status, StatusCode::OK, "{sent:?}");
+    assert_eq!(sent.json()["version"], closed.manifest.version.as_str());
+    assert!(!house.lists_agents().await);
+    assert_eq!(house.store.numbers().unwrap(), [1, 2]);
+    // Nobody here can sign a rollback.
+    let back = house.world.post(&house.admin, "/v1/policies/rollback", &json!({})).await;
+    assert_eq!(back.status, StatusCode::CONFLICT, "{back:?}");
+    // The old bundle again.
+    let old = house.store.read(1).unwrap();
+    let replayed = send(&house.admin, &bundle(&old, &open_set())).await;
+    assert_eq!(replayed.status, StatusCode::CONFLICT, "{replayed:?}");
+    assert!(!house.lists_agents().await);
+    house.world.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_can_be_published_to_a_gateway_that_reads_directories() {
+    let world = World::new().await;
+    let admin = world.person("root", &["admin"]);
+    for path in ["/v1/policies/publish", "/v1/policies/rollback"] {
+        let body = match path.ends_with("publish") {
+            true => {
+                let store = VersionStore::new(world.directory.path().join("elsewhere"));
+                let bytes = bundle(&next(&store, &open_set(), None, |_| ()), &open_set());
+                serde_json::from_slice(&bytes).unwrap()
+            }
+            false => json!({}),
+        };
+        let answer = world.post(&admin, path, &body).await;
+        assert_eq!(answer.status, StatusCode::CONFLICT, "{path}: {answer:?}");
+    }
+    assert_eq!(world.get(&admin, "/v1/policies/versions").await.json()["versions"], json!([]));
+    assert_eq!(world.post(&admin, "/v1/policies/reload", &json!({})).await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+/// What an attacker who can write to the store could do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publications_that_may_not_decide_are_refused_once_each() {
+    let house = House::with(true, |_| ()).await;
+    let (store, key) = (&house.store, &house.key);
+    let stranger = SigningKey::generate("stranger").unwrap();
+    let add = |published: &Published| store.add(published, &closed_set()).unwrap();
+
+    publish(store, &closed_set(), None);
+    house.refused(0, "carries no signature").await;
+    publish(store, &closed_set(), Some(&stranger));
+    house.refused(1, "key `stranger` is not trusted").await;
+    add(&next(store, &closed_set(), Some(key), |manifest| manifest.expires_millis = Some(now() - 1)));
+    house.refused(2, "the version expired at").await;
+    let mut swapped = next(store, &closed_set(), Some(key), |_| ());
+    swapped.manifest.message = "something else".to_owned();
+    add(&swapped);
+    house.refused(3, "key `ops` signed something else").await;
+    // Well signed, and not valid.
+    let broken = Sources::shipped().with_policy("house.cedar", &CLOSED.replace("agent:list", "agent:lst"));
+    publish(store, &broken, Some(key));
+    house.refused(4, "agent:lst").await;
+    let history = store.root().join("history");
+    let good = next(store, &closed_set(), Some(key), |_| ());
+    let text = serde_json::to_string(&good).unwrap();
+    std::fs::write(history.join(format!("{:012}.json", good.manifest.sequence)), &text[..text.len() / 2])
+        .unwrap();
+    house.refused(5, "not well formed").await;
+
+    // Signed later by the right key, the unsigned one may decide.
+    let mut first = store.read(2).unwrap();
+    for number in store.numbers().unwrap().into_iter().filter(|number| *number > 2) {
+        std::fs::remove_file(store.history_file(number)).unwrap();
+    }
+    until("the unsigned one is seen again", async || house.events("reload_refused").len() > 6).await;
+    key.sign(&mut first).unwrap();
+    store.resign(&first).unwrap();
+    until("it decides", async || !house.lists_agents().await).await;
+
+    // Without the newest, an older one does not come back by itself.
+    let refusals = house.events("reload_refused").len();
+    std::fs::remove_file(store.history_file(2)).unwrap();
+    until("the older one is refused", async || house.events("reload_refused").len() > refusals).await;
+    let detail = house.events("reload_refused").pop().unwrap()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("number 1 is not newer than number 2"), "{detail}");
+    assert!(!house.lists_agents().await);
+
+    // Nor across a restart.
+    let House { world, store, .. } = house;
+    let directory = world.stop().await;
+    let mut settings = Settings::embedded(directory.path().join("data"));
+    settings.published = Some(PublishedSettings {
+        store: store.root().to_owned(),
+        trusted_keys: Some(directory.path().join("trusted.json")),
+    });
+    let Err(StartError::Sources(error)) = Gateway::start(settings).await else { panic!("it started") };
+    assert!(error.to_string().contains("not newer"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_whose_time_is_over_denies_everything() {
+    let house = House::with(false, |_| ()).await;
+    let soon =
+        next(&house.store, &open_set(), None, |manifest| manifest.expires_millis = Some(now() + 1_500));
+    house.store.add(&soon, &open_set()).unwrap();
+    until("it denies", async || !house.lists_agents().await).await;
+    let denied = house.world.records().pop().unwrap();
+    assert_eq!(
+        (&denied["outcome"], &denied["reason_code"]),
+        (&json!("deny_error"), &json!("bundle_expired"))
+    );
+    // Started with it, a gateway denies everything as well, and takes a newer set.
+    let House { world, store, .. } = house;
+    let who = world.service("root", &["*"]);
+    let directory = world.stop().await;
+    let mut settings = Settings::embedded(directory.path().join("data"));
+    settings.published = Some(PublishedSettings { store: store.root().to_owned(), trusted_keys: None });
+    settings.follow.poll = Duration::from_millis(20);
+    let gateway = Gateway::start(settings).await.unwrap();
+    let Credential::Key(key) = who else { panic!("a key") };
+    let address = format!("http://{}/v1/agents", gateway.address());
+    let client = reqwest::Client::new();
+    let status = async || client.get(&address).header("x-api-key", &key).send().await.unwrap().status();
+    assert_eq!(status().await, StatusCode::FORBIDDEN);
+    publish(&store, &open_set(), None);
+    until("it goes on", async || status().await == StatusCode::OK).await;
+    gateway.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_the_emergency_lock_nothing_changes_not_even_across_a_restart() {
+    let house = House::with(false, |_| ()).await;
+    let data = house.world.directory.path().join("data");
+    let lock = ChangeLock::in_directory(&data);
+    let version = house.world.gateway.policy_version();
+    let engaged = Engaged {
+        reason: "intruder".to_owned(),
+        author: "ada".to_owned(),
+        time_millis: SystemClock.now_millis(),
+        version: version.clone(),
+    };
+    lock.engage(&engaged).unwrap();
+    assert!(lock.engage(&engaged).is_err(), "it is engaged once");
+    until("it is recorded", async || !house.events("changes_locked").is_empty()).await;
+    let refusals = || house.events("reload_refused").len();
+    until("the change of the lock is looked at", async || refusals() > 0).await;
+
+    let before = refusals();
+    let answer = house.world.post(&house.admin, "/v1/policies/reload", &json!({})).await;
+    assert_eq!(answer.status, StatusCode::LOCKED, "{answer:?}");
+    assert!(answer.text.contains("intruder"), "{answer:?}");
+    let bytes = bundle(&next(&house.store, &closed_set(), None, |_| ()), &closed_set());
+    let body: Json = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(
+        house.world.post(&house.admin, "/v1/policies/publish", &body).await.status,
+        StatusCode::LOCKED
+    );
+    assert_eq!(
+        house.world.post(&house.admin, "/v1/policies/rollback", &json!({})).await.status,
+        StatusCode::LOCKED
+    );
+    assert!(matches!(house.world.gateway.reload().await, caxton::server::ReloadOutcome::Refused(_)));
+    publish(&house.store, &closed_set(), None);
+    until("the publication is refused", async || refusals() >= before + 5).await;
+    assert!(house.lists_agents().await);
+
+    let House { world, store, .. } = house;
+    let directory = world.stop().await;
+    let mut settings = Settings::embedded(data);
+    settings.published = Some(PublishedSettings { store: store.root().to_owned(), trusted_keys: None });
+    settings.follow.poll = Duration::from_millis(20);
+    let gateway = Gateway::start(settings).await.unwrap();
+    assert_eq!(gateway.policy_version(), version, "the locked version, not the newest");
+    lock.release().unwrap();
+    until("the newest decides", async || gateway.policy_version() == closed_set().version()).await;
+    gateway.drain().await;
+    drop(directory);
+}
+
+#[tokio::test]
+async fn a_gateway_under_the_lock_does_not_start_with_other_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let engaged = Engaged {
+        reason: "x".to_owned(),
+        author: "ada".to_owned(),
+        time_millis: 0,
+        version: closed_set().version(),
+    };
+    ChangeLock::in_directory(&data).engage(&engaged).unwrap();
+    let Err(StartError::Sources(error)) = Gateway::start(Settings::embedded(data.clone())).await else {
+        panic!("it started")
+    };
+    assert!(error.to_string().starts_with("changes are locked"), "{error}");
+    // A lock that cannot be read holds as well.
+    std::fs::write(data.join("change.lock"), "{").unwrap();
+    let Err(StartError::Sources(error)) = Gateway::start(Settings::embedded(data)).await else {
+        panic!("it started")
+    };
+    assert!(error.to_string().contains("change.lock"), "{error}");
+}
+
+fn write_set(directory: &Path, sources: &Sources) {
+    for file in sources.iter() {
+        let path = directory.join(file.kind.directory()).join(file.name.as_ref());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, file.text.as_bytes()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watched_directories_decide_when_they_are_whole() {
+    let world = World::with(|settings, directory| {
+        write_set(directory, &open_set());
+        settings.policy_dir = Some(directory.join("policies"));
+        settings.schema_dir = Some(directory.join("schemas"));
+        settings.follow.watch = true;
+        settings.follow.quiet = Duration::from_millis(100);
+        settings.reload.timeout = Duration::from_secs(60);
+    })
+    .await;
+    let admin = world.person("root", &["admin"]);
+    let lists = async || world.get(&admin, "/v1/agents").await.status == StatusCode::OK;
+    let refusals = || world.records().iter().filter(|record| record["event"] == "reload_refused").count();
+    assert!(lists().await);
+    let file = world.directory.path().join("policies/house.cedar");
+    // Half of it, which is not a policy.
+    std::fs::write(&file, &CLOSED[..CLOSED.len() - 20]).unwrap();
+    until("half a file is refused", async || refusals() == 1).await;
+    assert!(lists().await);
+    std::fs::write(&file, CLOSED).unwrap();
+    until("the whole file decides", async || !lists().await).await;
+    std::fs::remove_file(&file).unwrap();
+    until("without it, all is as before", async || lists().await).await;
+    assert_eq!(refusals(), 1);
+    world.stop().await;
+}
+
+/// What the bundle server of a test answers.
+#[derive(Default)]
+struct Served {
+    bytes: Vec<u8>,
+    etag: String,
+    /// Bytes of the answer after which the connection is cut.
+    cut: Option<usize>,
+    asked: HashMap<u16, usize>,
+}
+
+/// A web server with one bundle, for one test.
+async fn bundle_server() -> (reqwest::Url, Arc<Mutex<Served>>) {
+    let served = Arc::new(Mutex::new(Served::default()));
+    let answer = async move |State(served): State<Arc<Mutex<Served>>>, headers: HeaderMap| {
+        let mut served = served.lock().unwrap();
+        if served.bytes.is_empty() {
+            *served.asked.entry(404).or_default() += 1;
+            return HttpStatus::NOT_FOUND.into_response();
+        }
+        let tag = served.etag.clone();
+        if headers.get(header::IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == tag.as_bytes()) {
+            *served.asked.entry(304).or_default() += 1;
+            return HttpStatus::NOT_MODIFIED.into_response();
+        }
+        *served.asked.entry(200).or_default() += 1;
+        let bytes = Bytes::from(served.bytes.clone());
+        let length = bytes.len();
+        let parts: Vec<Result<Bytes, std::io::Error>> = match served.cut {
+            Some(end) => vec![Ok(bytes.slice(..end)), Err(std::io::Error::other("cut"))],
+            None => vec![Ok(bytes)],
+        };
+        let body = Body::from_stream(futures::stream::iter(parts));
+        ([(header::ETAG, tag), (header::CONTENT_LENGTH, length.to_string())], body).into_response()
+    };
+    let app = axum::Router::new()
+        .route("/policies.bundle", axum::routing::get(answer))
+        .with_state(Arc::clone(&served));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/policies.bundle", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url.parse().unwrap(), served)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_sound_and_newer_bundle_from_the_network_decides() {
+    let (url, served) = bundle_server().await;
+    let house = House::with(true, |settings| {
+        settings.follow.remote = Some(RemoteSettings {
+            url: url.clone(),
+            interval: Duration::from_millis(20),
+            longest_wait: Duration::from_millis(40),
+        });
+        settings.reload.max_bundle_bytes = 256 * 1024;
+    })
+    .await;
+    let (key, stranger) = (&house.key, SigningKey::generate("stranger").unwrap());
+    let serve = |bytes: Vec<u8>, cut: Option<usize>| {
+        let mut served = served.lock().unwrap();
+        let tags = served.etag.trim_matches('"').parse::<u64>().unwrap_or(0) + 1;
+        (served.bytes, served.cut, served.etag) = (bytes, cut, format!("\"{tags}\""));
+    };
+    // The server has nothing: said once, and asked again and again.
+    house.refused(0, "answered 404").await;
+    until("it is asked again", async || served.lock().unwrap().asked[&404] > 3).await;
+    assert_eq!(house.events("reload_refused").len(), 1);
+
+    let closed = closed_set();
+    // Made elsewhere: the number is the publisher's.
+    let made = |key: Option<&SigningKey>, change: &dyn Fn(&mut Manifest)| {
+        let published = next(&house.store, &closed, key, |manifest| {
+            manifest.sequence = 10;
+            change(manifest);
+        });
+        bundle(&published, &closed)
+    };
+    let good = made(Some(key), &|_| ());
+    let broken = Sources::shipped().with_policy("house.cedar", &CLOSED.replace("agent:list", "agent:lst"));
+    let invalid = next(&house.store, &broken, Some(key), |manifest| manifest.sequence = 10);
+    let half = good[..good.len() / 2].to_vec();
+    let text = String::from_utf8(good.clone()).unwrap();
+    let swapped = text.replace("the house is closed", "the house is open!!").into_bytes();
+    let mut large = good.clone();
+    large.extend(std::iter::repeat_n(b' ', 256 * 1024));
+    let cases: [(Vec<u8>, Option<usize>, &str); 9] = [
+        (good.clone(), Some(good.len() / 2), "could not be fetched"),
+        (half, None, "not well formed"),
+        (bundle(&invalid, &broken), None, "agent:lst"),
+        (made(None, &|_| ()), None, "carries no signature"),
+        (made(Some(&stranger), &|_| ()), None, "key `stranger` is not trusted"),
+        (swapped, None, "not the file that was published"),
+        (made(Some(key), &|manifest| manifest.sequence = 1), None, "number 1 is not newer than number 1"),
+        (
+            made(Some(key), &|manifest| manifest.expires_millis = Some(now() - 1)),
+            None,
+            "the version expired at",
+        ),
+        (large, None, "larger than 262144 bytes"),
+    ];
+    for (number, (bytes, cut, words)) in (1..).zip(cases) {
+        serve(bytes, cut);
+        house.refused(number, words).await;
+        assert_eq!(house.store.numbers().unwrap(), [1], "{words}: what is refused is not kept");
+    }
+    let before = served.lock().unwrap().asked.get(&304).copied().unwrap_or(0);
+    serve(good, None);
+    until("the sound one decides", async || !house.lists_agents().await).await;
+    assert_eq!(house.store.numbers().unwrap(), [1, 10]);
+    until("it is not sent again", async || served.lock().unwrap().asked[&304] > before + 3).await;
+    assert_eq!(house.events("policy_reload").len(), 1);
+
+    // The last good one is on disk: without the server it decides, also after a restart.
+    let House { world, store, .. } = house;
+    let directory = world.stop().await;
+    let mut settings = Settings::embedded(directory.path().join("data"));
+    settings.published = Some(PublishedSettings {
+        store: store.root().to_owned(),
+        trusted_keys: Some(directory.path().join("trusted.json")),
+    });
+    let nowhere = "http://127.0.0.1:9/policies.bundle".parse().unwrap();
+    settings.follow.remote = Some(RemoteSettings {
+        url: nowhere,
+        interval: Duration::from_secs(60),
+        longest_wait: Duration::from_secs(60),
+    });
+    let gateway = Gateway::start(settings).await.unwrap();
+    assert_eq!(gateway.policy_version(), closed_set().version());
+    gateway.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_candidate_is_asked_and_never_decides() {
+    let house = House::with(false, |settings| {
+        let candidate = settings.reload.data_dir.parent().unwrap().join("candidate");
+        write_set(&candidate, &closed_set());
+        settings.candidate_dir = Some(candidate);
+    })
+    .await;
+    let candidate = closed_set().version();
+    let loaded = house.events("candidate_loaded");
+    assert_eq!(loaded.len(), 1);
+    assert_eq!(loaded[0]["detail"], candidate.as_str());
+    assert!(house.lists_agents().await && house.lists_agents().await, "the live set decides");
+    let flips: Vec<Json> =
+        house.world.records().into_iter().filter(|record| record["shadow"].is_object()).collect();
+    assert_eq!(flips.len(), 2);
+    assert_eq!(
+        flips[0]["shadow"],
+        json!({ "outcome": "deny_explicit", "policy_version": candidate.as_str() })
+    );
+    assert_eq!(flips[0]["outcome"], "allow");
+    let shown = house.world.get(&house.admin, "/v1/policies").await.json();
+    let watched = &shown["candidate"];
+    assert_eq!(watched["version"], candidate.as_str());
+    assert_eq!(watched["flips"][0]["count"], 2);
+    assert_eq!(
+        (&watched["flips"][0]["from"], &watched["flips"][0]["to"]),
+        (&json!("allow"), &json!("deny_explicit"))
+    );
+    // Each list with two agents in it, and the reading of the policies.
+    assert_eq!(watched["asked"], 7);
+    let metrics = format!("http://{}/metrics", house.world.gateway.operations());
+    let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    let line = "caxton_shadow_flips_total{source=\"candidate\",change=\"closes\"} 2";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
+
+    // A candidate that is not valid watches nothing, and keeps nothing from going live.
+    let file = house.world.directory.path().join("candidate/policies/house.cedar");
+    std::fs::write(&file, "permit").unwrap();
+    let reloaded = house.world.post(&house.admin, "/v1/policies/reload", &json!({})).await;
+    assert_eq!(reloaded.status, StatusCode::OK, "{reloaded:?}");
+    assert_eq!(house.events("candidate_refused").len(), 1);
+    assert!(house.world.get(&house.admin, "/v1/policies").await.json()["candidate"].is_null());
+    std::fs::write(&file, CLOSED).unwrap();
+    house.world.post(&house.admin, "/v1/policies/reload", &json!({})).await;
+    assert!(house.lists_agents().await);
+
+    // It is promoted with its flips in view, and then decides.
+    let (log, directory) = (house.world.log(), house.world.directory.path().to_owned());
+    let promote = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_caxton"));
+        command.current_dir(&directory).args([
+            "policy",
+            "promote",
+            "-m",
+            "watched",
+            "--candidate",
+            "candidate",
+            "--json",
+        ]);
+        command.args(["--store".as_ref(), house.store.root(), "--log".as_ref(), log.as_path()]);
+        // The shipped tests list agents, which the candidate forbids: tests of its own go with it.
+        command.arg("--tests").arg(directory.join("own.test.yaml")).args(more);
+        command.output().unwrap()
+    };
+    std::fs::write(
+        directory.join("own.test.yaml"),
+        "suite: own\nentities: { 'Gateway::\"g\"': {}, 'Service::\"s\"': {} }\ntests:\n  - name: closed\n    request: { principal: 'Service::\"s\"', action: agent:list, resource: 'Gateway::\"g\"' }\n    expect: { outcome: deny_explicit }\n",
+    )
+    .unwrap();
+    let refused = promote(&[]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("deny_explicit") && said.contains("3 flips"), "{said}");
+    assert!(said.contains("--accept-flips 3"), "{said}");
+    let lint = caxton::policy::lint::RULES.iter().flat_map(|rule| ["--without", rule.id]);
+    let accepted: Vec<&str> = ["--accept-flips", "3"].into_iter().chain(lint).collect();
+    let done = promote(&accepted);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    until("the candidate decides", async || !house.lists_agents().await).await;
+    assert!(house.world.get(&house.admin, "/v1/policies").await.json()["candidate"].is_null(), "it is live");
+    house.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_sees_a_mixed_or_a_missing_set_while_sets_change() {
+    change_sets(12).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "an hour: each change is parsed, validated and recorded, while requests are decided"]
+async fn no_request_sees_a_mixed_or_a_missing_set_in_ten_thousand_changes() {
+    change_sets(10_000).await;
+}
+
+/// Every request is decided by one whole set, whichever is live; and the set that a record names decides as recorded.
+async fn change_sets(rounds: usize) {
+    // Each set says in two policies which one it is: a mixed set would say two things.
+    let set = |mark: usize| {
+        let policies = format!(
+            "@id(\"mark.permit-{mark}\")\npermit (principal, action == Caxton::Action::\"tool:list\", resource);\n@id(\"mark.forbid-{mark}\")\n@reason(\"set {mark}\")\nforbid (principal, action == Caxton::Action::\"agent:list\", resource);\n"
+        );
+        Sources::new().with_shipped(caxton::policy::SourceKind::Schema).with_policy("mark.cedar", &policies)
+    };
+    let world = World::with(|settings, directory| {
+        write_set(directory, &set(0));
+        settings.policy_dir = Some(directory.join("policies"));
+        settings.schema_dir = Some(directory.join("schemas"));
+        settings.limit.per_principal = caxton::limit::Rate::new(
+            1_000_000.try_into().unwrap(),
+            Duration::from_secs(1),
+            1_000_000.try_into().unwrap(),
+        )
+        .unwrap();
+    })
+    .await;
+    let who = world.service("who", &["tool:list"]);
+    let file = world.directory.path().join("policies/mark.cedar");
+    let asking = async {
+        loop {
+            for path in ["/v1/tools", "/v1/agents"] {
+                let answer = world.get(&who, path).await;
+                let wanted = if path == "/v1/tools" { StatusCode::OK } else { StatusCode::FORBIDDEN };
+                assert_eq!(answer.status, wanted, "{path}: {answer:?}");
+            }
+        }
+    };
+    let changing = async {
+        for mark in 1..=rounds {
+            support::write(&file, &set(mark).iter().last().unwrap().text);
+            let outcome = world.gateway.reload().await;
+            assert!(matches!(outcome, caxton::server::ReloadOutcome::Applied { .. }), "{outcome:?}");
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        () = changing => {}
+    }
+    let versions: HashMap<String, usize> =
+        (0..=rounds).map(|mark| (set(mark).version().as_str().to_owned(), mark)).collect();
+    let mut decisions = 0;
+    for record in world.records() {
+        if record["subject"].is_null() {
+            continue;
+        }
+        let mark = versions[record["policy_version"].as_str().unwrap()];
+        let policies =
+            record["policies"].as_array().unwrap().iter().map(|policy| policy["id"].as_str().unwrap());
+        for id in policies {
+            assert!(id.ends_with(&format!("-{mark}")), "decided by `{id}` of another set: {record}");
+        }
+        decisions += 1;
+    }
+    assert!(decisions > rounds, "{decisions} decisions in {rounds} reloads");
+    assert_eq!(world.gateway.policy_version(), set(rounds).version());
+    world.stop().await;
+}
