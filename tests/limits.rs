@@ -1,5 +1,13 @@
 //! Rate limits over the wire: each count by itself, and what the answers say of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use reqwest::{Method, StatusCode};

@@ -1,5 +1,13 @@
 //! Client certificates over the wire: whom they name, when they stop counting, and what they cannot be used for.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 #[path = "support/child.rs"]
 mod child;
 mod support;

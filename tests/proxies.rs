@@ -1,5 +1,13 @@
 //! Behind a proxy: whose word on the client counts, and that nobody else's does.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use base64::Engine as _;

@@ -1,5 +1,13 @@
 //! Clients that are slow, many, or say nothing: each bound holds, and nobody else waits for them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 mod support;
 
 use std::net::SocketAddr;

@@ -1,5 +1,13 @@
 //! TLS over the wire: what is offered, what is refused, and how certificates are replaced under open connections.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 #[path = "support/child.rs"]
 mod child;
 mod support;
