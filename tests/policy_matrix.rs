@@ -67,10 +67,10 @@ fn what_a_word_gives_is_told_with_its_exceptions() {
     let permits = |word: &str| {
         matrix.words.iter().find(|found| found.word == word).map(|found| found.permits.join(", ")).unwrap()
     };
-    assert_eq!(permits("agent:read"), "agent:read, agent:view");
+    assert_eq!(permits("agent:read"), "agent:read, agent:view, auth:logout, auth:token");
     assert_eq!(
         permits("memory:write"),
-        "memory:write except on MemoryEntity::\"global/row\" and MemoryRelation::\"global/row\" and MemoryScope::\"global\""
+        "auth:logout, auth:token, memory:write except on MemoryEntity::\"global/row\" and MemoryRelation::\"global/row\" and MemoryScope::\"global\""
     );
 }
 

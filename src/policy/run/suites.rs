@@ -64,6 +64,7 @@ macro_rules! built_in {
 /// The tests of the shipped policies.
 pub(super) const SHIPPED: &[(&str, &str)] = built_in![
     "agents.test.yaml",
+    "auth.test.yaml",
     "common.fixtures.yaml",
     "memory.test.yaml",
     "messages.test.yaml",
