@@ -19,6 +19,7 @@ use caxton::authn::mtls;
 use caxton::server::{Settings, TlsReload, TlsSettings};
 use rcgen::{GeneralSubtree, NameConstraints};
 use reqwest::{Client, Method, StatusCode};
+use serde_json::json;
 use support::pki::{Authority, DAY, Identity, Wish, client};
 use support::{Answer, Credential, World, outcome, send, write};
 
@@ -241,6 +242,11 @@ async fn a_certificate_and_another_credential_must_name_one_principal() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
         assert!(login_failures(&world).pop().unwrap().ends_with(": conflicting_credentials"));
     }
+    // Nor does a refresh token come through beside a certificate that names somebody.
+    let refresh = json!({ "refresh_token": "x" });
+    let answer = world.post(&Credential::Nothing, "/v1/auth/refresh", &refresh).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    assert!(login_failures(&world).pop().unwrap().ends_with("session: conflicting_credentials"));
     let bad = Credential::Key("cax_live_nonsense".to_owned());
     assert_eq!(
         world.get(&bad, "/v1/agents").await.status,
@@ -253,6 +259,9 @@ async fn a_certificate_and_another_credential_must_name_one_principal() {
     let mut world = gateway(&server, &clients, &[], |_, mtls| mtls.used_for = mtls::Use::Connection).await;
     world.client = client(&server, Some(&pay(&clients)));
     assert_eq!(world.get(&Credential::Nothing, "/v1/agents").await.status, StatusCode::UNAUTHORIZED);
+    world.post(&Credential::Nothing, "/v1/auth/refresh", &refresh).await;
+    let told = login_failures(&world).pop().unwrap();
+    assert!(told.contains("session: ") && !told.contains("conflicting"), "{told}");
     world.get(&world.person("alice", &["admin"]), "/v1/agents").await;
     let record = world.records().into_iter().next_back().unwrap();
     assert_eq!(record["subject"]["method"], "jwt");

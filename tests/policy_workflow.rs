@@ -1,7 +1,7 @@
 //! The workflow sample, step by step as a runner takes it: a sound change passes every gate, and each kind of bad change
 //! is stopped by the gate that is there for it.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

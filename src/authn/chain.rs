@@ -92,11 +92,13 @@ impl Authenticator {
         certificate: Option<&ClientCertificate>,
         refresh_token: &str,
     ) -> Result<Renewal, Refused> {
-        let beside = self.jwt.presents(headers) || self.api_key.presents(headers) || certificate.is_some();
-        let answer = if beside {
-            Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"))
-        } else {
-            self.tokens.recognise(refresh_token)
+        let in_headers = self.jwt.presents(headers) || self.api_key.presents(headers);
+        let answer = match self.mtls.examine(certificate) {
+            Presented::Rejected(refused) => Err(refused),
+            Presented::Nothing if !in_headers => self.tokens.recognise(refresh_token),
+            Presented::Nothing | Presented::Proven(_) => {
+                Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"))
+            }
         };
         answer.map_err(|refused| self.count(refused))
     }

@@ -77,7 +77,6 @@ pub const LATER: &[Later] = &[
         "remove the key; a module has no files",
     ),
     later("security.authentication.jwt_secret", "a shared secret in the file", "use `jwt_hs256_secret_file`"),
-    later("security.authorization.roles_file", "roles, compiled to policies", POLICY),
     later("security.authorization.model", "the guides' role model", POLICY),
     later("security.authorization.policy_file", "the guides' role rules", POLICY),
     later("security.roles", "roles, compiled to policies", POLICY),
