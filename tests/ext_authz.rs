@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use caxton::server::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 use support::{Credential, World, outcome, send, write};
@@ -36,6 +37,52 @@ async fn world() -> World {
         settings.api.ext_authz_peers = vec!["127.0.0.1/32".parse().unwrap()];
     })
     .await
+}
+
+/// Whether a peer may ask hangs on who has connected, not on whom a header names.
+#[tokio::test]
+async fn a_client_cannot_say_that_it_is_a_proxy() {
+    let house = |settings: &mut Settings, directory: &Path| {
+        let policies = directory.join("own");
+        std::fs::create_dir(&policies).unwrap();
+        write(&policies.join("web.cedar"), POLICIES);
+        (settings.policy_dir, settings.extend_shipped) = (Some(policies), true);
+    };
+    let world = World::with(|settings, directory| {
+        house(settings, directory);
+        settings.api.ext_authz_peers = vec!["203.0.113.9/32".parse().unwrap()];
+        settings.api.proxies.networks = vec!["127.0.0.1/32".parse().unwrap()];
+        settings.api.require_tls = false;
+    })
+    .await;
+    let reader = world.service("reader", &["x"]);
+    let request = world.request(&reader, Method::GET, "/v1/ext_authz/nginx");
+    let answer = send(
+        request
+            .header("x-forwarded-for", "203.0.113.9")
+            .header("x-original-method", "GET")
+            .header("x-original-host", "api.example")
+            .header("x-original-uri", "/public"),
+    )
+    .await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
+    assert_eq!(outcome(&world.records().pop().unwrap()).1, "peer_unknown");
+    world.stop().await;
+    // A proxy that is believed and may ask does both, whomever it asks for.
+    let world = World::with(|settings, directory| {
+        house(settings, directory);
+        settings.api.ext_authz_peers = vec!["127.0.0.1/32".parse().unwrap()];
+        settings.api.proxies.networks = vec!["127.0.0.1/32".parse().unwrap()];
+        settings.api.require_tls = false;
+    })
+    .await;
+    let reader = world.service("reader", &["x"]);
+    let request = world.request(&reader, Method::GET, "/v1/ext_authz/nginx");
+    let request = request.header("x-forwarded-for", "198.51.100.7").header("x-original-uri", "/public");
+    let answer =
+        send(request.header("x-original-method", "GET").header("x-original-host", "api.example")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    world.stop().await;
 }
 
 // ---- the interface itself ---------------------------------------------------------------------------------------

@@ -57,6 +57,14 @@ fn a_role_is_said_in_one_place() {
     let error = Sources::shipped().with_roles("roles.yaml", "roles: 7").unwrap_err();
     assert!(error.to_string().starts_with("line 1: "), "{error}");
     // A word that has no actions yet gives nothing, and is no mistake.
+    // A role that the file names and gives nothing keeps nothing of what was shipped.
+    let emptied =
+        "roles: [{ name: developer, permissions: [] }, { name: viewer, permissions: [agent:list] }]";
+    let bundle = Bundle::load(Sources::shipped().with_roles("roles.yaml", emptied).unwrap()).unwrap();
+    let developer =
+        |bundle: &Bundle| bundle.policies().filter(|one| one.id.starts_with("roles.developer")).count();
+    assert!(developer(&Bundle::load(Sources::shipped()).unwrap()) > 2);
+    assert_eq!(developer(&bundle), 0);
     let sources = Sources::shipped().with_roles("roles.yaml", ROLES).unwrap();
     let bundle = Bundle::load(sources).unwrap();
     assert!(bundle.policy("roles-file.operator").unwrap().text.contains("config:*"));

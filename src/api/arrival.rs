@@ -83,12 +83,9 @@ pub(super) fn arrival(
         ForwardedBy::Forwarded => forwarded(headers)?,
     };
     if hops.is_empty() && passed_on.is_none() {
-        // A request of the proxy's own host: a probe, or somebody at the keyboard.
-        return Ok(Arrival {
-            ip: peer,
-            tls: connection.tls,
-            certificate: Ok(connection.certificate.clone()),
-        });
+        // A request of the proxy's own host: a probe, or somebody at the keyboard. Or the proxy has left its header out:
+        // its own certificate must not become the name of whoever is behind it.
+        return Ok(Arrival { ip: peer, tls: connection.tls, certificate: Ok(None) });
     }
     let client = hops.iter().rev().find(|hop| !proxies.include(hop.ip)).or(hops.first());
     let certificate = match (&proxies.certificate_header, passed_on) {
@@ -122,20 +119,30 @@ fn x_forwarded(headers: &HeaderMap) -> Result<Vec<Hop>, Unreadable> {
 
 fn forwarded(headers: &HeaderMap) -> Result<Vec<Hop>, Unreadable> {
     let all = values(headers, "forwarded")?;
-    let elements: Vec<_> = all.iter().flat_map(|value| split(value, ',')).collect();
-    readable(elements.iter().rev().map(|element| {
-        let (mut ip, mut tls) = (None, false);
-        for pair in split(element, ';') {
-            let (name, value) = pair.trim().split_once('=')?;
-            let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-            match name.to_ascii_lowercase().as_str() {
-                "for" => ip = Some(address(value)?),
-                "proto" => tls = value.eq_ignore_ascii_case("https"),
-                _ => {}
-            }
+    let mut elements = Vec::new();
+    for line in all {
+        // A quote that a client leaves open would swallow what the proxy writes behind it.
+        elements.extend(split(line, ',').ok_or(Unreadable)?);
+    }
+    readable(elements.iter().rev().map(|element| hop(element)))
+}
+
+/// One element of `Forwarded` (RFC 7239, section 4); none when it says a thing twice, or not clearly.
+fn hop(element: &str) -> Option<Hop> {
+    let (mut ip, mut tls) = (None, None);
+    for pair in split(element, ';')? {
+        let (name, value) = pair.trim().split_once('=')?;
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+        let again = match name.to_ascii_lowercase().as_str() {
+            "for" => ip.replace(address(value)?).is_some(),
+            "proto" => tls.replace(value.eq_ignore_ascii_case("https")).is_some(),
+            _ => false,
+        };
+        if again {
+            return None;
         }
-        Some(Hop { ip: ip?, tls })
-    }))
+    }
+    Some(Hop { ip: ip?, tls: tls.unwrap_or(false) })
 }
 
 /// From the right, as far as they can be read; in their order. The right-most was written by a configured proxy, so it has
@@ -150,19 +157,23 @@ fn readable(hops: impl Iterator<Item = Option<Hop>>) -> Result<Vec<Hop>, Unreada
     Ok(good)
 }
 
-/// Splits at `separator` outside quotes.
-fn split(text: &str, separator: char) -> Vec<&str> {
-    let (mut parts, mut start, mut quoted) = (Vec::new(), 0, false);
+/// Splits at `separator` outside quotes (RFC 9110, section 5.6.4); none when a quote is not closed.
+fn split(text: &str, separator: char) -> Option<Vec<&str>> {
+    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (place, letter) in text.char_indices() {
-        if letter == '"' {
-            quoted = !quoted;
-        } else if letter == separator && !quoted {
-            parts.extend(text.get(start..place));
-            start = place + letter.len_utf8();
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            letter if letter == separator && !quoted => {
+                parts.extend(text.get(start..place));
+                start = place + letter.len_utf8();
+            }
+            _ => {}
         }
     }
     parts.extend(text.get(start..));
-    parts
+    (!quoted).then_some(parts)
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
@@ -311,6 +322,23 @@ mod tests {
         for bad in ["for=unknown", "proto=https", "for", "for=_x", "=", "for=\"198.51.100.7"] {
             assert_eq!(by(bad), Err(Unreadable), "{bad}");
         }
+        // A quote that the client leaves open must not swallow what the proxy writes behind it; one that is escaped is none.
+        let open = "for=127.0.0.1;proto=https;x=\", for=198.51.100.7;proto=http";
+        assert_eq!(by(open), Err(Unreadable));
+        let escaped = "for=127.0.0.1;proto=https;x=\"\\\"\", for=198.51.100.7;proto=http";
+        assert_eq!(by(escaped), is("198.51.100.7", false));
+        assert_eq!(by("for=198.51.100.7;for=127.0.0.1"), Err(Unreadable), "twice");
+        assert_eq!(by("for=198.51.100.7;proto=http;proto=https"), Err(Unreadable), "twice");
+        // In a line of its own as well.
+        let lines =
+            [("forwarded", "for=127.0.0.1;proto=https;x=\""), ("forwarded", "for=198.51.100.7;proto=http")];
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(name, value.parse().unwrap());
+        }
+        let peer = SocketAddr::new("10.0.0.1".parse().unwrap(), 1);
+        let connection = Connection { peer, tls: false, certificate: None };
+        assert!(arrival(&connection, &map, &proxies(ForwardedBy::Forwarded)).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde_json::{Map, Value as Any};
 
 use super::body::{Object, is_json, read};
 use super::caller::Caller;
+use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
 use crate::model::cedar_json::read_fields;
@@ -125,7 +126,10 @@ pub(super) async fn configuration(
         None => {
             let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
             let host = host.or(request.uri().host()).filter(|host| host.parse::<Authority>().is_ok());
-            format!("http://{}", host.ok_or_else(|| Problem::malformed("the `Host` header is missing"))?)
+            // Credentials follow this address: it is not to lead from TLS into the clear.
+            let tls = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
+            let host = host.ok_or_else(|| Problem::malformed("the `Host` header is missing"))?;
+            format!("{}://{host}", if tls { "https" } else { "http" })
         }
     };
     let below = |path: &str| format!("{base}/access/v1/{path}");

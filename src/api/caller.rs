@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::arrival::{Arrival, Unreadable, arrival};
 use super::body::read_small;
 use super::connection::Connection;
+use super::ext_authz;
 use super::problem::Problem;
 use super::quota;
 use super::state::Api;
@@ -151,7 +152,13 @@ fn arrived(api: &Api, request: &Request) -> Option<(Result<Shown, Unreadable>, A
     let connection = request.extensions().get::<Connection>()?;
     let arrived = arrival(connection, request.headers(), &api.settings.proxies);
     let context = Arc::new(circumstances(request, connection, arrived.as_ref().ok()));
-    Some((arrived.map(|arrived| arrived.certificate), context))
+    let asks_for_another = request.uri().path().starts_with(ext_authz::ROUTES);
+    let certificate = arrived.map(|arrived| match arrived.certificate {
+        // A proxy asks on behalf of somebody else: the certificate of its own connection is not that person's.
+        Ok(Some(_)) if asks_for_another && !api.settings.proxies.include(connection.peer.ip()) => Ok(None),
+        certificate => certificate,
+    });
+    Some((certificate, context))
 }
 
 /// Answers a proven caller within its limits and in time, and says what is left of them.
@@ -190,20 +197,24 @@ async fn listen_to(
         return Err(Problem::origin());
     }
     let Ok(certificate) = certificate else {
-        report(api, context, &Refused::unreadable_proxy()).await;
+        report(api, context, &api.authenticator.count(Refused::unreadable_proxy())).await;
         return Err(Problem::malformed("the address of the caller cannot be read from the proxy's header"));
     };
+    // First of all, so that a blocked address writes no records.
+    if let Some(Err(limited)) = api.failures.as_ref().map(|failures| failures.check(context.source.ip)) {
+        let detail = "credentials from this address were refused too often";
+        return Err(Problem::limited(detail, limited.retry_after));
+    }
     if api.settings.require_tls && !context.source.is_private() {
-        report(api, context, &Refused::insecure_transport()).await;
+        report(api, context, &api.authenticator.count(Refused::insecure_transport())).await;
         return Err(Problem::tls_required());
     }
-    match api.failures.as_ref().map(|failures| failures.check(context.source.ip)) {
-        Some(Err(limited)) => {
-            let detail = "credentials from this address were refused too often";
-            Err(Problem::limited(detail, limited.retry_after))
-        }
-        Some(Ok(())) | None => Ok(certificate),
+    if api.settings.require_client_cert && matches!(certificate, Ok(None)) {
+        let missing = api.authenticator.count(Refused::missing_certificate());
+        report(api, context, &missing).await;
+        return Err(Problem::unauthenticated(missing.client_text));
     }
+    Ok(certificate)
 }
 
 /// Counts, records and answers a refusal.
@@ -255,10 +266,16 @@ async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
         target: "SECURITY",
         event_type = "security_violation",
         violation_type = "api_security_event",
-        details = %format_args!("login_failure: {} {}", refused.method, refused.reason),
+        details = %format_args!("login_failure: {} {}{}", refused.method, refused.reason, more(refused)),
     );
     // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
     let _ = api.journal.append(login_failure(api, context, refused)).await;
+}
+
+/// What else is known of a refusal, for the operator: which claim, which key, which session.
+fn more(refused: &Refused) -> String {
+    let plain = |text: &String| -> String { text.chars().filter(|c| !c.is_control()).take(200).collect() };
+    refused.detail.as_ref().map_or_else(String::new, |detail| format!(" ({})", plain(detail)))
 }
 
 fn login_failure(api: &Api, context: &RequestContext, refused: &Refused) -> Record {

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::caller::Caller;
+use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authz::Refusal;
@@ -23,6 +24,9 @@ const PREFIX: &str = "/v1/ext_authz/envoy";
 /// The most segments of a path, and the most bytes of path and query.
 const SEGMENTS: usize = 64;
 const BYTES: usize = 8_192;
+
+/// Where the routes begin on which a proxy asks.
+pub(super) const ROUTES: &str = "/v1/ext_authz/";
 
 /// Why a request is refused before a policy is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +49,7 @@ pub(super) async fn envoy(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
+    let peer = connected(&request)?;
     let target = request.uri().path_and_query().map(|target| target.as_str());
     let target = target.and_then(|target| target.strip_prefix(PREFIX));
     // HTTP/2 has the host in the target, HTTP/1.1 in a field; a target with a host of its own is no path (RFC 9112, 3.2).
@@ -56,7 +61,7 @@ pub(super) async fn envoy(
     };
     let method = Some(request.method().as_str());
     // Envoy adds an address of its own to `X-Forwarded-For` when it asks, so whose is the last depends on its version.
-    answer(&api, &caller, caller.context.clone(), read(method, host, target)).await
+    answer(&api, (&caller, peer), caller.context.clone(), read(method, host, target)).await
 }
 
 /// nginx sends what its configuration says: `X-Original-Method`, `X-Original-Host`, `X-Original-URI`.
@@ -65,11 +70,19 @@ pub(super) async fn nginx(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
+    let peer = connected(&request)?;
     let headers = request.headers();
     let host = only(headers, "x-original-host").map_err(|_| Odd::Host);
     let (method, target) = (only(headers, "x-original-method").ok(), only(headers, "x-original-uri").ok());
     let context = Arc::new(seen_by_proxy(&caller.context, headers));
-    answer(&api, &caller, context, read(method, host, target)).await
+    answer(&api, (&caller, peer), context, read(method, host, target)).await
+}
+
+/// The address at the other end of the connection.
+fn connected(request: &Request) -> Result<IpAddr, Problem> {
+    // INVARIANT: the listener has put it there.
+    let connection = request.extensions().get::<Connection>().ok_or_else(Problem::internal)?;
+    Ok(connection.peer.ip().to_canonical())
 }
 
 /// Why there is no single value.
@@ -169,12 +182,12 @@ fn decode(raw: &str) -> Result<String, Odd> {
 
 async fn answer(
     api: &Api,
-    caller: &Caller,
+    (caller, peer): (&Caller, IpAddr),
     context: Arc<RequestContext>,
     read: Result<ForwardRequest, Odd>,
 ) -> Result<Response, Problem> {
     let guard = api.gate.guard();
-    let peer = caller.context.source.ip;
+    // Who has connected, and not whom a header names: a client may say that it is a proxy.
     let is_proxy = api.settings.ext_authz_peers.iter().any(|range| range.contains(&peer));
     let nowhere = || ForwardRequest {
         method: HttpMethod::Get,

@@ -36,6 +36,8 @@ pub struct Settings {
     pub allowed_hosts: Option<Vec<String>>,
     /// The proxies whose word on the client counts; none by default.
     pub proxies: super::Proxies,
+    /// Whether a client must show a certificate, also through a proxy that passes it on.
+    pub require_client_cert: bool,
     /// Whether requests that crossed a network without TLS are refused.
     pub require_tls: bool,
     /// Where the decision log is, for the API that reads it.
@@ -55,6 +57,7 @@ impl Default for Settings {
             allowed_origins: Vec::new(),
             allowed_hosts: Some(Self::loopback_hosts()),
             proxies: super::Proxies::default(),
+            require_client_cert: false,
             require_tls: true,
             audit_log: ".caxton/audit.log".into(),
         }

@@ -233,7 +233,11 @@ impl Attributes {
         self.0.snapshot.store(Arc::new(next));
         writer.changes.extend(changed.into_iter().map(|uid| Changed { version, uid }));
         let over = writer.changes.len().saturating_sub(self.0.settings.max_changes);
-        writer.changes.drain(..over);
+        let last = writer.changes.drain(..over).next_back().map(|changed| changed.version);
+        // A version of which a part is forgotten is forgotten: who watches is told to read everything.
+        while last.is_some() && writer.changes.front().map(|changed| changed.version) == last {
+            writer.changes.pop_front();
+        }
         self.0.version.send_replace(version);
     }
 }

@@ -392,6 +392,17 @@ async fn bounds_hold() {
     assert!(!view.complete(&mut entities));
 }
 
+/// Whoever watches is told of every entity, or that it has to read them all.
+#[tokio::test]
+async fn an_import_that_is_too_large_to_be_remembered_is_not_told_in_part() {
+    let bench = Bench::with(|settings| settings.max_changes = 2).await;
+    let before = bench.attributes.current().version();
+    let teams: Vec<Json> =
+        ["a", "b", "c"].iter().map(|id| json!({ "uid": { "type": "Acme::Team", "id": id } })).collect();
+    bench.import(json!(teams), false).unwrap();
+    assert_eq!(bench.attributes.changes(before).1, Changes::Everything);
+}
+
 #[tokio::test]
 async fn age_is_that_of_the_last_import() {
     let bench = Bench::with(|settings| settings.max_age = Some(Duration::from_secs(60))).await;

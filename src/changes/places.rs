@@ -91,20 +91,11 @@ impl Places {
         now_millis: i64,
     ) -> Result<Offered, PlaceError> {
         match &self.place {
-            Place::Files { policy_dir, schema_dir, extend_shipped, roles_file } => {
-                let (policies, schemas) = (policy_dir.as_ref(), schema_dir.as_ref());
-                let own = if *extend_shipped {
-                    beside_shipped(policies, schemas)
-                } else {
-                    files(policies, schemas)
-                };
-                let sources = self.with_fragments(own?);
-                let sources = match roles_file {
-                    Some(roles) => sources.with_roles_file(roles, &Limits::default())?,
-                    None => sources,
-                };
-                Ok(Offered { sources, origin: Origin::Files, expires_millis: None })
-            }
+            Place::Files { policy_dir, schema_dir, .. } => Ok(Offered {
+                sources: self.of_folders(policy_dir.as_ref(), schema_dir.as_ref())?,
+                origin: Origin::Files,
+                expires_millis: None,
+            }),
             Place::Store { store, .. } => {
                 let published = match only {
                     Some(version) => store.find(&Wanted::Digest(version.as_str().to_owned()))?,
@@ -120,8 +111,25 @@ impl Places {
     pub(super) fn candidate(&self) -> Result<Option<Sources>, PolicyError> {
         let Some(folder) = &self.candidate_dir else { return Ok(None) };
         let (policies, schemas) = (folder.join("policies"), folder.join("schemas"));
-        let sources = files(Some(&policies), Some(&schemas).filter(|schemas| schemas.is_dir()))?;
-        Ok(Some(self.with_fragments(sources)))
+        Ok(Some(self.of_folders(Some(&policies), Some(&schemas).filter(|schemas| schemas.is_dir()))?))
+    }
+
+    /// What folders hold, with everything that the configuration puts beside it.
+    fn of_folders(
+        &self,
+        policies: Option<&PathBuf>,
+        schemas: Option<&PathBuf>,
+    ) -> Result<Sources, PolicyError> {
+        let (beside, roles) = match &self.place {
+            Place::Files { extend_shipped, roles_file, .. } => (*extend_shipped, roles_file.as_ref()),
+            Place::Store { .. } => (false, None),
+        };
+        let own = if beside { beside_shipped(policies, schemas)? } else { files(policies, schemas)? };
+        let sources = self.with_fragments(own);
+        match roles {
+            Some(roles) => sources.with_roles_file(roles, &Limits::default()),
+            None => Ok(sources),
+        }
     }
 
     /// The set that is there now, judged and not yet parsed, for those that only look.

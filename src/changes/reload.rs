@@ -110,6 +110,13 @@ pub enum ReloadError {
     Stopped,
 }
 
+impl ReloadError {
+    /// Whether the same change may come through later without anybody mending it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Slow(_) | Self::Remember(_) | Self::Unrecorded | Self::Stopped)
+    }
+}
+
 impl From<VersionError> for ReloadError {
     fn from(error: VersionError) -> Self {
         Self::Place(error.into())
@@ -361,7 +368,7 @@ impl Reloader {
     }
 
     /// Notes a change that was refused before it came here: a bundle that could not be fetched whole.
-    pub async fn refuse(&self, cause: Cause, why: &str) {
+    pub async fn refuse(self: &Arc<Self>, cause: Cause, why: &str) {
         self.note_refusal(cause, why).await;
     }
 
@@ -499,7 +506,7 @@ impl Reloader {
             (ready, turn)
         });
         // A check that overruns is not waited for; what it comes to goes nowhere, and until then nothing else is begun.
-        let (ready, _turn) =
+        let (ready, turn) =
             tokio::time::timeout(bound, checked).await.map_err(slow)?.map_err(|_| ReloadError::Stopped)?;
         let Ready { live, what, keep, watching } = ready?;
         let before = self.policy.live();
@@ -508,12 +515,16 @@ impl Reloader {
             // What was seen to change is what this gateway itself has just made live.
             return Ok(Reloaded { from, to });
         }
+        // The check took its time: a lock that was engaged meanwhile holds.
+        self.unlocked()?;
         let detail = format!("{}: {what}: {} -> {}", cause.as_str(), from.as_str(), to.as_str());
         let mut record = self.event("policy_reload", Outcome::Allow, detail);
         record.policy_version = Some(to);
         self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         let reloader = Arc::clone(self);
         let swapped = tokio::task::spawn_blocking(move || {
+            // Until the swap is done: a caller who has gone away does not let the next change in before it.
+            let _turn = turn;
             if let Some(bundle) = keep {
                 reloader.store()?.add(bundle.published(), bundle.sources())?;
             }
@@ -538,7 +549,9 @@ impl Reloader {
     }
 
     fn remember(&self, live: &Live) -> std::io::Result<()> {
-        let before = self.remembered.lock().clone();
+        // Held across the write: a refusal that is noted meanwhile must not put the older mark back.
+        let mut known = self.remembered.lock();
+        let before = known.clone();
         let seen = match &live.origin {
             Origin::Files => before.seen,
             // Under the emergency lock an older one may be live; what was accepted stays the newest.
@@ -550,11 +563,11 @@ impl Reloader {
         let version = Some(live.bundle.version().clone());
         let remembered = Remembered { version, seen, time_millis: self.clock.now_millis(), refused: None };
         file::write(&self.settings.data_dir.join(REMEMBERED), &remembered)?;
-        *self.remembered.lock() = remembered;
+        *known = remembered;
         Ok(())
     }
 
-    async fn note_refusal(&self, cause: Cause, why: &str) {
+    async fn note_refusal(self: &Arc<Self>, cause: Cause, why: &str) {
         let why = shortened(why);
         self.policy.count_refusal();
         tracing::warn!(
@@ -568,13 +581,14 @@ impl Reloader {
             cause: cause.as_str().to_owned(),
             why: why.clone(),
         };
-        let (path, remembered) = {
-            let mut remembered = self.remembered.lock();
-            remembered.refused = Some(refusal);
-            (self.settings.data_dir.join(REMEMBERED), remembered.clone())
-        };
+        let reloader = Arc::clone(self);
         // For the status command alone: that nothing was changed does not hang on it.
-        let _ = tokio::task::spawn_blocking(move || file::write(&path, &remembered)).await;
+        let noted = tokio::task::spawn_blocking(move || {
+            let mut remembered = reloader.remembered.lock();
+            remembered.refused = Some(refusal);
+            file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)
+        });
+        let _ = noted.await;
         let record = self.event("reload_refused", Outcome::DenyError, why);
         if let Err(error) = self.journal.append(record).await {
             let error = &error as &dyn std::error::Error;

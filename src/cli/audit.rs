@@ -182,7 +182,7 @@ fn query(asked: &Query, output: &Output) -> anyhow::Result<Exit> {
     let found = search(&asked.log.path, &filter)?;
     match output.format() {
         Format::Table => output.line(&rows(&found.records).to_string())?,
-        Format::Json => output.line(&plain_json(&serde_json::to_string_pretty(&found.records)?))?,
+        _ => output.line(&plain_json(&serde_json::to_string_pretty(&found.records)?))?,
     }
     if found.matched > found.records.len() as u64 {
         output.say(format_args!(
@@ -209,8 +209,8 @@ fn tail(path: &Path, count: usize, follow: bool, output: &Output) -> anyhow::Res
     }
     match output.format() {
         Format::Table if !follow => output.line(&rows(&records).to_string())?,
-        Format::Json if !follow => output.line(&plain_json(&serde_json::to_string_pretty(&records)?))?,
-        Format::Table | Format::Json => {
+        _ if !follow => output.line(&plain_json(&serde_json::to_string_pretty(&records)?))?,
+        _ => {
             records.iter().try_for_each(|record| output.line(&one_line(record, output.format())))?;
         }
     }
@@ -238,7 +238,7 @@ fn follow_on(tail: &mut Tail, format: Format) -> anyhow::Result<()> {
 fn one_line(record: &Json, format: Format) -> String {
     match format {
         Format::Table => columns(record).join("  "),
-        Format::Json => plain_json(&record.to_string()),
+        _ => plain_json(&record.to_string()),
     }
 }
 

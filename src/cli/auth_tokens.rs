@@ -149,7 +149,7 @@ struct AllRevoked {
 fn changed<T: Serialize>(value: &T, output: &Output) -> anyhow::Result<()> {
     match output.format() {
         Format::Json => output.data(value, |_| String::new()),
-        Format::Table => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -188,12 +188,15 @@ fn name(text: &str) -> Result<String, String> {
 
 /// A principal in Cedar's notation, of one of the types that tokens can name.
 fn principal(text: &str) -> Result<String, String> {
-    const TYPES: [&str; 4] = ["User", "Service", "Agent", "Workload"];
+    const TYPES: [&str; 3] = ["User", "Service", "Agent"];
     let full = if text.starts_with("Caxton::") { text.to_owned() } else { format!("Caxton::{text}") };
     let fits = TYPES.iter().any(|kind| {
         full.strip_prefix(&format!("Caxton::{kind}::\""))
             .is_some_and(|rest| rest.len() > 1 && rest.ends_with('"'))
     });
+    if full.starts_with("Caxton::Workload::") {
+        return Err("a certificate is taken back by a revocation list: `server.tls.crl_files`".to_owned());
+    }
     if !fits || full.len() > 1024 || full.contains(char::is_control) {
         return Err("write it as the decision log does: `Caxton::User::\"<issuer>|<sub>\"`".to_owned());
     }

@@ -117,7 +117,7 @@ pub fn refuse(problems: &Problems, output: &Output) -> anyhow::Result<()> {
             output.say(format_args!("\n{problems}"));
             Ok(())
         }
-        Format::Json => output.data(&Report { valid: false, problems, weaknesses: None }, |_| String::new()),
+        _ => output.data(&Report { valid: false, problems, weaknesses: None }, |_| String::new()),
     }
 }
 

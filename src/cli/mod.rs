@@ -112,12 +112,31 @@ pub fn run() -> std::process::ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Fine }.into();
         }
     };
-    let output = Output::new(if arguments.json { Format::Json } else { arguments.format });
+    let format = if arguments.json { Format::Json } else { arguments.format };
+    let output = Output::new(format);
+    if let Some(of) = arguments.command.has_no(format) {
+        output
+            .say(format_args!("error: that format is one of {of}; `table` and `json` are of every command"));
+        return Exit::Usage.into();
+    }
     match dispatch(arguments.command, &output) {
         Ok(exit) => exit.into(),
         Err(error) => {
             output.say(format_args!("error: {error:#}"));
             Exit::Usage.into()
+        }
+    }
+}
+
+impl Command {
+    /// The command that alone prints in this format, when it is another one.
+    fn has_no(&self, format: Format) -> Option<&'static str> {
+        match (format, self) {
+            (Format::Table | Format::Json, _)
+            | (Format::Junit, Self::Policy(policy::Command::Test { .. }))
+            | (Format::Sarif, Self::Policy(policy::Command::Lint(_))) => None,
+            (Format::Junit, _) => Some("`caxton policy test`"),
+            (Format::Sarif, _) => Some("`caxton policy lint`"),
         }
     }
 }

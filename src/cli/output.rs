@@ -13,6 +13,10 @@ pub enum Format {
     Table,
     /// For machines: one JSON document.
     Json,
+    /// JUnit XML, of `policy test`.
+    Junit,
+    /// SARIF 2.1.0, of `policy lint`.
+    Sarif,
 }
 
 /// What a command's end means.
@@ -61,6 +65,8 @@ impl Output {
         match self.format {
             Format::Table => self.line(table(value).trim_end()),
             Format::Json => self.line(&serde_json::to_string_pretty(value)?),
+            // Of one command each, which prints it itself.
+            Format::Junit | Format::Sarif => Ok(()),
         }
     }
 

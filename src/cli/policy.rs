@@ -285,6 +285,9 @@ fn test(
     let report = run_tests(bundle, suites, settings);
     let summary = report.summary();
     output.data(&Counted { summary, report: &report }, |counted| render::report(counted.report))?;
+    if output.format() == Format::Junit {
+        output.line(junit::xml(&report).trim_end())?;
+    }
     render::promises(&suites.promises()).iter().for_each(|note| output.say(note));
     if let Some(path) = junit {
         std::fs::write(path, junit::xml(&report)).with_context(|| format!("writing `{}`", path.display()))?;

@@ -68,8 +68,9 @@ impl Sources {
         let schemas = self.iter().filter(|source| source.kind == SourceKind::Schema);
         let alone = schemas.fold(Self::new(), |all, schema| all.with_schema(&schema.name, &schema.text));
         let compiled = Bundle::load(alone.with_policy(NAME, &imported.policies));
-        let compiled = compiled.map_err(|errors| RolesError::Policies(errors.to_string()))?;
-        let roles: Vec<String> = compiled.program().filter_map(|(_, policy)| role_of(policy)).collect();
+        compiled.map_err(|errors| RolesError::Policies(errors.to_string()))?;
+        // By the file and not by its policies: a role that gets nothing there loses what it had.
+        let roles = &imported.roles;
         let mut cut = Vec::new();
         for (info, policy) in bundle.program() {
             let Some(role) = role_of(policy).filter(|role| roles.contains(role)) else { continue };

@@ -69,6 +69,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Changes of credentials that were made while no gateway ran are not on record.
+    #[error("changes of keys and tokens from the command line could not be recorded")]
+    Unrecorded,
     /// A part that ran on its own thread did not come back.
     #[error("a part of the gateway stopped while it was set up")]
     Stopped,

@@ -54,8 +54,11 @@ pub(super) async fn places(reloader: Arc<Reloader>, settings: FollowSettings, st
     let following = async {
         match reloader.places().place.clone() {
             Place::Store { .. } => follow_store(&reloader, settings.poll).await,
-            Place::Files { policy_dir, schema_dir, .. } if settings.watch => {
-                let directories: Vec<PathBuf> = [policy_dir, schema_dir].into_iter().flatten().collect();
+            Place::Files { policy_dir, schema_dir, roles_file, .. } if settings.watch => {
+                // A file is watched by its directory, because editors put another in its place.
+                let roles = roles_file.and_then(|file| file.parent().map(PathBuf::from));
+                let directories: Vec<PathBuf> =
+                    [policy_dir, schema_dir, roles].into_iter().flatten().collect();
                 watch_directories(&reloader, directories, settings.quiet).await;
             }
             Place::Files { .. } => {}
@@ -109,9 +112,9 @@ async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
         ticks.tick().await;
         let now = glance(reloader).await;
         if now != before || first {
-            (before, first) = (now, false);
-            // What is refused is on record; it is tried again when something changes.
-            let _ = reloader.reload(Cause::Watch).await;
+            before = now;
+            // What is refused is on record; it is tried again when something changes, or when time alone may help.
+            first = reloader.reload(Cause::Watch).await.is_err_and(|error| error.may_pass());
         }
     }
 }
@@ -199,16 +202,24 @@ async fn fetch_for_ever(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
     let mut failures = 0_u32;
     // A server without tags sends the same bundle each time: it is looked at once, and a failure is told once.
     let (mut last_bytes, mut last_failure) = (None, None);
+    // One that was refused is tried again when that may help: at once for what passes by itself, else when the trusted
+    // keys, the store or the emergency lock have changed.
+    let mut refused: Option<(Vec<u8>, bool)> = None;
+    let mut before = glance(reloader).await;
     loop {
         match remote.fetch().await {
             Ok(fetched) => {
                 (failures, last_failure) = (0, None);
-                if let Some(bytes) = fetched {
-                    let found = digest(&SHA256, &bytes).as_ref().to_vec();
-                    if last_bytes.as_ref() != Some(&found) {
-                        last_bytes = Some(found);
-                        let _ = reloader.receive(bytes).await;
-                    }
+                let fresh = fetched.filter(|bytes| {
+                    let found = Some(digest(&SHA256, bytes).as_ref().to_vec());
+                    std::mem::replace(&mut last_bytes, found.clone()) != found
+                });
+                let now = glance(reloader).await;
+                let again = refused.take_if(|(_, soon)| *soon || now != before).map(|(bytes, _)| bytes);
+                before = now;
+                if let Some(bytes) = fresh.or(again) {
+                    let received = reloader.receive(bytes.clone()).await;
+                    refused = received.err().map(|error| (bytes, error.may_pass()));
                 }
             }
             Err(error) => {

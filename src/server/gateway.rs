@@ -60,7 +60,9 @@ impl Gateway {
         let follow = settings.follow.clone();
         let parts = Arc::new(build(settings).await?);
         // What was changed while no gateway ran is on record before it has an effect.
-        parts.record_credential_events().await;
+        if !parts.record_credential_events().await {
+            return Err(StartError::Unrecorded);
+        }
         let (api_listener, address) = bind(listen).await?;
         let (operations_listener, operations) = bind(operations).await?;
         let stop = CancellationToken::new();
@@ -126,6 +128,11 @@ impl Gateway {
             Err(error @ ReloadError::Locked(_)) => return ReloadOutcome::Refused(error.to_string()),
             Err(error) => ReloadOutcome::Refused(error.to_string()),
         };
+        let reloader = Arc::clone(&self.parts.reloader);
+        let engaged = tokio::task::spawn_blocking(move || reloader.engaged()).await;
+        if !matches!(engaged, Ok(Ok(None))) {
+            return ReloadOutcome::Refused("changes are locked".to_owned());
+        }
         if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
             tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
         }
@@ -199,11 +206,25 @@ impl Parts {
 
     /// Writes to the decision log what programs changed that do not hold it (`caxton auth`). An event is forgotten when
     /// it is recorded, so one that cannot be recorded now is tried again.
-    async fn record_credential_events(&self) {
+    ///
+    /// Whether all are recorded.
+    async fn record_credential_events(&self) -> bool {
+        loop {
+            match self.record_some_events().await {
+                Some(0) => return true,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+    }
+
+    /// How many were recorded; none when that was not possible.
+    async fn record_some_events(&self) -> Option<usize> {
         const MOST: u32 = 1_000;
         let tokens = Arc::clone(self.api.authenticator.tokens());
         let pending = tokio::task::spawn_blocking(move || tokens.pending_events(MOST)).await;
-        let Ok(Ok(pending)) = pending else { return };
+        let Ok(Ok(pending)) = pending else { return None };
+        let found = pending.len();
         for event in pending {
             let mut record = self.event_record(Outcome::Allow, EventType::AdminAction);
             record.event = Some("credentials_changed");
@@ -214,11 +235,14 @@ impl Parts {
                     error = &error as &dyn std::error::Error,
                     "a change of credentials is not recorded yet"
                 );
-                return;
+                return None;
             }
             let tokens = Arc::clone(self.api.authenticator.tokens());
-            let _ = tokio::task::spawn_blocking(move || tokens.forget_events(event.id)).await;
+            let forgotten = tokio::task::spawn_blocking(move || tokens.forget_events(event.id)).await;
+            // One that stays would be recorded again and again.
+            forgotten.ok()?.ok()?;
         }
+        Some(found)
     }
 
     fn event_record(&self, outcome: Outcome, kind: EventType) -> Record {

@@ -25,6 +25,9 @@ impl From<config::Settings> for Settings {
         let schema_dir = security.authorization.schema_dir.clone();
         let allowed_origins = config.mcp.allowed_origins.clone();
         let allowed_hosts = config.mcp.allowed_hosts.clone();
+        // Behind a proxy that passes certificates on, the handshake here is the proxy's: the request has to show one.
+        let require_client_cert = server.client_cert_header.is_some()
+            && server.clients.as_ref().is_some_and(|clients| clients.required);
         let mut authn = crate::authn::Settings {
             jwt: security.authentication.jwt.map(jwt),
             api_keys: crate::authn::api_key::Settings::in_directory(&data),
@@ -158,6 +161,7 @@ impl From<config::Settings> for Settings {
                     },
                     certificate_header: server.client_cert_header,
                 },
+                require_client_cert,
                 require_tls: security.authentication.require_tls,
                 audit_log: log,
             },

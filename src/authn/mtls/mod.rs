@@ -106,6 +106,11 @@ impl Refused {
         Self::invalid(METHOD, "untrusted_proxy")
     }
 
+    /// A certificate is demanded of every client, and the proxy passed none on.
+    pub fn missing_certificate() -> Self {
+        Self::new(RefusedKind::Missing, METHOD, "missing")
+    }
+
     /// A header that should hold a certificate and does not.
     pub fn certificate_header() -> Self {
         Self::invalid(METHOD, "malformed")

@@ -75,6 +75,8 @@ struct Proven {
     validity: Validity,
     session: Arc<str>,
     jti: Arc<str>,
+    /// The key that signed it.
+    kid: Arc<str>,
 }
 
 impl Ends for Proven {
@@ -149,7 +151,13 @@ impl Tokens {
         let digest = TokenDigest::of(text);
         let leeway = self.expected.leeway_seconds;
         let proven = match self.cache.find(&digest) {
-            Some(proven) => proven,
+            Some(proven) => {
+                // A key that was taken away takes its tokens with it, also those that were proven before.
+                if self.signed_by(&proven.kid, now)?.is_none() {
+                    return Err(Refused::invalid(METHOD, "unknown_key"));
+                }
+                proven
+            }
             None => {
                 let proven = self.prove(text, now)?;
                 let oldest = now.div_euclid(1000).saturating_sub(leeway);
@@ -181,22 +189,34 @@ impl Tokens {
         let missing = || Refused::invalid(METHOD, "claim_missing");
         let session = claims.text_tag(SESSION).ok_or_else(missing)?;
         let jti = claims.jti().ok_or_else(missing)?;
-        Ok(Proven { validity: claims.validity, session, jti })
+        // Our own say when they were made, and none lives longer than the setting says: a stolen key makes none either.
+        let made = claims.validity.issued.ok_or_else(missing)?;
+        if claims.validity.expires.saturating_sub(made) > millis(self.settings.access).div_euclid(1000) {
+            return Err(Refused::invalid(METHOD, "claim_value")
+                .because("`exp` is further from `iat` than our tokens live"));
+        }
+        Ok(Proven { validity: claims.validity, session, jti, kid: kid.into() })
     }
 
     fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<Key>>, Refused> {
+        let Some(public) = self.signed_by(kid, now)? else {
+            self.keys.lock().remove(kid);
+            return Ok(None);
+        };
         if let Some(key) = self.keys.lock().get(kid) {
             return Ok(Some(Arc::clone(key)));
         }
-        let Some(public) = self.store.signing_key(kid, self.still_signed(now)).map_err(unavailable)? else {
-            return Ok(None);
-        };
         let public = parse(JwtAlgorithm::EdDsa, &public).map_err(|reason| {
             Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(reason)
         })?;
         let key = Arc::new(Key::public(kid.into(), Some(kid.to_owned()), JwtAlgorithm::EdDsa, public));
         self.keys.lock().insert(kid.to_owned(), Arc::clone(&key));
         Ok(Some(key))
+    }
+
+    /// The public half of a key that may still have tokens about. Asked with every token: a key can be retired any time.
+    fn signed_by(&self, kid: &str, now: i64) -> Result<Option<[u8; 32]>, Refused> {
+        self.store.signing_key(kid, self.still_signed(now)).map_err(unavailable)
     }
 
     /// Keys that were retired before this have no tokens any more.

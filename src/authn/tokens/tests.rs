@@ -342,8 +342,28 @@ fn a_new_signing_key_signs_and_the_old_one_vouches_until_its_tokens_end() {
     assert_eq!(signing.len(), 1, "the old private half is gone");
     bench.clock.advance(Duration::from_secs(3606));
     assert_eq!(kids(&bench.tokens), [kid]);
-    assert_eq!(reason(fresh.verify(before.access.expose())), "unknown_key");
+    for tokens in [&fresh, &bench.tokens, &other] {
+        assert_eq!(access(tokens, &before), "unknown_key", "also where it was proven before");
+    }
     assert_ne!(old, after.session.as_ref());
+}
+
+/// Whoever has a stolen signing key makes no token that outlives ours.
+#[test]
+fn a_token_that_says_it_lives_longer_than_ours_do_is_refused() {
+    let bench = bench();
+    let issued = bench.issue(&bench.key());
+    let claims = part(issued.access.expose(), 1).as_object().unwrap().clone();
+    let signed = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
+        let mut claims = claims.clone();
+        change(&mut claims);
+        let token = bench.tokens.signing.sign(&bench.tokens.store, claims).unwrap();
+        reason(bench.tokens.verify(token.expose()))
+    };
+    assert_eq!(signed(&|_| ()), "accepted");
+    let later = claims["exp"].as_i64().unwrap() + 1;
+    assert_eq!(signed(&|claims| drop(claims.insert("exp".to_owned(), later.into()))), "claim_value");
+    assert_eq!(signed(&|claims| drop(claims.remove("iat"))), "claim_missing");
 }
 
 #[test]

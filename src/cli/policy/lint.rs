@@ -60,8 +60,12 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         }
         count => format!("{YELLOW}{} found{PLAIN}", counted(count, "problem")),
     })?;
+    let text = || serde_json::to_string_pretty(&sarif(&found));
+    if output.format() == Format::Sarif {
+        output.line(&text()?)?;
+    }
     if let Some(path) = &options.sarif {
-        let text = serde_json::to_string_pretty(&sarif(&found))?;
+        let text = text()?;
         std::fs::write(path, text).with_context(|| format!("writing `{}`", path.display()))?;
     }
     Ok(if found.is_empty() { Exit::Fine } else { Exit::Found })

@@ -70,6 +70,8 @@ pub struct Imported {
     pub gaps: Vec<Remark>,
     /// What is said elsewhere, or holds anyway.
     pub notes: Vec<Remark>,
+    /// The roles that the source names, those that get nothing among them.
+    pub roles: Vec<String>,
 }
 
 /// Something about a line of the source.
@@ -122,6 +124,7 @@ struct Collected {
     suite: Suite,
     gaps: Vec<Remark>,
     notes: Vec<Remark>,
+    roles: Vec<String>,
 }
 
 impl Collected {
@@ -164,7 +167,8 @@ pub fn import(from: From, input: &Input<'_>) -> Result<Imported, ImportError> {
     let (tests, rows) = collected.suite.text(input.topic, input.file);
     check(input, &policies, &tests, rows).map_err(ImportError::Unfaithful)?;
     let count = collected.policies.len();
-    Ok(Imported { policies, count, tests, rows, gaps: collected.gaps, notes: collected.notes })
+    let Collected { gaps, notes, roles, .. } = collected;
+    Ok(Imported { policies, count, tests, rows, gaps, notes, roles })
 }
 
 /// Whether the policies are valid and come to what the tests say.

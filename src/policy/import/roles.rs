@@ -40,6 +40,7 @@ pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
             let what = format!("the role `{name}` has no name, or is there twice");
             return Err(ImportError::Source { line, what });
         }
+        collected.roles.push(name.clone());
         let mut words = Vec::new();
         for word in &role.permissions {
             match known.word(&word.value) {

@@ -138,8 +138,8 @@ pub const RULES: [Rule; 11] = [
 pub fn page() -> String {
     let mut page = String::from(
         "# Lint rules\n\n`caxton policy lint` finds what is legal but most likely not meant. The exit code is 0 when nothing was found, 1 when\n\
-         something was, 2 when the policies are broken. `--format json` prints the findings, `--sarif FILE` writes them for code\n\
-         hosts. `--without RULE` leaves a rule out. The shipped policies have no finding.\n\n\
+         something was, 2 when the policies are broken. `--format json` prints the findings, `--format sarif` prints them for code\n\
+         hosts (`--sarif FILE` writes that beside). `--without RULE` leaves a rule out. The shipped policies have no finding.\n\n\
          This page is made from the rules themselves, and every example is run by a test.\n",
     );
     for rule in RULES {

@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 use super::TlsError;
 use crate::clock::rfc3339;
 
+/// As large as the largest revocation list that is read.
+const MAX_WATCHED: u64 = 64 << 20;
 /// Far more than a chain of certificates has.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -57,9 +59,20 @@ pub(in crate::server) type Digest = [u8; 32];
 pub(in crate::server) fn digest_of<'p>(paths: impl Iterator<Item = &'p PathBuf>) -> Option<Digest> {
     let mut context = Context::new(&SHA256);
     for path in paths {
-        let (text, _) = read(path).ok()?;
-        context.update(&(text.len() as u64).to_be_bytes());
-        context.update(&text);
+        // Piece by piece: a revocation list may be large. The length comes behind, so that files cannot borrow from each
+        // other.
+        let (mut file, mut length) = (File::open(path).ok()?, 0u64);
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let read = file.read(&mut piece).ok()?;
+            let Some(text) = piece.get(..read).filter(|text| !text.is_empty()) else { break };
+            context.update(text);
+            length += text.len() as u64;
+            if length > MAX_WATCHED {
+                return None;
+            }
+        }
+        context.update(&length.to_be_bytes());
     }
     context.finish().as_ref().try_into().ok()
 }
