@@ -62,6 +62,14 @@ pub fn open(path: &Path, migrations: &[&str]) -> Result<Connection, DbError> {
     Ok(connection)
 }
 
+/// The same, and what is committed outlives a power cut: for what must not come back, as a revoked key.
+pub fn open_synced(path: &Path, migrations: &[&str]) -> Result<Connection, DbError> {
+    let connection = open(path, migrations)?;
+    let sqlite = |source| DbError::Sqlite { path: path.to_owned(), source };
+    connection.pragma_update(None, "synchronous", "full").map_err(sqlite)?;
+    Ok(connection)
+}
+
 fn protect(path: &Path) -> std::io::Result<()> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         fs::create_dir_all(directory)?;

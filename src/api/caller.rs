@@ -257,6 +257,16 @@ pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused
     let context = RequestContext { source, ..RequestContext::internal() };
     let labels = AuthLabels { method: refused.method, reason: refused.reason };
     api.metrics.auth_failures.get_or_create(&labels).inc();
+    let address = context.source.ip;
+    // As with every other credential: what comes from a blocked address is counted, and fills no log.
+    if let Some(failures) = api.failures.as_ref().filter(|_| !api.settings.proxies.include(address)) {
+        if failures.check(address).is_err() {
+            return;
+        }
+        if refused.kind == RefusedKind::Invalid {
+            failures.failed(address);
+        }
+    }
     report(api, &context, refused).await;
 }
 

@@ -115,7 +115,7 @@ impl KeyStore {
         let has_keys: bool =
             connection.query_row("SELECT EXISTS (SELECT 1 FROM api_key)", [], |row| row.get(0))?;
         let pepper = Pepper::open(&settings.pepper, !has_keys)?;
-        let writer = Mutex::new(db::open(&settings.store, &MIGRATIONS)?);
+        let writer = Mutex::new(db::open_synced(&settings.store, &MIGRATIONS)?);
         Ok(Self { connection: Mutex::new(connection), writer, pepper })
     }
 

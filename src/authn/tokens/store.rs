@@ -73,8 +73,8 @@ pub(super) struct TokenStore {
 
 impl TokenStore {
     pub(super) fn open(path: &Path) -> Result<Self, AuthnError> {
-        let open = || db::open(path, &MIGRATIONS).map(Mutex::new);
-        Ok(Self { writer: open()?, reader: open()? })
+        let (writer, reader) = (db::open_synced(path, &MIGRATIONS)?, db::open(path, &MIGRATIONS)?);
+        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
     fn change<T>(
