@@ -56,6 +56,23 @@ async fn headers_of_whoever_is_no_proxy_say_nothing() {
     world.stop().await;
 }
 
+/// A handshake with the proxy shows the proxy's certificate: where one is demanded of clients, each request shows it.
+#[tokio::test]
+async fn a_certificate_that_is_demanded_is_demanded_through_the_proxy_as_well() {
+    let world = World::with(|settings, _| {
+        here(settings);
+        settings.api.require_client_cert = true;
+    })
+    .await;
+    let alice = world.person("alice", &["admin"]);
+    let headers = [("x-forwarded-for", CLIENT), ("x-forwarded-proto", "https")];
+    let answer = get(&world, &alice, &headers).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    let record = world.records().into_iter().next_back().unwrap();
+    assert_eq!(record["detail"], "mtls: missing");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn the_client_of_a_proxy_is_seen_by_policies_log_and_transport_rule() {
     let world = World::with(|settings, _| here(settings)).await;

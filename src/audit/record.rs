@@ -79,6 +79,17 @@ pub struct Record {
 }
 
 impl Record {
+    /// A record of something that the gateway did by itself: a change when it was allowed, else one that was refused.
+    pub fn of_gateway(time_millis: i64, event_type: EventType, outcome: Outcome) -> Self {
+        let reason = match outcome {
+            Outcome::Allow => ReasonCode::Permitted,
+            _ => ReasonCode::PolicyError,
+        };
+        let source = SourceRecord::from(&Source::local());
+        let (decision, request) = (DecisionId::generate(), RequestId::generate());
+        Self::new(decision, time_millis, request, source, event_type, outcome, reason)
+    }
+
     /// A record with what every record has; the rest is empty until the caller fills it in.
     pub fn new(
         decision_id: DecisionId,

@@ -15,13 +15,10 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::file;
 use super::lock::{ChangeLock, Engaged};
 use super::places::{Offered, PlaceError, Places};
-use crate::audit::{Journal, Record, SourceRecord};
+use crate::audit::{Journal, Record};
 use crate::authz::Permit;
 use crate::clock::SharedClock;
-use crate::model::{
-    DecisionId, EventType, Outcome, PolicyVersion, PublishPolicies, ReasonCode, ReloadPolicies, RequestId,
-    RollbackPolicies, Source,
-};
+use crate::model::{EventType, Outcome, PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
 use crate::policy::live::{Live, LivePolicy, Origin, Reloaded};
 use crate::policy::shadow::Candidate;
 use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionStore};
@@ -597,19 +594,7 @@ impl Reloader {
     }
 
     fn event(&self, name: &'static str, outcome: Outcome, detail: String) -> Record {
-        let reason = match outcome {
-            Outcome::Allow => ReasonCode::Permitted,
-            _ => ReasonCode::PolicyError,
-        };
-        let mut record = Record::new(
-            DecisionId::generate(),
-            self.clock.now_millis(),
-            RequestId::generate(),
-            SourceRecord::from(&Source::local()),
-            EventType::ConfigurationChange,
-            outcome,
-            reason,
-        );
+        let mut record = Record::of_gateway(self.clock.now_millis(), EventType::ConfigurationChange, outcome);
         record.event = Some(name);
         record.detail = Some(detail);
         record.policy_version = Some(self.policy.current().version().clone());

@@ -212,6 +212,8 @@ mod tests {
         for good in ["Caxton::User::\"https://login.example|alice\"", "Service::\"ci\"", "Agent::\"a b\""] {
             assert!(principal(good).unwrap().starts_with("Caxton::"), "{good}");
         }
+        // A certificate is taken back elsewhere: here it would be accepted and change nothing.
+        assert!(principal("Workload::\"spiffe://a/b\"").unwrap_err().contains("crl_files"));
         for bad in ["", "alice", "User::alice", "User::\"\"", "Role::\"admin\"", "User::\"a\nb\"", "*"] {
             assert!(principal(bad).is_err(), "{bad}");
         }

@@ -15,9 +15,9 @@ use super::connection::Door;
 use super::follow;
 use super::listen::{HttpLimits, serve};
 use crate::api::{operations_router, router};
-use crate::audit::{Record, SourceRecord};
+use crate::audit::Record;
 use crate::changes::{Cause, ReloadError};
-use crate::model::{DecisionId, EventType, Outcome, PolicyVersion, ReasonCode, RequestId, Source};
+use crate::model::{EventType, Outcome, PolicyVersion};
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
@@ -246,19 +246,7 @@ impl Parts {
     }
 
     fn event_record(&self, outcome: Outcome, kind: EventType) -> Record {
-        let reason = match outcome {
-            Outcome::Allow => ReasonCode::Permitted,
-            _ => ReasonCode::PolicyError,
-        };
-        let mut record = Record::new(
-            DecisionId::generate(),
-            self.clock.now_millis(),
-            RequestId::generate(),
-            SourceRecord::from(&Source::local()),
-            kind,
-            outcome,
-            reason,
-        );
+        let mut record = Record::of_gateway(self.clock.now_millis(), kind, outcome);
         record.policy_version = Some(self.reloader.policy().current().version().clone());
         record
     }

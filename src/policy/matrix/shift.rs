@@ -69,6 +69,5 @@ fn same(was: Option<Outcome>, is: Option<Outcome>) -> bool {
 }
 
 fn side(cell: Cell) -> Option<Side> {
-    let outcome = cell.outcome?;
-    Some(Side { outcome: outcome.as_str(), allows: outcome == Outcome::Allow, policies: cell.policies })
+    Some(Side::of_parts(cell.outcome?, cell.policies.iter().map(String::as_str)))
 }

@@ -109,3 +109,23 @@ impl Facts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_larger_than_any_certificate_is_seen_to_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.crl");
+        let digest_with = |last: u8| {
+            let mut list = vec![0; 2 << 20];
+            list.push(last);
+            std::fs::write(&path, list).unwrap();
+            digest_of(std::iter::once(&path))
+        };
+        let before = digest_with(1);
+        assert!(before.is_some() && before == digest_with(1) && before != digest_with(2));
+        assert_eq!(digest_of(std::iter::once(&folder.path().join("none"))), None);
+    }
+}
