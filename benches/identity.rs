@@ -16,12 +16,12 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKey};
 use caxton::authn::issue::TokenIssuer;
 use caxton::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
-use caxton::authn::{Authenticator, KeyHolder, KeyStore, Settings, api_key, jwt, tokens};
+use caxton::authn::{Authenticator, Evidence, KeyHolder, KeyStore, Settings, api_key, jwt, tokens};
 use caxton::clock::{Clock as _, SystemClock};
-use caxton::model::{RoleName, ServiceName};
+use caxton::model::{HolderKeys, RoleName, ServiceName};
 use caxton::telemetry::Metrics;
 use futures::FutureExt as _;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 
 const ROUNDS: usize = 41;
 const CALLS: u32 = 200;
@@ -101,6 +101,7 @@ impl Bench {
                 api_keys: api_key::Settings::in_directory(directory.path()),
                 tokens: tokens::Settings::in_directory(directory.path()),
                 mtls: None,
+                dpop: Default::default(),
             };
             Authenticator::new(settings, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
         };
@@ -108,7 +109,7 @@ impl Bench {
         let secret = make_key(known.keys());
         let (id, text) = (secret.id.clone(), secret.secret.expose().clone());
         let record = known.keys().find(&id).unwrap().expect("the key was just made");
-        let own = known.tokens().issue(&id, &record).unwrap();
+        let own = known.tokens().issue(&id, &record, HolderKeys::default()).unwrap();
         let claims = serde_json::json!({ "roles": ["developer"], "email": "a@example.com" });
         let token = issuer.issue("alice", Duration::from_secs(3600), claims.as_object().unwrap().clone());
         let pair = Ed25519KeyPair::generate().unwrap();
@@ -129,7 +130,8 @@ impl Bench {
 
     fn ask<'a>(&'a self, authenticator: &'a Authenticator, headers: &'a HeaderMap) -> Call<'a> {
         Box::new(move || {
-            let answer = authenticator.authenticate(headers, None).now_or_never().expect("it never waits");
+            let evidence = Evidence { headers, certificate: None, method: &Method::GET, address: None };
+            let answer = authenticator.authenticate(&evidence).now_or_never().expect("it never waits");
             black_box(answer).unwrap();
         })
     }

@@ -37,6 +37,7 @@ impl From<config::Settings> for Settings {
                 &data,
             ),
             mtls: server.clients.map(clients),
+            dpop: proofs(security.authentication.dpop),
         };
         authn.api_keys.max_age = security.api_keys.max_age;
         authn.api_keys.grace = security.api_keys.grace;
@@ -223,13 +224,17 @@ fn named<N: Ord>(
     rates.into_iter().filter_map(read).collect()
 }
 
-fn jwt(config: config::Jwt) -> jwt::Settings {
-    let algorithm = match config.algorithm {
+fn algorithm(config: config::JwtAlgorithm) -> JwtAlgorithm {
+    match config {
         config::JwtAlgorithm::Rs256 => JwtAlgorithm::Rs256,
         config::JwtAlgorithm::Es256 => JwtAlgorithm::Es256,
         config::JwtAlgorithm::EdDsa => JwtAlgorithm::EdDsa,
         config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
-    };
+    }
+}
+
+fn jwt(config: config::Jwt) -> jwt::Settings {
+    let algorithm = algorithm(config.algorithm);
     let (keys, jwks) = match config.key {
         config::JwtKey::PublicKeyFile(path) | config::JwtKey::SecretFile(path) => {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -257,6 +262,18 @@ fn jwt(config: config::Jwt) -> jwt::Settings {
         leeway: config.leeway,
         max_token_bytes: config.max_token_bytes,
         cache_entries: config.token_cache,
+    }
+}
+
+fn proofs(config: config::Dpop) -> crate::authn::dpop::Settings {
+    crate::authn::dpop::Settings {
+        algorithms: config.algorithms.into_iter().map(algorithm).collect(),
+        max_age: config.max_age,
+        leeway: config.leeway,
+        require_nonce: config.require_nonce,
+        nonce_lifetime: config.nonce_lifetime,
+        max_proofs: config.max_proofs,
+        max_proofs_per_principal: config.max_proofs_per_principal,
     }
 }
 
