@@ -17,7 +17,7 @@ pub use certificates::TlsReload;
 pub use follow::{FollowSettings, RemoteSettings};
 pub use gateway::{Gateway, ReloadOutcome};
 pub use listen::HttpLimits;
-pub use tls::{MinVersion, TlsError, TlsSettings};
+pub use tls::{MinVersion, OcspSettings, TlsError, TlsSettings};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

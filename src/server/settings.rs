@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{
-    FollowSettings, HttpLimits, MinVersion, PublishedSettings, RemoteSettings, Settings, TlsSettings,
+    FollowSettings, HttpLimits, MinVersion, OcspSettings, PublishedSettings, RemoteSettings, Settings,
+    TlsSettings,
 };
 use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::mtls;
@@ -205,6 +206,9 @@ fn tls(config: config::Tls) -> TlsSettings {
         handshake_timeout: config.handshake_timeout,
         max_handshakes: config.max_handshakes,
         reload_interval: Some(config.reload_interval).filter(|interval| !interval.is_zero()),
+        ocsp: config
+            .ocsp_stapling
+            .then(|| OcspSettings { responder: config.ocsp_responder, ..Default::default() }),
         ..TlsSettings::new(config.cert_path, config.key_path)
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rustls::CipherSuite;
 
+use super::OcspSettings;
+
 /// The oldest version of TLS that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MinVersion {
@@ -31,6 +33,8 @@ pub struct TlsSettings {
     pub max_handshakes: usize,
     /// How often the files are looked at for a change; `None`: on SIGHUP only. One minute.
     pub reload_interval: Option<Duration>,
+    /// How stapled OCSP answers are fetched; `None`: none is stapled.
+    pub ocsp: Option<OcspSettings>,
 }
 
 impl TlsSettings {
@@ -58,6 +62,7 @@ impl TlsSettings {
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 256,
             reload_interval: Some(Self::RELOAD_INTERVAL),
+            ocsp: None,
         }
     }
 }
