@@ -43,7 +43,7 @@ impl Bench {
     }
 
     fn issue(&self, key: &KeyRecord) -> Issued {
-        self.tokens.issue(&key.id, key).unwrap()
+        self.tokens.issue(key.clone()).unwrap()
     }
 
     /// As after a restart, or in another process.
