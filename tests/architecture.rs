@@ -51,6 +51,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("x509_parser", &["authn/mtls/", "server/tls/files.rs", "server/tls/ocsp/"]),
     ("x509_ocsp", &["server/tls/ocsp/"]),
     ("jsonwebtoken", &["authn/jwt"]),
+    ("oauth2", &["authn/oauth2/"]),
     ("vaultrs", &["secrets/"]),
     ("rustify", &["secrets/"]),
     ("rmcp", &["api/mcp.rs", "tools/result.rs", "tools/upstream/"]),

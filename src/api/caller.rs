@@ -54,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 /// The certificate of the client, or why what was said to be one is refused.
-type Shown = Result<Option<Arc<ClientCertificate>>, Refused>;
+pub(super) type Shown = Result<Option<Arc<ClientCertificate>>, Refused>;
 
 const REQUEST_ID: &str = "x-request-id";
 /// The value that the next proof of possession must hold (RFC 9449, section 8).
@@ -145,7 +145,7 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
     let response = match proven.await {
         Ok(renewal) => {
             let mut request = Request::from_parts(parts, Body::empty());
-            let (subject, holder) = (Arc::clone(&renewal.subject), renewal.holder);
+            let (subject, holder) = (Arc::clone(&renewal.subject), renewal.bound);
             let caller = Caller { subject: Arc::clone(&subject), context: Arc::clone(&context), holder };
             request.extensions_mut().insert(caller);
             request.extensions_mut().insert(Refreshing(Arc::new(Mutex::new(Some(renewal)))));
@@ -157,7 +157,7 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
 }
 
 /// The address that was called; looked for only when there is a proof that has to be for it.
-fn called(api: &Api, request: &Request) -> Option<String> {
+pub(super) fn called(api: &Api, request: &Request) -> Option<String> {
     let connection = request.extensions().get::<Connection>()?;
     request.headers().get("dpop")?;
     target::called(request, connection, &api.settings)
@@ -165,7 +165,10 @@ fn called(api: &Api, request: &Request) -> Option<String> {
 
 /// How a request came: the certificate, if the way it came can be read at all, and the circumstances. The listener has
 /// put the connection there; without it, nothing is known and nothing is let in.
-fn arrived(api: &Api, request: &Request) -> Option<(Result<Shown, Unreadable>, Arc<RequestContext>)> {
+pub(super) fn arrived(
+    api: &Api,
+    request: &Request,
+) -> Option<(Result<Shown, Unreadable>, Arc<RequestContext>)> {
     let connection = request.extensions().get::<Connection>()?;
     let arrived = arrival(connection, request.headers(), &api.settings.proxies);
     let context = Arc::new(circumstances(request, connection, arrived.as_ref().ok()));
@@ -179,7 +182,7 @@ fn arrived(api: &Api, request: &Request) -> Option<(Result<Shown, Unreadable>, A
 }
 
 /// Answers a proven caller within its limits and in time, and says what is left of them.
-async fn within_limits(
+pub(super) async fn within_limits(
     api: &Api,
     (subject, context): (&Arc<Subject>, &RequestContext),
     request: Request,
@@ -196,7 +199,7 @@ async fn within_limits(
     answer
 }
 
-fn named(api: &Api, mut response: Response, context: &RequestContext) -> Response {
+pub(super) fn named(api: &Api, mut response: Response, context: &RequestContext) -> Response {
     let headers = response.headers_mut();
     if let (false, Some(nonce)) = (headers.contains_key(NONCE), api.authenticator.next_nonce()) {
         headers.extend(HeaderValue::from_str(&nonce).map(|nonce| (NONCE, nonce)));
@@ -208,7 +211,7 @@ fn named(api: &Api, mut response: Response, context: &RequestContext) -> Respons
 }
 
 /// Whether the caller is listened to at all; then the certificate that it shows.
-async fn listen_to(
+pub(super) async fn listen_to(
     api: &Api,
     headers: &HeaderMap,
     certificate: Result<Shown, Unreadable>,
@@ -239,7 +242,7 @@ async fn listen_to(
 }
 
 /// Counts, records and answers a refusal.
-async fn admit_caller<T>(
+pub(super) async fn admit_caller<T>(
     api: &Api,
     answer: Result<T, Refused>,
     context: &RequestContext,
@@ -260,23 +263,26 @@ async fn admit_caller<T>(
                 );
             }
             report(api, context, &refused).await;
-            Err(match refused.kind {
-                RefusedKind::Unavailable => Problem::unavailable(refused.client_text),
-                RefusedKind::Missing | RefusedKind::Invalid | RefusedKind::Expired => {
-                    challenged(api, &refused)
-                }
-            })
+            Err(refusal(api, &refused))
         }
     }
 }
 
-/// 401, and how a holder of a key may prove it (RFC 9449, sections 7.1 and 9).
-fn challenged(api: &Api, refused: &Refused) -> Problem {
+/// The answer to a refused credential: of a 401, how a holder of a key may prove it as well (RFC 9449, sections 7.1 and 9).
+pub(super) fn refusal(api: &Api, refused: &Refused) -> Problem {
+    if refused.kind == RefusedKind::Unavailable {
+        return Problem::of_refusal(refused);
+    }
     let challenge = api.authenticator.challenge(refused);
+    let problem = if challenge.of_proof {
+        Problem::unauthenticated(refused.client_text)
+    } else {
+        Problem::of_refusal(refused)
+    };
     let fields = [(header::WWW_AUTHENTICATE, Some(challenge.text)), (NONCE, challenge.nonce)];
     let fields =
         fields.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::from_str(&text?).ok()?)));
-    Problem::unauthenticated(refused.client_text).with_headers(fields)
+    problem.with_headers(fields)
 }
 
 /// Tells the operator of a client certificate that a handshake refused: that request never came.
@@ -301,7 +307,7 @@ pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused
 }
 
 /// Tells the operator of a refused credential.
-async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
+pub(super) async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
     tracing::warn!(
         target: "SECURITY",
         event_type = "security_violation",

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::dpop::Proofs;
 use super::mtls::{self, ClientTrust};
+use super::oauth2::{Logins, Settings as LoginSettings};
 use super::scheme::{Evidence, Proven, Refused, RefusedKind};
 use super::tokens::{Renewal, Tokens};
 use super::{AuthnError, KeyStore, api_key, dpop, jwt, tokens};
 use crate::clock::SharedClock;
-use crate::model::{HolderKeys, Subject};
+use crate::model::{HolderKeys, Subject, Thumbprint};
 use crate::telemetry::{AuthLabels, Metrics};
 
 /// Which ways in are open.
@@ -27,12 +29,14 @@ pub struct Settings {
     pub mtls: Option<mtls::Settings>,
     /// Proofs of possession, for tokens that are bound to a key.
     pub dpop: dpop::Settings,
+    /// The login of people; `None`: nobody can log in.
+    pub oauth2: Option<LoginSettings>,
 }
 
 /// One way to prove oneself, as an operator sees it.
 #[derive(Debug, Clone, Serialize)]
 pub struct MethodStatus {
-    /// `api_key`, `jwt`, `session` or `mtls`.
+    /// `api_key`, `jwt`, `session`, `mtls` or `oauth2`.
     pub method: &'static str,
     /// Whether it is open at all.
     pub enabled: bool,
@@ -51,16 +55,19 @@ pub struct Authenticator {
     proofs: Proofs,
     mtls: mtls::Scheme,
     client_trust: Option<Arc<ClientTrust>>,
+    logins: Option<Logins>,
     metrics: Arc<Metrics>,
 }
 
 impl Authenticator {
     /// Reads every key; fails on the first that cannot be used.
     pub fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
+        let reason = "it is the name under which the gateway signs tokens of its own";
         if settings.jwt.as_ref().is_some_and(|jwt| jwt.issuer == settings.tokens.issuer) {
-            let reason = "it is the name under which the gateway signs tokens of its own";
             return Err(AuthnError::JwtSetting { setting: "issuer", reason });
         }
+        let logins =
+            settings.oauth2.map(|oauth2| Logins::new(oauth2, Arc::clone(&clock), Arc::clone(&metrics)));
         let max_key_age = settings.api_keys.max_age;
         let api_key = api_key::Scheme::new(settings.api_keys, Arc::clone(&clock))?;
         let tokens = Arc::new(Tokens::open(settings.tokens, max_key_age, Arc::clone(&clock))?);
@@ -75,6 +82,7 @@ impl Authenticator {
             proofs,
             mtls: mtls::Scheme::new(client_trust.clone()),
             client_trust,
+            logins: logins.transpose()?,
             metrics,
         })
     }
@@ -89,6 +97,11 @@ impl Authenticator {
         &self.tokens
     }
 
+    /// The login of people, when it is configured.
+    pub fn logins(&self) -> Option<&Logins> {
+        self.logins.as_ref()
+    }
+
     /// Whose refresh token this is. It comes alone, but for what the session is bound to: a second credential in the
     /// headers is never passed over. Waits for the disk when the token was used before: call it off the async threads.
     pub fn recognise(&self, evidence: &Evidence<'_>, refresh_token: &str) -> Result<Renewal, Refused> {
@@ -96,16 +109,32 @@ impl Authenticator {
     }
 
     fn find_renewal(&self, evidence: &Evidence<'_>, refresh_token: &str) -> Result<Renewal, Refused> {
-        let workload = self.mtls.examine(evidence.certificate)?;
-        let other = self.jwt.presents(evidence.headers) || self.api_key.presents(evidence.headers);
-        if other || workload.is_some() && self.mtls.names_callers() {
-            return Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"));
-        }
+        let certificate = self.alone(evidence)?;
         let renewal = self.tokens.recognise(refresh_token)?;
         let dpop = self.proofs.examine(evidence, None, &renewal.subject)?;
-        let certificate = workload.map(|workload| *workload.thumbprint());
-        dpop::confirm(&renewal.holder, &HolderKeys { dpop, certificate })?;
+        dpop::confirm(&renewal.bound, &HolderKeys { dpop, certificate })?;
         Ok(renewal)
+    }
+
+    /// What somebody holds who has logged in, and to which the tokens of the session will be bound.
+    pub fn holds(&self, evidence: &Evidence<'_>, subject: &Subject) -> Result<HolderKeys, Refused> {
+        let certificate = self.alone(evidence)?;
+        Ok(HolderKeys { dpop: self.proofs.examine(evidence, None, subject)?, certificate })
+    }
+
+    /// That nothing but what is in the body names the caller: a second credential is never passed over. Gives the
+    /// thumbprint of a certificate that names nobody.
+    pub fn alone(&self, evidence: &Evidence<'_>) -> Result<Option<Thumbprint>, Refused> {
+        let workload = self.mtls.examine(evidence.certificate)?;
+        if self.presents(evidence.headers) || workload.is_some() && self.mtls.names_callers() {
+            return Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"));
+        }
+        Ok(workload.map(|workload| *workload.thumbprint()))
+    }
+
+    /// Whether the headers have a credential in them, good or bad.
+    pub fn presents(&self, headers: &HeaderMap) -> bool {
+        self.jwt.presents(headers) || self.api_key.presents(headers)
     }
 
     /// What a caller that was refused is told about proofs of possession.
@@ -138,7 +167,11 @@ impl Authenticator {
             Some(_) => row("mtls", true, (true, "certificates of the configured authorities".to_owned())),
             None => row("mtls", false, (true, "no authority of clients is configured".to_owned())),
         };
-        vec![row("api_key", true, state(keys)), jwt, session, mtls]
+        let oauth2 = match &self.logins {
+            Some(logins) => row("oauth2", true, logins.status()),
+            None => row("oauth2", false, (true, "no provider is configured".to_owned())),
+        };
+        vec![row("api_key", true, state(keys)), jwt, session, mtls, oauth2]
     }
 
     /// Counts a refusal that was found before any scheme was asked.
@@ -153,9 +186,14 @@ impl Authenticator {
         self.client_trust.as_ref()
     }
 
-    /// Keeps the keys of an issuer's address fresh until `stop`; returns at once when there is none to follow.
+    /// Keeps the keys of issuers' addresses fresh until `stop`; returns at once when there are none to follow.
     pub async fn follow_keys(&self, stop: &CancellationToken) {
-        self.jwt.follow_keys(stop).await;
+        let logins = async {
+            if let Some(logins) = &self.logins {
+                logins.follow(stop).await;
+            }
+        };
+        tokio::join!(self.jwt.follow_keys(stop), logins);
     }
 
     /// Reads the issuer's key file again, when there is one; a file that is refused changes nothing.

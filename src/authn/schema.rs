@@ -2,7 +2,7 @@
 //! together.
 
 /// Migrations, in order; one that was shipped is never changed.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE api_key (
     id          TEXT PRIMARY KEY,
@@ -52,5 +52,10 @@ CREATE TABLE event (
     "
 ALTER TABLE session ADD COLUMN jkt BLOB CHECK (length(jkt) = 32);
 ALTER TABLE session ADD COLUMN x5t BLOB CHECK (length(x5t) = 32);
+",
+    // Who has logged in, as JSON, and when the login ends; `key_id` is then the principal.
+    "
+ALTER TABLE session ADD COLUMN login TEXT;
+ALTER TABLE session ADD COLUMN until INTEGER;
 ",
 ];

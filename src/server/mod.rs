@@ -141,6 +141,7 @@ impl Settings {
                 tokens: crate::authn::tokens::Settings::in_directory(&data_dir),
                 mtls: None,
                 dpop: Default::default(),
+                oauth2: None,
             },
             limit: Default::default(),
             quotas: Default::default(),

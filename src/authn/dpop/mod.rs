@@ -141,7 +141,8 @@ impl Proofs {
         let names: Vec<&str> = self.settings.algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
         let error_text = error.map_or_else(String::new, |error| format!(", error=\"{error}\""));
         let nonce = (error == Some("use_dpop_nonce")).then(|| self.nonces.at(self.clock.now_seconds()));
-        Challenge { text: format!("DPoP algs=\"{}\"{error_text}", names.join(" ")), nonce }
+        let text = format!("DPoP algs=\"{}\"{error_text}", names.join(" "));
+        Challenge { text, nonce, of_proof: error.is_some() }
     }
 
     /// The nonce for the caller's next request, when each needs one.
@@ -157,6 +158,8 @@ pub struct Challenge {
     pub text: String,
     /// For `DPoP-Nonce`, when the next proof needs it.
     pub nonce: Option<String>,
+    /// Whether it was the proof that did not hold.
+    pub of_proof: bool,
 }
 
 /// A proof for one request does for no other.

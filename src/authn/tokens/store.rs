@@ -13,15 +13,25 @@ use crate::authn::key_store::{COLUMNS, StoredKey};
 use crate::authn::schema::MIGRATIONS;
 use crate::authn::{AuthnError, KeyRecord};
 use crate::db;
-use crate::model::{HolderKeys, KeyId};
+use crate::model::HolderKeys;
 
 /// The name of everybody in the table of revoked subjects; no principal is called so.
 const EVERYBODY: &str = "*";
 
-/// A session with its key, as they are now.
+/// Whom a new session belongs to.
+pub(super) struct Owner<'a> {
+    /// The key's id, or the principal of a person; what sessions are counted by.
+    pub(super) id: &'a str,
+    /// Who has logged in, as JSON, and when the login ends.
+    pub(super) login: Option<(String, i64)>,
+}
+
+/// A session with its key or its person, as they are now.
 pub(super) struct Session {
     pub(super) key: Option<KeyRecord>,
-    pub(super) holder: HolderKeys,
+    pub(super) login: Option<(String, i64)>,
+    /// What its tokens are bound to.
+    pub(super) bound: HolderKeys,
     pub(super) created: i64,
     pub(super) used: i64,
     pub(super) ended: bool,
@@ -91,12 +101,12 @@ impl TokenStore {
 
     // ---- sessions ----
 
-    /// Begins a session with its first refresh token. Dead sessions go, and of a key's living ones no more than `most`
+    /// Begins a session with its first refresh token. Dead sessions go, and of its owner's living ones no more than `most`
     /// stay: the ones idle longest are ended.
     pub(super) fn begin(
         &self,
         session: &str,
-        (key, holder): (&KeyId, &HolderKeys),
+        (owner, bound): (&Owner<'_>, &HolderKeys),
         refresh: &RefreshHash,
         (now, expires, dead_before): (i64, i64, i64),
         most: u32,
@@ -106,11 +116,13 @@ impl TokenStore {
             store.execute(
                 "UPDATE session SET ended = ?3 WHERE ended IS NULL AND id IN
                  (SELECT id FROM session WHERE key_id = ?1 AND ended IS NULL ORDER BY used DESC LIMIT -1 OFFSET ?2)",
-                params![key.as_str(), i64::from(most).saturating_sub(1), now],
+                params![owner.id, i64::from(most).saturating_sub(1), now],
             )?;
+            let (login, until) = owner.login.as_ref().map_or((None, None), |(login, at)| (Some(login), Some(at)));
             store.execute(
-                "INSERT INTO session (id, key_id, created, used, jkt, x5t) VALUES (?1, ?2, ?3, ?3, ?4, ?5)",
-                params![session, key.as_str(), now, holder.dpop, holder.certificate],
+                "INSERT INTO session (id, key_id, created, used, login, until, jkt, x5t)
+                 VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6, ?7)",
+                params![session, owner.id, now, login, until, bound.dpop, bound.certificate],
             )?;
             store.execute(
                 "INSERT INTO refresh (hash, session, generation, expires) VALUES (?1, ?2, 1, ?3)",
@@ -123,18 +135,19 @@ impl TokenStore {
     pub(super) fn session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
         let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL, jkt, x5t
+            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL, login, until, jkt, x5t
              FROM session LEFT JOIN api_key ON api_key.id = session.key_id WHERE session.id = ?1"
         ))?;
         let found = statement
             .query_row([id], |row| {
                 let key = if row.get(11)? { Some(StoredKey::read(row)?) } else { None };
-                let holder = HolderKeys { dpop: row.get(12)?, certificate: row.get(13)? };
-                Ok((key, holder, row.get(8)?, row.get(9)?, row.get(10)?))
+                let login = Option::zip(row.get(12)?, row.get(13)?);
+                let bound = HolderKeys { dpop: row.get(14)?, certificate: row.get(15)? };
+                Ok((key, row.get(8)?, row.get(9)?, row.get(10)?, (login, bound)))
             })
             .optional()?;
-        let Some((key, holder, created, used, ended)) = found else { return Ok(None) };
-        Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, holder, created, used, ended }))
+        let Some((key, created, used, ended, (login, bound))) = found else { return Ok(None) };
+        Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, login, bound, created, used, ended }))
     }
 
     /// Writes down when sessions were used.

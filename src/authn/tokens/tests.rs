@@ -43,7 +43,7 @@ impl Bench {
     }
 
     fn issue(&self, key: &KeyRecord) -> Issued {
-        self.tokens.issue(&key.id, key, HolderKeys::default()).unwrap()
+        self.tokens.issue(key.clone(), HolderKeys::default()).unwrap()
     }
 
     /// As after a restart, or in another process.

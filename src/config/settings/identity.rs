@@ -25,7 +25,7 @@ pub enum JwtAlgorithm {
 const PROOF_ALGORITHMS: &[(&str, JwtAlgorithm)] =
     &[("ES256", JwtAlgorithm::Es256), ("EdDSA", JwtAlgorithm::EdDsa), ("RS256", JwtAlgorithm::Rs256)];
 
-const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
+pub(super) const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
     ("RS256", JwtAlgorithm::Rs256),
     ("ES256", JwtAlgorithm::Es256),
     ("EdDSA", JwtAlgorithm::EdDsa),
@@ -41,6 +41,8 @@ pub struct Authentication {
     pub session_timeout: Duration,
     /// How JWTs are verified; `None` when no key is given: then no token of another issuer is accepted.
     pub jwt: Option<Jwt>,
+    /// Scopes that a client should ask its issuer for.
+    pub resource_scopes: Vec<String>,
     /// The gateway's own tokens.
     pub tokens: OwnTokens,
     /// Proofs of possession.
@@ -290,6 +292,12 @@ impl Authentication {
             Duration::from_secs(15 * 60),
             "Idle time after which a session is over: its tokens no longer count, and its facts, which policies see, are forgotten.",
         );
+        let resource_scopes = r.value(
+            "security.authentication.resource_scopes",
+            List(Text(128)),
+            Vec::new(),
+            "Scopes that a client should ask the issuer for, told to clients that look up how to get in (RFC 9728).",
+        );
         let tokens = OwnTokens::read(r, &audience, leeway, max_token_bytes, token_cache);
         let dpop = Dpop::read(r, leeway);
         if tokens.issuer == issuer && key.is_some() {
@@ -300,6 +308,7 @@ impl Authentication {
         Self {
             require_tls,
             session_timeout,
+            resource_scopes,
             tokens,
             dpop,
             jwt: key.map(|key| Jwt {
