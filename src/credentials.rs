@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authn::{AuthnError, Issued, KeyHolder, KeyRecord, KeyStore, NewKey, Renewal, Tokens};
+use crate::authn::{AuthnError, Issued, KeyHolder, KeyRecord, KeyStore, LoggedIn, NewKey, Renewal, Tokens};
 use crate::authz::Permit;
 use crate::clock::SharedClock;
 use crate::model::{
@@ -42,13 +42,20 @@ pub struct Credentials {
     keys: Arc<KeyStore>,
     tokens: Arc<Tokens>,
     grace: Duration,
+    longest_login: Duration,
     clock: SharedClock,
 }
 
 impl Credentials {
-    /// Takes the stores; `grace` is how long a key that was replaced still serves.
-    pub fn new(keys: Arc<KeyStore>, tokens: Arc<Tokens>, grace: Duration, clock: SharedClock) -> Self {
-        Self { keys, tokens, grace, clock }
+    /// Takes the stores; `grace` is how long a key that was replaced still serves, `longest_login` how long a session
+    /// counts after its login.
+    pub fn new(
+        keys: Arc<KeyStore>,
+        tokens: Arc<Tokens>,
+        (grace, longest_login): (Duration, Duration),
+        clock: SharedClock,
+    ) -> Self {
+        Self { keys, tokens, grace, longest_login, clock }
     }
 
     /// What policies may know of a key; one that is not there looks like one with no permissions.
@@ -59,11 +66,19 @@ impl Credentials {
         })
     }
 
+    /// Begins a session of the person who has logged in and was judged.
+    pub fn log_in(&self, permit: Permit<IssueToken>, login: LoggedIn) -> Result<Issued, CredentialError> {
+        if !Arc::ptr_eq(permit.subject(), &login.subject) {
+            return Err(CredentialError::Mismatch);
+        }
+        Ok(self.tokens.log_in(login, self.longest_login)?)
+    }
+
     /// Begins a session of the key that the caller has shown.
     pub fn issue(&self, permit: Permit<IssueToken>) -> Result<Issued, CredentialError> {
         let Proof::ApiKey { id } = permit.subject().proof() else { return Err(CredentialError::NoKey) };
         let record = self.keys.find(id)?.ok_or(CredentialError::NoKey)?;
-        Ok(self.tokens.issue(id, &record)?)
+        Ok(self.tokens.issue(record)?)
     }
 
     /// Goes on with a session: uses the refresh token that was proven and judged.

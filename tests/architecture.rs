@@ -50,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["authn/mtls/local_ca.rs"]),
     ("x509_parser", &["authn/mtls/", "server/tls/files.rs"]),
     ("jsonwebtoken", &["authn/jwt"]),
+    ("oauth2", &["authn/oauth2/"]),
     ("vaultrs", &["secrets/"]),
     ("rustify", &["secrets/"]),
     ("rmcp", &["api/mcp.rs", "tools/result.rs", "tools/upstream/"]),

@@ -270,7 +270,7 @@ async fn the_public_keys_and_the_state_of_the_ways_in_are_shown() {
     let methods = status["methods"].as_array().unwrap();
     let rows: Vec<_> =
         methods.iter().map(|row| (row["method"].as_str().unwrap(), row["healthy"] == true)).collect();
-    assert_eq!(rows, [("api_key", true), ("jwt", true), ("session", true), ("mtls", true)]);
+    assert_eq!(rows, [("api_key", true), ("jwt", true), ("session", true), ("mtls", true), ("oauth2", true)]);
     world.stop().await;
 }
 

@@ -125,6 +125,8 @@ fn every_command_explains_itself() {
         "auth check",
         "auth list-keys",
         "auth rotate-key",
+        "auth login",
+        "auth logout",
         "auth token",
         "auth rotate-signing-key",
         "auth revoke-token",

@@ -56,7 +56,13 @@ fn body(path: &str) -> Json {
 /// Every route asks the guard for the action that the table names, or stands on a list that only shrinks.
 #[tokio::test]
 async fn every_route_asks_for_its_action() {
-    let world = World::new().await;
+    let world = World::with(|settings, _| {
+        // Nobody is there; what comes back from it is refused.
+        let back = "http://127.0.0.1:1/v1/auth/oauth2/callback".parse().unwrap();
+        let login = caxton::authn::oauth2::Settings::new("http://127.0.0.1:1", "caxton", back);
+        settings.authn.oauth2 = Some(login);
+    })
+    .await;
     let nobody = world.service("nobody", &["metrics:view"]);
     let mut open = Vec::new();
     for endpoint in endpoints() {
@@ -82,8 +88,8 @@ async fn every_route_asks_for_its_action() {
         assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{name}: {stranger:?}");
         assert!(stranger.headers.contains_key("www-authenticate"), "{name}");
 
-        if endpoint.path == "/v1/auth/refresh" {
-            // Its credential is in the body; `tests/auth.rs` comes with a good one.
+        if ["/v1/auth/refresh", "/v1/auth/oauth2/callback"].contains(&endpoint.path) {
+            // Its credential is not in the headers; `tests/auth.rs` and `tests/login` come with a good one.
             continue;
         }
         let id = format!("route-{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
@@ -118,9 +124,13 @@ async fn every_route_asks_for_its_action() {
     let allowed = BTreeSet::from([
         "/.well-known/authzen-configuration",
         "/.well-known/jwks.json",
+        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/mcp",
         "/healthz",
         "/metrics",
         "/readyz",
+        "/v1/auth/oauth2/authorize",
+        "/v1/auth/oauth2/device",
     ]);
     assert!(open.iter().all(|path| allowed.contains(path)), "a route without an operation: {open:?}");
     assert_eq!(open.len(), allowed.len(), "the list shrank: shorten it here too");

@@ -2,30 +2,30 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::caller::{Caller, Refreshing};
 use super::problem::Problem;
 use super::state::Api;
-use crate::authn::{Issued, MethodStatus};
+use crate::authn::{Issued, LoggedIn, MethodStatus};
 use crate::credentials::{CredentialError, Credentials};
 use crate::model::{DecisionId, EndSession, IssueToken, ReadAuthStatus, RenewToken, RevokeAllSessions};
 
 #[derive(Serialize)]
 pub(super) struct Pair {
-    access_token: String,
+    pub(super) access_token: String,
     token_type: &'static str,
-    expires_in: u64,
-    refresh_token: String,
+    pub(super) expires_in: u64,
+    pub(super) refresh_token: String,
     session_id: String,
     decision_id: DecisionId,
 }
 
-fn pair(issued: &Issued, decision: DecisionId) -> Json<Pair> {
+pub(super) fn pair(issued: &Issued, decision: DecisionId) -> Json<Pair> {
     Json(Pair {
         access_token: issued.access.expose().clone(),
         token_type: "Bearer",
@@ -48,11 +48,20 @@ pub(super) async fn work<T: Send + 'static>(
     }
 }
 
-/// A pair of tokens for the API key that the caller has shown.
-pub(super) async fn token(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Pair>, Problem> {
+/// A pair of tokens for the API key that the caller has shown, or for the login that [`super::login::prove_token`] has
+/// proven.
+pub(super) async fn token(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    login: Option<Extension<LoggedIn>>,
+) -> Result<Json<Pair>, Problem> {
     let permit = api.gate.guard().admit(&caller.subject, IssueToken, &caller.context).await?;
     let decision = permit.decision();
-    let issued = work(&api, move |credentials| credentials.issue(permit)).await?;
+    let issued = work(&api, move |credentials| match login {
+        Some(Extension(login)) => credentials.log_in(permit, login),
+        None => credentials.issue(permit),
+    });
+    let issued = issued.await?;
     Ok(pair(&issued, decision))
 }
 

@@ -51,7 +51,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 /// The certificate of the client, or why what was said to be one is refused.
-type Shown = Result<Option<Arc<ClientCertificate>>, Refused>;
+pub(super) type Shown = Result<Option<Arc<ClientCertificate>>, Refused>;
 
 const REQUEST_ID: &str = "x-request-id";
 /// The most of a `User-Agent` that is kept, in characters.
@@ -148,7 +148,10 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
 
 /// How a request came: the certificate, if the way it came can be read at all, and the circumstances. The listener has
 /// put the connection there; without it, nothing is known and nothing is let in.
-fn arrived(api: &Api, request: &Request) -> Option<(Result<Shown, Unreadable>, Arc<RequestContext>)> {
+pub(super) fn arrived(
+    api: &Api,
+    request: &Request,
+) -> Option<(Result<Shown, Unreadable>, Arc<RequestContext>)> {
     let connection = request.extensions().get::<Connection>()?;
     let arrived = arrival(connection, request.headers(), &api.settings.proxies);
     let context = Arc::new(circumstances(request, connection, arrived.as_ref().ok()));
@@ -162,7 +165,7 @@ fn arrived(api: &Api, request: &Request) -> Option<(Result<Shown, Unreadable>, A
 }
 
 /// Answers a proven caller within its limits and in time, and says what is left of them.
-async fn within_limits(
+pub(super) async fn within_limits(
     api: &Api,
     (subject, context): (&Arc<Subject>, &RequestContext),
     request: Request,
@@ -179,7 +182,7 @@ async fn within_limits(
     answer
 }
 
-fn named(mut response: Response, context: &RequestContext) -> Response {
+pub(super) fn named(mut response: Response, context: &RequestContext) -> Response {
     if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -187,7 +190,7 @@ fn named(mut response: Response, context: &RequestContext) -> Response {
 }
 
 /// Whether the caller is listened to at all; then the certificate that it shows.
-async fn listen_to(
+pub(super) async fn listen_to(
     api: &Api,
     headers: &HeaderMap,
     certificate: Result<Shown, Unreadable>,
@@ -218,7 +221,7 @@ async fn listen_to(
 }
 
 /// Counts, records and answers a refusal.
-async fn admit_caller<T>(
+pub(super) async fn admit_caller<T>(
     api: &Api,
     answer: Result<T, Refused>,
     context: &RequestContext,
@@ -239,13 +242,17 @@ async fn admit_caller<T>(
                 );
             }
             report(api, context, &refused).await;
-            Err(match refused.kind {
-                RefusedKind::Unavailable => Problem::unavailable(refused.client_text),
-                RefusedKind::Missing | RefusedKind::Invalid | RefusedKind::Expired => {
-                    Problem::unauthenticated(refused.client_text)
-                }
-            })
+            Err(refusal(&refused))
         }
+    }
+}
+
+/// The answer to a refused credential.
+pub(super) fn refusal(refused: &Refused) -> Problem {
+    match refused.kind {
+        RefusedKind::Unavailable => Problem::unavailable(refused.client_text),
+        RefusedKind::Missing => Problem::unauthenticated(refused.client_text),
+        RefusedKind::Invalid | RefusedKind::Expired => Problem::refused(refused.client_text),
     }
 }
 
@@ -271,7 +278,7 @@ pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused
 }
 
 /// Tells the operator of a refused credential.
-async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
+pub(super) async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
     tracing::warn!(
         target: "SECURITY",
         event_type = "security_violation",

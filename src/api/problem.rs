@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::attributes::AttributesError;
+use crate::authn::oauth2::LoginError;
 use crate::authz::Denied;
 use crate::changes::{PlaceError, ReloadError};
 use crate::credentials::CredentialError;
@@ -32,6 +33,9 @@ pub struct Problem {
     reason: Option<&'static str>,
     #[serde(skip)]
     retry_after: Option<Duration>,
+    /// Of a 401: something was presented, and `detail` says in a fixed sentence what is wrong with it.
+    #[serde(skip)]
+    presented: bool,
 }
 
 impl Problem {
@@ -45,6 +49,7 @@ impl Problem {
             decision_id: None,
             reason: None,
             retry_after: None,
+            presented: false,
         }
     }
 
@@ -61,6 +66,13 @@ impl Problem {
     /// 401.
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
+    /// 401 for credentials that were presented and do not count.
+    pub fn refused(detail: &'static str) -> Self {
+        let mut problem = Self::unauthenticated(detail);
+        problem.presented = true;
+        problem
     }
 
     /// 403 for a browser page that may not call.
@@ -119,6 +131,14 @@ impl Problem {
         self
     }
 
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(super) fn decision(&self) -> Option<DecisionId> {
+        self.decision_id
+    }
+
     /// What to tell a model that made the call: one line.
     pub(super) fn line(&self) -> String {
         match self.decision_id {
@@ -145,6 +165,15 @@ impl Problem {
     }
 }
 
+/// RFC 6750, section 3. The error word is left out when nothing was presented.
+fn challenge(error: Option<&String>) -> HeaderValue {
+    let error = error.and_then(|said| {
+        let text = format!("Bearer realm=\"caxton\", error=\"invalid_token\", error_description=\"{said}\"");
+        HeaderValue::from_str(&text).ok()
+    });
+    error.unwrap_or(HeaderValue::from_static("Bearer realm=\"caxton\""))
+}
+
 /// `Retry-After` counts whole seconds (RFC 9110, section 10.2.3); rounded up, so that the caller is not early.
 pub(super) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
@@ -161,7 +190,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"caxton\""));
+            headers.insert(header::WWW_AUTHENTICATE, challenge(self.presented.then_some(&self.detail)));
         }
         response
     }
@@ -275,6 +304,35 @@ impl From<CredentialError> for Problem {
             CredentialError::Gone => Self::unauthenticated("the credentials are not valid"),
             CredentialError::Mismatch | CredentialError::Store(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "credentials could not be changed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        let detail = error.to_string();
+        let told = |reason| {
+            let mut problem = Self::malformed(detail.clone());
+            problem.reason = Some(reason);
+            problem
+        };
+        let later = |seconds| {
+            let mut problem = Self::unavailable(detail.clone());
+            problem.retry_after = Some(Duration::from_secs(seconds));
+            problem
+        };
+        match error {
+            LoginError::NotOffered => Self::not_found(detail),
+            LoginError::ProviderDown => later(10),
+            LoginError::Busy => later(30),
+            LoginError::Parameter(_) => Self::malformed(detail),
+            LoginError::Pending => told("authorization_pending"),
+            LoginError::SlowDown => told("slow_down"),
+            LoginError::Refused(refused) => super::caller::refusal(&refused),
+            LoginError::Failed(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a login failed");
                 Self::internal()
             }
         }

@@ -13,8 +13,8 @@ use super::connection::Connection;
 use super::problem::Problem;
 use super::state::Api;
 use super::{
-    agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, mcp, memory, messages, policies,
-    roles, search, tools,
+    agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, login, mcp, memory, messages,
+    policies, resource, roles, search, tools,
 };
 use crate::telemetry::metrics::HttpLabels;
 
@@ -95,7 +95,6 @@ fn table() -> Vec<(Endpoint, Handler)> {
         guarded("GET", "/v1/ext_authz/envoy/", "http:get", any(ext_authz::envoy)),
         guarded("GET", "/v1/ext_authz/envoy/{*path}", "http:get", any(ext_authz::envoy)),
         guarded("GET", "/v1/policies", "policy:read", get(policies::list)),
-        guarded("POST", "/v1/auth/token", "auth:token", post(auth::token)),
         guarded("POST", "/v1/auth/logout", "auth:logout", post(auth::logout)),
         guarded("GET", "/v1/auth/status", "config:read", get(auth::status)),
         guarded("GET", "/v1/auth/keys", "auth:key:list", get(auth_keys::list)),
@@ -116,13 +115,32 @@ fn refresh_table() -> Vec<(Endpoint, Handler)> {
     vec![guarded("POST", "/v1/auth/refresh", "auth:token", post(auth::refresh))]
 }
 
+/// The route that takes a credential, or a login in the body.
+fn token_table() -> Vec<(Endpoint, Handler)> {
+    vec![guarded("POST", "/v1/auth/token", "auth:token", post(auth::token))]
+}
+
+/// The way of a person to the provider and back.
+fn login_table() -> Vec<(Endpoint, Handler)> {
+    let why = "whoever logs in has no credentials yet; it only leads to the provider";
+    let begin = Endpoint { method: "POST", path: "/v1/auth/oauth2/device", access: Access::Open(why) };
+    vec![
+        open("/v1/auth/oauth2/authorize", why, get(login::authorize)),
+        guarded("GET", login::CALLBACK, "auth:token", get(login::callback)),
+        (begin, post(login::device)),
+    ]
+}
+
 /// Routes of the API that need no credentials.
 fn open_table() -> Vec<(Endpoint, Handler)> {
     let keys = "whoever checks our tokens elsewhere has no credentials here, and public keys are public";
+    let resource = "a client looks up where to get credentials before it has any (RFC 9728)";
     let ask = "a client looks up where to ask before it has credentials (AuthZEN 1.0, section 9)";
     vec![
         open("/.well-known/jwks.json", keys, get(auth::key_set)),
         open("/.well-known/authzen-configuration", ask, get(authzen::configuration)),
+        open(resource::METADATA, resource, get(resource::api)),
+        open(resource::MCP_METADATA, resource, get(resource::mcp)),
     ]
 }
 
@@ -144,8 +162,8 @@ fn routes(table: Vec<(Endpoint, Handler)>) -> Router<Arc<Api>> {
 
 /// Every route of the gateway.
 pub fn endpoints() -> Vec<Endpoint> {
-    let tables = [table(), refresh_table(), open_table(), operations_table()].into_iter().flatten();
-    tables.map(|(endpoint, _)| endpoint).chain([MCP]).collect()
+    let tables = [table(), refresh_table(), token_table(), login_table(), open_table(), operations_table()];
+    tables.into_iter().flatten().map(|(endpoint, _)| endpoint).chain([MCP]).collect()
 }
 
 /// The API, without the operations port.
@@ -153,12 +171,16 @@ pub fn router(api: Arc<Api>) -> Router {
     let router = routes(table());
     let refreshing =
         routes(refresh_table()).route_layer(from_fn_with_state(Arc::clone(&api), caller::prove_refresh));
+    let taking = routes(token_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::prove_token));
+    let logging_in = routes(login_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::hear));
     let reread = from_fn_with_state(Arc::clone(&api), mcp::reread);
     let mcp = any_service(mcp::service(Arc::clone(&api))).layer(reread);
     router
         .route(MCP.path, mcp)
         .route_layer(from_fn_with_state(Arc::clone(&api), caller::prove))
         .merge(refreshing)
+        .merge(taking)
+        .merge(logging_in)
         .merge(routes(open_table()))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
@@ -186,10 +208,15 @@ async fn finish(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
         _ => "other",
     };
     let encrypted = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
+    let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let labels = HttpLabels { method, route, status: response.status().as_u16() };
     api.metrics.http_requests.get_or_create(&labels).inc();
+    let refused = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
+    if refused {
+        resource::challenge(&api.settings, &path, headers);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if encrypted {

@@ -26,6 +26,10 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// Whose tokens name people; `None` when no tokens are accepted.
     pub issuer: Option<String>,
+    /// The issuer of tokens that callers may come with, for those who look up how to get one.
+    pub authorization_server: Option<String>,
+    /// What such callers should ask it for.
+    pub resource_scopes: Vec<String>,
     /// Proxies that may ask about the requests of others (`/v1/ext_authz`); none by default.
     pub ext_authz_peers: Vec<ipnet::IpNet>,
     /// How long a request may take, its answer included. Default 150 s, more than an agent's answer may take.
@@ -52,6 +56,8 @@ impl Default for Settings {
             max_import_bytes: 32 * 1024 * 1024,
             public_url: None,
             issuer: None,
+            authorization_server: None,
+            resource_scopes: Vec::new(),
             ext_authz_peers: Vec::new(),
             request_timeout: Duration::from_secs(150),
             allowed_origins: Vec::new(),

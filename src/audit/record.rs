@@ -211,7 +211,7 @@ pub struct SubjectRecord {
     /// Public name of the credential: a key id, a token's `jti`, a certificate's SHA-256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<Arc<str>>,
-    /// `jwt`, `api_key`, `mtls`, `internal`.
+    /// `jwt`, `api_key`, `oauth2`, `session`, `mtls`, `internal`.
     pub method: &'static str,
     /// The Cedar principal.
     pub principal: String,
@@ -222,6 +222,7 @@ impl From<&Subject> for SubjectRecord {
         let credential = match subject.proof() {
             Proof::Jwt { jti, key } => Some(jti.as_ref().map_or_else(|| Arc::clone(key), Arc::clone)),
             Proof::ApiKey { id } => Some(id.shared()),
+            Proof::Login { key } => Some(Arc::clone(key)),
             Proof::Session { jti, .. } => Some(Arc::clone(jti)),
             Proof::Certificate { fingerprint } => Some(Arc::clone(fingerprint)),
             Proof::Internal => None,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::mtls::{self, ClientCertificate, ClientTrust};
+use super::oauth2::{Logins, Settings as LoginSettings};
 use super::scheme::{Presented, Refused, RefusedKind};
 use super::tokens::{Renewal, Tokens};
 use super::{AuthnError, KeyStore, api_key, jwt, tokens};
@@ -25,12 +26,14 @@ pub struct Settings {
     pub tokens: tokens::Settings,
     /// Client certificates; `None` refuses every one of them.
     pub mtls: Option<mtls::Settings>,
+    /// The login of people; `None`: nobody can log in.
+    pub oauth2: Option<LoginSettings>,
 }
 
 /// One way to prove oneself, as an operator sees it.
 #[derive(Debug, Clone, Serialize)]
 pub struct MethodStatus {
-    /// `api_key`, `jwt`, `session` or `mtls`.
+    /// `api_key`, `jwt`, `session`, `mtls` or `oauth2`.
     pub method: &'static str,
     /// Whether it is open at all.
     pub enabled: bool,
@@ -48,16 +51,19 @@ pub struct Authenticator {
     tokens: Arc<Tokens>,
     mtls: mtls::Scheme,
     client_trust: Option<Arc<ClientTrust>>,
+    logins: Option<Logins>,
     metrics: Arc<Metrics>,
 }
 
 impl Authenticator {
     /// Reads every key; fails on the first that cannot be used.
     pub fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
+        let reason = "it is the name under which the gateway signs tokens of its own";
         if settings.jwt.as_ref().is_some_and(|jwt| jwt.issuer == settings.tokens.issuer) {
-            let reason = "it is the name under which the gateway signs tokens of its own";
             return Err(AuthnError::JwtSetting { setting: "issuer", reason });
         }
+        let logins =
+            settings.oauth2.map(|oauth2| Logins::new(oauth2, Arc::clone(&clock), Arc::clone(&metrics)));
         let max_key_age = settings.api_keys.max_age;
         let api_key = api_key::Scheme::new(settings.api_keys, Arc::clone(&clock))?;
         let tokens = Arc::new(Tokens::open(settings.tokens, max_key_age, Arc::clone(&clock))?);
@@ -70,6 +76,7 @@ impl Authenticator {
             tokens,
             mtls: mtls::Scheme::new(client_trust.clone()),
             client_trust,
+            logins: logins.transpose()?,
             metrics,
         })
     }
@@ -84,6 +91,27 @@ impl Authenticator {
         &self.tokens
     }
 
+    /// The login of people, when it is configured.
+    pub fn logins(&self) -> Option<&Logins> {
+        self.logins.as_ref()
+    }
+
+    /// That nothing but what is in the body proves the caller: a second credential is never passed over.
+    pub fn alone(&self, headers: &HeaderMap, certificate: Option<&ClientCertificate>) -> Result<(), Refused> {
+        match self.mtls.examine(certificate) {
+            Presented::Rejected(refused) => Err(refused),
+            Presented::Nothing if !self.presents(headers) => Ok(()),
+            Presented::Nothing | Presented::Proven(_) => {
+                Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"))
+            }
+        }
+    }
+
+    /// Whether the headers have a credential in them, good or bad.
+    pub fn presents(&self, headers: &HeaderMap) -> bool {
+        self.jwt.presents(headers) || self.api_key.presents(headers)
+    }
+
     /// Whose refresh token this is. It comes alone: a second credential in the headers is never passed over. Waits for
     /// the disk when the token was used before: call it off the async threads.
     pub fn recognise(
@@ -92,14 +120,7 @@ impl Authenticator {
         certificate: Option<&ClientCertificate>,
         refresh_token: &str,
     ) -> Result<Renewal, Refused> {
-        let in_headers = self.jwt.presents(headers) || self.api_key.presents(headers);
-        let answer = match self.mtls.examine(certificate) {
-            Presented::Rejected(refused) => Err(refused),
-            Presented::Nothing if !in_headers => self.tokens.recognise(refresh_token),
-            Presented::Nothing | Presented::Proven(_) => {
-                Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"))
-            }
-        };
+        let answer = self.alone(headers, certificate).and_then(|()| self.tokens.recognise(refresh_token));
         answer.map_err(|refused| self.count(refused))
     }
 
@@ -123,7 +144,11 @@ impl Authenticator {
             Some(_) => row("mtls", true, (true, "certificates of the configured authorities".to_owned())),
             None => row("mtls", false, (true, "no authority of clients is configured".to_owned())),
         };
-        vec![row("api_key", true, state(keys)), jwt, session, mtls]
+        let oauth2 = match &self.logins {
+            Some(logins) => row("oauth2", true, logins.status()),
+            None => row("oauth2", false, (true, "no provider is configured".to_owned())),
+        };
+        vec![row("api_key", true, state(keys)), jwt, session, mtls, oauth2]
     }
 
     /// Counts a refusal that was found before any scheme was asked.
@@ -138,9 +163,14 @@ impl Authenticator {
         self.client_trust.as_ref()
     }
 
-    /// Keeps the keys of an issuer's address fresh until `stop`; returns at once when there is none to follow.
+    /// Keeps the keys of issuers' addresses fresh until `stop`; returns at once when there are none to follow.
     pub async fn follow_keys(&self, stop: &CancellationToken) {
-        self.jwt.follow_keys(stop).await;
+        let logins = async {
+            if let Some(logins) = &self.logins {
+                logins.follow(stop).await;
+            }
+        };
+        tokio::join!(self.jwt.follow_keys(stop), logins);
     }
 
     /// Reads the issuer's key file again, when there is one; a file that is refused changes nothing.

@@ -23,6 +23,8 @@ pub enum AuthnError {
     PepperFile { path: PathBuf, source: std::io::Error },
     #[error("the pepper file `{path}` is not acceptable: {reason}")]
     Pepper { path: PathBuf, reason: &'static str },
+    #[error("the oauth2 setting `{setting}` is not acceptable: {reason}")]
+    Oauth2Setting { setting: &'static str, reason: &'static str },
     #[error("the api-key header `{header}` is already used by another scheme")]
     HeaderTaken { header: String },
     #[error(transparent)]
@@ -33,7 +35,7 @@ pub enum AuthnError {
     Query(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the key store holds a record that cannot be read")]
     Record(#[from] IdError),
-    #[error("the permissions of a stored key cannot be read")]
+    #[error("what is stored of a key or a login cannot be read")]
     Permissions(#[from] serde_json::Error),
     #[error("an api key must end at a moment in the future")]
     Expiry,

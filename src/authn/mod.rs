@@ -14,6 +14,8 @@ pub mod issue;
 pub mod jwt;
 mod key_store;
 pub mod mtls;
+pub mod oauth2;
+mod person;
 mod schema;
 mod scheme;
 #[cfg(test)]
@@ -23,5 +25,6 @@ pub mod tokens;
 pub use chain::{Authenticator, MethodStatus, Settings};
 pub use error::AuthnError;
 pub use key_store::{KeyHolder, KeyRecord, KeyStore, NewKey};
+pub use person::{LoggedIn, Person};
 pub use scheme::{Presented, Refused, RefusedKind};
 pub use tokens::{Issued, PendingEvent, Renewal, Tokens};

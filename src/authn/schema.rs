@@ -2,7 +2,7 @@
 //! together.
 
 /// Migrations, in order; one that was shipped is never changed.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE api_key (
     id          TEXT PRIMARY KEY,
@@ -48,5 +48,10 @@ CREATE TABLE event (
     name        TEXT NOT NULL,
     detail      TEXT NOT NULL
 ) STRICT;
+",
+    // Who has logged in, as JSON, and when the login ends; `key_id` is then the principal.
+    "
+ALTER TABLE session ADD COLUMN login TEXT;
+ALTER TABLE session ADD COLUMN until INTEGER;
 ",
 ];

@@ -17,6 +17,18 @@ use crate::clock::{Clock as _, SystemClock};
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Log in at a running gateway as a person; other commands go on as that person
+    ///
+    /// Example: `caxton auth login --url https://caxton.example`
+    Login(super::login::Login),
+    /// End the login, here and at the gateway
+    ///
+    /// Example: `caxton auth logout --url https://caxton.example`
+    Logout {
+        /// Which gateway
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Take a short access token from a running gateway, for an API key
     ///
     /// Example: `caxton auth token --api-key-file ci.key`
@@ -60,6 +72,8 @@ pub enum Command {
 /// Runs the command.
 pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
+        Command::Login(wanted) => super::login::login(&wanted, output),
+        Command::Logout { remote } => super::login::logout(&remote, output),
         Command::Token { remote } => token(&remote, output),
         Command::RotateSigningKey { place } => {
             let (keys, tokens) = stores(&place)?;

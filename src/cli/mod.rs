@@ -15,8 +15,10 @@ pub mod start;
 pub mod tools;
 
 mod auth_tokens;
+mod login;
 mod prepare;
 pub mod remote;
+mod stored_login;
 
 use std::sync::LazyLock;
 

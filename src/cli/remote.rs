@@ -8,6 +8,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value as Json;
 
 use super::output::{Exit, Output};
+use super::stored_login::StoredLogin;
 use crate::secret::Secret;
 
 /// How long an answer may take.
@@ -23,13 +24,14 @@ pub struct Remote {
     /// Address of the gateway
     #[arg(
         long,
+        alias = "server",
         global = true,
         env = "CAXTON_URL",
         default_value = "http://127.0.0.1:8080",
         value_name = "URL"
     )]
     url: Url,
-    /// A file with the API key; without it the key is taken from `CAXTON_API_KEY`
+    /// A file with the API key; without it the key is taken from `CAXTON_API_KEY`, and without that a login counts
     #[arg(long, global = true, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 }
@@ -38,6 +40,8 @@ pub struct Remote {
 pub enum Answer {
     /// It did what was asked.
     Done(Json),
+    /// Not yet: somebody has to log in first. Whether it wants to be asked less often.
+    Wait(bool),
     /// It refused; for the person.
     Refused(Exit, String),
 }
@@ -67,19 +71,31 @@ impl Remote {
             }
             None => crate::config::Environment::of_process().read("CAXTON_API_KEY").map(str::to_owned),
         };
-        if self.url.scheme() != "https" && !self.is_here() {
-            bail!("`{}` would send the key in the clear: name an `https` address", self.url);
+        let open = self.anonymous()?;
+        if let Some(key) = key {
+            return Ok(Open { credential: Credential::Key(Secret::new(key.trim().to_owned())), ..open });
         }
-        let Some(key) = key else {
-            bail!("name a file with an API key: `--api-key-file FILE`, or set `CAXTON_API_KEY`")
+        let Some(login) = StoredLogin::load(&self.url)? else {
+            bail!(
+                "name a file with an API key: `--api-key-file FILE`, or set `CAXTON_API_KEY`, or log in: `caxton auth login`"
+            )
         };
+        let login = if login.ends_soon() { open.renewed(&login)? } else { login };
+        Ok(open.with_login(login))
+    }
+
+    /// Opens the way to the gateway for who has no credential yet.
+    pub(super) fn anonymous(&self) -> anyhow::Result<Open> {
+        if self.url.scheme() != "https" && !self.is_here() {
+            bail!("`{}` would send credentials in the clear: name an `https` address", self.url);
+        }
         let client = Client::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Open { url: self.url.clone(), key: Secret::new(key.trim().to_owned()), client, runtime })
+        Ok(Open { url: self.url.clone(), credential: Credential::None, client, runtime })
     }
 }
 
@@ -102,15 +118,66 @@ impl Remote {
     }
 }
 
+/// As whom.
+enum Credential {
+    None,
+    Key(Secret<String>),
+    Login(StoredLogin),
+}
+
 /// A gateway that can be asked.
 pub struct Open {
     url: Url,
-    key: Secret<String>,
+    credential: Credential,
     client: Client,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Open {
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(super) fn with_login(self, login: StoredLogin) -> Self {
+        Self { credential: Credential::Login(login), ..self }
+    }
+
+    /// Waits for something.
+    pub(super) fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// The next tokens of a login, kept.
+    fn renewed(&self, login: &StoredLogin) -> anyhow::Result<StoredLogin> {
+        let body = serde_json::json!({ "refresh_token": login.refresh_token });
+        match self.ask(Method::POST, &["v1", "auth", "refresh"], &[], Some(&body))? {
+            Answer::Done(answer) => {
+                let login = StoredLogin::of(&self.url, &answer)?;
+                login.save(&self.url)?;
+                Ok(login)
+            }
+            Answer::Refused(Exit::Found, _) => {
+                StoredLogin::remove(&self.url)?;
+                bail!(
+                    "the login at {} is over: log in again with `caxton auth login --url {}`",
+                    self.url,
+                    self.url
+                )
+            }
+            Answer::Refused(_, why) => bail!("the login at {} could not be renewed: {why}", self.url),
+            Answer::Wait(_) => bail!("the login at {} could not be renewed", self.url),
+        }
+    }
+
+    /// An address of the gateway. `path` are its parts, not yet escaped.
+    pub(super) fn place(&self, path: &[&str]) -> Result<Url, Unreached> {
+        let mut url = self.url.clone();
+        let unreached =
+            |()| Unreached { url: self.url.to_string(), cause: "this is no address of a server".to_owned() };
+        url.path_segments_mut().map_err(unreached)?.pop_if_empty().extend(path);
+        Ok(url)
+    }
+
     /// Asks. `path` are the parts of the path, not yet escaped.
     pub fn ask(
         &self,
@@ -120,15 +187,16 @@ impl Open {
         sent: Option<&Json>,
     ) -> Result<Answer, Unreached> {
         let unreached = |cause: String| Unreached { url: self.url.to_string(), cause };
-        let mut url = self.url.clone();
-        url.path_segments_mut()
-            .map_err(|()| unreached("this is no address of a server".to_owned()))?
-            .pop_if_empty()
-            .extend(path);
+        let mut url = self.place(path)?;
         for (name, value) in query {
             url.query_pairs_mut().append_pair(name, value);
         }
-        let mut request = self.client.request(method, url).header("x-api-key", self.key.expose());
+        let mut request = self.client.request(method, url);
+        request = match &self.credential {
+            Credential::None => request,
+            Credential::Key(key) => request.header("x-api-key", key.expose()),
+            Credential::Login(login) => request.bearer_auth(&login.access_token),
+        };
         if let Some(sent) = sent {
             request = request.json(sent);
         }
@@ -150,6 +218,11 @@ impl Open {
         if status.is_success() {
             return Ok(Answer::Done(json));
         }
+        match text(&json, "/reason") {
+            "authorization_pending" => return Ok(Answer::Wait(false)),
+            "slow_down" => return Ok(Answer::Wait(true)),
+            _ => {}
+        }
         let detail = match text(&json, "/detail") {
             "" => format!("status {status}"),
             detail => detail.to_owned(),
@@ -164,7 +237,13 @@ impl Open {
             status if status.is_client_error() => Exit::Usage,
             _ => Exit::Unreachable,
         };
-        Ok(Answer::Refused(exit, format!("{detail}{}", decision.unwrap_or_default())))
+        let again = match &self.credential {
+            Credential::Login(_) if status == StatusCode::UNAUTHORIZED => {
+                ": log in again with `caxton auth login`"
+            }
+            _ => "",
+        };
+        Ok(Answer::Refused(exit, format!("{detail}{}{again}", decision.unwrap_or_default())))
     }
 
     /// Asks, and tells the person when it was refused or there was nobody.
@@ -178,6 +257,10 @@ impl Open {
     ) -> Result<Json, Exit> {
         match self.ask(method, path, query, body) {
             Ok(Answer::Done(json)) => Ok(json),
+            Ok(Answer::Wait(_)) => {
+                output.say("error: nobody has logged in yet");
+                Err(Exit::Found)
+            }
             Ok(Answer::Refused(exit, why)) => {
                 output.say(format_args!("error: {why}"));
                 Err(exit)

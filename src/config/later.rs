@@ -85,7 +85,6 @@ pub const LATER: &[Later] = &[
         "a salt",
         "remove the key; a pepper is made and kept in the data directory",
     ),
-    later("security.oauth2", "login of people", "remove the keys; use tokens of your provider"),
     later("security.runtime_protection", "watch files, processes and connections", HOST),
     later("security.emergency.lockdown_allowed_operations", "what lockdown lets through", REMOVE),
     later("security.emergency.notification_webhook", "who is told of an emergency", REMOVE),

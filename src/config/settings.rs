@@ -10,12 +10,14 @@ mod identity;
 mod mcp;
 mod memory;
 mod model;
+mod oauth2;
 mod runtime;
 mod security;
 mod server;
 mod tls;
 mod vault;
 
+pub use self::oauth2::{ClientSecret, Oauth2};
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
 pub use attributes::Attributes;
 pub use authorization::{Authorization, BundleSource};
@@ -67,7 +69,7 @@ impl Settings {
         );
         super::fixed::read(reader);
         let server = Server::read(reader);
-        let security = Security::read(reader, &server.data_dir);
+        let security = Security::read(reader, &server);
         check_transport(reader, &server, &security);
         Self {
             mcp: Mcp::read(reader, server.host),

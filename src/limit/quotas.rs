@@ -85,7 +85,7 @@ impl<C: Clock + Clone> Quotas<C> {
     pub fn check(&self, subject: &Subject, route: &str) -> Result<Vec<Met>, Exceeded> {
         let mut met = Vec::new();
         // A token counts with the key that it was made from.
-        if let (Some(limiter), Proof::ApiKey { id } | Proof::Session { key: id, .. }) =
+        if let (Some(limiter), Proof::ApiKey { id } | Proof::Session { key: Some(id), .. }) =
             (&self.per_key, subject.proof())
         {
             met.push(count(limiter, id, "key")?);
@@ -144,7 +144,7 @@ mod tests {
     /// The same with a token that was made from the key.
     fn with_token(key: &str) -> Subject {
         let id = KeyId::parse(key).unwrap();
-        let proof = Proof::Session { id: "s".into(), jti: "j".into(), key: id.clone() };
+        let proof = Proof::Session { id: "s".into(), jti: "j".into(), key: Some(id.clone()) };
         Subject::service("ci", &id, [], [], 0, 0, proof)
     }
 

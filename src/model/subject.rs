@@ -20,14 +20,19 @@ pub enum Proof {
         /// The public part.
         id: KeyId,
     },
-    /// An access token of the gateway's own, made from an API key.
+    /// A person who has just logged in at the provider; a session comes of it.
+    Login {
+        /// Which key of the provider vouched for the ID token.
+        key: Arc<str>,
+    },
+    /// An access token of the gateway's own, made from an API key or from a login.
     Session {
         /// Which session it belongs to.
         id: Arc<str>,
         /// The token's `jti`.
         jti: Arc<str>,
-        /// The public part of the key that it was made from.
-        key: KeyId,
+        /// The public part of the key that it was made from; none when a person has logged in.
+        key: Option<KeyId>,
     },
     /// A TLS client certificate.
     Certificate {
@@ -39,11 +44,12 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// `jwt`, `api_key`, `session`, `mtls` or `internal`.
+    /// `jwt`, `api_key`, `oauth2`, `session`, `mtls` or `internal`.
     pub fn method(&self) -> &'static str {
         match self {
             Self::Jwt { .. } => "jwt",
             Self::ApiKey { .. } => "api_key",
+            Self::Login { .. } => "oauth2",
             Self::Session { .. } => "session",
             Self::Certificate { .. } => "mtls",
             Self::Internal => "internal",

@@ -96,8 +96,16 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let metrics = Arc::new(Metrics::new());
     // Before anything that takes time: a wrong certificate is the commonest reason not to start.
     let key_grace = settings.authn.api_keys.grace;
-    let issuer = settings.authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
-    let authenticator = Authenticator::new(settings.authn, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let mut authn = settings.authn;
+    let authorization_server = authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
+    let login = authn.oauth2.as_ref();
+    let issuer = authorization_server.clone().or_else(|| login.map(|login| login.issuer.clone()));
+    let longest_login = login.map_or(std::time::Duration::ZERO, |login| login.max_session);
+    // What clients are told to get a token for is what a token may be for.
+    if let (Some(jwt), Some(url)) = (&mut authn.jwt, &settings.api.public_url) {
+        jwt.resources = crate::api::resources(url).map(Into::into).into();
+    }
+    let authenticator = Authenticator::new(authn, Arc::clone(&clock), Arc::clone(&metrics))?;
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
@@ -123,7 +131,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
         Arc::clone(authenticator.tokens()),
-        key_grace,
+        (key_grace, longest_login),
         Arc::clone(&clock),
     );
     let reloader = Reloader::new(
@@ -182,7 +190,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         journal: journal.clone(),
         metrics,
         clock: Arc::clone(&clock),
-        settings: crate::api::Settings { issuer, ..settings.api },
+        settings: crate::api::Settings { issuer, authorization_server, ..settings.api },
         readiness: Readiness::default(),
     });
     Ok(Parts { api, certificates, reloader, journal, memory, tools, agents, attributes, clock })

@@ -140,6 +140,7 @@ impl Settings {
                 api_keys: crate::authn::api_key::Settings::in_directory(&data_dir),
                 tokens: crate::authn::tokens::Settings::in_directory(&data_dir),
                 mtls: None,
+                oauth2: None,
             },
             limit: Default::default(),
             quotas: Default::default(),

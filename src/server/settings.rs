@@ -28,6 +28,7 @@ impl From<config::Settings> for Settings {
         // Behind a proxy that passes certificates on, the handshake here is the proxy's: the request has to show one.
         let require_client_cert = server.client_cert_header.is_some()
             && server.clients.as_ref().is_some_and(|clients| clients.required);
+        let leeway = security.authentication.tokens.leeway;
         let mut authn = crate::authn::Settings {
             jwt: security.authentication.jwt.map(jwt),
             api_keys: crate::authn::api_key::Settings::in_directory(&data),
@@ -37,6 +38,7 @@ impl From<config::Settings> for Settings {
                 &data,
             ),
             mtls: server.clients.map(clients),
+            oauth2: security.oauth2.map(|config| oauth2(config, leeway)),
         };
         authn.api_keys.max_age = security.api_keys.max_age;
         authn.api_keys.grace = security.api_keys.grace;
@@ -147,6 +149,8 @@ impl From<config::Settings> for Settings {
                 max_body_bytes: server.max_body,
                 body_timeout: server.body_timeout,
                 issuer: None,
+                authorization_server: None,
+                resource_scopes: security.authentication.resource_scopes,
                 ext_authz_peers: security.ext_authz_peers,
                 public_url: server.public_url.map(String::from),
                 max_import_bytes: crate::api::Settings::default().max_import_bytes,
@@ -224,12 +228,7 @@ fn named<N: Ord>(
 }
 
 fn jwt(config: config::Jwt) -> jwt::Settings {
-    let algorithm = match config.algorithm {
-        config::JwtAlgorithm::Rs256 => JwtAlgorithm::Rs256,
-        config::JwtAlgorithm::Es256 => JwtAlgorithm::Es256,
-        config::JwtAlgorithm::EdDsa => JwtAlgorithm::EdDsa,
-        config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
-    };
+    let algorithm = algorithm(config.algorithm);
     let (keys, jwks) = match config.key {
         config::JwtKey::PublicKeyFile(path) | config::JwtKey::SecretFile(path) => {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -257,6 +256,41 @@ fn jwt(config: config::Jwt) -> jwt::Settings {
         leeway: config.leeway,
         max_token_bytes: config.max_token_bytes,
         cache_entries: config.token_cache,
+        ..jwt::Settings::default()
+    }
+}
+
+fn algorithm(config: config::JwtAlgorithm) -> JwtAlgorithm {
+    match config {
+        config::JwtAlgorithm::Rs256 => JwtAlgorithm::Rs256,
+        config::JwtAlgorithm::Es256 => JwtAlgorithm::Es256,
+        config::JwtAlgorithm::EdDsa => JwtAlgorithm::EdDsa,
+        config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
+    }
+}
+
+fn oauth2(config: config::Oauth2, leeway: std::time::Duration) -> crate::authn::oauth2::Settings {
+    use crate::authn::oauth2::ClientSecret;
+    crate::authn::oauth2::Settings {
+        authorization_endpoint: config.authorization_endpoint,
+        token_endpoint: config.token_endpoint,
+        userinfo_endpoint: config.userinfo_endpoint,
+        device_authorization_endpoint: config.device_authorization_endpoint,
+        jwks_uri: config.jwks_uri,
+        client_secret: config.client_secret.map(|secret| match secret {
+            config::ClientSecret::Given(secret) => ClientSecret::Given(secret),
+            config::ClientSecret::File(path) => ClientSecret::File(path),
+        }),
+        scopes: config.scopes,
+        algorithm: algorithm(config.algorithm),
+        leeway,
+        login_timeout: config.login_timeout,
+        max_logins: config.max_logins,
+        max_logins_per_address: config.max_logins_per_address,
+        timeout: config.timeout,
+        max_bytes: config.max_bytes,
+        max_session: config.max_session,
+        ..crate::authn::oauth2::Settings::new(config.issuer, config.client_id, config.redirect_uri)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::authn::Person;
 use crate::json;
 use crate::model::{Proof, RoleName, Subject};
 
@@ -28,6 +29,10 @@ const KNOWN: [&str; 13] = [
     "groups",
     "scope",
 ];
+
+/// Claims of an ID token that are about the login and not about the person (OpenID Connect Core 1.0, sections 2 and
+/// 3.3.2.11); providers add `typ` and `session_state`.
+const OF_PROTOCOL: [&str; 8] = ["nonce", "at_hash", "c_hash", "s_hash", "azp", "sid", "typ", "session_state"];
 
 /// What is wrong with the claims.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +78,8 @@ impl ClaimError {
 pub(in crate::authn) struct Expected {
     pub(in crate::authn) issuer: Arc<str>,
     pub(in crate::authn) audience: Arc<str>,
+    /// Each as good as the audience.
+    pub(in crate::authn) resources: Vec<Arc<str>>,
     pub(in crate::authn) leeway_seconds: i64,
 }
 
@@ -103,7 +110,7 @@ impl Validity {
 #[derive(Debug)]
 pub(in crate::authn) struct Claims {
     pub(in crate::authn) validity: Validity,
-    subject: String,
+    pub(in crate::authn) subject: String,
     jti: Option<Arc<str>>,
     email: Option<String>,
     roles: BTreeSet<RoleName>,
@@ -120,6 +127,20 @@ impl Claims {
     pub(in crate::authn) fn text_tag(&self, name: &str) -> Option<Arc<str>> {
         let (_, values) = self.tags.iter().find(|(tag, _)| tag.as_ref() == name)?;
         values.first().filter(|_| values.len() == 1).cloned()
+    }
+
+    /// What a session keeps. Claims of the protocol itself say nothing about the person.
+    pub(in crate::authn) fn into_person(self, issuer: &str) -> Person {
+        let texts = |values: BTreeSet<Arc<str>>| values.iter().map(ToString::to_string).collect();
+        let tags = self.tags.into_iter().filter(|(name, _)| !OF_PROTOCOL.contains(&name.as_ref()));
+        Person {
+            issuer: issuer.to_owned(),
+            subject: self.subject,
+            email: self.email,
+            roles: self.roles,
+            groups: texts(self.groups),
+            tags: tags.map(|(name, values)| (name.to_string(), texts(values))).collect(),
+        }
     }
 
     pub(in crate::authn) fn into_subject(self, issuer: &str, key: Arc<str>) -> Subject {
@@ -169,7 +190,10 @@ fn check_audience(claims: &Map<String, Value>, expected: &Expected) -> Result<()
         }
         Some(_) => return Err(ClaimError::Type("aud")),
     };
-    if audiences.contains(&expected.audience.as_ref()) { Ok(()) } else { Err(ClaimError::Audience) }
+    let ours = |audience: &str| {
+        std::iter::once(&expected.audience).chain(&expected.resources).any(|known| known.as_ref() == audience)
+    };
+    if audiences.into_iter().any(ours) { Ok(()) } else { Err(ClaimError::Audience) }
 }
 
 /// `cnf` binds a token to a key of its holder (RFC 7800, 8705, 9449) and `act` hands it to somebody else (RFC 8693).

@@ -9,6 +9,7 @@
 
 mod cache;
 mod claims;
+mod id_token;
 mod jwk;
 mod jws;
 mod key;
@@ -27,8 +28,10 @@ mod wycheproof_tests;
 pub(super) mod parts {
     pub(in crate::authn) use super::cache::{Cache, Ends, TokenDigest};
     pub(in crate::authn) use super::claims::{ClaimError, Expected, Validity, read};
+    pub(in crate::authn) use super::id_token::{IdTokens, Wanted};
     pub(in crate::authn) use super::jws::{Compact, kid_of};
-    pub(in crate::authn) use super::key::{Key, parse};
+    pub(in crate::authn) use super::key::{Key, parse, read as read_key_file};
+    pub(in crate::authn) use super::settings::is_private;
 }
 
 use std::sync::Arc;
@@ -109,9 +112,11 @@ impl Scheme {
         let known = issuer.prove(token)?;
         let jti = match known.subject.proof() {
             Proof::Jwt { jti, .. } => jti.as_deref(),
-            Proof::ApiKey { .. } | Proof::Certificate { .. } | Proof::Session { .. } | Proof::Internal => {
-                None
-            }
+            Proof::ApiKey { .. }
+            | Proof::Certificate { .. }
+            | Proof::Login { .. }
+            | Proof::Session { .. }
+            | Proof::Internal => None,
         };
         // `iat` counts whole seconds: what was made in the second of a revocation is refused.
         let made = known.validity.issued.map(|seconds| seconds.saturating_mul(1000));
@@ -152,6 +157,7 @@ impl Verifier {
             expected: Expected {
                 issuer: settings.issuer,
                 audience: settings.audience,
+                resources: settings.resources,
                 leeway_seconds: i64::try_from(settings.leeway.as_secs()).unwrap_or(0),
             },
             max_token_bytes: settings.max_token_bytes,

@@ -132,16 +132,21 @@ impl JwksUrl {
     }
 
     fn is_private(&self) -> bool {
-        let own = match self.url.host_str() {
-            Some("localhost") => true,
-            Some(host) => {
-                let host = host.trim_start_matches('[').trim_end_matches(']');
-                host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            }
-            None => false,
-        };
-        self.url.scheme() == "https" || self.url.scheme() == "http" && own
+        is_private(&self.url)
     }
+}
+
+/// Whether nobody on the way can read or change what this address is asked and answers: `https`, or this host.
+pub(in crate::authn) fn is_private(url: &reqwest::Url) -> bool {
+    let own = match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+        None => false,
+    };
+    url.scheme() == "https" || url.scheme() == "http" && own
 }
 
 /// Which tokens count.
@@ -155,6 +160,8 @@ pub struct Settings {
     pub issuer: Arc<str>,
     /// What a token's `aud` must contain.
     pub audience: Arc<str>,
+    /// Names of this gateway as a protected resource (RFC 9728, RFC 8707); a token for one of them is for us as well.
+    pub resources: Vec<Arc<str>>,
     /// How far the clocks may be apart; whole seconds, at most 5.
     pub leeway: Duration,
     /// Longer tokens are refused unread; bytes.
@@ -171,6 +178,7 @@ impl Default for Settings {
             jwks: None,
             issuer: "caxton-auth".into(),
             audience: "caxton-api".into(),
+            resources: Vec::new(),
             leeway: MAX_LEEWAY,
             max_token_bytes: 8 * 1024,
             cache_entries: 10_000,

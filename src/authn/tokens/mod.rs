@@ -1,12 +1,13 @@
-//! The gateway's own tokens: a short access token and a refresh token for whoever holds an API key.
+//! The gateway's own tokens: a short access token and a refresh token for whoever holds an API key or has logged in.
 //!
-//! A token is never worth more than the key it was made from. It names the key and a session; who the caller is and
-//! what it may do is read from the key on every request, so that a revoked key, an ended session or a revoked token
-//! counts from the next request on, in every process.
+//! A token is never worth more than the key or the login it was made from. It names a session; who the caller is and
+//! what it may do is read from the key, or from what was kept of the login, on every request, so that a revoked key, an
+//! ended session or a revoked token counts from the next request on, in every process.
 //!
 //! A refresh token serves once. Whoever comes with one that was used gets the same successor while that has not been
 //! used itself and the first answer may have been lost (`grace`); after that two hold a copy, and the session ends.
 
+mod holder;
 mod refresh;
 mod settings;
 mod signing;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
+use self::holder::Holder;
 use self::refresh::RefreshText;
 use self::signing::{SigningKeys, may_be_ours};
 use self::store::{Refresh, Rotated, TokenStore};
@@ -30,9 +32,9 @@ use super::jwt::parts::{
     Cache, ClaimError, Compact, Ends, Expected, Key, TokenDigest, Validity, kid_of, parse, read,
 };
 use super::scheme::{Refused, RefusedKind};
-use super::{AuthnError, KeyHolder, KeyRecord};
+use super::{AuthnError, KeyRecord, LoggedIn};
 use crate::clock::SharedClock;
-use crate::model::{KeyId, Proof, Subject};
+use crate::model::{Proof, Subject};
 use crate::secret::Secret;
 
 pub use self::settings::Settings;
@@ -121,6 +123,7 @@ impl Tokens {
             expected: Expected {
                 issuer: Arc::clone(&settings.issuer),
                 audience: Arc::clone(&settings.audience),
+                resources: Vec::new(),
                 leeway_seconds: i64::try_from(settings.leeway.as_secs()).unwrap_or(0),
             },
             store,
@@ -226,16 +229,15 @@ impl Tokens {
 
     /// Who the session belongs to, if it and its key still count, and when it was used last.
     fn principal(&self, proven: &Proven, now: i64) -> Result<(Arc<Subject>, i64), Refused> {
-        let (key, created, used) = self.live_session(&proven.session, now)?;
+        let (holder, created, used) = self.live_session(&proven.session, now)?;
         let (session, jti) = (Arc::clone(&proven.session), Arc::clone(&proven.jti));
-        let proof = Proof::Session { id: session, jti, key: key.id.clone() };
-        let subject = Arc::new(api_key::subject(key, proof));
+        let subject = Arc::new(holder.into_subject(session, jti));
         self.check_revoked(Some(&proven.jti), &subject, Some(created), METHOD)?;
         Ok((subject, used))
     }
 
-    /// The key of a session that still counts, when the session began, and when it was used last.
-    fn live_session(&self, id: &str, now: i64) -> Result<(KeyRecord, i64, i64), Refused> {
+    /// The holder of a session that still counts, when the session began, and when it was used last.
+    fn live_session(&self, id: &str, now: i64) -> Result<(Holder, i64, i64), Refused> {
         let session = self
             .store
             .session(id)
@@ -248,9 +250,8 @@ impl Tokens {
         if now.saturating_sub(used) >= millis(self.settings.idle) {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "idle"));
         }
-        let key = session.key.ok_or_else(|| Refused::invalid(METHOD, "revoked"))?;
-        api_key::check(&key, now, self.max_key_age, METHOD)?;
-        Ok((key, session.created, used))
+        let created = session.created;
+        Ok((Holder::of(session, now, self.max_key_age)?, created, used))
     }
 
     /// Remembers that the session is in use. It is written down from time to time, by a thread that may wait.
@@ -280,17 +281,29 @@ impl Tokens {
 
     // ---- making and going on ----
 
-    /// Begins a session of `key`, which the caller has proven.
-    pub fn issue(&self, key: &KeyId, record: &KeyRecord) -> Result<Issued, AuthnError> {
+    /// Begins a session of a key, which the caller has proven.
+    pub fn issue(&self, record: KeyRecord) -> Result<Issued, AuthnError> {
+        self.begin(&Holder::Key(record), "", self.clock.now_millis())
+    }
+
+    /// Begins a session of a person who has logged in, for `longest` at most.
+    pub fn log_in(&self, login: LoggedIn, longest: Duration) -> Result<Issued, AuthnError> {
         let now = self.clock.now_millis();
+        let until = now.saturating_add(millis(longest));
+        let principal = login.subject.principal().to_string();
+        self.begin(&Holder::Person { person: Box::new(login.person), until }, &principal, now)
+    }
+
+    fn begin(&self, holder: &Holder, principal: &str, now: i64) -> Result<Issued, AuthnError> {
         let session: Arc<str> = api_key::random_text(SESSION_LENGTH)?.into();
         let refresh = RefreshText::random()?;
-        let expires = now.saturating_add(millis(self.settings.refresh)).min(record.expires);
+        let expires = now.saturating_add(millis(self.settings.refresh)).min(holder.ends());
         let longest = self.settings.refresh.max(self.settings.access);
         let times = (now, expires, now.saturating_sub(millis(longest)));
         let most = self.settings.max_sessions_per_key;
-        self.store.begin(&session, key, &refresh.hash(&self.pepper), times, most)?;
-        self.pair(session, record, refresh, now)
+        let owner = holder.owner(principal)?;
+        self.store.begin(&session, &owner, &refresh.hash(&self.pepper), times, most)?;
+        self.pair(session, holder, refresh, now)
     }
 
     /// Whose refresh token this is. One that was used by somebody else before ends the session, at once.
@@ -312,11 +325,9 @@ impl Tokens {
         if now >= found.expires {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "expired"));
         }
-        let (key, created, _) = self.live_session(&found.session, now)?;
-        let session: Arc<str> = found.session.into();
+        let (holder, created, _) = self.live_session(&found.session, now)?;
         let jti = format!("refresh-{}", found.generation).into();
-        let proof = Proof::Session { id: session, jti, key: key.id.clone() };
-        let subject = Arc::new(api_key::subject(key, proof));
+        let subject = Arc::new(holder.into_subject(found.session.into(), jti));
         self.check_revoked(None, &subject, Some(created), METHOD)?;
         let successor = text.successor(&self.pepper).hash(&self.pepper);
         Ok(Renewal { subject, presented, successor, text })
@@ -329,27 +340,29 @@ impl Tokens {
     /// Uses a refresh token that was recognised. `None` when it was used or ended in the meantime.
     pub fn renew(&self, renewal: Renewal) -> Result<Option<Issued>, AuthnError> {
         let now = self.clock.now_millis();
-        let Proof::Session { key, .. } = renewal.subject.proof() else { return Ok(None) };
+        let Proof::Session { id, key, .. } = renewal.subject.proof() else { return Ok(None) };
         let times = (now, now.saturating_add(millis(self.settings.refresh)), millis(self.settings.grace));
         let Rotated::Done(session) = self.store.rotate(&renewal.presented, &renewal.successor, times)? else {
             return Ok(None);
         };
-        let record = self.store.session(&session)?.and_then(|session| session.key);
-        let Some(record) = record.filter(|record| record.id == *key) else { return Ok(None) };
-        self.pair(session.into(), &record, renewal.text.successor(&self.pepper), now).map(Some)
+        let Some(found) = self.store.session(&session)? else { return Ok(None) };
+        let holder = Holder::of(found, now, self.max_key_age).ok();
+        let same = |holder: &Holder| session == id.as_ref() && holder.key() == key.as_ref();
+        let Some(holder) = holder.filter(same) else { return Ok(None) };
+        self.pair(session.into(), &holder, renewal.text.successor(&self.pepper), now).map(Some)
     }
 
     fn pair(
         &self,
         session: Arc<str>,
-        record: &KeyRecord,
+        holder: &Holder,
         refresh: RefreshText,
         now: i64,
     ) -> Result<Issued, AuthnError> {
-        // Not longer than the key.
-        let left = record.expires.saturating_sub(now).div_euclid(1000);
+        // Not longer than the key, or the login.
+        let left = holder.ends().saturating_sub(now).div_euclid(1000);
         let lifetime = i64::try_from(self.settings.access.as_secs()).unwrap_or(i64::MAX).min(left).max(0);
-        let access = self.signing.sign(&self.store, self.claims(&session, record, lifetime, now)?)?;
+        let access = self.signing.sign(&self.store, self.claims(&session, holder, lifetime, now)?)?;
         let expires_in = u64::try_from(lifetime).unwrap_or(0);
         Ok(Issued { access, refresh: refresh.into_secret(), expires_in, session })
     }
@@ -357,17 +370,14 @@ impl Tokens {
     fn claims(
         &self,
         session: &str,
-        record: &KeyRecord,
+        holder: &Holder,
         lifetime: i64,
         now: i64,
     ) -> Result<Map<String, Value>, AuthnError> {
-        let name = match &record.holder {
-            KeyHolder::Agent(agent) => agent.as_str(),
-            KeyHolder::Service => record.name.as_str(),
-        };
+        let (name, client) = holder.names();
         let issued = now.div_euclid(1000);
         let claims = json!({
-            "iss": &*self.settings.issuer, "aud": &*self.settings.audience, "sub": name, "client_id": record.id,
+            "iss": &*self.settings.issuer, "aud": &*self.settings.audience, "sub": name, "client_id": client,
             "iat": issued, "exp": issued.saturating_add(lifetime),
             "jti": api_key::random_text(SESSION_LENGTH)?, SESSION: session,
         });

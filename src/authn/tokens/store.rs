@@ -13,14 +13,22 @@ use crate::authn::key_store::{COLUMNS, StoredKey};
 use crate::authn::schema::MIGRATIONS;
 use crate::authn::{AuthnError, KeyRecord};
 use crate::db;
-use crate::model::KeyId;
 
 /// The name of everybody in the table of revoked subjects; no principal is called so.
 const EVERYBODY: &str = "*";
 
-/// A session with its key, as they are now.
+/// Whom a new session belongs to.
+pub(super) struct Owner<'a> {
+    /// The key's id, or the principal of a person; what sessions are counted by.
+    pub(super) id: &'a str,
+    /// Who has logged in, as JSON, and when the login ends.
+    pub(super) login: Option<(String, i64)>,
+}
+
+/// A session with its key or its person, as they are now.
 pub(super) struct Session {
     pub(super) key: Option<KeyRecord>,
+    pub(super) login: Option<(String, i64)>,
     pub(super) created: i64,
     pub(super) used: i64,
     pub(super) ended: bool,
@@ -90,12 +98,12 @@ impl TokenStore {
 
     // ---- sessions ----
 
-    /// Begins a session with its first refresh token. Dead sessions go, and of a key's living ones no more than `most`
+    /// Begins a session with its first refresh token. Dead sessions go, and of its owner's living ones no more than `most`
     /// stay: the ones idle longest are ended.
     pub(super) fn begin(
         &self,
         session: &str,
-        key: &KeyId,
+        owner: &Owner<'_>,
         refresh: &RefreshHash,
         (now, expires, dead_before): (i64, i64, i64),
         most: u32,
@@ -105,11 +113,12 @@ impl TokenStore {
             store.execute(
                 "UPDATE session SET ended = ?3 WHERE ended IS NULL AND id IN
                  (SELECT id FROM session WHERE key_id = ?1 AND ended IS NULL ORDER BY used DESC LIMIT -1 OFFSET ?2)",
-                params![key.as_str(), i64::from(most).saturating_sub(1), now],
+                params![owner.id, i64::from(most).saturating_sub(1), now],
             )?;
+            let (login, until) = owner.login.as_ref().map_or((None, None), |(login, at)| (Some(login), Some(at)));
             store.execute(
-                "INSERT INTO session (id, key_id, created, used) VALUES (?1, ?2, ?3, ?3)",
-                params![session, key.as_str(), now],
+                "INSERT INTO session (id, key_id, created, used, login, until) VALUES (?1, ?2, ?3, ?3, ?4, ?5)",
+                params![session, owner.id, now, login, until],
             )?;
             store.execute(
                 "INSERT INTO refresh (hash, session, generation, expires) VALUES (?1, ?2, 1, ?3)",
@@ -122,17 +131,18 @@ impl TokenStore {
     pub(super) fn session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
         let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL
+            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL, login, until
              FROM session LEFT JOIN api_key ON api_key.id = session.key_id WHERE session.id = ?1"
         ))?;
         let found = statement
             .query_row([id], |row| {
                 let key = if row.get(11)? { Some(StoredKey::read(row)?) } else { None };
-                Ok((key, row.get(8)?, row.get(9)?, row.get(10)?))
+                let login = Option::zip(row.get(12)?, row.get(13)?);
+                Ok((key, row.get(8)?, row.get(9)?, row.get(10)?, login))
             })
             .optional()?;
-        let Some((key, created, used, ended)) = found else { return Ok(None) };
-        Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, created, used, ended }))
+        let Some((key, created, used, ended, login)) = found else { return Ok(None) };
+        Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, login, created, used, ended }))
     }
 
     /// Writes down when sessions were used.

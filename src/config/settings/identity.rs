@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text, Url};
+use crate::config::kind::{Choice, File, Flag, Integer, List, Parsed, Rate, RateOf, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
 
@@ -22,7 +22,7 @@ pub enum JwtAlgorithm {
     Hs256,
 }
 
-const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
+pub(super) const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
     ("RS256", JwtAlgorithm::Rs256),
     ("ES256", JwtAlgorithm::Es256),
     ("EdDSA", JwtAlgorithm::EdDsa),
@@ -38,6 +38,8 @@ pub struct Authentication {
     pub session_timeout: Duration,
     /// How JWTs are verified; `None` when no key is given: then no token of another issuer is accepted.
     pub jwt: Option<Jwt>,
+    /// Scopes that a client should ask its issuer for.
+    pub resource_scopes: Vec<String>,
     /// The gateway's own tokens.
     pub tokens: OwnTokens,
 }
@@ -250,6 +252,12 @@ impl Authentication {
             Duration::from_secs(15 * 60),
             "Idle time after which a session is over: its tokens no longer count, and its facts, which policies see, are forgotten.",
         );
+        let resource_scopes = r.value(
+            "security.authentication.resource_scopes",
+            List(Text(128)),
+            Vec::new(),
+            "Scopes that a client should ask the issuer for, told to clients that look up how to get in (RFC 9728).",
+        );
         let tokens = OwnTokens::read(r, &audience, leeway, max_token_bytes, token_cache);
         if tokens.issuer == issuer && key.is_some() {
             let problem = Problem::error(Code::Contradiction, "is the issuer of the gateway's own tokens");
@@ -259,6 +267,7 @@ impl Authentication {
         Self {
             require_tls,
             session_timeout,
+            resource_scopes,
             tokens,
             jwt: key.map(|key| Jwt {
                 algorithm,

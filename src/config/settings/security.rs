@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::attributes::Attributes;
 use super::authorization::Authorization;
 use super::identity::{ApiKeys, Authentication};
+use super::oauth2::Oauth2;
+use super::server::Server;
 use crate::config::kind::{
     Choice, File, Flag, Integer, List, Named, Parsed, Rate, RateOf, Size, Span, printable,
 };
@@ -16,12 +18,13 @@ use crate::config::reader::Reader;
 use crate::secrets::VaultSettings;
 
 /// `security.*`
-#[derive(Debug)]
 pub struct Security {
     /// Values that weaken a protection are accepted.
     pub allow_weakened: bool,
     /// Tokens.
     pub authentication: Authentication,
+    /// Login of people; `None`: nobody can log in.
+    pub oauth2: Option<Oauth2>,
     /// Policies.
     pub authorization: Authorization,
     /// What is known of people and things.
@@ -43,10 +46,21 @@ pub struct Security {
 }
 
 impl Security {
-    pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Self {
+    pub(super) fn read(r: &mut Reader<'_>, server: &Server) -> Self {
+        let data_dir = &server.data_dir;
+        let authentication = Authentication::read(r);
+        let oauth2 = Oauth2::read(r, server.public_url.as_ref());
+        if let Some(login) = oauth2.as_ref().filter(|login| login.issuer == authentication.tokens.issuer) {
+            let problem = Problem::error(Code::Contradiction, "is the issuer of the gateway's own tokens");
+            r.tell(
+                problem.with_help(format!("another one than `{}`", login.issuer)),
+                "security.oauth2.issuer",
+            );
+        }
         Self {
             allow_weakened: r.weakened,
-            authentication: Authentication::read(r),
+            authentication,
+            oauth2,
             authorization: Authorization::read(r),
             attributes: Attributes::read(r),
             ext_authz_peers: r.value("security.ext_authz.peers", List(Parsed::<ipnet::IpNet>::new("an address range")), Vec::new(), "Proxies that may ask about the requests of others at `/v1/ext_authz`, as `127.0.0.1/32`. Without any, nobody may."),

@@ -1,0 +1,248 @@
+//! `caxton auth login` and `logout`: a session for the person at the terminal. The gateway leads to its provider and
+//! back; here is only a port on this computer that takes the gateway's code (RFC 8252), or a wait (RFC 8628).
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::{Method, Url};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::output::{Exit, Output};
+use super::remote::{Answer, Open, Remote, text};
+use super::stored_login::StoredLogin;
+
+/// The longest wait for the person.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The longest wait for one request of a browser.
+const REQUEST: Duration = Duration::from_secs(5);
+/// The largest head of such a request, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+const TOKEN: [&str; 3] = ["v1", "auth", "token"];
+const DONE: &str = "<!doctype html><meta charset=utf-8><title>Caxton</title><p>Done. Go back to the terminal; this page can be closed.</p>";
+const NOT_IT: &str = "<!doctype html><meta charset=utf-8><title>Caxton</title><p>This is not the login that is waited for.</p>";
+
+/// How to log in.
+#[derive(Debug, clap::Args)]
+pub struct Login {
+    /// Log in with a browser on another device
+    #[arg(long)]
+    device: bool,
+    /// Do not open a browser, print the address for one on this computer
+    #[arg(long, conflicts_with = "device")]
+    no_browser: bool,
+    /// Which gateway
+    #[command(flatten)]
+    remote: Remote,
+}
+
+#[derive(Serialize)]
+struct LoggedIn<'a> {
+    gateway: &'a str,
+    subject: &'a str,
+    expires_in: u64,
+}
+
+/// Logs in, and keeps the session for the commands to come.
+pub(super) fn login(wanted: &Login, output: &Output) -> anyhow::Result<Exit> {
+    let open = wanted.remote.anonymous()?;
+    let given = if wanted.device {
+        on_another_device(&open, output)?
+    } else {
+        in_a_browser(&open, !wanted.no_browser, output)?
+    };
+    let answer = match given {
+        Ok(answer) => answer,
+        Err(exit) => return Ok(exit),
+    };
+    StoredLogin::of(open.url(), &answer)?.save(open.url())?;
+    let subject = subject(text(&answer, "/access_token"));
+    let expires_in = answer.get("expires_in").and_then(Json::as_u64).unwrap_or_default();
+    let told = LoggedIn { gateway: open.url().as_str(), subject: &subject, expires_in };
+    output.data(&told, |told| format!("logged in at {} as {}", told.gateway, told.subject))?;
+    Ok(Exit::Fine)
+}
+
+/// Ends the session, here and at the gateway.
+pub(super) fn logout(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
+    let open = remote.anonymous()?;
+    let Some(login) = StoredLogin::load(open.url())? else {
+        output.say(format_args!("there is no login at {}", open.url()));
+        return Ok(Exit::Found);
+    };
+    let session = open.with_login(login);
+    let answer = session.ask(Method::POST, &["v1", "auth", "logout"], &[], None);
+    StoredLogin::remove(session.url())?;
+    match answer {
+        // What is refused is over already.
+        Ok(Answer::Done(_) | Answer::Wait(_) | Answer::Refused(Exit::Found, _)) => {
+            output.say(format_args!("logged out at {}", session.url()));
+            Ok(Exit::Fine)
+        }
+        Ok(Answer::Refused(exit, why)) => {
+            output.say(format_args!("forgotten here; the gateway says: {why}"));
+            Ok(exit)
+        }
+        Err(unreached) => {
+            output.say(format_args!("forgotten here; there the session ends when it is idle: {unreached}"));
+            Ok(Exit::Unreachable)
+        }
+    }
+}
+
+fn random() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut bytes).context("the system gave no random bytes")?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+// ---- on this computer ----
+
+fn in_a_browser(open: &Open, browser: bool, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
+    let (state, verifier) = (random()?, random()?);
+    let listener = open.wait(TcpListener::bind("127.0.0.1:0")).context("no port of this computer is free")?;
+    let port = listener.local_addr()?.port();
+    let mut url = open.place(&["v1", "auth", "oauth2", "authorize"])?;
+    let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
+    url.query_pairs_mut()
+        .append_pair("port", &port.to_string())
+        .append_pair("code_challenge", &challenge)
+        .append_pair("state", &state);
+    let opened = browser && open::that_detached(url.as_str()).is_ok();
+    let what =
+        if opened { "log in in the browser; if none opens:" } else { "open in a browser on this computer:" };
+    output.say(format_args!("{what}\n{url}"));
+    let waited = open.wait(async { timeout(PATIENCE, coming_back(&listener, &state)).await });
+    let Ok(code) = waited else {
+        output.say("error: nobody has logged in in time");
+        return Ok(Err(Exit::Found));
+    };
+    let body = json!({ "code": code?, "code_verifier": verifier });
+    Ok(open.done(output, Method::POST, &TOKEN, &[], Some(&body)))
+}
+
+/// The code that a browser brings with our `state`. Whoever comes with anything else is sent away, and waited on.
+async fn coming_back(listener: &TcpListener, state: &str) -> anyhow::Result<String> {
+    loop {
+        let (mut stream, _) = listener.accept().await?;
+        let Ok(Some(path)) = timeout(REQUEST, request(&mut stream)).await else { continue };
+        let code = code(&path, state);
+        let (status, page) = if code.is_some() { ("200 OK", DONE) } else { ("400 Bad Request", NOT_IT) };
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\ncache-control: no-store\r\ncontent-security-policy: default-src 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\nconnection: close\r\n\r\n{page}",
+            page.len()
+        );
+        // The person may close the page before it is there.
+        let _ = timeout(REQUEST, stream.write_all(answer.as_bytes())).await;
+        if let Some(code) = code {
+            return Ok(code);
+        }
+    }
+}
+
+/// The target of a `GET`.
+async fn request(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        let mut part = [0; 1024];
+        let read = stream.read(&mut part).await.ok().filter(|read| *read > 0)?;
+        head.extend_from_slice(part.get(..read)?);
+        if head.len() > MAX_HEAD {
+            return None;
+        }
+    }
+    let line = std::str::from_utf8(head.split(|byte| *byte == b'\r').next()?).ok()?;
+    Some(line.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?.to_owned())
+}
+
+fn code(path: &str, state: &str) -> Option<String> {
+    let url = Url::parse("http://127.0.0.1").ok()?.join(path).ok()?;
+    let find = |wanted: &str| {
+        let mut values = url.query_pairs().filter(|(name, _)| name == wanted).map(|(_, value)| value);
+        let first = values.next()?.into_owned();
+        values.next().is_none().then_some(first)
+    };
+    (find("state")? == state).then(|| find("code")).flatten()
+}
+
+// ---- on another device ----
+
+fn on_another_device(open: &Open, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
+    let begun = match open.done(output, Method::POST, &["v1", "auth", "oauth2", "device"], &[], None) {
+        Ok(begun) => begun,
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let (place, user_code) = (plain(text(&begun, "/verification_uri")), plain(text(&begun, "/user_code")));
+    let device_code = text(&begun, "/device_code");
+    if place.is_empty() || user_code.is_empty() || device_code.is_empty() {
+        bail!("the answer of the gateway is no login");
+    }
+    output.say(format_args!("open on any device: {place}\nand enter the code: {user_code}"));
+    let whole = text(&begun, "/verification_uri_complete");
+    if !whole.is_empty() {
+        output.say(format_args!("or open: {}", plain(whole)));
+    }
+    let seconds = |name: &str, usual: u64| begun.get(name).and_then(Json::as_u64).unwrap_or(usual);
+    let mut interval = seconds("interval", 5).clamp(1, 60);
+    let mut left = seconds("expires_in", 600).min(PATIENCE.as_secs());
+    while left > 0 {
+        open.wait(async { tokio::time::sleep(Duration::from_secs(interval)).await });
+        left = left.saturating_sub(interval);
+        let body = json!({ "device_code": device_code });
+        match open.ask(Method::POST, &TOKEN, &[], Some(&body)) {
+            Ok(Answer::Done(answer)) => return Ok(Ok(answer)),
+            Ok(Answer::Wait(slower)) => interval += if slower { 5 } else { 0 },
+            Ok(Answer::Refused(exit, why)) => {
+                output.say(format_args!("error: {why}"));
+                return Ok(Err(exit));
+            }
+            Err(unreached) => {
+                output.say(format_args!("error: {unreached}"));
+                return Ok(Err(Exit::Unreachable));
+            }
+        }
+    }
+    output.say("error: nobody has logged in in time");
+    Ok(Err(Exit::Found))
+}
+
+/// What comes from elsewhere, as it may stand on a terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(512).collect()
+}
+
+/// `sub` of an access token that the gateway has just given; for the person, nothing hangs on it.
+fn subject(token: &str) -> String {
+    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims: Option<Json> = claims.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    plain(claims.as_ref().map_or("?", |claims| text(claims, "/sub")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_to_this_login_is_taken() {
+        let good = code("/?code=abc&state=s1", "s1");
+        assert_eq!(good.as_deref(), Some("abc"));
+        for bad in [
+            "/?code=abc",
+            "/?code=abc&state=s2",
+            "/?state=s1",
+            "/?code=abc&state=s2&state=s1",
+            "/?code=abc&code=def&state=s1",
+            "/favicon.ico",
+            "//evil.example/?code=abc",
+            "",
+        ] {
+            assert_eq!(code(bad, "s1"), None, "{bad}");
+        }
+    }
+}
