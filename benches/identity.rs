@@ -101,6 +101,7 @@ impl Bench {
                 api_keys: api_key::Settings::in_directory(directory.path()),
                 tokens: tokens::Settings::in_directory(directory.path()),
                 mtls: None,
+                oauth2: None,
             };
             Authenticator::new(settings, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
         };
@@ -108,7 +109,7 @@ impl Bench {
         let secret = make_key(known.keys());
         let (id, text) = (secret.id.clone(), secret.secret.expose().clone());
         let record = known.keys().find(&id).unwrap().expect("the key was just made");
-        let own = known.tokens().issue(&id, &record).unwrap();
+        let own = known.tokens().issue(record).unwrap();
         let claims = serde_json::json!({ "roles": ["developer"], "email": "a@example.com" });
         let token = issuer.issue("alice", Duration::from_secs(3600), claims.as_object().unwrap().clone());
         let pair = Ed25519KeyPair::generate().unwrap();

@@ -33,9 +33,9 @@ pub struct Problem {
     reason: Option<&'static str>,
     #[serde(skip)]
     retry_after: Option<Duration>,
-    /// The error of a 401 (RFC 6750, section 3.1); none when nothing was presented.
+    /// Of a 401: something was presented, and `detail` says in a fixed sentence what is wrong with it.
     #[serde(skip)]
-    challenge: Option<&'static str>,
+    presented: bool,
 }
 
 impl Problem {
@@ -49,7 +49,7 @@ impl Problem {
             decision_id: None,
             reason: None,
             retry_after: None,
-            challenge: None,
+            presented: false,
         }
     }
 
@@ -71,7 +71,7 @@ impl Problem {
     /// 401 for credentials that were presented and do not count.
     pub fn refused(detail: &'static str) -> Self {
         let mut problem = Self::unauthenticated(detail);
-        problem.challenge = Some(detail);
+        problem.presented = true;
         problem
     }
 
@@ -166,7 +166,7 @@ impl Problem {
 }
 
 /// RFC 6750, section 3. The error word is left out when nothing was presented.
-fn challenge(error: Option<&'static str>) -> HeaderValue {
+fn challenge(error: Option<&String>) -> HeaderValue {
     let error = error.and_then(|said| {
         let text = format!("Bearer realm=\"caxton\", error=\"invalid_token\", error_description=\"{said}\"");
         HeaderValue::from_str(&text).ok()
@@ -190,7 +190,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, challenge(self.challenge));
+            headers.insert(header::WWW_AUTHENTICATE, challenge(self.presented.then_some(&self.detail)));
         }
         response
     }

@@ -45,7 +45,7 @@ fn bench(with_jwt: bool) -> Bench {
     let token = issuer.issue("alice", Duration::from_secs(60), claims);
     let metrics = Arc::new(Metrics::new());
     let tokens = tokens::Settings::in_directory(directory.path());
-    let settings = Settings { jwt, api_keys, tokens, mtls: None };
+    let settings = Settings { jwt, api_keys, tokens, mtls: None, oauth2: None };
     let authenticator = Authenticator::new(settings, clock, Arc::clone(&metrics)).unwrap();
     Bench {
         _directory: directory,
