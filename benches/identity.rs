@@ -132,6 +132,7 @@ impl Bench {
                 tokens: tokens::Settings::in_directory(directory.path()),
                 mtls: None,
                 dpop: Default::default(),
+                oauth2: None,
             };
             Authenticator::new(settings, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
         };
@@ -139,7 +140,7 @@ impl Bench {
         let secret = make_key(known.keys());
         let (id, text) = (secret.id.clone(), secret.secret.expose().clone());
         let record = known.keys().find(&id).unwrap().expect("the key was just made");
-        let own = known.tokens().issue(&id, &record, HolderKeys::default()).unwrap();
+        let own = known.tokens().issue(record, HolderKeys::default()).unwrap();
         let claims = serde_json::json!({ "roles": ["developer"], "email": "a@example.com" });
         let token = issuer.issue("alice", Duration::from_secs(3600), claims.as_object().unwrap().clone());
         let (trust, chain) = certificate(directory.path());

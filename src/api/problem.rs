@@ -36,9 +36,9 @@ pub struct Problem {
     retry_after: Option<Duration>,
     #[serde(skip)]
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// The error of a 401 (RFC 6750, section 3.1); none when nothing was presented.
+    /// Of a 401: something was presented, and `detail` says in a fixed sentence what is wrong with it.
     #[serde(skip)]
-    challenge: Option<&'static str>,
+    presented: bool,
 }
 
 impl Problem {
@@ -53,7 +53,7 @@ impl Problem {
             reason: None,
             retry_after: None,
             headers: Vec::new(),
-            challenge: None,
+            presented: false,
         }
     }
 
@@ -75,7 +75,7 @@ impl Problem {
     /// 401 for credentials that were presented and do not count.
     pub fn refused(detail: &'static str) -> Self {
         let mut problem = Self::unauthenticated(detail);
-        problem.challenge = Some(detail);
+        problem.presented = true;
         problem
     }
 
@@ -188,7 +188,7 @@ impl Problem {
 }
 
 /// RFC 6750, section 3. The error word is left out when nothing was presented.
-fn challenge(error: Option<&'static str>) -> HeaderValue {
+fn challenge(error: Option<&String>) -> HeaderValue {
     let error = error.and_then(|said| {
         let text = format!("Bearer realm=\"caxton\", error=\"invalid_token\", error_description=\"{said}\"");
         HeaderValue::from_str(&text).ok()
@@ -212,7 +212,7 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, challenge(self.challenge));
+            headers.insert(header::WWW_AUTHENTICATE, challenge(self.presented.then_some(&self.detail)));
         }
         for (name, value) in self.headers {
             headers.append(name, value);

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::authn::KeyStore;
+use crate::authn::{KeyHolder, KeyStore, Person};
 use crate::clock::ManualClock;
 use crate::model::{AgentId, EntityUid, RoleName, ServiceName};
 
@@ -445,4 +445,64 @@ fn events_wait_until_they_are_recorded() {
     );
     bench.tokens.forget_events(pending[0].id).unwrap();
     assert_eq!(bench.again().pending_events(10).unwrap(), pending[1..]);
+}
+
+/// A person who has logged in, with a role of the provider's.
+fn login(name: &str) -> LoggedIn {
+    let role = RoleName::parse("viewer").unwrap();
+    let person = Person {
+        issuer: "https://login.example".to_owned(),
+        subject: name.to_owned(),
+        email: None,
+        roles: [role].into(),
+        groups: ["staff".to_owned()].into(),
+        tags: [("name".to_owned(), ["Vera".to_owned()].into())].into(),
+    };
+    let subject = Arc::new(person.to_subject(Proof::Login { key: "k".into() }));
+    LoggedIn { subject, person }
+}
+
+#[test]
+fn a_login_is_the_person_it_was_and_ends_with_its_time_however_much_it_is_used() {
+    let bench = bench_with(|settings| settings.idle = Duration::from_secs(3600));
+    let vera = login("vera");
+    let bound = HolderKeys { dpop: Some([7; 32]), certificate: None };
+    let issued = bench.tokens.log_in(vera.clone(), Duration::from_secs(5400), bound).unwrap();
+    assert_eq!(issued.expires_in, 3600);
+    let (subject, holder) = bench.tokens.verify(issued.access.expose()).unwrap();
+    assert_eq!(
+        (holder, issued.with_proof),
+        (bound, true),
+        "what was proven at the login goes with its tokens"
+    );
+    assert_eq!(subject.entity(), vera.subject.entity(), "with all that the provider said");
+    assert!(matches!(subject.proof(), Proof::Session { key: None, .. }));
+    bench.clock.advance(Duration::from_secs(3000));
+    let renewal = bench.tokens.recognise(issued.refresh.expose()).unwrap();
+    assert_eq!(renewal.bound, bound);
+    let next = bench.tokens.renew(renewal).unwrap().unwrap();
+    assert_eq!(next.expires_in, 2400, "no longer than the login");
+    bench.clock.advance(Duration::from_secs(2399));
+    assert!(bench.tokens.verify(next.access.expose()).is_ok());
+    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.tokens.verify(next.access.expose()).unwrap_err().reason, "login_over");
+    assert_eq!(bench.tokens.recognise(next.refresh.expose()).err().unwrap().reason, "login_over");
+}
+
+#[test]
+fn logins_of_a_person_are_counted_and_revoked_together_and_others_stay() {
+    let bench = bench_with(|settings| settings.max_sessions_per_key = 2);
+    let long = Duration::from_secs(5400);
+    let begin = |name: &str| {
+        bench.clock.advance(Duration::from_secs(1));
+        bench.tokens.log_in(login(name), long, HolderKeys::default()).unwrap()
+    };
+    let (first, second, third, other) = (begin("vera"), begin("vera"), begin("vera"), begin("olivia"));
+    let refused =
+        |issued: &Issued| bench.tokens.verify(issued.access.expose()).err().map(|refused| refused.reason);
+    assert_eq!(refused(&first), Some("ended"));
+    assert_eq!((refused(&second), refused(&third), refused(&other)), (None, None, None));
+    bench.tokens.revoke_subject(&login("vera").subject.principal().to_string()).unwrap();
+    assert_eq!((refused(&second), refused(&third)), (Some("token_revoked"), Some("token_revoked")));
+    assert_eq!(refused(&other), None);
 }
