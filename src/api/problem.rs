@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ pub struct Problem {
     #[serde(skip)]
     retry_after: Option<Duration>,
     #[serde(skip)]
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Problem {
@@ -47,7 +47,7 @@ impl Problem {
             decision_id: None,
             reason: None,
             retry_after: None,
-            headers: Vec::new(),
+            headers: None,
         }
     }
 
@@ -122,7 +122,8 @@ impl Problem {
         mut self,
         fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
     ) -> Self {
-        self.headers.extend(fields);
+        let headers = self.headers.get_or_insert_default();
+        fields.into_iter().for_each(|(name, value)| _ = headers.append(name, value));
         self
     }
 
@@ -175,8 +176,8 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"caxton\""));
         }
-        for (name, value) in self.headers {
-            headers.append(name, value);
+        for (name, value) in self.headers.iter().flat_map(|more| more.iter()) {
+            headers.append(name, value.clone());
         }
         response
     }
