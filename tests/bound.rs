@@ -122,8 +122,8 @@ fn token(pair: &Json) -> Credential {
 }
 
 fn last_detail(world: &World) -> String {
-    let failures = world.records().into_iter().filter(|record| record["event"] == "login_failure");
-    failures.last().unwrap()["detail"].as_str().unwrap().to_owned()
+    let mut failures = world.records().into_iter().filter(|record| record["event"] == "login_failure");
+    failures.next_back().unwrap()["detail"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

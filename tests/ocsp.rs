@@ -226,12 +226,10 @@ async fn an_answer_that_does_not_hold_is_not_shown() {
             "the OCSP responder answered with HTTP status 502",
         ),
     ];
-    let mut known = 1;
-    for (mode, expected) in cases {
+    for (known, (mode, expected)) in (1..).zip(cases) {
         *place.mode.lock().unwrap() = mode;
         assert!(matches!(world.gateway.reload_tls().await, TlsReload::Applied(_)));
         assert_eq!(refusal(&world, known).await, expected);
-        known += 1;
     }
     assert!(client_says(&world, &place).await.contains("OCSP response: no response sent"));
     world.stop().await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -35,7 +35,7 @@ pub struct Problem {
     #[serde(skip)]
     retry_after: Option<Duration>,
     #[serde(skip)]
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Option<Box<HeaderMap>>,
     /// Of a 401: something was presented, and `detail` says in a fixed sentence what is wrong with it.
     #[serde(skip)]
     presented: bool,
@@ -52,7 +52,7 @@ impl Problem {
             decision_id: None,
             reason: None,
             retry_after: None,
-            headers: Vec::new(),
+            headers: None,
             presented: false,
         }
     }
@@ -144,7 +144,8 @@ impl Problem {
         mut self,
         fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
     ) -> Self {
-        self.headers.extend(fields);
+        let headers = self.headers.get_or_insert_default();
+        fields.into_iter().for_each(|(name, value)| _ = headers.append(name, value));
         self
     }
 
@@ -214,8 +215,8 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, challenge(self.presented.then_some(&self.detail)));
         }
-        for (name, value) in self.headers {
-            headers.append(name, value);
+        for (name, value) in self.headers.iter().flat_map(|more| more.iter()) {
+            headers.append(name, value.clone());
         }
         response
     }
