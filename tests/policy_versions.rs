@@ -337,6 +337,7 @@ fn the_bench_answers_as_cedar_does_and_says_how_fast() {
         assert_eq!(row["differences"], 0);
         assert_eq!(row["questions"], 2);
         assert!(row["ours_us"].as_f64().unwrap() > 0.0 && row["check_ms"].as_f64().unwrap() > 0.0);
+        assert_eq!(row["change_ms"].is_null(), row["policies"] == 1, "{row}");
     }
     let table = policy_command(house.path(), 0, "bench --sizes 20 --time 1").stdout;
     assert!(table.contains("times faster") && table.contains("all answers alike"), "{table}");

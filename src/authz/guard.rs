@@ -451,12 +451,8 @@ impl Guard {
             context: circumstances,
             entities,
         };
-        let ask = |bundle: &Bundle| match open_input {
-            true => bundle.decide_open(&query),
-            false => bundle.decide(&query),
-        };
-        let verdict = ask(&asking.bundle);
-        let candidate = asking.candidate.as_ref().map(|candidate| ask(candidate.bundle()).outcome);
+        let candidate = asking.candidate.as_ref().map(|candidate| candidate.bundle());
+        let (verdict, candidate) = asking.bundle.decide_beside(candidate, &query, open_input);
         Judged { verdict, candidate, circumstances: query.context, entities: query.entities }
     }
 

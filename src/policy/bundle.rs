@@ -1,23 +1,26 @@
 //! The live policies: loaded as a whole or not at all, immutable, shared by all requests.
 
+use std::collections::HashSet;
+use std::ptr;
 use std::sync::Arc;
 
-use cedar_policy_core::ast::{self, Entity, EntityUID, Expr, ExprKind, Literal, Request};
+use cedar_policy_core::ast::{Entity, EntityUID, Request};
 use cedar_policy_core::entities::Entities;
-use smol_str::SmolStr;
+use rustc_hash::FxHashSet;
 
 use super::error::{PolicyErrors, Problem};
 use super::evaluate::{Answer, Asked, evaluate};
 use super::index::Index;
-use super::load::{Loaded, PolicyInfo, Strictness, annotation, load};
+use super::load::{Ground, Loaded, PolicyInfo, Strictness, load};
+use super::part::Part;
 use super::program::Compiled;
-use super::request::{Framed, Input, Prepared, Query, prepare};
+use super::request::{Framed, Input, Prepared, Query, Sight, prepare};
 use super::settings::{OnPolicyError, Settings};
 use super::shape::{Mismatch, Shape};
 use super::source::Sources;
 use super::verdict::Verdict;
 use super::vocabulary::Vocabulary;
-use crate::model::{self, PolicyMode, PolicyVersion};
+use crate::model::{self, Outcome, PolicyMode, PolicyVersion};
 
 /// A schema and the policies that fit it. An empty set is legal, and denies everything.
 #[derive(Debug)]
@@ -25,11 +28,12 @@ pub struct Bundle {
     settings: Settings,
     version: PolicyVersion,
     sources: Sources,
-    schema: cedar_policy::Schema,
-    words: Vocabulary,
-    about: Vec<PolicyInfo>,
+    ground: Arc<Ground>,
+    /// The files by themselves, for the load after this.
+    parts: Vec<Arc<Part>>,
+    about: Vec<Arc<PolicyInfo>>,
     warnings: Vec<Problem>,
-    program: Vec<Compiled>,
+    program: Vec<Arc<Compiled>>,
     index: Index,
     /// Actions that conditions name: they must be there to be asked about, whatever the request's action is.
     named_actions: Vec<Arc<Entity>>,
@@ -43,8 +47,16 @@ impl Bundle {
 
     /// The same with settings.
     pub fn load_with(sources: Sources, settings: Settings) -> Result<Self, PolicyErrors> {
-        let loaded = load(&sources, &settings.limits, Strictness::Product)?;
-        Self::assemble(sources, loaded, settings)
+        let loaded = load(&sources, &settings.limits, Strictness::Product, None)?;
+        Ok(Self::assemble(sources, loaded, settings))
+    }
+
+    /// The same as [`Bundle::load_with`] in less time: what is the same as in this bundle is not read again. The result, or what
+    /// is wrong, is exactly that of a load of everything.
+    pub fn load_next(&self, sources: Sources, settings: Settings) -> Result<Self, PolicyErrors> {
+        let before = Some((&self.ground, self.parts.as_slice()));
+        let loaded = load(&sources, &settings.limits, Strictness::Product, before)?;
+        Ok(Self::assemble(sources, loaded, settings))
     }
 
     /// Takes policies as Cedar's own test data has them: named by position (`policy0`), not validated.
@@ -52,8 +64,8 @@ impl Bundle {
     /// For measuring this evaluator against Cedar. The gateway never calls it.
     pub fn insecure_load_as_cedar(sources: Sources) -> Result<Self, PolicyErrors> {
         let settings = Settings::default();
-        let loaded = load(&sources, &settings.limits, Strictness::AsCedar)?;
-        Self::assemble(sources, loaded, settings)
+        let loaded = load(&sources, &settings.limits, Strictness::AsCedar, None)?;
+        Ok(Self::assemble(sources, loaded, settings))
     }
 
     /// The same policies, in a gateway that treats an error in a policy so.
@@ -63,21 +75,12 @@ impl Bundle {
         self
     }
 
-    fn assemble(sources: Sources, loaded: Loaded, settings: Settings) -> Result<Self, PolicyErrors> {
-        let Loaded { schema, policies: policy_set, about, warnings } = loaded;
-        let words = Vocabulary::new(&schema);
-        let mut program = Vec::with_capacity(about.len());
-        for info in about.iter().filter(|info| !info.is_template) {
-            let policy = policy_set.get(&ast::PolicyID::from_string(&info.id));
-            let compiled =
-                policy.and_then(|policy| Compiled::new(policy, info.mode, annotation(policy, "reason")));
-            let lost = || Problem::general(format!("the policy `{}` could not be prepared", info.id));
-            program.push(compiled.ok_or_else(lost)?);
-        }
+    fn assemble(sources: Sources, loaded: Loaded, settings: Settings) -> Self {
+        let Loaded { ground, parts, about, program, warnings } = loaded;
         let index = Index::new(&program);
-        let named_actions = named_actions(&program, &words);
+        let named_actions = named_actions(&program, &ground.words);
         let version = sources.version();
-        Ok(Self { settings, version, sources, schema, words, about, warnings, program, index, named_actions })
+        Self { settings, version, sources, ground, parts, about, warnings, program, index, named_actions }
     }
 
     /// The digest of everything the bundle was made of.
@@ -97,22 +100,22 @@ impl Bundle {
 
     /// All policies and templates, in the order of the files.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyInfo> {
-        self.about.iter()
+        self.about.iter().map(AsRef::as_ref)
     }
 
     /// The policy of this id.
     pub fn policy(&self, id: &str) -> Option<&PolicyInfo> {
-        self.about.iter().find(|info| info.id.as_ref() == id)
+        self.policies().find(|info| info.id.as_ref() == id)
     }
 
     /// Whether the schema has this action.
     pub fn knows_action(&self, action: &model::EntityUid) -> bool {
-        self.words.action(action).is_ok()
+        self.ground.words.action(action).is_ok()
     }
 
     /// Whether one action is in a group, at any depth.
     pub(crate) fn is_action_in(&self, action: &model::EntityUid, group: &model::EntityUid) -> bool {
-        match (self.words.action(action), self.words.action(group)) {
+        match (self.ground.words.action(action), self.ground.words.action(group)) {
             (Ok(action), Ok(group)) => action.entity.is_descendant_of(group.entity.uid()),
             _ => false,
         }
@@ -123,7 +126,7 @@ impl Bundle {
     pub fn complete<'a>(&self, query: &mut Query, known: impl FnOnce() -> &'a model::Value) {
         self.type_query(query);
         if let (Ok(action), model::Value::Record(given)) =
-            (self.words.action(&query.action), &mut query.context)
+            (self.ground.words.action(&query.action), &mut query.context)
             && let Shape::Record(shape) = &action.context
             && shape.lacks_any(given)
             && let model::Value::Record(known) = known()
@@ -151,14 +154,65 @@ impl Bundle {
         }
     }
 
-    /// The context is checked as a whole, but only what the policies in question can see of it is handed to them.
+    /// Decides, and tells what another set would have decided. What the two have in common is asked once: the question is
+    /// built once for both under the same schema, and a policy that stands in both, in files that are the same, is
+    /// evaluated once.
+    pub fn decide_beside(
+        &self,
+        other: Option<&Self>,
+        query: &Query,
+        open: bool,
+    ) -> (Verdict, Option<Outcome>) {
+        let input = if open { Input::Open } else { Input::Given };
+        let Some(other) = other else { return (self.decide_with(query, input), None) };
+        if !Arc::ptr_eq(&self.ground, &other.ground) {
+            return (self.decide_with(query, input), Some(other.decide_with(query, input).outcome));
+        }
+        let verdict = |bundle: &Self, answer| Verdict::of_answer(&answer, bundle.settings.on_policy_error);
+        match self.answer_both(other, query, input) {
+            Ok((mine, theirs)) => (verdict(self, mine), Some(verdict(other, theirs).outcome)),
+            Err(mismatch) => {
+                let verdict = Verdict::of_mismatch(&mismatch);
+                let outcome = verdict.outcome;
+                (verdict, Some(outcome))
+            }
+        }
+    }
+
+    fn answer_both<'b>(
+        &'b self,
+        other: &'b Self,
+        query: &Query,
+        input: Input,
+    ) -> Result<(Answer<'b>, Answer<'b>), Mismatch> {
+        let words = &self.ground.words;
+        let framed = Framed::of(query, words)?;
+        let mut all = self.index.candidates(&self.program, &framed.asked());
+        let theirs = other.index.candidates(&other.program, &framed.asked());
+        let of_mine: FxHashSet<*const Compiled> = all.iter().map(|policy| ptr::from_ref(*policy)).collect();
+        let of_theirs: FxHashSet<*const Compiled> =
+            theirs.iter().map(|policy| ptr::from_ref(*policy)).collect();
+        all.extend(theirs.into_iter().filter(|policy| !of_mine.contains(&ptr::from_ref(*policy))));
+        let mut also = self.named_actions.clone();
+        let known = |entity: &&Arc<Entity>| !self.named_actions.iter().any(|one| one.uid() == entity.uid());
+        also.extend(other.named_actions.iter().filter(known).cloned());
+        let prepared = framed.complete(&query.context, input, words, &also, &Sight::of(&all))?;
+        let mut answer = evaluate(&all, &prepared.request, &prepared.entities);
+        if input == Input::Open {
+            answer.suppose_input();
+        }
+        let part =
+            |of: &FxHashSet<*const Compiled>| answer.only(|policy| of.contains(&ptr::from_ref(policy)));
+        Ok((part(&of_mine), part(&of_theirs)))
+    }
+
+    /// Context and attributes are checked as a whole, but only what the policies in question can see is handed to them.
     fn answer_query(&self, query: &Query, input: Input) -> Result<Answer<'_>, Mismatch> {
-        let framed = Framed::of(query, &self.words, &self.named_actions)?;
-        let asked =
-            Asked::among(&framed.entities, &framed.principal, framed.action.entity.uid(), &framed.resource);
-        let candidates = self.index.candidates(&self.program, &asked);
-        let wanted = |field: &SmolStr| candidates.iter().any(|policy| policy.reads.has(field));
-        let prepared = framed.with_context(&query.context, input, &self.words, wanted)?;
+        let words = &self.ground.words;
+        let framed = Framed::of(query, words)?;
+        let candidates = self.index.candidates(&self.program, &framed.asked());
+        let sight = Sight::of(&candidates);
+        let prepared = framed.complete(&query.context, input, words, &self.named_actions, &sight)?;
         let mut answer = evaluate(&candidates, &prepared.request, &prepared.entities);
         if input == Input::Open {
             answer.suppose_input();
@@ -168,7 +222,7 @@ impl Bundle {
 
     /// The question as it is evaluated.
     pub(crate) fn prepare(&self, query: &Query) -> Result<Prepared, Mismatch> {
-        prepare(query, Input::Given, &self.words, &self.named_actions)
+        prepare(query, Input::Given, &self.ground.words, &self.named_actions)
     }
 
     /// Decides a question that was built, with its input or without.
@@ -187,7 +241,9 @@ impl Bundle {
 
     /// The policies whose scope matches a question; none for one that does not fit the schema.
     pub(crate) fn in_scope(&self, query: &Query, input: Input) -> Vec<&Compiled> {
-        let Ok(prepared) = prepare(query, input, &self.words, &self.named_actions) else { return Vec::new() };
+        let Ok(prepared) = prepare(query, input, &self.ground.words, &self.named_actions) else {
+            return Vec::new();
+        };
         let asked = Asked::of(&prepared.request, &prepared.entities);
         asked.map(|asked| self.index.candidates(&self.program, &asked)).unwrap_or_default()
     }
@@ -203,11 +259,11 @@ impl Bundle {
     }
 
     pub(crate) fn schema(&self) -> &cedar_policy::Schema {
-        &self.schema
+        &self.ground.schema
     }
 
     pub(crate) fn words(&self) -> &Vocabulary {
-        &self.words
+        &self.ground.words
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -216,7 +272,8 @@ impl Bundle {
 
     /// Every policy that decides with what is known about it, in the order of the files.
     pub(crate) fn program(&self) -> impl Iterator<Item = (&PolicyInfo, &Compiled)> {
-        self.about.iter().filter(|info| !info.is_template).zip(&self.program)
+        let policies = self.policies().filter(|info| !info.is_template);
+        policies.zip(self.program.iter().map(AsRef::as_ref))
     }
 
     /// Whether any policy is in `log_only` mode.
@@ -225,19 +282,10 @@ impl Bundle {
     }
 }
 
-fn named_actions(program: &[Compiled], words: &Vocabulary) -> Vec<Arc<Entity>> {
-    let conditions = program.iter().filter_map(|policy| policy.condition.as_deref());
-    let mut named: Vec<&EntityUID> =
-        conditions.flat_map(Expr::subexpressions).filter_map(action_named).collect();
-    named.sort();
-    named.dedup();
-    let entities = words.action_entities();
-    entities.filter(|entity| named.binary_search(&entity.uid()).is_ok()).cloned().collect()
-}
-
-fn action_named(expression: &Expr) -> Option<&EntityUID> {
-    match expression.expr_kind() {
-        ExprKind::Lit(Literal::EntityUID(uid)) if uid.is_action() => Some(uid),
-        _ => None,
+fn named_actions(program: &[Arc<Compiled>], words: &Vocabulary) -> Vec<Arc<Entity>> {
+    let named: HashSet<&EntityUID> = program.iter().flat_map(|policy| &policy.names_actions).collect();
+    if named.is_empty() {
+        return Vec::new();
     }
+    words.action_entities().filter(|entity| named.contains(entity.uid())).cloned().collect()
 }

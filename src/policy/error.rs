@@ -147,6 +147,11 @@ impl Problem {
         self
     }
 
+    /// The byte at which the problem begins; 0 for one without a place.
+    pub(crate) fn offset(&self) -> usize {
+        self.spans.first().map_or(0, |(offset, ..)| *offset)
+    }
+
     /// Where the problem begins.
     pub fn position(&self) -> Option<Position> {
         let (offset, ..) = self.spans.first()?;

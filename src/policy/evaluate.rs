@@ -27,6 +27,13 @@ impl Answer<'_> {
 }
 
 impl<'p> Answer<'p> {
+    /// What is said of some of the policies.
+    pub(crate) fn only(&self, counts: impl Fn(&Compiled) -> bool) -> Self {
+        let held = self.held.iter().copied().filter(|policy| counts(policy));
+        let erred = self.erred.iter().filter(|(policy, _)| counts(policy));
+        Self { held: held.collect(), erred: erred.cloned().collect() }
+    }
+
     /// What erred because the input is not known yet could still hold: a permit then counts as held, a forbid as not.
     pub(crate) fn suppose_input(&mut self) {
         let (open, erred): (Vec<_>, Vec<_>) =

@@ -1,10 +1,12 @@
 //! Which policies can be about a request, without looking at the others.
 //!
 //! A scope is three keys: what the principal, the action and the resource must be (anything, this entity, in
-//! this group, of this type). Policies lie in buckets by their three keys. A request has few keys that any
-//! policy uses (its three names, their types, their ancestors), so few buckets are opened, however many
-//! policies there are. A bucket is only ever opened when all three keys fit, so what is left out cannot hold:
-//! the answer is the same as over the whole set.
+//! this group, of this type). A request has few keys that any policy uses (its three names, their types, their
+//! ancestors), so only policies under one of its principal's keys are looked at, and of these only those whose
+//! other two keys fit as well. What is left out cannot hold: the answer is the same as over the whole set.
+//!
+//! Everything lies in one sorted row of cells, because a decision that comes after other work pays for each piece
+//! of memory it touches, not for each comparison.
 
 use std::sync::Arc;
 
@@ -16,23 +18,37 @@ use super::program::{ActionReach, Compiled, Place, Reach};
 
 /// Up to this many policies, asking each one is as fast as finding out which to ask.
 const FEW: usize = 16;
+/// Up to this many cells under one principal are walked; more are looked up by action and resource.
+const SHORT: usize = 24;
 
 /// A key of one position. [`ANY`] is the key that every request has.
 type Key = u32;
 const ANY: Key = 0;
 
-// Keys come from policies, which the operator wrote, so the fast hasher cannot be attacked by requests: they
-// only look up.
-type Buckets = FxHashMap<Key, FxHashMap<Key, FxHashMap<Key, Vec<u32>>>>;
-
-/// The index over a program; positions in it are positions in the program.
+/// The index over a program; numbers in it are positions in the program.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     policies: usize,
     principals: Position,
     actions: Position,
     resources: Position,
-    buckets: Buckets,
+    /// By principal, action, resource, number.
+    cells: Vec<Cell>,
+    /// Where the cells of each principal's key begin; one more at the end.
+    begins: Vec<usize>,
+    /// Where the cells of three keys lie, for principals with many.
+    // Keys come from policies, which the operator wrote, so the fast hasher cannot be attacked by requests: they
+    // only look up.
+    wide: FxHashMap<(Key, Key, Key), (usize, usize)>,
+}
+
+/// A policy under its three keys. One about several action groups has several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Cell {
+    principal: Key,
+    action: Key,
+    resource: Key,
+    number: u32,
 }
 
 /// The keys that policies use at one position.
@@ -45,7 +61,7 @@ struct Position {
 }
 
 impl Index {
-    pub(crate) fn new(program: &[Compiled]) -> Self {
+    pub(crate) fn new(program: &[Arc<Compiled>]) -> Self {
         let mut index = Self { policies: program.len(), ..Self::default() };
         if program.len() <= FEW {
             return index;
@@ -53,46 +69,82 @@ impl Index {
         for (number, policy) in (0_u32..).zip(program) {
             let principal = index.principals.key_of(&policy.scope.principal);
             let resource = index.resources.key_of(&policy.scope.resource);
-            let by_action = index.buckets.entry(principal).or_default();
             for action in index.actions.keys_of(&policy.scope.action) {
-                by_action.entry(action).or_default().entry(resource).or_default().push(number);
+                index.cells.push(Cell { principal, action, resource, number });
             }
         }
+        index.cells.sort_unstable();
+        index.begin();
         index
     }
 
+    fn begin(&mut self) {
+        let mut end = 0;
+        let mut row = self.cells.iter().peekable();
+        for principal in 0..=self.principals.last {
+            self.begins.push(end);
+            while row.next_if(|cell| cell.principal == principal).is_some() {
+                end += 1;
+            }
+        }
+        self.begins.push(end);
+        let alike =
+            |a: &Cell, b: &Cell| (a.principal, a.action, a.resource) == (b.principal, b.action, b.resource);
+        for under in
+            self.cells.chunk_by(|a, b| a.principal == b.principal).filter(|under| under.len() > SHORT)
+        {
+            let mut at = under.first().and_then(|cell| self.start(cell.principal)).unwrap_or_default();
+            for same in under.chunk_by(alike) {
+                let key = same.first().map(|cell| (cell.principal, cell.action, cell.resource));
+                self.wide.extend(key.map(|key| (key, (at, at + same.len()))));
+                at += same.len();
+            }
+        }
+    }
+
+    fn start(&self, principal: Key) -> Option<usize> {
+        self.begins.get(usize::try_from(principal).ok()?).copied()
+    }
+
     /// The policies whose scope holds, in the program's order, each once.
-    pub(crate) fn candidates<'p>(&self, program: &'p [Compiled], asked: &Asked<'_>) -> Vec<&'p Compiled> {
+    pub(crate) fn candidates<'p>(
+        &self,
+        program: &'p [Arc<Compiled>],
+        asked: &Asked<'_>,
+    ) -> Vec<&'p Compiled> {
         if self.policies <= FEW {
-            return program.iter().filter(|policy| asked.in_scope(policy)).collect();
+            return program.iter().map(AsRef::as_ref).filter(|policy| asked.in_scope(policy)).collect();
         }
         let principals = self.principals.fitting(&asked.principal);
         let actions = self.actions.fitting(&asked.action);
         let resources = self.resources.fitting(&asked.resource);
-        let mut numbers: Vec<u32> = Vec::new();
-        for by_action in principals.iter().filter_map(|key| self.buckets.get(key)) {
-            for by_resource in present(&actions, by_action) {
-                for bucket in present(&resources, by_resource) {
-                    numbers.extend(bucket);
+        let mut numbers: Vec<u32> = Vec::with_capacity(16);
+        for principal in principals {
+            let (Some(from), Some(to)) = (self.start(principal), self.start(principal + 1)) else { continue };
+            let Some(cells) = self.cells.get(from..to) else { continue };
+            if cells.len() <= SHORT {
+                let fitting = cells
+                    .iter()
+                    .filter(|cell| actions.contains(&cell.action) && resources.contains(&cell.resource));
+                numbers.extend(fitting.map(|cell| cell.number));
+                continue;
+            }
+            for &action in &actions {
+                for &resource in &resources {
+                    let found = self.wide.get(&(principal, action, resource));
+                    let found = found.and_then(|(from, to)| self.cells.get(*from..*to));
+                    numbers.extend(found.into_iter().flatten().map(|cell| cell.number));
                 }
             }
         }
-        // A policy about several action groups lies in several buckets.
+        // A policy about several action groups has several cells.
         numbers.sort_unstable();
         numbers.dedup();
         let found = numbers.into_iter().filter_map(|number| program.get(usize::try_from(number).ok()?));
         // `is T in G` lies under `G` alone, so its type is still to be asked.
+        let found = found.map(AsRef::as_ref);
         found.filter(|policy| policy.scope.by_keys_alone || asked.in_scope(policy)).collect()
     }
-}
-
-/// The values under those of `keys` that are there, by the shorter way.
-fn present<'m, V>(keys: &[Key], map: &'m FxHashMap<Key, V>) -> impl Iterator<Item = &'m V> {
-    let walk = map.len() < keys.len();
-    let walked = walk.then(|| map.iter().filter(|(key, _)| keys.contains(key)).map(|(_, value)| value));
-    let looked_up = (!walk).then(|| keys.iter().filter_map(|key| map.get(key)));
-    let found: Vec<&V> = walked.into_iter().flatten().chain(looked_up.into_iter().flatten()).collect();
-    found.into_iter()
 }
 
 impl Position {

@@ -80,9 +80,9 @@ impl LivePolicy {
         self.live.load_full()
     }
 
-    /// Parses and validates a set, without any effect.
+    /// Parses and validates a set, without any effect. Of what the live set has as well, nothing is read again.
     pub fn prepare(&self, sources: Sources) -> Result<Bundle, PolicyErrors> {
-        Bundle::load_with(sources, self.settings)
+        self.current().load_next(sources, self.settings)
     }
 
     /// Puts a set in the place of the live one. For [`crate::changes`] alone, which has it judged and recorded first.

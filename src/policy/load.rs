@@ -1,24 +1,23 @@
-//! From texts to a checked policy set: parse everything, name every policy, validate strictly, and report
-//! every problem in one go. Nothing half-good comes out.
+//! From texts to a checked policy set: the schema, then every file by itself, then what concerns them all: names that
+//! are taken, links, how many there are. Every problem is reported in one go. Nothing half-good comes out.
+//!
+//! What has not changed since the set before is taken over from it: the schema, and each file of policies under the same
+//! schema. That saves time and nothing else; see [`super::part`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{Schema, SchemaFragment, ValidationMode, Validator};
-use cedar_policy_core::ast::{self, AnyId, Eid, EntityUID, PolicyID, SlotId, Template};
-use cedar_policy_core::parser;
-use miette::Diagnostic;
+use cedar_policy::{Schema, SchemaFragment, Validator};
+use cedar_policy_core::ast::{self, Eid, EntityUID, PolicyID, SlotId};
 
 use super::conflict::declared_twice;
-use super::error::{PolicyErrors, Problem, position_in};
-use super::program::Effect;
+use super::error::{PolicyErrors, Problem};
+use super::part::{Body, Checked, Entry, Part, check};
+use super::program::{Compiled, Effect};
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
+use super::vocabulary::Vocabulary;
 use crate::model::{self, PolicyMode};
-use crate::nearest::nearest;
-
-/// The longest policy id, in characters.
-const ID_CHARACTERS: usize = 128;
 
 /// How strictly texts are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +26,6 @@ pub(crate) enum Strictness {
     Product,
     /// As Cedar's own data comes: names by position, nothing validated.
     AsCedar,
-}
-
-/// What came out.
-#[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) schema: Schema,
-    pub(crate) policies: ast::PolicySet,
-    pub(crate) about: Vec<PolicyInfo>,
-    pub(crate) warnings: Vec<Problem>,
 }
 
 /// What is known about a policy besides its meaning.
@@ -61,57 +51,95 @@ pub struct PolicyInfo {
     pub linked_from: Option<Arc<str>>,
 }
 
+/// What came out.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) parts: Vec<Arc<Part>>,
+    /// Policies and templates in the order of the files, then what was linked.
+    pub(crate) about: Vec<Arc<PolicyInfo>>,
+    /// What decides, in the same order.
+    pub(crate) program: Vec<Arc<Compiled>>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// The schema, which everything else stands on.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    strictness: Strictness,
+    files: Vec<Source>,
+    pub(crate) schema: Schema,
+    pub(crate) words: Vocabulary,
+    warnings: Vec<Problem>,
+}
+
+impl Ground {
+    /// Whether `sources` have just this schema.
+    fn is_of(&self, sources: &Sources, strictness: Strictness) -> bool {
+        let alike = |a: &Source, b: &Source| a.name == b.name && a.path == b.path && a.text == b.text;
+        let mut given = schema_files(sources);
+        self.strictness == strictness
+            && self.files.iter().all(|file| given.next().is_some_and(|other| alike(file, other)))
+            && given.next().is_none()
+    }
+}
+
+fn schema_files(sources: &Sources) -> impl Iterator<Item = &Source> {
+    sources.iter().filter(|source| source.kind == SourceKind::Schema)
+}
+
+/// Loads `sources`. `before` is a set whose schema and files are taken over as far as they are the same.
 pub(crate) fn load(
     sources: &Sources,
     limits: &Limits,
     strictness: Strictness,
+    before: Option<(&Arc<Ground>, &[Arc<Part>])>,
 ) -> Result<Loaded, PolicyErrors> {
-    let mut loader = Loader { strictness, ..Loader::default() };
+    let mut loader = Loader::default();
     loader.refuse_repeated_names(sources);
-    let schema = loader.schema(sources);
+    let before = before.filter(|(ground, _)| ground.is_of(sources, strictness));
+    let ground = match before {
+        Some((ground, _)) => Some(Arc::clone(ground)),
+        None => loader.ground(sources, strictness).map(Arc::new),
+    };
+    loader.warnings.extend(ground.iter().flat_map(|ground| ground.warnings.iter().cloned()));
+    // Validation against a schema that did not load would only repeat its problems for every policy.
+    let schema = ground.as_ref().filter(|_| strictness == Strictness::Product).map(|ground| &ground.schema);
+    let validator = schema.map(|schema| (Validator::new(schema.clone()), schema));
+    let validator = validator.as_ref().map(|(validator, schema)| (validator, *schema));
+    let known: HashMap<&str, &Arc<Part>> = before
+        .iter()
+        .flat_map(|(_, parts)| parts.iter().map(|part| (part.source.name.as_ref(), part)))
+        .collect();
     for source in sources.iter().filter(|source| source.kind == SourceKind::Policy) {
-        loader.policies(source);
+        let same = known.get(source.name.as_ref()).filter(|part| part.is_of(source));
+        let read = || Arc::new(Part::read(source, strictness, validator));
+        loader.take(same.map_or_else(read, |part| Arc::clone(part)));
     }
-    for link in sources.links() {
-        loader.link(link);
-    }
+    loader.links(sources.links(), validator);
     if loader.about.len() > limits.policies {
         let message =
             format!("{} policies are more than the {} allowed", loader.about.len(), limits.policies);
         loader.problems.push(Problem::general(message));
     }
-    // Validation against a schema that did not load would only repeat its problems for every policy.
-    if let (Some(schema), Strictness::Product) = (&schema, strictness) {
-        loader.validate(schema, sources);
-    }
+    loader.problems.append(&mut loader.invalid);
     PolicyErrors::check(loader.problems)?;
-    let schema = schema.ok_or_else(|| Problem::general("the schema could not be read"))?;
-    Ok(Loaded { schema, policies: loader.set, about: loader.about, warnings: loader.warnings })
+    let ground = ground.ok_or_else(|| Problem::general("the schema could not be read"))?;
+    let Loader { parts, about, program, warnings, .. } = loader;
+    Ok(Loaded { ground, parts, about, program, warnings })
 }
 
+#[derive(Default)]
 struct Loader {
-    strictness: Strictness,
     problems: Vec<Problem>,
+    /// What validation found; reported after all else.
+    invalid: Vec<Problem>,
     warnings: Vec<Problem>,
-    set: ast::PolicySet,
-    about: Vec<PolicyInfo>,
-    by_id: HashMap<Arc<str>, usize>,
-    /// The line of each policy in its file.
-    lines: HashMap<Arc<str>, usize>,
-}
-
-impl Default for Loader {
-    fn default() -> Self {
-        Self {
-            strictness: Strictness::Product,
-            problems: Vec::new(),
-            warnings: Vec::new(),
-            set: ast::PolicySet::new(),
-            about: Vec::new(),
-            by_id: HashMap::new(),
-            lines: HashMap::new(),
-        }
-    }
+    parts: Vec<Arc<Part>>,
+    about: Vec<Arc<PolicyInfo>>,
+    program: Vec<Arc<Compiled>>,
+    /// Where a policy stands in `about`, and its line.
+    by_id: HashMap<Arc<str>, (usize, usize)>,
 }
 
 impl Loader {
@@ -126,10 +154,10 @@ impl Loader {
         }
     }
 
-    fn schema(&mut self, sources: &Sources) -> Option<Schema> {
-        let mut fragments = Vec::new();
+    fn ground(&mut self, sources: &Sources, strictness: Strictness) -> Option<Ground> {
+        let (mut fragments, mut warnings) = (Vec::new(), Vec::new());
         let before = self.problems.len();
-        for source in sources.iter().filter(|source| source.kind == SourceKind::Schema) {
+        for source in schema_files(sources) {
             let file = Some((&source.path, &source.text));
             if source.name.ends_with(".json") {
                 match SchemaFragment::from_json_str(&source.text) {
@@ -139,10 +167,10 @@ impl Loader {
                 continue;
             }
             match SchemaFragment::from_cedarschema_str(&source.text) {
-                Ok((fragment, warnings)) => {
-                    for warning in warnings {
+                Ok((fragment, cautions)) => {
+                    for warning in cautions {
                         let found = Problem::from_cedar(file, &warning);
-                        self.warnings.extend(found.into_iter().map(Problem::into_warning));
+                        warnings.extend(found.into_iter().map(Problem::into_warning));
                     }
                     fragments.push(fragment);
                 }
@@ -154,7 +182,11 @@ impl Loader {
         }
         let complete = Schema::from_schema_fragments(fragments);
         match complete {
-            Ok(schema) if schema.is_complete() => Some(schema),
+            Ok(schema) if schema.is_complete() => {
+                let words = Vocabulary::new(&schema);
+                let files = schema_files(sources).cloned().collect();
+                Some(Ground { strictness, files, schema, words, warnings })
+            }
             Ok(_) => {
                 let problem = Problem::general("the schema leaves names external that no file defines");
                 self.problems.push(problem);
@@ -172,196 +204,111 @@ impl Loader {
         }
     }
 
-    fn policies(&mut self, source: &Source) {
-        let parsed = match parser::parse_policyset(&source.text) {
-            Ok(parsed) => parsed,
-            Err(errors) => {
-                for error in errors.iter() {
-                    self.problems.extend(Problem::from_cedar(Some((&source.path, &source.text)), error));
+    /// Takes a file in.
+    fn take(&mut self, part: Arc<Part>) {
+        for entry in &part.entries {
+            let named = match entry {
+                Entry::Policy(named) => named,
+                Entry::Faulty(problems) => {
+                    self.problems.extend(problems.iter().cloned());
+                    continue;
                 }
-                return;
+            };
+            if let Some((before, line)) = self.known(&named.info.id) {
+                let problem = part.repeats(named, before, line);
+                self.problems.push(problem);
+                continue;
             }
-        };
-        let mut templates: Vec<&Template> = parsed.all_templates().collect();
-        templates.sort_by_key(|template| template.loc().map_or(0, parser::Loc::start));
-        for template in templates {
-            self.policy(source, template);
+            self.by_id.insert(Arc::clone(&named.info.id), (self.about.len(), named.line));
+            self.about.push(Arc::clone(&named.info));
+            if let Body::Static(compiled) = &named.body {
+                self.program.push(Arc::clone(compiled));
+            }
+            self.note(&named.checked);
         }
+        self.parts.push(part);
     }
 
-    /// Takes one static policy or template in. (To Cedar a static policy is a template without slots.)
-    fn policy(&mut self, source: &Source, template: &Template) {
-        let annotations: BTreeMap<Arc<str>, Arc<str>> = template
-            .annotations()
-            .map(|(name, value)| (AsRef::<str>::as_ref(name).into(), value.val.as_str().into()))
-            .collect();
-        let Some(id) = self.id_of(source, template, &annotations) else { return };
-        let Some(mode) = self.mode_of(source, template, &annotations) else { return };
-        if let Some(other) = self.by_id.get(&id).and_then(|index| self.about.get(*index)) {
-            let line = self.lines.get(&id).copied().unwrap_or(1);
-            let message = format!("the id `{id}` is already used in `{}:{line}`", other.file);
-            let problem = place(source, template, &message, "used again here").about(&id);
-            self.problems.push(problem.with_advice("give every policy an `@id` of its own"));
+    fn known(&self, id: &str) -> Option<(&Arc<PolicyInfo>, usize)> {
+        let (position, line) = self.by_id.get(id)?;
+        Some((self.about.get(*position)?, *line))
+    }
+
+    fn note(&mut self, checked: &Checked) {
+        self.invalid.extend(checked.errors.iter().cloned());
+        self.warnings.extend(checked.warnings.iter().cloned());
+    }
+
+    /// Makes policies of templates.
+    fn links(&mut self, links: &[Link], validator: Option<(&Validator, &Schema)>) {
+        if links.is_empty() {
             return;
         }
-        let named = template.new_id(PolicyID::from_string(&id));
-        let is_template = !named.is_static();
-        let text = template.loc().and_then(parser::Loc::snippet).unwrap_or_default();
-        let info = PolicyInfo {
-            id: Arc::clone(&id),
-            effect: named.effect().into(),
-            mode,
-            file: Arc::clone(&source.path),
-            text: text.into(),
-            offset: template.loc().map_or(0, parser::Loc::start),
-            annotations,
-            is_template,
-            linked_from: None,
-        };
-        let added = if is_template {
-            self.set.add_template(named).map_err(|error| error.to_string())
-        } else {
-            let policy = Template::try_as_policy(Arc::new(named)).map_err(|error| error.to_string());
-            policy.and_then(|policy| self.set.add(policy).map_err(|error| error.to_string()))
-        };
-        match added {
-            Ok(()) => {
-                self.lines.insert(Arc::clone(&id), position_in(&source.text, info.offset).line);
-                self.by_id.insert(id, self.about.len());
-                self.about.push(info);
+        let mut set = ast::PolicySet::new();
+        for entry in self.parts.iter().flat_map(|part| &part.entries) {
+            if let Entry::Policy(named) = entry
+                && let Body::Template(template) = &named.body
+            {
+                // One whose id is taken is reported already.
+                let _ = set.add_template(template.as_ref().clone());
             }
-            Err(message) => self.problems.push(place(source, template, &message, "here").about(&id)),
         }
-    }
-
-    fn id_of(
-        &mut self,
-        source: &Source,
-        template: &Template,
-        annotations: &BTreeMap<Arc<str>, Arc<str>>,
-    ) -> Option<Arc<str>> {
-        let given = annotations.get("id");
-        let (message, advice) = match given {
-            _ if self.strictness == Strictness::AsCedar => {
-                return Some(AsRef::<str>::as_ref(template.id()).into());
+        for link in links {
+            if let Err(message) = self.link(link, &mut set) {
+                self.problems.push(Problem::general(message).about(&link.id));
             }
-            None => ("the policy has no `@id`", "write `@id(\"area.what-it-does\")` in front of it"),
-            Some(id) if id.trim().is_empty() => ("the policy's `@id` is empty", "give it a stable name"),
-            Some(id) if id.chars().count() > ID_CHARACTERS => {
-                ("the policy's `@id` is longer than 128 characters", "give it a shorter name")
-            }
-            Some(id) if id.chars().any(char::is_control) => {
-                ("the policy's `@id` has a control character", "use letters, digits and marks")
-            }
-            Some(id) => return Some(Arc::clone(id)),
+        }
+        let Some((validator, schema)) = validator else { return };
+        let parts = std::mem::take(&mut self.parts);
+        let file = |id: &str| {
+            let (info, _) = self.known(id)?;
+            parts.iter().map(|part| &part.source).find(|source| source.path == info.file)
         };
-        self.problems.push(place(source, template, message, "this policy").with_advice(advice));
-        None
-    }
-
-    fn mode_of(
-        &mut self,
-        source: &Source,
-        template: &Template,
-        annotations: &BTreeMap<Arc<str>, Arc<str>>,
-    ) -> Option<PolicyMode> {
-        match annotations.get("mode").map(AsRef::as_ref) {
-            _ if self.strictness == Strictness::AsCedar => Some(PolicyMode::Enforce),
-            None => Some(PolicyMode::Enforce),
-            Some("log_only") => Some(PolicyMode::LogOnly),
-            // A misspelt mode would silently enforce, or silently not: neither is for us to choose.
-            Some(other) => {
-                let message = format!("`@mode(\"{}\")` is not known", other.escape_debug());
-                let problem = place(source, template, &message, "this policy");
-                self.problems
-                    .push(problem.with_advice("`log_only` is the only mode; leave it out to enforce"));
-                None
+        let mut checked = check(validator, schema, set, file);
+        self.parts = parts;
+        for link in links {
+            if let Some(checked) = checked.remove(&link.id) {
+                self.note(&checked);
             }
         }
     }
 
-    fn link(&mut self, link: &Link) {
-        let trouble = |message: String| Problem::general(message).about(&link.id);
-        let Some(template) = self.by_id.get(link.template.as_str()).and_then(|index| self.about.get(*index))
-        else {
-            let message =
-                format!("the link `{}` names the template `{}`, which is not there", link.id, link.template);
-            self.problems.push(trouble(message));
-            return;
+    fn link(&mut self, link: &Link, set: &mut ast::PolicySet) -> Result<(), String> {
+        let Some((template, _)) = self.known(&link.template) else {
+            return Err(format!(
+                "the link `{}` names the template `{}`, which is not there",
+                link.id, link.template
+            ));
         };
         let info = PolicyInfo {
             id: link.id.as_str().into(),
             is_template: false,
             linked_from: Some(Arc::clone(&template.id)),
-            ..template.clone()
+            ..template.as_ref().clone()
         };
+        if let Some((before, line)) = self.known(&link.id) {
+            return Err(format!("the id `{}` is already used in `{}:{line}`", link.id, before.file));
+        }
         let mut slots = HashMap::new();
         for (slot, uid) in [(SlotId::principal(), &link.principal), (SlotId::resource(), &link.resource)] {
-            match uid.as_ref().map(parse_uid) {
-                Some(Ok(uid)) => drop(slots.insert(slot, uid)),
-                Some(Err(message)) => return self.problems.push(trouble(message)),
-                None => {}
+            if let Some(uid) = uid {
+                slots.insert(slot, parse_uid(uid)?);
             }
         }
         let id = PolicyID::from_string(&link.id);
-        match self.set.link(PolicyID::from_string(&link.template), id, slots) {
-            Ok(_) => {
-                self.by_id.insert(Arc::clone(&info.id), self.about.len());
-                self.about.push(info);
-            }
-            Err(error) => {
-                let message = format!("the link `{}` does not fit: {error}", link.id);
-                self.problems.push(trouble(message));
-            }
-        }
+        let linked = set.link(PolicyID::from_string(&link.template), id, slots);
+        let policy = linked.map_err(|error| format!("the link `{}` does not fit: {error}", link.id))?;
+        let compiled = Compiled::new(policy, info.mode, info.annotations.get("reason").cloned());
+        let compiled = compiled.ok_or_else(|| format!("the policy `{}` could not be prepared", info.id))?;
+        self.program.push(Arc::new(compiled));
+        self.by_id.insert(Arc::clone(&info.id), (self.about.len(), 1));
+        self.about.push(Arc::new(info));
+        Ok(())
     }
-
-    fn validate(&mut self, schema: &Schema, sources: &Sources) {
-        let set = cedar_policy::PolicySet::from(self.set.clone());
-        let result = Validator::new(schema.clone()).validate(&set, ValidationMode::Strict);
-        for error in result.validation_errors() {
-            let mut found = self.reported(error, AsRef::<str>::as_ref(error.policy_id()), sources);
-            if matches!(error, cedar_policy::ValidationError::UnrecognizedActionId(_)) {
-                found
-                    .iter_mut()
-                    .for_each(|problem| problem.advice = nearest_action(&problem.message, schema));
-            }
-            self.problems.extend(found);
-        }
-        for warning in result.validation_warnings() {
-            let found = self.reported(warning, AsRef::<str>::as_ref(warning.policy_id()), sources);
-            self.warnings.extend(found.into_iter().map(Problem::into_warning));
-        }
-    }
-
-    fn reported(&self, report: &dyn Diagnostic, id: &str, sources: &Sources) -> Vec<Problem> {
-        let info = self.by_id.get(id).and_then(|index| self.about.get(*index));
-        let file = info.and_then(|info| sources.iter().find(|source| source.path == info.file));
-        let found = Problem::from_cedar(file.map(|source| (&source.path, &source.text)), report);
-        found.into_iter().map(|problem| problem.about(id)).collect()
-    }
-}
-
-/// The action that was meant. Cedar's own guess is often `"*"`, which is the last thing to advise.
-fn nearest_action(message: &str, schema: &Schema) -> Option<String> {
-    let written = message.rsplit("unrecognized action `").next()?.trim_end_matches('`');
-    let known: Vec<String> = schema.actions().map(ToString::to_string).collect();
-    let nearest = nearest(written, known.iter().map(String::as_str))?;
-    Some(format!("did you mean `{nearest}`?"))
-}
-
-fn place(source: &Source, template: &Template, message: &str, label: &str) -> Problem {
-    Problem::in_file(&source.path, &source.text, message).at(template.loc().map(Into::into), label)
 }
 
 /// The Cedar name of an entity of any type.
 pub(crate) fn parse_uid(uid: &model::EntityUid) -> Result<EntityUID, String> {
     let kind = uid.type_name().parse().map_err(|_| format!("`{}` is not a type name", uid.type_name()))?;
     Ok(EntityUID::from_components(kind, Eid::new(uid.id()), None))
-}
-
-/// The annotation of a policy by name.
-pub(crate) fn annotation(policy: &ast::Policy, name: &str) -> Option<Arc<str>> {
-    let key: AnyId = name.parse().ok()?;
-    policy.annotation(&key).map(|value| value.val.as_str().into())
 }

@@ -28,6 +28,7 @@ mod load;
 pub mod matrix;
 pub mod mutate;
 mod narrow;
+mod part;
 mod program;
 pub mod prove;
 pub mod replay;

@@ -6,8 +6,10 @@
 
 use std::sync::Arc;
 
-use cedar_policy_core::ast::{self, ActionConstraint, EntityReference, EntityType, EntityUID, Expr, SlotEnv};
-use cedar_policy_core::ast::{Entity, ExprKind, PrincipalOrResourceConstraint, Var};
+use cedar_policy_core::ast::{
+    self, ActionConstraint, BinaryOp, EntityReference, EntityType, EntityUID, Expr, SlotEnv,
+};
+use cedar_policy_core::ast::{Entity, ExprKind, Literal, PrincipalOrResourceConstraint, Var};
 use smol_str::SmolStr;
 
 use super::request::INPUT;
@@ -52,7 +54,10 @@ pub(crate) struct Compiled {
     pub(crate) condition: Option<Arc<Expr>>,
     /// Whether the condition names an attribute called `input`.
     pub(crate) looks_at_input: bool,
+    /// Actions that the condition names.
+    pub(crate) names_actions: Vec<EntityUID>,
     pub(crate) reads: Reads,
+    pub(crate) looks_at: LooksAt,
     pub(crate) slots: SlotEnv,
     effect_word: Arc<str>,
 }
@@ -93,13 +98,34 @@ impl Reads {
         fields.dedup();
         Self::Fields(fields)
     }
+}
 
-    /// Whether the condition can see this field.
-    pub(crate) fn has(&self, field: &SmolStr) -> bool {
-        match self {
-            Self::Fields(fields) => fields.binary_search(field).is_ok(),
-            Self::Everything => true,
+/// What a condition can see of entities. The language has no other way into one: an attribute is asked for by a name that
+/// stands in the text, and a tag by a name that can be computed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LooksAt {
+    /// Names of attributes, of whichever entity, and of fields of records.
+    pub(crate) attributes: Vec<SmolStr>,
+    /// Whether it asks for a tag.
+    pub(crate) tags: bool,
+}
+
+impl LooksAt {
+    fn of(condition: Option<&Expr>) -> Self {
+        let mut seen = Self::default();
+        for part in condition.into_iter().flat_map(Expr::subexpressions) {
+            match part.expr_kind() {
+                ExprKind::GetAttr { attr, .. } | ExprKind::HasAttr { attr, .. } => {
+                    seen.attributes.push(attr.clone());
+                }
+                ExprKind::ExtHasAttr { attrs, .. } => seen.attributes.extend(attrs.iter().cloned()),
+                ExprKind::BinaryApp { op: BinaryOp::GetTag | BinaryOp::HasTag, .. } => seen.tags = true,
+                _ => {}
+            }
         }
+        seen.attributes.sort_unstable();
+        seen.attributes.dedup();
+        seen
     }
 }
 
@@ -153,8 +179,11 @@ impl Place<'_> {
 }
 
 impl Compiled {
+    /// `None` for a template, which is no policy.
     pub(crate) fn new(policy: &ast::Policy, mode: PolicyMode, caller_text: Option<Arc<str>>) -> Option<Self> {
         let effect = Effect::from(policy.effect());
+        let condition = policy.non_scope_constraints_arc();
+        let parts = || condition.into_iter().flat_map(|condition| condition.subexpressions());
         Some(Self {
             id: AsRef::<str>::as_ref(policy.id()).into(),
             effect,
@@ -165,13 +194,13 @@ impl Compiled {
                 ActionReach::of(policy.action_constraint()),
                 Reach::of(policy.resource_constraint().as_inner())?,
             ),
-            looks_at_input: policy.non_scope_constraints_arc().is_some_and(|condition| {
-                condition.subexpressions().any(|part| {
-                    matches!(part.expr_kind(), ExprKind::GetAttr { attr, .. } if attr.as_str() == INPUT)
-                })
-            }),
-            reads: Reads::of(policy.non_scope_constraints_arc().map(AsRef::as_ref)),
-            condition: policy.non_scope_constraints_arc().cloned(),
+            looks_at_input: parts().any(
+                |part| matches!(part.expr_kind(), ExprKind::GetAttr { attr, .. } if attr.as_str() == INPUT),
+            ),
+            names_actions: parts().filter_map(action_named).cloned().collect(),
+            reads: Reads::of(condition.map(AsRef::as_ref)),
+            looks_at: LooksAt::of(condition.map(AsRef::as_ref)),
+            condition: condition.cloned(),
             slots: policy.env().clone(),
             effect_word: effect.as_str().into(),
         })
@@ -179,6 +208,13 @@ impl Compiled {
 
     pub(crate) fn as_ref(&self) -> PolicyRef {
         PolicyRef { effect: Arc::clone(&self.effect_word), id: Arc::clone(&self.id), mode: self.mode }
+    }
+}
+
+fn action_named(expression: &Expr) -> Option<&EntityUID> {
+    match expression.expr_kind() {
+        ExprKind::Lit(Literal::EntityUID(uid)) if uid.is_action() => Some(uid),
+        _ => None,
     }
 }
 
@@ -230,6 +266,26 @@ impl ActionReach {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_sees_the_attributes_it_names_at_any_depth_and_tags_when_it_asks_for_one() {
+        let seen = |names: &[&str], tags| LooksAt {
+            attributes: names.iter().map(|name| (*name).into()).collect(),
+            tags,
+        };
+        let cases = [
+            ("principal == resource", seen(&[], false)),
+            ("principal.boss.boss.age > resource[\"a b\"]", seen(&["a b", "age", "boss"], false)),
+            ("principal has a.b.c || [resource.d].contains(1)", seen(&["a", "b", "c", "d"], false)),
+            ("{ x: principal }.x.y", seen(&["x", "y"], false)),
+            ("principal.getTag(resource.name) == 1", seen(&["name"], true)),
+            ("if principal.hasTag(\"t\") then true else resource has e", seen(&["e"], true)),
+        ];
+        for (text, expected) in cases {
+            let condition: Expr = text.parse().unwrap();
+            assert_eq!(LooksAt::of(Some(&condition)), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_condition_reads_the_fields_it_names_or_the_whole_context() {

@@ -1,6 +1,6 @@
 //! A question in the model's words becomes Cedar's request and entities, checked against the schema.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{Context, Entity, EntityUID, EntityUIDEntry, PartialValue, Request, Value};
@@ -8,6 +8,8 @@ use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
 
+use super::evaluate::Asked;
+use super::program::{Compiled, Place, Reads};
 use super::shape::{Mismatch, Shape};
 use super::vocabulary::{KnownAction, Vocabulary};
 use crate::model;
@@ -31,6 +33,9 @@ pub struct Query {
 /// The field of the context that holds a tool's arguments.
 pub(crate) const INPUT: &str = "input";
 
+/// More entities than this are handed over whole, without looking for pairs among them.
+const MANY: usize = 32;
+
 /// Whether the context says what the input is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -47,17 +52,51 @@ pub(crate) struct Prepared {
     pub(crate) entities: Entities,
 }
 
-/// A request whose names and entities fit the schema; its context is still to come.
+/// A request whose names and hierarchy fit the schema. That is enough to find the policies in question; attributes and
+/// context are still to come.
 pub(crate) struct Framed<'a> {
-    pub(crate) principal: EntityUID,
-    pub(crate) action: &'a KnownAction,
-    pub(crate) resource: EntityUID,
-    pub(crate) entities: Entities,
+    principal: EntityUID,
+    action: &'a KnownAction,
+    resource: EntityUID,
+    given: &'a [Arc<model::Entity>],
+    /// The entities that were given, in their order, with all their ancestors and without attributes.
+    kin: Vec<Entity>,
+}
+
+/// What the policies in question can see. A value that none of them can see is checked and not handed to them.
+#[derive(Debug, Default)]
+pub(crate) struct Sight<'p> {
+    context: Option<Vec<&'p SmolStr>>,
+    attributes: Option<Vec<&'p SmolStr>>,
+    tags: bool,
+}
+
+impl<'p> Sight<'p> {
+    /// Everything there is.
+    pub(crate) const ALL: Self = Self { context: None, attributes: None, tags: true };
+
+    pub(crate) fn of(policies: &[&'p Compiled]) -> Self {
+        let whole = policies.iter().any(|policy| policy.reads == Reads::Everything);
+        let fields = policies.iter().flat_map(|policy| match &policy.reads {
+            Reads::Fields(fields) => fields.as_slice(),
+            Reads::Everything => &[],
+        });
+        let attributes = policies.iter().flat_map(|policy| &policy.looks_at.attributes);
+        Self {
+            context: (!whole).then(|| fields.collect()),
+            attributes: Some(attributes.collect()),
+            tags: policies.iter().any(|policy| policy.looks_at.tags),
+        }
+    }
+
+    // A handful of names, often the same one in several policies: no order pays.
+    fn has(names: Option<&[&SmolStr]>, name: &SmolStr) -> bool {
+        names.is_none_or(|names| names.contains(&name))
+    }
 }
 
 impl<'a> Framed<'a> {
-    /// `also` are action entities that policies name in their conditions.
-    pub(crate) fn of(query: &Query, words: &'a Vocabulary, also: &[Arc<Entity>]) -> Result<Self, Mismatch> {
+    pub(crate) fn of(query: &'a Query, words: &'a Vocabulary) -> Result<Self, Mismatch> {
         let action = words.action(&query.action)?;
         let principal_type = words.entity_type(&query.principal)?;
         let resource_type = words.entity_type(&query.resource)?;
@@ -71,18 +110,27 @@ impl<'a> Framed<'a> {
             let message = format!("`{}` does not apply to the resource `{}`", query.action, query.resource);
             return Err(Mismatch::new(message));
         }
-        let entities = hierarchy(&query.entities, &action.entity, also, words)?;
-        Ok(Self { principal, action, resource, entities })
+        Ok(Self { principal, action, resource, given: &query.entities, kin: kin(&query.entities, words)? })
     }
 
-    /// The request with those fields of the context that are `wanted`; all of them are checked.
-    pub(crate) fn with_context(
+    /// The three names, for finding the policies in question.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        let place = |uid| Place { uid, entity: self.kin.iter().find(|entity| entity.uid() == uid) };
+        let action = Place { uid: self.action.entity.uid(), entity: Some(&self.action.entity) };
+        Asked { principal: place(&self.principal), action, resource: place(&self.resource) }
+    }
+
+    /// The request with what is in `sight`; all else is checked as well. `also` are action entities that policies name
+    /// in their conditions.
+    pub(crate) fn complete(
         self,
         context: &model::Value,
         input: Input,
         words: &Vocabulary,
-        wanted: impl Fn(&SmolStr) -> bool,
+        also: &[Arc<Entity>],
+        sight: &Sight<'_>,
     ) -> Result<Prepared, Mismatch> {
+        let entities = populate(self.given, self.kin, &self.action.entity, also, words, sight)?;
         let shape = match input {
             Input::Given => &self.action.context,
             Input::Open => &self.action.open_context,
@@ -91,7 +139,8 @@ impl<'a> Framed<'a> {
             shape.check(context, words)?;
             return Err(Mismatch::new("the context is not a record"));
         };
-        let fields = shape.convert_some(fields, words, wanted)?;
+        let seen = |name: &SmolStr| Sight::has(sight.context.as_deref(), name);
+        let fields = shape.convert_some(fields, words, seen)?;
         let known = |uid| EntityUIDEntry::known(uid, None);
         let request = Request::new_unchecked(
             known(self.principal),
@@ -99,7 +148,7 @@ impl<'a> Framed<'a> {
             known(self.resource),
             Some(Context::Value(Arc::new(fields.into_iter().collect()))),
         );
-        Ok(Prepared { request, entities: self.entities })
+        Ok(Prepared { request, entities })
     }
 }
 
@@ -110,7 +159,7 @@ pub(crate) fn prepare(
     words: &Vocabulary,
     also: &[Arc<Entity>],
 ) -> Result<Prepared, Mismatch> {
-    Framed::of(query, words, also)?.with_context(&query.context, input, words, |_| true)
+    Framed::of(query, words)?.complete(&query.context, input, words, also, &Sight::ALL)
 }
 
 /// The entities with all their ancestors, and the actions that can be asked about.
@@ -120,10 +169,34 @@ pub(super) fn hierarchy(
     also: &[Arc<Entity>],
     words: &Vocabulary,
 ) -> Result<Entities, Mismatch> {
+    populate(given, kin(given, words)?, action, also, words, &Sight::ALL)
+}
+
+/// The names of the entities with those of all their ancestors.
+fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Entity>, Mismatch> {
     let family = Family::new(given);
+    given.iter().map(|entity| related(entity, &family, words)).collect()
+}
+
+fn populate(
+    given: &[Arc<model::Entity>],
+    kin: Vec<Entity>,
+    action: &Arc<Entity>,
+    also: &[Arc<Entity>],
+    words: &Vocabulary,
+    sight: &Sight<'_>,
+) -> Result<Entities, Mismatch> {
+    // Of two that have one name Cedar asks whether they are the same: then all of both has to be there.
+    let twice = kin.len() > MANY
+        || (1..kin.len()).any(|end| {
+            let (before, rest) = kin.split_at(end);
+            rest.first().is_some_and(|entity| before.iter().any(|other| other.uid() == entity.uid()))
+        });
+    let all = Sight::ALL;
+    let sight = if twice { &all } else { sight };
     let mut built = Vec::with_capacity(given.len() + 1 + also.len());
-    for entity in given {
-        built.push(Arc::new(convert(entity, &family, words)?));
+    for (entity, names) in given.iter().zip(kin) {
+        built.push(Arc::new(endow(entity, names, words, sight)?));
     }
     built.push(Arc::clone(action));
     built.extend(also.iter().filter(|other| other.uid() != action.uid()).cloned());
@@ -137,17 +210,10 @@ pub(super) fn hierarchy(
         .map_err(|error| Mismatch::new(error.to_string()))
 }
 
-fn convert(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> Result<Entity, Mismatch> {
+/// The entity with its ancestors alone.
+fn related(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> Result<Entity, Mismatch> {
     let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
     let known = words.entity_type(&entity.uid)?;
-    let attributes = known.attributes.convert(&entity.attributes, words).map_err(within)?;
-    let mut tags: BTreeMap<SmolStr, Value> = BTreeMap::new();
-    for (name, value) in &entity.tags {
-        let Some(shape) = &known.tags else {
-            return Err(within(Mismatch::new("entities of this type have no tags")));
-        };
-        tags.insert(name.clone(), shape.convert(value, words).map_err(within)?);
-    }
     let ancestor = |uid: &model::EntityUid| -> Result<EntityUID, Mismatch> {
         let uid = words.uid(uid).map_err(within)?;
         if known.ancestors.contains(uid.entity_type()) {
@@ -165,14 +231,34 @@ fn convert(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> R
             indirect.insert(uid);
         }
     }
+    Ok(Entity::new_with_attr_partial_value(known.uid(&entity.uid)?, [], indirect, parents, []))
+}
+
+/// The same with those of its attributes and tags that are in sight; the others are checked.
+fn endow(
+    entity: &model::Entity,
+    names: Entity,
+    words: &Vocabulary,
+    sight: &Sight<'_>,
+) -> Result<Entity, Mismatch> {
+    let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
+    let known = words.entity_type(&entity.uid)?;
+    let seen = |name: &SmolStr| Sight::has(sight.attributes.as_deref(), name);
+    let attributes = known.attributes.convert_some(&entity.attributes, words, seen).map_err(within)?;
+    let mut tags: Vec<(SmolStr, Value)> = Vec::new();
+    for (name, value) in &entity.tags {
+        let Some(shape) = &known.tags else {
+            return Err(within(Mismatch::new("entities of this type have no tags")));
+        };
+        match sight.tags {
+            true => tags.push((name.clone(), shape.convert(value, words).map_err(within)?)),
+            false => shape.check(value, words).map_err(within)?,
+        }
+    }
     let whole = |(name, value)| (name, PartialValue::Value(value));
-    Ok(Entity::new_with_attr_partial_value(
-        known.uid(&entity.uid)?,
-        attributes.into_iter().map(whole),
-        indirect,
-        parents,
-        tags.into_iter().map(whole),
-    ))
+    let (uid, _, indirect, parents, _) = names.into_inner();
+    let (attributes, tags) = (attributes.into_iter().map(whole), tags.into_iter().map(whole));
+    Ok(Entity::new_with_attr_partial_value(uid, attributes, indirect, parents, tags))
 }
 
 /// Who stands under whom in one request.

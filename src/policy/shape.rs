@@ -4,6 +4,7 @@
 //! value once. What it accepts is exactly what Cedar accepts, which `tests` below hold against Cedar.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use cedar_policy_core::ast;
@@ -133,6 +134,8 @@ impl Shape {
             (Self::Record(shape), Value::Record(fields)) => {
                 shape.each(fields, |_, shape, value| shape.check(value, words))
             }
+            // What this reads as an address, Cedar does.
+            (Self::Ip, Value::Ip(text)) if text.parse::<Ipv4Addr>().is_ok() => Ok(()),
             _ => self.convert(value, words).map(drop),
         }
     }
@@ -263,9 +266,13 @@ impl RecordShape {
         mut visit: impl FnMut(&SmolStr, &Shape, &Value) -> Result<(), Mismatch>,
     ) -> Result<(), Mismatch> {
         let mut required = 0_usize;
-        for (name, value) in values {
-            let Some((name, field)) = self.fields.get_key_value(name) else {
-                return Err(Mismatch::new(format!("`{name}` is not in the schema")));
+        // Both are in order, so one pass over each is enough.
+        let mut fields = self.fields.iter();
+        for (given, value) in values {
+            let Some((name, field)) =
+                fields.find(|(name, _)| *name >= given).filter(|(name, _)| *name == given)
+            else {
+                return Err(Mismatch::new(format!("`{given}` is not in the schema")));
             };
             required += usize::from(field.required);
             visit(name, &field.shape, value).map_err(|mismatch| mismatch.under(name))?;

@@ -72,6 +72,7 @@ fn text(rows: &[Row]) -> String {
         "load ms",
         "parse and validate ms",
         "load ratio",
+        "one file changed ms",
     ]);
     for row in rows {
         lines.add_row([
@@ -82,6 +83,7 @@ fn text(rows: &[Row]) -> String {
             format!("{:.1}", row.load_ms),
             format!("{:.1}", row.check_ms),
             format!("{:.2}", row.load_ms / row.check_ms),
+            row.change_ms.map_or_else(|| "-".to_owned(), |change_ms| format!("{change_ms:.1}")),
         ]);
     }
     let questions = rows.first().map_or(0, |row| row.questions);
