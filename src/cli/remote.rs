@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value as Json;
+use zeroize::Zeroizing;
 
 use super::output::{Exit, Output};
 use crate::secret::Secret;
@@ -79,6 +80,7 @@ impl Remote {
             .no_proxy()
             .build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let key = Zeroizing::new(key);
         Ok(Open { url: self.url.clone(), key: Secret::new(key.trim().to_owned()), client, runtime })
     }
 }

@@ -203,6 +203,7 @@ fn tls(config: config::Tls) -> TlsSettings {
         cipher_suites: config.cipher_suites,
         handshake_timeout: config.handshake_timeout,
         max_handshakes: config.max_handshakes,
+        max_handshakes_per_address: config.max_handshakes_per_address,
         reload_interval: Some(config.reload_interval).filter(|interval| !interval.is_zero()),
         ..TlsSettings::new(config.cert_path, config.key_path)
     }
