@@ -63,7 +63,7 @@ impl Credentials {
     pub fn issue(&self, permit: Permit<IssueToken>) -> Result<Issued, CredentialError> {
         let Proof::ApiKey { id } = permit.subject().proof() else { return Err(CredentialError::NoKey) };
         let record = self.keys.find(id)?.ok_or(CredentialError::NoKey)?;
-        Ok(self.tokens.issue(id, &record)?)
+        Ok(self.tokens.issue(id, &record, permit.operation().holder)?)
     }
 
     /// Goes on with a session: uses the refresh token that was proven and judged.

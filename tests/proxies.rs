@@ -10,6 +10,11 @@
 
 mod support;
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use caxton::api::{ForwardedBy, Proxies};
@@ -209,4 +214,125 @@ async fn a_certificate_that_a_stranger_passes_on_is_a_forged_credential() {
         assert_eq!(world.records().pop().unwrap()["detail"], "mtls: untrusted_proxy");
     }
     world.stop().await;
+}
+
+// ---- a real nginx, which ends TLS and passes the client's certificate on ----
+
+struct Nginx {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// With the lines that `docs/tls.md` shows.
+fn nginx(directory: &Path, gateway: SocketAddr) -> Option<Nginx> {
+    let program = Path::new("/usr/sbin/nginx");
+    if !program.exists() {
+        assert!(std::env::var_os("CAXTON_TESTS").is_none(), "nginx is not installed");
+        eprintln!("skipped: nginx is not installed; `tests/run` does that");
+        return None;
+    }
+    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tls.md")).unwrap();
+    let lines = guide.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    std::fs::create_dir_all(directory.join("temp")).unwrap();
+    let temps = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path temp/{kind};"));
+    let config = format!(
+        "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log;\nevents {{}}\nhttp {{\n access_log off;\n{}\n \
+         server {{\n listen {address} ssl;\n ssl_certificate nginx.crt;\n ssl_certificate_key nginx.key;\n \
+         ssl_client_certificate clients.pem;\n ssl_verify_client optional_no_ca;\n \
+         location / {{\n proxy_pass http://{gateway};\n{lines}\n }}\n }}\n}}\n",
+        temps.join("\n")
+    );
+    write(&directory.join("nginx.conf"), &config);
+    let mut child = Command::new(program)
+        .arg("-p")
+        .arg(directory)
+        .args(["-c", "nginx.conf", "-e", "error.log"])
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(address).is_err() {
+        assert_eq!(child.try_wait().unwrap(), None, "nginx ended");
+        assert!(Instant::now() < deadline, "nginx does not listen");
+        std::thread::yield_now();
+    }
+    Some(Nginx { child, address })
+}
+
+/// What a client writes into the headers by itself never counts, whatever it is; what nginx says counts if it is trusted.
+#[tokio::test]
+async fn nginx_is_believed_what_it_says_and_its_clients_are_not() {
+    let (server, clients) = (Authority::new("Server CA"), Authority::new("Client CA"));
+    let pay = clients.sign(&Wish::client("pay").uri("spiffe://prod.example/pay"));
+    let foreign = Authority::new("Other CA").sign(&Wish::client("pay").uri("spiffe://prod.example/pay"));
+    for trusted in [true, false] {
+        let world = World::with(|settings, directory| {
+            here(settings);
+            if !trusted {
+                settings.api.proxies.networks = vec!["10.0.0.0/8".parse().unwrap()];
+            }
+            server.sign(&Wish::server()).write(directory, "nginx");
+            write(&directory.join("clients.pem"), &clients.pem);
+            settings.authn.mtls = Some(mtls::Settings::new(directory.join("clients.pem")));
+        })
+        .await;
+        let Some(nginx) = nginx(world.directory.path(), world.gateway.address()) else {
+            return world.stop().await.close().unwrap();
+        };
+        let port = nginx.address.port();
+        let ask = async |identity: Option<&Identity>, headers: &[(&str, &str)]| {
+            let request = client(&server, identity).get(format!("https://localhost:{port}/v1/agents"));
+            let answer =
+                send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+                    .await;
+            (answer.status, world.records().pop().unwrap())
+        };
+        let forged = header(&pay);
+        let forged = [
+            ("client-cert", forged.as_str()),
+            ("x-forwarded-for", "10.0.0.9"),
+            ("x-forwarded-proto", "http"),
+        ];
+        let (status, record) = ask(Some(&pay), &[]).await;
+        if !trusted {
+            assert_eq!(
+                (status, &record["detail"]),
+                (StatusCode::UNAUTHORIZED, &"mtls: untrusted_proxy".into())
+            );
+            continue;
+        }
+        assert_eq!(status, StatusCode::FORBIDDEN, "known, and permitted nothing: {record}");
+        assert_eq!(
+            record["subject"]["principal"], "Caxton::Workload::\"spiffe://prod.example/pay\"",
+            "{record}"
+        );
+        assert_eq!((&record["source"]["tls"], &record["source"]["ip"]), (&true.into(), &"127.0.0.1".into()));
+        // Without a certificate nginx writes an empty header over the forged one, and that is left out.
+        let (status, record) = ask(None, &forged).await;
+        assert_eq!(
+            (status, &record["detail"]),
+            (StatusCode::UNAUTHORIZED, &"none: missing".into()),
+            "{record}"
+        );
+        // One that nginx has not verified is verified here.
+        let (status, record) = ask(Some(&foreign), &forged).await;
+        assert_eq!((status, &record["detail"]), (StatusCode::UNAUTHORIZED, &"mtls: unknown_issuer".into()));
+        // Headers beside a certificate of its own change nothing.
+        let (_, record) = ask(Some(&pay), &forged).await;
+        assert_eq!(
+            record["subject"]["principal"], "Caxton::Workload::\"spiffe://prod.example/pay\"",
+            "{record}"
+        );
+        assert_eq!(record["source"]["tls"], true, "{record}");
+        drop(nginx);
+        world.stop().await;
+    }
 }

@@ -243,13 +243,17 @@ mod tests {
         Proxies { networks, forwarded_by, certificate_header: Some(HeaderName::from_static("client-cert")) }
     }
 
+    fn connection(peer: &str, tls: bool) -> Connection {
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 1);
+        Connection { peer: at(peer), local: at("10.0.0.2"), tls, certificate: None }
+    }
+
     fn from(
         peer: &str,
         headers: &[(&'static str, &str)],
         by: ForwardedBy,
     ) -> Result<(String, bool), Unreadable> {
-        let connection =
-            Connection { peer: SocketAddr::new(peer.parse().unwrap(), 1), tls: false, certificate: None };
+        let connection = connection(peer, false);
         let map = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
@@ -336,16 +340,14 @@ mod tests {
         for (name, value) in lines {
             map.append(name, value.parse().unwrap());
         }
-        let peer = SocketAddr::new("10.0.0.1".parse().unwrap(), 1);
-        let connection = Connection { peer, tls: false, certificate: None };
+        let connection = connection("10.0.0.1", false);
         assert!(arrival(&connection, &map, &proxies(ForwardedBy::Forwarded)).is_err());
     }
 
     #[test]
     fn a_certificate_in_a_header_is_believed_from_a_proxy_only() {
         let given = |peer: &str, values: &[&str]| {
-            let connection =
-                Connection { peer: SocketAddr::new(peer.parse().unwrap(), 1), tls: true, certificate: None };
+            let connection = connection(peer, true);
             let name = HeaderName::from_static("client-cert");
             let mut map: HeaderMap =
                 values.iter().map(|value| (name.clone(), value.parse().unwrap())).collect();

@@ -28,7 +28,7 @@ pub(super) struct Pair {
 fn pair(issued: &Issued, decision: DecisionId) -> Json<Pair> {
     Json(Pair {
         access_token: issued.access.expose().clone(),
-        token_type: "Bearer",
+        token_type: if issued.with_proof { "DPoP" } else { "Bearer" },
         expires_in: issued.expires_in,
         refresh_token: issued.refresh.expose().clone(),
         session_id: issued.session.to_string(),
@@ -50,7 +50,8 @@ pub(super) async fn work<T: Send + 'static>(
 
 /// A pair of tokens for the API key that the caller has shown.
 pub(super) async fn token(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Pair>, Problem> {
-    let permit = api.gate.guard().admit(&caller.subject, IssueToken, &caller.context).await?;
+    let operation = IssueToken { holder: caller.holder };
+    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
     let decision = permit.decision();
     let issued = work(&api, move |credentials| credentials.issue(permit)).await?;
     Ok(pair(&issued, decision))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
@@ -18,11 +18,12 @@ use super::ext_authz;
 use super::problem::Problem;
 use super::quota;
 use super::state::Api;
+use super::target;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
-use crate::authn::{Refused, RefusedKind, Renewal};
+use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
 use crate::model::{
-    DecisionId, EventType, Meter, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject,
+    DecisionId, EventType, HolderKeys, Meter, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject,
 };
 use crate::secret::Secret;
 use crate::telemetry::AuthLabels;
@@ -32,6 +33,8 @@ use crate::telemetry::AuthLabels;
 pub(super) struct Caller {
     pub(super) subject: Arc<Subject>,
     pub(super) context: Arc<RequestContext>,
+    /// The keys that it has proven to hold with this request.
+    pub(super) holder: HolderKeys,
 }
 
 impl Caller {
@@ -54,6 +57,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 type Shown = Result<Option<Arc<ClientCertificate>>, Refused>;
 
 const REQUEST_ID: &str = "x-request-id";
+/// The value that the next proof of possession must hold (RFC 9449, section 8).
+const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// The most of a `User-Agent` that is kept, in characters.
 const LONGEST_AGENT: usize = 256;
 
@@ -62,24 +67,27 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
     let Some((certificate, context)) = arrived(&api, &request) else {
         return Problem::internal().into_response();
     };
-    let headers = request.headers();
+    let (headers, method) = (request.headers(), request.method());
+    let called = called(&api, &request);
     let proven = async {
         let answer = match listen_to(&api, headers, certificate, &context).await? {
-            Ok(certificate) => api.authenticator.authenticate(headers, certificate.as_deref()).await,
+            Ok(certificate) => {
+                let (certificate, address) = (certificate.as_deref(), called.as_deref());
+                api.authenticator.authenticate(&Evidence { headers, certificate, method, address }).await
+            }
             Err(forged) => Err(api.authenticator.count(forged)),
         };
         admit_caller(&api, answer, &context).await
     };
     let response = match proven.await {
-        Ok(subject) => {
-            request
-                .extensions_mut()
-                .insert(Caller { subject: Arc::clone(&subject), context: Arc::clone(&context) });
+        Ok(Proven { subject, holder }) => {
+            let caller = Caller { subject: Arc::clone(&subject), context: Arc::clone(&context), holder };
+            request.extensions_mut().insert(caller);
             within_limits(&api, (&subject, &context), request, next).await
         }
         Err(problem) => problem.into_response(),
     };
-    named(response, &context)
+    named(&api, response, &context)
 }
 
 /// The refresh token that was proven, to be taken once.
@@ -115,16 +123,19 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
     let Some((certificate, context)) = arrived(&api, &request) else {
         return Problem::internal().into_response();
     };
+    let called = called(&api, &request);
     let (parts, body) = request.into_parts();
     let proven = async {
         let certificate = listen_to(&api, &parts.headers, certificate, &context).await?;
         let bounds = (LONGEST_REFRESH, api.settings.body_timeout);
         let RefreshBody { refresh_token } = read_small(&parts.headers, body, bounds).await?;
-        let (shared, headers) = (Arc::clone(&api), parts.headers.clone());
+        let (shared, headers, method) = (Arc::clone(&api), parts.headers.clone(), parts.method.clone());
         let refresh_token = Secret::new(refresh_token);
         let work = move || match certificate {
             Ok(certificate) => {
-                shared.authenticator.recognise(&headers, certificate.as_deref(), refresh_token.expose())
+                let (certificate, address) = (certificate.as_deref(), called.as_deref());
+                let evidence = Evidence { headers: &headers, certificate, method: &method, address };
+                shared.authenticator.recognise(&evidence, refresh_token.expose())
             }
             Err(forged) => Err(shared.authenticator.count(forged)),
         };
@@ -134,16 +145,22 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
     let response = match proven.await {
         Ok(renewal) => {
             let mut request = Request::from_parts(parts, Body::empty());
-            let subject = Arc::clone(&renewal.subject);
-            request
-                .extensions_mut()
-                .insert(Caller { subject: Arc::clone(&subject), context: Arc::clone(&context) });
+            let (subject, holder) = (Arc::clone(&renewal.subject), renewal.holder);
+            let caller = Caller { subject: Arc::clone(&subject), context: Arc::clone(&context), holder };
+            request.extensions_mut().insert(caller);
             request.extensions_mut().insert(Refreshing(Arc::new(Mutex::new(Some(renewal)))));
             within_limits(&api, (&subject, &context), request, next).await
         }
         Err(problem) => problem.into_response(),
     };
-    named(response, &context)
+    named(&api, response, &context)
+}
+
+/// The address that was called; looked for only when there is a proof that has to be for it.
+fn called(api: &Api, request: &Request) -> Option<String> {
+    let connection = request.extensions().get::<Connection>()?;
+    request.headers().get("dpop")?;
+    target::called(request, connection, &api.settings)
 }
 
 /// How a request came: the certificate, if the way it came can be read at all, and the circumstances. The listener has
@@ -179,9 +196,13 @@ async fn within_limits(
     answer
 }
 
-fn named(mut response: Response, context: &RequestContext) -> Response {
+fn named(api: &Api, mut response: Response, context: &RequestContext) -> Response {
+    let headers = response.headers_mut();
+    if let (false, Some(nonce)) = (headers.contains_key(NONCE), api.authenticator.next_nonce()) {
+        headers.extend(HeaderValue::from_str(&nonce).map(|nonce| (NONCE, nonce)));
+    }
     if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
-        response.headers_mut().insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID, id);
     }
     response
 }
@@ -242,11 +263,20 @@ async fn admit_caller<T>(
             Err(match refused.kind {
                 RefusedKind::Unavailable => Problem::unavailable(refused.client_text),
                 RefusedKind::Missing | RefusedKind::Invalid | RefusedKind::Expired => {
-                    Problem::unauthenticated(refused.client_text)
+                    challenged(api, &refused)
                 }
             })
         }
     }
+}
+
+/// 401, and how a holder of a key may prove it (RFC 9449, sections 7.1 and 9).
+fn challenged(api: &Api, refused: &Refused) -> Problem {
+    let challenge = api.authenticator.challenge(refused);
+    let fields = [(header::WWW_AUTHENTICATE, Some(challenge.text)), (NONCE, challenge.nonce)];
+    let fields =
+        fields.into_iter().filter_map(|(name, text)| Some((name, HeaderValue::from_str(&text?).ok()?)));
+    Problem::unauthenticated(refused.client_text).with_headers(fields)
 }
 
 /// Tells the operator of a client certificate that a handshake refused: that request never came.

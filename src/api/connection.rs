@@ -10,6 +10,8 @@ use crate::authn::mtls::ClientCertificate;
 pub struct Connection {
     /// The other end.
     pub peer: SocketAddr,
+    /// This end.
+    pub local: SocketAddr,
     /// Whether it is encrypted, with TLS that this gateway ends.
     pub tls: bool,
     /// The certificate whose key the client has proven to have, as far as the handshake goes.

@@ -23,6 +23,7 @@ mod roles;
 mod routes;
 mod search;
 mod state;
+mod target;
 mod tools;
 
 pub use arrival::{ForwardedBy, Proxies};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -32,6 +32,8 @@ pub struct Problem {
     reason: Option<&'static str>,
     #[serde(skip)]
     retry_after: Option<Duration>,
+    #[serde(skip)]
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
@@ -45,6 +47,7 @@ impl Problem {
             decision_id: None,
             reason: None,
             retry_after: None,
+            headers: Vec::new(),
         }
     }
 
@@ -114,6 +117,15 @@ impl Problem {
         problem
     }
 
+    /// With more header fields in the answer.
+    pub(super) fn with_headers(
+        mut self,
+        fields: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    ) -> Self {
+        self.headers.extend(fields);
+        self
+    }
+
     fn of_decision(mut self, decision: DecisionId) -> Self {
         self.decision_id = Some(decision);
         self
@@ -162,6 +174,9 @@ impl IntoResponse for Problem {
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"caxton\""));
+        }
+        for (name, value) in self.headers {
+            headers.append(name, value);
         }
         response
     }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::mtls::{self, ClientCertificate, ClientTrust};
-use super::scheme::{Presented, Refused, RefusedKind};
+use super::dpop::Proofs;
+use super::mtls::{self, ClientTrust};
+use super::scheme::{Evidence, Proven, Refused, RefusedKind};
 use super::tokens::{Renewal, Tokens};
-use super::{AuthnError, KeyStore, api_key, jwt, tokens};
+use super::{AuthnError, KeyStore, api_key, dpop, jwt, tokens};
 use crate::clock::SharedClock;
-use crate::model::Subject;
+use crate::model::{HolderKeys, Subject};
 use crate::telemetry::{AuthLabels, Metrics};
 
 /// Which ways in are open.
@@ -25,6 +25,8 @@ pub struct Settings {
     pub tokens: tokens::Settings,
     /// Client certificates; `None` refuses every one of them.
     pub mtls: Option<mtls::Settings>,
+    /// Proofs of possession, for tokens that are bound to a key.
+    pub dpop: dpop::Settings,
 }
 
 /// One way to prove oneself, as an operator sees it.
@@ -46,6 +48,7 @@ pub struct Authenticator {
     jwt: jwt::Scheme,
     api_key: api_key::Scheme,
     tokens: Arc<Tokens>,
+    proofs: Proofs,
     mtls: mtls::Scheme,
     client_trust: Option<Arc<ClientTrust>>,
     metrics: Arc<Metrics>,
@@ -63,11 +66,13 @@ impl Authenticator {
         let tokens = Arc::new(Tokens::open(settings.tokens, max_key_age, Arc::clone(&clock))?);
         let trust = settings.mtls.map(|mtls| ClientTrust::open(mtls, Arc::clone(&clock))).transpose()?;
         let client_trust = trust.map(Arc::new);
+        let proofs = Proofs::new(settings.dpop, Arc::clone(&clock))?;
         let jwt = jwt::Scheme::new(settings.jwt, Arc::clone(&tokens), clock, Arc::clone(&metrics))?;
         Ok(Self {
             jwt,
             api_key,
             tokens,
+            proofs,
             mtls: mtls::Scheme::new(client_trust.clone()),
             client_trust,
             metrics,
@@ -84,23 +89,33 @@ impl Authenticator {
         &self.tokens
     }
 
-    /// Whose refresh token this is. It comes alone: a second credential in the headers is never passed over. Waits for
-    /// the disk when the token was used before: call it off the async threads.
-    pub fn recognise(
-        &self,
-        headers: &HeaderMap,
-        certificate: Option<&ClientCertificate>,
-        refresh_token: &str,
-    ) -> Result<Renewal, Refused> {
-        let in_headers = self.jwt.presents(headers) || self.api_key.presents(headers);
-        let answer = match self.mtls.examine(certificate) {
-            Presented::Rejected(refused) => Err(refused),
-            Presented::Nothing if !in_headers => self.tokens.recognise(refresh_token),
-            Presented::Nothing | Presented::Proven(_) => {
-                Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"))
-            }
-        };
-        answer.map_err(|refused| self.count(refused))
+    /// Whose refresh token this is. It comes alone, but for what the session is bound to: a second credential in the
+    /// headers is never passed over. Waits for the disk when the token was used before: call it off the async threads.
+    pub fn recognise(&self, evidence: &Evidence<'_>, refresh_token: &str) -> Result<Renewal, Refused> {
+        self.find_renewal(evidence, refresh_token).map_err(|refused| self.count(refused))
+    }
+
+    fn find_renewal(&self, evidence: &Evidence<'_>, refresh_token: &str) -> Result<Renewal, Refused> {
+        let workload = self.mtls.examine(evidence.certificate)?;
+        let other = self.jwt.presents(evidence.headers) || self.api_key.presents(evidence.headers);
+        if other || workload.is_some() && self.mtls.names_callers() {
+            return Err(Refused::invalid(tokens::METHOD, "conflicting_credentials"));
+        }
+        let renewal = self.tokens.recognise(refresh_token)?;
+        let dpop = self.proofs.examine(evidence, None, &renewal.subject)?;
+        let certificate = workload.map(|workload| *workload.thumbprint());
+        dpop::confirm(&renewal.holder, &HolderKeys { dpop, certificate })?;
+        Ok(renewal)
+    }
+
+    /// What a caller that was refused is told about proofs of possession.
+    pub fn challenge(&self, refused: &Refused) -> dpop::Challenge {
+        self.proofs.challenge(refused)
+    }
+
+    /// The nonce for the proof of the caller's next request, when each needs one.
+    pub fn next_nonce(&self) -> Option<String> {
+        self.proofs.next_nonce()
     }
 
     /// Which ways are open, and whether they work. Reads the stores: call it off the async threads.
@@ -148,38 +163,43 @@ impl Authenticator {
         self.jwt.reload_keys()
     }
 
-    /// The caller behind the request headers and the certificate that the connection has proven, or why there is none.
+    /// The caller behind what the request shows, or why there is none.
     ///
     /// Never waits for the network. A signature costs at most about 100 µs and an API key one indexed read of
     /// a local file in WAL mode (microseconds, readers never wait for writers), so neither leaves the thread.
-    pub async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        certificate: Option<&ClientCertificate>,
-    ) -> Result<Arc<Subject>, Refused> {
-        self.decide(headers, certificate).map_err(|refused| self.count(refused))
+    pub async fn authenticate(&self, evidence: &Evidence<'_>) -> Result<Proven, Refused> {
+        self.decide(evidence).map_err(|refused| self.count(refused))
     }
 
-    fn decide(
-        &self,
-        headers: &HeaderMap,
-        certificate: Option<&ClientCertificate>,
-    ) -> Result<Arc<Subject>, Refused> {
-        let mut proven: Option<Arc<Subject>> = None;
-        for presented in
-            [self.mtls.examine(certificate), self.jwt.examine(headers), self.api_key.examine(headers)]
-        {
-            match (presented, &proven) {
-                (Presented::Nothing, _) => {}
-                (Presented::Rejected(refused), _) => return Err(refused),
-                (Presented::Proven(subject), None) => proven = Some(subject),
-                // Two credentials for two principals: whoever added the second could act as the first.
-                (Presented::Proven(subject), Some(first)) if subject.principal() != first.principal() => {
-                    return Err(Refused::invalid(subject.proof().method(), "conflicting_credentials"));
-                }
-                (Presented::Proven(_), Some(_)) => {}
-            }
-        }
-        proven.ok_or_else(|| Refused::new(RefusedKind::Missing, "none", "missing"))
+    fn decide(&self, evidence: &Evidence<'_>) -> Result<Proven, Refused> {
+        let workload = self.mtls.examine(evidence.certificate)?;
+        let certificate = workload.as_ref().map(|workload| *workload.thumbprint());
+        let token = self.jwt.examine(evidence.headers)?;
+        let key = self.api_key.examine(evidence.headers).proven()?;
+        // The issuer has said that the holder of this certificate acts as the subject of the token: one caller, not two.
+        let is_of_token = token.as_ref().is_some_and(|token| {
+            token.holder.certificate.is_some() && token.holder.certificate == certificate
+        });
+        let named = workload.filter(|_| self.mtls.names_callers() && !is_of_token);
+        let named = named.map(|workload| Arc::clone(workload.subject()));
+        let by_token = token.as_ref().map(|token| Arc::clone(&token.subject));
+        let subject = agreed([named, by_token, key])?;
+        token.as_ref().map_or(Ok(()), dpop::check_scheme)?;
+        let shown = token.as_ref().map(|token| (token.text, token.holder.dpop));
+        let dpop = self.proofs.examine(evidence, shown, &subject)?;
+        let holder = HolderKeys { dpop, certificate };
+        token.map_or(Ok(()), |token| dpop::confirm(&token.holder, &holder))?;
+        Ok(Proven { subject, holder })
+    }
+}
+
+/// The one principal that all credentials name. Two credentials for two principals: whoever added the second could act as
+/// the first.
+fn agreed(proven: [Option<Arc<Subject>>; 3]) -> Result<Arc<Subject>, Refused> {
+    let mut all = proven.into_iter().flatten();
+    let first = all.next().ok_or_else(|| Refused::new(RefusedKind::Missing, "none", "missing"))?;
+    match all.find(|other| other.principal() != first.principal()) {
+        Some(other) => Err(Refused::invalid(other.proof().method(), "conflicting_credentials")),
+        None => Ok(first),
     }
 }

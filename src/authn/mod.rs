@@ -9,6 +9,7 @@
 
 pub mod api_key;
 mod chain;
+pub mod dpop;
 mod error;
 pub mod issue;
 pub mod jwt;
@@ -23,5 +24,5 @@ pub mod tokens;
 pub use chain::{Authenticator, MethodStatus, Settings};
 pub use error::AuthnError;
 pub use key_store::{KeyHolder, KeyRecord, KeyStore, NewKey};
-pub use scheme::{Presented, Refused, RefusedKind};
+pub use scheme::{Evidence, Presented, Proven, Refused, RefusedKind};
 pub use tokens::{Issued, PendingEvent, Renewal, Tokens};

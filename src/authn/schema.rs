@@ -2,7 +2,7 @@
 //! together.
 
 /// Migrations, in order; one that was shipped is never changed.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE api_key (
     id          TEXT PRIMARY KEY,
@@ -48,5 +48,9 @@ CREATE TABLE event (
     name        TEXT NOT NULL,
     detail      TEXT NOT NULL
 ) STRICT;
+",
+    "
+ALTER TABLE session ADD COLUMN jkt BLOB CHECK (length(jkt) = 32);
+ALTER TABLE session ADD COLUMN x5t BLOB CHECK (length(x5t) = 32);
 ",
 ];

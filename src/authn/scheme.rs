@@ -2,7 +2,32 @@
 
 use std::sync::Arc;
 
-use crate::model::Subject;
+use http::{HeaderMap, Method};
+
+use super::mtls::ClientCertificate;
+use crate::model::{HolderKeys, Subject};
+
+/// What a request shows of its caller.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence<'r> {
+    /// Its header fields.
+    pub headers: &'r HeaderMap,
+    /// The certificate that the connection has proven, as far as the handshake goes.
+    pub certificate: Option<&'r ClientCertificate>,
+    /// Its method.
+    pub method: &'r Method,
+    /// The address that the caller has called, as far as that is certain; a proof of possession is for one.
+    pub address: Option<&'r str>,
+}
+
+/// Who is calling, and what keys it has proven to hold.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    /// The authenticated requester.
+    pub subject: Arc<Subject>,
+    /// A token that is made for it can be bound to these.
+    pub holder: HolderKeys,
+}
 
 /// The answer of one scheme.
 #[derive(Debug)]
@@ -13,6 +38,17 @@ pub enum Presented {
     Rejected(Refused),
     /// It has one, and that proves who is calling.
     Proven(Arc<Subject>),
+}
+
+impl Presented {
+    /// The caller, if there was a credential.
+    pub(super) fn proven(self) -> Result<Option<Arc<Subject>>, Refused> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Rejected(refused) => Err(refused),
+            Self::Proven(subject) => Ok(Some(subject)),
+        }
+    }
 }
 
 impl From<Result<Arc<Subject>, Refused>> for Presented {

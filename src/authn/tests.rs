@@ -47,7 +47,7 @@ fn bench(with_jwt: bool) -> Bench {
     let token = issuer.issue("alice", Duration::from_secs(60), claims);
     let metrics = Arc::new(Metrics::new());
     let tokens = tokens::Settings::in_directory(directory.path());
-    let settings = Settings { jwt, api_keys, tokens, mtls: None };
+    let settings = Settings { jwt, api_keys, tokens, ..Settings::default() };
     let authenticator =
         Authenticator::new(settings, Arc::<ManualClock>::clone(&clock), Arc::clone(&metrics)).unwrap();
     Bench {
@@ -67,7 +67,9 @@ impl Bench {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        futures::executor::block_on(self.authenticator.authenticate(&map, None))
+        let evidence =
+            Evidence { headers: &map, certificate: None, method: &http::Method::GET, address: None };
+        futures::executor::block_on(self.authenticator.authenticate(&evidence)).map(|proven| proven.subject)
     }
 
     fn failures(&self, method: &'static str, reason: &'static str) -> u64 {

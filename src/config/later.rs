@@ -19,7 +19,6 @@ const fn later(path: &'static str, doc: &'static str, instead: &'static str) -> 
     Later { path, doc, instead }
 }
 
-const STAPLE: &str = "remove the key; keep the life of the certificate short";
 const TLS: &str = "remove the key; use `server.tls`";
 const POLICY: &str = "remove the key and write the rule as a policy in `security.authorization.policy_dir`";
 const REMOVE: &str = "remove the key";
@@ -33,8 +32,6 @@ pub const LATER: &[Later] = &[
         "the widest mode of agent files",
         "remove the key; set the modes with `chmod`",
     ),
-    later("server.tls.enable_ocsp_stapling", "staple an OCSP answer", STAPLE),
-    later("server.tls.ocsp_responder_url", "where OCSP answers come from", STAPLE),
     later("networking", "TLS of the guides' TOML form, `server.tls` here", TLS),
     later("config_agents.isolation.conversation_limits", "conversations of one agent", REMOVE),
     later(

@@ -19,7 +19,7 @@ mod vault;
 pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
 pub use attributes::Attributes;
 pub use authorization::{Authorization, BundleSource};
-pub use identity::{ApiKeys, Authentication, Jwks, Jwt, JwtAlgorithm, JwtKey, OwnTokens};
+pub use identity::{ApiKeys, Authentication, Dpop, Jwks, Jwt, JwtAlgorithm, JwtKey, OwnTokens};
 pub use mcp::{Mcp, McpServer, Transport};
 pub use memory::Memory;
 pub use model::Model;

@@ -9,6 +9,7 @@ pub mod cedar_json;
 mod context;
 mod decision;
 mod entity;
+mod holder;
 mod ids;
 mod operation;
 mod scope;
@@ -18,6 +19,7 @@ pub use action::Action;
 pub use context::{Actor, Meter, RequestContext, Screening, SessionFacts, Source};
 pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
 pub use entity::{Entity, EntityUid, Value};
+pub use holder::{HolderKeys, Thumbprint};
 pub use ids::{
     AgentId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId, RoleName,
     ServerName, ServiceName, ToolId, WorkspaceId,

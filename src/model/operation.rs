@@ -13,7 +13,7 @@ use super::{
 
 mod credential;
 
-pub use credential::{CreateKey, KeyFacts, RenewToken, RevokeKey, RotateKey};
+pub use credential::{CreateKey, IssueToken, KeyFacts, RenewToken, RevokeKey, RotateKey};
 mod entities;
 mod http;
 
@@ -143,8 +143,6 @@ on_fixed_resource! {
     ReadAudit: Authorization, AuditRead, Entity::bare(EntityUid::caxton("AuditLog", "decisions"));
     /// See which ways to prove oneself are open, and whether they work (`config:read`).
     ReadAuthStatus: Authorization, ConfigRead, Entity::bare(EntityUid::caxton("Config", "live"));
-    /// Take a short token for the API key that one has (`auth:token`).
-    IssueToken: Authentication, AuthToken, gateway();
     /// End one's own session (`auth:logout`).
     EndSession: Authentication, AuthLogout, gateway();
     /// See all API keys, without their secrets (`auth:key:list`).

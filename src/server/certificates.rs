@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::build::Parts;
-use super::tls::{Digest, Tls, TlsError, TlsSettings, digest_of};
+use super::tls::{Digest, OcspError, Tls, TlsError, TlsSettings, digest_of};
 use crate::authn::mtls::ClientTrust;
 use crate::clock::SharedClock;
 use crate::model::Outcome;
@@ -165,4 +165,40 @@ pub(super) async fn follow_files(parts: Arc<Parts>, stop: CancellationToken) {
             parts.reload_tls().await;
         }
     }
+}
+
+/// Keeps a fresh OCSP answer for the live certificate. What goes wrong is said and tried again; it takes nothing down.
+pub(super) async fn staple(parts: Arc<Parts>, stop: CancellationToken) {
+    let Some(tls) = parts.certificates.tls().filter(|tls| tls.settings().ocsp.is_some()) else { return };
+    let mut failures = 0_u32;
+    loop {
+        let Some(stapler) = tls.stapler() else { return };
+        let refreshed = tokio::select! {
+            () = stop.cancelled() => return,
+            refreshed = stapler.refresh() => refreshed,
+        };
+        let wait = match refreshed {
+            Ok(wait) => {
+                failures = 0;
+                tracing::info!("an OCSP answer is stapled");
+                wait
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                tell(&parts, &error).await;
+                stapler.wait_after(failures)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tls.changed.notified() => failures = 0,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+async fn tell(parts: &Parts, error: &OcspError) {
+    let detail = with_causes(error);
+    tracing::warn!(target: "SECURITY", event_type = "ocsp_refused", details = %detail, "no fresh OCSP answer");
+    parts.event("ocsp_refused", Outcome::DenyError, Some(detail)).await;
 }

@@ -81,9 +81,10 @@ impl Hall {
         shared: bool,
         stop: CancellationToken,
     ) {
+        let Ok(local) = stream.local_addr() else { return };
         match &self.door {
             Door::Plain => {
-                self.converse(stream, Connection { peer, tls: false, certificate: None }, stop).await
+                self.converse(stream, Connection { peer, local, tls: false, certificate: None }, stop).await
             }
             Door::Tls { tls, api } => {
                 let shaken = tokio::select! {
@@ -94,7 +95,7 @@ impl Hall {
                     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
                     let certificate = ClientCertificate::new(chain).map(Arc::new);
-                    self.converse(stream, Connection { peer, tls: true, certificate }, stop).await;
+                    self.converse(stream, Connection { peer, local, tls: true, certificate }, stop).await;
                 }
             }
         }

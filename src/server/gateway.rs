@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::build::{Parts, StartError, build, load_agents};
-use super::certificates::{TlsReload, follow_files};
+use super::certificates::{TlsReload, follow_files, staple};
 use super::connection::Door;
 use super::follow;
 use super::listen::{HttpLimits, serve};
@@ -90,6 +90,7 @@ impl Gateway {
             tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(staple(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;

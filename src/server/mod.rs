@@ -17,7 +17,7 @@ pub use certificates::TlsReload;
 pub use follow::{FollowSettings, RemoteSettings};
 pub use gateway::{Gateway, ReloadOutcome};
 pub use listen::HttpLimits;
-pub use tls::{MinVersion, TlsError, TlsSettings};
+pub use tls::{MinVersion, OcspSettings, TlsError, TlsSettings};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -140,6 +140,7 @@ impl Settings {
                 api_keys: crate::authn::api_key::Settings::in_directory(&data_dir),
                 tokens: crate::authn::tokens::Settings::in_directory(&data_dir),
                 mtls: None,
+                dpop: Default::default(),
             },
             limit: Default::default(),
             quotas: Default::default(),

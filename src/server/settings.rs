@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::{
-    FollowSettings, HttpLimits, MinVersion, PublishedSettings, RemoteSettings, Settings, TlsSettings,
+    FollowSettings, HttpLimits, MinVersion, OcspSettings, PublishedSettings, RemoteSettings, Settings,
+    TlsSettings,
 };
 use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::mtls;
@@ -37,6 +38,7 @@ impl From<config::Settings> for Settings {
                 &data,
             ),
             mtls: server.clients.map(clients),
+            dpop: proofs(security.authentication.dpop),
         };
         authn.api_keys.max_age = security.api_keys.max_age;
         authn.api_keys.grace = security.api_keys.grace;
@@ -205,6 +207,9 @@ fn tls(config: config::Tls) -> TlsSettings {
         max_handshakes: config.max_handshakes,
         max_handshakes_per_address: config.max_handshakes_per_address,
         reload_interval: Some(config.reload_interval).filter(|interval| !interval.is_zero()),
+        ocsp: config
+            .ocsp_stapling
+            .then(|| OcspSettings { responder: config.ocsp_responder, ..Default::default() }),
         ..TlsSettings::new(config.cert_path, config.key_path)
     }
 }
@@ -224,13 +229,17 @@ fn named<N: Ord>(
     rates.into_iter().filter_map(read).collect()
 }
 
-fn jwt(config: config::Jwt) -> jwt::Settings {
-    let algorithm = match config.algorithm {
+fn algorithm(config: config::JwtAlgorithm) -> JwtAlgorithm {
+    match config {
         config::JwtAlgorithm::Rs256 => JwtAlgorithm::Rs256,
         config::JwtAlgorithm::Es256 => JwtAlgorithm::Es256,
         config::JwtAlgorithm::EdDsa => JwtAlgorithm::EdDsa,
         config::JwtAlgorithm::Hs256 => JwtAlgorithm::Hs256,
-    };
+    }
+}
+
+fn jwt(config: config::Jwt) -> jwt::Settings {
+    let algorithm = algorithm(config.algorithm);
     let (keys, jwks) = match config.key {
         config::JwtKey::PublicKeyFile(path) | config::JwtKey::SecretFile(path) => {
             let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -258,6 +267,18 @@ fn jwt(config: config::Jwt) -> jwt::Settings {
         leeway: config.leeway,
         max_token_bytes: config.max_token_bytes,
         cache_entries: config.token_cache,
+    }
+}
+
+fn proofs(config: config::Dpop) -> crate::authn::dpop::Settings {
+    crate::authn::dpop::Settings {
+        algorithms: config.algorithms.into_iter().map(algorithm).collect(),
+        max_age: config.max_age,
+        leeway: config.leeway,
+        require_nonce: config.require_nonce,
+        nonce_lifetime: config.nonce_lifetime,
+        max_proofs: config.max_proofs,
+        max_proofs_per_principal: config.max_proofs_per_principal,
     }
 }
 

@@ -103,6 +103,13 @@ impl World {
         Credential::Token(token.expose().clone())
     }
 
+    /// The same, with a token that is bound to a key of its holder.
+    pub fn bound_person(&self, name: &str, roles: &[&str], cnf: Json) -> Credential {
+        let claims = json!({ "roles": roles, "cnf": cnf });
+        let token = self.issuer.issue(name, Duration::from_secs(600), claims.as_object().unwrap().clone());
+        Credential::Token(token.expose().clone())
+    }
+
     /// A token that ended the moment it was made, for a gateway that tolerates no difference of clocks.
     pub fn expired(&self, name: &str) -> Credential {
         let token = self.issuer.issue(name, Duration::ZERO, Default::default());

@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::Mutex;
 
 use super::claims::Validity;
-use crate::model::Subject;
+use crate::model::{HolderKeys, Subject};
 
 /// SHA-256 of a token's text; the token itself is not kept.
 #[derive(PartialEq, Eq, Hash)]
@@ -21,6 +21,10 @@ impl TokenDigest {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         Self(bytes)
+    }
+
+    pub(in crate::authn) fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -35,6 +39,7 @@ pub(in crate::authn) trait Ends: Clone {
 pub(in crate::authn) struct Verified {
     pub(in crate::authn) validity: Validity,
     pub(in crate::authn) subject: Arc<Subject>,
+    pub(in crate::authn) holder: HolderKeys,
     /// Under which keys it was proven; under others it has to be proven again.
     pub(in crate::authn) generation: u64,
 }

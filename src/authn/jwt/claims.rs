@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::confirmation;
 use crate::json;
-use crate::model::{Proof, RoleName, Subject};
+use crate::model::{HolderKeys, Proof, RoleName, Subject};
 
 const MAX_TEXT_BYTES: usize = 256;
 /// 9999-12-31T23:59:59Z, the last instant that a record can show.
 const MAX_DATE: i64 = 253_402_300_799;
 
 /// Claims that have a meaning of their own; all others become tags.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
+    "cnf",
     "iss",
     "sub",
     "aud",
@@ -104,6 +106,8 @@ impl Validity {
 pub(in crate::authn) struct Claims {
     pub(in crate::authn) validity: Validity,
     subject: String,
+    /// What its holder has to prove as well.
+    pub(in crate::authn) holder: HolderKeys,
     jti: Option<Arc<str>>,
     email: Option<String>,
     roles: BTreeSet<RoleName>,
@@ -132,7 +136,7 @@ impl Claims {
 pub(in crate::authn) fn read(payload: &[u8], expected: &Expected) -> Result<Claims, ClaimError> {
     let claims = json::parse_object(payload).map_err(|_| ClaimError::Malformed)?;
     check_audience(&claims, expected)?;
-    check_sender_constraints(&claims)?;
+    check_delegation(&claims)?;
     let words = |name| words(&claims, name);
     let mut roles = BTreeSet::new();
     for name in ["roles", "permissions"] {
@@ -148,6 +152,7 @@ pub(in crate::authn) fn read(payload: &[u8], expected: &Expected) -> Result<Clai
     }
     Ok(Claims {
         validity: validity(&claims)?,
+        holder: confirmation::read(claims.get("cnf"))?,
         subject: text(&claims, "sub")?.ok_or(ClaimError::Missing("sub"))?.to_owned(),
         jti: text(&claims, "jti")?.map(Arc::from),
         email: email(&claims)?,
@@ -172,13 +177,9 @@ fn check_audience(claims: &Map<String, Value>, expected: &Expected) -> Result<()
     if audiences.contains(&expected.audience.as_ref()) { Ok(()) } else { Err(ClaimError::Audience) }
 }
 
-/// `cnf` binds a token to a key of its holder (RFC 7800, 8705, 9449) and `act` hands it to somebody else (RFC 8693).
-/// To ignore either would make the token worth more than its issuer meant.
-fn check_sender_constraints(claims: &Map<String, Value>) -> Result<(), ClaimError> {
-    match ["cnf", "act"].into_iter().find(|name| claims.contains_key(*name)) {
-        Some(name) => Err(ClaimError::Unsupported(name)),
-        None => Ok(()),
-    }
+/// `act` hands a token to somebody else (RFC 8693). To ignore it would make the token worth more than its issuer meant.
+fn check_delegation(claims: &Map<String, Value>) -> Result<(), ClaimError> {
+    if claims.contains_key("act") { Err(ClaimError::Unsupported("act")) } else { Ok(()) }
 }
 
 fn validity(claims: &Map<String, Value>) -> Result<Validity, ClaimError> {
@@ -188,7 +189,10 @@ fn validity(claims: &Map<String, Value>) -> Result<Validity, ClaimError> {
 }
 
 /// A `NumericDate` (RFC 7519 section 2), whole seconds: an integer, or a number with nothing behind the point.
-fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, ClaimError> {
+pub(in crate::authn) fn date(
+    claims: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<i64>, ClaimError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(ClaimError::Type(name)) };
     let seconds = number.as_i64().or_else(|| {
@@ -206,7 +210,10 @@ fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, 
 }
 
 /// Text that may become part of a name: not empty, bounded, nothing that hides or turns around in a log.
-fn text<'c>(claims: &'c Map<String, Value>, name: &'static str) -> Result<Option<&'c str>, ClaimError> {
+pub(in crate::authn) fn text<'c>(
+    claims: &'c Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'c str>, ClaimError> {
     match claims.get(name) {
         None => Ok(None),
         Some(Value::String(text)) if is_name(text) => Ok(Some(text)),
@@ -215,7 +222,7 @@ fn text<'c>(claims: &'c Map<String, Value>, name: &'static str) -> Result<Option
     }
 }
 
-fn is_name(text: &str) -> bool {
+pub(in crate::authn) fn is_name(text: &str) -> bool {
     let hidden = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

@@ -3,6 +3,7 @@
 //! A set is refused as a whole when it shows that its maker errs about what a public set is: a private or shared key in
 //! it, or two keys of one `kid`. A key for another purpose, or one that is too weak, is left out and said.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,6 +13,7 @@ use super::JwtAlgorithm;
 use super::jws::is_kid;
 use super::key::{Key, MAX_RSA_BITS, MIN_RSA_BITS, parse};
 use crate::json;
+use crate::model::Thumbprint;
 
 /// A set has a key in use and its successors; more is a mistake, and each one costs a signature check.
 const MAX_KEYS: usize = 64;
@@ -107,6 +109,30 @@ fn key(jwk: &Map<String, Value>, kid: Option<&str>, algorithm: JwtAlgorithm) -> 
     };
     let name = kid.map_or_else(|| "jwks".into(), |kid| format!("jwks:{kid}").into());
     Ok(Key::public(name, kid.map(str::to_owned), algorithm, public))
+}
+
+/// The key that a proof of possession brings with it, for the one algorithm that the proof names, and its thumbprint
+/// (RFC 7638). Whose key it is, it does not say.
+pub(in crate::authn) fn holder_key(
+    jwk: &Map<String, Value>,
+    algorithm: JwtAlgorithm,
+) -> Result<(Key, Thumbprint), &'static str> {
+    if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
+        return Err("it has private parts, which nobody else may see");
+    }
+    let key = key(jwk, None, algorithm)?;
+    // In the order of their names, without space; the values are base64url and need no escapes.
+    let names: &[&str] = match algorithm {
+        JwtAlgorithm::Rs256 => &["e", "kty", "n"],
+        JwtAlgorithm::Es256 => &["crv", "kty", "x", "y"],
+        JwtAlgorithm::EdDsa => &["crv", "kty", "x"],
+        JwtAlgorithm::Hs256 => return Err("a shared secret is not a public key"),
+    };
+    let members = names.iter().map(|name| format!("\"{name}\":\"{}\"", text(jwk, name).unwrap_or_default()));
+    let canonical = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
+    let mut thumbprint = Thumbprint::default();
+    thumbprint.copy_from_slice(digest(&SHA256, canonical.as_bytes()).as_ref());
+    Ok((key, thumbprint))
 }
 
 /// `use`, `key_ops` and `alg` bind the key's maker; what they do not allow is not done (RFC 7517, sections 4.2 to 4.4).

@@ -53,7 +53,16 @@ pub(in crate::authn) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
+    /// A token that lets somebody in.
     pub(in crate::authn) fn parse(token: &'a str) -> Result<Self, JwsError> {
+        Self::parse_as(token, &TYPES).map(|(token, _)| token)
+    }
+
+    /// Whatever has one of these types in short form, or none; with its whole header.
+    pub(in crate::authn) fn parse_as(
+        token: &'a str,
+        types: &[&str],
+    ) -> Result<(Self, Map<String, Value>), JwsError> {
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Parts)?;
         let (header, payload) = signing_input.split_once('.').ok_or(JwsError::Parts)?;
         if payload.contains('.') || header.is_empty() || signature.is_empty() {
@@ -62,15 +71,16 @@ impl<'a> Compact<'a> {
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| JwsError::Encoding);
         let header = json::parse_object(&decode(header)?).map_err(|_| JwsError::Header)?;
         check_extensions(&header)?;
-        let media_type = media_type(&header)?;
-        Ok(Self {
+        let media_type = media_type(&header, types)?;
+        let token = Self {
             media_type,
             algorithm: text(&header, "alg")?.ok_or(JwsError::Field("alg"))?.to_owned(),
             kid: kid(&header)?.map(str::to_owned),
             signing_input,
             payload: decode(payload)?,
             signature: decode(signature)?,
-        })
+        };
+        Ok((token, header))
     }
 }
 
@@ -94,11 +104,11 @@ fn check_extensions(header: &Map<String, Value>) -> Result<(), JwsError> {
 
 /// Without `typ` a token is taken for `JWT`: many issuers leave it out, and issuer, audience and algorithm are
 /// checked whatever it says.
-fn media_type(header: &Map<String, Value>) -> Result<Option<String>, JwsError> {
+fn media_type(header: &Map<String, Value>, types: &[&str]) -> Result<Option<String>, JwsError> {
     let Some(media_type) = text(header, "typ")? else { return Ok(None) };
     let media_type = media_type.to_ascii_lowercase();
     let short = media_type.strip_prefix("application/").unwrap_or(&media_type);
-    if TYPES.contains(&short) { Ok(Some(short.to_owned())) } else { Err(JwsError::Type) }
+    if types.contains(&short) { Ok(Some(short.to_owned())) } else { Err(JwsError::Type) }
 }
 
 /// The `kid` of a token's header, for choosing who checks it; nothing is believed.

@@ -9,6 +9,7 @@
 
 mod cache;
 mod claims;
+mod confirmation;
 mod jwk;
 mod jws;
 mod key;
@@ -26,7 +27,9 @@ mod wycheproof_tests;
 /// What the gateway's own tokens are read with as well.
 pub(super) mod parts {
     pub(in crate::authn) use super::cache::{Cache, Ends, TokenDigest};
-    pub(in crate::authn) use super::claims::{ClaimError, Expected, Validity, read};
+    pub(in crate::authn) use super::claims::{ClaimError, Expected, Validity, date, read, text};
+    pub(in crate::authn) use super::confirmation::write as confirmation;
+    pub(in crate::authn) use super::jwk::holder_key;
     pub(in crate::authn) use super::jws::{Compact, kid_of};
     pub(in crate::authn) use super::key::{Key, parse};
 }
@@ -41,10 +44,10 @@ use self::claims::Expected;
 use self::key::KeyError;
 use self::source::Keys;
 use super::AuthnError;
-use super::scheme::{Presented, Refused, RefusedKind};
+use super::scheme::{Refused, RefusedKind};
 use super::tokens::Tokens;
 use crate::clock::SharedClock;
-use crate::model::{Proof, Subject};
+use crate::model::{HolderKeys, Proof, Subject};
 use crate::telemetry::Metrics;
 
 pub use self::jwk::JwkError;
@@ -52,7 +55,7 @@ pub use self::settings::{JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial, 
 
 pub(super) const METHOD: &str = "jwt";
 
-/// `Authorization: Bearer …`: a token of our own, or of the issuer that the operator trusts.
+/// `Authorization: Bearer …` or `DPoP …`: a token of our own, or of the issuer that the operator trusts.
 #[derive(Debug)]
 pub(super) struct Scheme {
     issuer: Option<Verifier>,
@@ -91,17 +94,21 @@ impl Scheme {
         headers.contains_key(header::AUTHORIZATION)
     }
 
-    pub(super) fn examine(&self, headers: &HeaderMap) -> Presented {
+    /// The token of the request, proven but for what its holder has to prove.
+    pub(super) fn examine<'h>(&self, headers: &'h HeaderMap) -> Result<Option<Token<'h>>, Refused> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (first, second) = (values.next(), values.next());
-        match (first, second) {
-            (None, _) => Presented::Nothing,
-            (Some(_), Some(_)) => Presented::Rejected(Refused::invalid(METHOD, "repeated_header")),
-            (Some(value), None) => bearer(value).and_then(|token| self.verify(token)).into(),
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(_), Some(_)) => Err(Refused::invalid(METHOD, "repeated_header")),
+            (Some(value), None) => {
+                let (with_proof, text) = presented(value)?;
+                let (subject, holder) = self.verify(text)?;
+                Ok(Some(Token { text, subject, holder, with_proof }))
+            }
         }
     }
 
-    fn verify(&self, token: &str) -> Result<Arc<Subject>, Refused> {
+    fn verify(&self, token: &str) -> Result<(Arc<Subject>, HolderKeys), Refused> {
         if Tokens::claims_to_be_ours(token) {
             return self.own.verify(token);
         }
@@ -120,15 +127,31 @@ impl Scheme {
             .issued
             .map(|seconds| seconds.saturating_sub(issuer.expected.leeway_seconds).saturating_mul(1000));
         self.own.check_revoked(jti, &known.subject, made, METHOD)?;
-        Ok(known.subject)
+        Ok((known.subject, known.holder))
     }
 }
 
-/// The token in `Bearer <token>` (RFC 6750 section 2.1); the scheme's case does not matter (RFC 9110).
-fn bearer(value: &header::HeaderValue) -> Result<&str, Refused> {
+/// A token whose signature and claims hold, as it was presented.
+pub(super) struct Token<'h> {
+    pub(super) text: &'h str,
+    pub(super) subject: Arc<Subject>,
+    /// What its holder has to prove as well.
+    pub(super) holder: HolderKeys,
+    /// Whether it came with the scheme `DPoP`.
+    pub(super) with_proof: bool,
+}
+
+/// The token in `Bearer <token>` (RFC 6750, section 2.1) or `DPoP <token>` (RFC 9449, section 7.1), and whether it is the
+/// second; the scheme's case does not matter (RFC 9110).
+fn presented(value: &header::HeaderValue) -> Result<(bool, &str), Refused> {
     let text = value.to_str().map_err(|_| Refused::invalid(METHOD, "malformed"))?;
     match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_start_matches(' ')),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok((false, token.trim_start_matches(' ')))
+        }
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("dpop") => {
+            Ok((true, token.trim_start_matches(' ')))
+        }
         _ => Err(Refused::invalid(METHOD, "unsupported_scheme")),
     }
 }
@@ -197,6 +220,7 @@ impl Verifier {
         claims.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
         Ok(Verified {
             validity: claims.validity,
+            holder: claims.holder,
             subject: Arc::new(claims.into_subject(&self.expected.issuer, key)),
             generation: live.generation,
         })

@@ -154,7 +154,7 @@ fn each_claim_must_be_there_and_be_what_it_should() {
         ("permissions", Some(json!("tool:call \u{202e}x")), "claim_value"),
         ("groups", Some(json!(7)), "claim_type"),
         ("scope", Some(json!(7)), "claim_type"),
-        ("cnf", Some(json!({ "jkt": "x" })), "claim_unsupported"),
+        ("act", Some(json!({ "sub": "x" })), "claim_unsupported"),
         ("act", Some(json!({ "sub": "agent" })), "claim_unsupported"),
     ];
     let verifier = ed();

@@ -23,7 +23,7 @@ pub use identity::{IdentityError, Naming, Workload, workload};
 pub use settings::{Settings, Use};
 pub use trust::{ClientTrust, PreparedTrust, TrustError, refusal};
 
-use super::scheme::{Presented, Refused, RefusedKind};
+use super::scheme::{Refused, RefusedKind};
 use crate::model::Subject;
 
 pub(super) const METHOD: &str = "mtls";
@@ -69,16 +69,18 @@ impl Scheme {
     }
 
     /// Who is behind the certificate of the connection.
-    pub(super) fn examine(&self, certificate: Option<&ClientCertificate>) -> Presented {
-        let Some(certificate) = certificate else { return Presented::Nothing };
-        let Some(trust) = &self.trust else {
-            return Presented::Rejected(Refused::invalid(METHOD, "not_enabled"));
-        };
-        match (judge(trust, certificate), trust.settings().used_for) {
-            (Err(refused), _) => Presented::Rejected(refused),
-            (Ok(_), Use::Connection) => Presented::Nothing,
-            (Ok(workload), Use::Principal) => Presented::Proven(Arc::clone(workload.subject())),
-        }
+    pub(super) fn examine(
+        &self,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Option<Arc<Workload>>, Refused> {
+        let Some(certificate) = certificate else { return Ok(None) };
+        let trust = self.trust.as_ref().ok_or_else(|| Refused::invalid(METHOD, "not_enabled"))?;
+        judge(trust, certificate).map(Some)
+    }
+
+    /// Whether a certificate is a credential by itself.
+    pub(super) fn names_callers(&self) -> bool {
+        self.trust.as_ref().is_some_and(|trust| trust.settings().used_for == Use::Principal)
     }
 }
 

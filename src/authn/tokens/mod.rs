@@ -27,12 +27,12 @@ use self::store::{Refresh, Rotated, TokenStore};
 use super::api_key::{self, Pepper};
 use super::jwt::JwtAlgorithm;
 use super::jwt::parts::{
-    Cache, ClaimError, Compact, Ends, Expected, Key, TokenDigest, Validity, kid_of, parse, read,
+    Cache, ClaimError, Compact, Ends, Expected, Key, TokenDigest, Validity, confirmation, kid_of, parse, read,
 };
 use super::scheme::{Refused, RefusedKind};
 use super::{AuthnError, KeyHolder, KeyRecord};
 use crate::clock::SharedClock;
-use crate::model::{KeyId, Proof, Subject};
+use crate::model::{HolderKeys, KeyId, Proof, Subject};
 use crate::secret::Secret;
 
 pub use self::settings::Settings;
@@ -56,12 +56,16 @@ pub struct Issued {
     pub expires_in: u64,
     /// Which session they belong to.
     pub session: Arc<str>,
+    /// Whether they count only with a proof of possession (RFC 9449): `token_type` is `DPoP`.
+    pub with_proof: bool,
 }
 
 /// A refresh token that was proven: whose it is, and what stands for it and its successor in the store.
 pub struct Renewal {
     /// Who presented it.
     pub subject: Arc<Subject>,
+    /// What whoever presents it has to prove as well.
+    pub holder: HolderKeys,
     /// The presented one.
     pub presented: [u8; 32],
     /// The next one.
@@ -73,6 +77,7 @@ pub struct Renewal {
 #[derive(Clone)]
 struct Proven {
     validity: Validity,
+    holder: HolderKeys,
     session: Arc<str>,
     jti: Arc<str>,
     /// The key that signed it.
@@ -83,6 +88,14 @@ impl Ends for Proven {
     fn expires(&self) -> i64 {
         self.validity.expires
     }
+}
+
+/// A session that counts.
+struct Live {
+    key: KeyRecord,
+    holder: HolderKeys,
+    created: i64,
+    used: i64,
 }
 
 /// Makes, checks and ends own tokens.
@@ -153,8 +166,8 @@ impl Tokens {
         kid_of(token).is_some_and(|kid| may_be_ours(&kid))
     }
 
-    /// The caller behind an access token.
-    pub(super) fn verify(&self, text: &str) -> Result<Arc<Subject>, Refused> {
+    /// The caller behind an access token, and what it has to prove as well.
+    pub(super) fn verify(&self, text: &str) -> Result<(Arc<Subject>, HolderKeys), Refused> {
         if text.len() > self.settings.max_token_bytes {
             return Err(Refused::invalid(METHOD, "too_long"));
         }
@@ -179,7 +192,7 @@ impl Tokens {
         proven.validity.check(now.div_euclid(1000), leeway).map_err(refuse_claim)?;
         let (subject, used) = self.principal(&proven, now)?;
         self.touch(&proven.session, used, now);
-        Ok(subject)
+        Ok((subject, proven.holder))
     }
 
     fn prove(&self, text: &str, now: i64) -> Result<Proven, Refused> {
@@ -206,7 +219,8 @@ impl Tokens {
             return Err(Refused::invalid(METHOD, "claim_value")
                 .because("`exp` is further from `iat` than our tokens live"));
         }
-        Ok(Proven { validity: claims.validity, session, jti, kid: kid.into() })
+        let holder = claims.holder;
+        Ok(Proven { validity: claims.validity, holder, session, jti, kid: kid.into() })
     }
 
     fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<Key>>, Refused> {
@@ -237,7 +251,7 @@ impl Tokens {
 
     /// Who the session belongs to, if it and its key still count, and when it was used last.
     fn principal(&self, proven: &Proven, now: i64) -> Result<(Arc<Subject>, i64), Refused> {
-        let (key, created, used) = self.live_session(&proven.session, now)?;
+        let Live { key, created, used, .. } = self.live_session(&proven.session, now)?;
         let (session, jti) = (Arc::clone(&proven.session), Arc::clone(&proven.jti));
         let proof = Proof::Session { id: session, jti, key: key.id.clone() };
         let subject = Arc::new(api_key::subject(key, proof));
@@ -245,8 +259,8 @@ impl Tokens {
         Ok((subject, used))
     }
 
-    /// The key of a session that still counts, when the session began, and when it was used last.
-    fn live_session(&self, id: &str, now: i64) -> Result<(KeyRecord, i64, i64), Refused> {
+    /// A session that still counts.
+    fn live_session(&self, id: &str, now: i64) -> Result<Live, Refused> {
         let session = self
             .store
             .session(id)
@@ -261,7 +275,7 @@ impl Tokens {
         }
         let key = session.key.ok_or_else(|| Refused::invalid(METHOD, "revoked"))?;
         api_key::check(&key, now, self.max_key_age, METHOD)?;
-        Ok((key, session.created, used))
+        Ok(Live { key, holder: session.holder, created: session.created, used })
     }
 
     /// Remembers that the session is in use. It is written down from time to time, by a thread that may wait.
@@ -291,8 +305,8 @@ impl Tokens {
 
     // ---- making and going on ----
 
-    /// Begins a session of `key`, which the caller has proven.
-    pub fn issue(&self, key: &KeyId, record: &KeyRecord) -> Result<Issued, AuthnError> {
+    /// Begins a session of `key`, which the caller has proven. All its tokens are bound to `holder`.
+    pub fn issue(&self, key: &KeyId, record: &KeyRecord, holder: HolderKeys) -> Result<Issued, AuthnError> {
         let now = self.clock.now_millis();
         let session: Arc<str> = api_key::random_text(SESSION_LENGTH)?.into();
         let refresh = RefreshText::random()?;
@@ -300,8 +314,9 @@ impl Tokens {
         let longest = self.settings.refresh.max(self.settings.access);
         let times = (now, expires, now.saturating_sub(millis(longest)));
         let most = self.settings.max_sessions_per_key;
-        self.store.begin(&session, key, &refresh.hash(&self.pepper), times, most)?;
-        self.pair(session, record, refresh, now)
+        let first = refresh.hash(&self.pepper);
+        self.store.begin(&session, (key, &holder), &first, times, most)?;
+        self.pair(session, (record, &holder), refresh, now)
     }
 
     /// Whose refresh token this is. One that was used by somebody else before ends the session, at once.
@@ -323,14 +338,14 @@ impl Tokens {
         if now >= found.expires {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "expired"));
         }
-        let (key, created, _) = self.live_session(&found.session, now)?;
+        let Live { key, holder, created, .. } = self.live_session(&found.session, now)?;
         let session: Arc<str> = found.session.into();
         let jti = format!("refresh-{}", found.generation).into();
         let proof = Proof::Session { id: session, jti, key: key.id.clone() };
         let subject = Arc::new(api_key::subject(key, proof));
         self.check_revoked(None, &subject, Some(created), METHOD)?;
         let successor = text.successor(&self.pepper).hash(&self.pepper);
-        Ok(Renewal { subject, presented, successor, text })
+        Ok(Renewal { subject, holder, presented, successor, text })
     }
 
     fn is_replay(&self, found: &Refresh, now: i64) -> bool {
@@ -345,24 +360,28 @@ impl Tokens {
         let Rotated::Done(session) = self.store.rotate(&renewal.presented, &renewal.successor, times)? else {
             return Ok(None);
         };
-        let record = self.store.session(&session)?.and_then(|session| session.key);
-        let Some(record) = record.filter(|record| record.id == *key) else { return Ok(None) };
-        self.pair(session.into(), &record, renewal.text.successor(&self.pepper), now).map(Some)
+        let Some(found) = self.store.session(&session)? else { return Ok(None) };
+        let Some(record) = found.key.filter(|record| record.id == *key) else { return Ok(None) };
+        self.pair(session.into(), (&record, &found.holder), renewal.text.successor(&self.pepper), now)
+            .map(Some)
     }
 
     fn pair(
         &self,
         session: Arc<str>,
-        record: &KeyRecord,
+        (record, holder): (&KeyRecord, &HolderKeys),
         refresh: RefreshText,
         now: i64,
     ) -> Result<Issued, AuthnError> {
         // Not longer than the key.
         let left = record.expires.saturating_sub(now).div_euclid(1000);
         let lifetime = i64::try_from(self.settings.access.as_secs()).unwrap_or(i64::MAX).min(left).max(0);
-        let access = self.signing.sign(&self.store, self.claims(&session, record, lifetime, now)?)?;
+        let mut claims = self.claims(&session, record, lifetime, now)?;
+        claims.extend(confirmation(holder).map(|cnf| ("cnf".to_owned(), cnf)));
+        let access = self.signing.sign(&self.store, claims)?;
         let expires_in = u64::try_from(lifetime).unwrap_or(0);
-        Ok(Issued { access, refresh: refresh.into_secret(), expires_in, session })
+        let with_proof = holder.dpop.is_some();
+        Ok(Issued { access, refresh: refresh.into_secret(), expires_in, session, with_proof })
     }
 
     fn claims(

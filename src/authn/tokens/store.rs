@@ -14,7 +14,7 @@ use crate::authn::key_store::{COLUMNS, StoredKey};
 use crate::authn::schema::MIGRATIONS;
 use crate::authn::{AuthnError, KeyRecord};
 use crate::db;
-use crate::model::KeyId;
+use crate::model::{HolderKeys, KeyId};
 
 /// The name of everybody in the table of revoked subjects; no principal is called so.
 const EVERYBODY: &str = "*";
@@ -22,6 +22,7 @@ const EVERYBODY: &str = "*";
 /// A session with its key, as they are now.
 pub(super) struct Session {
     pub(super) key: Option<KeyRecord>,
+    pub(super) holder: HolderKeys,
     pub(super) created: i64,
     pub(super) used: i64,
     pub(super) ended: bool,
@@ -96,7 +97,7 @@ impl TokenStore {
     pub(super) fn begin(
         &self,
         session: &str,
-        key: &KeyId,
+        (key, holder): (&KeyId, &HolderKeys),
         refresh: &RefreshHash,
         (now, expires, dead_before): (i64, i64, i64),
         most: u32,
@@ -109,8 +110,8 @@ impl TokenStore {
                 params![key.as_str(), i64::from(most).saturating_sub(1), now],
             )?;
             store.execute(
-                "INSERT INTO session (id, key_id, created, used) VALUES (?1, ?2, ?3, ?3)",
-                params![session, key.as_str(), now],
+                "INSERT INTO session (id, key_id, created, used, jkt, x5t) VALUES (?1, ?2, ?3, ?3, ?4, ?5)",
+                params![session, key.as_str(), now, holder.dpop, holder.certificate],
             )?;
             store.execute(
                 "INSERT INTO refresh (hash, session, generation, expires) VALUES (?1, ?2, 1, ?3)",
@@ -123,17 +124,18 @@ impl TokenStore {
     pub(super) fn session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
         let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL
+            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL, jkt, x5t
              FROM session LEFT JOIN api_key ON api_key.id = session.key_id WHERE session.id = ?1"
         ))?;
         let found = statement
             .query_row([id], |row| {
                 let key = if row.get(11)? { Some(StoredKey::read(row)?) } else { None };
-                Ok((key, row.get(8)?, row.get(9)?, row.get(10)?))
+                let holder = HolderKeys { dpop: row.get(12)?, certificate: row.get(13)? };
+                Ok((key, holder, row.get(8)?, row.get(9)?, row.get(10)?))
             })
             .optional()?;
-        let Some((key, created, used, ended)) = found else { return Ok(None) };
-        Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, created, used, ended }))
+        let Some((key, holder, created, used, ended)) = found else { return Ok(None) };
+        Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, holder, created, used, ended }))
     }
 
     /// Writes down when sessions were used.

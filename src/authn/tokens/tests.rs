@@ -43,7 +43,7 @@ impl Bench {
     }
 
     fn issue(&self, key: &KeyRecord) -> Issued {
-        self.tokens.issue(&key.id, key).unwrap()
+        self.tokens.issue(&key.id, key, HolderKeys::default()).unwrap()
     }
 
     /// As after a restart, or in another process.
@@ -53,7 +53,7 @@ impl Bench {
     }
 }
 
-fn reason(result: Result<Arc<Subject>, Refused>) -> &'static str {
+fn reason<T>(result: Result<T, Refused>) -> &'static str {
     result.map_or_else(|refused| refused.reason, |_| "accepted")
 }
 
@@ -77,7 +77,7 @@ fn a_token_is_whom_its_key_is_and_no_more() {
     let bench = bench();
     let key = bench.key();
     let issued = bench.issue(&key);
-    let subject = bench.tokens.verify(issued.access.expose()).unwrap();
+    let (subject, _) = bench.tokens.verify(issued.access.expose()).unwrap();
     let by_key = api_key::subject(key.clone(), Proof::ApiKey { id: key.id.clone() });
     assert_eq!(subject.entity(), by_key.entity());
     assert_eq!(subject.proof().method(), "session");
@@ -97,7 +97,7 @@ fn a_token_of_an_agents_key_is_the_agent() {
     let holder = KeyHolder::Agent(AgentId::parse("clerk").unwrap());
     let new = bench.keys.create(&ServiceName::parse("k").unwrap(), &holder, &[], NOW, NOW + DAY).unwrap();
     let issued = bench.issue(&bench.keys.find(&new.id).unwrap().unwrap());
-    let subject = bench.tokens.verify(issued.access.expose()).unwrap();
+    let (subject, _) = bench.tokens.verify(issued.access.expose()).unwrap();
     assert_eq!(subject.principal(), &EntityUid::caxton("Agent", "clerk"));
 }
 

@@ -139,6 +139,29 @@ impl Kind for Url {
     }
 }
 
+/// An `http` or `https` address of something that is signed, so that nobody on the way can change it.
+pub(in crate::config) struct SignedUrl;
+
+impl Kind for SignedUrl {
+    type Value = reqwest::Url;
+
+    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<reqwest::Url> {
+        address(node, scope)
+    }
+
+    fn show(&self, value: &reqwest::Url) -> String {
+        Url { may_weaken: false }.show(value)
+    }
+
+    fn words(&self) -> String {
+        String::from("`http` or `https` address")
+    }
+
+    fn schema(&self) -> Json {
+        Url { may_weaken: false }.schema()
+    }
+}
+
 /// A web origin: scheme, host, port, and nothing else.
 pub(in crate::config) struct Origin;
 

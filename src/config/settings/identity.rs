@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, File, Flag, Integer, Parsed, Rate, RateOf, Size, Span, Text, Url};
+use crate::config::kind::{Choice, File, Flag, Integer, List, Parsed, Rate, RateOf, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
 
@@ -21,6 +21,9 @@ pub enum JwtAlgorithm {
     /// HMAC with SHA-256: who can verify can also sign.
     Hs256,
 }
+
+const PROOF_ALGORITHMS: &[(&str, JwtAlgorithm)] =
+    &[("ES256", JwtAlgorithm::Es256), ("EdDSA", JwtAlgorithm::EdDsa), ("RS256", JwtAlgorithm::Rs256)];
 
 const ALGORITHMS: &[(&str, JwtAlgorithm)] = &[
     ("RS256", JwtAlgorithm::Rs256),
@@ -40,6 +43,43 @@ pub struct Authentication {
     pub jwt: Option<Jwt>,
     /// The gateway's own tokens.
     pub tokens: OwnTokens,
+    /// Proofs of possession.
+    pub dpop: Dpop,
+}
+
+/// Proofs that the caller holds the key to which its token is bound.
+#[derive(Debug)]
+pub struct Dpop {
+    /// Algorithms that a proof may be signed with.
+    pub algorithms: Vec<JwtAlgorithm>,
+    /// How old a proof may be.
+    pub max_age: Duration,
+    /// Difference of clocks that is tolerated.
+    pub leeway: Duration,
+    /// Whether each proof must hold a nonce.
+    pub require_nonce: bool,
+    /// How long a nonce counts.
+    pub nonce_lifetime: Duration,
+    /// Used proofs that are remembered.
+    pub max_proofs: usize,
+    /// The same of one principal.
+    pub max_proofs_per_principal: usize,
+}
+
+impl Dpop {
+    fn read(r: &mut Reader<'_>, leeway: Duration) -> Self {
+        let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+        let proofs = || Integer::new(1..=10_000_000, "proofs");
+        Self {
+            algorithms: r.value("security.authentication.dpop_algorithms", List(Choice(PROOF_ALGORITHMS)), vec![JwtAlgorithm::Es256, JwtAlgorithm::EdDsa, JwtAlgorithm::Rs256], "Algorithms that a proof of possession (DPoP, RFC 9449) may be signed with."),
+            max_age: r.value("security.authentication.dpop_max_age", span(1, 600), Duration::from_secs(60), "How old a proof of possession may be. It serves once in that time."),
+            require_nonce: r.value("security.authentication.dpop_require_nonce", Flag, false, "Whether each proof must hold a value that the gateway has given out a moment ago (`DPoP-Nonce`), so that none can be made in advance."),
+            nonce_lifetime: r.value("security.authentication.dpop_nonce_lifetime", span(10, 3_600), Duration::from_secs(300), "How long a `DPoP-Nonce` counts."),
+            max_proofs: r.value("security.authentication.dpop_max_proofs", proofs(), 100_000, "Used proofs that are remembered until their time is over. When there are more, proofs are answered with 503."),
+            max_proofs_per_principal: r.value("security.authentication.dpop_max_proofs_per_principal", proofs(), 10_000, "The same for one principal."),
+            leeway,
+        }
+    }
 }
 
 /// The gateway's own tokens.
@@ -251,6 +291,7 @@ impl Authentication {
             "Idle time after which a session is over: its tokens no longer count, and its facts, which policies see, are forgotten.",
         );
         let tokens = OwnTokens::read(r, &audience, leeway, max_token_bytes, token_cache);
+        let dpop = Dpop::read(r, leeway);
         if tokens.issuer == issuer && key.is_some() {
             let problem = Problem::error(Code::Contradiction, "is the issuer of the gateway's own tokens");
             let problem = problem.with_help("give `security.authentication.token_issuer` another value");
@@ -260,6 +301,7 @@ impl Authentication {
             require_tls,
             session_timeout,
             tokens,
+            dpop,
             jwt: key.map(|key| Jwt {
                 algorithm,
                 key,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::CipherSuite;
 
-use crate::config::kind::{Choice, File, Flag, Integer, List, Span};
+use crate::config::kind::{Choice, File, Flag, Integer, List, SignedUrl, Span};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
 
@@ -37,6 +37,10 @@ pub struct Tls {
     pub max_handshakes_per_address: usize,
     /// How often the files are looked at; zero: on SIGHUP only.
     pub reload_interval: Duration,
+    /// An OCSP answer is stapled.
+    pub ocsp_stapling: bool,
+    /// Whom to ask for it, instead of whom the certificate names.
+    pub ocsp_responder: Option<reqwest::Url>,
 }
 
 /// What a client certificate is good for.
@@ -134,6 +138,8 @@ const OF_TLS13: usize = 3;
 const ENABLED: &str = "server.tls.enabled";
 const CERTIFICATE: &str = "server.tls.cert_path";
 const KEY: &str = "server.tls.key_path";
+const STAPLING: &str = "server.tls.enable_ocsp_stapling";
+const RESPONDER: &str = "server.tls.ocsp_responder_url";
 const CIPHERS: &str = "server.tls.cipher_suites";
 
 impl Tls {
@@ -179,6 +185,11 @@ impl Tls {
             Duration::from_secs(60),
             "How often the files of TLS are looked at for a change; `0s`: on SIGHUP only. A change that is not sound leaves the old files in force.",
         );
+        let ocsp_stapling = r.value(STAPLING, Flag, false, "Show clients a fresh answer of the authority that the certificate is not revoked (RFC 6066). The file of the certificate must hold that of its authority behind it.");
+        let ocsp_responder = r.optional(RESPONDER, SignedUrl, "Whom to ask for it. Without the key: whom the certificate names. Answers are signed, so `http` will do.");
+        if !ocsp_stapling && r.is_given(RESPONDER) {
+            r.tell_missing(STAPLING, RESPONDER);
+        }
         Self::complete(r, enabled)?;
         Some(Self {
             cert_path: cert_path?,
@@ -189,6 +200,8 @@ impl Tls {
             max_handshakes,
             max_handshakes_per_address,
             reload_interval,
+            ocsp_stapling,
+            ocsp_responder,
         })
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Input, Operation, gateway, sealed};
-use crate::model::{Action, AgentId, Entity, EntityUid, EventType, KeyId, RoleName, ServiceName, Value};
+use crate::model::{
+    Action, AgentId, Entity, EntityUid, EventType, HolderKeys, KeyId, RoleName, ServiceName, Value,
+};
 
 /// Make an API key (`auth:key:create` on the gateway). What the key will be is in `context.input`.
 #[derive(Debug)]
@@ -89,6 +91,24 @@ on_key! {
     RotateKey: AuthKeyRotate;
     /// End a key, and every token that was made from it (`auth:key:revoke`).
     RevokeKey: AuthKeyRevoke;
+}
+
+/// Take a short token for the API key that one has (`auth:token`).
+#[derive(Debug)]
+pub struct IssueToken {
+    /// What the caller has proven to hold with this request: the token is bound to it.
+    pub holder: HolderKeys,
+}
+
+impl sealed::Sealed for IssueToken {}
+impl Operation for IssueToken {
+    const EVENT: EventType = EventType::Authentication;
+    fn action(&self) -> Action {
+        Action::AuthToken
+    }
+    fn resource(&self) -> Arc<Entity> {
+        gateway().into()
+    }
 }
 
 /// Go on with a session: a refresh token for a new pair (`auth:token`).

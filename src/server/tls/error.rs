@@ -27,6 +27,14 @@ pub enum TlsError {
     NotYetValid { path: PathBuf, begins: String },
     #[error("the key `{path}` cannot be used")]
     Unusable { path: PathBuf, source: rustls::Error },
+    #[error("the certificate `{path}` demands a stapled OCSP answer (RFC 7633), and none is to be stapled")]
+    MustStaple { path: PathBuf },
+    #[error(
+        "`{path}` does not hold the authority's certificate behind the gateway's own, so OCSP answers cannot be checked"
+    )]
+    NoIssuer { path: PathBuf },
+    #[error("the client for OCSP could not be made")]
+    Client(#[source] reqwest::Error),
     #[error("the cipher suites do not fit the version of TLS")]
     Suites(#[source] rustls::Error),
 }
@@ -54,6 +62,9 @@ impl TlsError {
             }
             Self::NotYetValid { .. } => "check the clock of this host".into(),
             Self::Unusable { .. } => "use an ECDSA key (P-256, P-384), Ed25519, or RSA of 2,048 bits or more".into(),
+            Self::MustStaple { .. } => "set `server.tls.enable_ocsp_stapling: true`".into(),
+            Self::NoIssuer { .. } => "append the certificate of the authority that issued it".into(),
+            Self::Client(_) => "remove `server.tls.enable_ocsp_stapling`".into(),
             Self::Suites(_) => "name a suite of TLS 1.3 in `server.tls.cipher_suites`".into(),
         }
     }

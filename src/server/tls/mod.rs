@@ -6,24 +6,30 @@
 
 mod error;
 mod files;
+mod ocsp;
 mod settings;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
+use tokio::sync::Notify;
 
 pub use error::TlsError;
 pub(super) use files::{Digest, digest_of};
+pub use ocsp::OcspSettings;
+pub(super) use ocsp::{OcspError, Stapler};
 pub use settings::{MinVersion, TlsSettings};
 
+use self::ocsp::{Asked, Shown};
 use crate::clock::{SharedClock, rfc3339};
 
 /// The live certificate with everything that a handshake needs.
@@ -31,11 +37,16 @@ pub(super) struct Tls {
     settings: TlsSettings,
     clock: SharedClock,
     live: ArcSwap<ServerConfig>,
+    /// Fetches stapled answers for the live certificate, when that is wanted.
+    stapler: ArcSwapOption<Stapler>,
+    /// Another certificate is live.
+    pub(super) changed: Notify,
 }
 
 /// A certificate that has passed every check and does not count yet.
 pub(super) struct Prepared {
     config: Arc<ServerConfig>,
+    stapler: Option<Arc<Stapler>>,
     /// Which certificate, for the log: its fingerprint and its end.
     pub(super) summary: String,
 }
@@ -47,8 +58,9 @@ impl Tls {
         clients: Option<Arc<dyn ClientCertVerifier>>,
         clock: SharedClock,
     ) -> Result<(Self, String), TlsError> {
-        let Prepared { config, summary } = prepare(&settings, clients, &clock)?;
-        Ok((Self { settings, clock, live: ArcSwap::new(config) }, summary))
+        let Prepared { config, stapler, summary } = prepare(&settings, clients, &clock)?;
+        let (live, stapler) = (ArcSwap::new(config), ArcSwapOption::new(stapler));
+        Ok((Self { settings, clock, live, stapler, changed: Notify::new() }, summary))
     }
 
     /// Reads and checks the files again; nothing changes before [`Tls::commit`].
@@ -59,11 +71,18 @@ impl Tls {
     /// Shows the new certificate from the next connection on.
     pub(super) fn commit(&self, prepared: Prepared) {
         self.live.store(prepared.config);
+        self.stapler.store(prepared.stapler);
+        self.changed.notify_one();
     }
 
     /// What the next handshake uses.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         self.live.load_full()
+    }
+
+    /// What fetches stapled answers for the live certificate.
+    pub(super) fn stapler(&self) -> Option<Arc<Stapler>> {
+        self.stapler.load_full()
     }
 
     pub(super) fn settings(&self) -> &TlsSettings {
@@ -87,24 +106,44 @@ fn prepare(
         MinVersion::Tls12 => &[&TLS13, &TLS12],
     };
     let time = Arc::new(GatewayTime(Arc::clone(clock)));
-    let builder = ServerConfig::builder_with_details(Arc::new(provider(settings)), time)
+    let provider = Arc::new(provider(settings));
+    let builder = ServerConfig::builder_with_details(Arc::clone(&provider), time)
         .with_protocol_versions(versions)
         .map_err(TlsError::Suites)?;
     let builder = match clients {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
+    let asked = asked(settings, &chain)?;
+    let leaf = leaf.clone();
+    let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             TlsError::Mismatch { certificate: settings.cert_path.clone(), key: settings.key_path.clone() }
         }
         source => TlsError::Unusable { path: settings.key_path.clone(), source },
     })?;
+    let shown = Arc::new(Shown::new(certified, Arc::clone(clock)));
+    let stapler = settings.ocsp.as_ref().zip(asked).map(|(ocsp, asked)| {
+        Stapler::new(Arc::clone(&shown), (asked, &leaf), ocsp, Arc::clone(clock)).map(Arc::new)
+    });
+    let stapler = stapler.transpose().map_err(TlsError::Client)?;
+    let mut config = builder.with_cert_resolver(shown);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // The configured order is the order of preference.
     config.ignore_client_order = true;
     let summary = format!("certificate {} ends {}", facts.fingerprint, rfc3339(facts.not_after));
-    Ok(Prepared { config: Arc::new(config), summary })
+    Ok(Prepared { config: Arc::new(config), stapler, summary })
+}
+
+/// The question to the responder, when answers are to be stapled; a certificate that demands one is not shown without.
+fn asked(settings: &TlsSettings, chain: &[CertificateDer<'static>]) -> Result<Option<Asked>, TlsError> {
+    let path = || settings.cert_path.clone();
+    let Some(leaf) = chain.first() else { return Err(TlsError::NoCertificate { path: path() }) };
+    if settings.ocsp.is_none() {
+        return if ocsp::is_demanded(leaf) { Err(TlsError::MustStaple { path: path() }) } else { Ok(None) };
+    }
+    let asked = chain.get(1).and_then(|issuer| Asked::new(leaf, issuer));
+    asked.map(Some).ok_or_else(|| TlsError::NoIssuer { path: path() })
 }
 
 /// The configured suites of the one cryptographic library, in the configured order.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rustls::CipherSuite;
 
+use super::OcspSettings;
+
 /// The oldest version of TLS that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MinVersion {
@@ -33,6 +35,8 @@ pub struct TlsSettings {
     pub max_handshakes_per_address: usize,
     /// How often the files are looked at for a change; `None`: on SIGHUP only. One minute.
     pub reload_interval: Option<Duration>,
+    /// How stapled OCSP answers are fetched; `None`: none is stapled.
+    pub ocsp: Option<OcspSettings>,
 }
 
 impl TlsSettings {
@@ -61,6 +65,7 @@ impl TlsSettings {
             max_handshakes: 256,
             max_handshakes_per_address: 32,
             reload_interval: Some(Self::RELOAD_INTERVAL),
+            ocsp: None,
         }
     }
 }

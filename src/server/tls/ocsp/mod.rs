@@ -1,0 +1,71 @@
+//! Stapled OCSP answers (RFC 6066, section 8): the gateway shows clients, with its certificate, a fresh word of the
+//! authority that it has not been revoked, so that no client has to ask.
+//!
+//! An answer is fetched in the background and shown only after every check that a client would make. A failed fetch leaves
+//! the one before in place until its own end, and not a moment longer: then the certificate is shown alone.
+
+mod answer;
+mod fetch;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::{OID_PKIX_ACCESS_DESCRIPTOR_OCSP, asn1_rs::oid};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+pub(super) use self::answer::Asked;
+pub(in crate::server) use self::fetch::{OcspError, Stapler};
+pub(super) use self::shown::Shown;
+
+/// How answers are fetched.
+#[derive(Debug, Clone)]
+pub struct OcspSettings {
+    /// Whom to ask; `None`: whom the certificate names.
+    pub responder: Option<reqwest::Url>,
+    /// Time for one fetch. Default 10 s.
+    pub timeout: Duration,
+    /// The largest answer, in bytes. Default 64 KiB.
+    pub max_bytes: usize,
+    /// The longest time between two fetches, and after a failure. Default 1 hour.
+    pub longest_wait: Duration,
+}
+
+impl Default for OcspSettings {
+    fn default() -> Self {
+        Self {
+            responder: None,
+            timeout: Duration::from_secs(10),
+            max_bytes: 64 * 1024,
+            longest_wait: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// Whether the certificate demands a stapled answer (RFC 7633: the TLS feature `status_request`).
+pub(super) fn is_demanded(leaf: &CertificateDer<'_>) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return false };
+    let feature = oid!(1.3.6.1.5.5.7.1.24);
+    // A list of small numbers; 5 is `status_request`.
+    parsed.extensions().iter().any(|extension| {
+        extension.oid == feature && extension.value.windows(3).any(|number| number == [2, 1, 5])
+    })
+}
+
+/// Where the certificate says that its authority answers.
+fn responder_of(leaf: &CertificateDer<'_>) -> Option<reqwest::Url> {
+    let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+    let places = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityInfoAccess(access) => Some(access),
+        _ => None,
+    })?;
+    places.accessdescs.iter().find_map(|place| match &place.access_location {
+        GeneralName::URI(url) if place.access_method == OID_PKIX_ACCESS_DESCRIPTOR_OCSP => {
+            url.parse().ok().filter(|url: &reqwest::Url| matches!(url.scheme(), "http" | "https"))
+        }
+        _ => None,
+    })
+}
