@@ -37,6 +37,12 @@ pub fn parse_as<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, JsonErr
     Ok(serde_json::from_value(parse(bytes)?)?)
 }
 
+/// SHA-256 of the one form of a JSON value (RFC 8785), in hexadecimal; `None` for a number that the form cannot hold.
+pub fn sha256(value: &impl serde::Serialize) -> Option<String> {
+    let canonical = serde_json_canonicalizer::to_vec(value).ok()?;
+    Some(hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &canonical)))
+}
+
 struct Strict {
     depth: usize,
 }

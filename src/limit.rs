@@ -197,6 +197,12 @@ impl<C: Clock> RateLimiter<C> {
         self.0.check(principal)
     }
 
+    /// Counts `more` decisions of a `principal` whose request has just been let through and came to so many. What the
+    /// limit does not hold is owed.
+    pub fn owe(&self, principal: &EntityUid, more: u32) {
+        self.0.owe(principal, more);
+    }
+
     /// How many principals have a count of their own at the moment.
     pub fn principals(&self) -> usize {
         self.0.len()
@@ -209,16 +215,17 @@ impl<C: Clock> fmt::Debug for RateLimiter<C> {
     }
 }
 
-/// A count for each key, and one for all that do not fit.
+/// A count for each key, and one for all that do not fit. Clones are the same table.
+#[derive(Clone)]
 struct Table<K: Hash + Eq + Clone> {
     max: usize,
-    own: DashMapStateStore<K>,
-    shared: InMemoryState,
+    own: Arc<DashMapStateStore<K>>,
+    shared: Arc<InMemoryState>,
 }
 
 impl<K: Hash + Eq + Clone> Table<K> {
     fn new(max: usize) -> Self {
-        Self { max, own: DashMapStateStore::default(), shared: InMemoryState::default() }
+        Self { max, own: Arc::default(), shared: Arc::default() }
     }
 }
 
@@ -240,7 +247,7 @@ impl<K: Hash + Eq + Clone> StateStore for Table<K> {
 
 impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Table<K> {
     fn retain_recent(&self, drop_below: Nanos) {
-        ShrinkableKeyedStateStore::retain_recent(&self.own, drop_below);
+        ShrinkableKeyedStateStore::retain_recent(&*self.own, drop_below);
     }
 
     fn len(&self) -> usize {
@@ -293,6 +300,27 @@ mod tests {
         assert!(limiter.check(&alice).is_err());
         clock.advance(Duration::from_millis(1));
         assert!(limiter.check(&alice).is_ok() && limiter.check(&alice).is_err());
+    }
+
+    #[test]
+    fn what_a_request_came_to_is_made_up_for_before_the_next() {
+        let (limiter, clock, _) = limiter(Rate::new(60, Duration::from_secs(60), 3).unwrap(), 100);
+        let alice = user("alice");
+        assert!(limiter.check(&alice).is_ok());
+        limiter.owe(&alice, 0);
+        assert_eq!(limiter.check(&alice).unwrap().remaining, 1);
+        // A thousand decisions at one in a second, of which one was left.
+        limiter.owe(&alice, 1_000);
+        assert_eq!(limiter.check(&alice), Err(Limited { retry_after: Duration::from_secs(1_000) }));
+        clock.advance(Duration::from_secs(999));
+        assert!(limiter.check(&alice).is_err() && limiter.check(&user("bob")).is_ok());
+        clock.advance(Duration::from_secs(1));
+        assert!(limiter.check(&alice).is_ok());
+        // Nobody owes who never asked, and no sum runs over.
+        limiter.owe(&user("carol"), u32::MAX);
+        assert!(limiter.check(&user("carol")).is_ok());
+        (0..3).for_each(|_| limiter.owe(&alice, u32::MAX));
+        assert!(limiter.check(&alice).is_err());
     }
 
     #[test]

@@ -3,7 +3,15 @@
 /// The known name that `written` is nearest to, if it is near enough to be a slip of the pen: one letter in three, and
 /// three at most. Letters left out, added, changed or swapped count one each.
 pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let limit = (written.chars().count() / 3).clamp(1, 3);
+    nearest_within((written.chars().count() / 3).clamp(1, 3), written, known)
+}
+
+/// The same with a bound of its own.
+pub(crate) fn nearest_within<'k>(
+    limit: usize,
+    written: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
     let near = known.into_iter().map(|known| (strsim::damerau_levenshtein(written, known), known));
     near.filter(|(distance, _)| *distance <= limit).min().map(|(_, known)| known)
 }

@@ -130,6 +130,95 @@ async fn only_administrators_change_what_is_known_and_each_change_is_on_record()
     assert_eq!(input["change"], "put");
     assert_eq!(input["id"], target["id"]);
     assert_eq!(input["parents"], json!(["Caxton::Role::\"admin\""]));
+    assert_eq!((&input["claims"], &input["revoked"]), (&json!("ignored"), &json!([])));
+    // SHA-256 of the canonical body, as anybody can compute it.
+    assert_eq!(record["args_sha256"], "66c3e080c64f1552072d6a6f63366e718a2edc55f26a053d7ea8c714d991bb5e");
+    let patch =
+        json!({ "attrs": { "email": "eve@example" }, "tags": { "team": ["a"] }, "revoked": [role("x")] });
+    send(world.request(&root, Method::PATCH, &address(&target)).json(&patch)).await;
+    let record = world.records().pop().unwrap();
+    let input = &record["context"]["input"];
+    assert_eq!((&input["attributes"], &input["tags"]), (&json!(["email"]), &json!(["team"])), "{record}");
+    assert_eq!(input["revoked"], json!(["Caxton::Role::\"x\""]));
+    assert!(input.get("claims").is_none());
+    assert!(!record.to_string().contains("eve@example"), "values are not in the log: {record}");
+    world.post(&root, "/v1/entities/import", &json!({ "entities": [] })).await;
+    assert_eq!(
+        world.records().pop().unwrap()["args_sha256"],
+        "8add43ad725ec5deef72e26db17a80850dc88f50e2aeb908d4e4913e5d976af5"
+    );
+    world.stop().await;
+}
+
+/// A policy says who may change what: the help desk keeps addresses, and nothing that decides.
+#[tokio::test]
+async fn a_policy_sees_what_a_change_names() {
+    let world = world(
+        "@id(\"desk\") permit (principal in Caxton::Role::\"desk\", action == Caxton::Action::\"entity:write\", resource) when { context.input.change == \"patch\" && context.input.attributes == [\"email\"] && context.input.tags.isEmpty() && context.input.parents.isEmpty() && context.input.revoked.isEmpty() && !(context.input has claims) };",
+    )
+    .await;
+    let (root, desk) = (world.person("root", &["admin"]), world.person("dora", &["desk"]));
+    put(&world, &root, &user("ann"), json!({})).await;
+    let email = json!({ "email": "ann@example" });
+    for (body, status) in [
+        (json!({ "attrs": email }), StatusCode::OK),
+        (json!({ "attrs": email, "tags": { "x": ["a"] } }), StatusCode::FORBIDDEN),
+        (json!({ "attrs": email, "parents": [role("admin")] }), StatusCode::FORBIDDEN),
+        (json!({ "attrs": email, "revoked": [role("admin")] }), StatusCode::FORBIDDEN),
+        (json!({ "attrs": email, "claims": "united" }), StatusCode::FORBIDDEN),
+    ] {
+        let answer = send(world.request(&desk, Method::PATCH, &address(&user("ann"))).json(&body)).await;
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+    }
+    world.stop().await;
+}
+
+/// Under the emergency lock nobody gets more than he has, administrators included; what can only take away goes on.
+#[tokio::test]
+async fn under_the_emergency_lock_roles_can_be_taken_and_nothing_be_given() {
+    use caxton::changes::{ChangeLock, Engaged};
+    let world = World::new().await;
+    let (root, eve) = (world.person("root", &["admin"]), world.person("eve", &["viewer"]));
+    put(&world, &root, &user("mallory"), json!({ "parents": [role("admin")] })).await;
+    let lock = ChangeLock::in_directory(&world.directory.path().join("data"));
+    lock.engage(&Engaged {
+        reason: "intruder".to_owned(),
+        author: "ada".to_owned(),
+        time_millis: 0,
+        version: world.gateway.policy_version(),
+    })
+    .unwrap();
+    let target = address(&user("mallory"));
+    let requests = |who: &Credential| {
+        let assign = json!({ "user": "eve", "role": "admin" });
+        [
+            world.request(who, Method::PUT, &target).json(&json!({ "parents": [role("admin")] })),
+            world.request(who, Method::PATCH, &target).json(&json!({ "revoked": [] })),
+            world.request(who, Method::DELETE, &target),
+            world.request(who, Method::POST, "/v1/entities/import").json(&json!({ "entities": [] })),
+            world.request(who, Method::POST, "/v1/auth/roles").json(&assign),
+        ]
+    };
+    let version = world.get(&root, "/v1/entities").await.json()["version"].clone();
+    for request in requests(&root) {
+        let answer = send(request).await;
+        assert_eq!(answer.status, StatusCode::LOCKED, "{answer:?}");
+        assert!(answer.text.contains("intruder"), "{answer:?}");
+        let record = world.records().pop().unwrap();
+        assert_eq!(outcome(&record), ("deny_default", "changes_locked"), "{record}");
+    }
+    // Who may not change anything does not learn of the lock.
+    for request in requests(&eve) {
+        let answer = send(request).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
+        assert!(!answer.text.contains("intruder"), "{answer:?}");
+    }
+    assert_eq!(world.get(&root, "/v1/entities").await.json()["version"], version, "nothing has changed");
+    let taken = send(world.request(&root, Method::DELETE, "/v1/auth/roles?user=mallory&role=admin")).await;
+    assert_eq!(taken.status, StatusCode::OK, "{taken:?}");
+    assert_eq!(taken.json()["entity"]["revoked"], json!([role("admin")]));
+    lock.release().unwrap();
+    assert_eq!(put(&world, &root, &user("eve"), json!({})).await.status, StatusCode::OK);
     world.stop().await;
 }
 
@@ -498,5 +587,49 @@ async fn a_client_finds_the_decision_point() {
         .request(&Credential::Nothing, Method::GET, "/.well-known/authzen-configuration")
         .header("host", "a b/c\"");
     assert_eq!(send(odd).await.status, StatusCode::BAD_REQUEST);
+    world.stop().await;
+}
+
+/// Whoever hangs up leaves no change without its record and no record without its change.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_somebody_who_hangs_up_is_made_and_recorded_or_neither() {
+    use tokio::io::AsyncWriteExt as _;
+    let world = world("").await;
+    let admin = world.person("root", &["admin"]);
+    let Credential::Token(token) = &admin else { unreachable!() };
+    let body = r#"{"attrs":{"level":1}}"#;
+    let names = |records: Vec<Json>| -> BTreeSet<String> {
+        let written = records.into_iter().filter(|record| {
+            record["outcome"] == "allow" && record["action"].to_string().contains("entity:write")
+        });
+        written.map(|record| record["context"]["input"]["id"].as_str().unwrap().to_owned()).collect()
+    };
+    for number in 0..10_u64 {
+        let mut stream = tokio::net::TcpStream::connect(world.gateway.address()).await.unwrap();
+        let head = format!(
+            "PUT /v1/entities/Acme::Person/p{number} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Gone as soon as it is on record.
+        let begun = std::time::Instant::now();
+        while !names(world.records()).contains(&format!("p{number}")) {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(20), "never asked");
+            tokio::task::yield_now().await;
+        }
+    }
+    let stored = async || -> BTreeSet<String> {
+        let page = world.get(&admin, "/v1/entities?type=Acme::Person&limit=1000").await.json();
+        let entities = page["entities"].as_array().unwrap().iter();
+        entities.map(|one| one["uid"]["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let began = std::time::Instant::now();
+    loop {
+        let (made, recorded) = (stored().await, names(world.records()));
+        if made == recorded && made.len() == 10 {
+            break;
+        }
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{made:?} {recorded:?}");
+    }
     world.stop().await;
 }

@@ -292,3 +292,25 @@ async fn a_session_survives_a_restart() {
     assert_eq!(next.status, StatusCode::OK, "{next:?}");
     again.stop().await;
 }
+
+/// What the command line changed while no gateway ran is on record before it has an effect, or nothing is served.
+#[tokio::test]
+async fn a_gateway_that_cannot_record_what_was_changed_does_not_start() {
+    use caxton::server::{Gateway, Settings, StartError};
+    let directory = tempfile::tempdir().unwrap();
+    let settings = || Settings::embedded(directory.path().join("data"));
+    Gateway::start(settings()).await.unwrap().drain().await;
+    let keys = caxton::authn::KeyStore::open(&settings().authn.api_keys).unwrap();
+    for number in 0..100 {
+        keys.note("revoke_key", &format!("key `{number}`"), 0).unwrap();
+    }
+    let mut late = settings();
+    // No disk is as fast as this.
+    late.audit.durability = caxton::audit::Durability::Synced;
+    late.audit.deadline = std::time::Duration::from_nanos(1);
+    let refused = Gateway::start(late).await.err();
+    assert!(matches!(refused, Some(StartError::Unrecorded)), "{refused:?}");
+    Gateway::start(settings()).await.unwrap().drain().await;
+    let log = std::fs::read_to_string(directory.path().join("data/audit.log")).unwrap();
+    assert!((0..100).all(|number| log.contains(&format!("key `{number}`"))));
+}

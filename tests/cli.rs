@@ -4,12 +4,15 @@
 
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/golden.rs"]
+mod golden;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use child::{Ended, run};
+use golden::golden;
 use serde_json::{Value as Json, json};
 
 fn root() -> PathBuf {
@@ -30,18 +33,6 @@ fn expect(directory: &Path, code: i32, line: &str) -> Ended {
 /// Runs a line with `--format json`: its output is one JSON document.
 fn json(directory: &Path, code: i32, line: &str) -> Json {
     expect(directory, code, &format!("{line} --format json")).json()
-}
-
-/// Compares with a golden file; `UPDATE_GOLDEN=1` writes it.
-fn golden(name: &str, found: &str) {
-    let path = root().join("tests/golden/cli").join(name);
-    #[expect(clippy::disallowed_methods, reason = "the switch that rewrites golden files")]
-    let update = std::env::var("UPDATE_GOLDEN").is_ok();
-    if update {
-        fs::write(&path, found).unwrap();
-    }
-    let wanted = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, wanted, "`{name}` differs; UPDATE_GOLDEN=1 rewrites it");
 }
 
 // ---- help, usage, version ----
@@ -171,7 +162,7 @@ fn every_command_explains_itself() {
         all.push_str(&help.lines().map(|line| format!("{}\n", line.trim_end())).collect::<String>());
         all.push('\n');
     }
-    golden("help.txt", all.trim_end_matches('\n'));
+    golden("tests/golden/cli/help.txt", all.trim_end_matches('\n'));
 }
 
 #[test]
@@ -266,7 +257,7 @@ fn the_demo_is_decided_as_expected_and_its_log_can_be_read() {
     let fields = ["who", "did", "what", "decision", "policy"]
         .map(|name| move |call: &Json| call[name].as_str().unwrap().to_owned());
     let lines = calls.iter().map(|call| fields.each_ref().map(|field| field(call)).join(" | ") + "\n");
-    golden("demo.txt", &lines.collect::<String>());
+    golden("tests/golden/cli/demo.txt", &lines.collect::<String>());
 
     let log = Path::new(report["log"].as_str().unwrap()).to_owned();
     assert!(log.starts_with(directory.path()), "it writes to the temporary directory only");

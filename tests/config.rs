@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up has failed")]
 
+#[path = "support/golden.rs"]
+mod golden;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,20 +12,10 @@ use caxton::config::{
     Code, Environment, Format, LATER, Problems, Status, json_schema, keys, load, locate, read, reference,
     security_check,
 };
+use golden::golden;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Compares with a golden file; `UPDATE_GOLDEN=1` writes it.
-fn golden(path: &Path, text: &str) {
-    #[expect(clippy::disallowed_methods, reason = "tests are told by the environment to write golden files")]
-    let update = std::env::var("UPDATE_GOLDEN").is_ok();
-    if update {
-        fs::write(path, text).unwrap();
-    }
-    let want = fs::read_to_string(path).unwrap_or_default();
-    assert!(want == text, "{} is stale; UPDATE_GOLDEN=1 writes it. Now:\n{text}", path.display());
 }
 
 fn environment() -> Environment {
@@ -60,7 +53,7 @@ fn every_mistake_has_its_message() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let problems = refused(name, &fs::read_to_string(&path).unwrap());
         let text = format!("{}{problems}\n", problems.render(false));
-        golden(&path.with_file_name(format!("{name}.txt")), &text);
+        golden(path.with_file_name(format!("{name}.txt")), &text);
     }
 }
 
@@ -153,7 +146,7 @@ fn every_sample_loads() {
 
 #[test]
 fn the_reference_is_fresh() {
-    golden(&root().join("docs/configuration.md"), &reference());
+    golden("docs/configuration.md", &reference());
 }
 
 #[test]

@@ -165,6 +165,34 @@ async fn certificates_that_do_not_hold_are_refused_in_the_handshake_and_on_recor
     world.stop().await;
 }
 
+/// Guessing with certificates blocks the address, and from then on its handshakes write no record.
+#[tokio::test]
+async fn a_blocked_address_fills_no_log_with_handshakes() {
+    let (server, clients) = (Authority::new("Server CA"), Authority::new("Client CA"));
+    let world = gateway(&server, &clients, &[], |settings, _| {
+        settings.failures = Some(caxton::limit::FailureSettings {
+            attempts: 2.try_into().unwrap(),
+            block: Duration::from_secs(3_600),
+            ..Default::default()
+        });
+    })
+    .await;
+    let stranger = server.sign(&Wish::client("pay").uri(PAY));
+    let guess = async || client(&server, Some(&stranger)).get(world.url("/v1/agents")).send().await;
+    for known in 0..2 {
+        assert!(guess().await.is_err());
+        next_failure(&world, known).await;
+    }
+    for _ in 0..3 {
+        assert!(guess().await.is_err());
+    }
+    // Whoever comes with a good credential from there is turned away as well, after those handshakes.
+    let good = list(&world, &client(&server, Some(&pay(&clients)))).await;
+    assert_eq!(good.status, StatusCode::TOO_MANY_REQUESTS, "{good:?}");
+    assert_eq!(login_failures(&world).len(), 2);
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn certificates_that_name_nobody_are_refused() {
     let (server, clients) = (Authority::new("Server CA"), Authority::new("Client CA"));

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
+#[path = "support/golden.rs"]
+mod golden;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use caxton::cli::policy::{Command, FromLog, Places, render, run_in};
 use caxton::policy::diagnostics::{Finding, in_order, render as render_problem};
 use caxton::policy::run::{Report, Settings, Suites, TestResult, run};
 use caxton::policy::{Bundle, Effect, SourceKind, Sources};
+use golden::golden;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -20,24 +24,16 @@ fn shipped() -> Bundle {
     Bundle::load(Sources::shipped()).unwrap()
 }
 
+/// Without colours.
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
 /// Runs one suite against the shipped policies.
 fn report_of(text: &str) -> Report {
     let mut suites = Suites::default();
     suites.add("a.test.yaml", text);
     run(&shipped(), &suites, &Settings::default())
-}
-
-/// Compares with a golden file; `UPDATE_GOLDEN=1` writes it.
-fn golden(name: &str, found: &str) {
-    let found = anstream::adapter::strip_str(found).to_string();
-    let path = root().join("tests/golden").join(name);
-    #[expect(clippy::disallowed_methods, reason = "the switch that rewrites golden files")]
-    let update = std::env::var("UPDATE_GOLDEN").is_ok();
-    if update {
-        fs::write(&path, &found).unwrap();
-    }
-    let wanted = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, wanted, "`{name}` differs; UPDATE_GOLDEN=1 rewrites it");
 }
 
 // ---- the shipped set ----
@@ -498,7 +494,7 @@ tests:
 fn a_failing_run_names_the_row_and_what_decided() {
     let report = report_of(FAILING);
     let text = render::report(&report).replace(report.policy_version.short(), "<version>");
-    golden("policy_test.txt", &text);
+    golden("tests/golden/policy_test.txt", &plain(&text));
     assert!(!text.contains("\u{1b}[2J"), "a test file reached the terminal");
     let summary = report.summary();
     assert_eq!((summary.passed, summary.failed, summary.broken, summary.rows), (1, 3, 2, 7));
@@ -537,9 +533,9 @@ forbid (principal, action == Caxton::Action::"tool:list", resource);
     let errors = Bundle::load(sources).unwrap_err();
     let ordered = in_order(errors.problems());
     let shown: Vec<String> = ordered.iter().map(|problem| render_problem(problem, 100)).collect();
-    golden("policy_validate.txt", &shown.join("\n"));
+    golden("tests/golden/policy_validate.txt", &plain(&shown.join("\n")));
     let findings: Vec<Finding> = ordered.into_iter().map(Finding::from).collect();
-    golden("policy_validate.json", &(serde_json::to_string_pretty(&findings).unwrap() + "\n"));
+    golden("tests/golden/policy_validate.json", &(serde_json::to_string_pretty(&findings).unwrap() + "\n"));
     assert_eq!(findings.len(), 7);
     assert!(findings.iter().all(|finding| finding.line.is_some()), "a problem without a place");
 }
@@ -551,7 +547,7 @@ fn a_syntax_error_is_shown_where_it_is() {
         "@id(\"x\")\npermit (principal, action, resource)\nwhen { context.system.lockdown = true };\n",
     );
     let errors = Bundle::load(sources).unwrap_err();
-    golden("policy_syntax.txt", &render_problem(&errors.problems()[0], 100));
+    golden("tests/golden/policy_syntax.txt", &plain(&render_problem(&errors.problems()[0], 100)));
 }
 
 // ---- the command ----
@@ -646,7 +642,7 @@ fn an_empty_folder_runs_the_built_in_set() {
 #[test]
 fn a_folder_that_was_named_has_to_be_there() {
     let folder = Folder::new(&[]);
-    let places = Places { policies: Some(folder.0.path().join("none")), schemas: None };
+    let places = Places { policies: Some(folder.0.path().join("none")), ..Places::default() };
     let refused = folder.run(Command::Validate { places }).unwrap_err();
     assert!(refused.to_string().starts_with("cannot read `"), "{refused}");
     let files = vec![folder.0.path().join("none.test.yaml")];

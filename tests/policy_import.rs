@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "support/golden.rs"]
+mod golden;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +12,7 @@ use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, import as command, run_in};
 use caxton::policy::import::{From, ImportError, Imported, Input, import};
 use caxton::policy::{Bundle, SourceKind, Sources};
+use golden::golden;
 
 const ROLES: &str = include_str!("import/roles.yaml");
 const AGENT: &str = include_str!("import/agent.yaml");
@@ -26,24 +30,11 @@ fn gaps(imported: &Imported) -> Vec<(u64, &str)> {
     imported.gaps.iter().map(|gap| (gap.line, gap.what.as_str())).collect()
 }
 
-/// Compares with a golden file; `UPDATE_GOLDEN=1` writes it.
-fn golden(name: &str, found: &str) {
-    let path = Path::new("tests/golden/import").join(name);
-    #[expect(clippy::disallowed_methods, reason = "the switch that rewrites golden files")]
-    let update = std::env::var("UPDATE_GOLDEN").is_ok();
-    if update {
-        fs::create_dir_all("tests/golden/import").unwrap();
-        fs::write(&path, found).unwrap();
-    }
-    let wanted = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, wanted, "`{name}` differs; UPDATE_GOLDEN=1 rewrites it");
-}
-
 /// Every import runs its own tests before it is handed out, so what is held here is how it reads and what is told.
 #[test]
 fn roles() {
     let imported = imported(From::Roles, ROLES).unwrap();
-    golden("roles.cedar", &imported.policies);
+    golden("tests/golden/import/roles.cedar", &imported.policies);
     assert_eq!(
         gaps(&imported),
         [(12, "operator: `cluster:*` has no actions yet that a user can be asked about")]
@@ -55,8 +46,8 @@ fn roles() {
 #[test]
 fn agent_authz() {
     let imported = imported(From::AgentAuthz, AGENT).unwrap();
-    golden("agent.cedar", &imported.policies);
-    golden("agent.test.yaml", &imported.tests);
+    golden("tests/golden/import/agent.cedar", &imported.policies);
+    golden("tests/golden/import/agent.test.yaml", &imported.tests);
     let lines: Vec<u64> = imported.gaps.iter().map(|gap| gap.line).collect();
     assert_eq!(lines, [16, 17], "{:?}", imported.gaps);
     assert!(imported.notes.iter().any(|note| note.what.contains("capabilities: [order-processing")));
@@ -65,7 +56,7 @@ fn agent_authz() {
 #[test]
 fn rbac() {
     let imported = imported(From::Rbac, RBAC).unwrap();
-    golden("rbac.cedar", &imported.policies);
+    golden("tests/golden/import/rbac.cedar", &imported.policies);
     let told: Vec<&str> = imported.gaps.iter().map(|gap| gap.what.as_str()).collect();
     assert_eq!(
         told,
@@ -79,7 +70,7 @@ fn rbac() {
 #[test]
 fn toolhive() {
     let imported = imported(From::Toolhive, TOOLHIVE).unwrap();
-    golden("toolhive.cedar", &imported.policies);
+    golden("tests/golden/import/toolhive.cedar", &imported.policies);
     assert_eq!(
         gaps(&imported),
         [
@@ -92,8 +83,8 @@ fn toolhive() {
 #[test]
 fn agentgateway() {
     let imported = imported(From::Agentgateway, AGENTGATEWAY).unwrap();
-    golden("agentgateway.cedar", &imported.policies);
-    golden("agentgateway.test.yaml", &imported.tests);
+    golden("tests/golden/import/agentgateway.cedar", &imported.policies);
+    golden("tests/golden/import/agentgateway.test.yaml", &imported.tests);
     let what = "`mcp.tool.name == \"printEnv\" && jwt.nested.key == \"value\"`: the nested claim `jwt.nested.key` has no counterpart";
     assert_eq!(gaps(&imported), [(11, what)]);
 }

@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "support/golden.rs"]
+mod golden;
+
 use std::fs;
-use std::path::Path;
 
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, Places, lint as command, run_in};
 use caxton::policy::lint::{RULES, lint, page};
 use caxton::policy::run::{Settings, Suites, examine};
 use caxton::policy::{Bundle, SourceKind, Sources};
+use golden::golden;
 
 /// The built-in schema with one text of policies.
 fn set(policies: &str) -> Bundle {
@@ -127,13 +130,7 @@ fn edges_of_the_rules() {
 /// The page is made from the rules; `UPDATE_GOLDEN=1` writes it.
 #[test]
 fn the_page_has_every_rule() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lint.md");
-    #[expect(clippy::disallowed_methods, reason = "the switch that rewrites golden files")]
-    let update = std::env::var("UPDATE_GOLDEN").is_ok();
-    if update {
-        fs::write(&path, page()).unwrap();
-    }
-    assert_eq!(fs::read_to_string(&path).unwrap(), page());
+    golden("docs/lint.md", &page());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
+#[path = "support/child.rs"]
+mod child;
 mod support;
 
 use std::collections::HashMap;
@@ -222,6 +224,129 @@ async fn a_bundle_sent_by_an_administrator_is_kept_and_decides() {
     house.world.stop().await;
 }
 
+/// Hangs up before the answer, at the moment when `when` holds.
+async fn hang_up(house: &House, path: &str, body: &[u8], when: impl Fn(&[Json]) -> bool) {
+    use tokio::io::AsyncWriteExt as _;
+    let Credential::Token(token) = &house.admin else { panic!("a token") };
+    let mut stream = tokio::net::TcpStream::connect(house.world.gateway.address()).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    until("it is asked", async || when(&house.world.records())).await;
+}
+
+fn asked(action: &str) -> impl Fn(&[Json]) -> bool {
+    move |records| {
+        records.iter().any(|record| record["action"].as_str().is_some_and(|at| at.contains(action)))
+    }
+}
+
+/// An administrator's change does not hang on the administrator's connection, and neither does the record of its refusal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_comes_to_its_end_when_its_caller_hangs_up() {
+    let house = House::with(false, |_| ()).await;
+    // It is not in the store: only the request can make it live.
+    let closed = next(&house.store, &closed_set(), None, |_| ());
+    let bytes = bundle(&closed, &closed_set());
+    hang_up(&house, "/v1/policies/publish", &bytes, asked("policy:publish")).await;
+    until("it decides", async || !house.lists_agents().await).await;
+    assert_eq!(house.events("policy_reload").len(), 1);
+    assert_eq!(house.store.numbers().unwrap(), [1, 2]);
+
+    hang_up(&house, "/v1/policies/rollback", b"{}", asked("policy:rollback")).await;
+    until("it is taken back", async || house.lists_agents().await).await;
+    assert_eq!(house.events("policy_reload").len(), 2);
+
+    let broken = Sources::shipped().with_policy("house.cedar", &CLOSED.replace("agent:list", "agent:lst"));
+    let bytes = bundle(&next(&house.store, &broken, None, |_| ()), &broken);
+    let two = |records: &[Json]| {
+        let about =
+            |record: &&Json| record["action"].as_str().is_some_and(|at| at.contains("policy:publish"));
+        records.iter().filter(about).count() == 2
+    };
+    hang_up(&house, "/v1/policies/publish", &bytes, two).await;
+    house.refused(0, "agent:lst").await;
+    assert_eq!(house.store.numbers().unwrap(), [1, 2, 3]);
+    house.world.stop().await;
+}
+
+/// The keys rotate: a publication that is there is signed by another one, and counts after the old one is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_that_is_sent_again_keeps_its_new_signatures() {
+    let house = House::with(true, |_| ()).await;
+    let send = async |published: &Published| {
+        let body: Json = serde_json::from_slice(&bundle(published, &closed_set())).unwrap();
+        house.world.post(&house.admin, "/v1/policies/publish", &body).await
+    };
+    let closed = next(&house.store, &closed_set(), Some(&house.key), |_| ());
+    assert_eq!(send(&closed).await.status, StatusCode::OK);
+    let successor = SigningKey::generate("next").unwrap();
+    let trusted = house.world.directory.path().join("trusted.json");
+    trust(&trusted, &[&house.key, &successor]);
+    let mut again = closed.clone();
+    again.signatures.clear();
+    successor.sign(&mut again).unwrap();
+    assert_eq!(send(&again).await.status, StatusCode::OK);
+    let kept = house.store.read(2).unwrap();
+    let signers: Vec<&str> = kept.signatures.iter().map(|one| one.key_id.as_str()).collect();
+    assert_eq!(signers, ["next", "ops"]);
+
+    trust(&trusted, &[&successor]);
+    let House { world, store, .. } = house;
+    let directory = world.stop().await;
+    let mut settings = Settings::embedded(directory.path().join("data"));
+    settings.published =
+        Some(PublishedSettings { store: store.root().to_owned(), trusted_keys: Some(trusted) });
+    let gateway = Gateway::start(settings).await.unwrap();
+    assert_eq!(gateway.policy_version(), closed_set().version());
+    gateway.drain().await;
+}
+
+/// A bundle may be larger than other bodies, and no larger than its own bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_over_the_api_has_a_bound_of_its_own() {
+    let house = House::with(false, |settings| {
+        settings.api.max_body_bytes = 16 * 1024;
+        settings.reload.max_bundle_bytes = 512 * 1024;
+    })
+    .await;
+    let send = async |comment: usize| {
+        let sources =
+            Sources::shipped().with_policy("house.cedar", &format!("{CLOSED}// {}\n", "x".repeat(comment)));
+        let body: Json =
+            serde_json::from_slice(&bundle(&next(&house.store, &sources, None, |_| ()), &sources)).unwrap();
+        let path = "/v1/policies/publish";
+        let request = house.world.request(&house.admin, reqwest::Method::POST, path).json(&body);
+        support::send(request.header("connection", "close")).await.status
+    };
+    assert_eq!(send(512 * 1024).await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(house.lists_agents().await);
+    assert_eq!(send(64 * 1024).await, StatusCode::OK);
+    assert!(!house.lists_agents().await);
+    let list = house.world.request(&house.admin, reqwest::Method::POST, "/v1/policies/publish");
+    assert_eq!(support::send(list.json(&json!(["x"]))).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    house.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_is_gone_back_to_ends_when_its_publisher_said() {
+    let house = House::with(false, |_| ()).await;
+    let end = now() + 3_600_000;
+    let ending = next(&house.store, &closed_set(), None, |manifest| manifest.expires_millis = Some(end));
+    house.store.add(&ending, &closed_set()).unwrap();
+    until("it decides", async || !house.lists_agents().await).await;
+    publish(&house.store, &open_set(), None);
+    until("the next decides", async || house.lists_agents().await).await;
+    let back = house.world.post(&house.admin, "/v1/policies/rollback", &json!({})).await;
+    assert_eq!(back.status, StatusCode::OK, "{back:?}");
+    assert_eq!(house.store.newest().unwrap().manifest.expires_millis, Some(end));
+    assert!(!house.lists_agents().await);
+    house.world.stop().await;
+}
+
 #[tokio::test]
 async fn nothing_can_be_published_to_a_gateway_that_reads_directories() {
     let world = World::new().await;
@@ -382,6 +507,124 @@ async fn under_the_emergency_lock_nothing_changes_not_even_across_a_restart() {
     drop(directory);
 }
 
+/// Whoever takes the lock away while no gateway runs does not do so unseen.
+#[tokio::test]
+async fn what_became_of_the_lock_while_no_gateway_ran_is_on_record() {
+    let house = House::with(false, |_| ()).await;
+    let data = house.world.directory.path().join("data");
+    let lock = ChangeLock::in_directory(&data);
+    let engaged = Engaged {
+        reason: "intruder".to_owned(),
+        author: "ada".to_owned(),
+        time_millis: SystemClock.now_millis(),
+        version: house.world.gateway.policy_version(),
+    };
+    let House { world, store, .. } = house;
+    let (log, directory) = (world.log(), world.stop().await);
+    let run = async || {
+        let mut settings = Settings::embedded(data.clone());
+        settings.published = Some(PublishedSettings { store: store.root().to_owned(), trusted_keys: None });
+        Gateway::start(settings).await.unwrap().drain().await;
+        let text = std::fs::read_to_string(&log).unwrap();
+        let events = text.lines().filter_map(|line| {
+            let event = serde_json::from_str::<Json>(line).unwrap()["event"].as_str()?.to_owned();
+            event.starts_with("changes_").then_some(event)
+        });
+        events.collect::<Vec<_>>()
+    };
+    assert_eq!(run().await, [""; 0]);
+    lock.engage(&engaged).unwrap();
+    assert_eq!(run().await, ["changes_locked"]);
+    assert_eq!(run().await, ["changes_locked"], "once");
+    lock.release().unwrap();
+    assert_eq!(run().await, ["changes_locked", "changes_unlocked"]);
+    assert_eq!(run().await, ["changes_locked", "changes_unlocked"], "once");
+    drop(directory);
+}
+
+/// A gateway whose tool servers bring schema of their own decides by more than what is in the store. The lock names what
+/// the store gives back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_with_tools_of_unpinned_servers_starts_again_under_the_lock() {
+    let (url, _) = support::upstream(json!([support::tool("look", "Looks.")])).await;
+    let tools = |settings: &mut Settings| {
+        settings.tools.auto_import = true;
+        let transport = caxton::tools::Transport::Http { url: url.clone(), headers: Default::default() };
+        let name = caxton::model::ServerName::parse("upstream").unwrap();
+        settings.tools.servers = vec![caxton::tools::ServerSettings::new(name, transport)];
+    };
+    let house = House::with(false, tools).await;
+    let live = house.world.gateway.policy_version();
+    assert_ne!(live, open_set().version(), "the server's schema is part of what decides");
+    let data = house.world.directory.path().join("data");
+    let config = house.world.directory.path().join("caxton.yaml");
+    let House { world, store, .. } = house;
+    let directory = world.stop().await;
+    let text = format!(
+        "server: {{ data_dir: data }}\nsecurity: {{ authorization: {{ version_store: {} }} }}\n",
+        store.root().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let locked =
+        child::run(directory.path(), &["config", "lock", "--emergency", "--config", "caxton.yaml", "--json"]);
+    assert_eq!(locked.code, Some(0), "{locked:?}");
+    assert_eq!(locked.json()["version"], open_set().version().as_str());
+    let mut settings = Settings::embedded(data);
+    settings.published = Some(PublishedSettings { store: store.root().to_owned(), trusted_keys: None });
+    tools(&mut settings);
+    let gateway = Gateway::start(settings).await.unwrap();
+    assert_eq!(gateway.policy_version(), live);
+    gateway.drain().await;
+    let unlock = ["config", "unlock", "--enhanced-validation", "--config", "caxton.yaml", "--tests"];
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/policy-tests");
+    let unlocked = child::run(directory.path(), &[&unlock[..], &[tests]].concat());
+    assert_eq!(unlocked.code, Some(0), "{unlocked:?}");
+}
+
+/// A lock that is engaged while a set is read and judged holds for that set as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_is_engaged_during_the_check_holds() {
+    use caxton::changes::{Cause, Place, Places, ReloadError, ReloadSettings, Reloader, first};
+    use caxton::policy::live::LivePolicy;
+    let directory = tempfile::tempdir().unwrap();
+    let settings = ReloadSettings::in_directory(directory.path());
+    let lock = ChangeLock::in_directory(directory.path());
+    let engaged = Engaged {
+        reason: "intruder".to_owned(),
+        author: "ada".to_owned(),
+        time_millis: 0,
+        version: open_set().version(),
+    };
+    let reads = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (counted, engaging) = (Arc::clone(&reads), lock.clone());
+    let fragments = move || {
+        // The first read is the start; the second is the check, and it has asked the lock already.
+        if counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+            engaging.engage(&engaged).unwrap();
+        }
+        Vec::new()
+    };
+    let place = Place::Files { policy_dir: None, schema_dir: None, extend_shipped: false, roles_file: None };
+    let places = Places { place, fragments: Arc::new(fragments), candidate_dir: None };
+    let (live, remembered) = first(&places, &settings, Default::default(), 0).unwrap().split();
+    let metrics = Arc::new(caxton::telemetry::Metrics::new());
+    let policy = Arc::new(LivePolicy::new(live, Default::default(), Arc::clone(&metrics)));
+    let log = directory.path().join("audit.log");
+    let audit = caxton::audit::Settings { path: log.clone(), ..Default::default() };
+    let (journal, _) = caxton::audit::Journal::open(audit, metrics).unwrap();
+    let clock = Arc::new(SystemClock);
+    let reloader = Reloader::new(Arc::clone(&policy), places, settings, remembered, journal, clock)
+        .map(Arc::new)
+        .unwrap();
+    let before = policy.live();
+    let refused = reloader.reload(Cause::Signal).await;
+    assert!(matches!(&refused, Err(ReloadError::Locked(why)) if why == "intruder"), "{refused:?}");
+    assert_eq!(reads.load(std::sync::atomic::Ordering::SeqCst), 2, "it was read");
+    assert!(Arc::ptr_eq(&before, &policy.live()), "nothing was put in the place of the live set");
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.contains("reload_refused") && !text.contains("\"policy_reload\""), "{text}");
+}
+
 #[tokio::test]
 async fn a_gateway_under_the_lock_does_not_start_with_other_files() {
     let directory = tempfile::tempdir().unwrap();
@@ -483,6 +726,32 @@ async fn bundle_server() -> (reqwest::Url, Arc<Mutex<Served>>) {
     let url = format!("http://{}/policies.bundle", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     (url.parse().unwrap(), served)
+}
+
+/// The server says that nothing is new, and all the same the bundle is tried again when its key comes to be trusted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_that_was_refused_is_tried_again_when_its_key_is_trusted() {
+    let (url, served) = bundle_server().await;
+    let house = House::with(true, |settings| {
+        let (interval, longest_wait) = (Duration::from_millis(20), Duration::from_millis(40));
+        settings.follow.remote = Some(RemoteSettings { url: url.clone(), interval, longest_wait });
+    })
+    .await;
+    house.refused(0, "answered 404").await;
+    let second = SigningKey::generate("second").unwrap();
+    let closed = next(&house.store, &closed_set(), Some(&second), |_| ());
+    {
+        let mut served = served.lock().unwrap();
+        (served.bytes, served.etag) = (bundle(&closed, &closed_set()), "\"1\"".to_owned());
+    }
+    house.refused(1, "key `second` is not trusted").await;
+    let unchanged = || served.lock().unwrap().asked.get(&304).copied().unwrap_or(0);
+    until("it is asked again", async || unchanged() > 3).await;
+    assert_eq!(house.events("reload_refused").len(), 2, "and told once");
+    trust(&house.world.directory.path().join("trusted.json"), &[&house.key, &second]);
+    until("it decides", async || !house.lists_agents().await).await;
+    assert_eq!(house.events("policy_reload").len(), 1);
+    house.world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

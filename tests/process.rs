@@ -560,6 +560,15 @@ async fn keys_and_tokens_from_the_command_line_reach_the_running_gateway() {
     assert_eq!(bearer(token).await, StatusCode::UNAUTHORIZED);
     let again = caxton(&asked).stdout;
     assert_eq!(bearer(again.trim()).await, StatusCode::OK);
+    // The key was stolen, and its file is gone.
+    std::fs::remove_dir_all(place.path().join("data/signing")).unwrap();
+    let replaced = caxton("auth rotate-signing-key --compromised --data-dir data --format json");
+    assert_eq!((replaced.code, &replaced.json()["compromised"]), (Some(0), &true.into()), "{replaced:?}");
+    assert_eq!(bearer(again.trim()).await, StatusCode::UNAUTHORIZED);
+    let again = caxton(&asked).stdout;
+    assert_eq!(bearer(again.trim()).await, StatusCode::OK);
+    std::fs::remove_dir_all(place.path().join("data/signing")).unwrap();
+    assert_eq!(caxton("auth revoke-token x --data-dir data").code, Some(0));
     let subject = ["auth", "revoke-subject", "Service::\"boss\"", "--data-dir", "data"];
     assert_eq!(run(place.path(), &subject).code, Some(0));
     assert_eq!(bearer(again.trim()).await, StatusCode::UNAUTHORIZED);

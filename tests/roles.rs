@@ -157,7 +157,8 @@ async fn roles_are_given_and_taken_over_the_wire() {
 
 #[tokio::test]
 async fn a_permission_is_checked_for_somebody() {
-    let world = World::new().await;
+    let world =
+        World::with(|settings, _| settings.limit.per_principal = "10000/second".parse().unwrap()).await;
     let (root, pep) = (world.person("root", &["admin"]), world.service("pep", &["policy:test"]));
     world.post(&root, "/v1/auth/roles", &json!({ "user": "ann", "role": "viewer" })).await;
     let check = async |body: serde_json::Value| {
@@ -175,7 +176,40 @@ async fn a_permission_is_checked_for_somebody() {
     assert_eq!(check(json!({ "agent": "ghost", "permission": "tool:list" })).await["allowed"], false);
     let bad = world.post(&pep, "/v1/auth/check", &json!({ "user": "ann", "permission": "agent:fly" })).await;
     assert_eq!(bad.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
+
+    // The same from the files alone, beside the gateway and without it.
+    let directory = world.directory.path().to_owned();
+    write(&directory.join("caxton.yaml"), "server: { data_dir: data, agents_dir: agents, port: 0 }\n");
+    let ann = format!("{ISSUER}|ann");
+    let offline = |who: &str, name: &str, permission: &str| {
+        let arguments = ["auth", "check", who, name, "--permission", permission, "--offline", "--json"];
+        run(&directory, &[&arguments[..], &["--config", "caxton.yaml"]].concat())
+    };
+    let pairs = |answer: &serde_json::Value| -> Vec<_> {
+        let answers = answer["answers"].as_array().unwrap().iter();
+        answers.map(|one| (one["action"].clone(), one["resource"].clone(), one["allowed"].clone())).collect()
+    };
+    for (who, name, permission) in [
+        ("user", ann.as_str(), "agent:read"),
+        ("user", ann.as_str(), "agent:*"),
+        ("user", ann.as_str(), "*"),
+        ("user", "stranger|x", "agent:read"),
+        ("agent", "clerk", "*"),
+        ("agent", "ghost", "tool:list"),
+        ("service", "ci", "agent:list"),
+    ] {
+        let online = check(json!({ who: name, "permission": permission })).await;
+        let found = offline(&format!("--{who}"), name, permission);
+        assert_eq!(pairs(&found.json()), pairs(&online), "{who} {name} {permission}");
+        assert_eq!(found.code, Some(i32::from(online["allowed"] == false)), "{found:?}");
+    }
     world.stop().await;
+    assert_eq!(offline("--user", &ann, "agent:read").code, Some(0), "without the gateway");
+    let nameless = offline("--user", "ann", "agent:read");
+    assert!(nameless.code == Some(2) && nameless.stderr.contains("<issuer>|<subject>"), "{nameless:?}");
+    let bad = offline("--user", &ann, "agent:fly");
+    assert!(bad.code == Some(2) && bad.stderr.contains("is no permission"), "{bad:?}");
+    assert_eq!(offline("--role", &ann, "agent:read").code, Some(2));
 }
 
 #[tokio::test]
@@ -249,4 +283,51 @@ async fn the_commands_do_it_all_and_say_how_it_went() {
     let _directory = world.stop().await;
     let nobody = command("root.key", &["entities", "list"]).await;
     assert_eq!((nobody.code, nobody.stderr.contains("could not be reached")), (Some(3), true), "{nobody:?}");
+}
+
+/// The workbench looks at what a gateway would read: with the roles of the file, beside the built-in set.
+#[test]
+fn the_workbench_takes_the_set_that_a_configuration_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    std::fs::create_dir(place("own")).unwrap();
+    write(
+        &place("own/desk.cedar"),
+        "@id(\"own.desk\")\npermit (principal in Caxton::Role::\"desk\", action == Caxton::Action::\"audit:read\", resource);\n",
+    );
+    write(&place("roles.yaml"), ROLES);
+    write(
+        &place("caxton.yaml"),
+        "security: { authorization: { policy_dir: own, extend_shipped: true, roles_file: roles.yaml } }\n",
+    );
+    let suite = "suite: roles
+entities:
+  AuditLog::\"l\": {}
+  Role::\"desk\": {}
+  Role::\"operator\": {}
+  User::\"i|ann\": { attrs: { id: ann, issuer: i }, in: ['Role::\"desk\"'] }
+  User::\"i|olga\": { attrs: { id: olga, issuer: i }, in: ['Role::\"operator\"'] }
+tests:
+  - name: the house's own rule holds
+    request: { principal: User::\"i|ann\", action: audit:read, resource: AuditLog::\"l\" }
+    expect: { outcome: allow, policies: [own.desk] }
+  - name: the operator is the one of the file
+    request: { principal: User::\"i|olga\", action: audit:read, resource: AuditLog::\"l\" }
+    expect: { outcome: deny_default }
+";
+    write(&place("roles.test.yaml"), suite);
+    let command = |line: &str| run(folder.path(), &line.split(' ').collect::<Vec<_>>());
+    let tested = command("policy test roles.test.yaml --config caxton.yaml");
+    assert_eq!(tested.code, Some(0), "{tested:?}");
+    let valid = command("policy validate --config caxton.yaml --json").json();
+    let alone = command("policy validate --policies own --json").json();
+    assert!(valid["policies"].as_u64() > alone["policies"].as_u64(), "{valid} {alone}");
+    assert_eq!(command("policy validate --config caxton.yaml --policies own").code, Some(2));
+    assert_eq!(command("policy test roles.test.yaml --watch --config caxton.yaml").code, Some(2));
+    write(&place("roles.yaml"), "roles: [{ name: x, permissions: [agent:fly] }]");
+    let refused = command("policy validate --config caxton.yaml");
+    assert!(refused.code == Some(2) && refused.stderr.contains("agent:fly"), "{refused:?}");
+    write(&place("caxton.yaml"), "security: { athorization: {} }\n");
+    let refused = command("policy validate --config caxton.yaml");
+    assert!(refused.code == Some(2) && refused.stderr.contains("athorization"), "{refused:?}");
 }

@@ -61,6 +61,17 @@ async fn calls_come_over_tls_and_the_log_says_so() {
 }
 
 #[tokio::test]
+async fn a_client_of_the_decision_point_is_told_addresses_with_tls() {
+    let authority = Authority::new("Test CA");
+    let world = secure(&authority, |_, _, _| {}).await;
+    let asked = world.get(&support::Credential::Nothing, "/.well-known/authzen-configuration").await;
+    let base = format!("https://{}", world.gateway.address());
+    assert_eq!(asked.json()["policy_decision_point"], base.as_str(), "{asked:?}");
+    assert_eq!(asked.json()["access_evaluation_endpoint"], format!("{base}/access/v1/evaluation"));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn plain_http_has_no_hsts_and_is_not_taken_for_tls() {
     let world = World::new().await;
     let answer = world.get(&world.person("alice", &["admin"]), "/v1/agents").await;
@@ -268,6 +279,36 @@ async fn half_a_handshake_ends_in_time_and_holds_nobody_up() {
     let ended = tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut heard)).await;
     assert!(ended.is_ok() && heard.is_empty(), "{ended:?} {heard:?}");
     assert!(shake_hands(&world, &raw_client(&authority, &[&TLS13])).await.is_ok());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_stalls_its_handshakes_holds_up_itself_alone() {
+    let authority = Authority::new("Test CA");
+    let world = secure(&authority, |_, tls, _| {
+        tls.handshake_timeout = Duration::from_secs(60);
+        (tls.max_handshakes, tls.max_handshakes_per_address) = (2, 1);
+    })
+    .await;
+    let hostile = async || {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        socket.connect(world.gateway.address()).await.unwrap()
+    };
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let mut half = hostile().await;
+        half.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
+        stalled.push(half);
+    }
+    let connector = raw_client(&authority, &[&TLS13]);
+    let good = tokio::time::timeout(Duration::from_secs(20), shake_hands(&world, &connector)).await;
+    assert!(good.is_ok_and(|shaken| shaken.is_ok()), "another address gets in");
+    // The address itself gets in again as soon as it stops stalling.
+    drop(stalled);
+    let name = ServerName::try_from("localhost").unwrap();
+    let own = connector.connect(name, hostile().await);
+    assert!(tokio::time::timeout(Duration::from_secs(20), own).await.is_ok_and(|shaken| shaken.is_ok()));
     world.stop().await;
 }
 

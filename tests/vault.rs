@@ -429,24 +429,45 @@ async fn a_secret_reaches_what_it_is_for_and_no_output() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_secrets_nothing_starts() {
-    let (address, _heard) = vault(3_600, true, false).await;
-    let start = async |address: &reqwest::Url, path: &str| {
+    let (address, mut heard) = vault(3_600, true, false).await;
+    let start = async |address: &reqwest::Url, path: &str, more: &str| {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("caxton.yaml"), config(folder.path(), address, path)).unwrap();
+        let text = format!("{}{more}", config(folder.path(), address, path));
+        fs::create_dir(folder.path().join("bad")).unwrap();
+        fs::write(folder.path().join("bad/bad.cedar"), "permit (").unwrap();
+        fs::write(folder.path().join("caxton.yaml"), text).unwrap();
         fs::write(folder.path().join("hmac"), "0123456789abcdef0123456789abcdef").unwrap();
         let path = folder.path().to_owned();
         tokio::task::spawn_blocking(move || child::run(&path, &["start", "--config", "caxton.yaml"]))
             .await
             .unwrap()
     };
-    let missing = start(&address, "none").await;
+    let mut asked = move || -> Vec<String> {
+        std::iter::from_fn(|| heard.try_recv().ok()).map(|asked| asked.line()).collect()
+    };
+    let given_back = Some("POST /v1/auth/token/revoke-self".to_owned());
+    let missing = start(&address, "none", "").await;
+    assert_eq!(asked().pop(), given_back, "also when a secret cannot be had");
     assert_eq!(missing.code, Some(2), "{missing:?}");
     assert!(
         missing.stderr.contains("error: the secret `secret/caxton/none` could not be read (status 404"),
         "{missing:?}"
     );
     assert!(missing.stderr.contains("help: see `security.vault.secret_mount`"), "{missing:?}");
-    let gone = start(&"http://127.0.0.1:9".parse().unwrap(), "one").await;
+    let gone = start(&"http://127.0.0.1:9".parse().unwrap(), "one", "").await;
     assert_eq!(gone.code, Some(3), "{gone:?}");
     assert!(gone.stderr.contains("help: see that the vault runs"), "{gone:?}");
+    // Everything is fetched, and then the policies are not there.
+    let refused = start(&address, "one", "  authorization: { policy_dir: nowhere }\n").await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(
+        asked().iter().all(|line| !line.contains("/login")),
+        "what is wrong without secrets is said first"
+    );
+    // Everything is fetched, and then the gateway does not come up.
+    let refused = start(&address, "one", "  authorization: { policy_dir: bad }\n").await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    let asked = asked();
+    assert!(asked.iter().any(|line| line.contains("/login")), "{asked:?}");
+    assert_eq!(asked.last(), given_back.as_ref(), "{asked:?}");
 }

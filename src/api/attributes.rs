@@ -17,8 +17,11 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
 use crate::attributes::{AttributesError, Changes, Written, read_draft, read_patch};
+use crate::authz::Refusal;
 use crate::model::cedar_json::write_uid;
-use crate::model::{DecisionId, EntityChange, EntityUid, ImportEntities, ReadEntities, WriteEntity};
+use crate::model::{
+    DecisionId, EntityChange, EntityUid, ImportEntities, Operation, ReadEntities, ReasonCode, WriteEntity,
+};
 
 type Name = Path<(String, String)>;
 
@@ -109,30 +112,54 @@ pub(super) struct Done {
     entity: Option<Map<String, Any>>,
 }
 
+/// Refuses a change while the emergency lock is engaged. Roles and attributes decide as much as policies do: whoever has
+/// got hold of an administrator's key must not give himself what nobody can take back until the lock is gone.
+async fn unlocked<O: Operation>(api: &Arc<Api>, caller: &Caller, operation: &O) -> Result<(), Problem> {
+    let reloader = Arc::clone(&api.reloader);
+    let Err(locked) = off_thread(move || Ok(reloader.unlocked())).await? else { return Ok(()) };
+    let refusal = Refusal::because(ReasonCode::ChangesLocked);
+    let denied = api.gate.guard().refuse(&caller.subject, operation, refusal, &caller.context).await;
+    Err(match denied.reason {
+        ReasonCode::ChangesLocked => Problem::from(locked),
+        _ => Problem::from(denied),
+    })
+}
+
 /// Asks for a change and makes it.
 pub(super) async fn change(
     api: &Arc<Api>,
     caller: &Caller,
     uid: EntityUid,
     change: EntityChange,
-    body: Map<String, Any>,
+    body: &Map<String, Any>,
 ) -> Result<Json<Done>, Problem> {
     let guard = api.gate.guard();
-    let operation = WriteEntity { uid, change, body };
+    let anyway = change.only_takes_away();
+    let operation = WriteEntity { uid, change, sha256: crate::json::sha256(body) };
+    if !anyway {
+        unlocked(api, caller, &operation).await?;
+    }
     let permit = guard.admit(&caller.subject, operation, &caller.context).await?;
     let decision_id = permit.decision();
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
-    let written = off_thread(move || attributes.write(permit, &bundle)).await?;
+    let reloader = Arc::clone(&api.reloader);
+    let written = off_thread(move || {
+        // Asking took its time: a lock that was engaged meanwhile holds.
+        if !anyway {
+            reloader.unlocked()?;
+        }
+        Ok(attributes.write(permit, &bundle)?)
+    })
+    .await?;
     let Written { entry, version } = written;
     Ok(Json(Done { decision_id, version, entity: entry.map(|entry| entry.to_json()) }))
 }
 
 /// SQLite is never called on an async thread.
 async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, AttributesError> + Send + 'static,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?;
-    done.map_err(Problem::from)
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?
 }
 
 /// An entity is this from now on.
@@ -144,7 +171,7 @@ pub(super) async fn put(
 ) -> Result<Json<Done>, Problem> {
     let uid = uid(name);
     let draft = read_draft(&body, Some(&uid))?;
-    change(&api, &caller, uid, EntityChange::Put(draft), body).await
+    change(&api, &caller, uid, EntityChange::Put(draft), &body).await
 }
 
 /// Parts of an entity change.
@@ -155,7 +182,7 @@ pub(super) async fn patch(
     StrictJson(body): StrictJson<Map<String, Any>>,
 ) -> Result<Json<Done>, Problem> {
     let patch = read_patch(&body)?;
-    change(&api, &caller, uid(name), EntityChange::Patch(patch), body).await
+    change(&api, &caller, uid(name), EntityChange::Patch(patch), &body).await
 }
 
 /// Nothing is known of an entity any more.
@@ -164,7 +191,7 @@ pub(super) async fn delete(
     caller: Caller,
     name: Name,
 ) -> Result<Json<Done>, Problem> {
-    change(&api, &caller, uid(name), EntityChange::Delete, Map::new()).await
+    change(&api, &caller, uid(name), EntityChange::Delete, &Map::new()).await
 }
 
 #[derive(Deserialize)]
@@ -192,6 +219,7 @@ pub(super) async fn import(
     request: Request,
 ) -> Result<Json<Taken>, Problem> {
     let body = read_within(request, &api, api.settings.max_import_bytes).await?;
+    let sha256 = crate::json::sha256(&body);
     let import: Import =
         serde_json::from_value(body).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
     let drafts = import.entities.iter().enumerate().map(|(number, entity)| {
@@ -200,11 +228,17 @@ pub(super) async fn import(
     });
     let drafts = drafts.collect::<Result<Vec<_>, Problem>>()?;
     let guard = api.gate.guard();
-    let operation = ImportEntities { drafts, replace: import.replace };
+    let operation = ImportEntities { drafts, replace: import.replace, sha256 };
+    unlocked(&api, &caller, &operation).await?;
     let permit = guard.admit(&caller.subject, operation, &caller.context).await?;
     let decision_id = permit.decision();
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
-    let done = off_thread(move || attributes.import(permit, &bundle)).await?;
+    let reloader = Arc::clone(&api.reloader);
+    let done = off_thread(move || {
+        reloader.unlocked()?;
+        Ok(attributes.import(permit, &bundle)?)
+    })
+    .await?;
     Ok(Json(Taken {
         decision_id,
         version: done.version,

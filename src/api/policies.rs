@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 
 use super::address::Query;
-use super::body::StrictJson;
+use super::body::{StrictJson, read_within};
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
@@ -173,12 +173,18 @@ pub(super) async fn reload(State(api): State<Arc<Api>>, caller: Caller) -> Resul
     Ok(Json(api.reloader.reload_for(permit).await?.into()))
 }
 
-/// Takes a bundle and makes it live.
+/// Takes a bundle and makes it live. A bundle may be as large from here as from the network, which is more than other
+/// bodies may be.
 pub(super) async fn publish(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    StrictJson(bundle): StrictJson<serde_json::Value>,
+    request: Request,
 ) -> Result<Json<Changed>, Problem> {
+    let limit = usize::try_from(api.reloader.settings().max_bundle_bytes).unwrap_or(usize::MAX);
+    let bundle = read_within(request, &api, limit).await?;
+    if !bundle.is_object() {
+        return Err(Problem::invalid("the body is not an object"));
+    }
     let operation = PublishPolicies { bundle };
     let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
     Ok(Json(api.reloader.publish(permit).await?.into()))

@@ -19,6 +19,8 @@ use crate::model::{
     DecisionId, EntityChange, EntityUid, Outcome, ReadEntities, ReasonCode, RoleName, WriteEntity,
 };
 
+const NO_ISSUER: &str = "no issuer of tokens is configured: write `<issuer>|<subject>`";
+
 /// Whose roles.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct Who {
@@ -31,17 +33,8 @@ impl Who {
     /// The principal. A person is named as its token does, or in full: `<issuer>|<subject>`.
     fn uid(&self, api: &Api) -> Result<EntityUid, Problem> {
         match (&self.user, &self.agent, &self.service) {
-            (Some(user), None, None) => {
-                let name = match &api.settings.issuer {
-                    Some(issuer) if !user.starts_with(&format!("{issuer}|")) => format!("{issuer}|{user}"),
-                    None if !user.contains('|') => {
-                        let detail = "no issuer of tokens is configured: write `<issuer>|<subject>`";
-                        return Err(Problem::invalid(detail));
-                    }
-                    _ => user.clone(),
-                };
-                Ok(EntityUid::caxton("User", name))
-            }
+            (Some(user), None, None) => EntityUid::person(api.settings.issuer.as_deref(), user)
+                .ok_or_else(|| Problem::invalid(NO_ISSUER)),
             (None, Some(agent), None) => Ok(EntityUid::caxton("Agent", agent.as_str())),
             (None, None, Some(service)) => Ok(EntityUid::caxton("Service", service.as_str())),
             _ => Err(Problem::invalid("name one of `user`, `agent` and `service`")),
@@ -82,7 +75,8 @@ pub(super) async fn assign(
     let guard = api.gate.guard();
     let known = guard.policy().current().named_roles();
     if !known.iter().any(|name| name == role.id()) && api.attributes.snapshot().get(&role).is_none() {
-        let operation = WriteEntity { uid, change: EntityChange::Assign(role.clone()), body };
+        let change = EntityChange::Assign(role.clone());
+        let operation = WriteEntity { uid, change, sha256: crate::json::sha256(&body) };
         let refusal = Refusal::because(ReasonCode::ArgumentsInvalid);
         let denied = guard.refuse(&caller.subject, &operation, refusal, &caller.context).await;
         return Err(match denied.reason {
@@ -92,7 +86,7 @@ pub(super) async fn assign(
             _ => Problem::from(denied),
         });
     }
-    change(&api, &caller, uid, EntityChange::Assign(role), body).await
+    change(&api, &caller, uid, EntityChange::Assign(role), &body).await
 }
 
 /// Takes a role away, whoever gave it.
@@ -102,7 +96,7 @@ pub(super) async fn revoke(
     Query(body): Query<Membership>,
 ) -> Result<Json<Done>, Problem> {
     let (uid, role, body) = body.parts(&api)?;
-    change(&api, &caller, uid, EntityChange::Revoke(role), body).await
+    change(&api, &caller, uid, EntityChange::Revoke(role), &body).await
 }
 
 /// A role and who has it by the store.

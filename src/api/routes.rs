@@ -156,8 +156,33 @@ fn operations_table() -> Vec<(Endpoint, Handler)> {
 /// MCP asks the guard for each method by itself.
 const MCP: Endpoint = Endpoint { method: "POST", path: "/mcp", access: Access::Action("tool:list") };
 
-fn routes(table: Vec<(Endpoint, Handler)>) -> Router<Arc<Api>> {
-    table.into_iter().fold(Router::new(), |router, (endpoint, handler)| router.route(endpoint.path, handler))
+/// What is broken off when its caller goes away: what only asks, and what lasts as long as somebody waits for it (the call
+/// of a tool, the answer of an agent). Everything else that is not a `GET` comes to its end, and so does a login, which a
+/// browser ends by a `GET`.
+const BROKEN_OFF: [&str; 5] = ["policy:test", "memory:search", "http:get", "tool:call", "message:send"];
+
+impl Endpoint {
+    fn comes_to_its_end(&self) -> bool {
+        (self.method != "GET" || self.path == login::CALLBACK)
+            && matches!(self.access, Access::Action(action) if !BROKEN_OFF.contains(&action))
+    }
+}
+
+fn routes(api: &Arc<Api>, table: Vec<(Endpoint, Handler)>) -> Router<Arc<Api>> {
+    table.into_iter().fold(Router::new(), |router, (endpoint, handler)| {
+        let handler = match endpoint.comes_to_its_end() {
+            true => handler.route_layer(from_fn_with_state(Arc::clone(api), to_its_end)),
+            false => handler,
+        };
+        router.route(endpoint.path, handler)
+    })
+}
+
+/// A change that has begun is not left half done, nor an asking without its record, because the caller hung up or waited
+/// no longer: hyper drops what nobody waits for. Rates bound how many there are, and each has its own bounds of time.
+async fn to_its_end(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let ended = api.under_way.spawn(next.run(request)).await;
+    ended.unwrap_or_else(|_| Problem::internal().into_response())
 }
 
 /// Every route of the gateway.
@@ -168,11 +193,13 @@ pub fn endpoints() -> Vec<Endpoint> {
 
 /// The API, without the operations port.
 pub fn router(api: Arc<Api>) -> Router {
-    let router = routes(table());
-    let refreshing =
-        routes(refresh_table()).route_layer(from_fn_with_state(Arc::clone(&api), caller::prove_refresh));
-    let taking = routes(token_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::prove_token));
-    let logging_in = routes(login_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::hear));
+    let router = routes(&api, table());
+    let refreshing = routes(&api, refresh_table())
+        .route_layer(from_fn_with_state(Arc::clone(&api), caller::prove_refresh));
+    let taking =
+        routes(&api, token_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::prove_token));
+    let logging_in =
+        routes(&api, login_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::hear));
     let reread = from_fn_with_state(Arc::clone(&api), mcp::reread);
     let mcp = any_service(mcp::service(Arc::clone(&api))).layer(reread);
     router
@@ -181,7 +208,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(refreshing)
         .merge(taking)
         .merge(logging_in)
-        .merge(routes(open_table()))
+        .merge(routes(&api, open_table()))
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .layer(from_fn_with_state(Arc::clone(&api), finish))
@@ -190,7 +217,7 @@ pub fn router(api: Arc<Api>) -> Router {
 
 /// Liveness, readiness and metrics.
 pub fn operations_router(api: Arc<Api>) -> Router {
-    routes(operations_table())
+    routes(&api, operations_table())
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .with_state(api)

@@ -38,21 +38,12 @@ struct Page {
     limit: Option<usize>,
 }
 
+/// Entities that are searched for: of the one side the type is known, of the other everything.
 #[derive(Debug, Deserialize)]
-struct SubjectSearch {
-    subject: Object<Kind>,
+struct Search<S, R> {
+    subject: Object<S>,
     action: Object<Action>,
-    resource: Object<Party>,
-    #[serde(default)]
-    context: Properties,
-    page: Option<Object<Page>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ResourceSearch {
-    subject: Object<Party>,
-    action: Object<Action>,
-    resource: Object<Kind>,
+    resource: Object<R>,
     #[serde(default)]
     context: Properties,
     page: Option<Object<Page>>,
@@ -139,18 +130,20 @@ impl Place {
 }
 
 /// Asks about the candidates until the page is full.
-async fn page<C: Fn() -> Vec<EntityUid>>(
+async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
     api: &Api,
     caller: &Caller,
     place: &Place,
     candidates: C,
-    question: impl Fn(&EntityUid) -> Query,
+    question: impl Fn(EntityUid) -> Query + Sync,
     found: impl Fn(&EntityUid) -> Found,
 ) -> Result<Json<Results>, Problem> {
     // Nobody is looked for before the guard has let the caller ask.
     let asked: OnceLock<Vec<EntityUid>> = OnceLock::new();
     let all = || asked.get_or_init(&candidates);
-    let questions = std::iter::once(()).flat_map(|()| all().iter().take(MOST).map(&question));
+    let questions = std::iter::once(()).flat_map(|()| all().iter().take(MOST).cloned().map(&question));
+    // Without its type, in which the compiler cannot see that it may go from thread to thread.
+    let questions: Box<dyn Iterator<Item = Query> + Send + '_> = Box::new(questions);
     let count = AtomicUsize::new(0);
     let full = |verdict: &Verdict| {
         let more = usize::from(verdict.outcome == Outcome::Allow);
@@ -189,28 +182,45 @@ fn as_entity(uid: &EntityUid) -> Found {
 }
 
 /// The question about one candidate.
-fn with(template: &Query, side: Side, candidate: &EntityUid) -> Query {
+fn with(template: &Query, side: Side, candidate: EntityUid) -> Query {
     let mut query = template.clone();
-    match side {
-        Side::Principal => query.principal = candidate.clone(),
-        Side::Resource => query.resource = candidate.clone(),
-    }
-    if query.entities.iter().all(|entity| entity.uid != *candidate) {
+    if query.entities.iter().all(|entity| entity.uid != candidate) {
         query.entities.push(Arc::new(Entity::bare(candidate.clone())));
+    }
+    match side {
+        Side::Principal => query.principal = candidate,
+        Side::Resource => query.resource = candidate,
     }
     query
 }
 
+/// Asks about the entities of a type on one side of a question whose other side is `known`.
 async fn entities(
     api: &Api,
     caller: &Caller,
-    place: &Place,
-    (side, kind): (Side, &str),
-    template: Query,
+    (side, kind, known): (Side, Kind, Party),
+    (action, context, page): (Action, Properties, Option<Object<Page>>),
 ) -> Result<Json<Results>, Problem> {
-    let template = &template;
-    let look = || candidates(api, side, kind, template, place.after.as_deref());
-    page(api, caller, place, look, |candidate| with(template, side, candidate), as_entity).await
+    let searched = match side {
+        Side::Principal => "subject",
+        Side::Resource => "resource",
+    };
+    let place = Place::of(&json!([searched, kind, action, known, context]), page)?;
+    let (open, other) = (EntityUid::new(kind.kind.as_str(), ""), EntityUid::new(&*known.kind, &*known.id));
+    let entities = vec![entity(&other, &known.properties).map_err(Problem::malformed)?.into()];
+    let (principal, resource) = match side {
+        Side::Principal => (open, other),
+        Side::Resource => (other, open),
+    };
+    let template = &Query {
+        action: action_uid(api, principal.type_name(), resource.type_name(), &action.name),
+        context: record(&context).map_err(Problem::malformed)?,
+        entities,
+        principal,
+        resource,
+    };
+    let look = || candidates(api, side, &kind.kind, template, place.after.as_deref());
+    self::page(api, caller, &place, look, |candidate| with(template, side, candidate), as_entity).await
 }
 
 /// Who may do this to that?
@@ -219,23 +229,10 @@ pub(super) async fn subjects(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Results>, Problem> {
-    let SubjectSearch {
-        subject: Object(subject),
-        action: Object(action),
-        resource: Object(resource),
-        context,
-        page,
-    } = asked(request, &api).await?;
-    let place = Place::of(&json!(["subject", subject, action, resource, context]), page)?;
-    let other = EntityUid::new(resource.kind.as_str(), resource.id.as_str());
-    let template = Query {
-        principal: EntityUid::new(subject.kind.as_str(), ""),
-        action: action_uid(&api, &subject.kind, &resource.kind, &action.name),
-        context: record(&context).map_err(Problem::malformed)?,
-        entities: vec![entity(&other, &resource.properties).map_err(Problem::malformed)?.into()],
-        resource: other,
-    };
-    entities(&api, &caller, &place, (Side::Principal, &subject.kind), template).await
+    let search: Search<Kind, Party> = asked(request, &api).await?;
+    let (Object(kind), Object(known), Object(action)) = (search.subject, search.resource, search.action);
+    let sides = (Side::Principal, kind, known);
+    entities(&api, &caller, sides, (action, search.context, search.page)).await
 }
 
 /// On what may this be done by that one?
@@ -244,23 +241,10 @@ pub(super) async fn resources(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Results>, Problem> {
-    let ResourceSearch {
-        subject: Object(subject),
-        action: Object(action),
-        resource: Object(resource),
-        context,
-        page,
-    } = asked(request, &api).await?;
-    let place = Place::of(&json!(["resource", subject, action, resource, context]), page)?;
-    let principal = EntityUid::new(subject.kind.as_str(), subject.id.as_str());
-    let template = Query {
-        action: action_uid(&api, &subject.kind, &resource.kind, &action.name),
-        resource: EntityUid::new(resource.kind.as_str(), ""),
-        context: record(&context).map_err(Problem::malformed)?,
-        entities: vec![entity(&principal, &subject.properties).map_err(Problem::malformed)?.into()],
-        principal,
-    };
-    entities(&api, &caller, &place, (Side::Resource, &resource.kind), template).await
+    let search: Search<Party, Kind> = asked(request, &api).await?;
+    let (Object(known), Object(kind), Object(action)) = (search.subject, search.resource, search.action);
+    let sides = (Side::Resource, kind, known);
+    entities(&api, &caller, sides, (action, search.context, search.page)).await
 }
 
 /// What may this one do to that?
@@ -283,13 +267,17 @@ pub(super) async fn actions(
     let look = || {
         let all = bundle.actions_between(&subject.kind, &resource.kind).into_iter();
         let later = |uid: &EntityUid| place.after.as_deref().is_none_or(|after| uid.id() > after);
-        // An action is called by its name alone where that means it, so only such are found.
+        // An action is called by its name alone where that means it, so only such are found; of each name there is one.
         let named = |uid: &EntityUid| action_uid(&api, &subject.kind, &resource.kind, uid.id()) == *uid;
-        all.filter(later).filter(named).take(MOST + 1).collect()
+        let mut found: Vec<EntityUid> = all.filter(later).filter(named).collect();
+        // In the order that a page's token goes on in: by name, whatever the namespace.
+        found.sort_by(|one, other| one.id().cmp(other.id()));
+        found.truncate(MOST + 1);
+        found
     };
-    let question = |action: &EntityUid| Query {
+    let question = |action: EntityUid| Query {
         principal: principal.clone(),
-        action: action.clone(),
+        action,
         resource: target.clone(),
         context: context.clone(),
         entities: entities.clone(),

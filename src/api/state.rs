@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::changes::Reloader;
@@ -123,4 +125,6 @@ pub struct Api {
     pub settings: Settings,
     /// Whether requests are taken.
     pub readiness: Readiness,
+    /// Changes that come to their end whether their caller waits or not.
+    pub under_way: TaskTracker,
 }

@@ -3,7 +3,6 @@
 use super::Settings;
 use super::entry::{Entry, IDENTITY};
 use super::error::AttributesError;
-use super::snapshot::Snapshot;
 use crate::model::{Claims, Draft, Entity, EntityChange, EntityUid, Patch};
 use crate::policy::{Bundle, Completeness};
 
@@ -54,11 +53,10 @@ fn patched(mut draft: Draft, patch: Patch) -> Draft {
     draft
 }
 
-/// Checks a draft and types it. The hierarchy above it is `snapshot`'s.
+/// Checks a draft and types it. That it is not above itself is for the caller to see to.
 pub(super) fn check(
     mut draft: Draft,
     version: u64,
-    snapshot: &Snapshot,
     bundle: &Bundle,
     settings: &Settings,
 ) -> Result<Entry, AttributesError> {
@@ -74,9 +72,6 @@ pub(super) fn check(
     let too_many = draft.entity.parents.len().max(draft.revoked.len()) > settings.max_parents;
     if too_many {
         return Err(AttributesError::TooMuch { what: "parents", limit: settings.max_parents });
-    }
-    if let Some(parent) = snapshot.circle(&draft.entity.uid, &draft.entity.parents) {
-        return Err(AttributesError::Circle { child: draft.entity.uid.clone(), parent: parent.clone() });
     }
     let entry = Entry::new(draft, version);
     if serde_json::Value::Object(entry.to_json()).to_string().len() > settings.max_entity_bytes {

@@ -18,7 +18,7 @@ use super::view::View;
 use crate::agents::Register;
 use crate::authz::{AttributeSource, Permit};
 use crate::clock::SharedClock;
-use crate::model::{EntityUid, ImportEntities, ReadEntities, WriteEntity};
+use crate::model::{Entity, EntityUid, ImportEntities, ReadEntities, WriteEntity};
 use crate::policy::Bundle;
 use crate::tools::Registry;
 
@@ -26,10 +26,15 @@ use crate::tools::Registry;
 #[derive(Clone)]
 pub struct Attributes(Arc<Inner>);
 
-pub(super) struct Inner {
+/// What does not change while the directory is there.
+pub(super) struct Known {
     pub(super) settings: Settings,
     pub(super) agents: Register,
     pub(super) tools: Registry,
+}
+
+pub(super) struct Inner {
+    pub(super) known: Arc<Known>,
     snapshot: ArcSwap<Snapshot>,
     /// Who holds this is the only one that changes anything.
     writer: Mutex<Writer>,
@@ -97,13 +102,25 @@ impl Attributes {
             version: watch::Sender::new(snapshot.version()),
             snapshot: ArcSwap::from_pointee(snapshot),
             writer: Mutex::new(Writer { store, changes: VecDeque::new() }),
-            settings,
-            agents,
-            tools,
+            known: Arc::new(Known { settings, agents, tools }),
             clock,
         }));
         attributes.agents_changed()?;
         Ok(attributes)
+    }
+
+    /// What the store of a gateway holds at this moment, to look at: nothing is written, and a gateway may run beside it.
+    /// Without a store nothing is known. Blocks.
+    pub fn look(
+        settings: Settings,
+        agents: Register,
+        tools: Registry,
+    ) -> Result<Arc<dyn crate::authz::Attributes>, AttributesError> {
+        let snapshot = match settings.database.exists() {
+            true => Store::open(&settings.database)?.load()?,
+            false => Snapshot::default(),
+        };
+        Ok(Arc::new(View::new(Arc::new(Known { settings, agents, tools }), Arc::new(snapshot))))
     }
 
     /// What is stored at this moment.
@@ -119,14 +136,18 @@ impl Attributes {
 
     /// Makes the change; the next decision sees it. Blocks: call it off the async threads.
     pub fn write(&self, permit: Permit<WriteEntity>, bundle: &Bundle) -> Result<Written, AttributesError> {
-        let WriteEntity { uid, change, .. } = permit.into_operation();
+        let WriteEntity { uid, change, sha256: _ } = permit.into_operation();
         let mut writer = self.0.writer.lock();
         let mut next = Snapshot::clone(&self.0.snapshot.load());
         let version = next.version() + 1;
         let now = next.get(&uid).cloned();
         let written = match outcome(&uid, change, now.as_deref())? {
             Some(draft) => {
-                let entry = Arc::new(check(draft, version, &next, bundle, &self.0.settings)?);
+                let entry = Arc::new(check(draft, version, bundle, &self.0.known.settings)?);
+                let Entity { uid, parents, .. } = &*entry.entity;
+                if let Some(parent) = next.circle(uid, parents) {
+                    return Err(AttributesError::Circle { child: uid.clone(), parent: parent.clone() });
+                }
                 next.put(Arc::clone(&entry));
                 Some(entry)
             }
@@ -149,7 +170,7 @@ impl Attributes {
         permit: Permit<ImportEntities>,
         bundle: &Bundle,
     ) -> Result<Imported, AttributesError> {
-        let ImportEntities { drafts, replace } = permit.into_operation();
+        let ImportEntities { drafts, replace, sha256: _ } = permit.into_operation();
         let mut writer = self.0.writer.lock();
         let old = self.0.snapshot.load_full();
         let version = old.version() + 1;
@@ -159,17 +180,18 @@ impl Attributes {
             if !names.insert(draft.entity.uid.clone()) {
                 return Err(AttributesError::Twice(draft.entity.uid.clone()));
             }
-            // An old edge must not make a circle with a new one.
-            next.remove(&draft.entity.uid);
         }
         let mut changed = Vec::new();
         for draft in drafts {
-            let mut entry = check(draft, version, &next, bundle, &self.0.settings)?;
+            let mut entry = check(draft, version, bundle, &self.0.known.settings)?;
             match old.get(&entry.entity.uid) {
                 Some(before) if before.draft() == entry.draft() => entry.version = before.version,
                 _ => changed.push(entry.entity.uid.clone()),
             }
             next.put(Arc::new(entry));
+        }
+        if let Some((child, parent)) = next.any_circle(&names) {
+            return Err(AttributesError::Circle { child: child.clone(), parent: parent.clone() });
         }
         self.check_size(&next)?;
         let gone: Vec<EntityUid> = old
@@ -220,7 +242,7 @@ impl Attributes {
     }
 
     fn check_size(&self, next: &Snapshot) -> Result<(), AttributesError> {
-        let limit = self.0.settings.max_entities;
+        let limit = self.0.known.settings.max_entities;
         if next.len() > limit {
             return Err(AttributesError::TooMuch { what: "entities", limit });
         }
@@ -232,7 +254,7 @@ impl Attributes {
         let version = next.version();
         self.0.snapshot.store(Arc::new(next));
         writer.changes.extend(changed.into_iter().map(|uid| Changed { version, uid }));
-        let over = writer.changes.len().saturating_sub(self.0.settings.max_changes);
+        let over = writer.changes.len().saturating_sub(self.0.known.settings.max_changes);
         let last = writer.changes.drain(..over).next_back().map(|changed| changed.version);
         // A version of which a part is forgotten is forgotten: who watches is told to read everything.
         while last.is_some() && writer.changes.front().map(|changed| changed.version) == last {
@@ -244,6 +266,6 @@ impl Attributes {
 
 impl AttributeSource for Attributes {
     fn current(&self) -> Arc<dyn crate::authz::Attributes> {
-        Arc::new(View { inner: Arc::clone(&self.0), snapshot: self.0.snapshot.load_full() })
+        Arc::new(View::new(Arc::clone(&self.0.known), self.0.snapshot.load_full()))
     }
 }

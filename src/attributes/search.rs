@@ -37,11 +37,11 @@ impl Attributes {
 
     /// Every entity of a type of which the gateway itself says what there is; `None` for other types.
     fn of_gateway(&self, kind: &str) -> Option<BTreeSet<EntityUid>> {
-        let agents = || self.inner().agents.all();
+        let agents = || self.inner().known.agents.all();
         Some(match kind {
             "Caxton::Agent" => agents().iter().map(|agent| agent.entity().uid.clone()).collect(),
             "Caxton::Tool" => {
-                let tools: Arc<[_]> = self.inner().tools.tools();
+                let tools: Arc<[_]> = self.inner().known.tools.tools();
                 tools.iter().map(|tool| tool.descriptor().entity.uid.clone()).collect()
             }
             "Caxton::MemoryScope" => {

@@ -1,7 +1,7 @@
 //! All entities at one moment. A change makes a new snapshot that shares everything but one path with the old one, so
 //! its cost does not grow with the number of entities, and readers never wait.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -117,6 +117,76 @@ impl Snapshot {
     /// The parent through which an entity with these parents would be in itself.
     pub fn circle<'p>(&self, child: &EntityUid, parents: &'p [EntityUid]) -> Option<&'p EntityUid> {
         parents.iter().find(|parent| self.is_in(parent, child))
+    }
+
+    /// Of `starts` and what they are in, at any depth: those that are one of `groups` or in one. Looks at no more than
+    /// `most` stored entities, at each once; `None` when there are more.
+    pub fn within<'s>(
+        &'s self,
+        starts: impl IntoIterator<Item = &'s EntityUid>,
+        groups: impl IntoIterator<Item = &'s EntityUid>,
+        most: usize,
+    ) -> Option<HashSet<&'s EntityUid>> {
+        let mut pending: Vec<_> = starts.into_iter().collect();
+        let mut below: HashMap<&EntityUid, Vec<&EntityUid>> = HashMap::new();
+        let (mut seen, mut stored) = (HashSet::new(), 0_usize);
+        while let Some(next) = pending.pop() {
+            if !seen.insert(next) {
+                continue;
+            }
+            let Some(entry) = self.entries.get(next) else { continue };
+            stored += 1;
+            if stored > most {
+                return None;
+            }
+            for parent in &entry.entity.parents {
+                below.entry(parent).or_default().push(next);
+                pending.push(parent);
+            }
+        }
+        let mut found = HashSet::new();
+        pending.extend(groups.into_iter().filter(|group| seen.contains(group)));
+        while let Some(next) = pending.pop() {
+            if found.insert(next) {
+                pending.extend(below.get(next).into_iter().flatten());
+            }
+        }
+        Some(found)
+    }
+
+    /// An entity that is in itself by way of one of `changed`, and the parent through which it is. Looks at each entity
+    /// and each edge once, however many changed.
+    pub fn any_circle<'s>(
+        &'s self,
+        changed: impl IntoIterator<Item = &'s EntityUid>,
+    ) -> Option<(&'s EntityUid, &'s EntityUid)> {
+        let parents = |uid| self.entries.get(uid).map_or(&[][..], |entry| entry.entity.parents.as_slice());
+        // Those on the way from where the walk began, each with the parents that were not looked at yet.
+        let (mut done, mut on_way, mut way) = (HashSet::new(), HashSet::new(), Vec::new());
+        for start in changed {
+            if done.contains(start) {
+                continue;
+            }
+            on_way.insert(start);
+            way.push((start, parents(start).iter()));
+            while let Some((here, rest)) = way.last_mut() {
+                let here = *here;
+                match rest.next() {
+                    Some(parent) if on_way.contains(parent) => return Some((here, parent)),
+                    Some(parent) if done.contains(parent) => {}
+                    Some(parent) => {
+                        on_way.insert(parent);
+                        way.push((parent, parents(parent).iter()));
+                    }
+                    None => {
+                        on_way.remove(here);
+                        done.insert(here);
+                        way.pop();
+                    }
+                }
+            }
+        }
+        None
     }
 
     /// Takes an entity in. Its place in the hierarchy has been checked.

@@ -63,11 +63,12 @@ impl Store {
             let damaged = || AttributesError::Damaged(uid.to_string());
             let fields: Map<String, Json> = serde_json::from_str(&json).map_err(|_| damaged())?;
             let draft = read_draft(&fields, Some(&uid)).map_err(|_| damaged())?;
-            if snapshot.circle(&uid, &draft.entity.parents).is_some() {
-                return Err(damaged());
-            }
             let version = u64::try_from(version).map_err(|_| damaged())?;
             snapshot.put(Arc::new(Entry::new(draft, version)));
+        }
+        let all = snapshot.after(None).map(|entry| &entry.entity.uid);
+        if let Some((child, _)) = snapshot.any_circle(all) {
+            return Err(AttributesError::Damaged(child.to_string()));
         }
         let state = "SELECT version, imported FROM state";
         let (version, imported): (i64, Option<i64>) =

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::agents::Register;
@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn change(&self, uid: EntityUid, change: EntityChange) -> Result<Written, AttributesError> {
-        let operation = WriteEntity { uid, change, body: Map::new() };
+        let operation = WriteEntity { uid, change, sha256: None };
         self.attributes.write(Permit::for_test(operation, Subject::system()), &self.bundle)
     }
 
@@ -77,7 +77,7 @@ impl Bench {
     fn import(&self, entities: Json, replace: bool) -> Result<Imported, AttributesError> {
         let each =
             entities.as_array().unwrap().iter().map(|entity| read_draft(entity.as_object().unwrap(), None));
-        let operation = ImportEntities { drafts: each.collect::<Result<_, _>>()?, replace };
+        let operation = ImportEntities { drafts: each.collect::<Result<_, _>>()?, replace, sha256: None };
         self.attributes.import(Permit::for_test(operation, Subject::system()), &self.bundle)
     }
 
@@ -253,6 +253,13 @@ async fn nothing_is_its_own_ancestor() {
     assert!(bench.import(json!([edge("x", "y"), edge("y", "z"), edge("z", "x")]), false).is_err());
     assert!(bench.import(json!([edge("x", "y"), edge("x", "z")]), false).is_err(), "twice");
     assert_eq!(bench.attributes.snapshot().len(), 2);
+    // A long chain, the lowest first, is looked at once and not once for each link.
+    let chain: Vec<Json> =
+        (0..20_000).map(|link| edge(&format!("l{link}"), &format!("l{}", link + 1))).collect();
+    bench.import(Json::Array(chain.clone()), true).unwrap();
+    let closed = [chain, vec![edge("l20000", "l0")]].concat();
+    assert!(matches!(bench.import(Json::Array(closed), true), Err(AttributesError::Circle { .. })));
+    bench.import(json!([edge("a", "b"), edge("b", "c")]), true).unwrap();
     // The whole may turn round at once.
     bench.import(json!([edge("c", "b"), edge("b", "a"), { "uid": name(&team("a")) }]), false).unwrap();
     assert!(bench.attributes.snapshot().is_in(&team("c"), &team("a")));
@@ -438,4 +445,34 @@ async fn a_damaged_store_is_not_opened() {
 #[test]
 fn claims_are_ignored_unless_somebody_says_otherwise() {
     assert_eq!(Claims::default(), Claims::Ignored);
+}
+
+/// Whoever is in more than one decision may look at gets no decision, not one in which nothing is revoked.
+#[tokio::test]
+async fn what_is_revoked_is_looked_for_within_bounds_and_found_or_nothing_is_decided() {
+    let bench = Bench::with(|settings| settings.max_per_decision = 50).await;
+    let group = |id: usize| EntityUid::caxton("Group", format!("g{id}").as_str());
+    let chain = |links: usize| -> Json {
+        let edge = |link| json!({ "uid": name(&group(link)), "parents": [name(&group(link + 1))] });
+        (0..links).map(edge).collect()
+    };
+    let user = EntityUid::caxton("User", "https://login.example|ann");
+    let body = |revoked: usize| {
+        let (parents, revoked) = ([name(&group(0)), name(&group(900))], [name(&group(revoked))]);
+        json!({ "parents": parents, "revoked": revoked })
+    };
+    let known = |bench: &Bench| {
+        let view = bench.attributes.current();
+        let found = view.principal(&Arc::new(Entity::bare(user.clone()))).unwrap();
+        let parents: Vec<String> = found.parents.iter().map(|parent| parent.id().to_owned()).collect();
+        (parents, view.complete(&mut vec![found]))
+    };
+    bench.import(chain(40), true).unwrap();
+    bench.put(user.clone(), body(40)).unwrap();
+    assert_eq!(known(&bench), (vec!["g900".to_owned()], true), "in a revoked one, forty steps up");
+    bench.put(user.clone(), body(901)).unwrap();
+    assert_eq!(known(&bench).0.len(), 2, "nothing of it is revoked");
+    bench.import(chain(60), false).unwrap();
+    bench.put(user.clone(), body(60)).unwrap();
+    assert!(!known(&bench).1, "more than may be looked at: nothing is decided");
 }

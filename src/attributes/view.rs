@@ -13,8 +13,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::directory::Inner;
+use super::directory::Known;
 use super::entry::Entry;
 use super::snapshot::Snapshot;
 use crate::authz::Attributes;
@@ -22,26 +23,48 @@ use crate::model::{AgentId, Claims, Entity, EntityUid, MemoryScope, ToolId};
 
 /// What is known at one moment.
 pub(super) struct View {
-    pub(super) inner: Arc<Inner>,
-    pub(super) snapshot: Arc<Snapshot>,
+    known: Arc<Known>,
+    snapshot: Arc<Snapshot>,
+    /// Somebody was in more than one decision may look at, so that it is not known what of that is revoked.
+    too_much: AtomicBool,
 }
 
 impl View {
+    pub(super) fn new(known: Arc<Known>, snapshot: Arc<Snapshot>) -> Self {
+        Self { known, snapshot, too_much: AtomicBool::new(false) }
+    }
+
     fn agent(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
-        let agent = self.inner.agents.get(&AgentId::parse(uid.id()).ok()?)?;
+        let agent = self.known.agents.get(&AgentId::parse(uid.id()).ok()?)?;
         Some(match self.snapshot.get(uid) {
             None => Arc::clone(agent.entity()),
             Some(entry) => {
                 let mut entity = Entity::clone(agent.entity());
-                let roles = entry.entity.parents.iter().filter(|role| !self.is_revoked(entry, role));
-                entity.parents.extend(roles.cloned());
+                let mut roles = entry.entity.parents.clone();
+                self.drop_revoked(entry, &mut roles);
+                entity.parents.extend(roles);
                 entity.into()
             }
         })
     }
 
-    fn is_revoked(&self, entry: &Entry, parent: &EntityUid) -> bool {
-        entry.revoked.iter().any(|revoked| self.snapshot.is_in(parent, revoked))
+    /// Takes out what is revoked, or in something that is. Nothing is decided when that cannot be found out.
+    fn drop_revoked(&self, entry: &Entry, parents: &mut Vec<EntityUid>) {
+        if entry.revoked.is_empty() {
+            return;
+        }
+        let most = self.known.settings.max_per_decision;
+        match self.snapshot.within(parents.iter(), &entry.revoked, most) {
+            Some(revoked) => {
+                let stay: Vec<bool> = parents.iter().map(|parent| !revoked.contains(parent)).collect();
+                let mut stay = stay.into_iter();
+                parents.retain(|_| stay.next().unwrap_or(false));
+            }
+            None => {
+                parents.clear();
+                self.too_much.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     fn merged(&self, proven: &Entity, entry: &Entry) -> Entity {
@@ -58,7 +81,7 @@ impl View {
                 entity.parents.push(parent.clone());
             }
         }
-        entity.parents.retain(|parent| !self.is_revoked(entry, parent));
+        self.drop_revoked(entry, &mut entity.parents);
         entity
     }
 }
@@ -68,7 +91,7 @@ impl Attributes for View {
         match uid.type_name() {
             "Caxton::Agent" => self.agent(uid),
             "Caxton::Tool" => {
-                let tool = self.inner.tools.get(&ToolId::parse(uid.id()).ok()?)?;
+                let tool = self.known.tools.get(&ToolId::parse(uid.id()).ok()?)?;
                 Some(Arc::clone(&tool.descriptor().entity))
             }
             "Caxton::MemoryScope" => uid.id().parse::<MemoryScope>().ok().map(|scope| scope.entity().into()),
@@ -78,7 +101,7 @@ impl Attributes for View {
                     return Some(Arc::clone(&entry.entity));
                 }
                 let mut entity = Entity::clone(&entry.entity);
-                entity.parents.retain(|parent| !self.is_revoked(entry, parent));
+                self.drop_revoked(entry, &mut entity.parents);
                 Some(entity.into())
             }
         }
@@ -102,7 +125,7 @@ impl Attributes for View {
                 *entity = agent;
             }
         }
-        self.add_neighbours(entities)
+        self.add_neighbours(entities) && !self.too_much.load(Ordering::Relaxed)
     }
 
     fn version(&self) -> u64 {
@@ -115,7 +138,7 @@ impl Attributes for View {
     }
 
     fn is_stale(&self, now_millis: i64) -> bool {
-        match (self.inner.settings.max_age, self.age_seconds(now_millis)) {
+        match (self.known.settings.max_age, self.age_seconds(now_millis)) {
             (None, _) => false,
             (Some(_), None) => true,
             (Some(most), Some(age)) => age > most.as_secs(),
@@ -135,7 +158,7 @@ impl View {
                     seen.insert(uid.clone());
                 }
             });
-            if entities.len() > self.inner.settings.max_per_decision {
+            if entities.len() > self.known.settings.max_per_decision {
                 return false;
             }
             next += 1;

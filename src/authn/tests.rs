@@ -15,6 +15,8 @@ const NOW: i64 = 1_768_039_200_000;
 
 struct Bench {
     _directory: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    issuer: TokenIssuer,
     authenticator: Authenticator,
     metrics: Arc<Metrics>,
     token: String,
@@ -46,9 +48,12 @@ fn bench(with_jwt: bool) -> Bench {
     let metrics = Arc::new(Metrics::new());
     let tokens = tokens::Settings::in_directory(directory.path());
     let settings = Settings { jwt, api_keys, tokens, ..Settings::default() };
-    let authenticator = Authenticator::new(settings, clock, Arc::clone(&metrics)).unwrap();
+    let authenticator =
+        Authenticator::new(settings, Arc::<ManualClock>::clone(&clock), Arc::clone(&metrics)).unwrap();
     Bench {
         _directory: directory,
+        clock,
+        issuer,
         authenticator,
         metrics,
         token: format!("Bearer {}", token.expose()),
@@ -85,6 +90,20 @@ fn each_way_in_proves_its_principal() {
     assert!(bench.ask(&[(header::AUTHORIZATION, &lower)]).is_ok());
     let service = bench.ask(&[(KEY, &bench.key)]).unwrap();
     assert_eq!(service.principal(), &EntityUid::caxton("Service", "ci"));
+}
+
+/// The issuer's clock may be ahead: what it made before everything was revoked can say that it was made after.
+#[test]
+fn a_token_of_a_clock_that_is_ahead_does_not_outlive_a_revocation() {
+    let bench = bench(true);
+    bench.authenticator.tokens().revoke_all().unwrap();
+    for (later, accepted) in [(0, false), (5, false), (6, true)] {
+        bench.clock.advance(Duration::from_secs(if later == 6 { 1 } else { later }));
+        let token = bench.issuer.issue("alice", Duration::from_secs(60), Map::new());
+        let bearer = format!("Bearer {}", token.expose());
+        let answer = bench.ask(&[(header::AUTHORIZATION, &bearer)]);
+        assert_eq!(answer.is_ok(), accepted, "{later}: {answer:?}");
+    }
 }
 
 #[test]

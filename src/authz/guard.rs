@@ -3,9 +3,8 @@
 //! Everything that has an effect comes through [`Guard::admit`] or [`Guard::admit_each`]. The order is the
 //! promise: there is no permit before the journal has the record, and no record says more than was decided.
 
-use std::cell::LazyCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use super::permit::{Allow, Listing, Permit};
@@ -25,6 +24,9 @@ use crate::policy::{Bundle, Query, Verdict};
 use crate::screen::Screen;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{DecisionLabels, ShadowLabels};
+
+/// After so many answers in one asking others have their turn on the thread.
+const AT_A_TIME: usize = 16;
 
 /// Why there is no permit. Holds what the caller may know; the record holds the rest.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -197,7 +199,8 @@ impl Guard {
     }
 
     /// Answers questions about others, for a caller who may ask (`policy:test`). One record holds the asking and
-    /// every answer. Stops after the first answer for which `enough` holds.
+    /// every answer. Stops after the first answer for which `enough` holds. Each answer counts against the limit of the
+    /// caller: what it does not hold is owed. A long asking lets others have their turn in between.
     ///
     /// Circumstances that a question leaves out (`context.system` and the like) are those of the asking itself,
     /// and an entity of which it says nothing is what is known of it. What the caller states stays as stated.
@@ -205,13 +208,13 @@ impl Guard {
         &self,
         subject: &Arc<Subject>,
         context: &Arc<RequestContext>,
-        questions: impl IntoIterator<Item = Query>,
+        questions: impl IntoIterator<Item = Query, IntoIter: Send>,
         enough: impl Fn(&Verdict) -> bool,
     ) -> Result<(DecisionId, Vec<Verdict>), Denied> {
         let mut considered = self.consider(subject, &TestPolicies, context, None);
         let mut verdicts = Vec::new();
         if considered.verdict.outcome == Outcome::Allow {
-            let circumstances = LazyCell::new(|| {
+            let circumstances = LazyLock::new(|| {
                 let bundle = Arc::clone(&considered.bundle);
                 let asking = Asking { bundle, ..self.asking(subject, context, &considered.key) };
                 describe(context, &asking.facts, &Screening::default(), self.system(&asking))
@@ -225,10 +228,20 @@ impl Guard {
                 considered.record.items.push(answer(&question, &verdict, self.replayable));
                 let last = enough(&verdict);
                 verdicts.push(verdict);
+                // The first was counted when the asking was.
+                if verdicts.len() > 1 {
+                    self.limiter.owe(subject.principal(), 1);
+                }
                 if last {
                     break;
                 }
+                if verdicts.len() % AT_A_TIME == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
+            let left = context.meter.remaining().unwrap_or(0);
+            let more = u32::try_from(verdicts.len().saturating_sub(1)).unwrap_or(u32::MAX);
+            context.meter.note(left.saturating_sub(more));
         }
         let _receipt = self.journal.append(considered.record).await.map_err(|_| unrecorded())?;
         match considered.verdict.outcome {
@@ -305,6 +318,7 @@ impl Guard {
             entities,
             open_input,
             arguments: operation.arguments(),
+            content_sha256: operation.content_sha256(),
             began,
         };
         let record = self.record(&asking, decided);
@@ -376,6 +390,7 @@ impl Guard {
             entities: all_entities,
             open_input: false,
             arguments: None,
+            content_sha256: None,
             began,
         };
         let mut record = self.record(&asking, decided);

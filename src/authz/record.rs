@@ -30,6 +30,7 @@ pub(super) struct Decided<'a> {
     /// Whether the input was not known yet.
     pub(super) open_input: bool,
     pub(super) arguments: Option<&'a Map<String, Json>>,
+    pub(super) content_sha256: Option<&'a str>,
     pub(super) began: Instant,
 }
 
@@ -102,6 +103,32 @@ fn without_texts(mut circumstances: Value) -> Value {
     circumstances
 }
 
+/// The most parameters of a query that are named in a record, and the longest of their names in bytes.
+const MOST_NAMES: usize = 32;
+const LONGEST_NAME: usize = 64;
+
+/// Keys, tokens and names of people travel in queries (`?api_key=…`): the record of a proxied request has the names of the
+/// parameters and the digest of the whole.
+fn without_query(mut circumstances: Value) -> Value {
+    if let Value::Record(fields) = &mut circumstances
+        && let Some(Value::Record(input)) = fields.get_mut(INPUT)
+        && let Some(query) = input.get_mut("query")
+        && let Value::String(text) = &*query
+        && !text.is_empty()
+    {
+        // What has no `=` is no parameter, and may be a secret itself.
+        let names = text.split('&').map(|part| part.split_once('=').map_or("", |(name, _)| name));
+        let short = |name: &str| match name.len() <= LONGEST_NAME {
+            true => name.to_owned(),
+            false => String::new(),
+        };
+        let named: Vec<String> = names.take(MOST_NAMES).map(short).collect();
+        let digest = hex::encode(digest(&SHA256, text.as_bytes()));
+        *query = Value::text(format!("{} sha256:{digest}", named.join("&")));
+    }
+    circumstances
+}
+
 fn mask(value: &Value) -> Value {
     match value {
         Value::String(text) => {
@@ -137,11 +164,6 @@ pub(super) fn answer(question: &Query, verdict: &Verdict, replayable: bool) -> I
         item.set_entities(&question.entities);
     }
     item
-}
-
-fn args_sha256(arguments: &Map<String, Json>) -> Option<String> {
-    let canonical = serde_json_canonicalizer::to_vec(arguments).ok()?;
-    Some(hex::encode(digest(&SHA256, &canonical)))
 }
 
 fn agent(entity: &Entity) -> Option<AgentRecord> {
@@ -193,15 +215,17 @@ pub(super) fn build(
     record.agent = principal.and_then(agent);
     record.action = Some(decided.action.as_str().into());
     record.resource = Some(decided.resource.to_string());
-    record.set_context(match decided.arguments {
-        Some(_) if !replayable => without_texts(decided.circumstances),
+    record.set_context(match (decided.arguments, decided.action) {
+        (Some(_), _) if !replayable => without_texts(decided.circumstances),
+        (None, Action::Http(_)) if !replayable => without_query(decided.circumstances),
         _ => decided.circumstances,
     });
     if replayable {
         record.set_entities(&decided.entities);
         record.open_input = decided.open_input;
     }
-    record.args_sha256 = decided.arguments.and_then(args_sha256);
+    let content = decided.content_sha256.map(str::to_owned);
+    record.args_sha256 = decided.arguments.map_or(content, crate::json::sha256);
     record.shadow = decided.shadow;
     record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);
     record

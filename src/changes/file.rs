@@ -21,7 +21,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> std::io::Result<Option<T
     crate::json::parse_as(&bytes).map(Some).map_err(std::io::Error::other)
 }
 
-/// Writes a file beside its place, syncs it, and gives it its name.
+/// Writes a file beside its place, syncs it, gives it its name, and makes that outlast a loss of power.
 pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut bytes = serde_json::to_vec_pretty(value).map_err(std::io::Error::other)?;
@@ -32,7 +32,8 @@ pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()>
     let written = made.and_then(|mut made| {
         made.write_all(&bytes)?;
         made.sync_all()?;
-        std::fs::rename(&beside, path)
+        std::fs::rename(&beside, path)?;
+        path.parent().map_or(Ok(()), |directory| std::fs::File::open(directory)?.sync_all())
     });
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);

@@ -52,6 +52,8 @@ pub enum PlaceError {
 pub(super) struct Offered {
     pub(super) sources: Sources,
     pub(super) origin: Origin,
+    /// The version without what tool servers say of themselves, where they say anything.
+    pub(super) stored: Option<PolicyVersion>,
     pub(super) expires_millis: Option<u64>,
 }
 
@@ -91,11 +93,11 @@ impl Places {
         now_millis: i64,
     ) -> Result<Offered, PlaceError> {
         match &self.place {
-            Place::Files { policy_dir, schema_dir, .. } => Ok(Offered {
-                sources: self.of_folders(policy_dir.as_ref(), schema_dir.as_ref())?,
-                origin: Origin::Files,
-                expires_millis: None,
-            }),
+            Place::Files { policy_dir, schema_dir, .. } => {
+                let files = self.of_folders(policy_dir.as_ref(), schema_dir.as_ref())?;
+                let (sources, stored) = self.with_fragments(files);
+                Ok(Offered { sources, origin: Origin::Files, stored, expires_millis: None })
+            }
             Place::Store { store, .. } => {
                 let published = match only {
                     Some(version) => store.find(&Wanted::Digest(version.as_str().to_owned()))?,
@@ -111,10 +113,11 @@ impl Places {
     pub(super) fn candidate(&self) -> Result<Option<Sources>, PolicyError> {
         let Some(folder) = &self.candidate_dir else { return Ok(None) };
         let (policies, schemas) = (folder.join("policies"), folder.join("schemas"));
-        Ok(Some(self.of_folders(Some(&policies), Some(&schemas).filter(|schemas| schemas.is_dir()))?))
+        let files = self.of_folders(Some(&policies), Some(&schemas).filter(|schemas| schemas.is_dir()))?;
+        Ok(Some(self.with_fragments(files).0))
     }
 
-    /// What folders hold, with everything that the configuration puts beside it.
+    /// What folders hold, with everything in files that the configuration puts beside it.
     fn of_folders(
         &self,
         policies: Option<&PathBuf>,
@@ -125,10 +128,9 @@ impl Places {
             Place::Store { .. } => (false, None),
         };
         let own = if beside { beside_shipped(policies, schemas)? } else { files(policies, schemas)? };
-        let sources = self.with_fragments(own);
         match roles {
-            Some(roles) => sources.with_roles_file(roles, &Limits::default()),
-            None => Ok(sources),
+            Some(roles) => own.with_roles_file(roles, &Limits::default()),
+            None => Ok(own),
         }
     }
 
@@ -147,8 +149,8 @@ impl Places {
     ) -> Result<Offered, PlaceError> {
         let accepted = rules.accept(published, now_millis)?;
         let origin = Origin::Published { seen: accepted.seen, key_id: accepted.key_id };
-        let sources = self.with_fragments(sources);
-        Ok(Offered { sources, origin, expires_millis: accepted.expires_millis })
+        let (sources, stored) = self.with_fragments(sources);
+        Ok(Offered { sources, origin, stored, expires_millis: accepted.expires_millis })
     }
 
     /// The same for one that came in a file.
@@ -177,8 +179,11 @@ impl Places {
         }
     }
 
-    pub(super) fn with_fragments(&self, sources: Sources) -> Sources {
-        (self.fragments)().iter().fold(sources, |sources, (name, text)| sources.with_schema(name, text))
+    /// A set with what tool servers say of themselves, and its version without that when they say anything.
+    fn with_fragments(&self, sources: Sources) -> (Sources, Option<PolicyVersion>) {
+        let fragments = (self.fragments)();
+        let stored = (!fragments.is_empty()).then(|| sources.version());
+        (fragments.iter().fold(sources, |sources, (name, text)| sources.with_schema(name, text)), stored)
     }
 }
 

@@ -126,6 +126,12 @@ impl From<VersionError> for ReloadError {
 pub struct Remembered {
     /// The version that decides.
     pub version: Option<PolicyVersion>,
+    /// What of it lies in files or in the store, when tool servers brought schema of their own to it.
+    #[serde(default)]
+    pub stored: Option<PolicyVersion>,
+    /// The emergency lock, as far as it is on record.
+    #[serde(default)]
+    pub locked: Option<Engaged>,
     /// The publication that was accepted last; no older one is accepted again.
     pub seen: Option<Seen>,
     /// When that was, in milliseconds since the Unix epoch.
@@ -171,8 +177,16 @@ struct Ready {
     live: Live,
     what: String,
     /// What is kept in the store first, once the change is on record.
-    keep: Option<BundleFile>,
+    keep: Option<Keep>,
     watching: Option<Watching>,
+}
+
+/// What the store gets.
+enum Keep {
+    /// A publication that is not there yet.
+    New(BundleFile),
+    /// Other signatures for one that is there.
+    Signatures(Published),
 }
 
 /// What there is to say of a candidate.
@@ -232,16 +246,16 @@ pub fn first(
     let remembered = Remembered::read(&settings.data_dir).map_err(facts(path))?;
     let only = engaged.as_ref().map(|engaged| &engaged.version);
     let offered = places.read_first(remembered.seen.clone(), only, now_millis)?;
-    let (origin, expires_millis) = (offered.origin, offered.expires_millis);
+    let (origin, stored, expires_millis) = (offered.origin, offered.stored, offered.expires_millis);
     let bundle = Bundle::load_with(offered.sources, policy).map_err(FirstError::Policies)?;
-    if let (Some(engaged), Origin::Files) = (&engaged, &origin)
-        && engaged.version != *bundle.version()
+    // The first reload, which the gateway makes when it is up, looks at the candidate as well.
+    let live = Live { bundle: Arc::new(bundle), origin, stored, expires_millis, candidate: None };
+    if let (Some(engaged), Origin::Files) = (&engaged, &live.origin)
+        && engaged.version != *live.stored()
     {
-        let (locked, found) = (engaged.version.short().to_owned(), bundle.version().short().to_owned());
+        let (locked, found) = (engaged.version.short().to_owned(), live.stored().short().to_owned());
         return Err(FirstError::Locked { locked, found });
     }
-    // The first reload, which the gateway makes when it is up, looks at the candidate as well.
-    let live = Live { bundle: Arc::new(bundle), origin, expires_millis, candidate: None };
     Ok(First { live, remembered })
 }
 
@@ -356,7 +370,10 @@ impl Reloader {
             let sources = store.sources(&target)?;
             let now = reloader.clock.now_millis();
             let manifest = Manifest::new(&sources, Kind::Rollback, &by, &message, now);
-            let manifest = store.next(Manifest { checks: target.checks, ..manifest })?;
+            // Going back does not make a version last longer than its publisher gave it.
+            let manifest =
+                Manifest { checks: target.checks, expires_millis: target.expires_millis, ..manifest };
+            let manifest = store.next(manifest)?;
             let published = Published { manifest, signatures: Vec::new() };
             let bundle = BundleFile::new(published, sources)?;
             reloader.take(bundle, &format!("rolled back by {by}"))
@@ -369,8 +386,36 @@ impl Reloader {
         self.note_refusal(cause, why).await;
     }
 
-    /// Records that the emergency lock was engaged or taken away. The lock holds whether this can be recorded or not.
-    pub async fn note_lock(&self, engaged: Option<&Engaged>) {
+    /// Records when the emergency lock was engaged or taken away since that was on record last, also while no gateway
+    /// ran. The lock holds whether this can be recorded or not. Whether nothing is left to be recorded.
+    pub async fn look_at_lock(self: &Arc<Self>) -> bool {
+        let looking = Arc::clone(self);
+        // One that cannot be read holds, and each refusal says so.
+        let looked = tokio::task::spawn_blocking(move || looking.engaged()).await;
+        let Ok(Ok(now)) = looked else { return true };
+        if now == self.remembered.lock().locked {
+            return true;
+        }
+        if !self.note_lock(now.as_ref()).await {
+            return false;
+        }
+        let noting = Arc::clone(self);
+        let noted = tokio::task::spawn_blocking(move || {
+            let mut remembered = noting.remembered.lock();
+            remembered.locked = now;
+            file::write(&noting.settings.data_dir.join(REMEMBERED), &*remembered)
+        });
+        if let Ok(Err(error)) = noted.await {
+            // It is recorded once more after a restart, which is better than never.
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the state of the lock is not remembered"
+            );
+        }
+        true
+    }
+
+    async fn note_lock(&self, engaged: Option<&Engaged>) -> bool {
         let (name, detail) = match engaged {
             Some(engaged) => {
                 ("changes_locked", format!("by {}: {}", engaged.author, shortened(&engaged.reason)))
@@ -379,9 +424,13 @@ impl Reloader {
         };
         tracing::warn!(target: "SECURITY", event_type = name, details = %detail);
         let record = self.event(name, Outcome::Allow, detail);
-        if let Err(error) = self.journal.append(record).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, event = name, "an event could not be recorded");
+        match self.journal.append(record).await {
+            Ok(_) => true,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, event = name, "an event could not be recorded");
+                false
+            }
         }
     }
 
@@ -399,17 +448,23 @@ impl Reloader {
         let offered = self.places.offer_bundle(&bundle, self.seen(), self.clock.now_millis())?;
         let manifest = &bundle.published().manifest;
         let ready = self.ready(offered, format!("@{} {how}", manifest.sequence))?;
-        // The very same publication may be there from before a restart.
-        let there = store.read(manifest.sequence).is_ok_and(|there| there.manifest == *manifest);
-        Ok(Ready { keep: (!there).then_some(bundle), ..ready })
+        // The very same publication may be there from before a restart, without the signatures that count now.
+        let keep = match store.read(manifest.sequence) {
+            Ok(there) if there == *bundle.published() => None,
+            Ok(there) if there.manifest == *manifest => {
+                Some(Keep::Signatures(bundle.published().signed_also_as(&there)))
+            }
+            _ => Some(Keep::New(bundle)),
+        };
+        Ok(Ready { keep, ..ready })
     }
 
     fn ready(&self, offered: Offered, what: String) -> Result<Ready, ReloadError> {
-        let Offered { sources, origin, expires_millis } = offered;
+        let Offered { sources, origin, stored, expires_millis } = offered;
         let bundle = self.policy.prepare(sources).map_err(ReloadError::Policies)?;
         let bundle = Arc::new(bundle);
         let (candidate, watching) = self.candidate(&bundle);
-        let live = Live { bundle, origin, expires_millis, candidate };
+        let live = Live { bundle, origin, stored, expires_millis, candidate };
         Ok(Ready { live, what, keep: None, watching })
     }
 
@@ -476,17 +531,26 @@ impl Reloader {
         Ok(self.places.look(self.clock.now_millis())?.version())
     }
 
-    /// One change, from the lock to the swap.
+    /// One change, from the lock to the swap or the record of its refusal, whether its caller waits for that or not.
     async fn change(
         self: &Arc<Self>,
         cause: Cause,
         prepare: impl FnOnce(&Self) -> Result<Ready, ReloadError> + Send + 'static,
     ) -> Result<Reloaded, ReloadError> {
-        let done = self.attempt(cause, prepare).await;
-        if let Err(error) = &done {
-            self.note_refusal(cause, &told(error)).await;
-        }
-        done
+        let reloader = Arc::clone(self);
+        let whole = tokio::spawn(async move {
+            let done = reloader.attempt(cause, prepare).await;
+            if let Err(error) = &done {
+                reloader.note_refusal(cause, &told(error)).await;
+            }
+            done
+        });
+        whole.await.unwrap_or(Err(ReloadError::Stopped))
+    }
+
+    /// Waits for a change that is under way, as long as one may take.
+    pub async fn settle(&self) {
+        let _ = tokio::time::timeout(self.settings.timeout, self.turn.lock()).await;
     }
 
     async fn attempt(
@@ -522,8 +586,10 @@ impl Reloader {
         let swapped = tokio::task::spawn_blocking(move || {
             // Until the swap is done: a caller who has gone away does not let the next change in before it.
             let _turn = turn;
-            if let Some(bundle) = keep {
-                reloader.store()?.add(bundle.published(), bundle.sources())?;
+            match keep {
+                Some(Keep::New(bundle)) => reloader.store()?.add(bundle.published(), bundle.sources())?,
+                Some(Keep::Signatures(published)) => reloader.store()?.resign(&published)?,
+                None => {}
             }
             reloader.remember(&live).map_err(ReloadError::Remember)?;
             Ok::<_, ReloadError>(reloader.policy.install(live))
@@ -534,8 +600,8 @@ impl Reloader {
         Ok(reloaded)
     }
 
-    /// The emergency lock; one that cannot be read holds.
-    fn unlocked(&self) -> Result<(), ReloadError> {
+    /// Whether nothing is locked; a lock that cannot be read holds. Blocking.
+    pub fn unlocked(&self) -> Result<(), ReloadError> {
         match self.lock.engaged() {
             Ok(None) => Ok(()),
             Ok(Some(engaged)) => Err(ReloadError::Locked(engaged.reason)),
@@ -557,8 +623,14 @@ impl Reloader {
                 _ => Some(seen.clone()),
             },
         };
-        let version = Some(live.bundle.version().clone());
-        let remembered = Remembered { version, seen, time_millis: self.clock.now_millis(), refused: None };
+        let remembered = Remembered {
+            version: Some(live.bundle.version().clone()),
+            stored: live.stored.clone(),
+            locked: before.locked,
+            seen,
+            time_millis: self.clock.now_millis(),
+            refused: None,
+        };
         file::write(&self.settings.data_dir.join(REMEMBERED), &remembered)?;
         *known = remembered;
         Ok(())

@@ -15,6 +15,7 @@ use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyRecord, KeyStore};
 use crate::clock::{Clock, SystemClock, rfc3339};
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
+use crate::nearest::nearest_within;
 use crate::policy::{Bundle, Sources};
 
 /// A key that is to live longer is a mistake.
@@ -53,7 +54,7 @@ pub enum Command {
     RevokeRole(super::roles::Membership),
     /// Say what a permission comes to for somebody
     ///
-    /// Example: `caxton auth check --user ann --permission agent:deploy`
+    /// Example: `caxton auth check --user ann --permission agent:deploy --offline --config caxton.yaml`
     Check(super::roles::Check),
     /// List all keys, without their secrets
     ///
@@ -320,12 +321,9 @@ fn unheard_of(words: &[RoleName]) -> Vec<String> {
             _ => None,
         })
         .collect();
-    let advice = |word: &str| {
-        let distances = known.iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
-        match distances.min() {
-            Some((distance, near)) if distance <= 2 => format!("did you mean `{near}`?"),
-            _ => "only policies of your own can".to_owned(),
-        }
+    let advice = |word: &str| match nearest_within(2, word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "only policies of your own can".to_owned(),
     };
     let unknown = words.iter().map(RoleName::as_str).filter(|word| !known.contains(word));
     unknown.map(|word| format!("no shipped policy gives `{word}` anything: {}", advice(word))).collect()

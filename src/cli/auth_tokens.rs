@@ -39,8 +39,11 @@ pub enum Command {
     },
     /// Sign tokens with a new key; those under the old one count until they end
     ///
-    /// Example: `caxton auth rotate-signing-key`
+    /// Example: `caxton auth rotate-signing-key --compromised`
     RotateSigningKey {
+        /// The old key is in wrong hands: no token under it counts from the next request on
+        #[arg(long)]
+        compromised: bool,
         /// Where the keys are
         #[command(flatten)]
         place: Place,
@@ -75,14 +78,7 @@ pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Login(wanted) => super::login::login(&wanted, output),
         Command::Logout { remote } => super::login::logout(&remote, output),
         Command::Token { remote } => token(&remote, output),
-        Command::RotateSigningKey { place } => {
-            let (keys, tokens) = stores(&place)?;
-            keys.note("rotate_signing_key", "from the command line", SystemClock.now_millis())?;
-            let kid = tokens.rotate_signing_key()?;
-            changed(&Rotated { kid: &kid }, output)?;
-            output.say(format_args!("tokens are signed with `{kid}` from now on"));
-            Ok(Exit::Fine)
-        }
+        Command::RotateSigningKey { compromised, place } => rotate(compromised, &place, output),
         Command::RevokeToken { jti, place } => {
             let (keys, tokens) = stores(&place)?;
             keys.note("revoke_token", &format!("token `{jti}`"), SystemClock.now_millis())?;
@@ -102,6 +98,22 @@ pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
             Ok(Exit::Fine)
         }
     }
+}
+
+fn rotate(compromised: bool, place: &Place, output: &Output) -> anyhow::Result<Exit> {
+    let (keys, tokens) = stores(place)?;
+    let detail = if compromised { "the old one is compromised" } else { "from the command line" };
+    keys.note("rotate_signing_key", detail, SystemClock.now_millis())?;
+    let kid = match compromised {
+        true => tokens.replace_compromised_key()?,
+        false => tokens.rotate_signing_key()?,
+    };
+    changed(&Rotated { kid: &kid, compromised }, output)?;
+    output.say(format_args!("tokens are signed with `{kid}` from now on"));
+    if compromised {
+        output.say(format_args!("no token under an older key counts from the next request on"));
+    }
+    Ok(Exit::Fine)
 }
 
 /// Ends every session and every token that was made until now.
@@ -148,6 +160,7 @@ pub(super) fn status(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
 #[derive(Serialize)]
 struct Rotated<'a> {
     kid: &'a str,
+    compromised: bool,
 }
 
 #[derive(Serialize)]
@@ -171,7 +184,8 @@ fn stores(place: &Place) -> anyhow::Result<(KeyStore, Tokens)> {
     let directory = place.directory();
     let keys = existing(directory)?;
     let settings = crate::authn::tokens::Settings::in_directory(directory);
-    let tokens = Tokens::open(settings, None, Arc::new(SystemClock))
+    // In an incident the private signing key may be gone: nothing here needs it.
+    let tokens = Tokens::open_to_end(settings, None, Arc::new(SystemClock))
         .with_context(|| format!("the sessions in `{}` cannot be used", directory.display()))?;
     Ok((keys, tokens))
 }

@@ -36,6 +36,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::output::{Exit, Format, Output};
+use crate::clock::{Clock as _, SystemClock};
 use crate::policy::diagnostics::{self, Finding};
 use crate::policy::run::{Report, Settings, Suites, Summary, run as run_tests};
 use crate::policy::{Bundle, Problem, SourceKind, Sources};
@@ -187,6 +188,24 @@ pub struct Places {
     /// Folder with `*.cedarschema` files [default: `schemas`, else the built-in schema]
     #[arg(long, global = true, value_name = "DIR")]
     pub schemas: Option<PathBuf>,
+    /// The configuration of a gateway, in place of folders: the set that it would read, with its roles file and with what
+    /// stands beside the built-in set
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["policies", "schemas"])]
+    pub config: Option<PathBuf>,
+}
+
+impl Places {
+    /// The set that a gateway with this configuration reads.
+    fn configured(file: &Path, output: &Output) -> anyhow::Result<Sources> {
+        let environment = crate::config::Environment::of_process();
+        let Ok(loaded) = super::prepare::offline(Some(file), &environment, output)? else {
+            anyhow::bail!("the configuration `{}` has mistakes", file.display());
+        };
+        let place = crate::server::Settings::from(loaded.settings).place();
+        let none = std::sync::Arc::new(Vec::new);
+        let places = crate::changes::Places { place, fragments: none, candidate_dir: None };
+        Ok(places.look(SystemClock.now_millis())?)
+    }
 }
 
 /// Runs a command in the working directory.
@@ -202,6 +221,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
             replay::from_log(base, &id, log.as_deref(), &places, output)
         }
         Command::Test { files, filter, junit, watch, places, .. } => {
+            anyhow::ensure!(!watch || places.config.is_none(), "`--watch` looks at folders: name them");
             let settings = Settings { filter };
             let once = || {
                 let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
@@ -327,6 +347,9 @@ fn show(problems: &[Problem], output: &Output) {
 
 /// Policies and schema: as said, else from the folders below `base`, else the built-in ones.
 fn sources(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Sources> {
+    if let Some(file) = &places.config {
+        return Places::configured(file, output);
+    }
     let policies = chosen(base, places.policies.as_ref(), POLICIES);
     let schemas = chosen(base, places.schemas.as_ref(), SCHEMAS);
     Ok(match (policies, schemas) {
@@ -358,7 +381,7 @@ fn find_tests(base: &Path, files: &[PathBuf], places: &Places, output: &Output) 
         Ok(Suites::from_files(files)?)
     } else if folder.is_dir() {
         Ok(Suites::from_dir(&folder)?)
-    } else if chosen(base, places.policies.as_ref(), POLICIES).is_none() {
+    } else if places.config.is_none() && chosen(base, places.policies.as_ref(), POLICIES).is_none() {
         output.say("note: no folder `policy-tests` here, using the built-in tests");
         Ok(Suites::shipped())
     } else {

@@ -24,11 +24,15 @@ pub(super) struct Prepared {
 impl Prepared {
     /// For a command that needs the Vault no longer.
     pub(super) fn finish(self) -> std::io::Result<Loaded> {
-        if let Some(vault) = self.vault {
-            Builder::new_current_thread().enable_all().build()?.block_on(vault.end());
-        }
+        self.vault.map_or(Ok(()), give_back)?;
         Ok(self.loaded)
     }
+}
+
+/// Ends the login: what nobody needs any more must not lie about until its lease is over.
+fn give_back(vault: VaultProvider) -> std::io::Result<()> {
+    Builder::new_current_thread().enable_all().build()?.block_on(vault.end());
+    Ok(())
 }
 
 /// The configuration, or the exit of a command that cannot go on without it; the mistakes have been told.
@@ -46,16 +50,26 @@ pub(super) fn load(
     };
     let fetched = Builder::new_current_thread().enable_all().build()?.block_on(async {
         let vault = VaultProvider::connect(settings).await?;
-        let secrets = vault.fetch().await?;
-        Ok((vault, secrets))
+        match vault.fetch().await {
+            Ok(secrets) => Ok((vault, secrets)),
+            Err(error) => {
+                vault.end().await;
+                Err(error)
+            }
+        }
     });
     let (vault, secrets) = match fetched {
         Ok(fetched) => fetched,
         Err(error) => return Ok(Err(without_secrets(&error, output))),
     };
     // Once more, now with what the names stand for.
-    Ok(offline(named, &environment.with_secrets(secrets), output)?
-        .map(|loaded| Prepared { loaded, vault: Some(vault) }))
+    match offline(named, &environment.with_secrets(secrets), output) {
+        Ok(Ok(loaded)) => Ok(Ok(Prepared { loaded, vault: Some(vault) })),
+        refused => {
+            give_back(vault)?;
+            refused.map(|exit| exit.map(|loaded| Prepared { loaded, vault: None }))
+        }
+    }
 }
 
 /// The same for a command that needs no secret: a text stands for each that the Vault would give.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value as Json;
+use zeroize::Zeroizing;
 
 use super::output::{Exit, Output};
 use super::stored_login::StoredLogin;
@@ -73,6 +74,7 @@ impl Remote {
         };
         let open = self.anonymous()?;
         if let Some(key) = key {
+            let key = Zeroizing::new(key);
             return Ok(Open { credential: Credential::Key(Secret::new(key.trim().to_owned())), ..open });
         }
         let Some(login) = StoredLogin::load(&self.url)? else {

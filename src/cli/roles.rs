@@ -1,11 +1,28 @@
 //! `caxton auth assign-role`, `revoke-role`, `check`: roles in a running gateway's store, and what they come to.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
 use clap::Args;
 use reqwest::Method;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::output::{Exit, Output, table};
+use super::prepare;
 use super::remote::{Remote, list, number, text};
+use crate::agents::Register;
+use crate::attributes::Attributes;
+use crate::authz::know;
+use crate::changes::Places;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Environment;
+use crate::model::{EntityUid, Outcome};
+use crate::policy::Bundle;
+use crate::sandbox::Sandbox;
+use crate::server::Settings;
+use crate::telemetry::Metrics;
+use crate::tools::Registry;
 
 /// Whose role.
 #[derive(Debug, Args)]
@@ -26,6 +43,15 @@ impl Who {
     fn fields(&self) -> Vec<(&'static str, String)> {
         let all = [("user", &self.user), ("agent", &self.agent), ("service", &self.service)];
         all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
+    }
+
+    fn uid(&self, issuer: Option<&str>) -> anyhow::Result<EntityUid> {
+        let named = |kind, name: &Option<String>| Some(EntityUid::caxton(kind, name.as_deref()?));
+        let person = self.user.as_deref().and_then(|user| EntityUid::person(issuer, user));
+        person
+            .or_else(|| named("Agent", &self.agent))
+            .or_else(|| named("Service", &self.service))
+            .context("no issuer of tokens is configured: write `<issuer>|<subject>`")
     }
 
     fn body(&self, name: &'static str, value: &str) -> Json {
@@ -58,6 +84,12 @@ pub struct Check {
     /// A permission word: an action or a group of actions (`agent:deploy`, `memory:*`)
     #[arg(long)]
     permission: String,
+    /// Ask no gateway: read policies, roles file, agents and the store of attributes from where the configuration says
+    #[arg(long)]
+    offline: bool,
+    /// The configuration file, with `--offline`
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -101,9 +133,15 @@ fn change(
 
 /// Says what a permission comes to: exit code 0 when all of it is allowed, else 1.
 pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
-    let gateway = check.remote.open()?;
-    let body = check.who.body("permission", &check.permission);
-    let done = match gateway.done(output, Method::POST, &["v1", "auth", "check"], &[], Some(&body)) {
+    let answered = match check.offline {
+        true => offline(check, output)?,
+        false => {
+            let body = check.who.body("permission", &check.permission);
+            let gateway = check.remote.open()?;
+            gateway.done(output, Method::POST, &["v1", "auth", "check"], &[], Some(&body))
+        }
+    };
+    let done = match answered {
         Ok(done) => done,
         Err(exit) => return Ok(exit),
     };
@@ -126,6 +164,63 @@ pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
         )
     })?;
     Ok(if is(&done, "/allowed") { Exit::Fine } else { Exit::Found })
+}
+
+/// What a gateway with this configuration would answer, by what lies on the disk now and in neutral circumstances.
+fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
+    let environment = Environment::of_process();
+    let settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
+        Ok(loaded) => Settings::from(loaded.settings),
+        Err(exit) => return Ok(Err(exit)),
+    };
+    let issuer = settings.authn.jwt.as_ref().map(|jwt| Arc::clone(&jwt.issuer));
+    let principal = check.who.uid(issuer.as_deref())?;
+    let places = Places { place: settings.place(), fragments: Arc::new(Vec::new), candidate_dir: None };
+    let sources = places.look(SystemClock.now_millis())?;
+    let bundle = Bundle::load_with(sources, settings.policy).context("the policies are not valid")?;
+    let mut questions = bundle.neutral_permission_questions(&principal, &check.permission);
+    anyhow::ensure!(
+        !questions.is_empty(),
+        "`{}` is no permission that a `{}` can have",
+        check.permission.escape_debug(),
+        principal.base_type()
+    );
+    let attributes = attributes(settings)?;
+    let answers: Vec<Json> = questions
+        .iter_mut()
+        .map(|question| {
+            let (action, resource) = (question.action.id().to_owned(), question.resource.to_string());
+            let verdict = know(question, &*attributes).then(|| bundle.decide(question));
+            let allowed = verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Allow);
+            let policies = verdict.iter().flat_map(|verdict| verdict.deciding());
+            json!({
+                "action": action,
+                "resource": resource,
+                "allowed": allowed,
+                "reason": verdict.as_ref().map_or("attributes_unavailable", |verdict| verdict.reason.as_str()),
+                "policies": policies.map(|policy| policy.id.to_string()).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    Ok(Ok(json!({
+        "principal": principal.to_string(),
+        "permission": check.permission,
+        "allowed": answers.iter().all(|answer| is(answer, "/allowed")),
+        "answers": answers,
+    })))
+}
+
+/// What is known of people and agents. Servers of tools are not asked: a permission is not about one tool.
+fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::Attributes>> {
+    let metrics = Arc::new(Metrics::new());
+    let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;
+    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
+    for problem in agents.load().problems {
+        anyhow::bail!("an agent could not be loaded: {problem}");
+    }
+    let tools = crate::tools::Settings { servers: Vec::new(), ..settings.tools };
+    let (tools, _) = prepare::runtime()?.block_on(Registry::connect(tools, sandbox, metrics))?;
+    Ok(Attributes::look(settings.attributes, agents, tools)?)
 }
 
 fn is(answer: &Json, place: &str) -> bool {

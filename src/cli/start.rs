@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{Exit, Output};
 use super::prepare::{self, Prepared};
 use crate::config::Environment;
+use crate::secrets::VaultProvider;
 use crate::server::{Gateway, ReloadOutcome, Settings, StartError, TlsReload};
 
 /// Options of `caxton start`.
@@ -40,12 +41,14 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
             Ok(gateway) => gateway,
             Err(error) => {
                 refuse(&error, output);
+                give_back(vault).await;
                 return Ok(Exit::Usage);
             }
         };
         // Only now: a key of a start that failed would never be shown again.
         if !tokens && let Err(error) = tokio::task::block_in_place(|| prepare::first_key(&keys, output)) {
             gateway.drain().await;
+            give_back(vault).await;
             return Err(error);
         }
         output.say(format_args!(
@@ -83,6 +86,13 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
         }
         Ok(Exit::Fine)
     })
+}
+
+/// A login at the Vault that no gateway keeps alive is ended.
+async fn give_back(vault: Option<VaultProvider>) {
+    if let Some(vault) = vault {
+        vault.end().await;
+    }
 }
 
 /// Says why the gateway did not start, of the policies every mistake, and what can be done.

@@ -6,6 +6,8 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::environment::Environment;
 
 /// Bytes of a value after expansion, and of a file that is brought in.
@@ -161,7 +163,8 @@ fn file(written: &str, path: &Path) -> Result<String, ExpandError> {
     };
     let said = |error: std::io::Error| failed(&super::plain(&error));
     let opened = std::fs::File::open(path).map_err(said)?;
-    let mut text = String::new();
+    // It may be a secret: wiped when it is refused, and read at once, because a text that grows leaves its beginning behind.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_EXPANDED + 1));
     let limit = u64::try_from(MAX_EXPANDED).unwrap_or(u64::MAX) + 1;
     opened.take(limit).read_to_string(&mut text).map_err(said)?;
     if text.len() > MAX_EXPANDED {
@@ -170,7 +173,7 @@ fn file(written: &str, path: &Path) -> Result<String, ExpandError> {
     let end =
         text.strip_suffix('\n').map_or(text.len(), |line| line.strip_suffix('\r').unwrap_or(line).len());
     text.truncate(end);
-    Ok(text)
+    Ok(std::mem::take(&mut *text))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use super::document::Node;
 use super::environment::Environment;
 use super::problem::{Code, Problem};
+use crate::nearest::nearest_within;
 
 /// A key whose value comes from the environment.
 pub(super) struct Override {
@@ -79,10 +80,10 @@ fn misspelt(name: &str) -> Option<Problem> {
     if SWITCHES.iter().any(|switch| switch.name == name) {
         return None;
     }
-    let near = SWITCHES.iter().find(|switch| strsim::osa_distance(switch.name, name) <= 2)?;
+    let near = nearest_within(2, name, SWITCHES.iter().map(|switch| switch.name))?;
     Some(
         Problem::error(Code::UnknownKey, "no such switch")
             .of_variable(name)
-            .with_help(format!("did you mean `{}`?", near.name)),
+            .with_help(format!("did you mean `{near}`?")),
     )
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use governor::Quota;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore as _;
 
 use super::{Limited, Rate, Remaining, Table};
 use crate::telemetry::{Metrics, ScopeLabels};
@@ -17,9 +19,13 @@ use crate::telemetry::{Metrics, ScopeLabels};
 /// Entries that say nothing any more are swept out once in this many checks.
 pub(super) const SWEEP_EVERY: u64 = 4096;
 
+/// The longest that one request can owe.
+const MAX_OWED: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// Counts by key. `C` is the monotonic clock; tests bring their own.
 pub(super) struct Keyed<K: Hash + Eq + Clone, C: Clock = DefaultClock> {
     limiter: governor::RateLimiter<K, Table<K>, C, StateInformationMiddleware>,
+    table: Table<K>,
     rate: Rate,
     /// A word of `caxton_rate_limited_total{scope}`.
     scope: &'static str,
@@ -32,9 +38,10 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
     pub(super) fn new(rate: Rate, max: usize, scope: &'static str, clock: C, metrics: Arc<Metrics>) -> Self {
         // `Rate` cannot be zero; were it so, one in a minute would be the answer that fails closed.
         let quota = rate.quota().unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+        let table = Table::new(max);
         let limiter =
-            governor::RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, Table::new(max), clock);
-        Self { limiter, rate, scope, checks: AtomicU64::new(0), metrics }
+            governor::RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, table.clone(), clock);
+        Self { limiter, table, rate, scope, checks: AtomicU64::new(0), metrics }
     }
 
     /// Counts one request of `key`, or says when to come back.
@@ -49,6 +56,25 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
                 Err(Limited { retry_after: not_until.wait_time_from(self.limiter.clock().now()) })
             }
         }
+    }
+
+    /// Counts `more` requests of a `key` that has just been let through, although the bucket may not hold as many: what
+    /// it cannot hold is owed, and nothing of this key is let through until it has been made up for.
+    pub(super) fn owe(&self, key: &K, more: u32) {
+        if more == 0 {
+            return;
+        }
+        let interval = self.rate.per() / self.rate.count();
+        let time = interval.checked_mul(more).unwrap_or(MAX_OWED).min(MAX_OWED);
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        // A key that was forgotten meanwhile has been quiet for long enough.
+        let _ = self.table.measure_and_replace(key, |full_again| match full_again {
+            Some(full_again) => {
+                let most = u64::MAX / 2;
+                Ok(((), Nanos::new(full_again.as_u64().saturating_add(time).min(most))))
+            }
+            None => Err(()),
+        });
     }
 
     pub(super) fn rate(&self) -> Rate {

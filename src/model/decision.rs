@@ -70,6 +70,8 @@ pub enum ReasonCode {
     PeerUnknown,
     /// What is known of people and things is too old, or more than one decision may look at.
     AttributesUnavailable,
+    /// The emergency lock is engaged.
+    ChangesLocked,
 }
 
 impl ReasonCode {
@@ -91,6 +93,7 @@ impl ReasonCode {
             Self::Unauthenticated => "unauthenticated",
             Self::PeerUnknown => "peer_unknown",
             Self::AttributesUnavailable => "attributes_unavailable",
+            Self::ChangesLocked => "changes_locked",
         }
     }
 }

@@ -19,6 +19,16 @@ impl EntityUid {
         Self { type_name: type_name.into(), id: id.into() }
     }
 
+    /// A person, named as its token does or in full (`<issuer>|<subject>`); `None` when it is not said whose subject it is.
+    pub fn person(issuer: Option<&str>, name: &str) -> Option<Self> {
+        let full = match issuer {
+            Some(issuer) if !name.starts_with(&format!("{issuer}|")) => format!("{issuer}|{name}"),
+            None if !name.contains('|') => return None,
+            _ => name.to_owned(),
+        };
+        Some(Self::caxton("User", full))
+    }
+
     /// An entity in Caxton's own namespace: `caxton("Agent", id)` is `Caxton::Agent::"id"`.
     pub fn caxton(type_name: &str, id: impl Into<Arc<str>>) -> Self {
         Self { type_name: format_smolstr!("Caxton::{type_name}"), id: id.into() }

@@ -69,6 +69,11 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
         None
     }
 
+    /// The digest of what it brings, for the record (`args_sha256`), where `input` says no more than what is in it.
+    fn content_sha256(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether this is a tool call that counts in the session.
     fn tool(&self) -> Option<&ToolDescriptor> {
         None

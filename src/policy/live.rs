@@ -33,6 +33,8 @@ pub struct Live {
     pub bundle: Arc<Bundle>,
     /// Where they came from.
     pub origin: Origin,
+    /// What of it lies in files or in the store, where schemas of tool servers came to it; `None`: all of it.
+    pub stored: Option<PolicyVersion>,
     /// From when on everything is denied, in milliseconds since the Unix epoch; `None`: never.
     pub expires_millis: Option<u64>,
     /// The set that is asked as well, and does not decide.
@@ -40,6 +42,11 @@ pub struct Live {
 }
 
 impl Live {
+    /// The version that files or store give back.
+    pub fn stored(&self) -> &PolicyVersion {
+        self.stored.as_ref().unwrap_or_else(|| self.bundle.version())
+    }
+
     /// Whether its time is over. What is over denies everything: an operator who gave a set an end does not want it to
     /// go on because the next one could not be fetched.
     pub fn is_expired(&self, now_millis: i64) -> bool {
@@ -98,6 +105,7 @@ impl LivePolicy {
     pub fn watch(&self, beside: &Arc<Live>, candidate: Option<Arc<Candidate>>) {
         let live = Live {
             bundle: Arc::clone(&beside.bundle),
+            stored: beside.stored.clone(),
             origin: beside.origin.clone(),
             expires_millis: beside.expires_millis,
             candidate,

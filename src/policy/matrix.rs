@@ -227,6 +227,17 @@ impl Bundle {
     /// What a permission word is about, asked of a principal: each of its actions on one resource of each kind. Of the
     /// principal nothing is said, and the circumstances are whatever they are when it is asked.
     pub fn permission_questions(&self, principal: &EntityUid, word: &str) -> Vec<Query> {
+        let mut questions = self.neutral_permission_questions(principal, word);
+        for query in &mut questions {
+            if let crate::model::Value::Record(context) = &mut query.context {
+                context.retain(|name, _| name == super::request::INPUT);
+            }
+        }
+        questions
+    }
+
+    /// The same in neutral circumstances, for when nobody asks: on a weekday, with nothing screened and nothing called.
+    pub fn neutral_permission_questions(&self, principal: &EntityUid, word: &str) -> Vec<Query> {
         let group = EntityUid::caxton("Action", word);
         let means =
             |subject: &&Subject| subject.action == group || self.is_action_in(&subject.action, &group);
@@ -236,9 +247,6 @@ impl Bundle {
             subjects.iter().filter(means).filter(|subject| subject.is_for(self, principal.type_name()));
         let mut questions: Vec<Query> = fitting.filter_map(|subject| question(self, &who, subject)).collect();
         for query in &mut questions {
-            if let crate::model::Value::Record(context) = &mut query.context {
-                context.retain(|name, _| name == super::request::INPUT);
-            }
             // Of an agent its definition says everything; of a person the name says what the schema requires.
             for entity in query.entities.iter_mut().filter(|entity| entity.uid == *principal) {
                 if principal.type_name() == "Caxton::Agent" {

@@ -10,6 +10,7 @@ use vaultrs::api::{AuthInfo, EndpointMiddleware};
 use vaultrs::auth::{approle, kubernetes};
 use vaultrs::client::{Client as _, VaultClient, VaultClientSettingsBuilder};
 use vaultrs::{kv2, token};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::error::Failure;
 use super::{VaultError, VaultLogin, VaultSettings, Wanted};
@@ -84,6 +85,7 @@ impl VaultProvider {
         let Some(Json::String(text)) = fields.remove(&name) else {
             return Err(VaultError::Field { there: String::new(), path, field: name });
         };
+        fields.values_mut().for_each(wipe);
         let value = Secret::new(text);
         match value.expose().len() {
             ..=MAX_VALUE => Ok(value),
@@ -227,13 +229,24 @@ async fn login(settings: &VaultSettings, client: &mut VaultClient) -> Result<Lea
     Ok(Lease::of(&auth))
 }
 
+/// Wipes the texts of a secret that are not wanted.
+fn wipe(value: &mut Json) {
+    match value {
+        Json::String(text) => text.zeroize(),
+        Json::Array(items) => items.iter_mut().for_each(wipe),
+        Json::Object(fields) => fields.values_mut().for_each(wipe),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
 fn read(file: &Path) -> Result<Secret<String>, VaultError> {
     use std::io::Read as _;
     let failed = |source| VaultError::File { file: file.to_owned(), source };
-    let mut text = String::new();
     let opened = std::fs::File::open(file).map_err(failed)?;
+    // All of it at once: a text that grows leaves its beginning behind in memory.
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_CREDENTIAL).unwrap_or(0)));
     opened.take(MAX_CREDENTIAL).read_to_string(&mut text).map_err(failed)?;
-    Ok(Secret::new(text))
+    Ok(Secret::new(std::mem::take(&mut *text)))
 }
 
 /// The one line of a file.

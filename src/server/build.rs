@@ -69,8 +69,8 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// Changes of credentials that were made while no gateway ran are not on record.
-    #[error("changes of keys and tokens from the command line could not be recorded")]
+    /// Changes of credentials or of the emergency lock that were made while no gateway ran are not on record.
+    #[error("changes from the command line could not be recorded")]
     Unrecorded,
     /// A part that ran on its own thread did not come back.
     #[error("a part of the gateway stopped while it was set up")]
@@ -192,6 +192,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         clock: Arc::clone(&clock),
         settings: crate::api::Settings { issuer, authorization_server, ..settings.api },
         readiness: Readiness::default(),
+        under_way: tokio_util::task::TaskTracker::new(),
     });
     Ok(Parts { api, certificates, reloader, journal, memory, tools, agents, attributes, clock })
 }

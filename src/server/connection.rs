@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::activity::{Activity, Running};
+use super::crowd::Shares;
 use super::listen::HttpLimits;
 use super::tls::Tls;
 use crate::api::{Api, Connection, refused_in_handshake};
@@ -48,6 +49,7 @@ pub(super) enum Door {
 pub(super) struct Hall {
     door: Door,
     handshakes: Semaphore,
+    shares: Arc<Shares>,
     router: Router,
     builder: Builder<TokioExecutor>,
     idle_timeout: Duration,
@@ -55,21 +57,30 @@ pub(super) struct Hall {
 
 impl Hall {
     pub(super) fn new(door: Door, router: Router, limits: &HttpLimits) -> Self {
-        let handshakes = match &door {
-            Door::Plain => 0,
-            Door::Tls { tls, .. } => tls.settings().max_handshakes,
+        let (handshakes, each) = match &door {
+            Door::Plain => (0, 0),
+            Door::Tls { tls, .. } => {
+                (tls.settings().max_handshakes, tls.settings().max_handshakes_per_address)
+            }
         };
         Self {
             door,
             handshakes: Semaphore::new(handshakes),
+            shares: Shares::new(each),
             router,
             builder: builder(limits),
             idle_timeout: limits.idle_timeout,
         }
     }
 
-    /// Serves one connection to its end.
-    pub(super) async fn receive(&self, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    /// Serves one connection to its end. Behind a proxy that is believed many clients have one address: it has no share.
+    pub(super) async fn receive(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        shared: bool,
+        stop: CancellationToken,
+    ) {
         let Ok(local) = stream.local_addr() else { return };
         match &self.door {
             Door::Plain => {
@@ -78,7 +89,7 @@ impl Hall {
             Door::Tls { tls, api } => {
                 let shaken = tokio::select! {
                     () = stop.cancelled() => return,
-                    shaken = self.shake_hands(tls, api, stream, peer) => shaken,
+                    shaken = self.shake_hands(tls, api, stream, peer, shared) => shaken,
                 };
                 if let Some(stream) = shaken {
                     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -92,14 +103,23 @@ impl Hall {
 
     /// The handshake, within its time, waiting for its turn included: it costs a signature, and half a handshake must
     /// not hold a place for ever.
+    ///
+    /// The attack: one address opens as many halves of handshakes as may be under way, again and again. It has its share,
+    /// and waits for itself.
     async fn shake_hands(
         &self,
         tls: &Tls,
         api: &Api,
         stream: TcpStream,
         peer: SocketAddr,
+        shared: bool,
     ) -> Option<TlsStream<TcpStream>> {
         let shake = async {
+            // Given back last, so that it is never another's turn that this address waits for.
+            let _share = match shared {
+                true => None,
+                false => Some(self.shares.turn(peer.ip()).await?),
+            };
             let _turn = self.handshakes.acquire().await.ok()?;
             Some(TlsAcceptor::from(tls.config()).accept(stream).into_fallible().await)
         };

@@ -72,22 +72,13 @@ pub(super) async fn places(reloader: Arc<Reloader>, settings: FollowSettings, st
 
 /// Records when the emergency lock is engaged and when it is taken away.
 pub(super) async fn lock(reloader: Arc<Reloader>, settings: FollowSettings, stop: CancellationToken) {
-    let mut before = None;
     let mut ticks = tokio::time::interval(settings.poll);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        let looking = Arc::clone(&reloader);
-        // One that cannot be read holds, and each refusal says so.
-        let looked = tokio::task::spawn_blocking(move || looking.engaged()).await;
-        if let Ok(Ok(now)) = looked
-            && now != before
-        {
-            reloader.note_lock(now.as_ref()).await;
-            before = now;
-        }
+        reloader.look_at_lock().await;
     }
 }
 

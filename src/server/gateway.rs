@@ -26,6 +26,7 @@ pub struct Gateway {
     operations: SocketAddr,
     stop: CancellationToken,
     serving: Vec<JoinHandle<()>>,
+    grace: Duration,
 }
 
 /// What a reload did to the policies.
@@ -60,7 +61,7 @@ impl Gateway {
         let follow = settings.follow.clone();
         let parts = Arc::new(build(settings).await?);
         // What was changed while no gateway ran is on record before it has an effect.
-        if !parts.record_credential_events().await {
+        if !parts.record_credential_events().await || !parts.reloader.look_at_lock().await {
             return Err(StartError::Unrecorded);
         }
         let (api_listener, address) = bind(listen).await?;
@@ -95,7 +96,7 @@ impl Gateway {
         parts.event("gateway_started", Outcome::Allow, None).await;
         parts.reloader.watch_candidate().await;
         parts.api.readiness.set(true);
-        Ok(Self { parts, address, operations, stop, serving })
+        Ok(Self { parts, address, operations, stop, serving, grace })
     }
 
     /// Where the API listens.
@@ -156,6 +157,12 @@ impl Gateway {
         for serving in self.serving {
             let _ = serving.await;
         }
+        // Their callers may have gone already.
+        self.parts.api.under_way.close();
+        if tokio::time::timeout(self.grace, self.parts.api.under_way.wait()).await.is_err() {
+            tracing::warn!("changes were still under way when the gateway stopped");
+        }
+        self.parts.reloader.settle().await;
         self.parts.keep_credentials().await;
         self.parts.memory.close().await;
         self.parts.event("gateway_stopped", Outcome::Allow, None).await;

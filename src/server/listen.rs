@@ -96,8 +96,9 @@ pub(super) async fn serve(
         };
         let _ = stream.set_nodelay(true);
         let (hall, stop) = (Arc::clone(&hall), stop.clone());
+        let shared = place.is_none();
         under_way.spawn(async move {
-            hall.receive(stream, peer, stop).await;
+            hall.receive(stream, peer, shared, stop).await;
             drop((slot, place));
         });
     }

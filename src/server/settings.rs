@@ -209,6 +209,7 @@ fn tls(config: config::Tls) -> TlsSettings {
         cipher_suites: config.cipher_suites,
         handshake_timeout: config.handshake_timeout,
         max_handshakes: config.max_handshakes,
+        max_handshakes_per_address: config.max_handshakes_per_address,
         reload_interval: Some(config.reload_interval).filter(|interval| !interval.is_zero()),
         ocsp: config
             .ocsp_stapling

@@ -125,8 +125,12 @@ impl Scheme {
             | Proof::Session { .. }
             | Proof::Internal => None,
         };
-        // `iat` counts whole seconds: what was made in the second of a revocation is refused.
-        let made = known.validity.issued.map(|seconds| seconds.saturating_mul(1000));
+        // `iat` counts whole seconds, and the issuer's clock may be ahead of ours as far as it is tolerated: what may have
+        // been made before a revocation is refused, though its `iat` lies after it.
+        let made = known
+            .validity
+            .issued
+            .map(|seconds| seconds.saturating_sub(issuer.expected.leeway_seconds).saturating_mul(1000));
         self.own.check_revoked(jti, &known.subject, made, METHOD)?;
         Ok((known.subject, known.holder))
     }

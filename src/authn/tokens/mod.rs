@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 
 use self::holder::Holder;
 use self::refresh::RefreshText;
-use self::signing::{SigningKeys, may_be_ours};
+use self::signing::{Old, SigningKeys, may_be_ours};
 use self::store::{Refresh, Rotated, TokenStore};
 use super::api_key::{self, Pepper};
 use super::jwt::JwtAlgorithm;
@@ -130,9 +130,20 @@ impl Tokens {
         max_key_age: Option<Duration>,
         clock: SharedClock,
     ) -> Result<Self, AuthnError> {
+        let tokens = Self::open_to_end(settings, max_key_age, clock)?;
+        tokens.signing.ensure(&tokens.store, tokens.clock.now_millis())?;
+        Ok(tokens)
+    }
+
+    /// The same for whoever ends tokens and replaces the signing key: the private half may be lost, stolen and deleted,
+    /// or unreadable, and what is done then must not hang on it.
+    pub fn open_to_end(
+        settings: Settings,
+        max_key_age: Option<Duration>,
+        clock: SharedClock,
+    ) -> Result<Self, AuthnError> {
         let store = TokenStore::open(&settings.store)?;
         let signing = SigningKeys::new(settings.signing_dir.clone());
-        signing.ensure(&store, clock.now_millis())?;
         Ok(Self {
             expected: Expected {
                 issuer: Arc::clone(&settings.issuer),
@@ -464,7 +475,13 @@ impl Tokens {
 
     /// Makes a new signing key; answers with its `kid`. Tokens under the old one count until they end.
     pub fn rotate_signing_key(&self) -> Result<String, AuthnError> {
-        self.signing.rotate(&self.store, self.clock.now_millis())
+        self.signing.rotate(&self.store, self.clock.now_millis(), Old::Vouches)
+    }
+
+    /// Makes a new signing key, because the old one is in wrong hands; answers with its `kid`. No token under an old one
+    /// counts from the next request on; sessions go on with their refresh tokens.
+    pub fn replace_compromised_key(&self) -> Result<String, AuthnError> {
+        self.signing.rotate(&self.store, self.clock.now_millis(), Old::IsCompromised)
     }
 
     /// The public signing keys, as `/.well-known/jwks.json` shows them.

@@ -35,6 +35,15 @@ pub(super) fn may_be_ours(kid: &str) -> bool {
     })
 }
 
+/// What becomes of the public halves of the keys before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Old {
+    /// They vouch for what they have signed until that has ended.
+    Vouches,
+    /// Somebody else may sign with them: they vouch for nothing any more.
+    IsCompromised,
+}
+
 /// Signs with the key in use.
 pub(super) struct SigningKeys {
     directory: PathBuf,
@@ -49,21 +58,21 @@ impl SigningKeys {
     /// Makes the first key where there is none.
     pub(super) fn ensure(&self, store: &TokenStore, now: i64) -> Result<(), AuthnError> {
         if store.signing_kid()?.is_none() {
-            self.rotate(store, now)?;
+            self.rotate(store, now, Old::Vouches)?;
         }
         self.current(store).map(drop)
     }
 
     /// Makes a new key and retires the one in use; answers with the new `kid`.
-    pub(super) fn rotate(&self, store: &TokenStore, now: i64) -> Result<String, AuthnError> {
+    pub(super) fn rotate(&self, store: &TokenStore, now: i64, old: Old) -> Result<String, AuthnError> {
         let kid = format!("{PREFIX}{}", random_text(RANDOM_LENGTH)?);
         let pair = Ed25519KeyPair::generate().map_err(|_| AuthnError::SigningKey)?;
         let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| AuthnError::SigningKey)?;
         // The file first: a row without its file could not sign, a file without its row is never looked at.
         self.write(&kid, private.as_ref())?;
-        let retired = store.put_signing_key(&kid, pair.public_key().as_ref(), now)?;
-        for old in retired {
-            let path = self.path(&old);
+        let retired = store.put_signing_key(&kid, pair.public_key().as_ref(), now, old)?;
+        for retired in retired {
+            let path = self.path(&retired);
             if let Err(source) = fs::remove_file(&path)
                 && source.kind() != io::ErrorKind::NotFound
             {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::refresh::RefreshHash;
+use super::signing::Old;
 use crate::authn::key_store::{COLUMNS, StoredKey};
 use crate::authn::schema::MIGRATIONS;
 use crate::authn::{AuthnError, KeyRecord};
@@ -275,11 +276,17 @@ impl TokenStore {
         kid: &str,
         public: &[u8],
         now: i64,
+        old: Old,
     ) -> Result<Vec<String>, AuthnError> {
+        // A key that was retired before the beginning of time vouches for nothing.
+        let (at, which) = match old {
+            Old::Vouches => (now, "retired IS NULL"),
+            Old::IsCompromised => (0, "retired IS NULL OR retired > 0"),
+        };
         self.change(|store| {
             let mut statement =
-                store.prepare("UPDATE signing_key SET retired = ?1 WHERE retired IS NULL RETURNING kid")?;
-            let retired = statement.query_map([now], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+                store.prepare(&format!("UPDATE signing_key SET retired = ?1 WHERE {which} RETURNING kid"))?;
+            let retired = statement.query_map([at], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
             store.execute(
                 "INSERT INTO signing_key (kid, public, created) VALUES (?1, ?2, ?3)",
                 params![kid, public, now],

@@ -348,6 +348,29 @@ fn a_new_signing_key_signs_and_the_old_one_vouches_until_its_tokens_end() {
     assert_ne!(old, after.session.as_ref());
 }
 
+/// A thief has the key: what it signs counts nowhere any more, also what was retired before and what was proven before.
+#[test]
+fn a_compromised_signing_key_vouches_for_nothing_at_once() {
+    let bench = bench_with(|settings| settings.idle = Duration::from_secs(7200));
+    let key = bench.key();
+    let oldest = bench.issue(&key);
+    bench.tokens.rotate_signing_key().unwrap();
+    let (old, other) = (bench.issue(&key), bench.again());
+    assert_eq!((access(&bench.tokens, &oldest), access(&bench.tokens, &old)), ("accepted", "accepted"));
+    let kid = other.replace_compromised_key().unwrap();
+    for tokens in [&bench.tokens, &other, &bench.again()] {
+        assert_eq!((access(tokens, &oldest), access(tokens, &old)), ("unknown_key", "unknown_key"));
+        let set = tokens.key_set().unwrap();
+        assert_eq!((set["keys"].as_array().unwrap().len(), &set["keys"][0]["kid"]), (1, &kid.clone().into()));
+    }
+    let signing: Vec<_> = std::fs::read_dir(bench.directory.path().join("signing")).unwrap().collect();
+    assert_eq!(signing.len(), 1, "the old private half is gone");
+    // The session itself was not stolen.
+    let renewal = bench.tokens.recognise(old.refresh.expose()).unwrap();
+    let next = bench.tokens.renew(renewal).unwrap().unwrap();
+    assert_eq!(access(&bench.tokens, &next), "accepted");
+}
+
 /// Whoever has a stolen signing key makes no token that outlives ours.
 #[test]
 fn a_token_that_says_it_lives_longer_than_ours_do_is_refused() {
@@ -383,6 +406,14 @@ fn a_signing_key_that_is_lost_or_open_stops_the_start() {
     assert!(matches!(open(), Some(AuthnError::SigningFile { .. })));
     std::fs::remove_file(&file).unwrap();
     assert!(matches!(open(), Some(AuthnError::KeyFile { .. })));
+    // What is done in that case works without the file, and a new key lets it start again.
+    let settings = Settings::in_directory(bench.directory.path());
+    let tokens = Tokens::open_to_end(settings, None, Arc::<ManualClock>::clone(&bench.clock)).unwrap();
+    tokens.revoke_token("x").unwrap();
+    tokens.revoke_subject("Caxton::Service::\"ci\"").unwrap();
+    assert_eq!(tokens.revoke_all().unwrap(), 0);
+    tokens.rotate_signing_key().unwrap();
+    assert!(open().is_none());
 }
 
 #[test]

@@ -85,7 +85,8 @@ pub(super) fn lock(options: &Lock, environment: &Environment, output: &Output) -
         return Ok(Exit::Found);
     }
     // What the gateway decides by; what lies in the files may be newer, and refused.
-    let version = match Remembered::read(data_dir)?.version {
+    let remembered = Remembered::read(data_dir)?;
+    let version = match remembered.stored.or(remembered.version) {
         Some(version) => version,
         None => there(&settings)?.version(),
     };

@@ -73,7 +73,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 
 /// The rows of the tests, where there are tests; without them `missing-test` would only repeat the list of policies.
 fn exam(base: &Path, bundle: &Bundle, options: &Options, output: &Output) -> anyhow::Result<Option<Exam>> {
-    let own = chosen(base, options.places.policies.as_ref(), super::POLICIES).is_some();
+    let places = &options.places;
+    let own = places.config.is_some() || chosen(base, places.policies.as_ref(), super::POLICIES).is_some();
     if own && !base.join(super::TESTS).is_dir() {
         return Ok(None);
     }

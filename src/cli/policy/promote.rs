@@ -92,7 +92,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         Ok((_, checks)) => checks,
         Err(exit) => return Ok(exit),
     };
-    put(&options.store.open(base), &sources, Kind::Promote, checks, &options.deed, output)
+    let what = (Kind::Promote, options.deed.expires());
+    put(&options.store.open(base), &sources, what, checks, &options.deed, output)
 }
 
 /// What the log says; `None` when the candidate was never loaded.

@@ -74,7 +74,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
             return Ok(exit);
         }
     };
-    put(&store, &sources, Kind::Publish, checks, &options.deed, output)
+    put(&store, &sources, (Kind::Publish, options.deed.expires()), checks, &options.deed, output)
 }
 
 pub(super) fn rollback(base: &Path, options: &Rollback, output: &Output) -> anyhow::Result<Exit> {
@@ -98,19 +98,21 @@ pub(super) fn rollback(base: &Path, options: &Rollback, output: &Output) -> anyh
         output.say("nothing was published: this program does not take that set any more");
         return Ok(Exit::Found);
     }
-    put(&store, &sources, Kind::Rollback, target.manifest.checks, &deed, output)
+    // Going back does not make a version last longer than its publisher gave it.
+    let expires = target.manifest.expires_millis;
+    put(&store, &sources, (Kind::Rollback, expires), target.manifest.checks, &deed, output)
 }
 
-/// Publishes a set that has passed.
+/// Publishes a set that has passed; `what` says how it came about and from when on it denies everything.
 pub(super) fn put(
     store: &VersionStore,
     sources: &Sources,
-    kind: Kind,
+    what: (Kind, Option<u64>),
     checks: Checks,
     deed: &Deed,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    match publish(store, sources, kind, checks, deed) {
+    match publish(store, sources, what, checks, deed) {
         Ok(published) => {
             let signed_by = published.signatures.iter().map(|one| one.key_id.as_str()).collect();
             let done = Done { published: true, signed_by, manifest: &published.manifest };
@@ -127,12 +129,12 @@ pub(super) fn put(
 fn publish(
     store: &VersionStore,
     sources: &Sources,
-    kind: Kind,
+    (kind, expires_millis): (Kind, Option<u64>),
     checks: Checks,
     deed: &Deed,
 ) -> Result<Published, VersionError> {
     let manifest = Manifest::new(sources, kind, &deed.author(), &deed.message, SystemClock.now_millis());
-    let manifest = Manifest { checks, expires_millis: deed.expires(), ..manifest };
+    let manifest = Manifest { checks, expires_millis, ..manifest };
     let mut published = Published { manifest: store.next(manifest)?, signatures: Vec::new() };
     if let Some(key) = deed.key()? {
         key.sign(&mut published)?;

@@ -33,6 +33,8 @@ pub struct Tls {
     pub handshake_timeout: Duration,
     /// Handshakes at once.
     pub max_handshakes: usize,
+    /// Those of one address.
+    pub max_handshakes_per_address: usize,
     /// How often the files are looked at; zero: on SIGHUP only.
     pub reload_interval: Duration,
     /// An OCSP answer is stapled.
@@ -171,6 +173,12 @@ impl Tls {
             256,
             "TLS handshakes at once; more wait.",
         );
+        let max_handshakes_per_address = r.value(
+            "server.tls.max_handshakes_per_address",
+            Integer::new(1..=65_536, "handshakes"),
+            32,
+            "TLS handshakes of one address at once (a /64 of IPv6 is one); more of it wait for each other, and others do not wait for them. Those of `server.trusted_proxies` are not counted.",
+        );
         let reload_interval = r.value(
             "server.tls.reload_interval",
             Span(Duration::ZERO..=Duration::from_secs(86_400)),
@@ -190,6 +198,7 @@ impl Tls {
             cipher_suites,
             handshake_timeout,
             max_handshakes,
+            max_handshakes_per_address,
             reload_interval,
             ocsp_stapling,
             ocsp_responder,

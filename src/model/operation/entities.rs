@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json};
 use smol_str::SmolStr;
 
 use super::sealed::Sealed;
@@ -67,6 +66,26 @@ pub enum EntityChange {
     Revoke(EntityUid),
 }
 
+impl Claims {
+    /// The word in bodies and in `context.input.claims`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ignored => "ignored",
+            Self::United => "united",
+        }
+    }
+}
+
+/// What a change names, as policies see it.
+#[derive(Default)]
+struct Named<'c> {
+    attributes: Vec<&'c str>,
+    tags: Vec<&'c str>,
+    parents: &'c [EntityUid],
+    revoked: &'c [EntityUid],
+    claims: Option<Claims>,
+}
+
 impl EntityChange {
     /// The word in `context.input.change`.
     pub fn word(&self) -> &'static str {
@@ -79,15 +98,38 @@ impl EntityChange {
         }
     }
 
-    /// The parents that it names, in Cedar's notation.
-    fn parents(&self) -> Vec<String> {
-        let named: &[EntityUid] = match self {
-            Self::Put(draft) => &draft.entity.parents,
-            Self::Patch(patch) => patch.parents.as_deref().unwrap_or_default(),
-            Self::Delete => &[],
-            Self::Assign(role) | Self::Revoke(role) => std::slice::from_ref(role),
-        };
-        named.iter().map(ToString::to_string).collect()
+    /// Whether it can only take away. Such a change is made under the emergency lock, too.
+    pub fn only_takes_away(&self) -> bool {
+        match self {
+            Self::Revoke(_) => true,
+            // To forget somebody is to believe what a token claims again.
+            Self::Put(_) | Self::Patch(_) | Self::Delete | Self::Assign(_) => false,
+        }
+    }
+
+    fn named(&self) -> Named<'_> {
+        match self {
+            Self::Put(Draft { entity, claims, revoked }) => Named {
+                attributes: entity.attributes.keys().map(SmolStr::as_str).collect(),
+                tags: entity.tags.keys().map(SmolStr::as_str).collect(),
+                parents: &entity.parents,
+                revoked,
+                claims: Some(*claims),
+            },
+            Self::Patch(patch) => Named {
+                attributes: patch.attributes.keys().map(SmolStr::as_str).collect(),
+                tags: patch.tags.keys().map(SmolStr::as_str).collect(),
+                parents: patch.parents.as_deref().unwrap_or_default(),
+                revoked: patch.revoked.as_deref().unwrap_or_default(),
+                claims: patch.claims,
+            },
+            Self::Delete => Named::default(),
+            Self::Assign(role) => Named { parents: std::slice::from_ref(role), ..Named::default() },
+            Self::Revoke(role) => {
+                let role = std::slice::from_ref(role);
+                Named { parents: role, revoked: role, ..Named::default() }
+            }
+        }
     }
 }
 
@@ -98,8 +140,8 @@ pub struct WriteEntity {
     pub uid: EntityUid,
     /// What is done to it.
     pub change: EntityChange,
-    /// The request as it came, for the digest in the record.
-    pub body: Map<String, Json>,
+    /// SHA-256 of the request as it came, canonical, in hexadecimal.
+    pub sha256: Option<String>,
 }
 
 impl Sealed for WriteEntity {}
@@ -112,12 +154,22 @@ impl Operation for WriteEntity {
         store().into()
     }
     fn input(&self) -> Input {
-        Input::Known(Value::record([
+        let Named { attributes, tags, parents, revoked, claims } = self.change.named();
+        let names = |uids: &[EntityUid]| Value::texts(uids.iter().map(ToString::to_string));
+        let mut fields = vec![
             ("change", Value::text(self.change.word())),
             ("type", Value::text(self.uid.type_name())),
             ("id", Value::text(self.uid.id())),
-            ("parents", Value::texts(self.change.parents())),
-        ]))
+            ("parents", names(parents)),
+            ("attributes", Value::texts(attributes)),
+            ("tags", Value::texts(tags)),
+            ("revoked", names(revoked)),
+        ];
+        fields.extend(claims.map(|claims| ("claims", Value::text(claims.word()))));
+        Input::Known(Value::record(fields))
+    }
+    fn content_sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
     }
 }
 
@@ -128,6 +180,8 @@ pub struct ImportEntities {
     pub drafts: Vec<Draft>,
     /// Whether what is not among them goes.
     pub replace: bool,
+    /// SHA-256 of the request as it came, canonical, in hexadecimal.
+    pub sha256: Option<String>,
 }
 
 impl Sealed for ImportEntities {}
@@ -145,5 +199,8 @@ impl Operation for ImportEntities {
             ("count", length(self.drafts.len())),
             ("replace", Value::Bool(self.replace)),
         ]))
+    }
+    fn content_sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
     }
 }

@@ -1,6 +1,6 @@
 //! A version in one file: the manifest with its signatures, and every text. For carrying it to another host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ impl BundleFile {
         Self::from_json(value)
     }
 
-    /// The same from JSON that was read strictly.
+    /// The same from JSON that was read strictly; what no store would take or give back is refused here.
     pub fn from_json(value: serde_json::Value) -> Result<Self, VersionError> {
         let written: Written =
             serde_json::from_value(value).map_err(|error| VersionError::malformed(WHAT, error))?;
@@ -61,14 +61,14 @@ impl BundleFile {
         let published = Published { manifest: written.manifest, signatures: written.signatures };
         published.check()?;
         let texts = written.texts;
+        let named: HashSet<&str> = published.manifest.files.iter().map(|file| file.sha256.as_str()).collect();
+        if !texts.keys().all(|digest| named.contains(digest.as_str())) {
+            return Err(VersionError::Swapped("it has a text that its manifest does not name".to_owned()));
+        }
         let sources = gather(&published.manifest, |digest| {
             let missing = || VersionError::Swapped(format!("the text {digest} is missing"));
             texts.get(digest).cloned().ok_or_else(missing)
         })?;
-        let named = |digest: &String| published.manifest.files.iter().any(|file| file.sha256 == *digest);
-        if !texts.keys().all(named) {
-            return Err(VersionError::Swapped("it has a text that its manifest does not name".to_owned()));
-        }
         Ok(Self { published, sources })
     }
 

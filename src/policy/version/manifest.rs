@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::VersionError;
 use crate::model::PolicyVersion;
-use crate::policy::{Source, SourceKind, Sources};
+use crate::policy::{Limits, Source, SourceKind, Sources};
 
 /// The form of manifests that this program writes and reads.
 const FORMAT: &str = "caxton-policy-manifest/1";
@@ -190,9 +190,16 @@ impl Manifest {
         if [&self.author, &self.message].iter().any(|text| text.len() > TEXT_BYTES) {
             return wrong(format!("author or message is longer than {TEXT_BYTES} bytes"));
         }
+        let limits = Limits::default();
+        if self.files.len() > limits.files {
+            return wrong(format!("it has more than {} files", limits.files));
+        }
         let mut before: Option<(SourceKind, &str)> = None;
         for file in &self.files {
             check_name(file.kind, &file.name)?;
+            if file.bytes > limits.file_bytes as u64 {
+                return wrong(format!("`{}` has more than {} bytes", file.name, limits.file_bytes));
+            }
             if !is_digest(&file.sha256) {
                 return wrong(format!("the digest of `{}` is not 64 hexadecimal digits", file.name));
             }
@@ -275,11 +282,25 @@ impl Published {
         self.manifest.check()
     }
 
-    /// As it is kept.
+    /// As it is kept; nothing that [`Published::parse`] would not read again.
     pub(super) fn to_bytes(&self) -> Result<Vec<u8>, VersionError> {
-        let mut bytes = serde_json::to_vec_pretty(self)
-            .map_err(|error| VersionError::malformed("the manifest", error))?;
+        let what = "the manifest";
+        let mut bytes =
+            serde_json::to_vec_pretty(self).map_err(|error| VersionError::malformed(what, error))?;
         bytes.push(b'\n');
-        Ok(bytes)
+        match bytes.len() as u64 > MANIFEST_BYTES {
+            true => Err(VersionError::TooLarge { what: what.to_owned(), limit: MANIFEST_BYTES }),
+            false => Ok(bytes),
+        }
+    }
+
+    /// The same publication with the signatures of another copy beside those of this one, which come first and of which
+    /// each key has one.
+    pub fn signed_also_as(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        let new =
+            other.signatures.iter().filter(|one| self.signatures.iter().all(|own| own.key_id != one.key_id));
+        all.signatures.extend(new.take(SIGNATURES.saturating_sub(self.signatures.len())).cloned());
+        all
     }
 }

@@ -162,10 +162,7 @@ impl VersionStore {
 
     /// The texts of a publication, each held against its digest.
     pub fn sources(&self, manifest: &Manifest) -> Result<Sources, VersionError> {
-        if manifest.files.len() > self.limits.files {
-            let why = format!("it has more than {} files", self.limits.files);
-            return Err(VersionError::malformed("the manifest", why));
-        }
+        manifest.check()?;
         gather(manifest, |digest| {
             let path = self.object(digest);
             let bytes = read_bounded(&path, self.limits.file_bytes as u64)?;

@@ -268,6 +268,27 @@ fn bundles_that_are_not_what_they_say_are_refused() {
     );
 }
 
+/// A bundle comes from anybody; it may be no larger than what a store takes and gives back.
+#[test]
+fn bundles_that_no_store_would_keep_are_refused() {
+    let (_directory, store) = store();
+    let published = publish(&store, &sources(POLICY));
+    let entry = published.manifest.files.last().unwrap().clone();
+    let named = |number: usize| FileEntry { name: format!("{number:05}.cedar"), ..entry.clone() };
+    for (files, words) in [
+        ((0..4_097).map(named).collect::<Vec<_>>(), "has more than 4096 files"),
+        (vec![FileEntry { bytes: (16 << 20) + 1, ..entry.clone() }], "has more than 16777216 bytes"),
+    ] {
+        let manifest = Manifest { files, ..published.manifest.clone() };
+        let written =
+            serde_json::json!({ "format": "caxton-policy-bundle/1", "manifest": manifest, "texts": {} });
+        let error = BundleFile::from_json(written).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        let over = Published { manifest, signatures: Vec::new() };
+        assert!(store.sources(&over.manifest).unwrap_err().to_string().contains(words));
+    }
+}
+
 #[test]
 fn file_names_stay_below_their_directory() {
     use super::manifest::check_name;

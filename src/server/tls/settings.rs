@@ -31,6 +31,8 @@ pub struct TlsSettings {
     pub handshake_timeout: Duration,
     /// Handshakes at once; more wait, at most for `handshake_timeout`. 256.
     pub max_handshakes: usize,
+    /// Those of one address; more of it wait for each other. Default 32.
+    pub max_handshakes_per_address: usize,
     /// How often the files are looked at for a change; `None`: on SIGHUP only. One minute.
     pub reload_interval: Option<Duration>,
     /// How stapled OCSP answers are fetched; `None`: none is stapled.
@@ -61,6 +63,7 @@ impl TlsSettings {
             cipher_suites: Self::TLS13_SUITES.to_vec(),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 256,
+            max_handshakes_per_address: 32,
             reload_interval: Some(Self::RELOAD_INTERVAL),
             ocsp: None,
         }
