@@ -64,14 +64,23 @@ pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {
 
 /// What went wrong, for a person.
 pub(super) fn of_problem(problem: Problem) -> Response {
-    let mut body = format!("<p>{}.</p>\n", escape(&capital(problem.detail())));
-    if let Some(decision) = problem.decision() {
+    let said = capital(problem.detail());
+    let decision = problem.decision();
+    let told = problem.into_response();
+    // Which of them it was is for the operator: whoever sends somebody's browser here learns nothing.
+    let said = match told.status() {
+        StatusCode::UNAUTHORIZED => {
+            "This login does not count: it took too long, was begun in another browser, or was refused"
+        }
+        _ => said.as_str(),
+    };
+    let mut body = format!("<p>{}.</p>\n", escape(said));
+    if let Some(decision) = decision {
         let _ = writeln!(body, "<p><small>decision <code>{decision}</code></small></p>");
     }
     let _ = writeln!(body, "<p>Begin again where you came from, or ask whoever runs this gateway.</p>");
     let mut answer = page(StatusCode::OK, "You are not logged in", &body);
     // Status and headers are those of any caller's.
-    let told = problem.into_response();
     *answer.status_mut() = told.status();
     for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
         if let Some(value) = told.headers().get(&name) {
