@@ -118,6 +118,7 @@ async fn every_route_asks_for_its_action() {
     let allowed = BTreeSet::from([
         "/.well-known/authzen-configuration",
         "/.well-known/jwks.json",
+        "/openapi.json",
         "/healthz",
         "/metrics",
         "/readyz",

@@ -25,50 +25,66 @@ use crate::model::{DecisionId, Entity, EntityUid, Outcome};
 use crate::policy::{Query, Reachable, Side, Verdict};
 
 /// What is searched for: only the type counts, the id is read over (AuthZEN 1.0, section 8.4).
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
+#[schema(as = SearchKind)]
 struct Kind {
     #[serde(rename = "type")]
     kind: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = SearchPage)]
 struct Page {
     #[serde(default)]
     token: String,
     limit: Option<usize>,
 }
 
-#[derive(Debug, Deserialize)]
-struct SubjectSearch {
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub(super) struct SubjectSearch {
+    #[schema(value_type = Kind)]
     subject: Object<Kind>,
+    #[schema(value_type = Action)]
     action: Object<Action>,
+    #[schema(value_type = Party)]
     resource: Object<Party>,
     #[serde(default)]
+    #[schema(value_type = Object)]
     context: Properties,
+    #[schema(value_type = Option<Page>)]
     page: Option<Object<Page>>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ResourceSearch {
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub(super) struct ResourceSearch {
+    #[schema(value_type = Party)]
     subject: Object<Party>,
+    #[schema(value_type = Action)]
     action: Object<Action>,
+    #[schema(value_type = Kind)]
     resource: Object<Kind>,
     #[serde(default)]
+    #[schema(value_type = Object)]
     context: Properties,
+    #[schema(value_type = Option<Page>)]
     page: Option<Object<Page>>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ActionSearch {
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub(super) struct ActionSearch {
+    #[schema(value_type = Party)]
     subject: Object<Party>,
+    #[schema(value_type = Party)]
     resource: Object<Party>,
     #[serde(default)]
+    #[schema(value_type = Object)]
     context: Properties,
+    #[schema(value_type = Option<Page>)]
     page: Option<Object<Page>>,
 }
 
 /// One answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 enum Found {
     Entity {
@@ -81,21 +97,21 @@ enum Found {
     },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Results {
     results: Vec<Found>,
     page: NextPage,
     context: Recorded,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct NextPage {
     /// Empty at the end.
     next_token: String,
     count: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Recorded {
     decision_id: DecisionId,
 }
