@@ -116,7 +116,8 @@ fn load() {
 fn decisions() {
     let files = files(POLICIES, "");
     let bundle = |text: &[(String, String)]| Arc::new(Bundle::load(sources(text)).unwrap());
-    let live = |bundle| Live { bundle, origin: Origin::Files, expires_millis: None, candidate: None, stored: None };
+    let live =
+        |bundle| Live { bundle, origin: Origin::Files, expires_millis: None, candidate: None, stored: None };
     let metrics = Arc::new(Metrics::new());
     let policy = LivePolicy::new(live(bundle(&files)), Settings::default(), metrics);
     let (stop, query) = (AtomicBool::new(false), query());

@@ -45,6 +45,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["api/", "server/"]),
     ("hyper", &["server/"]),
     ("hyper_util", &["server/"]),
+    ("utoipa", &["api/"]),
     ("clap", &["cli/"]),
     ("prometheus_client", &["telemetry/"]),
     ("rcgen", &["authn/mtls/local_ca.rs"]),

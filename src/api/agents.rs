@@ -13,7 +13,7 @@ use super::state::Api;
 use crate::agents::Agent;
 use crate::model::{AgentId, Entity, EntityUid, ListAgents, ReadAgent};
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct AgentView {
     id: String,
     version: String,
@@ -41,7 +41,7 @@ fn view(agent: &Agent) -> AgentView {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Agents {
     agents: Vec<AgentView>,
 }
@@ -89,13 +89,13 @@ pub(super) fn unknown_agent(id: &AgentId) -> Arc<Entity> {
         .into()
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Capability {
     name: String,
     agents: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Capabilities {
     capabilities: Vec<Capability>,
 }

@@ -33,7 +33,7 @@ fn uid(Path((kind, id)): Name) -> EntityUid {
 const PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1_000;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pages {
     #[serde(rename = "type")]
@@ -42,11 +42,13 @@ pub(super) struct Pages {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = KnownEntities)]
 pub(super) struct Page {
     version: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     imported: Option<String>,
+    #[schema(value_type = Vec<Object>)]
     entities: Vec<Map<String, Any>>,
     /// What `after` is to be for the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,11 +106,13 @@ pub(super) async fn read(
 }
 
 /// What a change came to.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ChangedEntity)]
 pub(super) struct Done {
     decision_id: DecisionId,
     version: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     entity: Option<Map<String, Any>>,
 }
 
@@ -194,16 +198,17 @@ pub(super) async fn delete(
     change(&api, &caller, uid(name), EntityChange::Delete, &Map::new()).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Import {
+pub(super) struct Import {
+    #[schema(value_type = Vec<Object>)]
     entities: Vec<Map<String, Any>>,
     #[serde(default)]
     replace: bool,
 }
 
 /// What an import came to.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Taken {
     decision_id: DecisionId,
     version: u64,
@@ -248,7 +253,7 @@ pub(super) async fn import(
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Watch {
     since: u64,
@@ -259,11 +264,12 @@ pub(super) struct Watch {
 /// The longest wait for a change, in seconds: less than a request may take.
 const LONGEST_WAIT: u64 = 60;
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct News {
     version: u64,
     /// More has changed than is remembered: read everything again.
     everything: bool,
+    #[schema(value_type = Vec<Object>)]
     entities: Vec<Any>,
 }
 

@@ -14,7 +14,7 @@ use super::state::Api;
 use crate::audit::query::{Filter, query};
 use crate::model::ReadAudit;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ask {
     event_type: Option<String>,
@@ -25,8 +25,9 @@ pub(super) struct Ask {
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Events {
+    #[schema(value_type = Vec<Object>)]
     events: Vec<Value>,
 }
 

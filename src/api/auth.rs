@@ -15,7 +15,7 @@ use crate::authn::{Issued, LoggedIn, MethodStatus};
 use crate::credentials::{CredentialError, Credentials};
 use crate::model::{DecisionId, EndSession, IssueToken, ReadAuthStatus, RenewToken, RevokeAllSessions};
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Pair {
     pub(super) access_token: String,
     token_type: &'static str,
@@ -87,7 +87,7 @@ pub(super) async fn logout(State(api): State<Arc<Api>>, caller: Caller) -> Resul
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Ended {
     sessions: usize,
     decision_id: DecisionId,
@@ -102,7 +102,7 @@ pub(super) async fn revoke_all(State(api): State<Arc<Api>>, caller: Caller) -> R
     Ok(Json(Ended { sessions, decision_id }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Status {
     methods: Vec<MethodStatus>,
 }

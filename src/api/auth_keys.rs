@@ -23,7 +23,7 @@ const DAY: u32 = 24 * 3600;
 /// A key that is to live longer is a mistake.
 const MAX_LIFETIME: u32 = 3_660 * DAY;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     name: ServiceName,
@@ -39,7 +39,7 @@ fn ninety_days() -> u32 {
     90 * DAY
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Created {
     id: KeyId,
     key: String,
@@ -81,10 +81,11 @@ pub(super) async fn create(
     Ok(created(&key, decision))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct KeyView {
     id: KeyId,
     name: ServiceName,
+    #[schema(value_type = Object)]
     holder: KeyHolder,
     permissions: Vec<RoleName>,
     created: String,
@@ -93,7 +94,7 @@ pub(super) struct KeyView {
     replaced_by: Option<KeyId>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Keys {
     keys: Vec<KeyView>,
 }

@@ -23,30 +23,35 @@ use crate::policy::{Query, Verdict};
 
 pub(super) type Properties = Map<String, Any>;
 
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
 pub(super) struct Party {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) id: String,
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub(super) properties: Properties,
 }
 
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
 pub(super) struct Action {
     pub(super) name: String,
 }
 
 /// One question; in a batch, what is left out is taken from the batch.
-#[derive(Debug, Clone, Default, Deserialize)]
-struct Question {
+#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
+pub(super) struct Question {
+    #[schema(value_type = Option<Party>)]
     subject: Option<Object<Party>>,
+    #[schema(value_type = Option<Action>)]
     action: Option<Object<Action>>,
+    #[schema(value_type = Option<Party>)]
     resource: Option<Object<Party>>,
+    #[schema(value_type = Option<Object>)]
     context: Option<Properties>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Semantics {
     #[default]
@@ -55,28 +60,30 @@ enum Semantics {
     PermitOnFirstPermit,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 struct Options {
     #[serde(default)]
     evaluations_semantic: Semantics,
 }
 
-#[derive(Debug, Deserialize)]
-struct Batch {
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub(super) struct Batch {
     #[serde(flatten)]
     defaults: Question,
     /// Read one by one: a bad item is a deny in its place, not the end of the batch.
+    #[schema(value_type = Option<Vec<Object>>)]
     evaluations: Option<Vec<Any>>,
+    #[schema(value_type = Option<Options>)]
     options: Option<Object<Options>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Decision {
     decision: bool,
     context: DecisionContext,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct DecisionContext {
     #[serde(skip_serializing_if = "Option::is_none")]
     decision_id: Option<DecisionId>,
@@ -86,26 +93,27 @@ struct DecisionContext {
 }
 
 /// Why an item of a batch could not be asked (AuthZEN 1.0, section 7.2.1).
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct ItemError {
     status: u16,
     message: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Decisions {
     evaluations: Vec<Decision>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
+#[schema(as = Evaluations)]
 pub(super) enum Answer {
     One(Decision),
     Many(Decisions),
 }
 
 /// Where what is asked (AuthZEN 1.0, section 9.1).
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Configuration {
     policy_decision_point: String,
     access_evaluation_endpoint: String,

@@ -81,7 +81,7 @@ async fn told(api: &Api, context: &RequestContext, error: LoginError) -> Problem
 
 // ---- there ----
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
     port: Option<u16>,
@@ -181,8 +181,8 @@ impl Cookie {
 // ---- and back ----
 
 /// What providers send with a browser; they may add more.
-#[derive(Deserialize)]
-pub(super) struct Answer {
+#[derive(Deserialize, utoipa::IntoParams)]
+pub(super) struct Returning {
     state: Option<String>,
     code: Option<String>,
     iss: Option<String>,
@@ -194,13 +194,13 @@ pub(super) async fn callback(
     State(api): State<Arc<Api>>,
     Heard(context): Heard,
     headers: HeaderMap,
-    answer: Result<Query<Answer>, Problem>,
+    answer: Result<Query<Returning>, Problem>,
 ) -> Response {
     let finished = async {
         let Query(answer) = answer?;
         let logins = logins(&api)?;
         let cookie = Cookie::of(logins);
-        let Answer { state, code, iss, error } = answer;
+        let Returning { state, code, iss, error } = answer;
         let returned = Returned { state, code, iss, error };
         match logins.finish(returned, cookie.find(&headers)).await {
             Ok(finished) => Ok(finished),
@@ -279,7 +279,7 @@ fn welcome(who: &str, pair: &auth::Pair) -> Response {
 
 // ---- on another device ----
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct DeviceAnswer {
     device_code: String,
     user_code: String,
@@ -312,9 +312,9 @@ pub(super) async fn device(
 // ---- a session for a login ----
 
 /// What a program comes with in the place of a credential.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Grant {
+pub(super) struct Grant {
     code: Option<String>,
     code_verifier: Option<String>,
     device_code: Option<String>,

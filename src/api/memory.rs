@@ -31,19 +31,19 @@ fn default_limit() -> u32 {
     DEFAULT_LIMIT
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
     #[serde(default = "default_limit")]
     limit: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Entities {
     entities: Vec<EntityView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Written<T: Serialize> {
     decision_id: DecisionId,
     #[serde(flatten)]
@@ -61,12 +61,13 @@ pub(super) async fn list(
     Ok(Json(Entities { entities: api.gate.list_entities(caller.asker(), scope, page.limit).await? }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EntityBody {
     name: String,
     kind: String,
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     labels: BTreeSet<Arc<str>>,
     #[serde(default)]
     observations: Vec<String>,
@@ -104,13 +105,14 @@ pub(super) async fn forget(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RelationBody {
     from: String,
     kind: String,
     to: String,
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     labels: BTreeSet<Arc<str>>,
 }
 
@@ -127,7 +129,7 @@ pub(super) async fn write_relation(
     Ok(Json(Written { decision_id, view }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Search {
     words: String,

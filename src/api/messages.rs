@@ -18,7 +18,7 @@ use crate::model::{
 };
 
 /// A FIPA envelope. The sender is who the credential proves, never what the body says.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Envelope {
     #[serde(default = "request")]
@@ -33,7 +33,7 @@ fn request() -> Performative {
     Performative::Request
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Answered {
     conversation_id: ConversationId,
     decision_id: DecisionId,
@@ -84,7 +84,7 @@ async fn deliver(api: &Api, caller: &Caller, envelope: Envelope) -> Result<Json<
     Ok(Json(Answered { conversation_id, decision_id, reply }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Conversation {
     conversation_id: ConversationId,
     messages: Vec<Line>,

@@ -18,7 +18,7 @@ use crate::policy::live::{Live, Origin, Reloaded};
 use crate::policy::shadow::ShadowReport;
 use crate::policy::version::{Kind, Published};
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct PolicyView {
     id: String,
     effect: String,
@@ -28,7 +28,7 @@ pub(super) struct PolicyView {
 }
 
 /// Where the live set came from.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct OriginView {
     /// `files` or `published`.
     kind: &'static str,
@@ -40,7 +40,7 @@ struct OriginView {
     expires: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Policies {
     version: String,
     origin: OriginView,
@@ -84,7 +84,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<
     Ok(Json(Policies { version, origin: origin(&live), candidate, policies: policies.collect() }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ask {
     limit: Option<usize>,
@@ -93,11 +93,12 @@ pub(super) struct Ask {
 /// The most publications in one answer.
 const MOST: usize = 200;
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 struct VersionView {
     sequence: u64,
     version: PolicyVersion,
     live: bool,
+    #[schema(value_type = String)]
     kind: Kind,
     parent: Option<PolicyVersion>,
     author: String,
@@ -109,7 +110,7 @@ struct VersionView {
     checks: crate::policy::version::Checks,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Versions {
     versions: Vec<VersionView>,
 }
@@ -155,7 +156,7 @@ fn view(published: Published, origin: &Origin) -> VersionView {
 }
 
 /// What a change did.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Changed {
     from: PolicyVersion,
     version: PolicyVersion,
@@ -190,7 +191,7 @@ pub(super) async fn publish(
     Ok(Json(api.reloader.publish(permit).await?.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Back {
     #[serde(default)]

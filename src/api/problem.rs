@@ -24,7 +24,7 @@ use crate::tools::ToolError;
 #[derive(Debug, Serialize)]
 pub struct Problem {
     #[serde(rename = "type")]
-    kind: String,
+    kind: Box<str>,
     title: &'static str,
     status: u16,
     detail: String,
@@ -45,7 +45,7 @@ impl Problem {
     /// A problem of one of the kinds below; `name` is the last part of its `type`.
     fn new(status: StatusCode, name: &str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:caxton:problem:{name}"),
+            kind: format!("urn:caxton:problem:{name}").into(),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),

@@ -26,7 +26,7 @@ pub fn resources(public_url: &str) -> [String; 3] {
     [base.to_owned(), format!("{base}/"), format!("{base}{MCP}")]
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Metadata {
     resource: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -47,7 +47,7 @@ fn role(text: &str) -> Result<EntityUid, Problem> {
     Ok(EntityUid::caxton("Role", name.shared()))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Membership {
     user: Option<String>,
@@ -100,7 +100,7 @@ pub(super) async fn revoke(
 }
 
 /// A role and who has it by the store.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Role {
     role: String,
     /// Whether a policy names it.
@@ -108,7 +108,7 @@ pub(super) struct Role {
     members: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Roles {
     version: u64,
     roles: Vec<Role>,
@@ -130,7 +130,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<
     Ok(Json(Roles { version: snapshot.version(), roles: roles.collect() }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Check {
     user: Option<String>,
@@ -140,7 +140,8 @@ pub(super) struct Check {
 }
 
 /// One action that a permission is about, on one kind of resource.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CheckedAnswer)]
 struct Answer {
     action: String,
     resource: String,
@@ -149,7 +150,7 @@ struct Answer {
     policies: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Checked {
     principal: String,
     permission: String,

@@ -9,14 +9,18 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, any_service, delete, get, patch, post, put};
 
+use super::caller::RefreshBody;
 use super::connection::Connection;
+use super::openapi::{self, AnyObject, Doc};
 use super::problem::Problem;
 use super::state::Api;
 use super::{
     agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, login, mcp, memory, messages,
     policies, resource, roles, search, tools,
 };
+use crate::memory::{EntityView, RelationView};
 use crate::telemetry::metrics::HttpLabels;
+use utoipa::{IntoParams, ToSchema};
 
 /// Who may come through a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,116 +44,255 @@ pub struct Endpoint {
 
 type Handler = MethodRouter<Arc<Api>>;
 
-fn guarded(
-    method: &'static str,
-    path: &'static str,
-    action: &'static str,
+/// One row of the table.
+struct Route {
+    endpoint: Endpoint,
     handler: Handler,
-) -> (Endpoint, Handler) {
-    (Endpoint { method, path, access: Access::Action(action) }, handler)
+    doc: Doc,
 }
 
-fn open(path: &'static str, why: &'static str, handler: Handler) -> (Endpoint, Handler) {
-    (Endpoint { method: "GET", path, access: Access::Open(why) }, handler)
+impl Route {
+    /// The body of a request.
+    fn takes<T: ToSchema>(mut self) -> Self {
+        self.doc.takes::<T>();
+        self
+    }
+
+    /// The body that a request may have.
+    fn may_take<T: ToSchema>(mut self) -> Self {
+        self.doc.may_take::<T>();
+        self
+    }
+
+    /// A type that others refer to.
+    fn names<T: ToSchema>(mut self) -> Self {
+        self.doc.names::<T>();
+        self
+    }
+
+    /// The query of a request.
+    fn asks<T: IntoParams>(mut self) -> Self {
+        self.doc.asks::<T>();
+        self
+    }
+
+    /// The body of an answer with 200.
+    fn gives<T: ToSchema>(mut self) -> Self {
+        self.doc.gives::<T>(200);
+        self
+    }
+
+    /// The body of an answer with 201.
+    fn makes<T: ToSchema>(mut self) -> Self {
+        self.doc.gives::<T>(201);
+        self
+    }
+
+    /// An answer of another kind than JSON.
+    fn gives_text(mut self, kind: &'static str) -> Self {
+        self.doc.gives_text(kind);
+        self
+    }
+
+    /// An answer without a body.
+    fn gives_nothing(mut self, status: u16) -> Self {
+        self.doc.gives_nothing(status);
+        self
+    }
 }
 
-fn table() -> Vec<(Endpoint, Handler)> {
+fn guarded(method: &'static str, path: &'static str, action: &'static str, handler: Handler) -> Route {
+    Route {
+        endpoint: Endpoint { method, path, access: Access::Action(action) },
+        handler,
+        doc: Doc::default(),
+    }
+}
+
+fn open(path: &'static str, why: &'static str, handler: Handler) -> Route {
+    Route {
+        endpoint: Endpoint { method: "GET", path, access: Access::Open(why) },
+        handler,
+        doc: Doc::default(),
+    }
+}
+
+fn table() -> Vec<Route> {
     vec![
-        guarded("GET", "/agents", "agent:list", get(agents::list)),
-        guarded("GET", "/v1/agents", "agent:list", get(agents::list)),
-        guarded("GET", "/v1/agents/{id}", "agent:read", get(agents::read)),
-        guarded("GET", "/v1/capabilities", "agent:list", get(agents::capabilities)),
+        guarded("GET", "/agents", "agent:list", get(agents::list)).gives::<agents::Agents>(),
+        guarded("GET", "/v1/agents", "agent:list", get(agents::list)).gives::<agents::Agents>(),
+        guarded("GET", "/v1/agents/{id}", "agent:read", get(agents::read)).gives::<agents::AgentView>(),
+        guarded("GET", "/v1/capabilities", "agent:list", get(agents::capabilities))
+            .gives::<agents::Capabilities>(),
         guarded(
             "POST",
             "/v1/capabilities/{name}/messages",
             "message:send",
             post(messages::send_to_capability),
-        ),
-        guarded("POST", "/v1/messages", "message:send", post(messages::send)),
-        guarded("GET", "/v1/conversations/{id}", "message:receive", get(messages::conversation)),
-        guarded("GET", "/v1/tools", "tool:list", get(tools::list)),
-        guarded("POST", "/v1/tools/{server}/{tool}/call", "tool:call", post(tools::call)),
-        guarded("GET", "/v1/memory/{scope}/entities", "memory:read", get(memory::list)),
-        guarded("POST", "/v1/memory/{scope}/entities", "memory:write", post(memory::write_entity)),
-        guarded("GET", "/v1/memory/{scope}/entities/{name}", "memory:read", get(memory::read)),
-        guarded("DELETE", "/v1/memory/{scope}/entities/{name}", "memory:delete", delete(memory::forget)),
-        guarded("POST", "/v1/memory/{scope}/relations", "memory:write", post(memory::write_relation)),
-        guarded("POST", "/v1/memory/{scope}/search", "memory:search", post(memory::search)),
-        guarded("POST", "/access/v1/evaluation", "policy:test", post(authzen::evaluation)),
-        guarded("POST", "/access/v1/evaluations", "policy:test", post(authzen::evaluations)),
-        guarded("POST", "/access/v1/search/subject", "policy:test", post(search::subjects)),
-        guarded("POST", "/access/v1/search/resource", "policy:test", post(search::resources)),
-        guarded("POST", "/access/v1/search/action", "policy:test", post(search::actions)),
-        guarded("GET", "/v1/entities", "entity:read", get(attributes::list)),
-        guarded("GET", "/v1/entities/changes", "entity:read", get(attributes::watch)),
-        guarded("POST", "/v1/entities/import", "entity:import", post(attributes::import)),
-        guarded("GET", "/v1/entities/{type}/{id}", "entity:read", get(attributes::read)),
-        guarded("PUT", "/v1/entities/{type}/{id}", "entity:write", put(attributes::put)),
-        guarded("PATCH", "/v1/entities/{type}/{id}", "entity:write", patch(attributes::patch)),
-        guarded("DELETE", "/v1/entities/{type}/{id}", "entity:write", delete(attributes::delete)),
-        guarded("GET", "/v1/auth/roles", "entity:read", get(roles::list)),
-        guarded("POST", "/v1/auth/roles", "entity:write", post(roles::assign)),
-        guarded("DELETE", "/v1/auth/roles", "entity:write", delete(roles::revoke)),
-        guarded("POST", "/v1/auth/check", "policy:test", post(roles::check)),
-        guarded("GET", "/v1/ext_authz/nginx", "http:get", get(ext_authz::nginx)),
-        guarded("GET", "/v1/ext_authz/envoy/", "http:get", any(ext_authz::envoy)),
-        guarded("GET", "/v1/ext_authz/envoy/{*path}", "http:get", any(ext_authz::envoy)),
-        guarded("GET", "/v1/policies", "policy:read", get(policies::list)),
-        guarded("POST", "/v1/auth/logout", "auth:logout", post(auth::logout)),
-        guarded("GET", "/v1/auth/status", "config:read", get(auth::status)),
-        guarded("GET", "/v1/auth/keys", "auth:key:list", get(auth_keys::list)),
-        guarded("POST", "/v1/auth/keys", "auth:key:create", post(auth_keys::create)),
-        guarded("POST", "/v1/auth/keys/{id}/rotate", "auth:key:rotate", post(auth_keys::rotate)),
-        guarded("DELETE", "/v1/auth/keys/{id}", "auth:key:revoke", delete(auth_keys::revoke)),
-        guarded("POST", "/v1/admin/sessions/revoke-all", "auth:session:revoke", post(auth::revoke_all)),
-        guarded("GET", "/v1/policies/versions", "policy:read", get(policies::versions)),
-        guarded("POST", "/v1/policies/reload", "policy:publish", post(policies::reload)),
-        guarded("POST", "/v1/policies/publish", "policy:publish", post(policies::publish)),
-        guarded("POST", "/v1/policies/rollback", "policy:rollback", post(policies::rollback)),
-        guarded("GET", "/v1/audit/events", "audit:read", get(audit::events)),
+        )
+        .takes::<messages::Envelope>()
+        .gives::<messages::Answered>(),
+        guarded("POST", "/v1/messages", "message:send", post(messages::send))
+            .takes::<messages::Envelope>()
+            .gives::<messages::Answered>(),
+        guarded("GET", "/v1/conversations/{id}", "message:receive", get(messages::conversation))
+            .gives::<messages::Conversation>(),
+        guarded("GET", "/v1/tools", "tool:list", get(tools::list)).gives::<tools::Tools>(),
+        guarded("POST", "/v1/tools/{server}/{tool}/call", "tool:call", post(tools::call))
+            .takes::<tools::Call>()
+            .gives::<tools::Called>(),
+        guarded("GET", "/v1/memory/{scope}/entities", "memory:read", get(memory::list))
+            .asks::<memory::Page>()
+            .gives::<memory::Entities>(),
+        guarded("POST", "/v1/memory/{scope}/entities", "memory:write", post(memory::write_entity))
+            .takes::<memory::EntityBody>()
+            .gives::<memory::Written<EntityView>>()
+            .names::<EntityView>(),
+        guarded("GET", "/v1/memory/{scope}/entities/{name}", "memory:read", get(memory::read))
+            .gives::<EntityView>(),
+        guarded("DELETE", "/v1/memory/{scope}/entities/{name}", "memory:delete", delete(memory::forget))
+            .gives_nothing(204),
+        guarded("POST", "/v1/memory/{scope}/relations", "memory:write", post(memory::write_relation))
+            .takes::<memory::RelationBody>()
+            .gives::<memory::Written<RelationView>>()
+            .names::<RelationView>(),
+        guarded("POST", "/v1/memory/{scope}/search", "memory:search", post(memory::search))
+            .takes::<memory::Search>()
+            .gives::<memory::Entities>(),
+        guarded("POST", "/access/v1/evaluation", "policy:test", post(authzen::evaluation))
+            .takes::<authzen::Question>()
+            .gives::<authzen::Decision>(),
+        guarded("POST", "/access/v1/evaluations", "policy:test", post(authzen::evaluations))
+            .takes::<authzen::Batch>()
+            .gives::<authzen::Answer>(),
+        guarded("POST", "/access/v1/search/subject", "policy:test", post(search::subjects))
+            .takes::<search::SubjectSearch>()
+            .gives::<search::Results>(),
+        guarded("POST", "/access/v1/search/resource", "policy:test", post(search::resources))
+            .takes::<search::ResourceSearch>()
+            .gives::<search::Results>(),
+        guarded("POST", "/access/v1/search/action", "policy:test", post(search::actions))
+            .takes::<search::ActionSearch>()
+            .gives::<search::Results>(),
+        guarded("GET", "/v1/entities", "entity:read", get(attributes::list))
+            .asks::<attributes::Pages>()
+            .gives::<attributes::Page>(),
+        guarded("GET", "/v1/entities/changes", "entity:read", get(attributes::watch))
+            .asks::<attributes::Watch>()
+            .gives::<attributes::News>(),
+        guarded("POST", "/v1/entities/import", "entity:import", post(attributes::import))
+            .takes::<attributes::Import>()
+            .gives::<attributes::Taken>(),
+        guarded("GET", "/v1/entities/{type}/{id}", "entity:read", get(attributes::read)).gives::<AnyObject>(),
+        guarded("PUT", "/v1/entities/{type}/{id}", "entity:write", put(attributes::put))
+            .takes::<AnyObject>()
+            .gives::<attributes::Done>(),
+        guarded("PATCH", "/v1/entities/{type}/{id}", "entity:write", patch(attributes::patch))
+            .takes::<AnyObject>()
+            .gives::<attributes::Done>(),
+        guarded("DELETE", "/v1/entities/{type}/{id}", "entity:write", delete(attributes::delete))
+            .gives::<attributes::Done>(),
+        guarded("GET", "/v1/auth/roles", "entity:read", get(roles::list)).gives::<roles::Roles>(),
+        guarded("POST", "/v1/auth/roles", "entity:write", post(roles::assign))
+            .takes::<roles::Membership>()
+            .gives::<attributes::Done>(),
+        guarded("DELETE", "/v1/auth/roles", "entity:write", delete(roles::revoke))
+            .asks::<roles::Membership>()
+            .gives::<attributes::Done>(),
+        guarded("POST", "/v1/auth/check", "policy:test", post(roles::check))
+            .takes::<roles::Check>()
+            .gives::<roles::Checked>(),
+        guarded("GET", "/v1/ext_authz/nginx", "http:get", get(ext_authz::nginx)).gives_nothing(204),
+        guarded("GET", "/v1/ext_authz/envoy/", "http:get", any(ext_authz::envoy)).gives_nothing(200),
+        guarded("GET", "/v1/ext_authz/envoy/{*path}", "http:get", any(ext_authz::envoy)).gives_nothing(200),
+        guarded("GET", "/v1/policies", "policy:read", get(policies::list)).gives::<policies::Policies>(),
+        guarded("POST", "/v1/auth/logout", "auth:logout", post(auth::logout)).gives_nothing(204),
+        guarded("GET", "/v1/auth/status", "config:read", get(auth::status)).gives::<auth::Status>(),
+        guarded("GET", "/v1/auth/keys", "auth:key:list", get(auth_keys::list)).gives::<auth_keys::Keys>(),
+        guarded("POST", "/v1/auth/keys", "auth:key:create", post(auth_keys::create))
+            .takes::<auth_keys::Wanted>()
+            .makes::<auth_keys::Created>(),
+        guarded("POST", "/v1/auth/keys/{id}/rotate", "auth:key:rotate", post(auth_keys::rotate))
+            .makes::<auth_keys::Created>(),
+        guarded("DELETE", "/v1/auth/keys/{id}", "auth:key:revoke", delete(auth_keys::revoke))
+            .gives_nothing(204),
+        guarded("POST", "/v1/admin/sessions/revoke-all", "auth:session:revoke", post(auth::revoke_all))
+            .gives::<auth::Ended>(),
+        guarded("GET", "/v1/policies/versions", "policy:read", get(policies::versions))
+            .asks::<policies::Ask>()
+            .gives::<policies::Versions>(),
+        guarded("POST", "/v1/policies/reload", "policy:publish", post(policies::reload))
+            .gives::<policies::Changed>(),
+        guarded("POST", "/v1/policies/publish", "policy:publish", post(policies::publish))
+            .takes::<AnyObject>()
+            .gives::<policies::Changed>(),
+        guarded("POST", "/v1/policies/rollback", "policy:rollback", post(policies::rollback))
+            .takes::<policies::Back>()
+            .gives::<policies::Changed>(),
+        guarded("GET", "/v1/audit/events", "audit:read", get(audit::events))
+            .asks::<audit::Ask>()
+            .gives::<audit::Events>(),
     ]
 }
 
 /// The route whose credential is a refresh token in the body.
-fn refresh_table() -> Vec<(Endpoint, Handler)> {
-    vec![guarded("POST", "/v1/auth/refresh", "auth:token", post(auth::refresh))]
+fn refresh_table() -> Vec<Route> {
+    vec![
+        guarded("POST", "/v1/auth/refresh", "auth:token", post(auth::refresh))
+            .takes::<RefreshBody>()
+            .gives::<auth::Pair>(),
+    ]
 }
 
 /// The route that takes a credential, or a login in the body.
-fn token_table() -> Vec<(Endpoint, Handler)> {
-    vec![guarded("POST", "/v1/auth/token", "auth:token", post(auth::token))]
+fn token_table() -> Vec<Route> {
+    vec![
+        guarded("POST", "/v1/auth/token", "auth:token", post(auth::token))
+            .may_take::<login::Grant>()
+            .gives::<auth::Pair>(),
+    ]
 }
 
 /// The way of a person to the provider and back.
-fn login_table() -> Vec<(Endpoint, Handler)> {
+fn login_table() -> Vec<Route> {
     let why = "whoever logs in has no credentials yet; it only leads to the provider";
-    let begin = Endpoint { method: "POST", path: "/v1/auth/oauth2/device", access: Access::Open(why) };
+    let mut begin = open("/v1/auth/oauth2/device", why, post(login::device)).gives::<login::DeviceAnswer>();
+    begin.endpoint.method = "POST";
     vec![
-        open("/v1/auth/oauth2/authorize", why, get(login::authorize)),
-        guarded("GET", login::CALLBACK, "auth:token", get(login::callback)),
-        (begin, post(login::device)),
+        open("/v1/auth/oauth2/authorize", why, get(login::authorize))
+            .asks::<login::Wish>()
+            .gives_nothing(303),
+        guarded("GET", login::CALLBACK, "auth:token", get(login::callback))
+            .asks::<login::Returning>()
+            .gives::<auth::Pair>(),
+        begin,
     ]
 }
 
 /// Routes of the API that need no credentials.
-fn open_table() -> Vec<(Endpoint, Handler)> {
+fn open_table() -> Vec<Route> {
     let keys = "whoever checks our tokens elsewhere has no credentials here, and public keys are public";
+    let describe =
+        "programs read it before they have credentials; it says what can be asked for, not who may";
     let resource = "a client looks up where to get credentials before it has any (RFC 9728)";
     let ask = "a client looks up where to ask before it has credentials (AuthZEN 1.0, section 9)";
     vec![
-        open("/.well-known/jwks.json", keys, get(auth::key_set)),
-        open("/.well-known/authzen-configuration", ask, get(authzen::configuration)),
-        open(resource::METADATA, resource, get(resource::api)),
-        open(resource::MCP_METADATA, resource, get(resource::mcp)),
+        open("/openapi.json", describe, get(openapi::serve)).gives::<AnyObject>(),
+        open("/.well-known/jwks.json", keys, get(auth::key_set)).gives::<AnyObject>(),
+        open("/.well-known/authzen-configuration", ask, get(authzen::configuration))
+            .gives::<authzen::Configuration>(),
+        open(resource::METADATA, resource, get(resource::api)).gives::<resource::Metadata>(),
+        open(resource::MCP_METADATA, resource, get(resource::mcp)).gives::<resource::Metadata>(),
     ]
 }
 
 /// Routes of the operations port: it binds to loopback unless configured otherwise.
-fn operations_table() -> Vec<(Endpoint, Handler)> {
+fn operations_table() -> Vec<Route> {
     vec![
-        open("/healthz", "liveness probes have no credentials", get(healthz)),
-        open("/readyz", "readiness probes have no credentials", get(readyz)),
-        open("/metrics", "Prometheus scrapes the operations port without credentials", get(metrics)),
+        open("/healthz", "liveness probes have no credentials", get(healthz)).gives_text("text/plain"),
+        open("/readyz", "readiness probes have no credentials", get(readyz)).gives_text("text/plain"),
+        open("/metrics", "Prometheus scrapes the operations port without credentials", get(metrics))
+            .gives_text("application/openmetrics-text"),
     ]
 }
 
@@ -168,8 +311,8 @@ impl Endpoint {
     }
 }
 
-fn routes(api: &Arc<Api>, table: Vec<(Endpoint, Handler)>) -> Router<Arc<Api>> {
-    table.into_iter().fold(Router::new(), |router, (endpoint, handler)| {
+fn routes(api: &Arc<Api>, table: Vec<Route>) -> Router<Arc<Api>> {
+    table.into_iter().fold(Router::new(), |router, Route { endpoint, handler, .. }| {
         let handler = match endpoint.comes_to_its_end() {
             true => handler.route_layer(from_fn_with_state(Arc::clone(api), to_its_end)),
             false => handler,
@@ -188,7 +331,16 @@ async fn to_its_end(State(api): State<Arc<Api>>, request: Request, next: Next) -
 /// Every route of the gateway.
 pub fn endpoints() -> Vec<Endpoint> {
     let tables = [table(), refresh_table(), token_table(), login_table(), open_table(), operations_table()];
-    tables.into_iter().flatten().map(|(endpoint, _)| endpoint).chain([MCP]).collect()
+    tables.into_iter().flatten().map(|route| route.endpoint).chain([MCP]).collect()
+}
+
+/// Every route of the API port with what it takes and gives.
+pub(super) fn documented() -> Vec<(Endpoint, Doc)> {
+    let mut mcp = Doc::default();
+    mcp.takes::<AnyObject>();
+    mcp.gives::<AnyObject>(200);
+    let tables = [table(), refresh_table(), token_table(), login_table(), open_table()].into_iter().flatten();
+    tables.map(|route| (route.endpoint, route.doc)).chain([(MCP, mcp)]).collect()
 }
 
 /// The API, without the operations port.

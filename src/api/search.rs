@@ -25,41 +25,66 @@ use crate::model::{DecisionId, Entity, EntityUid, Outcome};
 use crate::policy::{Query, Reachable, Side, Verdict};
 
 /// What is searched for: only the type counts, the id is read over (AuthZEN 1.0, section 8.4).
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
+#[schema(as = SearchKind)]
 struct Kind {
     #[serde(rename = "type")]
     kind: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = SearchPage)]
 struct Page {
     #[serde(default)]
     token: String,
     limit: Option<usize>,
 }
 
-/// Entities that are searched for: of the one side the type is known, of the other everything.
-#[derive(Debug, Deserialize)]
-struct Search<S, R> {
-    subject: Object<S>,
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub(super) struct SubjectSearch {
+    #[schema(value_type = Kind)]
+    subject: Object<Kind>,
+    #[schema(value_type = Action)]
     action: Object<Action>,
-    resource: Object<R>,
+    #[schema(value_type = Party)]
+    resource: Object<Party>,
     #[serde(default)]
+    #[schema(value_type = Object)]
     context: Properties,
+    #[schema(value_type = Option<Page>)]
     page: Option<Object<Page>>,
 }
 
-#[derive(Debug, Deserialize)]
-struct ActionSearch {
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub(super) struct ResourceSearch {
+    #[schema(value_type = Party)]
     subject: Object<Party>,
+    #[schema(value_type = Action)]
+    action: Object<Action>,
+    #[schema(value_type = Kind)]
+    resource: Object<Kind>,
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    context: Properties,
+    #[schema(value_type = Option<Page>)]
+    page: Option<Object<Page>>,
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub(super) struct ActionSearch {
+    #[schema(value_type = Party)]
+    subject: Object<Party>,
+    #[schema(value_type = Party)]
     resource: Object<Party>,
     #[serde(default)]
+    #[schema(value_type = Object)]
     context: Properties,
+    #[schema(value_type = Option<Page>)]
     page: Option<Object<Page>>,
 }
 
 /// One answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 enum Found {
     Entity {
@@ -72,21 +97,21 @@ enum Found {
     },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Results {
     results: Vec<Found>,
     page: NextPage,
     context: Recorded,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct NextPage {
     /// Empty at the end.
     next_token: String,
     count: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Recorded {
     decision_id: DecisionId,
 }
@@ -229,7 +254,7 @@ pub(super) async fn subjects(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Results>, Problem> {
-    let search: Search<Kind, Party> = asked(request, &api).await?;
+    let search: SubjectSearch = asked(request, &api).await?;
     let (Object(kind), Object(known), Object(action)) = (search.subject, search.resource, search.action);
     let sides = (Side::Principal, kind, known);
     entities(&api, &caller, sides, (action, search.context, search.page)).await
@@ -241,7 +266,7 @@ pub(super) async fn resources(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Results>, Problem> {
-    let search: Search<Party, Kind> = asked(request, &api).await?;
+    let search: ResourceSearch = asked(request, &api).await?;
     let (Object(known), Object(kind), Object(action)) = (search.subject, search.resource, search.action);
     let sides = (Side::Resource, kind, known);
     entities(&api, &caller, sides, (action, search.context, search.page)).await

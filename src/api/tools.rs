@@ -14,16 +14,17 @@ use super::problem::Problem;
 use super::state::Api;
 use crate::model::{DecisionId, ServerName, ToolId};
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct ToolView {
     id: String,
     server: String,
     name: String,
     description: Option<String>,
+    #[schema(value_type = Object)]
     input_schema: Map<String, Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Tools {
     tools: Vec<ToolView>,
 }
@@ -41,19 +42,22 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<
     Ok(Json(Tools { tools: seen.iter().map(view).collect() }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Call {
     #[serde(default)]
+    #[schema(value_type = Object)]
     arguments: Map<String, Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Called {
     decision_id: DecisionId,
     is_error: bool,
+    #[schema(value_type = Vec<Object>)]
     content: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     structured_content: Option<Value>,
 }
 
