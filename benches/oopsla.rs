@@ -7,7 +7,6 @@
 //! Both sides take turns in one loop; every answer is compared before anything is measured.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
     reason = "a bench that cannot be set up has failed, and its figures go to stdout"

@@ -31,7 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const POLICIES: usize = 10_000;
 const FILES: usize = 100;
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 3;
 const MAIN_SCHEMA: &str = include_str!("../schemas/caxton.cedarschema");
 
 fn main() {

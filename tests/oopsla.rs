@@ -1,11 +1,5 @@
 //! Five applications of other people: the same answers as Cedar's own authoriser, to the last policy.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "data that cannot be read has failed the test"
-)]
-
 #[path = "support/oopsla.rs"]
 mod oopsla;
 

@@ -173,8 +173,8 @@ impl Reader<'_> {
             .annotations()
             .map(|(name, value)| (AsRef::<str>::as_ref(name).into(), value.val.as_str().into()))
             .collect();
-        let id = self.id_of(template, &annotations).map_err(|problem| vec![problem])?;
-        let mode = self.mode_of(template, &annotations).map_err(|problem| vec![problem])?;
+        let id = self.id_of(template, &annotations)?;
+        let mode = self.mode_of(template, &annotations)?;
         let named = Arc::new(template.new_id(PolicyID::from_string(&id)));
         let info = PolicyInfo {
             id: Arc::clone(&id),
@@ -213,7 +213,7 @@ impl Reader<'_> {
         &self,
         template: &Template,
         annotations: &BTreeMap<Arc<str>, Arc<str>>,
-    ) -> Result<Arc<str>, Problem> {
+    ) -> Result<Arc<str>, Vec<Problem>> {
         let given = annotations.get("id");
         let (message, advice) = match given {
             _ if self.strictness == Strictness::AsCedar => {
@@ -229,14 +229,14 @@ impl Reader<'_> {
             }
             Some(id) => return Ok(Arc::clone(id)),
         };
-        Err(self.place(template, message, "this policy").with_advice(advice))
+        Err(vec![self.place(template, message, "this policy").with_advice(advice)])
     }
 
     fn mode_of(
         &self,
         template: &Template,
         annotations: &BTreeMap<Arc<str>, Arc<str>>,
-    ) -> Result<PolicyMode, Problem> {
+    ) -> Result<PolicyMode, Vec<Problem>> {
         match annotations.get("mode").map(AsRef::as_ref) {
             _ if self.strictness == Strictness::AsCedar => Ok(PolicyMode::Enforce),
             None => Ok(PolicyMode::Enforce),
@@ -245,7 +245,7 @@ impl Reader<'_> {
             Some(other) => {
                 let message = format!("`@mode(\"{}\")` is not known", other.escape_debug());
                 let problem = self.place(template, &message, "this policy");
-                Err(problem.with_advice("`log_only` is the only mode; leave it out to enforce"))
+                Err(vec![problem.with_advice("`log_only` is the only mode; leave it out to enforce")])
             }
         }
     }

@@ -333,7 +333,7 @@ fn what_does_not_fit_the_schema_is_denied_with_the_reason() {
     };
     let uid = EntityUid::new;
     type Case<'a> = (&'a dyn Fn(&mut Query), &'a str);
-    let cases: [Case<'_>; 13] = [
+    let cases: [Case<'_>; 14] = [
         (&|q| q.action = uid("Action", "write"), "the schema has no action `Action::\"write\"`"),
         (&|q| q.principal = uid("Robot", "r"), "the schema has no entity type `Robot`"),
         (
@@ -367,6 +367,14 @@ fn what_does_not_fit_the_schema_is_denied_with_the_reason() {
         (
             &|q| q.entities.push(Entity::clone(&q.entities[1]).in_parent(uid("Folder", "other")).into()),
             "duplicate entity entry `Doc::\"plan\"`",
+        ),
+        // No policy sees the age, and yet there are two that differ.
+        (
+            &|q| {
+                let other = Entity::bare(uid("User", "ann")).with("age", Value::Long(41));
+                q.entities.push(other.into());
+            },
+            "duplicate entity entry `User::\"ann\"`",
         ),
     ];
     for (change, message) in cases {
