@@ -952,6 +952,9 @@ async fn change_sets(rounds: usize) {
         write_set(directory, &set(0));
         settings.policy_dir = Some(directory.join("policies"));
         settings.schema_dir = Some(directory.join("schemas"));
+        // A busy disk and a busy machine are not what is tested here.
+        settings.audit.deadline = Duration::from_secs(30);
+        settings.reload.timeout = Duration::from_secs(60);
         settings.limit.per_principal = caxton::limit::Rate::new(
             1_000_000.try_into().unwrap(),
             Duration::from_secs(1),

@@ -203,7 +203,7 @@ async fn a_permission_is_checked_for_somebody() {
         assert_eq!(pairs(&found.json()), pairs(&online), "{who} {name} {permission}");
         assert_eq!(found.code, Some(i32::from(online["allowed"] == false)), "{found:?}");
     }
-    world.stop().await;
+    let _kept = world.stop().await;
     assert_eq!(offline("--user", &ann, "agent:read").code, Some(0), "without the gateway");
     let nameless = offline("--user", "ann", "agent:read");
     assert!(nameless.code == Some(2) && nameless.stderr.contains("<issuer>|<subject>"), "{nameless:?}");
