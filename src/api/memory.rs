@@ -44,10 +44,17 @@ pub(super) struct Entities {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-pub(super) struct Written<T: Serialize> {
+pub(super) struct WrittenEntity {
     decision_id: DecisionId,
     #[serde(flatten)]
-    view: T,
+    view: EntityView,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct WrittenRelation {
+    decision_id: DecisionId,
+    #[serde(flatten)]
+    view: RelationView,
 }
 
 /// The rows of a scope that the caller may read.
@@ -78,12 +85,12 @@ pub(super) async fn write_entity(
     caller: Caller,
     Path(name): Path<String>,
     StrictJson(body): StrictJson<EntityBody>,
-) -> Result<Json<Written<EntityView>>, Problem> {
+) -> Result<Json<WrittenEntity>, Problem> {
     let scope = scope(&name, &caller)?;
     let EntityBody { name, kind, labels, observations } = body;
     let new = NewEntity { name, kind, labels, observations };
     let (view, decision_id) = api.gate.write_entity(caller.asker(), scope, new).await?;
-    Ok(Json(Written { decision_id, view }))
+    Ok(Json(WrittenEntity { decision_id, view }))
 }
 
 pub(super) async fn read(
@@ -121,12 +128,12 @@ pub(super) async fn write_relation(
     caller: Caller,
     Path(name): Path<String>,
     StrictJson(body): StrictJson<RelationBody>,
-) -> Result<Json<Written<RelationView>>, Problem> {
+) -> Result<Json<WrittenRelation>, Problem> {
     let scope = scope(&name, &caller)?;
     let RelationBody { from, kind, to, labels } = body;
     let (view, decision_id) =
         api.gate.write_relation(caller.asker(), scope, NewRelation { from, kind, to, labels }).await?;
-    Ok(Json(Written { decision_id, view }))
+    Ok(Json(WrittenRelation { decision_id, view }))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

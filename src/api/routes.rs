@@ -146,7 +146,7 @@ fn table() -> Vec<Route> {
             .gives::<memory::Entities>(),
         guarded("POST", "/v1/memory/{scope}/entities", "memory:write", post(memory::write_entity))
             .takes::<memory::EntityBody>()
-            .gives::<memory::Written<EntityView>>()
+            .gives::<memory::WrittenEntity>()
             .names::<EntityView>(),
         guarded("GET", "/v1/memory/{scope}/entities/{name}", "memory:read", get(memory::read))
             .gives::<EntityView>(),
@@ -154,7 +154,7 @@ fn table() -> Vec<Route> {
             .gives_nothing(204),
         guarded("POST", "/v1/memory/{scope}/relations", "memory:write", post(memory::write_relation))
             .takes::<memory::RelationBody>()
-            .gives::<memory::Written<RelationView>>()
+            .gives::<memory::WrittenRelation>()
             .names::<RelationView>(),
         guarded("POST", "/v1/memory/{scope}/search", "memory:search", post(memory::search))
             .takes::<memory::Search>()
