@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Any};
 
 use super::address::{Path, Query};
-use super::body::{StrictJson, read_within};
+use super::body::{StrictJson, read_large};
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
@@ -223,7 +223,8 @@ pub(super) async fn import(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Taken>, Problem> {
-    let body = read_within(request, &api, api.settings.max_import_bytes).await?;
+    let limit = api.settings.max_import_bytes;
+    let (body, _turn) = read_large(request, &api, caller.subject.principal(), limit).await?;
     let sha256 = crate::json::sha256(&body);
     let import: Import =
         serde_json::from_value(body).map_err(|error| Problem::invalid(format!("the body: {error}")))?;

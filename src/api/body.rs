@@ -1,5 +1,6 @@
 //! Reads a request body once: bounded, `application/json`, no key twice, then into the wanted type.
 
+use std::collections::HashSet;
 use std::error::Error as _;
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,6 +11,7 @@ use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::LengthLimitError;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
@@ -17,6 +19,7 @@ use serde_json::Value as Json;
 
 use super::problem::Problem;
 use super::state::Api;
+use crate::model::EntityUid;
 
 /// Something that is written as an object. Alone, a derived reader also takes an array of the fields in order.
 #[derive(Debug, Clone)]
@@ -79,15 +82,52 @@ fn parse(bytes: &[u8]) -> Result<Json, Problem> {
 
 /// The body as JSON.
 pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
-    read_within(request, api, api.settings.max_body_bytes).await
-}
-
-/// The body as JSON, within a bound in bytes.
-pub(super) async fn read_within(request: Request, api: &Api, limit: usize) -> Result<Json, Problem> {
     if !is_json(request.headers()) {
         return Err(Problem::media_type());
     }
-    parse(&bounded(request.into_body(), limit, api.settings.body_timeout).await?)
+    parse(&bounded(request.into_body(), api.settings.max_body_bytes, api.settings.body_timeout).await?)
+}
+
+/// Callers whose large body is read or worked on. Such a body takes memory before the policies are asked about it, so
+/// there is one of each caller at a time.
+#[derive(Debug, Default)]
+pub struct LargeBodies(Mutex<HashSet<EntityUid>>);
+
+/// Until this is dropped the caller comes with no other large body.
+pub(super) struct Turn<'a> {
+    bodies: &'a LargeBodies,
+    caller: EntityUid,
+}
+
+impl LargeBodies {
+    fn begin(&self, caller: &EntityUid) -> Result<Turn<'_>, Problem> {
+        if self.0.lock().insert(caller.clone()) {
+            return Ok(Turn { bodies: self, caller: caller.clone() });
+        }
+        Err(Problem::limited("another large body of this caller is being read", Duration::from_secs(1)))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.bodies.0.lock().remove(&self.caller);
+    }
+}
+
+/// The body as JSON, of a route where it may be larger than elsewhere. To be held with its turn until it is worked on.
+pub(super) async fn read_large<'a>(
+    request: Request,
+    api: &'a Api,
+    caller: &EntityUid,
+    limit: usize,
+) -> Result<(Json, Turn<'a>), Problem> {
+    let turn = api.large_bodies.begin(caller)?;
+    if !is_json(request.headers()) {
+        return Err(Problem::media_type());
+    }
+    let bytes = bounded(request.into_body(), limit, api.settings.body_timeout).await?;
+    let parsed = tokio::task::spawn_blocking(move || parse(&bytes)).await;
+    Ok((parsed.map_err(|_| Problem::internal())??, turn))
 }
 
 /// The whole body, or 413; a body that says itself that it is too large is not waited for, and one that comes too slowly

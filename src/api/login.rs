@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::address::Query;
 use super::auth::{self, work};
 use super::body::{is_json, read_small};
-use super::caller::{self, Caller};
+use super::caller::{self, Caller, Shown};
 use super::login_page::{escape, of_problem, page, wanted};
 use super::problem::Problem;
 use super::quota;
@@ -46,7 +46,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Heard {
     }
 }
 
-/// Middleware of the routes of a login: who may not be listened to is not, and nobody waits for ever.
+/// Middleware of the routes of a login: who may not be listened to is not, a credential beside the login is not passed
+/// over, and nobody waits for ever.
 pub(super) async fn hear(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let Some((certificate, context)) = caller::arrived(&api, &request) else {
         return Problem::internal().into_response();
@@ -54,8 +55,19 @@ pub(super) async fn hear(State(api): State<Arc<Api>>, mut request: Request, next
     let html = wanted(request.headers());
     let show = |problem: Problem| if html { of_problem(problem) } else { problem.into_response() };
     let heard = caller::listen_to(&api, request.headers(), certificate, &context).await;
+    let alone = |certificate: Shown| {
+        let (headers, method) = (request.headers(), request.method());
+        let certificate = certificate?;
+        let certificate = certificate.as_deref();
+        api.authenticator.alone(&Evidence { headers, certificate, method, address: None })
+    };
+    let heard = match heard.map(alone) {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(refused)) => Err(told(&api, &context, refused.into()).await),
+        Err(problem) => Err(problem),
+    };
     let response = match heard {
-        Ok(_) => {
+        Ok(()) => {
             request.extensions_mut().insert(Heard(Arc::clone(&context)));
             let answer = tokio::time::timeout(api.settings.request_timeout, next.run(request)).await;
             answer.unwrap_or_else(|_| show(Problem::timeout()))
@@ -101,6 +113,14 @@ impl Wish {
     }
 }
 
+/// That a person goes here. Any page could have pictures or frames that begin logins, and take the places of everybody
+/// behind the same address (Fetch Metadata Request Headers, W3C; who sends none is no browser of today).
+fn navigates(headers: &HeaderMap) -> Result<(), Problem> {
+    let is = |name, wanted: &[u8]| headers.get(name).is_none_or(|value| value.as_bytes() == wanted);
+    let person = is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document");
+    if person { Ok(()) } else { Err(Problem::origin()) }
+}
+
 /// Sends a browser to the provider.
 pub(super) async fn authorize(
     State(api): State<Arc<Api>>,
@@ -108,7 +128,7 @@ pub(super) async fn authorize(
     headers: HeaderMap,
     wish: Result<Query<Wish>, Problem>,
 ) -> Response {
-    let begun = wish.and_then(|Query(wish)| {
+    let begun = navigates(&headers).and(wish).and_then(|Query(wish)| {
         let logins = logins(&api)?;
         let begun = logins.begin(wish.purpose()?, context.source.ip)?;
         Ok((begun, Cookie::of(logins)))
@@ -374,9 +394,9 @@ async fn prove_login(
     evidence: &Evidence<'_>,
     grant: Grant,
 ) -> Result<(LoggedIn, HolderKeys), LoginError> {
-    api.authenticator.alone(evidence)?;
+    let held = api.authenticator.held(evidence)?;
     let login = redeem(logins(api)?, grant).await?;
-    let holder = api.authenticator.holds(evidence, &login.subject)?;
+    let holder = api.authenticator.holds(held, &login.subject)?;
     Ok((login, holder))
 }
 

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 
 use super::address::Query;
-use super::body::{StrictJson, read_within};
+use super::body::{StrictJson, read_large};
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
@@ -182,7 +182,7 @@ pub(super) async fn publish(
     request: Request,
 ) -> Result<Json<Changed>, Problem> {
     let limit = usize::try_from(api.reloader.settings().max_bundle_bytes).unwrap_or(usize::MAX);
-    let bundle = read_within(request, &api, limit).await?;
+    let (bundle, _turn) = read_large(request, &api, caller.subject.principal(), limit).await?;
     if !bundle.is_object() {
         return Err(Problem::invalid("the body is not an object"));
     }

@@ -19,7 +19,8 @@ use crate::model::{
     DecisionId, EntityChange, EntityUid, Outcome, ReadEntities, ReasonCode, RoleName, WriteEntity,
 };
 
-const NO_ISSUER: &str = "no issuer of tokens is configured: write `<issuer>|<subject>`";
+const NO_ISSUER: &str =
+    "not one issuer of people is configured, but none or several: write `<issuer>|<subject>`";
 
 /// Whose roles.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -33,8 +34,9 @@ impl Who {
     /// The principal. A person is named as its token does, or in full: `<issuer>|<subject>`.
     fn uid(&self, api: &Api) -> Result<EntityUid, Problem> {
         match (&self.user, &self.agent, &self.service) {
-            (Some(user), None, None) => EntityUid::person(api.settings.issuer.as_deref(), user)
-                .ok_or_else(|| Problem::invalid(NO_ISSUER)),
+            (Some(user), None, None) => {
+                EntityUid::person(&api.settings.issuers, user).ok_or_else(|| Problem::invalid(NO_ISSUER))
+            }
             (None, Some(agent), None) => Ok(EntityUid::caxton("Agent", agent.as_str())),
             (None, None, Some(service)) => Ok(EntityUid::caxton("Service", service.as_str())),
             _ => Err(Problem::invalid("name one of `user`, `agent` and `service`")),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use super::body::LargeBodies;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::changes::Reloader;
@@ -26,8 +27,8 @@ pub struct Settings {
     pub max_import_bytes: usize,
     /// Under which address the gateway is called, for those who look it up; `None`: whatever the caller calls it.
     pub public_url: Option<String>,
-    /// Whose tokens name people; `None` when no tokens are accepted.
-    pub issuer: Option<String>,
+    /// Whose word is taken for who a person is.
+    pub issuers: Vec<Arc<str>>,
     /// The issuer of tokens that callers may come with, for those who look up how to get one.
     pub authorization_server: Option<String>,
     /// What such callers should ask it for.
@@ -57,7 +58,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(30),
             max_import_bytes: 32 * 1024 * 1024,
             public_url: None,
-            issuer: None,
+            issuers: Vec::new(),
             authorization_server: None,
             resource_scopes: Vec::new(),
             ext_authz_peers: Vec::new(),
@@ -125,6 +126,8 @@ pub struct Api {
     pub settings: Settings,
     /// Whether requests are taken.
     pub readiness: Readiness,
+    /// Large bodies under way.
+    pub large_bodies: LargeBodies,
     /// Changes that come to their end whether their caller waits or not.
     pub under_way: TaskTracker,
 }

@@ -33,6 +33,22 @@ pub struct Settings {
     pub oauth2: Option<LoginSettings>,
 }
 
+impl Settings {
+    /// Whose word is taken for who somebody is: that of tokens, and that of the login.
+    pub fn issuers(&self) -> Vec<Arc<str>> {
+        let mut issuers: Vec<Arc<str>> = self.jwt.iter().map(|jwt| Arc::clone(&jwt.issuer)).collect();
+        let login = self.oauth2.as_ref().map(|login| login.issuer.as_str().into());
+        issuers.extend(login.filter(|login| !issuers.contains(login)));
+        issuers
+    }
+}
+
+/// What was shown beside a login.
+pub struct Held<'e> {
+    certificate: Option<Thumbprint>,
+    proof: Option<dpop::Proof<'e>>,
+}
+
 /// One way to prove oneself, as an operator sees it.
 #[derive(Debug, Clone, Serialize)]
 pub struct MethodStatus {
@@ -66,11 +82,13 @@ impl Authenticator {
         if settings.jwt.as_ref().is_some_and(|jwt| jwt.issuer == settings.tokens.issuer) {
             return Err(AuthnError::JwtSetting { setting: "issuer", reason });
         }
+        let mut own = settings.tokens;
+        own.login_issuer = settings.oauth2.as_ref().map(|login| login.issuer.as_str().into());
         let logins =
             settings.oauth2.map(|oauth2| Logins::new(oauth2, Arc::clone(&clock), Arc::clone(&metrics)));
         let max_key_age = settings.api_keys.max_age;
         let api_key = api_key::Scheme::new(settings.api_keys, Arc::clone(&clock))?;
-        let tokens = Arc::new(Tokens::open(settings.tokens, max_key_age, Arc::clone(&clock))?);
+        let tokens = Arc::new(Tokens::open(own, max_key_age, Arc::clone(&clock))?);
         let trust = settings.mtls.map(|mtls| ClientTrust::open(mtls, Arc::clone(&clock))).transpose()?;
         let client_trust = trust.map(Arc::new);
         let proofs = Proofs::new(settings.dpop, Arc::clone(&clock))?;
@@ -116,10 +134,16 @@ impl Authenticator {
         Ok(renewal)
     }
 
+    /// What somebody shows beside a login: a proof of possession that holds, and a certificate that names nobody. Before
+    /// the login is looked at, which counts once, so that a proof that has to be made anew does not cost it.
+    pub fn held<'e>(&self, evidence: &Evidence<'e>) -> Result<Held<'e>, Refused> {
+        Ok(Held { certificate: self.alone(evidence)?, proof: self.proofs.check(evidence, None)? })
+    }
+
     /// What somebody holds who has logged in, and to which the tokens of the session will be bound.
-    pub fn holds(&self, evidence: &Evidence<'_>, subject: &Subject) -> Result<HolderKeys, Refused> {
-        let certificate = self.alone(evidence)?;
-        Ok(HolderKeys { dpop: self.proofs.examine(evidence, None, subject)?, certificate })
+    pub fn holds(&self, held: Held<'_>, subject: &Subject) -> Result<HolderKeys, Refused> {
+        let dpop = held.proof.map(|proof| self.proofs.spend(&proof, subject)).transpose()?;
+        Ok(HolderKeys { dpop, certificate: held.certificate })
     }
 
     /// That nothing but what is in the body names the caller: a second credential is never passed over. Gives the

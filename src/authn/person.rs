@@ -40,4 +40,6 @@ pub struct LoggedIn {
     pub subject: Arc<Subject>,
     /// What a session keeps of it.
     pub person: Person,
+    /// When that was, in milliseconds since the Unix epoch.
+    pub at_millis: i64,
 }

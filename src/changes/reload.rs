@@ -586,6 +586,8 @@ impl Reloader {
         let swapped = tokio::task::spawn_blocking(move || {
             // Until the swap is done: a caller who has gone away does not let the next change in before it.
             let _turn = turn;
+            // The record took its time as well.
+            reloader.unlocked()?;
             match keep {
                 Some(Keep::New(bundle)) => reloader.store()?.add(bundle.published(), bundle.sources())?,
                 Some(Keep::Signatures(published)) => reloader.store()?.resign(&published)?,

@@ -45,13 +45,12 @@ impl Who {
         all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
     }
 
-    fn uid(&self, issuer: Option<&str>) -> anyhow::Result<EntityUid> {
+    fn uid(&self, issuers: &[Arc<str>]) -> anyhow::Result<EntityUid> {
         let named = |kind, name: &Option<String>| Some(EntityUid::caxton(kind, name.as_deref()?));
-        let person = self.user.as_deref().and_then(|user| EntityUid::person(issuer, user));
-        person
-            .or_else(|| named("Agent", &self.agent))
-            .or_else(|| named("Service", &self.service))
-            .context("no issuer of tokens is configured: write `<issuer>|<subject>`")
+        let person = self.user.as_deref().and_then(|user| EntityUid::person(issuers, user));
+        person.or_else(|| named("Agent", &self.agent)).or_else(|| named("Service", &self.service)).context(
+            "not one issuer of people is configured, but none or several: write `<issuer>|<subject>`",
+        )
     }
 
     fn body(&self, name: &'static str, value: &str) -> Json {
@@ -173,8 +172,7 @@ fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>>
         Ok(loaded) => Settings::from(loaded.settings),
         Err(exit) => return Ok(Err(exit)),
     };
-    let issuer = settings.authn.jwt.as_ref().map(|jwt| Arc::clone(&jwt.issuer));
-    let principal = check.who.uid(issuer.as_deref())?;
+    let principal = check.who.uid(&settings.authn.issuers())?;
     let places = Places { place: settings.place(), fragments: Arc::new(Vec::new), candidate_dir: None };
     let sources = places.look(SystemClock.now_millis())?;
     let bundle = Bundle::load_with(sources, settings.policy).context("the policies are not valid")?;

@@ -19,12 +19,16 @@ impl EntityUid {
         Self { type_name: type_name.into(), id: id.into() }
     }
 
-    /// A person, named as its token does or in full (`<issuer>|<subject>`); `None` when it is not said whose subject it is.
-    pub fn person(issuer: Option<&str>, name: &str) -> Option<Self> {
-        let full = match issuer {
-            Some(issuer) if !name.starts_with(&format!("{issuer}|")) => format!("{issuer}|{name}"),
-            None if !name.contains('|') => return None,
-            _ => name.to_owned(),
+    /// A person, named as its token does or in full (`<issuer>|<subject>`); `None` when it is not said whose subject it is,
+    /// which only one of several `issuers` could leave open.
+    pub fn person(issuers: &[Arc<str>], name: &str) -> Option<Self> {
+        let in_full =
+            |issuer: &Arc<str>| name.strip_prefix(issuer.as_ref()).is_some_and(|rest| rest.starts_with('|'));
+        let full = match issuers {
+            _ if issuers.iter().any(in_full) => name.to_owned(),
+            [issuer] => format!("{issuer}|{name}"),
+            [] if name.contains('|') => name.to_owned(),
+            _ => return None,
         };
         Some(Self::caxton("User", full))
     }
@@ -204,5 +208,22 @@ mod tests {
         let uid = EntityUid::caxton("Agent", "a\"\n\u{202e}b");
         assert_eq!(uid.to_string(), "Caxton::Agent::\"a\\\"\\n\\u{202e}b\"");
         assert_eq!(uid.base_type(), "Agent");
+    }
+
+    #[test]
+    fn a_person_is_named_in_full_or_as_the_only_issuer_does() {
+        let (one, other) = (Arc::from("https://a"), Arc::from("https://b"));
+        let named = |issuers: &[Arc<str>], name: &str| {
+            EntityUid::person(issuers, name).map(|person| person.id().to_owned())
+        };
+        let full = |name: &str| Some(name.to_owned());
+        let both = [Arc::clone(&one), other];
+        assert_eq!(named(&[Arc::clone(&one)], "vera"), full("https://a|vera"));
+        assert_eq!(named(&[Arc::clone(&one)], "auth0|1"), full("https://a|auth0|1"));
+        assert_eq!(named(&[one], "https://a|vera"), full("https://a|vera"));
+        assert_eq!(named(&both, "https://b|vera"), full("https://b|vera"));
+        // With two, a short name could be that of either: to guess would take a role from the wrong one.
+        assert_eq!((named(&both, "vera"), named(&both, "auth0|1")), (None, None));
+        assert_eq!((named(&[], "vera"), named(&[], "x|vera")), (None, full("x|vera")));
     }
 }

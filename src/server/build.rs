@@ -99,7 +99,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let mut authn = settings.authn;
     let authorization_server = authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
     let login = authn.oauth2.as_ref();
-    let issuer = authorization_server.clone().or_else(|| login.map(|login| login.issuer.clone()));
+    let issuers = authn.issuers();
     let longest_login = login.map_or(std::time::Duration::ZERO, |login| login.max_session);
     // What clients are told to get a token for is what a token may be for.
     if let (Some(jwt), Some(url)) = (&mut authn.jwt, &settings.api.public_url) {
@@ -190,8 +190,9 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         journal: journal.clone(),
         metrics,
         clock: Arc::clone(&clock),
-        settings: crate::api::Settings { issuer, authorization_server, ..settings.api },
+        settings: crate::api::Settings { issuers, authorization_server, ..settings.api },
         readiness: Readiness::default(),
+        large_bodies: Default::default(),
         under_way: tokio_util::task::TaskTracker::new(),
     });
     Ok(Parts { api, certificates, reloader, journal, memory, tools, agents, attributes, clock })

@@ -150,7 +150,7 @@ impl From<config::Settings> for Settings {
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
                 body_timeout: server.body_timeout,
-                issuer: None,
+                issuers: Vec::new(),
                 authorization_server: None,
                 resource_scopes: security.authentication.resource_scopes,
                 ext_authz_peers: security.ext_authz_peers,

@@ -507,3 +507,35 @@ async fn a_page_that_sends_browsers_here_blocks_no_address() {
     assert_eq!(send(blocked).await.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(stage.authorize("").await.status, StatusCode::TOO_MANY_REQUESTS);
 }
+
+/// Pictures and frames of any page would take the places of everybody behind one address.
+#[tokio::test]
+async fn a_login_begins_where_a_person_goes_and_nowhere_else() {
+    let stage = Stage::new().await;
+    let begin = |mode: &str, destination: &str| {
+        let request = stage.client.get(stage.world.url("/v1/auth/oauth2/authorize"));
+        send(request.header("sec-fetch-mode", mode).header("sec-fetch-dest", destination))
+    };
+    for (mode, destination) in [("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe")] {
+        let answer = begin(mode, destination).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{mode}, {destination}: {answer:?}");
+        assert!(!answer.headers.contains_key(SET_COOKIE));
+    }
+    assert_eq!(begin("navigate", "document").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_credential_beside_a_login_is_not_passed_over() {
+    let stage = Stage::new().await;
+    let begun = stage.begin("").await;
+    stage.liar.answers(&stage.liar.signed(&stage.liar.claims(&begun.nonce)));
+    let key = "cax_live_000000000000_0000000000000000000000000000000000000000000000000";
+    for path in ["authorize".to_owned(), format!("callback?code=c&state={}", begun.state)] {
+        let request = stage.client.get(stage.world.url(&format!("/v1/auth/oauth2/{path}")));
+        let answer = send(request.header("x-api-key", key).header("cookie", &begun.cookie)).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}: {answer:?}");
+    }
+    let told = told(&stage.world);
+    let refusals = told.iter().filter(|line| line.contains("session: conflicting_credentials")).count();
+    assert_eq!(refusals, 2, "{told:#?}");
+}

@@ -23,7 +23,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderName, Method};
 
 use self::nonce::Nonces;
-use self::proof::Proof;
+pub(super) use self::proof::Proof;
 use self::replay::{NotFresh, ProofId, Replays};
 use super::jwt::parts::TokenDigest;
 use super::scheme::{Evidence, Refused, RefusedKind};
@@ -72,6 +72,16 @@ impl Proofs {
         token: Option<(&str, Option<Thumbprint>)>,
         subject: &Subject,
     ) -> Result<Option<Thumbprint>, Refused> {
+        let proof = self.check(evidence, token)?;
+        proof.map(|proof| self.spend(&proof, subject)).transpose()
+    }
+
+    /// A proof that holds for this request, if there is one. It counts when it is spent.
+    pub(super) fn check<'e>(
+        &self,
+        evidence: &Evidence<'e>,
+        token: Option<(&str, Option<Thumbprint>)>,
+    ) -> Result<Option<Proof<'e>>, Refused> {
         let mut values = evidence.headers.get_all(HEADER).iter();
         let value = match (values.next(), values.next()) {
             (None, _) => return Ok(None),
@@ -93,8 +103,7 @@ impl Proofs {
             return Err(Refused::invalid(METHOD, "wrong_token"));
         }
         self.check_time(&proof)?;
-        self.take(&proof, subject)?;
-        Ok(Some(proof.thumbprint))
+        Ok(Some(proof))
     }
 
     /// A proof of now, and not of an earlier life of the gateway, which knew what it had seen.
@@ -116,7 +125,8 @@ impl Proofs {
         }
     }
 
-    fn take(&self, proof: &Proof<'_>, subject: &Subject) -> Result<(), Refused> {
+    /// Takes note of the proof, which serves once.
+    pub(super) fn spend(&self, proof: &Proof<'_>, subject: &Subject) -> Result<Thumbprint, Refused> {
         let mut id = Context::new(&SHA256);
         id.update(&proof.thumbprint);
         id.update(proof.claim("jti")?.as_bytes());
@@ -127,7 +137,8 @@ impl Proofs {
         self.replays.take(bytes, &principal, end, self.clock.now_seconds()).map_err(|error| match error {
             NotFresh::Used => Refused::invalid(METHOD, "replayed"),
             NotFresh::Full => Refused::new(RefusedKind::Unavailable, METHOD, "too_many_proofs"),
-        })
+        })?;
+        Ok(proof.thumbprint)
     }
 
     /// What a refused caller is told of proofs (section 7.1); `refused` only when it came with one, or should have.

@@ -15,7 +15,7 @@ const MAX_PROOF_BYTES: usize = 8 * 1024;
 const TYPES: [&str; 1] = ["dpop+jwt"];
 
 /// Not proven yet.
-pub(super) struct Proof<'a> {
+pub(in crate::authn) struct Proof<'a> {
     token: Compact<'a>,
     key: Key,
     pub(super) thumbprint: Thumbprint,

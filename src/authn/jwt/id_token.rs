@@ -118,7 +118,7 @@ impl IdTokens {
         let person =
             claims::read(payload.as_bytes(), expected).map_err(refuse)?.into_person(&expected.issuer);
         let subject = Arc::new(person.to_subject(Proof::Login { key: proven.key }));
-        Ok(LoggedIn { subject, person })
+        Ok(LoggedIn { subject, person, at_millis: self.verifier.clock.now_millis() })
     }
 }
 

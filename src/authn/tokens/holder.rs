@@ -21,8 +21,14 @@ pub(super) enum Holder {
 }
 
 impl Holder {
-    /// The holder of a stored session, if it still counts at `now`.
-    pub(super) fn of(session: Session, now: i64, max_key_age: Option<i64>) -> Result<Self, Refused> {
+    /// The holder of a stored session, if it still counts at `now`. A person counts as long as the provider that vouched
+    /// for them is `login_issuer`.
+    pub(super) fn of(
+        session: Session,
+        now: i64,
+        max_key_age: Option<i64>,
+        login_issuer: Option<&str>,
+    ) -> Result<Self, Refused> {
         let Some((login, until)) = session.login else {
             let key = session.key.ok_or_else(|| Refused::invalid(METHOD, "revoked"))?;
             api_key::check(&key, now, max_key_age, METHOD)?;
@@ -31,7 +37,10 @@ impl Holder {
         if now >= until {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "login_over"));
         }
-        let person = serde_json::from_str(&login).map_err(|error| unavailable(error.into()))?;
+        let person: Box<Person> = serde_json::from_str(&login).map_err(|error| unavailable(error.into()))?;
+        if login_issuer != Some(person.issuer.as_str()) {
+            return Err(Refused::new(RefusedKind::Expired, METHOD, "login_over"));
+        }
         Ok(Self::Person { person, until })
     }
 

@@ -79,7 +79,7 @@ pub struct Renewal {
 #[derive(Clone)]
 struct Proven {
     validity: Validity,
-    holder: HolderKeys,
+    bound: HolderKeys,
     session: Arc<str>,
     jti: Arc<str>,
     /// The key that signed it.
@@ -194,9 +194,16 @@ impl Tokens {
             }
         };
         proven.validity.check(now.div_euclid(1000), leeway).map_err(refuse_claim)?;
-        let (subject, used) = self.principal(&proven, now)?;
+        let Live { holder, bound, created, used } = self.live_session(&proven.session, now)?;
+        // A stolen signing key could leave the binding out.
+        if bound != proven.bound {
+            return Err(Refused::invalid(METHOD, "claim_value").because("`cnf` is not that of the session"));
+        }
+        let (session, jti) = (Arc::clone(&proven.session), Arc::clone(&proven.jti));
+        let subject = Arc::new(holder.into_subject(session, jti));
+        self.check_revoked(Some(&proven.jti), &subject, Some(created), METHOD)?;
         self.touch(&proven.session, used, now);
-        Ok((subject, proven.holder))
+        Ok((subject, bound))
     }
 
     fn prove(&self, text: &str, now: i64) -> Result<Proven, Refused> {
@@ -223,8 +230,7 @@ impl Tokens {
             return Err(Refused::invalid(METHOD, "claim_value")
                 .because("`exp` is further from `iat` than our tokens live"));
         }
-        let holder = claims.holder;
-        Ok(Proven { validity: claims.validity, holder, session, jti, kid: kid.into() })
+        Ok(Proven { validity: claims.validity, bound: claims.holder, session, jti, kid: kid.into() })
     }
 
     fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<Key>>, Refused> {
@@ -253,15 +259,6 @@ impl Tokens {
         now.saturating_sub(millis(self.settings.access)).saturating_sub(millis(self.settings.leeway))
     }
 
-    /// Who the session belongs to, if it and its key still count, and when it was used last.
-    fn principal(&self, proven: &Proven, now: i64) -> Result<(Arc<Subject>, i64), Refused> {
-        let Live { holder, created, used, .. } = self.live_session(&proven.session, now)?;
-        let (session, jti) = (Arc::clone(&proven.session), Arc::clone(&proven.jti));
-        let subject = Arc::new(holder.into_subject(session, jti));
-        self.check_revoked(Some(&proven.jti), &subject, Some(created), METHOD)?;
-        Ok((subject, used))
-    }
-
     /// A session that still counts.
     fn live_session(&self, id: &str, now: i64) -> Result<Live, Refused> {
         let session = self
@@ -277,7 +274,11 @@ impl Tokens {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "idle"));
         }
         let (bound, created) = (session.bound, session.created);
-        Ok(Live { holder: Holder::of(session, now, self.max_key_age)?, bound, created, used })
+        Ok(Live { holder: self.holder(session, now)?, bound, created, used })
+    }
+
+    fn holder(&self, session: store::Session, now: i64) -> Result<Holder, Refused> {
+        Holder::of(session, now, self.max_key_age, self.settings.login_issuer.as_deref())
     }
 
     /// Remembers that the session is in use. It is written down from time to time, by a thread that may wait.
@@ -319,7 +320,8 @@ impl Tokens {
         longest: Duration,
         bound: HolderKeys,
     ) -> Result<Issued, AuthnError> {
-        let now = self.clock.now_millis();
+        // It began when it was proven: a revocation since then counts, and nobody keeps a login for later.
+        let now = login.at_millis;
         let until = now.saturating_add(millis(longest));
         let principal = login.subject.principal().to_string();
         let holder = Holder::Person { person: Box::new(login.person), until };
@@ -385,7 +387,7 @@ impl Tokens {
         };
         let Some(found) = self.store.session(&session)? else { return Ok(None) };
         let bound = found.bound;
-        let holder = Holder::of(found, now, self.max_key_age).ok();
+        let holder = self.holder(found, now).ok();
         let same = |holder: &Holder| session == id.as_ref() && holder.key() == key.as_ref();
         let Some(holder) = holder.filter(same) else { return Ok(None) };
         let next = renewal.text.successor(&self.pepper);

@@ -30,6 +30,8 @@ pub struct Settings {
     pub leeway: Duration,
     /// Sessions of one key; the one idle longest makes room. Default 100.
     pub max_sessions_per_key: u32,
+    /// The provider at which people log in; sessions of another's people are over. None: nobody's count.
+    pub login_issuer: Option<Arc<str>>,
     /// Longer tokens are refused unread; bytes.
     pub max_token_bytes: usize,
     /// How many proven tokens are remembered.
@@ -57,6 +59,7 @@ impl Settings {
             grace: Duration::from_secs(30),
             leeway: Duration::from_secs(5),
             max_sessions_per_key: 100,
+            login_issuer: None,
             max_token_bytes: 8 * 1024,
             cache_entries: 10_000,
         }

@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::authn::{KeyHolder, KeyStore, Person};
-use crate::clock::ManualClock;
+use crate::clock::{Clock as _, ManualClock};
 use crate::model::{AgentId, EntityUid, RoleName, ServiceName};
 
 const NOW: i64 = 1_768_039_200_000;
 const DAY: i64 = 24 * 3600 * 1000;
+
+const PROVIDER: &str = "https://login.example";
 
 struct Bench {
     directory: tempfile::TempDir,
@@ -25,6 +27,7 @@ fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     let clock = Arc::new(ManualClock::at_millis(NOW));
     let keys = KeyStore::open(&api_key::Settings::in_directory(directory.path())).unwrap();
     let mut settings = Settings::in_directory(directory.path());
+    settings.login_issuer = Some(PROVIDER.into());
     change(&mut settings);
     let tokens = Tokens::open(settings, None, Arc::<ManualClock>::clone(&clock)).unwrap();
     Bench { directory, clock, keys, tokens }
@@ -389,6 +392,44 @@ fn a_token_that_says_it_lives_longer_than_ours_do_is_refused() {
     assert_eq!(signed(&|claims| drop(claims.remove("iat"))), "claim_missing");
 }
 
+/// Nor one that does without the key to which the session is bound.
+#[test]
+fn a_token_that_is_not_bound_as_its_session_is_refused() {
+    let bench = bench();
+    let bound = HolderKeys { dpop: Some([7; 32]), certificate: None };
+    let issued = bench.tokens.issue(bench.key(), bound).unwrap();
+    let mut claims = part(issued.access.expose(), 1).as_object().unwrap().clone();
+    assert!(claims.remove("cnf").is_some());
+    let token = bench.tokens.signing.sign(&bench.tokens.store, claims).unwrap();
+    assert_eq!(reason(bench.tokens.verify(token.expose())), "claim_value");
+}
+
+/// Whoever is told of a login for a program has two minutes to keep it.
+#[test]
+fn a_login_from_before_a_revocation_counts_for_nothing_afterwards() {
+    let bench = bench();
+    let kept = LoggedIn { at_millis: NOW, ..login("vera") };
+    bench.clock.advance(Duration::from_secs(60));
+    bench.tokens.revoke_all().unwrap();
+    bench.clock.advance(Duration::from_secs(30));
+    let issued = bench.tokens.log_in(kept, Duration::from_secs(5400), HolderKeys::default()).unwrap();
+    assert_eq!(reason(bench.tokens.verify(issued.access.expose())), "token_revoked");
+    assert_eq!(bench.tokens.recognise(issued.refresh.expose()).err().unwrap().reason, "token_revoked");
+    let fresh = LoggedIn { at_millis: NOW + 90_000, ..login("vera") };
+    let issued = bench.tokens.log_in(fresh, Duration::from_secs(5400), HolderKeys::default()).unwrap();
+    assert_eq!(reason(bench.tokens.verify(issued.access.expose())), "accepted");
+}
+
+#[test]
+fn a_login_at_a_provider_that_is_no_longer_configured_is_over() {
+    for now in [None, Some("https://other.example")] {
+        let bench = bench_with(|settings| settings.login_issuer = now.map(Into::into));
+        let issued =
+            bench.tokens.log_in(login("vera"), Duration::from_secs(60), HolderKeys::default()).unwrap();
+        assert_eq!(reason(bench.tokens.verify(issued.access.expose())), "login_over");
+    }
+}
+
 #[test]
 fn a_signing_key_that_is_lost_or_open_stops_the_start() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -482,7 +523,7 @@ fn events_wait_until_they_are_recorded() {
 fn login(name: &str) -> LoggedIn {
     let role = RoleName::parse("viewer").unwrap();
     let person = Person {
-        issuer: "https://login.example".to_owned(),
+        issuer: PROVIDER.to_owned(),
         subject: name.to_owned(),
         email: None,
         roles: [role].into(),
@@ -490,7 +531,7 @@ fn login(name: &str) -> LoggedIn {
         tags: [("name".to_owned(), ["Vera".to_owned()].into())].into(),
     };
     let subject = Arc::new(person.to_subject(Proof::Login { key: "k".into() }));
-    LoggedIn { subject, person }
+    LoggedIn { subject, person, at_millis: NOW }
 }
 
 #[test]
@@ -526,7 +567,8 @@ fn logins_of_a_person_are_counted_and_revoked_together_and_others_stay() {
     let long = Duration::from_secs(5400);
     let begin = |name: &str| {
         bench.clock.advance(Duration::from_secs(1));
-        bench.tokens.log_in(login(name), long, HolderKeys::default()).unwrap()
+        let login = LoggedIn { at_millis: bench.clock.now_millis(), ..login(name) };
+        bench.tokens.log_in(login, long, HolderKeys::default()).unwrap()
     };
     let (first, second, third, other) = (begin("vera"), begin("vera"), begin("vera"), begin("olivia"));
     let refused =
