@@ -35,15 +35,16 @@ fn on_the_api_port(endpoint: &Endpoint) -> bool {
     !["/healthz", "/readyz", "/metrics"].contains(&endpoint.path)
 }
 
+/// As it is described: a part that is the whole rest of the path is one like any other.
+fn name(endpoint: &Endpoint) -> String {
+    format!("{} {}", endpoint.method, endpoint.path.replace("{*", "{"))
+}
+
 #[test]
 fn every_route_is_described_and_nothing_else() {
     let document = described();
     let operations = operations(&document);
-    let routes: BTreeSet<String> = endpoints()
-        .iter()
-        .filter(|one| on_the_api_port(one))
-        .map(|one| format!("{} {}", one.method, one.path))
-        .collect();
+    let routes: BTreeSet<String> = endpoints().iter().filter(|one| on_the_api_port(one)).map(name).collect();
     assert_eq!(operations.keys().cloned().collect::<BTreeSet<_>>(), routes);
     let ids: BTreeSet<&str> = operations.values().map(|one| one["operationId"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), routes.len(), "each has an id of its own");
@@ -56,12 +57,14 @@ fn what_needs_credentials_says_so_and_how_it_fails() {
     let schemes: BTreeSet<&String> =
         document["components"]["securitySchemes"].as_object().unwrap().keys().collect();
     for endpoint in endpoints().iter().filter(|one| on_the_api_port(one)) {
-        let name = format!("{} {}", endpoint.method, endpoint.path);
+        let name = name(endpoint);
         let operation = &operations[&name];
         // A browser is sent on with 303.
         let success = |status: &&String| status.starts_with('2') || *status == "303";
         let success = operation["responses"].as_object().unwrap().keys().filter(success);
-        assert_eq!(success.count(), 1, "{name}");
+        // A message of MCP that wants no answer is taken with 202.
+        let ways = if endpoint.path == "/mcp" { 2 } else { 1 };
+        assert_eq!(success.count(), ways, "{name}");
         let needed: BTreeSet<&String> = operation["security"]
             .as_array()
             .unwrap()
@@ -171,6 +174,11 @@ async fn answers_are_as_described() {
     for path in ["/access/v1/evaluation", "/access/v1/evaluations"] {
         check(&document, &format!("POST {path}"), &world.post(&root, path, &question).await);
     }
+    // Before the protocol is spoken, its library says what is wrong in a text of its own.
+    let mcp = world.post(&root, "/mcp", &json!({})).await;
+    assert_eq!(mcp.status, StatusCode::NOT_ACCEPTABLE);
+    check(&document, "POST /mcp", &mcp);
+    check(&document, "POST /mcp", &world.get(&root, "/mcp").await);
     let role = json!({ "user": "alice", "role": "viewer" });
     check(&document, "POST /v1/auth/roles", &world.post(&root, "/v1/auth/roles", &role).await);
     let asked = json!({ "user": "alice", "permission": "agent:read" });

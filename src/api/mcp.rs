@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rmcp::ServerHandler;
@@ -42,13 +42,46 @@ pub(super) fn service(api: Arc<Api>) -> StreamableHttpService<Ingress, NeverSess
 
 /// Reads an MCP body strictly and puts what was read in its place.
 pub(super) async fn reread(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let limit = api.settings.max_body_bytes;
     if request.method() != Method::POST {
-        return next.run(request).await;
+        return told(next.run(request).await, limit).await;
     }
     match rewritten(&api, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => told(next.run(request).await, limit).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// The most bytes of what the library says that are told.
+const LONGEST_WORD: usize = 4096;
+
+/// What the library refuses before it speaks the protocol is a bare text; here it becomes a problem like any other.
+async fn told(response: Response, limit: usize) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let bare = kind.is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !bare || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (parts, content) = response.into_parts();
+    let said = to_bytes(content, LONGEST_WORD).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let problem = match status {
+        // The kind of the body was seen to before: what is left is a body that is no message.
+        StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::malformed(said),
+        StatusCode::FORBIDDEN => Problem::host(),
+        StatusCode::NOT_FOUND => Problem::not_found(said),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::method(),
+        StatusCode::NOT_ACCEPTABLE => Problem::not_acceptable(said),
+        // What was read may be longer when it is written anew.
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(limit),
+        _ => {
+            tracing::error!(%status, %said, "the protocol library failed");
+            Problem::internal()
+        }
+    };
+    let methods = parts.headers.get(header::ALLOW).cloned();
+    problem.with_headers(methods.map(|methods| (header::ALLOW, methods))).into_response()
 }
 
 async fn rewritten(api: &Api, request: Request) -> Result<Request, Problem> {

@@ -35,6 +35,8 @@ pub(super) struct Doc {
     body: Option<(Ref, Required)>,
     /// The status of success, and what comes with it.
     answer: Option<(u16, Option<Ref>, &'static str)>,
+    /// A protocol of its own is spoken here: this comes with its errors, and 202 without anything.
+    protocol: Option<Ref>,
     schemas: Named,
 }
 
@@ -66,6 +68,10 @@ impl Doc {
         self.answer = Some((status, Some(part), "application/json"));
     }
 
+    pub(super) fn speaks<T: ToSchema>(&mut self) {
+        self.protocol = Some(self.part::<T>());
+    }
+
     pub(super) fn gives_text(&mut self, kind: &'static str) {
         self.answer = Some((200, None, kind));
     }
@@ -87,7 +93,9 @@ pub fn document() -> OpenApi {
     let mut components = ComponentsBuilder::new().schema("Problem", Problem::schema());
     for (endpoint, doc) in documented() {
         if let Some(method) = method(endpoint.method) {
-            paths.add_path_operation(endpoint.path, vec![method], operation(&endpoint, &doc));
+            // A template of OpenAPI cannot say that a part is the whole rest of the path.
+            let path = endpoint.path.replace("{*", "{");
+            paths.add_path_operation(path, vec![method], operation(&endpoint, &doc));
         }
         components = components.schemas_from_iter(doc.schemas);
     }
@@ -139,15 +147,19 @@ fn operation(endpoint: &Endpoint, doc: &Doc) -> Operation {
         }
         operation = operation.response(status.to_string(), answer.build());
     }
+    if doc.protocol.is_some() {
+        let taken = ResponseBuilder::new().description("taken; there is nothing to answer");
+        operation = operation.response("202", taken.build());
+    }
+    operation = operation.response("default", problem(doc));
     match endpoint.access {
         Access::Open(why) => {
-            let operation = operation.description(Some(why)).response("default", problem());
+            let operation = operation.description(Some(why));
             operation.securities(Some([SecurityRequirement::default()])).build()
         }
         Access::Action(action) => {
             let asks = format!("The policies are asked for `{action}`.");
-            let operation =
-                operation.summary(Some(action)).description(Some(asks)).response("default", problem());
+            let operation = operation.summary(Some(action)).description(Some(asks));
             let alone = matches!(endpoint.path, "/v1/auth/refresh" | CALLBACK);
             let also = alone || endpoint.path == "/v1/auth/token";
             let schemes = schemes();
@@ -162,11 +174,15 @@ fn operation(endpoint: &Endpoint, doc: &Doc) -> Operation {
     }
 }
 
-fn problem() -> Answer {
+fn problem(doc: &Doc) -> Answer {
     let content = Content::new(Some(RefOr::Ref::<Schema>(Ref::from_schema_name("Problem"))));
-    let about =
-        "refused, or it failed: 400, 401, 403, 404, 408, 409, 413, 415, 422, 423, 429, 500, 502 or 503";
-    ResponseBuilder::new().description(about).content("application/problem+json", content).build()
+    let about = "refused, or it failed: 400, 401, 403, 404, 405, 406, 408, 409, 413, 415, 422, 423, 429, 500, 502 \
+        or 503";
+    let mut answer = ResponseBuilder::new().description(about).content("application/problem+json", content);
+    if let Some(error) = &doc.protocol {
+        answer = answer.content("application/json", Content::new(Some(RefOr::Ref::<Schema>(error.clone()))));
+    }
+    answer.build()
 }
 
 /// `post_v1_agents_id` for `POST /v1/agents/{id}`.

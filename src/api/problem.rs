@@ -108,6 +108,16 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not know the method")
     }
 
+    /// 406.
+    pub fn not_acceptable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "not-acceptable", detail)
+    }
+
+    /// 403 for a name of this host under which it is not to be called.
+    pub fn host() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "host", "requests to this host name are not accepted")
+    }
+
     /// 413.
     pub fn too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("at most {limit} bytes are accepted"))

@@ -339,6 +339,7 @@ pub(super) fn documented() -> Vec<(Endpoint, Doc)> {
     let mut mcp = Doc::default();
     mcp.takes::<AnyObject>();
     mcp.gives::<AnyObject>(200);
+    mcp.speaks::<AnyObject>();
     let tables = [table(), refresh_table(), token_table(), login_table(), open_table()].into_iter().flatten();
     tables.map(|route| (route.endpoint, route.doc)).chain([(MCP, mcp)]).collect()
 }
