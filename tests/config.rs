@@ -152,7 +152,7 @@ fn the_reference_is_fresh() {
 #[test]
 fn the_schema_is_fresh() {
     golden(
-        &root().join("tests/golden/config/schema.json"),
+        root().join("tests/golden/config/schema.json"),
         &serde_json::to_string_pretty(&json_schema()).unwrap(),
     );
 }

@@ -342,7 +342,7 @@ pub(super) struct Grant {
 
 /// Middleware of `POST /v1/auth/token`: a credential in the headers, or a login in the body, and never both.
 pub(super) async fn prove_token(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if api.authenticator.presents(request.headers()) || !is_json(request.headers()) {
+    if !is_json(request.headers()) {
         return caller::prove(State(api), request, next).await;
     }
     let Some((certificate, context)) = caller::arrived(&api, &request) else {

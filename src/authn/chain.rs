@@ -157,7 +157,7 @@ impl Authenticator {
     }
 
     /// Whether the headers have a credential in them, good or bad.
-    pub fn presents(&self, headers: &HeaderMap) -> bool {
+    fn presents(&self, headers: &HeaderMap) -> bool {
         self.jwt.presents(headers) || self.api_key.presents(headers)
     }
 

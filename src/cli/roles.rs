@@ -213,7 +213,7 @@ fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::Attrib
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
-    for problem in agents.load().problems {
+    if let Some(problem) = agents.load().problems.into_iter().next() {
         anyhow::bail!("an agent could not be loaded: {problem}");
     }
     let tools = crate::tools::Settings { servers: Vec::new(), ..settings.tools };

@@ -535,7 +535,11 @@ async fn a_credential_beside_a_login_is_not_passed_over() {
         let answer = send(request.header("x-api-key", key).header("cookie", &begun.cookie)).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}: {answer:?}");
     }
+    let body = json!({ "code": "c", "code_verifier": "v".repeat(43) });
+    let request = stage.client.post(stage.world.url("/v1/auth/token")).header("x-api-key", key).json(&body);
+    let answer = send(request).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
     let told = told(&stage.world);
     let refusals = told.iter().filter(|line| line.contains("session: conflicting_credentials")).count();
-    assert_eq!(refusals, 2, "{told:#?}");
+    assert_eq!(refusals, 3, "{told:#?}");
 }
