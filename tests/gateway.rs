@@ -21,7 +21,7 @@ fn concrete(path: &str) -> String {
         .replace("{tool}", "csv_parser")
         .replace("{*path}", "a")
         .replace("{type}", "Caxton::Role")
-        .replace("/v1/auth/roles", "/v1/auth/roles?user=x&role=viewer")
+        .replace("/v1/auth/roles", "/v1/auth/roles?user=http://127.0.0.1:1%7Cx&role=viewer")
         .replace("/v1/entities/changes", "/v1/entities/changes?since=0")
 }
 
@@ -43,8 +43,8 @@ fn body(path: &str) -> Json {
         "/access/v1/search/subject" | "/access/v1/search/resource" | "/access/v1/search/action" => {
             json!({ "subject": party, "action": { "name": "agent:list" }, "resource": party })
         }
-        "/v1/auth/roles" => json!({ "user": "x", "role": "viewer" }),
-        "/v1/auth/check" => json!({ "user": "x", "permission": "agent:list" }),
+        "/v1/auth/roles" => json!({ "user": "http://127.0.0.1:1|x", "role": "viewer" }),
+        "/v1/auth/check" => json!({ "user": "http://127.0.0.1:1|x", "permission": "agent:list" }),
         "/v1/entities/import" => json!({ "entities": [] }),
         "/v1/entities/{type}/{id}" => json!({}),
         "/v1/policies/publish" | "/v1/policies/rollback" => json!({}),

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use caxton::api::{Access, Endpoint, document, endpoints};
 use reqwest::StatusCode;
 use serde_json::{Value as Json, json};
-use support::{Answer, Credential, World};
+use support::{Answer, Credential, World, send};
 
 fn described() -> Json {
     serde_json::from_str(&document().to_json().unwrap()).unwrap()
@@ -175,9 +175,17 @@ async fn answers_are_as_described() {
         check(&document, &format!("POST {path}"), &world.post(&root, path, &question).await);
     }
     // Before the protocol is spoken, its library says what is wrong in a text of its own.
-    let mcp = world.post(&root, "/mcp", &json!({})).await;
-    assert_eq!(mcp.status, StatusCode::NOT_ACCEPTABLE);
-    check(&document, "POST /mcp", &mcp);
+    for (accepted, status) in [
+        ("application/json, text/event-stream", StatusCode::BAD_REQUEST),
+        ("text/html", StatusCode::NOT_ACCEPTABLE),
+    ] {
+        let request = world.request(&root, reqwest::Method::POST, "/mcp").json(&json!({}));
+        // Takes the place of what the request had.
+        let accept = [(reqwest::header::ACCEPT, accepted.parse().unwrap())];
+        let mcp = send(request.headers(accept.into_iter().collect())).await;
+        assert_eq!(mcp.status, status, "{mcp:?}");
+        check(&document, "POST /mcp", &mcp);
+    }
     check(&document, "POST /mcp", &world.get(&root, "/mcp").await);
     let role = json!({ "user": "alice", "role": "viewer" });
     check(&document, "POST /v1/auth/roles", &world.post(&root, "/v1/auth/roles", &role).await);

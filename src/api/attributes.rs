@@ -148,11 +148,8 @@ pub(super) async fn change(
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
     let reloader = Arc::clone(&api.reloader);
     let written = off_thread(move || {
-        // Asking took its time: a lock that was engaged meanwhile holds.
-        if !anyway {
-            reloader.unlocked()?;
-        }
-        Ok(attributes.write(permit, &bundle)?)
+        // Asking took its time, and the changes before this one: a lock that was engaged meanwhile holds.
+        attributes.write(permit, &bundle, || if anyway { Ok(()) } else { Ok(reloader.unlocked()?) })
     })
     .await?;
     let Written { entry, version } = written;
@@ -240,11 +237,7 @@ pub(super) async fn import(
     let decision_id = permit.decision();
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
     let reloader = Arc::clone(&api.reloader);
-    let done = off_thread(move || {
-        reloader.unlocked()?;
-        Ok(attributes.import(permit, &bundle)?)
-    })
-    .await?;
+    let done = off_thread(move || attributes.import(permit, &bundle, || Ok(reloader.unlocked()?))).await?;
     Ok(Json(Taken {
         decision_id,
         version: done.version,

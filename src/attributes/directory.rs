@@ -134,10 +134,17 @@ impl Attributes {
         self.0.snapshot.load_full()
     }
 
-    /// Makes the change; the next decision sees it. Blocks: call it off the async threads.
-    pub fn write(&self, permit: Permit<WriteEntity>, bundle: &Bundle) -> Result<Written, AttributesError> {
+    /// Makes the change, if it may be made `still` when those before it are done; the next decision sees it. Blocks: call
+    /// it off the async threads.
+    pub fn write<E: From<AttributesError>>(
+        &self,
+        permit: Permit<WriteEntity>,
+        bundle: &Bundle,
+        still: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Written, E> {
         let WriteEntity { uid, change, sha256: _ } = permit.into_operation();
         let mut writer = self.0.writer.lock();
+        still()?;
         let mut next = Snapshot::clone(&self.0.snapshot.load());
         let version = next.version() + 1;
         let now = next.get(&uid).cloned();
@@ -146,7 +153,7 @@ impl Attributes {
                 let entry = Arc::new(check(draft, version, bundle, &self.0.known.settings)?);
                 let Entity { uid, parents, .. } = &*entry.entity;
                 if let Some(parent) = next.circle(uid, parents) {
-                    return Err(AttributesError::Circle { child: uid.clone(), parent: parent.clone() });
+                    return Err(AttributesError::Circle { child: uid.clone(), parent: parent.clone() }.into());
                 }
                 next.put(Arc::clone(&entry));
                 Some(entry)
@@ -164,21 +171,24 @@ impl Attributes {
         Ok(Written { entry: written, version })
     }
 
-    /// Takes all of the entities over, or none. Blocks: call it off the async threads.
-    pub fn import(
+    /// Takes all of the entities over, or none, if that may be done `still` when the changes before it are. Blocks: call it
+    /// off the async threads.
+    pub fn import<E: From<AttributesError>>(
         &self,
         permit: Permit<ImportEntities>,
         bundle: &Bundle,
-    ) -> Result<Imported, AttributesError> {
+        still: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Imported, E> {
         let ImportEntities { drafts, replace, sha256: _ } = permit.into_operation();
         let mut writer = self.0.writer.lock();
+        still()?;
         let old = self.0.snapshot.load_full();
         let version = old.version() + 1;
         let mut names = BTreeSet::new();
         let mut next = if replace { Snapshot::default() } else { Snapshot::clone(&old) };
         for draft in &drafts {
             if !names.insert(draft.entity.uid.clone()) {
-                return Err(AttributesError::Twice(draft.entity.uid.clone()));
+                return Err(AttributesError::Twice(draft.entity.uid.clone()).into());
             }
         }
         let mut changed = Vec::new();
@@ -191,7 +201,7 @@ impl Attributes {
             next.put(Arc::new(entry));
         }
         if let Some((child, parent)) = next.any_circle(&names) {
-            return Err(AttributesError::Circle { child: child.clone(), parent: parent.clone() });
+            return Err(AttributesError::Circle { child: child.clone(), parent: parent.clone() }.into());
         }
         self.check_size(&next)?;
         let gone: Vec<EntityUid> = old

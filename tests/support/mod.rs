@@ -173,7 +173,9 @@ impl World {
     /// All records so far, oldest first.
     pub fn records(&self) -> Vec<Json> {
         let text = std::fs::read_to_string(self.log()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        // What is being written at this moment is no record yet.
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Stops the gateway and gives its directory back.

@@ -70,6 +70,9 @@ impl Tls {
 
     /// Shows the new certificate from the next connection on.
     pub(super) fn commit(&self, prepared: Prepared) {
+        if let (Some(before), Some(next)) = (self.stapler(), &prepared.stapler) {
+            next.go_on_from(&before);
+        }
         self.live.store(prepared.config);
         self.stapler.store(prepared.stapler);
         self.changed.notify_one();

@@ -71,6 +71,11 @@ impl Stapler {
         Ok(Self { shown, asked, responder, settings: settings.clone(), client, clock })
     }
 
+    /// Goes on with the answer that is shown for the same certificate.
+    pub(in crate::server::tls) fn go_on_from(&self, before: &Self) {
+        self.shown.go_on_from(&before.shown);
+    }
+
     /// Shows a fresh answer, or says why there is none; the one before stays until its own end, unless the authority has
     /// taken it back. Answers how long to wait before the next time.
     pub(in crate::server) async fn refresh(&self) -> Result<Duration, OcspError> {

@@ -35,6 +35,15 @@ impl Shown {
         self.stapled.store(Some(Arc::new(Stapled { key: Arc::new(key), until: staple.until })));
     }
 
+    /// Goes on with the answer for the same certificate, which has been read again; it keeps its end.
+    pub(super) fn go_on_from(&self, before: &Self) {
+        let same = self.bare.cert.first() == before.bare.cert.first();
+        let Some(stapled) = before.stapled.load_full().filter(|_| same) else { return };
+        let mut key = (*self.bare).clone();
+        key.ocsp.clone_from(&stapled.key.ocsp);
+        self.stapled.store(Some(Arc::new(Stapled { key: Arc::new(key), until: stapled.until })));
+    }
+
     /// What the next handshake shows: never an answer that has ended.
     pub(super) fn live(&self) -> Arc<CertifiedKey> {
         let now = self.clock.now_seconds();

@@ -59,14 +59,26 @@ fn an_answer_holds_in_its_time_and_is_shown_no_longer() {
     let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let certified = CertifiedKey::from_der(vec![leaf], private, &provider).unwrap();
+    let again = Shown::new(certified.clone(), Arc::<ManualClock>::clone(&clock));
+    let mut of_another = certified.clone();
+    of_another.cert.insert(0, authority.clone());
+    let of_another = Shown::new(of_another, Arc::<ManualClock>::clone(&clock));
     let shown = Shown::new(certified, Arc::<ManualClock>::clone(&clock));
     assert_eq!(shown.live().ocsp, None);
     shown.staple(&staple);
-    assert_eq!(shown.live().ocsp, Some(answer));
+    assert_eq!(shown.live().ocsp, Some(answer.clone()));
+    again.go_on_from(&shown);
+    of_another.go_on_from(&shown);
+    assert_eq!(
+        (again.live().ocsp.clone(), of_another.live().ocsp.clone()),
+        (Some(answer), None),
+        "after a reload"
+    );
     let left = u64::try_from(staple.until - clock.now_seconds()).unwrap();
     clock.advance(Duration::from_secs(left - 1));
     assert!(shown.live().ocsp.is_some());
     clock.advance(Duration::from_secs(1));
+    assert_eq!(again.live().ocsp, None, "it keeps its end");
     assert_eq!(shown.live().ocsp, None, "an answer that has ended is shown to nobody");
 }
 
