@@ -66,13 +66,19 @@ pub(super) async fn read_small<T: DeserializeOwned>(
     body: Body,
     (limit, time): (usize, Duration),
 ) -> Result<T, Problem> {
-    if !is_json(headers) {
-        return Err(Problem::media_type());
-    }
-    let value = parse(&bounded(body, limit, time).await?)?;
+    let value = parse(&json_bytes(headers, body, (limit, time)).await?)?;
     let Object(wanted) =
         serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
     Ok(wanted)
+}
+
+/// The bytes of a body that says it is JSON.
+async fn json_bytes(
+    headers: &HeaderMap,
+    body: Body,
+    (limit, time): (usize, Duration),
+) -> Result<Bytes, Problem> {
+    if is_json(headers) { bounded(body, limit, time).await } else { Err(Problem::media_type()) }
 }
 
 fn parse(bytes: &[u8]) -> Result<Json, Problem> {
@@ -82,10 +88,9 @@ fn parse(bytes: &[u8]) -> Result<Json, Problem> {
 
 /// The body as JSON.
 pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
-    if !is_json(request.headers()) {
-        return Err(Problem::media_type());
-    }
-    parse(&bounded(request.into_body(), api.settings.max_body_bytes, api.settings.body_timeout).await?)
+    let (parts, body) = request.into_parts();
+    let bounds = (api.settings.max_body_bytes, api.settings.body_timeout);
+    parse(&json_bytes(&parts.headers, body, bounds).await?)
 }
 
 /// Callers whose large body is read or worked on. Such a body takes memory before the policies are asked about it, so
@@ -122,10 +127,8 @@ pub(super) async fn read_large<'a>(
     limit: usize,
 ) -> Result<(Json, Turn<'a>), Problem> {
     let turn = api.large_bodies.begin(caller)?;
-    if !is_json(request.headers()) {
-        return Err(Problem::media_type());
-    }
-    let bytes = bounded(request.into_body(), limit, api.settings.body_timeout).await?;
+    let (parts, body) = request.into_parts();
+    let bytes = json_bytes(&parts.headers, body, (limit, api.settings.body_timeout)).await?;
     let parsed = tokio::task::spawn_blocking(move || parse(&bytes)).await;
     Ok((parsed.map_err(|_| Problem::internal())??, turn))
 }
@@ -147,4 +150,20 @@ pub(super) async fn bounded(body: Body, limit: usize, time: Duration) -> Result<
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_has_one_large_body_at_a_time_and_keeps_no_other_from_it() {
+        let bodies = LargeBodies::default();
+        let (one, other) = (EntityUid::caxton("Service", "one"), EntityUid::caxton("Service", "other"));
+        let first = bodies.begin(&one).unwrap();
+        assert!(bodies.begin(&one).is_err());
+        assert!(bodies.begin(&other).is_ok());
+        drop(first);
+        assert!(bodies.begin(&one).is_ok(), "a refused body takes nobody's turn away");
+    }
 }

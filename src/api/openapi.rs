@@ -219,19 +219,20 @@ fn schemes() -> Vec<(&'static str, SecurityScheme)> {
     ]
 }
 
-/// Types of the vocabulary that are written as a text.
-macro_rules! texts {
-    ($($kind:ty),* $(,)?) => {$(
+/// Types that are described by nothing but what kind of JSON they are.
+macro_rules! plain {
+    ($json:expr; $($kind:ty),* $(,)?) => {$(
         impl PartialSchema for $kind {
             fn schema() -> RefOr<Schema> {
-                ObjectBuilder::new().schema_type(Type::String).build().into()
+                ObjectBuilder::new().schema_type($json).build().into()
             }
         }
         impl ToSchema for $kind {}
     )*};
 }
 
-texts!(
+plain!(
+    Type::String;
     crate::model::AgentId,
     crate::model::CapabilityName,
     crate::model::ConversationId,
@@ -243,19 +244,10 @@ texts!(
     crate::model::ServiceName,
 );
 
-/// An object whose members its own page of the guide describes.
-macro_rules! objects {
-    ($($kind:ty),* $(,)?) => {$(
-        impl PartialSchema for $kind {
-            fn schema() -> RefOr<Schema> {
-                ObjectBuilder::new().schema_type(Type::Object).build().into()
-            }
-        }
-        impl ToSchema for $kind {}
-    )*};
-}
-
-objects!(
+// Their members are described by their own pages of the guide.
+plain!(
+    Type::Object;
+    AnyObject,
     crate::authn::MethodStatus,
     crate::memory::EntityView,
     crate::memory::RelationView,
@@ -266,14 +258,6 @@ objects!(
 
 /// Any JSON object.
 pub(super) struct AnyObject;
-
-impl PartialSchema for AnyObject {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::Object).build().into()
-    }
-}
-
-impl ToSchema for AnyObject {}
 
 impl PartialSchema for Problem {
     fn schema() -> RefOr<Schema> {
