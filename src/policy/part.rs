@@ -133,8 +133,27 @@ pub(crate) fn check<'s>(
         for problems in [&mut checked.errors, &mut checked.warnings] {
             problems.sort_by_cached_key(|problem| (problem.offset(), problem.message.clone()));
         }
+        checked.errors = gathered(std::mem::take(&mut checked.errors));
     }
     found
+}
+
+/// More problems than this at one place are told as one.
+const AT_ONE_PLACE: usize = 3;
+
+/// A policy that is about everything is wrong in one place for each type or action that does not have what it looks at.
+fn gathered(problems: Vec<Problem>) -> Vec<Problem> {
+    let alike = |one: &Problem, other: &Problem| !one.spans.is_empty() && one.spans == other.spans;
+    let groups = problems.chunk_by(alike).flat_map(|group| match group {
+        [first, rest @ ..] if group.len() > AT_ONE_PLACE => {
+            let mut first = first.clone();
+            first.message = format!("{}, and {} more like this at this place", first.message, rest.len());
+            let narrow = "the policy is about more than has this: narrow its scope, as with `action in […]` or `resource is …`";
+            vec![first.with_advice(narrow)]
+        }
+        few => few.to_vec(),
+    });
+    groups.collect()
 }
 
 struct Reader<'s> {

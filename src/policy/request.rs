@@ -162,18 +162,8 @@ pub(crate) fn prepare(
     Framed::of(query, words)?.complete(&query.context, input, words, also, &Sight::ALL)
 }
 
-/// The entities with all their ancestors, and the actions that can be asked about.
-pub(super) fn hierarchy(
-    given: &[Arc<model::Entity>],
-    action: &Arc<Entity>,
-    also: &[Arc<Entity>],
-    words: &Vocabulary,
-) -> Result<Entities, Mismatch> {
-    populate(given, kin(given, words)?, action, also, words, &Sight::ALL)
-}
-
 /// The names of the entities with those of all their ancestors.
-fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Entity>, Mismatch> {
+pub(super) fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Entity>, Mismatch> {
     let family = Family::new(given);
     given.iter().map(|entity| related(entity, &family, words)).collect()
 }
