@@ -389,6 +389,7 @@ async fn finish(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
     };
     let encrypted = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
     let path = request.uri().path().to_owned();
+    let own_id = caller::own_id(request.headers());
     let mut response = next.run(request).await;
     let labels = HttpLabels { method, route, status: response.status().as_u16() };
     api.metrics.http_requests.get_or_create(&labels).inc();
@@ -397,6 +398,7 @@ async fn finish(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
     if refused {
         resource::challenge(&api.settings, &path, headers);
     }
+    caller::name_anyway(own_id, headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if encrypted {

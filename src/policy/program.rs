@@ -180,12 +180,17 @@ impl Place<'_> {
 
 impl Compiled {
     /// `None` for a template, which is no policy.
-    pub(crate) fn new(policy: &ast::Policy, mode: PolicyMode, caller_text: Option<Arc<str>>) -> Option<Self> {
+    pub(crate) fn new(
+        policy: &ast::Policy,
+        id: Arc<str>,
+        mode: PolicyMode,
+        caller_text: Option<Arc<str>>,
+    ) -> Option<Self> {
         let effect = Effect::from(policy.effect());
         let condition = policy.non_scope_constraints_arc();
         let parts = || condition.into_iter().flat_map(|condition| condition.subexpressions());
         Some(Self {
-            id: AsRef::<str>::as_ref(policy.id()).into(),
+            id,
             effect,
             mode,
             caller_text,
