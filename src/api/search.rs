@@ -20,7 +20,7 @@ use super::body::Object;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
-use crate::authz::{AttributeSource as _, Attributes, is_known, know};
+use crate::authz::{AttributeSource as _, Attributes, know};
 use crate::model::{DecisionId, Entity, EntityUid, Outcome};
 use crate::policy::{Query, Reachable, Side, Verdict};
 
@@ -190,7 +190,7 @@ async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
 
 /// Whether anything is known of everybody that the question names: about nobody there is nothing to find.
 fn all_known(named: &[Arc<Entity>], attributes: &dyn Attributes) -> bool {
-    named.iter().all(|entity| is_known(entity, attributes))
+    named.iter().all(|entity| entity.is_stated() || attributes.entity(&entity.uid).is_some())
 }
 
 /// Which entities of a type to ask about, when the other side and the action are known.

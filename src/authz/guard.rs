@@ -580,22 +580,11 @@ pub fn know(question: &mut Query, attributes: &dyn Attributes) -> bool {
         };
         match known {
             Some(known) => *entity = known,
-            None => return is_stated(entity),
+            None => return entity.is_stated(),
         }
         true
     });
     attributes.complete(&mut question.entities)
-}
-
-/// Whether the question says something of the entity, or the gateway alone could: what is not there of the gateway's own is
-/// refused for what it lacks.
-fn is_stated(entity: &Entity) -> bool {
-    !entity.is_bare() || entity.uid.type_name().starts_with("Caxton::")
-}
-
-/// Whether anybody says anything of an entity.
-pub fn is_known(entity: &Entity, attributes: &dyn Attributes) -> bool {
-    is_stated(entity) || attributes.entity(&entity.uid).is_some()
 }
 
 fn refusal(outcome: Outcome, reason: ReasonCode) -> Verdict {

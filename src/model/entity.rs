@@ -172,6 +172,12 @@ impl Entity {
         self.attributes.is_empty() && self.parents.is_empty() && self.tags.is_empty()
     }
 
+    /// Whether more than its name is said, or the gateway alone could say more: what is not there of the gateway's own types
+    /// is refused for what it lacks.
+    pub fn is_stated(&self) -> bool {
+        !self.is_bare() || self.uid.type_name().starts_with("Caxton::")
+    }
+
     /// Adds an attribute.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
