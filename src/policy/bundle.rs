@@ -211,6 +211,10 @@ impl Bundle {
         let words = &self.ground.words;
         let framed = Framed::of(query, words)?;
         let candidates = self.index.candidates(&self.program, &framed.asked());
+        if candidates.iter().all(|policy| policy.condition.is_none()) {
+            framed.check(&query.context, input, words)?;
+            return Ok(Answer { held: candidates, erred: Vec::new() });
+        }
         let sight = Sight::of(&candidates);
         let prepared = framed.complete(&query.context, input, words, &self.named_actions, &sight)?;
         let mut answer = evaluate(&candidates, &prepared.request, &prepared.entities);

@@ -5,7 +5,7 @@ use cedar_policy_core::entities::{Dereference, Entities};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
-use super::program::{Compiled, Effect, Place};
+use super::program::{Above, Compiled, Effect, Place};
 use crate::model::PolicyMode;
 
 /// Characters of an error message that are kept: it can quote values of the request.
@@ -68,9 +68,9 @@ impl<'a> Asked<'a> {
     ) -> Self {
         let place = |uid| Place {
             uid,
-            entity: match entities.entity(uid) {
-                Dereference::Data(entity) => Some(entity),
-                Dereference::NoSuchEntity | Dereference::Residual(_) => None,
+            above: match entities.entity(uid) {
+                Dereference::Data(entity) => Above::Entity(entity),
+                Dereference::NoSuchEntity | Dereference::Residual(_) => Above::Nothing,
             },
         };
         Self { principal: place(principal), action: place(action), resource: place(resource) }

@@ -12,7 +12,7 @@ use cedar_policy_core::ast::{
 use cedar_policy_core::ast::{Entity, ExprKind, Literal, PrincipalOrResourceConstraint, Var};
 use smol_str::SmolStr;
 
-use super::request::INPUT;
+use super::request::{INPUT, Kin};
 use crate::model::{PolicyMode, PolicyRef};
 
 /// Whether a policy grants or takes away.
@@ -165,16 +165,47 @@ pub(crate) enum ActionReach {
     In(Vec<Arc<EntityUID>>),
 }
 
-/// A principal, action or resource of a request, with its ancestors when it is a known entity.
+/// A principal, action or resource of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) uid: &'a EntityUID,
-    pub(crate) entity: Option<&'a Entity>,
+    pub(crate) above: Above<'a>,
+}
+
+/// What something is in, at any depth.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Above<'a> {
+    /// Nothing is known of it.
+    Nothing,
+    /// What Cedar's entity is in.
+    Entity(&'a Entity),
+    /// What an entity of the question is in.
+    Kin(&'a Kin),
 }
 
 impl Place<'_> {
     fn is_in(&self, group: &EntityUID) -> bool {
-        self.uid == group || self.entity.is_some_and(|entity| entity.is_descendant_of(group))
+        self.uid == group || self.above.has(group)
+    }
+}
+
+impl<'a> Above<'a> {
+    pub(crate) fn has(self, group: &EntityUID) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Entity(entity) => entity.is_descendant_of(group),
+            Self::Kin(kin) => kin.ancestors().any(|above| above == group),
+        }
+    }
+
+    pub(crate) fn each(self) -> impl Iterator<Item = &'a EntityUID> {
+        let (entity, kin) = match self {
+            Self::Nothing => (None, None),
+            Self::Entity(entity) => (Some(entity), None),
+            Self::Kin(kin) => (None, Some(kin)),
+        };
+        let of_entity = entity.into_iter().flat_map(Entity::ancestors);
+        of_entity.chain(kin.into_iter().flat_map(Kin::ancestors))
     }
 }
 

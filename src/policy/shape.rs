@@ -11,6 +11,7 @@ use cedar_policy_core::ast;
 use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type};
 use smol_str::SmolStr;
 
+use super::extension::FOUR_DIGIT_YEARS;
 use super::vocabulary::Vocabulary;
 use crate::model::Value;
 
@@ -131,9 +132,8 @@ impl Shape {
             (Self::Set(element), Value::Set(items)) => {
                 items.iter().try_for_each(|item| element.check(item, words))
             }
-            (Self::Record(shape), Value::Record(fields)) => {
-                shape.each(fields, |_, shape, value| shape.check(value, words))
-            }
+            (Self::Record(shape), Value::Record(fields)) => shape.check(fields, words),
+            (Self::Datetime, Value::Datetime(millis)) if FOUR_DIGIT_YEARS.contains(millis) => Ok(()),
             // What this reads as an address, Cedar does.
             (Self::Ip, Value::Ip(text)) if text.parse::<Ipv4Addr>().is_ok() => Ok(()),
             _ => self.convert(value, words).map(drop),
@@ -239,6 +239,15 @@ impl RecordShape {
         words: &Vocabulary,
     ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
         self.convert_some(values, words, |_| true)
+    }
+
+    /// Whether [`RecordShape::convert`] would make Cedar's fields of them.
+    pub(crate) fn check(
+        &self,
+        values: &BTreeMap<SmolStr, Value>,
+        words: &Vocabulary,
+    ) -> Result<(), Mismatch> {
+        self.each(values, |_, shape, value| shape.check(value, words))
     }
 
     /// The same check, and only those of the fields that are `wanted`.
