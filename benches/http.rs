@@ -71,9 +71,10 @@ async fn main() {
         for (number, (_, address)) in servers.iter().enumerate() {
             let (address, script) = (*address, script.clone());
             let before = processor_time();
-            let (rate, latency) = tokio::task::spawn_blocking(move || load(address, PATH, &script, SECONDS.into()))
-                .await
-                .expect("a run");
+            let (rate, latency) =
+                tokio::task::spawn_blocking(move || load(address, PATH, &script, SECONDS.into()))
+                    .await
+                    .expect("a run");
             // The first round warms up.
             if round > 0 {
                 rates.entry(number).or_default().push(rate);

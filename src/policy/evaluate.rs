@@ -85,12 +85,8 @@ impl<'a> Asked<'a> {
 }
 
 /// Evaluates the conditions of `candidates`, whose scopes all hold.
-pub(crate) fn evaluate<'p>(
-    candidates: &[&'p Compiled],
-    request: &Request,
-    entities: &Entities,
-) -> Answer<'p> {
-    let evaluator = Evaluator::new(request.clone(), entities, Extensions::all_available());
+pub(crate) fn evaluate<'p>(candidates: &[&'p Compiled], request: Request, entities: &Entities) -> Answer<'p> {
+    let evaluator = Evaluator::new(request, entities, Extensions::all_available());
     let mut answer = Answer::default();
     for &policy in candidates {
         let Some(condition) = &policy.condition else {

@@ -108,6 +108,8 @@ pub(crate) struct LooksAt {
     pub(crate) attributes: Vec<SmolStr>,
     /// Whether it asks for a tag.
     pub(crate) tags: bool,
+    /// Whether it can ask what an action is in.
+    pub(crate) actions: bool,
 }
 
 impl LooksAt {
@@ -120,6 +122,11 @@ impl LooksAt {
                 }
                 ExprKind::ExtHasAttr { attrs, .. } => seen.attributes.extend(attrs.iter().cloned()),
                 ExprKind::BinaryApp { op: BinaryOp::GetTag | BinaryOp::HasTag, .. } => seen.tags = true,
+                // Nothing but an action is in an action, and a group that stands in the text is one or is none.
+                ExprKind::BinaryApp { op: BinaryOp::In, arg2, .. } => {
+                    seen.actions |= !is_other_group(arg2);
+                }
+                ExprKind::Var(Var::Action) => seen.actions = true,
                 _ => {}
             }
         }
@@ -242,6 +249,11 @@ impl Compiled {
     }
 }
 
+/// Whether it is an entity that is no action.
+fn is_other_group(expression: &Expr) -> bool {
+    matches!(expression.expr_kind(), ExprKind::Lit(Literal::EntityUID(uid)) if !uid.is_action())
+}
+
 fn action_named(expression: &Expr) -> Option<&EntityUID> {
     match expression.expr_kind() {
         ExprKind::Lit(Literal::EntityUID(uid)) if uid.is_action() => Some(uid),
@@ -303,6 +315,7 @@ mod tests {
         let seen = |names: &[&str], tags| LooksAt {
             attributes: names.iter().map(|name| (*name).into()).collect(),
             tags,
+            actions: false,
         };
         let cases = [
             ("principal == resource", seen(&[], false)),
@@ -315,6 +328,23 @@ mod tests {
         for (text, expected) in cases {
             let condition: Expr = text.parse().unwrap();
             assert_eq!(LooksAt::of(Some(&condition)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_condition_can_ask_what_an_action_is_in() {
+        let cases = [
+            ("principal in Role::\"r\" && resource == principal", false),
+            ("principal in resource.owners", true),
+            ("principal in [Role::\"r\"]", true),
+            ("action == Action::\"a\"", true),
+            ("Action::\"a\" in Action::\"g\"", true),
+            ("context.what in Caxton::Action::\"g\"", true),
+            ("context.what in context.which", true),
+        ];
+        for (text, actions) in cases {
+            let condition: Expr = text.parse().unwrap();
+            assert_eq!(LooksAt::of(Some(&condition)).actions, actions, "{text}");
         }
     }
 

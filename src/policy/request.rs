@@ -85,11 +85,12 @@ pub(crate) struct Sight<'p> {
     context: Option<Vec<&'p SmolStr>>,
     attributes: Option<Vec<&'p SmolStr>>,
     tags: bool,
+    actions: bool,
 }
 
 impl<'p> Sight<'p> {
     /// Everything there is.
-    pub(crate) const ALL: Self = Self { context: None, attributes: None, tags: true };
+    pub(crate) const ALL: Self = Self { context: None, attributes: None, tags: true, actions: true };
 
     pub(crate) fn of(policies: &[&'p Compiled]) -> Self {
         let whole = policies.iter().any(|policy| policy.reads == Reads::Everything);
@@ -102,6 +103,7 @@ impl<'p> Sight<'p> {
             context: (!whole).then(|| fields.collect()),
             attributes: Some(attributes.collect()),
             tags: policies.iter().any(|policy| policy.looks_at.tags),
+            actions: policies.iter().any(|policy| policy.looks_at.actions),
         }
     }
 
@@ -233,20 +235,19 @@ fn populate(
 ) -> Result<Entities, Mismatch> {
     let all = Sight::ALL;
     let sight = if stand_alone(&kin) { sight } else { &all };
-    let mut built = Vec::with_capacity(given.len() + 1 + also.len());
-    for (entity, names) in given.iter().zip(kin) {
-        built.push(Arc::new(endow(entity, names, words, sight)?));
-    }
-    built.push(Arc::clone(action));
-    built.extend(also.iter().filter(|other| other.uid() != action.uid()).cloned());
-    Entities::new()
-        .add_entities(
-            built,
-            None::<&NoEntitiesSchema>,
-            TCComputation::AssumeAlreadyComputed,
-            Extensions::all_available(),
-        )
-        .map_err(|error| Mismatch::new(error.to_string()))
+    let built = given.iter().zip(kin).map(|(entity, names)| endow(entity, names, words, sight));
+    let built: Vec<Entity> = built.collect::<Result<_, _>>()?;
+    let (schema, known) = (None::<&NoEntitiesSchema>, TCComputation::AssumeAlreadyComputed);
+    let extensions = Extensions::all_available();
+    let entities = Entities::from_entities(built, schema, known, extensions);
+    let with_actions = entities.and_then(|entities| match sight.actions {
+        true => {
+            let others = also.iter().filter(|other| other.uid() != action.uid());
+            entities.add_entities([action].into_iter().chain(others).cloned(), schema, known, extensions)
+        }
+        false => Ok(entities),
+    });
+    with_actions.map_err(|error| Mismatch::new(error.to_string()))
 }
 
 /// The entity's name with those of its ancestors.
