@@ -310,6 +310,7 @@ fn plain_value(value: &Value) -> cedar::RestrictedExpression {
         Value::Entity(uid) => Expression::new_entity_uid(plain_uid(uid)),
         Value::Decimal(text) => Expression::new_decimal(text.as_ref()),
         Value::Ip(text) => Expression::new_ip(text.as_ref()),
+        Value::Duration(text) => Expression::new_duration(text.as_ref()),
         Value::Datetime(millis) => Expression::new_datetime(caxton::clock::rfc3339(*millis)),
     }
 }
@@ -359,6 +360,7 @@ fn plain_json(value: &Value) -> Json {
         Value::Entity(uid) => json!({ "__entity": { "type": uid.type_name(), "id": uid.id() } }),
         Value::Decimal(text) => call("decimal", text),
         Value::Ip(text) => call("ip", text),
+        Value::Duration(text) => call("duration", text),
         Value::Datetime(millis) => call("datetime", &caxton::clock::rfc3339(*millis)),
     }
 }

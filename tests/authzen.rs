@@ -469,3 +469,108 @@ async fn an_agent_that_is_only_named_is_the_deployed_one() {
     assert_eq!(ask(agent("clerk"), stated).await, (false, "no_permit".to_owned()));
     world.stop().await;
 }
+
+/// Each address with a body that is answered with 200.
+fn addresses() -> [(&'static str, Json); 5] {
+    let clerk = json!({ "type": "Caxton::Agent", "id": "clerk" });
+    let gateway = json!({ "type": "Caxton::Gateway", "id": "caxton" });
+    let list = json!({ "name": "tool:list" });
+    let one = json!({ "subject": clerk, "action": list, "resource": gateway });
+    [
+        (ONE, one.clone()),
+        (MANY, json!({ "evaluations": [one, one, one, one, one, one, one] })),
+        (
+            "/access/v1/search/subject",
+            json!({ "subject": { "type": "Caxton::Agent" }, "action": list, "resource": gateway }),
+        ),
+        (
+            "/access/v1/search/resource",
+            json!({ "subject": clerk, "action": list, "resource": { "type": "Caxton::Tool" } }),
+        ),
+        ("/access/v1/search/action", json!({ "subject": clerk, "resource": gateway })),
+    ]
+}
+
+/// The status codes of the standard, and of HTTP, at each address; what the caller called the request stands on each answer.
+#[tokio::test]
+async fn every_address_answers_with_the_status_that_is_due() {
+    const BOUND: usize = 4_096;
+    let world = World::with(|settings, _| {
+        settings.api.max_body_bytes = BOUND;
+        settings.limit.per_principal = "8/day".parse().unwrap();
+    })
+    .await;
+    for (number, (path, good)) in addresses().into_iter().enumerate() {
+        let id = format!("asked-{number}");
+        let ask = async |who: &Credential,
+                         method: Method,
+                         kind: &str,
+                         body: String,
+                         status: StatusCode,
+                         detail: &str| {
+            let request = world.request(who, method, path).header("x-request-id", &id);
+            let answer = send(request.header("content-type", kind).body(body)).await;
+            assert_eq!(answer.headers["x-request-id"], id, "{path}: {answer:?}");
+            match status {
+                StatusCode::OK => {
+                    assert_eq!(answer.status, status, "{path}: {answer:?}");
+                    assert_eq!(answer.headers["content-type"], "application/json", "{path}");
+                }
+                _ => assert_problem(&answer, status, detail),
+            }
+            answer
+        };
+        let json = "application/json";
+        let pep = world.service(&format!("pep-{number}"), &["policy:test"]);
+        let stranger = world.service(&format!("stranger-{number}"), &["agent:list"]);
+        let large = format!("{}{}", " ".repeat(BOUND), good);
+
+        let unknown =
+            [Credential::Nothing, Credential::Key("cxt_guessed".into()), Credential::Token("a.b.c".into())];
+        for who in &unknown {
+            let answer = ask(who, Method::POST, json, good.to_string(), StatusCode::UNAUTHORIZED, "").await;
+            assert!(answer.headers.contains_key("www-authenticate"), "{path}: {answer:?}");
+            // Who is nobody is not told what is wrong with the rest.
+            ask(who, Method::POST, "text/plain", "{".to_owned(), StatusCode::UNAUTHORIZED, "").await;
+            ask(who, Method::POST, json, large.clone(), StatusCode::UNAUTHORIZED, "").await;
+        }
+        ask(&stranger, Method::POST, json, good.to_string(), StatusCode::FORBIDDEN, "not allowed").await;
+        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
+            let answer = ask(
+                &pep,
+                method,
+                json,
+                good.to_string(),
+                StatusCode::METHOD_NOT_ALLOWED,
+                "does not know the method",
+            )
+            .await;
+            assert_eq!(answer.headers["allow"], "POST", "{path}: {answer:?}");
+        }
+        ask(&pep, Method::POST, "text/plain", good.to_string(), StatusCode::BAD_REQUEST, "application/json")
+            .await;
+        ask(&pep, Method::POST, json, "{".to_owned(), StatusCode::BAD_REQUEST, "not acceptable JSON").await;
+        ask(&pep, Method::POST, json, large, StatusCode::PAYLOAD_TOO_LARGE, "4096").await;
+        let in_pieces = reqwest::Body::wrap_stream(futures::stream::iter(
+            (0..9).map(|_| Ok::<_, std::io::Error>(" ".repeat(BOUND / 8))),
+        ));
+        let request = world.request(&pep, Method::POST, path).header("content-type", json).body(in_pieces);
+        assert_problem(&send(request).await, StatusCode::PAYLOAD_TOO_LARGE, "4096");
+        ask(&pep, Method::POST, json, good.to_string(), StatusCode::OK, "").await;
+        // The decisions of a batch are owed, and what was refused counts as well.
+        for _ in 0..8 {
+            let answer = world.post(&pep, path, &good).await;
+            if answer.status != StatusCode::OK {
+                break;
+            }
+        }
+        let answer = ask(&pep, Method::POST, json, good.to_string(), StatusCode::TOO_MANY_REQUESTS, "").await;
+        let seconds: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=2 * 86_400).contains(&seconds), "{path}: {answer:?}");
+        // Who may not ask at all owes nothing to anybody else.
+        ask(&stranger, Method::POST, json, good.to_string(), StatusCode::FORBIDDEN, "not allowed").await;
+    }
+    let post = world.request(&Credential::Nothing, Method::POST, "/.well-known/authzen-configuration");
+    assert_eq!(send(post).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    world.stop().await;
+}

@@ -10,20 +10,16 @@
     reason = "data that cannot be read has failed the test"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
-use std::path::Path;
+#[path = "support/cedar_data.rs"]
+mod data;
+
+use std::collections::BTreeSet;
 
 use caxton::model::{EntityUid, Outcome, ReasonCode};
 use caxton::policy::run::{Settings, Suites, run as run_tests};
 use caxton::policy::{Bundle, Check, Effect, JsonNames, Sources};
+use data::Files;
 use serde_json::{Value, json};
-
-const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/testdata/cedar-corpus.tar.gz");
-const HANDWRITTEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/testdata/cedar-handwritten-tests");
-
-/// Files of a data set by the path that the cases call them.
-type Files = BTreeMap<String, String>;
 
 #[derive(Debug, Default, PartialEq)]
 struct Counts {
@@ -114,7 +110,7 @@ fn as_peer_cases(name: &str, bundle: &Bundle, case: &Value, entities: &str, coun
 
 fn run_all(files: &Files) -> Counts {
     let mut counts = Counts::default();
-    for name in files.keys().filter(|name| name.ends_with(".json") && !name.ends_with("entities.json")) {
+    for name in data::cases(files) {
         run(name, files, &mut counts);
     }
     println!(
@@ -126,45 +122,14 @@ fn run_all(files: &Files) -> Counts {
 
 #[test]
 fn the_corpus_gives_what_is_recorded() {
-    let Ok(archive) = std::fs::File::open(CORPUS) else {
-        return println!("skipped: {CORPUS} is not there");
-    };
-    let mut files = Files::new();
-    for entry in tar::Archive::new(flate2::read::GzDecoder::new(archive)).entries().unwrap() {
-        let mut entry = entry.unwrap();
-        let path = entry.path().unwrap().into_owned();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut text = String::new();
-        if entry.header().entry_type().is_file() && entry.read_to_string(&mut text).is_ok() {
-            files.insert(format!("corpus-tests/{name}"), text);
-        }
-    }
+    let Some(files) = data::corpus() else { return };
     let counts = run_all(&files);
     assert_eq!((counts.files, counts.requests), (1010, 8080), "the corpus is not whole");
 }
 
 #[test]
 fn the_handwritten_cases_give_what_is_recorded() {
-    if !Path::new(HANDWRITTEN).is_dir() {
-        return println!("skipped: {HANDWRITTEN} is not there");
-    }
-    let mut files = Files::new();
-    for area in std::fs::read_dir(HANDWRITTEN).unwrap() {
-        collect(&area.unwrap().path(), &mut files);
-    }
+    let Some(files) = data::handwritten() else { return };
     let counts = run_all(&files);
     assert_eq!((counts.files, counts.requests), (22, 74), "the cases are not whole");
-}
-
-/// The cases name their files from the root of the repository they came from.
-fn collect(path: &Path, files: &mut Files) {
-    if path.is_dir() {
-        for inner in std::fs::read_dir(path).unwrap() {
-            collect(&inner.unwrap().path(), files);
-        }
-    } else if let Ok(text) = std::fs::read_to_string(path) {
-        let name = path.strip_prefix(HANDWRITTEN).unwrap().to_str().unwrap();
-        let root = if name.starts_with("sample-data") { "" } else { "tests/" };
-        files.insert(format!("{root}{name}"), text);
-    }
 }

@@ -1,5 +1,5 @@
 //! The index and the scope matching against Cedar's own authoriser over the whole set, on random worlds: the
-//! same decision, the same determining policies, the same errors. A case is a decision; each set of policies is
+//! same decision, the same determining policies, the same errors; and a search looks at everybody who is allowed. A case is a decision; each set of policies is
 //! asked four times by each of two tests, so 2,000 cases are 250 sets each. `CAXTON_PROPTEST_CASES` sets how
 //! many cases.
 
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use caxton::model::{Entity, EntityUid, Outcome, ReasonCode, Value};
-use caxton::policy::{Bundle, Check, JsonNames, Link, Query, Sources};
+use caxton::policy::{Bundle, Check, JsonNames, Link, Query, Reachable, Side, Sources};
 use cedar_policy as cedar;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -26,7 +26,7 @@ entity User in [Group, Team] = { age: Long, name: String, boss?: User, flags: Se
 entity Folder in [Folder];
 entity Doc in [Folder] = { owner: User, size: Long, open: Bool };
 entity Kind enum ["a", "b"];
-type Call = { n: Long, who?: User, at?: datetime, from?: ipaddr, cost?: decimal, kind?: Kind, bag: { deep: Set<Long> } };
+type Call = { n: Long, who?: User, at?: datetime, took?: duration, from?: ipaddr, cost?: decimal, kind?: Kind, bag: { deep: Set<Long> } };
 action all;
 action write in [all];
 action read in [all];
@@ -36,7 +36,7 @@ action edit in [write, read] appliesTo { principal: [User], resource: [Doc], con
 
 /// Conditions that strict validation lets through, erring ones among them: overflow, and an entity that is
 /// named but not there.
-const VALID: [&str; 17] = [
+const VALID: [&str; 18] = [
     "true",
     "context.n > 3",
     "context.n + 9223372036854775800 > 0",
@@ -45,6 +45,7 @@ const VALID: [&str; 17] = [
     "context has from && context.from.isLoopback()",
     "context has cost && context.cost.lessThan(decimal(\"1.5\"))",
     "context has at && context.at > datetime(\"2020-01-01\")",
+    "context has took && context.took > duration(\"1h\")",
     "context.bag.deep.contains(2)",
     "{ whole: context }.whole.n > 3",
     "(if context.n > 1 then context else context) has who",
@@ -229,6 +230,7 @@ fn context() -> impl Strategy<Value = Value> {
             ("at", Value::Datetime(i64::from(at) * 1_000)),
             ("from", Value::Ip(if mask & 1 == 0 { "127.0.0.1" } else { "10.0.0.0/8" }.into())),
             ("cost", Value::Decimal(format!("{}.25", mask % 3).into())),
+            ("took", Value::Duration(format!("{}h30m", mask % 3).into())),
             ("kind", Value::Entity(EntityUid::new("Kind", if mask & 2 == 0 { "a" } else { "b" }))),
         ];
         for (bit, (name, value)) in optional.into_iter().enumerate() {
@@ -257,7 +259,7 @@ fn query() -> impl Strategy<Value = Query> {
 
 /// The same query with one thing made wrong (or not: some changes are legal).
 fn spoilt() -> impl Strategy<Value = Query> {
-    (query(), 0..11_u8, any::<Index>()).prop_map(|(mut query, change, which)| {
+    (query(), 0..12_u8, any::<Index>()).prop_map(|(mut query, change, which)| {
         let Value::Record(fields) = &mut query.context else { unreachable!() };
         let some_entity = |entities: &mut Vec<Arc<Entity>>| match entities.is_empty() {
             true => None,
@@ -271,6 +273,7 @@ fn spoilt() -> impl Strategy<Value = Query> {
             4 => drop(fields.insert("kind".into(), Value::Entity(EntityUid::new("Kind", "c")))),
             5 => drop(fields.insert("from".into(), Value::Ip("300.1.1.1".into()))),
             6 => drop(fields.insert("bag".into(), Value::record([("deep", Value::texts(["2"]))]))),
+            11 => drop(fields.insert("took".into(), Value::Duration("an hour".into()))),
             7 => query.action = EntityUid::new("Action", "all"),
             8 => query.resource = EntityUid::new("Nothing", "1"),
             9 => {
@@ -309,6 +312,7 @@ fn cedar_json(value: &Value) -> Json {
         Value::Entity(uid) => json!({ "__entity": cedar_uid(uid) }),
         Value::Decimal(text) => call("decimal", text),
         Value::Ip(text) => call("ip", text),
+        Value::Duration(text) => call("duration", text),
         Value::Datetime(millis) => call("datetime", &caxton::clock::rfc3339(*millis)),
     }
 }
@@ -396,6 +400,25 @@ fn sources(file: &str, links: Vec<Link>) -> Sources {
     links.into_iter().fold(sources, Sources::with_link)
 }
 
+/// Whether a search on one side of an allowed question looks at who stands there.
+fn is_looked_for(bundle: &Bundle, side: Side, query: &Query) -> bool {
+    let (wanted, other) = match side {
+        Side::Principal => (&query.principal, &query.resource),
+        Side::Resource => (&query.resource, &query.principal),
+    };
+    match bundle.reachable(side, wanted.type_name(), &query.action, other, &query.entities) {
+        Reachable::All => true,
+        Reachable::Only { named, members_of } => {
+            named.contains(wanted) || members_of.iter().any(|group| is_in(wanted, group, &query.entities))
+        }
+    }
+}
+
+fn is_in(uid: &EntityUid, group: &EntityUid, entities: &[Arc<Entity>]) -> bool {
+    let known = entities.iter().find(|entity| entity.uid == *uid);
+    uid == group || known.is_some_and(|known| known.parents.iter().any(|above| is_in(above, group, entities)))
+}
+
 fn texts(atoms: Vec<&'static str>) -> impl Strategy<Value = Vec<Text>> {
     prop_oneof![
         prop::collection::vec(policy(atoms.clone()), 0..12),
@@ -465,7 +488,12 @@ proptest! {
                     prop_assert_eq!(determining, errors);
                     continue;
                 }
-                (true, _) => prop_assert_eq!(verdict.outcome, Outcome::Allow),
+                (true, _) => {
+                    prop_assert_eq!(verdict.outcome, Outcome::Allow);
+                    for side in [Side::Principal, Side::Resource] {
+                        prop_assert!(is_looked_for(&bundle, side, &query), "{:?} of {:?}\n{}", side, query, file);
+                    }
+                }
                 (false, true) => prop_assert_eq!(verdict.outcome, Outcome::DenyDefault),
             }
             prop_assert_eq!(determining, reasons);

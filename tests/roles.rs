@@ -67,7 +67,7 @@ fn a_role_is_said_in_one_place() {
     assert_eq!(developer(&bundle), 0);
     let sources = Sources::shipped().with_roles("roles.yaml", ROLES).unwrap();
     let bundle = Bundle::load(sources).unwrap();
-    assert!(bundle.policy("roles-file.operator").unwrap().text.contains("config:*"));
+    assert!(bundle.policy("roles-file.operator").unwrap().text().contains("config:*"));
 }
 
 #[test]

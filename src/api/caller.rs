@@ -199,6 +199,24 @@ pub(super) async fn within_limits(
     answer
 }
 
+/// What a caller calls its request, if it says so.
+pub(super) fn own_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(REQUEST_ID).cloned()
+}
+
+/// Gives an answer from before a caller was looked at (a path or a method that is not there) the request's id.
+pub(super) fn name_anyway(own: Option<HeaderValue>, headers: &mut HeaderMap) {
+    if headers.contains_key(REQUEST_ID) {
+        return;
+    }
+    let id = request_id(own.as_ref().and_then(|own| own.to_str().ok()));
+    headers.extend(HeaderValue::from_str(id.as_str()).map(|id| (HeaderName::from_static(REQUEST_ID), id)));
+}
+
+fn request_id(own: Option<&str>) -> RequestId {
+    own.map_or_else(RequestId::generate, RequestId::from_caller)
+}
+
 pub(super) fn named(api: &Api, mut response: Response, context: &RequestContext) -> Response {
     let headers = response.headers_mut();
     if let (false, Some(nonce)) = (headers.contains_key(NONCE), api.authenticator.next_nonce()) {
@@ -361,7 +379,7 @@ fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Ar
         plain.into()
     });
     RequestContext {
-        request_id: text(REQUEST_ID).map_or_else(RequestId::generate, RequestId::from_caller),
+        request_id: request_id(text(REQUEST_ID)),
         source,
         session: None,
         actor: None,

@@ -77,7 +77,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<
         effect: policy.effect.as_str().to_owned(),
         file: policy.file.to_string(),
         annotations: policy.annotations.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
-        text: policy.text.to_string(),
+        text: policy.text().to_owned(),
     });
     let version = live.bundle.version().as_str().to_owned();
     let candidate = live.candidate.as_ref().map(|candidate| candidate.report());

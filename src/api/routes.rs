@@ -409,6 +409,7 @@ async fn finished<F: Future<Output = Response>>(
     };
     let encrypted = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
     let address = request.uri().clone();
+    let own_id = caller::own_id(request.headers());
     let mut response = answer(request).await;
     let labels = HttpLabels { method, route, status: response.status().as_u16() };
     api.metrics.http_requests.get_or_create(&labels).inc();
@@ -417,6 +418,7 @@ async fn finished<F: Future<Output = Response>>(
     if refused {
         resource::challenge(&api.settings, address.path(), headers);
     }
+    caller::name_anyway(own_id, headers);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if encrypted {

@@ -20,7 +20,7 @@ use super::body::Object;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
-use crate::authz::{AttributeSource as _, know};
+use crate::authz::{AttributeSource as _, Attributes, is_known, know};
 use crate::model::{DecisionId, Entity, EntityUid, Outcome};
 use crate::policy::{Query, Reachable, Side, Verdict};
 
@@ -188,13 +188,19 @@ async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
     Ok(Json(Results { results, page, context: Recorded { decision_id } }))
 }
 
+/// Whether anything is known of everybody that the question names: about nobody there is nothing to find.
+fn all_known(named: &[Arc<Entity>], attributes: &dyn Attributes) -> bool {
+    named.iter().all(|entity| is_known(entity, attributes))
+}
+
 /// Which entities of a type to ask about, when the other side and the action are known.
 fn candidates(api: &Api, side: Side, kind: &str, template: &Query, after: Option<&str>) -> Vec<EntityUid> {
     let (other, mut known) = match side {
         Side::Principal => (&template.resource, template.clone()),
         Side::Resource => (&template.principal, template.clone()),
     };
-    if !know(&mut known, &*api.attributes.current()) {
+    let attributes = api.attributes.current();
+    if !all_known(&template.entities, &*attributes) || !know(&mut known, &*attributes) {
         return Vec::new();
     }
     let bundle = api.gate.guard().policy().current();
@@ -290,6 +296,9 @@ pub(super) async fn actions(
     let context = record(&context).map_err(Problem::malformed)?;
     let bundle = api.gate.guard().policy().current();
     let look = || {
+        if !all_known(&entities, &*api.attributes.current()) {
+            return Vec::new();
+        }
         let all = bundle.actions_between(&subject.kind, &resource.kind).into_iter();
         let later = |uid: &EntityUid| place.after.as_deref().is_none_or(|after| uid.id() > after);
         // An action is called by its name alone where that means it, so only such are found; of each name there is one.

@@ -86,6 +86,7 @@ fn mask_at(value: &mut Value, path: &mut String, masked: &mut Vec<String>) {
         | Value::Entity(_)
         | Value::Decimal(_)
         | Value::Datetime(_)
+        | Value::Duration(_)
         | Value::Ip(_) => {}
     }
 }
@@ -106,6 +107,7 @@ fn can_hold_credential(value: &Value) -> bool {
         | Value::Entity(_)
         | Value::Decimal(_)
         | Value::Datetime(_)
+        | Value::Duration(_)
         | Value::Ip(_) => false,
     }
 }
@@ -230,6 +232,7 @@ impl Serialize for Logged<'_> {
             | Value::Entity(_)
             | Value::Decimal(_)
             | Value::Datetime(_)
+            | Value::Duration(_)
             | Value::Ip(_) => self.value.serialize(serializer),
         }
     }

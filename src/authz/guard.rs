@@ -569,18 +569,33 @@ impl Guard {
 }
 
 /// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
-/// said of an agent is judged as it is. Whether one decision may look at all that is then named.
+/// said of an agent is judged as it is. Of what nobody knows there is the name alone, as in Cedar: a policy that looks at an
+/// attribute of it errs. Whether one decision may look at all that is then named.
 pub fn know(question: &mut Query, attributes: &dyn Attributes) -> bool {
-    for entity in &mut question.entities {
-        let bare = entity.attributes.is_empty() && entity.parents.is_empty() && entity.tags.is_empty();
-        let known = match (bare, entity.uid.type_name()) {
+    question.entities.retain_mut(|entity| {
+        let known = match (entity.is_bare(), entity.uid.type_name()) {
             (true, _) => attributes.entity(&entity.uid),
             (false, "Caxton::Agent") => None,
             (false, _) => attributes.principal(entity),
         };
-        *entity = known.unwrap_or_else(|| Arc::clone(entity));
-    }
+        match known {
+            Some(known) => *entity = known,
+            None => return is_stated(entity),
+        }
+        true
+    });
     attributes.complete(&mut question.entities)
+}
+
+/// Whether the question says something of the entity, or the gateway alone could: what is not there of the gateway's own is
+/// refused for what it lacks.
+fn is_stated(entity: &Entity) -> bool {
+    !entity.is_bare() || entity.uid.type_name().starts_with("Caxton::")
+}
+
+/// Whether anybody says anything of an entity.
+pub fn is_known(entity: &Entity, attributes: &dyn Attributes) -> bool {
+    is_stated(entity) || attributes.entity(&entity.uid).is_some()
 }
 
 fn refusal(outcome: Outcome, reason: ReasonCode) -> Verdict {

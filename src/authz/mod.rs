@@ -6,7 +6,7 @@ mod pip;
 mod record;
 mod session;
 
-pub use guard::{Denied, Guard, GuardParts, Refusal, know};
+pub use guard::{Denied, Guard, GuardParts, Refusal, is_known, know};
 pub use permit::{Listing, Permit};
 pub use pip::{AttributeSource, Attributes};
 pub use session::SessionSettings;

@@ -143,6 +143,7 @@ fn mask(value: &Value) -> Value {
         | Value::Entity(_)
         | Value::Decimal(_)
         | Value::Datetime(_)
+        | Value::Duration(_)
         | Value::Ip(_) => value.clone(),
     }
 }

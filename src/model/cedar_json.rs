@@ -10,6 +10,12 @@ use smol_str::SmolStr;
 
 use super::{Entity, EntityUid, Value};
 
+/// 0000-01-01T00:00:00.000Z to 9998-12-31T23:59:59.999Z, in milliseconds since the Unix epoch. The clock's own
+/// range ends within the year after, and it would write the last instant it can for one it cannot.
+pub(crate) const FOUR_DIGIT_YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_370_764_799_999;
+
+const EPOCH: &str = "1970-01-01";
+
 /// Why JSON is no value, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{path}` {what}")]
@@ -38,7 +44,15 @@ pub fn write(value: &Value) -> Json {
         Value::Entity(uid) => json!({ "__entity": write_uid(uid) }),
         Value::Decimal(text) => call("decimal", text),
         Value::Ip(text) => call("ip", text),
-        Value::Datetime(millis) => call("datetime", &crate::clock::rfc3339(*millis)),
+        Value::Duration(text) => call("duration", text),
+        Value::Datetime(millis) if FOUR_DIGIT_YEARS.contains(millis) => {
+            call("datetime", &crate::clock::rfc3339(*millis))
+        }
+        // As Cedar writes an instant that has no calendar text.
+        Value::Datetime(millis) => {
+            let from_epoch = [call("datetime", EPOCH), call("duration", &format!("{millis}ms"))];
+            json!({ "__extn": { "fn": "offset", "args": from_epoch } })
+        }
     }
 }
 
@@ -108,6 +122,9 @@ pub fn read_uids(path: &str, given: &Json) -> Result<Vec<EntityUid>, JsonFault> 
 }
 
 fn extension(path: &str, call: &Json) -> Result<Value, JsonFault> {
+    if let Some(millis) = from_epoch(call) {
+        return Ok(Value::Datetime(millis));
+    }
     let text = |name: &str| call.get(name).and_then(Json::as_str);
     let (Some(function), Some(argument)) = (text("fn"), text("arg")) else {
         return Err(JsonFault::new(path, "is not a call: write `{\"fn\": …, \"arg\": …}`"));
@@ -115,6 +132,7 @@ fn extension(path: &str, call: &Json) -> Result<Value, JsonFault> {
     match function {
         "ip" => Ok(Value::Ip(argument.into())),
         "decimal" => Ok(Value::Decimal(argument.into())),
+        "duration" => Ok(Value::Duration(argument.into())),
         "datetime" => instant(argument)
             .map(Value::Datetime)
             .ok_or_else(|| JsonFault::new(path, format!("`{}` is no instant", argument.escape_debug()))),
@@ -122,8 +140,35 @@ fn extension(path: &str, call: &Json) -> Result<Value, JsonFault> {
     }
 }
 
-/// Milliseconds since the Unix epoch of an RFC 3339 instant, or of a day (`2026-01-31`), which begins at 0 h UTC.
+/// Milliseconds of an instant that is counted from the epoch.
+fn from_epoch(call: &Json) -> Option<i64> {
+    let part = |number: usize, function: &str| {
+        let call = call.get("args")?.get(number)?.get("__extn")?;
+        call.get("arg").and_then(Json::as_str).filter(|_| call.get("fn") == Some(&Json::from(function)))
+    };
+    let counted = part(1, "duration").filter(|_| call.get("fn") == Some(&Json::from("offset")))?;
+    millis(counted).filter(|_| part(0, "datetime") == Some(EPOCH))
+}
+
+/// Milliseconds as a duration of nothing else: `-5ms`.
+fn millis(text: &str) -> Option<i64> {
+    text.strip_suffix("ms").filter(|digits| !digits.starts_with('+'))?.parse().ok()
+}
+
+/// An instant as text: RFC 3339, or where that has no year for it the milliseconds since the Unix epoch (`-5ms`).
+pub fn instant_text(millis: i64) -> String {
+    match jiff::Timestamp::from_millisecond(millis) {
+        Ok(_) => crate::clock::rfc3339(millis),
+        Err(_) => format!("{millis}ms"),
+    }
+}
+
+/// Milliseconds since the Unix epoch of an RFC 3339 instant, or of a day (`2026-01-31`), which begins at 0 h UTC, or
+/// counted (`-5ms`).
 pub fn instant(text: &str) -> Option<i64> {
+    if let Some(millis) = millis(text) {
+        return Some(millis);
+    }
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
         return Some(instant.as_millisecond());
     }
@@ -145,21 +190,37 @@ mod tests {
             ("score", Value::Decimal("0.85".into())),
             ("at", Value::Datetime(1_768_039_200_123)),
             ("from", Value::Ip("10.0.0.0/8".into())),
+            ("long", Value::Duration("-1d2h3m4s5ms".into())),
+            ("never", Value::Datetime(i64::MAX)),
+            ("before", Value::Datetime(-62_167_219_200_001)),
             ("empty", Value::Record(BTreeMap::new())),
         ]);
         assert_eq!(read("", &write(&record)), Ok(record));
         assert_eq!(instant("1970-01-02"), Some(86_400_000));
+        for millis in [i64::MIN, -62_167_219_200_001, -1, 253_370_764_800_000, i64::MAX] {
+            assert_eq!(instant(&instant_text(millis)), Some(millis));
+        }
+        // Cedar's own form of an offset.
+        assert_eq!(instant("5535-04-08T15:37:15.290+0048"), instant("5535-04-08T14:49:15.290Z"));
     }
 
     #[test]
     fn what_is_no_value_says_where() {
+        let offset = |from: &str, by: &str| {
+            let args = json!([{ "__extn": { "fn": "datetime", "arg": from } }, { "__extn": { "fn": "duration", "arg": by } }]);
+            json!({ "at": { "__extn": { "fn": "offset", "args": args } } })
+        };
         for (given, path) in [
             (json!({ "a": { "b": null } }), "a.b"),
             (json!({ "a": [1.5] }), "a"),
             (json!({ "who": { "__entity": { "type": "User" } } }), "who"),
             (json!({ "who": { "__entity": { "type": "User", "id": "a", "x": 1 } } }), "who"),
             (json!({ "at": { "__extn": { "fn": "datetime", "arg": "soon" } } }), "at"),
-            (json!({ "at": { "__extn": { "fn": "duration", "arg": "1d" } } }), "at"),
+            (json!({ "at": { "__extn": { "fn": "toDate", "arg": "1970-01-01" } } }), "at"),
+            (offset("2020-01-01", "1ms"), "at"),
+            (offset("1970-01-01", "1d"), "at"),
+            (offset("1970-01-01", "+1ms"), "at"),
+            (offset("1970-01-01", "9223372036854775808ms"), "at"),
             (json!({ "at": { "__extn": "x" } }), "at"),
         ] {
             assert_eq!(read("", &given).unwrap_err().path, path, "{given}");

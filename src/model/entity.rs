@@ -92,6 +92,8 @@ pub enum Value {
     Decimal(Arc<str>),
     /// An instant: milliseconds since the Unix epoch.
     Datetime(i64),
+    /// A length of time, as text (`"1d2h"`).
+    Duration(Arc<str>),
     /// An IP address or range, as text.
     Ip(Arc<str>),
 }
@@ -128,6 +130,7 @@ impl Value {
             | Self::String(_)
             | Self::Decimal(_)
             | Self::Datetime(_)
+            | Self::Duration(_)
             | Self::Ip(_) => {}
         }
     }
@@ -139,11 +142,13 @@ impl serde::Serialize for Value {
         match self {
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Long(value) => serializer.serialize_i64(*value),
-            Self::String(text) | Self::Decimal(text) | Self::Ip(text) => serializer.serialize_str(text),
+            Self::String(text) | Self::Decimal(text) | Self::Duration(text) | Self::Ip(text) => {
+                serializer.serialize_str(text)
+            }
             Self::Set(items) => serializer.collect_seq(items),
             Self::Record(fields) => serializer.collect_map(fields.iter().map(|(k, v)| (k.as_str(), v))),
             Self::Entity(uid) => serializer.collect_str(uid),
-            Self::Datetime(millis) => serializer.serialize_str(&crate::clock::rfc3339(*millis)),
+            Self::Datetime(millis) => serializer.serialize_str(&super::cedar_json::instant_text(*millis)),
         }
     }
 }
@@ -165,6 +170,11 @@ impl Entity {
     /// An entity with a name and nothing else.
     pub fn bare(uid: EntityUid) -> Self {
         Self { uid, attributes: BTreeMap::new(), parents: Vec::new(), tags: BTreeMap::new() }
+    }
+
+    /// Whether it has a name and nothing else.
+    pub fn is_bare(&self) -> bool {
+        self.attributes.is_empty() && self.parents.is_empty() && self.tags.is_empty()
     }
 
     /// Adds an attribute.

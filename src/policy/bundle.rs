@@ -54,6 +54,7 @@ impl Bundle {
     /// The same as [`Bundle::load_with`] in less time: what is the same as in this bundle is not read again. The result, or what
     /// is wrong, is exactly that of a load of everything.
     pub fn load_next(&self, sources: Sources, settings: Settings) -> Result<Self, PolicyErrors> {
+        let sources = sources.sharing(&self.sources);
         let before = Some((&self.ground, self.parts.as_slice()));
         let loaded = load(&sources, &settings.limits, Strictness::Product, before)?;
         Ok(Self::assemble(sources, loaded, settings))

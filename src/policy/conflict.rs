@@ -11,7 +11,8 @@ use super::source::{Source, SourceKind, Sources};
 /// What a name is declared as, and the words with which a schema says so.
 const KINDS: [(&str, &str); 3] = [("entityTypes", "entity"), ("actions", "action"), ("commonTypes", "type")];
 
-/// Everything that is declared in more than one file.
+/// Everything that is declared in more than one file, or outside of all namespaces by a name that one of them has: Cedar
+/// would have it hide the other.
 pub(super) fn declared_twice(sources: &Sources) -> Vec<Problem> {
     let mut seen: BTreeMap<(usize, String), &Source> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -21,17 +22,35 @@ pub(super) fn declared_twice(sources: &Sources) -> Vec<Problem> {
                 seen.insert((kind, name), source);
                 continue;
             };
-            let word = KINDS.get(kind).map_or("", |(_, word)| word);
-            let at = |source: &Source| find(source, word, &name);
-            let line = at(first).map_or(1, |offset| position_in(&first.text, offset).line);
-            let message = format!("the {word} `{name}` is already declared in `{}:{line}`", first.path);
-            let problem = Problem::in_file(&source.path, &source.text, message);
-            let span = at(source).map(|offset| (offset, word.len()).into());
-            let problem = problem.at(span, "declared again here");
-            problems.push(problem.with_advice("declare it in a namespace of your own"));
+            problems.push(taken(kind, (source, &name), (first, &name)));
+        }
+    }
+    for ((kind, name), first) in &seen {
+        let Some(plain) = without_namespace(name) else { continue };
+        if let Some(source) = seen.get(&(*kind, plain.to_owned())) {
+            problems.push(taken(*kind, (source, plain), (first, name)));
         }
     }
     problems
+}
+
+/// That a name is taken by an earlier one.
+fn taken(kind: usize, (source, name): (&Source, &str), (first, known): (&Source, &str)) -> Problem {
+    let word = KINDS.get(kind).map_or("", |(_, word)| word);
+    let line = find(first, word, known).map_or(1, |offset| position_in(&first.text, offset).line);
+    let as_what = if name == known { String::new() } else { format!(" as `{known}`") };
+    let message = format!("the {word} `{name}` is already declared{as_what} in `{}:{line}`", first.path);
+    let problem = Problem::in_file(&source.path, &source.text, message);
+    let span = find(source, word, name).map(|offset| (offset, word.len()).into());
+    problem.at(span, "declared again here").with_advice("declare it in a namespace of your own")
+}
+
+/// What is left of a name without its namespace; `None` when it has none.
+fn without_namespace(name: &str) -> Option<&str> {
+    match name.split_once("Action::\"") {
+        Some((before, _)) => name.get(before.len()..).filter(|_| !before.is_empty()),
+        None => name.rsplit_once("::").map(|(_, last)| last),
+    }
 }
 
 /// The full names of what a file declares, by kind.

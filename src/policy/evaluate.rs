@@ -1,6 +1,6 @@
 //! The one place where policies are evaluated.
 
-use cedar_policy_core::ast::{EntityUID, Literal, Request, Value, ValueKind};
+use cedar_policy_core::ast::{Literal, Request, Value, ValueKind};
 use cedar_policy_core::entities::{Dereference, Entities};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
@@ -56,16 +56,6 @@ pub(crate) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// `None` for a request with unknowns, which is never built here.
     pub(crate) fn of(request: &'a Request, entities: &'a Entities) -> Option<Self> {
-        let (principal, action, resource) = (request.principal(), request.action(), request.resource());
-        Some(Self::among(entities, principal.uid()?, action.uid()?, resource.uid()?))
-    }
-
-    pub(crate) fn among(
-        entities: &'a Entities,
-        principal: &'a EntityUID,
-        action: &'a EntityUID,
-        resource: &'a EntityUID,
-    ) -> Self {
         let place = |uid| Place {
             uid,
             above: match entities.entity(uid) {
@@ -73,7 +63,11 @@ impl<'a> Asked<'a> {
                 Dereference::NoSuchEntity | Dereference::Residual(_) => Above::Nothing,
             },
         };
-        Self { principal: place(principal), action: place(action), resource: place(resource) }
+        Some(Self {
+            principal: place(request.principal().uid()?),
+            action: place(request.action().uid()?),
+            resource: place(request.resource().uid()?),
+        })
     }
 
     /// Whether the policy is about this request at all.

@@ -1,4 +1,4 @@
-//! Cedar's extension values (addresses, decimals, instants) from the model's.
+//! Cedar's extension values (addresses, decimals, instants, durations) from the model's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use cedar_policy_core::extensions::Extensions;
 use parking_lot::Mutex;
 
 use super::shape::Mismatch;
+use crate::model::cedar_json::FOUR_DIGIT_YEARS;
 
 /// The constructors, looked up once. Values of the same few texts (the score of harmless text, the loopback
 /// address) are made once and shared.
@@ -19,10 +20,6 @@ pub(crate) struct ExtensionValues {
     /// The instant that was made last: requests of one millisecond share it.
     latest: Mutex<Option<(i64, Value)>>,
 }
-
-/// 0000-01-01T00:00:00.000Z to 9998-12-31T23:59:59.999Z, in milliseconds since the Unix epoch. The clock's own
-/// range ends within the year after, and it would write the epoch for an instant it cannot hold.
-pub(super) const FOUR_DIGIT_YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_370_764_799_999;
 
 const COMMON: [(&str, &str); 4] =
     [("decimal", "0.0000"), ("decimal", "0.0"), ("ip", "127.0.0.1"), ("ip", "::1")];
@@ -53,6 +50,10 @@ impl ExtensionValues {
 
     pub(crate) fn decimal(&self, number: &Arc<str>) -> Result<Value, Mismatch> {
         self.made_of("decimal", number)
+    }
+
+    pub(crate) fn duration(&self, length: &Arc<str>) -> Result<Value, Mismatch> {
+        self.made_of("duration", length)
     }
 
     /// From milliseconds. The calendar text is what Cedar reads fastest, but it has four digits for the year;

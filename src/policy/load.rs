@@ -4,12 +4,13 @@
 //! What has not changed since the set before is taken over from it: the schema, and each file of policies under the same
 //! schema. That saves time and nothing else; see [`super::part`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::{Schema, SchemaFragment, Validator};
 use cedar_policy_core::ast::{self, Eid, EntityUID, PolicyID, SlotId};
 
+use super::annotations::Annotations;
 use super::conflict::declared_twice;
 use super::error::{PolicyErrors, Problem};
 use super::part::{Body, Checked, Entry, Part, check};
@@ -39,16 +40,24 @@ pub struct PolicyInfo {
     pub mode: PolicyMode,
     /// The file it stands in.
     pub file: Arc<str>,
-    /// Its text; of a linked policy, the template's.
-    pub text: Arc<str>,
     /// Byte offset of its text in the file.
     pub offset: usize,
     /// All annotations by name.
-    pub annotations: BTreeMap<Arc<str>, Arc<str>>,
+    pub annotations: Annotations,
     /// Whether it is a template, which decides nothing until it is linked.
     pub is_template: bool,
     /// The template it was linked from.
     pub linked_from: Option<Arc<str>>,
+    /// The text of the file, and how much of it is this policy's. A copy would double what a set takes.
+    pub(super) source: Arc<str>,
+    pub(super) length: usize,
+}
+
+impl PolicyInfo {
+    /// Its text; of a linked policy, the template's.
+    pub fn text(&self) -> &str {
+        self.source.get(self.offset..self.offset + self.length).unwrap_or_default()
+    }
 }
 
 /// What came out.
@@ -298,7 +307,8 @@ impl Loader {
         let id = PolicyID::from_string(&link.id);
         let linked = set.link(PolicyID::from_string(&link.template), id, slots);
         let policy = linked.map_err(|error| format!("the link `{}` does not fit: {error}", link.id))?;
-        let compiled = Compiled::new(policy, info.mode, info.annotations.get("reason").cloned());
+        let compiled =
+            Compiled::new(policy, Arc::clone(&info.id), info.mode, info.annotations.get("reason").cloned());
         let compiled = compiled.ok_or_else(|| format!("the policy `{}` could not be prepared", info.id))?;
         self.program.push(Arc::new(compiled));
         self.by_id.insert(Arc::clone(&info.id), (self.about.len(), 1));

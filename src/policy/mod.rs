@@ -6,6 +6,7 @@
 //! module.
 
 mod anatomy;
+mod annotations;
 pub mod bench;
 mod bundle;
 pub mod case;
@@ -49,6 +50,7 @@ pub mod workbench;
 #[cfg(test)]
 mod tests;
 
+pub use annotations::Annotations;
 pub use bundle::Bundle;
 pub use error::{PolicyError, PolicyErrors, Position, Problem};
 pub use json::{CedarAnswer, Check, JsonEntities, JsonError, JsonNames, JsonQuery};

@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bundle::Bundle;
-use super::evaluate::Asked;
-use super::program::{Compiled, Effect, Reach};
-use super::request::hierarchy;
+use super::program::{Above, Compiled, Effect, Place, Reach};
+use super::request::kin;
 use crate::model::{self, EntityUid, PolicyMode};
 
 /// The side of a question that is searched for.
@@ -50,18 +49,18 @@ impl Bundle {
         let nobody = Reachable::Only { named: BTreeSet::new(), members_of: BTreeSet::new() };
         let words = self.words();
         let (Ok(known), Ok(other)) = (words.action(action), words.uid(other)) else { return nobody };
-        let Ok(world) = hierarchy(entities, &known.entity, self.named_actions(), words) else {
-            return nobody;
-        };
-        let asked = Asked::among(&world, &other, known.entity.uid(), &other);
+        // Scopes look at names alone; what the question says of attributes is typed and judged when it is asked.
+        let Ok(kin) = kin(entities, words) else { return nobody };
+        let other = Place { uid: &other, above: Above::among(&kin, &other) };
+        let action = Place { uid: known.entity.uid(), above: Above::Entity(&known.entity) };
         let (mut named, mut members_of) = (BTreeSet::new(), BTreeSet::new());
         let grants = |policy: &&Compiled| {
             policy.effect == Effect::Permit
                 && policy.mode == PolicyMode::Enforce
-                && policy.scope.action.holds(&asked.action)
+                && policy.scope.action.holds(&action)
                 && match side {
-                    Side::Principal => policy.scope.resource.holds(&asked.resource),
-                    Side::Resource => policy.scope.principal.holds(&asked.principal),
+                    Side::Principal => policy.scope.resource.holds(&other),
+                    Side::Resource => policy.scope.principal.holds(&other),
                 }
         };
         let plain = |uid: &cedar_policy_core::ast::EntityUID| {

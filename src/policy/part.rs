@@ -3,7 +3,7 @@
 //! What a file comes to hangs on its own text and on the schema alone. So a file that is the same as before is taken
 //! over from the set before, and the result is that of reading everything again: there is only this one way to read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cedar_policy::{Schema, ValidationMode, Validator};
@@ -11,6 +11,7 @@ use cedar_policy_core::ast::{self, PolicyID, Template};
 use cedar_policy_core::parser;
 use miette::{Diagnostic, SourceSpan};
 
+use super::annotations::Annotations;
 use super::error::Problem;
 use super::load::{PolicyInfo, Strictness};
 use super::program::Compiled;
@@ -70,7 +71,13 @@ impl Part {
         strictness: Strictness,
         validator: Option<(&Validator, &Schema)>,
     ) -> Self {
-        let mut reader = Reader { source, strictness, set: ast::PolicySet::new(), entries: Vec::new() };
+        let mut reader = Reader {
+            source,
+            strictness,
+            set: ast::PolicySet::new(),
+            entries: Vec::new(),
+            names: BTreeSet::new(),
+        };
         reader.read();
         let Reader { set, mut entries, .. } = reader;
         if let Some((validator, schema)) = validator {
@@ -133,8 +140,27 @@ pub(crate) fn check<'s>(
         for problems in [&mut checked.errors, &mut checked.warnings] {
             problems.sort_by_cached_key(|problem| (problem.offset(), problem.message.clone()));
         }
+        checked.errors = gathered(std::mem::take(&mut checked.errors));
     }
     found
+}
+
+/// More problems than this at one place are told as one.
+const AT_ONE_PLACE: usize = 3;
+
+/// A policy that is about everything is wrong in one place for each type or action that does not have what it looks at.
+fn gathered(problems: Vec<Problem>) -> Vec<Problem> {
+    let alike = |one: &Problem, other: &Problem| !one.spans.is_empty() && one.spans == other.spans;
+    let groups = problems.chunk_by(alike).flat_map(|group| match group {
+        [first, rest @ ..] if group.len() > AT_ONE_PLACE => {
+            let mut first = first.clone();
+            first.message = format!("{}, and {} more like this at this place", first.message, rest.len());
+            let narrow = "the policy is about more than has this: narrow its scope, as with `action in […]` or `resource is …`";
+            vec![first.with_advice(narrow)]
+        }
+        few => few.to_vec(),
+    });
+    groups.collect()
 }
 
 struct Reader<'s> {
@@ -143,6 +169,8 @@ struct Reader<'s> {
     /// What is to be validated.
     set: ast::PolicySet,
     entries: Vec<Entry>,
+    /// Names of annotations so far: most policies have the same few.
+    names: BTreeSet<Arc<str>>,
 }
 
 impl Reader<'_> {
@@ -169,9 +197,9 @@ impl Reader<'_> {
 
     /// Takes one static policy or template. (To Cedar a static policy is a template without slots.)
     fn entry(&mut self, template: &Template, line: usize) -> Result<Named, Vec<Problem>> {
-        let annotations: BTreeMap<Arc<str>, Arc<str>> = template
+        let annotations: Annotations = template
             .annotations()
-            .map(|(name, value)| (AsRef::<str>::as_ref(name).into(), value.val.as_str().into()))
+            .map(|(name, value)| (self.name(AsRef::<str>::as_ref(name)), value.val.as_str().into()))
             .collect();
         let id = self.id_of(template, &annotations)?;
         let mode = self.mode_of(template, &annotations)?;
@@ -181,7 +209,8 @@ impl Reader<'_> {
             effect: named.effect().into(),
             mode,
             file: Arc::clone(&self.source.path),
-            text: template.loc().and_then(parser::Loc::snippet).unwrap_or_default().into(),
+            source: Arc::clone(&self.source.text),
+            length: template.loc().and_then(parser::Loc::snippet).map_or(0, str::len),
             offset: template.loc().map_or(0, parser::Loc::start),
             annotations,
             is_template: !named.is_static(),
@@ -193,7 +222,12 @@ impl Reader<'_> {
             false => {
                 let policy = Template::try_as_policy(Arc::clone(&named));
                 let policy = policy.map_err(|error| trouble(error.to_string()))?;
-                let compiled = Compiled::new(&policy, info.mode, info.annotations.get("reason").cloned());
+                let compiled = Compiled::new(
+                    &policy,
+                    Arc::clone(&id),
+                    info.mode,
+                    info.annotations.get("reason").cloned(),
+                );
                 let lost = || trouble(format!("the policy `{id}` could not be prepared"));
                 Body::Static(Arc::new(compiled.ok_or_else(lost)?))
             }
@@ -209,11 +243,16 @@ impl Reader<'_> {
         Ok(Named { info: Arc::new(info), line, span, body, checked: Checked::default() })
     }
 
-    fn id_of(
-        &self,
-        template: &Template,
-        annotations: &BTreeMap<Arc<str>, Arc<str>>,
-    ) -> Result<Arc<str>, Vec<Problem>> {
+    fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = name.into();
+        self.names.insert(Arc::clone(&new));
+        new
+    }
+
+    fn id_of(&self, template: &Template, annotations: &Annotations) -> Result<Arc<str>, Vec<Problem>> {
         let given = annotations.get("id");
         let (message, advice) = match given {
             _ if self.strictness == Strictness::AsCedar => {
@@ -232,12 +271,8 @@ impl Reader<'_> {
         Err(vec![self.place(template, message, "this policy").with_advice(advice)])
     }
 
-    fn mode_of(
-        &self,
-        template: &Template,
-        annotations: &BTreeMap<Arc<str>, Arc<str>>,
-    ) -> Result<PolicyMode, Vec<Problem>> {
-        match annotations.get("mode").map(AsRef::as_ref) {
+    fn mode_of(&self, template: &Template, annotations: &Annotations) -> Result<PolicyMode, Vec<Problem>> {
+        match annotations.get("mode").map(|mode| mode.as_ref()) {
             _ if self.strictness == Strictness::AsCedar => Ok(PolicyMode::Enforce),
             None => Ok(PolicyMode::Enforce),
             Some("log_only") => Ok(PolicyMode::LogOnly),

@@ -197,6 +197,11 @@ impl Place<'_> {
 }
 
 impl<'a> Above<'a> {
+    /// What an entity is in that may be one of the question's.
+    pub(crate) fn among(kin: &'a [Kin], uid: &EntityUID) -> Self {
+        kin.iter().find(|one| one.uid() == uid).map_or(Self::Nothing, Self::Kin)
+    }
+
     pub(crate) fn has(self, group: &EntityUID) -> bool {
         match self {
             Self::Nothing => false,
@@ -218,12 +223,17 @@ impl<'a> Above<'a> {
 
 impl Compiled {
     /// `None` for a template, which is no policy.
-    pub(crate) fn new(policy: &ast::Policy, mode: PolicyMode, caller_text: Option<Arc<str>>) -> Option<Self> {
+    pub(crate) fn new(
+        policy: &ast::Policy,
+        id: Arc<str>,
+        mode: PolicyMode,
+        caller_text: Option<Arc<str>>,
+    ) -> Option<Self> {
         let effect = Effect::from(policy.effect());
         let condition = policy.non_scope_constraints_arc();
         let parts = || condition.into_iter().flat_map(|condition| condition.subexpressions());
         Some(Self {
-            id: AsRef::<str>::as_ref(policy.id()).into(),
+            id,
             effect,
             mode,
             caller_text,

@@ -73,6 +73,10 @@ pub(crate) struct Kin {
 }
 
 impl Kin {
+    pub(crate) fn uid(&self) -> &EntityUID {
+        &self.uid
+    }
+
     /// What it is in, at any depth.
     pub(crate) fn ancestors(&self) -> impl Iterator<Item = &EntityUID> {
         self.parents.iter().chain(&self.indirect)
@@ -198,18 +202,8 @@ pub(crate) fn prepare(
     Framed::of(query, words)?.complete(&query.context, input, words, also, &Sight::ALL)
 }
 
-/// The entities with all their ancestors, and the actions that can be asked about.
-pub(super) fn hierarchy(
-    given: &[Arc<model::Entity>],
-    action: &Arc<Entity>,
-    also: &[Arc<Entity>],
-    words: &Vocabulary,
-) -> Result<Entities, Mismatch> {
-    populate(given, kin(given, words)?, action, also, words, &Sight::ALL)
-}
-
 /// The names of the entities with those of all their ancestors.
-fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Kin>, Mismatch> {
+pub(super) fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Kin>, Mismatch> {
     let family = Family::new(given);
     given.iter().map(|entity| related(entity, &family, words)).collect()
 }

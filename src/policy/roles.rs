@@ -79,7 +79,7 @@ impl Sources {
                 let line = position_in(&source.text, info.offset).line;
                 return Err(RolesError::Twice { role, place: format!("{}:{line}", info.file) });
             }
-            cut.push((Arc::clone(&info.file), info.offset..info.offset + info.text.len()));
+            cut.push((Arc::clone(&info.file), info.offset..info.offset + info.text().len()));
         }
         Ok(self.without(&cut).with_policy(NAME, &imported.policies))
     }

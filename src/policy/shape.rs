@@ -11,9 +11,9 @@ use cedar_policy_core::ast;
 use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type};
 use smol_str::SmolStr;
 
-use super::extension::FOUR_DIGIT_YEARS;
 use super::vocabulary::Vocabulary;
 use crate::model::Value;
+use crate::model::cedar_json::FOUR_DIGIT_YEARS;
 
 /// Why a request does not fit the schema: for the operator, never for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +44,9 @@ pub(crate) enum Shape {
     Entity(ast::EntityType),
     Decimal,
     Datetime,
+    Duration,
     Ip,
-    /// A type that no value of the model has (`duration`): nothing fits it.
+    /// A type that no value of the model has: nothing fits it.
     Unreachable(String),
 }
 
@@ -79,6 +80,7 @@ impl Shape {
             Type::ExtensionType { name } => match name.to_string().as_str() {
                 "decimal" => Self::Decimal,
                 "datetime" => Self::Datetime,
+                "duration" => Self::Duration,
                 "ipaddr" => Self::Ip,
                 other => Self::Unreachable(other.to_owned()),
             },
@@ -116,6 +118,7 @@ impl Shape {
             }
             (Self::Decimal, Value::Decimal(text)) => words.extensions().decimal(text),
             (Self::Datetime, Value::Datetime(millis)) => words.extensions().datetime(*millis),
+            (Self::Duration, Value::Duration(text)) => words.extensions().duration(text),
             (Self::Ip, Value::Ip(text)) => words.extensions().ip(text),
             (expected, got) => {
                 Err(Mismatch::new(format!("expected {}, got {}", expected.name(), name_of(got))))
@@ -150,6 +153,7 @@ impl Shape {
             Self::Entity(kind) => format!("a `{kind}`"),
             Self::Decimal => "a decimal".to_owned(),
             Self::Datetime => "a datetime".to_owned(),
+            Self::Duration => "a duration".to_owned(),
             Self::Ip => "an ipaddr".to_owned(),
             Self::Unreachable(other) => format!("`{other}`, which no request can carry"),
         }
@@ -166,6 +170,7 @@ pub(super) fn name_of(value: &Value) -> &'static str {
         Value::Entity(_) => "an entity",
         Value::Decimal(_) => "a decimal",
         Value::Datetime(_) => "a datetime",
+        Value::Duration(_) => "a duration",
         Value::Ip(_) => "an ipaddr",
     }
 }

@@ -162,6 +162,19 @@ impl Sources {
         self
     }
 
+    /// The same set, which shares with `other` what is in both: of what stays over a reload there is one text in memory.
+    pub(super) fn sharing(mut self, other: &Self) -> Self {
+        for file in &mut self.files {
+            let place = (file.kind, &file.name);
+            let at = other.files.binary_search_by(|known| (known.kind, &known.name).cmp(&place)).ok();
+            let known = at.and_then(|at| other.files.get(at));
+            if let Some(known) = known.filter(|known| known.path == file.path && known.text == file.text) {
+                *file = known.clone();
+            }
+        }
+        self
+    }
+
     pub(super) fn map(mut self, change: impl Fn(Source) -> Source) -> Self {
         self.files = self.files.into_iter().map(change).collect();
         self

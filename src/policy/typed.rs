@@ -125,6 +125,7 @@ impl Shape {
     fn settle(&self, value: &mut Value) {
         match (self, &mut *value) {
             (Self::Decimal, Value::String(text)) => *value = Value::Decimal(std::sync::Arc::clone(text)),
+            (Self::Duration, Value::String(text)) => *value = Value::Duration(std::sync::Arc::clone(text)),
             (Self::Ip, Value::String(text)) => *value = Value::Ip(std::sync::Arc::clone(text)),
             (Self::Datetime, Value::String(text)) => {
                 if let Some(millis) = cedar_json::instant(text) {
@@ -166,7 +167,9 @@ impl Shape {
             (Self::Entity(_), Value::Entity(uid)) => {
                 self.check(value, words).map_err(|_| TypeFault::new(path, self.name(), uid_text(uid)))
             }
-            (Self::Decimal, Value::Decimal(text)) | (Self::Ip, Value::Ip(text)) => self
+            (Self::Decimal, Value::Decimal(text))
+            | (Self::Duration, Value::Duration(text))
+            | (Self::Ip, Value::Ip(text)) => self
                 .check(value, words)
                 .map_err(|_| TypeFault::new(path, self.name(), format!("`{}`", text.escape_debug()))),
             _ => self.check(value, words).map_err(|_| TypeFault::new(path, self.name(), name_of(value))),

@@ -6,6 +6,7 @@ use cedar_policy_core::validator::types::{Attributes, Type};
 use serde_json::{Map, Value as Json};
 
 use super::{CaseError, Vocabulary};
+use crate::model::cedar_json::instant;
 use crate::model::{EntityUid, Value};
 
 /// What stands for an attribute that was left out, by its path (`system.hour`).
@@ -104,6 +105,7 @@ impl<'s> Typing<'s> {
                 "decimal" => Ok(Value::Decimal("0.0".into())),
                 "ipaddr" => Ok(Value::Ip("127.0.0.1".into())),
                 "datetime" => Ok(Value::Datetime(0)),
+                "duration" => Ok(Value::Duration("0ms".into())),
                 _ => Err(CaseError::Missing(path.to_owned())),
             },
             Type::Entity(_) | Type::Never => {
@@ -125,6 +127,7 @@ fn extension(name: &str, given: &Json) -> Option<Value> {
         ("ipaddr", Json::String(text)) => Some(Value::Ip(text.as_str().into())),
         ("decimal", Json::String(text)) => Some(Value::Decimal(text.as_str().into())),
         ("decimal", Json::Number(number)) => Some(Value::Decimal(decimal(number)?.into())),
+        ("duration", Json::String(text)) => Some(Value::Duration(text.as_str().into())),
         ("datetime", Json::String(text)) => instant(text).map(Value::Datetime),
         _ => None,
     }
@@ -138,9 +141,4 @@ fn decimal(number: &serde_json::Number) -> Option<String> {
         Some((_, digits)) if digits.len() <= 4 => Some(text),
         Some(_) => None,
     }
-}
-
-/// Milliseconds since the Unix epoch of an RFC 3339 instant.
-pub(super) fn instant(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(|instant| instant.as_millisecond())
 }

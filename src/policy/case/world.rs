@@ -8,8 +8,9 @@ use serde_saphyr::Spanned;
 
 use super::format::{EntityEntry, EntityTable};
 use super::name::shorthand;
-use super::typed::{Typing, instant};
+use super::typed::Typing;
 use super::{CaseError, Located, Row, Vocabulary, neutral};
+use crate::model::cedar_json::instant;
 use crate::model::{Entity, EntityUid, Value};
 use crate::policy::Query;
 

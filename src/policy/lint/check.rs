@@ -76,7 +76,7 @@ impl Checked<'_> {
     }
 
     pub(super) fn annotations(&self, found: &mut Vec<Found>) {
-        for (name, value) in &self.info.annotations {
+        for (name, value) in self.info.annotations.iter() {
             let known = ANNOTATIONS.contains(&name.as_ref());
             if !known {
                 let near = nearest(name, ANNOTATIONS.iter().copied());

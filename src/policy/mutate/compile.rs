@@ -81,7 +81,12 @@ fn made(validator: &Validator, template: &Template, member: &Compiled) -> Option
         set.link(own, id.clone(), slots).ok()?;
     }
     let policy: Policy = set.get(&id)?.clone();
-    let changed = Compiled::new(&policy, member.mode, member.caller_text.as_ref().map(Arc::clone))?;
+    let changed = Compiled::new(
+        &policy,
+        Arc::clone(&member.id),
+        member.mode,
+        member.caller_text.as_ref().map(Arc::clone),
+    )?;
     let public = cedar_policy::PolicySet::from(set);
     validator.validate(&public, ValidationMode::Strict).validation_passed().then_some(changed)
 }

@@ -13,8 +13,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::shrink::shrunk;
 use crate::model;
+use crate::model::cedar_json::FOUR_DIGIT_YEARS;
 use crate::policy::case::{core_shorthand, shorthand};
-use crate::policy::extension::FOUR_DIGIT_YEARS;
 use crate::policy::run::{Settings, SingleRequest, examine};
 use crate::policy::verdict::Verdict;
 use crate::policy::{Bundle, Query};
@@ -195,11 +195,11 @@ fn json(value: &ast::Value) -> Option<Json> {
     })
 }
 
-/// An address, decimal or instant as tests write it.
+/// An address, decimal, duration or instant as tests write it.
 fn extension(expr: &Expr) -> Option<String> {
     let ExprKind::ExtensionFunctionApp { fn_name, args } = expr.expr_kind() else { return None };
     match (fn_name.to_string().as_str(), args.as_slice()) {
-        ("ip" | "decimal", [text]) => literal(text),
+        ("ip" | "decimal" | "duration", [text]) => literal(text),
         ("datetime" | "offset", _) => {
             let (first, last) = (*FOUR_DIGIT_YEARS.start(), *FOUR_DIGIT_YEARS.end());
             // One that a test cannot tell is moved to the nearest that it can: the request is evaluated anyway.

@@ -15,6 +15,7 @@ use super::record::{Asked, Decided, Known, Logged, Without};
 use super::report::Cause;
 use super::{BadRecord, Flip};
 use crate::clock::rfc3339;
+use crate::model::cedar_json::instant_text;
 use crate::model::{Entity, EntityUid, Value};
 use crate::policy::case::{Vocabulary, World, shorthand};
 use crate::policy::run::{self, Suites, TestResult};
@@ -320,8 +321,8 @@ impl Yaml {
             Value::Bool(value) => value.to_string(),
             Value::Long(value) => value.to_string(),
             Value::String(text) => self.text(text),
-            Value::Decimal(text) | Value::Ip(text) => quoted(text),
-            Value::Datetime(millis) => quoted(&rfc3339(*millis)),
+            Value::Decimal(text) | Value::Duration(text) | Value::Ip(text) => quoted(text),
+            Value::Datetime(millis) => quoted(&instant_text(*millis)),
             Value::Entity(uid) => self.text(&shorthand(uid)),
             Value::Set(items) => {
                 let items: Vec<String> = items.iter().map(|item| self.value(item)).collect();

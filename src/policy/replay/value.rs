@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use smol_str::SmolStr;
 
 use super::reads::{Hidden, Root};
+use crate::model::cedar_json::instant;
 use crate::model::{EntityUid, Value};
 use crate::policy::shape::{Mismatch, RecordShape, Shape};
 
@@ -57,6 +58,7 @@ impl<'h> Reader<'h> {
             (Shape::Datetime, Json::String(text)) => {
                 instant(text).map(Value::Datetime).ok_or_else(|| unlike(shape, given))
             }
+            (Shape::Duration, Json::String(text)) => Ok(Value::Duration(text.as_str().into())),
             (Shape::Ip, Json::String(text)) => Ok(Value::Ip(text.as_str().into())),
             (expected, got) => Err(unlike(expected, got)),
         }
@@ -130,6 +132,7 @@ fn stand_in(shape: &Shape) -> Option<Value> {
         }
         Shape::Decimal => Value::Decimal("0.0".into()),
         Shape::Datetime => Value::Datetime(0),
+        Shape::Duration => Value::Duration("0ms".into()),
         Shape::Ip => Value::Ip("127.0.0.1".into()),
         Shape::Entity(_) | Shape::Unreachable(_) => return None,
     })
@@ -145,10 +148,6 @@ fn unlike(shape: &Shape, given: &Json) -> Mismatch {
         Json::Object(_) => "a record",
     };
     Mismatch::new(format!("expected {}, got {found}", shape.name()))
-}
-
-fn instant(text: &str) -> Option<i64> {
-    text.parse::<jiff::Timestamp>().ok().map(|instant| instant.as_millisecond())
 }
 
 /// An entity's name in Cedar's notation. Most have no escapes and need no parser.
