@@ -4,6 +4,8 @@
 //! schema (functions and virtual tables cannot be called from a tampered schema), defensive mode, and
 //! temporary tables in memory. The guides' `trusted_schema: true` would weaken this and is not offered.
 
+mod memo;
+
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+
+pub use memo::Memo;
 
 /// How long a writer waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

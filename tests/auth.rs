@@ -296,9 +296,9 @@ async fn a_session_survives_a_restart() {
 /// What the command line changed while no gateway ran is on record before it has an effect, or nothing is served.
 #[tokio::test]
 async fn a_gateway_that_cannot_record_what_was_changed_does_not_start() {
-    use caxton::server::{Gateway, Settings, StartError};
+    use caxton::server::{Gateway, StartError};
     let directory = tempfile::tempdir().unwrap();
-    let settings = || Settings::embedded(directory.path().join("data"));
+    let settings = || support::settings(directory.path().join("data"));
     Gateway::start(settings()).await.unwrap().drain().await;
     let keys = caxton::authn::KeyStore::open(&settings().authn.api_keys).unwrap();
     for number in 0..100 {

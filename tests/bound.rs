@@ -19,11 +19,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use caxton::authn::mtls;
 use caxton::clock::{Clock as _, SystemClock};
-use caxton::server::{Settings, TlsSettings};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value as Json, json};
-use support::pki::{Authority, Identity, Wish, client};
-use support::{Answer, Credential, World, send, write};
+use support::pki::{Authority, Identity, Wish, client, gateway};
+use support::{Answer, Credential, World, send};
 
 /// A client that signs proofs, and remembers the last nonce that it was given.
 struct Holder {
@@ -233,24 +232,6 @@ async fn a_proof_is_for_the_configured_address() {
 
 // ---- certificates ----
 
-async fn gateway(
-    server: &Authority,
-    clients: &Authority,
-    change: impl FnOnce(&mut Settings, &mut mtls::Settings),
-) -> World {
-    let mut world = World::with(|settings, directory| {
-        let (certificate, key) = server.sign(&Wish::server()).write(directory, "server");
-        settings.tls = Some(TlsSettings { reload_interval: None, ..TlsSettings::new(certificate, key) });
-        write(&directory.join("clients.pem"), &clients.pem);
-        let mut mtls = mtls::Settings::new(directory.join("clients.pem"));
-        change(settings, &mut mtls);
-        settings.authn.mtls = Some(mtls);
-    })
-    .await;
-    world.client = client(server, None);
-    world
-}
-
 fn thumbprint(identity: &Identity) -> String {
     encode(digest(&SHA256, &identity.certificates()[0]))
 }
@@ -265,7 +246,7 @@ async fn a_token_of_an_issuer_counts_only_over_the_connection_it_is_bound_to() {
     let (server, clients) = (Authority::new("Server CA"), Authority::new("Client CA"));
     let [mine, other] = ["a", "b"].map(|name| clients.sign(&Wish::client(name).dns("pay.example")));
     for used_for in [mtls::Use::Connection, mtls::Use::Principal] {
-        let world = gateway(&server, &clients, |_, mtls| mtls.used_for = used_for).await;
+        let world = gateway(&server, &clients, |_, mtls, _| mtls.used_for = used_for).await;
         let bound = world.bound_person("alice", &["viewer"], json!({ "x5t#S256": thumbprint(&mine) }));
         let good = list(&world, &client(&server, Some(&mine)), &bound).await;
         assert_eq!(good.status, StatusCode::OK, "{good:?}");
@@ -284,7 +265,7 @@ async fn a_token_of_an_issuer_counts_only_over_the_connection_it_is_bound_to() {
 async fn own_tokens_are_bound_to_the_certificate_of_the_connection_they_were_taken_over() {
     let (server, clients) = (Authority::new("Server CA"), Authority::new("Client CA"));
     let [mine, other] = ["a", "b"].map(|name| clients.sign(&Wish::client(name).dns("pay.example")));
-    let mut world = gateway(&server, &clients, |_, mtls| mtls.used_for = mtls::Use::Connection).await;
+    let mut world = gateway(&server, &clients, |_, mtls, _| mtls.used_for = mtls::Use::Connection).await;
     let key = world.service("ci", &["agent:list"]);
     let [bare, mine_client, other_client] =
         [None, Some(&mine), Some(&other)].map(|identity| client(&server, identity));
@@ -317,7 +298,7 @@ async fn the_certificate_that_a_proxy_passes_on_is_what_the_token_is_bound_to() 
     let [mine, other] = ["a", "b"].map(|name| clients.sign(&Wish::client(name).dns("pay.example")));
     let header = |identity: &Identity| format!(":{}:", STANDARD.encode(&identity.certificates()[0]));
     for trusted in [true, false] {
-        let world = gateway(&server, &clients, |settings, mtls| {
+        let world = gateway(&server, &clients, |settings, mtls, _| {
             mtls.used_for = mtls::Use::Connection;
             settings.api.proxies.certificate_header = Some("client-cert".parse().unwrap());
             if trusted {

@@ -109,7 +109,7 @@ struct Crash {
 
 impl Crash {
     fn new(rounds: usize) -> Self {
-        let place = Place::new(&format!("security:\n  {ROOMY}\n"));
+        let place = Place::new(ROOMY);
         std::fs::create_dir(place.path().join("agents")).unwrap();
         std::fs::write(place.path().join("agents/clerk.md"), CLERK).unwrap();
         let service = place.service("writer", "memory:write,memory:read");

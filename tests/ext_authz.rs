@@ -12,15 +12,15 @@
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use caxton::server::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
-use support::{Credential, World, outcome, send, write};
+use support::port::{free, wait_for};
+use support::{Credential, PATIENCE, World, outcome, send, write};
 
 const POLICIES: &str = r#"
 @id("web.read") permit(principal is Caxton::Service, action in [Caxton::Action::"http:get", Caxton::Action::"http:head"], resource in Caxton::HttpPath::"api.example/public");
@@ -227,35 +227,27 @@ impl Drop for Proxy {
     }
 }
 
-/// Takes a free port for a program that cannot tell which one it took.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 fn sample(path: &str, listen: SocketAddr, caxton: SocketAddr, program: SocketAddr) -> String {
     let text =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)).unwrap();
+    let ports = [("8000", "@listen@", listen), ("8080", "@caxton@", caxton), ("3000", "@program@", program)];
     let mut filled = text;
-    for (from, to) in [("8000", listen), ("8080", caxton), ("3000", program)] {
+    for (from, mark, _) in ports {
         assert!(filled.contains(from), "{path} has no port {from}");
-        filled = filled.replace(from, &to.port().to_string());
+        filled = filled.replace(from, mark);
     }
-    filled
+    // Marks first: one port may contain the digits of another.
+    for (_, mark, to) in ports {
+        filled = filled.replace(mark, &to.port().to_string());
+    }
+    // A busy machine is not what is tested here.
+    filled.replace("timeout: 5s", "timeout: 180s").replace("timeout: 1s", "timeout: 180s")
 }
 
 fn missing(what: &str) -> Option<Proxy> {
     assert!(std::env::var_os("CAXTON_TESTS").is_none(), "{what} is not installed");
     eprintln!("skipped: {what} is not installed; `tests/run` does that");
     None
-}
-
-fn wait_for(child: &mut Child, address: SocketAddr) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while TcpStream::connect(address).is_err() {
-        assert_eq!(child.try_wait().unwrap(), None, "the proxy ended");
-        assert!(Instant::now() < deadline, "the proxy does not listen");
-        std::thread::yield_now();
-    }
 }
 
 fn nginx(directory: &Path, caxton: SocketAddr, program: SocketAddr) -> Option<Proxy> {
@@ -308,7 +300,7 @@ fn envoy(directory: &Path, caxton: SocketAddr, program: SocketAddr) -> Option<Pr
 /// Sends bytes as they are, and reads the answer to the end.
 fn raw(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);

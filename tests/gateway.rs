@@ -369,7 +369,7 @@ async fn a_message_reaches_an_agent_that_acts_as_itself() {
 #[tokio::test]
 async fn a_caller_is_limited_and_told_when_to_come_back() {
     let world = World::with(|settings, _| {
-        settings.limit.per_principal = "5/minute".parse().unwrap();
+        settings.limit.per_principal = "5/hour".parse().unwrap();
     })
     .await;
     let ada = world.person("ada", &["developer"]);
@@ -381,7 +381,7 @@ async fn a_caller_is_limited_and_told_when_to_come_back() {
             break;
         }
     }
-    let limited = limited.expect("a limit of five a minute was never reached");
+    let limited = limited.expect("a limit of five an hour was never reached");
     assert!(limited.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
     let record = world.records().into_iter().next_back().unwrap();
     assert_eq!(outcome(&record), ("limited", "rate_limited"));
@@ -419,7 +419,7 @@ async fn an_address_that_guesses_is_not_listened_to_and_the_log_does_not_grow() 
 #[tokio::test]
 async fn calls_that_cannot_be_made_count_against_the_limit() {
     let world = World::with(|settings, _| {
-        settings.limit.per_principal = "5/minute".parse().unwrap();
+        settings.limit.per_principal = "5/hour".parse().unwrap();
     })
     .await;
     let prober = world.service("prober", &["tool:call"]);
@@ -440,7 +440,7 @@ async fn calls_that_cannot_be_made_count_against_the_limit() {
 #[tokio::test]
 async fn an_agent_that_takes_no_more_is_on_record_as_limited() {
     let world = World::with(|_, directory| {
-        let busy = "---\nname: busy\ncapabilities: [counter]\nsecurity: { rate_limit: 1/minute }\nhandler: builtin:echo_agent\n---\nYou count.\n";
+        let busy = "---\nname: busy\ncapabilities: [counter]\nsecurity: { rate_limit: 1/hour }\nhandler: builtin:echo_agent\n---\nYou count.\n";
         std::fs::write(directory.join("agents/busy.md"), busy).unwrap();
     })
     .await;

@@ -13,15 +13,15 @@ mod child;
 mod support;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use caxton::authn::mtls;
-use caxton::server::{Settings, TlsReload, TlsSettings};
+use caxton::server::{Settings, TlsReload};
 use rcgen::{GeneralSubtree, NameConstraints};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::json;
-use support::pki::{Authority, DAY, Identity, Wish, client};
-use support::{Answer, Credential, World, outcome, send, write};
+use support::pki::{self, Authority, DAY, Identity, Wish, client};
+use support::{Answer, Credential, World, eventually, outcome, send, write};
 
 const PAY: &str = "spiffe://prod.example/pay";
 
@@ -37,11 +37,7 @@ async fn gateway(
     lists: &[(&str, String)],
     change: impl FnOnce(&mut Settings, &mut mtls::Settings),
 ) -> World {
-    let mut world = World::with(|settings, directory| {
-        let (certificate, key) = server.sign(&Wish::server()).write(directory, "server");
-        settings.tls = Some(TlsSettings { reload_interval: None, ..TlsSettings::new(certificate, key) });
-        write(&directory.join("clients.pem"), &clients.pem);
-        let mut mtls = mtls::Settings::new(directory.join("clients.pem"));
+    pki::gateway(server, clients, |settings, mtls, directory| {
         for (name, list) in lists {
             write(&directory.join(name), list);
             mtls.crl_files.push(directory.join(name));
@@ -50,12 +46,9 @@ async fn gateway(
         std::fs::create_dir(&policies).unwrap();
         write(&policies.join("house.cedar"), HOUSE);
         settings.policy_dir = Some(policies);
-        change(settings, &mut mtls);
-        settings.authn.mtls = Some(mtls);
+        change(settings, mtls);
     })
-    .await;
-    world.client = client(server, None);
-    world
+    .await
 }
 
 fn pay(clients: &Authority) -> Identity {
@@ -116,14 +109,7 @@ async fn a_certificate_may_be_left_out_unless_it_is_required() {
 
 /// The refusal that is on record beyond the first `known`: the client hears of it before it is written.
 async fn next_failure(world: &World, known: usize) -> String {
-    let began = Instant::now();
-    loop {
-        if let Some(failure) = login_failures(world).get(known) {
-            return failure.clone();
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "nothing is on record");
-        tokio::task::yield_now().await;
-    }
+    eventually("it is on record", async || login_failures(world).get(known).cloned()).await
 }
 
 fn login_failures(world: &World) -> Vec<String> {
@@ -302,7 +288,7 @@ async fn a_certificate_and_another_credential_must_name_one_principal() {
 #[test]
 fn curl_and_openssl_come_in_with_their_certificates() {
     let (server, clients) = (Authority::new("Server CA"), Authority::new("Client CA"));
-    let place = child::Place::new("security: { authorization: { policy_dir: rules } }");
+    let place = child::Place::new("  authorization: { policy_dir: rules }\n");
     place.edit(
         "{ port: 0,",
         "{ port: 0, tls: { cert_path: server.crt, key_path: server.key, ca_file: clients.pem, crl_files: [clients.crl] },",
@@ -355,7 +341,7 @@ fn curl_and_openssl_come_in_with_their_certificates() {
 /// Two commands and a configuration: TLS with client certificates from nothing.
 #[test]
 fn certificates_of_the_own_authority_work_as_they_come() {
-    let place = child::Place::new("security: { authorization: { policy_dir: rules } }");
+    let place = child::Place::new("  authorization: { policy_dir: rules }\n");
     let tls = "tls: { cert_path: server.pem, key_path: server.pem, ca_file: data/ca/ca.pem },";
     place.edit("{ port: 0,", &format!("{{ port: 0, {tls}"));
     std::fs::create_dir(place.path().join("rules")).unwrap();

@@ -11,10 +11,9 @@
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +23,7 @@ use caxton::limit::FailureSettings;
 use caxton::server::{Settings, TlsSettings};
 use reqwest::{Method, StatusCode};
 use support::pki::{Authority, DAY, Identity, Wish, client};
+use support::port::{free, wait_for};
 use support::{Answer, Credential, World, send, write};
 
 const CLIENT: &str = "198.51.100.7";
@@ -241,7 +241,7 @@ fn nginx(directory: &Path, gateway: SocketAddr) -> Option<Nginx> {
     }
     let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tls.md")).unwrap();
     let lines = guide.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = free();
     std::fs::create_dir_all(directory.join("temp")).unwrap();
     let temps = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path temp/{kind};"));
@@ -259,12 +259,7 @@ fn nginx(directory: &Path, gateway: SocketAddr) -> Option<Nginx> {
         .args(["-c", "nginx.conf", "-e", "error.log"])
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while TcpStream::connect(address).is_err() {
-        assert_eq!(child.try_wait().unwrap(), None, "nginx ended");
-        assert!(Instant::now() < deadline, "nginx does not listen");
-        std::thread::yield_now();
-    }
+    wait_for(&mut child, address);
     Some(Nginx { child, address })
 }
 

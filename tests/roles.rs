@@ -6,7 +6,7 @@ mod child;
 mod support;
 
 use caxton::policy::{Bundle, Sources};
-use caxton::server::{Gateway, Settings};
+use caxton::server::Gateway;
 use child::{Ended, run};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -112,7 +112,7 @@ async fn a_bad_file_of_roles_stops_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("roles.yaml");
     write(&file, "roles: [{ name: a, permissions: [agent:list] }, { name: a, permissions: [] }]");
-    let mut settings = Settings::embedded(directory.path().join("data"));
+    let mut settings = support::settings(directory.path().join("data"));
     settings.roles_file = Some(file);
     let error = Gateway::start(settings).await.err().unwrap();
     let source = std::error::Error::source(&error).unwrap().to_string();

@@ -20,7 +20,7 @@ use reqwest::StatusCode;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use support::pki::{Authority, DAY, Identity, Wish, client, raw_client};
-use support::{World, outcome, write};
+use support::{PATIENCE, World, outcome, settings, until, write};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -196,15 +196,11 @@ async fn a_changed_file_is_found_without_a_signal() {
     let world = secure(&authority, |_, tls, _| tls.reload_interval = Some(Duration::from_millis(20))).await;
     let before = shown(&world, &authority).await;
     authority.sign(&Wish::server()).write(world.directory.path(), "server");
-    let reloads = || world.records().iter().filter(|record| record["event"] == "tls_reload").count();
-    let began = Instant::now();
-    while reloads() == 0 {
-        assert!(began.elapsed() < Duration::from_secs(20), "the change was not found");
-        tokio::task::yield_now().await;
-    }
-    assert_ne!(shown(&world, &authority).await, before);
+    // On record first, then shown.
+    until("the change is found", async || shown(&world, &authority).await != before).await;
     // Certificate and key are two files, so the change may have been seen in two steps; not at every look.
-    assert!(reloads() <= 2);
+    let reloads = world.records().iter().filter(|record| record["event"] == "tls_reload").count();
+    assert!((1..=2).contains(&reloads), "{reloads}");
     world.stop().await;
 }
 
@@ -212,7 +208,7 @@ async fn start(identity: &Identity, spoil: impl FnOnce(&Path)) -> String {
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = identity.write(directory.path(), "server");
     spoil(directory.path());
-    let mut settings = Settings::embedded(directory.path().join("data"));
+    let mut settings = settings(directory.path().join("data"));
     settings.tls = Some(TlsSettings::new(certificate, key));
     let Err(StartError::Tls(error)) = Gateway::start(settings).await else { panic!("it started") };
     format!("{error} | {}", error.help()).replace(&format!("{}/", directory.path().display()), "")
@@ -276,9 +272,11 @@ async fn half_a_handshake_ends_in_time_and_holds_nobody_up() {
     slow.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
     let mut heard = Vec::new();
     // It is hung up on, without an answer.
-    let ended = tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut heard)).await;
+    let ended = tokio::time::timeout(PATIENCE, slow.read_to_end(&mut heard)).await;
     assert!(ended.is_ok() && heard.is_empty(), "{ended:?} {heard:?}");
-    assert!(shake_hands(&world, &raw_client(&authority, &[&TLS13])).await.is_ok());
+    // Within its own second, when the machine lets it.
+    until("the next gets in", async || shake_hands(&world, &raw_client(&authority, &[&TLS13])).await.is_ok())
+        .await;
     world.stop().await;
 }
 
@@ -286,7 +284,7 @@ async fn half_a_handshake_ends_in_time_and_holds_nobody_up() {
 async fn an_address_that_stalls_its_handshakes_holds_up_itself_alone() {
     let authority = Authority::new("Test CA");
     let world = secure(&authority, |_, tls, _| {
-        tls.handshake_timeout = Duration::from_secs(60);
+        tls.handshake_timeout = 2 * PATIENCE;
         (tls.max_handshakes, tls.max_handshakes_per_address) = (2, 1);
     })
     .await;
@@ -302,13 +300,13 @@ async fn an_address_that_stalls_its_handshakes_holds_up_itself_alone() {
         stalled.push(half);
     }
     let connector = raw_client(&authority, &[&TLS13]);
-    let good = tokio::time::timeout(Duration::from_secs(20), shake_hands(&world, &connector)).await;
+    let good = tokio::time::timeout(PATIENCE, shake_hands(&world, &connector)).await;
     assert!(good.is_ok_and(|shaken| shaken.is_ok()), "another address gets in");
     // The address itself gets in again as soon as it stops stalling.
     drop(stalled);
     let name = ServerName::try_from("localhost").unwrap();
     let own = connector.connect(name, hostile().await);
-    assert!(tokio::time::timeout(Duration::from_secs(20), own).await.is_ok_and(|shaken| shaken.is_ok()));
+    assert!(tokio::time::timeout(PATIENCE, own).await.is_ok_and(|shaken| shaken.is_ok()));
     world.stop().await;
 }
 
@@ -316,14 +314,14 @@ async fn an_address_that_stalls_its_handshakes_holds_up_itself_alone() {
 async fn a_drain_does_not_wait_for_half_a_handshake() {
     let authority = Authority::new("Test CA");
     let world = secure(&authority, |settings, tls, _| {
-        tls.handshake_timeout = Duration::from_secs(60);
-        settings.shutdown_grace = Duration::from_secs(60);
+        tls.handshake_timeout = 2 * PATIENCE;
+        settings.shutdown_grace = 2 * PATIENCE;
     })
     .await;
     let slow = TcpStream::connect(world.gateway.address()).await.unwrap();
     let began = Instant::now();
     world.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(30));
+    assert!(began.elapsed() < PATIENCE);
     drop(slow);
 }
 
@@ -348,7 +346,7 @@ async fn the_binary_serves_https_and_takes_a_new_certificate_on_sighup() {
             .args([
                 "-sS",
                 "--max-time",
-                "30",
+                "180",
                 "-o",
                 "/dev/null",
                 "-w",

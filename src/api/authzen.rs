@@ -264,9 +264,13 @@ pub(super) fn action_uid(api: &Api, subject: &str, resource: &str, name: &str) -
         Some((namespace, _)) => EntityUid::new(format!("{namespace}::Action"), name),
         None => EntityUid::new("Action", name),
     };
-    let (first, second) = (beside(subject), beside(resource));
     let bundle = api.gate.guard().policy().current();
-    if !bundle.knows_action(&first) && bundle.knows_action(&second) { second } else { first }
+    let first = beside(subject);
+    if bundle.knows_action(&first) {
+        return first;
+    }
+    let second = beside(resource);
+    if bundle.knows_action(&second) { second } else { first }
 }
 
 /// An AuthZEN type is a Cedar type as it is written.

@@ -149,10 +149,13 @@ impl Attributes for View {
 impl View {
     /// Adds what the entities are in or name, and what that is in or names, and so on.
     fn add_neighbours(&self, entities: &mut Vec<Arc<Entity>>) -> bool {
-        let mut seen: HashSet<EntityUid> = entities.iter().map(|entity| entity.uid.clone()).collect();
+        // Most of what is asked about names nothing else.
+        let mut seen: Option<HashSet<EntityUid>> = None;
         let mut next = 0;
         while let Some(entity) = entities.get(next).cloned() {
             entity.each_neighbour(&mut |uid| {
+                let seen =
+                    seen.get_or_insert_with(|| entities.iter().map(|entity| entity.uid.clone()).collect());
                 if !seen.contains(uid) {
                     entities.extend(self.entity(uid));
                     seen.insert(uid.clone());

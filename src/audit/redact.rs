@@ -113,6 +113,44 @@ fn can_hold_credential(value: &Value) -> bool {
 }
 
 fn is_credential_name(name: &str) -> bool {
+    !is_of_circumstances(name) && sounds_like_credential(name)
+}
+
+/// Names that stand in every context (`schemas/caxton.cedarschema`). None of them is a credential's, which is not to be
+/// found out anew with each decision.
+fn is_of_circumstances(name: &str) -> bool {
+    matches!(
+        name,
+        "source"
+            | "ip"
+            | "tls"
+            | "mtls"
+            | "user_agent"
+            | "system"
+            | "now"
+            | "hour"
+            | "weekday"
+            | "lockdown"
+            | "policy_version"
+            | "session"
+            | "id"
+            | "age_seconds"
+            | "labels"
+            | "tool_calls"
+            | "denied"
+            | "tools_called"
+            | "screening"
+            | "injection"
+            | "score"
+            | "findings"
+            | "actor"
+            | "user"
+            | "scopes"
+            | "input"
+    )
+}
+
+fn sounds_like_credential(name: &str) -> bool {
     // INVARIANT: fourteen short words always make an automaton; without one, every name counts as a credential's.
     static WORDS: LazyLock<Option<AhoCorasick>> =
         LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(NAMES).ok());
@@ -227,5 +265,20 @@ impl Serialize for Cut<'_> {
         }
         let end = self.0.floor_char_boundary(TEXT_BYTES);
         serializer.collect_str(&format_args!("{}…", self.0.get(..end).unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_the_circumstances_sounds_like_a_credentials() {
+        let schema = std::fs::read_to_string("schemas/caxton.cedarschema").unwrap();
+        let words = schema.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let known: Vec<&str> = words.filter(|word| is_of_circumstances(word)).collect();
+        assert!(known.contains(&"policy_version"), "{known:?}");
+        assert!(known.iter().all(|name| !sounds_like_credential(name)), "{known:?}");
+        assert!(is_credential_name("session_token") && is_credential_name("X-Api-Key"));
     }
 }

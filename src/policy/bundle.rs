@@ -198,7 +198,7 @@ impl Bundle {
         let known = |entity: &&Arc<Entity>| !self.named_actions.iter().any(|one| one.uid() == entity.uid());
         also.extend(other.named_actions.iter().filter(known).cloned());
         let prepared = framed.complete(&query.context, input, words, &also, &Sight::of(&all))?;
-        let mut answer = evaluate(&all, &prepared.request, &prepared.entities);
+        let mut answer = evaluate(&all, prepared.request, &prepared.entities);
         if input == Input::Open {
             answer.suppose_input();
         }
@@ -212,9 +212,13 @@ impl Bundle {
         let words = &self.ground.words;
         let framed = Framed::of(query, words)?;
         let candidates = self.index.candidates(&self.program, &framed.asked());
+        if candidates.iter().all(|policy| policy.condition.is_none()) {
+            framed.check(&query.context, input, words)?;
+            return Ok(Answer { held: candidates, erred: Vec::new() });
+        }
         let sight = Sight::of(&candidates);
         let prepared = framed.complete(&query.context, input, words, &self.named_actions, &sight)?;
-        let mut answer = evaluate(&candidates, &prepared.request, &prepared.entities);
+        let mut answer = evaluate(&candidates, prepared.request, &prepared.entities);
         if input == Input::Open {
             answer.suppose_input();
         }
@@ -256,7 +260,7 @@ impl Bundle {
     /// Which policies hold for a request.
     pub(crate) fn answer(&self, request: &Request, entities: &Entities) -> Answer<'_> {
         let Some(asked) = Asked::of(request, entities) else { return Answer::default() };
-        evaluate(&self.index.candidates(&self.program, &asked), request, entities)
+        evaluate(&self.index.candidates(&self.program, &asked), request.clone(), entities)
     }
 
     pub(crate) fn schema(&self) -> &cedar_policy::Schema {

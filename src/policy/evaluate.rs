@@ -5,7 +5,7 @@ use cedar_policy_core::entities::{Dereference, Entities};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
-use super::program::{Compiled, Effect, Place};
+use super::program::{Above, Compiled, Effect, Place};
 use crate::model::PolicyMode;
 
 /// Characters of an error message that are kept: it can quote values of the request.
@@ -58,9 +58,9 @@ impl<'a> Asked<'a> {
     pub(crate) fn of(request: &'a Request, entities: &'a Entities) -> Option<Self> {
         let place = |uid| Place {
             uid,
-            entity: match entities.entity(uid) {
-                Dereference::Data(entity) => Some(entity),
-                Dereference::NoSuchEntity | Dereference::Residual(_) => None,
+            above: match entities.entity(uid) {
+                Dereference::Data(entity) => Above::Entity(entity),
+                Dereference::NoSuchEntity | Dereference::Residual(_) => Above::Nothing,
             },
         };
         Some(Self {
@@ -79,12 +79,8 @@ impl<'a> Asked<'a> {
 }
 
 /// Evaluates the conditions of `candidates`, whose scopes all hold.
-pub(crate) fn evaluate<'p>(
-    candidates: &[&'p Compiled],
-    request: &Request,
-    entities: &Entities,
-) -> Answer<'p> {
-    let evaluator = Evaluator::new(request.clone(), entities, Extensions::all_available());
+pub(crate) fn evaluate<'p>(candidates: &[&'p Compiled], request: Request, entities: &Entities) -> Answer<'p> {
+    let evaluator = Evaluator::new(request, entities, Extensions::all_available());
     let mut answer = Answer::default();
     for &policy in candidates {
         let Some(condition) = &policy.condition else {

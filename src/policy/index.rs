@@ -173,18 +173,13 @@ impl Position {
 
     /// Every key that fits what is asked about.
     fn fitting(&self, place: &Place<'_>) -> Vec<Key> {
-        let mut keys = vec![ANY];
+        let mut keys = Vec::with_capacity(8);
+        keys.push(ANY);
         keys.extend(self.named.get(place.uid));
         keys.extend(self.types.get(place.uid.entity_type()));
         keys.extend(self.groups.get(place.uid));
-        let Some(entity) = place.entity else { return keys };
-        // An entity can be in thousands of groups that no policy names, and a policy set can name thousands
-        // of groups that the entity is not in: the smaller side is walked.
-        if self.groups.len() < entity.ancestors().size_hint().0 {
-            let named = self.groups.iter().filter(|(group, _)| ***group != *place.uid);
-            keys.extend(named.filter(|(group, _)| entity.is_descendant_of(group)).map(|(_, key)| key));
-        } else if !self.groups.is_empty() {
-            keys.extend(entity.ancestors().filter_map(|group| self.groups.get(group)));
+        if !self.groups.is_empty() {
+            keys.extend(place.above.each().filter_map(|group| self.groups.get(group)));
         }
         keys
     }

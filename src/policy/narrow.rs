@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bundle::Bundle;
-use super::program::{Compiled, Effect, Place, Reach};
+use super::program::{Above, Compiled, Effect, Place, Reach};
 use super::request::kin;
 use crate::model::{self, EntityUid, PolicyMode};
 
@@ -51,8 +51,8 @@ impl Bundle {
         let (Ok(known), Ok(other)) = (words.action(action), words.uid(other)) else { return nobody };
         // Scopes look at names alone; what the question says of attributes is typed and judged when it is asked.
         let Ok(kin) = kin(entities, words) else { return nobody };
-        let other = Place { uid: &other, entity: kin.iter().find(|entity| *entity.uid() == other) };
-        let action = Place { uid: known.entity.uid(), entity: Some(&known.entity) };
+        let other = Place { uid: &other, above: Above::among(&kin, &other) };
+        let action = Place { uid: known.entity.uid(), above: Above::Entity(&known.entity) };
         let (mut named, mut members_of) = (BTreeSet::new(), BTreeSet::new());
         let grants = |policy: &&Compiled| {
             policy.effect == Effect::Permit

@@ -12,7 +12,7 @@ use cedar_policy_core::ast::{
 use cedar_policy_core::ast::{Entity, ExprKind, Literal, PrincipalOrResourceConstraint, Var};
 use smol_str::SmolStr;
 
-use super::request::INPUT;
+use super::request::{INPUT, Kin};
 use crate::model::{PolicyMode, PolicyRef};
 
 /// Whether a policy grants or takes away.
@@ -108,6 +108,8 @@ pub(crate) struct LooksAt {
     pub(crate) attributes: Vec<SmolStr>,
     /// Whether it asks for a tag.
     pub(crate) tags: bool,
+    /// Whether it can ask what an action is in.
+    pub(crate) actions: bool,
 }
 
 impl LooksAt {
@@ -120,6 +122,11 @@ impl LooksAt {
                 }
                 ExprKind::ExtHasAttr { attrs, .. } => seen.attributes.extend(attrs.iter().cloned()),
                 ExprKind::BinaryApp { op: BinaryOp::GetTag | BinaryOp::HasTag, .. } => seen.tags = true,
+                // Nothing but an action is in an action, and a group that stands in the text is one or is none.
+                ExprKind::BinaryApp { op: BinaryOp::In, arg2, .. } => {
+                    seen.actions |= !is_other_group(arg2);
+                }
+                ExprKind::Var(Var::Action) => seen.actions = true,
                 _ => {}
             }
         }
@@ -165,16 +172,52 @@ pub(crate) enum ActionReach {
     In(Vec<Arc<EntityUID>>),
 }
 
-/// A principal, action or resource of a request, with its ancestors when it is a known entity.
+/// A principal, action or resource of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) uid: &'a EntityUID,
-    pub(crate) entity: Option<&'a Entity>,
+    pub(crate) above: Above<'a>,
+}
+
+/// What something is in, at any depth.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Above<'a> {
+    /// Nothing is known of it.
+    Nothing,
+    /// What Cedar's entity is in.
+    Entity(&'a Entity),
+    /// What an entity of the question is in.
+    Kin(&'a Kin),
 }
 
 impl Place<'_> {
     fn is_in(&self, group: &EntityUID) -> bool {
-        self.uid == group || self.entity.is_some_and(|entity| entity.is_descendant_of(group))
+        self.uid == group || self.above.has(group)
+    }
+}
+
+impl<'a> Above<'a> {
+    /// What an entity is in that may be one of the question's.
+    pub(crate) fn among(kin: &'a [Kin], uid: &EntityUID) -> Self {
+        kin.iter().find(|one| one.uid() == uid).map_or(Self::Nothing, Self::Kin)
+    }
+
+    pub(crate) fn has(self, group: &EntityUID) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Entity(entity) => entity.is_descendant_of(group),
+            Self::Kin(kin) => kin.ancestors().any(|above| above == group),
+        }
+    }
+
+    pub(crate) fn each(self) -> impl Iterator<Item = &'a EntityUID> {
+        let (entity, kin) = match self {
+            Self::Nothing => (None, None),
+            Self::Entity(entity) => (Some(entity), None),
+            Self::Kin(kin) => (None, Some(kin)),
+        };
+        let of_entity = entity.into_iter().flat_map(Entity::ancestors);
+        of_entity.chain(kin.into_iter().flat_map(Kin::ancestors))
     }
 }
 
@@ -214,6 +257,11 @@ impl Compiled {
     pub(crate) fn as_ref(&self) -> PolicyRef {
         PolicyRef { effect: Arc::clone(&self.effect_word), id: Arc::clone(&self.id), mode: self.mode }
     }
+}
+
+/// Whether it is an entity that is no action.
+fn is_other_group(expression: &Expr) -> bool {
+    matches!(expression.expr_kind(), ExprKind::Lit(Literal::EntityUID(uid)) if !uid.is_action())
 }
 
 fn action_named(expression: &Expr) -> Option<&EntityUID> {
@@ -277,6 +325,7 @@ mod tests {
         let seen = |names: &[&str], tags| LooksAt {
             attributes: names.iter().map(|name| (*name).into()).collect(),
             tags,
+            actions: false,
         };
         let cases = [
             ("principal == resource", seen(&[], false)),
@@ -289,6 +338,23 @@ mod tests {
         for (text, expected) in cases {
             let condition: Expr = text.parse().unwrap();
             assert_eq!(LooksAt::of(Some(&condition)), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_condition_can_ask_what_an_action_is_in() {
+        let cases = [
+            ("principal in Role::\"r\" && resource == principal", false),
+            ("principal in resource.owners", true),
+            ("principal in [Role::\"r\"]", true),
+            ("action == Action::\"a\"", true),
+            ("Action::\"a\" in Action::\"g\"", true),
+            ("context.what in Caxton::Action::\"g\"", true),
+            ("context.what in context.which", true),
+        ];
+        for (text, actions) in cases {
+            let condition: Expr = text.parse().unwrap();
+            assert_eq!(LooksAt::of(Some(&condition)).actions, actions, "{text}");
         }
     }
 

@@ -9,7 +9,7 @@ use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
 
 use super::evaluate::Asked;
-use super::program::{Compiled, Place, Reads};
+use super::program::{Above, Compiled, Place, Reads};
 use super::shape::{Mismatch, Shape};
 use super::vocabulary::{KnownAction, Vocabulary};
 use crate::model;
@@ -59,8 +59,28 @@ pub(crate) struct Framed<'a> {
     action: &'a KnownAction,
     resource: EntityUID,
     given: &'a [Arc<model::Entity>],
-    /// The entities that were given, in their order, with all their ancestors and without attributes.
-    kin: Vec<Entity>,
+    /// The entities that were given, in their order, with all their ancestors.
+    kin: Vec<Kin>,
+}
+
+/// The name of an entity with those of its ancestors.
+#[derive(Debug)]
+pub(crate) struct Kin {
+    uid: EntityUID,
+    parents: Vec<EntityUID>,
+    /// What it is in through its parents.
+    indirect: Vec<EntityUID>,
+}
+
+impl Kin {
+    pub(crate) fn uid(&self) -> &EntityUID {
+        &self.uid
+    }
+
+    /// What it is in, at any depth.
+    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &EntityUID> {
+        self.parents.iter().chain(&self.indirect)
+    }
 }
 
 /// What the policies in question can see. A value that none of them can see is checked and not handed to them.
@@ -69,11 +89,12 @@ pub(crate) struct Sight<'p> {
     context: Option<Vec<&'p SmolStr>>,
     attributes: Option<Vec<&'p SmolStr>>,
     tags: bool,
+    actions: bool,
 }
 
 impl<'p> Sight<'p> {
     /// Everything there is.
-    pub(crate) const ALL: Self = Self { context: None, attributes: None, tags: true };
+    pub(crate) const ALL: Self = Self { context: None, attributes: None, tags: true, actions: true };
 
     pub(crate) fn of(policies: &[&'p Compiled]) -> Self {
         let whole = policies.iter().any(|policy| policy.reads == Reads::Everything);
@@ -86,6 +107,7 @@ impl<'p> Sight<'p> {
             context: (!whole).then(|| fields.collect()),
             attributes: Some(attributes.collect()),
             tags: policies.iter().any(|policy| policy.looks_at.tags),
+            actions: policies.iter().any(|policy| policy.looks_at.actions),
         }
     }
 
@@ -115,9 +137,30 @@ impl<'a> Framed<'a> {
 
     /// The three names, for finding the policies in question.
     pub(crate) fn asked(&self) -> Asked<'_> {
-        let place = |uid| Place { uid, entity: self.kin.iter().find(|entity| entity.uid() == uid) };
-        let action = Place { uid: self.action.entity.uid(), entity: Some(&self.action.entity) };
-        Asked { principal: place(&self.principal), action, resource: place(&self.resource) }
+        let above =
+            |uid: &EntityUID| self.kin.iter().find(|kin| kin.uid == *uid).map_or(Above::Nothing, Above::Kin);
+        let (principal, resource) = (&self.principal, &self.resource);
+        Asked {
+            principal: Place { uid: principal, above: above(principal) },
+            action: Place { uid: self.action.entity.uid(), above: Above::Entity(&self.action.entity) },
+            resource: Place { uid: resource, above: above(resource) },
+        }
+    }
+
+    /// Whether the request fits the schema, where no policy in question has a condition that looks at it.
+    pub(crate) fn check(
+        self,
+        context: &model::Value,
+        input: Input,
+        words: &Vocabulary,
+    ) -> Result<(), Mismatch> {
+        if stand_alone(&self.kin) {
+            for entity in self.given {
+                check(entity, words)?;
+            }
+            return self.action.shape_of_context(input).check(context, words);
+        }
+        self.complete(context, input, words, &[], &Sight::ALL).map(drop)
     }
 
     /// The request with what is in `sight`; all else is checked as well. `also` are action entities that policies name
@@ -131,10 +174,7 @@ impl<'a> Framed<'a> {
         sight: &Sight<'_>,
     ) -> Result<Prepared, Mismatch> {
         let entities = populate(self.given, self.kin, &self.action.entity, also, words, sight)?;
-        let shape = match input {
-            Input::Given => &self.action.context,
-            Input::Open => &self.action.open_context,
-        };
+        let shape = self.action.shape_of_context(input);
         let (Shape::Record(shape), model::Value::Record(fields)) = (shape, context) else {
             shape.check(context, words)?;
             return Err(Mismatch::new("the context is not a record"));
@@ -163,45 +203,49 @@ pub(crate) fn prepare(
 }
 
 /// The names of the entities with those of all their ancestors.
-pub(super) fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Entity>, Mismatch> {
+pub(super) fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Kin>, Mismatch> {
     let family = Family::new(given);
     given.iter().map(|entity| related(entity, &family, words)).collect()
 }
 
+/// Whether no two of them have one name. Of two that do Cedar asks whether they are the same: then all of both has to be
+/// there.
+fn stand_alone(kin: &[Kin]) -> bool {
+    let mut rest = kin;
+    kin.len() <= MANY
+        && kin.iter().all(|one| {
+            rest = rest.get(1..).unwrap_or_default();
+            rest.iter().all(|other| other.uid != one.uid)
+        })
+}
+
 fn populate(
     given: &[Arc<model::Entity>],
-    kin: Vec<Entity>,
+    kin: Vec<Kin>,
     action: &Arc<Entity>,
     also: &[Arc<Entity>],
     words: &Vocabulary,
     sight: &Sight<'_>,
 ) -> Result<Entities, Mismatch> {
-    // Of two that have one name Cedar asks whether they are the same: then all of both has to be there.
-    let twice = kin.len() > MANY
-        || (1..kin.len()).any(|end| {
-            let (before, rest) = kin.split_at(end);
-            rest.first().is_some_and(|entity| before.iter().any(|other| other.uid() == entity.uid()))
-        });
     let all = Sight::ALL;
-    let sight = if twice { &all } else { sight };
-    let mut built = Vec::with_capacity(given.len() + 1 + also.len());
-    for (entity, names) in given.iter().zip(kin) {
-        built.push(Arc::new(endow(entity, names, words, sight)?));
-    }
-    built.push(Arc::clone(action));
-    built.extend(also.iter().filter(|other| other.uid() != action.uid()).cloned());
-    Entities::new()
-        .add_entities(
-            built,
-            None::<&NoEntitiesSchema>,
-            TCComputation::AssumeAlreadyComputed,
-            Extensions::all_available(),
-        )
-        .map_err(|error| Mismatch::new(error.to_string()))
+    let sight = if stand_alone(&kin) { sight } else { &all };
+    let built = given.iter().zip(kin).map(|(entity, names)| endow(entity, names, words, sight));
+    let built: Vec<Entity> = built.collect::<Result<_, _>>()?;
+    let (schema, known) = (None::<&NoEntitiesSchema>, TCComputation::AssumeAlreadyComputed);
+    let extensions = Extensions::all_available();
+    let entities = Entities::from_entities(built, schema, known, extensions);
+    let with_actions = entities.and_then(|entities| match sight.actions {
+        true => {
+            let others = also.iter().filter(|other| other.uid() != action.uid());
+            entities.add_entities([action].into_iter().chain(others).cloned(), schema, known, extensions)
+        }
+        false => Ok(entities),
+    });
+    with_actions.map_err(|error| Mismatch::new(error.to_string()))
 }
 
-/// The entity with its ancestors alone.
-fn related(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> Result<Entity, Mismatch> {
+/// The entity's name with those of its ancestors.
+fn related(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> Result<Kin, Mismatch> {
     let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
     let known = words.entity_type(&entity.uid)?;
     let ancestor = |uid: &model::EntityUid| -> Result<EntityUID, Mismatch> {
@@ -213,21 +257,31 @@ fn related(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> R
             Err(within(Mismatch::new(message)))
         }
     };
-    let parents: HashSet<EntityUID> = entity.parents.iter().map(ancestor).collect::<Result<_, _>>()?;
-    let mut indirect: HashSet<EntityUID> = HashSet::new();
-    for uid in family.indirect_ancestors(entity)? {
-        let uid = ancestor(uid)?;
-        if !parents.contains(&uid) {
-            indirect.insert(uid);
-        }
-    }
-    Ok(Entity::new_with_attr_partial_value(known.uid(&entity.uid)?, [], indirect, parents, []))
+    let parents: Vec<EntityUID> = entity.parents.iter().map(ancestor).collect::<Result<_, _>>()?;
+    let indirect = family.indirect_ancestors(entity)?.into_iter().map(ancestor).collect::<Result<_, _>>()?;
+    Ok(Kin { uid: known.uid(&entity.uid)?, parents, indirect })
 }
 
-/// The same with those of its attributes and tags that are in sight; the others are checked.
+/// Whether the entity's attributes and tags are those of its type.
+fn check(entity: &model::Entity, words: &Vocabulary) -> Result<(), Mismatch> {
+    let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
+    let known = words.entity_type(&entity.uid)?;
+    known.attributes.check(&entity.attributes, words).map_err(within)?;
+    for value in entity.tags.values() {
+        let shape = known.tags.as_ref().ok_or_else(|| within(no_tags()))?;
+        shape.check(value, words).map_err(within)?;
+    }
+    Ok(())
+}
+
+fn no_tags() -> Mismatch {
+    Mismatch::new("entities of this type have no tags")
+}
+
+/// The entity with those of its attributes and tags that are in sight; the others are checked.
 fn endow(
     entity: &model::Entity,
-    names: Entity,
+    names: Kin,
     words: &Vocabulary,
     sight: &Sight<'_>,
 ) -> Result<Entity, Mismatch> {
@@ -238,7 +292,7 @@ fn endow(
     let mut tags: Vec<(SmolStr, Value)> = Vec::new();
     for (name, value) in &entity.tags {
         let Some(shape) = &known.tags else {
-            return Err(within(Mismatch::new("entities of this type have no tags")));
+            return Err(within(no_tags()));
         };
         match sight.tags {
             true => tags.push((name.clone(), shape.convert(value, words).map_err(within)?)),
@@ -246,7 +300,9 @@ fn endow(
         }
     }
     let whole = |(name, value)| (name, PartialValue::Value(value));
-    let (uid, _, indirect, parents, _) = names.into_inner();
+    let Kin { uid, parents, indirect } = names;
+    let parents: HashSet<EntityUID> = parents.into_iter().collect();
+    let indirect = indirect.into_iter().filter(|uid| !parents.contains(uid)).collect();
     let (attributes, tags) = (attributes.into_iter().map(whole), tags.into_iter().map(whole));
     Ok(Entity::new_with_attr_partial_value(uid, attributes, indirect, parents, tags))
 }

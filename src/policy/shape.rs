@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 
 use super::vocabulary::Vocabulary;
 use crate::model::Value;
+use crate::model::cedar_json::FOUR_DIGIT_YEARS;
 
 /// Why a request does not fit the schema: for the operator, never for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -134,9 +135,8 @@ impl Shape {
             (Self::Set(element), Value::Set(items)) => {
                 items.iter().try_for_each(|item| element.check(item, words))
             }
-            (Self::Record(shape), Value::Record(fields)) => {
-                shape.each(fields, |_, shape, value| shape.check(value, words))
-            }
+            (Self::Record(shape), Value::Record(fields)) => shape.check(fields, words),
+            (Self::Datetime, Value::Datetime(millis)) if FOUR_DIGIT_YEARS.contains(millis) => Ok(()),
             // What this reads as an address, Cedar does.
             (Self::Ip, Value::Ip(text)) if text.parse::<Ipv4Addr>().is_ok() => Ok(()),
             _ => self.convert(value, words).map(drop),
@@ -244,6 +244,15 @@ impl RecordShape {
         words: &Vocabulary,
     ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
         self.convert_some(values, words, |_| true)
+    }
+
+    /// Whether [`RecordShape::convert`] would make Cedar's fields of them.
+    pub(crate) fn check(
+        &self,
+        values: &BTreeMap<SmolStr, Value>,
+        words: &Vocabulary,
+    ) -> Result<(), Mismatch> {
+        self.each(values, |_, shape, value| shape.check(value, words))
     }
 
     /// The same check, and only those of the fields that are `wanted`.

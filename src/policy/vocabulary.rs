@@ -8,7 +8,7 @@ use cedar_policy_core::validator::{ValidatorEntityType, ValidatorEntityTypeKind,
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::extension::ExtensionValues;
-use super::request::INPUT;
+use super::request::{INPUT, Input};
 use super::shape::{Mismatch, RecordShape, Shape};
 use crate::model;
 
@@ -140,6 +140,13 @@ impl KnownType {
 }
 
 impl KnownAction {
+    pub(crate) fn shape_of_context(&self, input: Input) -> &Shape {
+        match input {
+            Input::Given => &self.context,
+            Input::Open => &self.open_context,
+        }
+    }
+
     fn new(entity: &Entity, schema: &ValidatorSchema) -> Option<Self> {
         let known = schema.get_action_id(entity.uid())?;
         Some(Self {

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// Far beyond what anything here takes, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// The text of a module with memory, the usual imports and `body` as its `_start`.
 fn guest(body: &str) -> String {
     format!(
@@ -33,6 +36,8 @@ fn settings() -> Settings {
         fuel: 50_000_000,
         max_output_bytes: 4096,
         max_instances: 2,
+        max_execution_time: PATIENCE,
+        max_queue_wait: PATIENCE,
         ..Settings::default()
     }
 }
@@ -55,7 +60,15 @@ async fn broken_by(settings: Settings, body: &str) -> SandboxError {
         assert!(sandbox.run(&hostile, Vec::new()).await.is_err());
     }
     let error = sandbox.run(&hostile, Vec::new()).await.unwrap_err();
-    assert_eq!(sandbox.run(&harmless, Vec::new()).await.unwrap().output, b"{}");
+    let began = std::time::Instant::now();
+    let answer = loop {
+        match sandbox.run(&harmless, Vec::new()).await {
+            // Where time is what is tested, a busy machine may need more of it for the harmless one as well.
+            Err(SandboxError::Deadline { .. }) if began.elapsed() < PATIENCE => {}
+            answer => break answer.unwrap(),
+        }
+    };
+    assert_eq!(answer.output, b"{}");
     assert_eq!(sandbox.inner.metrics.wasm_instances.get(), 0);
     error
 }

@@ -66,6 +66,8 @@ const provider = new Provider(issuer, {
   },
   findAccount: (_, id) => account(id),
   pkce: { required: () => true },
+  // Longer than any pause of the machine.
+  ttl: { AuthorizationCode: 600 },
   scopes: ["openid", "offline_access", "profile", "email", "caxton:access"],
 });
 server.on("request", provider.callback());

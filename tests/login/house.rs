@@ -1,15 +1,12 @@
 //! A gateway whose people log in at a provider.
 
-use std::time::Instant;
-
 use caxton::authn::oauth2::{ClientSecret, Settings as Login};
 use caxton::secret::Secret;
 use caxton::server::Settings;
 use serde_json::Value as Json;
 
-use super::child::LIMIT;
-use super::provider::{CLIENT, Provider, SECRET, free_port};
-use super::support::{Credential, World};
+use super::provider::{CLIENT, Provider, SECRET};
+use super::support::{Credential, PATIENCE, World, port, until};
 
 pub(crate) struct House {
     pub(crate) world: World,
@@ -24,14 +21,14 @@ impl House {
 
     /// The same, for who must know the provider's name.
     pub(crate) async fn with(change: impl FnOnce(&mut Settings, &str)) -> Option<Self> {
-        let port = free_port();
+        let port = port::free().port();
         let back = format!("http://127.0.0.1:{port}/v1/auth/oauth2/callback");
         let provider = Provider::start(&back).await?;
         let world = World::with(|settings, _| {
             settings.listen.set_port(port);
             let login = Login::new(&provider.issuer, CLIENT, back.parse().unwrap());
             let client_secret = Some(ClientSecret::Given(Secret::new(SECRET.to_owned())));
-            settings.authn.oauth2 = Some(Login { client_secret, ..login });
+            settings.authn.oauth2 = Some(Login { client_secret, timeout: PATIENCE, ..login });
             change(settings, &provider.issuer);
         })
         .await;
@@ -43,16 +40,13 @@ impl House {
 /// Waits until a way in works: what it needs is fetched in the background.
 pub(crate) async fn healthy(world: &World, method: &str) {
     let operator = world.service("watcher", &["config:read"]);
-    let deadline = Instant::now() + LIMIT;
-    loop {
+    until(&format!("{method} comes up"), async || {
         let status = world.get(&operator, "/v1/auth/status").await.json();
         let row = |row: &&Json| row["method"] == method;
-        let found = status["methods"].as_array().unwrap().iter().find(row).unwrap().clone();
-        if found["healthy"] == true && found["enabled"] == true {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{method} does not come up: {found}");
-    }
+        let found = status["methods"].as_array().unwrap().iter().find(row).unwrap();
+        found["healthy"] == true && found["enabled"] == true
+    })
+    .await;
 }
 
 pub(crate) fn bearer(pair: &Json) -> Credential {

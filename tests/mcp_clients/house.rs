@@ -2,23 +2,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use caxton::authn::{KeyHolder, KeyStore};
 use caxton::clock::{Clock as _, SystemClock};
 use caxton::model::{AgentId, RoleName, ServerName, ServiceName};
 use caxton::secret::Secret;
-use caxton::server::{Gateway, Settings};
+use caxton::server::Gateway;
 use caxton::tools::{ServerSettings, Transport};
-use serde_json::Value as Json;
+use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
 
 use super::callers::{AGENT, SERVICE};
 use super::clients::Installed;
 use super::log::Log;
+use super::support::node::Node;
+use super::support::{PATIENCE, settings};
 
 /// How the server is reached.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +25,6 @@ pub(crate) enum Upstream {
     Http,
 }
 
-const START: Duration = Duration::from_secs(60);
 const HOUR: i64 = 3_600_000;
 
 const ADDER: &str = "---
@@ -46,28 +43,28 @@ pub(crate) struct House {
     gateway: Gateway,
     service: Secret<String>,
     agent: Secret<String>,
-    /// The HTTP server; it is killed by its own id when this goes.
-    _server: Option<Child>,
+    /// The HTTP server.
+    _server: Option<Node>,
 }
 
 impl House {
     pub(crate) async fn open(upstream: Upstream, installed: &Installed) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path();
-        let mut settings = Settings::embedded(place.join("data"));
+        let mut settings = settings(place.join("data"));
         settings.policy_dir = Some(policies(place, installed));
         settings.agents.directory = Some(agents(place));
         let (transport, server) = match upstream {
             Upstream::Stdio => (stdio(installed), None),
             Upstream::Http => {
-                let (port, child) = http(installed).await;
-                let url = format!("http://127.0.0.1:{port}/mcp");
-                (Transport::Http { url, headers: Vec::new() }, Some(child))
+                let server = Node::start("everything-http.mjs", &json!({})).await;
+                let url = format!("http://127.0.0.1:{}/mcp", server.said["port"]);
+                (Transport::Http { url, headers: Vec::new() }, Some(server))
             }
         };
         let everything = ServerSettings::new(ServerName::parse("everything").unwrap(), transport);
         settings.tools.servers =
-            vec![ServerSettings { connect_timeout: START, call_timeout: START, ..everything }];
+            vec![ServerSettings { connect_timeout: PATIENCE, call_timeout: PATIENCE, ..everything }];
         settings.tools.auto_import = true;
         settings.tools.schema_dir = place.join("schemas");
 
@@ -125,22 +122,6 @@ fn stdio(installed: &Installed) -> Transport {
         args: vec![program, "stdio".to_owned()],
         env: vec![("PATH".to_owned(), Secret::new(path))],
     }
-}
-
-/// The server as a process of its own; it says its port once it listens.
-async fn http(installed: &Installed) -> (u64, Child) {
-    let mut child = Command::new("node")
-        .arg(installed.file("everything-http.mjs"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = tokio::time::timeout(START, lines.next_line()).await.expect("the server starts in time");
-    let said: Json = serde_json::from_str(&line.unwrap().expect("the server says its port")).unwrap();
-    (said["port"].as_u64().unwrap(), child)
 }
 
 fn key(keys: &KeyStore, name: &str, holder: &KeyHolder, permissions: &[&str]) -> Secret<String> {

@@ -15,6 +15,8 @@ mod callers;
 mod clients;
 mod house;
 mod log;
+#[path = "../support/mod.rs"]
+mod support;
 
 use callers::{Caller, Want, callers};
 use clients::{Installed, Seen};

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-/// The longest wait for anything; a loaded machine is slow, a broken gateway is slower.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// The longest wait for anything; a loaded machine is slow, one that is suspended for a minute is slower, a broken
+/// gateway is slower still.
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// How a process ended and what it said.
 #[derive(Debug)]
@@ -188,9 +189,14 @@ pub struct Running {
 impl Running {
     /// Starts a gateway and waits until it says where it listens.
     pub fn start(directory: &Path, arguments: &[&str]) -> Self {
+        Self::try_start(directory, arguments).unwrap_or_else(|ended| panic!("it does not start: {ended:?}"))
+    }
+
+    /// The same, or how it ended instead.
+    pub fn try_start(directory: &Path, arguments: &[&str]) -> Result<Self, Ended> {
         let arguments = [&["start"], arguments].concat();
         let mut process = Caxton::spawn(directory, &arguments);
-        let line = process.hear(", policies ");
+        let Some(line) = process.stderr.until(", policies ") else { return Err(process.end()) };
         let address = |before: &str| -> SocketAddr {
             let rest = line.split(before).nth(1).unwrap_or_else(|| panic!("{line}"));
             rest.split(',').next().unwrap().parse().unwrap_or_else(|error| panic!("{error}: {line}"))
@@ -198,7 +204,7 @@ impl Running {
         let version = env!("CARGO_PKG_VERSION");
         let scheme = if line.contains(" on https://") { "https" } else { "http" };
         let api = address(&format!("caxton {version} on {scheme}://"));
-        Self { scheme, api, operations: address("probes and metrics on http://"), process }
+        Ok(Self { scheme, api, operations: address("probes and metrics on http://"), process })
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -218,13 +224,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// `more` is YAML that is added to the configuration.
-    pub fn new(more: &str) -> Self {
+    /// `security` is YAML, two spaces in, that is added to that section.
+    pub fn new(security: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let text = format!(
             "server: {{ port: 0, metrics_port: 0, data_dir: data }}\n\
              memory: {{ max_search_results: 1000, deadline: 60s, sqlite_security: {{ trusted_schema: true }} }}\n\
-             {more}"
+             security:\n  audit: {{ deadline: 10s }}\n{security}"
         );
         std::fs::write(directory.path().join("caxton.yaml"), text).unwrap();
         Self { directory }
@@ -270,7 +276,9 @@ impl Place {
     /// All records so far, oldest first.
     pub fn records(&self) -> Vec<Json> {
         let text = std::fs::read_to_string(self.log()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        // What is being written at this moment is no record yet.
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// `caxton audit verify` of the log.
@@ -280,4 +288,4 @@ impl Place {
 }
 
 /// Bounds that no load of a test reaches.
-pub const ROOMY: &str = "rate_limit: { per_principal: 1000000/minute, burst: 100000 }\n  api_keys: { rate_limit_per_key: 1000000/minute, burst_limit: 100000 }\n  audit: { deadline: 10s }";
+pub const ROOMY: &str = "  rate_limit: { per_principal: 1000000/minute, burst: 100000 }\n  api_keys: { rate_limit_per_key: 1000000/minute, burst_limit: 100000 }\n";

@@ -8,7 +8,9 @@
     reason = "helpers of tests"
 )]
 
+pub mod node;
 pub mod pki;
+pub mod port;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -23,6 +25,10 @@ use caxton::server::{Gateway, Settings};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value as Json, json};
 
+/// The longest wait for whatever is not tested for its time. A machine with other tests on it is slow, one that is
+/// suspended for a minute is slower, and a broken gateway is slower still.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 pub const ISSUER: &str = "https://login.example";
 pub const AUDIENCE: &str = "caxton-api";
 
@@ -30,6 +36,48 @@ pub const AUDIENCE: &str = "caxton-api";
 pub const CLERK: &str = "---\nname: clerk\nversion: \"1.0.0\"\ncapabilities: [desk]\ntools: [csv_parser]\nworkspace: office\nmemory: { max_entities: 2 }\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
 /// An agent without a module, in another workspace.
 pub const RESEARCHER: &str = "---\nname: researcher\ncapabilities: [research]\ntools: [csv_parser, json_validator]\nworkspace: lab\n---\nYou look things up.\n";
+
+/// A gateway as shipped, but for its bounds on time and on how often somebody asks: a test that is about one of them
+/// sets it.
+pub fn settings(data_dir: PathBuf) -> Settings {
+    let mut settings = Settings::embedded(data_dir);
+    settings.audit.deadline = PATIENCE;
+    settings.memory.deadline = PATIENCE;
+    settings.reload.timeout = PATIENCE;
+    settings.sandbox.max_queue_wait = PATIENCE;
+    settings.http.header_timeout = PATIENCE;
+    settings.http.idle_timeout = PATIENCE;
+    settings.api.body_timeout = PATIENCE;
+    settings.api.request_timeout = PATIENCE;
+    settings.authn.dpop.max_age = PATIENCE;
+    settings.limit.per_principal = "1000000/second".parse().unwrap();
+    settings
+}
+
+/// Asks until `found` is there: for what happens by itself, or in another process.
+pub async fn eventually<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match found().await {
+                Some(found) => return found,
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+/// The same for what holds or does not.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    eventually(what, async || holds().await.then_some(())).await;
+}
+
+/// The whole lines of a decision log: what is being written at this moment is no record yet.
+pub fn whole_lines(log: &Path) -> Vec<Json> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
 
 /// A running gateway and what is needed to call it.
 pub struct World {
@@ -70,9 +118,8 @@ impl World {
         std::fs::create_dir(&agents).unwrap();
         write(&agents.join("clerk.md"), CLERK);
         write(&agents.join("researcher.md"), RESEARCHER);
-        let mut settings = Settings::embedded(directory.path().join("data"));
+        let mut settings = settings(directory.path().join("data"));
         settings.agents.directory = Some(agents);
-        settings.shutdown_grace = Duration::from_secs(5);
         let issuer = TokenIssuer::generate(ISSUER, AUDIENCE, Arc::new(SystemClock)).unwrap();
         settings.authn.jwt = Some(caxton::authn::jwt::Settings {
             keys: vec![JwtKey {
@@ -88,7 +135,7 @@ impl World {
         change(&mut settings, directory.path());
         let keys = KeyStore::open(&settings.authn.api_keys).unwrap();
         let gateway = Gateway::start(settings).await.unwrap();
-        let client = Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let client = Client::builder().timeout(PATIENCE).build().unwrap();
         Self { directory, gateway, client, issuer, keys }
     }
 
@@ -172,10 +219,7 @@ impl World {
 
     /// All records so far, oldest first.
     pub fn records(&self) -> Vec<Json> {
-        let text = std::fs::read_to_string(self.log()).unwrap();
-        // What is being written at this moment is no record yet.
-        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        whole_lines(&self.log())
     }
 
     /// Stops the gateway and gives its directory back.
@@ -189,6 +233,14 @@ pub async fn send(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     Answer { status, headers, text: response.text().await.unwrap() }
+}
+
+/// Replaces the file as a whole: whoever watches it never sees a half.
+pub fn replace(path: &Path, text: &str) {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".draft");
+    write(Path::new(&draft), text);
+    std::fs::rename(draft, path).unwrap();
 }
 
 pub fn write(path: &Path, text: &str) {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use caxton::authn::mtls;
 use caxton::clock::{Clock as _, SystemClock};
+use caxton::server::{Settings, TlsSettings};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints, RevokedCertParams, SanType,
@@ -14,6 +16,8 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::{PATIENCE, World, write};
 
 pub const DAY: i64 = 86_400;
 
@@ -167,8 +171,8 @@ impl Identity {
     /// Writes `NAME.crt` and `NAME.key`.
     pub fn write(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
         let paths = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
-        super::write(&paths.0, &self.chain);
-        super::write(&paths.1, &self.key);
+        write(&paths.0, &self.chain);
+        write(&paths.1, &self.key);
         paths
     }
 
@@ -178,10 +182,30 @@ impl Identity {
     }
 }
 
+/// A gateway with a certificate of `server` that asks its callers for certificates of `clients`, and a client of it that
+/// has none.
+pub async fn gateway(
+    server: &Authority,
+    clients: &Authority,
+    change: impl FnOnce(&mut Settings, &mut mtls::Settings, &Path),
+) -> World {
+    let mut world = World::with(|settings, directory| {
+        let (certificate, key) = server.sign(&Wish::server()).write(directory, "server");
+        settings.tls = Some(TlsSettings { reload_interval: None, ..TlsSettings::new(certificate, key) });
+        write(&directory.join("clients.pem"), &clients.pem);
+        let mut mtls = mtls::Settings::new(directory.join("clients.pem"));
+        change(settings, &mut mtls, directory);
+        settings.authn.mtls = Some(mtls);
+    })
+    .await;
+    world.client = client(server, None);
+    world
+}
+
 /// A client of the gateway that trusts `authority`, with a certificate of its own when there is one.
 pub fn client(authority: &Authority, own: Option<&Identity>) -> reqwest::Client {
     let builder = reqwest::Client::builder()
-        .timeout(Duration::from_secs(30))
+        .timeout(PATIENCE)
         .tls_certs_only([reqwest::Certificate::from_pem(authority.pem.as_bytes()).unwrap()]);
     let builder = match own {
         Some(own) => builder.identity(reqwest::Identity::from_pem(own.both().as_bytes()).unwrap()),

@@ -54,7 +54,7 @@ async fn child() {
     let directory = std::path::PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
     let settings = Settings {
         path: directory.join("audit.log"),
-        deadline: std::time::Duration::from_secs(30),
+        deadline: std::time::Duration::from_secs(180),
         ..Settings::default()
     };
     let (journal, _) = Journal::open(settings, Arc::new(Metrics::new())).unwrap();

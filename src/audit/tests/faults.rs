@@ -40,7 +40,7 @@ async fn child() {
         let settings = Settings {
             path: path.clone(),
             durability,
-            deadline: std::time::Duration::from_secs(30),
+            deadline: std::time::Duration::from_secs(180),
             retry: std::time::Duration::from_millis(5),
             ..Settings::default()
         };

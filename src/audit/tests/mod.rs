@@ -36,7 +36,7 @@ impl Place {
 
     pub(super) fn settings(&self) -> Settings {
         // The deadline is for real disks; a test machine may be busy for longer.
-        Settings { path: self.log(), deadline: std::time::Duration::from_secs(30), ..Settings::default() }
+        Settings { path: self.log(), deadline: std::time::Duration::from_secs(180), ..Settings::default() }
     }
 
     pub(super) fn open(&self) -> (Journal, Recovery) {

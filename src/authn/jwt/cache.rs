@@ -13,7 +13,7 @@ use super::claims::Validity;
 use crate::model::{HolderKeys, Subject};
 
 /// SHA-256 of a token's text; the token itself is not kept.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::authn) struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
@@ -63,6 +63,10 @@ impl<T: Ends> Cache<T> {
 
     pub(in crate::authn) fn find(&self, digest: &TokenDigest) -> Option<T> {
         self.entries.lock().get(digest).cloned()
+    }
+
+    pub(in crate::authn) fn knows(&self, digest: &TokenDigest) -> bool {
+        self.entries.lock().contains_key(digest)
     }
 
     /// Makes room when it must: first what expired before `oldest` (epoch seconds), then an eighth of the rest in the

@@ -112,11 +112,19 @@ impl Scheme {
     }
 
     fn verify(&self, token: &str) -> Result<(Arc<Subject>, HolderKeys), Refused> {
-        if Tokens::claims_to_be_ours(token) {
-            return self.own.verify(token);
+        // Before anything is hashed, decoded or parsed; each issuer has its own bound below this one.
+        let longest = self.issuer.as_ref().map_or(0, |issuer| issuer.max_token_bytes);
+        if token.len() > longest.max(self.own.longest()) {
+            return Err(Refused::invalid(METHOD, "too_long"));
+        }
+        let digest = TokenDigest::of(token);
+        // Whose a token is that was proven before need not be read off it again.
+        let proven = self.issuer.as_ref().filter(|issuer| issuer.cache.knows(&digest));
+        if proven.is_none() && Tokens::claims_to_be_ours(token) {
+            return self.own.examine(token, digest);
         }
         let Some(issuer) = &self.issuer else { return Err(Refused::invalid(METHOD, "not_enabled")) };
-        let known = issuer.prove(token)?;
+        let known = issuer.prove(token, digest)?;
         let jti = match known.subject.proof() {
             Proof::Jwt { jti, .. } => jti.as_deref(),
             Proof::ApiKey { .. }
@@ -131,7 +139,7 @@ impl Scheme {
             .validity
             .issued
             .map(|seconds| seconds.saturating_sub(issuer.expected.leeway_seconds).saturating_mul(1000));
-        self.own.check_revoked(jti, &known.subject, made, METHOD)?;
+        self.own.check_revoked(Some(&digest), jti, &known.subject, (made, METHOD))?;
         Ok((known.subject, known.holder))
     }
 }
@@ -195,11 +203,10 @@ impl Verifier {
 
     #[cfg(test)]
     fn verify(&self, token: &str) -> Result<Arc<Subject>, Refused> {
-        self.prove(token).map(|known| known.subject)
+        self.prove(token, TokenDigest::of(token)).map(|known| known.subject)
     }
 
-    fn prove(&self, token: &str) -> Result<Verified, Refused> {
-        // Before anything is hashed, decoded or parsed.
+    fn prove(&self, token: &str, digest: TokenDigest) -> Result<Verified, Refused> {
         if token.len() > self.max_token_bytes {
             return Err(Refused::invalid(METHOD, "too_long"));
         }
@@ -207,7 +214,6 @@ impl Verifier {
             Refused::new(RefusedKind::Unavailable, METHOD, "keys_unavailable").because(error)
         })?;
         let now = self.clock.now_seconds();
-        let digest = TokenDigest::of(token);
         if let Some(known) = self.cache.find(&digest).filter(|known| known.generation == live.generation) {
             known.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
             return Ok(known);

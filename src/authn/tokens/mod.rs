@@ -142,7 +142,7 @@ impl Tokens {
         max_key_age: Option<Duration>,
         clock: SharedClock,
     ) -> Result<Self, AuthnError> {
-        let store = TokenStore::open(&settings.store)?;
+        let store = TokenStore::open(&settings.store, settings.cache_entries)?;
         let signing = SigningKeys::new(settings.signing_dir.clone());
         Ok(Self {
             expected: Expected {
@@ -170,18 +170,32 @@ impl Tokens {
         kid_of(token).is_some_and(|kid| may_be_ours(&kid))
     }
 
-    /// The caller behind an access token, and what it has to prove as well.
-    pub(super) fn verify(&self, text: &str) -> Result<(Arc<Subject>, HolderKeys), Refused> {
+    /// Bytes of the longest token that is looked at.
+    pub(super) fn longest(&self) -> usize {
+        self.settings.max_token_bytes
+    }
+
+    #[cfg(test)]
+    fn verify(&self, text: &str) -> Result<(Arc<Subject>, HolderKeys), Refused> {
+        self.examine(text, TokenDigest::of(text))
+    }
+
+    /// The caller behind an access token, whose digest is `digest`, and what it has to prove as well.
+    pub(super) fn examine(
+        &self,
+        text: &str,
+        digest: TokenDigest,
+    ) -> Result<(Arc<Subject>, HolderKeys), Refused> {
         if text.len() > self.settings.max_token_bytes {
             return Err(Refused::invalid(METHOD, "too_long"));
         }
         let now = self.clock.now_millis();
-        let digest = TokenDigest::of(text);
         let leeway = self.expected.leeway_seconds;
         let proven = match self.cache.find(&digest) {
             Some(proven) => {
                 // A key that was taken away takes its tokens with it, also those that were proven before.
-                if self.signed_by(&proven.kid, now)?.is_none() {
+                let since = self.still_signed(now);
+                if self.store.known_signing_key(&proven.kid, since).map_err(unavailable)?.is_none() {
                     return Err(Refused::invalid(METHOD, "unknown_key"));
                 }
                 proven
@@ -201,7 +215,7 @@ impl Tokens {
         }
         let (session, jti) = (Arc::clone(&proven.session), Arc::clone(&proven.jti));
         let subject = Arc::new(holder.into_subject(session, jti));
-        self.check_revoked(Some(&proven.jti), &subject, Some(created), METHOD)?;
+        self.check_revoked(Some(&digest), Some(&proven.jti), &subject, (Some(created), METHOD))?;
         self.touch(&proven.session, used, now);
         Ok((subject, bound))
     }
@@ -368,7 +382,7 @@ impl Tokens {
         let Live { holder, bound, created, .. } = self.live_session(&found.session, now)?;
         let jti = format!("refresh-{}", found.generation).into();
         let subject = Arc::new(holder.into_subject(found.session.into(), jti));
-        self.check_revoked(None, &subject, Some(created), METHOD)?;
+        self.check_revoked(None, None, &subject, (Some(created), METHOD))?;
         let successor = text.successor(&self.pepper).hash(&self.pepper);
         Ok(Renewal { subject, bound, presented, successor, text })
     }
@@ -458,12 +472,16 @@ impl Tokens {
     /// milliseconds since the Unix epoch; a token that does not say when it was made counts as old.
     pub(super) fn check_revoked(
         &self,
+        digest: Option<&TokenDigest>,
         jti: Option<&str>,
         subject: &Subject,
-        made: Option<i64>,
-        method: &'static str,
+        (made, method): (Option<i64>, &'static str),
     ) -> Result<(), Refused> {
-        let found = self.store.revocation(jti, &subject.principal().to_string()).map_err(|error| {
+        let found = match digest {
+            Some(digest) => self.store.revocation_of(digest, jti, subject.principal()),
+            None => self.store.revocation(jti, subject.principal()),
+        };
+        let found = found.map_err(|error| {
             Refused::new(RefusedKind::Unavailable, method, "store_unavailable").because(error)
         })?;
         let old = found.before.is_some_and(|before| made.is_none_or(|made| made <= before));

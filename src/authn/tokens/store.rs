@@ -10,11 +10,12 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use super::refresh::RefreshHash;
 use super::signing::Old;
+use crate::authn::jwt::parts::TokenDigest;
 use crate::authn::key_store::{COLUMNS, StoredKey};
 use crate::authn::schema::MIGRATIONS;
 use crate::authn::{AuthnError, KeyRecord};
-use crate::db;
-use crate::model::HolderKeys;
+use crate::db::{self, Memo};
+use crate::model::{EntityUid, HolderKeys};
 
 /// The name of everybody in the table of revoked subjects; no principal is called so.
 const EVERYBODY: &str = "*";
@@ -28,6 +29,7 @@ pub(super) struct Owner<'a> {
 }
 
 /// A session with its key or its person, as they are now.
+#[derive(Clone)]
 pub(super) struct Session {
     pub(super) key: Option<KeyRecord>,
     pub(super) login: Option<(String, i64)>,
@@ -48,6 +50,7 @@ pub(super) struct Refresh {
 }
 
 /// What a revocation says about a token.
+#[derive(Clone, Copy)]
 pub(super) struct Revocation {
     pub(super) token: bool,
     /// Tokens of its subject that were made before this do not count.
@@ -76,17 +79,30 @@ pub struct PendingEvent {
     pub detail: String,
 }
 
-/// The store. Lookups take microseconds and have a connection of their own, so that none waits for a change, which may
-/// wait for another process.
+/// A public signing key, and when it was retired.
+type StoredSigningKey = ([u8; 32], Option<i64>);
+
+/// The store. Lookups have a connection of their own, so that none waits for a change, which may wait for another process;
+/// those of each request are remembered until something changes.
 pub(super) struct TokenStore {
     reader: Mutex<Connection>,
     writer: Mutex<Connection>,
+    sessions: Memo<String, Option<Session>>,
+    revocations: Memo<TokenDigest, Revocation>,
+    signing_keys: Memo<String, Option<StoredSigningKey>>,
 }
 
 impl TokenStore {
-    pub(super) fn open(path: &Path) -> Result<Self, AuthnError> {
+    /// Remembers `most` sessions, and as much about that many tokens.
+    pub(super) fn open(path: &Path, most: usize) -> Result<Self, AuthnError> {
         let (writer, reader) = (db::open_synced(path, &MIGRATIONS)?, db::open(path, &MIGRATIONS)?);
-        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        Ok(Self {
+            writer: Mutex::new(writer),
+            reader: Mutex::new(reader),
+            sessions: Memo::new(path, most),
+            revocations: Memo::new(path, most),
+            signing_keys: Memo::new(path, most),
+        })
     }
 
     fn change<T>(
@@ -134,6 +150,10 @@ impl TokenStore {
     }
 
     pub(super) fn session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
+        self.sessions.get(id, || self.read_session(id))
+    }
+
+    fn read_session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
         let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&format!(
             "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL, login, until, jkt, x5t
@@ -226,7 +246,22 @@ impl TokenStore {
 
     // ---- revocations ----
 
-    pub(super) fn revocation(&self, jti: Option<&str>, subject: &str) -> Result<Revocation, AuthnError> {
+    /// What is revoked of the token that is known by `digest`, for a token has one `jti` and one subject.
+    pub(super) fn revocation_of(
+        &self,
+        digest: &TokenDigest,
+        jti: Option<&str>,
+        subject: &EntityUid,
+    ) -> Result<Revocation, AuthnError> {
+        self.revocations.get(digest, || self.revocation(jti, subject))
+    }
+
+    pub(super) fn revocation(
+        &self,
+        jti: Option<&str>,
+        subject: &EntityUid,
+    ) -> Result<Revocation, AuthnError> {
+        let subject = subject.to_string();
         let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM revoked_token WHERE jti = ?1),
@@ -295,13 +330,23 @@ impl TokenStore {
         })
     }
 
-    /// The public half of a key that was not retired before `since`.
+    /// The public half of a key that was not retired before `since`. To be asked about keys that are known to be ours:
+    /// what strangers ask about is not remembered.
+    pub(super) fn known_signing_key(&self, kid: &str, since: i64) -> Result<Option<[u8; 32]>, AuthnError> {
+        let found = self.signing_keys.get(kid, || self.read_signing_key(kid))?;
+        Ok(not_retired(found, since))
+    }
+
+    /// The same, of a key that a token names.
     pub(super) fn signing_key(&self, kid: &str, since: i64) -> Result<Option<[u8; 32]>, AuthnError> {
+        Ok(not_retired(self.read_signing_key(kid)?, since))
+    }
+
+    fn read_signing_key(&self, kid: &str) -> Result<Option<StoredSigningKey>, AuthnError> {
         let connection = self.reader.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT public FROM signing_key WHERE kid = ?1 AND (retired IS NULL OR retired > ?2)",
-        )?;
-        Ok(statement.query_row(params![kid, since], |row| row.get(0)).optional()?)
+        let mut statement =
+            connection.prepare_cached("SELECT public, retired FROM signing_key WHERE kid = ?1")?;
+        Ok(statement.query_row([kid], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
     }
 
     /// All keys that were not retired before `since`, the newest first.
@@ -332,6 +377,11 @@ impl TokenStore {
             Ok(())
         })
     }
+}
+
+fn not_retired(found: Option<StoredSigningKey>, since: i64) -> Option<[u8; 32]> {
+    let counts = |retired: Option<i64>| retired.is_none_or(|retired| retired > since);
+    found.and_then(|(public, retired)| counts(retired).then_some(public))
 }
 
 fn find_refresh(store: &Connection, hash: &RefreshHash) -> Result<Option<Refresh>, AuthnError> {

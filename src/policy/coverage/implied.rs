@@ -4,7 +4,7 @@
 use cedar_policy_core::ast::{Entity, EntityType};
 
 use crate::policy::anatomy::Position;
-use crate::policy::program::{Place, Reach, Scope};
+use crate::policy::program::{Above, Place, Reach, Scope};
 use crate::policy::vocabulary::Vocabulary;
 
 /// How a type of entity stands to an element.
@@ -18,7 +18,7 @@ enum Fit {
 /// Whether an element holds whenever the other two do.
 pub(crate) fn implied(scope: &Scope, element: Position, words: &Vocabulary) -> bool {
     words.environments().all(|(action, principal, resource)| {
-        let place = Place { uid: action.uid(), entity: Some(action) };
+        let place = Place { uid: action.uid(), above: Above::Entity(action) };
         let fits = |position| match position {
             Position::Principal => fit(&scope.principal, principal, words),
             Position::Resource => fit(&scope.resource, resource, words),
@@ -41,7 +41,7 @@ pub(crate) fn may_match(
     (action, principal, resource): (&Entity, &EntityType, &EntityType),
     words: &Vocabulary,
 ) -> bool {
-    scope.action.holds(&Place { uid: action.uid(), entity: Some(action) })
+    scope.action.holds(&Place { uid: action.uid(), above: Above::Entity(action) })
         && fit(&scope.principal, principal, words) != Fit::Never
         && fit(&scope.resource, resource, words) != Fit::Never
 }
@@ -56,7 +56,7 @@ pub(crate) fn covers(wide: &Scope, narrow: &Scope, words: &Vocabulary) -> bool {
         return false;
     }
     words.environments().all(|(action, principal, resource)| {
-        let place = Place { uid: action.uid(), entity: Some(action) };
+        let place = Place { uid: action.uid(), above: Above::Entity(action) };
         let outside = !narrow.action.holds(&place)
             || fit(&narrow.principal, principal, words) == Fit::Never
             || fit(&narrow.resource, resource, words) == Fit::Never;

@@ -130,7 +130,7 @@ pub(super) fn replaced<'a>(
     let in_scope: Vec<&Compiled> = changed.iter().filter(|policy| asked.in_scope(policy)).collect();
     let mut merged = match in_scope.is_empty() {
         true => Answer::default(),
-        false => evaluate(&in_scope, &prepared.request, &prepared.entities),
+        false => evaluate(&in_scope, prepared.request.clone(), &prepared.entities),
     };
     merged.held.extend(answer.held.iter().filter(|policy| !subject.has(&policy.id)));
     merged.erred.extend(answer.erred.iter().filter(|(policy, _)| !subject.has(&policy.id)).cloned());

@@ -133,13 +133,14 @@ async fn a_server_that_restarts_is_compared_again_before_it_is_called() {
 async fn answers_are_bounded_in_time_and_size() {
     let dir = tempfile::tempdir().unwrap();
     let fake = Fake::start(vec![tool("hang"), tool("huge"), tool("refuse"), tool("echo")]).await;
+    let (patient, _) = connect(settings(dir.path(), vec![http(&fake)])).await.unwrap();
+    let text = || json!({ "text": "a" });
+    let refused = call(&patient, "s___refuse", text()).await.unwrap_err();
+    let ToolError::Refused { code, message, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!((*code, message.as_str()), (-32602, "no [31m thanks"));
     let server = ServerSettings { call_timeout: SHORT, ..http(&fake) };
     let settings = Settings { max_response_bytes: 1_900_000, ..settings(dir.path(), vec![server]) };
     let (registry, _) = connect(settings).await.unwrap();
-    let text = || json!({ "text": "a" });
-    let refused = call(&registry, "s___refuse", text()).await.unwrap_err();
-    let ToolError::Refused { code, message, .. } = &refused else { panic!("{refused:?}") };
-    assert_eq!((*code, message.as_str()), (-32602, "no [31m thanks"));
     let timeout = ToolError::Timeout { server: name("s"), limit: SHORT };
     assert_eq!(call(&registry, "s___hang", text()).await.unwrap_err(), timeout);
     // Beyond the size of one event: the transport stops reading, and nothing of it arrives.
