@@ -9,25 +9,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::file;
 use super::lock::{ChangeLock, Engaged};
 use super::places::{Offered, PlaceError, Places};
-use crate::audit::{Journal, Record};
+use crate::audit::Journal;
 use crate::authz::Permit;
 use crate::clock::SharedClock;
-use crate::model::{EventType, Outcome, PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
-use crate::policy::live::{Live, LivePolicy, Origin, Reloaded};
+use crate::model::{Outcome, PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
+use crate::policy::Bundle;
+use crate::policy::live::{Live, LivePolicy, Reloaded};
 use crate::policy::shadow::Candidate;
 use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionStore};
-use crate::policy::{Bundle, PolicyErrors};
 
-/// The name of the file in the data directory that remembers what was accepted.
-const REMEMBERED: &str = "policy-state.json";
-/// The longest text about a refusal that is kept, in bytes.
-const REPORT_BYTES: usize = 16 * 1024;
+mod error;
+mod first;
+mod note;
+mod remembered;
+
+pub use error::{Cause, ReloadError};
+pub use first::{First, FirstError, FirstRemembered, first};
+pub use remembered::{Refusal, Remembered};
 
 /// Bounds of a change.
 #[derive(Debug, Clone)]
@@ -44,118 +46,6 @@ impl ReloadSettings {
     /// The defaults, with the facts kept in this directory.
     pub fn in_directory(data_dir: &Path) -> Self {
         Self { timeout: Duration::from_secs(5), max_bundle_bytes: 16 << 20, data_dir: data_dir.to_owned() }
-    }
-}
-
-/// What brought a change about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// An operator on this host (SIGHUP).
-    Signal,
-    /// Files changed.
-    Watch,
-    /// Tools came or went.
-    Tools,
-    /// An operator over the API.
-    Api,
-    /// A bundle from the network.
-    Remote,
-}
-
-impl Cause {
-    /// The word in records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Signal => "signal",
-            Self::Watch => "watch",
-            Self::Tools => "tools",
-            Self::Api => "api",
-            Self::Remote => "remote",
-        }
-    }
-}
-
-/// Why nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The emergency lock is engaged.
-    #[error("changes are locked: {0}")]
-    Locked(String),
-    /// The set could not be read, or may not decide.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// The set is not valid.
-    #[error("{}", report(.0))]
-    Policies(PolicyErrors),
-    /// It took too long.
-    #[error("the check took longer than {0:?}")]
-    Slow(Duration),
-    /// The gateway decides by directories, so nothing can be published to it.
-    #[error("this gateway reads its policies from directories; nothing can be published to it")]
-    NoStore,
-    /// A rollback has to be signed like everything else.
-    #[error("versions have to be signed here: sign the rollback where the key is, and publish it")]
-    MustBeSigned,
-    /// What was accepted could not be remembered.
-    #[error("what was accepted could not be remembered")]
-    Remember(#[source] std::io::Error),
-    /// It could not be recorded: no record, no effect.
-    #[error("the change could not be recorded")]
-    Unrecorded,
-    /// The check ended before its end.
-    #[error("the check stopped before its end")]
-    Stopped,
-}
-
-impl ReloadError {
-    /// Whether the same change may come through later without anybody mending it.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Slow(_) | Self::Remember(_) | Self::Unrecorded | Self::Stopped)
-    }
-}
-
-impl From<VersionError> for ReloadError {
-    fn from(error: VersionError) -> Self {
-        Self::Place(error.into())
-    }
-}
-
-/// What is remembered across a restart.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Remembered {
-    /// The version that decides.
-    pub version: Option<PolicyVersion>,
-    /// What of it lies in files or in the store, when tool servers brought schema of their own to it.
-    #[serde(default)]
-    pub stored: Option<PolicyVersion>,
-    /// The emergency lock, as far as it is on record.
-    #[serde(default)]
-    pub locked: Option<Engaged>,
-    /// The publication that was accepted last; no older one is accepted again.
-    pub seen: Option<Seen>,
-    /// When that was, in milliseconds since the Unix epoch.
-    pub time_millis: i64,
-    /// The last refusal, if nothing was accepted since.
-    pub refused: Option<Refusal>,
-}
-
-/// A change that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Refusal {
-    /// When, in milliseconds since the Unix epoch.
-    pub time_millis: i64,
-    /// What brought it about.
-    pub cause: String,
-    /// Why, for the operator.
-    pub why: String,
-}
-
-impl Remembered {
-    /// What a gateway with this data directory remembers; nothing when it never ran.
-    pub fn read(data_dir: &Path) -> std::io::Result<Self> {
-        Ok(file::read(&data_dir.join(REMEMBERED))?.unwrap_or_default())
     }
 }
 
@@ -195,68 +85,6 @@ enum Watching {
     Begins(PolicyVersion),
     /// It cannot be asked.
     Refused(String),
-}
-
-/// What a gateway starts with.
-pub struct First {
-    /// What decides from the start.
-    pub live: Live,
-    remembered: Remembered,
-}
-
-/// Why a gateway has nothing to decide by.
-#[derive(Debug, thiserror::Error)]
-pub enum FirstError {
-    /// The set could not be read, or may not decide.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// The set is not valid.
-    #[error("the policies are not valid")]
-    Policies(#[source] PolicyErrors),
-    /// The lock, or what was accepted before, cannot be read.
-    #[error("`{}` cannot be read", path.display())]
-    Facts {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The files are not those that were live when the emergency lock was engaged.
-    #[error("changes are locked, and the policies are {found}, not {locked}")]
-    Locked {
-        /// What the lock names.
-        locked: String,
-        /// What is there.
-        found: String,
-    },
-}
-
-/// Reads what a gateway starts with, under the same rules as every change.
-pub fn first(
-    places: &Places,
-    settings: &ReloadSettings,
-    policy: crate::policy::Settings,
-    now_millis: i64,
-) -> Result<First, FirstError> {
-    let facts = |path: PathBuf| move |source| FirstError::Facts { path, source };
-    let lock = ChangeLock::in_directory(&settings.data_dir);
-    let engaged = lock.engaged().map_err(facts(lock.path().to_owned()))?;
-    let path = settings.data_dir.join(REMEMBERED);
-    let remembered = Remembered::read(&settings.data_dir).map_err(facts(path))?;
-    let only = engaged.as_ref().map(|engaged| &engaged.version);
-    let offered = places.read_first(remembered.seen.clone(), only, now_millis)?;
-    let (origin, stored, expires_millis) = (offered.origin, offered.stored, offered.expires_millis);
-    let bundle = Bundle::load_with(offered.sources, policy).map_err(FirstError::Policies)?;
-    // The first reload, which the gateway makes when it is up, looks at the candidate as well.
-    let live = Live { bundle: Arc::new(bundle), origin, stored, expires_millis, candidate: None };
-    if let (Some(engaged), Origin::Files) = (&engaged, &live.origin)
-        && engaged.version != *live.stored()
-    {
-        let (locked, found) = (engaged.version.short().to_owned(), live.stored().short().to_owned());
-        return Err(FirstError::Locked { locked, found });
-    }
-    Ok(First { live, remembered })
 }
 
 impl Reloader {
@@ -381,59 +209,6 @@ impl Reloader {
         .await
     }
 
-    /// Notes a change that was refused before it came here: a bundle that could not be fetched whole.
-    pub async fn refuse(self: &Arc<Self>, cause: Cause, why: &str) {
-        self.note_refusal(cause, why).await;
-    }
-
-    /// Records when the emergency lock was engaged or taken away since that was on record last, also while no gateway
-    /// ran. The lock holds whether this can be recorded or not. Whether nothing is left to be recorded.
-    pub async fn look_at_lock(self: &Arc<Self>) -> bool {
-        let looking = Arc::clone(self);
-        // One that cannot be read holds, and each refusal says so.
-        let looked = tokio::task::spawn_blocking(move || looking.engaged()).await;
-        let Ok(Ok(now)) = looked else { return true };
-        if now == self.remembered.lock().locked {
-            return true;
-        }
-        if !self.note_lock(now.as_ref()).await {
-            return false;
-        }
-        let noting = Arc::clone(self);
-        let noted = tokio::task::spawn_blocking(move || {
-            let mut remembered = noting.remembered.lock();
-            remembered.locked = now;
-            file::write(&noting.settings.data_dir.join(REMEMBERED), &*remembered)
-        });
-        if let Ok(Err(error)) = noted.await {
-            // It is recorded once more after a restart, which is better than never.
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the state of the lock is not remembered"
-            );
-        }
-        true
-    }
-
-    async fn note_lock(&self, engaged: Option<&Engaged>) -> bool {
-        let (name, detail) = match engaged {
-            Some(engaged) => {
-                ("changes_locked", format!("by {}: {}", engaged.author, shortened(&engaged.reason)))
-            }
-            None => ("changes_unlocked", String::new()),
-        };
-        tracing::warn!(target: "SECURITY", event_type = name, details = %detail);
-        let record = self.event(name, Outcome::Allow, detail);
-        match self.journal.append(record).await {
-            Ok(_) => true,
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, event = name, "an event could not be recorded");
-                false
-            }
-        }
-    }
-
     fn store(&self) -> Result<&VersionStore, ReloadError> {
         self.places.store().map(|(store, _)| store).ok_or(ReloadError::NoStore)
     }
@@ -489,7 +264,7 @@ impl Reloader {
         }
         match self.policy.prepare(sources) {
             Ok(bundle) => (Some(Arc::new(Candidate::new(Arc::new(bundle)))), Some(Watching::Begins(version))),
-            Err(errors) => (None, Some(Watching::Refused(report(&errors)))),
+            Err(errors) => (None, Some(Watching::Refused(error::report(&errors)))),
         }
     }
 
@@ -508,24 +283,6 @@ impl Reloader {
         self.note_candidate(watching).await;
     }
 
-    async fn note_candidate(&self, watching: Option<Watching>) {
-        let record = match watching {
-            None => return,
-            Some(Watching::Begins(version)) => {
-                self.event("candidate_loaded", Outcome::Allow, version.as_str().to_owned())
-            }
-            Some(Watching::Refused(why)) => {
-                let why = shortened(&why);
-                tracing::warn!(error = why, "the candidate is refused; nothing watches");
-                self.event("candidate_refused", Outcome::DenyError, why)
-            }
-        };
-        if let Err(error) = self.journal.append(record).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, event = "candidate", "an event could not be recorded");
-        }
-    }
-
     /// The digest of what is in the place now, for a watcher that waits until it stays the same. Blocking.
     pub fn fingerprint(&self) -> Result<PolicyVersion, PlaceError> {
         Ok(self.places.look(self.clock.now_millis())?.version())
@@ -541,7 +298,7 @@ impl Reloader {
         let whole = tokio::spawn(async move {
             let done = reloader.attempt(cause, prepare).await;
             if let Err(error) = &done {
-                reloader.note_refusal(cause, &told(error)).await;
+                reloader.note_refusal(cause, &error.told()).await;
             }
             done
         });
@@ -612,98 +369,4 @@ impl Reloader {
             }
         }
     }
-
-    fn remember(&self, live: &Live) -> std::io::Result<()> {
-        // Held across the write: a refusal that is noted meanwhile must not put the older mark back.
-        let mut known = self.remembered.lock();
-        let before = known.clone();
-        let seen = match &live.origin {
-            Origin::Files => before.seen,
-            // Under the emergency lock an older one may be live; what was accepted stays the newest.
-            Origin::Published { seen, .. } => match before.seen {
-                Some(newer) if newer.sequence > seen.sequence => Some(newer),
-                _ => Some(seen.clone()),
-            },
-        };
-        let remembered = Remembered {
-            version: Some(live.bundle.version().clone()),
-            stored: live.stored.clone(),
-            locked: before.locked,
-            seen,
-            time_millis: self.clock.now_millis(),
-            refused: None,
-        };
-        file::write(&self.settings.data_dir.join(REMEMBERED), &remembered)?;
-        *known = remembered;
-        Ok(())
-    }
-
-    async fn note_refusal(self: &Arc<Self>, cause: Cause, why: &str) {
-        let why = shortened(why);
-        self.policy.count_refusal();
-        tracing::warn!(
-            target: "SECURITY",
-            event_type = "security_violation",
-            violation_type = "hot_reload_security_violation",
-            details = %why,
-        );
-        let refusal = Refusal {
-            time_millis: self.clock.now_millis(),
-            cause: cause.as_str().to_owned(),
-            why: why.clone(),
-        };
-        let reloader = Arc::clone(self);
-        // For the status command alone: that nothing was changed does not hang on it.
-        let noted = tokio::task::spawn_blocking(move || {
-            let mut remembered = reloader.remembered.lock();
-            remembered.refused = Some(refusal);
-            file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)
-        });
-        let _ = noted.await;
-        let record = self.event("reload_refused", Outcome::DenyError, why);
-        if let Err(error) = self.journal.append(record).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, event = "reload_refused", "an event could not be recorded");
-        }
-    }
-
-    fn event(&self, name: &'static str, outcome: Outcome, detail: String) -> Record {
-        let mut record = Record::of_gateway(self.clock.now_millis(), EventType::ConfigurationChange, outcome);
-        record.event = Some(name);
-        record.detail = Some(detail);
-        record.policy_version = Some(self.policy.current().version().clone());
-        record
-    }
-}
-
-/// What [`first`] found remembered; the rest of it goes to the live set.
-pub struct FirstRemembered(Remembered);
-
-impl First {
-    /// What to decide by, and what was remembered.
-    pub fn split(self) -> (Live, FirstRemembered) {
-        (self.live, FirstRemembered(self.remembered))
-    }
-}
-
-/// An error with its cause.
-fn told(error: &ReloadError) -> String {
-    let cause = match error {
-        ReloadError::Place(PlaceError::Version(error)) => std::error::Error::source(error),
-        _ => std::error::Error::source(error),
-    };
-    match cause {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
-}
-
-fn shortened(text: &str) -> String {
-    let end = (0..=REPORT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text.get(..end).unwrap_or_default().to_owned()
-}
-
-/// Every mistake, one to a line.
-fn report(errors: &PolicyErrors) -> String {
-    errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

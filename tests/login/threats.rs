@@ -13,7 +13,8 @@ use serde_json::{Value as Json, json};
 
 use super::house::{healthy, told};
 use super::liar::{CLIENT, Liar, Reply};
-use super::support::{Answer, Credential, PATIENCE, World, send};
+use super::support::pki::{Authority, DAY, Identity, Wish};
+use super::support::{Answer, Credential, PATIENCE, World, send, write};
 
 const BACK: &str = "http://127.0.0.1:1/v1/auth/oauth2/callback";
 
@@ -568,4 +569,65 @@ async fn a_credential_beside_a_login_is_not_passed_over() {
     let told = told(&stage.world);
     let refusals = told.iter().filter(|line| line.contains("session: conflicting_credentials")).count();
     assert_eq!(refusals, 3, "{told:#?}");
+}
+
+/// A proxy shows the certificate of the browser. One that does not hold is refused, and so is one that names somebody,
+/// before the login is looked at: neither costs it.
+#[tokio::test]
+async fn a_certificate_beside_a_login_is_not_passed_over() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use caxton::api::{ForwardedBy, Proxies};
+    let (clients, directory) = (Authority::new("Client CA"), tempfile::tempdir().unwrap());
+    let authorities = directory.path().join("clients.pem");
+    write(&authorities, &clients.pem);
+    let stage = Stage::with(|settings| {
+        settings.authn.mtls = Some(caxton::authn::mtls::Settings::new(authorities));
+        settings.api.proxies = Proxies {
+            networks: vec!["127.0.0.1/32".parse().unwrap()],
+            forwarded_by: ForwardedBy::XForwardedFor,
+            certificate_header: Some("client-cert".parse().unwrap()),
+        };
+    })
+    .await;
+    let with = |identity: &Identity, request: reqwest::RequestBuilder| {
+        let certificate = format!(":{}:", STANDARD.encode(&identity.certificates()[0]));
+        let request = request.header("client-cert", certificate).header("x-forwarded-for", "198.51.100.7");
+        send(request.header("x-forwarded-proto", "https"))
+    };
+    let begun = stage.begin("").await;
+    let wish = || Wish::client("pay").uri("spiffe://prod.example/pay");
+    let expired = clients.sign(&wish().valid(-2 * DAY, -DAY));
+    let foreign = Authority::new("Other CA").sign(&wish());
+    for (identity, why) in [
+        (&expired, "mtls: expired"),
+        (&foreign, "mtls: unknown_issuer"),
+        (&clients.sign(&wish()), "session: conflicting_credentials"),
+    ] {
+        let get = |path: &str| stage.client.get(stage.world.url(path)).header("cookie", &begun.cookie);
+        let grant = json!({ "code": "c", "code_verifier": "v".repeat(43) });
+        for request in [
+            get("/v1/auth/oauth2/authorize"),
+            get(&format!("/v1/auth/oauth2/callback?code=c&state={}", begun.state)),
+            stage.client.post(stage.world.url("/v1/auth/token")).json(&grant),
+        ] {
+            let answer = with(identity, request).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{why}: {answer:?}");
+            assert!(!answer.headers.contains_key(SET_COOKIE) && !answer.headers.contains_key(LOCATION));
+        }
+        let told = told(&stage.world);
+        let refusals = told.iter().filter(|line| **line == format!("- deny_explicit {why}")).count();
+        assert_eq!(refusals, 3, "{why}: {told:#?}");
+    }
+    assert!(stage.liar.asked.lock().unwrap().is_empty(), "the provider was not asked");
+    stage.liar.answers(&stage.liar.signed(&stage.liar.claims(&begun.nonce)));
+    let good = stage.back(&begun.cookie, &[("code", "c"), ("state", &begun.state)]).await;
+    assert_eq!(good.status, StatusCode::OK, "{good:?}");
+    // Nor beside the session that came of it.
+    let token = Credential::Token(good.json()["access_token"].as_str().unwrap().to_owned());
+    let list = || stage.world.request(&token, Method::GET, "/v1/agents");
+    for identity in [&expired, &foreign] {
+        assert_eq!(with(identity, list()).await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(send(list()).await.status, StatusCode::OK);
 }

@@ -29,6 +29,9 @@ use serde_json::{Value as Json, json};
 /// suspended for a minute is slower, and a broken gateway is slower still.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
+/// The life of a key: longer than the longest test.
+const DAY_MILLIS: i64 = 86_400_000;
+
 pub const ISSUER: &str = "https://login.example";
 pub const AUDIENCE: &str = "caxton-api";
 
@@ -177,7 +180,7 @@ impl World {
         let words: Vec<_> = permissions.iter().map(|word| RoleName::parse(word).unwrap()).collect();
         let now = SystemClock.now_millis();
         let name = ServiceName::parse(name).unwrap();
-        let key = self.keys.create(&name, holder, &words, now, now + 600_000).unwrap();
+        let key = self.keys.create(&name, holder, &words, now, now + DAY_MILLIS).unwrap();
         Credential::Key(key.secret.expose().clone())
     }
 

@@ -1,0 +1,97 @@
+//! What brings a change about, and why nothing was changed.
+
+use std::time::Duration;
+
+use crate::changes::places::PlaceError;
+use crate::policy::PolicyErrors;
+use crate::policy::version::VersionError;
+
+/// What brought a change about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// An operator on this host (SIGHUP).
+    Signal,
+    /// Files changed.
+    Watch,
+    /// Tools came or went.
+    Tools,
+    /// An operator over the API.
+    Api,
+    /// A bundle from the network.
+    Remote,
+}
+
+impl Cause {
+    /// The word in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Watch => "watch",
+            Self::Tools => "tools",
+            Self::Api => "api",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The emergency lock is engaged.
+    #[error("changes are locked: {0}")]
+    Locked(String),
+    /// The set could not be read, or may not decide.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The set is not valid.
+    #[error("{}", report(.0))]
+    Policies(PolicyErrors),
+    /// It took too long.
+    #[error("the check took longer than {0:?}")]
+    Slow(Duration),
+    /// The gateway decides by directories, so nothing can be published to it.
+    #[error("this gateway reads its policies from directories; nothing can be published to it")]
+    NoStore,
+    /// A rollback has to be signed like everything else.
+    #[error("versions have to be signed here: sign the rollback where the key is, and publish it")]
+    MustBeSigned,
+    /// What was accepted could not be remembered.
+    #[error("what was accepted could not be remembered")]
+    Remember(#[source] std::io::Error),
+    /// It could not be recorded: no record, no effect.
+    #[error("the change could not be recorded")]
+    Unrecorded,
+    /// The check ended before its end.
+    #[error("the check stopped before its end")]
+    Stopped,
+}
+
+impl ReloadError {
+    /// Whether the same change may come through later without anybody mending it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Slow(_) | Self::Remember(_) | Self::Unrecorded | Self::Stopped)
+    }
+
+    /// With its cause.
+    pub(super) fn told(&self) -> String {
+        let cause = match self {
+            Self::Place(PlaceError::Version(error)) => std::error::Error::source(error),
+            _ => std::error::Error::source(self),
+        };
+        match cause {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+}
+
+impl From<VersionError> for ReloadError {
+    fn from(error: VersionError) -> Self {
+        Self::Place(error.into())
+    }
+}
+
+/// Every mistake, one to a line.
+pub(super) fn report(errors: &PolicyErrors) -> String {
+    errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

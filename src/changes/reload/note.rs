@@ -1,0 +1,130 @@
+//! What is told of changes: one record and one line for the security log of each that was refused, of the emergency lock,
+//! and of the candidate.
+
+use std::sync::Arc;
+
+use super::error::Cause;
+use super::remembered::{REMEMBERED, Refusal};
+use super::{Reloader, Watching};
+use crate::audit::Record;
+use crate::changes::file;
+use crate::changes::lock::Engaged;
+use crate::model::{EventType, Outcome};
+
+/// The longest text about a refusal that is kept, in bytes.
+const REPORT_BYTES: usize = 16 * 1024;
+
+impl Reloader {
+    /// Notes a change that was refused before it came here: a bundle that could not be fetched whole.
+    pub async fn refuse(self: &Arc<Self>, cause: Cause, why: &str) {
+        self.note_refusal(cause, why).await;
+    }
+
+    /// Records when the emergency lock was engaged or taken away since that was on record last, also while no gateway
+    /// ran. The lock holds whether this can be recorded or not. Whether nothing is left to be recorded.
+    pub async fn look_at_lock(self: &Arc<Self>) -> bool {
+        let looking = Arc::clone(self);
+        // One that cannot be read holds, and each refusal says so.
+        let looked = tokio::task::spawn_blocking(move || looking.engaged()).await;
+        let Ok(Ok(now)) = looked else { return true };
+        if now == self.remembered.lock().locked {
+            return true;
+        }
+        if !self.note_lock(now.as_ref()).await {
+            return false;
+        }
+        let noting = Arc::clone(self);
+        let noted = tokio::task::spawn_blocking(move || {
+            let mut remembered = noting.remembered.lock();
+            remembered.locked = now;
+            file::write(&noting.settings.data_dir.join(REMEMBERED), &*remembered)
+        });
+        if let Ok(Err(error)) = noted.await {
+            // It is recorded once more after a restart, which is better than never.
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the state of the lock is not remembered"
+            );
+        }
+        true
+    }
+
+    async fn note_lock(&self, engaged: Option<&Engaged>) -> bool {
+        let (name, detail) = match engaged {
+            Some(engaged) => {
+                ("changes_locked", format!("by {}: {}", engaged.author, shortened(&engaged.reason)))
+            }
+            None => ("changes_unlocked", String::new()),
+        };
+        tracing::warn!(target: "SECURITY", event_type = name, details = %detail);
+        let record = self.event(name, Outcome::Allow, detail);
+        match self.journal.append(record).await {
+            Ok(_) => true,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, event = name, "an event could not be recorded");
+                false
+            }
+        }
+    }
+
+    pub(super) async fn note_candidate(&self, watching: Option<Watching>) {
+        let record = match watching {
+            None => return,
+            Some(Watching::Begins(version)) => {
+                self.event("candidate_loaded", Outcome::Allow, version.as_str().to_owned())
+            }
+            Some(Watching::Refused(why)) => {
+                let why = shortened(&why);
+                tracing::warn!(error = why, "the candidate is refused; nothing watches");
+                self.event("candidate_refused", Outcome::DenyError, why)
+            }
+        };
+        if let Err(error) = self.journal.append(record).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, event = "candidate", "an event could not be recorded");
+        }
+    }
+
+    pub(super) async fn note_refusal(self: &Arc<Self>, cause: Cause, why: &str) {
+        let why = shortened(why);
+        self.policy.count_refusal();
+        tracing::warn!(
+            target: "SECURITY",
+            event_type = "security_violation",
+            violation_type = "hot_reload_security_violation",
+            details = %why,
+        );
+        let refusal = Refusal {
+            time_millis: self.clock.now_millis(),
+            cause: cause.as_str().to_owned(),
+            why: why.clone(),
+        };
+        let reloader = Arc::clone(self);
+        // For the status command alone: that nothing was changed does not hang on it.
+        let noted = tokio::task::spawn_blocking(move || {
+            let mut remembered = reloader.remembered.lock();
+            remembered.refused = Some(refusal);
+            file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)
+        });
+        let _ = noted.await;
+        let record = self.event("reload_refused", Outcome::DenyError, why);
+        if let Err(error) = self.journal.append(record).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, event = "reload_refused", "an event could not be recorded");
+        }
+    }
+
+    pub(super) fn event(&self, name: &'static str, outcome: Outcome, detail: String) -> Record {
+        let mut record = Record::of_gateway(self.clock.now_millis(), EventType::ConfigurationChange, outcome);
+        record.event = Some(name);
+        record.detail = Some(detail);
+        record.policy_version = Some(self.policy.current().version().clone());
+        record
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let end = (0..=REPORT_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().to_owned()
+}

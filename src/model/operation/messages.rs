@@ -1,0 +1,125 @@
+//! What is asked of conversations: to say something, and to read what was said.
+
+use std::sync::Arc;
+
+use super::sealed;
+use super::{Action, Entity, EntityUid, EventType, Input, Operation, Value, length};
+use crate::model::{CapabilityName, ConversationId};
+
+/// FIPA performatives (FIPA SC00037J) that the gateway routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "FIPA's own words")]
+pub enum Performative {
+    Request,
+    QueryRef,
+    QueryIf,
+    Inform,
+    Propose,
+    AcceptProposal,
+    RejectProposal,
+    Agree,
+    Refuse,
+    Failure,
+    NotUnderstood,
+    Cancel,
+    Cfp,
+}
+
+impl Performative {
+    /// FIPA's spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::QueryRef => "query-ref",
+            Self::QueryIf => "query-if",
+            Self::Inform => "inform",
+            Self::Propose => "propose",
+            Self::AcceptProposal => "accept-proposal",
+            Self::RejectProposal => "reject-proposal",
+            Self::Agree => "agree",
+            Self::Refuse => "refuse",
+            Self::Failure => "failure",
+            Self::NotUnderstood => "not-understood",
+            Self::Cancel => "cancel",
+            Self::Cfp => "cfp",
+        }
+    }
+}
+
+/// Who a message is for.
+#[derive(Debug, Clone)]
+pub enum Receiver {
+    /// Any agent that offers this; the sender need not know which.
+    Capability(CapabilityName),
+    /// One agent, with its attributes.
+    Agent(Arc<Entity>),
+}
+
+/// Send a message (`message:send` on a capability or an agent).
+#[derive(Debug)]
+pub struct SendMessage {
+    /// What kind of speech act it is.
+    pub performative: Performative,
+    /// Which conversation it belongs to.
+    pub conversation: ConversationId,
+    /// Who it is for.
+    pub receiver: Receiver,
+    /// What it says.
+    pub content: String,
+}
+
+impl sealed::Sealed for SendMessage {}
+impl Operation for SendMessage {
+    const EVENT: EventType = EventType::Message;
+    fn action(&self) -> Action {
+        Action::MessageSend
+    }
+    fn resource(&self) -> Arc<Entity> {
+        match &self.receiver {
+            Receiver::Capability(name) => Entity::bare(EntityUid::caxton("Capability", name.shared())).into(),
+            Receiver::Agent(agent) => Arc::clone(agent),
+        }
+    }
+    fn input(&self) -> Input {
+        Input::Known(Value::record([
+            ("performative", Value::text(self.performative.as_str())),
+            ("size", length(self.content.len())),
+        ]))
+    }
+    fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
+        visit(&self.content);
+    }
+}
+
+/// Read a conversation (`message:receive`).
+#[derive(Debug)]
+pub struct ReadConversation {
+    /// Which one.
+    pub conversation: ConversationId,
+    /// Who began it.
+    pub owner: EntityUid,
+}
+
+impl sealed::Sealed for ReadConversation {}
+impl Operation for ReadConversation {
+    const EVENT: EventType = EventType::Message;
+    fn action(&self) -> Action {
+        Action::MessageReceive
+    }
+    fn resource(&self) -> Arc<Entity> {
+        let typed_owner = match self.owner.type_name() {
+            "Caxton::User" => Some("owner_user"),
+            "Caxton::Service" => Some("owner_service"),
+            "Caxton::Workload" => Some("owner_workload"),
+            "Caxton::Agent" => Some("owner_agent"),
+            _ => None,
+        };
+        let entity = Entity::bare(EntityUid::caxton("Conversation", self.conversation.shared()))
+            .with("owner", Value::text(self.owner.to_string()));
+        Arc::new(match typed_owner {
+            Some(name) => entity.with(name, Value::Entity(self.owner.clone())),
+            None => entity,
+        })
+    }
+}
