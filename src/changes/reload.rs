@@ -319,10 +319,17 @@ impl Reloader {
         let slow = |_| ReloadError::Slow(bound);
         let turn = tokio::time::timeout(bound, Arc::clone(&self.turn).lock_owned()).await.map_err(slow)?;
         let reloader = Arc::clone(self);
-        let checked = tokio::task::spawn_blocking(move || {
+        // On a thread that ends with it: what a load takes in between, several times what stays, goes back then, and does
+        // not lie with one thread of the pool after the other.
+        let (done, checked) = tokio::sync::oneshot::channel();
+        let check = move || {
             let ready = reloader.unlocked().and_then(|()| prepare(&reloader));
-            (ready, turn)
-        });
+            drop(done.send((ready, turn)));
+        };
+        std::thread::Builder::new()
+            .name("policies".to_owned())
+            .spawn(check)
+            .map_err(|_| ReloadError::Stopped)?;
         // A check that overruns is not waited for; what it comes to goes nowhere, and until then nothing else is begun.
         let (ready, turn) =
             tokio::time::timeout(bound, checked).await.map_err(slow)?.map_err(|_| ReloadError::Stopped)?;
