@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{Context, Entity, EntityUID, EntityUIDEntry, PartialValue, Request, Value};
+use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
@@ -233,15 +234,14 @@ fn populate(
     let built: Vec<Entity> = built.collect::<Result<_, _>>()?;
     let (schema, known) = (None::<&NoEntitiesSchema>, TCComputation::AssumeAlreadyComputed);
     let extensions = Extensions::all_available();
-    let entities = Entities::from_entities(built, schema, known, extensions);
-    let with_actions = entities.and_then(|entities| match sight.actions {
-        true => {
-            let others = also.iter().filter(|other| other.uid() != action.uid());
-            entities.add_entities([action].into_iter().chain(others).cloned(), schema, known, extensions)
-        }
-        false => Ok(entities),
-    });
-    with_actions.map_err(|error| Mismatch::new(error.to_string()))
+    let mismatch = |error: EntitiesError| Mismatch::new(error.to_string());
+    let entities = Entities::from_entities(built, schema, known, extensions).map_err(mismatch)?;
+    if !sight.actions {
+        return Ok(entities);
+    }
+    let others = also.iter().filter(|other| other.uid() != action.uid());
+    let actions = [action].into_iter().chain(others).cloned();
+    entities.add_entities(actions, schema, known, extensions).map_err(mismatch)
 }
 
 /// The entity's name with those of its ancestors.
