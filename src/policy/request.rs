@@ -138,8 +138,7 @@ impl<'a> Framed<'a> {
 
     /// The three names, for finding the policies in question.
     pub(crate) fn asked(&self) -> Asked<'_> {
-        let above =
-            |uid: &EntityUID| self.kin.iter().find(|kin| kin.uid == *uid).map_or(Above::Nothing, Above::Kin);
+        let above = |uid| Above::among(&self.kin, uid);
         let (principal, resource) = (&self.principal, &self.resource);
         Asked {
             principal: Place { uid: principal, above: above(principal) },

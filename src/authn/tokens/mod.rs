@@ -248,7 +248,7 @@ impl Tokens {
     }
 
     fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<Key>>, Refused> {
-        let Some(public) = self.signed_by(kid, now)? else {
+        let Some(public) = self.store.signing_key(kid, self.still_signed(now)).map_err(unavailable)? else {
             self.keys.lock().remove(kid);
             return Ok(None);
         };
@@ -261,11 +261,6 @@ impl Tokens {
         let key = Arc::new(Key::public(kid.into(), Some(kid.to_owned()), JwtAlgorithm::EdDsa, public));
         self.keys.lock().insert(kid.to_owned(), Arc::clone(&key));
         Ok(Some(key))
-    }
-
-    /// The public half of a key that may still have tokens about. Asked with every token: a key can be retired any time.
-    fn signed_by(&self, kid: &str, now: i64) -> Result<Option<[u8; 32]>, Refused> {
-        self.store.signing_key(kid, self.still_signed(now)).map_err(unavailable)
     }
 
     /// Keys that were retired before this have no tokens any more.
