@@ -9,10 +9,10 @@
     reason = "a world that cannot be built has failed the test"
 )]
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use caxton::model::{Entity, EntityUid, Outcome, ReasonCode, Value};
+use caxton::model::{Entity, EntityUid, Fields, Outcome, ReasonCode, Value};
 use caxton::policy::{Bundle, Check, JsonNames, Link, Query, Reachable, Side, Sources};
 use cedar_policy as cedar;
 use proptest::prelude::*;
@@ -221,7 +221,7 @@ fn context() -> impl Strategy<Value = Value> {
     let number = prop_oneof![4 => -3_i64..8, 1 => Just(i64::MAX)];
     let extras = (0..5_u8, any::<u32>(), any::<u8>(), prop::collection::vec(0..4_i64, 0..3));
     (number, extras).prop_map(|(n, (who, at, mask, deep))| {
-        let mut fields: BTreeMap<smol_str::SmolStr, Value> = BTreeMap::new();
+        let mut fields = Fields::new();
         fields.insert("n".into(), Value::Long(n));
         let deep = Value::Set(deep.into_iter().map(Value::Long).collect());
         fields.insert("bag".into(), Value::record([("deep", deep)]));
@@ -318,7 +318,7 @@ fn cedar_json(value: &Value) -> Json {
 }
 
 fn cedar_entity(entity: &Entity) -> Json {
-    let map = |values: &BTreeMap<smol_str::SmolStr, Value>| -> Json {
+    let map = |values: &Fields| -> Json {
         values.iter().map(|(name, value)| (name.to_string(), cedar_json(value))).collect()
     };
     json!({

@@ -3,16 +3,15 @@
 //! It is an API: a field is never renamed or given another meaning, new ones may come. `seq`, `prev_hash` and
 //! `hash` are not here: only the journal knows them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-use smol_str::SmolStr;
 
 use super::redact;
 use crate::model::{
-    DecisionId, Entity, EntityUid, EventType, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode,
+    DecisionId, Entity, EntityUid, EventType, Fields, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode,
     RequestId, Source, Subject, Value,
 };
 
@@ -180,7 +179,7 @@ pub(super) struct EntityRecord {
 
 impl EntityRecord {
     fn new(entity: &Entity) -> Self {
-        let record = |fields: &BTreeMap<SmolStr, Value>| Value::Record(fields.clone());
+        let record = |fields: &Fields| Value::Record(fields.clone());
         let values = Value::record([("attrs", record(&entity.attributes)), ("tags", record(&entity.tags))]);
         Self { values, parents: entity.parents.clone(), uid: entity.uid.clone() }
     }

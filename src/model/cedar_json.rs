@@ -3,12 +3,10 @@
 //! What is written says of itself what it is (`__entity`, `__extn`), so it is read back without a schema. What people
 //! write may leave that out: then the schema types it later.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json, json};
 use smol_str::SmolStr;
 
-use super::{Entity, EntityUid, Value};
+use super::{Entity, EntityUid, Fields, Value};
 
 /// 0000-01-01T00:00:00.000Z to 9998-12-31T23:59:59.999Z, in milliseconds since the Unix epoch. The clock's own
 /// range ends within the year after, and it would write the last instant it can for one it cannot.
@@ -57,7 +55,7 @@ pub fn write(value: &Value) -> Json {
 }
 
 /// Named values.
-pub fn write_fields(fields: &BTreeMap<SmolStr, Value>) -> Map<String, Json> {
+pub fn write_fields(fields: &Fields) -> Map<String, Json> {
     fields.iter().map(|(name, value)| (name.to_string(), write(value))).collect()
 }
 
@@ -100,7 +98,7 @@ pub fn read(path: &str, given: &Json) -> Result<Value, JsonFault> {
 }
 
 /// Named values.
-pub fn read_fields(path: &str, given: &Map<String, Json>) -> Result<BTreeMap<SmolStr, Value>, JsonFault> {
+pub fn read_fields(path: &str, given: &Map<String, Json>) -> Result<Fields, JsonFault> {
     let inside = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     given.iter().map(|(name, value)| Ok((SmolStr::from(name), read(&inside(name), value)?))).collect()
 }
@@ -193,7 +191,7 @@ mod tests {
             ("long", Value::Duration("-1d2h3m4s5ms".into())),
             ("never", Value::Datetime(i64::MAX)),
             ("before", Value::Datetime(-62_167_219_200_001)),
-            ("empty", Value::Record(BTreeMap::new())),
+            ("empty", Value::Record(Fields::new())),
         ]);
         assert_eq!(read("", &write(&record)), Ok(record));
         assert_eq!(instant("1970-01-02"), Some(86_400_000));

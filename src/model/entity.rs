@@ -1,9 +1,9 @@
 //! Entities and attribute values as policies see them, without the policy language's own types.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use litemap::LiteMap;
 use smol_str::{SmolStr, format_smolstr};
 
 /// The name of an entity: its type (with namespace, `Caxton::Agent`) and its id.
@@ -73,6 +73,10 @@ impl serde::Serialize for EntityUid {
     }
 }
 
+/// Values by their names, in order of these. A few stand in one piece of memory, which a decision makes and reads many of;
+/// many that come in any order are to be collected, not inserted one by one.
+pub type Fields = LiteMap<SmolStr, Value>;
+
 /// An attribute value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
@@ -85,7 +89,7 @@ pub enum Value {
     /// A set; order and repetition do not matter.
     Set(Vec<Value>),
     /// Named values.
-    Record(BTreeMap<SmolStr, Value>),
+    Record(Fields),
     /// A reference to another entity.
     Entity(EntityUid),
     /// A decimal with at most four fractional digits, as text (`"0.85"`).
@@ -111,12 +115,7 @@ impl Value {
 
     /// A record from name and value pairs.
     pub fn record<K: Into<SmolStr>>(pairs: impl IntoIterator<Item = (K, Value)>) -> Self {
-        // A handful of fields: putting them in one by one beats sorting them first.
-        let mut fields = BTreeMap::new();
-        for (name, value) in pairs {
-            fields.insert(name.into(), value);
-        }
-        Self::Record(fields)
+        Self::Record(pairs.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 
     /// Shows every entity that the value names, at any depth.
@@ -159,17 +158,17 @@ pub struct Entity {
     /// Its name.
     pub uid: EntityUid,
     /// Attributes of the schema.
-    pub attributes: BTreeMap<SmolStr, Value>,
+    pub attributes: Fields,
     /// Direct parents.
     pub parents: Vec<EntityUid>,
     /// Tags: open-ended named values of one type (for `User`, sets of strings).
-    pub tags: BTreeMap<SmolStr, Value>,
+    pub tags: Fields,
 }
 
 impl Entity {
     /// An entity with a name and nothing else.
     pub fn bare(uid: EntityUid) -> Self {
-        Self { uid, attributes: BTreeMap::new(), parents: Vec::new(), tags: BTreeMap::new() }
+        Self { uid, attributes: Fields::new(), parents: Vec::new(), tags: Fields::new() }
     }
 
     /// Whether it has a name and nothing else.

@@ -18,7 +18,7 @@ mod subject;
 pub use action::Action;
 pub use context::{Actor, Meter, RequestContext, Screening, SessionFacts, Source};
 pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
-pub use entity::{Entity, EntityUid, Value};
+pub use entity::{Entity, EntityUid, Fields, Value};
 pub use holder::{HolderKeys, Thumbprint};
 pub use ids::{
     AgentId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId, RoleName,

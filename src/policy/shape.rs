@@ -3,17 +3,17 @@
 //! Cedar's own check builds an expression tree of the whole context for each request; this one touches each
 //! value once. What it accepts is exactly what Cedar accepts, which `tests` below hold against Cedar.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use cedar_policy_core::ast;
 use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type};
+use litemap::LiteMap;
 use smol_str::SmolStr;
 
 use super::vocabulary::Vocabulary;
-use crate::model::Value;
 use crate::model::cedar_json::FOUR_DIGIT_YEARS;
+use crate::model::{Fields, Value};
 
 /// Why a request does not fit the schema: for the operator, never for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +53,7 @@ pub(crate) enum Shape {
 /// The fields of a record, an entity or a context.
 #[derive(Debug, Default)]
 pub(crate) struct RecordShape {
-    fields: BTreeMap<SmolStr, Field>,
+    fields: LiteMap<SmolStr, Field>,
     required: usize,
 }
 
@@ -190,7 +190,7 @@ impl Shape {
 
 impl RecordShape {
     pub(crate) fn of(attributes: &Attributes) -> Self {
-        let fields: BTreeMap<SmolStr, Field> = attributes
+        let fields: LiteMap<SmolStr, Field> = attributes
             .iter()
             .map(|(name, attribute)| {
                 let shape = Shape::of(&attribute.attr_type);
@@ -213,7 +213,7 @@ impl RecordShape {
     }
 
     /// Whether something that the schema requires is not in `given`, at any depth.
-    pub(crate) fn lacks_any(&self, given: &BTreeMap<SmolStr, Value>) -> bool {
+    pub(crate) fn lacks_any(&self, given: &Fields) -> bool {
         self.fields.iter().filter(|(_, field)| field.required).any(|(name, field)| {
             match (given.get(name), &field.shape) {
                 (None, _) => true,
@@ -224,9 +224,9 @@ impl RecordShape {
     }
 
     /// Adds to `given` what the schema requires there and `known` has. What is given stays, also inside of records.
-    pub(crate) fn complete(&self, given: &mut BTreeMap<SmolStr, Value>, known: &BTreeMap<SmolStr, Value>) {
+    pub(crate) fn complete(&self, given: &mut Fields, known: &Fields) {
         for (name, field) in self.fields.iter().filter(|(_, field)| field.required) {
-            let Some((name, value)) = known.get_key_value(name.as_str()) else { continue };
+            let Some(value) = known.get(name) else { continue };
             match (given.get_mut(name), value, &field.shape) {
                 (None, value, _) => drop(given.insert(name.clone(), value.clone())),
                 (Some(Value::Record(given)), Value::Record(known), Shape::Record(shape)) => {
@@ -240,25 +240,21 @@ impl RecordShape {
     /// Cedar's fields in order of their names, when all that are required are there, each of its type, and no other.
     pub(crate) fn convert(
         &self,
-        values: &BTreeMap<SmolStr, Value>,
+        values: &Fields,
         words: &Vocabulary,
     ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
         self.convert_some(values, words, |_| true)
     }
 
     /// Whether [`RecordShape::convert`] would make Cedar's fields of them.
-    pub(crate) fn check(
-        &self,
-        values: &BTreeMap<SmolStr, Value>,
-        words: &Vocabulary,
-    ) -> Result<(), Mismatch> {
+    pub(crate) fn check(&self, values: &Fields, words: &Vocabulary) -> Result<(), Mismatch> {
         self.each(values, |_, shape, value| shape.check(value, words))
     }
 
     /// The same check, and only those of the fields that are `wanted`.
     pub(crate) fn convert_some(
         &self,
-        values: &BTreeMap<SmolStr, Value>,
+        values: &Fields,
         words: &Vocabulary,
         wanted: impl Fn(&SmolStr) -> bool,
     ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
@@ -276,7 +272,7 @@ impl RecordShape {
     /// Shows each field with its shape, when all that are required are there and no other.
     fn each(
         &self,
-        values: &BTreeMap<SmolStr, Value>,
+        values: &Fields,
         mut visit: impl FnMut(&SmolStr, &Shape, &Value) -> Result<(), Mismatch>,
     ) -> Result<(), Mismatch> {
         let mut required = 0_usize;

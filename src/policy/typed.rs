@@ -3,13 +3,11 @@
 //! A decision does not need to be told what is wrong with a value, it denies. Whoever stores one does: a [`TypeFault`]
 //! names the path, what the schema expects there and what was found.
 
-use smol_str::SmolStr;
-
 use super::bundle::Bundle;
 use super::request::Query;
 use super::shape::{RecordShape, Shape, name_of};
 use super::vocabulary::Vocabulary;
-use crate::model::{self, EntityUid, Value, cedar_json};
+use crate::model::{self, EntityUid, Fields, Value, cedar_json};
 
 /// What does not fit the schema, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,11 +96,9 @@ impl Bundle {
             if !entity.attributes.is_empty() || !entity.tags.is_empty() {
                 let entity = std::sync::Arc::make_mut(entity);
                 settle_fields(&known.attributes, &mut entity.attributes);
-                let shape = known.tags.as_ref();
-                entity
-                    .tags
-                    .values_mut()
-                    .for_each(|value| shape.into_iter().for_each(|tag| tag.settle(value)));
+                if let Some(shape) = &known.tags {
+                    entity.tags.iter_mut().for_each(|(_, value)| shape.settle(value));
+                }
             }
         }
     }
@@ -112,7 +108,7 @@ fn uid_text(uid: &EntityUid) -> String {
     format!("`{uid}`")
 }
 
-fn settle_fields(shape: &RecordShape, fields: &mut std::collections::BTreeMap<SmolStr, Value>) {
+fn settle_fields(shape: &RecordShape, fields: &mut Fields) {
     for (name, value) in fields {
         if let Some(shape) = shape.field(name) {
             shape.settle(value);

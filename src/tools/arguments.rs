@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Number, Value as Json};
 
-use crate::model::Value;
+use crate::model::{Fields, Value};
 
 use super::definition::DefinitionError;
 use super::typing::{InputType, RecordType};
@@ -84,7 +84,7 @@ pub fn to_cedar(record: &RecordType, arguments: &Map<String, Json>) -> Result<Va
 }
 
 fn show_record(record: &RecordType, fields: &Map<String, Json>, path: &str) -> Result<Value, ArgumentError> {
-    let mut shown: BTreeMap<smol_str::SmolStr, Value> = BTreeMap::new();
+    let mut shown = Fields::new();
     let mut undeclared: BTreeMap<&str, &Json> = BTreeMap::new();
     for (name, json) in fields {
         let Some((name, field)) = record.fields.get_key_value(name.as_str()) else {

@@ -79,7 +79,10 @@ fn a_service_is_proven_by_its_key() {
         let Presented::Proven(subject) = bench.ask(&[(header, &key)]) else { panic!("{header}") };
         assert_eq!(subject.principal(), &EntityUid::caxton("Service", "ci-job"));
         assert_eq!(subject.proof(), &Proof::ApiKey { id: id.clone() });
-        assert_eq!(subject.entity().attributes["permissions"], Value::texts(["tool:call", "memory:read"]));
+        assert_eq!(
+            *subject.entity().attributes.get("permissions").unwrap(),
+            Value::texts(["tool:call", "memory:read"])
+        );
         let parents: Vec<_> = subject.entity().parents.iter().map(|parent| parent.id().to_owned()).collect();
         assert_eq!(parents, ["tool:call", "memory:read"]);
     }

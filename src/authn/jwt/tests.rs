@@ -78,7 +78,7 @@ fn the_subject_is_what_the_claims_say() {
     let entity = subject.entity();
     assert_eq!(subject.principal(), &EntityUid::caxton("User", "https://issuer.example|alice"));
     assert_eq!(subject.proof(), &crate::model::Proof::Jwt { key: "EdDSA".into(), jti: Some("t-1".into()) });
-    assert_eq!(entity.attributes["email"], crate::model::Value::text("alice@example.com"));
+    assert_eq!(*entity.attributes.get("email").unwrap(), crate::model::Value::text("alice@example.com"));
     let mut parents: Vec<String> = entity.parents.iter().map(ToString::to_string).collect();
     parents.sort();
     let expected =

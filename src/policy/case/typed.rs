@@ -1,13 +1,11 @@
 //! From what a test says to typed values: the schema says what each text means.
 
-use std::collections::BTreeMap;
-
 use cedar_policy_core::validator::types::{Attributes, Type};
 use serde_json::{Map, Value as Json};
 
 use super::{CaseError, Vocabulary};
 use crate::model::cedar_json::instant;
-use crate::model::{EntityUid, Value};
+use crate::model::{EntityUid, Fields, Value};
 
 /// What stands for an attribute that was left out, by its path (`system.hour`).
 pub(super) type Neutral<'a> = &'a dyn Fn(&str) -> Option<Value>;
@@ -33,7 +31,7 @@ impl<'s> Typing<'s> {
         given: &Map<String, Json>,
         path: &str,
         neutral: Neutral<'_>,
-    ) -> Result<BTreeMap<smol_str::SmolStr, Value>, CaseError> {
+    ) -> Result<Fields, CaseError> {
         for name in given.keys() {
             if types.get_attr(name).is_none() {
                 let known = types.keys().map(|known| known.as_str());
@@ -41,7 +39,7 @@ impl<'s> Typing<'s> {
                 return Err(CaseError::unknown(kind, name, known));
             }
         }
-        let mut fields = BTreeMap::new();
+        let mut fields = Fields::new();
         for (name, attribute) in types.iter() {
             let path = join(path, name);
             let value = match (given.get(name.as_str()), neutral(&path)) {

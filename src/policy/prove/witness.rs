@@ -4,8 +4,6 @@
 //! What the solver says is never shown as it comes. The test is read as every test is read and decided as the gateway
 //! decides; only if that speaks against the statement as well, it is a counterexample.
 
-use std::collections::BTreeMap;
-
 use cedar_policy_core::ast::{self, Context, Expr, ExprKind, Literal, PartialValue, ValueKind};
 use cedar_policy_symcc::Env;
 use serde::Serialize;
@@ -102,7 +100,7 @@ pub(in crate::policy) fn of_query(query: &Query) -> SingleRequest {
         Json::Object(fields) => fields,
         _ => Map::new(),
     };
-    let fields = |values: &BTreeMap<smol_str::SmolStr, model::Value>| -> Map<String, Json> {
+    let fields = |values: &model::Fields| -> Map<String, Json> {
         values.iter().map(|(name, value)| (name.to_string(), plain(value))).collect()
     };
     let entities = query.entities.iter().map(|entity| {

@@ -4,7 +4,7 @@
 //! Every test is run before it is handed out. One that does not come to what it states is not written: the log may hold
 //! too little, or something that test files have no words for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json, json};
@@ -16,7 +16,7 @@ use super::report::Cause;
 use super::{BadRecord, Flip};
 use crate::clock::rfc3339;
 use crate::model::cedar_json::instant_text;
-use crate::model::{Entity, EntityUid, Value};
+use crate::model::{Entity, EntityUid, Fields, Value};
 use crate::policy::case::{Vocabulary, World, shorthand};
 use crate::policy::run::{self, Suites, TestResult};
 use crate::policy::{Bundle, Query};
@@ -229,7 +229,7 @@ impl Writer<'_> {
     /// What of an entity differs from the neutral one.
     fn entity(&self, yaml: &mut Yaml, entity: &Entity, neutral: Option<&Entity>) -> String {
         let mut parts = Vec::new();
-        let record = |fields: &BTreeMap<SmolStr, Value>| Value::Record(fields.clone());
+        let record = |fields: &Fields| Value::Record(fields.clone());
         let usual = neutral.map(|neutral| record(&neutral.attributes));
         let attributes =
             self.fields(yaml, &record(&entity.attributes), usual.as_ref(), &mut Vec::new(), Root::Attributes);

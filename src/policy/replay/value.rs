@@ -3,14 +3,12 @@
 //! The log writes instants, addresses and names as texts; the schema says which text is which. What is masked, or
 //! there as a digest only, becomes a value of the right type that stands for it, and is told by its path.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json};
 use smol_str::SmolStr;
 
 use super::reads::{Hidden, Root};
 use crate::model::cedar_json::instant;
-use crate::model::{EntityUid, Value};
+use crate::model::{EntityUid, Fields, Value};
 use crate::policy::shape::{Mismatch, RecordShape, Shape};
 
 /// What the log shows of a credential.
@@ -69,9 +67,8 @@ impl<'h> Reader<'h> {
         &mut self,
         shape: &RecordShape,
         given: &Map<String, Json>,
-    ) -> Result<BTreeMap<SmolStr, Value>, Mismatch> {
-        let mut fields = BTreeMap::new();
-        for (name, value) in given {
+    ) -> Result<Fields, Mismatch> {
+        let field = |(name, value): (&String, &Json)| {
             let Some(shape) = shape.field(name) else {
                 return Err(Mismatch::new(format!("`{name}` is not in the schema")));
             };
@@ -79,24 +76,20 @@ impl<'h> Reader<'h> {
             self.path.push(name.clone());
             let value = self.value(shape, value)?;
             self.path.pop();
-            fields.insert(name, value);
-        }
-        Ok(fields)
+            Ok((name, value))
+        };
+        given.iter().map(field).collect()
     }
 
     /// Named values of one type.
-    pub(super) fn tags(
-        &mut self,
-        shape: &Shape,
-        given: &Map<String, Json>,
-    ) -> Result<BTreeMap<SmolStr, Value>, Mismatch> {
-        let mut tags = BTreeMap::new();
-        for (name, value) in given {
+    pub(super) fn tags(&mut self, shape: &Shape, given: &Map<String, Json>) -> Result<Fields, Mismatch> {
+        let tag = |(name, value): (&String, &Json)| {
             self.path.push(SmolStr::from(name));
-            tags.insert(SmolStr::from(name), self.value(shape, value)?);
+            let value = self.value(shape, value)?;
             self.path.pop();
-        }
-        Ok(tags)
+            Ok((SmolStr::from(name), value))
+        };
+        given.iter().map(tag).collect()
     }
 }
 
