@@ -212,7 +212,7 @@ fn query() -> Query {
     ]);
     Query {
         principal: agent,
-        action: EntityUid::caxton("Action", "memory:read"),
+        action: EntityUid::action("memory:read"),
         resource: scope.uid.clone(),
         context,
         entities: vec![Arc::new(principal), Arc::new(scope)],

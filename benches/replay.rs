@@ -122,7 +122,7 @@ fn list(number: usize, bundle: &Bundle, who: &Arc<Entity>) -> Record {
     let mut record = head(number, bundle, &query, &verdict);
     for tool in &tools {
         let asked = Query {
-            action: EntityUid::caxton("Action", tool.uid.id()),
+            action: EntityUid::action(tool.uid.id()),
             resource: tool.uid.clone(),
             entities: vec![Arc::clone(who), Arc::clone(tool)],
             ..query.clone()
@@ -205,7 +205,7 @@ fn query(
     context.extend(input.map(|input| ("input", input)));
     Query {
         principal: who.uid.clone(),
-        action: EntityUid::caxton("Action", action),
+        action: EntityUid::action(action),
         resource: what.uid.clone(),
         context: Value::record(context),
         entities: vec![Arc::clone(who), Arc::clone(what)],

@@ -3,6 +3,7 @@
 //! Everything that depends on time takes a [`Clock`], so that a test can hold time still and a decision
 //! can be evaluated again at the moment it was made.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,6 +63,20 @@ impl Clock for ManualClock {
 /// RFC 3339 text (UTC, millisecond precision) of an instant in milliseconds since the Unix epoch. An instant that
 /// has no four-digit year is the last one (or the first one) that has.
 pub fn rfc3339(millis: i64) -> String {
+    thread_local! {
+        /// Busy threads write the same instant many times.
+        static LAST: RefCell<(i64, String)> = RefCell::new((0, "1970-01-01T00:00:00.000Z".to_owned()));
+    }
+    LAST.with_borrow_mut(|(last, text)| {
+        if *last != millis {
+            *text = format_instant(millis);
+            *last = millis;
+        }
+        text.clone()
+    })
+}
+
+fn format_instant(millis: i64) -> String {
     let nearest = if millis < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
     let instant = jiff::Timestamp::from_millisecond(millis).unwrap_or(nearest);
     format!("{instant:.3}")

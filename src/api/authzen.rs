@@ -8,11 +8,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{header, uri::Authority};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Any};
+use smol_str::format_smolstr;
 
-use super::body::{Object, is_json, read};
+use super::body::{Object, read_or_malformed};
 use super::caller::Caller;
 use super::connection::Connection;
 use super::problem::Problem;
@@ -159,19 +159,8 @@ pub(super) async fn evaluation(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Decision>, Problem> {
-    let question = asked(request, &api).await?;
+    let question = read_or_malformed(request, &api).await?;
     one(&api, &caller, question).await.map(Json)
-}
-
-/// The body as what is asked; AuthZEN answers 400 to every body that is not a request.
-pub(super) async fn asked<T: DeserializeOwned>(request: Request, api: &Api) -> Result<T, Problem> {
-    if !is_json(request.headers()) {
-        return Err(Problem::malformed("send `Content-Type: application/json`"));
-    }
-    let body = read(request, api).await?;
-    let Object(asked) =
-        serde_json::from_value(body).map_err(|error| Problem::malformed(format!("the body: {error}")))?;
-    Ok(asked)
 }
 
 async fn one(api: &Api, caller: &Caller, question: Question) -> Result<Decision, Problem> {
@@ -186,7 +175,7 @@ pub(super) async fn evaluations(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Answer>, Problem> {
-    let batch: Batch = asked(request, &api).await?;
+    let batch: Batch = read_or_malformed(request, &api).await?;
     let questions = match batch.evaluations {
         Some(questions) if !questions.is_empty() => questions,
         // Without items the batch is one evaluation (AuthZEN 1.0, section 7.1).
@@ -261,7 +250,7 @@ fn item(api: &Api, question: Any, defaults: &Question) -> Result<Query, String> 
 /// The action lives in the namespace of the subject's type, or else in that of the resource's.
 pub(super) fn action_uid(api: &Api, subject: &str, resource: &str, name: &str) -> EntityUid {
     let beside = |kind: &str| match kind.rsplit_once("::") {
-        Some((namespace, _)) => EntityUid::new(format!("{namespace}::Action"), name),
+        Some((namespace, _)) => EntityUid::new(format_smolstr!("{namespace}::Action"), name),
         None => EntityUid::new("Action", name),
     };
     let bundle = api.gate.guard().policy().current();

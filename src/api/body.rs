@@ -19,6 +19,7 @@ use serde_json::Value as Json;
 
 use super::problem::Problem;
 use super::state::Api;
+use crate::json::JsonError;
 use crate::model::EntityUid;
 
 /// Something that is written as an object. Alone, a derived reader also takes an array of the fields in order.
@@ -53,22 +54,38 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for StrictJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
-        let value = read(request, api).await?;
-        let Object(wanted) =
-            serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
-        Ok(Self(wanted))
+        let (parts, body) = request.into_parts();
+        let bounds = (api.settings.max_body_bytes, api.settings.body_timeout);
+        read_as(&parts.headers, body, bounds).await.map(Self)
     }
 }
 
-/// A body of `limit` bytes at most that comes in `time`, read as strictly, of a caller who is not known yet.
-pub(super) async fn read_small<T: DeserializeOwned>(
+/// A body of `limit` bytes at most that comes in `time`, read as strictly.
+pub(super) async fn read_as<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
     (limit, time): (usize, Duration),
 ) -> Result<T, Problem> {
-    let value = parse(&json_bytes(headers, body, (limit, time)).await?)?;
-    let Object(wanted) =
-        serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body: {error}")))?;
+    typed(&json_bytes(headers, body, (limit, time)).await?, Problem::invalid)
+}
+
+/// A JSON body where AuthZEN 1.0 has but one answer, 400, to every body that is not what is asked for.
+pub(super) async fn read_or_malformed<T: DeserializeOwned>(
+    request: Request,
+    api: &Api,
+) -> Result<T, Problem> {
+    let (parts, body) = request.into_parts();
+    if !is_json(&parts.headers) {
+        return Err(Problem::malformed("send `Content-Type: application/json`"));
+    }
+    typed(&bounded(body, api.settings.max_body_bytes, api.settings.body_timeout).await?, Problem::malformed)
+}
+
+fn typed<T: DeserializeOwned>(bytes: &[u8], misshapen: impl Fn(String) -> Problem) -> Result<T, Problem> {
+    let Object(wanted) = crate::json::parse_as(bytes).map_err(|error| match error {
+        JsonError::Shape(fault) => misshapen(format!("the body: {fault}")),
+        JsonError::Document(_) => unacceptable(&error),
+    })?;
     Ok(wanted)
 }
 
@@ -82,8 +99,11 @@ async fn json_bytes(
 }
 
 fn parse(bytes: &[u8]) -> Result<Json, Problem> {
-    crate::json::parse(bytes)
-        .map_err(|error| Problem::malformed(format!("the body is not acceptable JSON: {error}")))
+    crate::json::parse(bytes).map_err(|error| unacceptable(&error))
+}
+
+fn unacceptable(error: &JsonError) -> Problem {
+    Problem::malformed(format!("the body is not acceptable JSON: {error}"))
 }
 
 /// The body as JSON.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::arrival::{Arrival, Unreadable, arrival};
-use super::body::read_small;
+use super::body::read_as;
 use super::connection::Connection;
 use super::ext_authz;
 use super::problem::Problem;
@@ -128,7 +128,7 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
     let proven = async {
         let certificate = listen_to(&api, &parts.headers, certificate, &context).await?;
         let bounds = (LONGEST_REFRESH, api.settings.body_timeout);
-        let RefreshBody { refresh_token } = read_small(&parts.headers, body, bounds).await?;
+        let RefreshBody { refresh_token } = read_as(&parts.headers, body, bounds).await?;
         let (shared, headers, method) = (Arc::clone(&api), parts.headers.clone(), parts.method.clone());
         let refresh_token = Secret::new(refresh_token);
         let work = move || match certificate {

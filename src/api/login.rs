@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Query;
 use super::auth::{self, work};
-use super::body::{is_json, read_small};
+use super::body::{is_json, read_as};
 use super::caller::{self, Caller, Shown};
 use super::login_page::{escape, of_problem, page, wanted};
 use super::problem::Problem;
@@ -353,7 +353,7 @@ pub(super) async fn prove_token(State(api): State<Arc<Api>>, request: Request, n
     let login = async {
         let certificate = caller::listen_to(&api, &parts.headers, certificate, &context).await?;
         let bounds = (LONGEST_GRANT, api.settings.body_timeout);
-        let grant: Grant = read_small(&parts.headers, body, bounds).await?;
+        let grant: Grant = read_as(&parts.headers, body, bounds).await?;
         if matches!(grant, Grant { code: None, code_verifier: None, device_code: None }) {
             return Ok(None);
         }

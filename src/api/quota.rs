@@ -3,8 +3,8 @@
 //! The headers are those of the IETF draft on RateLimit fields: `RateLimit-Policy` names each limit with its quota and
 //! window in seconds, `RateLimit` what is left of it and when it is whole again.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
@@ -60,19 +60,25 @@ fn tell(headers: &mut HeaderMap, met: &[Met]) {
     if met.is_empty() {
         return;
     }
-    let seconds = |time: Duration| whole_seconds(time);
-    let list = |item: &dyn Fn(&Met) -> String| {
-        HeaderValue::try_from(met.iter().map(item).collect::<Vec<_>>().join(", ")).ok()
-    };
-    let policy =
-        list(&|met| format!("\"{}\";q={};w={}", met.policy, met.left.limit, seconds(met.left.window).max(1)));
-    let left =
-        list(&|met| format!("\"{}\";r={};t={}", met.policy, met.left.remaining, seconds(met.left.reset)));
-    headers.extend(policy.map(|value| (POLICY, value)).into_iter().chain(left.map(|value| (LEFT, value))));
+    let (mut policy, mut left) = (String::with_capacity(64), String::with_capacity(64));
+    for met in met {
+        let comma = if policy.is_empty() { "" } else { ", " };
+        let (name, met) = (met.policy, met.left);
+        let window = whole_seconds(met.window).max(1);
+        let reset = whole_seconds(met.reset);
+        // A text takes whatever is written to it.
+        let _ = write!(policy, "{comma}\"{name}\";q={};w={window}", met.limit);
+        let _ = write!(left, "{comma}\"{name}\";r={};t={reset}", met.remaining);
+    }
+    for (name, value) in [(POLICY, policy), (LEFT, left)] {
+        headers.extend(HeaderValue::try_from(value).map(|value| (name, value)));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::limit::Rate;
 

@@ -15,8 +15,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Any, json};
 
-use super::authzen::{Action, Party, Properties, action_uid, asked, entity, record};
-use super::body::Object;
+use super::authzen::{Action, Party, Properties, action_uid, entity, record};
+use super::body::{Object, read_or_malformed};
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
@@ -260,7 +260,7 @@ pub(super) async fn subjects(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Results>, Problem> {
-    let search: SubjectSearch = asked(request, &api).await?;
+    let search: SubjectSearch = read_or_malformed(request, &api).await?;
     let (Object(kind), Object(known), Object(action)) = (search.subject, search.resource, search.action);
     let sides = (Side::Principal, kind, known);
     entities(&api, &caller, sides, (action, search.context, search.page)).await
@@ -272,7 +272,7 @@ pub(super) async fn resources(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Results>, Problem> {
-    let search: ResourceSearch = asked(request, &api).await?;
+    let search: ResourceSearch = read_or_malformed(request, &api).await?;
     let (Object(known), Object(kind), Object(action)) = (search.subject, search.resource, search.action);
     let sides = (Side::Resource, kind, known);
     entities(&api, &caller, sides, (action, search.context, search.page)).await
@@ -285,7 +285,7 @@ pub(super) async fn actions(
     request: Request,
 ) -> Result<Json<Results>, Problem> {
     let ActionSearch { subject: Object(subject), resource: Object(resource), context, page: pages } =
-        asked(request, &api).await?;
+        read_or_malformed(request, &api).await?;
     let place = Place::of(&json!(["action", subject, resource, context]), pages)?;
     let principal = EntityUid::new(subject.kind.as_str(), subject.id.as_str());
     let target = EntityUid::new(resource.kind.as_str(), resource.id.as_str());

@@ -192,11 +192,7 @@ async fn what_does_not_fit_is_refused_with_its_path_and_changes_nothing() {
         (acme("Team", "core"), json!({ "colour": 1 }), "`colour` is not a key of an entity"),
         (acme("Team", "core"), json!({ "uid": name(&ann) }), "`uid` is not the name in the address"),
         (acme("Team", "core"), json!({ "claims": true }), "`claims` is neither"),
-        (
-            EntityUid::caxton("Action", "agent:list"),
-            json!({}),
-            "the gateway states entities of this type itself",
-        ),
+        (EntityUid::action("agent:list"), json!({}), "the gateway states entities of this type itself"),
     ] {
         let error = bench.put(uid, body).unwrap_err();
         assert!(error.to_string().contains(message), "{error}\nis not\n{message}");

@@ -146,19 +146,32 @@ impl Attributes for View {
     }
 }
 
+/// Up to so many names are compared one by one.
+const FEW: usize = 16;
+
 impl View {
     /// Adds what the entities are in or name, and what that is in or names, and so on.
     fn add_neighbours(&self, entities: &mut Vec<Arc<Entity>>) -> bool {
-        // Most of what is asked about names nothing else.
+        // Most of what is asked about names little else: what nobody knows is remembered, and where it is much, all.
+        let mut unknown: Vec<EntityUid> = Vec::new();
         let mut seen: Option<HashSet<EntityUid>> = None;
         let mut next = 0;
         while let Some(entity) = entities.get(next).cloned() {
             entity.each_neighbour(&mut |uid| {
-                let seen =
-                    seen.get_or_insert_with(|| entities.iter().map(|entity| entity.uid.clone()).collect());
-                if !seen.contains(uid) {
-                    entities.extend(self.entity(uid));
-                    seen.insert(uid.clone());
+                let new = match &mut seen {
+                    Some(seen) => seen.insert(uid.clone()),
+                    None => entities.iter().all(|known| known.uid != *uid) && !unknown.contains(uid),
+                };
+                if new {
+                    match self.entity(uid) {
+                        Some(known) => entities.push(known),
+                        None if seen.is_none() => unknown.push(uid.clone()),
+                        None => {}
+                    }
+                }
+                if seen.is_none() && entities.len() + unknown.len() > FEW {
+                    let known = entities.iter().map(|known| &known.uid);
+                    seen = Some(known.chain(&unknown).cloned().collect());
                 }
             });
             if entities.len() > self.known.settings.max_per_decision {

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
-use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use smol_str::SmolStr;
 
@@ -200,7 +200,7 @@ impl<'a> Logged<'a> {
     }
 }
 
-impl Serialize for Logged<'_> {
+impl<'l> Serialize for Logged<'l> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.value {
             Value::Long(long) if long.unsigned_abs() > SAFE_LONG.unsigned_abs() => {
@@ -215,16 +215,14 @@ impl Serialize for Logged<'_> {
                 Summary(self.value).serialize(serializer)
             }
             Value::Record(fields) => {
+                let named = |(name, value): (&'l SmolStr, &'l Value)| (name.as_str(), self.inside(value));
+                if fields.keys().all(|name| name.is_ascii()) {
+                    return serializer.collect_map(fields.iter().map(named));
+                }
+                // RFC 8785 section 3.2.3 sorts by UTF-16 code units; the fields stand in order of code points.
                 let mut members: Vec<(&SmolStr, &Value)> = fields.iter().collect();
-                if !members.iter().all(|(name, _)| name.is_ascii()) {
-                    // RFC 8785 section 3.2.3 sorts by UTF-16 code units; a `BTreeMap` sorts by code points.
-                    members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-                }
-                let mut map = serializer.serialize_map(Some(members.len()))?;
-                for (name, value) in members {
-                    map.serialize_entry(name.as_str(), &self.inside(value))?;
-                }
-                map.end()
+                members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+                serializer.collect_map(members.into_iter().map(named))
             }
             Value::Bool(_)
             | Value::Long(_)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
-use super::record::{Decided, answer, describe, give, item};
+use super::record::{Decided, answer, describe, give, item, name};
 use super::session::{SessionKey, SessionSettings, Sessions};
 use crate::audit::{Journal, Record, Shadow};
 use crate::clock::SharedClock;
@@ -134,7 +134,7 @@ struct Judged {
 struct Considered {
     decision: DecisionId,
     verdict: Verdict,
-    record: Record,
+    record: Box<Record>,
     resource: Arc<Entity>,
     key: SessionKey,
     bundle: Arc<Bundle>,
@@ -321,7 +321,7 @@ impl Guard {
             content_sha256: operation.content_sha256(),
             began,
         };
-        let record = self.record(&asking, decided);
+        let record = Box::new(self.record(&asking, decided));
         self.count(&action, &verdict);
         self.metrics.decision_duration.observe(began.elapsed().as_secs_f64());
         if screening.injection {
@@ -501,11 +501,11 @@ impl Guard {
         // 1970-01-01 was a Thursday, day 4 of ISO 8601's week.
         let weekday = (seconds.div_euclid(86_400) + 3).rem_euclid(7) + 1;
         Value::record([
-            ("now", Value::Datetime(asking.now)),
-            ("hour", Value::Long(hour)),
-            ("weekday", Value::Long(weekday)),
-            ("lockdown", Value::Bool(self.lockdown.load(Ordering::SeqCst))),
-            ("policy_version", Value::String(asking.bundle.version().shared())),
+            (name("hour"), Value::Long(hour)),
+            (name("lockdown"), Value::Bool(self.lockdown.load(Ordering::SeqCst))),
+            (name("now"), Value::Datetime(asking.now)),
+            (name("policy_version"), Value::String(asking.bundle.version().shared())),
+            (name("weekday"), Value::Long(weekday)),
         ])
     }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value as Json};
+use smol_str::{SmolStr, format_smolstr};
 
 use super::pip::Attributes;
 use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
@@ -37,6 +38,11 @@ pub(super) struct Decided<'a> {
 /// The field of `context` that is the operation's own.
 const INPUT: &str = "input";
 
+/// A name that stands in the program. In each record here they stand in order.
+pub(super) fn name(name: &'static str) -> SmolStr {
+    SmolStr::new_static(name)
+}
+
 /// `context`, as `schemas/caxton.cedarschema` types it, but for the input.
 pub(super) fn describe(
     context: &RequestContext,
@@ -45,39 +51,37 @@ pub(super) fn describe(
     system: Value,
 ) -> Value {
     let source = &context.source;
-    let mut origin = vec![
-        ("ip", Value::Ip(source.ip.to_string().into())),
-        ("tls", Value::Bool(source.tls)),
-        ("mtls", Value::Bool(source.mtls)),
+    let actor = context.actor.as_ref().map(|actor| {
+        let scopes = (name("scopes"), Value::texts(&actor.scopes));
+        let user = (name("user"), Value::Entity(actor.user.uid.clone()));
+        (name("actor"), Value::record([scopes, user]))
+    });
+    let agent = source.user_agent.clone().map(|agent| (name("user_agent"), Value::String(agent)));
+    let origin = [
+        (name("ip"), Value::Ip(format_smolstr!("{}", source.ip).as_str().into())),
+        (name("mtls"), Value::Bool(source.mtls)),
+        (name("tls"), Value::Bool(source.tls)),
     ];
-    origin.extend(source.user_agent.clone().map(|agent| ("user_agent", Value::String(agent))));
     let session = Value::record([
-        ("id", Value::String(Arc::clone(&facts.id))),
-        ("age_seconds", Value::Long(facts.age_seconds)),
-        ("labels", Value::texts(&facts.labels)),
-        ("tool_calls", Value::Long(facts.tool_calls)),
-        ("denied", Value::Long(facts.denied)),
-        ("tools_called", Value::texts(&facts.tools_called)),
+        (name("age_seconds"), Value::Long(facts.age_seconds)),
+        (name("denied"), Value::Long(facts.denied)),
+        (name("id"), Value::String(Arc::clone(&facts.id))),
+        (name("labels"), Value::texts(&facts.labels)),
+        (name("tool_calls"), Value::Long(facts.tool_calls)),
+        (name("tools_called"), Value::texts(&facts.tools_called)),
     ]);
     let screens = Value::record([
-        ("injection", Value::Bool(screening.injection)),
-        ("score", Value::Decimal(screening.score_decimal().into())),
-        ("findings", Value::texts(&screening.findings)),
+        (name("findings"), Value::texts(&screening.findings)),
+        (name("injection"), Value::Bool(screening.injection)),
+        (name("score"), Value::Decimal(screening.score_decimal().as_str().into())),
     ]);
-    let mut fields = vec![
-        ("source", Value::record(origin)),
-        ("system", system),
-        ("session", session),
-        ("screening", screens),
+    let fields = [
+        (name("screening"), screens),
+        (name("session"), session),
+        (name("source"), Value::record(origin.into_iter().chain(agent))),
+        (name("system"), system),
     ];
-    if let Some(actor) = &context.actor {
-        let actor = Value::record([
-            ("user", Value::Entity(actor.user.uid.clone())),
-            ("scopes", Value::texts(&actor.scopes)),
-        ]);
-        fields.push(("actor", actor));
-    }
-    Value::record(fields)
+    Value::record(actor.into_iter().chain(fields))
 }
 
 /// Puts the operation's input into the circumstances, or takes that of another one out; whether any could still come.

@@ -104,8 +104,13 @@ impl Sessions {
         let now = self.clock.now_millis();
         let timeout = i64::try_from(self.settings.timeout.as_millis()).unwrap_or(i64::MAX);
         let mut table = self.table.lock();
-        if table.get(key).is_some_and(|state| now.saturating_sub(state.last) > timeout) {
-            table.remove(key);
+        match table.get_mut(key) {
+            Some(state) if now.saturating_sub(state.last) <= timeout => {
+                state.last = now;
+                return act(state, now);
+            }
+            Some(_) => drop(table.remove(key)),
+            None => {}
         }
         if !table.contains_key(key) && table.len() >= self.settings.capacity {
             table.retain(|_, state| now.saturating_sub(state.last) <= timeout);

@@ -85,7 +85,7 @@ impl Action {
 
     /// The action's entity name.
     pub fn uid(&self) -> EntityUid {
-        EntityUid::caxton("Action", self.as_str())
+        EntityUid::action(self.as_str())
     }
 }
 

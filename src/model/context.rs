@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use smol_str::{SmolStr, format_smolstr};
+
 use super::{Entity, RequestId};
 
 /// Where the request came from.
@@ -62,8 +64,8 @@ pub struct Screening {
 
 impl Screening {
     /// The score as Cedar's decimal text, `"0.8500"`.
-    pub fn score_decimal(&self) -> String {
-        format!("{}.{:04}", self.score / 10_000, self.score % 10_000)
+    pub fn score_decimal(&self) -> SmolStr {
+        format_smolstr!("{}.{:04}", self.score / 10_000, self.score % 10_000)
     }
 }
 

@@ -33,6 +33,11 @@ impl EntityUid {
         Some(Self::caxton("User", full))
     }
 
+    /// An action in Caxton's own namespace.
+    pub fn action(id: impl Into<Arc<str>>) -> Self {
+        Self { type_name: SmolStr::new_static("Caxton::Action"), id: id.into() }
+    }
+
     /// An entity in Caxton's own namespace: `caxton("Agent", id)` is `Caxton::Agent::"id"`.
     pub fn caxton(type_name: &str, id: impl Into<Arc<str>>) -> Self {
         Self { type_name: format_smolstr!("Caxton::{type_name}"), id: id.into() }
@@ -115,7 +120,13 @@ impl Value {
 
     /// A record from name and value pairs.
     pub fn record<K: Into<SmolStr>>(pairs: impl IntoIterator<Item = (K, Value)>) -> Self {
-        Self::Record(pairs.into_iter().map(|(name, value)| (name.into(), value)).collect())
+        let pairs: Vec<(SmolStr, Value)> =
+            pairs.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        // What the program writes down in order need not be sorted.
+        Self::Record(match pairs.is_sorted_by(|(one, _), (next, _)| one < next) {
+            true => Fields::from_sorted_store_unchecked(pairs),
+            false => pairs.into_iter().collect(),
+        })
     }
 
     /// Shows every entity that the value names, at any depth.

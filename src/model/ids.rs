@@ -214,7 +214,7 @@ pub struct RequestId(Arc<str>);
 impl RequestId {
     /// A new id.
     pub fn generate() -> Self {
-        Self(Uuid::now_v7().to_string().into())
+        Self((&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into())
     }
 
     /// Takes the caller's id over when it is short and plain, makes a new one otherwise.

@@ -2,7 +2,7 @@
 //!
 //! An operation owns its arguments, parsed once: what was judged is what is carried out.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value as Json};
 
@@ -124,7 +124,8 @@ macro_rules! on_fixed_resource {
                 Action::$action
             }
             fn resource(&self) -> Arc<Entity> {
-                $resource.into()
+                static RESOURCE: LazyLock<Arc<Entity>> = LazyLock::new(|| $resource.into());
+                Arc::clone(&RESOURCE)
             }
         }
     )*};

@@ -110,7 +110,7 @@ impl Matrix {
     pub fn of(bundle: &Bundle) -> Self {
         let (words, roles): (Vec<String>, Vec<String>) = roles(bundle)
             .into_iter()
-            .partition(|role| bundle.knows_action(&EntityUid::caxton("Action", role.as_str())));
+            .partition(|role| bundle.knows_action(&EntityUid::action(role.as_str())));
         let principals = Principal::all(&roles);
         let subjects = subjects(bundle);
         let rows = subjects.iter().map(|subject| Row {
@@ -238,7 +238,7 @@ impl Bundle {
 
     /// The same in neutral circumstances, for when nobody asks: on a weekday, with nothing screened and nothing called.
     pub fn neutral_permission_questions(&self, principal: &EntityUid, word: &str) -> Vec<Query> {
-        let group = EntityUid::caxton("Action", word);
+        let group = EntityUid::action(word);
         let means =
             |subject: &&Subject| subject.action == group || self.is_action_in(&subject.action, &group);
         let who = Principal { name: String::new(), uid: principal.clone(), role: None };

@@ -203,7 +203,7 @@ fn what_is_only_suspicious_is_a_warning() {
 fn the_shipped_bundle_loads_and_knows_its_actions() {
     let shipped = Bundle::load(Sources::shipped()).unwrap();
     assert!(shipped.knows_action(&crate::model::Action::MemoryRead.uid()));
-    assert!(!shipped.knows_action(&EntityUid::caxton("Action", "memory:raed")));
+    assert!(!shipped.knows_action(&EntityUid::action("memory:raed")));
 }
 
 #[test]

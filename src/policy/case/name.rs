@@ -42,7 +42,7 @@ impl<'s> Vocabulary<'s> {
         let candidates = [
             text.parse::<EntityUID>().ok(),
             format!("{NAMESPACE}::{text}").parse::<EntityUID>().ok(),
-            core_uid(&EntityUid::caxton("Action", text)),
+            core_uid(&EntityUid::action(text)),
         ];
         candidates
             .into_iter()

@@ -75,7 +75,7 @@ impl<'i> Known<'i> {
 
     /// Whether a word gives something.
     pub(super) fn word(&self, word: &str) -> Result<(), String> {
-        let action = EntityUid::caxton("Action", word);
+        let action = EntityUid::action(word);
         if !self.input.schema.knows_action(&action) {
             return Err(format!("there is no action or group `{word}`"));
         }
@@ -86,7 +86,7 @@ impl<'i> Known<'i> {
     }
 
     fn gives(&self, word: &str, subject: &Subject) -> bool {
-        let group = EntityUid::caxton("Action", word);
+        let group = EntityUid::action(word);
         subject.action == group || self.input.schema.is_action_in(&subject.action, &group)
     }
 

@@ -148,7 +148,7 @@ pub(super) fn rules(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]
 
 /// Calls that tell the rules apart, with what the source says of each.
 fn pin(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]) {
-    let calls_tool = EntityUid::caxton("Action", "tool:call");
+    let calls_tool = EntityUid::action("tool:call");
     let all = subjects(input.schema);
     let Some(subject) = all.iter().find(|subject| input.schema.is_action_in(&subject.action, &calls_tool))
     else {

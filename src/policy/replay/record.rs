@@ -229,7 +229,7 @@ impl Logged {
             principal: named(principal.or(own))?,
             action: uid(action)
                 .filter(|uid| uid.base_type() == "Action")
-                .unwrap_or_else(|| EntityUid::caxton("Action", action)),
+                .unwrap_or_else(|| EntityUid::action(action)),
             resource: named(resource)?,
             open_input: false,
             context,

@@ -416,7 +416,7 @@ proptest! {
             let system = EntityUid::caxton("System", "s");
             crate::policy::Query {
                 principal: system.clone(),
-                action: EntityUid::caxton("Action", "tool:list"),
+                action: EntityUid::action("tool:list"),
                 resource: gateway.clone(),
                 context: neutral(hour),
                 entities: vec![crate::model::Entity::bare(system).into(), crate::model::Entity::bare(gateway).into()],
