@@ -25,6 +25,8 @@ mod wasi;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -57,6 +59,8 @@ struct Inner {
     engine: wasmtime::Engine,
     slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
+    /// Modules that somebody has, so that a reload compiles none that it has already.
+    compiled: Mutex<Vec<module::Known>>,
     _ticker: engine::Ticker,
 }
 
@@ -71,15 +75,27 @@ impl Sandbox {
             engine::engine(&settings).map_err(|error| SandboxError::Engine(error.into_boxed_dyn_error()))?;
         let ticker = engine::Ticker::start(&engine).map_err(|error| SandboxError::Engine(error.into()))?;
         let slots = Arc::new(Semaphore::new(settings.max_instances as usize));
-        Ok(Self { inner: Arc::new(Inner { settings, engine, slots, metrics, _ticker: ticker }) })
+        let compiled = Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { settings, engine, slots, metrics, compiled, _ticker: ticker }) })
     }
 
-    /// Checks and compiles a module. Takes milliseconds to seconds, so: at start-up, never on the request path.
+    /// Checks and compiles a module, unless one of this name and these bytes is still in use. Takes milliseconds to seconds,
+    /// so: at start-up and when something is read again, never on the request path.
     ///
     /// # Errors
     /// Why the module is not taken in.
     pub fn compile(&self, name: &str, wasm: &[u8]) -> Result<Module, SandboxError> {
-        Module::compile(&self.inner.engine, &self.inner.settings, name, wasm)
+        let inner = &self.inner;
+        let sha256 = hex::encode(digest::digest(&digest::SHA256, wasm));
+        let known = inner.compiled.lock().iter().find_map(|known| known.module(name, &sha256));
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let module = Module::compile(&inner.engine, &inner.settings, name, wasm, sha256)?;
+        let mut compiled = inner.compiled.lock();
+        compiled.retain(module::Known::in_use);
+        compiled.push(module.known());
+        Ok(module)
     }
 
     /// Runs `module` once on `input`, on a thread where it may block.

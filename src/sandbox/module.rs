@@ -1,8 +1,7 @@
 //! Taking a module in: everything it asks for is checked from its bytes before any of it is compiled.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use aws_lc_rs::digest;
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, ExternType, InstancePre};
 
@@ -35,6 +34,10 @@ impl Module {
         &self.inner.sha256
     }
 
+    pub(super) fn known(&self) -> Known {
+        Known(Arc::downgrade(&self.inner))
+    }
+
     pub(super) fn instance(&self) -> &InstancePre<Call> {
         &self.inner.instance
     }
@@ -44,6 +47,7 @@ impl Module {
         settings: &Settings,
         name: &str,
         wasm: &[u8],
+        sha256: String,
     ) -> Result<Self, SandboxError> {
         inspect(settings, name, wasm)?;
         let unfit = |error: wasmtime::Error| SandboxError::Unfit {
@@ -58,8 +62,22 @@ impl Module {
         let instance = wasi::linker(engine, |call| settings.allowed_wasi_calls.contains(call))
             .and_then(|linker| linker.instantiate_pre(&module))
             .map_err(unfit)?;
-        let sha256 = hex::encode(digest::digest(&digest::SHA256, wasm));
         Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), sha256, instance }) })
+    }
+}
+
+/// A module, as long as somebody has it.
+pub(super) struct Known(Weak<Inner>);
+
+impl Known {
+    /// The module, when it is the one of this name and digest.
+    pub(super) fn module(&self, name: &str, sha256: &str) -> Option<Module> {
+        let inner = self.0.upgrade().filter(|inner| inner.name == name && inner.sha256 == sha256)?;
+        Some(Module { inner })
+    }
+
+    pub(super) fn in_use(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

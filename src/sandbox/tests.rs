@@ -445,3 +445,21 @@ fn definitions_name_their_tools_and_digests_hold() {
         assert!(sums.contains(&format!("{}  {}.wasm", module.sha256(), module.name())), "{module:?}");
     }
 }
+
+#[test]
+fn a_module_that_somebody_has_is_not_compiled_again() {
+    let sandbox = sandbox(settings());
+    let wasm = |body: &str| wat::parse_str(guest(body)).unwrap();
+    let same = |one: &Module, other: &Module| std::ptr::eq(one.instance(), other.instance());
+    let first = sandbox.compile("guest", &wasm(WRITE)).unwrap();
+    assert!(same(&first, &sandbox.compile("guest", &wasm(WRITE)).unwrap()));
+    let named = sandbox.compile("other", &wasm(WRITE)).unwrap();
+    let changed = sandbox.compile("guest", &wasm(&format!("{WRITE} nop"))).unwrap();
+    assert!(!same(&first, &named) && named.name() == "other");
+    assert!(!same(&first, &changed) && first.sha256() != changed.sha256());
+    // What nobody has is not kept.
+    drop((first, named, changed));
+    let last = sandbox.compile("guest", &wasm(WRITE)).unwrap();
+    assert_eq!(sandbox.inner.compiled.lock().len(), 1);
+    drop(last);
+}
