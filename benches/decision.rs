@@ -1,13 +1,16 @@
 //! A decision of ours beside one of Cedar's plain authoriser, on the same policies and the same requests.
 //!
 //! Both run in turns in one loop, so that what disturbs the machine disturbs both; the medians' ratio is what
-//! counts. `cold` is the first pass of each of our turns, after Cedar's turn has had the caches. `decide` is from entities and requests that are built already; `end to end` builds them, checked
-//! against the schema, from what a gateway has in hand. Every answer is compared before anything is measured.
+//! counts. `cold` is the first pass of each of our turns, after Cedar's turn has had the caches. `decide` is from entities
+//! and requests that are built already; `end to end` builds them, checked against the schema, from what a gateway has in
+//! hand: the circumstances of the request, and the entities it keeps, each side in its own form. Every answer is compared
+//! before anything is measured.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a bench that cannot be set up has failed")]
 
 use std::hint::black_box;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use caxton::model::{Entity, EntityUid, Outcome, Value};
@@ -89,6 +92,9 @@ struct Bench {
     set: cedar::PolicySet,
     schema: cedar::Schema,
     queries: Vec<Query>,
+    /// What a gateway holds longer than a request.
+    kept: Vec<Vec<Arc<Entity>>>,
+    plain_kept: Vec<Vec<cedar::Entity>>,
     prepared: Vec<JsonQuery>,
     plain: Vec<(cedar::Request, cedar::Entities)>,
 }
@@ -109,8 +115,12 @@ impl Bench {
         }
         let queries: Vec<Query> = (0..REQUESTS).map(|number| query(number * 5, size)).collect();
         let prepared = queries.iter().map(|query| json_query(&bundle, query)).collect();
-        let plain = queries.iter().map(|query| plain_request(query, &schema)).collect();
-        Self { bundle, set, schema, queries, prepared, plain }
+        let kept: Vec<_> = queries.iter().map(|query| query.entities.clone()).collect();
+        let plain_kept: Vec<Vec<_>> =
+            queries.iter().map(|query| query.entities.iter().map(plain_entity).collect()).collect();
+        let each = queries.iter().zip(&plain_kept);
+        let plain = each.map(|(query, entities)| plain_request(query, entities, &schema)).collect();
+        Self { bundle, set, schema, queries, kept, plain_kept, prepared, plain }
     }
 
     fn ours(&self, i: usize) -> Outcome {
@@ -127,12 +137,14 @@ impl Bench {
     }
 
     fn plain_whole(&self, i: usize) -> cedar::Response {
-        let (request, entities) = plain_request(&self.queries[i], &self.schema);
+        let (request, entities) = plain_request(&self.queries[i], &self.plain_kept[i], &self.schema);
         cedar::Authorizer::new().is_authorized(&request, &self.set, &entities)
     }
 
     fn compare_answers(&self) {
         let mut allowed = 0;
+        let held = self.kept.iter().flatten().all(|entity| Arc::strong_count(entity) > 1);
+        assert!(held, "a gateway holds what it asks about");
         for i in 0..REQUESTS {
             let response = self.plain(i);
             let allow = response.decision() == cedar::Decision::Allow;
@@ -315,15 +327,21 @@ fn plain_value(value: &Value) -> cedar::RestrictedExpression {
     }
 }
 
-fn plain_request(query: &Query, schema: &cedar::Schema) -> (cedar::Request, cedar::Entities) {
+fn plain_entity(entity: &Arc<Entity>) -> cedar::Entity {
+    let attributes = entity.attributes.iter().map(|(name, value)| (name.to_string(), plain_value(value)));
+    let parents = entity.parents.iter().map(plain_uid).collect();
+    cedar::Entity::new(plain_uid(&entity.uid), attributes.collect(), parents).unwrap()
+}
+
+fn plain_request(
+    query: &Query,
+    kept: &[cedar::Entity],
+    schema: &cedar::Schema,
+) -> (cedar::Request, cedar::Entities) {
     let Value::Record(fields) = &query.context else { unreachable!() };
     let context = fields.iter().map(|(name, value)| (name.to_string(), plain_value(value)));
     let context = cedar::Context::from_pairs(context).unwrap();
-    let entities = query.entities.iter().map(|entity| {
-        let attributes = entity.attributes.iter().map(|(name, value)| (name.to_string(), plain_value(value)));
-        let parents = entity.parents.iter().map(plain_uid).collect();
-        cedar::Entity::new(plain_uid(&entity.uid), attributes.collect(), parents).unwrap()
-    });
+    let entities = kept.iter().cloned();
     let entities = cedar::Entities::from_entities(entities, Some(schema)).unwrap();
     let (principal, action, resource) =
         (plain_uid(&query.principal), plain_uid(&query.action), plain_uid(&query.resource));

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod json;
 mod nearest;
 pub mod secret;
+mod seen;
 pub mod telemetry;
 
 pub mod db;

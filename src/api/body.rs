@@ -55,8 +55,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for StrictJson<T> {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bounds = (api.settings.max_body_bytes, api.settings.body_timeout);
-        read_as(&parts.headers, body, bounds).await.map(Self)
+        read_as(&parts.headers, body, bounds(api)).await.map(Self)
     }
 }
 
@@ -78,7 +77,13 @@ pub(super) async fn read_or_malformed<T: DeserializeOwned>(
     if !is_json(&parts.headers) {
         return Err(Problem::malformed("send `Content-Type: application/json`"));
     }
-    typed(&bounded(body, api.settings.max_body_bytes, api.settings.body_timeout).await?, Problem::malformed)
+    let (limit, time) = bounds(api);
+    typed(&bounded(body, limit, time).await?, Problem::malformed)
+}
+
+/// How large a body may be, and how long it may take to come.
+fn bounds(api: &Api) -> (usize, Duration) {
+    (api.settings.max_body_bytes, api.settings.body_timeout)
 }
 
 fn typed<T: DeserializeOwned>(bytes: &[u8], misshapen: impl Fn(String) -> Problem) -> Result<T, Problem> {
@@ -109,8 +114,7 @@ fn unacceptable(error: &JsonError) -> Problem {
 /// The body as JSON.
 pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
     let (parts, body) = request.into_parts();
-    let bounds = (api.settings.max_body_bytes, api.settings.body_timeout);
-    parse(&json_bytes(&parts.headers, body, bounds).await?)
+    parse(&json_bytes(&parts.headers, body, bounds(api)).await?)
 }
 
 /// Callers whose large body is read or worked on. Such a body takes memory before the policies are asked about it, so

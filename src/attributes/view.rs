@@ -11,7 +11,6 @@
 //!   that was made to be weak.
 //! - **Agents** are what their definition says; the store adds roles. Tools and memory are what the gateway says.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +19,7 @@ use super::entry::Entry;
 use super::snapshot::Snapshot;
 use crate::authz::Attributes;
 use crate::model::{AgentId, Claims, Entity, EntityUid, MemoryScope, ToolId};
+use crate::seen::Seen;
 
 /// What is known at one moment.
 pub(super) struct View {
@@ -146,32 +146,15 @@ impl Attributes for View {
     }
 }
 
-/// Up to so many names are compared one by one.
-const FEW: usize = 16;
-
 impl View {
     /// Adds what the entities are in or name, and what that is in or names, and so on.
     fn add_neighbours(&self, entities: &mut Vec<Arc<Entity>>) -> bool {
-        // Most of what is asked about names little else: what nobody knows is remembered, and where it is much, all.
-        let mut unknown: Vec<EntityUid> = Vec::new();
-        let mut seen: Option<HashSet<EntityUid>> = None;
+        let mut seen: Seen<EntityUid> = entities.iter().map(|entity| entity.uid.clone()).collect();
         let mut next = 0;
         while let Some(entity) = entities.get(next).cloned() {
             entity.each_neighbour(&mut |uid| {
-                let new = match &mut seen {
-                    Some(seen) => seen.insert(uid.clone()),
-                    None => entities.iter().all(|known| known.uid != *uid) && !unknown.contains(uid),
-                };
-                if new {
-                    match self.entity(uid) {
-                        Some(known) => entities.push(known),
-                        None if seen.is_none() => unknown.push(uid.clone()),
-                        None => {}
-                    }
-                }
-                if seen.is_none() && entities.len() + unknown.len() > FEW {
-                    let known = entities.iter().map(|known| &known.uid);
-                    seen = Some(known.chain(&unknown).cloned().collect());
+                if seen.insert(uid.clone()) {
+                    entities.extend(self.entity(uid));
                 }
             });
             if entities.len() > self.known.settings.max_per_decision {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
 use super::record::{Decided, answer, describe, give, item, name};
+use super::refusal::{Denied, Refusal, unasked};
 use super::session::{SessionKey, SessionSettings, Sessions};
 use crate::audit::{Journal, Record, Shadow};
 use crate::clock::SharedClock;
@@ -27,47 +28,6 @@ use crate::telemetry::metrics::{DecisionLabels, ShadowLabels};
 
 /// After so many answers in one asking others have their turn on the thread.
 const AT_A_TIME: usize = 16;
-
-/// Why there is no permit. Holds what the caller may know; the record holds the rest.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the request was refused: {}", reason.as_str())]
-pub struct Denied {
-    /// The decision on record; `None` when the journal could not take the record.
-    pub decision: Option<DecisionId>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Why, in one word.
-    pub reason: ReasonCode,
-    /// What the refusing policy says to the caller (`@reason`).
-    pub caller_text: Option<Arc<str>>,
-    /// When a limited caller may try again.
-    pub retry_after: Option<Duration>,
-}
-
-/// A refusal that no policy has a say in: see [`Guard::refuse`].
-#[derive(Debug, Clone, Copy)]
-pub struct Refusal {
-    outcome: Outcome,
-    reason: ReasonCode,
-    retry_after: Option<Duration>,
-}
-
-impl Refusal {
-    /// It cannot be done.
-    pub fn because(reason: ReasonCode) -> Self {
-        Self { outcome: Outcome::DenyDefault, reason, retry_after: None }
-    }
-
-    /// It cannot be done before `wait` has passed.
-    pub fn limited(wait: Duration) -> Self {
-        Self { outcome: Outcome::Limited, reason: ReasonCode::RateLimited, retry_after: Some(wait) }
-    }
-
-    /// A denial stands. What is allowed is refused, and so is what the live schema has no word for.
-    fn outranks(&self, verdict: &Verdict) -> bool {
-        verdict.outcome == Outcome::Allow || verdict.reason == ReasonCode::SchemaMismatch
-    }
-}
 
 /// What the guard needs from those who build it.
 pub struct GuardParts {
@@ -182,7 +142,7 @@ impl Guard {
         context: &Arc<RequestContext>,
     ) -> Result<Permit<O>, Denied> {
         let considered = self.consider(subject, &operation, context, None);
-        let receipt = self.journal.append(considered.record).await.map_err(|_| unrecorded())?;
+        let receipt = self.journal.append(considered.record).await.map_err(|_| Denied::unrecorded())?;
         match Allow::from_verdict(considered.decision, &considered.verdict) {
             Some(allow) => {
                 if let Some(tool) = operation.tool() {
@@ -192,9 +152,9 @@ impl Guard {
                     self.taint(&considered.key, &considered.resource);
                 }
                 Permit::mint(operation, allow, receipt, Arc::clone(subject), Arc::clone(context))
-                    .ok_or_else(unrecorded)
+                    .ok_or_else(Denied::unrecorded)
             }
-            None => Err(denied(considered.decision, considered.verdict, considered.retry_after)),
+            None => Err(Denied::new(considered.decision, considered.verdict, considered.retry_after)),
         }
     }
 
@@ -223,7 +183,7 @@ impl Guard {
                 considered.bundle.complete(&mut question, || &*circumstances);
                 let verdict = match know(&mut question, &*considered.attributes) {
                     true => considered.bundle.decide(&question),
-                    false => refusal(Outcome::DenyError, ReasonCode::AttributesUnavailable),
+                    false => unasked(Outcome::DenyError, ReasonCode::AttributesUnavailable),
                 };
                 considered.record.items.push(answer(&question, &verdict, self.replayable));
                 let last = enough(&verdict);
@@ -243,10 +203,10 @@ impl Guard {
             let more = u32::try_from(verdicts.len().saturating_sub(1)).unwrap_or(u32::MAX);
             context.meter.note(left.saturating_sub(more));
         }
-        let _receipt = self.journal.append(considered.record).await.map_err(|_| unrecorded())?;
+        let _receipt = self.journal.append(considered.record).await.map_err(|_| Denied::unrecorded())?;
         match considered.verdict.outcome {
             Outcome::Allow => Ok((considered.decision, verdicts)),
-            _ => Err(denied(considered.decision, considered.verdict, considered.retry_after)),
+            _ => Err(Denied::new(considered.decision, considered.verdict, considered.retry_after)),
         }
     }
 
@@ -261,8 +221,8 @@ impl Guard {
     ) -> Denied {
         let considered = self.consider(subject, operation, context, Some(refusal));
         match self.journal.append(considered.record).await {
-            Ok(_) => denied(considered.decision, considered.verdict, considered.retry_after),
-            Err(_) => unrecorded(),
+            Ok(_) => Denied::new(considered.decision, considered.verdict, considered.retry_after),
+            Err(_) => Denied::unrecorded(),
         }
     }
 
@@ -290,14 +250,14 @@ impl Guard {
         let open_input = give(&mut circumstances, operation.input());
         let (mut entities, mut candidate) = (Vec::new(), None);
         let (verdict, retry_after) = match limited {
-            Some(limited) => (refusal(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after)),
+            Some(limited) => (unasked(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after)),
             None => {
                 let judged =
                     self.judge(&asking, &action, &resource, circumstances, open_input, O::MENDS_ATTRIBUTES);
                 (circumstances, entities) = (judged.circumstances, judged.entities);
                 match impossible {
                     Some(refused) if refused.outranks(&judged.verdict) => {
-                        (refusal(refused.outcome, refused.reason), refused.retry_after)
+                        (refused.verdict(), refused.retry_after)
                     }
                     _ => {
                         candidate = judged.candidate;
@@ -395,8 +355,8 @@ impl Guard {
         };
         let mut record = self.record(&asking, decided);
         record.items = entries;
-        let receipt = self.journal.append(record).await.map_err(|_| unrecorded())?;
-        Permit::mint_each(allowed, receipt, subject, context).ok_or_else(unrecorded)
+        let receipt = self.journal.append(record).await.map_err(|_| Denied::unrecorded())?;
+        Permit::mint_each(allowed, receipt, subject, context).ok_or_else(Denied::unrecorded)
     }
 
     /// Puts the labels of what is about to be read on the session of the reader.
@@ -436,17 +396,17 @@ impl Guard {
         open_input: bool,
         mends: bool,
     ) -> Judged {
-        let unasked = |outcome, reason, circumstances| Judged {
-            verdict: refusal(outcome, reason),
+        let without = |outcome, reason, circumstances| Judged {
+            verdict: unasked(outcome, reason),
             candidate: None,
             circumstances,
             entities: Vec::new(),
         };
         if asking.expired {
-            return unasked(Outcome::DenyError, ReasonCode::BundleExpired, circumstances);
+            return without(Outcome::DenyError, ReasonCode::BundleExpired, circumstances);
         }
         let Some(principal) = &asking.principal else {
-            return unasked(Outcome::DenyDefault, ReasonCode::PrincipalUnknown, circumstances);
+            return without(Outcome::DenyDefault, ReasonCode::PrincipalUnknown, circumstances);
         };
         let attributes = &asking.attributes;
         let mut entities = vec![Arc::clone(principal)];
@@ -457,7 +417,7 @@ impl Guard {
             }
         }
         if attributes.is_stale(asking.now) && !mends || !attributes.complete(&mut entities) {
-            return unasked(Outcome::DenyError, ReasonCode::AttributesUnavailable, circumstances);
+            return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, circumstances);
         }
         let query = Query {
             principal: asking.subject.principal().clone(),
@@ -585,28 +545,4 @@ pub fn know(question: &mut Query, attributes: &dyn Attributes) -> bool {
         true
     });
     attributes.complete(&mut question.entities)
-}
-
-fn refusal(outcome: Outcome, reason: ReasonCode) -> Verdict {
-    Verdict { outcome, reason, ..Verdict::default() }
-}
-
-fn denied(decision: DecisionId, verdict: Verdict, retry_after: Option<Duration>) -> Denied {
-    Denied {
-        decision: Some(decision),
-        outcome: verdict.outcome,
-        reason: verdict.reason,
-        caller_text: verdict.caller_text,
-        retry_after,
-    }
-}
-
-fn unrecorded() -> Denied {
-    Denied {
-        decision: None,
-        outcome: Outcome::DenyError,
-        reason: ReasonCode::AuditUnavailable,
-        caller_text: None,
-        retry_after: None,
-    }
 }

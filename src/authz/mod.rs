@@ -4,9 +4,11 @@ mod guard;
 mod permit;
 mod pip;
 mod record;
+mod refusal;
 mod session;
 
-pub use guard::{Denied, Guard, GuardParts, Refusal, know};
+pub use guard::{Guard, GuardParts, know};
 pub use permit::{Listing, Permit};
 pub use pip::{AttributeSource, Attributes};
+pub use refusal::{Denied, Refusal};
 pub use session::SessionSettings;

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::value::CowStrDeserializer;
@@ -12,6 +11,7 @@ use serde::de::{
 };
 
 use super::MAX_DEPTH;
+use crate::seen::Seen;
 
 /// How `serde_json` passes on what it keeps as text. From outside it would hide a document in a string, read by nobody.
 const PRIVATE: &str = "$serde_json::private::";
@@ -129,7 +129,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'_, V> {
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<V::Value, A::Error> {
         let inside = self.inside(fields)?;
-        self.inner.visit_map(Fields { inside, few: Vec::new(), many: HashSet::new() })
+        self.inner.visit_map(Fields { inside, keys: Seen::default() })
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
@@ -198,14 +198,10 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Strict<'_, A> {
     }
 }
 
-/// Up to so many keys are compared one by one.
-const FEW: usize = 16;
-
 /// The fields of an object, with the keys that have come.
 struct Fields<'a, 'de, A> {
     inside: Strict<'a, A>,
-    few: Vec<Cow<'de, str>>,
-    many: HashSet<Cow<'de, str>>,
+    keys: Seen<Cow<'de, str>>,
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, 'de, A> {
@@ -213,18 +209,12 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, 'de, A> {
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         let Some(key) = self.inside.inner.next_key_seed(Key)? else { return Ok(None) };
-        let new = match self.few.len() < FEW {
-            true => !self.few.contains(&key),
-            false => !self.few.contains(&key) && self.many.insert(key.clone()),
-        };
+        let new = self.keys.insert(key.clone());
         let Strict { watch, .. } = self.inside;
         if !new || !watch.plain && key.starts_with(PRIVATE) {
             watch.refused.set(true);
             let fault = if new { "is not for documents" } else { "stands twice" };
             return Err(A::Error::custom(format_args!("the key `{}` {fault}", key.escape_debug())));
-        }
-        if self.few.len() < FEW {
-            self.few.push(key.clone());
         }
         seed.deserialize(CowStrDeserializer::new(key)).map(Some)
     }

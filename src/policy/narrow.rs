@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::bundle::Bundle;
+use super::kin::kin;
 use super::program::{Above, Compiled, Effect, Place, Reach};
-use super::request::kin;
 use crate::model::{self, EntityUid, PolicyMode};
 
 /// The side of a question that is searched for.

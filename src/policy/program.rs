@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{
-    self, ActionConstraint, BinaryOp, EntityReference, EntityType, EntityUID, Expr, SlotEnv,
+    self, ActionConstraint, Entity, EntityReference, EntityType, EntityUID, Expr, ExprKind, Literal,
+    PrincipalOrResourceConstraint, SlotEnv,
 };
-use cedar_policy_core::ast::{Entity, ExprKind, Literal, PrincipalOrResourceConstraint, Var};
-use smol_str::SmolStr;
 
-use super::request::{INPUT, Kin};
+use super::kin::{Kin, Names};
+use super::request::INPUT;
+use super::sight::{LooksAt, View};
 use crate::model::{PolicyMode, PolicyRef};
 
 /// Whether a policy grants or takes away.
@@ -56,84 +57,10 @@ pub(crate) struct Compiled {
     pub(crate) looks_at_input: bool,
     /// Actions that the condition names.
     pub(crate) names_actions: Vec<EntityUID>,
-    pub(crate) reads: Reads,
+    pub(crate) reads: View,
     pub(crate) looks_at: LooksAt,
     pub(crate) slots: SlotEnv,
     effect_word: Arc<str>,
-}
-
-/// What a condition can see of the context.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reads {
-    /// These fields at most, in order.
-    Fields(Vec<SmolStr>),
-    /// The context itself, handed on as a value.
-    Everything,
-}
-
-impl Reads {
-    fn of(condition: Option<&Expr>) -> Self {
-        let (mut mentions, mut fields) = (0_usize, Vec::new());
-        for part in condition.into_iter().flat_map(Expr::subexpressions) {
-            match part.expr_kind() {
-                ExprKind::Var(Var::Context) => mentions += 1,
-                ExprKind::GetAttr { expr, attr } | ExprKind::HasAttr { expr, attr }
-                    if matches!(expr.expr_kind(), ExprKind::Var(Var::Context)) =>
-                {
-                    fields.push(attr.clone());
-                }
-                ExprKind::ExtHasAttr { expr, attrs }
-                    if matches!(expr.expr_kind(), ExprKind::Var(Var::Context)) =>
-                {
-                    fields.push(attrs.head.clone());
-                }
-                _ => {}
-            }
-        }
-        // A context that stands anywhere but before a field's name can be looked at as a whole.
-        if mentions > fields.len() {
-            return Self::Everything;
-        }
-        fields.sort_unstable();
-        fields.dedup();
-        Self::Fields(fields)
-    }
-}
-
-/// What a condition can see of entities. The language has no other way into one: an attribute is asked for by a name that
-/// stands in the text, and a tag by a name that can be computed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct LooksAt {
-    /// Names of attributes, of whichever entity, and of fields of records.
-    pub(crate) attributes: Vec<SmolStr>,
-    /// Whether it asks for a tag.
-    pub(crate) tags: bool,
-    /// Whether it can ask what an action is in.
-    pub(crate) actions: bool,
-}
-
-impl LooksAt {
-    fn of(condition: Option<&Expr>) -> Self {
-        let mut seen = Self::default();
-        for part in condition.into_iter().flat_map(Expr::subexpressions) {
-            match part.expr_kind() {
-                ExprKind::GetAttr { attr, .. } | ExprKind::HasAttr { attr, .. } => {
-                    seen.attributes.push(attr.clone());
-                }
-                ExprKind::ExtHasAttr { attrs, .. } => seen.attributes.extend(attrs.iter().cloned()),
-                ExprKind::BinaryApp { op: BinaryOp::GetTag | BinaryOp::HasTag, .. } => seen.tags = true,
-                // Nothing but an action is in an action, and a group that stands in the text is one or is none.
-                ExprKind::BinaryApp { op: BinaryOp::In, arg2, .. } => {
-                    seen.actions |= !is_other_group(arg2);
-                }
-                ExprKind::Var(Var::Action) => seen.actions = true,
-                _ => {}
-            }
-        }
-        seen.attributes.sort_unstable();
-        seen.attributes.dedup();
-        seen
-    }
 }
 
 /// Whom, what and on what a policy is about.
@@ -187,7 +114,7 @@ pub(crate) enum Above<'a> {
     /// What Cedar's entity is in.
     Entity(&'a Entity),
     /// What an entity of the question is in.
-    Kin(&'a Kin),
+    Names(&'a Names),
 }
 
 impl Place<'_> {
@@ -199,25 +126,29 @@ impl Place<'_> {
 impl<'a> Above<'a> {
     /// What an entity is in that may be one of the question's.
     pub(crate) fn among(kin: &'a [Kin], uid: &EntityUID) -> Self {
-        kin.iter().find(|one| one.uid() == uid).map_or(Self::Nothing, Self::Kin)
+        match kin.iter().find(|one| one.uid() == uid) {
+            None => Self::Nothing,
+            Some(Kin::Named(names)) => Self::Names(names),
+            Some(Kin::Standing(entity)) => Self::Entity(entity),
+        }
     }
 
     pub(crate) fn has(self, group: &EntityUID) -> bool {
         match self {
             Self::Nothing => false,
             Self::Entity(entity) => entity.is_descendant_of(group),
-            Self::Kin(kin) => kin.ancestors().any(|above| above == group),
+            Self::Names(names) => names.ancestors().any(|above| above == group),
         }
     }
 
     pub(crate) fn each(self) -> impl Iterator<Item = &'a EntityUID> {
-        let (entity, kin) = match self {
+        let (entity, names) = match self {
             Self::Nothing => (None, None),
             Self::Entity(entity) => (Some(entity), None),
-            Self::Kin(kin) => (None, Some(kin)),
+            Self::Names(names) => (None, Some(names)),
         };
         let of_entity = entity.into_iter().flat_map(Entity::ancestors);
-        of_entity.chain(kin.into_iter().flat_map(Kin::ancestors))
+        of_entity.chain(names.into_iter().flat_map(Names::ancestors))
     }
 }
 
@@ -246,7 +177,7 @@ impl Compiled {
                 |part| matches!(part.expr_kind(), ExprKind::GetAttr { attr, .. } if attr.as_str() == INPUT),
             ),
             names_actions: parts().filter_map(action_named).cloned().collect(),
-            reads: Reads::of(condition.map(AsRef::as_ref)),
+            reads: View::of_context(condition.map(AsRef::as_ref)),
             looks_at: LooksAt::of(condition.map(AsRef::as_ref)),
             condition: condition.cloned(),
             slots: policy.env().clone(),
@@ -257,11 +188,6 @@ impl Compiled {
     pub(crate) fn as_ref(&self) -> PolicyRef {
         PolicyRef { effect: Arc::clone(&self.effect_word), id: Arc::clone(&self.id), mode: self.mode }
     }
-}
-
-/// Whether it is an entity that is no action.
-fn is_other_group(expression: &Expr) -> bool {
-    matches!(expression.expr_kind(), ExprKind::Lit(Literal::EntityUID(uid)) if !uid.is_action())
 }
 
 fn action_named(expression: &Expr) -> Option<&EntityUID> {
@@ -313,69 +239,5 @@ impl ActionReach {
             Self::Eq(uid) => **uid == *place.uid,
             Self::In(groups) => groups.iter().any(|group| place.is_in(group)),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_condition_sees_the_attributes_it_names_at_any_depth_and_tags_when_it_asks_for_one() {
-        let seen = |names: &[&str], tags| LooksAt {
-            attributes: names.iter().map(|name| (*name).into()).collect(),
-            tags,
-            actions: false,
-        };
-        let cases = [
-            ("principal == resource", seen(&[], false)),
-            ("principal.boss.boss.age > resource[\"a b\"]", seen(&["a b", "age", "boss"], false)),
-            ("principal has a.b.c || [resource.d].contains(1)", seen(&["a", "b", "c", "d"], false)),
-            ("{ x: principal }.x.y", seen(&["x", "y"], false)),
-            ("principal.getTag(resource.name) == 1", seen(&["name"], true)),
-            ("if principal.hasTag(\"t\") then true else resource has e", seen(&["e"], true)),
-        ];
-        for (text, expected) in cases {
-            let condition: Expr = text.parse().unwrap();
-            assert_eq!(LooksAt::of(Some(&condition)), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_condition_can_ask_what_an_action_is_in() {
-        let cases = [
-            ("principal in Role::\"r\" && resource == principal", false),
-            ("principal in resource.owners", true),
-            ("principal in [Role::\"r\"]", true),
-            ("action == Action::\"a\"", true),
-            ("Action::\"a\" in Action::\"g\"", true),
-            ("context.what in Caxton::Action::\"g\"", true),
-            ("context.what in context.which", true),
-        ];
-        for (text, actions) in cases {
-            let condition: Expr = text.parse().unwrap();
-            assert_eq!(LooksAt::of(Some(&condition)).actions, actions, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_condition_reads_the_fields_it_names_or_the_whole_context() {
-        let fields = |names: &[&str]| Reads::Fields(names.iter().map(|name| (*name).into()).collect());
-        let cases = [
-            ("true", fields(&[])),
-            ("principal.a == resource.b", fields(&[])),
-            ("context.b.c > 1 && context.a == context.b.d", fields(&["a", "b"])),
-            ("context has a && context has \"a b\"", fields(&["a", "a b"])),
-            ("context has a.b", fields(&["a"])),
-            ("context == principal.a", Reads::Everything),
-            ("{ a: context }.a.b", Reads::Everything),
-            ("(if principal.a then context else context).b", Reads::Everything),
-            ("context.a == 1 && [context].contains(context)", Reads::Everything),
-        ];
-        for (text, reads) in cases {
-            let condition: Expr = text.parse().unwrap();
-            assert_eq!(Reads::of(Some(&condition)), reads, "{text}");
-        }
-        assert_eq!(Reads::of(None), fields(&[]));
     }
 }

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{Context, Entity, EntityUID, EntityUIDEntry, PartialValue, Request, Value};
-use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
 
 use super::evaluate::Asked;
-use super::program::{Above, Compiled, Place, Reads};
+use super::kin::{Kin, Names, kin};
+use super::program::{Above, Place};
 use super::shape::{Mismatch, Shape};
+use super::sight::Sight;
 use super::vocabulary::{KnownAction, Vocabulary};
 use crate::model;
 
@@ -64,60 +65,6 @@ pub(crate) struct Framed<'a> {
     kin: Vec<Kin>,
 }
 
-/// The name of an entity with those of its ancestors.
-#[derive(Debug)]
-pub(crate) struct Kin {
-    uid: EntityUID,
-    parents: Vec<EntityUID>,
-    /// What it is in through its parents.
-    indirect: Vec<EntityUID>,
-}
-
-impl Kin {
-    pub(crate) fn uid(&self) -> &EntityUID {
-        &self.uid
-    }
-
-    /// What it is in, at any depth.
-    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &EntityUID> {
-        self.parents.iter().chain(&self.indirect)
-    }
-}
-
-/// What the policies in question can see. A value that none of them can see is checked and not handed to them.
-#[derive(Debug, Default)]
-pub(crate) struct Sight<'p> {
-    context: Option<Vec<&'p SmolStr>>,
-    attributes: Option<Vec<&'p SmolStr>>,
-    tags: bool,
-    actions: bool,
-}
-
-impl<'p> Sight<'p> {
-    /// Everything there is.
-    pub(crate) const ALL: Self = Self { context: None, attributes: None, tags: true, actions: true };
-
-    pub(crate) fn of(policies: &[&'p Compiled]) -> Self {
-        let whole = policies.iter().any(|policy| policy.reads == Reads::Everything);
-        let fields = policies.iter().flat_map(|policy| match &policy.reads {
-            Reads::Fields(fields) => fields.as_slice(),
-            Reads::Everything => &[],
-        });
-        let attributes = policies.iter().flat_map(|policy| &policy.looks_at.attributes);
-        Self {
-            context: (!whole).then(|| fields.collect()),
-            attributes: Some(attributes.collect()),
-            tags: policies.iter().any(|policy| policy.looks_at.tags),
-            actions: policies.iter().any(|policy| policy.looks_at.actions),
-        }
-    }
-
-    // A handful of names, often the same one in several policies: no order pays.
-    fn has(names: Option<&[&SmolStr]>, name: &SmolStr) -> bool {
-        names.is_none_or(|names| names.contains(&name))
-    }
-}
-
 impl<'a> Framed<'a> {
     pub(crate) fn of(query: &'a Query, words: &'a Vocabulary) -> Result<Self, Mismatch> {
         let action = words.action(&query.action)?;
@@ -155,8 +102,10 @@ impl<'a> Framed<'a> {
         words: &Vocabulary,
     ) -> Result<(), Mismatch> {
         if stand_alone(&self.kin) {
-            for entity in self.given {
-                check(entity, words)?;
+            for (entity, kin) in self.given.iter().zip(&self.kin) {
+                if let Kin::Named(_) = kin {
+                    check(entity, words)?;
+                }
             }
             return self.action.shape_of_context(input).check(context, words);
         }
@@ -179,8 +128,10 @@ impl<'a> Framed<'a> {
             shape.check(context, words)?;
             return Err(Mismatch::new("the context is not a record"));
         };
-        let seen = |name: &SmolStr| Sight::has(sight.context.as_deref(), name);
-        let fields = shape.convert_some(fields, words, seen)?;
+        let fields = match &sight.context {
+            None => shape.convert(fields, words)?,
+            Some(views) => shape.convert_seen(fields, words, views)?,
+        };
         let known = |uid| EntityUIDEntry::known(uid, None);
         let request = Request::new_unchecked(
             known(self.principal),
@@ -202,12 +153,6 @@ pub(crate) fn prepare(
     Framed::of(query, words)?.complete(&query.context, input, words, also, &Sight::ALL)
 }
 
-/// The names of the entities with those of all their ancestors.
-pub(super) fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Kin>, Mismatch> {
-    let family = Family::new(given);
-    given.iter().map(|entity| related(entity, &family, words)).collect()
-}
-
 /// Whether no two of them have one name. Of two that do Cedar asks whether they are the same: then all of both has to be
 /// there.
 fn stand_alone(kin: &[Kin]) -> bool {
@@ -215,7 +160,7 @@ fn stand_alone(kin: &[Kin]) -> bool {
     kin.len() <= MANY
         && kin.iter().all(|one| {
             rest = rest.get(1..).unwrap_or_default();
-            rest.iter().all(|other| other.uid != one.uid)
+            rest.iter().all(|other| other.uid() != one.uid())
         })
 }
 
@@ -229,36 +174,22 @@ fn populate(
 ) -> Result<Entities, Mismatch> {
     let all = Sight::ALL;
     let sight = if stand_alone(&kin) { sight } else { &all };
-    let built = given.iter().zip(kin).map(|(entity, names)| endow(entity, names, words, sight));
-    let built: Vec<Entity> = built.collect::<Result<_, _>>()?;
+    let (mut built, mut made) = (Vec::new(), Vec::new());
+    for (entity, kin) in given.iter().zip(kin) {
+        match kin {
+            Kin::Named(names) => built.push(endow(entity, names, words, sight)?),
+            Kin::Standing(entity) => made.push(entity),
+        }
+    }
+    if sight.actions {
+        let others = also.iter().filter(|other| other.uid() != action.uid());
+        made.extend([action].into_iter().chain(others).cloned());
+    }
     let (schema, known) = (None::<&NoEntitiesSchema>, TCComputation::AssumeAlreadyComputed);
     let extensions = Extensions::all_available();
-    let mismatch = |error: EntitiesError| Mismatch::new(error.to_string());
-    let entities = Entities::from_entities(built, schema, known, extensions).map_err(mismatch)?;
-    if !sight.actions {
-        return Ok(entities);
-    }
-    let others = also.iter().filter(|other| other.uid() != action.uid());
-    let actions = [action].into_iter().chain(others).cloned();
-    entities.add_entities(actions, schema, known, extensions).map_err(mismatch)
-}
-
-/// The entity's name with those of its ancestors.
-fn related(entity: &model::Entity, family: &Family<'_>, words: &Vocabulary) -> Result<Kin, Mismatch> {
-    let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
-    let known = words.entity_type(&entity.uid)?;
-    let ancestor = |uid: &model::EntityUid| -> Result<EntityUID, Mismatch> {
-        let uid = words.uid(uid).map_err(within)?;
-        if known.ancestors.contains(uid.entity_type()) {
-            Ok(uid)
-        } else {
-            let message = format!("a `{}` cannot be in a `{}`", known.name, uid.entity_type());
-            Err(within(Mismatch::new(message)))
-        }
-    };
-    let parents: Vec<EntityUID> = entity.parents.iter().map(ancestor).collect::<Result<_, _>>()?;
-    let indirect = family.indirect_ancestors(entity)?.into_iter().map(ancestor).collect::<Result<_, _>>()?;
-    Ok(Kin { uid: known.uid(&entity.uid)?, parents, indirect })
+    let entities = Entities::from_entities(built, schema, known, extensions);
+    let entities = entities.and_then(|entities| entities.add_entities(made, schema, known, extensions));
+    entities.map_err(|error| Mismatch::new(error.to_string()))
 }
 
 /// Whether the entity's attributes and tags are those of its type.
@@ -278,15 +209,15 @@ fn no_tags() -> Mismatch {
 }
 
 /// The entity with those of its attributes and tags that are in sight; the others are checked.
-fn endow(
+pub(super) fn endow(
     entity: &model::Entity,
-    names: Kin,
+    names: Names,
     words: &Vocabulary,
     sight: &Sight<'_>,
 ) -> Result<Entity, Mismatch> {
     let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
     let known = words.entity_type(&entity.uid)?;
-    let seen = |name: &SmolStr| Sight::has(sight.attributes.as_deref(), name);
+    let seen = |name: &SmolStr| sight.has_attribute(name);
     let attributes = known.attributes.convert_some(&entity.attributes, words, seen).map_err(within)?;
     let mut tags: Vec<(SmolStr, Value)> = Vec::new();
     for (name, value) in &entity.tags {
@@ -299,45 +230,9 @@ fn endow(
         }
     }
     let whole = |(name, value)| (name, PartialValue::Value(value));
-    let Kin { uid, parents, indirect } = names;
+    let Names { uid, parents, indirect } = names;
     let parents: HashSet<EntityUID> = parents.into_iter().collect();
     let indirect = indirect.into_iter().filter(|uid| !parents.contains(uid)).collect();
     let (attributes, tags) = (attributes.into_iter().map(whole), tags.into_iter().map(whole));
     Ok(Entity::new_with_attr_partial_value(uid, attributes, indirect, parents, tags))
-}
-
-/// Who stands under whom in one request.
-struct Family<'a> {
-    with_parents: Vec<&'a Arc<model::Entity>>,
-}
-
-impl<'a> Family<'a> {
-    fn new(given: &'a [Arc<model::Entity>]) -> Self {
-        Self { with_parents: given.iter().filter(|entity| !entity.parents.is_empty()).collect() }
-    }
-
-    /// A request has a handful of entities.
-    fn parents(&self, uid: &model::EntityUid) -> &'a [model::EntityUid] {
-        let known = self.with_parents.iter().find(|entity| entity.uid == *uid);
-        known.map(|entity| entity.parents.as_slice()).unwrap_or_default()
-    }
-
-    /// What `entity` is in through its parents. Refuses a circle: Cedar's hierarchy is none.
-    fn indirect_ancestors(&self, entity: &'a model::Entity) -> Result<Vec<&'a model::EntityUid>, Mismatch> {
-        let mut pending: Vec<&model::EntityUid> = entity.parents.iter().collect();
-        let mut seen: HashSet<&model::EntityUid> = HashSet::new();
-        let mut found = Vec::new();
-        while let Some(uid) = pending.pop() {
-            if *uid == entity.uid {
-                return Err(Mismatch::new(format!("`{uid}` is its own ancestor")));
-            }
-            for above in self.parents(uid) {
-                if seen.insert(above) {
-                    found.push(above);
-                    pending.push(above);
-                }
-            }
-        }
-        Ok(found)
-    }
 }

@@ -11,6 +11,7 @@ use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type}
 use litemap::LiteMap;
 use smol_str::SmolStr;
 
+use super::sight::Views;
 use super::vocabulary::Vocabulary;
 use crate::model::cedar_json::FOUR_DIGIT_YEARS;
 use crate::model::{Fields, Value};
@@ -123,6 +124,22 @@ impl Shape {
             (expected, got) => {
                 Err(Mismatch::new(format!("expected {}, got {}", expected.name(), name_of(got))))
             }
+        }
+    }
+
+    /// The same, with what is seen of a record alone; all of it is checked.
+    fn convert_seen(
+        &self,
+        value: &Value,
+        words: &Vocabulary,
+        views: &Views<'_>,
+    ) -> Result<ast::Value, Mismatch> {
+        match (self, value) {
+            (Self::Record(shape), Value::Record(fields)) => {
+                let fields = shape.convert_seen(fields, words, views)?;
+                Ok(ast::Value::record_arc(Arc::new(fields.into_iter().collect()), None))
+            }
+            _ => self.convert(value, words),
         }
     }
 
@@ -244,6 +261,27 @@ impl RecordShape {
         words: &Vocabulary,
     ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
         self.convert_some(values, words, |_| true)
+    }
+
+    /// The same check, and only what is seen of the fields.
+    pub(crate) fn convert_seen(
+        &self,
+        values: &Fields,
+        words: &Vocabulary,
+        views: &Views<'_>,
+    ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
+        if views.are_whole() {
+            return self.convert(values, words);
+        }
+        let mut converted = Vec::with_capacity(values.len());
+        self.each(values, |name, shape, value| match views.of_field(name) {
+            Some(views) => {
+                converted.push((name.clone(), shape.convert_seen(value, words, &views)?));
+                Ok(())
+            }
+            None => shape.check(value, words),
+        })?;
+        Ok(converted)
     }
 
     /// Whether [`RecordShape::convert`] would make Cedar's fields of them.

@@ -1,6 +1,7 @@
 //! What the schema knows, in tables for the request path: types, their shapes, and actions with ancestors.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cedar_policy::Schema;
 use cedar_policy_core::ast::{Eid, Entity, EntityType, EntityUID};
@@ -15,6 +16,7 @@ use crate::model;
 /// The tables. Built once a bundle; requests only look up, so the fast hasher cannot be attacked through them.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
+    number: u64,
     types: FxHashMap<Box<str>, KnownType>,
     actions: FxHashMap<Box<str>, FxHashMap<Box<str>, KnownAction>>,
     extensions: ExtensionValues,
@@ -46,6 +48,7 @@ pub(crate) struct KnownAction {
 
 impl Vocabulary {
     pub(crate) fn new(schema: &Schema) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let schema: &ValidatorSchema = schema.as_ref();
         let types = schema
             .entity_types()
@@ -60,7 +63,17 @@ impl Vocabulary {
                 of_type.insert(AsRef::<str>::as_ref(entity.uid().eid()).into(), known);
             }
         }
-        Self { types, actions, extensions: ExtensionValues::new() }
+        Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            types,
+            actions,
+            extensions: ExtensionValues::new(),
+        }
+    }
+
+    /// Its own: no other of this process has it.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn extensions(&self) -> &ExtensionValues {

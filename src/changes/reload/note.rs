@@ -57,32 +57,20 @@ impl Reloader {
             None => ("changes_unlocked", String::new()),
         };
         tracing::warn!(target: "SECURITY", event_type = name, details = %detail);
-        let record = self.event(name, Outcome::Allow, detail);
-        match self.journal.append(record).await {
-            Ok(_) => true,
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, event = name, "an event could not be recorded");
-                false
-            }
-        }
+        self.record(name, Outcome::Allow, detail).await
     }
 
     pub(super) async fn note_candidate(&self, watching: Option<Watching>) {
-        let record = match watching {
-            None => return,
+        match watching {
+            None => {}
             Some(Watching::Begins(version)) => {
-                self.event("candidate_loaded", Outcome::Allow, version.as_str().to_owned())
+                self.record("candidate_loaded", Outcome::Allow, version.as_str().to_owned()).await;
             }
             Some(Watching::Refused(why)) => {
                 let why = shortened(&why);
                 tracing::warn!(error = why, "the candidate is refused; nothing watches");
-                self.event("candidate_refused", Outcome::DenyError, why)
+                self.record("candidate_refused", Outcome::DenyError, why).await;
             }
-        };
-        if let Err(error) = self.journal.append(record).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, event = "candidate", "an event could not be recorded");
         }
     }
 
@@ -108,11 +96,17 @@ impl Reloader {
             file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)
         });
         let _ = noted.await;
-        let record = self.event("reload_refused", Outcome::DenyError, why);
-        if let Err(error) = self.journal.append(record).await {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, event = "reload_refused", "an event could not be recorded");
+        self.record("reload_refused", Outcome::DenyError, why).await;
+    }
+
+    /// Whether it is on record. What happened has happened, so the operator is told where it is not.
+    async fn record(&self, name: &'static str, outcome: Outcome, detail: String) -> bool {
+        let written = self.journal.append(self.event(name, outcome, detail)).await;
+        if let Err(error) = &written {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(error, event = name, "an event could not be recorded");
         }
+        written.is_ok()
     }
 
     pub(super) fn event(&self, name: &'static str, outcome: Outcome, detail: String) -> Record {
