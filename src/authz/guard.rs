@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
-use super::record::{Decided, answer, describe, give, item, name};
+use super::record::{Decided, answer, build, describe, give, item, name};
 use super::refusal::{Denied, Refusal, unasked};
 use super::session::{SessionKey, SessionSettings, Sessions};
 use crate::audit::{Journal, Record, Shadow};
@@ -66,17 +66,17 @@ pub struct Guard {
 }
 
 /// What every question of one request has in common.
-struct Asking<'a> {
-    subject: &'a Subject,
-    context: &'a RequestContext,
-    bundle: Arc<Bundle>,
-    candidate: Option<Arc<Candidate>>,
+pub(super) struct Asking<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) context: &'a RequestContext,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) candidate: Option<Arc<Candidate>>,
     /// Whether the time of the live set is over.
-    expired: bool,
-    facts: SessionFacts,
-    attributes: Arc<dyn Attributes>,
-    principal: Option<Arc<Entity>>,
-    now: i64,
+    pub(super) expired: bool,
+    pub(super) facts: SessionFacts,
+    pub(super) attributes: Arc<dyn Attributes>,
+    pub(super) principal: Option<Arc<Entity>>,
+    pub(super) now: i64,
 }
 
 /// What the policies said.
@@ -281,7 +281,7 @@ impl Guard {
             content_sha256: operation.content_sha256(),
             began,
         };
-        let record = Box::new(self.record(&asking, decided));
+        let record = Box::new(build(&asking, self.replayable, decided));
         self.count(&action, &verdict);
         self.metrics.decision_duration.observe(began.elapsed().as_secs_f64());
         if screening.injection {
@@ -353,7 +353,7 @@ impl Guard {
             content_sha256: None,
             began,
         };
-        let mut record = self.record(&asking, decided);
+        let mut record = build(&asking, self.replayable, decided);
         record.items = entries;
         let receipt = self.journal.append(record).await.map_err(|_| Denied::unrecorded())?;
         Permit::mint_each(allowed, receipt, subject, context).ok_or_else(Denied::unrecorded)
@@ -467,19 +467,6 @@ impl Guard {
             (name("policy_version"), Value::String(asking.bundle.version().shared())),
             (name("weekday"), Value::Long(weekday)),
         ])
-    }
-
-    fn record(&self, asking: &Asking<'_>, decided: Decided<'_>) -> Record {
-        super::record::build(
-            asking.subject,
-            asking.context,
-            asking.principal.as_deref(),
-            asking.bundle.version(),
-            &*asking.attributes,
-            asking.now,
-            self.replayable,
-            decided,
-        )
     }
 
     fn count(&self, action: &Action, verdict: &Verdict) {

@@ -7,11 +7,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value as Json};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::pip::Attributes;
+use super::guard::Asking;
 use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 use crate::model::{
-    Action, DecisionId, Entity, EntityUid, EventType, Input, PolicyVersion, RequestContext, Screening,
-    SessionFacts, Subject, Value,
+    Action, DecisionId, Entity, EntityUid, EventType, Input, RequestContext, Screening, SessionFacts, Value,
 };
 use crate::policy::{Query, Verdict};
 
@@ -183,21 +182,12 @@ fn agent(entity: &Entity) -> Option<AgentRecord> {
     })
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, and every part of a record has its own source")]
-pub(super) fn build(
-    subject: &Subject,
-    context: &RequestContext,
-    principal: Option<&Entity>,
-    policy_version: &PolicyVersion,
-    attributes: &dyn Attributes,
-    time_millis: i64,
-    replayable: bool,
-    decided: Decided<'_>,
-) -> Record {
+pub(super) fn build(asking: &Asking<'_>, replayable: bool, decided: Decided<'_>) -> Record {
+    let (subject, context, attributes) = (asking.subject, asking.context, &asking.attributes);
     let verdict = decided.verdict;
     let mut record = Record::new(
         decided.decision,
-        time_millis,
+        asking.now,
         context.request_id.clone(),
         SourceRecord::from(&context.source),
         decided.event_type,
@@ -212,12 +202,12 @@ pub(super) fn build(
         .map(|fault| RecordError { policy: Arc::clone(&fault.policy), message: fault.message.to_string() })
         .collect();
     record.detail = verdict.mismatch.as_ref().map(ToString::to_string);
-    record.policy_version = Some(policy_version.clone());
+    record.policy_version = Some(asking.bundle.version().clone());
     record.entity_version = attributes.version();
-    record.entity_age_seconds = attributes.age_seconds(time_millis);
+    record.entity_age_seconds = attributes.age_seconds(asking.now);
     record.subject = Some(SubjectRecord::from(subject));
     record.actor = context.actor.as_ref().map(|actor| actor.user.uid.to_string());
-    record.agent = principal.and_then(agent);
+    record.agent = asking.principal.as_deref().and_then(agent);
     record.action = Some(decided.action.as_str().into());
     record.resource = Some(decided.resource.to_string());
     record.set_context(match (decided.arguments, decided.action) {

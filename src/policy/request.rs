@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{Context, Entity, EntityUID, EntityUIDEntry, PartialValue, Request, Value};
+use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
@@ -129,7 +130,7 @@ impl<'a> Framed<'a> {
             return Err(Mismatch::new("the context is not a record"));
         };
         let fields = match &sight.context {
-            None => shape.convert(fields, words)?,
+            None => shape.convert(fields, words)?.into_iter().collect(),
             Some(views) => shape.convert_seen(fields, words, views)?,
         };
         let known = |uid| EntityUIDEntry::known(uid, None);
@@ -137,7 +138,7 @@ impl<'a> Framed<'a> {
             known(self.principal),
             known(self.action.entity.uid().clone()),
             known(self.resource),
-            Some(Context::Value(Arc::new(fields.into_iter().collect()))),
+            Some(Context::Value(Arc::new(fields))),
         );
         Ok(Prepared { request, entities })
     }
@@ -176,9 +177,12 @@ fn populate(
     let sight = if stand_alone(&kin) { sight } else { &all };
     let (mut built, mut made) = (Vec::new(), Vec::new());
     for (entity, kin) in given.iter().zip(kin) {
+        let known = words.entity_type(&entity.uid)?;
         match kin {
+            Kin::Named(_) if !sight.has_entity(known, words) => check(entity, words)?,
             Kin::Named(names) => built.push(endow(entity, names, words, sight)?),
-            Kin::Standing(entity) => made.push(entity),
+            Kin::Standing(entity) if sight.has_entity(known, words) => made.push(entity),
+            Kin::Standing(_) => {}
         }
     }
     if sight.actions {
@@ -187,9 +191,9 @@ fn populate(
     }
     let (schema, known) = (None::<&NoEntitiesSchema>, TCComputation::AssumeAlreadyComputed);
     let extensions = Extensions::all_available();
-    let entities = Entities::from_entities(built, schema, known, extensions);
-    let entities = entities.and_then(|entities| entities.add_entities(made, schema, known, extensions));
-    entities.map_err(|error| Mismatch::new(error.to_string()))
+    let mismatch = |error: EntitiesError| Mismatch::new(error.to_string());
+    let entities = Entities::from_entities(built, schema, known, extensions).map_err(mismatch)?;
+    entities.add_entities(made, schema, known, extensions).map_err(mismatch)
 }
 
 /// Whether the entity's attributes and tags are those of its type.

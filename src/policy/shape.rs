@@ -3,6 +3,7 @@
 //! Cedar's own check builds an expression tree of the whole context for each request; this one touches each
 //! value once. What it accepts is exactly what Cedar accepts, which `tests` below hold against Cedar.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -136,8 +137,7 @@ impl Shape {
     ) -> Result<ast::Value, Mismatch> {
         match (self, value) {
             (Self::Record(shape), Value::Record(fields)) => {
-                let fields = shape.convert_seen(fields, words, views)?;
-                Ok(ast::Value::record_arc(Arc::new(fields.into_iter().collect()), None))
+                Ok(ast::Value::record_arc(Arc::new(shape.convert_seen(fields, words, views)?), None))
             }
             _ => self.convert(value, words),
         }
@@ -269,14 +269,14 @@ impl RecordShape {
         values: &Fields,
         words: &Vocabulary,
         views: &Views<'_>,
-    ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
+    ) -> Result<BTreeMap<SmolStr, ast::Value>, Mismatch> {
         if views.are_whole() {
-            return self.convert(values, words);
+            return Ok(self.convert(values, words)?.into_iter().collect());
         }
-        let mut converted = Vec::with_capacity(values.len());
+        let mut converted = BTreeMap::new();
         self.each(values, |name, shape, value| match views.of_field(name) {
             Some(views) => {
-                converted.push((name.clone(), shape.convert_seen(value, words, &views)?));
+                converted.insert(name.clone(), shape.convert_seen(value, words, &views)?);
                 Ok(())
             }
             None => shape.check(value, words),

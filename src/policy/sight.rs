@@ -1,5 +1,7 @@
 //! What conditions can see of a question. The rest is checked, and not handed to them.
 
+use std::sync::OnceLock;
+
 use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, Var};
 use litemap::LiteMap;
 use rustc_hash::FxHashSet;
@@ -7,6 +9,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::program::Compiled;
+use super::vocabulary::{KnownType, Vocabulary};
 
 /// What a condition can see of a record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,9 +39,15 @@ impl View {
                 seen.whole |= !bases.contains(&std::ptr::from_ref(part));
             }
             match part.expr_kind() {
-                ExprKind::HasAttr { expr, attr } => drop(view.at(expr).map(|seen| seen.field(attr))),
+                ExprKind::HasAttr { expr, attr } => {
+                    if let Some(seen) = view.at(expr) {
+                        seen.field(attr);
+                    }
+                }
                 ExprKind::ExtHasAttr { expr, attrs } => {
-                    drop(view.at(expr).map(|seen| attrs.iter().fold(seen, Self::field)));
+                    if let Some(seen) = view.at(expr) {
+                        attrs.iter().fold(seen, Self::field);
+                    }
                 }
                 _ => {}
             }
@@ -78,15 +87,19 @@ impl<'p> Views<'p> {
 }
 
 /// What a condition can see of entities. The language has no other way into one: an attribute is asked for by a name that
-/// stands in the text, and a tag by a name that can be computed.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// stands in the text, a tag by a name that can be computed, and what it is in by `in`.
+#[derive(Debug, Default)]
 pub(crate) struct LooksAt {
     /// Names of attributes, of whichever entity, and of fields of records.
     attributes: Vec<SmolStr>,
     /// Whether it asks for a tag.
     tags: bool,
+    /// Whether it asks what something is in.
+    hierarchy: bool,
     /// Whether it can ask what an action is in.
     actions: bool,
+    /// The types that have an attribute of one of these names, by [`KnownType::number`], in the schema of this number.
+    types: OnceLock<(u64, Vec<usize>)>,
 }
 
 impl LooksAt {
@@ -101,6 +114,7 @@ impl LooksAt {
                 ExprKind::BinaryApp { op: BinaryOp::GetTag | BinaryOp::HasTag, .. } => seen.tags = true,
                 // Nothing but an action is in an action, and a group that stands in the text is one or is none.
                 ExprKind::BinaryApp { op: BinaryOp::In, arg2, .. } => {
+                    seen.hierarchy = true;
                     seen.actions |= !is_other_group(arg2);
                 }
                 ExprKind::Var(Var::Action) => seen.actions = true,
@@ -110,6 +124,15 @@ impl LooksAt {
         seen.attributes.sort_unstable();
         seen.attributes.dedup();
         seen
+    }
+
+    /// Whether it can tell that there is an entity of this type.
+    fn sees(&self, known: &KnownType, words: &Vocabulary) -> bool {
+        if self.tags || self.hierarchy {
+            return true;
+        }
+        let (schema, types) = self.types.get_or_init(|| (words.number(), words.types_with(&self.attributes)));
+        *schema != words.number() || types.contains(&known.number)
     }
 }
 
@@ -123,29 +146,36 @@ fn is_other_group(expression: &Expr) -> bool {
 pub(crate) struct Sight<'p> {
     /// Of the context; `None`: all of it.
     pub(super) context: Option<Views<'p>>,
-    /// Of entities, by name; `None`: all of them.
-    attributes: Option<Vec<&'p SmolStr>>,
+    /// Of entities; `None`: all of them.
+    policies: Option<&'p [&'p Compiled]>,
     pub(super) tags: bool,
     pub(super) actions: bool,
 }
 
 impl<'p> Sight<'p> {
     /// Everything there is.
-    pub(crate) const ALL: Self = Self { context: None, attributes: None, tags: true, actions: true };
+    pub(crate) const ALL: Self = Self { context: None, policies: None, tags: true, actions: true };
 
-    pub(crate) fn of(policies: &[&'p Compiled]) -> Self {
+    pub(crate) fn of(policies: &'p [&'p Compiled]) -> Self {
         let looks = || policies.iter().map(|policy| &policy.looks_at);
         Self {
             context: Some(Views(policies.iter().map(|policy| &policy.reads).collect())),
-            attributes: Some(looks().flat_map(|looks| &looks.attributes).collect()),
+            policies: Some(policies),
             tags: looks().any(|looks| looks.tags),
             actions: looks().any(|looks| looks.actions),
         }
     }
 
-    // A handful of names, often the same one in several policies: no order pays.
+    /// Whether an entity of this type is seen at all. One that is not need not be there: an attribute that its type does
+    /// not have is not asked for, and names are compared without it.
+    pub(super) fn has_entity(&self, known: &KnownType, words: &Vocabulary) -> bool {
+        self.policies.is_none_or(|policies| policies.iter().any(|policy| policy.looks_at.sees(known, words)))
+    }
+
+    // A handful of names in a handful of policies: no order pays.
     pub(super) fn has_attribute(&self, name: &SmolStr) -> bool {
-        self.attributes.as_ref().is_none_or(|names| names.contains(&name))
+        self.policies
+            .is_none_or(|policies| policies.iter().any(|policy| policy.looks_at.attributes.contains(name)))
     }
 }
 
@@ -155,10 +185,8 @@ mod tests {
 
     #[test]
     fn a_condition_sees_the_attributes_it_names_at_any_depth_and_tags_when_it_asks_for_one() {
-        let seen = |names: &[&str], tags| LooksAt {
-            attributes: names.iter().map(|name| (*name).into()).collect(),
-            tags,
-            actions: false,
+        let seen = |names: &[&str], tags| -> (Vec<SmolStr>, _) {
+            (names.iter().map(|name| (*name).into()).collect(), tags)
         };
         let cases = [
             ("principal == resource", seen(&[], false)),
@@ -170,7 +198,8 @@ mod tests {
         ];
         for (text, expected) in cases {
             let condition: Expr = text.parse().unwrap();
-            assert_eq!(LooksAt::of(Some(&condition)), expected, "{text}");
+            let LooksAt { attributes, tags, .. } = LooksAt::of(Some(&condition));
+            assert_eq!((attributes, tags), expected, "{text}");
         }
     }
 

@@ -80,3 +80,107 @@ fn place_of(entity: &Arc<model::Entity>) -> usize {
     let product = (Arc::as_ptr(entity).addr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     usize::try_from(product >> 56).unwrap_or_default() % PLACES
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{Entity, EntityUid, Outcome, ReasonCode, Value};
+    use crate::policy::{Bundle, Query, Sources};
+
+    use super::*;
+
+    const SCHEMA: &str = r#"
+entity User in [Role] = { age: Long };
+entity Role in [Role];
+entity Doc;
+action read appliesTo { principal: [User], resource: [Doc] };
+"#;
+    const POLICY: &str = r#"
+@id("old") permit(principal, action, resource) when { principal.age > 40 };
+@id("top") permit(principal in Role::"top", action, resource);
+"#;
+
+    fn bundle(schema: &str) -> Bundle {
+        let sources = Sources::new().with_schema("s.cedarschema", schema);
+        Bundle::load(sources.with_policy("p.cedar", POLICY)).unwrap()
+    }
+
+    fn user(age: i64) -> model::Entity {
+        let user = Entity::bare(EntityUid::new("User", "ann")).with("age", Value::Long(age));
+        user.in_parent(EntityUid::new("Role", "low"))
+    }
+
+    fn query(entities: Vec<Arc<model::Entity>>) -> Query {
+        Query {
+            principal: EntityUid::new("User", "ann"),
+            action: EntityUid::new("Action", "read"),
+            resource: EntityUid::new("Doc", "plan"),
+            context: Value::record::<&str>([]),
+            entities,
+        }
+    }
+
+    fn is_kept(entity: &Arc<model::Entity>) -> bool {
+        PLACE.with_borrow(|places| {
+            let mut known = places.iter().flatten();
+            known.any(|known| known.entity.as_ptr() == Arc::as_ptr(entity) && known.form.is_some())
+        })
+    }
+
+    #[test]
+    fn what_comes_again_is_kept_and_what_only_the_question_holds_is_not() {
+        let bundle = bundle(SCHEMA);
+        let held = Arc::new(user(41));
+        for round in 1..4 {
+            assert_eq!(bundle.decide(&query(vec![Arc::clone(&held)])).outcome, Outcome::Allow);
+            assert_eq!(is_kept(&held), round > 1);
+        }
+        let alone = query(vec![Arc::new(user(41))]);
+        for _ in 0..3 {
+            assert_eq!(bundle.decide(&alone).outcome, Outcome::Allow);
+        }
+        assert!(!is_kept(&alone.entities[0]));
+    }
+
+    #[test]
+    fn what_was_kept_does_not_outlive_a_change() {
+        let bundle = bundle(SCHEMA);
+        let mut held = Arc::new(user(41));
+        for _ in 0..3 {
+            assert_eq!(bundle.decide(&query(vec![Arc::clone(&held)])).outcome, Outcome::Allow);
+        }
+        assert!(Arc::get_mut(&mut held).is_none(), "not in its place");
+        Arc::make_mut(&mut held).attributes.insert("age".into(), Value::Long(1));
+        for _ in 0..3 {
+            assert_eq!(bundle.decide(&query(vec![Arc::clone(&held)])).outcome, Outcome::DenyDefault);
+        }
+    }
+
+    #[test]
+    fn what_was_kept_serves_neither_another_schema_nor_another_family() {
+        let (one, other) = (bundle(SCHEMA), bundle(&SCHEMA.replace("age: Long", "age: Long, name: String")));
+        let held = Arc::new(user(1));
+        let role = |above: &str| {
+            let low = Entity::bare(EntityUid::new("Role", "low"));
+            Arc::new(low.in_parent(EntityUid::new("Role", above)))
+        };
+        let (top, side) = (role("top"), role("side"));
+        let with = |beside: &[&Arc<model::Entity>]| {
+            let all = [&held].into_iter().chain(beside.iter().copied());
+            query(all.map(Arc::clone).collect())
+        };
+        // Alone, under one role, under another, and back, each until it is kept.
+        let asked: [(&[&Arc<model::Entity>], _); 4] = [
+            (&[], Outcome::DenyDefault),
+            (&[&top], Outcome::Allow),
+            (&[&side], Outcome::DenyDefault),
+            (&[&top], Outcome::Allow),
+        ];
+        for (beside, outcome) in asked {
+            for _ in 0..3 {
+                assert_eq!(one.decide(&with(beside)).outcome, outcome);
+            }
+            assert!(is_kept(&held));
+            assert_eq!(other.decide(&with(beside)).reason, ReasonCode::SchemaMismatch);
+        }
+    }
+}

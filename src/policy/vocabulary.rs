@@ -7,6 +7,7 @@ use cedar_policy::Schema;
 use cedar_policy_core::ast::{Eid, Entity, EntityType, EntityUID};
 use cedar_policy_core::validator::{ValidatorEntityType, ValidatorEntityTypeKind, ValidatorSchema};
 use rustc_hash::{FxHashMap, FxHashSet};
+use smol_str::SmolStr;
 
 use super::extension::ExtensionValues;
 use super::request::{INPUT, Input};
@@ -25,6 +26,8 @@ pub(crate) struct Vocabulary {
 /// An entity type of the schema.
 #[derive(Debug)]
 pub(crate) struct KnownType {
+    /// Its own, among the types of its schema.
+    pub(crate) number: usize,
     pub(crate) name: EntityType,
     pub(crate) attributes: RecordShape,
     pub(crate) tags: Option<Shape>,
@@ -53,7 +56,10 @@ impl Vocabulary {
         let types = schema
             .entity_types()
             .filter(|known| !known.is_external())
-            .map(|known| (known.name().to_string().into_boxed_str(), KnownType::new(known, schema)))
+            .enumerate()
+            .map(|(number, known)| {
+                (known.name().to_string().into_boxed_str(), KnownType::new(number, known, schema))
+            })
             .collect();
         let mut actions: FxHashMap<Box<str>, FxHashMap<Box<str>, KnownAction>> = FxHashMap::default();
         // An action without an entity is external, that is, not defined: it stays unknown.
@@ -95,6 +101,13 @@ impl Vocabulary {
         self.actions.values().flat_map(FxHashMap::values).map(|known| &known.entity)
     }
 
+    /// The numbers of the entity types that have an attribute of one of these names.
+    pub(crate) fn types_with(&self, attributes: &[SmolStr]) -> Vec<usize> {
+        let has_one =
+            |known: &&KnownType| attributes.iter().any(|name| known.attributes.field(name).is_some());
+        self.types.values().filter(has_one).map(|known| known.number).collect()
+    }
+
     /// The full names of all entity types.
     pub(crate) fn type_names(&self) -> impl Iterator<Item = &str> {
         self.types.keys().map(AsRef::as_ref)
@@ -125,7 +138,7 @@ impl Vocabulary {
 }
 
 impl KnownType {
-    fn new(known: &ValidatorEntityType, schema: &ValidatorSchema) -> Self {
+    fn new(number: usize, known: &ValidatorEntityType, schema: &ValidatorSchema) -> Self {
         let name = known.name();
         let above = schema.entity_types().filter(|other| other.has_descendant_entity_type(name));
         let choices = match &known.kind {
@@ -135,6 +148,7 @@ impl KnownType {
             ValidatorEntityTypeKind::Standard(_) | ValidatorEntityTypeKind::External => None,
         };
         Self {
+            number,
             name: name.clone(),
             attributes: RecordShape::of(known.attributes()),
             tags: known.tag_type().map(Shape::of),
