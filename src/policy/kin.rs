@@ -16,7 +16,7 @@ use crate::model;
 #[derive(Debug)]
 pub(crate) enum Kin {
     /// By its names. What else it has is still to be checked.
-    Named(Names),
+    Named(Box<Names>),
     /// It has come before, fitted the schema, and is whole.
     Standing(Arc<Entity>),
 }
@@ -54,7 +54,7 @@ pub(super) fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Ve
         let whole = || endow(entity, names(entity, &lifts, words)?, words, &Sight::ALL);
         match standing::form(entity, &lifts, words, whole) {
             Some(form) => Ok(Kin::Standing(form)),
-            None => names(entity, &lifts, words).map(Kin::Named),
+            None => names(entity, &lifts, words).map(|names| Kin::Named(Box::new(names))),
         }
     };
     given.iter().map(related).collect()

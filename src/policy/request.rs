@@ -136,7 +136,7 @@ impl<'a> Framed<'a> {
         let known = |uid| EntityUIDEntry::known(uid, None);
         let request = Request::new_unchecked(
             known(self.principal),
-            known(self.action.entity.uid().clone()),
+            EntityUIDEntry::Known { euid: Arc::clone(&self.action.uid), loc: None },
             known(self.resource),
             Some(Context::Value(Arc::new(fields))),
         );
@@ -180,7 +180,7 @@ fn populate(
         let known = words.entity_type(&entity.uid)?;
         match kin {
             Kin::Named(_) if !sight.has_entity(known, words) => check(entity, words)?,
-            Kin::Named(names) => built.push(endow(entity, names, words, sight)?),
+            Kin::Named(names) => built.push(endow(entity, *names, words, sight)?),
             Kin::Standing(entity) if sight.has_entity(known, words) => made.push(entity),
             Kin::Standing(_) => {}
         }

@@ -317,9 +317,7 @@ impl RecordShape {
         // Both are in order, so one pass over each is enough.
         let mut fields = self.fields.iter();
         for (given, value) in values {
-            let Some((name, field)) =
-                fields.find(|(name, _)| *name >= given).filter(|(name, _)| *name == given)
-            else {
+            let Some((name, field)) = fields.find(|(name, _)| *name == given) else {
                 return Err(Mismatch::new(format!("`{given}` is not in the schema")));
             };
             required += usize::from(field.required);

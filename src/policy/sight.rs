@@ -81,7 +81,10 @@ impl<'p> Views<'p> {
 
     /// What they see of a field; `None` when none of them asks for it.
     pub(crate) fn of_field(&self, name: &SmolStr) -> Option<Self> {
-        let seen: SmallVec<_> = self.0.iter().filter_map(|view| view.fields.get(name)).collect();
+        // Few fields: names of other lengths are told apart at once.
+        let in_view =
+            |view: &&'p View| view.fields.iter().find(|(field, _)| *field == name).map(|(_, view)| view);
+        let seen: SmallVec<_> = self.0.iter().filter_map(in_view).collect();
         (!seen.is_empty()).then_some(Self(seen))
     }
 }

@@ -40,6 +40,7 @@ pub(crate) struct KnownType {
 /// An action of the schema.
 #[derive(Debug)]
 pub(crate) struct KnownAction {
+    pub(crate) uid: Arc<EntityUID>,
     /// Its entity, with all groups it is in as ancestors.
     pub(crate) entity: Arc<Entity>,
     pub(crate) principals: FxHashSet<EntityType>,
@@ -177,6 +178,7 @@ impl KnownAction {
     fn new(entity: &Entity, schema: &ValidatorSchema) -> Option<Self> {
         let known = schema.get_action_id(entity.uid())?;
         Some(Self {
+            uid: Arc::new(entity.uid().clone()),
             entity: Arc::new(entity.clone()),
             principals: known.applies_to_principals().cloned().collect(),
             resources: known.applies_to_resources().cloned().collect(),
