@@ -64,6 +64,11 @@ impl View {
         }
     }
 
+    /// Whether anything.
+    fn sees(&self) -> bool {
+        self.whole || !self.fields.is_empty()
+    }
+
     fn field(&mut self, name: &SmolStr) -> &mut Self {
         self.fields.entry(name.clone()).or_default()
     }
@@ -71,7 +76,7 @@ impl View {
 
 /// What several conditions see of one record.
 #[derive(Debug)]
-pub(crate) struct Views<'p>(SmallVec<[&'p View; 8]>);
+pub(crate) struct Views<'p>(SmallVec<[&'p View; 4]>);
 
 impl<'p> Views<'p> {
     /// Whether one sees the record itself.
@@ -81,10 +86,13 @@ impl<'p> Views<'p> {
 
     /// What they see of a field; `None` when none of them asks for it.
     pub(crate) fn of_field(&self, name: &SmolStr) -> Option<Self> {
-        // Few fields: names of other lengths are told apart at once.
-        let in_view =
-            |view: &&'p View| view.fields.iter().find(|(field, _)| *field == name).map(|(_, view)| view);
-        let seen: SmallVec<_> = self.0.iter().filter_map(in_view).collect();
+        let mut seen = SmallVec::new();
+        for view in &self.0 {
+            // Few fields: names of other lengths are told apart at once.
+            if let Some((_, inside)) = view.fields.iter().find(|(field, _)| *field == name) {
+                seen.push(inside);
+            }
+        }
         (!seen.is_empty()).then_some(Self(seen))
     }
 }
@@ -162,7 +170,9 @@ impl<'p> Sight<'p> {
     pub(crate) fn of(policies: &'p [&'p Compiled]) -> Self {
         let looks = || policies.iter().map(|policy| &policy.looks_at);
         Self {
-            context: Some(Views(policies.iter().map(|policy| &policy.reads).collect())),
+            context: Some(Views(
+                policies.iter().map(|policy| &policy.reads).filter(|view| view.sees()).collect(),
+            )),
             policies: Some(policies),
             tags: looks().any(|looks| looks.tags),
             actions: looks().any(|looks| looks.actions),
