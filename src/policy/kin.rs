@@ -1,6 +1,5 @@
 //! Who stands under whom among the entities of a question.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{Entity, EntityUID};
@@ -11,6 +10,7 @@ use super::sight::Sight;
 use super::standing;
 use super::vocabulary::Vocabulary;
 use crate::model;
+use crate::seen::Seen;
 
 /// One of a question's entities with all its ancestors.
 #[derive(Debug)]
@@ -78,8 +78,7 @@ fn names(
         }
     };
     let parents: Vec<EntityUID> = entity.parents.iter().map(ancestor).collect::<Result<_, _>>()?;
-    // Nothing in most questions; then there is nothing to remember.
-    let mut seen = HashSet::new();
+    let mut seen = Seen::default();
     let above = lifts.iter().flat_map(|lift| &lift.parents).filter(|uid| seen.insert(*uid));
     let indirect = above.map(ancestor).collect::<Result<_, _>>()?;
     Ok(Names { uid: known.uid(&entity.uid)?, parents, indirect })
