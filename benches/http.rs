@@ -18,7 +18,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use axum::{Json, Router, routing::post};
+use axum::body::Bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::{Router, routing::post};
 use serde_json::Value;
 use support::{CONNECTIONS, gateway, load, median};
 
@@ -43,7 +45,11 @@ fn processor_time() -> f64 {
 }
 
 async fn echo() -> SocketAddr {
-    let router = Router::new().route(PATH, post(async |Json(body): Json<Value>| Json(body)));
+    let answer = async |body: Bytes| {
+        let body: Value = serde_json::from_slice(&body).expect("what the script sends");
+        ([(CONTENT_TYPE, "application/json")], body.to_string())
+    };
+    let router = Router::new().route(PATH, post(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, router).await });

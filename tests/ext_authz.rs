@@ -203,7 +203,7 @@ async fn program() -> SocketAddr {
             .iter()
             .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
             .collect();
-        axum::Json(
+        support::json::Json(
             json!({ "method": request.method().as_str(), "uri": request.uri().to_string(), "headers": headers }),
         )
     };

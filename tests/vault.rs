@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
+#[path = "support/json.rs"]
+mod json;
 #[path = "support/child.rs"]
 mod child;
 
@@ -82,7 +84,7 @@ async fn answer(State(vault): State<Arc<Vault>>, request: Request) -> Response {
 }
 
 fn error(status: StatusCode, words: &[&str]) -> Response {
-    (status, axum::Json(json!({ "errors": words }))).into_response()
+    (status, json::Json(json!({ "errors": words }))).into_response()
 }
 
 impl Vault {
@@ -113,7 +115,7 @@ impl Vault {
             "/v1/secret/data/caxton/large" => self.kv(json!({ "x": "x".repeat(70_000) })),
             "/v1/secret/data/caxton/sealed" => error(StatusCode::SERVICE_UNAVAILABLE, &["Vault is sealed"]),
             "/v1/secret/data/caxton/junk" => (StatusCode::OK, format!("<html>{PASSWORD}</html>")).into_response(),
-            "/v1/secret/data/caxton/list" => (StatusCode::OK, axum::Json(json!({ "data": { "data": [PASSWORD] } }))).into_response(),
+            "/v1/secret/data/caxton/list" => (StatusCode::OK, json::Json(json!({ "data": { "data": [PASSWORD] } }))).into_response(),
             "/v1/secret/data/caxton/slow" => std::future::pending().await,
             "/v1/secret/data/caxton/elsewhere" => {
                 (StatusCode::TEMPORARY_REDIRECT, [("location", "/v1/secret/data/caxton/one")]).into_response()
@@ -140,7 +142,7 @@ impl Vault {
     }
 
     fn wrapped(&self, data: Json, auth: Json) -> Response {
-        axum::Json(
+        json::Json(
             json!({ "request_id": "r", "lease_id": "", "renewable": false, "lease_duration": 0, "data": data,
                            "wrap_info": null, "warnings": null, "auth": auth }),
         )

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
 use super::address::Path;
 use super::caller::Caller;
+use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::agents::Agent;

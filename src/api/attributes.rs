@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,6 +13,7 @@ use serde_json::{Map, Value as Any};
 use super::address::{Path, Query};
 use super::body::{StrictJson, read_large};
 use super::caller::Caller;
+use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::attributes::{AttributesError, Changes, Written, read_draft, read_patch};

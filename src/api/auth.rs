@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
+use axum::Extension;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::caller::{Caller, Refreshing};
+use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authn::{Issued, LoggedIn, MethodStatus};

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{header, uri::Authority};
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use smol_str::format_smolstr;
 use super::body::{Object, read_or_malformed};
 use super::caller::Caller;
 use super::connection::Connection;
+use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::model::cedar_json::read_fields;

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
@@ -19,6 +18,7 @@ use super::address::Query;
 use super::auth::{self, work};
 use super::body::{is_json, read_as};
 use super::caller::{self, Caller, Shown};
+use super::json::Json;
 use super::login_page::{escape, of_problem, page, wanted};
 use super::problem::Problem;
 use super::quota;
@@ -233,7 +233,7 @@ pub(super) async fn callback(
             hand_over(&person, &place)
         }
         Ok(Finished::Browser(login)) => match begin(&api, &context, login).await {
-            Ok((session, who)) if wanted(&headers) => welcome(&who, &session),
+            Ok((session, who)) if wanted(&headers) => welcome(&who, &session.0),
             Ok((session, _)) => session.into_response(),
             Err(answer) => match answer {
                 Failed::Problem(problem) => shown(&headers, *problem),

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::address::{Path, Query};
 use super::body::StrictJson;
 use super::caller::Caller;
+use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::memory::{EntityView, RelationView};

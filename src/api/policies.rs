@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 
 use super::address::Query;
 use super::body::{StrictJson, read_large};
 use super::caller::Caller;
+use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::clock::rfc3339;

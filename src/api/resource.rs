@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use serde::Serialize;
 
+use super::json::Json;
 use super::problem::Problem;
 use super::state::{Api, Settings};
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Any, json};
@@ -12,6 +11,7 @@ use super::address::Query;
 use super::attributes::{Done, change};
 use super::body::StrictJson;
 use super::caller::Caller;
+use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authz::Refusal;

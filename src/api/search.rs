@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::Json;
 use axum::extract::{Request, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,6 +17,7 @@ use serde_json::{Value as Any, json};
 use super::authzen::{Action, Party, Properties, action_uid, entity, record};
 use super::body::{Object, read_or_malformed};
 use super::caller::Caller;
+use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authz::{AttributeSource as _, Attributes, know};

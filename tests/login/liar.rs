@@ -14,6 +14,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use caxton::clock::{Clock as _, SystemClock};
 use serde_json::{Value as Json, json};
 
+use crate::support::json::Json as AnswerJson;
+
 pub(crate) const CLIENT: &str = "caxton";
 
 /// What its token endpoint, or another one, does.
@@ -108,12 +110,12 @@ async fn metadata(State(liar): State<Arc<Liar>>) -> Response {
     for (name, value) in liar.metadata.lock().unwrap().as_object().unwrap() {
         said[name] = value.clone();
     }
-    axum::Json(said).into_response()
+    AnswerJson(said).into_response()
 }
 
-async fn keys(State(liar): State<Arc<Liar>>) -> axum::Json<Json> {
+async fn keys(State(liar): State<Arc<Liar>>) -> AnswerJson {
     let x = URL_SAFE_NO_PAD.encode(liar.key.public_key().as_ref());
-    axum::Json(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x }] }))
+    AnswerJson(json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x }] }))
 }
 
 async fn token(State(liar): State<Arc<Liar>>, body: String) -> Response {
@@ -130,16 +132,16 @@ async fn token(State(liar): State<Arc<Liar>>, body: String) -> Response {
     if status == 0 {
         std::future::pending::<()>().await;
     }
-    (StatusCode::from_u16(status).unwrap(), axum::Json(json)).into_response()
+    (StatusCode::from_u16(status).unwrap(), AnswerJson(json)).into_response()
 }
 
-async fn device() -> axum::Json<Json> {
-    axum::Json(json!({
+async fn device() -> AnswerJson {
+    AnswerJson(json!({
         "device_code": "d", "user_code": "ABCD-EFGH", "verification_uri": "https://login.example/device",
         "expires_in": 600, "interval": 1,
     }))
 }
 
-async fn userinfo(State(liar): State<Arc<Liar>>) -> axum::Json<Json> {
-    axum::Json(liar.userinfo.lock().unwrap().clone())
+async fn userinfo(State(liar): State<Arc<Liar>>) -> AnswerJson {
+    AnswerJson(liar.userinfo.lock().unwrap().clone())
 }

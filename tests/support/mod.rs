@@ -8,6 +8,7 @@
     reason = "helpers of tests"
 )]
 
+pub mod json;
 pub mod node;
 pub mod pki;
 pub mod port;
@@ -269,7 +270,7 @@ pub fn tool(name: &str, description: &str) -> Json {
 pub async fn upstream(tools: Json) -> (String, Arc<Mutex<Vec<String>>>) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&calls);
-    let answer = async move |axum::Json(message): axum::Json<Json>| {
+    let answer = async move |json::Json(message): json::Json| {
         let result = match message["method"].as_str().unwrap() {
             "initialize" => json!({
                 "protocolVersion": message["params"]["protocolVersion"],
@@ -281,10 +282,10 @@ pub async fn upstream(tools: Json) -> (String, Arc<Mutex<Vec<String>>>) {
                 noted.lock().unwrap().push(message["params"]["name"].as_str().unwrap().to_owned());
                 json!({ "content": [{ "type": "text", "text": "done" }] })
             }
-            _ => return (axum::http::StatusCode::ACCEPTED, axum::Json(Json::Null)),
+            _ => return (axum::http::StatusCode::ACCEPTED, json::Json(Json::Null)),
         };
         let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
-        (axum::http::StatusCode::OK, axum::Json(answer))
+        (axum::http::StatusCode::OK, json::Json(answer))
     };
     let router = axum::Router::new().route("/mcp", axum::routing::post(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
