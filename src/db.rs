@@ -3,21 +3,30 @@
 //! A database file is 0600 in a directory that is 0700, in WAL mode, with foreign keys on, an untrusted
 //! schema (functions and virtual tables cannot be called from a tampered schema), defensive mode, and
 //! temporary tables in memory. The guides' `trusted_schema: true` would weaken this and is not offered.
+//!
+//! INVARIANT: no descriptor of a database file, its log or its index is opened beside SQLite while a connection is open.
+//! POSIX takes all locks of a process on a file when the process closes any of its descriptors of that file (fcntl(2));
+//! without its locks SQLite's log can be unlinked by another program, and what is committed from then on is lost.
 
 mod memo;
 
 use std::fs::{self, OpenOptions, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-pub use memo::Memo;
+pub use memo::{Commits, Memo};
 
 /// How long a writer waits for another process's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Held while a file is made and opened: a new file is closed again before SQLite has it, and never after.
+static OPENING: Mutex<()> = Mutex::new(());
 
 /// Why a database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,10 +66,12 @@ pub enum DbError {
 /// Each migration is SQL text; migration number *n* (from 1) takes a file from `user_version` *n - 1* to *n*, in
 /// one transaction.
 pub fn open(path: &Path, migrations: &[&str]) -> Result<Connection, DbError> {
+    let opening = OPENING.lock();
     protect(path).map_err(|source| DbError::File { path: path.to_owned(), source })?;
     let sqlite = |source| DbError::Sqlite { path: path.to_owned(), source };
     #[expect(clippy::disallowed_methods, reason = "this is the one place that opens a database")]
     let mut connection = Connection::open(path).map_err(sqlite)?;
+    drop(opening);
     configure(&connection).map_err(sqlite)?;
     migrate(&mut connection, path, migrations)?;
     Ok(connection)
@@ -79,8 +90,23 @@ fn protect(path: &Path) -> std::io::Result<()> {
         fs::create_dir_all(directory)?;
         fs::set_permissions(directory, Permissions::from_mode(0o700))?;
     }
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))
+    match OpenOptions::new().create_new(true).append(true).mode(0o600).open(path) {
+        Ok(made) => made.set_permissions(Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => protect_existing(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// By its name: a connection of this process may be open to it.
+fn protect_existing(path: &Path) -> std::io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if !found.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    if found.permissions().mode() & 0o7777 == 0o600 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -134,6 +160,51 @@ mod tests {
         assert_eq!(pragma("foreign_keys"), "Integer(1)");
         assert_eq!(pragma("trusted_schema"), "Integer(0)");
         assert_eq!(pragma("user_version"), "Integer(1)");
+    }
+
+    /// Locks that this process holds on files of `directory`, as the kernel tells them.
+    fn locks(directory: &Path) -> usize {
+        use std::os::unix::fs::MetadataExt as _;
+        let inodes: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| format!(":{}", entry.unwrap().metadata().unwrap().ino()))
+            .collect();
+        let own = format!(" {} ", std::process::id());
+        let table = fs::read_to_string("/proc/locks").unwrap();
+        let ours =
+            |line: &&str| line.contains(&own) && line.split(' ').any(|word| ends_with_one(word, &inodes));
+        table.lines().filter(ours).count()
+    }
+
+    fn ends_with_one(word: &str, ends: &[String]) -> bool {
+        ends.iter().any(|end| word.ends_with(end.as_str()))
+    }
+
+    #[test]
+    fn a_further_connection_and_a_memo_leave_the_locks_where_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        let migrations = ["CREATE TABLE t (a INTEGER) STRICT"];
+        let connection = open(&path, &migrations).unwrap();
+        connection.execute("INSERT INTO t VALUES (1)", []).unwrap();
+        let before = locks(directory.path());
+        assert!(before > 0, "an open database in WAL mode is locked as shared");
+        let other = open(&path, &migrations).unwrap();
+        let memo = Memo::<String, i64>::new(&Commits::of(open(&path, &migrations).unwrap()), 10);
+        memo.get::<_, rusqlite::Error>("a", || Ok(1)).unwrap();
+        drop((other, memo));
+        assert_eq!(locks(directory.path()), before);
+        assert_eq!(connection.query_row("SELECT a FROM t", [], |row| row.get(0)), Ok(1));
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file_is_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.db");
+        drop(open(&path, &[]).unwrap());
+        let link = directory.path().join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(open(&link, &[]), Err(DbError::File { .. })));
     }
 
     #[test]

@@ -307,3 +307,55 @@ async fn a_whole_line_that_was_changed_is_not_repaired() {
     assert!(ended.stderr.contains("help: run `caxton audit verify`"), "{ended:?}");
     assert_eq!(std::fs::read_to_string(place.log()).unwrap(), changed);
 }
+
+/// A copy by SQLite's own backup, from another process, as `docs/memory.md` recommends.
+fn back_up(place: &Place, database: &str) {
+    let text = "import sqlite3, sys\n\
+                source, copy = sqlite3.connect(sys.argv[1], timeout=30), sqlite3.connect(sys.argv[2])\n\
+                source.backup(copy)\nsource.close()\ncopy.close()";
+    let data = place.path().join("data");
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", text]).arg(data.join(database)).arg(data.join(format!("{database}.copy")));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A process that closes a database whose locks are gone takes the log for left over and removes it: what the gateway
+/// commits from then on would be in a file without a name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_beside_a_running_gateway_loses_nothing_and_a_revocation_still_counts() {
+    let crash = Crash::new(1);
+    let revoked = crash.place.service("leaver", "memory:write,memory:read");
+    let gateway = crash.place.start();
+    let mut told = Vec::new();
+    let mut writers = Vec::new();
+    for part in 0..3 {
+        for database in ["memory.db", "keys.db"] {
+            back_up(&crash.place, database);
+        }
+        let mut writer = crash.writers(part).swap_remove(0);
+        writer.most = 5;
+        told.extend(writer.clone().write(gateway.url(""), Arc::new(Notify::new())).await);
+        writers.push(writer);
+    }
+    assert_eq!(told.len(), 15);
+    let leaver = Writer { key: revoked.clone(), scope: "workspace:leavers".to_owned(), ..writers[0].clone() };
+    assert_eq!(leaver.stored(&gateway.url(""), &revoked).await.len(), 0);
+
+    // The key is revoked by another process, after the backups.
+    let id = revoked.split('_').nth(2).unwrap();
+    let ended = child::run(crash.place.path(), &["auth", "revoke-key", id, "--data-dir", "data"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let refused = |gateway: &Running| {
+        let url = gateway.url("/v1/memory/workspace:leavers/entities");
+        crash.client.get(url).header("x-api-key", &revoked).send()
+    };
+    assert_eq!(refused(&gateway).await.unwrap().status(), 401);
+
+    let ended = gateway.process.kill();
+    assert_eq!(ended.code, None, "{ended:?}");
+    let gateway = crash.place.start();
+    assert_eq!(crash.check(&gateway, &writers, &told).await, told.len());
+    assert_eq!(refused(&gateway).await.unwrap().status(), 401);
+    assert_eq!(gateway.stop().code, Some(0));
+}

@@ -1,63 +1,39 @@
 //! What was read from a database, kept until anything is committed to it.
 //!
-//! A read of one row costs SQLite several microseconds, most of them for locks, and nearly every request finds what the
-//! one before it found. In WAL mode each commit, by whatever process, changes the header of the WAL index (SQLite, "WAL-mode
-//! File Format", section 2.2): it counts the transactions. While it is the same, so is all that can be read; a read
-//! of those 96 bytes is one system call. So a change counts from the next request on, wherever it was made.
+//! A read of one row takes a statement, locks and copies, and nearly every request finds what the one before it found.
+//! `PRAGMA data_version` on a connection that never writes changes with each commit by any other connection, of this
+//! process or another. While it is the same, so is all that can be read. So a change counts from the next request on,
+//! wherever it was made.
 //!
-//! The promise rests on reading the header before and after: what was read in between is kept only when both are the same.
-//! Where the index cannot be read, nothing is kept and every read goes to SQLite.
+//! The promise rests on asking before and after: what was read in between is kept only when both answers are the same.
+//! Where SQLite does not answer, nothing is kept and every read goes to the database.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::fs::File;
 use std::hash::Hash;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rusqlite::Connection;
 
-/// Bytes of the header; it stands there twice, so that a reader sees when it is being written.
-const HEADER: usize = 48;
-/// Where the header says that it has been filled in.
-const IS_INIT: usize = 12;
-
-/// Everything that was committed up to some moment.
+/// Everything that was committed up to some moment, by the number that `PRAGMA data_version` gives it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Moment([u8; HEADER]);
+struct Moment(i64);
 
-/// Tells whether anything was committed to a database, without asking SQLite.
-struct Commits {
-    index: &'static File,
-}
-
-/// The WAL indexes that were opened, by device and inode. None is closed again: POSIX takes all locks of a process on a
-/// file when it closes any of its descriptors of it (fcntl(2)), and SQLite's are on this one.
-static OPEN: Mutex<Vec<((u64, u64), &'static File)>> = Mutex::new(Vec::new());
+/// Tells whether anything was committed to a database.
+pub struct Commits(Mutex<Connection>);
 
 impl Commits {
-    /// Of the database at `path`, to which a connection is open that has read from it.
-    fn of(path: &Path) -> Option<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push("-shm");
-        let file = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        // Looked at before it is opened: what is open already must not be opened and closed.
-        let mut open = OPEN.lock();
-        let known = file(std::fs::metadata(&name).ok()?);
-        if let Some((_, index)) = open.iter().find(|(other, _)| *other == known) {
-            return Some(Self { index });
-        }
-        let index: &'static File = Box::leak(Box::new(File::open(&name).ok()?));
-        open.push((file(index.metadata().ok()?), index));
-        Some(Self { index })
+    /// Asks over `connection`, which must not be used for anything else: its own commits do not change its version.
+    pub fn of(connection: Connection) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(connection)))
     }
 
-    /// `None` while somebody writes it, or when it is not what it should be.
+    /// `None` when SQLite does not answer, as while another process recovers the log.
     fn now(&self) -> Option<Moment> {
-        let mut copies = [0; 2 * HEADER];
-        self.index.read_exact_at(&mut copies, 0).ok()?;
-        let (first, second) = copies.split_first_chunk::<HEADER>()?;
-        (first == second && first.get(IS_INIT) == Some(&1)).then_some(Moment(*first))
+        let connection = self.0.lock();
+        let mut statement = connection.prepare_cached("PRAGMA data_version").ok()?;
+        statement.query_row([], |row| row.get(0)).ok().map(Moment)
     }
 }
 
@@ -68,16 +44,16 @@ struct Kept<K, V> {
 
 /// At most `limit` values that were read from one database.
 pub struct Memo<K, V> {
-    commits: Option<Commits>,
+    commits: Arc<Commits>,
     limit: usize,
     kept: Mutex<Kept<K, V>>,
 }
 
 impl<K: Eq + Hash, V: Clone> Memo<K, V> {
-    /// Of the database at `path`, to which a connection is open that has read from it.
-    pub fn new(path: &Path, limit: usize) -> Self {
+    /// Of the database whose commits are told by `commits`.
+    pub fn new(commits: &Arc<Commits>, limit: usize) -> Self {
         let kept = Kept { at: None, values: HashMap::new() };
-        Self { commits: Commits::of(path), limit, kept: Mutex::new(kept) }
+        Self { commits: Arc::clone(commits), limit, kept: Mutex::new(kept) }
     }
 
     /// What `read` finds, or what it found when the database was as it is now.
@@ -86,8 +62,7 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        let now = || self.commits.as_ref().and_then(Commits::now);
-        let Some(before) = now() else { return read() };
+        let Some(before) = self.commits.now() else { return read() };
         {
             let kept = self.kept.lock();
             if kept.at == Some(before)
@@ -97,7 +72,7 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
             }
         }
         let value = read()?;
-        if now() == Some(before) {
+        if self.commits.now() == Some(before) {
             let mut kept = self.kept.lock();
             if kept.at != Some(before) || kept.values.len() >= self.limit {
                 kept.values.clear();
@@ -116,10 +91,10 @@ mod tests {
     use std::cell::Cell;
     use std::process::Command;
 
-    use rusqlite::Connection;
-
     use super::*;
     use crate::db;
+
+    const TABLE: [&str; 1] = ["CREATE TABLE t (a INTEGER) STRICT"];
 
     struct Bench {
         directory: tempfile::TempDir,
@@ -132,8 +107,8 @@ mod tests {
         fn new(limit: usize) -> Self {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("test.db");
-            let connection = db::open(&path, &["CREATE TABLE t (a INTEGER) STRICT"]).unwrap();
-            let memo = Memo::new(&path, limit);
+            let connection = db::open(&path, &TABLE).unwrap();
+            let memo = Memo::new(&Commits::of(db::open(&path, &TABLE).unwrap()), limit);
             Self { directory, connection, memo, reads: Cell::new(0) }
         }
 
@@ -159,7 +134,7 @@ mod tests {
     fn a_commit_of_another_connection_counts_at_once_also_after_a_checkpoint() {
         let bench = Bench::new(10);
         let path = bench.directory.path().join("test.db");
-        let other = db::open(&path, &["CREATE TABLE t (a INTEGER) STRICT"]).unwrap();
+        let other = db::open(&path, &TABLE).unwrap();
         for expected in 1..200 {
             other.execute("INSERT INTO t VALUES (1)", []).unwrap();
             assert_eq!((bench.count("a"), bench.count("a")), (expected, expected));
@@ -175,13 +150,12 @@ mod tests {
         assert_eq!(bench.count("a"), 200);
     }
 
-    /// A process of its own: what it commits is seen, and SQLite's locks hold although the index was opened beside them.
+    /// A process of its own: what it commits is seen, and SQLite's locks hold beside it.
     #[test]
     fn a_commit_of_another_process_counts_and_locks_still_hold() {
         let bench = Bench::new(10);
         let path = bench.directory.path().join("test.db");
-        let again = Memo::<String, i64>::new(&path, 10);
-        drop(again);
+        drop(Commits::of(db::open(&path, &TABLE).unwrap()));
         assert_eq!(bench.count("a"), 0);
         let python = |statement: &str| {
             let text = format!(
@@ -202,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_does_without_an_index() {
+    fn it_is_bounded() {
         let bench = Bench::new(2);
         for key in ["a", "b", "c", "a"] {
             bench.count(key);
@@ -211,9 +185,6 @@ mod tests {
         assert!(bench.memo.kept.lock().values.len() <= 2);
         let none = Bench::new(0);
         assert_eq!((none.count("a"), none.count("a"), none.reads.get()), (0, 0, 2));
-        let elsewhere = Memo::<String, i64>::new(Path::new("/nonexistent/test.db"), 10);
-        assert_eq!(elsewhere.get::<_, rusqlite::Error>("a", || Ok(1)).unwrap(), 1);
-        assert_eq!(elsewhere.get::<_, rusqlite::Error>("a", || Ok(2)).unwrap(), 2);
     }
 
     /// While others write, nobody reads something older than what it knows to be committed.
@@ -224,7 +195,7 @@ mod tests {
         let committed = std::sync::atomic::AtomicI64::new(0);
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
-                let writer = db::open(&path, &["CREATE TABLE t (a INTEGER) STRICT"]).unwrap();
+                let writer = db::open(&path, &TABLE).unwrap();
                 for number in 1..=500 {
                     writer.execute("INSERT INTO t VALUES (1)", []).unwrap();
                     committed.store(number, std::sync::atomic::Ordering::SeqCst);

@@ -14,7 +14,7 @@ use crate::authn::jwt::parts::TokenDigest;
 use crate::authn::key_store::{COLUMNS, StoredKey};
 use crate::authn::schema::MIGRATIONS;
 use crate::authn::{AuthnError, KeyRecord};
-use crate::db::{self, Memo};
+use crate::db::{self, Commits, Memo};
 use crate::model::{EntityUid, HolderKeys};
 
 /// The name of everybody in the table of revoked subjects; no principal is called so.
@@ -96,12 +96,13 @@ impl TokenStore {
     /// Remembers `most` sessions, and as much about that many tokens.
     pub(super) fn open(path: &Path, most: usize) -> Result<Self, AuthnError> {
         let (writer, reader) = (db::open_synced(path, &MIGRATIONS)?, db::open(path, &MIGRATIONS)?);
+        let commits = Commits::of(db::open(path, &MIGRATIONS)?);
         Ok(Self {
             writer: Mutex::new(writer),
             reader: Mutex::new(reader),
-            sessions: Memo::new(path, most),
-            revocations: Memo::new(path, most),
-            signing_keys: Memo::new(path, most),
+            sessions: Memo::new(&commits, most),
+            revocations: Memo::new(&commits, most),
+            signing_keys: Memo::new(&commits, most),
         })
     }
 
