@@ -107,8 +107,9 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 fn cases() -> Vec<(&'static str, Vec<u8>, String)> {
     let tools = builtin_tools();
-    let wasm =
-        |name: &str| tools.iter().find(|tool| tool.0 == name).map(|tool| tool.1.to_vec()).unwrap_or_default();
+    let wasm = |name: &str| {
+        tools.iter().find(|tool| tool.name == name).map(|tool| tool.wasm.to_vec()).unwrap_or_default()
+    };
     let table = "name,price\n".to_owned() + &"tea,=1+1\n".repeat(2000);
     let csv = |text: &str| serde_json::json!({ "text": text }).to_string();
     let json = serde_json::json!({ "document": r#"{"n": 1}"#, "schema": r#"{"properties": {"n": {"minimum": 1}}}"# });

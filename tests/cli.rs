@@ -479,3 +479,69 @@ fn tools_are_listed_and_modules_checked() {
     let refused = json(directory, 1, "tools verify not.wasm");
     assert!(refused["problem"].is_string(), "{refused}");
 }
+
+/// LEB128, as WebAssembly writes its numbers.
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(number & 0x7f).unwrap();
+        number >>= 7;
+        bytes.push(if number == 0 { low } else { low | 0x80 });
+        if number == 0 {
+            return bytes;
+        }
+    }
+}
+
+fn section(id: u8, content: Vec<u8>) -> Vec<u8> {
+    [vec![id], leb(content.len()), content].concat()
+}
+
+/// A valid module of `functions` functions that each keep thousands of values alive over thousands of branches.
+fn slow_to_compile(functions: usize) -> Vec<u8> {
+    const LOCALS: usize = 4_000;
+    let mut code = [leb(1), leb(LOCALS), vec![0x7f]].concat();
+    for step in 0..20_000 {
+        // local[c] = local[a] + local[b]; and a block that may be left.
+        let place = |factor: usize| leb(step * factor % LOCALS);
+        let sum = [vec![0x20], place(7), vec![0x20], place(31), vec![0x6a, 0x21], place(13)].concat();
+        code.extend([vec![0x02, 0x40, 0x20], place(3), vec![0x0d, 0x00], sum, vec![0x0b]].concat());
+    }
+    code.push(0x0b);
+    let body = [leb(code.len()), code].concat();
+    let types = [leb(1), vec![0x60, 0, 0]].concat();
+    let export = [leb(1), leb(6), b"_start".to_vec(), vec![0x00, 0x00]].concat();
+    [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, types),
+        section(3, [leb(functions), vec![0; functions]].concat()),
+        section(7, export),
+        section(10, [leb(functions), body.repeat(functions)].concat()),
+    ]
+    .concat()
+}
+
+/// Within every bound on its structure, and minutes to compile: the process that compiles it is ended.
+#[test]
+fn a_module_that_compiles_too_long_or_too_large_is_refused_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let module = slow_to_compile(14);
+    assert!(module.len() > 4 << 20 && module.len() < 8 << 20, "{}", module.len());
+    fs::write(directory.join("slow.wasm"), module).unwrap();
+    let bounded = |limits: &str| {
+        fs::write(directory.join("caxton.yaml"), format!("runtime: {{ limits: {{ {limits} }} }}\n")).unwrap();
+        let began = std::time::Instant::now();
+        let refused = json(directory, 1, "tools verify slow.wasm --config caxton.yaml");
+        (refused["problem"].as_str().unwrap().to_owned(), began.elapsed())
+    };
+    let (problem, took) = bounded("max_compile_time: 1s");
+    assert!(problem.contains("compiling it takes longer than 1s"), "{problem}");
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+    let (problem, _) = bounded("max_compile_time: 600s, max_compile_memory: 128MB");
+    assert!(problem.contains("compiling it takes more than 134217728 bytes of memory"), "{problem}");
+
+    // What is no module is told as before, from the process that compiles.
+    let ended = run(directory, &["compile-module"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+}

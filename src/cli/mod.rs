@@ -96,6 +96,10 @@ enum Command {
         #[command(subcommand)]
         command: tools::Command,
     },
+    /// Compile the WebAssembly module on standard input and throw the result away: the gateway runs this command in a
+    /// process of its own, which it ends when compiling takes too long or too much memory.
+    #[command(hide = true)]
+    CompileModule,
     /// Print the completion script of a shell. Example: `caxton completion bash > caxton.bash`
     Completion {
         /// Which shell.
@@ -150,6 +154,24 @@ fn completion(shell: clap_complete::Shell, output: &Output) -> anyhow::Result<Ex
     Ok(Exit::Fine)
 }
 
+/// The program that compiles modules: this one, also when its file has been replaced since.
+fn compile_worker() -> std::path::PathBuf {
+    "/proc/self/exe".into()
+}
+
+/// The largest module that any configuration takes in.
+const MOST_MODULE_BYTES: u64 = 256 << 20;
+
+fn compile_module(output: &Output) -> anyhow::Result<Exit> {
+    match crate::sandbox::compile_only(std::io::stdin().lock(), MOST_MODULE_BYTES) {
+        Ok(()) => Ok(Exit::Fine),
+        Err(why) => {
+            output.say(format_args!("{why}"));
+            Ok(Exit::Found)
+        }
+    }
+}
+
 fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
     let environment = Environment::of_process();
     match command {
@@ -158,6 +180,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Agents(command) => agents::run(&command, &environment, output),
         Command::Policy(command) => policy::run(command, output),
         Command::Completion { shell } => completion(shell, output),
+        Command::CompileModule => compile_module(output),
         Command::Audit(command) => audit::run(command, output),
         Command::Auth(command) => auth::run(command, output),
         Command::Admin(command) => admin::run(&command, output),
@@ -170,7 +193,8 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
                 Ok(prepared) => prepared,
                 Err(exit) => return Ok(exit),
             };
-            let settings = crate::server::Settings::from(prepared.finish()?.settings);
+            let mut settings = crate::server::Settings::from(prepared.finish()?.settings);
+            settings.sandbox.compile_worker = Some(compile_worker());
             tools::run(command, settings.tools, settings.sandbox, output)
         }
     }

@@ -168,10 +168,11 @@ pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
 /// What a gateway with this configuration would answer, by what lies on the disk now and in neutral circumstances.
 fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
     let environment = Environment::of_process();
-    let settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
+    let mut settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
         Ok(loaded) => Settings::from(loaded.settings),
         Err(exit) => return Ok(Err(exit)),
     };
+    settings.sandbox.compile_worker = Some(super::compile_worker());
     let principal = check.who.uid(&settings.authn.issuers())?;
     let places = Places { place: settings.place(), fragments: Arc::new(Vec::new), candidate_dir: None };
     let sources = places.look(SystemClock.now_millis())?;

@@ -29,7 +29,8 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
     };
     prepare::start_log(&loaded);
     prepare::warn(&loaded, output);
-    let settings = Settings::from(loaded.settings);
+    let mut settings = Settings::from(loaded.settings);
+    settings.sandbox.compile_worker = Some(super::compile_worker());
     let (keys, tokens) = (settings.authn.api_keys.clone(), settings.authn.jwt.is_some());
     let runtime = prepare::runtime()?;
     runtime.block_on(async {

@@ -433,7 +433,7 @@ mod tests {
             run(Command::Verify { file: file.clone() }, dir.path(), "").unwrap()
         };
         assert_eq!(verify(b"not wasm"), Exit::Found);
-        let [_, (_, wasm, _)] = crate::sandbox::builtin_tools();
-        assert_eq!(verify(wasm), Exit::Fine);
+        let [_, validator] = crate::sandbox::builtin_tools();
+        assert_eq!(verify(validator.wasm), Exit::Fine);
     }
 }

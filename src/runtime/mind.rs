@@ -142,8 +142,7 @@ impl Mind<'_> {
             Self::Model(model) => model.complete(&request).await?,
             Self::Handler(sandbox, module) => {
                 let input = serde_json::to_vec(&request).map_err(|_| MindError::Shape)?;
-                let done = sandbox.run(module, input).await?;
-                crate::json::parse(&done.output).map_err(|_| MindError::Shape)?
+                sandbox.run(module, input).await?.output
             }
         };
         thought(&message).ok_or(MindError::Shape)

@@ -1,15 +1,34 @@
 //! The guests that come with the gateway. Their sources and recipe are in `examples/guests/`; the bytes are
 //! checked in with their digests, and `tests/guests-rebuild` proves that they come from those sources.
 
-/// The built-in tools: name, module bytes, MCP tool definition (JSON).
-pub fn builtin_tools() -> [(&'static str, &'static [u8], &'static str); 2] {
+/// A tool that is part of this program.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltinTool {
+    /// Its name on the server `builtin`.
+    pub name: &'static str,
+    /// The module.
+    pub wasm: &'static [u8],
+    /// MCP tool definition, JSON.
+    pub definition: &'static str,
+    /// The most instructions of a call: about four times what the largest sensible input takes.
+    pub fuel: u64,
+}
+
+/// The built-in tools.
+pub fn builtin_tools() -> [BuiltinTool; 2] {
     [
-        ("csv_parser", include_bytes!("guests/csv_parser.wasm"), include_str!("guests/csv_parser.tool.json")),
-        (
-            "json_validator",
-            include_bytes!("guests/json_validator.wasm"),
-            include_str!("guests/json_validator.tool.json"),
-        ),
+        BuiltinTool {
+            name: "csv_parser",
+            wasm: include_bytes!("guests/csv_parser.wasm"),
+            definition: include_str!("guests/csv_parser.tool.json"),
+            fuel: 2_500_000_000,
+        },
+        BuiltinTool {
+            name: "json_validator",
+            wasm: include_bytes!("guests/json_validator.wasm"),
+            definition: include_str!("guests/json_validator.tool.json"),
+            fuel: 400_000_000,
+        },
     ]
 }
 

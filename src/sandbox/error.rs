@@ -142,6 +142,14 @@ pub enum SandboxError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Compiling the module would take more than it may.
+    #[error("the module `{module}` was not compiled: {detail}")]
+    Compile {
+        /// The module.
+        module: String,
+        /// What there is too much of.
+        detail: String,
+    },
     /// The guest's output is not one JSON document.
     #[error("the output of `{module}` is not one JSON document: {detail}")]
     OutputNotJson {
@@ -178,6 +186,7 @@ impl SandboxError {
             | Self::Engine(_)
             | Self::NotWasm { .. }
             | Self::Unfit { .. }
+            | Self::Compile { .. }
             | Self::ModuleTooLarge { .. }
             | Self::ForbiddenImport { .. }
             | Self::NoStart { .. }

@@ -18,9 +18,11 @@ mod error;
 mod module;
 mod run;
 mod settings;
+mod structure;
 #[cfg(test)]
 mod tests;
 mod wasi;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,17 +35,18 @@ use tokio::task::JoinHandle;
 
 use crate::telemetry::Metrics;
 
-pub use builtin::{builtin_handler, builtin_tools};
+pub use builtin::{BuiltinTool, builtin_handler, builtin_tools};
 pub use error::SandboxError;
 pub use module::Module;
 pub use settings::{DEFAULT_WASI_CALLS, STACK_CEILING, Settings};
 pub use wasi::INERT_WASI_CALLS;
+pub use worker::compile_only;
 
 /// What a guest answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Completed {
-    /// One JSON document in UTF-8. Still a guest's words: parse it with the usual limits.
-    pub output: Vec<u8>,
+    /// The JSON document that it wrote, read strictly. Still untrusted text.
+    pub output: serde_json::Value,
     /// Fuel units it took.
     pub fuel: u64,
 }
@@ -85,13 +88,26 @@ impl Sandbox {
     /// # Errors
     /// Why the module is not taken in.
     pub fn compile(&self, name: &str, wasm: &[u8]) -> Result<Module, SandboxError> {
+        self.take_in((name, module::Origin::File), wasm)
+    }
+
+    /// The same, of a module that is part of this program. A call of it may take `fuel` instructions, or as many as the
+    /// settings allow, whichever is less.
+    ///
+    /// # Errors
+    /// Why the module is not taken in.
+    pub fn compile_builtin(&self, name: &str, wasm: &[u8], fuel: u64) -> Result<Module, SandboxError> {
+        self.take_in((name, module::Origin::Builtin { fuel }), wasm)
+    }
+
+    fn take_in(&self, (name, origin): (&str, module::Origin), wasm: &[u8]) -> Result<Module, SandboxError> {
         let inner = &self.inner;
         let sha256 = hex::encode(digest::digest(&digest::SHA256, wasm));
         let known = inner.compiled.lock().iter().find_map(|known| known.module(name, &sha256));
         if let Some(known) = known {
             return Ok(known);
         }
-        let module = Module::compile(&inner.engine, &inner.settings, name, wasm, sha256)?;
+        let module = Module::compile(&inner.engine, &inner.settings, (name, origin), wasm, sha256)?;
         let mut compiled = inner.compiled.lock();
         compiled.retain(module::Known::in_use);
         compiled.push(module.known());

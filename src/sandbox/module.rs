@@ -6,7 +6,7 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, ExternType, InstancePre};
 
 use super::wasi::{self, Call};
-use super::{INERT_WASI_CALLS, SandboxError, Settings};
+use super::{INERT_WASI_CALLS, SandboxError, Settings, structure, worker};
 
 /// Bytes in a page of linear memory.
 const PAGE: u64 = 65_536;
@@ -21,6 +21,16 @@ struct Inner {
     name: String,
     sha256: String,
     instance: InstancePre<Call>,
+    fuel: Option<u64>,
+}
+
+/// Where a module comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    /// Part of this program, with a bound on its instructions that fits it.
+    Builtin { fuel: u64 },
+    /// A file. Nothing is known about it.
+    File,
 }
 
 impl Module {
@@ -34,6 +44,11 @@ impl Module {
         &self.inner.sha256
     }
 
+    /// The most instructions of a call, where the module has a bound of its own.
+    pub(super) fn fuel(&self) -> Option<u64> {
+        self.inner.fuel
+    }
+
     pub(super) fn known(&self) -> Known {
         Known(Arc::downgrade(&self.inner))
     }
@@ -45,11 +60,19 @@ impl Module {
     pub(super) fn compile(
         engine: &Engine,
         settings: &Settings,
-        name: &str,
+        (name, origin): (&str, Origin),
         wasm: &[u8],
         sha256: String,
     ) -> Result<Self, SandboxError> {
         inspect(settings, name, wasm)?;
+        let fuel = match (origin, &settings.compile_worker) {
+            (Origin::Builtin { fuel }, _) => Some(fuel),
+            (Origin::File, Some(program)) => {
+                worker::rehearse(program, settings, name, wasm)?;
+                None
+            }
+            (Origin::File, None) => None,
+        };
         let unfit = |error: wasmtime::Error| SandboxError::Unfit {
             module: name.to_owned(),
             detail: one_line(&error),
@@ -62,7 +85,7 @@ impl Module {
         let instance = wasi::linker(engine, |call| settings.allowed_wasi_calls.contains(call))
             .and_then(|linker| linker.instantiate_pre(&module))
             .map_err(unfit)?;
-        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), sha256, instance }) })
+        Ok(Self { inner: Arc::new(Inner { name: name.to_owned(), sha256, instance, fuel }) })
     }
 }
 
@@ -102,7 +125,11 @@ fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxEr
     let malformed =
         |error: wasmparser::BinaryReaderError| broken(super::clean::one_line(error.message(), 512));
     for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(malformed)? {
+        let payload = payload.map_err(malformed)?;
+        structure::check(&payload)
+            .map_err(malformed)?
+            .map_err(|excess| SandboxError::Compile { module: name.to_owned(), detail: excess })?;
+        match payload {
             Payload::Version { encoding: Encoding::Component, .. } => {
                 return Err(broken("it is a component, not a core module".to_owned()));
             }

@@ -1,9 +1,11 @@
 //! One call: a fresh instance, its limits, and what its end means.
 
-use wasmtime::{Store, Trap};
+use std::time::Instant;
+
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::wasi::{Call, Ended};
-use super::{Completed, Module, SandboxError, Settings, clean, engine};
+use super::{Completed, Module, SandboxError, Settings, clean};
 
 /// Runs `module` on the calling thread, which may take as long as the settings allow.
 pub(super) fn call(
@@ -13,14 +15,19 @@ pub(super) fn call(
 ) -> (Result<Completed, SandboxError>, u64) {
     let mut store = Store::new(module.instance().module().engine(), Call::new(input, settings));
     store.limiter(|call| call);
-    store.set_epoch_deadline(engine::ticks(settings.max_execution_time));
-    store.epoch_deadline_trap();
+    // Ticks only say when to look: where they come late, as many late ticks would be much more time than was given.
+    let deadline = Instant::now() + settings.max_execution_time;
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| match Instant::now() < deadline {
+        true => Ok(UpdateDeadline::Continue(1)),
+        false => Err(Trap::Interrupt.into()),
+    });
 
     let ended = start(settings, module, &mut store);
-    let fuel = settings.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+    let fuel = fuel(settings, module).saturating_sub(store.get_fuel().unwrap_or(0));
     let call = store.into_data();
     let result = match ended {
-        Ok(()) | Err(End::Exit(0)) => completed(module, call.output, fuel),
+        Ok(()) | Err(End::Exit(0)) => completed(module, &call.output, fuel),
         Err(End::Exit(code)) => Err(SandboxError::Exited {
             module: module.name().to_owned(),
             code,
@@ -31,6 +38,11 @@ pub(super) fn call(
     (result, fuel)
 }
 
+/// Instructions that a call may take: the module's own bound, where it has a lower one.
+fn fuel(settings: &Settings, module: &Module) -> u64 {
+    module.fuel().map_or(settings.fuel, |fuel| fuel.min(settings.fuel))
+}
+
 enum End {
     Exit(i32),
     Failed(SandboxError),
@@ -39,13 +51,14 @@ enum End {
 fn start(settings: &Settings, module: &Module, store: &mut Store<Call>) -> Result<(), End> {
     let failed = |error| explain(settings, module, &error);
     // INVARIANT: fuel is set before the first instruction; a module's own start function runs in `instantiate`.
-    store.set_fuel(settings.fuel).map_err(failed)?;
+    store.set_fuel(fuel(settings, module)).map_err(failed)?;
     let instance = module.instance().instantiate(&mut *store).map_err(failed)?;
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start").map_err(failed)?;
     start.call(store, ()).map_err(failed)
 }
 
 fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End {
+    let fuel = fuel(settings, module);
     let module = module.name().to_owned();
     if let Some(ended) = error.downcast_ref::<Ended>() {
         return match *ended {
@@ -59,7 +72,7 @@ fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End
         };
     }
     End::Failed(match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => SandboxError::OutOfFuel { module, fuel: settings.fuel },
+        Some(Trap::OutOfFuel) => SandboxError::OutOfFuel { module, fuel },
         Some(Trap::Interrupt) => SandboxError::Deadline { module, limit: settings.max_execution_time },
         Some(Trap::StackOverflow) => SandboxError::StackOverflow { module },
         Some(trap) => SandboxError::Trapped {
@@ -70,9 +83,12 @@ fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End
     })
 }
 
-fn completed(module: &Module, output: Vec<u8>, fuel: u64) -> Result<Completed, SandboxError> {
-    let not_json = |detail: String| SandboxError::OutputNotJson { module: module.name().to_owned(), detail };
-    let text = std::str::from_utf8(&output).map_err(|error| not_json(error.to_string()))?;
-    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| not_json(error.to_string()))?;
-    Ok(Completed { output, fuel })
+fn completed(module: &Module, output: &[u8], fuel: u64) -> Result<Completed, SandboxError> {
+    match crate::json::parse(output) {
+        Ok(output) => Ok(Completed { output, fuel }),
+        Err(error) => Err(SandboxError::OutputNotJson {
+            module: module.name().to_owned(),
+            detail: clean::one_line(&error.to_string(), 512),
+        }),
+    }
 }

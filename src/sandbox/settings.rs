@@ -1,6 +1,7 @@
 //! What a guest may use. Every bound has a sound default; `config` overwrites what the operator names.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The calls that give a guest something from outside: its input and output, a clock and randomness. The
@@ -20,7 +21,7 @@ pub struct Settings {
     pub max_wasm_stack: usize,
     /// Instructions of one call, in wasmtime's fuel units (about one an instruction). Default 10 thousand million.
     pub fuel: u64,
-    /// Wall-clock time of one call, from its first instruction. Default 30 s; kept to within 20 ms.
+    /// Wall-clock time of one call, from its first instruction. Default 30 s; looked at every 20 ms.
     pub max_execution_time: Duration,
     /// Input document, in bytes. Default 8 MiB.
     pub max_input_bytes: usize,
@@ -30,6 +31,13 @@ pub struct Settings {
     pub max_message_bytes: usize,
     /// A module's own size, in bytes. Default 8 MiB.
     pub max_module_bytes: usize,
+    /// The program that compiles modules of others before this process does: `caxton` itself. `None` where there is no
+    /// such program (an embedding program): then only the bounds on a module's structure hold.
+    pub compile_worker: Option<PathBuf>,
+    /// Time for compiling one module in that program. Default 30 s.
+    pub max_compile_time: Duration,
+    /// Memory of that program, in bytes. Default 512 MiB.
+    pub max_compile_memory: usize,
     /// Instances alive at once; memory for them is reserved (not used) at start. Default 32.
     pub max_instances: u32,
     /// How long a call waits for a free instance before it is refused. Default 5 s.
@@ -49,6 +57,9 @@ impl Default for Settings {
             max_output_bytes: 4 * 1024 * 1024,
             max_message_bytes: 1024,
             max_module_bytes: 8 * 1024 * 1024,
+            compile_worker: None,
+            max_compile_time: Duration::from_secs(30),
+            max_compile_memory: 512 * 1024 * 1024,
             max_instances: 32,
             max_queue_wait: Duration::from_secs(5),
             allowed_wasi_calls: DEFAULT_WASI_CALLS.into_iter().map(str::to_owned).collect(),

@@ -68,7 +68,7 @@ async fn broken_by(settings: Settings, body: &str) -> SandboxError {
             answer => break answer.unwrap(),
         }
     };
-    assert_eq!(answer.output, b"{}");
+    assert_eq!(answer.output, serde_json::json!({}));
     assert_eq!(sandbox.inner.metrics.wasm_instances.get(), 0);
     error
 }
@@ -78,7 +78,7 @@ async fn a_harmless_guest_answers() {
     let sandbox = sandbox(settings());
     let module = compile(&sandbox, &guest(WRITE)).unwrap();
     let completed = sandbox.run(&module, b"{}".to_vec()).await.unwrap();
-    assert_eq!(completed.output, b"{}");
+    assert_eq!(completed.output, serde_json::json!({}));
     assert!(completed.fuel > 0);
     assert_eq!(sandbox.inner.metrics.wasm_fuel.get(), completed.fuel);
     assert_eq!(module.name(), "guest");
@@ -94,7 +94,7 @@ async fn nothing_of_one_call_is_left_for_the_next() {
         (global.set $calls (i32.const 1)) (i32.store8 (i32.const 1000) (i32.const 65))";
     let module = compile(&sandbox, &guest(&format!("{body} {WRITE}"))).unwrap();
     for _ in 0..3 {
-        assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, b"{}");
+        assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, serde_json::json!({}));
     }
 }
 
@@ -123,7 +123,7 @@ async fn an_endless_start_function_runs_out_of_fuel() {
 
 #[tokio::test]
 async fn memory_cannot_grow_past_its_limit() {
-    assert_eq!(growth(3).await.unwrap().output, b"{}");
+    assert_eq!(growth(3).await.unwrap().output, serde_json::json!({}));
     let error = growth(4).await.unwrap_err();
     let SandboxError::MemoryGrowth { wanted, limit, .. } = error else { panic!("{error}") };
     assert_eq!((wanted, limit), (5 * 65_536, 4 * 65_536));
@@ -196,7 +196,7 @@ async fn leaving_with_zero_is_fine() {
     let sandbox = sandbox(settings());
     let module =
         compile(&sandbox, &guest(&format!("{WRITE} (call $exit (i32.const 0)) unreachable"))).unwrap();
-    assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, b"{}");
+    assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, serde_json::json!({}));
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn host_calls_refuse_wild_pointers() {
     let sandbox = sandbox(settings());
     // The failed writes to standard error and reads changed neither the output nor the place of the text.
     let module = compile(&sandbox, &guest(&format!("{body} {WRITE}"))).unwrap();
-    assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, b"{}");
+    assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, serde_json::json!({}));
 }
 
 #[test]
@@ -376,9 +376,10 @@ async fn a_module_of_another_sandbox_does_not_run() {
 fn builtin_modules() -> &'static (Sandbox, Vec<Module>) {
     static MODULES: LazyLock<(Sandbox, Vec<Module>)> = LazyLock::new(|| {
         let sandbox = sandbox(Settings { max_instances: 4, ..Settings::default() });
-        let guests = builtin_tools().map(|tool| (tool.0, tool.1)).into_iter();
-        let guests = guests.chain([("echo_agent", builtin_handler("echo_agent").unwrap())]);
-        let modules = guests.map(|(name, wasm)| sandbox.compile(name, wasm).unwrap()).collect();
+        let mut modules: Vec<Module> = builtin_tools()
+            .map(|tool| sandbox.compile_builtin(tool.name, tool.wasm, tool.fuel).unwrap())
+            .into();
+        modules.push(sandbox.compile("echo_agent", builtin_handler("echo_agent").unwrap()).unwrap());
         (sandbox, modules)
     });
     &MODULES
@@ -388,7 +389,7 @@ async fn builtin(name: &str, input: Value) -> Result<Value, SandboxError> {
     let (sandbox, modules) = builtin_modules();
     let module = modules.iter().find(|module| module.name() == name).unwrap();
     let completed = sandbox.run(module, input.to_string().into_bytes()).await?;
-    Ok(serde_json::from_slice(&completed.output).unwrap())
+    Ok(completed.output)
 }
 
 #[tokio::test]
@@ -433,9 +434,9 @@ async fn the_desk_clerk_asks_for_a_tool() {
 
 #[test]
 fn definitions_name_their_tools_and_digests_hold() {
-    for (name, _, definition) in builtin_tools() {
-        let definition: Value = serde_json::from_str(definition).unwrap();
-        assert_eq!(definition["name"], name);
+    for tool in builtin_tools() {
+        let definition: Value = serde_json::from_str(tool.definition).unwrap();
+        assert_eq!(definition["name"], tool.name);
         assert_eq!(definition["annotations"]["readOnlyHint"], true);
         assert_eq!(definition["inputSchema"]["additionalProperties"], false);
     }
@@ -462,4 +463,102 @@ fn a_module_that_somebody_has_is_not_compiled_again() {
     let last = sandbox.compile("guest", &wasm(WRITE)).unwrap();
     assert_eq!(sandbox.inner.compiled.lock().len(), 1);
     drop(last);
+}
+
+/// A module with more than a compiler should be asked to take in is refused by its bytes alone.
+#[test]
+fn too_much_of_anything_is_refused_before_it_is_compiled() {
+    let sandbox = sandbox(settings());
+    let start = r#"(func (export "_start"))"#;
+    let cases = [
+        (format!("(module {} {start})", "(func)".repeat(50_001)), "50002 functions, 50000 are allowed"),
+        (
+            format!("(module {start} (func (local {})))", "i32 ".repeat(10_001)),
+            "10001 locals, 10000 are allowed",
+        ),
+        (
+            format!("(module {start} (func {}))", "(block)".repeat(50_001)),
+            "50001 blocks, branches and calls, 50000 are allowed",
+        ),
+        (
+            format!("(module {start} (func {}))", "(drop (i32.const 1))".repeat(200_000)),
+            "bytes, 524288 are allowed",
+        ),
+        (
+            format!("(module (type (func (param {}))) {start})", "i32 ".repeat(257)),
+            "more than 256 parameters or results",
+        ),
+        (format!("(module {} {start})", "(global i32 (i32.const 1))".repeat(50_001)), "50001 globals"),
+    ];
+    for (text, expected) in cases {
+        match compile(&sandbox, &text) {
+            Err(SandboxError::Compile { detail, .. }) => assert!(detail.contains(expected), "{detail}"),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
+/// A bound of its own ends a guest of ours early; the operator's lower one holds as well.
+#[tokio::test]
+async fn a_builtin_guest_has_the_lower_of_two_bounds_on_instructions() {
+    let endless = wat::parse_str(guest("(loop $again (br $again))")).unwrap();
+    let sandbox = sandbox(settings());
+    for (own, expected) in [(10_000, 10_000), (u64::MAX, 50_000_000)] {
+        let module = sandbox.compile_builtin("endless", &endless, own).unwrap();
+        match sandbox.run(&module, Vec::new()).await {
+            Err(SandboxError::OutOfFuel { fuel, .. }) => assert_eq!(fuel, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What a guest answers is read as strictly as what a caller sends.
+#[tokio::test]
+async fn an_answer_with_a_key_twice_or_too_deep_is_none() {
+    let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    for text in [r#"{"a":1,"a":2}"#, deep.as_str()] {
+        let length = text.len();
+        let data = text.replace('"', "\\22");
+        let body = format!("(i32.store (i32.const 4) (i32.const {length})) {WRITE}");
+        let module = guest(&body).replace("\"{}\"", &format!("\"{data}\""));
+        let sandbox = sandbox(settings());
+        let module = compile(&sandbox, &module).unwrap();
+        let error = sandbox.run(&module, Vec::new()).await.unwrap_err();
+        assert!(matches!(error, SandboxError::OutputNotJson { .. }), "{text}: {error}");
+    }
+}
+
+/// The largest inputs that make sense stay within a third of the bound; schemas that double at each step do not.
+#[tokio::test]
+async fn the_builtin_bounds_fit_the_tools() {
+    let (sandbox, modules) = builtin_modules();
+    let find = |name: &str| modules.iter().find(|module| module.name() == name).unwrap();
+    let fuel = async |name: &str, input: Value| {
+        let done = sandbox.run(find(name), input.to_string().into_bytes()).await;
+        done.unwrap_or_else(|error| panic!("{error}")).fuel
+    };
+    let rows = format!("name,price\n{}", "tea,12\n".repeat(60_000));
+    let csv = fuel("csv_parser", json!({ "text": rows })).await;
+    let list: Vec<Value> = (0..2_000).map(|n| json!({ "name": format!("n{n}"), "price": n })).collect();
+    let schema = json!({ "type": "array", "items": { "type": "object", "required": ["name", "price"],
+        "properties": { "name": { "type": "string" }, "price": { "type": "integer", "minimum": 0 } } } });
+    let document = json!(list).to_string();
+    let validator =
+        fuel("json_validator", json!({ "document": document, "schema": schema.to_string() })).await;
+    println!("csv_parser {csv}, json_validator {validator}");
+    for tool in builtin_tools() {
+        let taken = if tool.name == "csv_parser" { csv } else { validator };
+        assert!(taken < tool.fuel / 3, "{}: {taken} of {}", tool.name, tool.fuel);
+    }
+    let mut definitions = serde_json::Map::new();
+    for step in 0..20 {
+        let next = json!({ "$ref": format!("#/$defs/d{}", step + 1) });
+        definitions.insert(format!("d{step}"), json!({ "allOf": [next, next] }));
+    }
+    definitions.insert("d20".to_owned(), json!({ "type": "integer" }));
+    let schema = json!({ "$ref": "#/$defs/d0", "$defs": definitions });
+    let input = json!({ "document": "1", "schema": schema.to_string() });
+    let error = sandbox.run(find("json_validator"), input.to_string().into_bytes()).await.unwrap_err();
+    println!("{error}");
+    assert!(matches!(error, SandboxError::OutOfFuel { .. } | SandboxError::Exited { .. }), "{error}");
 }

@@ -27,7 +27,8 @@ fn server() -> Result<ServerName, RegistryError> {
 }
 
 fn definition(text: &str) -> Result<Definition, RegistryError> {
-    let json: Json = serde_json::from_str(text).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+    let json =
+        crate::json::parse(text.as_bytes()).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
     Definition::read(&json, MAX_DEFINITION_BYTES).map_err(|error| RegistryError::Builtin(Box::new(error)))
 }
 
@@ -35,8 +36,8 @@ fn definition(text: &str) -> Result<Definition, RegistryError> {
 pub fn builtin_fragment() -> Result<String, RegistryError> {
     let server = server()?;
     let mut tools = Vec::new();
-    for (_, _, text) in builtin_tools() {
-        let definition = definition(text)?;
+    for builtin in builtin_tools() {
+        let definition = definition(builtin.definition)?;
         let id = definition.id(&server).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
         let schema = ArgumentSchema::compile(&definition.input_schema)
             .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
@@ -49,13 +50,15 @@ pub fn builtin_fragment() -> Result<String, RegistryError> {
 pub(super) fn load(sandbox: &Sandbox, settings: &Settings) -> Result<Vec<Arc<Tool>>, RegistryError> {
     let server = server()?;
     let mut tools = Vec::new();
-    for (name, wasm, text) in builtin_tools() {
-        let definition = definition(text)?;
+    for builtin in builtin_tools() {
+        let definition = definition(builtin.definition)?;
         let id = definition.id(&server).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
         if !settings.admits(&id) {
             continue;
         }
-        let module = sandbox.compile(name, wasm).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+        let module = sandbox
+            .compile_builtin(builtin.name, builtin.wasm, builtin.fuel)
+            .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
         let standing = Standing { pinned: true, drifted: false };
         let tool = Tool::new(&server, definition, standing, BTreeSet::new(), Backend::Builtin(module))
             .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
@@ -73,14 +76,7 @@ pub(super) async fn call(
 ) -> Result<ToolResult, ToolError> {
     let input = Json::Object(arguments).to_string().into_bytes();
     let result = match sandbox.run(module, input).await {
-        Ok(completed) => {
-            let value = serde_json::from_slice(&completed.output).map_err(|_| ToolError::Sandbox {
-                tool: module.name().to_owned(),
-                message: "its output is not JSON".to_owned(),
-                told: "the tool broke off".to_owned(),
-            })?;
-            ToolResult::structured(value)
-        }
+        Ok(completed) => ToolResult::structured(completed.output),
         // The tool's own words about bad input: for the caller, who can mend it.
         Err(error) if error.is_tool_error() => ToolResult::text(error.client_text(), true),
         Err(error) => {

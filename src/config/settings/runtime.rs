@@ -28,6 +28,10 @@ pub struct Runtime {
     pub max_input_bytes: usize,
     /// Bytes of a call's output.
     pub max_output_bytes: usize,
+    /// Time for compiling a module.
+    pub max_compile_time: Duration,
+    /// Memory for compiling a module, in bytes.
+    pub max_compile_memory: usize,
     /// Instances at once.
     pub max_instances: u32,
     /// Time a call may wait for an instance.
@@ -116,6 +120,18 @@ impl Runtime {
                 Size(1 << 10..=64 << 20),
                 4 << 20,
                 "Bytes of a call's output.",
+            ),
+            max_compile_time: r.value(
+                "runtime.limits.max_compile_time",
+                Span(Duration::from_secs(1)..=Duration::from_secs(600)),
+                Duration::from_secs(30),
+                "Time for compiling a module; one that takes longer is refused.",
+            ),
+            max_compile_memory: r.value(
+                "runtime.limits.max_compile_memory",
+                Size(64 << 20..=8 << 30),
+                512 << 20,
+                "Memory for compiling a module; one that takes more is refused.",
             ),
             max_instances: r.value(
                 "runtime.limits.max_instances",

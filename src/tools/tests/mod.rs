@@ -149,8 +149,8 @@ fn an_entity_has_exactly_the_attributes_of_the_schema() {
     let labels = [Arc::from("pii")].into();
     let module = {
         let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::new(Metrics::new())).unwrap();
-        let [(name, wasm, _), _] = crate::sandbox::builtin_tools();
-        sandbox.compile(name, wasm).unwrap()
+        let [parser, _] = crate::sandbox::builtin_tools();
+        sandbox.compile_builtin(parser.name, parser.wasm, parser.fuel).unwrap()
     };
     let tool = Tool::new(&name("s"), definition, standing, labels, tool::Backend::Builtin(module)).unwrap();
     let entity = &tool.descriptor().entity;
