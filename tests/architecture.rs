@@ -35,6 +35,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "rusqlite",
         &[
             "db.rs",
+            "db/",
             "memory/store",
             "authn/key_store.rs",
             "authn/tokens/store.rs",
@@ -216,6 +217,45 @@ fn dangerous_crates_stay_in_their_homes() {
         }
     }
     assert!(broken.is_empty(), "crates away from home:\n{}", broken.join("\n"));
+}
+
+/// Files that read JSON otherwise than through `json/`, and why that is safe. This list only shrinks.
+const JSON_READERS: &[(&str, &str)] = &[
+    ("json/", "the strict reader itself"),
+    ("audit/line.rs", "two fields of a line whose hash was checked before"),
+    ("attributes/store.rs", "our own column, from a database that only we write"),
+    ("authn/key_store.rs", "our own column, from a database that only we write"),
+    ("authn/tokens/holder.rs", "our own column, from a database that only we write"),
+    ("memory/store.rs", "our own column, from a database that only we write"),
+    ("policy/version/key.rs", "a private key, of which the strict reader would leave copies in memory"),
+];
+
+/// Bytes from outside are read once, by the reader that refuses a key twice and nesting without end.
+#[test]
+fn json_is_read_by_one_reader() {
+    let reads =
+        ["serde_json::from_slice", "serde_json::from_str", "serde_json::from_reader", "Deserializer::from_"];
+    let mut broken = Vec::new();
+    for source in sources() {
+        let known = JSON_READERS.iter().any(|(file, _)| source.path.starts_with(file));
+        if !known && reads.iter().any(|read| source.text.contains(read)) {
+            broken.push(source.path);
+        }
+    }
+    assert!(broken.is_empty(), "JSON is read past `json/`:\n{}", broken.join("\n"));
+}
+
+/// `serde_json`'s features `raw_value` and `arbitrary_precision` turn keys of its own into documents and numbers, past every
+/// check. Any dependency could turn them on for the whole program.
+#[test]
+fn no_key_means_more_to_serde_json_than_it_says() {
+    for text in [
+        r#"{"$serde_json::private::RawValue":"{\"a\":1,\"a\":2}"}"#,
+        r#"{"$serde_json::private::Number":"1"}"#,
+    ] {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(value.to_string(), text);
+    }
 }
 
 /// Effect owners take permits and never hold a guard.

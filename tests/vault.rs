@@ -3,10 +3,10 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
-#[path = "support/json.rs"]
-mod json;
 #[path = "support/child.rs"]
 mod child;
+#[path = "support/json.rs"]
+mod json;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -112,7 +112,7 @@ pub fn run(remote: &Remote, command: Command, output: &Output) -> anyhow::Result
             change(&gateway, Method::PUT, (&kind, &id), Some(&entity), output)
         }
         Command::Patch { kind, id, change: text } => {
-            let body: Json = serde_json::from_str(&text).context("the change is no JSON")?;
+            let body = crate::json::parse(text.as_bytes()).context("the change is no JSON")?;
             change(&gateway, Method::PATCH, (&full(&kind), &id), Some(&body), output)
         }
         Command::Delete { kind, id } => change(&gateway, Method::DELETE, (&full(&kind), &id), None, output),
@@ -161,7 +161,7 @@ fn read(file: &Path) -> anyhow::Result<Json> {
     if text.len() as u64 > FILE_BYTES {
         bail!("`{shown}` is longer than {FILE_BYTES} bytes");
     }
-    serde_json::from_str(&text).with_context(|| format!("`{shown}` is no JSON"))
+    crate::json::parse(text.as_bytes()).with_context(|| format!("`{shown}` is no JSON"))
 }
 
 fn name(entity: &Json) -> anyhow::Result<(String, String)> {

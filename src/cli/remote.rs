@@ -216,7 +216,7 @@ impl Open {
         let Some((status, body)) = answered.map_err(|error| unreached(root(&error)))? else {
             return Err(unreached(format!("its answer is larger than {MAX_ANSWER} bytes")));
         };
-        let json: Json = serde_json::from_slice(&body).unwrap_or_default();
+        let json = crate::json::parse(&body).unwrap_or_default();
         if status.is_success() {
             return Ok(Answer::Done(json));
         }

@@ -28,6 +28,15 @@ pub enum JsonError {
     Shape(serde_json::Error),
 }
 
+impl JsonError {
+    /// The line at which reading stopped, from 1; 0 when there is none.
+    pub fn line(&self) -> usize {
+        match self {
+            Self::Document(error) | Self::Shape(error) => error.line(),
+        }
+    }
+}
+
 /// Reads one JSON document.
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     read(bytes, Tree, true)

@@ -151,7 +151,7 @@ impl Pins {
             return Ok(None);
         };
         let form = |message: String| PinError::Form { path: path.clone(), message };
-        let file: File = serde_json::from_str(&text).map_err(|error| form(error.to_string()))?;
+        let file: File = crate::json::parse_as(text.as_bytes()).map_err(|error| form(error.to_string()))?;
         if file.server != server.as_str() {
             return Err(PinError::Server { path, found: super::clean(&file.server, 80) });
         }

@@ -180,7 +180,7 @@ async fn call(client: &Client, stage: &Stage, step: &Step<'_>, id: &str) -> anyh
         request = request.json(body);
     }
     let response = request.send().await?;
-    Ok(serde_json::from_str(&response.text().await?).unwrap_or(Json::Null))
+    Ok(crate::json::parse(&response.bytes().await?).unwrap_or(Json::Null))
 }
 
 fn outcome(step: Step<'_>, record: Option<&Json>, answer: &Json) -> Outcome {

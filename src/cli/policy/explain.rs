@@ -84,7 +84,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 fn single(options: &Options) -> anyhow::Result<Option<SingleRequest>> {
     if let Some(file) = &options.request {
         let text = std::fs::read_to_string(file).with_context(|| format!("reading `{}`", file.display()))?;
-        let request = serde_json::from_str(&text).with_context(|| format!("in `{}`", file.display()))?;
+        let request =
+            crate::json::parse_as(text.as_bytes()).with_context(|| format!("in `{}`", file.display()))?;
         return Ok(Some(request));
     }
     let (Some(principal), Some(action), Some(resource)) =
@@ -93,7 +94,7 @@ fn single(options: &Options) -> anyhow::Result<Option<SingleRequest>> {
         return Ok(None);
     };
     let context = options.context.as_deref().unwrap_or("{}");
-    let context = serde_json::from_str(context).context("in `--context`")?;
+    let context = crate::json::parse_as(context.as_bytes()).context("in `--context`")?;
     Ok(Some(SingleRequest { principal, action, resource, context, ..SingleRequest::default() }))
 }
 

@@ -102,7 +102,7 @@ fn watched(log: &Path, version: &str) -> anyhow::Result<Option<Watched>> {
     let mut found: Option<Watched> = None;
     let mut kinds: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
     while let Some(line) = records.next_record()? {
-        let Ok(record) = serde_json::from_slice::<Json>(line.text) else { continue };
+        let Ok(record) = crate::json::parse(line.text) else { continue };
         let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default();
         if text("event") == "candidate_loaded" && text("detail") == version {
             found.get_or_insert_with(|| Watched { version: version.to_owned(), ..Watched::default() });

@@ -85,7 +85,7 @@ fn read(text: &str) -> Result<Vec<PeerCase>, Located> {
     if text.len() > MAX_BYTES {
         return Err(Located::at(0, CaseError::TooLarge { bytes: text.len(), limit: MAX_BYTES }));
     }
-    serde_json::from_str(text).map_err(|error| {
+    crate::json::parse_as(text.as_bytes()).map_err(|error| {
         let line = u64::try_from(error.line()).unwrap_or(0);
         Located::at(line, CaseError::Shape(error.to_string()))
     })
