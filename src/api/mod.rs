@@ -13,6 +13,7 @@ mod body;
 mod caller;
 mod connection;
 mod ext_authz;
+mod host;
 mod login;
 mod login_page;
 mod mcp;
