@@ -94,7 +94,14 @@ fn is_plain(authority: &Authority) -> bool {
         // Something stands before the host.
         None => false,
     };
-    !host.is_empty() && good_port
+    // RFC 3986 lets commas and the like into a name; a list of hosts is none.
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let in_address = |byte: u8| byte.is_ascii_hexdigit() || b":.".contains(&byte);
+    let good_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.bytes().all(in_address),
+        None => !host.is_empty() && host.bytes().all(in_name),
+    };
+    good_host && good_port
 }
 
 /// Host names have no case (RFC 3986, section 3.2.2), and the port of the scheme goes without saying.
