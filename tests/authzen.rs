@@ -188,6 +188,41 @@ async fn a_batch_is_one_record_that_holds_every_answer() {
 }
 
 #[tokio::test]
+async fn a_batch_of_a_thousand_long_items_is_on_record_with_every_decision() {
+    let world = world(false).await;
+    let pep = asker(&world);
+    let before = world.records().len();
+    // Half of a kilobyte each way: more than one line of the log takes.
+    let long = "x".repeat(500);
+    let ask = |number: usize| {
+        let owner = if number % 2 == 0 { "morty@the-citadel.com" } else { "rick@the-citadel.com" };
+        let mut resource = todo(owner);
+        resource["id"] = format!("{number}-{long}").into();
+        json!({ "resource": resource })
+    };
+    let batch = json!({
+        "subject": { "type": "user", "id": MORTY },
+        "action": { "name": "can_update_todo" },
+        "evaluations": (0..1_000).map(ask).collect::<Vec<_>>(),
+    });
+    let answer = world.post(&pep, MANY, &batch).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let answer = answer.json();
+    let expected: Vec<bool> = (0..1_000).map(|number| number % 2 == 0).collect();
+    assert_eq!(decisions(&answer), expected);
+    let records = world.records();
+    let parts = &records[before..];
+    let id = &answer["evaluations"][0]["context"]["decision_id"];
+    assert!(parts.iter().all(|part| part["decision_id"] == *id && part["action"] == "policy:test"));
+    let items = parts.iter().flat_map(|part| part["items"].as_array().unwrap());
+    let logged: Vec<bool> = items.map(|item| item["outcome"] == "allow").collect();
+    assert_eq!(logged, expected);
+    let log = world.log();
+    let _directory = world.stop().await;
+    caxton::audit::verify::verify(&log).unwrap();
+}
+
+#[tokio::test]
 async fn a_batch_ends_where_its_semantics_say() {
     let world = world(false).await;
     let pep = asker(&world);

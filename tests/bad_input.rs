@@ -83,7 +83,10 @@ async fn post_bytes(world: &World, who: &Credential, path: &str, kind: &str, bod
 
 /// Sends bytes as they are; the status and the whole answer, which is empty when the connection just ends.
 async fn raw(world: &World, bytes: &[u8]) -> (u16, String) {
-    let mut stream = TcpStream::connect(world.gateway.address()).await.unwrap();
+    raw_on(TcpStream::connect(world.gateway.address()).await.unwrap(), bytes).await
+}
+
+async fn raw_on(mut stream: TcpStream, bytes: &[u8]) -> (u16, String) {
     // A gateway that has already refused may close before everything is written.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
@@ -330,6 +333,95 @@ async fn broken_http_is_refused_or_cut_off() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_sound(world, &who).await;
+}
+
+/// One MCP request as bytes, with these lines about its host.
+fn call_mcp(target: &str, version: &str, hosts: &str, key: &str) -> Vec<u8> {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    format!(
+        "POST {target} HTTP/{version}\r\n{hosts}x-api-key: {key}\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn a_request_is_for_one_host_or_is_refused() {
+    let world = world().await;
+    let who = caller(&world);
+    let Credential::Key(key) = &who else { unreachable!("programs have keys") };
+    let evil = "http://evil.example/mcp";
+    let cases = [
+        ("one host", "/mcp", "1.1", "host: localhost\r\n", 200),
+        ("the same in the target", "http://localhost/mcp", "1.1", "host: LOCALHOST:80\r\n", 200),
+        ("no host", "/mcp", "1.1", "", 400),
+        ("no host, but in the target", "http://localhost/mcp", "1.1", "", 400),
+        ("two hosts", "/mcp", "1.1", "host: localhost\r\nhost: evil.example\r\n", 400),
+        ("one host twice", "/mcp", "1.1", "host: localhost\r\nhost: localhost\r\n", 400),
+        ("two hosts in one", "/mcp", "1.1", "host: localhost, evil.example\r\n", 400),
+        ("another host in the target", evil, "1.1", "host: localhost\r\n", 400),
+        ("another host in the field", "http://localhost/mcp", "1.1", "host: evil.example\r\n", 400),
+        ("a host behind a name", "/mcp", "1.1", "host: evil.example@localhost\r\n", 400),
+        ("no name", "/mcp", "1.1", "host: \r\n", 400),
+        ("another host in both", evil, "1.1", "host: evil.example\r\n", 403),
+        ("another host, HTTP/1.0", evil, "1.0", "", 403),
+        ("no host, HTTP/1.0", "/mcp", "1.0", "", 400),
+    ];
+    for (what, target, version, hosts, expected) in cases {
+        let (status, text) = raw(&world, &call_mcp(target, version, hosts, key)).await;
+        assert_eq!(status, expected, "{what}: {text}");
+        if expected == 400 {
+            assert!(text.contains("urn:caxton:problem:malformed"), "{what}: {text}");
+        }
+    }
+    // Wherever it leads: a route, none, another method, and what needs no credentials.
+    for line in ["GET /v1/agents", "GET /nothing", "PUT /v1/agents", "GET /openapi.json", "OPTIONS *"] {
+        let request = format!("{line} HTTP/1.1\r\nx-api-key: {key}\r\nconnection: close\r\n\r\n");
+        let (status, text) = raw(&world, request.as_bytes()).await;
+        assert_eq!(status, 400, "{line}: {text}");
+        assert!(text.contains("`Host` field is missing") && text.contains("x-request-id"), "{line}: {text}");
+    }
+    let probe = TcpStream::connect(world.gateway.operations()).await.unwrap();
+    let (status, _) = raw_on(probe, b"GET /metrics HTTP/1.1\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(status, 400);
+    assert_sound(world, &who).await;
+}
+
+#[tokio::test]
+async fn the_authority_of_http_2_and_its_host_field_are_the_same() {
+    let world = world().await;
+    let who = caller(&world);
+    let Credential::Key(key) = &who else { unreachable!("programs have keys") };
+    let stream = TcpStream::connect(world.gateway.address()).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    let driving = tokio::spawn(connection);
+    let port = world.gateway.address().port();
+    for (authority, host, expected) in [
+        (format!("localhost:{port}"), None, 200),
+        (format!("localhost:{port}"), Some(format!("localhost:{port}")), 200),
+        ("evil.example".to_owned(), None, 403),
+        ("evil.example".to_owned(), Some("localhost".to_owned()), 400),
+        ("localhost".to_owned(), Some("evil.example".to_owned()), 400),
+        ("localhost".to_owned(), Some(format!("localhost:{port}")), 400),
+    ] {
+        let mut request = axum::http::Request::post(format!("http://{authority}/mcp"))
+            .header("x-api-key", key)
+            .header("accept", "application/json, text/event-stream")
+            .header("content-type", "application/json");
+        if let Some(host) = &host {
+            request = request.header("host", host);
+        }
+        let mut ready = client.clone().ready().await.unwrap();
+        let (answer, mut body) = ready.send_request(request.body(()).unwrap(), false).unwrap();
+        let message = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+        // The gateway may have refused already.
+        let _ = body.send_data(message.into(), true);
+        let status = answer.await.unwrap().status();
+        assert_eq!(status.as_u16(), expected, "{authority} {host:?}");
+    }
+    drop(client);
+    driving.abort();
     assert_sound(world, &who).await;
 }
 

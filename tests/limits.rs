@@ -10,9 +10,15 @@
 
 mod support;
 
+use std::time::Duration;
+
+use caxton::audit::verify::verify;
+use caxton::authn::{KeyHolder, KeyStore, api_key};
+use caxton::clock::{Clock as _, SystemClock};
+use caxton::model::{RoleName, ServiceName};
 use reqwest::{Method, StatusCode};
-use serde_json::json;
-use support::{World, outcome, send};
+use serde_json::{Value as Json, json};
+use support::{Credential, World, outcome, send, until, whole_lines};
 
 #[tokio::test]
 async fn a_key_has_a_limit_of_its_own() {
@@ -116,5 +122,91 @@ async fn every_guarded_answer_says_where_its_caller_stands() {
     );
     let stranger = send(world.client.request(Method::GET, world.url("/v1/capabilities"))).await;
     assert!(!stranger.headers.contains_key("ratelimit"), "who is not proven learns nothing");
+    world.stop().await;
+}
+
+/// A key that is well formed, and of another gateway.
+fn foreign_key() -> (Credential, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = KeyStore::open(&api_key::Settings::in_directory(directory.path())).unwrap();
+    let (name, now) = (ServiceName::parse("stranger").unwrap(), SystemClock.now_millis());
+    let words = [RoleName::parse("tool:list").unwrap()];
+    let key = store.create(&name, &KeyHolder::Service, &words, now, now + 1_000_000).unwrap();
+    let text = key.secret.expose().clone();
+    let id = text.strip_prefix("cax_live_").unwrap().split('_').next().unwrap().to_owned();
+    (Credential::Key(text), id)
+}
+
+fn counts(records: &[Json], event: &str) -> Vec<u64> {
+    let of_event = records.iter().filter(|record| record["event"] == event);
+    of_event.map(|record| record["count"].as_u64().unwrap_or(1)).collect()
+}
+
+#[tokio::test]
+async fn a_flood_of_refused_credentials_is_a_few_records_whose_counts_add_up() {
+    let world = World::new().await;
+    let ((stranger, id), ada) = (foreign_key(), world.person("ada", &["viewer"]));
+    for _ in 0..100 {
+        let answer = world.get(&stranger, "/v1/agents/cax_live_0123456789").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        // What a policy denies is a record each, all the while.
+        let denied = world.get(&ada, "/v1/auth/keys").await;
+        assert_eq!(denied.status, StatusCode::FORBIDDEN, "{denied:?}");
+    }
+    let records = world.records();
+    assert_eq!(counts(&records, "login_failure"), [1, 1, 2, 4, 8, 16, 32]);
+    let denied = records.iter().filter(|record| record["outcome"].as_str().unwrap().starts_with("deny_"));
+    assert_eq!(denied.filter(|record| record["action"] == "auth:key:list").count(), 100);
+    // Another reason is counted by itself.
+    assert_eq!(world.get(&Credential::Key("x".to_owned()), "/v1/agents").await.status, StatusCode::UNAUTHORIZED);
+    let last = world.records().pop().unwrap();
+    assert_eq!((&last["detail"], &last["route"]), (&"api_key: malformed".into(), &"GET /v1/agents".into()));
+    assert!(last.get("key_id").is_none());
+    // What is left is written down when the gateway stops.
+    let log = world.log();
+    let _directory = world.stop().await;
+    let records = whole_lines(&log);
+    let of_stranger: Vec<_> =
+        records.iter().filter(|record| record["detail"] == "api_key: unknown_key").collect();
+    let all: u64 = of_stranger.iter().map(|record| record["count"].as_u64().unwrap_or(1)).sum();
+    assert_eq!(all, 100, "{of_stranger:?}");
+    for record in of_stranger {
+        assert_eq!((&record["route"], &record["key_id"]), (&"GET /v1/agents/{id}".into(), &id.as_str().into()));
+        assert!(!record.to_string().contains("cax_live"), "{record}");
+    }
+    assert_eq!(verify(&log).unwrap().torn_tail, 0);
+}
+
+#[tokio::test]
+async fn a_flood_above_a_rate_is_a_few_records_whose_counts_add_up() {
+    let world = World::with(|settings, _| {
+        settings.quotas.per_key = Some("1/hour".parse().unwrap());
+        settings.limit.per_principal = caxton::limit::Rate::new(1, Duration::from_secs(3_600), 1).unwrap();
+        settings.audit.refusal_window = Duration::from_secs(2);
+    })
+    .await;
+    let (ci, ada) = (world.service("ci", &["tool:list"]), world.person("ada", &["developer"]));
+    for _ in 0..50 {
+        world.get(&ci, "/v1/tools").await;
+        let answer = world.get(&ada, "/v1/capabilities").await;
+        let decision = answer.status == StatusCode::TOO_MANY_REQUESTS && answer.text.contains("decision_id");
+        // A decision that is named to the caller is in the log.
+        let found = || world.records().iter().any(|record| record["decision_id"] == answer.json()["decision_id"]);
+        assert!(!decision || found(), "{answer:?}");
+    }
+    // By its timer, without another request.
+    until("all are on record", async || {
+        let records = world.records();
+        let limited = records.iter().filter(|record| record["outcome"] == "limited");
+        let of = |name: &str| -> u64 {
+            let of_one = limited.clone().filter(|record| record["subject"]["principal"].as_str().unwrap().contains(name));
+            of_one.map(|record| record["count"].as_u64().unwrap_or(1)).sum()
+        };
+        (of("ci"), of("ada")) == (49, 49)
+    })
+    .await;
+    let records = world.records();
+    assert!(records.iter().filter(|record| record["outcome"] == "limited").count() < 40);
+    assert_eq!(records.iter().filter(|record| record["outcome"] == "allow" && record.get("count").is_some()).count(), 0);
     world.stop().await;
 }

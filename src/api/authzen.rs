@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{header, uri::Authority};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Any};
 use smol_str::format_smolstr;
@@ -14,6 +13,7 @@ use smol_str::format_smolstr;
 use super::body::{Object, read_or_malformed};
 use super::caller::Caller;
 use super::connection::Connection;
+use super::host::Called;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
@@ -132,8 +132,7 @@ pub(super) async fn configuration(
     let base = match &api.settings.public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => {
-            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-            let host = host.or(request.uri().host()).filter(|host| host.parse::<Authority>().is_ok());
+            let host = request.extensions().get::<Called>().and_then(|called| called.0.as_ref());
             // Credentials follow this address: it is not to lead from TLS into the clear.
             let tls = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
             let host = host.ok_or_else(|| Problem::malformed("the `Host` header is missing"))?;

@@ -21,6 +21,7 @@ use super::state::Api;
 use super::target;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
+use crate::limit::network;
 use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
 use crate::model::{
     DecisionId, EventType, HolderKeys, Meter, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject,
@@ -324,16 +325,20 @@ pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused
     report(api, &context, refused).await;
 }
 
-/// Tells the operator of a refused credential.
+/// Tells the operator of a refused credential; of a flood of them, in few words.
 pub(super) async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
+    let record = login_failure(api, context, refused);
+    let (address, reason) = (network(context.source.ip), (refused.method, refused.reason));
+    let Some(record) = api.journal.count_refusal(record, address, reason) else { return };
     tracing::warn!(
         target: "SECURITY",
         event_type = "security_violation",
         violation_type = "api_security_event",
         details = %format_args!("login_failure: {} {}{}", refused.method, refused.reason, more(refused)),
+        count = record.count,
     );
     // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
-    let _ = api.journal.append(login_failure(api, context, refused)).await;
+    let _ = api.journal.append(record).await;
 }
 
 /// What else is known of a refusal, for the operator: which claim, which key, which session.
@@ -354,6 +359,8 @@ fn login_failure(api: &Api, context: &RequestContext, refused: &Refused) -> Reco
     );
     record.event = Some("login_failure");
     record.detail = Some(format!("{}: {}", refused.method, refused.reason));
+    record.route.clone_from(&context.route);
+    record.key_id.clone_from(&refused.key_id);
     record
 }
 
@@ -383,9 +390,16 @@ fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Ar
         source,
         session: None,
         actor: None,
+        route: Some(route(request)),
         trace: text("traceparent").and_then(traceparent),
         meter: Meter::default(),
     }
+}
+
+/// Method and template, as the table of routes has them: what a caller put in the place of a name is not in it.
+fn route(request: &Request) -> Arc<str> {
+    let template = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str);
+    format!("{} {template}", request.method().as_str().get(..16).unwrap_or(request.method().as_str())).into()
 }
 
 /// W3C Trace Context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`.

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::caller::Caller;
 use super::connection::Connection;
+use super::host::Called;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authz::Refusal;
@@ -52,13 +53,8 @@ pub(super) async fn envoy(
     let peer = connected(&request)?;
     let target = request.uri().path_and_query().map(|target| target.as_str());
     let target = target.and_then(|target| target.strip_prefix(PREFIX));
-    // HTTP/2 has the host in the target, HTTP/1.1 in a field; a target with a host of its own is no path (RFC 9112, 3.2).
-    let host = match (request.uri().authority(), only(request.headers(), header::HOST.as_str())) {
-        (Some(authority), Err(Absent::None)) => Ok(authority.as_str()),
-        (None, Ok(host)) => Ok(host),
-        (Some(authority), Ok(host)) if authority.as_str() == host => Ok(host),
-        _ => Err(Odd::Host),
-    };
+    let host = request.extensions().get::<Called>().and_then(|called| called.0.as_ref());
+    let host = host.map(Authority::as_str).ok_or(Odd::Host);
     let method = Some(request.method().as_str());
     // Envoy adds an address of its own to `X-Forwarded-For` when it asks, so whose is the last depends on its version.
     answer(&api, (&caller, peer), caller.context.clone(), read(method, host, target)).await
@@ -72,8 +68,8 @@ pub(super) async fn nginx(
 ) -> Result<Response, Problem> {
     let peer = connected(&request)?;
     let headers = request.headers();
-    let host = only(headers, "x-original-host").map_err(|_| Odd::Host);
-    let (method, target) = (only(headers, "x-original-method").ok(), only(headers, "x-original-uri").ok());
+    let host = only(headers, "x-original-host").ok_or(Odd::Host);
+    let (method, target) = (only(headers, "x-original-method"), only(headers, "x-original-uri"));
     let context = Arc::new(seen_by_proxy(&caller.context, headers));
     answer(&api, (&caller, peer), context, read(method, host, target)).await
 }
@@ -85,20 +81,12 @@ fn connected(request: &Request) -> Result<IpAddr, Problem> {
     Ok(connection.peer.ip().to_canonical())
 }
 
-/// Why there is no single value.
-#[derive(Debug, PartialEq, Eq)]
-enum Absent {
-    None,
-    Several,
-}
-
 /// The value of a header field that is there once.
-fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<&'h str, Absent> {
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     match (values.next().map(HeaderValue::to_str), values.next()) {
-        (None, _) => Err(Absent::None),
-        (Some(Ok(value)), None) => Ok(value),
-        _ => Err(Absent::Several),
+        (Some(Ok(value)), None) => Some(value),
+        _ => None,
     }
 }
 

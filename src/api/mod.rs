@@ -13,6 +13,7 @@ mod body;
 mod caller;
 mod connection;
 mod ext_authz;
+mod host;
 mod json;
 mod login;
 mod login_page;

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::problem::{Problem, whole_seconds};
 use super::state::Api;
 use crate::audit::{Record, SourceRecord, SubjectRecord};
-use crate::limit::Met;
+use crate::limit::{Met, network};
 use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, Subject};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -42,7 +42,10 @@ pub(super) async fn within(
     record.subject = Some(SubjectRecord::from(&**subject));
     record.detail = Some(format!("the limit of this {} on {route}", exceeded.met.policy));
     // A refusal has no effect to hold back, so a journal that cannot write does not change the answer.
-    let _ = api.journal.append(record).await;
+    let (address, reason) = (network(context.source.ip), ("rate_limited", exceeded.met.policy));
+    if let Some(record) = api.journal.count_refusal(record, address, reason) {
+        let _ = api.journal.append(record).await;
+    }
     let mut answer = Problem::limited("too many requests", exceeded.limited.retry_after).into_response();
     tell(answer.headers_mut(), &[exceeded.met]);
     Err(answer)

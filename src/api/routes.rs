@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, any_service, delete, get, patch, post, put};
 
@@ -16,7 +16,7 @@ use super::openapi::{self, AnyObject, Doc};
 use super::problem::Problem;
 use super::state::Api;
 use super::{
-    agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, login, mcp, memory, messages,
+    agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, host, login, mcp, memory, messages,
     policies, resource, roles, search, tools,
 };
 use crate::memory::{EntityView, RelationView};
@@ -371,6 +371,7 @@ pub fn operations_router(api: Arc<Api>) -> Router {
     routes(&api, operations_table())
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
+        .layer(from_fn(host::settled))
         .with_state(api)
 }
 
@@ -393,9 +394,11 @@ async fn no_such_path(State(api): State<Arc<Api>>, request: Request) -> Response
 }
 
 /// Counts the request. Its answer is for the caller alone and is not to be guessed at.
+///
+/// INVARIANT: every request of the API comes through here, also one for no route, and is settled here for one host.
 async fn finished<F: Future<Output = Response>>(
     api: &Api,
-    request: Request,
+    mut request: Request,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str).to_owned();
@@ -410,7 +413,10 @@ async fn finished<F: Future<Output = Response>>(
     let encrypted = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
     let address = request.uri().clone();
     let own_id = caller::own_id(request.headers());
-    let mut response = answer(request).await;
+    let mut response = match host::settle(&mut request) {
+        Ok(()) => answer(request).await,
+        Err(problem) => problem.into_response(),
+    };
     let labels = HttpLabels { method, route, status: response.status().as_u16() };
     api.metrics.http_requests.get_or_create(&labels).inc();
     let refused = response.status() == StatusCode::UNAUTHORIZED;

@@ -5,11 +5,10 @@
 //! port that the connection came to.
 
 use axum::extract::Request;
-use axum::http::header;
-use axum::http::uri::Authority;
 
 use super::connection::Connection;
 use super::ext_authz;
+use super::host::Called;
 use super::state::Settings;
 
 /// `None` when it is not certain.
@@ -22,7 +21,7 @@ pub(super) fn called(request: &Request, connection: &Connection, settings: &Sett
     if let Some(base) = &settings.public_url {
         return Some(format!("{}{path}", base.trim_end_matches('/')));
     }
-    let authority = authority(request)?;
+    let authority = request.extensions().get::<Called>()?.0.as_ref()?;
     let host = authority.host();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let usual = if connection.tls { 443 } else { 80 };
@@ -30,18 +29,4 @@ pub(super) fn called(request: &Request, connection: &Connection, settings: &Sett
     let here = authority.port_u16().unwrap_or(usual) == connection.local.port();
     let scheme = if connection.tls { "https" } else { "http" };
     (known && here).then(|| format!("{scheme}://{authority}{path}"))
-}
-
-/// Of HTTP/2 from the address itself, else from the one `Host` field.
-fn authority(request: &Request) -> Option<Authority> {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    match (request.uri().authority(), hosts.next(), hosts.next()) {
-        (Some(authority), None, _) => Some(authority.clone()),
-        (None, Some(host), None) => host.to_str().ok()?.parse().ok(),
-        // Both, and they have to agree (RFC 9113, section 8.3.1).
-        (Some(authority), Some(host), None) => {
-            (host.as_bytes() == authority.as_str().as_bytes()).then(|| authority.clone())
-        }
-        _ => None,
-    }
 }

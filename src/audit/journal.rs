@@ -13,6 +13,7 @@
 //! }
 //! ```
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use super::error::Unavailable;
 use super::file::LogFile;
 use super::queue::{Job, Queue};
 use super::record::Record;
+use super::refusals::Refusals;
 use super::recover::{Recovery, recover};
 use super::settings::Settings;
 use super::syncer::Syncer;
@@ -71,6 +73,7 @@ struct Inner {
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
     deadline: Duration,
+    refusals: Refusals,
 }
 
 impl Journal {
@@ -88,7 +91,8 @@ impl Journal {
         let desk = Arc::new(Desk::new(writer, settings.retry));
         let thread = Arc::clone(&desk);
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || thread.run()).map_err(fault)?;
-        let inner = Inner { queue, desk, metrics, deadline: settings.deadline };
+        let refusals = Refusals::new(settings.refusal_window, settings.refusal_kinds);
+        let inner = Inner { queue, desk, metrics, deadline: settings.deadline, refusals };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 
@@ -127,6 +131,30 @@ impl Journal {
                 Err(_) => Err(late()),
             },
         }
+    }
+
+    /// Counts a refusal that no policy has a say in (a refused credential, a call above a rate) with others of this
+    /// address, principal and reason. Gives it back when it is to be appended; `None`: one that comes later stands for it.
+    pub fn count_refusal(
+        &self,
+        record: impl Into<Box<Record>>,
+        address: IpAddr,
+        reason: (&'static str, &'static str),
+    ) -> Option<Box<Record>> {
+        self.inner.refusals.note(record.into(), address, reason, std::time::Instant::now())
+    }
+
+    /// Writes down what was counted and is not on record yet, where its window is over, or `all` of it. How many
+    /// refusals could not be written down.
+    pub async fn record_counted(&self, all: bool) -> u64 {
+        let mut lost = 0;
+        for record in self.inner.refusals.over(std::time::Instant::now(), all) {
+            let count = record.count;
+            if self.append(record).await.is_err() {
+                lost += count;
+            }
+        }
+        lost
     }
 
     #[cfg(test)]

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::AuditError;
 use super::digest::Digest;
 use super::escape::{escape_json, unescape_json};
-use super::record::{AgentRecord, EntityRecord, Item, Record, RecordError, Shadow};
+use super::items::{CutError, Form, LoggedEntity, LoggedItem, entities};
+use super::record::{AgentRecord, Record, Shadow};
 use super::redact::{Cut, Logged, Summary};
 use crate::clock::rfc3339;
-use crate::model::{DecisionId, EntityUid, EventType, Outcome, PolicyRef, ReasonCode};
+use crate::model::{CallId, DecisionId, EventType, Outcome, PolicyRef, ReasonCode};
 
 /// The longest line that is read back, in bytes.
 pub const LINE_LIMIT: usize = 1 << 20;
@@ -23,6 +24,8 @@ pub const SCHEMA_VERSION: u32 = 1;
 const POLICIES: usize = 256;
 const ERRORS: usize = 32;
 const MASKED: usize = 64;
+/// The most lines of one list.
+const PARTS: usize = 256;
 
 /// A place in the chain: the number and hash of the last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +45,16 @@ pub(super) struct Encoder {
     canonical: Vec<u8>,
 }
 
+/// One of the lines of a list that is too long for one.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    number: usize,
+    of: usize,
+}
+
 impl Encoder {
-    /// Appends the line of `record`, which follows `last`, to `out`; returns its own place in the chain.
+    /// Appends the line of `record`, which follows `last`, to `out`; returns the place in the chain of what was written
+    /// last: a list that is too long for one line has several.
     pub(super) fn line(
         &mut self,
         record: &Record,
@@ -51,19 +62,71 @@ impl Encoder {
         limit: usize,
         out: &mut String,
     ) -> Result<Link, AuditError> {
-        let start = out.len();
-        let link = self.encode(&Canonical::new(record, last, true), last, out)?;
-        if out.len() - start <= limit {
-            return Ok(link);
+        let (start, mut bytes) = (out.len(), 0);
+        for form in [Form::Whole, Form::Bare] {
+            let items = logged(record, form);
+            let link = self.encode(&Canonical::new(record, &items, None, last, form), last, out)?;
+            bytes = out.len() - start;
+            if bytes <= limit {
+                return Ok(link);
+            }
+            out.truncate(start);
         }
-        out.truncate(start);
-        let link = self.encode(&Canonical::new(record, last, false), last, out)?;
-        let bytes = out.len() - start;
-        if bytes <= limit {
-            return Ok(link);
+        if record.items.is_empty() {
+            return Err(AuditError::TooLarge { bytes, limit });
         }
+        self.parts(record, last, limit, out)
+    }
+
+    /// The list with as many of its items on each line as it takes.
+    fn parts(
+        &mut self,
+        record: &Record,
+        last: Link,
+        limit: usize,
+        out: &mut String,
+    ) -> Result<Link, AuditError> {
+        let (start, items) = (out.len(), logged(record, Form::Short));
+        // The first line has the most beside its items.
+        let first = Part { number: 1, of: items.len() };
+        self.encode(&Canonical::new(record, &[], Some(first), last, Form::Short), last, out)?;
+        // With the name of the field and its brackets, and longer numbers.
+        let room = limit.saturating_sub(out.len() - start + ",\"items\":[]".len() + 2 * PARTS.to_string().len());
         out.truncate(start);
-        Err(AuditError::TooLarge { bytes, limit })
+        let (mut ends, mut bytes) = (Vec::new(), 0);
+        for (number, item) in items.iter().enumerate() {
+            let length = self.length(item)? + 1;
+            if length > room {
+                return Err(AuditError::TooLarge { bytes: limit - room.min(limit) + length, limit });
+            }
+            if bytes + length > room {
+                ends.push(number);
+                bytes = 0;
+            }
+            bytes += length;
+        }
+        ends.push(items.len());
+        if ends.len() > PARTS {
+            return Err(AuditError::TooLarge { bytes: ends.len() * room, limit });
+        }
+        let (mut link, mut from) = (last, 0);
+        for (number, &end) in ends.iter().enumerate() {
+            let part = (ends.len() > 1).then_some(Part { number: number + 1, of: ends.len() });
+            let items = items.get(from..end).unwrap_or_default();
+            let line = Canonical::new(record, items, part, link, Form::Short);
+            link = self.encode(&line, link, out)?;
+            from = end;
+        }
+        Ok(link)
+    }
+
+    /// Bytes of the item on its line.
+    fn length(&mut self, item: &LoggedItem<'_>) -> Result<usize, AuditError> {
+        self.canonical.clear();
+        item.serialize(&mut serde_json::Serializer::new(&mut self.canonical)).map_err(AuditError::Encode)?;
+        let mut escaped = String::with_capacity(self.canonical.len());
+        escape_json(str::from_utf8(&self.canonical).unwrap_or_default(), &mut escaped);
+        Ok(escaped.len())
     }
 
     fn encode(&mut self, line: &Canonical<'_>, last: Link, out: &mut String) -> Result<Link, AuditError> {
@@ -95,8 +158,11 @@ struct Canonical<'a> {
     agent: Option<&'a AgentRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     args_sha256: Option<&'a str>,
+    call_id: CallId,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Context<'a>>,
+    #[serde(skip_serializing_if = "is_one")]
+    count: u64,
     decision_id: DecisionId,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<Cut<'a>>,
@@ -112,14 +178,20 @@ struct Canonical<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'static str>,
     event_type: EventType,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    items: Vec<LoggedItem<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    items: &'a [LoggedItem<'a>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<Cut<'a>>,
     latency_us: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     masked: Vec<Cut<'a>>,
     #[serde(skip_serializing_if = "is_false")]
     open_input: bool,
     outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<usize>,
     policies: &'a [PolicyRef],
     #[serde(skip_serializing_if = "is_zero")]
     policies_omitted: usize,
@@ -130,6 +202,8 @@ struct Canonical<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<Cut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<Cut<'a>>,
     schema_version: u32,
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +219,16 @@ struct Canonical<'a> {
 }
 
 impl<'a> Canonical<'a> {
-    fn new(record: &'a Record, last: Link, whole: bool) -> Self {
+    fn new(
+        record: &'a Record,
+        items: &'a [LoggedItem<'a>],
+        part: Option<Part>,
+        last: Link,
+        form: Form,
+    ) -> Self {
+        let whole = form == Form::Whole;
+        // What follows the first line of a list has the items, and what tells whose they are.
+        let first = part.is_none_or(|part| part.number == 1);
         let context = |value| match whole {
             true => Context::Whole(Logged::new(value)),
             false => Context::Summary(Summary(value)),
@@ -155,21 +238,31 @@ impl<'a> Canonical<'a> {
             actor: record.actor.as_deref().map(Cut),
             agent: record.agent.as_ref(),
             args_sha256: record.args_sha256.as_deref(),
-            context: record.context().map(context),
+            call_id: record.request_id.call(),
+            context: record.context().filter(|_| first).map(context),
+            count: record.count,
             decision_id: record.decision_id,
             detail: record.detail.as_deref().map(Cut),
             entities: if whole { entities(record.entities()) } else { Vec::new() },
             entity_age_seconds: record.entity_age_seconds,
             entity_version: record.entity_version,
-            errors: record.errors.iter().take(ERRORS).map(CutError::new).collect(),
+            errors: record
+                .errors
+                .iter()
+                .take(ERRORS)
+                .map(|error| CutError { error, short: form == Form::Short })
+                .collect(),
             errors_omitted: record.errors.len().saturating_sub(ERRORS),
             event: record.event,
             event_type: record.event_type,
-            items: record.items.iter().map(|item| LoggedItem::new(item, whole)).collect(),
+            items,
+            key_id: record.key_id.as_deref().map(Cut),
             latency_us: record.latency_us,
             masked: record.masked().iter().take(MASKED).map(|path| Cut(path)).collect(),
             open_input: record.open_input,
             outcome: record.outcome,
+            part: part.map(|part| part.number),
+            parts: part.map(|part| part.of),
             policies: record.policies.get(..POLICIES).unwrap_or(&record.policies),
             policies_omitted: record.policies.len().saturating_sub(POLICIES),
             policy_version: record.policy_version.as_ref().map(|version| version.as_str()),
@@ -177,6 +270,7 @@ impl<'a> Canonical<'a> {
             reason_code: record.reason_code,
             request_id: record.request_id.as_str(),
             resource: record.resource.as_deref().map(Cut),
+            route: record.route.as_deref().map(Cut),
             schema_version: SCHEMA_VERSION,
             seq: last.seq + 1,
             shadow: record.shadow.as_ref(),
@@ -193,8 +287,16 @@ impl<'a> Canonical<'a> {
     }
 }
 
+fn logged(record: &Record, form: Form) -> Vec<LoggedItem<'_>> {
+    record.items.iter().map(|item| LoggedItem::new(item, form)).collect()
+}
+
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_one(count: &u64) -> bool {
+    *count == 1
 }
 
 fn is_zero(count: &usize) -> bool {
@@ -206,78 +308,6 @@ fn is_zero(count: &usize) -> bool {
 enum Context<'a> {
     Whole(Logged<'a>),
     Summary(Summary<'a>),
-}
-
-/// An item, without what it was asked with when the line would be too long.
-#[derive(Serialize)]
-struct LoggedItem<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<Logged<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    entities: Vec<LoggedEntity<'a>>,
-    #[serde(skip_serializing_if = "is_false")]
-    open_input: bool,
-    outcome: Outcome,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    policies: &'a [PolicyRef],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<&'a str>,
-    resource: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shadow: Option<&'a Shadow>,
-}
-
-impl<'a> LoggedItem<'a> {
-    fn new(item: &'a Item, whole: bool) -> Self {
-        Self {
-            action: item.action.as_deref(),
-            context: item.context.as_ref().filter(|_| whole).map(Logged::new),
-            entities: if whole { entities(&item.entities) } else { Vec::new() },
-            open_input: item.open_input,
-            outcome: item.outcome,
-            policies: &item.policies,
-            principal: item.principal.as_deref(),
-            resource: &item.resource,
-            shadow: item.shadow.as_ref(),
-        }
-    }
-}
-
-/// An entity by the names that tests use for its parts.
-#[derive(Serialize)]
-struct LoggedEntity<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attrs: Option<Logged<'a>>,
-    #[serde(rename = "in", skip_serializing_if = "<[_]>::is_empty")]
-    parents: &'a [EntityUid],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tags: Option<Logged<'a>>,
-    uid: &'a EntityUid,
-}
-
-impl<'a> LoggedEntity<'a> {
-    fn new(entity: &'a EntityRecord) -> Self {
-        let field = |name| entity.field(name).map(Logged::new);
-        Self { attrs: field("attrs"), parents: &entity.parents, tags: field("tags"), uid: &entity.uid }
-    }
-}
-
-fn entities(entities: &[EntityRecord]) -> Vec<LoggedEntity<'_>> {
-    entities.iter().map(LoggedEntity::new).collect()
-}
-
-#[derive(Serialize)]
-struct CutError<'a> {
-    message: Cut<'a>,
-    policy: &'a str,
-}
-
-impl<'a> CutError<'a> {
-    fn new(error: &'a RecordError) -> Self {
-        Self { message: Cut(&error.message), policy: &error.policy }
-    }
 }
 
 #[derive(Serialize)]

@@ -30,6 +30,12 @@ pub struct Record {
     pub event_type: EventType,
     /// Which event of its kind (`login_failure`, `policy_reload`).
     pub event: Option<&'static str>,
+    /// For how many events this record stands, itself included: refusals that come in floods are counted. 1 as a rule.
+    pub count: u64,
+    /// Of a refused credential: the route that was called, `GET /v1/agents/{id}`.
+    pub route: Option<Arc<str>>,
+    /// Of a refused credential: the public id of the key that was shown.
+    pub key_id: Option<Arc<str>>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why.
@@ -109,6 +115,9 @@ impl Record {
             reason_code,
             trace: None,
             event: None,
+            count: 1,
+            route: None,
+            key_id: None,
             policies: Vec::new(),
             errors: Vec::new(),
             policy_version: None,
@@ -147,6 +156,17 @@ impl Record {
         for (number, entity) in self.entities.iter_mut().enumerate() {
             let masked = entity.mask().into_iter();
             self.masked.extend(masked.map(|path| format!("{ENTITIES}{number}.{path}")));
+        }
+    }
+
+    /// Leaves out what can be long, for a record that waits for others of its kind.
+    pub(super) fn shorten(&mut self) {
+        self.context = None;
+        self.entities = Vec::new();
+        self.masked = Vec::new();
+        for text in [&mut self.resource, &mut self.detail].into_iter().flatten() {
+            text.truncate(text.floor_char_boundary(redact::TEXT_BYTES));
+            text.shrink_to_fit();
         }
     }
 
@@ -269,6 +289,8 @@ pub struct Item {
     pub outcome: Outcome,
     /// The policies that determined it.
     pub policies: Vec<PolicyRef>,
+    /// Policies that could not be evaluated.
+    pub errors: Vec<RecordError>,
     /// Whom it was asked about, when that is not the record's subject.
     pub principal: Option<String>,
     /// Which item, in Cedar's notation.
@@ -290,6 +312,7 @@ impl Item {
             action: None,
             outcome,
             policies,
+            errors: Vec::new(),
             principal: None,
             resource,
             open_input: false,

@@ -176,7 +176,7 @@ fn is_token(text: &str) -> bool {
 }
 
 /// Texts longer than this many bytes go into the record as their digest.
-const TEXT_BYTES: usize = 1024;
+pub(super) const TEXT_BYTES: usize = 1024;
 /// Sets and records with more members than this go into the record as their digest.
 const MEMBERS: usize = 256;
 /// What lies deeper than this goes into the record as its digest.
@@ -261,9 +261,13 @@ impl Serialize for Cut<'_> {
         if self.0.len() <= TEXT_BYTES {
             return serializer.serialize_str(self.0);
         }
-        let end = self.0.floor_char_boundary(TEXT_BYTES);
-        serializer.collect_str(&format_args!("{}…", self.0.get(..end).unwrap_or_default()))
+        serializer.collect_str(&format_args!("{}…", cut(self.0, TEXT_BYTES)))
     }
+}
+
+/// The beginning of a text, `most` bytes at most.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -43,6 +43,10 @@ pub struct Settings {
     pub retry: Duration,
     /// The longest line, in bytes. A longer record loses its context to a digest, then is refused.
     pub record_bytes: usize,
+    /// For how long refused credentials and calls above a rate are counted into few records; with nothing, each is one.
+    pub refusal_window: Duration,
+    /// How many addresses, principals and reasons are counted one by one; the rest share a count for each reason.
+    pub refusal_kinds: usize,
 }
 
 impl Default for Settings {
@@ -55,6 +59,8 @@ impl Default for Settings {
             fsync_interval: Duration::from_secs(1),
             retry: Duration::from_millis(250),
             record_bytes: 512 * 1024,
+            refusal_window: Duration::from_secs(60),
+            refusal_kinds: 4_096,
         }
     }
 }

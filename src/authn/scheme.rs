@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use super::mtls::ClientCertificate;
-use crate::model::{HolderKeys, Subject};
+use crate::model::{HolderKeys, KeyId, Subject};
 
 /// What a request shows of its caller.
 #[derive(Debug, Clone, Copy)]
@@ -99,11 +99,13 @@ pub struct Refused {
     pub kind: RefusedKind,
     /// More for the operator's log; never holds the credential.
     pub detail: Option<String>,
+    /// The public id of the API key that was shown, when it has the form of one.
+    pub key_id: Option<Arc<str>>,
 }
 
 impl Refused {
     pub(super) fn new(kind: RefusedKind, method: &'static str, reason: &'static str) -> Self {
-        Self { method, reason, client_text: kind.client_text(), kind, detail: None }
+        Self { method, reason, client_text: kind.client_text(), kind, detail: None, key_id: None }
     }
 
     /// A configured proxy wrote something in place of the client's address that is none.
@@ -118,6 +120,12 @@ impl Refused {
 
     pub(super) fn invalid(method: &'static str, reason: &'static str) -> Self {
         Self::new(RefusedKind::Invalid, method, reason)
+    }
+
+    #[must_use]
+    pub(super) fn of_key(mut self, id: &KeyId) -> Self {
+        self.key_id = Some(id.shared());
+        self
     }
 
     #[must_use]

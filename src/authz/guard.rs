@@ -12,9 +12,9 @@ use super::pip::{AttributeSource, Attributes};
 use super::record::{Decided, answer, build, describe, give, item, name};
 use super::refusal::{Denied, Refusal, unasked};
 use super::session::{SessionKey, SessionSettings, Sessions};
-use crate::audit::{Journal, Record, Shadow};
+use crate::audit::{Journal, Receipt, Record, Shadow};
 use crate::clock::SharedClock;
-use crate::limit::RateLimiter;
+use crate::limit::{RateLimiter, network};
 use crate::model::{
     Action, DecisionId, Entity, EntityUid, EventType, Input, Operation, Outcome, ReasonCode, RequestContext,
     Screening, SessionFacts, Subject, TestPolicies, Value,
@@ -94,7 +94,8 @@ struct Judged {
 struct Considered {
     decision: DecisionId,
     verdict: Verdict,
-    record: Box<Record>,
+    /// None for a refusal that is counted with others of its kind.
+    record: Option<Box<Record>>,
     resource: Arc<Entity>,
     key: SessionKey,
     bundle: Arc<Bundle>,
@@ -142,9 +143,9 @@ impl Guard {
         context: &Arc<RequestContext>,
     ) -> Result<Permit<O>, Denied> {
         let considered = self.consider(subject, &operation, context, None);
-        let receipt = self.journal.append(considered.record).await.map_err(|_| Denied::unrecorded())?;
-        match Allow::from_verdict(considered.decision, &considered.verdict) {
-            Some(allow) => {
+        let receipt = self.put_down(considered.record).await?;
+        match (Allow::from_verdict(considered.decision, &considered.verdict), receipt) {
+            (Some(allow), Some(receipt)) => {
                 if let Some(tool) = operation.tool() {
                     self.sessions.tool_called(&considered.key, tool);
                 }
@@ -154,7 +155,8 @@ impl Guard {
                 Permit::mint(operation, allow, receipt, Arc::clone(subject), Arc::clone(context))
                     .ok_or_else(Denied::unrecorded)
             }
-            None => Err(Denied::new(considered.decision, considered.verdict, considered.retry_after)),
+            (Some(_), None) => Err(Denied::unrecorded()),
+            (None, receipt) => Err(Denied::new(receipt, considered.verdict, considered.retry_after)),
         }
     }
 
@@ -185,7 +187,8 @@ impl Guard {
                     true => considered.bundle.decide(&question),
                     false => unasked(Outcome::DenyError, ReasonCode::AttributesUnavailable),
                 };
-                considered.record.items.push(answer(&question, &verdict, self.replayable));
+                let answered = answer(&question, &verdict, self.replayable);
+                considered.record.iter_mut().for_each(|record| record.items.push(answered.clone()));
                 let last = enough(&verdict);
                 verdicts.push(verdict);
                 // The first was counted when the asking was.
@@ -203,10 +206,11 @@ impl Guard {
             let more = u32::try_from(verdicts.len().saturating_sub(1)).unwrap_or(u32::MAX);
             context.meter.note(left.saturating_sub(more));
         }
-        let _receipt = self.journal.append(considered.record).await.map_err(|_| Denied::unrecorded())?;
-        match considered.verdict.outcome {
-            Outcome::Allow => Ok((considered.decision, verdicts)),
-            _ => Err(Denied::new(considered.decision, considered.verdict, considered.retry_after)),
+        let receipt = self.put_down(considered.record).await?;
+        match (considered.verdict.outcome, receipt) {
+            (Outcome::Allow, Some(_)) => Ok((considered.decision, verdicts)),
+            (Outcome::Allow, None) => Err(Denied::unrecorded()),
+            (_, receipt) => Err(Denied::new(receipt, considered.verdict, considered.retry_after)),
         }
     }
 
@@ -220,10 +224,16 @@ impl Guard {
         context: &Arc<RequestContext>,
     ) -> Denied {
         let considered = self.consider(subject, operation, context, Some(refusal));
-        match self.journal.append(considered.record).await {
-            Ok(_) => Denied::new(considered.decision, considered.verdict, considered.retry_after),
-            Err(_) => Denied::unrecorded(),
+        match self.put_down(considered.record).await {
+            Ok(receipt) => Denied::new(receipt, considered.verdict, considered.retry_after),
+            Err(unrecorded) => unrecorded,
         }
+    }
+
+    /// Brings the record into the log. There is none where a refusal was counted with others; a permit needs one.
+    async fn put_down(&self, record: Option<Box<Record>>) -> Result<Option<Receipt>, Denied> {
+        let Some(record) = record else { return Ok(None) };
+        self.journal.append(record).await.map(Some).map_err(|_| Denied::unrecorded())
     }
 
     /// Limit, screen, judge, and write the record down. Nothing is allowed yet.
@@ -281,7 +291,11 @@ impl Guard {
             content_sha256: operation.content_sha256(),
             began,
         };
-        let record = Box::new(build(&asking, self.replayable, decided));
+        let mut record = Some(Box::new(build(&asking, self.replayable, decided)));
+        if verdict.outcome == Outcome::Limited {
+            let (address, reason) = (network(context.source.ip), ("rate_limited", O::EVENT.as_str()));
+            record = record.and_then(|record| self.journal.count_refusal(record, address, reason));
+        }
         self.count(&action, &verdict);
         self.metrics.decision_duration.observe(began.elapsed().as_secs_f64());
         if screening.injection {
@@ -290,7 +304,9 @@ impl Guard {
         if verdict.outcome != Outcome::Allow {
             self.sessions.denied(&key);
         }
-        self.security_log(O::EVENT, subject, &resource.uid, &screening, &verdict, decision);
+        if record.is_some() {
+            self.security_log(O::EVENT, subject, &resource.uid, &screening, &verdict, decision);
+        }
         let (bundle, attributes) = (asking.bundle, asking.attributes);
         Considered { decision, verdict, record, resource, key, bundle, attributes, retry_after }
     }

@@ -12,7 +12,7 @@ use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord,
 use crate::model::{
     Action, DecisionId, Entity, EntityUid, EventType, Input, RequestContext, Screening, SessionFacts, Value,
 };
-use crate::policy::{Query, Verdict};
+use crate::policy::{PolicyFault, Query, Verdict};
 
 /// One decision, on its way into the journal.
 pub(super) struct Decided<'a> {
@@ -151,16 +151,25 @@ fn mask(value: &Value) -> Value {
     }
 }
 
+/// The policies that could not be evaluated.
+fn errors(verdict: &Verdict) -> Vec<RecordError> {
+    let error =
+        |fault: &PolicyFault| RecordError { policy: Arc::clone(&fault.policy), message: fault.message.to_string() };
+    verdict.errors.iter().map(error).collect()
+}
+
 /// One line of a list's record.
 pub(super) fn item(action: &Action, resource: &EntityUid, verdict: &Verdict) -> Item {
     let mut item = Item::new(resource.to_string(), verdict.outcome, verdict.policies.clone());
     item.action = Some(action.as_str().into());
+    item.errors = errors(verdict);
     item
 }
 
 /// One answer to a question about somebody else; with the question itself when the log is to be replayable.
 pub(super) fn answer(question: &Query, verdict: &Verdict, replayable: bool) -> Item {
     let mut item = Item::new(question.resource.to_string(), verdict.outcome, verdict.policies.clone());
+    item.errors = errors(verdict);
     item.principal = Some(question.principal.to_string());
     item.action = Some(question.action.to_string().into());
     if replayable {
@@ -196,11 +205,7 @@ pub(super) fn build(asking: &Asking<'_>, replayable: bool, decided: Decided<'_>)
     );
     record.trace = context.trace.clone();
     record.policies = verdict.policies.clone();
-    record.errors = verdict
-        .errors
-        .iter()
-        .map(|fault| RecordError { policy: Arc::clone(&fault.policy), message: fault.message.to_string() })
-        .collect();
+    record.errors = errors(verdict);
     record.detail = verdict.mismatch.as_ref().map(ToString::to_string);
     record.policy_version = Some(asking.bundle.version().clone());
     record.entity_version = attributes.version();

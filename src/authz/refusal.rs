@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::Receipt;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::policy::Verdict;
 
@@ -10,7 +11,8 @@ use crate::policy::Verdict;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the request was refused: {}", reason.as_str())]
 pub struct Denied {
-    /// The decision on record; `None` when the journal could not take the record.
+    /// The decision on record; `None` when the journal could not take the record, and for a call above a rate that is
+    /// counted with others.
     pub decision: Option<DecisionId>,
     /// How it ended.
     pub outcome: Outcome,
@@ -23,9 +25,9 @@ pub struct Denied {
 }
 
 impl Denied {
-    pub(super) fn new(decision: DecisionId, verdict: Verdict, retry_after: Option<Duration>) -> Self {
+    pub(super) fn new(receipt: Option<Receipt>, verdict: Verdict, retry_after: Option<Duration>) -> Self {
         Self {
-            decision: Some(decision),
+            decision: receipt.map(|receipt| receipt.decision()),
             outcome: verdict.outcome,
             reason: verdict.reason,
             caller_text: verdict.caller_text,

@@ -115,6 +115,8 @@ pub struct RequestContext {
     pub session: Option<Arc<str>>,
     /// The person behind an agent.
     pub actor: Option<Actor>,
+    /// The route that was called, `GET /v1/agents/{id}`, when the request came over HTTP.
+    pub route: Option<Arc<str>>,
     /// W3C trace context (`trace_id`, `span_id`), when the caller sent one.
     pub trace: Option<(Arc<str>, Arc<str>)>,
     /// What is left of the caller's quota.
@@ -129,6 +131,7 @@ impl RequestContext {
             source: Source::local(),
             session: None,
             actor: None,
+            route: None,
             trace: None,
             meter: Meter::default(),
         }

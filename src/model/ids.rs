@@ -206,30 +206,59 @@ impl fmt::Display for DecisionId {
     }
 }
 
-/// One request from outside; many decisions may belong to it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+/// One request, as the gateway tells it from all others. No caller has a say in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
-pub struct RequestId(Arc<str>);
+pub struct CallId(Uuid);
+
+impl CallId {
+    /// A certain one, for records that have to be the same each time.
+    pub const fn from_number(number: u128) -> Self {
+        Self(Uuid::from_u128(number))
+    }
+}
+
+/// One request from outside; many decisions may belong to it. Its text may be the caller's, so two callers can choose the
+/// same one; the call id beside it is the gateway's own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    text: Arc<str>,
+    call: CallId,
+}
 
 impl RequestId {
     /// A new id.
     pub fn generate() -> Self {
-        Self((&*Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into())
+        let call = Uuid::now_v7();
+        let text = (&*call.hyphenated().encode_lower(&mut Uuid::encode_buffer())).into();
+        Self { text, call: CallId(call) }
     }
 
     /// Takes the caller's id over when it is short and plain, makes a new one otherwise.
     pub fn from_caller(text: &str) -> Self {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if (1..=64).contains(&text.len()) && text.chars().all(plain) {
-            Self(text.into())
+            Self { text: text.into(), call: CallId(Uuid::now_v7()) }
         } else {
             Self::generate()
         }
     }
 
-    /// The text.
+    /// The same request under a certain call id.
+    #[must_use]
+    pub fn with_call(mut self, call: CallId) -> Self {
+        self.call = call;
+        self
+    }
+
+    /// The text: the caller's when it sent one.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The gateway's own name for the request.
+    pub fn call(&self) -> CallId {
+        self.call
     }
 }
 
@@ -293,5 +322,6 @@ mod tests {
     fn a_caller_cannot_put_anything_but_a_plain_id_into_the_log() {
         assert_eq!(RequestId::from_caller("abc-1").as_str(), "abc-1");
         assert_ne!(RequestId::from_caller("a\nb").as_str(), "a\nb");
+        assert_ne!(RequestId::from_caller("a").call(), RequestId::from_caller("a").call());
     }
 }

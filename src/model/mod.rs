@@ -21,7 +21,7 @@ pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
 pub use entity::{Entity, EntityUid, Fields, Value};
 pub use holder::{HolderKeys, Thumbprint};
 pub use ids::{
-    AgentId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId, RoleName,
+    AgentId, CallId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId, RoleName,
     ServerName, ServiceName, ToolId, WorkspaceId,
 };
 pub use operation::*;

@@ -86,6 +86,7 @@ impl Gateway {
             )),
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow_refusals(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow::places(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
@@ -165,6 +166,7 @@ impl Gateway {
         self.parts.reloader.settle().await;
         self.parts.keep_credentials().await;
         self.parts.memory.close().await;
+        self.parts.record_refusals(true).await;
         self.parts.event("gateway_stopped", Outcome::Allow, None).await;
         self.parts.journal.close();
     }
@@ -186,6 +188,18 @@ async fn follow_credentials(parts: Arc<Parts>, stop: CancellationToken) {
     }
 }
 
+/// How often counted refusals are looked at whose window is over.
+const REFUSALS_INTERVAL: Duration = Duration::from_secs(1);
+
+async fn follow_refusals(parts: Arc<Parts>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(REFUSALS_INTERVAL) => parts.record_refusals(false).await,
+        }
+    }
+}
+
 /// Tools that come later bring schema of their own: the live set is loaded again with it.
 async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
     let mut changes = parts.tools.changes();
@@ -200,6 +214,14 @@ async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
 }
 
 impl Parts {
+    /// Writes down refusals that were counted: of windows that are over, or `all`.
+    async fn record_refusals(&self, all: bool) {
+        let lost = self.journal.record_counted(all).await;
+        if lost > 0 {
+            tracing::error!(refusals = lost, "refused credentials or calls above a rate could not be recorded");
+        }
+    }
+
     async fn keep_credentials(&self) {
         let tokens = Arc::clone(self.api.authenticator.tokens());
         let written = tokio::task::spawn_blocking(move || tokens.write_touched()).await;

@@ -95,6 +95,8 @@ impl From<config::Settings> for Settings {
                 queue: security.audit.queue,
                 deadline: security.audit.deadline,
                 fsync_interval: security.audit.sync_interval,
+                refusal_window: security.audit.refusal_window,
+                refusal_kinds: security.audit.refusal_kinds,
                 record_bytes: security.audit.max_record_bytes,
                 ..Default::default()
             },

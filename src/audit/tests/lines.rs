@@ -29,7 +29,11 @@ fn assert_sound(line: &str) {
 #[test]
 fn the_record_is_the_golden_one() {
     let golden: Json = json::parse(&std::fs::read("tests/golden/decision-record.json").unwrap()).unwrap();
-    let lines: Vec<Json> = lines(&[whole(), event()]).lines().map(parsed).collect();
+    let mut counted = event();
+    counted.count = 7;
+    counted.route = Some("GET /v1/agents/{id}".into());
+    counted.key_id = Some("k1".into());
+    let lines: Vec<Json> = lines(&[whole(), counted]).lines().map(parsed).collect();
     let shown = serde_json::to_string_pretty(&lines).unwrap();
     assert_eq!(golden, Json::Array(lines), "a changed record is an API change; it is now:\n{shown}");
 }
@@ -163,8 +167,10 @@ fn a_context_that_does_not_fit_becomes_one_digest() {
 #[test]
 fn a_record_that_does_not_fit_at_all_is_refused_and_leaves_nothing() {
     let mut record = event();
-    let item = whole().items.remove(0);
-    record.items = vec![item; 10_000];
+    let mut item = whole().items.remove(0);
+    // No list is cut below its items, and these cannot be made short.
+    item.policies = vec![policy("permit", &"p".repeat(10_000))];
+    record.items = vec![item; 10];
     let mut out = "before".to_owned();
     let refused = Encoder::default().line(&record, Link::GENESIS, 4096, &mut out).unwrap_err();
     assert!(matches!(refused, AuditError::TooLarge { limit: 4096, .. }));
@@ -215,4 +221,60 @@ fn a_line_that_is_not_spelled_by_a_journal_is_refused() {
 fn a_terminal_is_shown_what_is_hidden() {
     assert_eq!(visible("plain ö"), "plain ö");
     assert_eq!(visible("a\u{1b}[2Jb\u{202e}"), "a\\u{1b}[2Jb\\u{202e}");
+}
+
+/// A list of `count` items with long names, each decided.
+fn list(count: usize, name: usize) -> Record {
+    let mut record = whole();
+    let item = |number: usize| {
+        let resource = EntityUid::caxton("Tool", format!("{number}-{}", "n".repeat(name)).as_str()).to_string();
+        let outcome = if number % 3 == 0 { Outcome::DenyDefault } else { Outcome::Allow };
+        let mut item = Item::new(resource.clone(), outcome, vec![policy("permit", "tools.researcher")]);
+        item.principal = Some(resource);
+        item.errors = vec![RecordError { message: "e".repeat(400), policy: "tools.other".into() }];
+        item.set_context(Value::record([("text", Value::text("x".repeat(900)))]));
+        item
+    };
+    record.items = (0..count).map(item).collect();
+    record
+}
+
+#[test]
+fn a_long_list_stands_on_several_lines_with_every_item_and_how_it_ended() {
+    for (limit, count, name) in [(512 << 10, 1_000, 900), (16 << 10, 1_000, 900), (16 << 10, 300, 10)] {
+        let record = list(count, name);
+        let (mut encoder, mut text) = (Encoder::default(), String::new());
+        let link = encoder.line(&record, Link::GENESIS, limit, &mut text).unwrap();
+        let after = encoder.line(&event(), link, limit, &mut text).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.iter().for_each(|line| assert_sound(line));
+        assert!(lines.iter().all(|line| line.len() < limit), "{limit}");
+        assert_eq!((lines.len() as u64, parsed(lines.pop().unwrap())["seq"].as_u64()), (after.seq, Some(after.seq)));
+        let parts: Vec<Json> = lines.iter().map(|line| parsed(line)).collect();
+        assert_eq!(parts.len() > 1, limit == 16 << 10, "{}", parts.len());
+        assert!(parts.len() < count / 8, "{}", parts.len());
+        for (number, part) in parts.iter().enumerate() {
+            if parts.len() > 1 {
+                assert_eq!((&part["part"], &part["parts"]), (&(number + 1).into(), &parts.len().into()));
+            }
+            assert_eq!(part["decision_id"], parts[0]["decision_id"]);
+            assert_eq!((part["seq"].as_u64(), &part["action"]), (Some(number as u64 + 1), &parts[0]["action"]));
+            assert_eq!(part.get("context").is_some(), number == 0);
+        }
+        let items: Vec<&Json> = parts.iter().flat_map(|part| part["items"].as_array().unwrap()).collect();
+        assert_eq!(items.len(), count);
+        for (item, logged) in record.items.iter().zip(items) {
+            assert_eq!(logged["outcome"], item.outcome.as_str());
+            assert_eq!(logged["policies"][0]["id"], "tools.researcher");
+            assert_eq!(logged["errors"][0]["policy"], "tools.other");
+            let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, item.resource.as_bytes()));
+            let named = if name > 200 { format!("sha256:{digest}") } else { item.resource.clone() };
+            assert_eq!((&logged["resource"], &logged["principal"]), (&named.clone().into(), &named.into()));
+        }
+    }
+    // One that fits when it is shorter stands on one line, with its names as they are.
+    let (mut encoder, mut text) = (Encoder::default(), String::new());
+    encoder.line(&list(100, 900), Link::GENESIS, 512 << 10, &mut text).unwrap();
+    let line = parsed(text.trim_end());
+    assert!(line.get("part").is_none() && line["items"][99]["resource"].as_str().unwrap().len() > 900);
 }

@@ -15,7 +15,7 @@ use super::{
     AgentRecord, Item, Journal, Record, RecordError, Recovery, Settings, Shadow, SourceRecord, SubjectRecord,
 };
 use crate::model::{
-    DecisionId, Entity, EntityUid, EventType, Outcome, PolicyMode, PolicyRef, PolicyVersion, ReasonCode,
+    CallId, DecisionId, Entity, EntityUid, EventType, Outcome, PolicyMode, PolicyRef, PolicyVersion, ReasonCode,
     RequestId, Value,
 };
 use crate::telemetry::Metrics;
@@ -80,7 +80,7 @@ pub(super) fn event() -> Record {
     let mut record = Record::new(
         decision("01989f00-0000-7000-8000-000000000001"),
         1_768_039_200_120,
-        RequestId::from_caller("request-1"),
+        RequestId::from_caller("request-1").with_call(CallId::from_number(1)),
         source(),
         EventType::Authentication,
         Outcome::DenyExplicit,
@@ -99,7 +99,7 @@ fn whole() -> Record {
     let mut record = Record::new(
         decision("01989f00-0000-7000-8000-000000000002"),
         1_768_039_200_121,
-        RequestId::from_caller("request-2"),
+        RequestId::from_caller("request-2").with_call(CallId::from_number(2)),
         SourceRecord { ip: [10, 0, 0, 7].into(), tls: true, user_agent: Some("mcp/1.0".into()) },
         EventType::ToolCall,
         Outcome::Allow,
@@ -140,6 +140,8 @@ fn whole() -> Record {
     let mut item = Item::new(resource, Outcome::DenyExplicit, vec![policy("forbid", "tools.drifted")]);
     item.action = Some("tool:call".into());
     item.open_input = true;
+    item.errors =
+        vec![RecordError { message: "`b` is not there".to_owned(), policy: "tools.other".into() }];
     item.set_context(Value::record([("token", Value::text("hunter2hunter2")), ("size", Value::Long(3))]));
     let tool = Entity::bare(EntityUid::caxton("Tool", "web___other")).with("pinned", Value::Bool(true));
     item.set_entities(&[tool.into()]);

@@ -119,16 +119,18 @@ impl Scheme {
         // Shape and checksum first: a typo or a guess never reaches the store.
         let key =
             KeyText::parse(text).map_err(|error| Refused::invalid(METHOD, error.reason()).because(error))?;
-        let record = self
-            .store
-            .prove(&key)
-            .map_err(|error| {
-                Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(error)
-            })?
-            .ok_or_else(|| Refused::invalid(METHOD, "unknown_key"))?;
-        check(&record, self.clock.now_millis(), self.max_age, METHOD)?;
+        let record = self.prove(&key).map_err(|refused| refused.of_key(&key.id))?;
         let proof = Proof::ApiKey { id: record.id.clone() };
         Ok(Arc::new(subject(record, proof)))
+    }
+
+    fn prove(&self, key: &KeyText<'_>) -> Result<KeyRecord, Refused> {
+        let found = self.store.prove(key).map_err(|error| {
+            Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(error)
+        })?;
+        let record = found.ok_or_else(|| Refused::invalid(METHOD, "unknown_key"))?;
+        check(&record, self.clock.now_millis(), self.max_age, METHOD)?;
+        Ok(record)
     }
 }
 

@@ -253,6 +253,10 @@ pub struct Audit {
     pub max_record_bytes: usize,
     /// Keep what is needed to decide again.
     pub replayable: bool,
+    /// For how long refusals of one kind are counted into few records.
+    pub refusal_window: Duration,
+    /// Kinds of refusals that are counted one by one.
+    pub refusal_kinds: usize,
 }
 
 /// The shape of the log.
@@ -275,6 +279,8 @@ impl Audit {
             deadline: r.value("security.audit.deadline", millis(1, 10_000), Duration::from_millis(100), "Time a record may wait; then the call is refused with 503."),
             max_record_bytes: r.value("security.audit.max_record_bytes", Size(16 << 10..=16 << 20), 512 << 10, "Bytes of a record; a longer one keeps a digest of its context."),
             replayable: r.value("security.audit.replayable", Flag, false, "Keep texts as they are, and the attributes of principal and resource, so that `caxton policy replay` can evaluate decisions again. They may hold personal data."),
+            refusal_window: r.value("security.audit.refusal_window", Span(Duration::from_secs(1)..=Duration::from_secs(3_600)), Duration::from_secs(60), "Refused credentials and calls above a rate are counted for so long by address, principal and reason: the first, each doubling and the last are a record, with `count`."),
+            refusal_kinds: r.value("security.audit.refusal_kinds", Integer::new(16..=100_000, "kinds"), 4_096, "Addresses, principals and reasons that are counted one by one; the rest share a count for each reason."),
             sync_interval: r.value("security.audit.sync_interval", millis(10, 60_000), Duration::from_secs(1), "Time between two syncs of the disk, with `written`."),
         }
     }

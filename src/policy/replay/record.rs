@@ -48,6 +48,9 @@ pub(super) struct Logged {
     open_input: bool,
     #[serde(default)]
     pub(super) items: Vec<LoggedItem>,
+    /// Which of the lines of one list this is, from 1.
+    #[serde(default)]
+    part: Option<usize>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -183,7 +186,9 @@ impl Logged {
         if !by_policies {
             return Some(Err(Without::Gateway(self.reason_code.clone())));
         }
-        if self.outcome == Outcome::Allow && decided.by().next().is_none() {
+        // The asking itself stands on the first of its lines.
+        let goes_on = self.part.is_some_and(|part| part > 1);
+        if goes_on || self.outcome == Outcome::Allow && decided.by().next().is_none() {
             return None;
         }
         let asked = self.asked(None, self.resource.as_deref(), None, self.context.as_ref(), &self.entities);
