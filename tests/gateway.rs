@@ -411,9 +411,11 @@ async fn an_address_that_guesses_is_not_listened_to_and_the_log_does_not_grow() 
     assert_eq!(answer.json()["detail"], "credentials from this address were refused too often");
     assert_eq!(status(&bad).await, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(world.records().len(), written);
-    let failures = world.records().into_iter().filter(|record| record["event"] == "login_failure");
-    assert_eq!(failures.filter(|record| record["detail"] != "none: missing").count(), 3);
-    world.stop().await;
+    let directory = world.stop().await;
+    let records = support::whole_lines(&directory.path().join("data/audit.log"));
+    let failures = records.iter().filter(|record| record["event"] == "login_failure");
+    let guesses = failures.filter(|record| record["detail"] != "none: missing");
+    assert_eq!(guesses.map(|record| record["count"].as_u64().unwrap_or(1)).sum::<u64>(), 3);
 }
 
 #[tokio::test]
@@ -484,4 +486,198 @@ async fn probes_and_metrics_have_their_own_port() {
     }
     assert_eq!(world.get(&ada, "/metrics").await.status, StatusCode::NOT_FOUND);
     world.stop().await;
+}
+
+// ---- what agents do for others, and what they have read ----
+
+/// An upstream tool that the built-in handler asks for by the words `count rows:`.
+async fn ledger(
+    marks: impl FnOnce(&mut ServerSettings),
+) -> (ServerSettings, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    let (url, calls) = support::upstream(json!([support::tool("csv_parser", "Reads the ledger.")])).await;
+    let mut server = ServerSettings::new(
+        ServerName::parse("ledger").unwrap(),
+        Transport::Http { url, headers: Vec::new() },
+    );
+    marks(&mut server);
+    (server, calls)
+}
+
+fn handled(name: &str, capability: &str, tools: &str) -> String {
+    format!(
+        "---\nname: {name}\ncapabilities: [{capability}]\ntools: [{tools}]\nworkspace: office\nhandler: builtin:echo_agent\n---\nYou are {name}.\n"
+    )
+}
+
+/// The shipped policies, and `house` beside them; agents by file name; one upstream server.
+async fn house(house: &str, agents: &[(&str, String)], server: Option<ServerSettings>) -> World {
+    World::with(|settings, directory| {
+        let policies = directory.join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        support::write(&policies.join("house.cedar"), house);
+        for (name, text) in agents {
+            support::write(&directory.join(format!("agents/{name}.md")), text);
+        }
+        settings.tools.servers = server.into_iter().collect();
+        settings.tools.auto_import = true;
+        (settings.policy_dir, settings.extend_shipped) = (Some(policies), true);
+    })
+    .await
+}
+
+const NOTHING: &str = "@id(\"house.nothing\") forbid (principal == Caxton::Service::\"nobody-is-called-so\", action, resource);\n";
+
+/// A forbid on the agent holds, whichever way the message takes; another agent that offers the same takes it instead.
+#[tokio::test]
+async fn a_message_by_capability_goes_to_no_agent_that_may_not_be_reached() {
+    let forbid = "@id(\"house.not-beta\") @reason(\"beta is closed\") forbid (principal, action == Caxton::Action::\"message:send\", resource == Caxton::Agent::\"beta\");\n";
+    let alone = house(forbid, &[("beta", handled("beta", "sums", ""))], None).await;
+    let sender = alone.service("sender", &["message:send"]);
+    for message in
+        [json!({ "receiver": "beta", "content": "x" }), json!({ "capability": "sums", "content": "x" })]
+    {
+        let answer = alone.post(&sender, "/v1/messages", &message).await;
+        assert_eq!(
+            (answer.status, &answer.json()["detail"]),
+            (StatusCode::FORBIDDEN, &json!("beta is closed")),
+            "{message}"
+        );
+    }
+    let record = alone.records().into_iter().next_back().unwrap();
+    assert_eq!(outcome(&record), ("deny_explicit", "receiver_denied"));
+    assert_eq!(record["items"][0]["resource"], "Caxton::Agent::\"beta\"");
+    assert_eq!(record["items"][0]["policies"][0]["id"], "house.not-beta");
+    alone.stop().await;
+
+    let agents = [("beta", handled("beta", "sums", "")), ("gamma", handled("gamma", "sums", ""))];
+    let both = house(forbid, &agents, None).await;
+    let sender = both.service("sender", &["message:send"]);
+    for _ in 0..4 {
+        let answer = both.post(&sender, "/v1/capabilities/sums/messages", &json!({ "content": "x" })).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(answer.json()["reply"]["sender"], "Caxton::Agent::\"gamma\"");
+        let records = both.records();
+        let id = &answer.json()["decision_id"];
+        let record = records.iter().find(|record| record["decision_id"] == *id).unwrap();
+        let taker = record["items"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (&taker["resource"], &taker["outcome"]),
+            (&json!("Caxton::Agent::\"gamma\""), &json!("allow"))
+        );
+    }
+    both.stop().await;
+}
+
+/// An agent has a right that its caller has not: for a tool that is bound to the actor that is no way around.
+#[tokio::test]
+async fn an_agent_lends_its_right_to_no_caller_of_whatever_kind() {
+    let (server, calls) = ledger(|server| server.actor_bound = ["csv_parser".to_owned()].into()).await;
+    let agents = [("deputy", handled("deputy", "sums", "ledger___csv_parser"))];
+    let world = house(NOTHING, &agents, Some(server)).await;
+    let ask = json!({ "capability": "sums", "content": "count rows: a\n1\n" });
+    let (none, some) = (["message:send"].as_slice(), ["message:send", "tool:call"].as_slice());
+    let callers = [
+        (world.service("without", none), "Service", false),
+        (world.person("viewer", &["message:send"]), "User", false),
+        (world.service("with", some), "Service", true),
+        (world.person("caller", &["message:send", "tool:call"]), "User", true),
+    ];
+    for (caller, kind, may) in callers {
+        let before = calls.lock().unwrap().len();
+        let answer = world.post(&caller, "/v1/messages", &ask).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(calls.lock().unwrap().len() - before, usize::from(may), "{kind} {may}: {answer:?}");
+        let records = world.records();
+        // Where the actor may not, the agent is not even offered the tool: the list says why.
+        let (action, tool) =
+            if may { ("ledger___csv_parser", None) } else { ("tool:list", Some("ledger___csv_parser")) };
+        let record = records.iter().rev().find(|record| record["action"] == action).unwrap();
+        assert!(record["actor"].as_str().unwrap().starts_with(&format!("Caxton::{kind}::")), "{record}");
+        match tool {
+            None => {
+                assert_eq!(outcome(record), ("allow", "permitted"), "{record}");
+                assert_eq!(record["context"]["actor"]["permitted"], true);
+            }
+            Some(tool) => {
+                let items = record["items"].as_array().unwrap();
+                let item =
+                    items.iter().find(|item| item["resource"].as_str().unwrap().contains(tool)).unwrap();
+                assert_eq!(item["outcome"], "deny_explicit", "{record}");
+                assert_eq!(item["policies"][0]["id"], "agents.on-behalf");
+            }
+        }
+    }
+    // With a key of its own the agent acts for nobody.
+    let call = json!({ "arguments": { "text": "a" } });
+    let answer = world.post(&world.agent("deputy"), "/v1/tools/ledger/csv_parser/call", &call).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    world.stop().await;
+}
+
+/// What was read stays with what is said and written: with the reply, the next agent of the conversation, and memory.
+#[tokio::test]
+async fn labels_follow_what_was_read_through_replies_conversations_and_memory() {
+    let (server, _) = ledger(|server| {
+        server.labels = [("csv_parser".to_owned(), ["pii".into()].into())].into();
+    })
+    .await;
+    let agents = [
+        ("reader", handled("reader", "reading", "ledger___csv_parser")),
+        ("keeper", handled("keeper", "keeping", "")),
+    ];
+    let world = house(NOTHING, &agents, Some(server)).await;
+    let caller = world.service("caller", &["message:send", "message:receive", "agent:list"]);
+    let other = world.service("other", &["message:send", "agent:list"]);
+    let say = async |who: &Credential, conversation: &str, capability: &str, content: &str| {
+        let message =
+            json!({ "capability": capability, "content": content, "conversation_id": conversation });
+        let answer = world.post(who, "/v1/messages", &message).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        answer.json()["reply"].clone()
+    };
+    let labels = |record: &Json| record["context"]["session"]["labels"].clone();
+    let last_of = |name: &str| {
+        let principal = format!("Caxton::{name}");
+        let records = world.records();
+        let last = records.into_iter().rev().find(|record| record["subject"]["principal"] == *principal);
+        last.unwrap()
+    };
+    // The caller who is handed the reply carries what is in it.
+    let reply = say(&caller, "c1", "reading", "count rows: a\n1\n").await;
+    assert_eq!(reply["labels"], json!(["pii"]));
+    world.get(&caller, "/v1/agents").await;
+    assert_eq!(labels(&last_of("Service::\"caller\"")), json!(["pii"]));
+    // Another agent in the same conversation reads it too, and so does what it writes into memory.
+    say(&caller, "c1", "keeping", "remember: the number is 7").await;
+    assert_eq!(labels(&last_of("Agent::\"keeper\"")), json!(["pii"]));
+    let rows = world.get(&world.agent("keeper"), "/v1/memory/agent/entities").await.json();
+    assert_eq!(rows["entities"][0]["labels"], json!(["pii"]), "{rows}");
+    // A new conversation with somebody else begins without labels, and has them once it recalls the row.
+    let reply = say(&other, "c2", "keeping", "hello").await;
+    assert!(reply["labels"].is_null(), "{reply}");
+    let reply = say(&other, "c2", "keeping", "recall: number").await;
+    assert_eq!(reply["labels"], json!(["pii"]));
+    world.get(&other, "/v1/agents").await;
+    assert_eq!(labels(&last_of("Service::\"other\"")), json!(["pii"]));
+    world.stop().await;
+}
+
+/// Calls at once cannot all be the last one that a policy allows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_at_once_do_not_overshoot_a_count_of_the_session() {
+    let limit = "@id(\"house.five\") forbid (principal, action in Caxton::Action::\"tool:call\", resource) when { context.session.tool_calls >= 5 };\n";
+    let world = std::sync::Arc::new(house(limit, &[], None).await);
+    let caller = world.service("caller", &["tool:call"]);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let (world, caller) = (std::sync::Arc::clone(&world), caller.clone());
+        calls.spawn(async move {
+            let call = json!({ "arguments": { "text": "a\n1\n" } });
+            world.post(&caller, "/v1/tools/builtin/csv_parser/call", &call).await.status
+        });
+    }
+    let statuses = calls.join_all().await;
+    let allowed = statuses.iter().filter(|status| **status == StatusCode::OK).count();
+    assert_eq!(allowed, 5, "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(*status, StatusCode::OK | StatusCode::FORBIDDEN)));
 }

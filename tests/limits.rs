@@ -158,7 +158,10 @@ async fn a_flood_of_refused_credentials_is_a_few_records_whose_counts_add_up() {
     let denied = records.iter().filter(|record| record["outcome"].as_str().unwrap().starts_with("deny_"));
     assert_eq!(denied.filter(|record| record["action"] == "auth:key:list").count(), 100);
     // Another reason is counted by itself.
-    assert_eq!(world.get(&Credential::Key("x".to_owned()), "/v1/agents").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        world.get(&Credential::Key("x".to_owned()), "/v1/agents").await.status,
+        StatusCode::UNAUTHORIZED
+    );
     let last = world.records().pop().unwrap();
     assert_eq!((&last["detail"], &last["route"]), (&"api_key: malformed".into(), &"GET /v1/agents".into()));
     assert!(last.get("key_id").is_none());
@@ -171,7 +174,10 @@ async fn a_flood_of_refused_credentials_is_a_few_records_whose_counts_add_up() {
     let all: u64 = of_stranger.iter().map(|record| record["count"].as_u64().unwrap_or(1)).sum();
     assert_eq!(all, 100, "{of_stranger:?}");
     for record in of_stranger {
-        assert_eq!((&record["route"], &record["key_id"]), (&"GET /v1/agents/{id}".into(), &id.as_str().into()));
+        assert_eq!(
+            (&record["route"], &record["key_id"]),
+            (&"GET /v1/agents/{id}".into(), &id.as_str().into())
+        );
         assert!(!record.to_string().contains("cax_live"), "{record}");
     }
     assert_eq!(verify(&log).unwrap().torn_tail, 0);
@@ -191,7 +197,8 @@ async fn a_flood_above_a_rate_is_a_few_records_whose_counts_add_up() {
         let answer = world.get(&ada, "/v1/capabilities").await;
         let decision = answer.status == StatusCode::TOO_MANY_REQUESTS && answer.text.contains("decision_id");
         // A decision that is named to the caller is in the log.
-        let found = || world.records().iter().any(|record| record["decision_id"] == answer.json()["decision_id"]);
+        let found =
+            || world.records().iter().any(|record| record["decision_id"] == answer.json()["decision_id"]);
         assert!(!decision || found(), "{answer:?}");
     }
     // By its timer, without another request.
@@ -199,7 +206,9 @@ async fn a_flood_above_a_rate_is_a_few_records_whose_counts_add_up() {
         let records = world.records();
         let limited = records.iter().filter(|record| record["outcome"] == "limited");
         let of = |name: &str| -> u64 {
-            let of_one = limited.clone().filter(|record| record["subject"]["principal"].as_str().unwrap().contains(name));
+            let of_one = limited
+                .clone()
+                .filter(|record| record["subject"]["principal"].as_str().unwrap().contains(name));
             of_one.map(|record| record["count"].as_u64().unwrap_or(1)).sum()
         };
         (of("ci"), of("ada")) == (49, 49)
@@ -207,6 +216,9 @@ async fn a_flood_above_a_rate_is_a_few_records_whose_counts_add_up() {
     .await;
     let records = world.records();
     assert!(records.iter().filter(|record| record["outcome"] == "limited").count() < 40);
-    assert_eq!(records.iter().filter(|record| record["outcome"] == "allow" && record.get("count").is_some()).count(), 0);
+    assert_eq!(
+        records.iter().filter(|record| record["outcome"] == "allow" && record.get("count").is_some()).count(),
+        0
+    );
     world.stop().await;
 }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::Settings;
 use super::definition::{Definition, HandlerName};
-use crate::limit::{Rate, RateLimiter};
+use crate::limit::{Limited, Rate, RateLimiter};
 use crate::memory::Quotas;
 use crate::model::{AgentId, CapabilityName, Entity, EntityUid, MemoryScope, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
@@ -55,6 +55,14 @@ impl Agent {
     /// The agent's id.
     pub fn id(&self) -> &AgentId {
         &self.definition.id
+    }
+
+    /// Counts one message of `sender` against the limit of the agent's file, or says when to come back.
+    ///
+    /// # Errors
+    /// The limit is reached.
+    pub fn check_rate(&self, sender: &EntityUid) -> Result<(), Limited> {
+        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.check(sender).map(drop))
     }
 }
 
@@ -243,16 +251,14 @@ impl Register {
         counts
     }
 
-    /// One of the agents that offer `capability`; they take turns.
-    pub fn provider(&self, capability: &CapabilityName) -> Option<Arc<Agent>> {
-        let providers: Vec<_> = self
-            .all()
-            .into_iter()
-            .filter(|agent| agent.definition.capabilities.contains(capability))
-            .collect();
+    /// The agents that offer `capability`, the next in turn first.
+    pub fn providers(&self, capability: &CapabilityName) -> Vec<Arc<Agent>> {
+        let mut providers = self.all();
+        providers.retain(|agent| agent.definition.capabilities.contains(capability));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let index = turn.checked_rem(providers.len())?;
-        providers.into_iter().nth(index)
+        let first = turn.checked_rem(providers.len()).unwrap_or(0);
+        providers.rotate_left(first);
+        providers
     }
 }
 

@@ -21,8 +21,8 @@ use super::state::Api;
 use super::target;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
-use crate::limit::network;
 use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
+use crate::limit::network;
 use crate::model::{
     DecisionId, EventType, HolderKeys, Meter, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject,
 };

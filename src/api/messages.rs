@@ -37,7 +37,8 @@ fn request() -> Performative {
 pub(super) struct Answered {
     conversation_id: ConversationId,
     decision_id: DecisionId,
-    reply: Line,
+    #[schema(value_type = Line)]
+    reply: Arc<Line>,
 }
 
 pub(super) async fn send(
@@ -76,6 +77,8 @@ async fn deliver(api: &Api, caller: &Caller, envelope: Envelope) -> Result<Json<
         performative: envelope.performative,
         conversation,
         receiver,
+        candidates: Vec::new(),
+        chosen: None,
         content: envelope.content,
     };
     let (delivery, agent) = api.gate.send(caller.asker(), message).await?;
@@ -87,7 +90,8 @@ async fn deliver(api: &Api, caller: &Caller, envelope: Envelope) -> Result<Json<
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Conversation {
     conversation_id: ConversationId,
-    messages: Vec<Line>,
+    #[schema(value_type = Vec<Line>)]
+    messages: Vec<Arc<Line>>,
 }
 
 /// One of the caller's own conversations.

@@ -239,6 +239,16 @@ impl From<Denied> for Problem {
             problem.reason = Some(ReasonCode::AuditUnavailable.as_str());
             return problem;
         }
+        if denied.reason == ReasonCode::LabelsFull {
+            let mut problem = Self::new(
+                StatusCode::FORBIDDEN,
+                "denied",
+                "this session has read as many kinds of labelled data as a session can carry; begin another",
+            );
+            problem.reason = Some(denied.reason.as_str());
+            problem.decision_id = denied.decision;
+            return problem;
+        }
         if denied.reason == ReasonCode::AttributesUnavailable {
             let mut problem =
                 Self::unavailable("what is known of the parties cannot be relied on at the moment");
@@ -310,6 +320,7 @@ impl From<MessageError> for Problem {
         match error {
             MessageError::TooLong { limit, .. } => Self::too_large(limit),
             MessageError::ConversationFull { .. } => Self::invalid(detail),
+            MessageError::TooMany { .. } => Self::limited(detail, Duration::from_secs(60)),
             MessageError::Busy => Self::unavailable(detail),
         }
     }

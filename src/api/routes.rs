@@ -16,8 +16,8 @@ use super::openapi::{self, AnyObject, Doc};
 use super::problem::Problem;
 use super::state::Api;
 use super::{
-    agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, host, login, mcp, memory, messages,
-    policies, resource, roles, search, tools,
+    agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, host, login, mcp, memory,
+    messages, policies, resource, roles, search, tools,
 };
 use crate::memory::{EntityView, RelationView};
 use crate::telemetry::metrics::HttpLabels;

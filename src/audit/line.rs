@@ -91,7 +91,8 @@ impl Encoder {
         let first = Part { number: 1, of: items.len() };
         self.encode(&Canonical::new(record, &[], Some(first), last, Form::Short), last, out)?;
         // With the name of the field and its brackets, and longer numbers.
-        let room = limit.saturating_sub(out.len() - start + ",\"items\":[]".len() + 2 * PARTS.to_string().len());
+        let room =
+            limit.saturating_sub(out.len() - start + ",\"items\":[]".len() + 2 * PARTS.to_string().len());
         out.truncate(start);
         let (mut ends, mut bytes) = (Vec::new(), 0);
         for (number, item) in items.iter().enumerate() {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
-use super::record::{Decided, answer, build, describe, give, item, name};
+use super::record::{Decided, answer, build, describe, give, item, name, set_permitted, without_actor};
 use super::refusal::{Denied, Refusal, unasked};
-use super::session::{SessionKey, SessionSettings, Sessions};
-use crate::audit::{Journal, Receipt, Record, Shadow};
+use super::session::{Labels, SessionKey, SessionSettings, Sessions};
+use crate::audit::{Item, Journal, Receipt, Record, Shadow};
 use crate::clock::SharedClock;
 use crate::limit::{RateLimiter, network};
 use crate::model::{
@@ -90,13 +90,22 @@ struct Judged {
     entities: Vec<Arc<Entity>>,
 }
 
+/// Which candidate is allowed, or why none is.
+struct Chosen {
+    chosen: Result<usize, Verdict>,
+    circumstances: Value,
+    items: Vec<Item>,
+    entities: Vec<Arc<Entity>>,
+}
+
 /// A decision that is made and not yet on record.
 struct Considered {
     decision: DecisionId,
     verdict: Verdict,
     /// None for a refusal that is counted with others of its kind.
     record: Option<Box<Record>>,
-    resource: Arc<Entity>,
+    /// Which of the operation's candidates is allowed.
+    chosen: Option<usize>,
     key: SessionKey,
     bundle: Arc<Bundle>,
     attributes: Arc<dyn Attributes>,
@@ -135,23 +144,35 @@ impl Guard {
         self.lockdown.store(on, Ordering::SeqCst);
     }
 
+    /// The labels that the subject's session carries.
+    pub fn labels(&self, subject: &Subject, context: &RequestContext) -> Labels {
+        self.sessions.labels(&SessionKey::new(subject.principal(), context.session.as_ref()))
+    }
+
+    /// Puts the labels of what the subject is about to be shown on its session.
+    ///
+    /// # Errors
+    /// The session has no room for them: then the subject must not see it.
+    pub fn carry(&self, subject: &Subject, context: &RequestContext, labels: &Labels) -> Result<(), Denied> {
+        let key = SessionKey::new(subject.principal(), context.session.as_ref());
+        match self.sessions.count(&key, None, labels) {
+            true => Ok(()),
+            false => Err(Denied::labels_full()),
+        }
+    }
+
     /// Asks for one operation.
     pub async fn admit<O: Operation>(
         &self,
         subject: &Arc<Subject>,
-        operation: O,
+        mut operation: O,
         context: &Arc<RequestContext>,
     ) -> Result<Permit<O>, Denied> {
         let considered = self.consider(subject, &operation, context, None);
         let receipt = self.put_down(considered.record).await?;
         match (Allow::from_verdict(considered.decision, &considered.verdict), receipt) {
             (Some(allow), Some(receipt)) => {
-                if let Some(tool) = operation.tool() {
-                    self.sessions.tool_called(&considered.key, tool);
-                }
-                if O::READS {
-                    self.taint(&considered.key, &considered.resource);
-                }
+                considered.chosen.into_iter().for_each(|candidate| operation.choose(candidate));
                 Permit::mint(operation, allow, receipt, Arc::clone(subject), Arc::clone(context))
                     .ok_or_else(Denied::unrecorded)
             }
@@ -248,6 +269,9 @@ impl Guard {
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
         let action = operation.action();
         let resource = operation.resource();
+        // INVARIANT: held until the call is counted. Nothing in between waits.
+        let turn = operation.tool().map(|_| self.sessions.turn(&key));
+        let _alone = turn.as_ref().map(|turn| turn.lock());
         let asking = self.asking(subject, context, &key);
         let counted = self.limiter.check(subject.principal());
         context.meter.note(counted.map_or(0, |left| left.remaining));
@@ -259,7 +283,7 @@ impl Guard {
         let mut circumstances = describe(context, &asking.facts, &screening, self.system(&asking));
         let open_input = give(&mut circumstances, operation.input());
         let (mut entities, mut candidate) = (Vec::new(), None);
-        let (verdict, retry_after) = match limited {
+        let (mut verdict, retry_after) = match limited {
             Some(limited) => (unasked(Outcome::Limited, ReasonCode::RateLimited), Some(limited.retry_after)),
             None => {
                 let judged =
@@ -277,6 +301,20 @@ impl Guard {
             }
         };
         let decision = DecisionId::generate();
+        let (mut items, mut chosen) = (Vec::new(), None);
+        if verdict.outcome == Outcome::Allow && !operation.candidates().is_empty() {
+            let found = self.choose(&asking, &action, operation.candidates(), circumstances);
+            (circumstances, items) = (found.circumstances, found.items);
+            entities.extend(found.entities);
+            match found.chosen {
+                Ok(candidate) => chosen = Some(candidate),
+                Err(refused) => verdict = refused,
+            }
+        }
+        let read = if O::READS { labels(&resource) } else { Labels::new() };
+        if verdict.outcome == Outcome::Allow && !self.sessions.count(&key, operation.tool(), &read) {
+            verdict = unasked(Outcome::DenyError, ReasonCode::LabelsFull);
+        }
         let decided = Decided {
             decision,
             event_type: O::EVENT,
@@ -289,6 +327,7 @@ impl Guard {
             open_input,
             arguments: operation.arguments(),
             content_sha256: operation.content_sha256(),
+            items,
             began,
         };
         let mut record = Some(Box::new(build(&asking, self.replayable, decided)));
@@ -308,7 +347,34 @@ impl Guard {
             self.security_log(O::EVENT, subject, &resource.uid, &screening, &verdict, decision);
         }
         let (bundle, attributes) = (asking.bundle, asking.attributes);
-        Considered { decision, verdict, record, resource, key, bundle, attributes, retry_after }
+        Considered { decision, verdict, record, chosen, key, bundle, attributes, retry_after }
+    }
+
+    /// The first of the candidates that is allowed too. One that is not is never reached by way of another resource.
+    fn choose(
+        &self,
+        asking: &Asking<'_>,
+        action: &Action,
+        candidates: &[Arc<Entity>],
+        mut circumstances: Value,
+    ) -> Chosen {
+        let (mut items, mut entities) = (Vec::new(), Vec::new());
+        let mut refused = unasked(Outcome::DenyDefault, ReasonCode::ReceiverDenied);
+        for (number, candidate) in candidates.iter().enumerate() {
+            let judged = self.judge(asking, action, candidate, circumstances, false, false);
+            circumstances = judged.circumstances;
+            items.push(item(action, &candidate.uid, &judged.verdict));
+            entities.extend(judged.entities);
+            match judged.verdict.outcome {
+                Outcome::Allow => return Chosen { chosen: Ok(number), circumstances, items, entities },
+                Outcome::DenyDefault => {}
+                outcome => {
+                    let caller_text = judged.verdict.caller_text;
+                    refused = Verdict { caller_text, ..unasked(outcome, ReasonCode::ReceiverDenied) };
+                }
+            }
+        }
+        Chosen { chosen: Err(refused), circumstances, items, entities }
     }
 
     /// Asks about every item of a list that has itself been allowed; answers with a permit for each item that is.
@@ -333,8 +399,13 @@ impl Guard {
             let own_input = matches!(input, Input::Known(_));
             let open_input = give(&mut circumstances, input);
             let judged = self.judge(&asking, &action, &resource, circumstances, open_input, false);
-            let (verdict, entities) = (judged.verdict, judged.entities);
+            let (mut verdict, entities) = (judged.verdict, judged.entities);
             circumstances = judged.circumstances;
+            // Before the row is shown, and before anything waits.
+            let read = if O::READS { labels(&resource) } else { Labels::new() };
+            if verdict.outcome == Outcome::Allow && !self.sessions.count(&key, None, &read) {
+                verdict = unasked(Outcome::DenyError, ReasonCode::LabelsFull);
+            }
             let mut entry = item(&action, &resource.uid, &verdict);
             entry.shadow = self.shadow(&asking, decision, &action, &verdict, judged.candidate);
             if self.replayable {
@@ -347,9 +418,6 @@ impl Guard {
             entries.push(entry);
             self.count(&action, &verdict);
             if let Some(allow) = Allow::from_verdict(decision, &verdict) {
-                if O::READS {
-                    self.taint(&key, &resource);
-                }
                 allowed.push((operation, allow));
             }
         }
@@ -367,23 +435,12 @@ impl Guard {
             open_input: false,
             arguments: None,
             content_sha256: None,
+            items: entries,
             began,
         };
-        let mut record = build(&asking, self.replayable, decided);
-        record.items = entries;
+        let record = build(&asking, self.replayable, decided);
         let receipt = self.journal.append(record).await.map_err(|_| Denied::unrecorded())?;
         Permit::mint_each(allowed, receipt, subject, context).ok_or_else(Denied::unrecorded)
-    }
-
-    /// Puts the labels of what is about to be read on the session of the reader.
-    fn taint(&self, key: &SessionKey, resource: &Entity) {
-        if let Some(Value::Set(labels)) = resource.attributes.get("labels") {
-            let texts = labels.iter().filter_map(|label| match label {
-                Value::String(text) => Some(Arc::clone(text)),
-                _ => None,
-            });
-            self.sessions.label(key, &texts.collect());
-        }
     }
 
     fn asking<'a>(&self, subject: &'a Subject, context: &'a RequestContext, key: &SessionKey) -> Asking<'a> {
@@ -426,7 +483,9 @@ impl Guard {
         };
         let attributes = &asking.attributes;
         let mut entities = vec![Arc::clone(principal)];
-        let actor = asking.context.actor.as_ref().and_then(|actor| attributes.principal(&actor.user));
+        let actor = asking.context.actor.as_ref().and_then(|actor| attributes.principal(&actor.principal));
+        let bound = matches!(resource.attributes.get("actor_bound"), Some(Value::Bool(true)));
+        let asked_for = actor.as_ref().filter(|_| bound).map(|actor| actor.uid.clone());
         for entity in actor.into_iter().chain([Arc::clone(resource)]) {
             if entities.iter().all(|known| known.uid != entity.uid) {
                 entities.push(entity);
@@ -435,13 +494,18 @@ impl Guard {
         if attributes.is_stale(asking.now) && !mends || !attributes.complete(&mut entities) {
             return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, circumstances);
         }
-        let query = Query {
+        let mut query = Query {
             principal: asking.subject.principal().clone(),
             action: action.uid(),
             resource: resource.uid.clone(),
             context: circumstances,
             entities,
         };
+        if let Some(actor) = asked_for {
+            let own = Query { principal: actor, context: without_actor(&query.context), ..query.clone() };
+            let (verdict, _) = asking.bundle.decide_beside(None, &own, open_input);
+            set_permitted(&mut query.context, verdict.outcome == Outcome::Allow);
+        }
         let candidate = asking.candidate.as_ref().map(|candidate| candidate.bundle());
         let (verdict, candidate) = asking.bundle.decide_beside(candidate, &query, open_input);
         Judged { verdict, candidate, circumstances: query.context, entities: query.entities }
@@ -548,4 +612,14 @@ pub fn know(question: &mut Query, attributes: &dyn Attributes) -> bool {
         true
     });
     attributes.complete(&mut question.entities)
+}
+
+/// What a resource carries, and leaves on the session of its reader.
+fn labels(resource: &Entity) -> Labels {
+    let Some(Value::Set(labels)) = resource.attributes.get("labels") else { return Labels::new() };
+    let text = |label: &Value| match label {
+        Value::String(text) => Some(Arc::clone(text)),
+        _ => None,
+    };
+    labels.iter().filter_map(text).collect()
 }

@@ -11,4 +11,4 @@ pub use guard::{Guard, GuardParts, know};
 pub use permit::{Listing, Permit};
 pub use pip::{AttributeSource, Attributes};
 pub use refusal::{Denied, Refusal};
-pub use session::SessionSettings;
+pub use session::{Labels, SessionSettings};

@@ -10,7 +10,8 @@ use smol_str::{SmolStr, format_smolstr};
 use super::guard::Asking;
 use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 use crate::model::{
-    Action, DecisionId, Entity, EntityUid, EventType, Input, RequestContext, Screening, SessionFacts, Value,
+    Action, Actor, DecisionId, Entity, EntityUid, EventType, Input, RequestContext, Screening, SessionFacts,
+    Value,
 };
 use crate::policy::{PolicyFault, Query, Verdict};
 
@@ -31,6 +32,8 @@ pub(super) struct Decided<'a> {
     pub(super) open_input: bool,
     pub(super) arguments: Option<&'a Map<String, Json>>,
     pub(super) content_sha256: Option<&'a str>,
+    /// The agents that a message to a capability could go to, as far as they were asked about.
+    pub(super) items: Vec<Item>,
     pub(super) began: Instant,
 }
 
@@ -50,11 +53,7 @@ pub(super) fn describe(
     system: Value,
 ) -> Value {
     let source = &context.source;
-    let actor = context.actor.as_ref().map(|actor| {
-        let scopes = (name("scopes"), Value::texts(&actor.scopes));
-        let user = (name("user"), Value::Entity(actor.user.uid.clone()));
-        (name("actor"), Value::record([scopes, user]))
-    });
+    let actor = context.actor.as_ref().map(|actor| (name(ACTOR), describe_actor(actor)));
     let agent = source.user_agent.clone().map(|agent| (name("user_agent"), Value::String(agent)));
     let origin = [
         (name("ip"), Value::Ip(format_smolstr!("{}", source.ip).as_str().into())),
@@ -81,6 +80,42 @@ pub(super) fn describe(
         (name("system"), system),
     ];
     Value::record(actor.into_iter().chain(fields))
+}
+
+/// The field of `context` that says who an agent acts for.
+const ACTOR: &str = "actor";
+/// The field of [`ACTOR`] that says whether the actor may do it itself.
+const PERMITTED: &str = "permitted";
+
+/// `context.actor`: the principal stands in the field of its type.
+fn describe_actor(actor: &Actor) -> Value {
+    let kind = match actor.principal.uid.base_type() {
+        "User" => Some("user"),
+        "Service" => Some("service"),
+        "Workload" => Some("workload"),
+        "Agent" => Some("agent"),
+        _ => None,
+    };
+    let principal = kind.map(|kind| (name(kind), Value::Entity(actor.principal.uid.clone())));
+    Value::record([(name("scopes"), Value::texts(&actor.scopes))].into_iter().chain(principal))
+}
+
+/// The circumstances of the same question, asked by the actor itself.
+pub(super) fn without_actor(circumstances: &Value) -> Value {
+    let mut own = circumstances.clone();
+    if let Value::Record(fields) = &mut own {
+        fields.remove(ACTOR);
+    }
+    own
+}
+
+/// Tells the policies whether the actor may do it itself.
+pub(super) fn set_permitted(circumstances: &mut Value, permitted: bool) {
+    if let Value::Record(fields) = circumstances
+        && let Some(Value::Record(actor)) = fields.get_mut(ACTOR)
+    {
+        actor.insert(PERMITTED.into(), Value::Bool(permitted));
+    }
 }
 
 /// Puts the operation's input into the circumstances, or takes that of another one out; whether any could still come.
@@ -153,8 +188,10 @@ fn mask(value: &Value) -> Value {
 
 /// The policies that could not be evaluated.
 fn errors(verdict: &Verdict) -> Vec<RecordError> {
-    let error =
-        |fault: &PolicyFault| RecordError { policy: Arc::clone(&fault.policy), message: fault.message.to_string() };
+    let error = |fault: &PolicyFault| RecordError {
+        policy: Arc::clone(&fault.policy),
+        message: fault.message.to_string(),
+    };
     verdict.errors.iter().map(error).collect()
 }
 
@@ -211,7 +248,7 @@ pub(super) fn build(asking: &Asking<'_>, replayable: bool, decided: Decided<'_>)
     record.entity_version = attributes.version();
     record.entity_age_seconds = attributes.age_seconds(asking.now);
     record.subject = Some(SubjectRecord::from(subject));
-    record.actor = context.actor.as_ref().map(|actor| actor.user.uid.to_string());
+    record.actor = context.actor.as_ref().map(|actor| actor.principal.uid.to_string());
     record.agent = asking.principal.as_deref().and_then(agent);
     record.action = Some(decided.action.as_str().into());
     record.resource = Some(decided.resource.to_string());
@@ -227,6 +264,7 @@ pub(super) fn build(asking: &Asking<'_>, replayable: bool, decided: Decided<'_>)
     let content = decided.content_sha256.map(str::to_owned);
     record.args_sha256 = decided.arguments.map_or(content, crate::json::sha256);
     record.shadow = decided.shadow;
+    record.items = decided.items;
     record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);
     record
 }

@@ -41,6 +41,8 @@ impl SessionKey {
 
 struct State {
     id: Arc<str>,
+    /// Held from the reading of the facts to their counting, so that calls at once cannot all be the last one allowed.
+    turn: Arc<Mutex<()>>,
     began: i64,
     last: i64,
     labels: BTreeSet<Arc<str>>,
@@ -51,6 +53,11 @@ struct State {
 
 /// The most names a session remembers, so that a caller cannot grow it without end.
 const MOST_NAMES: usize = 1_000;
+/// The most labels of one session. What would add another is refused: a label that was dropped would be forgotten.
+const MOST_LABELS: usize = 64;
+
+/// Labels of things that were read: `pii`.
+pub type Labels = BTreeSet<Arc<str>>;
 
 pub(super) struct Sessions {
     settings: SessionSettings,
@@ -79,25 +86,39 @@ impl Sessions {
         self.with(key, |state, _| state.denied = state.denied.saturating_add(1));
     }
 
-    /// Counts an allowed call. The labels go on the session before the call is made: what it answers may be read
-    /// even when the call fails half way.
-    pub(super) fn tool_called(&self, key: &SessionKey, tool: &ToolDescriptor) {
-        self.with(key, |state, _| {
-            state.tool_calls = state.tool_calls.saturating_add(1);
-            if state.tools_called.len() < MOST_NAMES {
-                state.tools_called.insert(tool.id.shared());
-            }
-        });
-        self.label(key, &tool.labels);
+    /// The lock of the session's tool calls: who holds it from [`Sessions::facts`] to [`Sessions::count`] is alone.
+    pub(super) fn turn(&self, key: &SessionKey) -> Arc<Mutex<()>> {
+        self.with(key, |state, _| Arc::clone(&state.turn))
     }
 
-    /// Puts what was read on the session.
-    pub(super) fn label(&self, key: &SessionKey, labels: &BTreeSet<Arc<str>>) {
-        if !labels.is_empty() {
-            self.with(key, |state, _| {
-                state.labels.extend(labels.iter().take(MOST_NAMES).cloned());
-            });
+    /// Counts an allowed operation, before anything comes of it. The labels go on the session before the call is made:
+    /// what it answers may be read even when the call fails half way. `false`, and nothing counted, when the session
+    /// has no room for the labels.
+    pub(super) fn count(&self, key: &SessionKey, tool: Option<&ToolDescriptor>, read: &Labels) -> bool {
+        let none = Labels::new();
+        let answered = tool.map_or(&none, |tool| &tool.labels);
+        if tool.is_none() && read.is_empty() {
+            return true;
         }
+        self.with(key, |state, _| {
+            let new = answered.union(read).filter(|label| !state.labels.contains(*label)).count();
+            if state.labels.len() + new > MOST_LABELS {
+                return false;
+            }
+            state.labels.extend(answered.union(read).cloned());
+            if let Some(tool) = tool {
+                state.tool_calls = state.tool_calls.saturating_add(1);
+                if state.tools_called.len() < MOST_NAMES {
+                    state.tools_called.insert(tool.id.shared());
+                }
+            }
+            true
+        })
+    }
+
+    /// The labels on a session.
+    pub(super) fn labels(&self, key: &SessionKey) -> Labels {
+        self.with(key, |state, _| state.labels.clone())
     }
 
     fn with<T>(&self, key: &SessionKey, act: impl FnOnce(&mut State, i64) -> T) -> T {
@@ -123,6 +144,7 @@ impl Sessions {
         }
         let state = table.entry(key.clone()).or_insert_with(|| State {
             id: uuid::Uuid::now_v7().to_string().into(),
+            turn: Arc::default(),
             began: now,
             last: now,
             labels: BTreeSet::new(),
@@ -148,7 +170,7 @@ mod tests {
     fn labels_stay_until_the_session_ends() {
         let clock = Arc::new(ManualClock::at_millis(0));
         let sessions = Sessions::new(SessionSettings::default(), clock.clone());
-        sessions.label(&key("a"), &BTreeSet::from(["pii".into()]));
+        assert!(sessions.count(&key("a"), None, &BTreeSet::from(["pii".into()])));
         clock.advance(Duration::from_secs(60));
         let facts = sessions.facts(&key("a"));
         assert!(facts.labels.contains("pii"));
@@ -156,6 +178,18 @@ mod tests {
         assert!(sessions.facts(&key("b")).labels.is_empty());
         clock.advance(Duration::from_secs(16 * 60));
         assert!(sessions.facts(&key("a")).labels.is_empty());
+    }
+
+    #[test]
+    fn labels_are_bounded_and_none_is_dropped() {
+        let sessions = Sessions::new(SessionSettings::default(), Arc::new(ManualClock::at_millis(0)));
+        let labels =
+            |range: std::ops::Range<usize>| range.map(|n| format!("l{n}").into()).collect::<Labels>();
+        assert!(sessions.count(&key("a"), None, &labels(0..60)));
+        assert!(!sessions.count(&key("a"), None, &labels(60..65)), "one too many: none is taken");
+        assert_eq!(sessions.labels(&key("a")).len(), 60);
+        assert!(sessions.count(&key("a"), None, &labels(50..64)));
+        assert!(sessions.count(&key("a"), None, &labels(0..64)), "nothing new");
     }
 
     #[test]

@@ -4,4 +4,4 @@
 
 mod switchboard;
 
-pub use switchboard::{Delivery, Line, MessageError, Settings, Switchboard};
+pub use switchboard::{Delivery, Line, MessageError, Settings, Switchboard, labels_of};

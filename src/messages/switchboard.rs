@@ -1,13 +1,16 @@
 //! Takes allowed messages in, keeps what was said, and hands conversations back to those allowed to read them.
+//!
+//! Conversations are bounded for each sender before they are bounded in all, so that one sender cannot take the room of
+//! the others. A conversation that is over is not shown any more, whether or not its memory has been given back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::authz::Permit;
+use crate::authz::{Labels, Permit};
 use crate::clock::{SharedClock, rfc3339};
 use crate::model::{
     AgentId, ConversationId, DecisionId, EntityUid, Performative, ReadConversation, SendMessage,
@@ -24,6 +27,12 @@ pub struct Settings {
     pub max_messages: usize,
     /// The most conversations. Default 10,000.
     pub max_conversations: usize,
+    /// The most conversations of one sender. Default 100.
+    pub max_conversations_per_sender: usize,
+    /// Bytes of content in the conversations of one sender. Default 16 MiB.
+    pub max_bytes_per_sender: usize,
+    /// Bytes of content in all conversations. Default 256 MiB.
+    pub max_bytes: usize,
 }
 
 impl Default for Settings {
@@ -33,6 +42,9 @@ impl Default for Settings {
             conversation_timeout: Duration::from_secs(30 * 60),
             max_messages: 100,
             max_conversations: 10_000,
+            max_conversations_per_sender: 100,
+            max_bytes_per_sender: 16 * 1024 * 1024,
+            max_bytes: 256 * 1024 * 1024,
         }
     }
 }
@@ -54,7 +66,15 @@ pub enum MessageError {
         /// Messages allowed.
         limit: usize,
     },
-    /// There are too many conversations.
+    /// The sender is over its share of conversations or of their bytes.
+    #[error(
+        "you have as many open conversations as one sender may have ({limit}): go on in one of them, or wait until one is over"
+    )]
+    TooMany {
+        /// Conversations or bytes allowed, in words.
+        limit: String,
+    },
+    /// There are too many conversations of all senders.
     #[error("there are too many open conversations: try again later")]
     Busy,
 }
@@ -74,13 +94,98 @@ pub struct Line {
     pub content: String,
     /// The decision that let it through.
     pub decision_id: DecisionId,
+    /// What whoever said it had read by then: it may be in the content.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub labels: Labels,
+}
+
+/// What a conversation carries.
+pub fn labels_of(lines: &[Arc<Line>]) -> Labels {
+    lines.iter().flat_map(|line| line.labels.iter().cloned()).collect()
 }
 
 type Key = (Arc<str>, ConversationId);
 
 struct Conversation {
     last: i64,
-    lines: Vec<Line>,
+    bytes: usize,
+    lines: Vec<Arc<Line>>,
+}
+
+/// What one sender has in the table.
+#[derive(Default)]
+struct Share {
+    conversations: usize,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Table {
+    conversations: HashMap<Key, Conversation>,
+    shares: HashMap<Arc<str>, Share>,
+    bytes: usize,
+}
+
+impl Table {
+    /// Forgets what has been silent since before `since`.
+    fn expire(&mut self, since: i64) {
+        let over: Vec<Key> = self
+            .conversations
+            .iter()
+            .filter(|(_, found)| found.last < since)
+            .map(|(key, _)| key.clone())
+            .collect();
+        over.iter().for_each(|key| self.remove(key));
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(gone) = self.conversations.remove(key) else { return };
+        self.bytes = self.bytes.saturating_sub(gone.bytes);
+        if let Some(share) = self.shares.get_mut(&key.0) {
+            share.conversations = share.conversations.saturating_sub(1);
+            share.bytes = share.bytes.saturating_sub(gone.bytes);
+            if share.conversations == 0 {
+                self.shares.remove(&key.0);
+            }
+        }
+    }
+
+    /// Whether a line of so many bytes fits, the sender's own bounds first.
+    fn check(&self, key: &Key, bytes: usize, settings: &Settings) -> Result<(), MessageError> {
+        let found = self.conversations.get(key);
+        if found.is_some_and(|found| found.lines.len() >= settings.max_messages) {
+            return Err(MessageError::ConversationFull { limit: settings.max_messages });
+        }
+        let none = Share::default();
+        let share = self.shares.get(&key.0).unwrap_or(&none);
+        if found.is_none() && share.conversations >= settings.max_conversations_per_sender {
+            let limit = format!("{} conversations", settings.max_conversations_per_sender);
+            return Err(MessageError::TooMany { limit });
+        }
+        if share.bytes.saturating_add(bytes) > settings.max_bytes_per_sender {
+            return Err(MessageError::TooMany { limit: format!("{} bytes", settings.max_bytes_per_sender) });
+        }
+        let full = found.is_none() && self.conversations.len() >= settings.max_conversations;
+        if full || self.bytes.saturating_add(bytes) > settings.max_bytes {
+            return Err(MessageError::Busy);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, key: &Key, line: Arc<Line>, now: i64) -> Vec<Arc<Line>> {
+        let bytes = line.content.len();
+        let share = self.shares.entry(Arc::clone(&key.0)).or_default();
+        share.bytes += bytes;
+        self.bytes += bytes;
+        let found = self.conversations.entry(key.clone()).or_insert_with(|| {
+            share.conversations += 1;
+            Conversation { last: now, bytes: 0, lines: Vec::new() }
+        });
+        found.last = now;
+        found.bytes += bytes;
+        found.lines.push(line);
+        found.lines.clone()
+    }
 }
 
 /// A message that was taken in and waits for its answer.
@@ -89,7 +194,9 @@ pub struct Delivery {
     key: Key,
     receiver: Arc<str>,
     /// What was said before, oldest first, with this message last.
-    pub history: Vec<Line>,
+    pub history: Vec<Arc<Line>>,
+    /// What the history carries.
+    pub labels: Labels,
     /// The decision that let the message through.
     pub decision: DecisionId,
 }
@@ -110,13 +217,13 @@ impl Delivery {
 pub struct Switchboard {
     settings: Settings,
     clock: SharedClock,
-    conversations: Mutex<HashMap<Key, Conversation>>,
+    table: Mutex<Table>,
 }
 
 impl Switchboard {
     /// An empty switchboard.
     pub fn new(settings: Settings, clock: SharedClock) -> Self {
-        Self { settings, clock, conversations: Mutex::new(HashMap::new()) }
+        Self { settings, clock, table: Mutex::default() }
     }
 
     /// The longest content, in bytes.
@@ -124,8 +231,16 @@ impl Switchboard {
         self.settings.max_message_bytes
     }
 
-    /// Takes a message in for `receiver`, the agent it was routed to.
-    pub fn accept(&self, permit: Permit<SendMessage>, receiver: &AgentId) -> Result<Delivery, MessageError> {
+    /// Takes a message in for `receiver`, the agent it was routed to. `labels` are those of the sender's session.
+    ///
+    /// # Errors
+    /// A bound of the message, of its conversation, of the sender, or of all.
+    pub fn accept(
+        &self,
+        permit: Permit<SendMessage>,
+        receiver: &AgentId,
+        labels: Labels,
+    ) -> Result<Delivery, MessageError> {
         let decision = permit.decision();
         let owner: Arc<str> = permit.subject().principal().to_string().into();
         let message = permit.into_operation();
@@ -142,61 +257,71 @@ impl Switchboard {
             receiver: Arc::clone(&receiver),
             content: message.content,
             decision_id: decision,
+            labels,
         };
-        let history = self.append(&key, line)?;
-        Ok(Delivery { key, receiver, history, decision })
+        let history = self.append(&key, line.into())?;
+        let labels = labels_of(&history);
+        Ok(Delivery { key, receiver, history, labels, decision })
     }
 
-    /// Puts the receiver's answer into the conversation.
+    /// Puts the receiver's answer into the conversation, with the labels of what the receiver has read.
+    ///
+    /// # Errors
+    /// A bound of the conversation, of its owner, or of all.
     pub fn answer(
         &self,
         delivery: &Delivery,
         performative: Performative,
         content: String,
-    ) -> Result<Line, MessageError> {
-        let line = Line {
+        labels: Labels,
+    ) -> Result<Arc<Line>, MessageError> {
+        let line = Arc::new(Line {
             time: rfc3339(self.clock.now_millis()),
             performative,
             sender: Arc::clone(&delivery.receiver),
             receiver: Arc::clone(&delivery.key.0),
             content,
             decision_id: delivery.decision,
-        };
-        self.append(&delivery.key, line.clone())?;
+            labels,
+        });
+        self.append(&delivery.key, Arc::clone(&line))?;
         Ok(line)
     }
 
-    /// What was said in a conversation; `None` when there is none of that id for that owner.
-    pub fn read(&self, permit: Permit<ReadConversation>) -> Option<Vec<Line>> {
+    /// What was said in a conversation; `None` when there is none of that id for that owner, or it is over.
+    pub fn read(&self, permit: Permit<ReadConversation>) -> Option<Vec<Arc<Line>>> {
         let operation = permit.into_operation();
-        let conversations = self.conversations.lock();
-        conversations
-            .get(&(operation.owner.to_string().into(), operation.conversation))
-            .map(|found| found.lines.clone())
+        let key = (operation.owner.to_string().into(), operation.conversation);
+        let since = self.since(self.clock.now_millis());
+        let table = self.table.lock();
+        let found = table.conversations.get(&key).filter(|found| found.last >= since)?;
+        Some(found.lines.clone())
     }
 
-    fn append(&self, key: &Key, line: Line) -> Result<Vec<Line>, MessageError> {
-        let now = self.clock.now_millis();
+    /// Gives the memory of conversations that are over back. Called by a timer.
+    pub fn expire(&self) {
+        let since = self.since(self.clock.now_millis());
+        self.table.lock().expire(since);
+    }
+
+    /// A conversation that was last heard of before this is over.
+    fn since(&self, now: i64) -> i64 {
         let timeout = i64::try_from(self.settings.conversation_timeout.as_millis()).unwrap_or(i64::MAX);
-        let mut conversations = self.conversations.lock();
-        if conversations.get(key).is_some_and(|found| now.saturating_sub(found.last) > timeout) {
-            conversations.remove(key);
+        now.saturating_sub(timeout)
+    }
+
+    fn append(&self, key: &Key, line: Arc<Line>) -> Result<Vec<Arc<Line>>, MessageError> {
+        let now = self.clock.now_millis();
+        let since = self.since(now);
+        let mut table = self.table.lock();
+        if table.conversations.get(key).is_some_and(|found| found.last < since) {
+            table.remove(key);
         }
-        if !conversations.contains_key(key) && conversations.len() >= self.settings.max_conversations {
-            conversations.retain(|_, found| now.saturating_sub(found.last) <= timeout);
-            if conversations.len() >= self.settings.max_conversations {
-                return Err(MessageError::Busy);
-            }
+        if table.check(key, line.content.len(), &self.settings).is_err() {
+            table.expire(since);
         }
-        let found =
-            conversations.entry(key.clone()).or_insert_with(|| Conversation { last: now, lines: Vec::new() });
-        let limit = self.settings.max_messages;
-        if found.lines.len() >= limit {
-            return Err(MessageError::ConversationFull { limit });
-        }
-        found.last = now;
-        found.lines.push(line);
-        Ok(found.lines.clone())
+        table.check(key, line.content.len(), &self.settings)?;
+        Ok(table.append(key, line, now))
     }
 }
 
@@ -216,6 +341,8 @@ mod tests {
             performative: Performative::Request,
             conversation: ConversationId::parse("c1").unwrap(),
             receiver: Receiver::Capability(CapabilityName::parse("desk").unwrap()),
+            candidates: Vec::new(),
+            chosen: None,
             content: content.to_owned(),
         };
         let agent = AgentId::parse(sender).unwrap();
@@ -226,7 +353,7 @@ mod tests {
         AgentId::parse("clerk").unwrap()
     }
 
-    fn read(board: &Switchboard, owner: &str) -> Option<Vec<Line>> {
+    fn read(board: &Switchboard, owner: &str) -> Option<Vec<Arc<Line>>> {
         let operation = ReadConversation {
             conversation: ConversationId::parse("c1").unwrap(),
             owner: EntityUid::caxton("Agent", owner),
@@ -237,10 +364,10 @@ mod tests {
     #[test]
     fn equal_ids_of_two_senders_are_two_conversations() {
         let (board, _) = board(Settings::default());
-        let delivery = board.accept(message("a", "hello"), &clerk()).unwrap();
-        board.accept(message("b", "other"), &clerk()).unwrap();
-        board.answer(&delivery, Performative::Inform, "hi".to_owned()).unwrap();
-        let said: Vec<_> = read(&board, "a").unwrap().into_iter().map(|line| line.content).collect();
+        let delivery = board.accept(message("a", "hello"), &clerk(), Labels::new()).unwrap();
+        board.accept(message("b", "other"), &clerk(), Labels::new()).unwrap();
+        board.answer(&delivery, Performative::Inform, "hi".to_owned(), Labels::new()).unwrap();
+        let said: Vec<_> = read(&board, "a").unwrap().into_iter().map(|line| line.content.clone()).collect();
         assert_eq!(said, ["hello", "hi"]);
         assert_eq!(read(&board, "b").unwrap().len(), 1);
         assert!(read(&board, "c").is_none());
@@ -255,18 +382,55 @@ mod tests {
             ..Settings::default()
         });
         assert_eq!(
-            board.accept(message("a", "123456"), &clerk()).unwrap_err(),
+            board.accept(message("a", "123456"), &clerk(), Labels::new()).unwrap_err(),
             MessageError::TooLong { length: 6, limit: 5 }
         );
-        board.accept(message("a", "1"), &clerk()).unwrap();
-        assert_eq!(board.accept(message("b", "1"), &clerk()).unwrap_err(), MessageError::Busy);
-        board.accept(message("a", "2"), &clerk()).unwrap();
+        board.accept(message("a", "1"), &clerk(), Labels::new()).unwrap();
+        assert_eq!(board.accept(message("b", "1"), &clerk(), Labels::new()).unwrap_err(), MessageError::Busy);
+        board.accept(message("a", "2"), &clerk(), Labels::new()).unwrap();
         assert_eq!(
-            board.accept(message("a", "3"), &clerk()).unwrap_err(),
+            board.accept(message("a", "3"), &clerk(), Labels::new()).unwrap_err(),
             MessageError::ConversationFull { limit: 2 }
         );
         clock.advance(Duration::from_secs(31 * 60));
-        board.accept(message("b", "1"), &clerk()).unwrap();
+        board.accept(message("b", "1"), &clerk(), Labels::new()).unwrap();
         assert!(read(&board, "a").is_none());
+    }
+
+    #[test]
+    fn one_sender_cannot_take_the_room_of_others_and_what_is_over_is_not_read() {
+        let (board, clock) = board(Settings {
+            max_conversations_per_sender: 1,
+            max_bytes_per_sender: 4,
+            ..Settings::default()
+        });
+        board.accept(message("a", "12"), &clerk(), Labels::new()).unwrap();
+        let mut second = message("a", "1").into_operation();
+        second.conversation = ConversationId::parse("c2").unwrap();
+        let sender = Subject::agent(&AgentId::parse("a").unwrap(), crate::model::Proof::Internal);
+        let refused = board.accept(Permit::for_test(second, sender), &clerk(), Labels::new()).unwrap_err();
+        assert_eq!(refused, MessageError::TooMany { limit: "1 conversations".to_owned() });
+        let refused = board.accept(message("a", "123"), &clerk(), Labels::new()).unwrap_err();
+        assert_eq!(refused, MessageError::TooMany { limit: "4 bytes".to_owned() });
+        board.accept(message("b", "1234"), &clerk(), Labels::new()).unwrap();
+
+        clock.advance(Duration::from_secs(31 * 60));
+        assert!(read(&board, "a").is_none(), "over, although nothing came since");
+        board.expire();
+        let table = board.table.lock();
+        assert!(table.conversations.is_empty() && table.shares.is_empty() && table.bytes == 0);
+    }
+
+    #[test]
+    fn what_was_read_stays_with_what_is_said() {
+        let (board, _) = board(Settings::default());
+        let delivery = board.accept(message("a", "1"), &clerk(), Labels::from(["mail".into()])).unwrap();
+        assert_eq!(delivery.labels, Labels::from(["mail".into()]));
+        let answered =
+            board.answer(&delivery, Performative::Inform, "2".into(), Labels::from(["pii".into()]));
+        assert_eq!(answered.unwrap().labels, Labels::from(["pii".into()]));
+        let next = board.accept(message("a", "3"), &clerk(), Labels::new()).unwrap();
+        assert_eq!(next.labels, Labels::from(["mail".into(), "pii".into()]));
+        assert_eq!(labels_of(&read(&board, "a").unwrap()), next.labels);
     }
 }

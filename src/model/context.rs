@@ -69,11 +69,11 @@ impl Screening {
     }
 }
 
-/// The person an agent acts for (RFC 8693 `act`, or the sender of the message that woke it).
+/// Who an agent acts for: the first that asked, of whatever kind, also where agents asked one another in between.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// The user, with attributes.
-    pub user: Arc<Entity>,
+    /// The principal that asked, with the attributes that its credential gives it.
+    pub principal: Arc<Entity>,
     /// What the user's own credential allowed.
     pub scopes: BTreeSet<Arc<str>>,
 }
@@ -113,7 +113,7 @@ pub struct RequestContext {
     pub source: Source,
     /// The client's session, when it has one of its own.
     pub session: Option<Arc<str>>,
-    /// The person behind an agent.
+    /// Who asked first, in an agent's turn.
     pub actor: Option<Actor>,
     /// The route that was called, `GET /v1/agents/{id}`, when the request came over HTTP.
     pub route: Option<Arc<str>>,

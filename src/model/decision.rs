@@ -60,6 +60,10 @@ pub enum ReasonCode {
     ArgumentsInvalid,
     /// There is no agent that takes the message.
     ReceiverUnknown,
+    /// No agent that offers the capability may be sent the message.
+    ReceiverDenied,
+    /// The session carries as many labels as it can hold, and this would add another.
+    LabelsFull,
     /// A rate limit was reached.
     RateLimited,
     /// The journal could not take the record.
@@ -88,6 +92,8 @@ impl ReasonCode {
             Self::ToolUnknown => "tool_unknown",
             Self::ArgumentsInvalid => "arguments_invalid",
             Self::ReceiverUnknown => "receiver_unknown",
+            Self::ReceiverDenied => "receiver_denied",
+            Self::LabelsFull => "labels_full",
             Self::RateLimited => "rate_limited",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Unauthenticated => "unauthenticated",

@@ -76,6 +76,16 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
         None
     }
 
+    /// Further resources, in order, of which one has to be allowed as well: the agents that could take a message.
+    fn candidates(&self) -> &[Arc<Entity>] {
+        &[]
+    }
+
+    /// The first of the candidates that is allowed, by its place among them.
+    fn choose(&mut self, candidate: usize) {
+        let _ = candidate;
+    }
+
     /// Whether this is a tool call that counts in the session.
     fn tool(&self) -> Option<&ToolDescriptor> {
         None

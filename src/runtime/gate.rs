@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use crate::agents::Register;
+use crate::agents::{Agent, Register};
 use crate::authz::{Denied, Guard, Refusal};
 use crate::limit::CapabilityLimits;
 use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
-use crate::messages::{Delivery, Line, MessageError, Switchboard};
+use crate::messages::{Delivery, Line, MessageError, Switchboard, labels_of};
 use crate::model::{
-    ConversationId, DecisionId, DeleteMemory, ListMemory, ListTools, MemoryKind, MemoryRow, MemoryScope,
-    MisguidedCall, ReadConversation, ReadMemory, ReasonCode, Receiver, RequestContext, SearchMemory, SeeTool,
-    SendMessage, Subject, ToolId, WriteMemoryEntity, WriteMemoryRelation,
+    AgentId, ConversationId, DecisionId, DeleteMemory, ListMemory, ListTools, MemoryKind, MemoryRow,
+    MemoryScope, MisguidedCall, Performative, ReadConversation, ReadMemory, ReasonCode, Receiver,
+    RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
+    WriteMemoryRelation,
 };
 use crate::tools::{ArgumentError, PrepareError, Registry, Tool, ToolError, ToolResult};
 
@@ -196,6 +197,8 @@ impl Gate {
     ) -> Result<(EntityView, DecisionId), GateError> {
         let kind: Arc<str> = new.kind.into();
         let mut labels = new.labels;
+        // What the writer has read may be in what it writes.
+        labels.extend(self.guard.labels(subject, context));
         let row = match self.memory.row(&scope, MemoryKind::Entity, &new.name).await? {
             Some(row) => {
                 // What a thing carries is not shed by writing over it.
@@ -233,7 +236,7 @@ impl Gate {
                 id,
                 owner: subject.principal().to_string().into(),
                 kind: new.kind.into(),
-                labels: new.labels,
+                labels: new.labels.into_iter().chain(self.guard.labels(subject, context)).collect(),
             },
         };
         let operation = WriteMemoryRelation { row, from: new.from.into(), to: new.to.into() };
@@ -319,32 +322,73 @@ impl Gate {
     pub async fn send(
         &self,
         (subject, context): Asker<'_>,
-        message: SendMessage,
-    ) -> Result<(Delivery, Arc<crate::agents::Agent>), GateError> {
-        let receiver = match &message.receiver {
-            Receiver::Capability(name) => self.agents.provider(name),
+        mut message: SendMessage,
+    ) -> Result<(Delivery, Arc<Agent>), GateError> {
+        let receivers = match &message.receiver {
+            Receiver::Capability(name) => {
+                let providers = self.agents.providers(name);
+                message.candidates = providers.iter().map(|agent| Arc::clone(agent.entity())).collect();
+                providers
+            }
             Receiver::Agent(agent) => {
-                crate::model::AgentId::parse(agent.uid.id()).ok().and_then(|id| self.agents.get(&id))
+                let known = AgentId::parse(agent.uid.id()).ok().and_then(|id| self.agents.get(&id));
+                known.into_iter().collect()
             }
         };
-        let Some(receiver) = receiver else {
+        if receivers.is_empty() {
             let refusal = Refusal::because(ReasonCode::ReceiverUnknown);
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
-        };
+        }
         if let Receiver::Capability(name) = &message.receiver
             && let Err(limited) = self.capabilities.check(name, subject.principal())
         {
             let refusal = Refusal::limited(limited.retry_after);
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
         }
-        if let Some(limiter) = &receiver.limiter
-            && let Err(limited) = limiter.check(subject.principal())
+        if let [receiver] = receivers.as_slice()
+            && let Err(limited) = receiver.check_rate(subject.principal())
         {
             let refusal = Refusal::limited(limited.retry_after);
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
         }
         let permit = self.guard.admit(subject, message, context).await?;
-        Ok((self.switchboard.accept(permit, receiver.id())?, receiver))
+        let taken_by = permit.operation().taken_by().map(|agent| agent.uid.clone());
+        let receiver = receivers.iter().find(|agent| Some(&agent.entity().uid) == taken_by.as_ref());
+        let receiver = receiver.ok_or(GateError::NotFound("agent"))?;
+        if receivers.len() > 1
+            && let Err(limited) = receiver.check_rate(subject.principal())
+        {
+            let refusal = Refusal::limited(limited.retry_after);
+            return Err(self.guard.refuse(subject, permit.operation(), refusal, context).await.into());
+        }
+        // What the sender has read may be in what it says.
+        let labels = self.guard.labels(subject, context);
+        Ok((self.switchboard.accept(permit, receiver.id(), labels)?, Arc::clone(receiver)))
+    }
+
+    /// Puts the labels of a conversation on the session of the agent that reads it.
+    ///
+    /// # Errors
+    /// The agent's session has no room for them: it must not see the conversation.
+    pub fn show(&self, (subject, context): Asker<'_>, delivery: &Delivery) -> Result<(), GateError> {
+        Ok(self.guard.carry(subject, context, &delivery.labels)?)
+    }
+
+    /// Puts an agent's answer into its conversation, with what the agent has read, and hands it to the sender, whose session
+    /// carries the same from then on.
+    ///
+    /// # Errors
+    /// The conversation is full, or the sender's session has no room for the labels: then it gets no answer.
+    pub fn answer(
+        &self,
+        delivery: &Delivery,
+        (performative, content): (Performative, String),
+        agent: Asker<'_>,
+        sender: (&Subject, &RequestContext),
+    ) -> Result<Arc<Line>, GateError> {
+        let labels = self.guard.labels(agent.0, agent.1);
+        self.guard.carry(sender.0, sender.1, &labels)?;
+        Ok(self.switchboard.answer(delivery, performative, content, labels)?)
     }
 
     /// Reads one of the caller's own conversations.
@@ -352,10 +396,12 @@ impl Gate {
         &self,
         (subject, context): Asker<'_>,
         conversation: ConversationId,
-    ) -> Result<Vec<Line>, GateError> {
+    ) -> Result<Vec<Arc<Line>>, GateError> {
         let owner = subject.principal().clone();
         let permit = self.guard.admit(subject, ReadConversation { conversation, owner }, context).await?;
-        self.switchboard.read(permit).ok_or(GateError::NotFound("conversation"))
+        let lines = self.switchboard.read(permit).ok_or(GateError::NotFound("conversation"))?;
+        self.guard.carry(subject, context, &labels_of(&lines))?;
+        Ok(lines)
     }
 }
 

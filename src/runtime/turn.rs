@@ -89,18 +89,20 @@ impl Runtime {
         agent: &Agent,
         sender: &Subject,
         context: &RequestContext,
-    ) -> Result<Line, GateError> {
+    ) -> Result<Arc<Line>, GateError> {
         let acting = Acting {
             agent,
             subject: Arc::new(Subject::agent(agent.id(), Proof::Internal)),
             context: Arc::new(RequestContext {
                 session: Some(delivery.session()),
-                actor: actor(sender, context),
+                actor: Some(actor(sender, context)),
                 // The agent has a quota of its own, which says nothing about the caller's.
                 meter: Meter::default(),
                 ..context.clone()
             }),
         };
+        let asker = (&acting.subject, &acting.context);
+        self.gate.show(asker, &delivery)?;
         let answering = self.answer(&acting, &delivery.history);
         let reply = match tokio::time::timeout(self.settings.deadline, answering).await {
             Ok(reply) => reply,
@@ -112,10 +114,10 @@ impl Runtime {
             _ => "failed",
         };
         self.metrics.agent_executions.get_or_create(&StatusLabels { status }).inc();
-        Ok(self.gate.switchboard().answer(&delivery, reply.performative, reply.content)?)
+        self.gate.answer(&delivery, (reply.performative, reply.content), asker, (sender, context))
     }
 
-    async fn answer(&self, acting: &Acting<'_>, history: &[Line]) -> Reply {
+    async fn answer(&self, acting: &Acting<'_>, history: &[Arc<Line>]) -> Reply {
         let agent = acting.agent;
         let (mind, name) = match (&agent.handler, &self.model) {
             (Some(module), _) => (Mind::Handler(&self.sandbox, module), format!("handler:{}", module.name())),
@@ -262,16 +264,13 @@ impl Runtime {
     }
 }
 
-/// The person behind an agent's turn: the sender, when it is one, else the person behind the sender.
-fn actor(sender: &Subject, context: &RequestContext) -> Option<Actor> {
-    if sender.principal().base_type() == "User" {
-        Some(Actor { user: sender.entity().clone(), scopes: BTreeSet::new() })
-    } else {
-        context.actor.clone()
-    }
+/// Who an agent's turn is for: the first that asked, else the sender, which is then the first.
+fn actor(sender: &Subject, context: &RequestContext) -> Actor {
+    let first = || Actor { principal: sender.entity().clone(), scopes: BTreeSet::new() };
+    context.actor.clone().unwrap_or_else(first)
 }
 
-fn opening(agent: &Agent, history: &[Line]) -> Vec<Json> {
+fn opening(agent: &Agent, history: &[Arc<Line>]) -> Vec<Json> {
     let own = agent.entity().uid.to_string();
     let mut messages = vec![json!({ "role": "system", "content": agent.definition.instructions })];
     messages.extend(history.iter().map(|line| {

@@ -93,6 +93,7 @@ impl Gateway {
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
             tokio::spawn(staple(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(expire_conversations(Arc::clone(&parts), stop.clone())),
         ];
         parts.event("gateway_started", Outcome::Allow, None).await;
         parts.reloader.watch_candidate().await;
@@ -176,6 +177,19 @@ async fn follow_keys(parts: Arc<Parts>, stop: CancellationToken) {
     parts.api.authenticator.follow_keys(&stop).await;
 }
 
+/// How often conversations that are over are removed.
+const CONVERSATIONS_INTERVAL: Duration = Duration::from_secs(60);
+
+async fn expire_conversations(parts: Arc<Parts>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(CONVERSATIONS_INTERVAL);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => parts.api.gate.switchboard().expire(),
+        }
+    }
+}
+
 /// How often sessions in use are written down and changes from the command line are recorded.
 const CREDENTIALS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -218,7 +232,10 @@ impl Parts {
     async fn record_refusals(&self, all: bool) {
         let lost = self.journal.record_counted(all).await;
         if lost > 0 {
-            tracing::error!(refusals = lost, "refused credentials or calls above a rate could not be recorded");
+            tracing::error!(
+                refusals = lost,
+                "refused credentials or calls above a rate could not be recorded"
+            );
         }
     }
 

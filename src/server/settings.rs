@@ -135,6 +135,9 @@ impl From<config::Settings> for Settings {
                 conversation_timeout: config.communication.conversation_timeout,
                 max_messages: config.communication.max_messages,
                 max_conversations: config.communication.max_conversations,
+                max_conversations_per_sender: config.communication.max_conversations_per_sender,
+                max_bytes_per_sender: config.communication.max_bytes_per_sender,
+                max_bytes: config.communication.max_bytes,
             },
             runtime: crate::runtime::Settings {
                 max_turns: config.config_agents.limits.max_turns,
@@ -396,6 +399,7 @@ fn tools(
         ServerSettings {
             connect_timeout: mcp.connect_timeout,
             call_timeout: server.timeout,
+            actor_bound: server.actor_bound.into_iter().collect(),
             labels: server
                 .labels
                 .into_iter()

@@ -1,6 +1,5 @@
 //! The tools that come with the gateway: WebAssembly modules in the sandbox, as the server `builtin`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
@@ -14,7 +13,7 @@ use super::error::{RegistryError, ToolError};
 use super::fragment::cedar_fragment;
 use super::result::ToolResult;
 use super::settings::Settings;
-use super::tool::{Backend, Standing, Tool};
+use super::tool::{Backend, Marks, Standing, Tool};
 
 /// The server name of the built-in tools.
 pub(super) const SERVER: &str = "builtin";
@@ -60,7 +59,7 @@ pub(super) fn load(sandbox: &Sandbox, settings: &Settings) -> Result<Vec<Arc<Too
             .compile_builtin(builtin.name, builtin.wasm, builtin.fuel)
             .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
         let standing = Standing { pinned: true, drifted: false };
-        let tool = Tool::new(&server, definition, standing, BTreeSet::new(), Backend::Builtin(module))
+        let tool = Tool::new(&server, definition, standing, Marks::default(), Backend::Builtin(module))
             .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
         tools.push(Arc::new(tool));
     }

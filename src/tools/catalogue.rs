@@ -11,7 +11,7 @@ use super::error::Problem;
 use super::fragment::cedar_fragment;
 use super::pin::{Change, Pins};
 use super::settings::Settings;
-use super::tool::{Backend, Standing, Tool};
+use super::tool::{Backend, Marks, Standing, Tool};
 use super::upstream::{Listing, Upstream};
 
 /// What a server's definitions are held against.
@@ -127,8 +127,11 @@ impl Shelf {
             return Ok(None);
         }
         let labels = self.upstream.settings.labels.get(&definition.name).cloned().unwrap_or_default();
+        let bound = &self.upstream.settings.actor_bound;
+        let actor_bound = bound.contains("*") || bound.contains(&definition.name);
+        let marks = Marks { labels, actor_bound };
         let backend = Backend::Upstream(Arc::clone(&self.upstream));
-        Tool::new(self.name(), definition, standing, labels, backend).map(|tool| Some(Arc::new(tool)))
+        Tool::new(self.name(), definition, standing, marks, backend).map(|tool| Some(Arc::new(tool)))
     }
 
     /// The tools that exist now.

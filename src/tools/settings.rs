@@ -86,6 +86,8 @@ pub struct ServerSettings {
     pub call_timeout: Duration,
     /// What the output of a tool carries (`pii`), by tool name; put on the session when it is called.
     pub labels: BTreeMap<String, BTreeSet<Arc<str>>>,
+    /// Tools that an agent calls for an actor only where the actor may call them too; `*` for all of the server's.
+    pub actor_bound: BTreeSet<String>,
 }
 
 impl ServerSettings {
@@ -97,6 +99,7 @@ impl ServerSettings {
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(30),
             labels: BTreeMap::new(),
+            actor_bound: BTreeSet::new(),
         }
     }
 }

@@ -43,19 +43,28 @@ pub struct Tool {
     backend: Backend,
 }
 
+/// What the operator says of a tool, beside what its server says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Marks {
+    /// What its answers carry.
+    pub(super) labels: BTreeSet<Arc<str>>,
+    /// Whether an agent calls it for an actor only where the actor may call it too.
+    pub(super) actor_bound: bool,
+}
+
 impl Tool {
     pub(super) fn new(
         server: &ServerName,
         definition: Definition,
         standing: Standing,
-        labels: BTreeSet<Arc<str>>,
+        marks: Marks,
         backend: Backend,
     ) -> Result<Self, DefinitionError> {
         let id = definition.id(server)?;
         let schema = ArgumentSchema::compile(&definition.input_schema)?;
         let sandboxed = matches!(backend, Backend::Builtin(_));
-        let entity = entity(&id, &definition, standing, &labels, sandboxed);
-        let descriptor = Arc::new(ToolDescriptor { id, entity: entity.into(), labels });
+        let entity = entity(&id, &definition, standing, &marks, sandboxed);
+        let descriptor = Arc::new(ToolDescriptor { id, entity: entity.into(), labels: marks.labels });
         Ok(Self { descriptor, definition, schema, server: server.clone(), standing, backend })
     }
 
@@ -118,7 +127,7 @@ fn entity(
     id: &ToolId,
     definition: &Definition,
     standing: Standing,
-    labels: &BTreeSet<Arc<str>>,
+    marks: &Marks,
     sandboxed: bool,
 ) -> Entity {
     let said = definition.annotations.clone().unwrap_or_default();
@@ -135,7 +144,8 @@ fn entity(
         .with("definition_sha256", Value::text(definition.sha256()))
         .with("pinned", Value::Bool(standing.pinned))
         .with("drifted", Value::Bool(standing.drifted))
-        .with("labels", Value::texts(labels))
+        .with("labels", Value::texts(&marks.labels))
+        .with("actor_bound", Value::Bool(marks.actor_bound))
         .with("sandboxed", Value::Bool(sandboxed))
         .in_parent(EntityUid::caxton("McpServer", id.server()));
     hints.into_iter().fold(bare, |entity, (name, declared, hint, default)| {

@@ -36,6 +36,12 @@ pub struct Communication {
     pub max_messages: usize,
     /// Conversations at once.
     pub max_conversations: usize,
+    /// Conversations of one sender at once.
+    pub max_conversations_per_sender: usize,
+    /// Bytes of content in the conversations of one sender.
+    pub max_bytes_per_sender: usize,
+    /// Bytes of content in all conversations.
+    pub max_bytes: usize,
 }
 
 impl Communication {
@@ -66,6 +72,24 @@ impl Communication {
                 Integer::new(1..=10_000_000, "conversations"),
                 10_000,
                 "Conversations at once.",
+            ),
+            max_conversations_per_sender: r.value(
+                "communication.max_conversations_per_sender",
+                Integer::new(1..=1_000_000, "conversations"),
+                100,
+                "Conversations of one sender at once.",
+            ),
+            max_bytes_per_sender: r.value(
+                "communication.max_bytes_per_sender",
+                Size(1 << 20..=1 << 40),
+                16 << 20,
+                "Bytes of content in the conversations of one sender.",
+            ),
+            max_bytes: r.value(
+                "communication.max_bytes",
+                Size(1 << 20..=1 << 40),
+                256 << 20,
+                "Bytes of content in all conversations.",
             ),
         }
     }

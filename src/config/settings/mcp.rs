@@ -44,6 +44,8 @@ pub struct McpServer {
     pub timeout: Duration,
     /// What the answers of a tool carry, by tool.
     pub labels: Vec<(String, Vec<String>)>,
+    /// Tools that an agent calls for an actor only where the actor may call them too.
+    pub actor_bound: Vec<String>,
 }
 
 /// How an upstream server is reached.
@@ -107,6 +109,12 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
             Vec::new(),
             "What the answers of a tool carry, such as `read_file: [pii]`; policies see it on the session.",
         );
+        let actor_bound = r.value(
+            "actor_bound",
+            List(Text(256)),
+            Vec::new(),
+            "Tools that an agent calls for whoever woke it only where that one may call them too, by name; `*` for all. The shipped policy `agents.on-behalf` holds agents to it.",
+        );
         let transport = transport(r);
         let name = name?;
         let reserved = name.as_str() == "builtin";
@@ -116,7 +124,7 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
             r.tell(Problem::error(Code::Contradiction, message).with_help("choose another name"), "name");
             return None;
         }
-        Some(McpServer { name, transport: transport?, timeout, labels })
+        Some(McpServer { name, transport: transport?, timeout, labels, actor_bound })
     })
 }
 

@@ -65,8 +65,22 @@ pub struct SendMessage {
     pub conversation: ConversationId,
     /// Who it is for.
     pub receiver: Receiver,
+    /// The agents that could take a message to a capability, the next in turn first; none for a message to one agent.
+    pub candidates: Vec<Arc<Entity>>,
+    /// Which of them takes it; told by the guard.
+    pub chosen: Option<usize>,
     /// What it says.
     pub content: String,
+}
+
+impl SendMessage {
+    /// The agent that takes the message, once the guard has allowed it.
+    pub fn taken_by(&self) -> Option<&Arc<Entity>> {
+        match &self.receiver {
+            Receiver::Agent(agent) => Some(agent),
+            Receiver::Capability(_) => self.candidates.get(self.chosen?),
+        }
+    }
 }
 
 impl sealed::Sealed for SendMessage {}
@@ -82,10 +96,19 @@ impl Operation for SendMessage {
         }
     }
     fn input(&self) -> Input {
-        Input::Known(Value::record([
-            ("performative", Value::text(self.performative.as_str())),
-            ("size", length(self.content.len())),
-        ]))
+        let capability = match &self.receiver {
+            Receiver::Capability(name) => Some(("capability", Value::String(name.shared()))),
+            Receiver::Agent(_) => None,
+        };
+        let fields =
+            [("performative", Value::text(self.performative.as_str())), ("size", length(self.content.len()))];
+        Input::Known(Value::record(capability.into_iter().chain(fields)))
+    }
+    fn candidates(&self) -> &[Arc<Entity>] {
+        &self.candidates
+    }
+    fn choose(&mut self, candidate: usize) {
+        self.chosen = Some(candidate);
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.content);

@@ -146,13 +146,13 @@ fn the_shipped_fragment_is_what_the_generator_makes() {
 fn an_entity_has_exactly_the_attributes_of_the_schema() {
     let definition = Definition::read(&fake::tool("t"), 65_536).unwrap();
     let standing = tool::Standing { pinned: false, drifted: false };
-    let labels = [Arc::from("pii")].into();
+    let marks = tool::Marks { labels: [Arc::from("pii")].into(), actor_bound: false };
     let module = {
         let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::new(Metrics::new())).unwrap();
         let [parser, _] = crate::sandbox::builtin_tools();
         sandbox.compile_builtin(parser.name, parser.wasm, parser.fuel).unwrap()
     };
-    let tool = Tool::new(&name("s"), definition, standing, labels, tool::Backend::Builtin(module)).unwrap();
+    let tool = Tool::new(&name("s"), definition, standing, marks, tool::Backend::Builtin(module)).unwrap();
     let entity = &tool.descriptor().entity;
     let defaults = [("read_only", false), ("destructive", true), ("idempotent", false), ("open_world", true)];
     for (hint, default) in defaults {
@@ -162,8 +162,11 @@ fn an_entity_has_exactly_the_attributes_of_the_schema() {
     }
     let schema = include_str!("../../../schemas/caxton.cedarschema");
     let declared = schema.split_once("entity Tool in [McpServer] = {").unwrap().1.split_once('}').unwrap().0;
-    let mut declared: Vec<&str> =
-        declared.lines().filter_map(|line| line.trim().split_once(':')).map(|(name, _)| name).collect();
+    let mut declared: Vec<&str> = declared
+        .lines()
+        .filter_map(|line| line.trim().split_once(':'))
+        .map(|(name, _)| name.trim_end_matches('?'))
+        .collect();
     declared.sort_unstable();
     let given: Vec<&str> = entity.attributes.keys().map(AsRef::as_ref).collect();
     assert_eq!(given, declared);
