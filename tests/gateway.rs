@@ -681,3 +681,86 @@ async fn calls_at_once_do_not_overshoot_a_count_of_the_session() {
     assert_eq!(allowed, 5, "{statuses:?}");
     assert!(statuses.iter().all(|status| matches!(*status, StatusCode::OK | StatusCode::FORBIDDEN)));
 }
+
+// ---- what servers answer ----
+
+/// A server whose tools answer with the text that `answers` gives them, byte for byte; keeps the bodies of calls.
+async fn raw_upstream(
+    answers: Vec<(&'static str, String)>,
+) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    let bodies = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = std::sync::Arc::clone(&bodies);
+    let tools: Vec<Json> = answers
+        .iter()
+        .map(|(name, _)| json!({ "name": name, "inputSchema": { "type": "object", "additionalProperties": true } }))
+        .collect();
+    let answer = async move |body: String| {
+        let message: Json = serde_json::from_str(&body).unwrap();
+        let result = match message["method"].as_str().unwrap() {
+            "initialize" => json!({
+                "protocolVersion": message["params"]["protocolVersion"],
+                "capabilities": { "tools": {} },
+                "serverInfo": { "name": "raw", "version": "1" },
+            })
+            .to_string(),
+            "tools/list" => json!({ "tools": tools }).to_string(),
+            "tools/call" => {
+                let name = message["params"]["name"].as_str().unwrap();
+                noted.lock().unwrap().push(body.clone());
+                answers.iter().find(|(known, _)| *known == name).unwrap().1.clone()
+            }
+            _ => {
+                return (
+                    axum::http::StatusCode::ACCEPTED,
+                    [("content-type", "application/json")],
+                    String::new(),
+                );
+            }
+        };
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, message["id"]);
+        (axum::http::StatusCode::OK, [("content-type", "application/json")], text)
+    };
+    let router = axum::Router::new().route("/mcp", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, bodies)
+}
+
+/// An answer that cannot be read once, strictly, is an error of its call: no crash, no half-read result, and the next
+/// call of the same server works.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_fails_its_own_call_only() {
+    let fine = r#"{"content":[{"type":"text","text":"fine"}]}"#;
+    let deep = format!("{}{}", "{\"a\":".repeat(600_000), "1".to_owned() + &"}".repeat(600_000));
+    let raw = json!({ "$serde_json::private::RawValue": "[".repeat(2_000_000) }).to_string();
+    let answers = vec![
+        ("fine", fine.to_owned()),
+        ("twice", r#"{"content":[{"type":"text","text":"no"}],"content":[]}"#.to_owned()),
+        ("deep", format!(r#"{{"content":[],"structuredContent":{{"a":{deep}}}}}"#)),
+        ("raw", format!(r#"{{"content":[],"structuredContent":{raw}}}"#)),
+    ];
+    let (url, bodies) = raw_upstream(answers).await;
+    let name = ServerName::parse("raw").unwrap();
+    let server = ServerSettings::new(name, Transport::Http { url, headers: Vec::new() });
+    let world = house(NOTHING, &[], Some(server)).await;
+    let caller = world.service("caller", &["tool:call"]);
+    let call = async |tool: &str, arguments: Json| {
+        let path = format!("/v1/tools/raw/{tool}/call");
+        world.post(&caller, &path, &json!({ "arguments": arguments })).await
+    };
+    for (tool, words) in [("twice", "stands twice"), ("deep", "nested deeper than 64 levels")] {
+        let answer = call(tool, json!({})).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{answer:?}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains(words), "{answer:?}");
+        let answer = call("fine", json!({})).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    // The key is an ordinary one: its text is passed on as text, in both directions.
+    assert_eq!(call("raw", json!({})).await.status, StatusCode::OK);
+    let hidden = json!({ "j": { "$serde_json::private::RawValue": "{\"a\":1,\"a\":2}" } });
+    world.mcp(&caller, "tools/call", json!({ "name": "raw___fine", "arguments": hidden })).await;
+    let body: Json = serde_json::from_str(bodies.lock().unwrap().last().unwrap()).unwrap();
+    assert_eq!(body["params"]["arguments"], hidden);
+    world.stop().await;
+}

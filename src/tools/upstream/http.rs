@@ -11,6 +11,7 @@ use crate::secret::Secret;
 use crate::tools::error::UpstreamError;
 
 use super::Limits;
+use super::client::StrictClient;
 
 /// What an event holds beside the result itself: names, ids, framing.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -20,7 +21,7 @@ pub(super) fn transport(
     headers: &[(String, Secret<String>)],
     connect_timeout: Duration,
     limits: &Limits,
-) -> Result<StreamableHttpClientTransport<reqwest::Client>, UpstreamError> {
+) -> Result<StreamableHttpClientTransport<StrictClient>, UpstreamError> {
     let address = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     if address.is_none_or(|url| !url.has_host()) {
         return Err(UpstreamError::Address);
@@ -36,12 +37,12 @@ pub(super) fn transport(
         .build()
         .map_err(|error| UpstreamError::Client(Box::new(error)))?;
     let mut config = StreamableHttpClientTransportConfig::with_uri(url)
-        .max_sse_event_size(limits.response_bytes.saturating_add(ENVELOPE_BYTES))
         // Two more than calls: the question for the tools must not wait behind calls that hang.
         .max_concurrent_requests(limits.calls.saturating_add(2))
         // A server that lost the session may be another version of itself: connect and compare anew.
         .reinit_on_expired_session(false);
     config.allow_stateless = true;
+    let client = StrictClient::new(client, limits.response_bytes.saturating_add(ENVELOPE_BYTES));
     Ok(StreamableHttpClientTransport::with_client(client, config))
 }
 

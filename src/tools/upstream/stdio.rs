@@ -3,10 +3,8 @@
 use std::process::Stdio;
 
 use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop, ProcessGroup};
-use rmcp::RoleClient;
-use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::io::AsyncReadExt as _;
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::ChildStderr;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::model::ServerName;
@@ -15,6 +13,7 @@ use crate::tools::clean;
 use crate::tools::error::UpstreamError;
 
 use super::Limits;
+use super::lines::LineTransport;
 
 /// Where programs are looked for when the settings give no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -39,15 +38,13 @@ impl Drop for Child {
     }
 }
 
-pub(super) type ChildTransport = AsyncRwTransport<RoleClient, ChildStdout, ChildStdin>;
-
 pub(super) fn spawn(
     server: &ServerName,
     command: &str,
     args: &[String],
     env: &[(String, Secret<String>)],
     limits: &Limits,
-) -> Result<(ChildTransport, Child), UpstreamError> {
+) -> Result<(LineTransport, Child), UpstreamError> {
     let mut wrap = CommandWrap::with_new(command, |process| {
         process
             .args(args)
@@ -69,7 +66,7 @@ pub(super) fn spawn(
         .stderr()
         .take()
         .map(|stderr| AbortOnDropHandle::new(tokio::spawn(log_stderr(server.clone(), stderr))));
-    let transport = AsyncRwTransport::new(output, input).with_max_line_length(limits.response_bytes);
+    let transport = LineTransport::new(output, input, limits.response_bytes);
     Ok((transport, Child { process, _stderr: stderr }))
 }
 
