@@ -143,7 +143,7 @@ impl From<config::Settings> for Settings {
                 max_result_bytes: config.config_agents.limits.max_result_bytes,
             },
             model: config.model.map(|model| crate::runtime::ModelSettings {
-                base_url: model.base_url.to_string(),
+                base_url: model.base_url,
                 api_key: model.api_key,
                 name: model.name,
                 timeout: model.timeout,
@@ -156,7 +156,7 @@ impl From<config::Settings> for Settings {
                 authorization_server: None,
                 resource_scopes: security.authentication.resource_scopes,
                 ext_authz_peers: security.ext_authz_peers,
-                public_url: server.public_url.map(String::from),
+                public_url: server.public_url.map(|address| address.expose().to_string()),
                 max_import_bytes: crate::api::Settings::default().max_import_bytes,
                 request_timeout: server.request_timeout,
                 allowed_origins,
@@ -387,7 +387,7 @@ fn tools(
     let defaults = crate::tools::Settings::default();
     let servers = mcp.servers.into_iter().map(|server| {
         let transport = match server.transport {
-            config::Transport::Http { url, headers } => Transport::Http { url: url.to_string(), headers },
+            config::Transport::Http { url, headers } => Transport::Http { url, headers },
             config::Transport::Stdio { command, args, env } => Transport::Stdio { command, args, env },
         };
         ServerSettings {

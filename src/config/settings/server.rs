@@ -69,7 +69,7 @@ pub struct Server {
     /// Where they write the client's certificate.
     pub client_cert_header: Option<http::HeaderName>,
     /// Under which address callers reach the API; `None`: whatever they call it.
-    pub public_url: Option<reqwest::Url>,
+    pub public_url: Option<crate::secret::Address>,
     /// HTTP without TLS on addresses other than loopback.
     pub insecure_http: bool,
     /// Where the gateway keeps its files.

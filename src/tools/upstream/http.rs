@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 
-use crate::secret::Secret;
+use crate::secret::{Address, Secret};
 use crate::tools::error::UpstreamError;
 
 use super::Limits;
+use super::client::Discreet;
 
 /// What an event holds beside the result itself: names, ids, framing.
 const ENVELOPE_BYTES: usize = 64 * 1024;
 
 pub(super) fn transport(
-    url: &str,
+    address: &Address,
     headers: &[(String, Secret<String>)],
     connect_timeout: Duration,
     limits: &Limits,
-) -> Result<StreamableHttpClientTransport<reqwest::Client>, UpstreamError> {
-    let address = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    if address.is_none_or(|url| !url.has_host()) {
+) -> Result<StreamableHttpClientTransport<Discreet>, UpstreamError> {
+    let url = address.expose();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(UpstreamError::Address);
     }
     let client = reqwest::Client::builder()
@@ -35,14 +35,14 @@ pub(super) fn transport(
         .user_agent(concat!("caxton/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| UpstreamError::Client(Box::new(error)))?;
-    let mut config = StreamableHttpClientTransportConfig::with_uri(url)
+    let mut config = StreamableHttpClientTransportConfig::with_uri(address.to_string())
         .max_sse_event_size(limits.response_bytes.saturating_add(ENVELOPE_BYTES))
         // Two more than calls: the question for the tools must not wait behind calls that hang.
         .max_concurrent_requests(limits.calls.saturating_add(2))
         // A server that lost the session may be another version of itself: connect and compare anew.
         .reinit_on_expired_session(false);
     config.allow_stateless = true;
-    Ok(StreamableHttpClientTransport::with_client(client, config))
+    Ok(StreamableHttpClientTransport::with_client(Discreet::new(client, address), config))
 }
 
 fn own_headers(headers: &[(String, Secret<String>)]) -> Result<HeaderMap, UpstreamError> {

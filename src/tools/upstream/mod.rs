@@ -4,6 +4,7 @@
 //! gateway's own credentials only, and every answer is bounded in size and time. A call is never tried twice:
 //! the server may have carried it out.
 
+mod client;
 mod connection;
 mod http;
 mod keeper;
