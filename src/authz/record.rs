@@ -153,8 +153,10 @@ fn mask(value: &Value) -> Value {
 
 /// The policies that could not be evaluated.
 fn errors(verdict: &Verdict) -> Vec<RecordError> {
-    let error =
-        |fault: &PolicyFault| RecordError { policy: Arc::clone(&fault.policy), message: fault.message.to_string() };
+    let error = |fault: &PolicyFault| RecordError {
+        policy: Arc::clone(&fault.policy),
+        message: fault.message.to_string(),
+    };
     verdict.errors.iter().map(error).collect()
 }
 

@@ -115,6 +115,7 @@ impl From<config::Settings> for Settings {
             screen: crate::screen::Settings {
                 threshold: config.screening.threshold,
                 max_bytes: config.screening.max_bytes,
+                ..Default::default()
             },
             sessions: crate::authz::SessionSettings {
                 timeout: security.authentication.session_timeout,
