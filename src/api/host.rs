@@ -26,7 +26,9 @@ enum Unclear {
     Several,
     #[error("the `Host` field is no host name with an optional port")]
     NoHost,
-    #[error("the address of the request and its `Host` field name different hosts: send the same one in both")]
+    #[error(
+        "the address of the request and its `Host` field name different hosts: send the same one in both"
+    )]
     Different,
 }
 
@@ -80,7 +82,8 @@ fn called(version: Version, uri: &Uri, headers: &HeaderMap, tls: bool) -> Result
 }
 
 fn read(value: &HeaderValue) -> Result<Authority, Unclear> {
-    let authority: Authority = value.to_str().ok().and_then(|text| text.parse().ok()).ok_or(Unclear::NoHost)?;
+    let authority: Authority =
+        value.to_str().ok().and_then(|text| text.parse().ok()).ok_or(Unclear::NoHost)?;
     if is_plain(&authority) { Ok(authority) } else { Err(Unclear::NoHost) }
 }
 
@@ -153,9 +156,18 @@ mod tests {
             ] {
                 assert_eq!(decided(version, target, &[host]), Err(Unclear::Different), "{target} {host}");
             }
-            for host in
-                ["", " ", "a b", "a/b", "evil@localhost", "localhost:", "localhost:99999", "a,b", ":80", "a\\b"]
-            {
+            for host in [
+                "",
+                " ",
+                "a b",
+                "a/b",
+                "evil@localhost",
+                "localhost:",
+                "localhost:99999",
+                "a,b",
+                ":80",
+                "a\\b",
+            ] {
                 assert_eq!(decided(version, "/x", &[host]), Err(Unclear::NoHost), "{host}");
             }
             assert_eq!(decided(version, "http://evil@localhost/x", &["localhost"]), Err(Unclear::NoHost));

@@ -152,6 +152,11 @@ impl From<config::Settings> for Settings {
             }),
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
+                rooms: crate::api::RoomSettings {
+                    per_connection: server.max_bodies.0,
+                    per_caller: server.max_bodies.1,
+                    in_all: server.max_bodies.2,
+                },
                 body_timeout: server.body_timeout,
                 issuers: Vec::new(),
                 authorization_server: None,
