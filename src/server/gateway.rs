@@ -218,7 +218,10 @@ impl Parts {
     async fn record_refusals(&self, all: bool) {
         let lost = self.journal.record_counted(all).await;
         if lost > 0 {
-            tracing::error!(refusals = lost, "refused credentials or calls above a rate could not be recorded");
+            tracing::error!(
+                refusals = lost,
+                "refused credentials or calls above a rate could not be recorded"
+            );
         }
     }
 
