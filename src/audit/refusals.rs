@@ -154,11 +154,14 @@ mod tests {
     #[test]
     fn what_was_allowed_or_denied_by_policy_is_never_counted() {
         let (refusals, now) = (Refusals::new(MINUTE, 100), Instant::now());
-        let policy =
-            PolicyRef { effect: "forbid".into(), id: "a".into(), mode: PolicyMode::Enforce };
-        for outcome in
-            [Outcome::Allow, Outcome::DenyExplicit, Outcome::DenyDefault, Outcome::DenyError, Outcome::ApprovalRequired]
-        {
+        let policy = PolicyRef { effect: "forbid".into(), id: "a".into(), mode: PolicyMode::Enforce };
+        for outcome in [
+            Outcome::Allow,
+            Outcome::DenyExplicit,
+            Outcome::DenyDefault,
+            Outcome::DenyError,
+            Outcome::ApprovalRequired,
+        ] {
             let mut record = event();
             record.outcome = outcome;
             record.reason_code = ReasonCode::Permitted;

@@ -227,7 +227,8 @@ fn a_terminal_is_shown_what_is_hidden() {
 fn list(count: usize, name: usize) -> Record {
     let mut record = whole();
     let item = |number: usize| {
-        let resource = EntityUid::caxton("Tool", format!("{number}-{}", "n".repeat(name)).as_str()).to_string();
+        let resource =
+            EntityUid::caxton("Tool", format!("{number}-{}", "n".repeat(name)).as_str()).to_string();
         let outcome = if number % 3 == 0 { Outcome::DenyDefault } else { Outcome::Allow };
         let mut item = Item::new(resource.clone(), outcome, vec![policy("permit", "tools.researcher")]);
         item.principal = Some(resource);
@@ -249,7 +250,10 @@ fn a_long_list_stands_on_several_lines_with_every_item_and_how_it_ended() {
         let mut lines: Vec<&str> = text.lines().collect();
         lines.iter().for_each(|line| assert_sound(line));
         assert!(lines.iter().all(|line| line.len() < limit), "{limit}");
-        assert_eq!((lines.len() as u64, parsed(lines.pop().unwrap())["seq"].as_u64()), (after.seq, Some(after.seq)));
+        assert_eq!(
+            (lines.len() as u64, parsed(lines.pop().unwrap())["seq"].as_u64()),
+            (after.seq, Some(after.seq))
+        );
         let parts: Vec<Json> = lines.iter().map(|line| parsed(line)).collect();
         assert_eq!(parts.len() > 1, limit == 16 << 10, "{}", parts.len());
         assert!(parts.len() < count / 8, "{}", parts.len());
@@ -258,7 +262,10 @@ fn a_long_list_stands_on_several_lines_with_every_item_and_how_it_ended() {
                 assert_eq!((&part["part"], &part["parts"]), (&(number + 1).into(), &parts.len().into()));
             }
             assert_eq!(part["decision_id"], parts[0]["decision_id"]);
-            assert_eq!((part["seq"].as_u64(), &part["action"]), (Some(number as u64 + 1), &parts[0]["action"]));
+            assert_eq!(
+                (part["seq"].as_u64(), &part["action"]),
+                (Some(number as u64 + 1), &parts[0]["action"])
+            );
             assert_eq!(part.get("context").is_some(), number == 0);
         }
         let items: Vec<&Json> = parts.iter().flat_map(|part| part["items"].as_array().unwrap()).collect();
@@ -267,7 +274,8 @@ fn a_long_list_stands_on_several_lines_with_every_item_and_how_it_ended() {
             assert_eq!(logged["outcome"], item.outcome.as_str());
             assert_eq!(logged["policies"][0]["id"], "tools.researcher");
             assert_eq!(logged["errors"][0]["policy"], "tools.other");
-            let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, item.resource.as_bytes()));
+            let digest =
+                hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, item.resource.as_bytes()));
             let named = if name > 200 { format!("sha256:{digest}") } else { item.resource.clone() };
             assert_eq!((&logged["resource"], &logged["principal"]), (&named.clone().into(), &named.into()));
         }
@@ -277,4 +285,20 @@ fn a_long_list_stands_on_several_lines_with_every_item_and_how_it_ended() {
     encoder.line(&list(100, 900), Link::GENESIS, 512 << 10, &mut text).unwrap();
     let line = parsed(text.trim_end());
     assert!(line.get("part").is_none() && line["items"][99]["resource"].as_str().unwrap().len() > 900);
+}
+
+#[test]
+fn a_credential_in_the_name_of_a_thing_is_masked_everywhere_in_its_record() {
+    let mut record = whole();
+    let name = EntityUid::caxton("HttpPath", "api.example/v1/sk-0123456789abcdefghij/files");
+    record.resource = Some(name.to_string());
+    record.items.iter_mut().for_each(|item| item.resource = name.to_string());
+    record.set_entities([&Arc::new(Entity::bare(name))]);
+    let line = line(&record);
+    assert_sound(&line);
+    assert!(!line.contains("0123456789abcdefghij"), "{line}");
+    let line = parsed(&line);
+    assert_eq!(line["resource"], "Caxton::HttpPath::\"api.example/v1/[masked]/files\"");
+    assert_eq!((&line["items"][0]["resource"], &line["entities"][0]["uid"]), (&line["resource"], &line["resource"]));
+    assert!(line["masked"].as_array().unwrap().contains(&"resource".into()));
 }

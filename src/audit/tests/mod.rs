@@ -15,8 +15,8 @@ use super::{
     AgentRecord, Item, Journal, Record, RecordError, Recovery, Settings, Shadow, SourceRecord, SubjectRecord,
 };
 use crate::model::{
-    CallId, DecisionId, Entity, EntityUid, EventType, Outcome, PolicyMode, PolicyRef, PolicyVersion, ReasonCode,
-    RequestId, Value,
+    CallId, DecisionId, Entity, EntityUid, EventType, Outcome, PolicyMode, PolicyRef, PolicyVersion,
+    ReasonCode, RequestId, Value,
 };
 use crate::telemetry::Metrics;
 
@@ -140,8 +140,7 @@ fn whole() -> Record {
     let mut item = Item::new(resource, Outcome::DenyExplicit, vec![policy("forbid", "tools.drifted")]);
     item.action = Some("tool:call".into());
     item.open_input = true;
-    item.errors =
-        vec![RecordError { message: "`b` is not there".to_owned(), policy: "tools.other".into() }];
+    item.errors = vec![RecordError { message: "`b` is not there".to_owned(), policy: "tools.other".into() }];
     item.set_context(Value::record([("token", Value::text("hunter2hunter2")), ("size", Value::Long(3))]));
     let tool = Entity::bare(EntityUid::caxton("Tool", "web___other")).with("pinned", Value::Bool(true));
     item.set_entities(&[tool.into()]);
