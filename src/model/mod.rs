@@ -21,8 +21,8 @@ pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
 pub use entity::{Entity, EntityUid, Fields, Value};
 pub use holder::{HolderKeys, Thumbprint};
 pub use ids::{
-    AgentId, CallId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId, RoleName,
-    ServerName, ServiceName, ToolId, WorkspaceId,
+    AgentId, CallId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId,
+    RoleName, ServerName, ServiceName, ToolId, WorkspaceId,
 };
 pub use operation::*;
 pub use scope::{MemoryScope, ScopeError};

@@ -344,7 +344,9 @@ fn an_authority_counts_while_its_own_certificate_does() {
     let other = Authority::with(|params| params.distinguished_name.push(DnType::CommonName, "Other"));
     place.write("ca.pem", &format!("{}{}", place.authority.pem, other.pem));
     let both = place.trust(&[]);
-    let leaf = |authority: &Authority| authority.sign(&client(|params| params.subject_alt_names = vec![dns("a.example")]));
+    let leaf = |authority: &Authority| {
+        authority.sign(&client(|params| params.subject_alt_names = vec![dns("a.example")]))
+    };
     let moment = rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(both.now() as u64));
     assert!(both.verifier().verify_client_cert(&leaf(&other), &[], moment).is_ok());
     let refused = both.verifier().verify_client_cert(&leaf(&place.authority), &[], moment).unwrap_err();
@@ -362,7 +364,8 @@ fn an_authority_that_may_not_sign_is_refused_and_so_is_its_list() {
     let place = Place::of(Authority::with(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]));
     let signer = Authority { issuer: clone_with_lists(&place.authority), pem: String::new() };
     place.write("list.pem", &signer.list(&[], 10));
-    let settings = Settings { crl_files: vec![place.path("list.pem")], ..Settings::new(place.path("ca.pem")) };
+    let settings =
+        Settings { crl_files: vec![place.path("list.pem")], ..Settings::new(place.path("ca.pem")) };
     let error = ClientTrust::open(settings, place.clock.clone()).unwrap_err();
     assert!(error.to_string().ends_with("does not let it sign lists"), "{error}");
     // Without a key usage nothing is ruled out.
@@ -411,8 +414,14 @@ fn weak_keys_count_for_nothing_where_no_signature_of_theirs_is_checked() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let root = |name: &str, key: &str| {
-        let extensions = "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign";
-        openssl(path, &format!("req -x509 -newkey {key} -nodes -keyout {name}.key -out {name}.pem -subj /CN={name} -days 30 {extensions}"));
+        let extensions =
+            "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign";
+        openssl(
+            path,
+            &format!(
+                "req -x509 -newkey {key} -nodes -keyout {name}.key -out {name}.pem -subj /CN={name} -days 30 {extensions}"
+            ),
+        );
     };
     root("good", "rsa:2048");
     let clock: crate::clock::SharedClock = Arc::new(crate::clock::SystemClock);
@@ -432,8 +441,14 @@ fn weak_keys_count_for_nothing_where_no_signature_of_theirs_is_checked() {
     ];
     for (key, counts) in cases {
         let names = "-addext subjectAltName=URI:spiffe://prod/pay -addext extendedKeyUsage=clientAuth";
-        openssl(path, &format!("req -newkey {key} -nodes -keyout leaf.key -out leaf.csr -subj /CN=a {names}"));
-        openssl(path, "x509 -req -in leaf.csr -CA good.pem -CAkey good.key -days 1 -copy_extensions copy -out leaf.pem");
+        openssl(
+            path,
+            &format!("req -newkey {key} -nodes -keyout leaf.key -out leaf.csr -subj /CN=a {names}"),
+        );
+        openssl(
+            path,
+            "x509 -req -in leaf.csr -CA good.pem -CAkey good.key -days 1 -copy_extensions copy -out leaf.pem",
+        );
         let leaf = CertificateDer::from_pem_file(path.join("leaf.pem")).unwrap();
         let wanted = if counts { Ok(()) } else { Err("weak_key") };
         assert_eq!(reason(&trust, &ClientCertificate::new(vec![leaf]).unwrap()), wanted, "{key}");

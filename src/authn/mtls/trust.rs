@@ -145,7 +145,11 @@ impl ClientTrust {
         let found = self.verify_by(&live.verifier, chain, now);
         let ends = chain.iter().filter_map(|certificate| Some(validity(certificate)?.1));
         // A refusal is not remembered: what has not begun may have by the next request.
-        let until = if found.is_err() { now } else { ends.chain([live.lists_end, live.verifier.changes(now)]).min().unwrap_or(now) };
+        let until = if found.is_err() {
+            now
+        } else {
+            ends.chain([live.lists_end, live.verifier.changes(now)]).min().unwrap_or(now)
+        };
         (found, until)
     }
 
@@ -255,7 +259,9 @@ fn authorities(path: &Path, now: i64) -> Result<Vec<Anchor>, TrustError> {
             return Err(unfit("that may not sign certificates (its key usage lacks `keyCertSign`)"));
         }
         if !is_strong(parsed.public_key()) {
-            return Err(unfit("with a weak key (RSA from 2,048 bits, P-256, P-384, P-521 and Ed25519 count)"));
+            return Err(unfit(
+                "with a weak key (RSA from 2,048 bits, P-256, P-384, P-521 and Ed25519 count)",
+            ));
         }
         // Whether the library can make something of it.
         RootCertStore::empty().add(certificate.clone()).map_err(|_| bad())?;

@@ -15,7 +15,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -28,7 +29,9 @@ pub(super) enum Broken {
     #[error("the certificate of the authority is not in force")]
     AuthorityNotInForce,
     /// RSA below 2,048 bits, or a curve that is none of the known good ones.
-    #[error("a key in the chain is weak or of an unknown kind: RSA from 2,048 bits, P-256, P-384, P-521 and Ed25519 count")]
+    #[error(
+        "a key in the chain is weak or of an unknown kind: RSA from 2,048 bits, P-256, P-384, P-521 and Ed25519 count"
+    )]
     WeakKey,
     /// `keyUsage` is there and does not allow signatures.
     #[error("the certificate's key is not for signatures: its key usage lacks `digitalSignature`")]
@@ -106,7 +109,8 @@ impl Verifier {
 
     /// When an authority next ends or begins, in seconds since the Unix epoch.
     pub(super) fn changes(&self, now: i64) -> i64 {
-        let bounds = self.anchors.iter().flat_map(|anchor| [anchor.validity.0, anchor.validity.1.saturating_add(1)]);
+        let bounds =
+            self.anchors.iter().flat_map(|anchor| [anchor.validity.0, anchor.validity.1.saturating_add(1)]);
         bounds.filter(|bound| *bound > now).min().unwrap_or(i64::MAX)
     }
 
@@ -117,7 +121,10 @@ impl Verifier {
         }
         let mut standing = self.anchors.iter().filter(|anchor| anchor.is_in_force(now)).peekable();
         let library = match standing.peek() {
-            Some(_) => Some(library(standing, &self.lists, self.required).map_err(|error| Error::General(error.to_string()))?),
+            Some(_) => Some(
+                library(standing, &self.lists, self.required)
+                    .map_err(|error| Error::General(error.to_string()))?,
+            ),
             None => None,
         };
         let fresh = Arc::new(InForce { span: (now, self.changes(now)), library });
