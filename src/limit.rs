@@ -7,6 +7,7 @@
 mod failures;
 mod keyed;
 mod quotas;
+mod turns;
 
 use std::fmt;
 use std::hash::Hash;
@@ -26,6 +27,7 @@ use crate::telemetry::Metrics;
 
 pub use failures::{FailedAttempts, FailureSettings, network};
 pub use quotas::{CapabilityLimits, Exceeded, Met, QuotaSettings, Quotas};
+pub use turns::{Turn, Turns};
 
 use keyed::Keyed;
 
@@ -203,6 +205,11 @@ impl<C: Clock> RateLimiter<C> {
         self.0.owe(principal, more);
     }
 
+    /// Whether the next request of `principal` would be let through, without counting it.
+    pub fn peek(&self, principal: &EntityUid) -> Result<(), Limited> {
+        self.0.peek(principal)
+    }
+
     /// How many principals have a count of their own at the moment.
     pub fn principals(&self) -> usize {
         self.0.len()
@@ -290,6 +297,7 @@ mod tests {
         assert_eq!(left.iter().map(|one| one.remaining).collect::<Vec<_>>(), [2, 1, 0]);
         assert_eq!(left[0].limit, 3);
         assert_eq!(limiter.check(&alice), Err(Limited { retry_after: Duration::from_secs(1) }));
+        assert!(limiter.peek(&user("bob")).is_ok());
         assert_eq!(metrics.rate_limited.get_or_create(&ScopeLabels { scope: "principal" }).get(), 1);
         // Another principal has a count of its own, and so has another kind of principal of that name.
         assert!(
@@ -297,9 +305,13 @@ mod tests {
                 && limiter.check(&EntityUid::caxton("Agent", "alice")).is_ok()
         );
         clock.advance(Duration::from_millis(999));
+        assert_eq!(limiter.peek(&alice), Err(Limited { retry_after: Duration::from_millis(1) }));
         assert!(limiter.check(&alice).is_err());
         clock.advance(Duration::from_millis(1));
-        assert!(limiter.check(&alice).is_ok() && limiter.check(&alice).is_err());
+        assert!((0..5).all(|_| limiter.peek(&alice).is_ok()), "looking counts nothing");
+        assert!(
+            limiter.check(&alice).is_ok() && limiter.peek(&alice).is_err() && limiter.check(&alice).is_err()
+        );
     }
 
     #[test]

@@ -9,7 +9,11 @@
 //! let copy = key.clone();
 //! ```
 
+mod address;
+
 use zeroize::Zeroize;
+
+pub use address::{Address, HiddenError};
 
 /// Holds a secret; the only way to the value is [`Secret::expose`], which is easy to search for.
 pub struct Secret<T: Zeroize>(T);

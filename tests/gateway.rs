@@ -244,7 +244,7 @@ async fn a_tool_that_changed_since_it_was_approved_is_not_called_whatever_the_po
             Definition::read(&support::tool(tool, text), 65_536).unwrap()
         });
         Pins::new(&name, approved).unwrap().write(&schemas.join("tools")).unwrap();
-        let upstream = Transport::Http { url, headers: Vec::new() };
+        let upstream = Transport::Http { url: url.parse().unwrap(), headers: Vec::new() };
         settings.tools.servers = vec![ServerSettings::new(name, upstream)];
         settings.tools.schema_dir = schemas.clone();
         settings.policy_dir = Some(policies);

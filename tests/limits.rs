@@ -222,3 +222,109 @@ async fn a_flood_above_a_rate_is_a_few_records_whose_counts_add_up() {
     );
     world.stop().await;
 }
+
+#[tokio::test]
+async fn the_rate_is_asked_before_a_body_is_read() {
+    let world = World::with(|settings, _| {
+        settings.limit.per_principal = caxton::limit::Rate::new(1, Duration::from_secs(3_600), 1).unwrap();
+    })
+    .await;
+    let ada = world.person("ada", &["developer"]);
+    assert_eq!(world.get(&ada, "/v1/capabilities").await.status, StatusCode::OK);
+    // Not JSON at all, which nobody finds out.
+    let request =
+        world.request(&ada, Method::POST, "/v1/messages").header("content-type", "application/json");
+    let limited = send(request.body("{".repeat(1_000))).await;
+    assert_eq!(limited.status, StatusCode::TOO_MANY_REQUESTS, "{limited:?}");
+    assert!(limited.headers.contains_key("retry-after"));
+    assert!(limited.headers["ratelimit"].to_str().unwrap().starts_with("\"principal\";r=0;"), "{limited:?}");
+    let record = world.records().pop().unwrap();
+    assert_eq!(
+        (outcome(&record), &record["detail"]),
+        (("limited", "rate_limited"), &"the limit of this principal on /v1/messages".into())
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_of_bodies_under_way_are_bounded_for_each_and_in_all() {
+    use axum::http::Request;
+    let world = World::with(|settings, _| {
+        settings.api.rooms =
+            caxton::api::RoomSettings { per_connection: 300_000, per_caller: 400_000, in_all: 600_000 };
+    })
+    .await;
+    let keys: Vec<String> = ["one", "two"]
+        .map(|name| match world.service(name, &[]) {
+            Credential::Key(key) => key,
+            _ => unreachable!("programs have keys"),
+        })
+        .into();
+    let connect = async || {
+        let stream = tokio::net::TcpStream::connect(world.gateway.address()).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        client
+    };
+    // A request with a body of so many bytes that never comes.
+    let begin = async |client: &h2::client::SendRequest<bytes::Bytes>, key: &str, length: usize| {
+        let request =
+            Request::post(format!("http://localhost:{}/v1/messages", world.gateway.address().port()))
+                .header("x-api-key", key)
+                .header("content-type", "application/json")
+                .header("content-length", length);
+        let mut ready = client.clone().ready().await.unwrap();
+        ready.send_request(request.body(()).unwrap(), false).unwrap()
+    };
+    let refused = async |answer: h2::client::ResponseFuture| {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.headers()["retry-after"], "1");
+        answer.status().as_u16()
+    };
+    let (first, second, third) = (connect().await, connect().await, connect().await);
+    let held = [
+        begin(&first, &keys[0], 100_000).await,
+        begin(&first, &keys[0], 100_000).await,
+        begin(&first, &keys[0], 100_000).await,
+    ];
+    assert_eq!(refused(begin(&first, &keys[0], 100_000).await.0).await, 429, "the connection");
+    let more = begin(&second, &keys[0], 100_000).await;
+    assert_eq!(refused(begin(&second, &keys[0], 100_000).await.0).await, 429, "the caller");
+    let others = [begin(&third, &keys[1], 100_000).await, begin(&third, &keys[1], 100_000).await];
+    assert_eq!(refused(begin(&third, &keys[1], 100_000).await.0).await, 503, "all");
+    // What has no body needs no room, and what ends makes some.
+    assert_eq!(world.get(&Credential::Key(keys[0].clone()), "/v1/tools").await.status, StatusCode::FORBIDDEN);
+    drop((held, more));
+    let key = Credential::Key(keys[1].clone());
+    until("there is room again", async || {
+        let body = json!({ "receiver": "clerk", "content": "x".repeat(50_000) });
+        world.post(&key, "/v1/messages", &body).await.status == StatusCode::FORBIDDEN
+    })
+    .await;
+    drop(others);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_long_to_read_counts_as_many_and_is_read_or_denied() {
+    let world = World::with(|settings, _| {
+        settings.limit.per_principal = caxton::limit::Rate::new(20, Duration::from_secs(3_600), 20).unwrap();
+    })
+    .await;
+    let bob = world.person("bob", &["developer"]);
+    let write = |content: String| json!({ "receiver": "clerk", "content": content });
+    let short = world.post(&bob, "/v1/messages", &write("hello".to_owned())).await;
+    let left = |answer: &support::Answer| -> i64 {
+        let told = answer.headers["ratelimit"].to_str().unwrap();
+        told.split("r=").nth(1).unwrap().split(';').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(short.status, StatusCode::OK, "{short:?}");
+    let before = left(&short);
+    let grown = world.post(&bob, "/v1/messages", &write("\u{fdfa}".repeat(43_000))).await;
+    assert_eq!(grown.status, StatusCode::FORBIDDEN, "{grown:?}");
+    let record = world.records().pop().unwrap();
+    assert!(record["context"]["screening"]["findings"].to_string().contains("screen.too_large"), "{record}");
+    // 129 kB are two decisions beside the one.
+    assert_eq!(left(&grown), before - 3);
+    world.stop().await;
+}

@@ -553,7 +553,8 @@ async fn a_gateway_with_tools_of_unpinned_servers_starts_again_under_the_lock() 
     let (url, _) = support::upstream(json!([support::tool("look", "Looks.")])).await;
     let tools = |settings: &mut Settings| {
         settings.tools.auto_import = true;
-        let transport = caxton::tools::Transport::Http { url: url.clone(), headers: Default::default() };
+        let transport =
+            caxton::tools::Transport::Http { url: url.parse().unwrap(), headers: Default::default() };
         let name = caxton::model::ServerName::parse("upstream").unwrap();
         settings.tools.servers = vec![caxton::tools::ServerSettings::new(name, transport)];
     };

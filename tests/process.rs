@@ -609,3 +609,31 @@ fn weaknesses_are_told(stderr: &str, weak: &[&Json]) {
         assert!(line["fields"]["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{line}");
     }
 }
+
+// ---- secrets in addresses ----
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_log_line_error_or_status_shows_a_key_that_stands_in_an_address() {
+    let place = Place::new(&format!(
+        "{ROOMY}  authentication: {{ jwt_algorithm: RS256, jwt_issuer: \"https://login.example\", jwt_audience: caxton, jwks_url: \"http://127.0.0.1:1/jwks?key=${{file:key}}\" }}\n\
+         mcp:\n  servers:\n    - {{ name: query, url: \"http://127.0.0.1:1/mcp?key=${{file:key}}\" }}\n    - {{ name: path, url: \"http://127.0.0.1:1/${{file:key}}/mcp\" }}\n\
+         model: {{ base_url: \"http://127.0.0.1:1/${{file:key}}/v1\", name: m }}\n"
+    ));
+    std::fs::write(place.path().join("key"), "hunter2hunter2\n").unwrap();
+    for server in ["query", "path"] {
+        let ended = run(place.path(), &["tools", "import", server, "--config", "caxton.yaml"]);
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        assert!(!format!("{ended:?}").contains("hunter2"), "{ended:?}");
+        assert!(ended.stderr.contains(server), "it says who was asked: {ended:?}");
+    }
+    let shown = run(place.path(), &["config", "show", "--config", "caxton.yaml"]);
+    assert!(shown.code == Some(0) && !format!("{shown:?}").contains("hunter2"), "{shown:?}");
+    let key = place.service("operator", "config:read");
+    let mut gateway = place.start();
+    gateway.process.hear("could not be fetched");
+    let (status, text) = get(gateway.url("/v1/auth/status"), &key).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    assert!(text.to_string().contains("http://127.0.0.1:1/jwks?(hidden)"), "{text}");
+    let ended = gateway.stop();
+    assert!(!format!("{ended:?}{text}").contains("hunter2"), "{ended:?}");
+}

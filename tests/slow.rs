@@ -132,10 +132,26 @@ async fn a_flood_of_header_fields_is_refused() {
     world.stop().await;
 }
 
+/// A request that is under way until its body ends, which it does not.
+async fn busy(world: &World, key: &str) -> TcpStream {
+    let mut stream = connect(world).await;
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The gateway wants the body: the request is under way.
+    let mut said = [0; 25];
+    stream.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
 #[tokio::test]
 async fn one_address_cannot_take_every_place() {
     let world = world(|settings| settings.http.max_connections_per_address = 3).await;
-    let (first, second, third) = (connect(&world).await, connect(&world).await, connect(&world).await);
+    let Credential::Key(key) = world.service("writer", &["message:send"]) else { panic!("a key") };
+    let (first, second, third) =
+        (busy(&world, &key).await, busy(&world, &key).await, busy(&world, &key).await);
     let mut fourth = connect(&world).await;
     assert!(until_closed(&mut fourth).await.is_empty(), "closed at once");
     // Another address of this host.
@@ -152,6 +168,31 @@ async fn one_address_cannot_take_every_place() {
     serves(&world).await;
     drop(third);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_keeps_no_neighbour_out() {
+    for (each, all) in [(3, 100), (100, 3)] {
+        let world = world(|settings| {
+            settings.http.max_connections_per_address = each;
+            settings.http.max_connections = all;
+        })
+        .await;
+        let Credential::Key(key) = world.service("writer", &["message:send"]) else { panic!("a key") };
+        let mut honest = busy(&world, &key).await;
+        let mut silent = Vec::new();
+        for _ in 0..20 {
+            silent.push(connect(&world).await);
+        }
+        // A neighbour behind the same address is served, the one who works goes on, and who waits longest has left.
+        serves(&world).await;
+        assert!(until_closed(&mut silent[0]).await.is_empty());
+        honest.write_all(b"not json..").await.unwrap();
+        let mut answer = [0; 100];
+        let read = honest.read(&mut answer).await.unwrap();
+        assert!(text(&answer[..read]).contains("HTTP/1.1 400"), "{}", text(&answer[..read]));
+        world.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,9 @@ use crate::model::{
     DecisionId, EntityChange, EntityUid, ImportEntities, Operation, ReadEntities, ReasonCode, WriteEntity,
 };
 
+/// The route whose body may be larger than others.
+pub(super) const IMPORT: &str = "/v1/entities/import";
+
 type Name = Path<(String, String)>;
 
 fn uid(Path((kind, id)): Name) -> EntityUid {

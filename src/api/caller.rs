@@ -12,11 +12,13 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::arrival::{Arrival, Unreadable, arrival};
+use super::attributes;
 use super::body::read_as;
 use super::connection::Connection;
 use super::ext_authz;
 use super::problem::Problem;
 use super::quota;
+use super::room::{self, Room};
 use super::state::Api;
 use super::target;
 use crate::audit::{Record, SourceRecord};
@@ -182,11 +184,12 @@ pub(super) fn arrived(
     Some((certificate, context))
 }
 
-/// Answers a proven caller within its limits and in time, and says what is left of them.
+/// Answers a proven caller within its limits and in time, and says what is left of them. Before any of its body is read,
+/// its rate is asked, and there is room for it.
 pub(super) async fn within_limits(
     api: &Api,
     (subject, context): (&Arc<Subject>, &RequestContext),
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
@@ -194,10 +197,41 @@ pub(super) async fn within_limits(
         Ok(met) => met,
         Err(answer) => return answer,
     };
-    let answer = tokio::time::timeout(api.settings.request_timeout, next.run(request)).await;
-    let mut answer = answer.unwrap_or_else(|_| Problem::timeout().into_response());
+    let mut answer = match make_room(api, (subject, context), &route, &mut request).await {
+        Ok(room) => {
+            let answer = tokio::time::timeout(api.settings.request_timeout, next.run(request)).await;
+            drop(room);
+            answer.unwrap_or_else(|_| Problem::timeout().into_response())
+        }
+        Err(problem) => problem.into_response(),
+    };
     quota::finish(api, context, met, answer.headers_mut());
     answer
+}
+
+/// Room for the body of the request, when it has one. It goes with the request too: a change comes to its end although its
+/// caller has gone.
+async fn make_room(
+    api: &Api,
+    (subject, context): (&Subject, &RequestContext),
+    route: &str,
+    request: &mut Request,
+) -> Result<Option<Arc<Room>>, Problem> {
+    let most = match route {
+        attributes::IMPORT => api.settings.max_import_bytes,
+        _ => api.settings.max_body_bytes,
+    };
+    let Some(length) = room::length(request, most) else { return Ok(None) };
+    if let Some(limited) = api.gate.guard().above_rate(subject) {
+        context.meter.note(0);
+        quota::record(api, subject, context, "principal").await;
+        return Err(Problem::limited("too many requests", limited.retry_after));
+    }
+    // INVARIANT: the listener has put it there.
+    let connection = request.extensions().get::<Connection>().ok_or_else(Problem::internal)?.peer;
+    let room = Arc::new(api.rooms.take(subject.principal(), connection, length)?);
+    request.extensions_mut().insert(Arc::clone(&room));
+    Ok(Some(room))
 }
 
 /// What a caller calls its request, if it says so.

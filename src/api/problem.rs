@@ -143,6 +143,18 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
+    /// 503 for now.
+    pub(super) fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
+        let mut problem = Self::unavailable(detail);
+        problem.retry_after = Some(retry_after);
+        problem
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
     pub(super) fn limited(detail: impl Into<String>, retry_after: Duration) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail);
         problem.retry_after = Some(retry_after);

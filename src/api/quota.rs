@@ -29,6 +29,14 @@ pub(super) async fn within(
         Ok(met) => return Ok(met),
         Err(exceeded) => exceeded,
     };
+    record(api, subject, context, exceeded.met.policy).await;
+    let mut answer = Problem::limited("too many requests", exceeded.limited.retry_after).into_response();
+    tell(answer.headers_mut(), &[exceeded.met]);
+    Err(answer)
+}
+
+/// A call above the rate of a `key`, a `route` or a `principal`, on record with others of its kind.
+pub(super) async fn record(api: &Api, subject: &Subject, context: &RequestContext, limit: &'static str) {
     let mut record = Record::new(
         DecisionId::generate(),
         api.clock.now_millis(),
@@ -39,16 +47,14 @@ pub(super) async fn within(
         ReasonCode::RateLimited,
     );
     record.event = Some("rate_limited");
-    record.subject = Some(SubjectRecord::from(&**subject));
-    record.detail = Some(format!("the limit of this {} on {route}", exceeded.met.policy));
+    record.subject = Some(SubjectRecord::from(subject));
+    let route = context.route.as_deref().and_then(|route| route.split_once(' ')).map_or("", |(_, path)| path);
+    record.detail = Some(format!("the limit of this {limit} on {route}"));
+    let (address, reason) = (network(context.source.ip), ("rate_limited", limit));
     // A refusal has no effect to hold back, so a journal that cannot write does not change the answer.
-    let (address, reason) = (network(context.source.ip), ("rate_limited", exceeded.met.policy));
     if let Some(record) = api.journal.count_refusal(record, address, reason) {
         let _ = api.journal.append(record).await;
     }
-    let mut answer = Problem::limited("too many requests", exceeded.limited.retry_after).into_response();
-    tell(answer.headers_mut(), &[exceeded.met]);
-    Err(answer)
 }
 
 /// Says in the headers of an answer which limits the request met, the principal's among them if decisions were made.

@@ -14,6 +14,7 @@ use super::caller::RefreshBody;
 use super::connection::Connection;
 use super::openapi::{self, AnyObject, Doc};
 use super::problem::Problem;
+use super::room::Room;
 use super::state::Api;
 use super::{
     agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, host, login, mcp, memory,
@@ -181,7 +182,7 @@ fn table() -> Vec<Route> {
         guarded("GET", "/v1/entities/changes", "entity:read", get(attributes::watch))
             .asks::<attributes::Watch>()
             .gives::<attributes::News>(),
-        guarded("POST", "/v1/entities/import", "entity:import", post(attributes::import))
+        guarded("POST", attributes::IMPORT, "entity:import", post(attributes::import))
             .takes::<attributes::Import>()
             .gives::<attributes::Taken>(),
         guarded("GET", "/v1/entities/{type}/{id}", "entity:read", get(attributes::read)).gives::<AnyObject>(),
@@ -325,7 +326,14 @@ fn routes(api: &Arc<Api>, table: Vec<Route>) -> Router<Arc<Api>> {
 /// A change that has begun is not left half done, nor an asking without its record, because the caller hung up or waited
 /// no longer: hyper drops what nobody waits for. Rates bound how many there are, and each has its own bounds of time.
 async fn to_its_end(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let ended = api.under_way.spawn(next.run(request)).await;
+    // Its bytes are under way until it is done.
+    let room = request.extensions().get::<Arc<Room>>().cloned();
+    let work = async move {
+        let answer = next.run(request).await;
+        drop(room);
+        answer
+    };
+    let ended = api.under_way.spawn(work).await;
     ended.unwrap_or_else(|_| Problem::internal().into_response())
 }
 

@@ -21,6 +21,8 @@ use crate::telemetry::Metrics;
 pub struct Settings {
     /// The largest request body, in bytes. Default 1 MiB.
     pub max_body_bytes: usize,
+    /// How many bytes of bodies may be under way at once.
+    pub rooms: super::RoomSettings,
     /// How long the body of a request may take to arrive. Default 30 s.
     pub body_timeout: Duration,
     /// The largest body of an import of attributes, in bytes. Default 32 MiB.
@@ -55,6 +57,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_body_bytes: 1024 * 1024,
+            rooms: super::RoomSettings::default(),
             body_timeout: Duration::from_secs(30),
             max_import_bytes: 32 * 1024 * 1024,
             public_url: None,
@@ -126,6 +129,8 @@ pub struct Api {
     pub settings: Settings,
     /// Whether requests are taken.
     pub readiness: Readiness,
+    /// Bytes of bodies under way.
+    pub rooms: Arc<super::Rooms>,
     /// Large bodies under way.
     pub large_bodies: LargeBodies,
     /// Changes that come to their end whether their caller waits or not.

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::digest::Digest;
 use super::record::{EntityRecord, Item, RecordError, Shadow};
-use super::redact::{Cut, Logged, cut};
+use super::redact::{Cut, Logged, cut, mask_name};
 use crate::model::{EntityUid, Outcome, PolicyRef};
 
 /// How much of a record is written.
@@ -84,10 +84,19 @@ struct Name<'a> {
 impl Serialize for Name<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !self.short || self.text.len() <= SHORT_NAME {
-            return serializer.serialize_str(self.text);
+            return serializer.serialize_str(&mask_name(self.text));
         }
         let hex = Digest::of(self.text.as_bytes()).hex();
         serializer.collect_str(&format_args!("sha256:{}", str::from_utf8(&hex).unwrap_or_default()))
+    }
+}
+
+/// The name of an entity, masked like the record's own resource.
+struct Uid<'a>(&'a EntityUid);
+
+impl Serialize for Uid<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&mask_name(&self.0.to_string()))
     }
 }
 
@@ -96,17 +105,18 @@ impl Serialize for Name<'_> {
 pub(super) struct LoggedEntity<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     attrs: Option<Logged<'a>>,
-    #[serde(rename = "in", skip_serializing_if = "<[_]>::is_empty")]
-    parents: &'a [EntityUid],
+    #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
+    parents: Vec<Uid<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tags: Option<Logged<'a>>,
-    uid: &'a EntityUid,
+    uid: Uid<'a>,
 }
 
 impl<'a> LoggedEntity<'a> {
     fn new(entity: &'a EntityRecord) -> Self {
         let field = |name| entity.field(name).map(Logged::new);
-        Self { attrs: field("attrs"), parents: &entity.parents, tags: field("tags"), uid: &entity.uid }
+        let parents = entity.parents.iter().map(Uid).collect();
+        Self { attrs: field("attrs"), parents, tags: field("tags"), uid: Uid(&entity.uid) }
     }
 }
 

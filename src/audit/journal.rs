@@ -30,6 +30,7 @@ use super::record::Record;
 use super::recover::{Recovery, recover};
 use super::refusals::Refusals;
 use super::settings::Settings;
+use super::share::Shares;
 use super::syncer::Syncer;
 use super::writer::{Desk, Writer};
 use crate::model::DecisionId;
@@ -74,6 +75,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     deadline: Duration,
     refusals: Refusals,
+    shares: Shares,
 }
 
 impl Journal {
@@ -92,7 +94,14 @@ impl Journal {
         let thread = Arc::clone(&desk);
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || thread.run()).map_err(fault)?;
         let refusals = Refusals::new(settings.refusal_window, settings.refusal_kinds);
-        let inner = Inner { queue, desk, metrics, deadline: settings.deadline, refusals };
+        let inner = Inner {
+            queue,
+            desk,
+            metrics,
+            deadline: settings.deadline,
+            refusals,
+            shares: Shares::new(settings.queue),
+        };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 
@@ -105,11 +114,14 @@ impl Journal {
         let deadline = Instant::now() + inner.deadline;
         let mut left = Left::new(inner);
         let (answer, mut reply) = oneshot::channel();
+        let record: Box<Record> = record.into();
+        let share = timeout_at(deadline, inner.shares.place(&record)).await.map_err(|_| late())?;
+        let share = share.ok_or(AuditError::Unavailable(Unavailable::Closed))?;
         let slot = match inner.queue.try_slot() {
             Some(slot) => slot,
             None => timeout_at(deadline, inner.queue.slot()).await.map_err(|_| late())?,
         };
-        let push = |slot| inner.queue.push(slot, Job { record: record.into(), answer });
+        let push = |slot| inner.queue.push(slot, Job { record, answer, share });
         slot.and_then(push).map_err(AuditError::Unavailable)?;
         if inner.desk.is_open() {
             left.job = true;

@@ -5,6 +5,8 @@
 //! escaped on disk only: they are part of the hashed text as themselves, as any other implementation of
 //! RFC 8785 would have them after parsing the line.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::AuditError;
@@ -12,7 +14,7 @@ use super::digest::Digest;
 use super::escape::{escape_json, unescape_json};
 use super::items::{CutError, Form, LoggedEntity, LoggedItem, entities};
 use super::record::{AgentRecord, Record, Shadow};
-use super::redact::{Cut, Logged, Summary};
+use super::redact::{Cut, Logged, Named, Summary, mask_name};
 use crate::clock::rfc3339;
 use crate::model::{CallId, DecisionId, EventType, Outcome, PolicyRef, ReasonCode};
 
@@ -202,7 +204,7 @@ struct Canonical<'a> {
     reason_code: ReasonCode,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<Cut<'a>>,
+    resource: Option<Named<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<Cut<'a>>,
     schema_version: u32,
@@ -259,7 +261,7 @@ impl<'a> Canonical<'a> {
             items,
             key_id: record.key_id.as_deref().map(Cut),
             latency_us: record.latency_us,
-            masked: record.masked().iter().take(MASKED).map(|path| Cut(path)).collect(),
+            masked: masked(record),
             open_input: record.open_input,
             outcome: record.outcome,
             part: part.map(|part| part.number),
@@ -270,7 +272,7 @@ impl<'a> Canonical<'a> {
             prev_hash: last.hash,
             reason_code: record.reason_code,
             request_id: record.request_id.as_str(),
-            resource: record.resource.as_deref().map(Cut),
+            resource: record.resource.as_deref().map(Named),
             route: record.route.as_deref().map(Cut),
             schema_version: SCHEMA_VERSION,
             seq: last.seq + 1,
@@ -286,6 +288,13 @@ impl<'a> Canonical<'a> {
             trace_id: record.trace.as_ref().map(|(trace, _)| Cut(trace)),
         }
     }
+}
+
+/// The paths of what is masked, the name of the resource among them.
+fn masked(record: &Record) -> Vec<Cut<'_>> {
+    let in_name = record.resource.as_deref().is_some_and(|name| matches!(mask_name(name), Cow::Owned(_)));
+    let paths = record.masked().iter().take(MASKED).map(|path| Cut(path));
+    paths.chain(in_name.then_some(Cut("resource"))).collect()
 }
 
 fn logged(record: &Record, form: Form) -> Vec<LoggedItem<'_>> {

@@ -21,6 +21,7 @@ mod recover;
 mod redact;
 mod refusals;
 mod settings;
+mod share;
 mod syncer;
 mod tail;
 pub mod verify;

@@ -13,11 +13,14 @@ use super::AuditError;
 use super::error::Unavailable;
 use super::journal::Receipt;
 use super::record::Record;
+use super::share::Share;
 
 /// A record, and where to say that it is written.
 pub(super) struct Job {
     pub(super) record: Box<Record>,
     pub(super) answer: oneshot::Sender<Result<Receipt, AuditError>>,
+    /// Given back when the record is written, whether its caller still waits or not.
+    pub(super) share: Share,
 }
 
 /// Where to say that everything is on the disk.

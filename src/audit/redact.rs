@@ -3,6 +3,7 @@
 //! Names that are used for credentials and texts that look like one are masked, whatever the caller meant: a
 //! log is read by more people than the request was for.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
@@ -175,6 +176,54 @@ fn is_token(text: &str) -> bool {
     text.starts_with("eyJ") && text.bytes().filter(|&byte| byte == b'.').count() >= 2 && !text.contains(' ')
 }
 
+/// Letters and digits of a credential in a name: many, so that a name that only begins like one (`sk-learn`) is none.
+const LONG_CREDENTIAL: usize = 16;
+
+/// The name of a thing with `[masked]` in place of each credential in it: rows of memory and paths are named by callers,
+/// and a key among the words of a path (`/v1/sk-…/files`, `reset;token=…`) is as readable as one in a field.
+pub(super) fn mask_name(name: &str) -> Cow<'_, str> {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | '~');
+    let mut out = String::new();
+    let (mut rest, mut after_scheme, mut changed) = (name, false, false);
+    while !rest.is_empty() {
+        let end = rest.find(|c| !in_word(c)).unwrap_or(rest.len());
+        let (word, more) = rest.split_at(end);
+        let masked = mask_word(word, after_scheme);
+        changed |= masked.is_some();
+        out.push_str(masked.as_deref().unwrap_or(word));
+        after_scheme = ["bearer", "basic"].iter().any(|scheme| word.eq_ignore_ascii_case(scheme));
+        let gap = more.find(in_word).unwrap_or(more.len());
+        let (between, next) = more.split_at(gap);
+        out.push_str(between);
+        rest = next;
+    }
+    if changed { Cow::Owned(out) } else { Cow::Borrowed(name) }
+}
+
+/// The word without its credential, when it has one.
+fn mask_word(word: &str, after_scheme: bool) -> Option<String> {
+    if let Some((name, value)) = word.split_once('=')
+        && !value.is_empty()
+        && is_credential_name(name)
+    {
+        return Some(format!("{name}={MASK}"));
+    }
+    let long = word.bytes().filter(u8::is_ascii_alphanumeric).count() >= LONG_CREDENTIAL;
+    let like_one = is_credential_text(word) && word.bytes().any(|byte| byte.is_ascii_digit());
+    // What stands behind `Bearer` is one, whatever it looks like.
+    let is_one = long && like_one || after_scheme && word.len() >= 8;
+    is_one.then(|| MASK.to_owned())
+}
+
+/// The name of a thing, masked and cut.
+pub(super) struct Named<'a>(pub(super) &'a str);
+
+impl Serialize for Named<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Cut(&mask_name(self.0)).serialize(serializer)
+    }
+}
+
 /// Texts longer than this many bytes go into the record as their digest.
 pub(super) const TEXT_BYTES: usize = 1024;
 /// Sets and records with more members than this go into the record as their digest.
@@ -282,5 +331,37 @@ mod tests {
         assert!(known.contains(&"policy_version"), "{known:?}");
         assert!(known.iter().all(|name| !sounds_like_credential(name)), "{known:?}");
         assert!(is_credential_name("session_token") && is_credential_name("X-Api-Key"));
+    }
+
+    #[test]
+    fn a_credential_in_a_name_is_masked_and_the_rest_stays() {
+        let jwt = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
+        for (name, shown) in [
+            (
+                "Caxton::HttpPath::\"api.example/v1/sk-0123456789abcdefghij/files\"",
+                "Caxton::HttpPath::\"api.example/v1/[masked]/files\"",
+            ),
+            ("M::\"workspace:lab/cax_live_0123456789ab_secret\"", "M::\"workspace:lab/[masked]\""),
+            (&format!("M::\"{jwt}\""), "M::\"[masked]\""),
+            ("M::\"Bearer abcdefghijkl\"", "M::\"Bearer [masked]\""),
+            ("H::\"h/reset;token=abc/x\"", "H::\"h/reset;token=[masked]/x\""),
+            (
+                "M::\"ghp_0123456789abcdefghijABCDEFGHIJ and AKIA0123456789ABCDEF\"",
+                "M::\"[masked] and [masked]\"",
+            ),
+        ] {
+            assert_eq!(mask_name(name), shown);
+        }
+        for plain in [
+            "M::\"sk-learn\"",
+            "M::\"sk-learn-documentation-page\"",
+            "T::\"web___get-page\"",
+            "M::\"a bearer of news\"",
+            "M::\"token\"",
+            "",
+            "M::\"ünïcödé sk-\"",
+        ] {
+            assert!(matches!(mask_name(plain), Cow::Borrowed(_)), "{plain}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use super::line::{Encoder, Link};
 use super::queue::{Flush, Job, Queue, Woken};
 use super::record::Record;
 use super::settings::{Durability, Settings};
+use super::share::Share;
 use super::syncer::Syncer;
 use crate::telemetry::{Metrics, SinkLabels};
 
@@ -47,6 +48,8 @@ pub(super) struct Writer {
     staged: Link,
     batch: String,
     answers: Vec<(Answer, Receipt)>,
+    /// Of the records of this round.
+    shares: Vec<Share>,
     /// Empty, with the room of earlier batches.
     jobs: Vec<Job>,
 }
@@ -72,6 +75,7 @@ impl Writer {
             staged: last,
             batch: String::new(),
             answers: Vec::new(),
+            shares: Vec::new(),
             jobs: Vec::new(),
         }
     }
@@ -82,13 +86,16 @@ impl Writer {
         self.queue.take(&mut jobs);
         let count = jobs.len();
         for job in jobs.drain(..) {
-            self.stage(&job.record, job.answer);
+            let Job { record, answer, share } = job;
+            self.stage(&record, answer);
+            self.shares.push(share);
             if self.batch.len() >= BATCH_BYTES {
                 self.commit();
             }
         }
         self.commit();
         self.jobs = jobs;
+        self.shares.clear();
         self.queue.done(count);
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use super::look::{Looker, Seen};
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
 use super::record::{Decided, answer, build, describe, give, item, name, set_permitted, without_actor};
@@ -14,7 +15,7 @@ use super::refusal::{Denied, Refusal, unasked};
 use super::session::{Labels, SessionKey, SessionSettings, Sessions};
 use crate::audit::{Item, Journal, Receipt, Record, Shadow};
 use crate::clock::SharedClock;
-use crate::limit::{RateLimiter, network};
+use crate::limit::{Limited, RateLimiter, network};
 use crate::model::{
     Action, DecisionId, Entity, EntityUid, EventType, Input, Operation, Outcome, ReasonCode, RequestContext,
     Screening, SessionFacts, Subject, TestPolicies, Value,
@@ -56,7 +57,7 @@ pub struct Guard {
     policy: Arc<LivePolicy>,
     journal: Journal,
     limiter: RateLimiter,
-    screen: Screen,
+    looker: Looker,
     attributes: Arc<dyn AttributeSource>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
@@ -120,7 +121,7 @@ impl Guard {
             policy: parts.policy,
             journal: parts.journal,
             limiter: parts.limiter,
-            screen: parts.screen,
+            looker: Looker::new(parts.screen),
             attributes: parts.attributes,
             clock: parts.clock,
             metrics: parts.metrics,
@@ -137,6 +138,11 @@ impl Guard {
     /// The journal, for events that are not decisions (a refused credential, a reload).
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Whether the caller is above its rate already, before anything of a request is read. Counts nothing.
+    pub fn above_rate(&self, subject: &Subject) -> Option<Limited> {
+        self.limiter.peek(subject.principal()).err()
     }
 
     /// Closes or opens the gate; what that means is policy (`context.system.lockdown`).
@@ -168,7 +174,7 @@ impl Guard {
         mut operation: O,
         context: &Arc<RequestContext>,
     ) -> Result<Permit<O>, Denied> {
-        let considered = self.consider(subject, &operation, context, None);
+        let considered = self.consider(subject, &operation, context, None).await;
         let receipt = self.put_down(considered.record).await?;
         match (Allow::from_verdict(considered.decision, &considered.verdict), receipt) {
             (Some(allow), Some(receipt)) => {
@@ -194,7 +200,7 @@ impl Guard {
         questions: impl IntoIterator<Item = Query, IntoIter: Send>,
         enough: impl Fn(&Verdict) -> bool,
     ) -> Result<(DecisionId, Vec<Verdict>), Denied> {
-        let mut considered = self.consider(subject, &TestPolicies, context, None);
+        let mut considered = self.consider(subject, &TestPolicies, context, None).await;
         let mut verdicts = Vec::new();
         if considered.verdict.outcome == Outcome::Allow {
             let circumstances = LazyLock::new(|| {
@@ -244,7 +250,7 @@ impl Guard {
         refusal: Refusal,
         context: &Arc<RequestContext>,
     ) -> Denied {
-        let considered = self.consider(subject, operation, context, Some(refusal));
+        let considered = self.consider(subject, operation, context, Some(refusal)).await;
         match self.put_down(considered.record).await {
             Ok(receipt) => Denied::new(receipt, considered.verdict, considered.retry_after),
             Err(unrecorded) => unrecorded,
@@ -258,7 +264,7 @@ impl Guard {
     }
 
     /// Limit, screen, judge, and write the record down. Nothing is allowed yet.
-    fn consider<O: Operation>(
+    async fn consider<O: Operation>(
         &self,
         subject: &Arc<Subject>,
         operation: &O,
@@ -269,17 +275,18 @@ impl Guard {
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
         let action = operation.action();
         let resource = operation.resource();
+        let counted = self.limiter.check(subject.principal());
+        let Seen { screening, more } = match counted {
+            Err(_) => Seen::default(),
+            Ok(_) => self.looker.look(subject.principal(), operation).await,
+        };
+        self.limiter.owe(subject.principal(), more);
+        context.meter.note(counted.map_or(0, |left| left.remaining.saturating_sub(more)));
+        let limited = counted.err();
         // INVARIANT: held until the call is counted. Nothing in between waits.
         let turn = operation.tool().map(|_| self.sessions.turn(&key));
         let _alone = turn.as_ref().map(|turn| turn.lock());
         let asking = self.asking(subject, context, &key);
-        let counted = self.limiter.check(subject.principal());
-        context.meter.note(counted.map_or(0, |left| left.remaining));
-        let limited = counted.err();
-        let screening = match limited {
-            Some(_) => Screening::default(),
-            None => self.screen.scan(|visit| operation.untrusted_text(visit)),
-        };
         let mut circumstances = describe(context, &asking.facts, &screening, self.system(&asking));
         let open_input = give(&mut circumstances, operation.input());
         let (mut entities, mut candidate) = (Vec::new(), None);

@@ -1,6 +1,7 @@
 //! The trusted core: asks the policies, has the decision recorded, and only then mints the permit.
 
 mod guard;
+mod look;
 mod permit;
 mod pip;
 mod record;

@@ -277,12 +277,17 @@ fn columns(record: &Json) -> [String; 8] {
         (None, _) => "-".to_owned(),
     };
     let did = text("/action").or(text("/event")).or(text("/event_type")).unwrap_or("-");
+    // One record may stand for many refusals.
+    let did = match record.get("count").and_then(Json::as_u64) {
+        Some(count) => format!("{did} ×{count}"),
+        None => did.to_owned(),
+    };
     let to = text("/resource").map_or_else(|| text("/detail").unwrap_or("-").to_owned(), short_name);
     let cells = [
         number("seq"),
         text("/time").unwrap_or("-").to_owned(),
         who,
-        did.to_owned(),
+        did,
         to,
         text("/outcome").unwrap_or("-").to_owned(),
         policies(record),

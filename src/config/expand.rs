@@ -17,6 +17,9 @@ const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// What stands for a secret of the vault while it has not been fetched.
 const PROMISED: &str = "a-secret-that-is-fetched-from-the-vault-at-the-start";
 
+/// What stands for a secret where the rest of its value is shown.
+const SECRET: &str = "(secret)";
+
 /// Why a value could not be expanded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ExpandError {
@@ -76,6 +79,8 @@ pub(super) struct Variables<'a> {
 /// A value after expansion. No `Debug`: it may be a secret.
 pub(super) struct Expanded {
     pub(super) text: String,
+    /// The same with a word in place of each part that came from there.
+    pub(super) shown: String,
     /// Whether a part of it came from where secrets come from.
     pub(super) secret: bool,
 }
@@ -86,23 +91,29 @@ impl Variables<'_> {
         if !text.contains("${") {
             return Ok(None);
         }
-        let mut out = Expanded { text: String::with_capacity(text.len()), secret: false };
+        let mut out =
+            Expanded { text: String::with_capacity(text.len()), shown: String::new(), secret: false };
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
             if let Some(literal) = before.strip_suffix('$') {
                 out.text.push_str(literal);
                 out.text.push_str("${");
+                out.shown.push_str(literal);
+                out.shown.push_str("${");
                 rest = after;
                 continue;
             }
             out.text.push_str(before);
+            out.shown.push_str(before);
             let (inside, after) = after.split_once('}').ok_or(ExpandError::Open)?;
             let value = self.value(inside)?;
             out.text.push_str(&value.text);
+            out.shown.push_str(&value.shown);
             out.secret |= value.secret;
             rest = after;
         }
         out.text.push_str(rest);
+        out.shown.push_str(rest);
         if out.text.len() > MAX_EXPANDED {
             return Err(ExpandError::TooLong);
         }
@@ -110,7 +121,7 @@ impl Variables<'_> {
     }
 
     fn value(&self, inside: &str) -> Result<Expanded, ExpandError> {
-        let secret = |text| Expanded { text, secret: true };
+        let secret = |text| Expanded { text, shown: SECRET.to_owned(), secret: true };
         if let Some(path) = inside.strip_prefix("file:") {
             return file(path, &self.base.join(path)).map(secret);
         }
@@ -131,17 +142,17 @@ impl Variables<'_> {
             return Err(ExpandError::Name(name.chars().take(40).collect()));
         }
         if let Some(text) = self.environment.secret(name) {
-            return Ok(Expanded { text: text.to_owned(), secret: true });
+            return Ok(Expanded { text: text.to_owned(), shown: SECRET.to_owned(), secret: true });
         }
         if self.promised.iter().any(|promised| promised == name) {
-            return Ok(Expanded { text: PROMISED.to_owned(), secret: true });
+            return Ok(Expanded { text: PROMISED.to_owned(), shown: SECRET.to_owned(), secret: true });
         }
         let text = match (self.environment.read(name), default) {
             (Some(""), Some(default)) | (None, Some(default)) => default,
             (Some(value), _) => value,
             (None, None) => return Err(ExpandError::Missing(name.to_owned())),
         };
-        Ok(Expanded { text: text.to_owned(), secret: false })
+        Ok(Expanded { text: text.to_owned(), shown: text.to_owned(), secret: false })
     }
 
     fn credential(&self, name: &str) -> Result<String, ExpandError> {

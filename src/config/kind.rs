@@ -66,6 +66,8 @@ pub(super) struct Word {
     pub(super) quoted: bool,
     /// How a message may quote it: as it stands in the file, never what a variable held.
     pub(super) shown: String,
+    /// The value with a word in place of each part that came from where secrets come from.
+    pub(super) masked: String,
 }
 
 impl Scope<'_> {
@@ -103,10 +105,13 @@ impl Scope<'_> {
         };
         let shown = if self.secret { String::from("(secret)") } else { printable(&scalar.text) };
         match self.variables.expand(&scalar.text) {
-            Ok(None) => Some(Word { text: scalar.text.clone(), quoted: scalar.quoted, shown }),
+            Ok(None) => {
+                let masked = scalar.text.clone();
+                Some(Word { text: scalar.text.clone(), quoted: scalar.quoted, shown, masked })
+            }
             Ok(Some(expanded)) => {
                 self.from_secret |= expanded.secret;
-                Some(Word { text: expanded.text, quoted: false, shown })
+                Some(Word { text: expanded.text, quoted: false, shown, masked: expanded.shown })
             }
             Err(error) => {
                 let code = match error {

@@ -206,7 +206,10 @@ fn upstreams(settings: &Settings, found: &mut Vec<Weakness>) {
             "pin them with `caxton tools import` and remove the key",
         ));
     }
-    let clear = |url: &reqwest::Url| url.scheme() == "http" && !super::kind::is_loopback(url);
+    let clear = |address: &crate::secret::Address| {
+        let url = address.expose();
+        url.scheme() == "http" && !super::kind::is_loopback(url)
+    };
     for (number, server) in settings.mcp.servers.iter().enumerate() {
         if let Transport::Http { url, .. } = &server.transport
             && clear(url)

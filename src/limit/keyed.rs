@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::Quota;
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::{Clock, DefaultClock, Reference as _};
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::StateStore as _;
@@ -30,6 +30,8 @@ pub(super) struct Keyed<K: Hash + Eq + Clone, C: Clock = DefaultClock> {
     /// A word of `caxton_rate_limited_total{scope}`.
     scope: &'static str,
     checks: AtomicU64,
+    /// What the limiter counts its time from.
+    start: C::Instant,
     metrics: Arc<Metrics>,
 }
 
@@ -39,9 +41,10 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
         // `Rate` cannot be zero; were it so, one in a minute would be the answer that fails closed.
         let quota = rate.quota().unwrap_or(Quota::per_minute(NonZeroU32::MIN));
         let table = Table::new(max);
+        let start = clock.now();
         let limiter =
             governor::RateLimiter::<_, _, _, StateInformationMiddleware>::new(quota, table.clone(), clock);
-        Self { limiter, table, rate, scope, checks: AtomicU64::new(0), metrics }
+        Self { limiter, table, rate, scope, checks: AtomicU64::new(0), start, metrics }
     }
 
     /// Counts one request of `key`, or says when to come back.
@@ -54,6 +57,25 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
             Err(not_until) => {
                 self.metrics.rate_limited.get_or_create(&ScopeLabels { scope: self.scope }).inc();
                 Err(Limited { retry_after: not_until.wait_time_from(self.limiter.clock().now()) })
+            }
+        }
+    }
+
+    /// Whether a request of `key` would be let through now; counts nothing.
+    pub(super) fn peek(&self, key: &K) -> Result<(), Limited> {
+        let found: Result<(), _> = self.table.measure_and_replace(key, Err);
+        // INVARIANT: `Err` replaces nothing. A key without an entry has its whole burst.
+        let Err(Some(full_again)) = found else { return Ok(()) };
+        let now = u64::from(self.limiter.clock().now().duration_since(self.start));
+        let interval = self.rate.per() / self.rate.count();
+        // The first of a burst owes nothing.
+        let burst = interval.checked_mul(self.rate.burst().saturating_sub(1)).unwrap_or(Duration::MAX);
+        let from = full_again.as_u64().saturating_sub(u64::try_from(burst.as_nanos()).unwrap_or(u64::MAX));
+        match from.saturating_sub(now) {
+            0 => Ok(()),
+            wait => {
+                self.metrics.rate_limited.get_or_create(&ScopeLabels { scope: self.scope }).inc();
+                Err(Limited { retry_after: Duration::from_nanos(wait) })
             }
         }
     }

@@ -12,12 +12,12 @@ use serde_json::Value as Json;
 use crate::authz::Permit;
 use crate::model::CallModel;
 use crate::sandbox::{Module, Sandbox};
-use crate::secret::Secret;
+use crate::secret::{Address, Secret};
 
 /// Where the language model is.
 pub struct ModelSettings {
     /// `https://host/v1`; plain `http` only to loopback, because the key would travel in the clear.
-    pub base_url: String,
+    pub base_url: Address,
     /// The bearer token.
     pub api_key: Option<Secret<String>>,
     /// The model's name, unless the agent names one.
@@ -57,6 +57,11 @@ pub(super) enum MindError {
     Module(#[from] crate::sandbox::SandboxError),
 }
 
+/// The address may hold a key: the error does not keep it.
+fn unreachable(error: reqwest::Error) -> MindError {
+    MindError::Unreachable(error.without_url())
+}
+
 /// A client of one language model.
 pub struct LanguageModel {
     client: Client,
@@ -67,8 +72,9 @@ pub struct LanguageModel {
 impl LanguageModel {
     /// Checks the settings; asks nobody yet.
     pub fn new(settings: ModelSettings) -> Result<Self, SetupError> {
-        let base = settings.base_url.trim_end_matches('/');
-        let url = Url::parse(&format!("{base}/chat/completions")).map_err(|_| SetupError::Url)?;
+        let mut url = settings.base_url.expose().clone();
+        // A query stays behind the path.
+        url.path_segments_mut().map_err(|()| SetupError::Url)?.pop_if_empty().extend(["chat", "completions"]);
         let host = url.host_str().unwrap_or_default();
         let loopback = host == "localhost"
             || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
@@ -93,7 +99,7 @@ impl LanguageModel {
         if let Some(key) = &self.settings.api_key {
             post = post.bearer_auth(key.expose());
         }
-        let response = post.send().await.map_err(MindError::Unreachable)?;
+        let response = post.send().await.map_err(unreachable)?;
         if !response.status().is_success() {
             return Err(MindError::Status(response.status().as_u16()));
         }
@@ -101,7 +107,7 @@ impl LanguageModel {
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            body.extend_from_slice(&chunk.map_err(MindError::Unreachable)?);
+            body.extend_from_slice(&chunk.map_err(unreachable)?);
             if body.len() > limit {
                 return Err(MindError::TooLarge(limit));
             }
@@ -176,7 +182,7 @@ mod tests {
 
     fn setup(url: &str) -> Result<LanguageModel, SetupError> {
         LanguageModel::new(ModelSettings {
-            base_url: url.to_owned(),
+            base_url: url.parse().unwrap(),
             api_key: None,
             name: "m".to_owned(),
             timeout: Duration::from_secs(1),
@@ -188,7 +194,11 @@ mod tests {
     fn a_key_never_travels_in_the_clear() {
         assert!(matches!(setup("http://models.example/v1"), Err(SetupError::Insecure)));
         assert!(matches!(setup("ftp://127.0.0.1/v1"), Err(SetupError::Insecure)));
-        assert!(matches!(setup("nonsense"), Err(SetupError::Url)));
+        assert_eq!(
+            setup("https://m.example/v1/?key=a").unwrap().url.as_str(),
+            "https://m.example/v1/chat/completions?key=a"
+        );
+        assert!(matches!(setup("mailto:models"), Err(SetupError::Url)));
     }
 
     #[test]

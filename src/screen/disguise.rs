@@ -1,12 +1,12 @@
 //! Spellings that a model reads and a filter does not: each is unfolded into a further view of the text.
 //!
-//! Only one layer is taken off, and no view is longer than the text, so the work is bounded.
+//! Only one layer is taken off, and no view is longer than a few times the text, so the work is bounded.
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::fold::{fold, tag_ascii};
+use super::fold::{Overgrown, fold, tag_ascii};
 
 /// Shorter runs of base64 or hexadecimal digits carry no instruction.
 const MIN_ENCODED: usize = 24;
@@ -27,42 +27,44 @@ pub(super) struct View<'a> {
     pub(super) disguise: Option<&'static str>,
 }
 
-/// Hands the folded text and every unfolded view of it to `search`.
-pub(super) fn views(text: &str, search: &mut dyn FnMut(View<'_>)) {
-    let (folded, hidden) = fold(text, None);
+/// Hands the folded text and every unfolded view of it to `search`. What grows too much when it is folded is not read.
+pub(super) fn views(text: &str, search: &mut dyn FnMut(View<'_>)) -> Result<(), Overgrown> {
+    let (folded, hidden) = fold(text, None)?;
     search(View { text: &folded, borderless: false, disguise: None });
     let mut found = |text: String, disguise| {
-        let (text, _) = fold(&text, None);
+        let (text, _) = fold(&text, None)?;
         search(View { text: &text, borderless: false, disguise: Some(disguise) });
+        Ok(())
     };
     if hidden.invisible {
         // The invisible characters may have been the spaces.
-        found(fold(text, Some(' ')).0, "hidden.invisible");
+        found(fold(text, Some(' '))?.0, "hidden.invisible")?;
     }
     if hidden.tags {
-        found(text.chars().filter_map(tag_ascii).collect(), "hidden.tags");
+        found(text.chars().filter_map(tag_ascii).collect(), "hidden.tags")?;
     }
     for (run, is_hex) in encoded_runs(text) {
         if let Some(decoded) = decode(run, is_hex) {
-            found(decoded, if is_hex { "hidden.hex" } else { "hidden.base64" });
+            found(decoded, if is_hex { "hidden.hex" } else { "hidden.base64" })?;
         }
     }
     if let Some(plain) = unescape(text) {
-        found(plain, "hidden.escapes");
+        found(plain, "hidden.escapes")?;
     }
     if let Some(plain) = plain_digits(&folded) {
-        found(plain, "hidden.leetspeak");
+        found(plain, "hidden.leetspeak")?;
     }
     if folded.contains("rot13") || folded.contains("rot-13") || folded.contains("caesar") {
-        found(folded.chars().map(rot13).collect(), "hidden.rot13");
+        found(folded.chars().map(rot13).collect(), "hidden.rot13")?;
     }
     if folded.contains("revers") || folded.contains("backward") {
-        found(folded.chars().rev().collect(), "hidden.reversed");
+        found(folded.chars().rev().collect(), "hidden.reversed")?;
     }
     let spelled = spelled_out(&folded);
     if !spelled.is_empty() {
         search(View { text: &spelled, borderless: true, disguise: Some("hidden.spelled") });
     }
+    Ok(())
 }
 
 /// Long runs of base64 or hexadecimal digits, and whether it is the latter.

@@ -11,21 +11,35 @@ pub(super) struct Hidden {
     pub(super) tags: bool,
 }
 
+/// How many times as long a folded text may be. Hangul grows threefold; U+FDFA alone would grow elevenfold, and be as many
+/// words to search.
+const MOST_GROWTH: usize = 4;
+/// So many bytes more are nothing: a short text may have such a character.
+const FREE_GROWTH: usize = 1_024;
+
+/// The text grew so much that it is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Overgrown;
+
 /// Folds `text`: compatibility decomposition, lower case, no diacritics, no apostrophes, one space for any white space.
 /// Each invisible character becomes `instead`, or nothing.
-pub(super) fn fold(text: &str, instead: Option<char>) -> (String, Hidden) {
+pub(super) fn fold(text: &str, instead: Option<char>) -> Result<(String, Hidden), Overgrown> {
     if text.is_ascii() {
-        return (fold_ascii(text), Hidden::default());
+        return Ok((fold_ascii(text), Hidden::default()));
     }
+    let most = text.len().saturating_mul(MOST_GROWTH).saturating_add(FREE_GROWTH);
     let mut folded = Folded { out: String::with_capacity(text.len()), hidden: Hidden::default() };
     let (mut latin, mut lookalikes) = (false, false);
     for character in text.nfkd() {
         latin |= character.is_ascii_alphabetic();
         lookalikes |= latin_twin(character).is_some();
         folded.push(character, instead);
+        if folded.out.len() > most {
+            return Err(Overgrown);
+        }
     }
     let out = if latin && lookalikes { map_mixed_words(&folded.out) } else { folded.out };
-    (out, folded.hidden)
+    Ok((out, folded.hidden))
 }
 
 fn fold_ascii(text: &str) -> String {

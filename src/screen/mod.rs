@@ -24,6 +24,11 @@ use self::rules::{Evidence, Matcher};
 
 /// Found when a text was too long to be read to its end.
 const TOO_LONG: &str = "screen.too_long";
+/// Found when a text became too long to be read when its compatibility characters were unfolded.
+const TOO_LARGE: &str = "screen.too_large";
+
+/// Found when nothing could be read.
+const UNAVAILABLE: &str = "screen.unavailable";
 
 /// When a text counts as an injection.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +37,14 @@ pub struct Settings {
     pub threshold: u16,
     /// How much text of one request is read, in bytes. What is longer counts as an injection: padding must not help.
     pub max_bytes: usize,
+    /// Texts of one request up to this many bytes are read on the thread that asks; longer ones elsewhere, one request of
+    /// a caller at a time.
+    pub inline_bytes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { threshold: 7_000, max_bytes: 1024 * 1024 }
+        Self { threshold: 7_000, max_bytes: 1024 * 1024, inline_bytes: 16 * 1024 }
     }
 }
 
@@ -54,6 +62,16 @@ impl Screen {
         Self { settings, matcher: Matcher::new(), secrets: secrets::Finder::new() }
     }
 
+    /// How much is read.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What is said of texts that could not be read at all: as much as of the worst.
+    pub fn unread() -> Screening {
+        Screening { injection: true, score: 10_000, findings: [UNAVAILABLE].into() }
+    }
+
     /// Scores all texts of one request: `visit` is called once and hands each text to the function it is given.
     ///
     /// Takes time in proportion to the text, some microseconds for a sentence and some milliseconds for 100 KB: a
@@ -69,19 +87,22 @@ impl Screen {
         let mut evidence = Evidence::default();
         let mut result = Screening::default();
         let mut left = self.settings.max_bytes;
-        let mut too_long = false;
+        let (mut too_long, mut too_large) = (false, false);
         visit(&mut |text| {
             let head = text.get(..text.floor_char_boundary(left)).unwrap_or_default();
             too_long |= head.len() < text.len();
             left -= head.len();
             self.secrets.find(head, &mut result.findings);
-            disguise::views(head, &mut |view| self.matcher.search(view, &mut evidence));
+            let read = disguise::views(head, &mut |view| self.matcher.search(view, &mut evidence));
+            too_large |= read.is_err();
         });
         result.score = evidence.score();
         result.findings.extend(evidence.findings());
-        if too_long {
-            result.findings.insert(TOO_LONG);
-            result.score = result.score.max(self.settings.threshold);
+        for (found, name) in [(too_long, TOO_LONG), (too_large, TOO_LARGE)] {
+            if found {
+                result.findings.insert(name);
+                result.score = result.score.max(self.settings.threshold);
+            }
         }
         result.injection = result.score >= self.settings.threshold;
         result

@@ -143,6 +143,24 @@ fn what_is_too_long_to_read_counts_as_an_injection() {
 }
 
 #[test]
+fn what_grows_when_it_is_unfolded_is_not_read_and_counts_as_an_injection() {
+    let screen = Screen::new(Settings::default());
+    let scan = |text: &str| screen.scan(|visit| visit(text));
+    let grown = scan(&"\u{fdfa}".repeat(300_000));
+    assert!(grown.injection && grown.findings.contains("screen.too_large"), "{grown:?}");
+    // Also where it is written in another way.
+    let escaped = scan(&"\\ufdfa".repeat(500));
+    assert!(escaped.injection && escaped.findings.contains("screen.too_large"), "{escaped:?}");
+    // One of them, and scripts that grow by themselves, are read.
+    for text in
+        ["\u{fdfa}", "\u{fdfa} is a ligature of eighteen letters", "한국어 문장을 읽는다", "ﬃ ﬄ ½ ㌀ Ⅷ"]
+    {
+        let read = scan(text);
+        assert!(!read.findings.contains("screen.too_large"), "{text}: {read:?}");
+    }
+}
+
+#[test]
 fn secrets_and_personal_data_are_found_and_are_no_injection() {
     let jwt = format!("eyJ{}.eyJ{}.{}", "a".repeat(30), "b".repeat(30), "c".repeat(43));
     let cases = [

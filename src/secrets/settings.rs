@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct VaultSettings {
     /// `https`, or `http` on this host.
-    pub address: reqwest::Url,
+    pub address: crate::secret::Address,
     /// Further authorities that may vouch for the Vault's certificate, PEM.
     pub ca_file: Option<PathBuf>,
     /// The namespace (Vault Enterprise).

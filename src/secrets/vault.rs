@@ -183,7 +183,7 @@ fn client(settings: &VaultSettings) -> Result<VaultClient, VaultError> {
         }
     }
     let http = http.build().map_err(|error| setup(&error))?;
-    let address = settings.address.as_str().trim_end_matches('/').to_owned();
+    let address = settings.address.expose().as_str().trim_end_matches('/').to_owned();
     let told = VaultClientSettingsBuilder::default()
         .address(&address)
         .ca_certs(Vec::new())

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
@@ -21,17 +22,25 @@ struct State {
     running: usize,
     /// When the last request ended, or the connection came.
     since: Instant,
+    /// Whether a request was answered as one of a proven caller is.
+    proven: bool,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { running: 0, since: Instant::now() })))
+        Self(Arc::new(Mutex::new(State { running: 0, since: Instant::now(), proven: false })))
     }
 
     /// Counts a request until what is returned is dropped.
     pub(super) fn begin(&self) -> Running {
         self.0.lock().running += 1;
         Running(self.clone())
+    }
+
+    /// Whether a caller was proven here, and since when nothing happens; none while something does.
+    pub(super) fn waits(&self) -> Option<(bool, Instant)> {
+        let state = self.0.lock();
+        (state.running == 0).then_some((state.proven, state.since))
     }
 
     /// Comes to its end when there has been no request for `limit`.
@@ -65,6 +74,11 @@ impl Drop for Running {
 impl Running {
     /// Goes on until the body of the answer has been sent: an answer may be a stream of hours.
     pub(super) fn until_sent(self, answer: Response) -> Response {
+        let status = answer.status();
+        // Also a refusal by policy is the answer to a proven caller.
+        if status.is_success() || status == StatusCode::FORBIDDEN {
+            self.0.0.lock().proven = true;
+        }
         answer.map(|inner| Body::new(Sending { inner, _running: self }))
     }
 }

@@ -177,6 +177,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let runtime =
         Arc::new(Runtime::new(Arc::clone(&gate), sandbox, model, settings.runtime, Arc::clone(&metrics)));
     let failures = settings.failures.map(|settings| FailedAttempts::new(settings, Arc::clone(&metrics)));
+    let rooms = crate::api::Rooms::new(settings.api.rooms);
     let api = Arc::new(Api {
         authenticator,
         credentials,
@@ -192,6 +193,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         clock: Arc::clone(&clock),
         settings: crate::api::Settings { issuers, authorization_server, ..settings.api },
         readiness: Readiness::default(),
+        rooms,
         large_bodies: Default::default(),
         under_way: tokio_util::task::TaskTracker::new(),
     });

@@ -1,7 +1,7 @@
 //! One connection: its handshake when there is TLS, then its requests, each with what is known of where it came from.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,17 +20,27 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::activity::{Activity, Running};
-use super::crowd::Shares;
 use super::listen::HttpLimits;
 use super::tls::Tls;
 use crate::api::{Api, Connection, refused_in_handshake};
 use crate::authn::Refused;
 use crate::authn::mtls::{ClientCertificate, refusal};
+use crate::limit::{Turns, network};
 
 /// How long a client whose handshake failed may take to hang up.
 const LINGER: Duration = Duration::from_secs(1);
 /// How many KiB it may still send until then.
 const MOST_REST: usize = 64;
+
+/// Bytes that a client of HTTP/2 may send ahead of what is read, of one request and of one connection, and the largest
+/// frame: what nobody reads yet is held in memory (RFC 9113, section 5.2).
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+const MAX_FRAME: u32 = 16 * 1024;
+/// Bytes of answers that wait for one client.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Requests that a client took back while they were served, before it has to go (CVE-2023-44487).
+const MAX_RESETS: usize = 20;
 
 /// How connections come in.
 pub(super) enum Door {
@@ -49,7 +59,7 @@ pub(super) enum Door {
 pub(super) struct Hall {
     door: Door,
     handshakes: Semaphore,
-    shares: Arc<Shares>,
+    turns: Arc<Turns<IpAddr>>,
     router: Router,
     builder: Builder<TokioExecutor>,
     idle_timeout: Duration,
@@ -66,7 +76,7 @@ impl Hall {
         Self {
             door,
             handshakes: Semaphore::new(handshakes),
-            shares: Shares::new(each),
+            turns: Turns::new(each),
             router,
             builder: builder(limits),
             idle_timeout: limits.idle_timeout,
@@ -77,14 +87,15 @@ impl Hall {
     pub(super) async fn receive(
         &self,
         stream: TcpStream,
-        peer: SocketAddr,
-        shared: bool,
+        (peer, shared): (SocketAddr, bool),
+        activity: Activity,
         stop: CancellationToken,
     ) {
         let Ok(local) = stream.local_addr() else { return };
         match &self.door {
             Door::Plain => {
-                self.converse(stream, Connection { peer, local, tls: false, certificate: None }, stop).await
+                let connection = Connection { peer, local, tls: false, certificate: None };
+                self.converse(stream, connection, activity, stop).await
             }
             Door::Tls { tls, api } => {
                 let shaken = tokio::select! {
@@ -95,7 +106,8 @@ impl Hall {
                     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
                     let certificate = ClientCertificate::new(chain).map(Arc::new);
-                    self.converse(stream, Connection { peer, local, tls: true, certificate }, stop).await;
+                    let connection = Connection { peer, local, tls: true, certificate };
+                    self.converse(stream, connection, activity, stop).await;
                 }
             }
         }
@@ -118,7 +130,7 @@ impl Hall {
             // Given back last, so that it is never another's turn that this address waits for.
             let _share = match shared {
                 true => None,
-                false => Some(self.shares.turn(peer.ip()).await?),
+                false => Some(self.turns.turn(network(peer.ip())).await?),
             };
             let _turn = self.handshakes.acquire().await.ok()?;
             Some(TlsAcceptor::from(tls.config()).accept(stream).into_fallible().await)
@@ -142,11 +154,16 @@ impl Hall {
     ///
     /// The attack: open connections and say nothing, or little by little. What has no request is told to leave, and is
     /// left a moment later whether it has heard that or not.
-    async fn converse<S>(&self, stream: S, connection: Connection, stop: CancellationToken)
-    where
+    async fn converse<S>(
+        &self,
+        stream: S,
+        connection: Connection,
+        activity: Activity,
+        stop: CancellationToken,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (peer, router, activity) = (connection.peer, self.router.clone(), Activity::new());
+        let (peer, router) = (connection.peer, self.router.clone());
         let service =
             service_fn(|request| answer(router.clone(), connection.clone(), activity.begin(), request));
         let mut conversation = std::pin::pin!(self.builder.serve_connection(TokioIo::new(stream), service));
@@ -213,7 +230,13 @@ fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(Duration::from_secs(30)))
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.max_streams);
+        .max_concurrent_streams(limits.max_streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS);
     builder
 }
 

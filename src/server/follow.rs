@@ -42,7 +42,7 @@ impl Default for FollowSettings {
 #[derive(Debug, Clone)]
 pub struct RemoteSettings {
     /// The address.
-    pub url: reqwest::Url,
+    pub url: crate::secret::Address,
     /// How often.
     pub interval: Duration,
     /// The longest wait after failures.

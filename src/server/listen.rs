@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::activity::Activity;
 use super::connection::{Door, Hall};
 use super::crowd::Crowd;
 use crate::api::Proxies;
@@ -16,7 +17,7 @@ use crate::api::Proxies;
 /// Bounds of connections.
 #[derive(Debug, Clone)]
 pub struct HttpLimits {
-    /// The most connections at once; more wait to be accepted. Default 1,024.
+    /// The most connections at once; one more takes the place of one that waits. Default 1,024.
     pub max_connections: usize,
     /// How long the header of a request may take. Default 10 s.
     pub header_timeout: Duration,
@@ -26,7 +27,8 @@ pub struct HttpLimits {
     pub max_headers: usize,
     /// How long a connection may be without a request, from the moment it is there. Default 60 s.
     pub idle_timeout: Duration,
-    /// The most connections of one address at once; proxies that are believed are not counted. Default 256.
+    /// The most connections of one address at once; one more takes the place of one that waits. Proxies that are believed
+    /// are not counted. Default 256.
     pub max_connections_per_address: usize,
     /// The most requests at once on one HTTP/2 connection. Default 100.
     pub max_streams: u32,
@@ -60,16 +62,9 @@ pub(super) async fn serve(
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let (crowd, under_way) = (Crowd::new(limits.max_connections_per_address), TaskTracker::new());
     loop {
-        let accept = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-            Some((listener.accept().await, slot))
-        };
-        let (accepted, slot) = tokio::select! {
+        let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept => match accepted {
-                Some(accepted) => accepted,
-                None => break,
-            },
+            accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -83,10 +78,11 @@ pub(super) async fn serve(
                 continue;
             }
         };
+        let activity = Activity::new();
         // Behind a proxy many clients have one address.
         let place = match proxies.include(peer.ip()) {
             true => None,
-            false => match crowd.enter(peer.ip()) {
+            false => match crowd.enter(peer.ip(), activity.clone()) {
                 None => {
                     tracing::debug!(%peer, "an address has all the connections that one may have");
                     continue;
@@ -94,11 +90,26 @@ pub(super) async fn serve(
                 place => place,
             },
         };
+        let slot = tokio::select! {
+            () = stop.cancelled() => break,
+            slot = slot(&slots, &crowd) => slot,
+        };
+        let Some(slot) = slot else {
+            tracing::debug!(%peer, "there are as many connections as there may be, and all are busy");
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let (hall, stop) = (Arc::clone(&hall), stop.clone());
         let shared = place.is_none();
         under_way.spawn(async move {
-            hall.receive(stream, peer, shared, stop).await;
+            let received = hall.receive(stream, (peer, shared), activity, stop);
+            match &place {
+                None => received.await,
+                Some(place) => tokio::select! {
+                    () = received => {}
+                    () = place.taken() => tracing::debug!(%peer, "a connection without a request made room"),
+                },
+            }
             drop((slot, place));
         });
     }
@@ -107,4 +118,17 @@ pub(super) async fn serve(
     if tokio::time::timeout(grace, under_way.wait()).await.is_err() {
         tracing::warn!("requests were still under way when the gateway stopped");
     }
+}
+
+/// How long a newcomer waits for a slot that somebody else has to leave.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// A slot of all that there are, if need be that of a connection that waits.
+async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Some(slot);
+    }
+    crowd.make_room();
+    let slot = tokio::time::timeout(LONGEST_WAIT, Arc::clone(slots).acquire_owned()).await;
+    slot.ok().and_then(Result::ok)
 }

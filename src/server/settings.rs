@@ -115,6 +115,7 @@ impl From<config::Settings> for Settings {
             screen: crate::screen::Settings {
                 threshold: config.screening.threshold,
                 max_bytes: config.screening.max_bytes,
+                ..Default::default()
             },
             sessions: crate::authz::SessionSettings {
                 timeout: security.authentication.session_timeout,
@@ -146,7 +147,7 @@ impl From<config::Settings> for Settings {
                 max_result_bytes: config.config_agents.limits.max_result_bytes,
             },
             model: config.model.map(|model| crate::runtime::ModelSettings {
-                base_url: model.base_url.to_string(),
+                base_url: model.base_url,
                 api_key: model.api_key,
                 name: model.name,
                 timeout: model.timeout,
@@ -154,12 +155,17 @@ impl From<config::Settings> for Settings {
             }),
             api: crate::api::Settings {
                 max_body_bytes: server.max_body,
+                rooms: crate::api::RoomSettings {
+                    per_connection: server.max_bodies.0,
+                    per_caller: server.max_bodies.1,
+                    in_all: server.max_bodies.2,
+                },
                 body_timeout: server.body_timeout,
                 issuers: Vec::new(),
                 authorization_server: None,
                 resource_scopes: security.authentication.resource_scopes,
                 ext_authz_peers: security.ext_authz_peers,
-                public_url: server.public_url.map(String::from),
+                public_url: server.public_url.map(|address| address.expose().to_string()),
                 max_import_bytes: crate::api::Settings::default().max_import_bytes,
                 request_timeout: server.request_timeout,
                 allowed_origins,
@@ -393,7 +399,7 @@ fn tools(
     let defaults = crate::tools::Settings::default();
     let servers = mcp.servers.into_iter().map(|server| {
         let transport = match server.transport {
-            config::Transport::Http { url, headers } => Transport::Http { url: url.to_string(), headers },
+            config::Transport::Http { url, headers } => Transport::Http { url, headers },
             config::Transport::Stdio { command, args, env } => Transport::Stdio { command, args, env },
         };
         ServerSettings {

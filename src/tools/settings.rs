@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{ServerName, ToolId};
-use crate::secret::Secret;
+use crate::secret::{Address, Secret};
 
 /// Which servers there are, and the bounds on what they may send.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub enum Transport {
     /// Streamable HTTP.
     Http {
         /// The endpoint, `http://` or `https://`.
-        url: String,
+        url: Address,
         /// Headers of every request, such as `Authorization`.
         headers: Vec<(String, Secret<String>)>,
     },
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn credentials_are_not_shown() {
         let transport = Transport::Http {
-            url: "http://127.0.0.1/mcp".to_owned(),
+            url: "http://127.0.0.1/mcp?key=s3cret".parse().unwrap(),
             headers: vec![("authorization".to_owned(), Secret::new("Bearer s3cret".to_owned()))],
         };
         let shown = format!("{transport:?}");

@@ -59,7 +59,7 @@ impl House {
             Upstream::Http => {
                 let server = Node::start("everything-http.mjs", &json!({})).await;
                 let url = format!("http://127.0.0.1:{}/mcp", server.said["port"]);
-                (Transport::Http { url, headers: Vec::new() }, Some(server))
+                (Transport::Http { url: url.parse().unwrap(), headers: Vec::new() }, Some(server))
             }
         };
         let everything = ServerSettings::new(ServerName::parse("everything").unwrap(), transport);

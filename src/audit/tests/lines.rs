@@ -286,3 +286,22 @@ fn a_long_list_stands_on_several_lines_with_every_item_and_how_it_ended() {
     let line = parsed(text.trim_end());
     assert!(line.get("part").is_none() && line["items"][99]["resource"].as_str().unwrap().len() > 900);
 }
+
+#[test]
+fn a_credential_in_the_name_of_a_thing_is_masked_everywhere_in_its_record() {
+    let mut record = whole();
+    let name = EntityUid::caxton("HttpPath", "api.example/v1/sk-0123456789abcdefghij/files");
+    record.resource = Some(name.to_string());
+    record.items.iter_mut().for_each(|item| item.resource = name.to_string());
+    record.set_entities([&Arc::new(Entity::bare(name))]);
+    let line = line(&record);
+    assert_sound(&line);
+    assert!(!line.contains("0123456789abcdefghij"), "{line}");
+    let line = parsed(&line);
+    assert_eq!(line["resource"], "Caxton::HttpPath::\"api.example/v1/[masked]/files\"");
+    assert_eq!(
+        (&line["items"][0]["resource"], &line["entities"][0]["uid"]),
+        (&line["resource"], &line["resource"])
+    );
+    assert!(line["masked"].as_array().unwrap().contains(&"resource".into()));
+}

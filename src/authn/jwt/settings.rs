@@ -94,7 +94,7 @@ pub enum JwksPlace {
 #[derive(Debug, Clone)]
 pub struct JwksUrl {
     /// Where it is: `https`, or `http` on this host.
-    pub url: reqwest::Url,
+    pub url: crate::secret::Address,
     /// Time between two fetches that succeed. Default 10 minutes.
     pub refresh: Duration,
     /// The least time between two fetches that unknown keys set off. Default 30 s.
@@ -112,7 +112,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 impl JwksUrl {
     /// The usual bounds for this address.
-    pub fn new(url: reqwest::Url) -> Self {
+    pub fn new(url: crate::secret::Address) -> Self {
         Self {
             url,
             refresh: Duration::from_secs(600),
@@ -132,7 +132,7 @@ impl JwksUrl {
     }
 
     fn is_private(&self) -> bool {
-        is_private(&self.url)
+        is_private(self.url.expose())
     }
 }
 

@@ -32,13 +32,20 @@ pub(super) enum KeysError {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("the issuer did not answer")]
-    Http(#[from] reqwest::Error),
+    Http(#[source] reqwest::Error),
     #[error("the issuer answered with status {0}")]
     Status(u16),
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
     #[error("the key set is refused")]
     Set(#[from] JwkError),
+}
+
+/// The address may hold a key: the error does not keep it.
+impl From<reqwest::Error> for FetchError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
 }
 
 /// A keyring and which one it is: what an older one vouched for is looked at again.
@@ -210,7 +217,8 @@ impl Remote {
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
-        let request = self.client.get(self.settings.url.clone()).header("accept", "application/json");
+        let request =
+            self.client.get(self.settings.url.expose().clone()).header("accept", "application/json");
         let mut response = request.send().await?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(FetchError::Status(response.status().as_u16()));

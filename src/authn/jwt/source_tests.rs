@@ -66,7 +66,7 @@ impl Drop for Bench {
 
 async fn bench(first: Option<Vec<u8>>, change: impl FnOnce(&mut JwksUrl)) -> Bench {
     let issuer = issuer(first).await;
-    let mut place = JwksUrl::new(issuer.url.clone());
+    let mut place = JwksUrl::new(issuer.url.clone().into());
     // A busy machine is not what is tested here.
     place.timeout = Duration::from_secs(180);
     change(&mut place);

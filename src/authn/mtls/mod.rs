@@ -12,6 +12,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod verifier;
 
 use std::fmt;
 use std::sync::Arc;

@@ -53,7 +53,17 @@ pub(super) fn dns(text: &str) -> Option<String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    (text.len() <= 253 && labels.split('.').all(label)).then(|| text.to_ascii_lowercase())
+    (text.len() <= 253 && labels.split('.').all(label) && !is_number(labels))
+        .then(|| text.to_ascii_lowercase())
+}
+
+/// Whether a reader of addresses takes the name for an IPv4 address (`10.0.0.1`, `127.1`, `0x7f000001`): its last label is a
+/// number. No domain ends in one (RFC 3696, section 2), and name constraints on addresses do not hold it.
+fn is_number(labels: &str) -> bool {
+    let last = labels.rsplit('.').next().unwrap_or_default();
+    let hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    last.bytes().all(|byte| byte.is_ascii_digit())
+        || last.strip_prefix("0x").or(last.strip_prefix("0X")).is_some_and(hexadecimal)
 }
 
 /// A mail address of printable ASCII.
@@ -160,6 +170,10 @@ mod tests {
         }
         assert_eq!(dns("API.Example"), Some("api.example".to_owned()));
         assert_eq!(dns("*.example"), Some("*.example".to_owned()));
+        for address in ["10.0.0.1", "127.1", "1", "0x7f.1", "a.0x7f000001", "*.0.0.1", "host.256"] {
+            assert_eq!(dns(address), None, "{address}");
+        }
+        assert_eq!(dns("10.example"), Some("10.example".to_owned()));
         let long = format!("{}.example", "a".repeat(64));
         for bad in ["", ".", "a..b", "-a", "a-", "a b", "a\r\nb", "a/b", "a.*.b", "spiffe://x", long.as_str()]
         {

@@ -42,11 +42,16 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::OrganizationName, "Evil, CN=Root");
         params.distinguished_name.push(DnType::CommonName, "Test CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
@@ -126,6 +131,8 @@ fn what_names_nobody_is_refused_with_its_reason() {
         (names(vec![uri("spiffe://prod/a\r\nX-Admin: 1")]), IdentityError::BadName),
         (names(vec![uri("spiffe://prod/a"), dns("b\r\nX-Admin: 1")]), IdentityError::BadName),
         (names(vec![dns("a\0.example")]), IdentityError::BadName),
+        (names(vec![dns("10.0.0.1")]), IdentityError::BadName),
+        (names(vec![uri("spiffe://prod/a"), dns("127.1")]), IdentityError::BadName),
         (names(vec![uri("SPIFFE://prod/a")]), IdentityError::BadName),
         (names((0..65).map(|number| dns(&format!("a{number}.example"))).collect()), IdentityError::TooMany),
         (names(vec![uri(&format!("https://a/{}", "x".repeat(2_048)))]), IdentityError::TooMany),
@@ -179,7 +186,11 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        Self::of(Authority::new())
+    }
+
+    fn of(authority: Authority) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("ca.pem"), &authority.pem).unwrap();
         Self { directory, clock: Arc::new(ManualClock::at_millis(NOW * 1000)), authority }
     }
@@ -311,5 +322,140 @@ fn files_that_are_not_what_they_should_be_are_refused() {
     assert_eq!(open("leaf.pem", &[]), "`leaf.pem` holds something that is not a certificate of an authority");
     for list in ["junk.pem", "leaf.pem"] {
         assert_eq!(open("ca.pem", &[list]), format!("`{list}` is not a revocation list"));
+    }
+}
+
+#[test]
+fn an_authority_counts_while_its_own_certificate_does() {
+    let days = |params: &mut CertificateParams| {
+        (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 5), date_time_ymd(2026, 1, 10));
+    };
+    let place = Place::of(Authority::with(days));
+    let trust = place.trust(&[]);
+    let (open, day) = (place.certificate(), Duration::from_secs(86_400));
+    assert_eq!(reason(&trust, &open), Err("authority_expired"), "it has not begun");
+    place.clock.advance(4 * day);
+    assert_eq!(reason(&trust, &open), Ok(()));
+    place.clock.advance(5 * day);
+    assert_eq!(reason(&trust, &open), Ok(()), "its last second counts");
+    place.clock.advance(Duration::from_secs(1));
+    assert_eq!(reason(&trust, &open), Err("authority_expired"), "on an open connection too");
+    // In a handshake as well, and beside an authority that is in force.
+    let other = Authority::with(|params| params.distinguished_name.push(DnType::CommonName, "Other"));
+    place.write("ca.pem", &format!("{}{}", place.authority.pem, other.pem));
+    let both = place.trust(&[]);
+    let leaf = |authority: &Authority| {
+        authority.sign(&client(|params| params.subject_alt_names = vec![dns("a.example")]))
+    };
+    let moment = rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(both.now() as u64));
+    assert!(both.verifier().verify_client_cert(&leaf(&other), &[], moment).is_ok());
+    let refused = both.verifier().verify_client_cert(&leaf(&place.authority), &[], moment).unwrap_err();
+    assert_eq!(refusal(&refused).reason, "authority_expired");
+    let stranger = Authority::with(|params| params.distinguished_name.push(DnType::CommonName, "Stranger"));
+    let refused = both.verifier().verify_client_cert(&leaf(&stranger), &[], moment).unwrap_err();
+    assert_eq!(refusal(&refused).reason, "unknown_issuer");
+}
+
+#[test]
+fn an_authority_that_may_not_sign_is_refused_and_so_is_its_list() {
+    let place = Place::of(Authority::with(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]));
+    let error = ClientTrust::open(Settings::new(place.path("ca.pem")), place.clock.clone()).unwrap_err();
+    assert!(error.to_string().contains("`keyCertSign`"), "{error}");
+    let place = Place::of(Authority::with(|params| params.key_usages = vec![KeyUsagePurpose::KeyCertSign]));
+    let signer = Authority { issuer: clone_with_lists(&place.authority), pem: String::new() };
+    place.write("list.pem", &signer.list(&[], 10));
+    let settings =
+        Settings { crl_files: vec![place.path("list.pem")], ..Settings::new(place.path("ca.pem")) };
+    let error = ClientTrust::open(settings, place.clock.clone()).unwrap_err();
+    assert!(error.to_string().ends_with("does not let it sign lists"), "{error}");
+    // Without a key usage nothing is ruled out.
+    let place = Place::of(Authority::with(|params| params.key_usages = Vec::new()));
+    let signer = Authority { issuer: clone_with_lists(&place.authority), pem: String::new() };
+    place.write("list.pem", &signer.list(&[], 10));
+    assert_eq!(reason(&place.trust(&["list.pem"]), &place.certificate()), Ok(()));
+}
+
+/// The same name and key; the library that makes test certificates signs no list for one that may not.
+fn clone_with_lists(authority: &Authority) -> Issuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::OrganizationName, "Evil, CN=Root");
+    params.distinguished_name.push(DnType::CommonName, "Test CA");
+    params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    let key = KeyPair::try_from(authority.issuer.key().serialize_der()).unwrap();
+    Issuer::new(params, key)
+}
+
+#[test]
+fn a_key_that_is_not_for_signatures_proves_nobody() {
+    let place = Place::new();
+    let trust = place.trust(&[]);
+    let judged = |usages: Vec<KeyUsagePurpose>| {
+        let leaf = place.authority.sign(&client(|params| {
+            params.subject_alt_names = vec![dns("a.example")];
+            params.key_usages = usages;
+        }));
+        reason(&trust, &ClientCertificate::new(vec![leaf]).unwrap())
+    };
+    assert_eq!(judged(vec![]), Ok(()));
+    assert_eq!(judged(vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyAgreement]), Ok(()));
+    assert_eq!(judged(vec![KeyUsagePurpose::KeyAgreement]), Err("wrong_purpose"));
+}
+
+/// Certificates that this program's own library would not make.
+fn openssl(directory: &std::path::Path, command: &str) {
+    let done = std::process::Command::new("openssl").args(command.split(' ')).current_dir(directory).output();
+    let done = done.expect("openssl is installed");
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn weak_keys_count_for_nothing_where_no_signature_of_theirs_is_checked() {
+    use rustls::pki_types::pem::PemObject as _;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let root = |name: &str, key: &str| {
+        let extensions =
+            "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign";
+        openssl(
+            path,
+            &format!(
+                "req -x509 -newkey {key} -nodes -keyout {name}.key -out {name}.pem -subj /CN={name} -days 30 {extensions}"
+            ),
+        );
+    };
+    root("good", "rsa:2048");
+    let clock: crate::clock::SharedClock = Arc::new(crate::clock::SystemClock);
+    let trust = ClientTrust::open(Settings::new(path.join("good.pem")), clock.clone()).unwrap();
+    let cases = [
+        ("rsa:1024", false),
+        ("rsa:2048", true),
+        ("ec -pkeyopt ec_paramgen_curve:prime192v1", false),
+        ("ec -pkeyopt ec_paramgen_curve:secp224r1", false),
+        ("ec -pkeyopt ec_paramgen_curve:secp256k1", false),
+        ("ec -pkeyopt ec_paramgen_curve:prime256v1", true),
+        ("ec -pkeyopt ec_paramgen_curve:secp384r1", true),
+        ("ec -pkeyopt ec_paramgen_curve:secp521r1", true),
+        ("ec -pkeyopt ec_paramgen_curve:prime256v1 -pkeyopt ec_param_enc:explicit", false),
+        ("ed25519", true),
+        ("ed448", false),
+    ];
+    for (key, counts) in cases {
+        let names = "-addext subjectAltName=URI:spiffe://prod/pay -addext extendedKeyUsage=clientAuth";
+        openssl(
+            path,
+            &format!("req -newkey {key} -nodes -keyout leaf.key -out leaf.csr -subj /CN=a {names}"),
+        );
+        openssl(
+            path,
+            "x509 -req -in leaf.csr -CA good.pem -CAkey good.key -days 1 -copy_extensions copy -out leaf.pem",
+        );
+        let leaf = CertificateDer::from_pem_file(path.join("leaf.pem")).unwrap();
+        let wanted = if counts { Ok(()) } else { Err("weak_key") };
+        assert_eq!(reason(&trust, &ClientCertificate::new(vec![leaf]).unwrap()), wanted, "{key}");
+    }
+    for weak in ["rsa:1024", "ec -pkeyopt ec_paramgen_curve:prime192v1"] {
+        root("weak", weak);
+        let error = ClientTrust::open(Settings::new(path.join("weak.pem")), clock.clone()).unwrap_err();
+        assert!(error.to_string().contains("weak key"), "{error}");
     }
 }

@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, RootCertStore};
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 use super::identity::{Naming, Workload, workload};
+use super::verifier::{Anchor, Broken, Verifier, is_strong};
 use super::{Refused, RefusedKind, Settings};
 use crate::clock::{SharedClock, rfc3339};
 
@@ -35,8 +34,12 @@ pub enum TrustError {
     NoAuthority { path: PathBuf },
     #[error("`{path}` holds something that is not a certificate of an authority")]
     BadAuthority { path: PathBuf },
+    #[error("`{path}` holds the certificate of an authority {what}")]
+    UnfitAuthority { path: PathBuf, what: &'static str },
     #[error("`{path}` is not a revocation list")]
     BadList { path: PathBuf },
+    #[error("`{path}` is a revocation list of an authority whose certificate does not let it sign lists")]
+    NotListSigner { path: PathBuf },
     #[error("the authorities and revocation lists cannot be used together")]
     Unusable(#[source] rustls::server::VerifierBuilderError),
 }
@@ -50,6 +53,12 @@ impl TrustError {
             Self::NoAuthority { .. } | Self::BadAuthority { .. } => {
                 "it must hold the `-----BEGIN CERTIFICATE-----` of each authority that issues client certificates"
             }
+            Self::UnfitAuthority { .. } => {
+                "take it out of the file, and have the authority issue a certificate with a strong key that may sign certificates"
+            }
+            Self::NotListSigner { .. } => {
+                "have the authority issue its certificate anew, with `cRLSign` in its key usage"
+            }
             Self::BadList { .. } => "it must hold `-----BEGIN X509 CRL-----`, or a list in DER",
             Self::Unusable(_) => "fetch the revocation lists anew from the authorities",
         }
@@ -59,14 +68,14 @@ impl TrustError {
 /// What is in force at one time.
 struct Loaded {
     generation: u64,
-    verifier: Arc<dyn ClientCertVerifier>,
+    verifier: Arc<Verifier>,
     /// When the first list ends, in seconds since the Unix epoch.
     lists_end: i64,
 }
 
 /// Authorities and lists that have been read and do not count yet.
 pub struct PreparedTrust {
-    verifier: Arc<dyn ClientCertVerifier>,
+    verifier: Arc<Verifier>,
     lists_end: i64,
     /// How many authorities and lists, for the log.
     pub summary: String,
@@ -75,7 +84,7 @@ pub struct PreparedTrust {
 impl PreparedTrust {
     /// What a handshake verifies with.
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::clone(&self.verifier)
+        Arc::<Verifier>::clone(&self.verifier)
     }
 }
 
@@ -103,14 +112,14 @@ impl ClientTrust {
     pub fn commit(&self, prepared: &PreparedTrust) {
         self.live.rcu(|old| Loaded {
             generation: old.generation.wrapping_add(1),
-            verifier: prepared.verifier(),
+            verifier: Arc::clone(&prepared.verifier),
             lists_end: prepared.lists_end,
         });
     }
 
     /// What a handshake verifies with.
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::clone(&self.live.load().verifier)
+        Arc::<Verifier>::clone(&self.live.load().verifier)
     }
 
     /// The files and choices.
@@ -133,16 +142,20 @@ impl ClientTrust {
         now: i64,
     ) -> (Result<Arc<Workload>, Refused>, i64) {
         let live = self.live.load();
-        let found = self.verify_by(&*live.verifier, chain, now);
+        let found = self.verify_by(&live.verifier, chain, now);
         let ends = chain.iter().filter_map(|certificate| Some(validity(certificate)?.1));
         // A refusal is not remembered: what has not begun may have by the next request.
-        let until = if found.is_err() { now } else { ends.chain([live.lists_end]).min().unwrap_or(now) };
+        let until = if found.is_err() {
+            now
+        } else {
+            ends.chain([live.lists_end, live.verifier.changes(now)]).min().unwrap_or(now)
+        };
         (found, until)
     }
 
     fn verify_by(
         &self,
-        verifier: &dyn ClientCertVerifier,
+        verifier: &Verifier,
         chain: &[CertificateDer<'static>],
         now: i64,
     ) -> Result<Arc<Workload>, Refused> {
@@ -181,6 +194,11 @@ pub fn refusal(error: &rustls::Error) -> Refused {
             }
             C::UnknownIssuer => (RefusedKind::Invalid, "unknown_issuer"),
             C::BadSignature => (RefusedKind::Invalid, "bad_signature"),
+            C::Other(_) => match Broken::of(error) {
+                Some(broken @ Broken::AuthorityNotInForce) => (RefusedKind::Expired, broken.reason()),
+                Some(broken) => (RefusedKind::Invalid, broken.reason()),
+                None => (RefusedKind::Invalid, "not_verified"),
+            },
             C::InvalidPurpose | C::InvalidPurposeContext { .. } => (RefusedKind::Invalid, "wrong_purpose"),
             _ => (RefusedKind::Invalid, "not_verified"),
         },
@@ -197,7 +215,7 @@ fn validity(certificate: &CertificateDer<'_>) -> Option<(i64, i64)> {
 }
 
 fn prepare(settings: &Settings, clock: &SharedClock) -> Result<PreparedTrust, TrustError> {
-    let roots = authorities(&settings.ca_file)?;
+    let anchors = authorities(&settings.ca_file, clock.now_seconds())?;
     let mut lists = Vec::new();
     let mut lists_end = i64::MAX;
     for path in &settings.crl_files {
@@ -212,26 +230,23 @@ fn prepare(settings: &Settings, clock: &SharedClock) -> Result<PreparedTrust, Tr
                     rfc3339(ends.saturating_mul(1000)),
                 );
             }
+            if !signer_may_sign(&list, &anchors) {
+                return Err(TrustError::NotListSigner { path: path.clone() });
+            }
             lists_end = lists_end.min(ends);
             lists.push(list);
         }
     }
-    let summary = format!("client authorities {}, revocation lists {}", roots.len(), lists.len());
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    // INVARIANT: with a list, every authority of a chain needs one, and an ended list refuses: what cannot be known to
-    // be unrevoked is not taken for it. Both are this builder's strict choices.
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .with_crls(lists)
-        .enforce_revocation_expiration();
-    let builder = if settings.required { builder } else { builder.allow_unauthenticated() };
-    let verifier = builder.build().map_err(TrustError::Unusable)?;
-    Ok(PreparedTrust { verifier, lists_end, summary })
+    let summary = format!("client authorities {}, revocation lists {}", anchors.len(), lists.len());
+    let verifier = Verifier::new(anchors, lists, settings.required).map_err(TrustError::Unusable)?;
+    Ok(PreparedTrust { verifier: Arc::new(verifier), lists_end, summary })
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, TrustError> {
+fn authorities(path: &Path, now: i64) -> Result<Vec<Anchor>, TrustError> {
     let text = read(path)?;
     let bad = || TrustError::BadAuthority { path: path.to_owned() };
-    let mut roots = RootCertStore::empty();
+    let unfit = |what| TrustError::UnfitAuthority { path: path.to_owned(), what };
+    let mut anchors = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let certificate = certificate.map_err(|_| bad())?;
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| bad())?;
@@ -239,12 +254,45 @@ fn authorities(path: &Path) -> Result<RootCertStore, TrustError> {
         if !parsed.is_ca() {
             return Err(bad());
         }
-        roots.add(certificate.clone()).map_err(|_| bad())?;
+        let usage = parsed.key_usage().map_err(|_| bad())?;
+        if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
+            return Err(unfit("that may not sign certificates (its key usage lacks `keyCertSign`)"));
+        }
+        if !is_strong(parsed.public_key()) {
+            return Err(unfit(
+                "with a weak key (RSA from 2,048 bits, P-256, P-384, P-521 and Ed25519 count)",
+            ));
+        }
+        // Whether the library can make something of it.
+        RootCertStore::empty().add(certificate.clone()).map_err(|_| bad())?;
+        let validity = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+        if !(validity.0..=validity.1).contains(&now) {
+            tracing::warn!(
+                target: "SECURITY",
+                event_type = "weak_setting",
+                "`{}` holds the certificate of an authority that is not in force: its client certificates are refused",
+                path.display(),
+            );
+        }
+        anchors.push(Anchor { validity, certificate: certificate.clone() });
     }
-    if roots.is_empty() {
+    if anchors.is_empty() {
         return Err(TrustError::NoAuthority { path: path.to_owned() });
     }
-    Ok(roots)
+    Ok(anchors)
+}
+
+/// RFC 5280, section 6.3.3 (f): the key usage of the list's issuer, where it has one, allows `cRLSign`. The library looks at
+/// that of intermediate authorities only. Of two authorities of one name each has to.
+fn signer_may_sign(list: &CertificateRevocationListDer<'_>, anchors: &[Anchor]) -> bool {
+    let Ok((_, list)) = CertificateRevocationList::from_der(list) else { return false };
+    anchors.iter().all(|anchor| {
+        let Ok((_, parsed)) = X509Certificate::from_der(&anchor.certificate) else { return false };
+        if parsed.subject().as_raw() != list.issuer().as_raw() {
+            return true;
+        }
+        parsed.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.crl_sign()))
+    })
 }
 
 /// All lists of a file: PEM, or one list in DER.

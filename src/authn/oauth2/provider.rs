@@ -30,7 +30,7 @@ use crate::authn::jwt::parts::{IdTokens, is_private};
 use crate::authn::jwt::{self, JwksPlace, JwksUrl};
 use crate::clock::SharedClock;
 use crate::json;
-use crate::secret::Secret;
+use crate::secret::{Address, Secret};
 use crate::telemetry::Metrics;
 
 /// What comes with an access token.
@@ -60,7 +60,7 @@ type ProviderClient = Client<
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProviderError {
     #[error("the provider did not answer: {0}")]
-    Http(#[from] reqwest::Error),
+    Http(#[source] reqwest::Error),
     #[error("the provider did not answer")]
     NoAnswer,
     #[error("the answer of the provider is larger than {0} bytes")]
@@ -83,6 +83,13 @@ pub(super) enum ProviderError {
     OtherPerson,
     #[error("the settings of the provider cannot be used: {0}")]
     Setup(String),
+}
+
+/// The address may hold a key: the error does not keep it.
+impl From<reqwest::Error> for ProviderError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
 }
 
 impl From<http::Error> for ProviderError {
@@ -218,8 +225,8 @@ impl Provider {
             && settings.token_endpoint.is_some()
             && settings.jwks_uri.is_some();
         let published = if complete { Published(Map::new()) } else { discover(settings, asker).await? };
-        let pick = |given: &Option<Url>, name, what| match given {
-            Some(url) => Ok(Some(url.clone())),
+        let pick = |given: &Option<Address>, name, what| match given {
+            Some(given) => Ok(Some(given.expose().clone())),
             None => published.url(name, what),
         };
         let need = |given, name, what| pick(given, name, what)?.ok_or(ProviderError::Missing(what));
@@ -249,7 +256,7 @@ impl Provider {
         }
         let id_tokens = IdTokens::new(
             jwt::Settings {
-                jwks: Some((settings.algorithm, JwksPlace::Url(JwksUrl::new(keys)))),
+                jwks: Some((settings.algorithm, JwksPlace::Url(JwksUrl::new(keys.into())))),
                 issuer: settings.issuer.as_str().into(),
                 audience: settings.client_id.as_str().into(),
                 leeway: settings.leeway,
@@ -268,7 +275,7 @@ impl Provider {
             client,
             scopes: openid.chain(settings.scopes.iter().cloned()).map(Scope::new).collect(),
             asker: asker.clone(),
-            userinfo: settings.userinfo_endpoint.clone(),
+            userinfo: settings.userinfo_endpoint.as_ref().map(|given| given.expose().clone()),
             id_tokens,
             says_issuer: says == Some(&Value::Bool(true)),
         })

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use crate::secret::Address;
+
 use crate::authn::AuthnError;
 use crate::authn::jwt::JwtAlgorithm;
 use crate::authn::jwt::parts::{is_private, read_key_file};
@@ -43,15 +45,15 @@ pub struct Settings {
     /// The provider's name, to the letter as it stands in its tokens.
     pub issuer: String,
     /// Where a browser is sent.
-    pub authorization_endpoint: Option<Url>,
+    pub authorization_endpoint: Option<Address>,
     /// Where a code is exchanged.
-    pub token_endpoint: Option<Url>,
+    pub token_endpoint: Option<Address>,
     /// Where more is asked of a person after each login; only when it is given.
-    pub userinfo_endpoint: Option<Url>,
+    pub userinfo_endpoint: Option<Address>,
     /// Where a login on another device begins (RFC 8628).
-    pub device_authorization_endpoint: Option<Url>,
+    pub device_authorization_endpoint: Option<Address>,
     /// The provider's keys.
-    pub jwks_uri: Option<Url>,
+    pub jwks_uri: Option<Address>,
     /// Our name at the provider.
     pub client_id: String,
     /// Our secret at the provider; `None` for a public client.
@@ -128,7 +130,9 @@ impl Settings {
             &self.device_authorization_endpoint,
             &self.jwks_uri,
         ];
-        if endpoints.into_iter().flatten().any(|url| !is_private(url)) || !is_private(&self.redirect_uri) {
+        if endpoints.into_iter().flatten().any(|address| !is_private(address.expose()))
+            || !is_private(&self.redirect_uri)
+        {
             return refuse("an address", "codes and tokens would cross the network in the clear");
         }
         if self.client_id.is_empty() {

@@ -99,6 +99,8 @@ fn a_row_says_who_did_what_to_what_and_why() {
         "42",
     ];
     assert_eq!(columns(&record), expected);
+    let many = json!({"event": "login_failure", "count": 8});
+    assert_eq!(columns(&many)[3], "login_failure ×8");
     let event = json!({"event": "login_failure", "detail": "jwt: expired", "reason_code": "unauthenticated"});
     assert_eq!(columns(&event), ["", "-", "-", "login_failure", "jwt: expired", "-", "unauthenticated", ""]);
     assert_eq!(columns(&json!({})), ["", "-", "-", "-", "-", "-", "-", ""]);

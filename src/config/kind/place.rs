@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::{Kind, Scope};
 use crate::config::document::Node;
 use crate::config::problem::Code;
+use crate::secret::Address;
 
 /// A directory; when `must_exist` is false it is made when needed.
 pub(in crate::config) struct Directory {
@@ -104,11 +105,12 @@ pub(in crate::config) struct Url {
 }
 
 impl Kind for Url {
-    type Value = reqwest::Url;
+    type Value = Address;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<reqwest::Url> {
-        let url = address(node, scope)?;
-        if url.scheme() == "http" && !is_loopback(&url) && !(self.may_weaken && scope.weakened) {
+    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Address> {
+        let address = address(node, scope)?;
+        let url = address.expose();
+        if url.scheme() == "http" && !is_loopback(url) && !(self.may_weaken && scope.weakened) {
             let help = match self.may_weaken {
                 true => {
                     "write an `https` address; for a trusted network, set `security.allow_weakened: true`"
@@ -118,16 +120,11 @@ impl Kind for Url {
             let message = "credentials and data would cross the network in the clear";
             return scope.wrong(node, Code::Weakens, message, help);
         }
-        Some(url)
+        Some(address)
     }
 
-    fn show(&self, value: &reqwest::Url) -> String {
-        let mut url = value.clone();
-        // A query of such an address often carries a key.
-        if url.query().is_some() {
-            url.set_query(Some("(hidden)"));
-        }
-        url.to_string()
+    fn show(&self, value: &Address) -> String {
+        value.to_string()
     }
 
     fn words(&self) -> String {
@@ -143,13 +140,13 @@ impl Kind for Url {
 pub(in crate::config) struct SignedUrl;
 
 impl Kind for SignedUrl {
-    type Value = reqwest::Url;
+    type Value = Address;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<reqwest::Url> {
+    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Address> {
         address(node, scope)
     }
 
-    fn show(&self, value: &reqwest::Url) -> String {
+    fn show(&self, value: &Address) -> String {
         Url { may_weaken: false }.show(value)
     }
 
@@ -169,7 +166,8 @@ impl Kind for Origin {
     type Value = String;
 
     fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<String> {
-        let url = address(node, scope)?;
+        let address = address(node, scope)?;
+        let url = address.expose();
         if url.path() != "/" || url.query().is_some() {
             return scope.wrong(
                 node,
@@ -194,7 +192,7 @@ impl Kind for Origin {
     }
 }
 
-fn address(node: &Node, scope: &mut Scope<'_>) -> Option<reqwest::Url> {
+fn address(node: &Node, scope: &mut Scope<'_>) -> Option<Address> {
     let word = scope.word(node, "an address")?;
     let help = "write an address such as `https://host.example.com/path`";
     let Ok(url) = reqwest::Url::parse(&word.text) else {
@@ -214,7 +212,7 @@ fn address(node: &Node, scope: &mut Scope<'_>) -> Option<reqwest::Url> {
     if url.fragment().is_some() {
         return scope.wrong(node, Code::WrongType, "has a fragment (`#…`)", help);
     }
-    Some(url)
+    Some(Address::of_template(url, &word.masked))
 }
 
 pub(in crate::config) fn is_loopback(url: &reqwest::Url) -> bool {

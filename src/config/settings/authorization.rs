@@ -40,7 +40,7 @@ pub struct Authorization {
 #[derive(Debug)]
 pub struct BundleSource {
     /// The address.
-    pub url: reqwest::Url,
+    pub url: crate::secret::Address,
     /// How often it is asked.
     pub poll_interval: Duration,
     /// The longest wait after failures.

@@ -167,7 +167,7 @@ pub enum JwtKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Jwks {
     /// Where it is.
-    pub url: reqwest::Url,
+    pub url: crate::secret::Address,
     /// Time between two fetches.
     pub refresh: Duration,
     /// The least time between two fetches that unknown keys set off.

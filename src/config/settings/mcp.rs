@@ -53,7 +53,7 @@ pub enum Transport {
     /// Streamable HTTP.
     Http {
         /// The endpoint.
-        url: reqwest::Url,
+        url: crate::secret::Address,
         /// The gateway's own header fields, such as `Authorization`.
         headers: Vec<(String, Secret<String>)>,
     },

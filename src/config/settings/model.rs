@@ -9,7 +9,7 @@ use crate::secret::Secret;
 /// `model.*`: any endpoint that speaks OpenAI's chat completions.
 pub struct Model {
     /// The address before `/chat/completions`.
-    pub base_url: reqwest::Url,
+    pub base_url: crate::secret::Address,
     /// The credential, if the endpoint wants one.
     pub api_key: Option<Secret<String>>,
     /// The model's name at the endpoint.

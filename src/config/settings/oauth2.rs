@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::Url as Address;
+use reqwest::Url as PlainUrl;
 
 use super::identity::{ALGORITHMS, JwtAlgorithm};
 use crate::config::kind::{Choice, File, Hidden, Integer, List, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::secret::Address;
 use crate::secret::Secret;
 
 const ISSUER: &str = "security.oauth2.issuer";
@@ -38,7 +39,7 @@ pub struct Oauth2 {
     /// Our secret at the provider.
     pub client_secret: Option<ClientSecret>,
     /// Where the provider sends browsers back to.
-    pub redirect_uri: Address,
+    pub redirect_uri: PlainUrl,
     /// What we ask for.
     pub scopes: Vec<String>,
     /// The algorithm of ID tokens.
@@ -192,13 +193,14 @@ impl Oauth2 {
         })
     }
 
-    fn redirect(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Address>) -> Option<Address> {
-        if let Some(url) = given {
+    fn redirect(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Address>) -> Option<PlainUrl> {
+        if let Some(address) = given {
+            let url = address.expose();
             if !url.path().ends_with(CALLBACK) || url.query().is_some() || url.fragment().is_some() {
                 let problem = Problem::error(Code::OutOfRange, "is not where the gateway takes logins back");
                 r.tell(problem.with_help(format!("write an address that ends in `{CALLBACK}`")), REDIRECT);
             }
-            return Some(url);
+            return Some(url.clone());
         }
         if r.is_given(REDIRECT) {
             return None;
@@ -207,12 +209,13 @@ impl Oauth2 {
             r.tell_missing(REDIRECT, ISSUER);
             return None;
         };
+        let public = public.expose();
         // `server.public_url` may be weaker than a login can be.
         if public.scheme() != "https" && !crate::config::kind::is_loopback(public) {
             r.tell_missing(REDIRECT, ISSUER);
             return None;
         }
-        Address::parse(&format!("{}{CALLBACK}", public.as_str().trim_end_matches('/'))).ok()
+        PlainUrl::parse(&format!("{}{CALLBACK}", public.as_str().trim_end_matches('/'))).ok()
     }
 }
 
@@ -223,8 +226,8 @@ const PUBLIC_ALGORITHMS: &[(&str, JwtAlgorithm)] = match ALGORITHMS.split_last()
 };
 
 fn check_issuer(r: &mut Reader<'_>, issuer: &str) {
-    let url = Address::parse(issuer).ok();
-    let sound = |url: &Address| {
+    let url = PlainUrl::parse(issuer).ok();
+    let sound = |url: &PlainUrl| {
         let safe = url.scheme() == "https" || url.scheme() == "http" && crate::config::kind::is_loopback(url);
         safe && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
     };

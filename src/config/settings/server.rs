@@ -69,7 +69,7 @@ pub struct Server {
     /// Where they write the client's certificate.
     pub client_cert_header: Option<http::HeaderName>,
     /// Under which address callers reach the API; `None`: whatever they call it.
-    pub public_url: Option<reqwest::Url>,
+    pub public_url: Option<crate::secret::Address>,
     /// HTTP without TLS on addresses other than loopback.
     pub insecure_http: bool,
     /// Where the gateway keeps its files.
@@ -80,6 +80,8 @@ pub struct Server {
     pub log_level: LogLevel,
     /// Bytes of a request body.
     pub max_body: usize,
+    /// Bytes of bodies under way at once: of one connection, of one caller, in all.
+    pub max_bodies: (usize, usize, usize),
     /// Time for a whole request.
     pub request_timeout: Duration,
     /// Time for the head of a request.
@@ -129,15 +131,20 @@ impl Server {
             agents_dir: agents_dir(r),
             log_level: r.value("server.log_level", Choice(LOG_LEVELS), LogLevel::Info, "How much the program log tells. The decision log always has everything."),
             max_body: r.value("server.max_body", Size(1_024..=64 << 20), 1 << 20, "Bytes of a request body; more is answered with 413."),
+            max_bodies: (
+                r.value("server.max_bodies_per_connection", Size(64 << 10..=1 << 30), 4 << 20, "Bytes of request bodies of one connection that are read and worked on at once; more is answered with 429."),
+                r.value("server.max_bodies_per_caller", Size(64 << 10..=1 << 30), 8 << 20, "The same of one caller, over all its connections."),
+                r.value("server.max_bodies", Size(1 << 20..=16 << 30), 32 << 20, "The same in all; more is answered with 503. A single body may be as large as `max_body`, whatever the three say."),
+            ),
             request_timeout: r.value("server.request_timeout", seconds(1, 3_600), Duration::from_secs(150), "Time for a whole request, effect included. More than `config_agents.limits.deadline`, or answers of agents are cut off."),
             header_timeout: r.value("server.header_timeout", seconds(1, 60), Duration::from_secs(10), "Time for the head of a request; stops slow-header attacks."),
             body_timeout: r.value("server.body_timeout", seconds(1, 600), Duration::from_secs(30), "Time for the body of a request to arrive; stops slow-body attacks. More is answered with 408."),
             idle_timeout: r.value("server.idle_timeout", seconds(1, 3_600), Duration::from_secs(60), "Time that a connection may be without a request, from its beginning; then it is closed. HTTP/1 connections also end when `header_timeout` passes between two requests."),
-            max_connections_per_address: r.value("server.max_connections_per_address", Integer::new(1..=65_536, "connections"), 256, "Connections of one address at once (a /64 of IPv6 is one); more are closed at once. Those of `server.trusted_proxies` are not counted."),
+            max_connections_per_address: r.value("server.max_connections_per_address", Integer::new(1..=65_536, "connections"), 256, "Connections of one address at once (a /64 of IPv6 is one). One more takes the place of that which has waited longest without a request, or is closed when all are busy. Those of `server.trusted_proxies` are not counted."),
             max_streams: r.value("server.max_streams", Integer::new(1..=10_000, "requests"), 100, "Requests at once on one HTTP/2 connection."),
             max_headers: r.value("server.max_headers", Integer::new(8..=256, "fields"), 100, "Header fields of a request."),
             max_header_bytes: r.value("server.max_header_bytes", Size(8 << 10..=256 << 10), 32 << 10, "Bytes of all header fields of a request."),
-            max_connections: r.value("server.max_connections", Integer::new(1..=65_536, "connections"), 1_024, "Connections at once; more wait to be accepted."),
+            max_connections: r.value("server.max_connections", Integer::new(1..=65_536, "connections"), 1_024, "Connections at once. One more takes the place of one that waits without a request, of the address that has the most."),
             shutdown_grace: r.value("server.shutdown_grace", seconds(0, 600), Duration::from_secs(20), "Time that running requests have after the signal to stop."),
         };
         server.check(r);

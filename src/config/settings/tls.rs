@@ -40,7 +40,7 @@ pub struct Tls {
     /// An OCSP answer is stapled.
     pub ocsp_stapling: bool,
     /// Whom to ask for it, instead of whom the certificate names.
-    pub ocsp_responder: Option<reqwest::Url>,
+    pub ocsp_responder: Option<crate::secret::Address>,
 }
 
 /// What a client certificate is good for.

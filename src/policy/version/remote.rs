@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use reqwest::header::{ETAG, HeaderValue, IF_NONE_MATCH};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, StatusCode};
+
+use crate::secret::Address;
 
 /// The longest that one answer may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -22,11 +24,16 @@ pub enum RemoteError {
     TooLarge(u64),
 }
 
+/// The address may hold a key: the error does not keep it.
+fn fetch(error: reqwest::Error) -> RemoteError {
+    RemoteError::Fetch(error.without_url())
+}
+
 /// Where bundles come from.
 #[derive(Debug)]
 pub struct Remote {
     client: Client,
-    url: Url,
+    url: Address,
     limit: u64,
     etag: Option<HeaderValue>,
 }
@@ -34,9 +41,9 @@ pub struct Remote {
 impl Remote {
     /// Asks at `url` for bundles of at most `limit` bytes. Follows no redirect: the address that was configured is the
     /// one that is trusted.
-    pub fn new(url: Url, limit: u64) -> Result<Self, RemoteError> {
+    pub fn new(url: Address, limit: u64) -> Result<Self, RemoteError> {
         let client = Client::builder().timeout(DEADLINE).redirect(reqwest::redirect::Policy::none()).build();
-        Ok(Self { client: client.map_err(RemoteError::Fetch)?, url, limit, etag: None })
+        Ok(Self { client: client.map_err(fetch)?, url, limit, etag: None })
     }
 
     /// The bundle, if it is another than at the last time.
@@ -44,11 +51,11 @@ impl Remote {
     /// The tag of an answer counts from when it has come whole, also if the bundle is refused later: the same bundle would
     /// be refused again.
     pub async fn fetch(&mut self) -> Result<Option<Vec<u8>>, RemoteError> {
-        let mut request = self.client.get(self.url.clone());
+        let mut request = self.client.get(self.url.expose().clone());
         if let Some(etag) = &self.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
-        let mut response = request.send().await.map_err(RemoteError::Fetch)?;
+        let mut response = request.send().await.map_err(fetch)?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if self.etag.is_some() => return Ok(None),
@@ -56,7 +63,7 @@ impl Remote {
         }
         let etag = response.headers().get(ETAG).cloned();
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(RemoteError::Fetch)? {
+        while let Some(chunk) = response.chunk().await.map_err(fetch)? {
             if (bytes.len() + chunk.len()) as u64 > self.limit {
                 // Not asked for again until the server has another one.
                 self.etag = etag;

@@ -6,7 +6,7 @@ use crate::secret::Secret;
 
 fn http(fake: &Fake) -> ServerSettings {
     server(Transport::Http {
-        url: fake.url.clone(),
+        url: fake.url.parse().unwrap(),
         headers: vec![("authorization".to_owned(), Secret::new("Bearer own".to_owned()))],
     })
 }
@@ -245,11 +245,10 @@ async fn a_bad_address_or_header_is_a_problem_not_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let with = |url: &str, header: &str| {
         let headers = vec![(header.to_owned(), Secret::new("v".to_owned()))];
-        vec![server(Transport::Http { url: url.to_owned(), headers })]
+        vec![server(Transport::Http { url: url.parse().unwrap(), headers })]
     };
     for (servers, expected) in [
         (with("file:///etc/passwd", "a"), "not an address"),
-        (with("nonsense", "a"), "not an address"),
         (with("http://127.0.0.1:9/", "a b"), "its header `a b`"),
     ] {
         let (_, problems) = connect(settings(dir.path(), servers)).await.unwrap();

@@ -177,7 +177,7 @@ fn an_entity_has_exactly_the_attributes_of_the_schema() {
 async fn a_taken_server_name_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let named = |text: &str| {
-        let transport = Transport::Http { url: "http://127.0.0.1:9/".to_owned(), headers: Vec::new() };
+        let transport = Transport::Http { url: "http://127.0.0.1:9/".parse().unwrap(), headers: Vec::new() };
         ServerSettings::new(name(text), transport)
     };
     for servers in [vec![named("builtin")], vec![named("a"), named("a")]] {

@@ -1,4 +1,5 @@
-//! The HTTP half of the protocol library's client, with every message read by our own reader.
+//! The HTTP half of the protocol library's client, with every message read by our own reader. The library does not learn the
+//! address, which may hold a key, and so cannot write it into a log line or an error.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use rmcp::transport::streamable_http_client::{
 use sse_stream::{Sse, SseStream};
 
 use super::message;
+use crate::secret::Address;
 
 type Failure = StreamableHttpError<reqwest::Error>;
 type Headers = HashMap<HeaderName, HeaderValue>;
@@ -26,16 +28,25 @@ const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 
 /// A pooled client for one server.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct StrictClient {
     http: Client,
+    address: Arc<str>,
     /// Bytes of one answer, or of one event.
     limit: usize,
 }
 
 impl StrictClient {
-    pub(super) fn new(http: Client, limit: usize) -> Self {
-        Self { http, limit }
+    pub(super) fn new(http: Client, address: &Address, limit: usize) -> Self {
+        Self { http, address: address.expose().as_str().into(), limit }
+    }
+}
+
+/// The failure without the address that the HTTP client puts into its errors.
+fn without_address(failure: Failure) -> Failure {
+    match failure {
+        Failure::Client(error) => client(error),
+        other => other,
     }
 }
 
@@ -44,20 +55,20 @@ impl StreamableHttpClient for StrictClient {
 
     async fn post_message(
         &self,
-        uri: Arc<str>,
+        _: Arc<str>,
         message: ClientJsonRpcMessage,
         session: Option<Arc<str>>,
         _: Option<String>,
         headers: Headers,
     ) -> Result<StreamableHttpPostResponse, Failure> {
         let in_session = session.is_some();
-        let mut request = self.http.post(uri.as_ref()).header(ACCEPT, format!("{EVENTS}, {JSON}"));
+        let mut request = self.http.post(self.address.as_ref()).header(ACCEPT, format!("{EVENTS}, {JSON}"));
         if let Some(session) = session {
             request = request.header(HEADER_SESSION_ID, session.as_ref());
         }
         let request = request.headers(headers.into_iter().collect()).header(CONTENT_TYPE, JSON);
         let body = serde_json::to_vec(&message)?;
-        let response = request.body(body).send().await.map_err(Failure::Client)?;
+        let response = request.body(body).send().await.map_err(client)?;
         self.answer(response, &message, in_session).await
     }
 
@@ -75,25 +86,28 @@ impl StreamableHttpClient for StrictClient {
 
     async fn delete_session(
         &self,
-        uri: Arc<str>,
+        _: Arc<str>,
         session: Arc<str>,
         auth: Option<String>,
         headers: Headers,
     ) -> Result<(), Failure> {
-        self.http.delete_session(uri, session, auth, headers).await
+        let address = Arc::clone(&self.address);
+        self.http.delete_session(address, session, auth, headers).await.map_err(without_address)
     }
 
     async fn get_stream(
         &self,
-        uri: Arc<str>,
+        _: Arc<str>,
         session: Option<Arc<str>>,
         last_event: Option<String>,
         auth: Option<String>,
         headers: Headers,
     ) -> Result<Events, Failure> {
-        let events =
-            self.http.get_stream_with_max_sse_event_size(uri, session, last_event, auth, headers, self.limit);
-        Ok(strict(events.await?))
+        let (http, address) = (&self.http, Arc::clone(&self.address));
+        let events = http
+            .get_stream_with_max_sse_event_size(address, session, last_event, auth, headers, self.limit)
+            .await;
+        Ok(strict(events.map_err(without_address)?))
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -152,7 +166,7 @@ impl StrictClient {
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(Failure::Client)? {
+        while let Some(chunk) = response.chunk().await.map_err(client)? {
             if body.len().saturating_add(chunk.len()) > self.limit {
                 return Err(Failure::ResponseBodyTooLarge { max_size: self.limit });
             }
@@ -160,6 +174,10 @@ impl StrictClient {
         }
         Ok(body)
     }
+}
+
+fn client(error: reqwest::Error) -> Failure {
+    Failure::Client(error.without_url())
 }
 
 fn unexpected(what: impl Into<Cow<'static, str>>) -> Failure {
@@ -220,7 +238,7 @@ fn bounded(
     let mut line_is_empty = true;
     chunks
         .map(move |chunk| {
-            let chunk = chunk.map_err(std::io::Error::other)?;
+            let chunk = chunk.map_err(|error| std::io::Error::other(error.without_url()))?;
             for byte in &chunk {
                 match byte {
                     b'\r' => {}

@@ -1,5 +1,6 @@
 //! An open connection to a server, and the bounded question for its tools.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +84,8 @@ impl Connection {
                 (within(settings.connect_timeout, handler.serve(transport)).await?, Some(child))
             }
         };
-        let running = running.map_err(|error| UpstreamError::Handshake(Box::new(error)))?;
+        let running =
+            running.map_err(|error| UpstreamError::Handshake(hidden(&settings.transport, error)))?;
         let link = Arc::new(Link { peer: running.peer().clone(), broken: Notify::new() });
         Ok(Self { running, link, changed, child })
     }
@@ -98,7 +100,7 @@ impl Connection {
         settings: &ServerSettings,
         limits: &Limits,
     ) -> Result<Listing, UpstreamError> {
-        within(settings.connect_timeout, list(&self.link.peer, limits)).await?
+        within(settings.connect_timeout, list(&self.link.peer, &settings.transport, limits)).await?
     }
 
     pub(super) fn parts(self) -> (RunningService<RoleClient, Handler>, Arc<Notify>, Option<Child>) {
@@ -110,7 +112,19 @@ pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
     tokio::time::timeout(limit, work).await.map_err(|_| UpstreamError::Timeout { limit })
 }
 
-pub(super) async fn list(peer: &Peer<RoleClient>, limits: &Limits) -> Result<Listing, UpstreamError> {
+/// The error as it may be seen: the library's own names the whole address.
+fn hidden(transport: &Transport, error: impl Error + Send + Sync + 'static) -> Box<dyn Error + Send + Sync> {
+    match transport {
+        Transport::Http { url, .. } => Box::new(url.hide_in(&error)),
+        Transport::Stdio { .. } => Box::new(error),
+    }
+}
+
+pub(super) async fn list(
+    peer: &Peer<RoleClient>,
+    transport: &Transport,
+    limits: &Limits,
+) -> Result<Listing, UpstreamError> {
     let mut listing = Listing::default();
     let mut cursor = None;
     let mut seen = 0;
@@ -122,8 +136,10 @@ pub(super) async fn list(peer: &Peer<RoleClient>, limits: &Limits) -> Result<Lis
             params: Some(params),
             extensions: Default::default(),
         });
-        let answer =
-            peer.send_request(request).await.map_err(|error| UpstreamError::Listing(Box::new(error)))?;
+        let answer = peer
+            .send_request(request)
+            .await
+            .map_err(|error| UpstreamError::Listing(hidden(transport, error)))?;
         let ServerResult::ListToolsResult(page) = answer else {
             return Err(UpstreamError::NotATools);
         };

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 
-use crate::secret::Secret;
+use crate::secret::{Address, Secret};
 use crate::tools::error::UpstreamError;
 
 use super::Limits;
@@ -17,13 +16,13 @@ use super::client::StrictClient;
 const ENVELOPE_BYTES: usize = 64 * 1024;
 
 pub(super) fn transport(
-    url: &str,
+    address: &Address,
     headers: &[(String, Secret<String>)],
     connect_timeout: Duration,
     limits: &Limits,
 ) -> Result<StreamableHttpClientTransport<StrictClient>, UpstreamError> {
-    let address = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    if address.is_none_or(|url| !url.has_host()) {
+    let url = address.expose();
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(UpstreamError::Address);
     }
     let client = reqwest::Client::builder()
@@ -36,13 +35,13 @@ pub(super) fn transport(
         .user_agent(concat!("caxton/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| UpstreamError::Client(Box::new(error)))?;
-    let mut config = StreamableHttpClientTransportConfig::with_uri(url)
+    let mut config = StreamableHttpClientTransportConfig::with_uri(address.to_string())
         // Two more than calls: the question for the tools must not wait behind calls that hang.
         .max_concurrent_requests(limits.calls.saturating_add(2))
         // A server that lost the session may be another version of itself: connect and compare anew.
         .reinit_on_expired_session(false);
     config.allow_stateless = true;
-    let client = StrictClient::new(client, limits.response_bytes.saturating_add(ENVELOPE_BYTES));
+    let client = StrictClient::new(client, address, limits.response_bytes.saturating_add(ENVELOPE_BYTES));
     Ok(StreamableHttpClientTransport::with_client(client, config))
 }
 

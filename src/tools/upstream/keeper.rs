@@ -73,7 +73,11 @@ async fn watch(
             () = changed.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
             () = tokio::time::sleep(upstream.limits.refresh_interval) => {}
         }
-        let asked = within(upstream.settings.connect_timeout, list(&link.peer, &upstream.limits)).await;
+        let asked = within(
+            upstream.settings.connect_timeout,
+            list(&link.peer, &upstream.settings.transport, &upstream.limits),
+        )
+        .await;
         match asked.and_then(|listing| listing) {
             Ok(listing) => {
                 if publish(listing).is_err() {

@@ -21,7 +21,7 @@ pub(in crate::server) enum OcspError {
     #[error("the certificate names no OCSP responder, and none is configured")]
     NoResponder,
     #[error("the OCSP responder could not be asked")]
-    Unreachable(#[from] reqwest::Error),
+    Unreachable(#[source] reqwest::Error),
     #[error("the OCSP responder answered with HTTP status {0}")]
     Status(u16),
     #[error("the OCSP answer is larger than {0} bytes")]
@@ -42,6 +42,13 @@ pub(in crate::server) enum OcspError {
     Endless,
     #[error("the OCSP answer has ended or has not begun")]
     NotOfNow,
+}
+
+/// The address may hold a key: the error does not keep it.
+impl From<reqwest::Error> for OcspError {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Unreachable(error.without_url())
+    }
 }
 
 /// Fetches answers about one certificate.
@@ -67,7 +74,11 @@ impl Stapler {
             .no_proxy()
             .user_agent(concat!("caxton/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        let responder = settings.responder.clone().or_else(|| responder_of(leaf));
+        let responder = settings
+            .responder
+            .as_ref()
+            .map(|responder| responder.expose().clone())
+            .or_else(|| responder_of(leaf));
         Ok(Self { shown, asked, responder, settings: settings.clone(), client, clock })
     }
 

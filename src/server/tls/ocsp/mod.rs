@@ -25,7 +25,7 @@ pub(super) use self::shown::Shown;
 #[derive(Debug, Clone)]
 pub struct OcspSettings {
     /// Whom to ask; `None`: whom the certificate names.
-    pub responder: Option<reqwest::Url>,
+    pub responder: Option<crate::secret::Address>,
     /// Time for one fetch. Default 10 s.
     pub timeout: Duration,
     /// The largest answer, in bytes. Default 64 KiB.
