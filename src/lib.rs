@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod json;
 mod nearest;
+mod regular;
 pub mod secret;
 mod seen;
 pub mod telemetry;
