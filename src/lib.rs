@@ -10,6 +10,7 @@ mod nearest;
 mod regular;
 pub mod secret;
 mod seen;
+mod stack;
 pub mod telemetry;
 
 pub mod db;

@@ -21,6 +21,7 @@ use crate::policy::Bundle;
 use crate::policy::live::{Live, LivePolicy, Reloaded};
 use crate::policy::shadow::Candidate;
 use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionStore};
+use crate::stack;
 
 mod error;
 mod first;
@@ -326,10 +327,7 @@ impl Reloader {
             let ready = reloader.unlocked().and_then(|()| prepare(&reloader));
             drop(done.send((ready, turn)));
         };
-        std::thread::Builder::new()
-            .name("policies".to_owned())
-            .spawn(check)
-            .map_err(|_| ReloadError::Stopped)?;
+        stack::spawn("policies", check).map_err(|_| ReloadError::Stopped)?;
         // A check that overruns is not waited for; what it comes to goes nowhere, and until then nothing else is begun.
         let (ready, turn) =
             tokio::time::timeout(bound, checked).await.map_err(slow)?.map_err(|_| ReloadError::Stopped)?;

@@ -12,6 +12,7 @@ mod bundle;
 pub mod case;
 mod conflict;
 pub mod coverage;
+mod depth;
 pub mod diagnostics;
 pub mod diff;
 pub mod editor;

@@ -12,6 +12,7 @@ use cedar_policy_core::parser;
 use miette::{Diagnostic, SourceSpan};
 
 use super::annotations::Annotations;
+use super::depth::{self, Language};
 use super::error::Problem;
 use super::load::{PolicyInfo, Strictness};
 use super::program::Compiled;
@@ -175,6 +176,10 @@ struct Reader<'s> {
 
 impl Reader<'_> {
     fn read(&mut self) {
+        if let Err(deep) = depth::check(&self.source.text, Language::Policy) {
+            let problem = deep.problem(&self.source.path, &self.source.text);
+            return self.entries.push(Entry::Faulty(vec![problem]));
+        }
         let parsed = match parser::parse_policyset(&self.source.text) {
             Ok(parsed) => parsed,
             Err(errors) => {
