@@ -87,7 +87,7 @@ impl Gateway {
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_refusals(Arc::clone(&parts), stop.clone())),
-            tokio::spawn(follow::places(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
+            tokio::spawn(follow::places(Arc::clone(&parts), follow.clone(), stop.clone())),
             tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
