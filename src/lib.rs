@@ -7,8 +7,10 @@
 pub mod clock;
 pub mod json;
 mod nearest;
+mod regular;
 pub mod secret;
 mod seen;
+mod stack;
 pub mod telemetry;
 
 pub mod db;

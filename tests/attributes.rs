@@ -17,6 +17,8 @@ const SCHEMA: &str = r#"namespace Acme {
   entity Person in [Team] = { level: Long };
   entity Folder in [Folder];
   entity Doc in [Folder] = { owner: Person, open: Bool };
+  entity Switches;
+  entity Switch in [Switches] = { on?: Bool, instead?: Switch };
   action all;
   action read in [all] appliesTo { principal: [Person], resource: [Doc, Folder], context: Caxton::BaseContext };
   action write in [all] appliesTo { principal: [Person], resource: [Doc], context: Caxton::BaseContext };
@@ -92,6 +94,47 @@ async fn a_role_counts_and_stops_counting_with_the_next_request() {
     put(&world, &root, &user("bob"), json!({})).await;
     assert_eq!(world.get(&bob, "/v1/agents").await.status, StatusCode::FORBIDDEN);
     world.stop().await;
+}
+
+/// To Cedar an entity that is not handed over does not exist, and a `forbid` that hangs on it does not hold.
+#[tokio::test]
+async fn an_entity_that_only_a_policy_names_is_seen_and_on_record() {
+    let conditions = [
+        (r#"Acme::Switch::"kill" has on && Acme::Switch::"kill".on"#, json!({ "attrs": { "on": true } })),
+        (
+            r#"Acme::Switch::"kill" in Acme::Switches::"all""#,
+            json!({ "parents": [{ "type": "Acme::Switches", "id": "all" }] }),
+        ),
+        (
+            r#"Acme::Switch::"kill" has instead.on && Acme::Switch::"kill".instead.on"#,
+            json!({ "attrs": { "instead": { "type": "Acme::Switch", "id": "other" } } }),
+        ),
+    ];
+    for (condition, body) in conditions {
+        let forbid = format!(
+            "@id(\"kill\") forbid (principal, action == Caxton::Action::\"agent:list\", resource) when {{ {condition} }};"
+        );
+        let world = world(&forbid).await;
+        let (root, ann) = (world.person("root", &["admin"]), world.person("ann", &["agent:list"]));
+        let list = async || world.get(&ann, "/v1/agents").await.status;
+        assert_eq!(list().await, StatusCode::OK, "{condition}");
+        let other = put(&world, &root, &acme("Switch", "other"), json!({ "attrs": { "on": true } })).await;
+        assert_eq!(other.status, StatusCode::OK, "{other:?}");
+        let put = put(&world, &root, &acme("Switch", "kill"), body).await;
+        assert_eq!(put.status, StatusCode::OK, "{put:?}");
+        assert_eq!(list().await, StatusCode::FORBIDDEN, "{condition}");
+        let record = world.records().pop().unwrap();
+        assert_eq!(record["policies"][0]["id"], "kill", "{record}");
+        // The same through AuthZEN, for whom it is asked.
+        let question = json!({
+            "subject": user("ann"),
+            "action": { "name": "agent:list" },
+            "resource": { "type": "Caxton::Gateway", "id": "caxton" },
+        });
+        let answer = world.post(&root, "/access/v1/evaluation", &question).await;
+        assert_eq!(answer.json()["decision"], false, "{answer:?}");
+        world.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -300,7 +300,11 @@ fn queried(directory: &Path, log: &str) {
         assert!(!found.is_empty(), "{options}");
         for record in found {
             let subject = record["subject"]["principal"].as_str();
-            assert!(subject == Some(principal) || record["actor"] == principal, "{options}: {record}");
+            let deployed = record["event"] == "agent_deployed" && record["agent"]["id"] == "researcher";
+            assert!(
+                subject == Some(principal) || record["actor"] == principal || deployed,
+                "{options}: {record}"
+            );
         }
     }
     let by_policy = query("--policy tools.csv-row-limit");

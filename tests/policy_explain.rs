@@ -119,7 +119,11 @@ fn the_guide_is_right() {
     let (_, shown) = block.split("```").next().unwrap().split_once('\n').unwrap();
     let bundle = Bundle::load(Sources::shipped()).unwrap();
     let filter = Some("an agent does not call a tool that it was not granted".to_owned());
-    let (_, exam) = examine(&bundle, &caxton::policy::run::Suites::shipped(), &Settings { filter });
+    let (_, exam) = examine(
+        &bundle,
+        &caxton::policy::run::Suites::shipped(),
+        &Settings { filter, ..Settings::default() },
+    );
     let printed = command::text(&explain(&bundle, &exam)[0], 1);
     let printed = anstream::adapter::strip_str(&printed).to_string();
     assert!(printed.starts_with(shown.trim_end()), "{printed}");

@@ -182,12 +182,17 @@ fn faults() -> Vec<(&'static str, Edit, Edit, By)> {
             SAME,
             By::Lint("forbid-can-err"),
         ),
-        ("a misspelt annotation", ("@description", "@descripton"), SAME, By::Lint("unknown-annotation")),
+        (
+            "a misspelt annotation",
+            ("@description", "@descripton"),
+            SAME,
+            By::Validate("`@descripton` is not known"),
+        ),
         (
             "a promise that is not kept",
             ("@description", "@require_approval(\"admin\") @description"),
             SAME,
-            By::Lint("unknown-annotation"),
+            By::Validate("`@require_approval` is not carried out"),
         ),
         (
             "a thing compared with itself",

@@ -89,6 +89,60 @@ fn agentgateway() {
     assert_eq!(gaps(&imported), [(11, what)]);
 }
 
+/// A permit without the denial that limited it would give more than the source did.
+#[test]
+fn a_denial_that_cannot_be_said_becomes_a_stricter_one() {
+    let rules = "mcpAuthorization:\n  rules:\n  - 'true'\n  - deny: 'mcp.tool.name == \"drop\" && request.headers[\"x\"] == \"y\"'\n";
+    let one = imported(From::Agentgateway, rules).unwrap();
+    assert!(gaps(&one)[0].1.ends_with("denies more than the rule did"), "{:?}", gaps(&one));
+    assert!(
+        one.policies.contains("forbid") && one.policies.contains("resource.name == \"drop\""),
+        "{}",
+        one.policies
+    );
+    let pinned = |imported: &Imported, tool: &str| {
+        let denied = imported.tests.split("what a rule denies").nth(1).unwrap().to_owned();
+        assert!(denied.contains(tool), "{denied}");
+    };
+    pinned(&one, "drop");
+    for rules in [
+        "mcpAuthorization:\n  rules:\n  - 'true'\n  - deny: 'request.headers[\"x\"] == \"y\"'\n",
+        "mcpAuthorization:\n  rules:\n  - 'true'\n  - deny: 'mcp.tool.name == \"drop\" || request.headers[\"x\"] == \"y\"'\n",
+        "mcpAuthorization:\n  rules:\n  - 'true'\n  - require: 'request.headers[\"x\"] == \"y\"'\n",
+    ] {
+        let whole = imported(From::Agentgateway, rules).unwrap();
+        assert!(whole.policies.contains("forbid"), "{}", whole.policies);
+        assert!(!whole.tests.contains("what the rules allow"), "nothing is left: {}", whole.tests);
+    }
+    // What is not understood may deny.
+    for rule in ["denny: 'true'", "deny: ['true']"] {
+        let rules = format!("mcpAuthorization:\n  rules:\n  - 'true'\n  - {rule}\n");
+        assert!(imported(From::Agentgateway, &rules).is_err(), "{rule}");
+    }
+    let toolhive = |policy: &str| {
+        let policies = ["permit(principal, action == Action::\"call_tool\", resource);", policy];
+        let file = serde_json::json!({
+            "version": "1.0", "type": "cedarv1", "cedar": { "policies": policies, "entities_json": "[]" },
+        });
+        imported(From::Toolhive, &file.to_string()).unwrap()
+    };
+    for (policy, left) in [
+        (
+            "forbid(principal, action == Action::\"call_tool\", resource == Tool::\"drop\") when { context.arg_x == 1 };",
+            "drop",
+        ),
+        ("forbid(principal, action, resource == Tool::\"drop\");", "drop"),
+        (
+            "forbid(principal, action in [Action::\"call_tool\", Action::\"get_prompt\"], resource) when { context.arg_x == 1 };",
+            "forbid",
+        ),
+    ] {
+        let said = toolhive(policy);
+        assert!(said.policies.contains("forbid") && said.policies.contains(left), "{}", said.policies);
+        assert!(gaps(&said)[0].1.ends_with("denies more than the rule did"), "{:?}", gaps(&said));
+    }
+}
+
 /// A denial that is about a claim must reach those who have no claims at all.
 #[test]
 fn an_agent_does_not_slip_past_a_denial_about_claims() {

@@ -503,6 +503,7 @@ async fn under_the_emergency_lock_nothing_changes_not_even_across_a_restart() {
     let mut settings = settings(data);
     settings.published = Some(PublishedSettings { store: store.root().to_owned(), trusted_keys: None });
     settings.follow.poll = Duration::from_millis(20);
+    settings.agents.directory = Some(directory.path().join("agents"));
     let gateway = Gateway::start(settings).await.unwrap();
     assert_eq!(gateway.policy_version(), version, "the locked version, not the newest");
     lock.release().unwrap();
@@ -576,6 +577,7 @@ async fn a_gateway_with_tools_of_unpinned_servers_starts_again_under_the_lock() 
     assert_eq!(locked.json()["version"], open_set().version().as_str());
     let mut settings = settings(data);
     settings.published = Some(PublishedSettings { store: store.root().to_owned(), trusted_keys: None });
+    settings.agents.directory = Some(directory.path().join("agents"));
     tools(&mut settings);
     let gateway = Gateway::start(settings).await.unwrap();
     assert_eq!(gateway.policy_version(), live);
@@ -725,6 +727,186 @@ async fn watched_directories_decide_when_they_are_whole() {
     std::fs::remove_file(&file).unwrap();
     until("without it, all is as before", async || lists().await).await;
     assert_eq!(refusals(), 1);
+    world.stop().await;
+}
+
+/// A gateway that reads the open set and its agents from files, and its administrator.
+async fn of_files() -> (World, Credential) {
+    let world = World::with(|settings, directory| {
+        write_set(directory, &open_set());
+        settings.policy_dir = Some(directory.join("policies"));
+        settings.schema_dir = Some(directory.join("schemas"));
+    })
+    .await;
+    let admin = world.person("root", &["admin"]);
+    (world, admin)
+}
+
+fn events_of(world: &World, kind: &str) -> Vec<(String, String)> {
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    let records = world.records().into_iter().filter(|record| record["event_type"] == kind);
+    records.map(|record| (text(&record["event"]), text(&record["agent"]["id"]))).collect()
+}
+
+/// What an agent may do hangs on its file and on the policies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_and_agents_change_together_or_not_at_all() {
+    let (world, admin) = of_files().await;
+    let told = |name: &str, agent: &str| (name.to_owned(), agent.to_owned());
+    let deployed = [told("agent_deployed", "clerk"), told("agent_deployed", "researcher")];
+    assert_eq!(events_of(&world, "agent_creation"), deployed, "at the first start");
+    let agents = async || {
+        let list = world.get(&admin, "/v1/agents").await.json();
+        let ids =
+            list["agents"].as_array().unwrap().iter().map(|agent| agent["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    let path = |name: &str| world.directory.path().join(name);
+    let (house, scribe) = (path("policies/house.cedar"), path("agents/scribe.md"));
+    let closed = CLOSED.replace("agent:list", "tool:list");
+    let version = world.gateway.policy_version();
+    support::write(&scribe, "---\nname: scribe\n---\n");
+    for (policy, agent) in
+        [("permit (", "---\nname: scribe\n---\n"), (closed.as_str(), "---\nname: scribe\ncolor: red\n---\n")]
+    {
+        std::fs::write(&house, policy).unwrap();
+        std::fs::write(&scribe, agent).unwrap();
+        let outcome = world.gateway.reload().await;
+        assert!(matches!(outcome, caxton::server::ReloadOutcome::Refused(_)), "{outcome:?}");
+        assert_eq!(agents().await, ["clerk", "researcher"]);
+        assert_eq!(world.gateway.policy_version(), version);
+        assert_eq!(events_of(&world, "agent_creation").len(), 2);
+    }
+    std::fs::write(&scribe, "---\nname: scribe\n---\n").unwrap();
+    std::fs::remove_file(path("agents/clerk.md")).unwrap();
+    let researcher = std::fs::read_to_string(path("agents/researcher.md")).unwrap();
+    std::fs::write(path("agents/researcher.md"), format!("{researcher}\nMore.\n")).unwrap();
+    // An operator over the API does the same as a signal.
+    let answer = world.post(&admin, "/v1/policies/reload", &json!({})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(agents().await, ["researcher", "scribe"]);
+    assert_ne!(world.gateway.policy_version(), version);
+    assert_eq!(
+        events_of(&world, "agent_creation")[2..],
+        [told("agent_changed", "researcher"), told("agent_deployed", "scribe")]
+    );
+    assert_eq!(events_of(&world, "agent_deletion"), [told("agent_removed", "clerk")]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_emergency_lock_holds_for_agents_and_new_keys() {
+    let (world, admin) = of_files().await;
+    let lock = ChangeLock::in_directory(&world.directory.path().join("data"));
+    let engaged = Engaged {
+        reason: "intruder".to_owned(),
+        author: "ada".to_owned(),
+        time_millis: SystemClock.now_millis(),
+        version: world.gateway.policy_version(),
+    };
+    lock.engage(&engaged).unwrap();
+    let wanted = json!({ "name": "ci", "permissions": ["tool:list"], "expires_in": 3600 });
+    let answer = world.post(&admin, "/v1/auth/keys", &wanted).await;
+    assert_eq!(answer.status, StatusCode::LOCKED, "{answer:?}");
+    let restart = |directory: &Path| {
+        let mut settings = settings(directory.join("data"));
+        settings.policy_dir = Some(directory.join("policies"));
+        settings.schema_dir = Some(directory.join("schemas"));
+        settings.agents.directory = Some(directory.join("agents"));
+        settings
+    };
+    let directory = world.stop().await;
+    let scribe = directory.path().join("agents/scribe.md");
+    support::write(&scribe, "---\nname: scribe\n---\n");
+    let Err(StartError::Agents(error)) = Gateway::start(restart(directory.path())).await else {
+        panic!("it started with another agent")
+    };
+    assert!(error.to_string().contains("agent `scribe`"), "{error}");
+    std::fs::remove_file(scribe).unwrap();
+    Gateway::start(restart(directory.path())).await.unwrap().drain().await;
+}
+
+/// What a parser that recurses would end the process with is refused, wherever it comes from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn policies_that_nest_too_deep_and_files_that_are_none_are_refused_on_a_reload() {
+    let (world, admin) = of_files().await;
+    let path = |name: &str| world.directory.path().join(name);
+    let policy = |condition: &str| {
+        format!("@id(\"deep\") permit (principal, action, resource) when {{ {condition} }};")
+    };
+    let deep = [
+        ("policies/deep.cedar", policy(&format!("{}true{}", "(".repeat(1_000), ")".repeat(1_000)))),
+        ("policies/deep.cedar", policy(&format!("{} true", "if true then true else ".repeat(3_000)))),
+        ("policies/deep.cedar", policy(&vec!["true"; 20_000].join(" && "))),
+        (
+            "schemas/deep.cedarschema",
+            format!("entity A = {{ a: {}Long{} }};", "Set<".repeat(2_000), ">".repeat(2_000)),
+        ),
+        ("schemas/deep.cedarschema.json", format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))),
+    ];
+    for (file, text) in deep {
+        std::fs::write(path(file), text).unwrap();
+        let outcome = world.gateway.reload().await;
+        assert!(matches!(outcome, caxton::server::ReloadOutcome::Refused(_)), "{file}: {outcome:?}");
+        std::fs::remove_file(path(file)).unwrap();
+    }
+    for file in ["policies/fifo.cedar", "schemas/fifo.cedarschema", "agents/fifo.md"] {
+        let made = std::process::Command::new("mkfifo").arg(path(file)).status().unwrap();
+        assert!(made.success());
+        let reload = tokio::time::timeout(PATIENCE, world.gateway.reload()).await.expect("it waits");
+        let caxton::server::ReloadOutcome::Refused(why) = reload else { panic!("{file}: {reload:?}") };
+        assert!(why.contains("fifo"), "{why}");
+        std::fs::remove_file(path(file)).unwrap();
+    }
+    let outcome = world.gateway.reload().await;
+    assert!(matches!(outcome, caxton::server::ReloadOutcome::Applied { .. }), "{outcome:?}");
+    assert_eq!(world.get(&admin, "/v1/agents").await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+/// What a path leads to is watched, not what it led to when the gateway began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_in_the_place_of_another_is_seen_and_none_is_an_error() {
+    let world = World::with(|settings, directory| {
+        for (name, set) in [("open", open_set()), ("closed", closed_set())] {
+            write_set(&directory.join(name), &set);
+        }
+        std::os::unix::fs::symlink("open", directory.join("live")).unwrap();
+        settings.policy_dir = Some(directory.join("live/policies"));
+        settings.schema_dir = Some(directory.join("live/schemas"));
+        settings.follow.watch = true;
+        (settings.follow.poll, settings.follow.quiet) =
+            (Duration::from_millis(20), Duration::from_millis(60));
+    })
+    .await;
+    let admin = world.person("root", &["admin"]);
+    let lists = async || world.get(&admin, "/v1/agents").await.status == StatusCode::OK;
+    assert!(lists().await);
+    let path = |name: &str| world.directory.path().join(name);
+    // As git-sync and Kubernetes do it, twice: the second time nothing is left of what was there at the start.
+    for (target, open) in [("closed", false), ("open", true), ("closed", false)] {
+        std::os::unix::fs::symlink(target, path("next")).unwrap();
+        std::fs::rename(path("next"), path("live")).unwrap();
+        until(target, async || lists().await == open).await;
+    }
+    std::fs::rename(path("closed/policies"), path("closed/old")).unwrap();
+    std::fs::rename(path("open/policies"), path("closed/policies")).unwrap();
+    until("another directory decides", async || lists().await).await;
+
+    let probe = async |place: &str| {
+        let answer = reqwest::get(format!("http://{}{place}", world.gateway.operations())).await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    assert_eq!(probe("/readyz").await.0, StatusCode::OK);
+    std::fs::rename(path("closed"), path("away")).unwrap();
+    until("it is told", async || probe("/readyz").await.0 == StatusCode::SERVICE_UNAVAILABLE).await;
+    assert_eq!(probe("/readyz").await.1, "the policy files cannot be watched\n");
+    assert!(probe("/metrics").await.1.contains("caxton_policy_watch_errors 1"));
+    assert!(lists().await, "the last set decides");
+    std::fs::rename(path("away"), path("closed")).unwrap();
+    until("it is over", async || probe("/readyz").await.0 == StatusCode::OK).await;
+    std::fs::write(path("closed/policies/house.cedar"), CLOSED).unwrap();
+    until("changes are seen again", async || !lists().await).await;
     world.stop().await;
 }
 

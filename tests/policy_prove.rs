@@ -279,3 +279,130 @@ fn the_example_in_the_guide_is_read() {
     assert_eq!(suites.promises().statements, 5);
     assert_eq!(suites.promises().gate.mutation_score, Some(97.0));
 }
+
+const SWITCH: &str = r#"namespace Own { entity Switches; entity Switch in [Switches] = { on?: Bool }; }"#;
+
+/// A test, and a proof, sees the entities that only a policy names, as the gateway does.
+#[test]
+fn an_entity_that_only_a_policy_names_is_there_for_tests_and_proofs() {
+    for (condition, entity) in [
+        (r#"Own::Switch::"kill" has on"#, r#"Own::Switch::"kill": { attrs: { on: false } }"#),
+        (
+            r#"Own::Switch::"kill" in Own::Switches::"all""#,
+            r#"Own::Switch::"kill": { in: ['Own::Switches::"all"'] }, Own::Switches::"all": {}"#,
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let forbid =
+            format!("@id(\"t.kill\") forbid (principal, action, resource) when {{ {condition} }};\n");
+        let suite = format!(
+            "suite: s
+entities: {{ Agent::\"a\": {{}}, Gateway::\"g\": {{}} }}
+tests:
+  - name: switched off
+    request: {{ principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\" }}
+    expect: {{ outcome: allow, policies: [t.list] }}
+  - name: switched on
+    entities: {{ {entity} }}
+    request: {{ principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\" }}
+    expect: {{ outcome: deny_explicit, policies: [t.kill] }}
+prove:
+  - name: the switch stops all
+    always_denies: {{ when: '{condition}' }}
+  - name: all can be listed
+    always_allows: {{ action: tool:list, when: context.session.denied < 3 }}
+"
+        );
+        for (name, text) in [
+            ("policies/a.cedar", format!("{LIST}{forbid}")),
+            ("policy-tests/a.test.yaml", suite),
+            (
+                "schemas/own.cedarschema",
+                format!("{}\n{SWITCH}", include_str!("../schemas/caxton.cedarschema")),
+            ),
+        ] {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let ended = caxton(directory.path(), &["test"]);
+        assert_eq!(ended.code, 0, "{}\n{}", ended.stdout, ended.stderr);
+        if solver().is_none() {
+            continue;
+        }
+        let ended = caxton(directory.path(), &["prove"]);
+        assert!(
+            ended.stdout.contains("✓ proven  the switch stops all"),
+            "{}\n{}",
+            ended.stdout,
+            ended.stderr
+        );
+        assert!(ended.stdout.contains("✗ refuted  all can be listed"), "{}\n{}", ended.stdout, ended.stderr);
+        assert!(ended.stdout.contains("Own::Switch::\"kill\""), "{}", ended.stdout);
+    }
+}
+
+/// What is accepted must not end the process either, whatever is done with it.
+#[test]
+fn no_depth_of_a_policy_ends_the_process() {
+    let row = |part: &str, by: &str, times: usize| vec![part; times].join(by);
+    let chained = |times: usize| {
+        [
+            row("context.session.denied == 1", " && ", times),
+            row("context.session.denied == 1", " || ", times),
+            format!("{} true", "if context.source.mtls then true else ".repeat(times)),
+            format!("context.session.denied == {}", row("1", " + ", times)),
+            format!(
+                "context.session.denied == 1 }} {}",
+                "when { context.source.mtls } ".repeat(times).trim_end().trim_end_matches('}')
+            ),
+        ]
+    };
+    let bracketed = |times: usize| {
+        [
+            format!("{}true{}", "(".repeat(times), ")".repeat(times)),
+            format!("[{}1{}].isEmpty()", "[".repeat(times), "]".repeat(times)),
+            format!("{}1{} == 1", "{ a: ".repeat(times), " }".repeat(times)),
+        ]
+    };
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("policies")).unwrap();
+    let file = directory.path().join("policies/deep.cedar");
+    let write = |condition: &str| {
+        let text = format!(
+            "@id(\"deep.one\")\n@description(\"d\")\npermit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen {{ {condition} }};\n"
+        );
+        fs::write(&file, text).unwrap();
+    };
+    for condition in chained(3_000).into_iter().chain(bracketed(1_000)) {
+        write(&condition);
+        for command in ["validate", "test", "fmt", "lint"] {
+            let ended = caxton(directory.path(), &[command]);
+            assert_ne!(ended.code, 0, "{command}: {}", ended.stdout);
+            let said = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(said.contains("nested deeper than"), "{command}: {said}");
+        }
+    }
+    // Just below the bounds everything that walks over an expression has to come back.
+    for condition in chained(900).into_iter().chain(bracketed(50)) {
+        write(&condition);
+        for arguments in [
+            &["validate"][..],
+            &["fmt", "--check"],
+            &["lint"],
+            &["coverage"],
+            &[
+                "explain",
+                "--principal",
+                "Agent::\"a\"",
+                "--action",
+                "tool:list",
+                "--resource",
+                "Gateway::\"g\"",
+            ],
+        ] {
+            let ended = caxton(directory.path(), arguments);
+            assert!((0..=2).contains(&ended.code), "{arguments:?}: {} {}", ended.code, ended.stderr);
+        }
+    }
+}

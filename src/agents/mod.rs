@@ -7,7 +7,7 @@ mod definition;
 mod register;
 
 pub use definition::{Definition, DefinitionError, HandlerName, MemoryPlan};
-pub use register::{Agent, Loaded, Problem, Register, Status};
+pub use register::{Agent, Digests, Draft, Loaded, Problem, Register, Status};
 
 use std::path::PathBuf;
 

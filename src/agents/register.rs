@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,6 +65,13 @@ impl Agent {
     pub fn check_rate(&self, sender: &EntityUid) -> Result<(), Limited> {
         self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.check(sender).map(drop))
     }
+
+    fn digest(&self) -> String {
+        match &self.handler {
+            None => self.definition.sha256.to_string(),
+            Some(module) => format!("{} {}", self.definition.sha256, module.sha256()),
+        }
+    }
 }
 
 fn limits(rate: Rate) -> crate::limit::Settings {
@@ -117,6 +125,27 @@ pub struct Loaded {
 
 type Table = BTreeMap<AgentId, Arc<Agent>>;
 
+/// What a directory holds, read and not yet in force.
+pub struct Draft {
+    table: Table,
+    /// Files that were refused.
+    pub problems: Vec<Problem>,
+}
+
+impl Draft {
+    /// What its agents are, as [`Register::digests`] says it of those in force.
+    pub fn digests(&self) -> Digests {
+        digests(&self.table)
+    }
+}
+
+/// The agents by id, each with the digest of what makes it: its definition and its module.
+pub type Digests = BTreeMap<AgentId, String>;
+
+fn digests(table: &Table) -> Digests {
+    table.iter().map(|(id, agent)| (id.clone(), agent.digest())).collect()
+}
+
 /// All deployed agents. Cheap to clone.
 #[derive(Clone)]
 pub struct Register {
@@ -133,38 +162,62 @@ impl Register {
         Self { table: Arc::default(), turn: Arc::default(), settings: Arc::new(settings), sandbox, metrics }
     }
 
-    /// Reads the directory again. A file that is refused leaves the agent that was loaded from its name as it was.
-    /// Compiles handlers: call it off the async threads.
+    /// Reads the directory and puts what is there in force, for a start: a file that is refused is left out. Compiles
+    /// handlers: call it off the async threads.
     pub fn load(&self) -> Loaded {
-        let mut loaded = Loaded::default();
+        let mut draft = self.draft();
+        let problems = std::mem::take(&mut draft.problems);
+        let agents = draft.table.len();
+        self.put_in_force(draft);
+        Loaded { agents, problems }
+    }
+
+    /// Reads the directory, and changes nothing. An agent that is as it was stays the same one, with what its senders have
+    /// used of their rate. Compiles handlers: call it off the async threads.
+    pub fn draft(&self) -> Draft {
+        let mut problems = Vec::new();
         let mut table = Table::new();
         let old = self.table.load_full();
-        for path in self.files(&mut loaded.problems) {
-            match self.read(&path) {
+        for path in self.files(&mut problems) {
+            match self.read(&path, &old) {
                 Ok(agent) if table.contains_key(agent.id()) => {
-                    loaded.problems.push(problem(&path, format!("agent `{}` is defined twice", agent.id())));
+                    problems.push(problem(&path, format!("agent `{}` is defined twice", agent.id())));
                 }
                 Ok(_) if table.len() >= self.settings.max_agents => {
                     let most = self.settings.max_agents;
-                    loaded
-                        .problems
+                    problems
                         .push(problem(&path, format!("there are {most} agents already, the most allowed")));
                 }
                 Ok(agent) => {
-                    table.insert(agent.id().clone(), Arc::new(agent));
+                    table.insert(agent.id().clone(), agent);
                 }
-                Err(found) => {
-                    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-                    if let Some(kept) = AgentId::parse(stem).ok().and_then(|id| old.get(&id).cloned()) {
-                        table.insert(kept.id().clone(), kept);
-                    }
-                    loaded.problems.push(found);
-                }
+                Err(found) => problems.push(found),
             }
         }
-        loaded.agents = table.len();
-        self.table.store(Arc::new(table));
-        loaded
+        Draft { table, problems }
+    }
+
+    /// Puts what was read in force, as a whole.
+    pub fn put_in_force(&self, draft: Draft) {
+        self.table.store(Arc::new(draft.table));
+    }
+
+    /// What the agents in force are.
+    pub fn digests(&self) -> Digests {
+        digests(&self.table.load())
+    }
+
+    /// Tells the security log of files that were refused, and counts them.
+    pub fn tell(&self, problems: &[Problem]) {
+        for problem in problems {
+            self.metrics.config_validation_failures.inc();
+            tracing::warn!(
+                target: "SECURITY",
+                event_type = "security_violation",
+                violation_type = "config_validation_failed",
+                details = %problem,
+            );
+        }
     }
 
     fn files(&self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
@@ -184,7 +237,7 @@ impl Register {
         files
     }
 
-    fn read(&self, path: &Path) -> Result<Agent, Problem> {
+    fn read(&self, path: &Path, old: &Table) -> Result<Arc<Agent>, Problem> {
         let text =
             read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
         let text =
@@ -206,12 +259,25 @@ impl Register {
             ));
         }
         let handler = self.handler(path, &definition).map_err(|message| problem(path, message))?;
+        if let Some(known) = old.get(&definition.id)
+            && known.definition.sha256 == definition.sha256
+            && known.handler.as_ref().map(Module::sha256) == handler.as_ref().map(Module::sha256)
+        {
+            return Ok(Arc::clone(known));
+        }
         let limiter =
             definition.rate_limit.map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
         let status = Status::Active;
-        Ok(Agent { entity: entity(&definition, status).into(), definition, handler, limiter, status })
+        Ok(Arc::new(Agent {
+            entity: entity(&definition, status).into(),
+            definition,
+            handler,
+            limiter,
+            status,
+        }))
     }
 
+    /// The module of an agent; one that is in use is not compiled again.
     fn handler(&self, agent: &Path, definition: &Definition) -> Result<Option<Module>, String> {
         let (name, bytes) = match &definition.handler {
             None => return Ok(None),
@@ -267,14 +333,18 @@ const MOST_MODULE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Reads a file of at most `limit` bytes that nobody but its owner may change.
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let about = fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let unreadable = |error| format!("the file cannot be read: {error}");
+    let file = crate::regular::open(path).map_err(unreadable)?;
+    let about = file.metadata().map_err(unreadable)?;
     if about.permissions().mode() & 0o022 != 0 {
         return Err("the file can be changed by others than its owner: `chmod go-w` it".to_owned());
     }
     if about.len() > limit {
         return Err(format!("the file is {} bytes long, at most {limit} are allowed", about.len()));
     }
-    fs::read(path).map_err(|error| format!("the file cannot be read: {error}"))
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
 }
 
 fn problem(path: &Path, message: String) -> Problem {

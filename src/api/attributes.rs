@@ -121,7 +121,11 @@ pub(super) struct Done {
 
 /// Refuses a change while the emergency lock is engaged. Roles and attributes decide as much as policies do: whoever has
 /// got hold of an administrator's key must not give himself what nobody can take back until the lock is gone.
-async fn unlocked<O: Operation>(api: &Arc<Api>, caller: &Caller, operation: &O) -> Result<(), Problem> {
+pub(super) async fn unlocked<O: Operation>(
+    api: &Arc<Api>,
+    caller: &Caller,
+    operation: &O,
+) -> Result<(), Problem> {
     let reloader = Arc::clone(&api.reloader);
     let Err(locked) = off_thread(move || Ok(reloader.unlocked())).await? else { return Ok(()) };
     let refusal = Refusal::because(ReasonCode::ChangesLocked);

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::address::Path;
+use super::attributes::unlocked;
 use super::auth::work;
 use super::body::StrictJson;
 use super::caller::Caller;
@@ -75,6 +76,8 @@ pub(super) async fn create(
         permissions: wanted.permissions,
         lifetime_seconds: wanted.expires_in,
     };
+    // A key is a way in that stays: in an emergency one can be ended, and another one takes its place.
+    unlocked(&api, &caller, &operation).await?;
     let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
     let decision = permit.decision();
     let key = work(&api, move |credentials| credentials.create_key(permit)).await?;

@@ -308,7 +308,7 @@ impl From<ReloadError> for Problem {
             ReloadError::NoStore | ReloadError::MustBeSigned => {
                 Self::new(StatusCode::CONFLICT, "not-here", detail)
             }
-            ReloadError::Policies(_) => Self::invalid(detail),
+            ReloadError::Policies(_) | ReloadError::Agents(_) => Self::invalid(detail),
             ReloadError::Place(PlaceError::Version(error)) => match error {
                 VersionError::NotFound(_) | VersionError::Empty(_) => Self::not_found(detail),
                 VersionError::Replayed { .. } | VersionError::Raced(_) => {
@@ -319,9 +319,10 @@ impl From<ReloadError> for Problem {
             },
             ReloadError::Slow(_) => Self::unavailable(detail),
             ReloadError::Unrecorded => Self::unavailable("changes cannot be recorded at the moment"),
-            ReloadError::Place(PlaceError::Files(_)) | ReloadError::Remember(_) | ReloadError::Stopped => {
-                Self::internal()
-            }
+            ReloadError::Place(PlaceError::Files(_))
+            | ReloadError::LockedFile(_)
+            | ReloadError::Remember(_)
+            | ReloadError::Stopped => Self::internal(),
         }
     }
 }

@@ -453,6 +453,9 @@ async fn readyz(State(api): State<Arc<Api>>) -> Response {
     if !api.journal.available() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the decision log cannot be written\n").into_response();
     }
+    if api.readiness.is_blind() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the policy files cannot be watched\n").into_response();
+    }
     "ready\n".into_response()
 }
 

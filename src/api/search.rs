@@ -200,10 +200,10 @@ fn candidates(api: &Api, side: Side, kind: &str, template: &Query, after: Option
         Side::Resource => (&template.principal, template.clone()),
     };
     let attributes = api.attributes.current();
-    if !all_known(&template.entities, &*attributes) || !know(&mut known, &*attributes) {
+    let bundle = api.gate.guard().policy().current();
+    if !all_known(&template.entities, &*attributes) || !know(&mut known, &bundle, &*attributes) {
         return Vec::new();
     }
-    let bundle = api.gate.guard().policy().current();
     let reachable: Reachable = bundle.reachable(side, kind, &template.action, other, &known.entities);
     api.attributes.candidates(kind, &reachable, after, MOST + 1)
 }

@@ -85,17 +85,26 @@ impl Settings {
 
 /// Whether the gateway takes requests: not before it is up, not while it drains, not without its journal.
 #[derive(Debug, Default)]
-pub struct Readiness(AtomicBool);
+pub struct Readiness {
+    up: AtomicBool,
+    /// Whether files that should be watched cannot be.
+    blind: AtomicBool,
+}
 
 impl Readiness {
     /// Says that the gateway is up, or that it drains.
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::SeqCst);
+        self.up.store(ready, Ordering::SeqCst);
     }
 
     /// Whether the gateway is up.
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.up.load(Ordering::SeqCst)
+    }
+
+    /// Whether changes of files that are watched would not be seen.
+    pub fn is_blind(&self) -> bool {
+        self.blind.load(Ordering::SeqCst)
     }
 }
 
@@ -135,4 +144,12 @@ pub struct Api {
     pub large_bodies: LargeBodies,
     /// Changes that come to their end whether their caller waits or not.
     pub under_way: TaskTracker,
+}
+
+impl Api {
+    /// Says whether the policy files that should be watched can be: to the readiness probe and in a metric.
+    pub fn watching(&self, can: bool) {
+        self.readiness.blind.store(!can, Ordering::SeqCst);
+        self.metrics.policy_watch_errors.set(i64::from(!can));
+    }
 }

@@ -14,7 +14,7 @@ use crate::model::{
     Claims, Entity, EntityChange, EntityUid, ImportEntities, KeyId, Proof, RoleName, Subject, Value,
     WriteEntity,
 };
-use crate::policy::{Bundle, Sources};
+use crate::policy::{Bundle, Query, Sources};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 use crate::tools::Registry;
@@ -36,6 +36,17 @@ async fn registry(sandbox: &Sandbox, metrics: &Arc<Metrics>) -> Registry {
         .await
         .unwrap()
         .0
+}
+
+/// A question about one entity.
+fn about(entity: Arc<Entity>) -> Query {
+    Query {
+        principal: entity.uid.clone(),
+        action: EntityUid::action("agent:list"),
+        resource: entity.uid.clone(),
+        context: Value::record::<&str>([]),
+        entities: vec![entity],
+    }
 }
 
 impl Bench {
@@ -388,11 +399,11 @@ async fn bounds_hold() {
     assert_eq!(bench.attributes.changes(1).1, Changes::Everything, "two changes are remembered");
     // A decision looks at three, and says so when there are more.
     let view = bench.attributes.current();
-    let mut entities = vec![view.entity(&team(1)).unwrap()];
-    assert!(view.complete(&mut entities));
-    assert_eq!(entities.len(), 2);
-    let mut entities = vec![Arc::new(Entity::bare(acme("Person", "p")).in_parent(team(0)))];
-    assert!(!view.complete(&mut entities));
+    let mut question = about(view.entity(&team(1)).unwrap());
+    assert!(view.close(&mut question, &[]));
+    assert_eq!(question.entities.len(), 2);
+    let person = Entity::bare(acme("Person", "p")).in_parent(team(0));
+    assert!(!view.close(&mut about(Arc::new(person)), &[]));
 }
 
 /// Whoever watches is told of every entity, or that it has to read them all.
@@ -461,7 +472,7 @@ async fn what_is_revoked_is_looked_for_within_bounds_and_found_or_nothing_is_dec
         let view = bench.attributes.current();
         let found = view.principal(&Arc::new(Entity::bare(user.clone()))).unwrap();
         let parents: Vec<String> = found.parents.iter().map(|parent| parent.id().to_owned()).collect();
-        (parents, view.complete(&mut vec![found]))
+        (parents, view.close(&mut about(found), &[]))
     };
     bench.import(chain(40), true).unwrap();
     bench.put(user.clone(), body(40)).unwrap();

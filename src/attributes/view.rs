@@ -19,7 +19,7 @@ use super::entry::Entry;
 use super::snapshot::Snapshot;
 use crate::authz::Attributes;
 use crate::model::{AgentId, Claims, Entity, EntityUid, MemoryScope, ToolId};
-use crate::seen::Seen;
+use crate::policy::{Bundle, Query, close};
 
 /// What is known at one moment.
 pub(super) struct View {
@@ -117,15 +117,18 @@ impl Attributes for View {
         }
     }
 
-    fn complete(&self, entities: &mut Vec<Arc<Entity>>) -> bool {
-        for entity in entities.iter_mut().filter(|entity| entity.uid.type_name() == "Caxton::Agent") {
+    fn close(&self, question: &mut Query, bundles: &[&Bundle]) -> bool {
+        for entity in question.entities.iter_mut().filter(|entity| entity.uid.type_name() == "Caxton::Agent")
+        {
             // An agent may come as an operation knows it, without its roles.
             if let Some(agent) = self.agent(&entity.uid).filter(|_| self.snapshot.get(&entity.uid).is_some())
             {
                 *entity = agent;
             }
         }
-        self.add_neighbours(entities) && !self.too_much.load(Ordering::Relaxed)
+        let named = |question: &Query| bundles.iter().flat_map(|bundle| bundle.named_for(question)).collect();
+        let most = self.known.settings.max_per_decision;
+        close(question, named, most, &|uid| self.entity(uid)) && !self.too_much.load(Ordering::Relaxed)
     }
 
     fn version(&self) -> u64 {
@@ -143,25 +146,5 @@ impl Attributes for View {
             (Some(_), None) => true,
             (Some(most), Some(age)) => age > most.as_secs(),
         }
-    }
-}
-
-impl View {
-    /// Adds what the entities are in or name, and what that is in or names, and so on.
-    fn add_neighbours(&self, entities: &mut Vec<Arc<Entity>>) -> bool {
-        let mut seen: Seen<EntityUid> = entities.iter().map(|entity| entity.uid.clone()).collect();
-        let mut next = 0;
-        while let Some(entity) = entities.get(next).cloned() {
-            entity.each_neighbour(&mut |uid| {
-                if seen.insert(uid.clone()) {
-                    entities.extend(self.entity(uid));
-                }
-            });
-            if entities.len() > self.known.settings.max_per_decision {
-                return false;
-            }
-            next += 1;
-        }
-        true
     }
 }

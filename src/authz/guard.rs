@@ -210,7 +210,7 @@ impl Guard {
             });
             for mut question in questions {
                 considered.bundle.complete(&mut question, || &*circumstances);
-                let verdict = match know(&mut question, &*considered.attributes) {
+                let verdict = match know(&mut question, &considered.bundle, &*considered.attributes) {
                     true => considered.bundle.decide(&question),
                     false => unasked(Outcome::DenyError, ReasonCode::AttributesUnavailable),
                 };
@@ -498,9 +498,6 @@ impl Guard {
                 entities.push(entity);
             }
         }
-        if attributes.is_stale(asking.now) && !mends || !attributes.complete(&mut entities) {
-            return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, circumstances);
-        }
         let mut query = Query {
             principal: asking.subject.principal().clone(),
             action: action.uid(),
@@ -508,12 +505,21 @@ impl Guard {
             context: circumstances,
             entities,
         };
+        let candidate = asking.candidate.as_ref().map(|candidate| candidate.bundle());
+        let mut bundles = vec![&*asking.bundle];
+        bundles.extend(candidate);
+        if attributes.is_stale(asking.now) && !mends || !attributes.close(&mut query, &bundles) {
+            return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
+        }
         if let Some(actor) = asked_for {
-            let own = Query { principal: actor, context: without_actor(&query.context), ..query.clone() };
+            let mut own = Query { principal: actor, context: without_actor(&query.context), ..query.clone() };
+            // Other policies are in question for whoever asked.
+            if !attributes.close(&mut own, &bundles) {
+                return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
+            }
             let (verdict, _) = asking.bundle.decide_beside(None, &own, open_input);
             set_permitted(&mut query.context, verdict.outcome == Outcome::Allow);
         }
-        let candidate = asking.candidate.as_ref().map(|candidate| candidate.bundle());
         let (verdict, candidate) = asking.bundle.decide_beside(candidate, &query, open_input);
         Judged { verdict, candidate, circumstances: query.context, entities: query.entities }
     }
@@ -605,7 +611,7 @@ impl Guard {
 /// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
 /// said of an agent is judged as it is. Of what nobody knows there is the name alone, as in Cedar: a policy that looks at an
 /// attribute of it errs. Whether one decision may look at all that is then named.
-pub fn know(question: &mut Query, attributes: &dyn Attributes) -> bool {
+pub fn know(question: &mut Query, bundle: &Bundle, attributes: &dyn Attributes) -> bool {
     question.entities.retain_mut(|entity| {
         let known = match (entity.is_bare(), entity.uid.type_name()) {
             (true, _) => attributes.entity(&entity.uid),
@@ -618,7 +624,7 @@ pub fn know(question: &mut Query, attributes: &dyn Attributes) -> bool {
         }
         true
     });
-    attributes.complete(&mut question.entities)
+    attributes.close(question, &[bundle])
 }
 
 /// What a resource carries, and leaves on the session of its reader.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{Entity, EntityUid};
+use crate::policy::{Bundle, Query};
 
 /// A local store of attributes (policy information point). Answers from memory; a decision never waits for a network.
 pub trait AttributeSource: Send + Sync + 'static {
@@ -19,8 +20,9 @@ pub trait Attributes: Send + Sync {
     /// not deployed).
     fn principal(&self, proven: &Arc<Entity>) -> Option<Arc<Entity>>;
 
-    /// Adds what the entities are in or name, at any depth; `false` when that is more than one decision may look at.
-    fn complete(&self, entities: &mut Vec<Arc<Entity>>) -> bool;
+    /// Adds to a question the entities that it and the policies in question of `bundles` can reach
+    /// ([`crate::policy::close`]); `false` when that is more than one decision may look at.
+    fn close(&self, question: &mut Query, bundles: &[&Bundle]) -> bool;
 
     /// Grows with every change; stands in each record.
     fn version(&self) -> u64;

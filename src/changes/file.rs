@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The largest file that is read, in bytes.
-const MOST: u64 = 256 * 1024;
+const MOST: u64 = 4 * 1024 * 1024;
 
 /// What the file says; `None` when there is none.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> std::io::Result<Option<T>> {
-    let file = match std::fs::File::open(path) {
+    let file = match crate::regular::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

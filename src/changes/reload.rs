@@ -4,6 +4,7 @@
 //! parsed and validated, all within a bound of time; then it is recorded, remembered, and swapped in whole. What fails at
 //! any step changes nothing: the old set serves, and there is one record and one line for the security log.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::file;
 use super::lock::{ChangeLock, Engaged};
-use super::places::{Offered, PlaceError, Places};
+use super::places::{Offered, Place, Places};
+use crate::agents::{Draft, Register};
+use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authz::Permit;
 use crate::clock::SharedClock;
@@ -21,7 +25,9 @@ use crate::policy::Bundle;
 use crate::policy::live::{Live, LivePolicy, Reloaded};
 use crate::policy::shadow::Candidate;
 use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionStore};
+use crate::stack;
 
+mod agents;
 mod error;
 mod first;
 mod note;
@@ -58,12 +64,24 @@ pub struct Reloader {
     journal: Journal,
     clock: SharedClock,
     remembered: Mutex<Remembered>,
+    /// What is changed together with the policies; nothing in tests of policies alone.
+    beside: Option<Beside>,
     /// Changes come one after another. Held by the check itself, so that one that overran its time is not joined by others.
     turn: Arc<AsyncMutex<()>>,
 }
 
+/// The agents, which are read and put in force together with the policies.
+struct Beside {
+    agents: Register,
+    attributes: Attributes,
+    /// The pins of tools, which are read at the start only, by server.
+    pins: BTreeMap<String, String>,
+}
+
 /// A set that may go live.
 struct Ready {
+    /// The agents beside it; `None` where a change is of policies alone.
+    agents: Option<Draft>,
     live: Live,
     what: String,
     /// What is kept in the store first, once the change is on record.
@@ -106,11 +124,25 @@ impl Reloader {
             journal,
             clock,
             remembered: Mutex::new(remembered.0),
+            beside: None,
             turn: Arc::default(),
         };
         let live = reloader.policy.live();
-        reloader.remember(&live)?;
+        reloader.remember(&live, None)?;
         Ok(reloader)
+    }
+
+    /// From now on agents change together with the policies, or neither does. `pins` are the digests of the tools' pins by
+    /// server.
+    #[must_use]
+    pub fn with_agents(
+        mut self,
+        agents: Register,
+        attributes: Attributes,
+        pins: BTreeMap<String, String>,
+    ) -> Self {
+        self.beside = Some(Beside { agents, attributes, pins });
+        self
     }
 
     /// Where policies come from.
@@ -143,11 +175,19 @@ impl Reloader {
         self.lock.engaged()
     }
 
-    /// Reads the place again, and makes live what is there.
+    /// Reads the place and the agents again, and makes live what is there: all of it, or none.
     pub async fn reload(self: &Arc<Self>, cause: Cause) -> Result<Reloaded, ReloadError> {
-        self.change(cause, |reloader| {
+        self.change(cause, move |reloader| {
             let offered = reloader.places.read(reloader.seen(), reloader.clock.now_millis())?;
-            reloader.ready(offered, "read again".to_owned())
+            let ready = reloader.ready(offered, "read again".to_owned())?;
+            // That tools came or went, or that something was published, says nothing of files.
+            let of_files = match cause {
+                Cause::Signal | Cause::Api => true,
+                Cause::Watch => matches!(reloader.places.place, Place::Files { .. }),
+                Cause::Tools | Cause::Remote => false,
+            };
+            let agents = if of_files { reloader.agents()? } else { None };
+            Ok(Ready { agents, ..ready })
         })
         .await
     }
@@ -240,7 +280,7 @@ impl Reloader {
         let bundle = Arc::new(bundle);
         let (candidate, watching) = self.candidate(&bundle);
         let live = Live { bundle, origin, stored, expires_millis, candidate };
-        Ok(Ready { live, what, keep: None, watching })
+        Ok(Ready { agents: None, live, what, keep: None, watching })
     }
 
     /// The candidate beside a set, and what there is to say of it. That it cannot be had keeps nothing from going live.
@@ -283,11 +323,6 @@ impl Reloader {
         self.note_candidate(watching).await;
     }
 
-    /// The digest of what is in the place now, for a watcher that waits until it stays the same. Blocking.
-    pub fn fingerprint(&self) -> Result<PolicyVersion, PlaceError> {
-        Ok(self.places.look(self.clock.now_millis())?.version())
-    }
-
     /// One change, from the lock to the swap or the record of its refusal, whether its caller waits for that or not.
     async fn change(
         self: &Arc<Self>,
@@ -326,17 +361,15 @@ impl Reloader {
             let ready = reloader.unlocked().and_then(|()| prepare(&reloader));
             drop(done.send((ready, turn)));
         };
-        std::thread::Builder::new()
-            .name("policies".to_owned())
-            .spawn(check)
-            .map_err(|_| ReloadError::Stopped)?;
+        stack::spawn("policies", check).map_err(|_| ReloadError::Stopped)?;
         // A check that overruns is not waited for; what it comes to goes nowhere, and until then nothing else is begun.
         let (ready, turn) =
             tokio::time::timeout(bound, checked).await.map_err(slow)?.map_err(|_| ReloadError::Stopped)?;
-        let Ready { live, what, keep, watching } = ready?;
+        let Ready { agents, live, what, keep, watching } = ready?;
         let before = self.policy.live();
         let (from, to) = (before.bundle.version().clone(), live.bundle.version().clone());
-        if cause == Cause::Watch && from == to && before.origin == live.origin {
+        let of_agents = self.changes_of_agents(agents.as_ref());
+        if cause == Cause::Watch && from == to && before.origin == live.origin && of_agents.is_empty() {
             // What was seen to change is what this gateway itself has just made live.
             return Ok(Reloaded { from, to });
         }
@@ -346,6 +379,10 @@ impl Reloader {
         let mut record = self.event("policy_reload", Outcome::Allow, detail);
         record.policy_version = Some(to);
         self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
+        for change in of_agents {
+            let record = self.record_of_agent(change);
+            self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
+        }
         let reloader = Arc::clone(self);
         let swapped = tokio::task::spawn_blocking(move || {
             // Until the swap is done: a caller who has gone away does not let the next change in before it.
@@ -357,7 +394,8 @@ impl Reloader {
                 Some(Keep::Signatures(published)) => reloader.store()?.resign(&published)?,
                 None => {}
             }
-            reloader.remember(&live).map_err(ReloadError::Remember)?;
+            reloader.remember(&live, agents.as_ref()).map_err(ReloadError::Remember)?;
+            reloader.install_agents(agents);
             Ok::<_, ReloadError>(reloader.policy.install(live))
         });
         let reloaded = swapped.await.map_err(|_| ReloadError::Stopped)??;

@@ -13,6 +13,7 @@ use super::auth_tokens;
 use super::output::{Exit, Format, Output, table};
 use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyRecord, KeyStore};
+use crate::changes::ChangeLock;
 use crate::clock::{Clock, SystemClock, rfc3339};
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
 use crate::nearest::nearest_within;
@@ -114,6 +115,9 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::CreateKey { name, permissions, agent, expires_in, place } => {
             let holder = agent.map_or(KeyHolder::Service, KeyHolder::Agent);
             let expires = now.saturating_add(i64::try_from(expires_in.as_millis())?);
+            if let Some(engaged) = ChangeLock::in_directory(&place.data_dir).engaged()? {
+                bail!("changes are locked ({}): `caxton config unlock` first", engaged.reason);
+            }
             create(&open(&place.data_dir)?, &name, &holder, &permissions, (now, expires), output)
         }
         Command::RotateKey { id, grace, place } => {

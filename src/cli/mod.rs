@@ -110,6 +110,18 @@ enum Command {
 
 /// Runs the command line; `main` returns what this returns.
 pub fn run() -> std::process::ExitCode {
+    // How much stack the first thread of a process has is the shell's choice.
+    match crate::stack::spawn("caxton", run_here).map(std::thread::JoinHandle::join) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => {
+            Output::new(Format::Table).say(format_args!("error: no thread could be had: {error}"));
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn run_here() -> std::process::ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

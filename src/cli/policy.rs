@@ -222,7 +222,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         }
         Command::Test { files, filter, junit, watch, places, .. } => {
             anyhow::ensure!(!watch || places.config.is_none(), "`--watch` looks at folders: name them");
-            let settings = Settings { filter };
+            let settings = Settings { filter, ..Settings::default() };
             let once = || {
                 let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
                 let suites = find_tests(base, &files, &places, output)?;

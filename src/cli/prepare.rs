@@ -93,7 +93,11 @@ fn without_secrets(error: &VaultError, output: &Output) -> Exit {
 /// The threads of a gateway: two at least, so that one that waits for the disk does not stop the others.
 pub(super) fn runtime() -> std::io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Builder::new_multi_thread().worker_threads(cores.max(2)).enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(cores.max(2))
+        .thread_stack_size(crate::stack::BYTES)
+        .enable_all()
+        .build()
 }
 
 /// Log lines go to stderr as JSON, one object a line, in the shape that a SIEM matches on.

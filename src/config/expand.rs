@@ -173,7 +173,7 @@ fn file(written: &str, path: &Path) -> Result<String, ExpandError> {
         why: why.to_owned(),
     };
     let said = |error: std::io::Error| failed(&super::plain(&error));
-    let opened = std::fs::File::open(path).map_err(said)?;
+    let opened = crate::regular::open(path).map_err(said)?;
     // It may be a secret: wiped when it is refused, and read at once, because a text that grows leaves its beginning behind.
     let mut text = Zeroizing::new(String::with_capacity(MAX_EXPANDED + 1));
     let limit = u64::try_from(MAX_EXPANDED).unwrap_or(u64::MAX) + 1;

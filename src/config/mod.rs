@@ -165,7 +165,7 @@ pub fn keys() -> Vec<Key> {
 
 fn read_file(path: &Path) -> Result<String, Box<Problem>> {
     let unreadable = |message: String| Box::new(Problem::error(Code::Unreadable, message));
-    let file = std::fs::File::open(path).map_err(|error| {
+    let file = crate::regular::open(path).map_err(|error| {
         let message = format!("`{}` cannot be read: {}", path.display(), plain(&error));
         let help = "check the path, and that this user may read the file";
         Box::new(Problem::error(Code::Unreadable, message).with_help(help))

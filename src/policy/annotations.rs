@@ -2,6 +2,24 @@
 
 use std::sync::Arc;
 
+use crate::nearest::nearest;
+
+/// Annotations that the gateway carries out or shows.
+const KNOWN: [&str; 7] = ["id", "description", "owner", "severity", "control", "reason", "mode"];
+
+/// What begins so is the author's own, and means nothing to the gateway.
+const OWN: &str = "x_";
+
+/// Annotations that mean something elsewhere, or will here, and what says the same in this version.
+const NOT_CARRIED_OUT: [(&str, &str); 6] = [
+    ("expires", "write `when { context.system.now < datetime(\"2026-01-01T00:00:00Z\") }`"),
+    ("not_before", "write `when { context.system.now >= datetime(\"2026-01-01T00:00:00Z\") }`"),
+    ("rate_limit", "bound callers with `limits` in the configuration, and remove the annotation"),
+    ("require_approval", "write a `forbid` for what has to be approved, and remove the annotation"),
+    ("redact", "write a `forbid` for input that holds what must not pass, and remove the annotation"),
+    ("label", "label the tool (`labels` of its server) or the memory row, and remove the annotation"),
+];
+
 /// Annotations by name, in order; each name is there once. A set has thousands of these with a handful in each, so they lie
 /// in one row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,4 +45,23 @@ impl FromIterator<(Arc<str>, Arc<str>)> for Annotations {
         all.dedup_by(|later, first| later.0 == first.0);
         Self(all.into())
     }
+}
+
+/// What is wrong with the name of an annotation, and the fix. Cedar takes any: a permit with one that was to limit it, and
+/// that nothing carries out, would simply hold.
+pub(crate) fn refusal(name: &str) -> Option<(String, String)> {
+    if KNOWN.contains(&name) || name.strip_prefix(OWN).is_some_and(|own| !own.is_empty()) {
+        return None;
+    }
+    if let Some((_, instead)) = NOT_CARRIED_OUT.iter().find(|(known, _)| *known == name) {
+        let message =
+            format!("`@{name}` is not carried out by this version: the policy would hold without it");
+        return Some((message, (*instead).to_owned()));
+    }
+    let promised = NOT_CARRIED_OUT.iter().map(|(known, _)| *known);
+    let near = nearest(name, KNOWN.into_iter().chain(promised));
+    let meant = near.map(|near| format!("did you mean `@{near}`? ")).unwrap_or_default();
+    let known = KNOWN.map(|known| format!("`@{known}`")).join(", ");
+    let advice = format!("{meant}known are {known}; one of your own begins with `@{OWN}`");
+    Some((format!("`@{name}` is not known"), advice))
 }

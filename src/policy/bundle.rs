@@ -38,6 +38,8 @@ pub struct Bundle {
     index: Index,
     /// Actions that conditions name: they must be there to be asked about, whatever the request's action is.
     named_actions: Vec<Arc<Entity>>,
+    /// Policies that name entities and look into them.
+    naming: Vec<Arc<Compiled>>,
 }
 
 impl Bundle {
@@ -81,8 +83,21 @@ impl Bundle {
         let Loaded { ground, parts, about, program, warnings } = loaded;
         let index = Index::new(&program);
         let named_actions = named_actions(&program, &ground.words);
+        let naming = program.iter().filter(|policy| !policy.looked_into.is_empty()).cloned().collect();
         let version = sources.version();
-        Self { settings, version, sources, ground, parts, about, warnings, program, index, named_actions }
+        Self {
+            settings,
+            version,
+            sources,
+            ground,
+            parts,
+            about,
+            warnings,
+            program,
+            index,
+            named_actions,
+            naming,
+        }
     }
 
     /// The digest of everything the bundle was made of.
@@ -243,6 +258,11 @@ impl Bundle {
     /// The actions that conditions name.
     pub(crate) fn named_actions(&self) -> &[Arc<Entity>] {
         &self.named_actions
+    }
+
+    /// The policies that name entities and look into them.
+    pub(crate) fn naming(&self) -> &[Arc<Compiled>] {
+        &self.naming
     }
 
     /// The policies whose scope matches a question; none for one that does not fit the schema.

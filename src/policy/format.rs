@@ -10,6 +10,8 @@ use cedar_policy_core::ast::{PolicySet, Template};
 use cedar_policy_core::parser::{parse_policyset, text_to_cst};
 use cedar_policy_formatter::{Config, policies_str_to_pretty};
 
+use super::depth::{self, Language};
+
 /// Columns of a line; what Cedar's own tool takes when nothing is said.
 const WIDTH: usize = 80;
 const INDENT: isize = 2;
@@ -34,6 +36,7 @@ pub enum FormatError {
 /// Lays out a text of policies.
 pub fn format(text: &str) -> Result<String, FormatError> {
     let parse = |error: &dyn std::fmt::Display| FormatError::Parse(error.to_string());
+    depth::check(text, Language::Policy).map_err(|deep| parse(&deep))?;
     let before = parse_policyset(text).map_err(|error| parse(&error))?;
     let cst = text_to_cst::parse_policies(text).map_err(|error| parse(&error))?;
     let policies = cst.as_inner().map(|policies| policies.0.as_slice()).unwrap_or_default();

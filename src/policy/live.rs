@@ -73,6 +73,7 @@ pub struct Reloaded {
 impl LivePolicy {
     /// Begins with `live`.
     pub fn new(live: Live, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        warn_of(&live.bundle);
         metrics.set_policy_version(live.bundle.version().as_str());
         Self { live: ArcSwap::from_pointee(live), settings, metrics }
     }
@@ -94,6 +95,7 @@ impl LivePolicy {
 
     /// Puts a set in the place of the live one. For [`crate::changes`] alone, which has it judged and recorded first.
     pub fn install(&self, live: Live) -> Reloaded {
+        warn_of(&live.bundle);
         let to = live.bundle.version().clone();
         let old = self.live.swap(Arc::new(live));
         self.metrics.set_policy_version(to.as_str());
@@ -117,5 +119,14 @@ impl LivePolicy {
     pub fn count_refusal(&self) {
         self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "refused" }).inc();
         self.metrics.hot_reload_violations.inc();
+    }
+}
+
+/// Tells the operator what is suspicious in a set that goes live, whichever way it came.
+fn warn_of(bundle: &Bundle) {
+    for problem in bundle.warnings() {
+        let policy = problem.policy.as_deref().unwrap_or_default();
+        let help = problem.advice.as_deref();
+        tracing::warn!(policy, help, "{problem}");
     }
 }

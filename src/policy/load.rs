@@ -12,6 +12,7 @@ use cedar_policy_core::ast::{self, Eid, EntityUID, PolicyID, SlotId};
 
 use super::annotations::Annotations;
 use super::conflict::declared_twice;
+use super::depth::{self, Language};
 use super::error::{PolicyErrors, Problem};
 use super::part::{Body, Checked, Entry, Part, check};
 use super::program::{Compiled, Effect};
@@ -173,6 +174,10 @@ impl Loader {
                     Ok(fragment) => fragments.push(fragment),
                     Err(error) => self.problems.extend(Problem::from_cedar(file, &error)),
                 }
+                continue;
+            }
+            if let Err(deep) = depth::check(&source.text, Language::Schema) {
+                self.problems.push(deep.problem(&source.path, &source.text));
                 continue;
             }
             match SchemaFragment::from_cedarschema_str(&source.text) {

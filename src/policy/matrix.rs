@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Map;
 
 use super::Bundle;
-use super::case::{Vocabulary, World, shorthand};
+use super::case::{World, shorthand};
 use super::program::{Compiled, Reach};
 use super::request::Query;
 use crate::model::{EntityUid, Outcome, ReasonCode};
@@ -203,8 +203,7 @@ fn cell(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Cell {
 
 /// The question with everything neutral; none when the action is not for the principal.
 fn question(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Option<Query> {
-    let mut world =
-        World::new(Vocabulary::new(bundle.schema().as_ref()), bundle.version().as_str()).with_stand_ins("x");
+    let mut world = World::new(bundle).with_stand_ins("x");
     let mut who = world.neutral(&principal.uid)?;
     if subject.resource != principal.uid {
         world.neutral(&subject.resource)?;

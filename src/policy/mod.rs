@@ -10,8 +10,10 @@ mod annotations;
 pub mod bench;
 mod bundle;
 pub mod case;
+mod closure;
 mod conflict;
 pub mod coverage;
+mod depth;
 pub mod diagnostics;
 pub mod diff;
 pub mod editor;
@@ -55,6 +57,7 @@ mod tests;
 
 pub use annotations::Annotations;
 pub use bundle::Bundle;
+pub use closure::close;
 pub use error::{PolicyError, PolicyErrors, Position, Problem};
 pub use json::{CedarAnswer, Check, JsonEntities, JsonError, JsonNames, JsonQuery};
 pub use load::PolicyInfo;

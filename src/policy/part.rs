@@ -6,12 +6,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{Schema, ValidationMode, Validator};
-use cedar_policy_core::ast::{self, PolicyID, Template};
+use cedar_policy::{Schema, ValidationMode, ValidationWarning, Validator};
+use cedar_policy_core::ast::{self, ActionConstraint, EntityUID, PolicyID, Template};
 use cedar_policy_core::parser;
+use cedar_policy_core::validator::ValidatorSchema;
 use miette::{Diagnostic, SourceSpan};
 
-use super::annotations::Annotations;
+use super::annotations::{Annotations, refusal};
+use super::depth::{self, Language};
 use super::error::Problem;
 use super::load::{PolicyInfo, Strictness};
 use super::program::Compiled;
@@ -116,6 +118,7 @@ pub(crate) fn check<'s>(
     set: ast::PolicySet,
     source_of: impl Fn(&str) -> Option<&'s Source>,
 ) -> HashMap<String, Checked> {
+    let forbids = forbids(&set);
     let result = validator.validate(&cedar_policy::PolicySet::from(set), ValidationMode::Strict);
     let mut found: HashMap<String, Checked> = HashMap::new();
     let reported = |report: &dyn Diagnostic, id: &str| {
@@ -132,8 +135,18 @@ pub(crate) fn check<'s>(
     }
     for warning in result.validation_warnings() {
         let id: &str = warning.policy_id().as_ref();
-        let problems = reported(warning, id).into_iter().map(Problem::into_warning);
-        found.entry(id.to_owned()).or_default().warnings.extend(problems);
+        let problems = reported(warning, id);
+        let checked = found.entry(id.to_owned()).or_default();
+        match (warning, forbids.get(id)) {
+            (ValidationWarning::ImpossiblePolicy(_), Some(action)) => {
+                let advice = action.as_ref().and_then(|action| group_advice(action, schema));
+                let advice = advice.unwrap_or_else(|| STOPS_NOTHING.to_owned());
+                checked
+                    .errors
+                    .extend(problems.into_iter().map(|problem| problem.with_advice(advice.as_str())));
+            }
+            _ => checked.warnings.extend(problems.into_iter().map(Problem::into_warning)),
+        }
     }
     // Cedar gives what it finds in one policy in no order.
     for checked in found.values_mut() {
@@ -143,6 +156,34 @@ pub(crate) fn check<'s>(
         checked.errors = gathered(std::mem::take(&mut checked.errors));
     }
     found
+}
+
+/// What is said of a `forbid` that can never hold: whoever wrote it believes that it stops something.
+pub(super) const STOPS_NOTHING: &str =
+    "a `forbid` that can never hold stops nothing: look at its scope and its conditions, or remove it";
+
+/// The policies that forbid by id, each with the one action that its scope names, if it does.
+fn forbids(set: &ast::PolicySet) -> HashMap<String, Option<Arc<EntityUID>>> {
+    let action = |constraint: &ActionConstraint| match constraint {
+        ActionConstraint::Eq(uid) => Some(Arc::clone(uid)),
+        ActionConstraint::Any | ActionConstraint::In(_) => None,
+    };
+    let templates = set.all_templates().filter(|template| template.effect() == ast::Effect::Forbid);
+    let templates =
+        templates.map(|template| (template.id().to_string(), action(template.action_constraint())));
+    let policies = set.policies().filter(|policy| policy.effect() == ast::Effect::Forbid);
+    templates
+        .chain(policies.map(|policy| (policy.id().to_string(), action(policy.action_constraint()))))
+        .collect()
+}
+
+/// The fix for a scope that names a group as if it were an action: no request is for a group.
+fn group_advice(action: &EntityUID, schema: &Schema) -> Option<String> {
+    let schema: &ValidatorSchema = schema.as_ref();
+    let known = schema.get_action_id(action)?;
+    let is_group = known.applies_to_principals().next().is_none();
+    is_group
+        .then(|| format!("`{}` is a group: write `action in {action}`", AsRef::<str>::as_ref(action.eid())))
 }
 
 /// More problems than this at one place are told as one.
@@ -175,6 +216,10 @@ struct Reader<'s> {
 
 impl Reader<'_> {
     fn read(&mut self) {
+        if let Err(deep) = depth::check(&self.source.text, Language::Policy) {
+            let problem = deep.problem(&self.source.path, &self.source.text);
+            return self.entries.push(Entry::Faulty(vec![problem]));
+        }
         let parsed = match parser::parse_policyset(&self.source.text) {
             Ok(parsed) => parsed,
             Err(errors) => {
@@ -202,6 +247,7 @@ impl Reader<'_> {
             .map(|(name, value)| (self.name(AsRef::<str>::as_ref(name)), value.val.as_str().into()))
             .collect();
         let id = self.id_of(template, &annotations)?;
+        self.refuse_unknown(template, &annotations, &id)?;
         let mode = self.mode_of(template, &annotations)?;
         let named = Arc::new(template.new_id(PolicyID::from_string(&id)));
         let info = PolicyInfo {
@@ -269,6 +315,24 @@ impl Reader<'_> {
             Some(id) => return Ok(Arc::clone(id)),
         };
         Err(vec![self.place(template, message, "this policy").with_advice(advice)])
+    }
+
+    fn refuse_unknown(
+        &self,
+        template: &Template,
+        annotations: &Annotations,
+        id: &str,
+    ) -> Result<(), Vec<Problem>> {
+        if self.strictness == Strictness::AsCedar {
+            return Ok(());
+        }
+        let refused = annotations.iter().filter_map(|(name, _)| refusal(name));
+        let problems: Vec<Problem> = refused
+            .map(|(message, advice)| {
+                self.place(template, &message, "this policy").with_advice(advice).about(id)
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
     fn mode_of(&self, template: &Template, annotations: &Annotations) -> Result<PolicyMode, Vec<Problem>> {

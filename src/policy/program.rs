@@ -11,10 +11,11 @@ use cedar_policy_core::ast::{
     PrincipalOrResourceConstraint, SlotEnv,
 };
 
+use super::closure::looked_into;
 use super::kin::{Kin, Names};
 use super::request::INPUT;
 use super::sight::{LooksAt, View};
-use crate::model::{PolicyMode, PolicyRef};
+use crate::model::{self, PolicyMode, PolicyRef};
 
 /// Whether a policy grants or takes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +58,8 @@ pub(crate) struct Compiled {
     pub(crate) looks_at_input: bool,
     /// Actions that the condition names.
     pub(crate) names_actions: Vec<EntityUID>,
+    /// Entities that the condition names and looks into.
+    pub(crate) looked_into: Vec<model::EntityUid>,
     pub(crate) reads: View,
     pub(crate) looks_at: LooksAt,
     pub(crate) slots: SlotEnv,
@@ -177,6 +180,7 @@ impl Compiled {
                 |part| matches!(part.expr_kind(), ExprKind::GetAttr { attr, .. } if attr.as_str() == INPUT),
             ),
             names_actions: parts().filter_map(action_named).cloned().collect(),
+            looked_into: looked_into(condition.map(AsRef::as_ref), policy),
             reads: View::of_context(condition.map(AsRef::as_ref)),
             looks_at: LooksAt::of(condition.map(AsRef::as_ref)),
             condition: condition.cloned(),

@@ -272,14 +272,11 @@ fn read(kind: SourceKind, root: &Path, path: PathBuf, limits: &Limits) -> Result
 
 /// A file as text, within the bound.
 pub(super) fn read_text(path: &Path, limits: &Limits) -> Result<String, PolicyError> {
-    use std::io::Read as _;
     let path = path.to_owned();
     let unreadable = |source| PolicyError::Read { path: path.clone(), source };
-    let mut bytes = Vec::new();
     // One byte more than allowed, so that a file that grows while it is read is seen as well.
-    let bound = u64::try_from(limits.file_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    let file = std::fs::File::open(&path).map_err(unreadable)?;
-    file.take(bound).read_to_end(&mut bytes).map_err(unreadable)?;
+    let most = u64::try_from(limits.file_bytes).unwrap_or(u64::MAX);
+    let bytes = crate::regular::read(&path, most).map_err(unreadable)?;
     if bytes.len() > limits.file_bytes {
         return Err(PolicyError::TooLarge { path, limit: limits.file_bytes });
     }

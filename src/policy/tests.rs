@@ -10,7 +10,8 @@ const SCHEMA: &str = r#"
 entity User = { age: Long };
 entity Doc in [Folder];
 entity Folder;
-action read appliesTo { principal: [User], resource: [Doc], context: { n: Long, note?: String } };
+action all;
+action read in [all] appliesTo { principal: [User], resource: [Doc], context: { n: Long, note?: String } };
 "#;
 
 fn sources(policies: &str) -> Sources {
@@ -197,6 +198,55 @@ fn what_is_only_suspicious_is_a_warning() {
     assert_eq!(never.warnings().len(), 1);
     assert_eq!(never.warnings()[0].policy.as_deref(), Some("never"));
     assert!(!never.warnings()[0].fatal);
+}
+
+#[test]
+fn a_forbid_that_can_never_hold_is_refused_with_its_fix() {
+    let refused = |text: &str| {
+        let errors = Bundle::load(sources(text)).unwrap_err();
+        errors.problems().iter().map(|problem| (problem.fatal, problem.advice.clone())).collect::<Vec<_>>()
+    };
+    let never = "@id(\"never\") forbid(principal, action, resource) when { 1 == 2 };";
+    assert_eq!(refused(never), [(true, Some(super::part::STOPS_NOTHING.to_owned()))]);
+    // No request is for a group.
+    let group = "@id(\"never\") forbid(principal, action == Action::\"all\", resource);";
+    let fix = "`all` is a group: write `action in Action::\"all\"`".to_owned();
+    assert_eq!(refused(group), [(true, Some(fix))]);
+    let linked = "@id(\"t\") forbid(principal == ?principal, action, resource) when { 1 == 2 };";
+    assert!(refused(linked).iter().all(|(fatal, _)| *fatal));
+    bundle(&group.replace("action ==", "action in"));
+}
+
+#[test]
+fn an_annotation_that_is_not_carried_out_refuses_the_set() {
+    let cases = [
+        (
+            "@require_approval(\"lead\")",
+            "`@require_approval` is not carried out by this version: the policy would hold without it",
+        ),
+        (
+            "@redact(\"/ssn\")",
+            "`@redact` is not carried out by this version: the policy would hold without it",
+        ),
+        (
+            "@expires(\"2026-01-01T00:00:00Z\")",
+            "`@expires` is not carried out by this version: the policy would hold without it",
+        ),
+        ("@descripton(\"x\")", "`@descripton` is not known"),
+        ("@x_(\"x\")", "`@x_` is not known"),
+    ];
+    for (annotation, message) in cases {
+        let text = format!("@id(\"a\") {annotation} permit(principal, action, resource);");
+        let errors = Bundle::load(sources(&text)).unwrap_err();
+        let [problem] = errors.problems() else { panic!("{errors}") };
+        assert!(problem.to_string().ends_with(message), "{problem}");
+        assert!(problem.fatal && problem.advice.is_some() && problem.policy.as_deref() == Some("a"));
+    }
+    let errors = Bundle::load(sources("@id(\"a\") @descripton(\"x\") permit(principal, action, resource);"));
+    let advice = errors.unwrap_err().problems()[0].advice.clone().unwrap();
+    assert!(advice.starts_with("did you mean `@description`? "), "{advice}");
+    let own = bundle("@id(\"a\") @x_ticket(\"SEC-1\") permit(principal, action, resource);");
+    assert_eq!(own.policy("a").unwrap().annotations.get("x_ticket").unwrap().as_ref(), "SEC-1");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use cedar_policy_core::parser::{parse_policyset, text_to_cst};
 use serde_json::{Map, Value as Json, json};
 
 use super::case::{FixtureFile, core_shorthand};
+use super::depth::{self, Language};
 use super::explain::{Explanation, explain};
 use super::run::{self, SingleRequest, TestResult};
 use super::{Bundle, SourceKind, Sources};
@@ -116,6 +117,7 @@ impl Workbench {
     /// Puts policies into the set, each in the place of the one with its id; their ids.
     pub fn put(&mut self, text: &str) -> Result<Vec<String>, WorkbenchError> {
         let said = |error: &dyn std::fmt::Display| WorkbenchError::Said(error.to_string());
+        depth::check(text, Language::Policy).map_err(|deep| said(&deep))?;
         let ids = ids(&parse_policyset(text).map_err(|error| said(&error))?)?;
         let (mut sources, mut made) = (self.sources.clone(), String::new());
         for id in &ids {

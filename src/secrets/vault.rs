@@ -242,7 +242,7 @@ fn wipe(value: &mut Json) {
 fn read(file: &Path) -> Result<Secret<String>, VaultError> {
     use std::io::Read as _;
     let failed = |source| VaultError::File { file: file.to_owned(), source };
-    let opened = std::fs::File::open(file).map_err(failed)?;
+    let opened = crate::regular::open(file).map_err(failed)?;
     // All of it at once: a text that grows leaves its beginning behind in memory.
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(MAX_CREDENTIAL).unwrap_or(0)));
     opened.take(MAX_CREDENTIAL).read_to_string(&mut text).map_err(failed)?;

@@ -72,6 +72,9 @@ pub enum StartError {
     /// Changes of credentials or of the emergency lock that were made while no gateway ran are not on record.
     #[error("changes from the command line could not be recorded")]
     Unrecorded,
+    /// The agents are not those that may be in force, or what became of them could not be recorded.
+    #[error("the agents cannot be put in force")]
+    Agents(#[source] crate::changes::ReloadError),
     /// A part that ran on its own thread did not come back.
     #[error("a part of the gateway stopped while it was set up")]
     Stopped,
@@ -85,8 +88,6 @@ pub(super) struct Parts {
     pub(super) journal: Journal,
     pub(super) memory: Memory,
     pub(super) tools: Registry,
-    pub(super) agents: Register,
-    pub(super) attributes: Attributes,
     pub(super) clock: SharedClock,
 }
 
@@ -123,7 +124,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let policy = Arc::new(LivePolicy::new(live, settings.policy, Arc::clone(&metrics)));
 
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
-    load_agents(&agents, &metrics).await?;
+    load_agents(&agents).await?;
     let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&metrics))?;
     if let Some(repaired) = recovery.torn {
         tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
@@ -142,7 +143,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         journal.clone(),
         Arc::clone(&clock),
     );
-    let reloader = Arc::new(reloader.map_err(StartError::Remember)?);
+    let reloader = reloader.map_err(StartError::Remember)?;
     let memory = off_thread({
         let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
         move || Memory::open(settings, clock, metrics)
@@ -154,6 +155,13 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         move || Attributes::open(settings.attributes, agents, tools, clock)
     })
     .await??;
+    let pins = off_thread({
+        let tools = tools.clone();
+        move || tools.pin_digests()
+    })
+    .await?;
+    let reloader = Arc::new(reloader.with_agents(agents.clone(), attributes.clone(), pins));
+    reloader.agents_at_start().await.map_err(StartError::Agents)?;
     let guard = Arc::new(Guard::new(GuardParts {
         policy,
         journal: journal.clone(),
@@ -185,7 +193,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         quotas: Quotas::new(&settings.quotas, &metrics),
         per_principal: settings.limit.per_principal,
         gate,
-        attributes: attributes.clone(),
+        attributes,
         runtime,
         reloader: Arc::clone(&reloader),
         journal: journal.clone(),
@@ -197,7 +205,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         large_bodies: Default::default(),
         under_way: tokio_util::task::TaskTracker::new(),
     });
-    Ok(Parts { api, certificates, reloader, journal, memory, tools, agents, attributes, clock })
+    Ok(Parts { api, certificates, reloader, journal, memory, tools, clock })
 }
 
 /// What the gateway decides by from the start.
@@ -222,18 +230,10 @@ fn fragments(tools: &Registry) -> Fragments {
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.
-pub(super) async fn load_agents(agents: &Register, metrics: &Metrics) -> Result<usize, StartError> {
+async fn load_agents(agents: &Register) -> Result<usize, StartError> {
     let register = agents.clone();
     let loaded = off_thread(move || register.load()).await?;
-    for problem in &loaded.problems {
-        metrics.config_validation_failures.inc();
-        tracing::warn!(
-            target: "SECURITY",
-            event_type = "security_violation",
-            violation_type = "config_validation_failed",
-            details = %problem,
-        );
-    }
+    agents.tell(&loaded.problems);
     Ok(loaded.agents)
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::mpsc::{Receiver, channel};
 use tokio_util::sync::CancellationToken;
 
+use super::build::Parts;
+use super::watch;
 use crate::changes::{Cause, Place, Reloader};
 use crate::policy::live::Origin;
 use crate::policy::version::{Remote, RemoteError};
@@ -19,7 +19,7 @@ pub struct FollowSettings {
     /// Whether directories of policies and schemas are watched. Off by default: a file that somebody is still writing can
     /// look whole. Published versions are always followed.
     pub watch: bool,
-    /// How often a store is looked at. Default 500 ms.
+    /// How often a store, or a directory that is watched, is looked at. Default 500 ms.
     pub poll: Duration,
     /// How long nothing must change in a directory before it is read. Default 300 ms.
     pub quiet: Duration,
@@ -50,16 +50,15 @@ pub struct RemoteSettings {
 }
 
 /// Follows the place of the policies until the gateway stops.
-pub(super) async fn places(reloader: Arc<Reloader>, settings: FollowSettings, stop: CancellationToken) {
+pub(super) async fn places(parts: Arc<Parts>, settings: FollowSettings, stop: CancellationToken) {
+    let reloader = Arc::clone(&parts.reloader);
     let following = async {
         match reloader.places().place.clone() {
             Place::Store { .. } => follow_store(&reloader, settings.poll).await,
             Place::Files { policy_dir, schema_dir, roles_file, .. } if settings.watch => {
-                // A file is watched by its directory, because editors put another in its place.
-                let roles = roles_file.and_then(|file| file.parent().map(PathBuf::from));
-                let directories: Vec<PathBuf> =
-                    [policy_dir, schema_dir, roles].into_iter().flatten().collect();
-                watch_directories(&reloader, directories, settings.quiet).await;
+                let candidate = reloader.places().candidate_dir.clone();
+                let paths = [policy_dir, schema_dir, roles_file, candidate].into_iter().flatten().collect();
+                watch::files(&reloader, &parts.api, paths, &settings).await;
             }
             Place::Files { .. } => {}
         }
@@ -126,54 +125,6 @@ async fn glance(reloader: &Arc<Reloader>) -> Glance {
         }
     });
     looked.await.unwrap_or_default()
-}
-
-/// A directory is read when nothing has happened in it for a while, and made live only if it then still is what was read:
-/// a file that is being written, or the second of two files that is not there yet, must not decide.
-async fn watch_directories(reloader: &Arc<Reloader>, directories: Vec<PathBuf>, quiet: Duration) {
-    let (sender, mut changes) = channel(1);
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let read_only = |event: &notify::Event| event.kind.is_access();
-        if !event.as_ref().is_ok_and(read_only) {
-            // One that waits to be seen stands for all.
-            let _ = sender.try_send(());
-        }
-    });
-    let watching = watcher.and_then(|mut watcher| {
-        for directory in &directories {
-            watcher.watch(directory, RecursiveMode::Recursive)?;
-        }
-        Ok(watcher)
-    });
-    let _watcher = match watching {
-        Ok(watcher) => watcher,
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, "policies cannot be watched: SIGHUP reads them again");
-            return;
-        }
-    };
-    while changes.recv().await.is_some() {
-        settle(reloader, &mut changes, quiet).await;
-        let _ = reloader.reload(Cause::Watch).await;
-    }
-}
-
-/// Waits until two looks at the directories, `quiet` apart and with no change between them, find the same.
-async fn settle(reloader: &Arc<Reloader>, changes: &mut Receiver<()>, quiet: Duration) {
-    let mut before = None;
-    loop {
-        while matches!(tokio::time::timeout(quiet, changes.recv()).await, Ok(Some(()))) {
-            before = None;
-        }
-        let reader = Arc::clone(reloader);
-        let found = tokio::task::spawn_blocking(move || reader.fingerprint().ok()).await.ok().flatten();
-        // What cannot be read is for the reload to refuse.
-        if found.is_none() || found == before {
-            return;
-        }
-        before = found;
-    }
 }
 
 /// Fetches bundles until the gateway stops. The store keeps the last good one.

@@ -9,14 +9,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::build::{Parts, StartError, build, load_agents};
+use super::build::{Parts, StartError, build};
 use super::certificates::{TlsReload, follow_files, staple};
 use super::connection::Door;
 use super::follow;
 use super::listen::{HttpLimits, serve};
 use crate::api::{operations_router, router};
 use crate::audit::Record;
-use crate::changes::{Cause, ReloadError};
+use crate::changes::Cause;
 use crate::model::{EventType, Outcome, PolicyVersion};
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
@@ -87,7 +87,7 @@ impl Gateway {
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_refusals(Arc::clone(&parts), stop.clone())),
-            tokio::spawn(follow::places(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
+            tokio::spawn(follow::places(Arc::clone(&parts), follow.clone(), stop.clone())),
             tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
@@ -121,30 +121,15 @@ impl Gateway {
         self.parts.reloader.policy().current().version().clone()
     }
 
-    /// Reads policies, schemas and agents again. Policies change as a whole or not at all.
+    /// Reads policies, schemas and agents again. All of it changes, or nothing does.
     pub async fn reload(&self) -> ReloadOutcome {
         let reloaded = self.parts.reloader.reload(Cause::Signal).await;
         // Also under the emergency lock: a key that is taken out must not open anything.
         self.parts.reload_keys().await;
-        let outcome = match reloaded {
+        match reloaded {
             Ok(reloaded) => ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to },
-            // The lock is for agents as well: what they may do hangs on their files.
-            Err(error @ ReloadError::Locked(_)) => return ReloadOutcome::Refused(error.to_string()),
             Err(error) => ReloadOutcome::Refused(error.to_string()),
-        };
-        let reloader = Arc::clone(&self.parts.reloader);
-        let engaged = tokio::task::spawn_blocking(move || reloader.engaged()).await;
-        if !matches!(engaged, Ok(Ok(None))) {
-            return ReloadOutcome::Refused("changes are locked".to_owned());
         }
-        if let Err(error) = load_agents(&self.parts.agents, &self.parts.api.metrics).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "agents could not be loaded again");
-        }
-        let attributes = self.parts.attributes.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || attributes.agents_changed()).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the change of agents was not counted");
-        }
-        outcome
     }
 
     /// Reads certificates and keys again, for connections that come from now on; wrong files leave the old in force.

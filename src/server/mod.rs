@@ -11,6 +11,7 @@ mod gateway;
 mod listen;
 mod settings;
 mod tls;
+mod watch;
 
 pub use build::StartError;
 pub use certificates::TlsReload;

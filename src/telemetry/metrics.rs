@@ -53,6 +53,7 @@ pub struct Metrics {
     pub jwks_refreshes: Family<ResultLabels, Counter>,
     pub policy_reloads: Family<ResultLabels, Counter>,
     pub policy_version: Family<VersionLabels, Gauge>,
+    pub policy_watch_errors: Gauge,
     pub shadow_flips: Family<ShadowLabels, Counter>,
     pub rate_limited: Family<ScopeLabels, Counter>,
     pub config_validation_failures: Counter,
@@ -103,6 +104,10 @@ impl Metrics {
             jwks_refreshes: family!("jwks_refreshes", "Fetches of the issuer's key set by result"),
             policy_reloads: family!("policy_reloads", "Policy reloads by result"),
             policy_version: family!("policy_version_info", "The live policy version (1 for the live one)"),
+            policy_watch_errors: family!(
+                "policy_watch_errors",
+                "1 while the policy files cannot be watched, so that their changes are not seen"
+            ),
             shadow_flips: family!(
                 "shadow_flips",
                 "Decisions that a candidate set, or policies in log_only mode, would have made otherwise"

@@ -20,7 +20,7 @@ use super::definition::{Definition, DefinitionError};
 use super::fragment::cedar_fragment;
 
 /// The most bytes of a file of pins.
-const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
+pub(super) const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The approved definitions of one server, by name.
 #[derive(Debug, Clone, PartialEq)]
@@ -260,7 +260,7 @@ pub fn fragment_path(dir: &Path, server: &ServerName) -> PathBuf {
 
 fn read_bounded(path: &Path) -> Result<Option<String>, PinError> {
     let failed = |source| PinError::File { path: path.to_owned(), source };
-    let file = match fs::File::open(path) {
+    let file = match crate::regular::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),

@@ -19,7 +19,7 @@ use crate::telemetry::Metrics;
 use super::builtin;
 use super::catalogue::{Catalogue, Shelf};
 use super::error::{PrepareError, Problem, RegistryError, ToolError};
-use super::pin::Pins;
+use super::pin::{MAX_FILE_BYTES, Pins, pin_path};
 use super::result::ToolResult;
 use super::settings::Settings;
 use super::tool::{Backend, Tool};
@@ -97,6 +97,18 @@ impl Registry {
     /// Schema fragments that are in no file: name and text, for servers taken over by `auto_import`.
     pub fn fragments(&self) -> Vec<(String, String)> {
         self.0.catalogue.load().fragments.clone()
+    }
+
+    /// The digest of each server's pins as they lie in their file; none for a server without pins. Blocking.
+    pub fn pin_digests(&self) -> BTreeMap<String, String> {
+        let dir = self.0.settings.pin_dir();
+        let names = self.0.upstreams.iter().map(|upstream| &upstream.settings.name);
+        let digest = |server: &ServerName| {
+            let bytes = crate::regular::read(&pin_path(&dir, server), MAX_FILE_BYTES).ok()?;
+            let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+            Some((server.to_string(), hex::encode(sha256)))
+        };
+        names.filter_map(digest).collect()
     }
 
     /// Tells when tools came, went or drifted. The policy bundle needs the new [`Registry::fragments`]; until

@@ -38,7 +38,7 @@ impl Pepper {
     fn read(path: &Path) -> Result<Self, AuthnError> {
         let failed = |source| AuthnError::PepperFile { path: path.to_owned(), source };
         let refuse = |reason| AuthnError::Pepper { path: path.to_owned(), reason };
-        let mut file = fs::File::open(path).map_err(failed)?;
+        let mut file = crate::regular::open(path).map_err(failed)?;
         if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
             return Err(refuse("others than its owner may read or write it: set its mode to 0600"));
         }

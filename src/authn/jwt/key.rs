@@ -156,10 +156,11 @@ impl Key {
 
 pub(in crate::authn) fn read(path: &Path) -> Result<Secret<Vec<u8>>, AuthnError> {
     let failed = |source| AuthnError::KeyFile { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(failed)?.len() > MAX_FILE_BYTES {
+    let bytes = crate::regular::read(path, MAX_FILE_BYTES).map(Secret::new).map_err(failed)?;
+    if bytes.expose().len() as u64 > MAX_FILE_BYTES {
         return Err(failed(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "larger than 64 KiB")));
     }
-    std::fs::read(path).map(Secret::new).map_err(failed)
+    Ok(bytes)
 }
 
 /// A public key as HMAC secret is the classic confusion of algorithms: everybody has it, so everybody could sign.

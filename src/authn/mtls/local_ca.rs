@@ -286,7 +286,8 @@ fn put(path: &Path, text: &[u8]) -> Result<bool, LocalCaError> {
 
 /// The text of a key file that nobody but its owner can read.
 fn secret(path: &Path) -> Result<Zeroizing<String>, LocalCaError> {
-    let facts = fs::metadata(path).map_err(file(path))?;
+    let opened = crate::regular::open(path).map_err(file(path))?;
+    let facts = opened.metadata().map_err(file(path))?;
     let mode = facts.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(LocalCaError::WideKey { path: path.to_owned(), mode });
@@ -294,7 +295,8 @@ fn secret(path: &Path) -> Result<Zeroizing<String>, LocalCaError> {
     if facts.len() > MAX_FILE {
         return Err(LocalCaError::Damaged { path: path.to_owned() });
     }
-    fs::read_to_string(path).map(Zeroizing::new).map_err(file(path))
+    let bytes = crate::regular::read(path, MAX_FILE).map_err(file(path))?;
+    String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| LocalCaError::Damaged { path: path.to_owned() })
 }
 
 #[cfg(test)]

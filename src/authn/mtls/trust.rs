@@ -1,8 +1,6 @@
 //! The authorities and revocation lists that client certificates are judged by, replaceable while the gateway runs.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -314,9 +312,7 @@ fn end_of(list: &CertificateRevocationListDer<'_>) -> Option<i64> {
 
 fn read(path: &Path) -> Result<Vec<u8>, TrustError> {
     let unreadable = |source| TrustError::Unreadable { path: path.to_owned(), source };
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
+    let text = crate::regular::read(path, MAX_FILE).map_err(unreadable)?;
     if text.len() as u64 > MAX_FILE {
         return Err(TrustError::TooLarge { path: path.to_owned(), limit: MAX_FILE });
     }

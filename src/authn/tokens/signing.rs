@@ -125,7 +125,8 @@ impl SigningKeys {
     fn read(&self, kid: &str) -> Result<Ed25519KeyPair, AuthnError> {
         let path = self.path(kid);
         let failed = |source| AuthnError::KeyFile { path: path.clone(), source };
-        let file = fs::metadata(&path).map_err(failed)?;
+        let opened = crate::regular::open(&path).map_err(failed)?;
+        let file = opened.metadata().map_err(failed)?;
         if file.mode() & 0o077 != 0 {
             let reason = "others than its owner may read or write it: set its mode to 0600";
             return Err(AuthnError::SigningFile { path, reason });
@@ -133,7 +134,7 @@ impl SigningKeys {
         if file.len() > MAX_FILE_BYTES {
             return Err(AuthnError::SigningFile { path, reason: "it is too large for a key" });
         }
-        let bytes = Secret::new(fs::read(&path).map_err(failed)?);
+        let bytes = Secret::new(crate::regular::read(&path, MAX_FILE_BYTES).map_err(failed)?);
         Ed25519KeyPair::from_pkcs8(bytes.expose())
             .map_err(|_| AuthnError::SigningFile { path, reason: "it is no Ed25519 key in PKCS #8" })
     }

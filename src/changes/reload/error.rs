@@ -46,6 +46,12 @@ pub enum ReloadError {
     /// The set is not valid.
     #[error("{}", report(.0))]
     Policies(PolicyErrors),
+    /// An agent beside the set cannot be deployed.
+    #[error("{0}")]
+    Agents(String),
+    /// An agent, or the pins of a server, are not what they were when the emergency lock was engaged.
+    #[error("changes are locked, and not as before: the {0}")]
+    LockedFile(String),
     /// It took too long.
     #[error("the check took longer than {0:?}")]
     Slow(Duration),

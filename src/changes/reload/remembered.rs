@@ -1,10 +1,12 @@
 //! What is remembered across a restart: what decides, the publication before which none counts, the lock, the last refusal.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::Reloader;
+use crate::agents::{Digests, Draft};
 use crate::changes::file;
 use crate::changes::lock::Engaged;
 use crate::model::PolicyVersion;
@@ -26,6 +28,12 @@ pub struct Remembered {
     /// The emergency lock, as far as it is on record.
     #[serde(default)]
     pub locked: Option<Engaged>,
+    /// The agents in force, each with its digest; `None`: that was never remembered.
+    #[serde(default)]
+    pub agents: Option<Digests>,
+    /// The pins of tools by server, each with its digest; `None`: that was never remembered.
+    #[serde(default)]
+    pub pins: Option<BTreeMap<String, String>>,
     /// The publication that was accepted last; no older one is accepted again.
     pub seen: Option<Seen>,
     /// When that was, in milliseconds since the Unix epoch.
@@ -54,7 +62,7 @@ impl Remembered {
 }
 
 impl Reloader {
-    pub(super) fn remember(&self, live: &Live) -> std::io::Result<()> {
+    pub(super) fn remember(&self, live: &Live, agents: Option<&Draft>) -> std::io::Result<()> {
         // Held across the write: a refusal that is noted meanwhile must not put the older mark back.
         let mut known = self.remembered.lock();
         let before = known.clone();
@@ -70,6 +78,8 @@ impl Reloader {
             version: Some(live.bundle.version().clone()),
             stored: live.stored.clone(),
             locked: before.locked,
+            agents: agents.map(Draft::digests).or(before.agents),
+            pins: before.pins,
             seen,
             time_millis: self.clock.now_millis(),
             refused: None,

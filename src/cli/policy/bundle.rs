@@ -85,14 +85,15 @@ fn verify(base: &Path, file: &Path, trusted: Option<&Path>, output: &Output) -> 
     let trusted = trusted.map(|path| TrustedKeys::read(&base.join(path))).transpose()?;
     let rules = Rules { trusted, ..Rules::default() };
     match checked(&bytes, &rules) {
-        Ok((bundle, policies, key_id)) => {
+        Ok((bundle, loaded, key_id)) => {
+            super::show(loaded.warnings(), output);
             let manifest = &bundle.published().manifest;
             let described = Described {
                 sound: true,
                 version: manifest.version.as_str(),
                 sequence: manifest.sequence,
                 files: manifest.files.len(),
-                policies,
+                policies: loaded.policies().count(),
                 key_id,
             };
             output.data(&described, text)?;
@@ -116,12 +117,11 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn checked(bytes: &[u8], rules: &Rules) -> Result<(BundleFile, usize, Option<String>), VersionError> {
+fn checked(bytes: &[u8], rules: &Rules) -> Result<(BundleFile, Bundle, Option<String>), VersionError> {
     let bundle = BundleFile::parse(bytes, MOST_BYTES)?;
     let accepted = rules.accept(bundle.published(), SystemClock.now_millis())?;
     let loaded = Bundle::load(bundle.sources().clone()).map_err(VersionError::Policies)?;
-    let policies = loaded.policies().count();
-    Ok((bundle, policies, accepted.key_id))
+    Ok((bundle, loaded, accepted.key_id))
 }
 
 fn text(described: &Described<'_>) -> String {

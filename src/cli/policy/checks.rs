@@ -46,7 +46,10 @@ pub(super) fn check(
         anyhow::bail!("there is no rule `{unknown}`; docs/lint.md lists them");
     }
     let bundle = match Bundle::load(sources) {
-        Ok(bundle) => bundle,
+        Ok(bundle) => {
+            super::show(bundle.warnings(), output);
+            bundle
+        }
         Err(errors) => {
             super::show(errors.problems(), output);
             output.say(render::invalid(errors.problems().iter().filter(|problem| problem.fatal).count()));

@@ -49,7 +49,8 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.places, output)?;
-    let (report, exam) = examine(&bundle, &suites, &Settings { filter: options.filter.clone() });
+    let (report, exam) =
+        examine(&bundle, &suites, &Settings { filter: options.filter.clone(), ..Settings::default() });
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);
     }

@@ -59,7 +59,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         Some(request) => ask(&bundle, request, options)?,
         None => {
             let suites = find_tests(base, &[], &options.places, output)?;
-            examine(&bundle, &suites, &Settings { filter: options.test.clone() })
+            examine(&bundle, &suites, &Settings { filter: options.test.clone(), ..Settings::default() })
         }
     };
     if let Some(message) = broken(&report) {

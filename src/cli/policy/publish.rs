@@ -93,10 +93,13 @@ pub(super) fn rollback(base: &Path, options: &Rollback, output: &Output) -> anyh
     };
     let sources = store.sources(&target.manifest)?;
     // Valid when it was published; a newer program may see it otherwise, and it would stay out without a word.
-    if let Err(errors) = Bundle::load(sources.clone()) {
-        super::show(errors.problems(), output);
-        output.say("nothing was published: this program does not take that set any more");
-        return Ok(Exit::Found);
+    match Bundle::load(sources.clone()) {
+        Ok(bundle) => super::show(bundle.warnings(), output),
+        Err(errors) => {
+            super::show(errors.problems(), output);
+            output.say("nothing was published: this program does not take that set any more");
+            return Ok(Exit::Found);
+        }
     }
     // Going back does not make a version last longer than its publisher gave it.
     let expires = target.manifest.expires_millis;

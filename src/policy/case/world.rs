@@ -12,7 +12,7 @@ use super::typed::Typing;
 use super::{CaseError, Located, Row, Vocabulary, neutral};
 use crate::model::cedar_json::instant;
 use crate::model::{Entity, EntityUid, Value};
-use crate::policy::Query;
+use crate::policy::{Bundle, Query, close};
 
 /// What a suite says exists.
 #[derive(Clone)]
@@ -23,21 +23,29 @@ pub(in crate::policy) struct World<'s> {
     entities: BTreeMap<EntityUid, Arc<Entity>>,
     /// Entities that others refer to; each has to be listed.
     mentioned: BTreeMap<EntityUid, u64>,
+    /// Entities that policies name and look into.
+    named: Vec<EntityUid>,
     /// The id of the entities that stand for those that have to be given.
     stand_in: Option<&'s str>,
 }
 
 impl<'s> World<'s> {
-    /// An empty world at an instant (milliseconds since the Unix epoch), under a policy version.
-    pub(in crate::policy) fn new(vocabulary: Vocabulary<'s>, version: &str) -> Self {
+    /// An empty world at the neutral instant, for questions to a set of policies.
+    pub(in crate::policy) fn new(bundle: &'s Bundle) -> Self {
         Self {
-            vocabulary,
+            vocabulary: Vocabulary::new(bundle.schema().as_ref()),
             now: neutral::NOW_MILLIS,
-            version: version.to_owned(),
+            version: bundle.version().as_str().to_owned(),
             entities: BTreeMap::new(),
+            named: bundle.named_anywhere().into_iter().collect(),
             mentioned: BTreeMap::new(),
             stand_in: None,
         }
+    }
+
+    /// From now on its questions are asked of other policies too, which name these entities.
+    pub(in crate::policy) fn name(&mut self, others: &[EntityUid]) {
+        self.named.extend_from_slice(others);
     }
 
     /// Sets the suite's `now`.
@@ -125,27 +133,16 @@ impl<'s> World<'s> {
         if let Some(uid) = unlisted.filter(|_| self.stand_in.is_none()) {
             return Err(CaseError::Unlisted(shorthand(uid)));
         }
-        Ok(Query {
+        let mut query = Query {
             principal: principal.clone(),
             action: action.clone(),
             resource: resource.clone(),
             context: Value::Record(context),
-            entities: self
-                .reachable([principal.clone(), resource.clone()].into_iter().chain(typing.mentioned)),
-        })
-    }
-
-    /// What the gateway would hand over: the entities named, and those that they lead to.
-    fn reachable(&self, from: impl Iterator<Item = EntityUid>) -> Vec<Arc<Entity>> {
-        let mut pending: Vec<EntityUid> = from.collect();
-        let mut seen = BTreeSet::new();
-        let mut found = Vec::new();
-        while let Some(uid) = pending.pop() {
-            let Some(entity) = self.entities.get(&uid).filter(|_| seen.insert(uid)) else { continue };
-            entity.each_neighbour(&mut |uid| pending.push(uid.clone()));
-            found.push(Arc::clone(entity));
-        }
-        found
+            entities: Vec::new(),
+        };
+        // A question is asked again of changed policies, which may be about more: all that any of them names is there.
+        close(&mut query, |_| self.named.clone(), usize::MAX, &|uid| self.entities.get(uid).cloned());
+        Ok(query)
     }
 
     /// The instant that hour and weekday follow from: the context's own when the test gives one.

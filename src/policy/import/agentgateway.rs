@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::condition::Condition;
 use super::emit::Policy;
-use super::toolhive::{Kind, Rule, rules};
+use super::toolhive::{Kind, Rule, STRICTER, rules};
 use super::{Collected, ImportError, Input, cel, yaml};
 
 pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
@@ -28,30 +28,19 @@ pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
     }
     let mut read = Vec::new();
     for rule in found.into_iter().flatten() {
-        let (kind, source) = match rule {
-            Json::String(source) => (Kind::Allow, source),
-            Json::Object(rule) if rule.len() == 1 => {
-                let of = |word: &str| rule.get(word).and_then(Json::as_str);
-                match (of("allow"), of("deny"), of("require")) {
-                    (Some(source), _, _) => (Kind::Allow, source.to_owned()),
-                    (_, Some(source), _) => (Kind::Deny, source.to_owned()),
-                    (_, _, Some(source)) => (Kind::Require, source.to_owned()),
-                    _ => {
-                        collected.gap(0, "a rule that neither allows, denies nor requires");
-                        continue;
-                    }
-                }
-            }
-            other => {
-                collected.gap(0, format!("the rule `{other}` is not a text"));
-                continue;
-            }
-        };
+        let (kind, source) = kind_of(rule)?;
         let line = line_of(input.text, &source);
-        let read_rule = cel::read(&source).map(Condition::simplified);
-        match read_rule.and_then(|condition| condition.cedar(true).map(|_| condition)) {
+        match sayable(&source) {
             Ok(condition) => read.push(Rule { kind, condition, line }),
-            Err(what) => collected.gap(line, format!("`{source}`: {what} has no counterpart")),
+            Err(what) => {
+                let what = format!("`{source}`: {what} has no counterpart");
+                let Some(condition) = stricter(kind, &source) else {
+                    collected.gap(line, what);
+                    continue;
+                };
+                collected.gap(line, format!("{what}; {STRICTER}"));
+                read.push(Rule { kind, condition, line });
+            }
         }
     }
     if read.iter().all(|rule| rule.kind != Kind::Allow) {
@@ -59,6 +48,41 @@ pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
     }
     rules(input, &mut collected, &read);
     Ok(collected)
+}
+
+/// What a rule does, and its expression. One that is not understood may be one that denies: without it nothing is imported.
+fn kind_of(rule: Json) -> Result<(Kind, String), ImportError> {
+    let wrong = |what: String| ImportError::Source { line: 0, what };
+    match rule {
+        Json::String(source) => Ok((Kind::Allow, source)),
+        Json::Object(rule) if rule.len() == 1 => {
+            let of = |word: &str| rule.get(word).and_then(Json::as_str).map(str::to_owned);
+            let found = [("allow", Kind::Allow), ("deny", Kind::Deny), ("require", Kind::Require)]
+                .into_iter()
+                .find_map(|(word, kind)| Some((kind, of(word)?)));
+            found.ok_or_else(|| wrong("a rule neither allows, denies nor requires".to_owned()))
+        }
+        other => Err(wrong(format!("the rule `{other}` is not a text"))),
+    }
+}
+
+fn sayable(source: &str) -> Result<Condition, String> {
+    let condition = cel::read(source)?.simplified();
+    condition.cedar(true).map(|_| condition)
+}
+
+/// What stands for an expression of which a part has no counterpart, so that nothing is allowed that the rule denied: a
+/// denial without that part, a requirement that nothing meets. `None` for what allows.
+fn stricter(kind: Kind, source: &str) -> Option<Condition> {
+    match kind {
+        Kind::Allow => None,
+        Kind::Require => Some(Condition::Always(false)),
+        Kind::Deny => {
+            let parts = cel::conjuncts(source).unwrap_or_default();
+            let parts = parts.into_iter().filter_map(|part| sayable(part).ok());
+            Some(Condition::All(parts.collect()).simplified())
+        }
+    }
 }
 
 /// The rules below each `mcpAuthorization`.

@@ -20,6 +20,32 @@ pub(super) fn read(source: &str) -> Result<Condition, String> {
     }
 }
 
+/// The parts that `&&` joins; `None` when something else joins them, or it cannot be told.
+pub(super) fn conjuncts(source: &str) -> Option<Vec<&str>> {
+    let (mut parts, mut begin, mut depth) = (Vec::new(), 0, 0_usize);
+    let mut quote = None;
+    let mut bytes = source.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match (quote, byte) {
+            (Some(_), b'\\') => drop(bytes.next()),
+            (Some(open), byte) if byte == open => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'(' | b'[' | b'{') => depth += 1,
+            (None, b')' | b']' | b'}') => depth = depth.checked_sub(1)?,
+            (None, b'|' | b'?') if depth == 0 => return None,
+            (None, b'&') if depth == 0 => {
+                bytes.next().filter(|(_, next)| *next == b'&')?;
+                parts.push(source.get(begin..at)?);
+                begin = at + 2;
+            }
+            (None, _) => {}
+        }
+    }
+    parts.push(source.get(begin..)?);
+    (quote.is_none() && depth == 0).then_some(parts)
+}
+
 const MARKS: [&str; 13] = ["&&", "||", "==", "!=", "!", "(", ")", "[", "]", ",", ".", "<", ">"];
 /// The deepest nesting.
 const DEPTH: usize = 32;

@@ -18,6 +18,7 @@ use super::suite::Test;
 use super::{Collected, ImportError, Input, yaml};
 use crate::model::EntityUid;
 use crate::policy::Effect;
+use crate::policy::depth::{self, Language};
 use crate::policy::matrix::subjects;
 use crate::policy::replay::{key, quoted};
 
@@ -80,14 +81,17 @@ pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
     let mut found = Vec::new();
     for (number, text) in file.cedar.policies.iter().enumerate() {
         let line = line_of(input.text, text);
+        let what = format!("policy {}", number + 1);
+        if let Err(deep) = depth::check(text, Language::Policy) {
+            return Err(ImportError::Source { line, what: format!("{what}: {deep}") });
+        }
         let set = parse_policyset(text);
-        let set = set
-            .map_err(|error| ImportError::Source { line, what: format!("policy {}: {error}", number + 1) })?;
+        let set = set.map_err(|error| ImportError::Source { line, what: format!("{what}: {error}") })?;
         for template in set.all_templates() {
-            match rule(template, line) {
-                Ok(Some(rule)) => found.push(rule),
-                Ok(None) => {}
-                Err(what) => collected.gap(line, format!("policy {}: {what}", number + 1)),
+            let said = rule(template, line);
+            found.extend(said.rule);
+            if let Some(gap) = said.gap {
+                collected.gap(line, format!("{what}: {gap}"));
             }
         }
     }
@@ -282,49 +286,102 @@ fn caller(collected: &mut Collected, call: &Call) -> String {
     name
 }
 
-/// A policy as a rule; none for one that holds anyway.
-fn rule(template: &Template, line: u64) -> Result<Option<Rule>, String> {
+/// What a policy becomes.
+#[derive(Debug, Default)]
+struct Said {
+    /// The rule; none for a policy that holds anyway, and for a permit that cannot be said whole.
+    rule: Option<Rule>,
+    /// What has no counterpart.
+    gap: Option<String>,
+}
+
+impl Said {
+    fn nothing(what: String) -> Self {
+        Self { rule: None, gap: Some(what) }
+    }
+}
+
+/// What is said of a denial of which a part has no counterpart. Without it, what it limited would be unlimited.
+pub(super) const STRICTER: &str =
+    "the `forbid` is written without that part and denies more than the rule did";
+
+/// A policy as a rule. A permit is said whole or not at all, a forbid without what cannot be said.
+fn rule(template: &Template, line: u64) -> Said {
+    let kind = match Effect::from(template.effect()) {
+        Effect::Permit => Kind::Allow,
+        Effect::Forbid => Kind::Deny,
+    };
+    let mut parts = Vec::new();
     let actions: Vec<String> = match template.action_constraint() {
-        ActionConstraint::Any => return Err("a policy for every action".to_owned()),
+        ActionConstraint::Any => {
+            parts.push(Err("a policy for every action".to_owned()));
+            vec!["call_tool".to_owned()]
+        }
         ActionConstraint::Eq(uid) => vec![id(uid)],
         ActionConstraint::In(uids) => uids.iter().map(|uid| id(uid)).collect(),
     };
     let lists = |action: &String| action.starts_with("list_");
     if actions.iter().all(lists) {
         // What a list shows follows from what can be called.
-        return Ok(None);
+        return Said::default();
     }
     if let Some(other) = actions.iter().find(|action| *action != "call_tool" && !lists(action)) {
-        return Err(format!("`{other}`: prompts and resources have no actions here yet"));
+        let what = format!("`{other}`: prompts and resources have no actions here yet");
+        if actions.iter().all(|action| action != "call_tool") {
+            return Said::nothing(what);
+        }
+        parts.push(Err(what));
     }
+    parts.extend(scope(template));
+    template.non_scope_constraints().into_iter().for_each(|condition| each_part(condition, &mut parts));
+    let parts = parts.into_iter().map(|part| {
+        let part = part.map(Condition::simplified)?;
+        part.cedar(true).map(|_| part)
+    });
+    let (sayable, unsayable): (Vec<_>, Vec<_>) = parts.partition(Result::is_ok);
+    let condition = Condition::All(sayable.into_iter().flatten().collect()).simplified();
+    let gap = unsayable.into_iter().find_map(Result::err);
+    match (kind, gap) {
+        (Kind::Allow, Some(what)) => Said::nothing(what),
+        (_, gap) => {
+            let gap = gap.map(|what| format!("{what}; {STRICTER}"));
+            Said { rule: Some(Rule { kind, condition, line }), gap }
+        }
+    }
+}
+
+/// What the scope says of caller and tool.
+fn scope(template: &Template) -> Vec<Result<Condition, String>> {
     let mut parts = Vec::new();
     match template.principal_constraint().as_inner() {
         PrincipalOrResourceConstraint::Any => {}
         PrincipalOrResourceConstraint::Eq(EntityReference::EUID(uid)) => {
-            parts.push(Condition::Claim("sub".to_owned(), Text::Is(id(uid))));
+            parts.push(Ok(Condition::Claim("sub".to_owned(), Text::Is(id(uid)))));
         }
         PrincipalOrResourceConstraint::In(EntityReference::EUID(uid)) => {
-            parts.push(Condition::Claim("groups".to_owned(), Text::Is(id(uid))));
+            parts.push(Ok(Condition::Claim("groups".to_owned(), Text::Is(id(uid)))));
         }
-        other => return Err(format!("`principal` is constrained by `{other:?}`")),
+        other => parts.push(Err(format!("`principal` is constrained by `{other:?}`"))),
     }
     match template.resource_constraint().as_inner() {
         PrincipalOrResourceConstraint::Any => {}
         PrincipalOrResourceConstraint::Eq(EntityReference::EUID(uid)) => {
-            parts.push(Condition::Tool(Text::Is(id(uid))))
+            parts.push(Ok(Condition::Tool(Text::Is(id(uid)))));
         }
-        _ => return Err("`resource` is something else than one tool".to_owned()),
+        _ => parts.push(Err("`resource` is something else than one tool".to_owned())),
     }
-    if let Some(condition) = template.non_scope_constraints() {
-        parts.push(condition_of(condition)?);
+    parts
+}
+
+/// The parts that have to hold together.
+fn each_part(expression: &Expr, parts: &mut Vec<Result<Condition, String>>) {
+    match expression.expr_kind() {
+        ExprKind::And { left, right } => {
+            each_part(left, parts);
+            each_part(right, parts);
+        }
+        _ => parts.push(condition_of(expression)),
     }
-    let condition = Condition::All(parts).simplified();
-    condition.cedar(true)?;
-    let kind = match Effect::from(template.effect()) {
-        Effect::Permit => Kind::Allow,
-        Effect::Forbid => Kind::Deny,
-    };
-    Ok(Some(Rule { kind, condition, line }))
 }
 
 fn id(uid: &EntityUID) -> String {

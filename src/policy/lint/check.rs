@@ -4,7 +4,6 @@ use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, PatternElem, Una
 
 use super::Found;
 use super::rules::{self, Rule};
-use crate::nearest::nearest;
 use crate::policy::Bundle;
 use crate::policy::anatomy::{Anatomy, Leaf, Span, Tree, one_line};
 use crate::policy::coverage::{admits_nothing, covers};
@@ -12,7 +11,6 @@ use crate::policy::error::Problem;
 use crate::policy::load::PolicyInfo;
 use crate::policy::program::{ActionReach, Compiled, Effect, Reach};
 
-const ANNOTATIONS: [&str; 7] = ["id", "description", "owner", "severity", "control", "reason", "mode"];
 const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
 
 /// A policy that rules are asked about.
@@ -77,13 +75,6 @@ impl Checked<'_> {
 
     pub(super) fn annotations(&self, found: &mut Vec<Found>) {
         for (name, value) in self.info.annotations.iter() {
-            let known = ANNOTATIONS.contains(&name.as_ref());
-            if !known {
-                let near = nearest(name, ANNOTATIONS.iter().copied());
-                let hint = near.map(|near| format!(", did you mean `@{near}`?")).unwrap_or_default();
-                let message = format!("`@{name}` does nothing{hint}");
-                found.push(self.found(rules::UNKNOWN_ANNOTATION, message, self.anatomy.effect));
-            }
             if name.as_ref() == "severity" && !SEVERITIES.contains(&value.as_ref()) {
                 let message = format!("`{}` is no severity", value.escape_debug());
                 found.push(self.found(rules::SEVERITY, message, self.anatomy.effect));

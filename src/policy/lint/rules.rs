@@ -83,15 +83,6 @@ pub(super) const REPEATED: Rule = Rule {
     good: "permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen { principal.signed && context.source.tls };",
 };
 
-pub(super) const UNKNOWN_ANNOTATION: Rule = Rule {
-    id: "unknown-annotation",
-    finds: "an annotation that the gateway does not know",
-    reason: "Cedar takes any annotation, so a misspelt one, or one that this version does not carry out, is lost without a word",
-    help: "known are `id`, `description`, `owner`, `severity`, `control`, `reason` and `mode`",
-    bad: "@descripton(\"misspelt\")\npermit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource);",
-    good: "@description(\"An agent sees its tools.\")\npermit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource);",
-};
-
 pub(super) const SEVERITY: Rule = Rule {
     id: "unknown-severity",
     finds: "a `@severity` other than `low`, `medium`, `high` and `critical`",
@@ -120,7 +111,7 @@ pub(super) const UNTESTED: Rule = Rule {
 };
 
 /// Every rule.
-pub const RULES: [Rule; 11] = [
+pub const RULES: [Rule; 10] = [
     URL_LIKE,
     OPEN_PERMIT,
     FORBID_CAN_ERR,
@@ -128,7 +119,6 @@ pub const RULES: [Rule; 11] = [
     NEVER_MATCHES,
     CONSTANT,
     REPEATED,
-    UNKNOWN_ANNOTATION,
     SEVERITY,
     REASON_ON_PERMIT,
     UNTESTED,

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{ValidationMode, Validator};
+use cedar_policy::{ValidationMode, ValidationWarning, Validator};
 use cedar_policy_core::ast::{Policy, PolicyID, PolicySet, Template};
 use cedar_policy_core::parser;
 
 use super::operators::Edit;
 use crate::policy::Bundle;
 use crate::policy::anatomy::Anatomy;
-use crate::policy::program::Compiled;
+use crate::policy::program::{Compiled, Effect};
 
 /// A text that is changed, and the policies that decide by it: one, or all that were linked from the template.
 #[derive(Debug)]
@@ -87,6 +87,9 @@ fn made(validator: &Validator, template: &Template, member: &Compiled) -> Option
         member.mode,
         member.caller_text.as_ref().map(Arc::clone),
     )?;
-    let public = cedar_policy::PolicySet::from(set);
-    validator.validate(&public, ValidationMode::Strict).validation_passed().then_some(changed)
+    let result = validator.validate(&cedar_policy::PolicySet::from(set), ValidationMode::Strict);
+    // What a bundle refuses needs no test.
+    let is_impossible = |warning| matches!(warning, &ValidationWarning::ImpossiblePolicy(_));
+    let stops_nothing = changed.effect == Effect::Forbid && result.validation_warnings().any(is_impossible);
+    (result.validation_passed() && !stops_nothing).then_some(changed)
 }

@@ -31,6 +31,7 @@ use super::coverage::{measure, percent};
 use super::prove::{Rule, Solver};
 use super::run::Exam;
 use crate::model::PolicyVersion;
+use crate::stack;
 
 /// What the tests noticed.
 #[derive(Debug, Clone, Serialize)]
@@ -179,19 +180,23 @@ fn in_threads<S, T: Send>(
     work: &(dyn Fn(usize, &S) -> T + Sync),
 ) -> Vec<T> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
+    let labour = || {
+        let tools = tools();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                break;
+            }
+            let result = work(number, &tools);
+            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((number, result));
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..threads.clamp(1, count.max(1)) {
-            scope.spawn(|| {
-                let tools = tools();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        break;
-                    }
-                    let result = work(number, &tools);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((number, result));
-                }
-            });
+            // The work of a thread that cannot be had is done here.
+            if stack::spawn_scoped(scope, labour).is_err() {
+                labour();
+            }
         }
     });
     let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::claim::{Claim, Kind, Relation};
 use crate::policy::case::{CaseError, Circumstances, Several, Vocabulary};
+use crate::policy::depth::{self, Language};
 use crate::policy::{Bundle, PolicyErrors, SourceKind, Sources};
 
 /// The policy that stands for the circumstances.
@@ -121,9 +122,12 @@ impl Circumstances {
         };
         for (keyword, list) in [("when", &self.when), ("unless", &self.unless)] {
             for condition in &list.0 {
+                let wrong = |error: &dyn std::fmt::Display| {
+                    CircumstancesError::Expression(condition.clone(), error.to_string())
+                };
+                depth::check(condition, Language::Policy).map_err(|deep| wrong(&deep))?;
                 // Alone it has to be one expression: it cannot close the braces and begin a policy of its own.
-                cedar_policy::Expression::from_str(condition)
-                    .map_err(|error| CircumstancesError::Expression(condition.clone(), error.to_string()))?;
+                cedar_policy::Expression::from_str(condition).map_err(|error| wrong(&error))?;
                 conditions.push_str(&format!("{keyword} {{ {condition}\n}}\n"));
             }
         }

@@ -142,16 +142,16 @@ impl Pair<'_> {
         match self.answer(place, &ours, &theirs, session) {
             Answer::Holds => Settled::Holds,
             Answer::Open(why) => Settled::Open(why),
-            Answer::Broken(env) => match confirmed(self.asked(place), &env, &|query| self.speaks(query)) {
+            Answer::Broken(env) => match confirmed(&self.asked(place), &env, &|query| self.speaks(query)) {
                 Some(request) => Settled::Broken(Box::new(request)),
                 None => Settled::Open(UNCONFIRMED.to_owned()),
             },
         }
     }
 
-    /// Whose schema a request is read by.
-    fn asked(&self, place: &Place<'_>) -> &Bundle {
-        if place.here { self.bundle } else { self.other }
+    /// Both sets; a request is read by the schema of the first.
+    fn asked(&self, place: &Place<'_>) -> [&Bundle; 2] {
+        if place.here { [self.bundle, self.other] } else { [self.other, self.bundle] }
     }
 
     fn answer(
@@ -162,7 +162,7 @@ impl Pair<'_> {
         session: &mut Session<'_>,
     ) -> Answer {
         let here = Here { env: &place.env, schema: place.schema };
-        let speaks = |env: &Env| confirmed(self.asked(place), env, &|query| self.speaks(query)).is_some();
+        let speaks = |env: &Env| confirmed(&self.asked(place), env, &|query| self.speaks(query)).is_some();
         match self.relation {
             Relation::NoMorePermissive => here.implies(ours, theirs, &speaks, session),
             Relation::Equivalent => here.equivalent(ours, theirs, &speaks, session),
@@ -177,7 +177,7 @@ impl Pair<'_> {
     }
 
     fn counterexample(&self, place: &Place<'_>, request: SingleRequest) -> Option<Counterexample> {
-        let (request, query) = small(self.asked(place), request, &|query| self.speaks(query))?;
+        let (request, query) = small(&self.asked(place), request, &|query| self.speaks(query))?;
         let here = Decided::new(HERE, &self.bundle.decide(&query));
         let there = Decided::new(self.named, &self.other.decide(&query));
         let about = matches!(self.relation, Relation::Denies | Relation::Allows);

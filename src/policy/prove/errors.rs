@@ -78,7 +78,7 @@ fn settle(bundle: &Bundle, rule: &Rule<'_>, env: &Environment, session: &mut Ses
         Answer::Open(why) => return Settled::Open(why),
         Answer::Broken(found) => found,
     };
-    match confirmed(bundle, &found, &|query| errs(bundle, rule, query)) {
+    match confirmed(&[bundle], &found, &|query| errs(bundle, rule, query)) {
         Some(request) => Settled::Broken(Box::new(request)),
         None => Settled::Open(UNCONFIRMED.to_owned()),
     }
@@ -94,7 +94,7 @@ fn counterexample(
     env: &Environment,
     request: SingleRequest,
 ) -> Option<Counterexample> {
-    let (request, query) = small(bundle, request, &|query| errs(bundle, rule, query))?;
+    let (request, query) = small(&[bundle], request, &|query| errs(bundle, rule, query))?;
     let decided = Decided::new("here", &bundle.decide(&query));
     let outcome = match rule.compiled.effect {
         Effect::Forbid => Outcome::DenyExplicit,

@@ -123,7 +123,7 @@ impl<'s, 'b> Search<'s, 'b> {
             Some(Verdict::of_answer(&answer, self.bundle.settings().on_policy_error).outcome)
         };
         let differs = |query: &Query| outcome(query, false) != outcome(query, true);
-        confirmed(self.bundle, found, &differs).is_some()
+        confirmed(&[self.bundle], found, &differs).is_some()
     }
 
     /// Why a policy changes nothing, as far as one other policy alone explains it.

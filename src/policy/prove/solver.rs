@@ -15,13 +15,12 @@ use tokio::process::Command;
 use tokio::runtime::Runtime;
 
 use super::Settings;
+use crate::stack;
 
 /// What a solver that hangs gets on top of its own limit before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 /// The longest that telling its version may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
-/// The terms of a large policy set are nested deeply, and are walked by recursion.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Why there is no solver to ask.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +123,7 @@ impl Solver {
         std::thread::scope(|scope| {
             for _ in 0..self.settings.threads.clamp(1, count.max(1)) {
                 // A thread that cannot be had leaves its work to the others.
-                let _ = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, labour);
+                let _ = stack::spawn_scoped(scope, labour);
             }
         });
         let mut results: Vec<Option<T>> = std::iter::repeat_with(|| None).take(count).collect();

@@ -68,29 +68,31 @@ impl Decided {
 
 /// The solver's request in the words of a test, if the evaluator finds that it `speaks` against the statement.
 pub(in crate::policy) fn confirmed(
-    bundle: &Bundle,
+    bundles: &[&Bundle],
     env: &Env,
     speaks: &dyn Fn(&Query) -> bool,
 ) -> Option<SingleRequest> {
     let request = in_words(env)?;
-    query(bundle, &request).is_some_and(|query| speaks(&query)).then_some(request)
+    query(bundles, &request).is_some_and(|query| speaks(&query)).then_some(request)
 }
 
 /// A confirmed request without what does not matter to it, with the query that it stands for.
 pub(in crate::policy) fn small(
-    bundle: &Bundle,
+    bundles: &[&Bundle],
     request: SingleRequest,
     speaks: &dyn Fn(&Query) -> bool,
 ) -> Option<(SingleRequest, Query)> {
-    let small = shrunk(request, &|request| query(bundle, request).is_some_and(|query| speaks(&query)))?;
-    let query = query(bundle, &small)?;
+    let small = shrunk(request, &|request| query(bundles, request).is_some_and(|query| speaks(&query)))?;
+    let query = query(bundles, &small)?;
     Some((small, query))
 }
 
-/// The query that a request stands for, read as a test is read.
-pub(in crate::policy) fn query(bundle: &Bundle, request: &SingleRequest) -> Option<Query> {
+/// The query that a request stands for, read as a test is read: by the schema of the first of the sets that it is for.
+pub(in crate::policy) fn query(bundles: &[&Bundle], request: &SingleRequest) -> Option<Query> {
+    let (bundle, others) = bundles.split_first()?;
     let suites = request.clone().into_suites(None).ok()?;
-    let (_, mut exam) = examine(bundle, &suites, &Settings::default());
+    let also_named = others.iter().flat_map(|other| other.named_anywhere()).collect();
+    let (_, mut exam) = examine(bundle, &suites, &Settings { also_named, ..Settings::default() });
     exam.exercises.pop()?.questions.pop()?.query
 }
 

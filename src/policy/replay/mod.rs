@@ -152,7 +152,7 @@ impl<'b> Replayer<'b> {
                 return self.leave_out(record, Cause::OtherVersion);
             }
         }
-        let typed = asked.typed(self.baseline, known);
+        let typed = asked.typed(&[self.baseline, self.candidate], known);
         if let Some(hidden) = self.seen(self.baseline, &asked, &typed) {
             return self.leave_out(record, Cause::Hidden { path: hidden });
         }
@@ -165,7 +165,7 @@ impl<'b> Replayer<'b> {
         let again = if self.same_schema {
             None
         } else {
-            let typed = asked.typed(self.candidate, known_to_candidate);
+            let typed = asked.typed(&[self.candidate, self.baseline], known_to_candidate);
             let prepared = self.prepared(self.candidate, &asked, &typed);
             Some((typed, prepared))
         };
@@ -173,9 +173,25 @@ impl<'b> Replayer<'b> {
         if let Some(hidden) = self.seen(self.candidate, &asked, typed) {
             return self.leave_out(record, Cause::Hidden { path: hidden });
         }
+        if let Some(path) = self.unrecorded(typed) {
+            return self.leave_out(record, Cause::Hidden { path });
+        }
         let is = verdict(self.candidate, &asked, prepared);
         self.replay.reproduced += u64::from(own);
         self.replay.compared(place, record, item, &asked, &was, &is);
+    }
+
+    /// An entity that the candidate looks into and the log does not hold. One that the version that decided looked into as
+    /// well did not exist; of another it is not known.
+    fn unrecorded(&self, typed: &Result<Typed, Mismatch>) -> Option<String> {
+        let query = &typed.as_ref().ok()?.query;
+        let mut named = self.candidate.named_for(query);
+        named.retain(|uid| query.entities.iter().all(|entity| entity.uid != *uid));
+        if named.is_empty() {
+            return None;
+        }
+        let known = self.baseline.named_for(query);
+        named.into_iter().find(|uid| !known.contains(uid)).map(|uid| uid.to_string())
     }
 
     /// The question as Cedar has it, with every action that either version names.

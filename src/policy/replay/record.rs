@@ -11,7 +11,7 @@ use super::value::{Reader, uid};
 use crate::model::{Entity, EntityUid, Outcome, PolicyMode, PolicyRef, Value};
 use crate::policy::shape::{Mismatch, Shape};
 use crate::policy::vocabulary::Vocabulary;
-use crate::policy::{Bundle, Query};
+use crate::policy::{Bundle, Query, close};
 
 /// The record shape that this program understands.
 const SCHEMA_VERSION: u32 = 1;
@@ -139,19 +139,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The entities that a question can lead to: its own, and what these are in or name.
-    fn reachable<'k>(&'k self, from: Vec<&'k EntityUid>) -> Vec<&'k (Arc<Entity>, Vec<Hidden>)> {
-        let mut pending = from;
-        let mut found: Vec<&(Arc<Entity>, Vec<Hidden>)> = Vec::new();
-        while let Some(uid) = pending.pop() {
-            if found.iter().any(|(entity, _)| entity.uid == *uid) {
-                continue;
-            }
-            let Some(known) = self.entities.iter().find(|(entity, _)| entity.uid == *uid) else { continue };
-            found.push(known);
-            known.0.each_neighbour(&mut |uid| pending.push(uid));
-        }
-        found
+    fn find(&self, uid: &EntityUid) -> Option<&(Arc<Entity>, Vec<Hidden>)> {
+        self.entities.iter().find(|(entity, _)| entity.uid == *uid)
     }
 }
 
@@ -244,9 +233,11 @@ impl Logged {
 }
 
 impl Asked<'_> {
-    /// The question in the types of a bundle's schema, or why it does not fit it. `known` is for one bundle and record.
-    pub(super) fn typed(&self, bundle: &Bundle, known: &mut Known) -> Result<Typed, Mismatch> {
-        let words = bundle.words();
+    /// The question in the types of the schema of the first of the sets that are asked, or why it does not fit it. `known`
+    /// is for that schema and one record.
+    pub(super) fn typed(&self, bundles: &[&Bundle], known: &mut Known) -> Result<Typed, Mismatch> {
+        let none = || Mismatch::new("no policies are asked");
+        let words = bundles.first().ok_or_else(none)?.words();
         let mut hidden = Vec::new();
         let action = words.action(&self.action)?;
         let shape = if self.open_input { &action.open_context } else { &action.context };
@@ -260,15 +251,14 @@ impl Asked<'_> {
             *known =
                 Known { entities: entities.collect::<Result<_, _>>()?, of: Some(self.entities.as_ptr()) };
         }
-        let mut from = vec![&self.principal, &self.resource];
-        context.each_entity(&mut |uid| from.push(uid));
-        let mut entities = Vec::new();
-        for (entity, lost) in known.reachable(from) {
-            entities.push(Arc::clone(entity));
-            hidden.extend(lost.iter().cloned());
-        }
         let (principal, action) = (self.principal.clone(), self.action.clone());
-        let query = Query { principal, action, resource: self.resource.clone(), context, entities };
+        let entities = Vec::new();
+        let mut query = Query { principal, action, resource: self.resource.clone(), context, entities };
+        let named = |query: &Query| bundles.iter().flat_map(|bundle| bundle.named_for(query)).collect();
+        close(&mut query, named, usize::MAX, &|uid| known.find(uid).map(|(entity, _)| Arc::clone(entity)));
+        for entity in &query.entities {
+            hidden.extend(known.find(&entity.uid).iter().flat_map(|(_, lost)| lost.iter().cloned()));
+        }
         Ok(Typed { query, hidden })
     }
 }

@@ -17,7 +17,7 @@ use super::{BadRecord, Flip};
 use crate::clock::rfc3339;
 use crate::model::cedar_json::instant_text;
 use crate::model::{Entity, EntityUid, Fields, Value};
-use crate::policy::case::{Vocabulary, World, shorthand};
+use crate::policy::case::{World, shorthand};
 use crate::policy::run::{self, Suites, TestResult};
 use crate::policy::{Bundle, Query};
 
@@ -147,7 +147,7 @@ impl Writer<'_> {
             };
             TestError::Without { record: id(), why }
         })?;
-        let typed = asked.typed(self.bundle, &mut Known::default());
+        let typed = asked.typed(&[self.bundle], &mut Known::default());
         let typed = typed.map_err(|why| TestError::Mismatch { record: id(), why: why.to_string() })?;
         let mut text = self.test(record, item, &asked, &decided, &typed.query, known);
         for comment in note.map(str::to_owned).into_iter().chain(comments(&asked, &typed.hidden)) {
@@ -168,8 +168,7 @@ impl Writer<'_> {
         query: &Query,
         known: &dyn Fn(&str) -> bool,
     ) -> String {
-        let vocabulary = Vocabulary::new(self.bundle.schema().as_ref());
-        let mut world = World::new(vocabulary, self.bundle.version().as_str());
+        let mut world = World::new(self.bundle);
         let mut yaml = Yaml::default();
         let mut entities = String::new();
         for uid in mentioned(query) {

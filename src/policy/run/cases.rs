@@ -26,10 +26,12 @@ impl<'b> Runner<'b> {
     pub(super) fn new(
         bundle: &'b Bundle,
         suite: &SuiteFile,
+        also_named: &[EntityUid],
         fixture: impl Fn(&str) -> Result<String, CaseError>,
     ) -> Result<Self, Located> {
         let vocabulary = Vocabulary::new(bundle.schema().as_ref());
-        let mut world = World::new(vocabulary, bundle.version().as_str());
+        let mut world = World::new(bundle);
+        world.name(also_named);
         if let Some(now) = &suite.now {
             world.set_now(now)?;
         }

@@ -20,12 +20,16 @@ pub use suites::{Promises, Suites, SuitesError};
 
 use super::Bundle;
 use super::case::{Located, SuiteFile};
+use crate::model::EntityUid;
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// Only tests whose `suite: name` contains this text.
     pub filter: Option<String>,
+    /// Entities that other policies name, of which the questions will be asked as well
+    /// ([`Bundle::named_anywhere`]).
+    pub also_named: Vec<EntityUid>,
 }
 
 /// Runs `suites` against `bundle`.
@@ -65,10 +69,11 @@ fn run_file(
         Ok(suite) => suite,
         Err(problem) => return broken(file.to_owned(), problem),
     };
-    let runner = match Runner::new(bundle, &suite, |fixture| suites.fixture(file, fixture)) {
-        Ok(runner) => runner,
-        Err(problem) => return broken(suite.suite, problem),
-    };
+    let runner =
+        match Runner::new(bundle, &suite, &settings.also_named, |fixture| suites.fixture(file, fixture)) {
+            Ok(runner) => runner,
+            Err(problem) => return broken(suite.suite, problem),
+        };
     let mut tests = Vec::new();
     for test in suite.tests.iter().filter(|test| settings.wants(&suite.suite, &test.value.name)) {
         let recorder = exam.as_deref_mut().map(|exam| Recorder { file, suite: &suite.suite, exam });

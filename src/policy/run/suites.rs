@@ -160,10 +160,12 @@ fn cause(error: &SuitesError) -> String {
 
 fn read(path: &Path) -> Result<String, SuitesError> {
     let failed = |source| SuitesError::Read { path: path.display().to_string(), source };
-    if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+    let bytes = crate::regular::read(path, MAX_BYTES).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
         return Err(SuitesError::TooLarge { path: path.display().to_string() });
     }
-    fs::read_to_string(path).map_err(failed)
+    let not_text = |_| failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"));
+    String::from_utf8(bytes).map_err(not_text)
 }
 
 fn collect(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), SuitesError> {

@@ -10,7 +10,7 @@
 //! there; so after a crash there is a publication or there is none. Two that publish at once cannot take one number.
 
 use std::collections::HashSet;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::bundle_file::{BundleFile, fits, gather};
@@ -255,10 +255,8 @@ impl VersionStore {
 
 /// Reads a file that may not be larger than `limit`.
 pub(super) fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, VersionError> {
-    let file = std::fs::File::open(path).map_err(VersionError::io(path))?;
-    let mut bytes = Vec::new();
     // One byte more than allowed, so that a file that grows while it is read is seen as well.
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(VersionError::io(path))?;
+    let bytes = crate::regular::read(path, limit).map_err(VersionError::io(path))?;
     match bytes.len() as u64 > limit {
         true => Err(VersionError::TooLarge { what: format!("`{}`", path.display()), limit }),
         false => Ok(bytes),

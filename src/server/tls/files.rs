@@ -1,6 +1,5 @@
 //! Reads certificates and keys, and says what is wrong with them before a client has to find out.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::TlsError;
 use crate::clock::rfc3339;
+use crate::regular;
 
 /// As large as the largest revocation list that is read.
 const MAX_WATCHED: u64 = 64 << 20;
@@ -42,7 +42,7 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 /// The content, wiped after use, and the mode of the very file that was read.
 fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = regular::open(path).map_err(unreadable)?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
     let mut text = Zeroizing::new(Vec::new());
     file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(unreadable)?;
@@ -61,7 +61,7 @@ pub(in crate::server) fn digest_of<'p>(paths: impl Iterator<Item = &'p PathBuf>)
     for path in paths {
         // Piece by piece: a revocation list may be large. The length comes behind, so that files cannot borrow from each
         // other.
-        let (mut file, mut length) = (File::open(path).ok()?, 0u64);
+        let (mut file, mut length) = (regular::open(path).ok()?, 0u64);
         let mut piece = vec![0; 64 << 10];
         loop {
             let read = file.read(&mut piece).ok()?;

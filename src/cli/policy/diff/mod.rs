@@ -69,7 +69,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     let rule = options.recorded.on_policy_error;
     let (old, new) = (old.with_errors_as(rule), new.with_errors_as(rule));
     let suites = find_tests(base, &[], &places, output)?;
-    let (report, exam) = examine(&new, &suites, &Settings::default());
+    let also_named = old.named_anywhere().into_iter().collect();
+    let (report, exam) = examine(&new, &suites, &Settings { also_named, ..Settings::default() });
     let broken = report.summary().broken;
     if broken > 0 {
         output.say(format_args!(

@@ -11,6 +11,7 @@ use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::policy::replay::{BadRecord, Place, Replay, Replayer, Settings};
 use crate::policy::{Bundle, OnPolicyError};
+use crate::stack;
 
 /// Bytes of a log that are read so fast that a progress bar would only flicker.
 const NO_BAR_BELOW: u64 = 4 << 20;
@@ -155,7 +156,7 @@ pub fn replay_log(
             let (lane, batches) = std::sync::mpsc::sync_channel::<Batch>(2);
             lanes.push(lane);
             let replayer = move || Replayer::new(baseline, candidate, settings);
-            running.push(scope.spawn(move || decide(replayer(), &batches, from)));
+            running.push(stack::spawn_scoped(scope, move || decide(replayer(), &batches, from))?);
         }
         let told = deal(&mut records, &lanes, &bar);
         drop(lanes);
