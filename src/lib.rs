@@ -43,3 +43,6 @@ pub mod config;
 pub mod server;
 
 pub mod cli;
+
+#[doc(hidden)]
+pub mod fuzzing;

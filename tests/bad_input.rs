@@ -848,3 +848,85 @@ async fn a_wrong_policy_does_not_replace_the_good_ones() {
     assert!(matches!(world.gateway.reload().await, ReloadOutcome::Applied { .. }));
     assert_sound(world, &who).await;
 }
+
+// ---- fuzzing, for seconds ----
+
+/// How long each target runs here; `tests/nightly` runs each for an hour under a fuzzer that sees what is reached.
+const FUZZED_FOR: Duration = Duration::from_secs(10);
+
+/// One change to `bytes`, as a fuzzer without coverage makes it.
+fn mutated(bytes: &mut Vec<u8>, other: &[u8], random: &mut impl FnMut(usize) -> usize) {
+    let at = random(bytes.len() + 1);
+    match random(6) {
+        0 if at < bytes.len() => bytes[at] ^= 1 << random(8),
+        1 if at < bytes.len() => drop(bytes.remove(at)),
+        2 => bytes.insert(at, b"{}[]()\"\\,:0 \n-!&|$"[random(18)]),
+        3 if at < bytes.len() => {
+            let end = at + random(bytes.len() - at) + 1;
+            let piece = bytes[at..end].to_vec();
+            let place = random(bytes.len() + 1);
+            for _ in 0..=random(64) {
+                bytes.splice(place..place, piece.iter().copied());
+            }
+        }
+        4 if !other.is_empty() => {
+            let start = random(other.len());
+            let end = start + random(other.len() - start) + 1;
+            bytes.splice(at..at, other[start..end].iter().copied());
+        }
+        _ => bytes.truncate(at),
+    }
+    bytes.truncate(64 * 1024);
+}
+
+fn fuzz(name: &str) {
+    let folder = Path::new("fuzz/corpus").join(name);
+    let samples: Vec<Vec<u8>> =
+        std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+    assert!(samples.len() > 2, "{name}");
+    samples.iter().for_each(|sample| caxton::fuzzing::run(name, sample));
+    let seed = RandomState::new().hash_one(name) | 1;
+    println!("the seed is {seed}");
+    let mut state = seed;
+    let mut random = |below: usize| {
+        // xorshift64*: the same from the same seed.
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        usize::try_from(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % below.max(1)
+    };
+    let began = Instant::now();
+    let mut runs = 0_u64;
+    while began.elapsed() < FUZZED_FOR {
+        let mut bytes = samples[random(samples.len())].clone();
+        for _ in 0..=random(8) {
+            let other = &samples[random(samples.len())];
+            mutated(&mut bytes, other, &mut random);
+        }
+        caxton::fuzzing::run(name, &bytes);
+        runs += 1;
+    }
+    println!("{runs} runs");
+    assert!(runs > 20, "{runs} runs in {FUZZED_FOR:?}");
+}
+
+macro_rules! fuzzed {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            fuzz(stringify!($name));
+        }
+    )*};
+}
+
+/// Any bytes are read or refused, within seconds and on the stack that there is.
+mod fuzzed {
+    use super::fuzz;
+    fuzzed! { json_reader policy_text mcp_message agent_file jwt_jwk bundle_manifest }
+
+    #[test]
+    fn every_target_is_here() {
+        let names: Vec<&str> = caxton::fuzzing::TARGETS.iter().map(|target| target.name).collect();
+        assert_eq!(names, ["json_reader", "policy_text", "mcp_message", "agent_file", "jwt_jwk", "bundle_manifest"]);
+    }
+}

@@ -32,6 +32,7 @@ pub use result::ToolResult;
 pub use settings::{ServerSettings, Settings, Transport};
 pub use tool::Tool;
 pub use typing::{Field, InputType, RecordType};
+pub(crate) use upstream::read_untrusted;
 pub use upstream::{Health, Listing, offered};
 
 /// Text from outside for logs and messages: one line, no control characters, at most `limit` characters.

@@ -144,6 +144,18 @@ impl Scheme {
     }
 }
 
+/// Reads bytes as a key set and as a token, and believes neither: for fuzzing.
+pub(crate) fn read_untrusted(bytes: &[u8]) {
+    use JwtAlgorithm::{EdDsa, Es256, Hs256, Rs256};
+    for algorithm in [Rs256, Es256, EdDsa, Hs256] {
+        // Neither outcome is a fault.
+        let _ = jwk::read(bytes, algorithm);
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = jws::Compact::parse(text);
+    }
+}
+
 /// A token whose signature and claims hold, as it was presented.
 pub(super) struct Token<'h> {
     pub(super) text: &'h str,

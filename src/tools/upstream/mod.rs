@@ -56,6 +56,17 @@ impl From<&Settings> for Limits {
     }
 }
 
+/// Reads bytes as a server's message and as a tool's definition, and keeps neither: for fuzzing.
+pub(crate) fn read_untrusted(bytes: &[u8]) {
+    // No outcome is a fault.
+    let _ = message::read(bytes);
+    if let Ok(json) = crate::json::parse(bytes)
+        && let Ok(definition) = super::Definition::read(&json, 64 * 1024)
+    {
+        let _ = super::ArgumentSchema::compile(&definition.input_schema);
+    }
+}
+
 /// Whether a server can be called.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
