@@ -2,7 +2,11 @@
 //!
 //! Each target takes any bytes and must return. A panic, an abort or work without end is a fault; so is a property that does
 //! not hold, which a target asserts.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a property that does not hold is reported by a panic")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a property that does not hold is reported by a panic"
+)]
 
 use crate::agents::Definition;
 use crate::authn::jwt;
@@ -62,7 +66,9 @@ fn policy_text(bytes: &[u8]) {
     let text = text.to_owned();
     let work = crate::stack::spawn("policy-text", move || {
         // Neither outcome is a fault.
-        let _ = Bundle::load(Sources::new().with_schema("fuzz.cedarschema", SCHEMA).with_policy("fuzz.cedar", &text));
+        let _ = Bundle::load(
+            Sources::new().with_schema("fuzz.cedarschema", SCHEMA).with_policy("fuzz.cedar", &text),
+        );
         let _ = Bundle::load(Sources::new().with_schema("fuzz.cedarschema", &text));
         let _ = Bundle::load(Sources::new().with_schema("fuzz.cedarschema.json", &text));
     });

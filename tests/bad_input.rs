@@ -10,9 +10,10 @@
 
 mod support;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use caxton::agents::Register;
 use caxton::audit::verify::verify;
@@ -881,8 +882,10 @@ fn mutated(bytes: &mut Vec<u8>, other: &[u8], random: &mut impl FnMut(usize) -> 
 
 fn fuzz(name: &str) {
     let folder = Path::new("fuzz/corpus").join(name);
-    let samples: Vec<Vec<u8>> =
-        std::fs::read_dir(folder).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+    let samples: Vec<Vec<u8>> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+        .collect();
     assert!(samples.len() > 2, "{name}");
     samples.iter().for_each(|sample| caxton::fuzzing::run(name, sample));
     let seed = RandomState::new().hash_one(name) | 1;
@@ -927,6 +930,9 @@ mod fuzzed {
     #[test]
     fn every_target_is_here() {
         let names: Vec<&str> = caxton::fuzzing::TARGETS.iter().map(|target| target.name).collect();
-        assert_eq!(names, ["json_reader", "policy_text", "mcp_message", "agent_file", "jwt_jwk", "bundle_manifest"]);
+        assert_eq!(
+            names,
+            ["json_reader", "policy_text", "mcp_message", "agent_file", "jwt_jwk", "bundle_manifest"]
+        );
     }
 }
