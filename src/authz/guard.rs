@@ -3,6 +3,9 @@
 //! Everything that has an effect comes through [`Guard::admit`] or [`Guard::admit_each`]. The order is the
 //! promise: there is no permit before the journal has the record, and no record says more than was decided.
 
+mod decide;
+mod notice;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -10,7 +13,11 @@ use std::time::{Duration, Instant};
 use super::look::{Looker, Seen};
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
-use super::record::{Decided, answer, build, describe, give, item, name, set_permitted, without_actor};
+pub use decide::know;
+pub(super) use decide::Asking;
+use decide::labels;
+
+use super::record::{Decided, answer, build, describe, give, item};
 use super::refusal::{Denied, Refusal, unasked};
 use super::session::{Labels, SessionKey, SessionSettings, Sessions};
 use crate::audit::{Item, Journal, Receipt, Record, Shadow};
@@ -64,39 +71,6 @@ pub struct Guard {
     sessions: Sessions,
     lockdown: AtomicBool,
     replayable: bool,
-}
-
-/// What every question of one request has in common.
-pub(super) struct Asking<'a> {
-    pub(super) subject: &'a Subject,
-    pub(super) context: &'a RequestContext,
-    pub(super) bundle: Arc<Bundle>,
-    pub(super) candidate: Option<Arc<Candidate>>,
-    /// Whether the time of the live set is over.
-    pub(super) expired: bool,
-    pub(super) facts: SessionFacts,
-    pub(super) attributes: Arc<dyn Attributes>,
-    pub(super) principal: Option<Arc<Entity>>,
-    pub(super) now: i64,
-}
-
-/// What the policies said.
-struct Judged {
-    verdict: Verdict,
-    /// What the candidate would have decided.
-    candidate: Option<Outcome>,
-    /// The circumstances as they were.
-    circumstances: Value,
-    /// What the policies knew.
-    entities: Vec<Arc<Entity>>,
-}
-
-/// Which candidate is allowed, or why none is.
-struct Chosen {
-    chosen: Result<usize, Verdict>,
-    circumstances: Value,
-    items: Vec<Item>,
-    entities: Vec<Arc<Entity>>,
 }
 
 /// A decision that is made and not yet on record.
@@ -357,33 +331,6 @@ impl Guard {
         Considered { decision, verdict, record, chosen, key, bundle, attributes, retry_after }
     }
 
-    /// The first of the candidates that is allowed too. One that is not is never reached by way of another resource.
-    fn choose(
-        &self,
-        asking: &Asking<'_>,
-        action: &Action,
-        candidates: &[Arc<Entity>],
-        mut circumstances: Value,
-    ) -> Chosen {
-        let (mut items, mut entities) = (Vec::new(), Vec::new());
-        let mut refused = unasked(Outcome::DenyDefault, ReasonCode::ReceiverDenied);
-        for (number, candidate) in candidates.iter().enumerate() {
-            let judged = self.judge(asking, action, candidate, circumstances, false, false);
-            circumstances = judged.circumstances;
-            items.push(item(action, &candidate.uid, &judged.verdict));
-            entities.extend(judged.entities);
-            match judged.verdict.outcome {
-                Outcome::Allow => return Chosen { chosen: Ok(number), circumstances, items, entities },
-                Outcome::DenyDefault => {}
-                outcome => {
-                    let caller_text = judged.verdict.caller_text;
-                    refused = Verdict { caller_text, ..unasked(outcome, ReasonCode::ReceiverDenied) };
-                }
-            }
-        }
-        Chosen { chosen: Err(refused), circumstances, items, entities }
-    }
-
     /// Asks about every item of a list that has itself been allowed; answers with a permit for each item that is.
     /// The whole list is one record, under `list`'s resource.
     pub async fn admit_each<O: Operation>(
@@ -449,190 +396,4 @@ impl Guard {
         let receipt = self.journal.append(record).await.map_err(|_| Denied::unrecorded())?;
         Permit::mint_each(allowed, receipt, subject, context).ok_or_else(Denied::unrecorded)
     }
-
-    fn asking<'a>(&self, subject: &'a Subject, context: &'a RequestContext, key: &SessionKey) -> Asking<'a> {
-        let attributes = self.attributes.current();
-        let (live, now) = (self.policy.live(), self.clock.now_millis());
-        Asking {
-            principal: attributes.principal(subject.entity()),
-            attributes,
-            subject,
-            context,
-            bundle: Arc::clone(&live.bundle),
-            candidate: live.candidate.clone(),
-            expired: live.is_expired(now),
-            facts: self.sessions.facts(key),
-            now,
-        }
-    }
-
-    /// What the policies say in these circumstances, which come back as they were, with the entities they knew.
-    fn judge(
-        &self,
-        asking: &Asking<'_>,
-        action: &Action,
-        resource: &Arc<Entity>,
-        circumstances: Value,
-        open_input: bool,
-        mends: bool,
-    ) -> Judged {
-        let without = |outcome, reason, circumstances| Judged {
-            verdict: unasked(outcome, reason),
-            candidate: None,
-            circumstances,
-            entities: Vec::new(),
-        };
-        if asking.expired {
-            return without(Outcome::DenyError, ReasonCode::BundleExpired, circumstances);
-        }
-        let Some(principal) = &asking.principal else {
-            return without(Outcome::DenyDefault, ReasonCode::PrincipalUnknown, circumstances);
-        };
-        let attributes = &asking.attributes;
-        let mut entities = vec![Arc::clone(principal)];
-        let actor = asking.context.actor.as_ref().and_then(|actor| attributes.principal(&actor.principal));
-        let bound = matches!(resource.attributes.get("actor_bound"), Some(Value::Bool(true)));
-        let asked_for = actor.as_ref().filter(|_| bound).map(|actor| actor.uid.clone());
-        for entity in actor.into_iter().chain([Arc::clone(resource)]) {
-            if entities.iter().all(|known| known.uid != entity.uid) {
-                entities.push(entity);
-            }
-        }
-        let mut query = Query {
-            principal: asking.subject.principal().clone(),
-            action: action.uid(),
-            resource: resource.uid.clone(),
-            context: circumstances,
-            entities,
-        };
-        let candidate = asking.candidate.as_ref().map(|candidate| candidate.bundle());
-        let mut bundles = vec![&*asking.bundle];
-        bundles.extend(candidate);
-        if attributes.is_stale(asking.now) && !mends || !attributes.close(&mut query, &bundles) {
-            return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
-        }
-        if let Some(actor) = asked_for {
-            let mut own = Query { principal: actor, context: without_actor(&query.context), ..query.clone() };
-            // Other policies are in question for whoever asked.
-            if !attributes.close(&mut own, &bundles) {
-                return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
-            }
-            let (verdict, _) = asking.bundle.decide_beside(None, &own, open_input);
-            set_permitted(&mut query.context, verdict.outcome == Outcome::Allow);
-        }
-        let (verdict, candidate) = asking.bundle.decide_beside(candidate, &query, open_input);
-        Judged { verdict, candidate, circumstances: query.context, entities: query.entities }
-    }
-
-    /// What would have been decided otherwise, counted: by the candidate, else by policies in `log_only` mode.
-    fn shadow(
-        &self,
-        asking: &Asking<'_>,
-        decision: DecisionId,
-        action: &Action,
-        verdict: &Verdict,
-        candidate: Option<Outcome>,
-    ) -> Option<Shadow> {
-        let count = |source, to| {
-            let labels = ShadowLabels { source, change: shadow::change(verdict.outcome, to) };
-            self.metrics.shadow_flips.get_or_create(&labels).inc();
-        };
-        let version = || asking.bundle.version().clone();
-        let log_only = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: version() });
-        log_only.iter().for_each(|flip| count("log_only", flip.outcome));
-        let flip = asking.candidate.as_ref().zip(candidate);
-        let flip = flip.and_then(|(candidate, to)| candidate.note(decision, action, verdict.outcome, to));
-        let flip = flip.map(|(outcome, policy_version)| Shadow { outcome, policy_version });
-        flip.iter().for_each(|flip| count("candidate", flip.outcome));
-        flip.or(log_only)
-    }
-
-    /// `context.system`.
-    fn system(&self, asking: &Asking<'_>) -> Value {
-        let seconds = asking.now.div_euclid(1000);
-        let hour = seconds.div_euclid(3600).rem_euclid(24);
-        // 1970-01-01 was a Thursday, day 4 of ISO 8601's week.
-        let weekday = (seconds.div_euclid(86_400) + 3).rem_euclid(7) + 1;
-        Value::record([
-            (name("hour"), Value::Long(hour)),
-            (name("lockdown"), Value::Bool(self.lockdown.load(Ordering::SeqCst))),
-            (name("now"), Value::Datetime(asking.now)),
-            (name("policy_version"), Value::String(asking.bundle.version().shared())),
-            (name("weekday"), Value::Long(weekday)),
-        ])
-    }
-
-    fn count(&self, action: &Action, verdict: &Verdict) {
-        let labels = DecisionLabels { action: action.metric_label(), decision: verdict.outcome.as_str() };
-        self.metrics.decisions.get_or_create(&labels).inc();
-    }
-
-    /// One line for the security log of each refusal and each injection, in the words that alerts match on.
-    fn security_log(
-        &self,
-        event: EventType,
-        subject: &Subject,
-        resource: &EntityUid,
-        screening: &Screening,
-        verdict: &Verdict,
-        decision: DecisionId,
-    ) {
-        let denied = verdict.outcome != Outcome::Allow;
-        let violation = match event {
-            _ if screening.injection => "prompt_injection_detected",
-            _ if !denied => return,
-            EventType::ToolCall => {
-                self.metrics.tool_access_denials.inc();
-                "tool_access_denied"
-            }
-            EventType::MemoryAccess => {
-                self.metrics.memory_scope_violations.inc();
-                "memory_scope_violation"
-            }
-            EventType::Authentication
-            | EventType::Authorization
-            | EventType::AgentCreation
-            | EventType::AgentDeletion
-            | EventType::ConfigurationChange
-            | EventType::AdminAction
-            | EventType::Message => "api_security_event",
-        };
-        tracing::warn!(
-            target: "SECURITY",
-            event_type = "security_violation",
-            violation_type = violation,
-            agent_id = subject.as_agent().map(tracing::field::display),
-            details = %format_args!("{} on {resource}: {}", subject.principal(), verdict.reason.as_str()),
-            decision_id = %decision,
-        );
-    }
-}
-
-/// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
-/// said of an agent is judged as it is. Of what nobody knows there is the name alone, as in Cedar: a policy that looks at an
-/// attribute of it errs. Whether one decision may look at all that is then named.
-pub fn know(question: &mut Query, bundle: &Bundle, attributes: &dyn Attributes) -> bool {
-    question.entities.retain_mut(|entity| {
-        let known = match (entity.is_bare(), entity.uid.type_name()) {
-            (true, _) => attributes.entity(&entity.uid),
-            (false, "Caxton::Agent") => None,
-            (false, _) => attributes.principal(entity),
-        };
-        match known {
-            Some(known) => *entity = known,
-            None => return entity.is_stated(),
-        }
-        true
-    });
-    attributes.close(question, &[bundle])
-}
-
-/// What a resource carries, and leaves on the session of its reader.
-fn labels(resource: &Entity) -> Labels {
-    let Some(Value::Set(labels)) = resource.attributes.get("labels") else { return Labels::new() };
-    let text = |label: &Value| match label {
-        Value::String(text) => Some(Arc::clone(text)),
-        _ => None,
-    };
-    labels.iter().filter_map(text).collect()
 }

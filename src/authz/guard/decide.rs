@@ -1,0 +1,198 @@
+//! What the policies say: of the operation itself, of the candidates that could carry it out, and of the actor it is for.
+//!
+//! Nothing here waits, and nothing is recorded: a decision is made on one bundle and one view of the attributes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Guard;
+use crate::audit::Item;
+use crate::authz::pip::Attributes;
+use crate::authz::record::{item, name, set_permitted, without_actor};
+use crate::authz::refusal::unasked;
+use crate::authz::session::{Labels, SessionKey};
+use crate::model::{
+    Action, Entity, Outcome, ReasonCode, RequestContext, SessionFacts, Subject, Value,
+};
+use crate::policy::shadow::Candidate;
+use crate::policy::{Bundle, Query, Verdict};
+
+/// What every question of one request has in common.
+pub(in crate::authz) struct Asking<'a> {
+    pub(in crate::authz) subject: &'a Subject,
+    pub(in crate::authz) context: &'a RequestContext,
+    pub(in crate::authz) bundle: Arc<Bundle>,
+    pub(in crate::authz) candidate: Option<Arc<Candidate>>,
+    /// Whether the time of the live set is over.
+    pub(in crate::authz) expired: bool,
+    pub(in crate::authz) facts: SessionFacts,
+    pub(in crate::authz) attributes: Arc<dyn Attributes>,
+    pub(in crate::authz) principal: Option<Arc<Entity>>,
+    pub(in crate::authz) now: i64,
+}
+
+/// What the policies said.
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    /// What the candidate would have decided.
+    pub(super) candidate: Option<Outcome>,
+    /// The circumstances as they were.
+    pub(super) circumstances: Value,
+    /// What the policies knew.
+    pub(super) entities: Vec<Arc<Entity>>,
+}
+
+/// Which candidate is allowed, or why none is.
+pub(super) struct Chosen {
+    pub(super) chosen: Result<usize, Verdict>,
+    pub(super) circumstances: Value,
+    pub(super) items: Vec<Item>,
+    pub(super) entities: Vec<Arc<Entity>>,
+}
+
+impl Guard {
+    pub(super) fn asking<'a>(&self, subject: &'a Subject, context: &'a RequestContext, key: &SessionKey) -> Asking<'a> {
+        let attributes = self.attributes.current();
+        let (live, now) = (self.policy.live(), self.clock.now_millis());
+        Asking {
+            principal: attributes.principal(subject.entity()),
+            attributes,
+            subject,
+            context,
+            bundle: Arc::clone(&live.bundle),
+            candidate: live.candidate.clone(),
+            expired: live.is_expired(now),
+            facts: self.sessions.facts(key),
+            now,
+        }
+    }
+
+    /// What the policies say in these circumstances, which come back as they were, with the entities they knew.
+    pub(super) fn judge(
+        &self,
+        asking: &Asking<'_>,
+        action: &Action,
+        resource: &Arc<Entity>,
+        circumstances: Value,
+        open_input: bool,
+        mends: bool,
+    ) -> Judged {
+        let without = |outcome, reason, circumstances| Judged {
+            verdict: unasked(outcome, reason),
+            candidate: None,
+            circumstances,
+            entities: Vec::new(),
+        };
+        if asking.expired {
+            return without(Outcome::DenyError, ReasonCode::BundleExpired, circumstances);
+        }
+        let Some(principal) = &asking.principal else {
+            return without(Outcome::DenyDefault, ReasonCode::PrincipalUnknown, circumstances);
+        };
+        let attributes = &asking.attributes;
+        let mut entities = vec![Arc::clone(principal)];
+        let actor = asking.context.actor.as_ref().and_then(|actor| attributes.principal(&actor.principal));
+        let bound = matches!(resource.attributes.get("actor_bound"), Some(Value::Bool(true)));
+        let asked_for = actor.as_ref().filter(|_| bound).map(|actor| actor.uid.clone());
+        for entity in actor.into_iter().chain([Arc::clone(resource)]) {
+            if entities.iter().all(|known| known.uid != entity.uid) {
+                entities.push(entity);
+            }
+        }
+        let mut query = Query {
+            principal: asking.subject.principal().clone(),
+            action: action.uid(),
+            resource: resource.uid.clone(),
+            context: circumstances,
+            entities,
+        };
+        let candidate = asking.candidate.as_ref().map(|candidate| candidate.bundle());
+        let mut bundles = vec![&*asking.bundle];
+        bundles.extend(candidate);
+        if attributes.is_stale(asking.now) && !mends || !attributes.close(&mut query, &bundles) {
+            return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
+        }
+        if let Some(actor) = asked_for {
+            let mut own = Query { principal: actor, context: without_actor(&query.context), ..query.clone() };
+            // Other policies are in question for whoever asked.
+            if !attributes.close(&mut own, &bundles) {
+                return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
+            }
+            let (verdict, _) = asking.bundle.decide_beside(None, &own, open_input);
+            set_permitted(&mut query.context, verdict.outcome == Outcome::Allow);
+        }
+        let (verdict, candidate) = asking.bundle.decide_beside(candidate, &query, open_input);
+        Judged { verdict, candidate, circumstances: query.context, entities: query.entities }
+    }
+
+    /// The first of the candidates that is allowed too. One that is not is never reached by way of another resource.
+    pub(super) fn choose(
+        &self,
+        asking: &Asking<'_>,
+        action: &Action,
+        candidates: &[Arc<Entity>],
+        mut circumstances: Value,
+    ) -> Chosen {
+        let (mut items, mut entities) = (Vec::new(), Vec::new());
+        let mut refused = unasked(Outcome::DenyDefault, ReasonCode::ReceiverDenied);
+        for (number, candidate) in candidates.iter().enumerate() {
+            let judged = self.judge(asking, action, candidate, circumstances, false, false);
+            circumstances = judged.circumstances;
+            items.push(item(action, &candidate.uid, &judged.verdict));
+            entities.extend(judged.entities);
+            match judged.verdict.outcome {
+                Outcome::Allow => return Chosen { chosen: Ok(number), circumstances, items, entities },
+                Outcome::DenyDefault => {}
+                outcome => {
+                    let caller_text = judged.verdict.caller_text;
+                    refused = Verdict { caller_text, ..unasked(outcome, ReasonCode::ReceiverDenied) };
+                }
+            }
+        }
+        Chosen { chosen: Err(refused), circumstances, items, entities }
+    }
+
+    /// `context.system`.
+    pub(super) fn system(&self, asking: &Asking<'_>) -> Value {
+        let seconds = asking.now.div_euclid(1000);
+        let hour = seconds.div_euclid(3600).rem_euclid(24);
+        // 1970-01-01 was a Thursday, day 4 of ISO 8601's week.
+        let weekday = (seconds.div_euclid(86_400) + 3).rem_euclid(7) + 1;
+        Value::record([
+            (name("hour"), Value::Long(hour)),
+            (name("lockdown"), Value::Bool(self.lockdown.load(Ordering::SeqCst))),
+            (name("now"), Value::Datetime(asking.now)),
+            (name("policy_version"), Value::String(asking.bundle.version().shared())),
+            (name("weekday"), Value::Long(weekday)),
+        ])
+    }
+}
+
+/// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
+/// said of an agent is judged as it is. Of what nobody knows there is the name alone, as in Cedar: a policy that looks at an
+/// attribute of it errs. Whether one decision may look at all that is then named.
+pub fn know(question: &mut Query, bundle: &Bundle, attributes: &dyn Attributes) -> bool {
+    question.entities.retain_mut(|entity| {
+        let known = match (entity.is_bare(), entity.uid.type_name()) {
+            (true, _) => attributes.entity(&entity.uid),
+            (false, "Caxton::Agent") => None,
+            (false, _) => attributes.principal(entity),
+        };
+        match known {
+            Some(known) => *entity = known,
+            None => return entity.is_stated(),
+        }
+        true
+    });
+    attributes.close(question, &[bundle])
+}
+
+/// What a resource carries, and leaves on the session of its reader.
+pub(super) fn labels(resource: &Entity) -> Labels {
+    let Some(Value::Set(labels)) = resource.attributes.get("labels") else { return Labels::new() };
+    let text = |label: &Value| match label {
+        Value::String(text) => Some(Arc::clone(text)),
+        _ => None,
+    };
+    labels.iter().filter_map(text).collect()
+}

@@ -1,0 +1,79 @@
+//! What is counted and logged of a decision, beside its record.
+
+use super::Guard;
+use super::decide::Asking;
+use crate::audit::Shadow;
+use crate::model::{Action, DecisionId, EntityUid, EventType, Outcome, Screening, Subject};
+use crate::policy::Verdict;
+use crate::policy::shadow;
+use crate::telemetry::metrics::{DecisionLabels, ShadowLabels};
+
+impl Guard {
+    /// What would have been decided otherwise, counted: by the candidate, else by policies in `log_only` mode.
+    pub(super) fn shadow(
+        &self,
+        asking: &Asking<'_>,
+        decision: DecisionId,
+        action: &Action,
+        verdict: &Verdict,
+        candidate: Option<Outcome>,
+    ) -> Option<Shadow> {
+        let count = |source, to| {
+            let labels = ShadowLabels { source, change: shadow::change(verdict.outcome, to) };
+            self.metrics.shadow_flips.get_or_create(&labels).inc();
+        };
+        let version = || asking.bundle.version().clone();
+        let log_only = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: version() });
+        log_only.iter().for_each(|flip| count("log_only", flip.outcome));
+        let flip = asking.candidate.as_ref().zip(candidate);
+        let flip = flip.and_then(|(candidate, to)| candidate.note(decision, action, verdict.outcome, to));
+        let flip = flip.map(|(outcome, policy_version)| Shadow { outcome, policy_version });
+        flip.iter().for_each(|flip| count("candidate", flip.outcome));
+        flip.or(log_only)
+    }
+
+    pub(super) fn count(&self, action: &Action, verdict: &Verdict) {
+        let labels = DecisionLabels { action: action.metric_label(), decision: verdict.outcome.as_str() };
+        self.metrics.decisions.get_or_create(&labels).inc();
+    }
+
+    /// One line for the security log of each refusal and each injection, in the words that alerts match on.
+    pub(super) fn security_log(
+        &self,
+        event: EventType,
+        subject: &Subject,
+        resource: &EntityUid,
+        screening: &Screening,
+        verdict: &Verdict,
+        decision: DecisionId,
+    ) {
+        let denied = verdict.outcome != Outcome::Allow;
+        let violation = match event {
+            _ if screening.injection => "prompt_injection_detected",
+            _ if !denied => return,
+            EventType::ToolCall => {
+                self.metrics.tool_access_denials.inc();
+                "tool_access_denied"
+            }
+            EventType::MemoryAccess => {
+                self.metrics.memory_scope_violations.inc();
+                "memory_scope_violation"
+            }
+            EventType::Authentication
+            | EventType::Authorization
+            | EventType::AgentCreation
+            | EventType::AgentDeletion
+            | EventType::ConfigurationChange
+            | EventType::AdminAction
+            | EventType::Message => "api_security_event",
+        };
+        tracing::warn!(
+            target: "SECURITY",
+            event_type = "security_violation",
+            violation_type = violation,
+            agent_id = subject.as_agent().map(tracing::field::display),
+            details = %format_args!("{} on {resource}: {}", subject.principal(), verdict.reason.as_str()),
+            decision_id = %decision,
+        );
+    }
+}
