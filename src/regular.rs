@@ -1,6 +1,6 @@
 //! Opens files that are named by the configuration or lie in a directory that it names.
 //!
-//! Whoever may write such a directory could put a FIFO there: opening one waits until it has a writer, and a reload that
+//! A user who may write such a directory could put a FIFO there: opening one waits until it has a writer, and a reload that
 //! waits holds up every one after it. A device can do as it likes. So nothing but a regular file is opened, without
 //! waiting, and what was opened is looked at, not what the name meant a moment before.
 

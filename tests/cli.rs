@@ -545,7 +545,7 @@ fn a_module_that_compiles_too_long_or_too_large_is_refused_in_time() {
     let (problem, _) = bounded("max_compile_time: 600s, max_compile_memory: 128MB");
     assert!(problem.contains("compiling it takes more than 134217728 bytes of memory"), "{problem}");
 
-    // What is no module is told as before, from the process that compiles.
+    // A file that is not a module is refused as before, by the process that compiles.
     let ended = run(directory, &["compile-module"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
 }

@@ -525,7 +525,7 @@ async fn house(house: &str, agents: &[(&str, String)], server: Option<ServerSett
     .await
 }
 
-const NOTHING: &str = "@id(\"house.nothing\") forbid (principal == Caxton::Service::\"nobody-is-called-so\", action, resource);\n";
+const NOTHING: &str = "@id(\"house.nothing\") forbid (principal == Caxton::Service::\"no-such-service\", action, resource);\n";
 
 /// A forbid on the agent holds, whichever way the message takes; another agent that offers the same takes it instead.
 #[tokio::test]
@@ -607,7 +607,7 @@ async fn an_agent_lends_its_right_to_no_caller_of_whatever_kind() {
             }
         }
     }
-    // With a key of its own the agent acts for nobody.
+    // With a key of its own the agent acts for itself.
     let call = json!({ "arguments": { "text": "a" } });
     let answer = world.post(&world.agent("deputy"), "/v1/tools/ledger/csv_parser/call", &call).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -652,7 +652,7 @@ async fn labels_follow_what_was_read_through_replies_conversations_and_memory() 
     assert_eq!(labels(&last_of("Agent::\"keeper\"")), json!(["pii"]));
     let rows = world.get(&world.agent("keeper"), "/v1/memory/agent/entities").await.json();
     assert_eq!(rows["entities"][0]["labels"], json!(["pii"]), "{rows}");
-    // A new conversation with somebody else begins without labels, and has them once it recalls the row.
+    // A new conversation with another caller begins without labels, and has them once it recalls the row.
     let reply = say(&other, "c2", "keeping", "hello").await;
     assert!(reply["labels"].is_null(), "{reply}");
     let reply = say(&other, "c2", "keeping", "recall: number").await;

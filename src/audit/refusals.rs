@@ -1,6 +1,6 @@
 //! Many refusals of one kind in few records.
 //!
-//! The attack: fill the disk, and whoever reads the log, with refused credentials and calls above a rate. Of what one
+//! The attack: fill the disk, and the log's readers, with refused credentials and calls above a rate. Of what one
 //! address and one principal are refused for one reason, the first is a record, then the second, the fourth, the
 //! eighth, and the last when the window is over. Each says in `count` for how many it stands, itself included, so that
 //! the counts add up to what there was. What was allowed, and what a policy has denied, is never counted here.

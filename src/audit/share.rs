@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::record::Record;
 
 /// Principals are told apart by so many numbers; two that have the same one share. Which ones do is drawn at each start,
-/// so that nobody can choose to stand in another's way.
+/// so that a caller cannot choose to block another.
 const NUMBERS: usize = 1_024;
 /// The part of the queue that is one principal's.
 const PART: usize = 4;

@@ -1,5 +1,5 @@
 //! What each caller may have under way at once of something that all of them share: more of one wait for each other, and
-//! hold nobody else up.
+//! delay no other caller.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -47,7 +47,7 @@ impl<K: Eq + Hash + Clone> Drop for Turn<K> {
         self.permit = None;
         let mut taken = self.turns.taken.lock();
         self.semaphore = None;
-        // INVARIANT: handed out under the lock only, so what the table alone holds belongs to nobody.
+        // INVARIANT: handed out under the lock only, so what the table alone holds has no other owner.
         if taken.get(&self.key).is_some_and(|semaphore| Arc::strong_count(semaphore) == 1) {
             taken.remove(&self.key);
         }

@@ -94,7 +94,7 @@ pub struct Line {
     pub content: String,
     /// The decision that let it through.
     pub decision_id: DecisionId,
-    /// What whoever said it had read by then: it may be in the content.
+    /// Labels on the session of the sender when it was sent: what the sender has read may be in the content.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub labels: Labels,
 }

@@ -158,7 +158,7 @@ pub(crate) fn check<'s>(
     found
 }
 
-/// What is said of a `forbid` that can never hold: whoever wrote it believes that it stops something.
+/// The error about a `forbid` that can never hold: its author believes that it stops something.
 pub(super) const STOPS_NOTHING: &str =
     "a `forbid` that can never hold stops nothing: look at its scope and its conditions, or remove it";
 

@@ -1,6 +1,6 @@
 //! Compiling in a process that can be ended.
 //!
-//! A thread that compiles cannot be stopped, and its memory is the gateway's. So a module of somebody else's is first
+//! A thread that compiles cannot be stopped, and its memory is the gateway's. So a module from a file is first
 //! compiled by a child process, within bounds of time and memory; only a module that passed is compiled here. The
 //! child's result is thrown away: loading machine code from another process would mean trusting its bytes.
 
@@ -49,7 +49,7 @@ pub(super) fn rehearse(
     let input = child.stdin.take();
     let ended = std::thread::scope(|scope| {
         scope.spawn(move || {
-            // Fails when the child has been ended, which is told below.
+            // Fails when the child has been ended, which is reported below.
             input.map(|mut input| input.write_all(wasm))
         });
         watch(&mut child, settings)

@@ -33,7 +33,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const MOST_REST: usize = 64;
 
 /// Bytes that a client of HTTP/2 may send ahead of what is read, of one request and of one connection, and the largest
-/// frame: what nobody reads yet is held in memory (RFC 9113, section 5.2).
+/// frame: what is not read yet is held in memory (RFC 9113, section 5.2).
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 const MAX_FRAME: u32 = 16 * 1024;

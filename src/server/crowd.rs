@@ -1,8 +1,8 @@
-//! How many connections one address may have at once: whoever has a single address must not take every place, and must not
+//! How many connections one address may have at once: one address must not take every place, and must not
 //! keep those out who share it.
 //!
-//! The attack: behind one NAT somebody opens as many connections as its address may have, and says nothing on them. So
-//! a newcomer takes the place of the connection that waits: first of those on which nobody was proven yet, then of the
+//! The attack: behind one NAT a client opens as many connections as its address may have, and sends nothing on them. So
+//! a newcomer takes the place of the connection that waits: first of those without an authenticated request, then of the
 //! others, the one that waits longest. Only where all of them are busy is the newcomer turned away.
 
 use std::collections::HashMap;
@@ -94,7 +94,7 @@ fn send_one_off(members: &[Member]) -> bool {
 }
 
 impl Place {
-    /// Comes to its end when the place is another's.
+    /// Cancelled when the place is given to another connection.
     pub(super) async fn taken(&self) {
         self.go.cancelled().await;
         while self.activity.waits().is_none() {

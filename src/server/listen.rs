@@ -120,7 +120,7 @@ pub(super) async fn serve(
     }
 }
 
-/// How long a newcomer waits for a slot that somebody else has to leave.
+/// How long a new connection waits for a place that another has to leave.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A slot of all that there are, if need be that of a connection that waits.

@@ -113,7 +113,7 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
             "actor_bound",
             List(Text(256)),
             Vec::new(),
-            "Tools that an agent calls for whoever woke it only where that one may call them too, by name; `*` for all. The shipped policy `agents.on-behalf` holds agents to it.",
+            "Tools, by name, that an agent may call on behalf of an actor only if the actor may call them itself; `*` for all. Enforced by the shipped policy `agents.on-behalf`.",
         );
         let transport = transport(r);
         let name = name?;
