@@ -525,7 +525,8 @@ async fn house(house: &str, agents: &[(&str, String)], server: Option<ServerSett
     .await
 }
 
-const NOTHING: &str = "@id(\"house.nothing\") forbid (principal == Caxton::Service::\"no-such-service\", action, resource);\n";
+const NOTHING: &str =
+    "@id(\"house.nothing\") forbid (principal == Caxton::Service::\"no-such-service\", action, resource);\n";
 
 /// A forbid on the agent holds, whichever way the message takes; another agent that offers the same takes it instead.
 #[tokio::test]

@@ -627,3 +627,16 @@ async fn a_comparison_takes_recorded_traffic_as_well() {
     folder.write(".caxton/audit.log", "nothing\n");
     assert_eq!(diff(&with_log).unwrap(), Exit::Usage);
 }
+
+/// An entity that only the candidate names was never looked up: its state at that time is not known.
+#[tokio::test]
+async fn what_a_candidate_names_and_the_log_does_not_hold_is_not_guessed_at() {
+    let (log, _directory) = recorded().await;
+    let named = "@id(\"own.off\") forbid (principal, action == Caxton::Action::\"agent:list\", resource) when { Caxton::Agent::\"clerk\".status == \"off\" };";
+    let candidate = Bundle::load(Sources::shipped().with_policy("own.cedar", named)).unwrap();
+    let replay = replayed(&log, &shipped(), &candidate, Settings::default());
+    let cause = Cause::Hidden { path: "Caxton::Agent::\"clerk\"".to_owned() };
+    assert!(replay.left_out.iter().any(|left| left.cause == cause), "{:?}", replay.left_out);
+    assert_eq!(replay.flipped, 0);
+    assert!(replay.compared > 0, "the others are compared");
+}

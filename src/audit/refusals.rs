@@ -76,7 +76,7 @@ impl Refusals {
     }
 
     /// The last record of each window that is over, with those it stands for. `all`: of every window.
-    pub(super) fn over(&self, now: Instant, all: bool) -> Vec<Box<Record>> {
+    pub(super) fn over(&self, now: Instant, all: bool) -> Vec<Record> {
         let mut counts = self.counts.lock();
         let ended = |_: &Key, counted: &mut Counted| all || now.duration_since(counted.since) >= self.window;
         let ended: Vec<_> = counts.extract_if(ended).collect();
@@ -84,7 +84,7 @@ impl Refusals {
         let with_count = |(_, counted): (Key, Counted)| {
             let mut record = counted.last?;
             record.count = counted.left;
-            Some(record)
+            Some(*record)
         };
         ended.into_iter().filter_map(with_count).collect()
     }

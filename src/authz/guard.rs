@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::look::{Looker, Seen};
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
-pub use decide::know;
 pub(super) use decide::Asking;
+pub use decide::know;
 use decide::labels;
 
 use super::record::{Decided, answer, build, describe, give, item};

@@ -229,7 +229,7 @@ fn list(count: usize, name: usize) -> Record {
     let item = |number: usize| {
         let resource =
             EntityUid::caxton("Tool", format!("{number}-{}", "n".repeat(name)).as_str()).to_string();
-        let outcome = if number % 3 == 0 { Outcome::DenyDefault } else { Outcome::Allow };
+        let outcome = if number.is_multiple_of(3) { Outcome::DenyDefault } else { Outcome::Allow };
         let mut item = Item::new(resource.clone(), outcome, vec![policy("permit", "tools.researcher")]);
         item.principal = Some(resource);
         item.errors = vec![RecordError { message: "e".repeat(400), policy: "tools.other".into() }];

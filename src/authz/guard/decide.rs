@@ -11,9 +11,7 @@ use crate::authz::pip::Attributes;
 use crate::authz::record::{item, name, set_permitted, without_actor};
 use crate::authz::refusal::unasked;
 use crate::authz::session::{Labels, SessionKey};
-use crate::model::{
-    Action, Entity, Outcome, ReasonCode, RequestContext, SessionFacts, Subject, Value,
-};
+use crate::model::{Action, Entity, Outcome, ReasonCode, RequestContext, SessionFacts, Subject, Value};
 use crate::policy::shadow::Candidate;
 use crate::policy::{Bundle, Query, Verdict};
 
@@ -51,7 +49,12 @@ pub(super) struct Chosen {
 }
 
 impl Guard {
-    pub(super) fn asking<'a>(&self, subject: &'a Subject, context: &'a RequestContext, key: &SessionKey) -> Asking<'a> {
+    pub(super) fn asking<'a>(
+        &self,
+        subject: &'a Subject,
+        context: &'a RequestContext,
+        key: &SessionKey,
+    ) -> Asking<'a> {
         let attributes = self.attributes.current();
         let (live, now) = (self.policy.live(), self.clock.now_millis());
         Asking {
