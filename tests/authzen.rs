@@ -195,7 +195,7 @@ async fn a_batch_of_a_thousand_long_items_is_on_record_with_every_decision() {
     // Half of a kilobyte each way: more than one line of the log takes.
     let long = "x".repeat(500);
     let ask = |number: usize| {
-        let owner = if number % 2 == 0 { "morty@the-citadel.com" } else { "rick@the-citadel.com" };
+        let owner = if number.is_multiple_of(2) { "morty@the-citadel.com" } else { "rick@the-citadel.com" };
         let mut resource = todo(owner);
         resource["id"] = format!("{number}-{long}").into();
         json!({ "resource": resource })

@@ -889,7 +889,7 @@ fn fuzz(name: &str) {
     assert!(samples.len() > 2, "{name}");
     samples.iter().for_each(|sample| caxton::fuzzing::run(name, sample));
     let seed = RandomState::new().hash_one(name) | 1;
-    println!("the seed is {seed}");
+    eprintln!("the seed is {seed}");
     let mut state = seed;
     let mut random = |below: usize| {
         // xorshift64*: the same from the same seed.
@@ -909,7 +909,7 @@ fn fuzz(name: &str) {
         caxton::fuzzing::run(name, &bytes);
         runs += 1;
     }
-    println!("{runs} runs");
+    eprintln!("{runs} runs");
     assert!(runs > 20, "{runs} runs in {FUZZED_FOR:?}");
 }
 

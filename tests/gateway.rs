@@ -1,5 +1,7 @@
 //! The main job over the wire: who may does, who may not does not, and the log says so.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+
 mod support;
 
 use std::collections::BTreeSet;
@@ -497,7 +499,7 @@ async fn ledger(
     let (url, calls) = support::upstream(json!([support::tool("csv_parser", "Reads the ledger.")])).await;
     let mut server = ServerSettings::new(
         ServerName::parse("ledger").unwrap(),
-        Transport::Http { url, headers: Vec::new() },
+        Transport::Http { url: url.parse().unwrap(), headers: Vec::new() },
     );
     marks(&mut server);
     (server, calls)
@@ -743,7 +745,8 @@ async fn an_answer_that_cannot_be_read_fails_its_own_call_only() {
     ];
     let (url, bodies) = raw_upstream(answers).await;
     let name = ServerName::parse("raw").unwrap();
-    let server = ServerSettings::new(name, Transport::Http { url, headers: Vec::new() });
+    let server =
+        ServerSettings::new(name, Transport::Http { url: url.parse().unwrap(), headers: Vec::new() });
     let world = house(NOTHING, &[], Some(server)).await;
     let caller = world.service("caller", &["tool:call"]);
     let call = async |tool: &str, arguments: Json| {

@@ -959,7 +959,7 @@ async fn a_bundle_that_was_refused_is_tried_again_when_its_key_is_trusted() {
     let (url, served) = bundle_server().await;
     let house = House::with(true, |settings| {
         let (interval, longest_wait) = (Duration::from_millis(20), Duration::from_millis(40));
-        settings.follow.remote = Some(RemoteSettings { url: url.clone(), interval, longest_wait });
+        settings.follow.remote = Some(RemoteSettings { url: url.clone().into(), interval, longest_wait });
     })
     .await;
     house.refused(0, "answered 404").await;
@@ -984,7 +984,7 @@ async fn only_a_sound_and_newer_bundle_from_the_network_decides() {
     let (url, served) = bundle_server().await;
     let house = House::with(true, |settings| {
         settings.follow.remote = Some(RemoteSettings {
-            url: url.clone(),
+            url: url.clone().into(),
             interval: Duration::from_millis(20),
             longest_wait: Duration::from_millis(40),
         });

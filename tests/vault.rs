@@ -190,7 +190,7 @@ impl House {
             field: field.map(str::to_owned),
         };
         VaultSettings {
-            address: address.clone(),
+            address: address.clone().into(),
             ca_file: None,
             namespace: Some("team".into()),
             login,

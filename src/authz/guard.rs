@@ -6,33 +6,31 @@
 mod decide;
 mod notice;
 
+pub(super) use decide::Asking;
+pub use decide::know;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use decide::labels;
+
 use super::look::{Looker, Seen};
 use super::permit::{Allow, Listing, Permit};
 use super::pip::{AttributeSource, Attributes};
-pub(super) use decide::Asking;
-pub use decide::know;
-use decide::labels;
-
 use super::record::{Decided, answer, build, describe, give, item};
 use super::refusal::{Denied, Refusal, unasked};
 use super::session::{Labels, SessionKey, SessionSettings, Sessions};
-use crate::audit::{Item, Journal, Receipt, Record, Shadow};
+use crate::audit::{Journal, Receipt, Record};
 use crate::clock::SharedClock;
 use crate::limit::{Limited, RateLimiter, network};
 use crate::model::{
-    Action, DecisionId, Entity, EntityUid, EventType, Input, Operation, Outcome, ReasonCode, RequestContext,
-    Screening, SessionFacts, Subject, TestPolicies, Value,
+    DecisionId, Input, Operation, Outcome, ReasonCode, RequestContext, Screening, Subject, TestPolicies,
 };
 use crate::policy::live::LivePolicy;
-use crate::policy::shadow::{self, Candidate};
 use crate::policy::{Bundle, Query, Verdict};
 use crate::screen::Screen;
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{DecisionLabels, ShadowLabels};
 
 /// After so many answers in one asking others have their turn on the thread.
 const AT_A_TIME: usize = 16;

@@ -497,7 +497,7 @@ async fn what_is_told_of_somebody_else_is_not_believed_of_this_person() {
     let liar = Liar::start().await;
     let place: Url = format!("{}/userinfo", liar.issuer).parse().unwrap();
     let stage = Stage::unready(liar, |settings| {
-        settings.authn.oauth2.as_mut().unwrap().userinfo_endpoint = Some(place)
+        settings.authn.oauth2.as_mut().unwrap().userinfo_endpoint = Some(place.into())
     })
     .await;
     healthy(&stage.world, "oauth2").await;

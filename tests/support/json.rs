@@ -1,4 +1,5 @@
 //! JSON in and out of the servers that tests set up; `axum::Json` would turn on `serde_json`'s `raw_value`.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{StatusCode, header};
