@@ -436,7 +436,8 @@ async fn calls_that_cannot_be_made_count_against_the_limit() {
     let record = world.records().into_iter().next_back().unwrap();
     assert_eq!(
         (outcome(&record), record["event_type"].as_str()),
-        (("limited", "rate_limited"), Some("tool_call"))
+        (("limited", "rate_limited"), Some("authorization")),
+        "before the body is read it is not known what is asked for"
     );
     world.stop().await;
 }

@@ -302,7 +302,7 @@ when {
   context.screening.score.greaterThan(decimal(\"0.5\")) &&
   context.session.labels.containsAll([\"a: b\", \"it's\"]) &&
   principal.hasTag(\"team\") && principal.getTag(\"team\").contains(\"\\n#\") &&
-  context has actor && context.actor.user in Caxton::Group::\"x y\"
+  context has actor && context.actor has user && context.actor.user in Caxton::Group::\"x y\"
 };
 ",
     );

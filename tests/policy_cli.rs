@@ -51,7 +51,7 @@ fn the_shipped_tests_pass_from_files_and_from_the_program() {
         let report = run(&bundle, &suites, &Settings::default());
         let summary = report.summary();
         assert_eq!((summary.failed, summary.broken), (0, 0), "{}", render::report(&report));
-        assert_eq!(report.suites.len(), 10, "a test file is not built in");
+        assert_eq!(report.suites.len(), 11, "a test file is not built in");
         assert!(summary.rows > 450);
     }
 }
@@ -195,8 +195,8 @@ fn a_typo_never_passes() {
             "`User::\"u\"` is not listed under `entities`",
         ),
         (
-            "request: { principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\", context: { actor: { scopes: [] } } }",
-            "`context.actor.user` has to be given: there is no neutral value for it",
+            "request: { principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\", context: { actor: { scopes: [], usr: User::\"u\" } } }",
+            "there is no key `usr`",
         ),
         (
             "request: { principal: Agent::\"a\", action: tool:call, resource: Gateway::\"g\" }",

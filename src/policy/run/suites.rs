@@ -68,6 +68,7 @@ pub(super) const SHIPPED: &[(&str, &str)] = built_in![
     "common.fixtures.yaml",
     "memory.test.yaml",
     "messages.test.yaml",
+    "on-behalf.test.yaml",
     "permissions.test.yaml",
     "roles.test.yaml",
     "screening.test.yaml",
