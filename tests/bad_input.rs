@@ -10,7 +10,6 @@
 
 mod support;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -882,15 +881,15 @@ fn mutated(bytes: &mut Vec<u8>, other: &[u8], random: &mut impl FnMut(usize) -> 
 
 fn fuzz(name: &str) {
     let folder = Path::new("fuzz/corpus").join(name);
-    let samples: Vec<Vec<u8>> = std::fs::read_dir(folder)
+    let mut samples: Vec<Vec<u8>> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
         .collect();
     assert!(samples.len() > 2, "{name}");
+    samples.sort();
     samples.iter().for_each(|sample| caxton::fuzzing::run(name, sample));
-    let seed = RandomState::new().hash_one(name) | 1;
-    eprintln!("the seed is {seed}");
-    let mut state = seed;
+    // Always the same sequence, so that a run that fails fails again; the fuzzer of the night looks elsewhere.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = |below: usize| {
         // xorshift64*: the same from the same seed.
         state ^= state >> 12;
