@@ -25,7 +25,8 @@ use crate::audit::{Journal, Receipt, Record};
 use crate::clock::SharedClock;
 use crate::limit::{Limited, RateLimiter, network};
 use crate::model::{
-    DecisionId, Input, Operation, Outcome, ReasonCode, RequestContext, Screening, Subject, TestPolicies,
+    DecisionId, Entity, Input, Operation, Outcome, ReasonCode, RequestContext, Screening, Subject,
+    TestPolicies,
 };
 use crate::policy::live::LivePolicy;
 use crate::policy::{Bundle, Query, Verdict};
@@ -186,8 +187,9 @@ impl Guard {
                     true => considered.bundle.decide(&question),
                     false => unasked(Outcome::DenyError, ReasonCode::AttributesUnavailable),
                 };
-                let answered = answer(&question, &verdict, self.replayable);
-                considered.record.iter_mut().for_each(|record| record.items.push(answered.clone()));
+                if let Some(record) = &mut considered.record {
+                    record.items.push(answer(&question, &verdict, self.replayable));
+                }
                 let last = enough(&verdict);
                 verdicts.push(verdict);
                 // The first was counted when the asking was.
@@ -290,10 +292,7 @@ impl Guard {
                 Err(refused) => verdict = refused,
             }
         }
-        let read = if O::READS { labels(&resource) } else { Labels::new() };
-        if verdict.outcome == Outcome::Allow && !self.sessions.count(&key, operation.tool(), &read) {
-            verdict = unasked(Outcome::DenyError, ReasonCode::LabelsFull);
-        }
+        self.count_on_session(&key, operation, &resource, &mut verdict);
         let decided = Decided {
             decision,
             event_type: O::EVENT,
@@ -329,6 +328,21 @@ impl Guard {
         Considered { decision, verdict, record, chosen, key, bundle, attributes, retry_after }
     }
 
+    /// Counts an allowed operation and what is read by it, before anything is shown or waits. It is denied when the session
+    /// has no room for the labels.
+    fn count_on_session<O: Operation>(
+        &self,
+        key: &SessionKey,
+        operation: &O,
+        resource: &Entity,
+        verdict: &mut Verdict,
+    ) {
+        let read = if O::READS { labels(resource) } else { Labels::new() };
+        if verdict.outcome == Outcome::Allow && !self.sessions.count(key, operation.tool(), &read) {
+            *verdict = unasked(Outcome::DenyError, ReasonCode::LabelsFull);
+        }
+    }
+
     /// Asks about every item of a list that has itself been allowed; answers with a permit for each item that is.
     /// The whole list is one record, under `list`'s resource.
     pub async fn admit_each<O: Operation>(
@@ -353,11 +367,7 @@ impl Guard {
             let judged = self.judge(&asking, &action, &resource, circumstances, open_input, false);
             let (mut verdict, entities) = (judged.verdict, judged.entities);
             circumstances = judged.circumstances;
-            // Before the row is shown, and before anything waits.
-            let read = if O::READS { labels(&resource) } else { Labels::new() };
-            if verdict.outcome == Outcome::Allow && !self.sessions.count(&key, None, &read) {
-                verdict = unasked(Outcome::DenyError, ReasonCode::LabelsFull);
-            }
+            self.count_on_session(&key, &operation, &resource, &mut verdict);
             let mut entry = item(&action, &resource.uid, &verdict);
             entry.shadow = self.shadow(&asking, decision, &action, &verdict, judged.candidate);
             if self.replayable {
