@@ -1,4 +1,4 @@
-//! The readers of bytes from outside, for fuzzing: `fuzz/` runs each for hours, `tests/bad_input.rs` for seconds.
+//! The readers of bytes from outside, for fuzzing: `fuzz/` runs each for hours, `tests/it/bad_input.rs` for seconds.
 //!
 //! Each target takes any bytes and must return. A panic, an abort or work without end is a fault; so is a property that does
 //! not hold, which a target asserts.

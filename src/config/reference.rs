@@ -8,7 +8,7 @@ use super::switches::{Effect, SWITCHES};
 
 const HEAD: &str = "# Configuration
 
-<!-- Written by `UPDATE_GOLDEN=1 cargo test --test config`; do not edit. -->
+<!-- Written by `UPDATE_GOLDEN=1 cargo test --test it config`; do not edit. -->
 
 `caxton start --config FILE` reads one file, YAML or TOML (by the ending `.toml`). Without `--config`, `/etc/caxton/caxton.yaml`
 is read if it exists; else the embedded defaults hold: loopback only, data under `./.caxton`.

@@ -8,10 +8,15 @@
     reason = "helpers of tests"
 )]
 
+pub mod cedar_data;
+pub mod child;
+pub mod golden;
 pub mod json;
 pub mod node;
+pub mod oopsla;
 pub mod pki;
 pub mod port;
+pub mod solver;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

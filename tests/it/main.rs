@@ -1,0 +1,45 @@
+//! What a gateway does as its users meet it: over the wire, as a process, at the command line. One binary, because each
+//! one links the whole library.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attributes;
+mod auth;
+mod authzen;
+mod bad_input;
+mod bound;
+mod cedar_corpus;
+mod cedar_http;
+mod cli;
+mod config;
+mod crash;
+mod ext_authz;
+mod gateway;
+mod limits;
+mod mtls;
+mod ocsp;
+mod oopsla;
+mod openapi;
+mod policy_cli;
+mod policy_coverage;
+mod policy_diff;
+mod policy_editor;
+mod policy_explain;
+mod policy_first;
+mod policy_fmt;
+mod policy_import;
+mod policy_index;
+mod policy_lint;
+mod policy_live;
+mod policy_matrix;
+mod policy_reload;
+mod policy_repl;
+mod policy_replay;
+mod policy_versions;
+mod process;
+mod proxies;
+mod roles;
+mod slow;
+mod tls;
+mod vault;

@@ -1,0 +1,279 @@
+//! Rules of other products as policies: what comes out, that it means the same, and what is told when it cannot.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use caxton::cli::output::{Exit, Format, Output};
+use caxton::cli::policy::{Command, import as command, run_in};
+use caxton::policy::import::{From, ImportError, Imported, Input, import};
+use caxton::policy::{Bundle, SourceKind, Sources};
+use crate::support::golden::golden;
+
+const ROLES: &str = include_str!("../import/roles.yaml");
+const AGENT: &str = include_str!("../import/agent.yaml");
+const RBAC: &str = concat!(include_str!("../import/rbac.conf"), "\n", include_str!("../import/rbac.csv"));
+const TOOLHIVE: &str = include_str!("../import/toolhive.json");
+const AGENTGATEWAY: &str = include_str!("../import/agentgateway.yaml");
+
+fn imported(from: From, text: &str) -> Result<Imported, ImportError> {
+    let schema = Bundle::load(Sources::new().with_shipped(SourceKind::Schema)).unwrap();
+    let input = Input { topic: "team", file: "rules", text, lines_before: 0, server: None, schema: &schema };
+    import(from, &input)
+}
+
+fn gaps(imported: &Imported) -> Vec<(u64, &str)> {
+    imported.gaps.iter().map(|gap| (gap.line, gap.what.as_str())).collect()
+}
+
+/// Every import runs its own tests before it is handed out, so what is held here is how it reads and what is told.
+#[test]
+fn roles() {
+    let imported = imported(From::Roles, ROLES).unwrap();
+    golden("tests/golden/import/roles.cedar", &imported.policies);
+    assert_eq!(
+        gaps(&imported),
+        [(12, "operator: `cluster:*` has no actions yet that a user can be asked about")]
+    );
+    assert!(imported.rows > 100, "{}", imported.rows);
+    assert!(imported.tests.contains("what the role viewer may not do"), "{}", imported.tests);
+}
+
+#[test]
+fn agent_authz() {
+    let imported = imported(From::AgentAuthz, AGENT).unwrap();
+    golden("tests/golden/import/agent.cedar", &imported.policies);
+    golden("tests/golden/import/agent.test.yaml", &imported.tests);
+    let lines: Vec<u64> = imported.gaps.iter().map(|gap| gap.line).collect();
+    assert_eq!(lines, [16, 17], "{:?}", imported.gaps);
+    assert!(imported.notes.iter().any(|note| note.what.contains("capabilities: [order-processing")));
+}
+
+#[test]
+fn rbac() {
+    let imported = imported(From::Rbac, RBAC).unwrap();
+    golden("tests/golden/import/rbac.cedar", &imported.policies);
+    let told: Vec<&str> = imported.gaps.iter().map(|gap| gap.what.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "developer: there is no action or group `billing:pay`",
+            "`alice` is in `developer`: put the role into the token or the key of `alice`",
+        ]
+    );
+}
+
+#[test]
+fn toolhive() {
+    let imported = imported(From::Toolhive, TOOLHIVE).unwrap();
+    golden("tests/golden/import/toolhive.cedar", &imported.policies);
+    assert_eq!(
+        gaps(&imported),
+        [
+            (4, "policy 3: `get_prompt`: prompts and resources have no actions here yet"),
+            (6, "policy 5: `context.arg_operation == \"add\"` has no counterpart"),
+        ]
+    );
+}
+
+#[test]
+fn agentgateway() {
+    let imported = imported(From::Agentgateway, AGENTGATEWAY).unwrap();
+    golden("tests/golden/import/agentgateway.cedar", &imported.policies);
+    golden("tests/golden/import/agentgateway.test.yaml", &imported.tests);
+    let what = "`mcp.tool.name == \"printEnv\" && jwt.nested.key == \"value\"`: the nested claim `jwt.nested.key` has no counterpart";
+    assert_eq!(gaps(&imported), [(11, what)]);
+}
+
+/// A permit without the denial that limited it would give more than the source did.
+#[test]
+fn a_denial_that_cannot_be_said_becomes_a_stricter_one() {
+    let rules = "mcpAuthorization:\n  rules:\n  - 'true'\n  - deny: 'mcp.tool.name == \"drop\" && request.headers[\"x\"] == \"y\"'\n";
+    let one = imported(From::Agentgateway, rules).unwrap();
+    assert!(gaps(&one)[0].1.ends_with("denies more than the rule did"), "{:?}", gaps(&one));
+    assert!(
+        one.policies.contains("forbid") && one.policies.contains("resource.name == \"drop\""),
+        "{}",
+        one.policies
+    );
+    let pinned = |imported: &Imported, tool: &str| {
+        let denied = imported.tests.split("what a rule denies").nth(1).unwrap().to_owned();
+        assert!(denied.contains(tool), "{denied}");
+    };
+    pinned(&one, "drop");
+    for rules in [
+        "mcpAuthorization:\n  rules:\n  - 'true'\n  - deny: 'request.headers[\"x\"] == \"y\"'\n",
+        "mcpAuthorization:\n  rules:\n  - 'true'\n  - deny: 'mcp.tool.name == \"drop\" || request.headers[\"x\"] == \"y\"'\n",
+        "mcpAuthorization:\n  rules:\n  - 'true'\n  - require: 'request.headers[\"x\"] == \"y\"'\n",
+    ] {
+        let whole = imported(From::Agentgateway, rules).unwrap();
+        assert!(whole.policies.contains("forbid"), "{}", whole.policies);
+        assert!(!whole.tests.contains("what the rules allow"), "nothing is left: {}", whole.tests);
+    }
+    // What is not understood may deny.
+    for rule in ["denny: 'true'", "deny: ['true']"] {
+        let rules = format!("mcpAuthorization:\n  rules:\n  - 'true'\n  - {rule}\n");
+        assert!(imported(From::Agentgateway, &rules).is_err(), "{rule}");
+    }
+    let toolhive = |policy: &str| {
+        let policies = ["permit(principal, action == Action::\"call_tool\", resource);", policy];
+        let file = serde_json::json!({
+            "version": "1.0", "type": "cedarv1", "cedar": { "policies": policies, "entities_json": "[]" },
+        });
+        imported(From::Toolhive, &file.to_string()).unwrap()
+    };
+    for (policy, left) in [
+        (
+            "forbid(principal, action == Action::\"call_tool\", resource == Tool::\"drop\") when { context.arg_x == 1 };",
+            "drop",
+        ),
+        ("forbid(principal, action, resource == Tool::\"drop\");", "drop"),
+        (
+            "forbid(principal, action in [Action::\"call_tool\", Action::\"get_prompt\"], resource) when { context.arg_x == 1 };",
+            "forbid",
+        ),
+    ] {
+        let said = toolhive(policy);
+        assert!(said.policies.contains("forbid") && said.policies.contains(left), "{}", said.policies);
+        assert!(gaps(&said)[0].1.ends_with("denies more than the rule did"), "{:?}", gaps(&said));
+    }
+}
+
+/// A denial that is about a claim must reach those who have no claims at all.
+#[test]
+fn an_agent_does_not_slip_past_a_denial_about_claims() {
+    let rules = "mcpAuthorization:\n  rules:\n  - 'true'\n  - deny: '!(\"ops\" in jwt.groups) && mcp.tool.name == \"drop\"'\n";
+    let imported = imported(From::Agentgateway, rules).unwrap();
+    let denied = imported.tests.split("what a rule denies").nth(1).unwrap();
+    let denied = denied.split("- name:").next().unwrap();
+    assert!(
+        denied.contains("requester") || denied.contains("caller: Agent::\"an-agent\", tool: drop"),
+        "{denied}"
+    );
+}
+
+#[test]
+fn names_cannot_break_out_of_policies_or_tests() {
+    let variable = imported(From::Roles, "roles: [{ name: '${x}', permissions: [\"agent:list\"] }]").unwrap();
+    assert_eq!((variable.rows, variable.gaps[0].what.starts_with("tests: a name has `${`")), (0, true));
+    let wild = "a\\\"); permit(principal,action,resource); // \\u202e *";
+    let text = format!("roles:\n  - name: \"{wild}\"\n    permissions: [\"agent:list\"]\n");
+    let imported = imported(From::Roles, &text).unwrap();
+    assert_eq!(
+        (imported.count, imported.policies.matches("\npermit (").count()),
+        (1, 1),
+        "{}",
+        imported.policies
+    );
+    assert!(!imported.policies.contains('\u{202e}') && !imported.tests.contains('\u{202e}'));
+    let patterns = "authorization:\n  agent_id: 'a\"b'\n  allowed_senders: [{ pattern: 'x\"y*' }, 'c\\d']\n";
+    assert!(super_text(patterns).contains("like \"x\\\"y*\""));
+}
+
+fn super_text(text: &str) -> String {
+    imported(From::AgentAuthz, text).unwrap().policies
+}
+
+#[test]
+fn sources_that_are_not_what_they_should_be_are_refused_with_their_line() {
+    let refused = |from: From, text: &str| imported(from, text).unwrap_err().to_string();
+    let yaml = "roles:\n  - name: a\n    permissions: [agent:list]\n    color: red\n";
+    assert!(refused(From::Roles, yaml).starts_with("line 4: "), "{}", refused(From::Roles, yaml));
+    let twice =
+        "roles:\n  - { name: a, permissions: [agent:list] }\n  - { name: a, permissions: [agent:list] }\n";
+    assert_eq!(refused(From::Roles, twice), "line 3: the role `a` has no name, or is there twice");
+    let nothing = "roles:\n  - { name: a, permissions: [no:such] }\n";
+    assert_eq!(
+        refused(From::Roles, nothing),
+        "nothing in it becomes a policy: line 2: a: there is no action or group `no:such`"
+    );
+    assert!(refused(From::Roles, "a: &x 1\nroles: *x\n").starts_with("line "));
+    assert!(
+        refused(From::AgentAuthz, "authorization: { agent_id: a, allowed_senders: [{ pattern: 'a*b*c' }] }")
+            .contains("more than one `*`")
+    );
+    assert_eq!(
+        refused(From::Rbac, "[matchers]\nm = g(r.sub, p.sub) && keyMatch(r.obj, p.obj)\n"),
+        "line 2: `m = g(r.sub, p.sub) && keyMatch(r.obj, p.obj)` in `[matchers]` is not a model that can be carried over"
+    );
+    assert_eq!(refused(From::Rbac, "p, a, b, c, deny\n"), "line 1: the effect `deny` is not known here");
+    assert!(refused(From::Rbac, "[matchers]\n").starts_with("line 1: there is no `p` line"));
+    assert!(
+        refused(From::Toolhive, "{\"version\":\"1.0\",\"type\":\"other\",\"cedar\":{\"policies\":[]}}")
+            .contains("only `cedarv1`")
+    );
+    assert!(
+        refused(
+            From::Toolhive,
+            "{\"version\":\"1.0\",\"type\":\"cedarv1\",\"cedar\":{\"policies\":[\"permit(\"]}}"
+        )
+        .starts_with("line 1: policy 1: ")
+    );
+    assert!(
+        refused(From::Agentgateway, "binds: []")
+            .ends_with("there is no `mcpAuthorization` with `rules` in it")
+    );
+}
+
+// ---- the command ----
+
+fn run(base: &Path, accept: bool, dry: bool, name: Option<&str>) -> anyhow::Result<Exit> {
+    let target = command::Target {
+        name: name.map(str::to_owned),
+        accept_gaps: accept,
+        dry_run: dry,
+        ..command::Target::default()
+    };
+    let file = base.join("roles.yaml");
+    run_in(base, Command::ImportRoles(command::Roles { file, target }), &Output::new(Format::Table))
+}
+
+#[test]
+fn nothing_is_written_over_and_nothing_is_left_out_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path();
+    fs::write(base.join("roles.yaml"), ROLES).unwrap();
+    let there = |name: &str| base.join(name).exists();
+    assert_eq!(run(base, false, false, None).unwrap(), Exit::Found);
+    assert_eq!(run(base, true, true, None).unwrap(), Exit::Fine);
+    assert!(!there("policies") && !there("policy-tests"));
+    assert_eq!(run(base, true, false, None).unwrap(), Exit::Fine);
+    assert!(there("policies/roles.cedar") && there("policy-tests/roles.test.yaml"));
+    let refused = format!("{:#}", run(base, true, false, None).unwrap_err());
+    assert!(refused.contains("roles.cedar` is there already, and is not overwritten"), "{refused}");
+    assert_eq!(run(base, true, false, Some("team")).unwrap(), Exit::Fine);
+    assert!(there("policies/team.cedar"));
+    for wrong in ["../x", "Team", "", "a.b", "a/b"] {
+        assert!(
+            format!("{:#}", run(base, true, false, Some(wrong)).unwrap_err())
+                .contains("is no name for files")
+        );
+    }
+    fs::remove_file(base.join("policies/roles.cedar")).unwrap();
+    assert!(run(base, true, false, None).is_err(), "the tests are still there");
+    assert!(!there("policies/roles.cedar"));
+}
+
+#[test]
+fn what_was_imported_passes_its_tests_and_the_other_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path();
+    let files = [
+        (command::Kind::AgentAuthz, "agent", AGENT),
+        (command::Kind::Rbac, "rbac", RBAC),
+        (command::Kind::Toolhive, "toolhive", TOOLHIVE),
+    ];
+    let output = Output::new(Format::Table);
+    for (from, name, text) in files {
+        let path = base.join(format!("{name}.txt"));
+        fs::write(&path, text).unwrap();
+        let target = command::Target { accept_gaps: true, ..command::Target::default() };
+        let options = command::Options { from, server: None, files: vec![path], target };
+        assert_eq!(run_in(base, Command::Import(options), &output).unwrap(), Exit::Fine, "{name}");
+    }
+    let places = caxton::cli::policy::Places::default;
+    assert_eq!(run_in(base, Command::Validate { places: places() }, &output).unwrap(), Exit::Fine);
+    let fmt = caxton::cli::policy::fmt::Options { files: Vec::<PathBuf>::new(), check: true };
+    assert_eq!(run_in(base, Command::Fmt(fmt), &output).unwrap(), Exit::Fine);
+}

@@ -1,0 +1,11 @@
+//! What needs the solver or asks the whole shipped set: proofs, mutants, the golden sessions of the workbench.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod analyze;
+mod faults;
+mod golden;
+mod mutate;
+mod prove;
+mod workflow;
