@@ -15,9 +15,9 @@ use caxton::audit::records::Proof;
 use caxton::audit::{Item, Journal, Record, Settings as LogSettings, SourceRecord, SubjectRecord};
 use caxton::cli::policy::replay::replay_log;
 use caxton::model::{DecisionId, Entity, EntityUid, EventType, RequestId, Value};
-use caxton::policy::replay::Settings;
 use caxton::policy::{Bundle, Query, SourceKind, Sources, Verdict};
 use caxton::telemetry::Metrics;
+use caxton::workbench::replay::Settings;
 
 /// As in the binary.
 #[global_allocator]

@@ -35,6 +35,7 @@ pub mod sandbox;
 pub mod tools;
 
 pub mod runtime;
+pub mod workbench;
 
 pub mod api;
 

@@ -17,6 +17,7 @@ const LAYERS: &[(&[&str], bool)] = &[
     (&["authz"], false),
     (&["memory", "tools", "messages", "agents", "attributes", "credentials", "sandbox", "changes"], true),
     (&["runtime"], false),
+    (&["workbench"], false),
     (&["api"], false),
     (&["config"], false),
     (&["server"], false),
@@ -26,10 +27,10 @@ const LAYERS: &[(&[&str], bool)] = &[
 
 /// Crates with a home: nobody else names them.
 const HOMES: &[(&str, &[&str])] = &[
-    ("cedar_policy", &["policy/"]),
-    ("cedar_policy_core", &["policy/"]),
-    ("cedar_policy_symcc", &["policy/prove/", "policy/mutate/"]),
-    ("cedar_policy_formatter", &["policy/"]),
+    ("cedar_policy", &["policy/", "workbench/"]),
+    ("cedar_policy_core", &["policy/", "workbench/"]),
+    ("cedar_policy_symcc", &["workbench/prove/", "workbench/mutate/"]),
+    ("cedar_policy_formatter", &["workbench/format.rs"]),
     ("wasmtime", &["sandbox/"]),
     ("wasmtime_wasi", &["sandbox/"]),
     (

@@ -37,9 +37,10 @@ use serde::Serialize;
 
 use super::output::{Exit, Format, Output};
 use crate::clock::{Clock as _, SystemClock};
-use crate::policy::diagnostics::{self, Finding};
-use crate::policy::run::{Report, Settings, Suites, Summary, run as run_tests};
 use crate::policy::{Bundle, Problem, SourceKind, Sources};
+use crate::workbench::diagnostics;
+use crate::workbench::diagnostics::Finding;
+use crate::workbench::run::{Report, Settings, Suites, Summary, run as run_tests};
 
 /// Where policies lie when nothing else is said.
 const POLICIES: &str = "policies";

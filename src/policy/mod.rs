@@ -5,70 +5,29 @@
 //! forbid, a request that does not fit the schema) is denied. No type of the policy language leaves this
 //! module.
 
-mod anatomy;
-mod annotations;
-pub mod bench;
-mod bundle;
-pub mod case;
-mod closure;
-mod conflict;
-pub mod coverage;
-mod depth;
-pub mod diagnostics;
-pub mod diff;
-pub mod editor;
-mod error;
-mod evaluate;
-pub mod explain;
-mod extension;
-pub mod format;
-pub mod import;
-mod index;
-mod json;
-mod kin;
-pub mod lint;
+pub(crate) mod engine;
 pub mod live;
-mod load;
-pub mod matrix;
-pub mod mutate;
-mod narrow;
-mod part;
-mod program;
-pub mod prove;
-pub mod replay;
-mod request;
-mod roles;
-pub mod run;
-mod settings;
+pub(crate) mod set;
 pub mod shadow;
-mod shape;
-mod shipped;
-mod sight;
-mod source;
-mod standing;
-mod typed;
-mod verdict;
 pub mod version;
-mod vocabulary;
-pub mod workbench;
 
 #[cfg(test)]
 mod tests;
 
-pub use annotations::Annotations;
-pub use bundle::Bundle;
-pub use closure::close;
-pub use error::{PolicyError, PolicyErrors, Position, Problem};
-pub use json::{CedarAnswer, Check, JsonEntities, JsonError, JsonNames, JsonQuery};
-pub use load::PolicyInfo;
-pub use narrow::{Reachable, Side};
-pub use program::Effect;
-pub use request::Query;
-pub use roles::RolesError;
-pub use settings::{Limits, OnPolicyError, Settings};
-pub use source::{Link, Source, SourceKind, Sources};
-pub use typed::{Completeness, TypeFault};
-pub use verdict::{PolicyFault, Verdict};
+pub use engine::closure::close;
+pub use engine::coerce::{Completeness, TypeFault};
+pub use engine::compiled::Effect;
+pub use engine::json::{CedarAnswer, Check, JsonEntities, JsonError, JsonNames, JsonQuery};
+pub use engine::reachability::{Reachable, Side};
+pub use engine::request::Query;
+pub use engine::verdict::{PolicyFault, Verdict};
+pub use set::annotations::Annotations;
+pub use set::bundle::Bundle;
+pub use set::error::{PolicyError, PolicyErrors, Position, Problem};
+pub use set::load::PolicyInfo;
+pub use set::roles::RolesError;
+pub use set::settings::{Limits, OnPolicyError, Settings};
+pub use set::source::{Link, Source, SourceKind, Sources};
 
 /// The version of the policy language, `4.6.0`.
 pub fn language_version() -> String {

@@ -207,7 +207,7 @@ fn a_forbid_that_can_never_hold_is_refused_with_its_fix() {
         errors.problems().iter().map(|problem| (problem.fatal, problem.advice.clone())).collect::<Vec<_>>()
     };
     let never = "@id(\"never\") forbid(principal, action, resource) when { 1 == 2 };";
-    assert_eq!(refused(never), [(true, Some(super::part::STOPS_NOTHING.to_owned()))]);
+    assert_eq!(refused(never), [(true, Some(super::set::policy_file::STOPS_NOTHING.to_owned()))]);
     // No request is for a group.
     let group = "@id(\"never\") forbid(principal, action == Action::\"all\", resource);";
     let fix = "`all` is a group: write `action in Action::\"all\"`".to_owned();

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::support::{Answer, Credential, ISSUER, World, outcome, send, until, write};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
-use crate::support::{Answer, Credential, ISSUER, World, outcome, send, until, write};
 
 const SCHEMA: &str = r#"namespace Acme {
   entity Team in [Team];

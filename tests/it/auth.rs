@@ -6,10 +6,10 @@ use crate::support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::{Answer, Credential, World};
 use caxton::limit::FailureSettings;
 use reqwest::StatusCode;
 use serde_json::{Value as Json, json};
-use crate::support::{Answer, Credential, World};
 
 /// A client whose token has run out tries again until somebody renews it. That is no attack on anybody.
 #[tokio::test]

@@ -10,9 +10,9 @@
 
 use std::path::Path;
 
+use crate::support::{Answer, Credential, World, outcome, send};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
-use crate::support::{Answer, Credential, World, outcome, send};
 
 const ONE: &str = "/access/v1/evaluation";
 const MANY: &str = "/access/v1/evaluations";

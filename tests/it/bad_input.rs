@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{Answer, Credential, PATIENCE, World, send, write};
 use caxton::agents::Register;
 use caxton::audit::verify::verify;
 use caxton::sandbox::Sandbox;
@@ -21,7 +22,6 @@ use caxton::telemetry::Metrics;
 use futures::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
-use crate::support::{Answer, Credential, PATIENCE, World, send, write};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

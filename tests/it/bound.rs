@@ -10,6 +10,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::support::pki::{Authority, Identity, Wish, client, gateway};
+use crate::support::{Answer, Credential, World, send};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -19,8 +21,6 @@ use caxton::authn::mtls;
 use caxton::clock::{Clock as _, SystemClock};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value as Json, json};
-use crate::support::pki::{Authority, Identity, Wish, client, gateway};
-use crate::support::{Answer, Credential, World, send};
 
 /// A client that signs proofs, and remembers the last nonce that it was given.
 struct Holder {

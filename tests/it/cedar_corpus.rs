@@ -13,10 +13,10 @@
 use crate::support::cedar_data as data;
 use std::collections::BTreeSet;
 
-use caxton::model::{EntityUid, Outcome, ReasonCode};
-use caxton::policy::run::{Settings, Suites, run as run_tests};
-use caxton::policy::{Bundle, Check, Effect, JsonNames, Sources};
 use crate::support::cedar_data::Files;
+use caxton::model::{EntityUid, Outcome, ReasonCode};
+use caxton::policy::{Bundle, Check, Effect, JsonNames, Sources};
+use caxton::workbench::run::{Settings, Suites, run as run_tests};
 use serde_json::{Value, json};
 
 #[derive(Debug, Default, PartialEq)]

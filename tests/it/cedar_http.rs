@@ -25,12 +25,12 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use crate::support::cedar_data::Files;
+use crate::support::{Credential, World, write};
 use caxton::server::ReloadOutcome;
 use cedar_policy::{Policy, PolicyId, PolicySet};
-use crate::support::cedar_data::Files;
 use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
-use crate::support::{Credential, World, write};
 
 /// Who asks.
 const ASKER: &str = "@id(\"test.asker\")\npermit (principal == Caxton::Service::\"asker\", action in [Caxton::Action::\"policy:test\", Caxton::Action::\"entity:import\"], resource);\n";

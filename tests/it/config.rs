@@ -5,11 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::golden::golden;
 use caxton::config::{
     Code, Environment, Format, LATER, Problems, Status, json_schema, keys, load, locate, read, reference,
     security_check,
 };
-use crate::support::golden::golden;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

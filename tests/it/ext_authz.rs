@@ -15,11 +15,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use crate::support::port::{free, wait_for};
+use crate::support::{Credential, PATIENCE, World, outcome, send, write};
 use caxton::server::Settings;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
-use crate::support::port::{free, wait_for};
-use crate::support::{Credential, PATIENCE, World, outcome, send, write};
 
 const POLICIES: &str = r#"
 @id("web.read") permit(principal is Caxton::Service, action in [Caxton::Action::"http:get", Caxton::Action::"http:head"], resource in Caxton::HttpPath::"api.example/public");

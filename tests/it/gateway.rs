@@ -5,13 +5,13 @@
 use crate::support;
 use std::collections::BTreeSet;
 
+use crate::support::{Credential, World, outcome, send};
 use caxton::api::{Access, endpoints};
 use caxton::limit::FailureSettings;
 use caxton::model::ServerName;
 use caxton::tools::{Definition, Pins, ServerSettings, Transport};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
-use crate::support::{Credential, World, outcome, send};
 
 /// A path with every parameter filled in.
 fn concrete(path: &str) -> String {

@@ -11,13 +11,13 @@
 use crate::support;
 use std::time::Duration;
 
+use crate::support::{Credential, World, outcome, send, until, whole_lines};
 use caxton::audit::verify::verify;
 use caxton::authn::{KeyHolder, KeyStore, api_key};
 use caxton::clock::{Clock as _, SystemClock};
 use caxton::model::{RoleName, ServiceName};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
-use crate::support::{Credential, World, outcome, send, until, whole_lines};
 
 #[tokio::test]
 async fn a_key_has_a_limit_of_its_own() {

@@ -12,13 +12,13 @@ use crate::support::child;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::pki::{self, Authority, DAY, Identity, Wish, client};
+use crate::support::{Answer, Credential, World, eventually, outcome, send, write};
 use caxton::authn::mtls;
 use caxton::server::{Settings, TlsReload};
 use rcgen::{GeneralSubtree, NameConstraints};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::json;
-use crate::support::pki::{self, Authority, DAY, Identity, Wish, client};
-use crate::support::{Answer, Credential, World, eventually, outcome, send, write};
 
 const PAY: &str = "spiffe://prod.example/pay";
 

@@ -14,11 +14,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::pki::{Authority, Wish};
+use crate::support::{PATIENCE, World, eventually, until, write};
 use axum::body::Bytes;
 use caxton::server::{Gateway, OcspSettings, StartError, TlsReload, TlsSettings};
 use rcgen::{CustomExtension, ExtendedKeyUsagePurpose};
-use crate::support::pki::{Authority, Wish};
-use crate::support::{PATIENCE, World, eventually, until, write};
 
 /// What the responder does.
 #[derive(Clone)]

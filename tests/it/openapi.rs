@@ -10,10 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::{Answer, Credential, World, send};
 use caxton::api::{Access, Endpoint, document, endpoints};
 use reqwest::StatusCode;
 use serde_json::{Value as Json, json};
-use crate::support::{Answer, Credential, World, send};
 
 fn described() -> Json {
     serde_json::from_str(&document().to_json().unwrap()).unwrap()

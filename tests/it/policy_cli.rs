@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::golden::golden;
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, FromLog, Places, render, run_in};
-use caxton::policy::diagnostics::{Finding, in_order, render as render_problem};
-use caxton::policy::run::{Report, Settings, Suites, TestResult, run};
 use caxton::policy::{Bundle, Effect, SourceKind, Sources};
-use crate::support::golden::golden;
+use caxton::workbench::diagnostics::{Finding, in_order, render as render_problem};
+use caxton::workbench::run::{Report, Settings, Suites, TestResult, run};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

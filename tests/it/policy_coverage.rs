@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, coverage, run_in};
-use caxton::policy::coverage::{Coverage, PartKind, measure};
-use caxton::policy::run::{Settings, Suites, examine};
 use caxton::policy::{Bundle, SourceKind, Sources};
+use caxton::workbench::coverage::{Coverage, PartKind, measure};
+use caxton::workbench::run::{Settings, Suites, examine};
 
 /// The built-in schema with one text of policies.
 fn set(policies: &str) -> Bundle {

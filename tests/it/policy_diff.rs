@@ -7,10 +7,10 @@ use std::process::Command as Process;
 
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, diff as command, run_in};
-use caxton::policy::diff::{ChangedPart, Difference, diff};
-use caxton::policy::matrix::{Shift, shift};
-use caxton::policy::run::{Settings, Suites, examine};
 use caxton::policy::{Bundle, SourceKind, Sources};
+use caxton::workbench::diff::{ChangedPart, Difference, diff};
+use caxton::workbench::matrix::{Shift, shift};
+use caxton::workbench::run::{Settings, Suites, examine};
 
 const OLD: &str = "@id(\"t.list\") @description(\"old words\")
 permit (principal, action == Caxton::Action::\"tool:list\", resource)
@@ -68,7 +68,7 @@ forbid (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", res
 when { context.session.denied == 0 };
 ";
     let difference = compared(OLD, new);
-    let ids = |list: &[caxton::policy::diff::Named]| -> Vec<String> {
+    let ids = |list: &[caxton::workbench::diff::Named]| -> Vec<String> {
         list.iter().map(|one| one.id.clone()).collect()
     };
     assert_eq!(
@@ -140,7 +140,7 @@ fn cells_of_the_matrix_that_differ_are_told() {
 permit (principal in Caxton::Role::\"chief\", action == Caxton::Action::\"agent:view\", resource is Caxton::Agent);";
     let (old, new) = (set(OLD), set(&format!("{OLD}{chief}")));
     let told = |shift: &Shift| -> Vec<String> {
-        let side = |side: &Option<caxton::policy::diff::Side>| {
+        let side = |side: &Option<caxton::workbench::diff::Side>| {
             side.as_ref()
                 .map_or_else(String::new, |side| format!("{} {}", side.outcome, side.policies.join(",")))
         };

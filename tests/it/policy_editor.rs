@@ -8,9 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use caxton::policy::editor::{cedar_schema, fixtures_schema, test_schema};
-use caxton::policy::run::{Settings, Suites, run};
 use caxton::policy::{Bundle, SourceKind, Sources};
+use caxton::workbench::editor::{cedar_schema, fixtures_schema, test_schema};
+use caxton::workbench::run::{Settings, Suites, run};
 use serde_json::{Value as Json, json};
 
 fn shipped() -> Bundle {

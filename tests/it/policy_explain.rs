@@ -7,9 +7,9 @@ use std::path::Path;
 
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, explain as command, run_in};
-use caxton::policy::explain::{Account, Explanation, Outcome, explain};
-use caxton::policy::run::{Settings, SingleRequest, examine};
 use caxton::policy::{Bundle, Sources};
+use caxton::workbench::explain::{Account, Explanation, Outcome, explain};
+use caxton::workbench::run::{Settings, SingleRequest, examine};
 
 fn asked(principal: &str, action: &str, resource: &str, context: &str) -> Explanation {
     let request = SingleRequest {
@@ -121,7 +121,7 @@ fn the_guide_is_right() {
     let filter = Some("an agent does not call a tool that it was not granted".to_owned());
     let (_, exam) = examine(
         &bundle,
-        &caxton::policy::run::Suites::shipped(),
+        &caxton::workbench::run::Suites::shipped(),
         &Settings { filter, ..Settings::default() },
     );
     let printed = command::text(&explain(&bundle, &exam)[0], 1);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, fmt as command, run_in};
-use caxton::policy::format::format;
+use caxton::workbench::format::format;
 
 fn run(base: &Path, check: bool, files: &[PathBuf]) -> anyhow::Result<Exit> {
     let options = command::Options { files: files.to_vec(), check };

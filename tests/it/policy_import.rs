@@ -5,11 +5,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::golden::golden;
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, import as command, run_in};
-use caxton::policy::import::{From, ImportError, Imported, Input, import};
 use caxton::policy::{Bundle, SourceKind, Sources};
-use crate::support::golden::golden;
+use caxton::workbench::import::{From, ImportError, Imported, Input, import};
 
 const ROLES: &str = include_str!("../import/roles.yaml");
 const AGENT: &str = include_str!("../import/agent.yaml");

@@ -4,12 +4,12 @@
 
 use std::fs;
 
+use crate::support::golden::golden;
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, Places, lint as command, run_in};
-use caxton::policy::lint::{RULES, lint, page};
-use caxton::policy::run::{Settings, Suites, examine};
 use caxton::policy::{Bundle, SourceKind, Sources};
-use crate::support::golden::golden;
+use caxton::workbench::lint::{RULES, lint, page};
+use caxton::workbench::run::{Settings, Suites, examine};
 
 /// The built-in schema with one text of policies.
 fn set(policies: &str) -> Bundle {

@@ -8,14 +8,15 @@
     reason = "helpers of tests"
 )]
 
-use crate::support::child;
 use crate::support;
+use crate::support::child;
 use std::collections::HashMap;
 use std::io::BufRead as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::{Credential, PATIENCE, World, replace, settings, until};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode as HttpStatus, header};
@@ -27,7 +28,6 @@ use caxton::policy::version::{BundleFile, Kind, Manifest, Published, SigningKey,
 use caxton::server::{Gateway, PublishedSettings, RemoteSettings, Settings, StartError};
 use reqwest::StatusCode;
 use serde_json::{Value as Json, json};
-use crate::support::{Credential, PATIENCE, World, replace, settings, until};
 
 /// Nobody may list agents.
 const CLOSED: &str = "@id(\"house.closed\")\n@reason(\"the house is closed\")\nforbid (principal, action == Caxton::Action::\"agent:list\", resource);\n";
@@ -1142,7 +1142,7 @@ async fn a_candidate_is_asked_and_never_decides() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("deny_explicit") && said.contains("3 flips"), "{said}");
     assert!(said.contains("--accept-flips 3"), "{said}");
-    let lint = caxton::policy::lint::RULES.iter().flat_map(|rule| ["--without", rule.id]);
+    let lint = caxton::workbench::lint::RULES.iter().flat_map(|rule| ["--without", rule.id]);
     let accepted: Vec<&str> = ["--accept-flips", "3"].into_iter().chain(lint).collect();
     let done = promote(&accepted);
     assert_eq!(done.status.code(), Some(0), "{done:?}");

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, matrix as command, run_in};
 use caxton::model::Outcome;
-use caxton::policy::matrix::Matrix;
 use caxton::policy::{Bundle, SourceKind, Sources};
+use caxton::workbench::matrix::Matrix;
 
 fn set(policies: &str) -> Bundle {
     let schema = Sources::new().with_shipped(SourceKind::Schema);

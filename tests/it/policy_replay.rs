@@ -7,16 +7,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{Credential, World, send};
 use caxton::api::{Access, endpoints};
 use caxton::audit::records::{Proof, Records};
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, FromLog, Places, diff, replay as command, run_in};
-use caxton::policy::replay::{Cause, Place, Replay, Replayer, Settings, find, suite_of_record};
-use caxton::policy::run::{Settings as RunSettings, Suites, run};
 use caxton::policy::{Bundle, OnPolicyError, SourceKind, Sources};
+use caxton::workbench::replay::{Cause, Place, Replay, Replayer, Settings, find, suite_of_record};
+use caxton::workbench::run::{Settings as RunSettings, Suites, run};
 use reqwest::Method;
 use serde_json::{Value as Json, json};
-use crate::support::{Credential, World, send};
 
 /// A gateway whose log is replayable.
 async fn world() -> World {
@@ -170,7 +170,7 @@ async fn flips_are_found_grouped_and_become_tests() {
     assert!(replay.by_action.iter().all(|group| !group.records.is_empty()));
 
     let (suite, written, failed) =
-        caxton::policy::replay::suite_of_flips(&baseline, &candidate, &replay.flips);
+        caxton::workbench::replay::suite_of_flips(&baseline, &candidate, &replay.flips);
     assert!(failed.is_empty(), "{failed:#?}");
     // Flips that differ in nothing that matters are one test.
     let more =

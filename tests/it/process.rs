@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::child::{LIMIT, Place, ROOMY, Running, run};
 use caxton::authn::issue::TokenIssuer;
 use caxton::clock::SystemClock;
-use crate::support::child::{LIMIT, Place, ROOMY, Running, run};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

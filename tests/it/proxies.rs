@@ -13,6 +13,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command};
 
+use crate::support::pki::{Authority, DAY, Identity, Wish, client};
+use crate::support::port::{free, wait_for};
+use crate::support::{Answer, Credential, World, send, write};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use caxton::api::{ForwardedBy, Proxies};
@@ -20,9 +23,6 @@ use caxton::authn::mtls;
 use caxton::limit::FailureSettings;
 use caxton::server::{Settings, TlsSettings};
 use reqwest::{Method, StatusCode};
-use crate::support::pki::{Authority, DAY, Identity, Wish, client};
-use crate::support::port::{free, wait_for};
-use crate::support::{Answer, Credential, World, send, write};
 
 const CLIENT: &str = "198.51.100.7";
 

@@ -2,12 +2,12 @@
 //! the shipped ones.
 
 use crate::support;
+use crate::support::child::{Ended, run};
+use crate::support::{Credential, ISSUER, World, send, write};
 use caxton::policy::{Bundle, Sources};
 use caxton::server::Gateway;
-use crate::support::child::{Ended, run};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use crate::support::{Credential, ISSUER, World, send, write};
 
 /// The guides' own file.
 const ROLES: &str = include_str!("../import/roles.yaml");

@@ -11,9 +11,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::{Credential, PATIENCE, World, until};
 use caxton::server::Settings;
 use reqwest::{Method, StatusCode};
-use crate::support::{Credential, PATIENCE, World, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -8,17 +8,17 @@
     reason = "helpers of tests"
 )]
 
-use crate::support::child;
 use crate::support;
+use crate::support::child;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::pki::{Authority, DAY, Identity, Wish, client, raw_client};
+use crate::support::{PATIENCE, World, outcome, settings, until, write};
 use caxton::server::{Gateway, MinVersion, Settings, StartError, TlsReload, TlsSettings};
 use reqwest::StatusCode;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use crate::support::pki::{Authority, DAY, Identity, Wish, client, raw_client};
-use crate::support::{PATIENCE, World, outcome, settings, until, write};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

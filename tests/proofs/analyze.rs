@@ -9,11 +9,11 @@ use std::process::Command as Process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use caxton::policy::prove::{
+use caxton::policy::{Bundle, SourceKind, Sources};
+use caxton::workbench::prove::{
     Circumstances, CircumstancesError, Claim, Proof, Settings, Several, Solver, SolverError, Verdict, prove,
 };
-use caxton::policy::run::{Settings as RunSettings, Suites, TestResult, run};
-use caxton::policy::{Bundle, SourceKind, Sources};
+use caxton::workbench::run::{Settings as RunSettings, Suites, TestResult, run};
 
 use crate::support::solver::solver;
 

@@ -3,12 +3,12 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
-use caxton::policy::coverage::measure;
-use caxton::policy::lint::lint;
-use caxton::policy::mutate::mutate;
-use caxton::policy::prove::{Circumstances, Claim, Proof, Several, Verdict, prove};
-use caxton::policy::run::{Settings, Suites, examine};
 use caxton::policy::{Bundle, PolicyErrors, SourceKind, Sources};
+use caxton::workbench::coverage::measure;
+use caxton::workbench::lint::lint;
+use caxton::workbench::mutate::mutate;
+use caxton::workbench::prove::{Circumstances, Claim, Proof, Several, Verdict, prove};
+use caxton::workbench::run::{Settings, Suites, examine};
 
 use crate::support::solver::solver;
 
@@ -299,7 +299,7 @@ fn found(policies: &str, suite: &str, by: &By) -> (bool, Vec<String>) {
         By::Test(name) => {
             let tests = report.suites.iter().flat_map(|suite| &suite.tests);
             let failed = tests
-                .filter(|test| matches!(test.result, caxton::policy::run::TestResult::Failed { .. }))
+                .filter(|test| matches!(test.result, caxton::workbench::run::TestResult::Failed { .. }))
                 .map(|test| test.name.clone());
             told(failed.collect(), name)
         }

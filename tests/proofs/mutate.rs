@@ -9,10 +9,10 @@ use std::path::Path;
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, mutate as command, run_in};
 use caxton::model::EntityUid;
-use caxton::policy::mutate::{Mutant, Mutation, OPERATORS, mutate, mutate_with};
-use caxton::policy::prove::Solver;
-use caxton::policy::run::{Settings, Suites, examine, run};
 use caxton::policy::{Bundle, Link, SourceKind, Sources};
+use caxton::workbench::mutate::{Mutant, Mutation, OPERATORS, mutate, mutate_with};
+use caxton::workbench::prove::Solver;
+use caxton::workbench::run::{Settings, Suites, examine, run};
 
 use crate::support::solver::solver;
 

@@ -271,9 +271,9 @@ fn a_pasted_test_may_bring_entities_that_the_file_has_in_the_same_words() {
 fn the_example_in_the_guide_is_read() {
     let guide = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/proof.md")).unwrap();
     let example = guide.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-    let mut suites = caxton::policy::run::Suites::default();
+    let mut suites = caxton::workbench::run::Suites::default();
     suites.add("a.test.yaml", example);
-    assert_eq!(caxton::policy::prove::stated(&suites).unwrap().len(), 5);
+    assert_eq!(caxton::workbench::prove::stated(&suites).unwrap().len(), 5);
     assert_eq!(suites.promises().statements, 5);
     assert_eq!(suites.promises().gate.mutation_score, Some(97.0));
 }

@@ -1,6 +1,6 @@
 //! The solver that proofs need.
 
-use caxton::policy::prove::{Settings, Solver};
+use caxton::workbench::prove::{Settings, Solver};
 
 /// `None`, said aloud, where cvc5 is not installed; under `tests/run` and in CI that is a failure.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says why")]

@@ -12,9 +12,9 @@ use crate::cli::prepare;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::config::Environment;
 use crate::model::PolicyVersion;
-use crate::policy::run::{Settings as TestSettings, Suites, examine};
 use crate::policy::{Bundle, Sources};
 use crate::server::Settings;
+use crate::workbench::run::{Settings as TestSettings, Suites, examine};
 
 /// The fewest digits by which another version is accepted.
 const FEWEST_DIGITS: usize = 12;

@@ -8,7 +8,7 @@ use super::proofs::{Search, seek};
 use super::{Places, load, show};
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
-use crate::policy::prove::{Circumstances, CircumstancesError, Claim, Several};
+use crate::workbench::prove::{Circumstances, CircumstancesError, Claim, Several};
 
 /// What to prove, and how long to try.
 #[derive(Debug, Default, clap::Args)]
@@ -142,7 +142,8 @@ fn claims(
     }))
 }
 
-type Comparison = fn(&Bundle, Arc<Bundle>, &str, &[String]) -> Result<Claim, crate::policy::case::CaseError>;
+type Comparison =
+    fn(&Bundle, Arc<Bundle>, &str, &[String]) -> Result<Claim, crate::workbench::case::CaseError>;
 
 /// A condition that does not fit the schema is shown like a policy that does not.
 fn meant(claim: Result<Claim, CircumstancesError>, output: &Output) -> anyhow::Result<Option<Vec<Claim>>> {
@@ -157,7 +158,7 @@ fn meant(claim: Result<Claim, CircumstancesError>, output: &Output) -> anyhow::R
     }
 }
 
-fn explained(error: crate::policy::case::CaseError) -> anyhow::Error {
+fn explained(error: crate::workbench::case::CaseError) -> anyhow::Error {
     match error.help() {
         Some(help) => anyhow::anyhow!("{error}\nhelp: {help}"),
         None => error.into(),

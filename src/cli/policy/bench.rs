@@ -7,8 +7,8 @@ use super::coverage::not_green;
 use super::render::{PLAIN, RED, counted};
 use super::{Places, find_tests, load};
 use crate::cli::output::{Exit, Output, table};
-use crate::policy::bench::{Row, Settings, measure};
-use crate::policy::run::{Settings as TestSettings, examine};
+use crate::workbench::measure::{Row, Settings, measure};
+use crate::workbench::run::{Settings as TestSettings, examine};
 
 /// What to measure.
 #[derive(Debug, Default, clap::Args)]

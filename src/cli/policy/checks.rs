@@ -8,14 +8,14 @@ use super::proofs::{self, Search};
 use super::render::{GREEN, PLAIN, RED, WIDTH, clean, counted};
 use super::{Places, find_tests, mutate, prove, render};
 use crate::cli::output::{Exit, Output};
-use crate::policy::coverage::measure;
-use crate::policy::diagnostics;
-use crate::policy::lint::{RULES, lint};
-use crate::policy::mutate::mutate_with;
-use crate::policy::prove::Claim;
-use crate::policy::run::{Exam, Settings, Suites, examine};
 use crate::policy::version::{Checks, Coverage, Proofs, TestCounts};
 use crate::policy::{Bundle, Sources};
+use crate::workbench::coverage::measure;
+use crate::workbench::diagnostics;
+use crate::workbench::lint::{RULES, lint};
+use crate::workbench::mutate::mutate_with;
+use crate::workbench::prove::Claim;
+use crate::workbench::run::{Exam, Settings, Suites, examine};
 
 /// How a set is checked.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, find_tests, html, load};
 use crate::cli::output::{Exit, Output};
-use crate::policy::coverage::{Coverage, measure};
-use crate::policy::run::{Report, Settings, examine};
+use crate::workbench::coverage::{Coverage, measure};
+use crate::workbench::run::{Report, Settings, examine};
 
 /// What to measure and where to write it.
 #[derive(Debug, Default, clap::Args)]
@@ -137,7 +137,7 @@ pub fn summary(coverage: &Coverage) -> String {
     text
 }
 
-fn share(count: crate::policy::coverage::Count) -> String {
+fn share(count: crate::workbench::coverage::Count) -> String {
     format!("{} of {}", count.covered, counted(count.points, "point"))
 }
 

@@ -8,9 +8,9 @@ use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, find_tests, load};
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
-use crate::policy::case::Located;
-use crate::policy::explain::{Account, Explanation, Outcome, PartAccount, explain};
-use crate::policy::run::{Exam, Report, Settings, SingleRequest, TestResult, examine};
+use crate::workbench::case::Located;
+use crate::workbench::explain::{Account, Explanation, Outcome, PartAccount, explain};
+use crate::workbench::run::{Exam, Report, Settings, SingleRequest, TestResult, examine};
 
 /// Which request, and against what.
 #[derive(Debug, Default, clap::Args)]

@@ -10,8 +10,8 @@ use super::files::replace;
 use super::render::{GREEN, PLAIN, RED, YELLOW, clean, counted};
 use super::{POLICIES, chosen};
 use crate::cli::output::{Exit, Format, Output};
-use crate::policy::format::format;
 use crate::policy::{SourceKind, Sources};
+use crate::workbench::format::format;
 
 /// The most bytes of a file that is read.
 const MAX_BYTES: u64 = 16 << 20;

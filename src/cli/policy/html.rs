@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use super::coverage::floored;
 use super::markup::escaped;
 use super::render::push;
-use crate::policy::coverage::{Coverage, Part, PolicyCoverage};
 use crate::policy::{SourceKind, Sources};
+use crate::workbench::coverage::{Coverage, Part, PolicyCoverage};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --faint: #6a737d; --line: #d8dee4;

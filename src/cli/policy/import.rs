@@ -9,8 +9,8 @@ use super::files::create;
 use super::render::{BOLD, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{POLICIES, SCHEMAS, TESTS, chosen};
 use crate::cli::output::{Exit, Output};
-use crate::policy::import::{From, Imported, Input, Remark, import};
 use crate::policy::{Bundle, SourceKind, Sources};
+use crate::workbench::import::{From, Imported, Input, Remark, import};
 
 /// The most bytes of all files together.
 const MAX_BYTES: u64 = 2 << 20;

@@ -2,7 +2,7 @@
 
 use super::markup::escaped;
 use super::render::push;
-use crate::policy::run::{Report, SuiteReport, TestReport, TestResult};
+use crate::workbench::run::{Report, SuiteReport, TestReport, TestResult};
 
 /// The whole report.
 pub(super) fn xml(report: &Report) -> String {

@@ -10,9 +10,10 @@ use super::render::{GREEN, PLAIN, YELLOW, counted};
 use super::{Places, chosen, find_tests, load, render};
 use crate::cli::output::{Exit, Format, Output};
 use crate::policy::Bundle;
-use crate::policy::diagnostics::{self, Finding};
-use crate::policy::lint::{Found, RULES, lint};
-use crate::policy::run::{Exam, Settings, examine};
+use crate::workbench::diagnostics;
+use crate::workbench::diagnostics::Finding;
+use crate::workbench::lint::{Found, RULES, lint};
+use crate::workbench::run::{Exam, Settings, examine};
 
 /// What to look at and where to write it.
 #[derive(Debug, Default, clap::Args)]

@@ -10,7 +10,7 @@ use super::files::replace;
 use super::render::{GREEN, PLAIN, RED, counted};
 use super::{Places, load};
 use crate::cli::output::{Exit, Output};
-use crate::policy::matrix::Matrix;
+use crate::workbench::matrix::Matrix;
 
 /// The most bytes of a table that is read.
 const MAX_BYTES: u64 = 16 << 20;

@@ -7,9 +7,10 @@ use super::proofs::settings;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use super::{Places, find_tests, load};
 use crate::cli::output::{Exit, Output};
-use crate::policy::mutate::{Mutant, Mutation, mutate_with};
-use crate::policy::prove::{Settings, Solver};
-use crate::policy::run::{self, examine};
+use crate::workbench::mutate::{Mutant, Mutation, mutate_with};
+use crate::workbench::prove::{Settings, Solver};
+use crate::workbench::run;
+use crate::workbench::run::examine;
 
 /// What to change and how good the tests have to be.
 #[derive(Debug, Default, clap::Args)]

@@ -9,7 +9,7 @@ use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
 use crate::cli::output::{Exit, Output};
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
-use crate::policy::prove::{Claim, Counterexample, Proof, Settings, Solver, Verdict, prove};
+use crate::workbench::prove::{Claim, Counterexample, Proof, Settings, Solver, Verdict, prove};
 
 /// Open places of one statement that are shown.
 const OPEN_SHOWN: usize = 5;

@@ -9,9 +9,9 @@ use super::proofs::{Search, seek};
 use super::render::{PLAIN, RED, clean, counted};
 use super::{Places, diff, find_tests, load, show};
 use crate::cli::output::{Exit, Output};
-use crate::policy::prove::{Claim, Stated, StatedError, VersionName, stated};
-use crate::policy::run::Suites;
 use crate::policy::{Bundle, PolicyErrors};
+use crate::workbench::prove::{Claim, Stated, StatedError, VersionName, stated};
+use crate::workbench::run::Suites;
 
 /// Whose statements to prove, and how long to try.
 #[derive(Debug, Default, clap::Args)]

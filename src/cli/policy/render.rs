@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::policy::diff::Side;
-use crate::policy::run::{Failure, Promises, Report, TestReport, TestResult};
+use crate::workbench::diff::Side;
+use crate::workbench::run::{Failure, Promises, Report, TestReport, TestResult};
 
 /// Columns that messages are wrapped to.
 pub(super) const WIDTH: usize = 100;

@@ -18,8 +18,8 @@ use super::render::{BOLD, DIM, GREEN, PLAIN, RED, clean, counted};
 use super::{Places, load};
 use crate::cli::output::{Exit, Output};
 use crate::nearest::nearest;
-use crate::policy::explain::Explanation;
-use crate::policy::workbench::{Workbench, WorkbenchError};
+use crate::workbench::explain::Explanation;
+use crate::workbench::repl::{Workbench, WorkbenchError};
 use words::{Words, brace, words};
 
 /// The longest line that is read from a pipe, and the most bytes of a file of entities.

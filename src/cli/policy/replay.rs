@@ -11,8 +11,8 @@ use super::render::{PLAIN, YELLOW, clean, counted};
 use super::{Places, load};
 use crate::audit::records::{Proof, Records};
 use crate::cli::output::{Exit, Output};
-use crate::policy::replay::{Flip, Replay, Settings, TestError, find, suite_of_flips, suite_of_record};
 use crate::policy::{Bundle, SourceKind, Sources};
+use crate::workbench::replay::{Flip, Replay, Settings, TestError, find, suite_of_flips, suite_of_record};
 pub use log::{Recorded, Traffic, replay_log};
 pub(super) use text::text;
 

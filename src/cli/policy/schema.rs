@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Places, load};
 use crate::cli::output::{Exit, Output};
-use crate::policy::editor::{cedar_schema, fixtures_schema, test_schema};
+use crate::workbench::editor::{cedar_schema, fixtures_schema, test_schema};
 
 /// Which schema.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

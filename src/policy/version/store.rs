@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::bundle_file::{BundleFile, fits, gather};
 use super::error::VersionError;
 use super::manifest::{MANIFEST_BYTES, Manifest, Published, sha256};
-use crate::policy::settings::Limits;
+use crate::policy::set::settings::Limits;
 use crate::policy::{Source, Sources};
 
 /// The fewest digits that name a version.

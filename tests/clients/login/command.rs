@@ -8,8 +8,8 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
 use super::browser::Browser;
-use crate::support::child::LIMIT;
 use super::house::House;
+use crate::support::child::LIMIT;
 
 /// The command with a home of its own.
 fn caxton(home: &Path, arguments: &[&str]) -> Command {
@@ -116,7 +116,7 @@ async fn in_a_browser_and_then_other_commands_are_that_person_until_logout() {
     let out = run(home.path(), &["auth", "logout", "--url", &url]).await;
     assert_eq!(out.0, Some(0), "{out:?}");
     assert!(!file.exists());
-    let token = super::support::Credential::Token(renewed["access_token"].as_str().unwrap().to_owned());
+    let token = crate::support::Credential::Token(renewed["access_token"].as_str().unwrap().to_owned());
     assert_eq!(house.world.get(&token, "/v1/agents").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(run(home.path(), &["auth", "logout", "--url", &url]).await.0, Some(1), "there is none");
 }
@@ -146,7 +146,7 @@ async fn nobody_there_and_nothing_offered_are_told_apart() {
     assert_eq!(gone.0, Some(3), "{gone:?}");
     let clear = run(home.path(), &["auth", "login", "--url", "http://gateway.example"]).await;
     assert!(clear.0 == Some(2) && clear.2.contains("in the clear"), "{clear:?}");
-    let world = super::support::World::new().await;
+    let world = crate::support::World::new().await;
     let none = run(home.path(), &["auth", "login", "--device", "--url", &world.url("")]).await;
     assert!(none.0 == Some(1) && none.2.contains("not offered"), "{none:?}");
 }

@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::support::child::LIMIT;
 use super::house::{House, healthy};
+use crate::support::child::LIMIT;
 use crate::support::{Credential, World, send};
 
 /// Tokens of the provider for this gateway, under its own name.

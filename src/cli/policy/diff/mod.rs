@@ -12,12 +12,12 @@ use super::replay::{Recorded, Traffic};
 use super::store::Store;
 use super::{POLICIES, Places, SCHEMAS, find_tests, show, sources};
 use crate::cli::output::{Exit, Output};
-use crate::policy::diff::{Difference, diff};
-use crate::policy::matrix::{Shift, shift};
-use crate::policy::replay::Settings as ReplaySettings;
-use crate::policy::run::{Settings, examine};
 use crate::policy::version::{VersionError, VersionStore, Wanted};
 use crate::policy::{Bundle, SourceKind, Sources};
+use crate::workbench::diff::{Difference, diff};
+use crate::workbench::matrix::{Shift, shift};
+use crate::workbench::replay::Settings as ReplaySettings;
+use crate::workbench::run::{Settings, examine};
 pub use text::text;
 
 /// Which two versions.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::Compared;
 use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push, side};
 use crate::cli::policy::replay;
-use crate::policy::diff::{Difference, Flip, Named, Side};
-use crate::policy::matrix::{Shift, Shifted};
+use crate::workbench::diff::{Difference, Flip, Named, Side};
+use crate::workbench::matrix::{Shift, Shifted};
 
 /// The whole report, with at most `most` flips of one action.
 pub fn text(compared: &Compared, most: usize) -> String {

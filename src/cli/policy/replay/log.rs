@@ -9,9 +9,9 @@ use crate::audit::records::{Proof, Proven, Records, RecordsError};
 use crate::cli::audit::span_millis;
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
-use crate::policy::replay::{BadRecord, Place, Replay, Replayer, Settings};
 use crate::policy::{Bundle, OnPolicyError};
 use crate::stack;
+use crate::workbench::replay::{BadRecord, Place, Replay, Replayer, Settings};
 
 /// Bytes of a log that are read so fast that a progress bar would only flicker.
 const NO_BAR_BELOW: u64 = 4 << 20;

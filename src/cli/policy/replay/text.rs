@@ -3,7 +3,7 @@
 use super::NAMED;
 use super::log::{Chain, Traffic};
 use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push, side};
-use crate::policy::replay::{Flip, Group, Replay};
+use crate::workbench::replay::{Flip, Group, Replay};
 
 /// Principals of one action that are shown.
 const PRINCIPALS: usize = 5;

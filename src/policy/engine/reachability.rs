@@ -1,0 +1,97 @@
+//! Whom and what permits can be about at all, so that a search asks about these and not about everybody.
+//!
+//! Nothing is allowed without a permit whose scope holds. So when the action and one side of a question are known, the
+//! scopes of the permits that fit them say which entities of the other side could be allowed: all of a type, some by
+//! name, or the members of some groups. Each of them is still asked about by itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::ancestry::kin;
+use super::compiled::{Above, Compiled, Effect, Place, Reach};
+use crate::model::{self, EntityUid, PolicyMode};
+use crate::policy::set::bundle::Bundle;
+
+/// The side of a question that is searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Who may.
+    Principal,
+    /// On what.
+    Resource,
+}
+
+/// Entities that could be allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reachable {
+    /// Any of the type.
+    All,
+    /// These, and whatever is in one of the groups.
+    Only {
+        /// By name.
+        named: BTreeSet<EntityUid>,
+        /// What is in one of these, at any depth; each group itself too.
+        members_of: BTreeSet<EntityUid>,
+    },
+}
+
+impl Bundle {
+    /// Which entities of the type `kind` some permit could be about, on the `side` that is searched; `other` is the known
+    /// side, with its ancestors among `entities`.
+    pub fn reachable(
+        &self,
+        side: Side,
+        kind: &str,
+        action: &EntityUid,
+        other: &EntityUid,
+        entities: &[Arc<model::Entity>],
+    ) -> Reachable {
+        let nobody = Reachable::Only { named: BTreeSet::new(), members_of: BTreeSet::new() };
+        let words = self.words();
+        let (Ok(known), Ok(other)) = (words.action(action), words.uid(other)) else { return nobody };
+        // Scopes look at names alone; what the question says of attributes is typed and judged when it is asked.
+        let Ok(kin) = kin(entities, words) else { return nobody };
+        let other = Place { uid: &other, above: Above::among(&kin, &other) };
+        let action = Place { uid: known.entity.uid(), above: Above::Entity(&known.entity) };
+        let (mut named, mut members_of) = (BTreeSet::new(), BTreeSet::new());
+        let grants = |policy: &&Compiled| {
+            policy.effect == Effect::Permit
+                && policy.mode == PolicyMode::Enforce
+                && policy.scope.action.holds(&action)
+                && match side {
+                    Side::Principal => policy.scope.resource.holds(&other),
+                    Side::Resource => policy.scope.principal.holds(&other),
+                }
+        };
+        let plain = |uid: &cedar_policy_core::ast::EntityUID| {
+            EntityUid::new(uid.entity_type().to_string(), AsRef::<str>::as_ref(uid.eid()))
+        };
+        for (_, policy) in self.program().filter(|(_, policy)| grants(policy)) {
+            let reach = match side {
+                Side::Principal => &policy.scope.principal,
+                Side::Resource => &policy.scope.resource,
+            };
+            match reach {
+                Reach::Any => return Reachable::All,
+                Reach::Is(of) if of.to_string() == kind => return Reachable::All,
+                Reach::Is(_) => {}
+                Reach::Eq(uid) => drop(named.insert(plain(uid))),
+                Reach::IsIn(of, _) if of.to_string() != kind => {}
+                Reach::In(group) | Reach::IsIn(_, group) => drop(members_of.insert(plain(group))),
+            }
+        }
+        Reachable::Only { named, members_of }
+    }
+
+    /// The actions that can be asked about with these types of principal and resource, in order.
+    pub fn actions_between(&self, principal: &str, resource: &str) -> BTreeSet<EntityUid> {
+        let fitting = self
+            .words()
+            .environments()
+            .filter(|(_, one, two)| one.to_string() == principal && two.to_string() == resource);
+        let actions = fitting.map(|(action, ..)| action.uid());
+        actions
+            .map(|uid| EntityUid::new(uid.entity_type().to_string(), AsRef::<str>::as_ref(uid.eid())))
+            .collect()
+    }
+}

@@ -1,0 +1,329 @@
+//! From texts to a checked policy set: the schema, then every file by itself, then what concerns them all: names that
+//! are taken, links, how many there are. Every problem is reported in one go. Nothing half-good comes out.
+//!
+//! What has not changed since the set before is taken over from it: the schema, and each file of policies under the same
+//! schema. That saves time and nothing else; see [`super::policy_file`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cedar_policy::{Schema, SchemaFragment, Validator};
+use cedar_policy_core::ast::{self, Eid, EntityUID, PolicyID, SlotId};
+
+use super::annotations::Annotations;
+use super::conflict::declared_twice;
+use super::depth::{self, Language};
+use super::error::{PolicyErrors, Problem};
+use super::policy_file::{Body, Checked, Entry, Part, check};
+use super::settings::Limits;
+use super::source::{Link, Source, SourceKind, Sources};
+use crate::model::{self, PolicyMode};
+use crate::policy::engine::compiled::{Compiled, Effect};
+use crate::policy::engine::schema_index::Vocabulary;
+
+/// How strictly texts are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    /// Every policy has an `@id` and fits the schema.
+    Product,
+    /// As Cedar's own data comes: names by position, nothing validated.
+    AsCedar,
+}
+
+/// What is known about a policy besides its meaning.
+#[derive(Debug, Clone)]
+pub struct PolicyInfo {
+    /// Its `@id`.
+    pub id: Arc<str>,
+    /// Whether it grants or denies.
+    pub effect: Effect,
+    /// Whether it decides or only watches.
+    pub mode: PolicyMode,
+    /// The file it stands in.
+    pub file: Arc<str>,
+    /// Byte offset of its text in the file.
+    pub offset: usize,
+    /// All annotations by name.
+    pub annotations: Annotations,
+    /// Whether it is a template, which decides nothing until it is linked.
+    pub is_template: bool,
+    /// The template it was linked from.
+    pub linked_from: Option<Arc<str>>,
+    /// The text of the file, and how much of it is this policy's. A copy would double what a set takes.
+    pub(crate) source: Arc<str>,
+    pub(crate) length: usize,
+}
+
+impl PolicyInfo {
+    /// Its text; of a linked policy, the template's.
+    pub fn text(&self) -> &str {
+        self.source.get(self.offset..self.offset + self.length).unwrap_or_default()
+    }
+}
+
+/// What came out.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) parts: Vec<Arc<Part>>,
+    /// Policies and templates in the order of the files, then what was linked.
+    pub(crate) about: Vec<Arc<PolicyInfo>>,
+    /// What decides, in the same order.
+    pub(crate) program: Vec<Arc<Compiled>>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// The schema, which everything else stands on.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    strictness: Strictness,
+    files: Vec<Source>,
+    pub(crate) schema: Schema,
+    pub(crate) words: Vocabulary,
+    warnings: Vec<Problem>,
+}
+
+impl Ground {
+    /// Whether `sources` have just this schema.
+    fn is_of(&self, sources: &Sources, strictness: Strictness) -> bool {
+        let alike = |a: &Source, b: &Source| a.name == b.name && a.path == b.path && a.text == b.text;
+        let mut given = schema_files(sources);
+        self.strictness == strictness
+            && self.files.iter().all(|file| given.next().is_some_and(|other| alike(file, other)))
+            && given.next().is_none()
+    }
+}
+
+fn schema_files(sources: &Sources) -> impl Iterator<Item = &Source> {
+    sources.iter().filter(|source| source.kind == SourceKind::Schema)
+}
+
+/// Loads `sources`. `before` is a set whose schema and files are taken over as far as they are the same.
+pub(crate) fn load(
+    sources: &Sources,
+    limits: &Limits,
+    strictness: Strictness,
+    before: Option<(&Arc<Ground>, &[Arc<Part>])>,
+) -> Result<Loaded, PolicyErrors> {
+    let mut loader = Loader::default();
+    loader.refuse_repeated_names(sources);
+    let before = before.filter(|(ground, _)| ground.is_of(sources, strictness));
+    let ground = match before {
+        Some((ground, _)) => Some(Arc::clone(ground)),
+        None => loader.ground(sources, strictness).map(Arc::new),
+    };
+    loader.warnings.extend(ground.iter().flat_map(|ground| ground.warnings.iter().cloned()));
+    // Validation against a schema that did not load would only repeat its problems for every policy.
+    let schema = ground.as_ref().filter(|_| strictness == Strictness::Product).map(|ground| &ground.schema);
+    let validator = schema.map(|schema| (Validator::new(schema.clone()), schema));
+    let validator = validator.as_ref().map(|(validator, schema)| (validator, *schema));
+    let known: HashMap<&str, &Arc<Part>> = before
+        .iter()
+        .flat_map(|(_, parts)| parts.iter().map(|part| (part.source.name.as_ref(), part)))
+        .collect();
+    for source in sources.iter().filter(|source| source.kind == SourceKind::Policy) {
+        let same = known.get(source.name.as_ref()).filter(|part| part.is_of(source));
+        let read = || Arc::new(Part::read(source, strictness, validator));
+        loader.take(same.map_or_else(read, |part| Arc::clone(part)));
+    }
+    loader.links(sources.links(), validator);
+    if loader.about.len() > limits.policies {
+        let message =
+            format!("{} policies are more than the {} allowed", loader.about.len(), limits.policies);
+        loader.problems.push(Problem::general(message));
+    }
+    loader.problems.append(&mut loader.invalid);
+    PolicyErrors::check(loader.problems)?;
+    let ground = ground.ok_or_else(|| Problem::general("the schema could not be read"))?;
+    let Loader { parts, about, program, warnings, .. } = loader;
+    Ok(Loaded { ground, parts, about, program, warnings })
+}
+
+#[derive(Default)]
+struct Loader {
+    problems: Vec<Problem>,
+    /// What validation found; reported after all else.
+    invalid: Vec<Problem>,
+    warnings: Vec<Problem>,
+    parts: Vec<Arc<Part>>,
+    about: Vec<Arc<PolicyInfo>>,
+    program: Vec<Arc<Compiled>>,
+    /// Where a policy stands in `about`, and its line.
+    by_id: HashMap<Arc<str>, (usize, usize)>,
+}
+
+impl Loader {
+    fn refuse_repeated_names(&mut self, sources: &Sources) {
+        let mut previous: Option<&Source> = None;
+        for source in sources.iter() {
+            if previous.is_some_and(|before| (before.kind, &before.name) == (source.kind, &source.name)) {
+                let problem = Problem::in_file(&source.path, &source.text, "the file is given twice");
+                self.problems.push(problem.with_advice("give each file of a bundle a name of its own"));
+            }
+            previous = Some(source);
+        }
+    }
+
+    fn ground(&mut self, sources: &Sources, strictness: Strictness) -> Option<Ground> {
+        let (mut fragments, mut warnings) = (Vec::new(), Vec::new());
+        let before = self.problems.len();
+        for source in schema_files(sources) {
+            let file = Some((&source.path, &source.text));
+            if source.name.ends_with(".json") {
+                match SchemaFragment::from_json_str(&source.text) {
+                    Ok(fragment) => fragments.push(fragment),
+                    Err(error) => self.problems.extend(Problem::from_cedar(file, &error)),
+                }
+                continue;
+            }
+            if let Err(deep) = depth::check(&source.text, Language::Schema) {
+                self.problems.push(deep.problem(&source.path, &source.text));
+                continue;
+            }
+            match SchemaFragment::from_cedarschema_str(&source.text) {
+                Ok((fragment, cautions)) => {
+                    for warning in cautions {
+                        let found = Problem::from_cedar(file, &warning);
+                        warnings.extend(found.into_iter().map(Problem::into_warning));
+                    }
+                    fragments.push(fragment);
+                }
+                Err(error) => self.problems.extend(Problem::from_cedar(file, &error)),
+            }
+        }
+        if self.problems.len() > before {
+            return None;
+        }
+        let complete = Schema::from_schema_fragments(fragments);
+        match complete {
+            Ok(schema) if schema.is_complete() => {
+                let words = Vocabulary::new(&schema);
+                let files = schema_files(sources).cloned().collect();
+                Some(Ground { strictness, files, schema, words, warnings })
+            }
+            Ok(_) => {
+                let problem = Problem::general("the schema leaves names external that no file defines");
+                self.problems.push(problem);
+                None
+            }
+            Err(error) => {
+                // Cedar says what is there twice, but not where.
+                let twice = declared_twice(sources);
+                match twice.is_empty() {
+                    true => self.problems.extend(Problem::from_cedar(None, &error)),
+                    false => self.problems.extend(twice),
+                }
+                None
+            }
+        }
+    }
+
+    /// Takes a file in.
+    fn take(&mut self, part: Arc<Part>) {
+        for entry in &part.entries {
+            let named = match entry {
+                Entry::Policy(named) => named,
+                Entry::Faulty(problems) => {
+                    self.problems.extend(problems.iter().cloned());
+                    continue;
+                }
+            };
+            if let Some((before, line)) = self.known(&named.info.id) {
+                let problem = part.repeats(named, before, line);
+                self.problems.push(problem);
+                continue;
+            }
+            self.by_id.insert(Arc::clone(&named.info.id), (self.about.len(), named.line));
+            self.about.push(Arc::clone(&named.info));
+            if let Body::Static(compiled) = &named.body {
+                self.program.push(Arc::clone(compiled));
+            }
+            self.note(&named.checked);
+        }
+        self.parts.push(part);
+    }
+
+    fn known(&self, id: &str) -> Option<(&Arc<PolicyInfo>, usize)> {
+        let (position, line) = self.by_id.get(id)?;
+        Some((self.about.get(*position)?, *line))
+    }
+
+    fn note(&mut self, checked: &Checked) {
+        self.invalid.extend(checked.errors.iter().cloned());
+        self.warnings.extend(checked.warnings.iter().cloned());
+    }
+
+    /// Makes policies of templates.
+    fn links(&mut self, links: &[Link], validator: Option<(&Validator, &Schema)>) {
+        if links.is_empty() {
+            return;
+        }
+        let mut set = ast::PolicySet::new();
+        for entry in self.parts.iter().flat_map(|part| &part.entries) {
+            if let Entry::Policy(named) = entry
+                && let Body::Template(template) = &named.body
+            {
+                // One whose id is taken is reported already.
+                let _ = set.add_template(template.as_ref().clone());
+            }
+        }
+        for link in links {
+            if let Err(message) = self.link(link, &mut set) {
+                self.problems.push(Problem::general(message).about(&link.id));
+            }
+        }
+        let Some((validator, schema)) = validator else { return };
+        let parts = std::mem::take(&mut self.parts);
+        let file = |id: &str| {
+            let (info, _) = self.known(id)?;
+            parts.iter().map(|part| &part.source).find(|source| source.path == info.file)
+        };
+        let mut checked = check(validator, schema, set, file);
+        self.parts = parts;
+        for link in links {
+            if let Some(checked) = checked.remove(&link.id) {
+                self.note(&checked);
+            }
+        }
+    }
+
+    fn link(&mut self, link: &Link, set: &mut ast::PolicySet) -> Result<(), String> {
+        let Some((template, _)) = self.known(&link.template) else {
+            return Err(format!(
+                "the link `{}` names the template `{}`, which is not there",
+                link.id, link.template
+            ));
+        };
+        let info = PolicyInfo {
+            id: link.id.as_str().into(),
+            is_template: false,
+            linked_from: Some(Arc::clone(&template.id)),
+            ..template.as_ref().clone()
+        };
+        if let Some((before, line)) = self.known(&link.id) {
+            return Err(format!("the id `{}` is already used in `{}:{line}`", link.id, before.file));
+        }
+        let mut slots = HashMap::new();
+        for (slot, uid) in [(SlotId::principal(), &link.principal), (SlotId::resource(), &link.resource)] {
+            if let Some(uid) = uid {
+                slots.insert(slot, parse_uid(uid)?);
+            }
+        }
+        let id = PolicyID::from_string(&link.id);
+        let linked = set.link(PolicyID::from_string(&link.template), id, slots);
+        let policy = linked.map_err(|error| format!("the link `{}` does not fit: {error}", link.id))?;
+        let compiled =
+            Compiled::new(policy, Arc::clone(&info.id), info.mode, info.annotations.get("reason").cloned());
+        let compiled = compiled.ok_or_else(|| format!("the policy `{}` could not be prepared", info.id))?;
+        self.program.push(Arc::new(compiled));
+        self.by_id.insert(Arc::clone(&info.id), (self.about.len(), 1));
+        self.about.push(Arc::new(info));
+        Ok(())
+    }
+}
+
+/// The Cedar name of an entity of any type.
+pub(crate) fn parse_uid(uid: &model::EntityUid) -> Result<EntityUID, String> {
+    let kind = uid.type_name().parse().map_err(|_| format!("`{}` is not a type name", uid.type_name()))?;
+    Ok(EntityUID::from_components(kind, Eid::new(uid.id()), None))
+}

@@ -1,0 +1,364 @@
+//! One file of policies by itself: parsed, named, validated and made ready to run, with everything that is wrong in it.
+//!
+//! What a file comes to hangs on its own text and on the schema alone. So a file that is the same as before is taken
+//! over from the set before, and the result is that of reading everything again: there is only this one way to read.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use cedar_policy::{Schema, ValidationMode, ValidationWarning, Validator};
+use cedar_policy_core::ast::{self, ActionConstraint, EntityUID, PolicyID, Template};
+use cedar_policy_core::parser;
+use cedar_policy_core::validator::ValidatorSchema;
+use miette::{Diagnostic, SourceSpan};
+
+use super::annotations::{Annotations, refusal};
+use super::depth::{self, Language};
+use super::error::Problem;
+use super::load::{PolicyInfo, Strictness};
+use super::source::Source;
+use crate::model::PolicyMode;
+use crate::nearest::nearest;
+use crate::policy::engine::compiled::Compiled;
+
+/// The longest policy id, in characters.
+const ID_CHARACTERS: usize = 128;
+
+/// What one file came to.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) source: Source,
+    /// What stands in it, in order.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One thing that stands in a file.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// A policy or template with a name.
+    Policy(Named),
+    /// What cannot be taken in at all.
+    Faulty(Vec<Problem>),
+}
+
+/// A policy or template that has a name, and what validation says of it.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) info: Arc<PolicyInfo>,
+    /// The line it begins in.
+    pub(crate) line: usize,
+    span: Option<SourceSpan>,
+    pub(crate) body: Body,
+    pub(crate) checked: Checked,
+}
+
+/// What runs, or what is linked.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Static(Arc<Compiled>),
+    Template(Arc<Template>),
+}
+
+/// What validation found.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) errors: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+impl Part {
+    /// Reads a file. `validator` is `None` where nothing is validated.
+    pub(crate) fn read(
+        source: &Source,
+        strictness: Strictness,
+        validator: Option<(&Validator, &Schema)>,
+    ) -> Self {
+        let mut reader = Reader {
+            source,
+            strictness,
+            set: ast::PolicySet::new(),
+            entries: Vec::new(),
+            names: BTreeSet::new(),
+        };
+        reader.read();
+        let Reader { set, mut entries, .. } = reader;
+        if let Some((validator, schema)) = validator {
+            let mut checked = check(validator, schema, set, |_| Some(source));
+            for entry in &mut entries {
+                if let Entry::Policy(named) = entry {
+                    named.checked = checked.remove(named.info.id.as_ref()).unwrap_or_default();
+                }
+            }
+        }
+        Self { source: source.clone(), entries }
+    }
+
+    /// Whether reading `source` again would come to the same.
+    pub(crate) fn is_of(&self, source: &Source) -> bool {
+        let (mine, theirs) = (&self.source, source);
+        mine.name == theirs.name && mine.path == theirs.path && mine.text == theirs.text
+    }
+
+    /// That an id is taken.
+    pub(crate) fn repeats(&self, named: &Named, before: &PolicyInfo, line: usize) -> Problem {
+        let id = &named.info.id;
+        let message = format!("the id `{id}` is already used in `{}:{line}`", before.file);
+        let problem = Problem::in_file(&self.source.path, &self.source.text, message);
+        problem
+            .at(named.span, "used again here")
+            .about(id)
+            .with_advice("give every policy an `@id` of its own")
+    }
+}
+
+/// Validates a set; what is found, by policy.
+pub(crate) fn check<'s>(
+    validator: &Validator,
+    schema: &Schema,
+    set: ast::PolicySet,
+    source_of: impl Fn(&str) -> Option<&'s Source>,
+) -> HashMap<String, Checked> {
+    let forbids = forbids(&set);
+    let result = validator.validate(&cedar_policy::PolicySet::from(set), ValidationMode::Strict);
+    let mut found: HashMap<String, Checked> = HashMap::new();
+    let reported = |report: &dyn Diagnostic, id: &str| {
+        let file = source_of(id).map(|source| (&source.path, &source.text));
+        Problem::from_cedar(file, report).into_iter().map(|problem| problem.about(id)).collect::<Vec<_>>()
+    };
+    for error in result.validation_errors() {
+        let id: &str = error.policy_id().as_ref();
+        let mut problems = reported(error, id);
+        if matches!(error, cedar_policy::ValidationError::UnrecognizedActionId(_)) {
+            problems.iter_mut().for_each(|problem| problem.advice = nearest_action(&problem.message, schema));
+        }
+        found.entry(id.to_owned()).or_default().errors.extend(problems);
+    }
+    for warning in result.validation_warnings() {
+        let id: &str = warning.policy_id().as_ref();
+        let problems = reported(warning, id);
+        let checked = found.entry(id.to_owned()).or_default();
+        match (warning, forbids.get(id)) {
+            (ValidationWarning::ImpossiblePolicy(_), Some(action)) => {
+                let advice = action.as_ref().and_then(|action| group_advice(action, schema));
+                let advice = advice.unwrap_or_else(|| STOPS_NOTHING.to_owned());
+                checked
+                    .errors
+                    .extend(problems.into_iter().map(|problem| problem.with_advice(advice.as_str())));
+            }
+            _ => checked.warnings.extend(problems.into_iter().map(Problem::into_warning)),
+        }
+    }
+    // Cedar gives what it finds in one policy in no order.
+    for checked in found.values_mut() {
+        for problems in [&mut checked.errors, &mut checked.warnings] {
+            problems.sort_by_cached_key(|problem| (problem.offset(), problem.message.clone()));
+        }
+        checked.errors = gathered(std::mem::take(&mut checked.errors));
+    }
+    found
+}
+
+/// The error about a `forbid` that can never hold: its author believes that it stops something.
+pub(crate) const STOPS_NOTHING: &str =
+    "a `forbid` that can never hold stops nothing: look at its scope and its conditions, or remove it";
+
+/// The policies that forbid by id, each with the one action that its scope names, if it does.
+fn forbids(set: &ast::PolicySet) -> HashMap<String, Option<Arc<EntityUID>>> {
+    let action = |constraint: &ActionConstraint| match constraint {
+        ActionConstraint::Eq(uid) => Some(Arc::clone(uid)),
+        ActionConstraint::Any | ActionConstraint::In(_) => None,
+    };
+    let templates = set.all_templates().filter(|template| template.effect() == ast::Effect::Forbid);
+    let templates =
+        templates.map(|template| (template.id().to_string(), action(template.action_constraint())));
+    let policies = set.policies().filter(|policy| policy.effect() == ast::Effect::Forbid);
+    templates
+        .chain(policies.map(|policy| (policy.id().to_string(), action(policy.action_constraint()))))
+        .collect()
+}
+
+/// The fix for a scope that names a group as if it were an action: no request is for a group.
+fn group_advice(action: &EntityUID, schema: &Schema) -> Option<String> {
+    let schema: &ValidatorSchema = schema.as_ref();
+    let known = schema.get_action_id(action)?;
+    let is_group = known.applies_to_principals().next().is_none();
+    is_group
+        .then(|| format!("`{}` is a group: write `action in {action}`", AsRef::<str>::as_ref(action.eid())))
+}
+
+/// More problems than this at one place are told as one.
+const AT_ONE_PLACE: usize = 3;
+
+/// A policy that is about everything is wrong in one place for each type or action that does not have what it looks at.
+fn gathered(problems: Vec<Problem>) -> Vec<Problem> {
+    let alike = |one: &Problem, other: &Problem| !one.spans.is_empty() && one.spans == other.spans;
+    let groups = problems.chunk_by(alike).flat_map(|group| match group {
+        [first, rest @ ..] if group.len() > AT_ONE_PLACE => {
+            let mut first = first.clone();
+            first.message = format!("{}, and {} more like this at this place", first.message, rest.len());
+            let narrow = "the policy is about more than has this: narrow its scope, as with `action in […]` or `resource is …`";
+            vec![first.with_advice(narrow)]
+        }
+        few => few.to_vec(),
+    });
+    groups.collect()
+}
+
+struct Reader<'s> {
+    source: &'s Source,
+    strictness: Strictness,
+    /// What is to be validated.
+    set: ast::PolicySet,
+    entries: Vec<Entry>,
+    /// Names of annotations so far: most policies have the same few.
+    names: BTreeSet<Arc<str>>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self) {
+        if let Err(deep) = depth::check(&self.source.text, Language::Policy) {
+            let problem = deep.problem(&self.source.path, &self.source.text);
+            return self.entries.push(Entry::Faulty(vec![problem]));
+        }
+        let parsed = match parser::parse_policyset(&self.source.text) {
+            Ok(parsed) => parsed,
+            Err(errors) => {
+                let file = Some((&self.source.path, &self.source.text));
+                let problems = errors.iter().flat_map(|error| Problem::from_cedar(file, error)).collect();
+                return self.entries.push(Entry::Faulty(problems));
+            }
+        };
+        let mut templates: Vec<&Template> = parsed.all_templates().collect();
+        templates.sort_by_key(|template| template.loc().map_or(0, parser::Loc::start));
+        let (mut line, mut counted) = (1, 0);
+        for template in templates {
+            let offset = template.loc().map_or(0, parser::Loc::start);
+            line += self.source.text.get(counted..offset).map_or(0, |text| text.matches('\n').count());
+            counted = offset;
+            let entry = self.entry(template, line).map_or_else(Entry::Faulty, Entry::Policy);
+            self.entries.push(entry);
+        }
+    }
+
+    /// Takes one static policy or template. (To Cedar a static policy is a template without slots.)
+    fn entry(&mut self, template: &Template, line: usize) -> Result<Named, Vec<Problem>> {
+        let annotations: Annotations = template
+            .annotations()
+            .map(|(name, value)| (self.name(AsRef::<str>::as_ref(name)), value.val.as_str().into()))
+            .collect();
+        let id = self.id_of(template, &annotations)?;
+        self.refuse_unknown(template, &annotations, &id)?;
+        let mode = self.mode_of(template, &annotations)?;
+        let named = Arc::new(template.new_id(PolicyID::from_string(&id)));
+        let info = PolicyInfo {
+            id: Arc::clone(&id),
+            effect: named.effect().into(),
+            mode,
+            file: Arc::clone(&self.source.path),
+            source: Arc::clone(&self.source.text),
+            length: template.loc().and_then(parser::Loc::snippet).map_or(0, str::len),
+            offset: template.loc().map_or(0, parser::Loc::start),
+            annotations,
+            is_template: !named.is_static(),
+            linked_from: None,
+        };
+        let trouble = |message: String| vec![self.place(template, &message, "here").about(&id)];
+        let body = match info.is_template {
+            true => Body::Template(Arc::clone(&named)),
+            false => {
+                let policy = Template::try_as_policy(Arc::clone(&named));
+                let policy = policy.map_err(|error| trouble(error.to_string()))?;
+                let compiled = Compiled::new(
+                    &policy,
+                    Arc::clone(&id),
+                    info.mode,
+                    info.annotations.get("reason").cloned(),
+                );
+                let lost = || trouble(format!("the policy `{id}` could not be prepared"));
+                Body::Static(Arc::new(compiled.ok_or_else(lost)?))
+            }
+        };
+        // One whose id stands further up in this file is refused in any case, and not validated.
+        let _ = match &body {
+            Body::Template(template) => self.set.add_template(template.as_ref().clone()).is_ok(),
+            Body::Static(_) => {
+                Template::try_as_policy(named).is_ok_and(|policy| self.set.add(policy).is_ok())
+            }
+        };
+        let span = template.loc().map(Into::into);
+        Ok(Named { info: Arc::new(info), line, span, body, checked: Checked::default() })
+    }
+
+    fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = name.into();
+        self.names.insert(Arc::clone(&new));
+        new
+    }
+
+    fn id_of(&self, template: &Template, annotations: &Annotations) -> Result<Arc<str>, Vec<Problem>> {
+        let given = annotations.get("id");
+        let (message, advice) = match given {
+            _ if self.strictness == Strictness::AsCedar => {
+                return Ok(AsRef::<str>::as_ref(template.id()).into());
+            }
+            None => ("the policy has no `@id`", "write `@id(\"area.what-it-does\")` in front of it"),
+            Some(id) if id.trim().is_empty() => ("the policy's `@id` is empty", "give it a stable name"),
+            Some(id) if id.chars().count() > ID_CHARACTERS => {
+                ("the policy's `@id` is longer than 128 characters", "give it a shorter name")
+            }
+            Some(id) if id.chars().any(char::is_control) => {
+                ("the policy's `@id` has a control character", "use letters, digits and marks")
+            }
+            Some(id) => return Ok(Arc::clone(id)),
+        };
+        Err(vec![self.place(template, message, "this policy").with_advice(advice)])
+    }
+
+    fn refuse_unknown(
+        &self,
+        template: &Template,
+        annotations: &Annotations,
+        id: &str,
+    ) -> Result<(), Vec<Problem>> {
+        if self.strictness == Strictness::AsCedar {
+            return Ok(());
+        }
+        let refused = annotations.iter().filter_map(|(name, _)| refusal(name));
+        let problems: Vec<Problem> = refused
+            .map(|(message, advice)| {
+                self.place(template, &message, "this policy").with_advice(advice).about(id)
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    fn mode_of(&self, template: &Template, annotations: &Annotations) -> Result<PolicyMode, Vec<Problem>> {
+        match annotations.get("mode").map(|mode| mode.as_ref()) {
+            _ if self.strictness == Strictness::AsCedar => Ok(PolicyMode::Enforce),
+            None => Ok(PolicyMode::Enforce),
+            Some("log_only") => Ok(PolicyMode::LogOnly),
+            // A misspelt mode would silently enforce, or silently not: neither is for us to choose.
+            Some(other) => {
+                let message = format!("`@mode(\"{}\")` is not known", other.escape_debug());
+                let problem = self.place(template, &message, "this policy");
+                Err(vec![problem.with_advice("`log_only` is the only mode; leave it out to enforce")])
+            }
+        }
+    }
+
+    fn place(&self, template: &Template, message: &str, label: &str) -> Problem {
+        let problem = Problem::in_file(&self.source.path, &self.source.text, message);
+        problem.at(template.loc().map(Into::into), label)
+    }
+}
+
+/// The action that was meant. Cedar's own guess is often `"*"`, which is the last thing to advise.
+fn nearest_action(message: &str, schema: &Schema) -> Option<String> {
+    let written = message.rsplit("unrecognized action `").next()?.trim_end_matches('`');
+    let known: Vec<String> = schema.actions().map(ToString::to_string).collect();
+    let nearest = nearest(written, known.iter().map(String::as_str))?;
+    Some(format!("did you mean `{nearest}`?"))
+}

@@ -1,0 +1,207 @@
+//! The entities of a suite, complete and checked, and queries about them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+use serde_saphyr::Spanned;
+
+use super::format::{EntityEntry, EntityTable};
+use super::name::shorthand;
+use super::typed::Typing;
+use super::{CaseError, Located, Row, Vocabulary, neutral};
+use crate::model::cedar_json::instant;
+use crate::model::{Entity, EntityUid, Value};
+use crate::policy::{Bundle, Query, close};
+
+/// What a suite says exists.
+#[derive(Clone)]
+pub(in crate::workbench) struct World<'s> {
+    vocabulary: Vocabulary<'s>,
+    now: i64,
+    version: String,
+    entities: BTreeMap<EntityUid, Arc<Entity>>,
+    /// Entities that others refer to; each has to be listed.
+    mentioned: BTreeMap<EntityUid, u64>,
+    /// Entities that policies name and look into.
+    named: Vec<EntityUid>,
+    /// The id of the entities that stand for those that have to be given.
+    stand_in: Option<&'s str>,
+}
+
+impl<'s> World<'s> {
+    /// An empty world at the neutral instant, for questions to a set of policies.
+    pub(in crate::workbench) fn new(bundle: &'s Bundle) -> Self {
+        Self {
+            vocabulary: Vocabulary::new(bundle.schema().as_ref()),
+            now: neutral::NOW_MILLIS,
+            version: bundle.version().as_str().to_owned(),
+            entities: BTreeMap::new(),
+            named: bundle.named_anywhere().into_iter().collect(),
+            mentioned: BTreeMap::new(),
+            stand_in: None,
+        }
+    }
+
+    /// From now on its questions are asked of other policies too, which name these entities.
+    pub(in crate::workbench) fn name(&mut self, others: &[EntityUid]) {
+        self.named.extend_from_slice(others);
+    }
+
+    /// Sets the suite's `now`.
+    pub(in crate::workbench) fn set_now(&mut self, now: &Spanned<String>) -> Result<(), Located> {
+        self.now = instant(&now.value).ok_or_else(|| {
+            let found = now.value.clone();
+            let wanted = "an instant such as `2026-01-10T10:00:00Z`".to_owned();
+            Located::at(now.referenced.line(), CaseError::Type { path: "now".to_owned(), found, wanted })
+        })?;
+        Ok(())
+    }
+
+    /// Adds a table of entities, with the values of a matrix row.
+    pub(in crate::workbench) fn add(&mut self, table: &EntityTable, row: &Row) -> Result<(), Located> {
+        for (name, entry) in table {
+            let line = entry.referenced.line();
+            self.add_one(name, &entry.value, line, row).map_err(|error| Located::at(line, error))?;
+        }
+        Ok(())
+    }
+
+    /// Every entity that another one names is listed.
+    pub(in crate::workbench) fn check_complete(&self) -> Result<(), Located> {
+        for (uid, line) in &self.mentioned {
+            if !self.entities.contains_key(uid) {
+                return Err(Located::at(*line, CaseError::Unlisted(shorthand(uid))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists an entity of which nothing is said, and gives what it is then. `None` when that is not possible.
+    pub(in crate::workbench) fn neutral(&mut self, uid: &EntityUid) -> Option<Arc<Entity>> {
+        let entity = Arc::new(self.build(uid, &EntityEntry::default(), 0, &Row::default()).ok()?);
+        self.entities.insert(uid.clone(), Arc::clone(&entity));
+        if self.stand_in.is_some() {
+            let mut others = Vec::new();
+            entity.attributes.values().for_each(|value| value.each_entity(&mut |uid| others.push(uid)));
+            // What a stand-in names are stand-ins of other types, or itself: this ends.
+            for other in others {
+                if !self.entities.contains_key(other) {
+                    self.neutral(other)?;
+                }
+            }
+        }
+        Some(entity)
+    }
+
+    /// From now on an entity of this id stands for each that has to be given and is not.
+    pub(in crate::workbench) fn with_stand_ins(mut self, id: &'s str) -> Self {
+        self.stand_in = Some(id);
+        self
+    }
+
+    /// All entities of a type.
+    pub(in crate::workbench) fn of_type(&self, type_name: &str) -> Vec<EntityUid> {
+        self.entities.keys().filter(|uid| uid.type_name() == type_name).cloned().collect()
+    }
+
+    /// A listed entity's name.
+    pub(in crate::workbench) fn listed(&self, text: &str) -> Result<EntityUid, CaseError> {
+        let uid = self.vocabulary.entity(text)?;
+        match self.entities.contains_key(&uid) {
+            true => Ok(uid),
+            false => Err(CaseError::Unlisted(shorthand(&uid))),
+        }
+    }
+
+    /// The question: who, what, to what, with what is not said filled in.
+    pub(in crate::workbench) fn query(
+        &self,
+        principal: &EntityUid,
+        action: &EntityUid,
+        resource: &EntityUid,
+        context: &Map<String, Json>,
+    ) -> Result<Query, CaseError> {
+        let types =
+            self.vocabulary.context(action).ok_or_else(|| CaseError::Group(action.id().to_owned()))?;
+        let now = self.moment(context);
+        let neutral = |path: &str| neutral::context(path, now, principal, &self.version);
+        let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.vocabulary) };
+        let context =
+            typing.record(types, context, "context", &|path| neutral(path.strip_prefix("context.")?))?;
+        let unlisted = typing.mentioned.iter().find(|uid| !self.entities.contains_key(*uid));
+        if let Some(uid) = unlisted.filter(|_| self.stand_in.is_none()) {
+            return Err(CaseError::Unlisted(shorthand(uid)));
+        }
+        let mut query = Query {
+            principal: principal.clone(),
+            action: action.clone(),
+            resource: resource.clone(),
+            context: Value::Record(context),
+            entities: Vec::new(),
+        };
+        // A question is asked again of changed policies, which may be about more: all that any of them names is there.
+        close(&mut query, |_| self.named.clone(), usize::MAX, &|uid| self.entities.get(uid).cloned());
+        Ok(query)
+    }
+
+    /// The instant that hour and weekday follow from: the context's own when the test gives one.
+    fn moment(&self, context: &Map<String, Json>) -> i64 {
+        let given = context.get("system").and_then(|system| system.get("now")).and_then(Json::as_str);
+        given.and_then(instant).unwrap_or(self.now)
+    }
+
+    fn add_one(&mut self, name: &str, entry: &EntityEntry, line: u64, row: &Row) -> Result<(), CaseError> {
+        let uid = self.vocabulary.entity(&row.text(name)?)?;
+        let mut entity = self.build(&uid, entry, line, row)?;
+        for parent in &entry.parents {
+            let parent = self.vocabulary.entity(&row.text(parent)?)?;
+            if !self.vocabulary.can_be_in(uid.type_name(), parent.type_name()) {
+                let child = uid.base_type().to_owned();
+                return Err(CaseError::Parent { child, parent: parent.base_type().to_owned() });
+            }
+            self.mentioned.entry(parent.clone()).or_insert(line);
+            entity.parents.push(parent);
+        }
+        let entity = Arc::new(entity);
+        match self.entities.insert(uid.clone(), Arc::clone(&entity)) {
+            // The same words twice say nothing new: a test that was pasted brings its entities along.
+            Some(before) if before != entity => Err(CaseError::DuplicateEntity(shorthand(&uid))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn build(
+        &mut self,
+        uid: &EntityUid,
+        entry: &EntityEntry,
+        line: u64,
+        row: &Row,
+    ) -> Result<Entity, CaseError> {
+        let mut entity = neutral::entity(uid);
+        let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.vocabulary) };
+        let given = row.map(&entry.attrs)?;
+        if let Some(types) = self.vocabulary.attributes(uid.type_name()) {
+            // A memory scope that is spelt out is taken as it stands.
+            let spelt_out = given.contains_key("scope");
+            let implied = |path: &str| match path {
+                "agent" | "workspace" if spelt_out => None,
+                path => entity.attributes.get(path).cloned(),
+            };
+            entity.attributes = typing.record(types, &given, "", &implied)?;
+        }
+        let tags = row.map(&entry.tags)?;
+        if let Some(wanted) = self.vocabulary.tags(uid.type_name()) {
+            for (name, tag) in &tags {
+                entity.tags.insert(name.as_str().into(), typing.value(wanted, tag, name, &|_| None)?);
+            }
+        } else if let Some(name) = tags.keys().next() {
+            return Err(CaseError::unknown("tag", name, []));
+        }
+        let mentioned: BTreeSet<EntityUid> = typing.mentioned.into_iter().collect();
+        for uid in mentioned {
+            self.mentioned.entry(uid).or_insert(line);
+        }
+        Ok(entity)
+    }
+}

@@ -1,0 +1,509 @@
+//! ToolHive's Cedar authorisation files: Cedar already, over another model.
+//!
+//! There a `Client` calls a `Tool` of one server, claims are `principal.claim_…`, and tools carry MCP's hints. Arguments
+//! (`context.arg_…`) are typed for each tool here, so a condition on them cannot be carried over by itself.
+
+use cedar_policy_core::ast::{
+    ActionConstraint, BinaryOp, EntityReference, EntityUID, Expr, ExprKind, Literal, PatternElem,
+    PrincipalOrResourceConstraint, Template, UnaryOp, Var,
+};
+use cedar_policy_core::parser::parse_policyset;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::agentgateway::{lists, name_of};
+use super::condition::{Call, Condition, Text, calls};
+use super::suite::Test;
+use super::{Collected, ImportError, Input};
+use crate::model::EntityUid;
+use crate::policy::Effect;
+use crate::policy::set::depth;
+use crate::policy::set::depth::Language;
+use crate::policy::set::text::{PolicyText, literal};
+use crate::policy::set::yaml;
+use crate::workbench::matrix::subjects;
+use crate::workbench::replay::{key, quoted};
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Allow,
+    Deny,
+    Require,
+}
+
+/// A rule on calls of tools.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) kind: Kind,
+    pub(super) condition: Condition,
+    pub(super) line: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: Json,
+    #[serde(rename = "type")]
+    kind: String,
+    cedar: Rules,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rules {
+    policies: Vec<String>,
+    #[serde(default)]
+    entities_json: Option<String>,
+    #[serde(default)]
+    group_claim_name: Option<String>,
+}
+
+pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
+    let file: File = yaml::parse(input.text)?;
+    let source = |what: String| ImportError::Source { line: 1, what };
+    if file.kind != "cedarv1" || !matches!(file.version.to_string().trim_matches('"'), "1.0" | "1") {
+        return Err(source(format!(
+            "the type is `{}`, and only `cedarv1` of version 1.0 is known",
+            file.kind
+        )));
+    }
+    let heading = format!("Rules on tools, from {} of ToolHive.", input.file);
+    let mut collected = Collected { heading, ..Collected::default() };
+    let entities = file.cedar.entities_json.as_deref().unwrap_or("[]");
+    if !matches!(entities.trim(), "" | "[]") {
+        collected.gap(0, "`entities_json`: here entities come from tokens, keys and the tools themselves");
+    }
+    if let Some(claim) = &file.cedar.group_claim_name
+        && claim != "groups"
+    {
+        collected
+            .gap(0, format!("groups come from the claim `{claim}`: name it in `security.authentication`"));
+    }
+    let mut found = Vec::new();
+    for (number, text) in file.cedar.policies.iter().enumerate() {
+        let line = line_of(input.text, text);
+        let what = format!("policy {}", number + 1);
+        if let Err(deep) = depth::check(text, Language::Policy) {
+            return Err(ImportError::Source { line, what: format!("{what}: {deep}") });
+        }
+        let set = parse_policyset(text);
+        let set = set.map_err(|error| ImportError::Source { line, what: format!("{what}: {error}") })?;
+        for template in set.all_templates() {
+            let said = rule(template, line);
+            found.extend(said.rule);
+            if let Some(gap) = said.gap {
+                collected.gap(line, format!("{what}: {gap}"));
+            }
+        }
+    }
+    rules(input, &mut collected, &found);
+    Ok(collected)
+}
+
+fn line_of(text: &str, policy: &str) -> u64 {
+    let first = policy.lines().next().unwrap_or_default().trim();
+    let escaped = first.replace('\\', "\\\\").replace('"', "\\\"");
+    let found = text.lines().position(|line| line.contains(first) || line.contains(&escaped));
+    found.map_or(0, |at| at as u64 + 1)
+}
+
+/// The policies and tests of rules on calls.
+pub(super) fn rules(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]) {
+    if rules.is_empty() {
+        return;
+    }
+    let server = input.server.map(|server| Condition::Server(Text::Is(server.to_owned())));
+    for rule in rules {
+        // A rule with a server of its own has it already.
+        let mut scoped = false;
+        rule.condition.visit(&mut |part| scoped |= matches!(part, Condition::Server(_)));
+        let mut parts: Vec<Condition> = server.iter().filter(|_| !scoped).cloned().collect();
+        let description = format!("From `{}`, line {}.", input.file, rule.line);
+        let name = name_of(&rule.condition);
+        let mut policy = match rule.kind {
+            Kind::Allow => PolicyText::permit(&name, description),
+            Kind::Deny | Kind::Require => {
+                let name =
+                    if rule.kind == Kind::Deny { format!("not-{name}") } else { format!("only-{name}") };
+                PolicyText::forbid(&name, description, "a rule forbids this call")
+            }
+        };
+        policy.action = "action in Caxton::Action::\"tool:call\"".to_owned();
+        policy.resource = "resource is Caxton::Tool".to_owned();
+        if rule.kind == Kind::Require {
+            policy.unless = rule.condition.cedar(false).ok();
+            policy.when = server.as_ref().filter(|_| !scoped).and_then(|server| server.cedar(true).ok());
+        } else {
+            parts.push(rule.condition.clone());
+            let whole = Condition::All(parts).simplified();
+            let users = whole.is_about_users();
+            if users {
+                policy.principal = "principal is Caxton::User".to_owned();
+            }
+            policy.when = (whole != Condition::Always(true)).then(|| whole.cedar(users).ok()).flatten();
+        }
+        collected.policies.push(policy);
+    }
+    collected.policies.push(lists());
+    if input.server.is_none() {
+        collected.note(0, "the rules are for tools of any server; `--server NAME` narrows them to one");
+    }
+    pin(input, collected, rules);
+}
+
+/// Calls that tell the rules apart, with what the source says of each.
+fn pin(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]) {
+    let calls_tool = EntityUid::action("tool:call");
+    let all = subjects(input.schema);
+    let Some(subject) = all.iter().find(|subject| input.schema.is_action_in(&subject.action, &calls_tool))
+    else {
+        collected.note(0, "the schema has no tool to test the rules with");
+        return;
+    };
+    let conditions: Vec<&Condition> = rules.iter().map(|rule| &rule.condition).collect();
+    let resource = crate::workbench::case::shorthand(&subject.resource);
+    let mut rows: [Vec<Vec<(&'static str, String)>>; 3] = Default::default();
+    for call in calls(&conditions, input.server) {
+        let at = match decide(rules, &call, input.server) {
+            Some(true) => 0,
+            Some(false) => 1,
+            None => 2,
+        };
+        let caller = caller(collected, &call);
+        let mut row = vec![("caller", caller), ("tool", call.tool.clone()), ("server", call.server.clone())];
+        row.push(("hint", call.hints.first().map_or("none", |hint| hint).to_owned()));
+        if let Some(rows) = rows.get_mut(at) {
+            rows.push(row);
+        }
+    }
+    let hints = rules.iter().any(|rule| {
+        let mut hints = false;
+        rule.condition.visit(&mut |part| hints |= matches!(part, Condition::Hint(_)));
+        hints
+    });
+    let words = ["what the rules allow", "what a rule denies", "what no rule allows"];
+    for ((name, outcome), rows) in words.into_iter().zip(["allow", "deny_explicit", "deny_default"]).zip(rows)
+    {
+        for hint in ["none", "read_only", "destructive", "idempotent", "open_world"] {
+            let of = |row: &&Vec<(&'static str, String)>| {
+                row.iter().any(|(name, value)| *name == "hint" && value == hint)
+            };
+            let own: Vec<_> = rows
+                .iter()
+                .filter(of)
+                .map(|row| row.iter().filter(|(name, _)| *name != "hint").cloned().collect::<Vec<_>>())
+                .collect();
+            if own.is_empty() || (hint != "none" && !hints) {
+                continue;
+            }
+            let flags = ["read_only", "destructive", "idempotent", "open_world"];
+            let flags: Vec<String> = flags.iter().map(|flag| format!("{flag}: {}", *flag == hint)).collect();
+            let entity = format!(
+                "{{ attrs: {{ name: \"${{tool}}\", server: \"${{server}}\", {} }} }}",
+                flags.join(", ")
+            );
+            let name =
+                if hint == "none" { name.to_owned() } else { format!("{name}, of a tool that is {hint}") };
+            collected.suite.tests.push(Test {
+                name,
+                entities: [(resource.clone(), entity)].into_iter().collect(),
+                rows: own,
+                principal: "${caller}".to_owned(),
+                action: subject.action.id().to_owned(),
+                resource: resource.clone(),
+                outcome,
+            });
+        }
+    }
+    // The neutral tool stands in its server.
+    if let Some((server, _)) = subject.resource.id().split_once("___") {
+        collected.suite.exists(&format!("McpServer::\"{server}\""));
+    }
+}
+
+/// What the source says of a call: allowed, denied by a rule, or not allowed by any.
+fn decide(rules: &[Rule], call: &Call, server: Option<&str>) -> Option<bool> {
+    let concerns = |rule: &&Rule| {
+        let mut scoped = false;
+        rule.condition.visit(&mut |part| scoped |= matches!(part, Condition::Server(_)));
+        scoped || server.is_none_or(|server| call.server == server)
+    };
+    let of = |kind: Kind| rules.iter().filter(concerns).filter(move |rule| rule.kind == kind);
+    if of(Kind::Deny).any(|rule| rule.condition.holds(call))
+        || !of(Kind::Require).all(|rule| rule.condition.holds(call))
+    {
+        return Some(false);
+    }
+    of(Kind::Allow).any(|rule| rule.condition.holds(call)).then_some(true)
+}
+
+/// A user with these claims, where the gateway keeps them, or an agent.
+fn caller(collected: &mut Collected, call: &Call) -> String {
+    if call.agent {
+        let agent = "Agent::\"an-agent\"";
+        collected.suite.exists(agent);
+        return agent.to_owned();
+    }
+    let of = |name: &str| -> Vec<&String> {
+        call.claims.iter().filter(|(claim, _)| claim == name).map(|(_, value)| value).collect()
+    };
+    let subject = of("sub").first().map_or_else(|| "somebody".to_owned(), |subject| (*subject).clone());
+    let issuer = of("iss").first().map_or_else(|| "import".to_owned(), |issuer| (*issuer).clone());
+    let mut parts = Vec::new();
+    let mut attrs = vec![format!("id: {}", quoted(&subject)), format!("issuer: {}", quoted(&issuer))];
+    attrs.extend(of("email").first().map(|email| format!("email: {}", quoted(email))));
+    parts.push(format!("attrs: {{ {} }}", attrs.join(", ")));
+    let mut parents = Vec::new();
+    for (claim, kind) in [("roles", "Role"), ("groups", "Group")] {
+        for value in of(claim) {
+            let parent = crate::workbench::case::shorthand(&EntityUid::caxton(kind, value.as_str()));
+            collected.suite.exists(&parent);
+            parents.push(key(&parent));
+        }
+    }
+    if !parents.is_empty() {
+        parts.push(format!("in: [{}]", parents.join(", ")));
+    }
+    let mut tags: std::collections::BTreeMap<&String, Vec<String>> = std::collections::BTreeMap::new();
+    for (name, value) in &call.claims {
+        if !matches!(name.as_str(), "sub" | "iss" | "email" | "roles" | "groups") {
+            tags.entry(name).or_default().push(quoted(value));
+        }
+    }
+    if !tags.is_empty() {
+        let tags: Vec<String> =
+            tags.iter().map(|(name, values)| format!("{}: [{}]", quoted(name), values.join(", "))).collect();
+        parts.push(format!("tags: {{ {} }}", tags.join(", ")));
+    }
+    let text = format!("{{ {} }}", parts.join(", "));
+    let same =
+        collected.suite.entities.iter().find(|(name, entity)| name.starts_with("User::") && **entity == text);
+    if let Some((name, _)) = same {
+        return name.clone();
+    }
+    let number = collected.suite.entities.keys().filter(|name| name.starts_with("User::")).count() + 1;
+    let name = format!("User::{}", literal(&format!("caller-{number}")));
+    collected.suite.entities.insert(name.clone(), text);
+    name
+}
+
+/// What a policy becomes.
+#[derive(Debug, Default)]
+struct Said {
+    /// The rule; none for a policy that holds anyway, and for a permit that cannot be said whole.
+    rule: Option<Rule>,
+    /// What has no counterpart.
+    gap: Option<String>,
+}
+
+impl Said {
+    fn nothing(what: String) -> Self {
+        Self { rule: None, gap: Some(what) }
+    }
+}
+
+/// What is said of a denial of which a part has no counterpart. Without it, what it limited would be unlimited.
+pub(super) const STRICTER: &str =
+    "the `forbid` is written without that part and denies more than the rule did";
+
+/// A policy as a rule. A permit is said whole or not at all, a forbid without what cannot be said.
+fn rule(template: &Template, line: u64) -> Said {
+    let kind = match Effect::from(template.effect()) {
+        Effect::Permit => Kind::Allow,
+        Effect::Forbid => Kind::Deny,
+    };
+    let mut parts = Vec::new();
+    let actions: Vec<String> = match template.action_constraint() {
+        ActionConstraint::Any => {
+            parts.push(Err("a policy for every action".to_owned()));
+            vec!["call_tool".to_owned()]
+        }
+        ActionConstraint::Eq(uid) => vec![id(uid)],
+        ActionConstraint::In(uids) => uids.iter().map(|uid| id(uid)).collect(),
+    };
+    let lists = |action: &String| action.starts_with("list_");
+    if actions.iter().all(lists) {
+        // What a list shows follows from what can be called.
+        return Said::default();
+    }
+    if let Some(other) = actions.iter().find(|action| *action != "call_tool" && !lists(action)) {
+        let what = format!("`{other}`: prompts and resources have no actions here yet");
+        if actions.iter().all(|action| action != "call_tool") {
+            return Said::nothing(what);
+        }
+        parts.push(Err(what));
+    }
+    parts.extend(scope(template));
+    template.non_scope_constraints().into_iter().for_each(|condition| each_part(condition, &mut parts));
+    let parts = parts.into_iter().map(|part| {
+        let part = part.map(Condition::simplified)?;
+        part.cedar(true).map(|_| part)
+    });
+    let (sayable, unsayable): (Vec<_>, Vec<_>) = parts.partition(Result::is_ok);
+    let condition = Condition::All(sayable.into_iter().flatten().collect()).simplified();
+    let gap = unsayable.into_iter().find_map(Result::err);
+    match (kind, gap) {
+        (Kind::Allow, Some(what)) => Said::nothing(what),
+        (_, gap) => {
+            let gap = gap.map(|what| format!("{what}; {STRICTER}"));
+            Said { rule: Some(Rule { kind, condition, line }), gap }
+        }
+    }
+}
+
+/// What the scope says of caller and tool.
+fn scope(template: &Template) -> Vec<Result<Condition, String>> {
+    let mut parts = Vec::new();
+    match template.principal_constraint().as_inner() {
+        PrincipalOrResourceConstraint::Any => {}
+        PrincipalOrResourceConstraint::Eq(EntityReference::EUID(uid)) => {
+            parts.push(Ok(Condition::Claim("sub".to_owned(), Text::Is(id(uid)))));
+        }
+        PrincipalOrResourceConstraint::In(EntityReference::EUID(uid)) => {
+            parts.push(Ok(Condition::Claim("groups".to_owned(), Text::Is(id(uid)))));
+        }
+        other => parts.push(Err(format!("`principal` is constrained by `{other:?}`"))),
+    }
+    match template.resource_constraint().as_inner() {
+        PrincipalOrResourceConstraint::Any => {}
+        PrincipalOrResourceConstraint::Eq(EntityReference::EUID(uid)) => {
+            parts.push(Ok(Condition::Tool(Text::Is(id(uid)))));
+        }
+        _ => parts.push(Err("`resource` is something else than one tool".to_owned())),
+    }
+    parts
+}
+
+/// The parts that have to hold together.
+fn each_part(expression: &Expr, parts: &mut Vec<Result<Condition, String>>) {
+    match expression.expr_kind() {
+        ExprKind::And { left, right } => {
+            each_part(left, parts);
+            each_part(right, parts);
+        }
+        _ => parts.push(condition_of(expression)),
+    }
+}
+
+fn id(uid: &EntityUID) -> String {
+    AsRef::<str>::as_ref(uid.eid()).to_owned()
+}
+
+fn condition_of(expression: &Expr) -> Result<Condition, String> {
+    let unknown = || Err(format!("`{expression}` has no counterpart"));
+    match expression.expr_kind() {
+        ExprKind::Lit(Literal::Bool(value)) => Ok(Condition::Always(*value)),
+        ExprKind::And { left, right } => Ok(Condition::All(vec![condition_of(left)?, condition_of(right)?])),
+        ExprKind::Or { left, right } => Ok(Condition::Any(vec![condition_of(left)?, condition_of(right)?])),
+        ExprKind::UnaryApp { op: UnaryOp::Not, arg } => Ok(Condition::Not(Box::new(condition_of(arg)?))),
+        ExprKind::HasAttr { expr, attr } => match (expr.expr_kind(), attr.strip_prefix("claim_")) {
+            (ExprKind::Var(Var::Principal | Var::Context), Some(claim)) => {
+                Ok(Condition::ClaimThere(claim.to_owned()))
+            }
+            // Every tool has its hints here.
+            (ExprKind::Var(Var::Resource), None) if hint(attr).is_some() => Ok(Condition::Always(true)),
+            _ => unknown(),
+        },
+        ExprKind::BinaryApp { op: BinaryOp::Eq, arg1, arg2 } => match (place(arg1), arg2.expr_kind()) {
+            (Some(Place::Claim(claim)), ExprKind::Lit(Literal::String(text))) => {
+                Ok(Condition::Claim(claim, Text::Is(text.to_string())))
+            }
+            (Some(Place::Tool), ExprKind::Lit(Literal::String(text))) => {
+                Ok(Condition::Tool(Text::Is(text.to_string())))
+            }
+            (Some(Place::Hint(name)), ExprKind::Lit(Literal::Bool(true))) => Ok(Condition::Hint(name)),
+            (Some(Place::Hint(name)), ExprKind::Lit(Literal::Bool(false))) => {
+                Ok(Condition::Not(Box::new(Condition::Hint(name))))
+            }
+            (None, ExprKind::Lit(Literal::EntityUID(uid)))
+                if matches!(arg1.expr_kind(), ExprKind::Var(Var::Resource)) =>
+            {
+                Ok(Condition::Tool(Text::Is(id(uid))))
+            }
+            _ => unknown(),
+        },
+        ExprKind::BinaryApp { op: BinaryOp::Contains, arg1, arg2 } => {
+            let texts = |set: &Expr| match set.expr_kind() {
+                ExprKind::Set(items) => items.iter().map(text).collect::<Option<Vec<_>>>(),
+                ExprKind::Lit(_) => None,
+                _ => None,
+            };
+            match (place(arg1), text(arg2), texts(arg1), place(arg2)) {
+                (Some(Place::Claim(claim)), Some(value), _, _) => {
+                    Ok(Condition::Claim(claim, Text::Is(value)))
+                }
+                (_, _, Some(values), Some(Place::Claim(claim))) => {
+                    Ok(Condition::Claim(claim, Text::OneOf(values)))
+                }
+                (_, _, Some(values), Some(Place::Tool)) => Ok(Condition::Tool(Text::OneOf(values))),
+                _ => unknown(),
+            }
+        }
+        ExprKind::BinaryApp { op: BinaryOp::In, arg1, arg2 } => match (arg1.expr_kind(), arg2.expr_kind()) {
+            (ExprKind::Var(Var::Principal), ExprKind::Lit(Literal::EntityUID(uid))) => {
+                Ok(Condition::Claim("groups".to_owned(), Text::Is(id(uid))))
+            }
+            _ => unknown(),
+        },
+        ExprKind::Like { expr, pattern } => {
+            let parts = pattern.iter().fold(vec![String::new()], |mut parts, element| {
+                match (element, parts.last_mut()) {
+                    (PatternElem::Char(c), Some(last)) => last.push(*c),
+                    (PatternElem::Char(_), None) => {}
+                    (PatternElem::Wildcard, _) => parts.push(String::new()),
+                }
+                parts
+            });
+            let text = match parts.as_slice() {
+                [whole] => Text::Is(whole.clone()),
+                [begin, end] if end.is_empty() => Text::Begins(begin.clone()),
+                [begin, end] if begin.is_empty() => Text::Ends(end.clone()),
+                [begin, middle, end] if begin.is_empty() && end.is_empty() => Text::Has(middle.clone()),
+                _ => return unknown(),
+            };
+            match place(expr) {
+                Some(Place::Claim(claim)) => Ok(Condition::Claim(claim, text)),
+                Some(Place::Tool) => Ok(Condition::Tool(text)),
+                _ => unknown(),
+            }
+        }
+        _ => match place(expression) {
+            Some(Place::Hint(name)) => Ok(Condition::Hint(name)),
+            _ => unknown(),
+        },
+    }
+}
+
+enum Place {
+    Claim(String),
+    Tool,
+    Hint(&'static str),
+}
+
+fn place(expression: &Expr) -> Option<Place> {
+    let ExprKind::GetAttr { expr, attr } = expression.expr_kind() else { return None };
+    match (expr.expr_kind(), attr.strip_prefix("claim_")) {
+        (ExprKind::Var(Var::Principal | Var::Context), Some(claim)) => Some(Place::Claim(claim.to_owned())),
+        (ExprKind::Var(Var::Resource), _) if attr == "name" => Some(Place::Tool),
+        (ExprKind::Var(Var::Resource), _) => hint(attr).map(Place::Hint),
+        _ => None,
+    }
+}
+
+fn hint(name: &str) -> Option<&'static str> {
+    match name {
+        "readOnlyHint" => Some("read_only"),
+        "destructiveHint" => Some("destructive"),
+        "idempotentHint" => Some("idempotent"),
+        "openWorldHint" => Some("open_world"),
+        _ => None,
+    }
+}
+
+fn text(expression: &Expr) -> Option<String> {
+    match expression.expr_kind() {
+        ExprKind::Lit(Literal::String(text)) => Some(text.to_string()),
+        _ => None,
+    }
+}

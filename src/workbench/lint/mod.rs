@@ -1,0 +1,52 @@
+//! What is legal but most likely not meant. A rule is here only if it is right wherever it speaks: what it finds can be
+//! read off the policy and the schema, without guessing.
+
+mod check;
+mod rules;
+
+pub use rules::{RULES, Rule, page};
+
+use super::clauses::Anatomy;
+use super::coverage::measure;
+use super::run::Exam;
+use crate::policy::Bundle;
+use crate::policy::set::error::Problem;
+use check::Checked;
+
+/// Something that a rule found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The rule.
+    pub rule: Rule,
+    /// Where and what; never fatal.
+    pub problem: Problem,
+}
+
+/// Asks every rule about every policy; the tests are asked when they are there.
+pub fn lint(bundle: &Bundle, exam: Option<&Exam>) -> Vec<Found> {
+    let checked: Vec<Checked<'_>> = Anatomy::all(bundle)
+        .into_iter()
+        .map(|(anatomy, info, compiled)| Checked { info, compiled, anatomy })
+        .collect();
+    let mut found = Vec::new();
+    for one in &checked {
+        one.conditions(&mut found);
+        one.annotations(&mut found);
+        one.scope(bundle, &checked, &mut found);
+    }
+    if let Some(exam) = exam {
+        let coverage = measure(bundle, exam);
+        let idle = coverage.policies.iter().filter(|policy| policy.held == 0);
+        for policy in idle {
+            if let Some(one) = checked.iter().find(|one| one.info.id.as_ref() == policy.id) {
+                let message = format!("no test in which `{}` holds", policy.id);
+                found.push(one.found(rules::UNTESTED, message, one.anatomy.effect));
+            }
+        }
+    }
+    found.sort_by_key(|found| {
+        let at = found.problem.spans.first().map(|(at, ..)| *at);
+        (found.problem.file.clone(), at, found.rule.id)
+    });
+    found
+}

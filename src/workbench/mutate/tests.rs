@@ -1,0 +1,50 @@
+//! The short way, one policy evaluated anew, must tell what the long way tells: the changed set loaded and all tests run.
+
+use cedar_policy::Validator;
+
+use super::operators::edits;
+use super::{Fate, Laboratory, Subject};
+use crate::policy::{Bundle, SourceKind, Sources};
+use crate::workbench::coverage::measure;
+use crate::workbench::run::{Settings, Suites, examine, run};
+
+/// Every so many changes one is compared: loading the whole set is slow in an unoptimised build.
+const EVERY: usize = 23;
+
+#[test]
+fn the_short_way_tells_what_the_long_way_tells() {
+    let bundle = Bundle::load(Sources::shipped()).unwrap();
+    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let coverage = measure(&bundle, &exam);
+    let laboratory = Laboratory::new(&bundle, &exam, &coverage);
+    let validator = Validator::new(bundle.schema().clone());
+    let subjects = Subject::all(&bundle);
+    let all = subjects.iter().flat_map(|subject| {
+        edits(&subject.anatomy, bundle.words()).into_iter().map(move |edit| (subject, edit))
+    });
+    let mut compared = 0;
+    for (subject, edit) in all.step_by(EVERY) {
+        let anatomy = &subject.anatomy;
+        let sources = bundle.sources().iter().fold(Sources::new(), |sources, source| match source.kind {
+            SourceKind::Schema => sources.with_schema(&source.name, &source.text),
+            SourceKind::Policy if source.path == anatomy.source.path => {
+                let (before, after) = (&source.text[..edit.span.start], &source.text[edit.span.end..]);
+                sources.with_policy(&source.name, &format!("{before}{}{after}", edit.with))
+            }
+            SourceKind::Policy => sources.with_policy(&source.name, &source.text),
+        });
+        // A removed policy that a test names makes the test broken, which is noticed as well.
+        let noticed = Bundle::load(sources).ok().map(|changed| {
+            let summary = run(&changed, &Suites::shipped(), &Settings::default()).summary();
+            summary.failed + summary.broken > 0
+        });
+        let short = match laboratory.fate(&validator, subject, &edit) {
+            Fate::Killed => Some(true),
+            Fate::Survived(_) | Fate::Equivalent | Fate::ProvenEquivalent => Some(false),
+            Fate::Invalid => None,
+        };
+        assert_eq!(short, noticed, "{} of `{}`: {}", edit.operator.id, subject.id, edit.with);
+        compared += 1;
+    }
+    assert!(compared >= 20, "{compared}");
+}

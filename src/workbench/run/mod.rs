@@ -1,0 +1,90 @@
+//! Runs policy tests: every row of every test against a bundle, offline.
+//!
+//! A test passes, fails (the policies decide otherwise than it says) or is broken (what it says means nothing).
+//! A broken test never counts as passed, whatever it expects.
+
+mod cases;
+mod exam;
+mod peer;
+mod report;
+mod single;
+mod suites;
+
+use cases::Runner;
+pub use exam::Exam;
+use exam::Recorder;
+pub(super) use exam::{Exercise, Question};
+pub use report::{Failure, Got, Report, SuiteReport, Summary, TestReport, TestResult};
+pub use single::SingleRequest;
+pub use suites::{Promises, Suites, SuitesError};
+
+use super::case::{Located, SuiteFile};
+use crate::model::EntityUid;
+use crate::policy::Bundle;
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Only tests whose `suite: name` contains this text.
+    pub filter: Option<String>,
+    /// Entities that other policies name, of which the questions will be asked as well
+    /// ([`Bundle::named_anywhere`]).
+    pub also_named: Vec<EntityUid>,
+}
+
+/// Runs `suites` against `bundle`.
+pub fn run(bundle: &Bundle, suites: &Suites, settings: &Settings) -> Report {
+    let reports = suites.files().map(|(file, text)| run_file(bundle, suites, settings, file, text, None));
+    Report { policy_version: bundle.version().clone(), suites: reports.collect() }
+}
+
+/// The same, keeping every row that was asked.
+pub fn examine(bundle: &Bundle, suites: &Suites, settings: &Settings) -> (Report, Exam) {
+    let mut exam = Exam::default();
+    let mut reports = Vec::new();
+    for (file, text) in suites.files() {
+        reports.push(run_file(bundle, suites, settings, file, text, Some(&mut exam)));
+    }
+    (Report { policy_version: bundle.version().clone(), suites: reports }, exam)
+}
+
+fn run_file(
+    bundle: &Bundle,
+    suites: &Suites,
+    settings: &Settings,
+    file: &str,
+    text: &str,
+    mut exam: Option<&mut Exam>,
+) -> SuiteReport {
+    let broken = |suite: String, problem: Located| SuiteReport {
+        file: file.to_owned(),
+        suite,
+        problem: Some(problem.into()),
+        tests: Vec::new(),
+    };
+    if file.ends_with(".json") {
+        return peer::run_file(bundle, settings, file, text, exam);
+    }
+    let suite = match SuiteFile::parse(text) {
+        Ok(suite) => suite,
+        Err(problem) => return broken(file.to_owned(), problem),
+    };
+    let runner =
+        match Runner::new(bundle, &suite, &settings.also_named, |fixture| suites.fixture(file, fixture)) {
+            Ok(runner) => runner,
+            Err(problem) => return broken(suite.suite, problem),
+        };
+    let mut tests = Vec::new();
+    for test in suite.tests.iter().filter(|test| settings.wants(&suite.suite, &test.value.name)) {
+        let recorder = exam.as_deref_mut().map(|exam| Recorder { file, suite: &suite.suite, exam });
+        tests.push(runner.test(test, recorder));
+    }
+    SuiteReport { file: file.to_owned(), suite: suite.suite.clone(), problem: None, tests }
+}
+
+impl Settings {
+    /// Whether a test passes the filter.
+    pub(super) fn wants(&self, suite: &str, name: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| format!("{suite}: {name}").contains(filter))
+    }
+}
