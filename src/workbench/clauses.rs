@@ -11,7 +11,7 @@ use cedar_policy_core::ast::{Expr, ExprBuilder, ExprKind, Literal, SlotEnv, Unar
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::parser::{Loc, Node, cst, text_to_cst};
 
-use crate::policy::engine::compiled::Compiled;
+use crate::policy::engine::compiled::CompiledPolicy;
 use crate::policy::set::bundle::Bundle;
 use crate::policy::set::load::PolicyInfo;
 use crate::policy::set::source::{Source, SourceKind};
@@ -130,7 +130,7 @@ pub(crate) enum Seen {
 
 impl Anatomy {
     /// Every policy that decides with its anatomy, in the order of the files. Each file is read once.
-    pub(crate) fn all(bundle: &Bundle) -> Vec<(Self, &PolicyInfo, &Compiled)> {
+    pub(crate) fn all(bundle: &Bundle) -> Vec<(Self, &PolicyInfo, &CompiledPolicy)> {
         let policies = bundle.sources().iter().filter(|source| source.kind == SourceKind::Policy);
         let files: BTreeMap<&str, Parsed<'_>> =
             policies.filter_map(|source| Some((source.path.as_ref(), Parsed::new(source)?))).collect();

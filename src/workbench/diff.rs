@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::case::core_shorthand;
 use super::clauses::{Anatomy, one_line};
-use super::run::{Exam, Exercise, Question};
+use super::run::{Question, TestQuestions, TestRow};
 use crate::model::{Outcome, PolicyVersion};
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::Compiled;
+use crate::policy::engine::compiled::CompiledPolicy;
 use crate::policy::engine::verdict::Verdict;
 use crate::policy::set::load::PolicyInfo;
 
@@ -106,7 +106,7 @@ pub struct Side {
 }
 
 /// Compares two versions; the requests are those of tests that were read with the newer one.
-pub fn diff(old: &Bundle, new: &Bundle, exam: &Exam) -> Difference {
+pub fn diff(old: &Bundle, new: &Bundle, questions: &TestQuestions) -> Difference {
     let (before, after) = (Shown::all(old), Shown::all(new));
     let only = |these: &BTreeMap<String, Shown>, others: &BTreeMap<String, Shown>| -> Vec<Named> {
         let only = these.iter().filter(|(id, _)| !others.contains_key(*id));
@@ -124,9 +124,9 @@ pub fn diff(old: &Bundle, new: &Bundle, exam: &Exam) -> Difference {
         flips: Vec::new(),
         other_policies: 0,
     };
-    for exercise in &exam.exercises {
-        for question in &exercise.questions {
-            difference.ask(old, new, exercise, question);
+    for test_row in &questions.test_rows {
+        for question in &test_row.questions {
+            difference.ask(old, new, test_row, question);
         }
     }
     difference
@@ -144,7 +144,7 @@ impl Difference {
         policies && !self.schema_changed && self.flips.is_empty()
     }
 
-    fn ask(&mut self, old: &Bundle, new: &Bundle, exercise: &Exercise, question: &Question) {
+    fn ask(&mut self, old: &Bundle, new: &Bundle, test_row: &TestRow, question: &Question) {
         let decide = |bundle: &Bundle| match &question.query {
             Some(query) => bundle.decide(query),
             None => bundle.decide_prepared(&question.prepared.request, &question.prepared.entities),
@@ -157,9 +157,9 @@ impl Difference {
         }
         let Some(asked) = question.asked() else { return };
         self.flips.push(Flip {
-            test: exercise.name(),
-            file: exercise.file.clone(),
-            line: exercise.line,
+            test: test_row.name(),
+            file: test_row.file.clone(),
+            line: test_row.line,
             principal: core_shorthand(asked.principal.uid),
             action: core_shorthand(asked.action.uid),
             resource: core_shorthand(asked.resource.uid),
@@ -209,7 +209,7 @@ impl Shown {
         shown.map(|shown| (shown.named.id.clone(), shown)).collect()
     }
 
-    fn of(anatomy: &Anatomy, info: &PolicyInfo, compiled: &Compiled) -> Self {
+    fn of(anatomy: &Anatomy, info: &PolicyInfo, compiled: &CompiledPolicy) -> Self {
         let text = &anatomy.source.text;
         let mut parts = Vec::new();
         let mut add = |kind, meaning: String, shown: String| parts.push(Piece { kind, meaning, shown });

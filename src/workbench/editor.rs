@@ -221,7 +221,7 @@ fn suggest(words: Vec<String>, what: &str) -> Json {
 
 fn actions(bundle: &Bundle) -> Vec<String> {
     let mut actions: Vec<String> = bundle
-        .words()
+        .schema_index()
         .action_entities()
         .map(|action| AsRef::<str>::as_ref(action.uid().eid()).to_owned())
         .collect();
@@ -231,7 +231,7 @@ fn actions(bundle: &Bundle) -> Vec<String> {
 
 fn type_names(bundle: &Bundle) -> Vec<String> {
     let short = |name: &str| name.strip_prefix("Caxton::").unwrap_or(name).to_owned();
-    let mut names: Vec<String> = bundle.words().type_names().map(short).collect();
+    let mut names: Vec<String> = bundle.schema_index().type_names().map(short).collect();
     names.sort();
     names
 }

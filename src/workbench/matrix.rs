@@ -19,7 +19,7 @@ use serde_json::Map;
 use super::case::{World, shorthand};
 use crate::model::{EntityUid, Outcome, ReasonCode};
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::{Compiled, Reach};
+use crate::policy::engine::compiled::{CompiledPolicy, ScopeConstraint};
 use crate::policy::engine::request::Query;
 
 /// The table.
@@ -100,7 +100,7 @@ pub(super) struct Subject {
 impl Subject {
     /// Whether principals of a type can be asked about.
     pub(super) fn is_for(&self, bundle: &Bundle, principal: &str) -> bool {
-        let known = bundle.words().action(&self.action);
+        let known = bundle.schema_index().action(&self.action);
         known.is_ok_and(|action| action.principals.iter().any(|kind| kind.to_string() == principal))
     }
 }
@@ -261,7 +261,7 @@ impl Bundle {
 /// Every action with the resources it is for: one of each type, and of memory one of each kind of owner.
 pub(super) fn subjects(bundle: &Bundle) -> Vec<Subject> {
     let mut subjects = BTreeSet::new();
-    for (action, _, resource) in bundle.words().environments() {
+    for (action, _, resource) in bundle.schema_index().environments() {
         let action = EntityUid::new(action.uid().entity_type().to_string(), action.uid().eid().as_ref());
         let kind = resource.to_string();
         for id in samples(&kind, action.id()) {
@@ -299,11 +299,11 @@ fn roles(bundle: &Bundle) -> Vec<String> {
     roles.into_iter().collect()
 }
 
-fn named(policy: &Compiled, visit: &mut dyn FnMut(&EntityUID)) {
+fn named(policy: &CompiledPolicy, visit: &mut dyn FnMut(&EntityUID)) {
     for reach in [&policy.scope.principal, &policy.scope.resource] {
         match reach {
-            Reach::Eq(uid) | Reach::In(uid) | Reach::IsIn(_, uid) => visit(uid),
-            Reach::Any | Reach::Is(_) => {}
+            ScopeConstraint::Eq(uid) | ScopeConstraint::In(uid) | ScopeConstraint::IsIn(_, uid) => visit(uid),
+            ScopeConstraint::Any | ScopeConstraint::Is(_) => {}
         }
     }
     let condition = policy.condition.as_deref().into_iter();

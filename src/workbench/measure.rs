@@ -16,7 +16,7 @@ use cedar_policy_core::authorizer::{AuthorizationError, Authorizer};
 use cedar_policy_core::parser::parse_policyset;
 use serde::Serialize;
 
-use super::run::{Exam, Question};
+use super::run::{Question, TestQuestions};
 use crate::policy::engine::compiled::Effect;
 use crate::policy::engine::evaluate::Answer;
 use crate::policy::set::error::{PolicyErrors, Problem};
@@ -73,11 +73,11 @@ pub struct Row {
 /// Measures; sizes below that of the set itself are left out.
 pub fn measure(
     bundle: &Bundle,
-    exam: &Exam,
+    questions: &TestQuestions,
     settings: &Settings,
     mut step: impl FnMut(usize),
 ) -> Result<Vec<Row>, PolicyErrors> {
-    let all: Vec<&Question> = exam.exercises.iter().flat_map(|exercise| &exercise.questions).collect();
+    let all: Vec<&Question> = questions.test_rows.iter().flat_map(|test_row| &test_row.questions).collect();
     let stride = all.len().div_ceil(QUESTIONS).max(1);
     let questions: Vec<&Question> = all.into_iter().step_by(stride).collect();
     let own = bundle.policies().count();

@@ -212,13 +212,13 @@ impl Workbench {
 
     /// Words that can come next: entities, actions, policies.
     pub fn words(&self) -> Vec<String> {
-        let actions = self.bundle.words().action_entities();
+        let actions = self.bundle.schema_index().action_entities();
         let mut words: Vec<String> = self.entities.keys().cloned().collect();
         words.extend(actions.map(|action| AsRef::<str>::as_ref(action.uid().eid()).to_owned()));
         words.extend(self.bundle.policies().map(|policy| policy.id.to_string()));
         words.extend(
             self.bundle
-                .words()
+                .schema_index()
                 .type_names()
                 .map(|name| format!("{}::\"", name.strip_prefix("Caxton::").unwrap_or(name))),
         );
@@ -235,7 +235,7 @@ impl Workbench {
         merge(&mut request.context, own);
         let said = |text: String| WorkbenchError::Said(text);
         let suites = request.into_suites(None).map_err(|problem| said(problem.error.to_string()))?;
-        let (report, exam) = run::examine(&self.bundle, &suites, &run::Settings::default());
+        let (report, questions) = run::examine(&self.bundle, &suites, &run::Settings::default());
         for suite in report.suites {
             let broken = suite.tests.into_iter().find_map(|test| match test.result {
                 TestResult::Broken { problem } => Some(problem),
@@ -248,7 +248,7 @@ impl Workbench {
                 ));
             }
         }
-        explain(&self.bundle, &exam)
+        explain(&self.bundle, &questions)
             .pop()
             .ok_or_else(|| said("the question does not fit the schema".to_owned()))
     }

@@ -38,9 +38,9 @@ fn row(name: &str, principal: &str, action: &str, context: &str, outcome: &str) 
 fn covered(bundle: &Bundle, rows: &[String]) -> Coverage {
     let mut suites = Suites::default();
     suites.add("a.test.yaml", format!("{WORLD}{}", rows.concat()));
-    let (report, exam) = examine(bundle, &suites, &Settings::default());
+    let (report, questions) = examine(bundle, &suites, &Settings::default());
     assert_eq!(report.summary().passed, rows.len(), "{}", caxton::cli::policy::render::report(&report));
-    measure(bundle, &exam)
+    measure(bundle, &questions)
 }
 
 /// `(text, true, false, errors)` of each part.
@@ -184,9 +184,9 @@ when { context.session.denied * 9223372036854775807 > 1 };
 #[test]
 fn the_shipped_tests_see_every_part_of_the_shipped_policies() {
     let bundle = Bundle::load(Sources::shipped()).unwrap();
-    let (report, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let (report, questions) = examine(&bundle, &Suites::shipped(), &Settings::default());
     assert_eq!(report.summary().failed + report.summary().broken, 0);
-    let coverage = measure(&bundle, &exam);
+    let coverage = measure(&bundle, &questions);
     assert_eq!(coverage.policies.len(), bundle.policies().count());
     assert_eq!(coverage.summary.covered, coverage.summary.points, "{}", coverage::summary(&coverage));
     assert!(coverage.summary.points > 300);

@@ -40,8 +40,8 @@ fn compared(old: &str, new: &str) -> Difference {
     let (old, new) = (set(old), set(new));
     let mut suites = Suites::default();
     suites.add("a.test.yaml", SUITE);
-    let (_, exam) = examine(&new, &suites, &Settings::default());
-    diff(&old, &new, &exam)
+    let (_, questions) = examine(&new, &suites, &Settings::default());
+    diff(&old, &new, &questions)
 }
 
 #[test]

@@ -20,8 +20,8 @@ fn asked(principal: &str, action: &str, resource: &str, context: &str) -> Explan
         ..SingleRequest::default()
     };
     let bundle = Bundle::load(Sources::shipped()).unwrap();
-    let (_, exam) = examine(&bundle, &request.into_suites(None).unwrap(), &Settings::default());
-    explain(&bundle, &exam).pop().unwrap()
+    let (_, questions) = examine(&bundle, &request.into_suites(None).unwrap(), &Settings::default());
+    explain(&bundle, &questions).pop().unwrap()
 }
 
 /// `(text, value, blocks)` of each part.
@@ -101,8 +101,8 @@ fn an_error_is_told_with_its_cause() {
         context: serde_json::from_str("{\"session\":{\"denied\":2}}").unwrap(),
         ..SingleRequest::default()
     };
-    let (_, exam) = examine(&bundle, &request.into_suites(None).unwrap(), &Settings::default());
-    let found = explain(&bundle, &exam).pop().unwrap();
+    let (_, questions) = examine(&bundle, &request.into_suites(None).unwrap(), &Settings::default());
+    let found = explain(&bundle, &questions).pop().unwrap();
     assert_eq!(found.outcome, "deny_error");
     let over = found.decided.iter().find(|account| account.id == "t.over").unwrap();
     assert_eq!(over.result, Outcome::Error);
@@ -119,12 +119,12 @@ fn the_guide_is_right() {
     let (_, shown) = block.split("```").next().unwrap().split_once('\n').unwrap();
     let bundle = Bundle::load(Sources::shipped()).unwrap();
     let filter = Some("an agent does not call a tool that it was not granted".to_owned());
-    let (_, exam) = examine(
+    let (_, questions) = examine(
         &bundle,
         &caxton::workbench::run::Suites::shipped(),
         &Settings { filter, ..Settings::default() },
     );
-    let printed = command::text(&explain(&bundle, &exam)[0], 1);
+    let printed = command::text(&explain(&bundle, &questions)[0], 1);
     let printed = anstream::adapter::strip_str(&printed).to_string();
     assert!(printed.starts_with(shown.trim_end()), "{printed}");
 }

@@ -33,8 +33,8 @@ fn each_rule_finds_its_bad_example_and_leaves_its_good_one() {
 #[test]
 fn nothing_is_found_in_the_shipped_policies() {
     let bundle = Bundle::load(Sources::shipped()).unwrap();
-    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
-    let found: Vec<_> = lint(&bundle, Some(&exam)).iter().map(|one| one.problem.to_string()).collect();
+    let (_, questions) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let found: Vec<_> = lint(&bundle, Some(&questions)).iter().map(|one| one.problem.to_string()).collect();
     assert!(found.is_empty(), "{found:?}");
 }
 
@@ -42,8 +42,8 @@ fn nothing_is_found_in_the_shipped_policies() {
 fn a_policy_that_holds_in_no_test_is_found_where_there_are_tests() {
     let own = "@id(\"own.idle\")\npermit (principal is Caxton::System, action == Caxton::Action::\"config:read\", resource);\n";
     let bundle = Bundle::load(Sources::shipped().with_policy("own.cedar", own)).unwrap();
-    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
-    let found = lint(&bundle, Some(&exam));
+    let (_, questions) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let found = lint(&bundle, Some(&questions));
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].rule.id, found[0].problem.policy.as_deref()), ("missing-test", Some("own.idle")));
     assert_eq!(found[0].problem.position().unwrap().line, 2);

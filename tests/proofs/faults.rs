@@ -81,12 +81,12 @@ fn suites(text: &str) -> Suites {
 fn in_a_sound_set_nothing_is_found() {
     let bundle = load(SOUND).unwrap();
     assert!(bundle.warnings().is_empty());
-    let (report, exam) = examine(&bundle, &suites(SUITE), &Settings::default());
+    let (report, questions) = examine(&bundle, &suites(SUITE), &Settings::default());
     assert_eq!((report.summary().passed, report.summary().failed, report.summary().broken), (6, 0, 0));
-    assert!(lint(&bundle, Some(&exam)).is_empty());
-    let coverage = measure(&bundle, &exam);
+    assert!(lint(&bundle, Some(&questions)).is_empty());
+    let coverage = measure(&bundle, &questions);
     assert_eq!(coverage.summary.covered, coverage.summary.points);
-    let mutation = mutate(&bundle, &exam, 2, &|_, _| {});
+    let mutation = mutate(&bundle, &questions, 2, &|_, _| {});
     assert_eq!(mutation.survivors.len(), 0, "{:#?}", mutation.survivors);
     assert!(mutation.summary.mutants > 20);
 }
@@ -287,14 +287,14 @@ fn found(policies: &str, suite: &str, by: &By) -> (bool, Vec<String>) {
         (Err(errors), _) => panic!("{errors}\n{policies}"),
         (Ok(bundle), _) => bundle,
     };
-    let (report, exam) = examine(&bundle, &suites(suite), &Settings::default());
+    let (report, questions) = examine(&bundle, &suites(suite), &Settings::default());
     match by {
         By::Validate(_) => (false, Vec::new()),
         By::Warning(words) => {
             told(bundle.warnings().iter().map(|problem| problem.message.clone()).collect(), words)
         }
         By::Lint(rule) => {
-            told(lint(&bundle, Some(&exam)).iter().map(|one| one.rule.id.to_owned()).collect(), rule)
+            told(lint(&bundle, Some(&questions)).iter().map(|one| one.rule.id.to_owned()).collect(), rule)
         }
         By::Test(name) => {
             let tests = report.suites.iter().flat_map(|suite| &suite.tests);
@@ -304,13 +304,13 @@ fn found(policies: &str, suite: &str, by: &By) -> (bool, Vec<String>) {
             told(failed.collect(), name)
         }
         By::Coverage(text, gap) => {
-            let coverage = measure(&bundle, &exam);
+            let coverage = measure(&bundle, &questions);
             let parts = coverage.policies.iter().flat_map(|policy| &policy.parts);
             let gaps = parts.map(|part| format!("{} {}", part.text, part.gaps().join(", "))).collect();
             told(gaps, &format!("{text} {gap}"))
         }
         By::Mutate(operator, line) => {
-            let mutation = mutate(&bundle, &exam, 2, &|_, _| {});
+            let mutation = mutate(&bundle, &questions, 2, &|_, _| {});
             let unnoticed =
                 mutation.survivors.iter().map(|one| format!("{}: {}", one.operator, one.after.join("\n")));
             told(unnoticed.collect(), &format!("{operator}: {line}"))
@@ -422,8 +422,8 @@ fn what_only_a_proof_finds_is_found() {
         let bundle = load(&policies).unwrap_or_else(|errors| panic!("{fault}: {errors}"));
         assert!(bundle.warnings().is_empty(), "{fault}: {:?}", bundle.warnings());
         // Nobody else says a word, but that a policy has no test.
-        let (_, exam) = examine(&bundle, &suites(SUITE), &Settings::default());
-        let others: Vec<&str> = lint(&bundle, Some(&exam)).iter().map(|one| one.rule.id).collect();
+        let (_, questions) = examine(&bundle, &suites(SUITE), &Settings::default());
+        let others: Vec<&str> = lint(&bundle, Some(&questions)).iter().map(|one| one.rule.id).collect();
         assert!(others.iter().all(|rule| *rule == "missing-test"), "{fault}: {others:?}");
         let Some(proof) = proof_of(&bundle, &asked) else { return };
         assert_eq!(proof.verdict, Verdict::Refuted, "{fault}: {proof:#?}");

@@ -42,9 +42,9 @@ fn tried(policies: &str, rows: &[String], threads: usize) -> Mutation {
     let bundle = Bundle::load(schema.with_policy("a.cedar", policies)).unwrap();
     let mut suites = Suites::default();
     suites.add("a.test.yaml", format!("{WORLD}{}", rows.concat()));
-    let (report, exam) = examine(&bundle, &suites, &Settings::default());
+    let (report, questions) = examine(&bundle, &suites, &Settings::default());
     assert_eq!(report.summary().passed, rows.len(), "{}", caxton::cli::policy::render::report(&report));
-    mutate(&bundle, &exam, threads, &|_, _| {})
+    mutate(&bundle, &questions, threads, &|_, _| {})
 }
 
 /// `(operator, changed line)` of each survivor.
@@ -205,9 +205,9 @@ fn a_template_is_changed_and_all_its_links_with_it() {
     let ask = |rows: &[String]| {
         let mut suites = Suites::default();
         suites.add("a.test.yaml", format!("{world}{}", rows.concat()));
-        let (report, exam) = examine(&bundle, &suites, &Settings::default());
+        let (report, questions) = examine(&bundle, &suites, &Settings::default());
         assert_eq!(report.summary().passed, rows.len());
-        mutate(&bundle, &exam, 1, &|_, _| {})
+        mutate(&bundle, &questions, 1, &|_, _| {})
     };
     let below = [list("below", 2, "allow")];
     let mutation = ask(&below);
@@ -271,8 +271,8 @@ fn looked_at(policies: &str, rows: &[String], solver: Option<&Solver>) -> Mutati
     let bundle = Bundle::load(schema.with_policy("a.cedar", policies)).unwrap();
     let mut suites = Suites::default();
     suites.add("a.test.yaml", format!("{WORLD}{}", rows.concat()));
-    let (_, exam) = examine(&bundle, &suites, &Settings::default());
-    mutate_with(&bundle, &exam, 2, solver, &|_, _| {})
+    let (_, questions) = examine(&bundle, &suites, &Settings::default());
+    mutate_with(&bundle, &questions, 2, solver, &|_, _| {})
 }
 
 #[test]
@@ -384,8 +384,8 @@ fn without_a_solver_the_nearest_test_is_where_to_start() {
 fn with_proofs_the_shipped_tests_notice_every_mistake_that_anybody_could() {
     let Some(solver) = solver() else { return };
     let bundle = Bundle::load(Sources::shipped()).unwrap();
-    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
-    let mutation = mutate_with(&bundle, &exam, 2, Some(&solver), &|_, _| {});
+    let (_, questions) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let mutation = mutate_with(&bundle, &questions, 2, Some(&solver), &|_, _| {});
     assert_eq!(survivors(&mutation), []);
     assert!(mutation.summary.mutants > 400, "{:?}", mutation.summary);
 }
@@ -393,8 +393,8 @@ fn with_proofs_the_shipped_tests_notice_every_mistake_that_anybody_could() {
 #[test]
 fn the_shipped_tests_notice_at_least_95_of_100_mistakes() {
     let bundle = Bundle::load(Sources::shipped()).unwrap();
-    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
-    let mutation = mutate(&bundle, &exam, 2, &|_, _| {});
+    let (_, questions) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let mutation = mutate(&bundle, &questions, 2, &|_, _| {});
     assert!(mutation.summary.mutants > 400, "{:?}", mutation.summary);
     assert_eq!(mutation.summary.not_reached, 0);
     assert!(mutation.summary.score >= 97.0, "{}", command::text(&mutation));

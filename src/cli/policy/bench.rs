@@ -29,7 +29,7 @@ pub struct Options {
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.places, output)?;
-    let (report, exam) = examine(&bundle, &suites, &TestSettings::default());
+    let (report, questions) = examine(&bundle, &suites, &TestSettings::default());
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);
     }
@@ -42,7 +42,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     let bar = indicatif::ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(100));
     let step = |size: usize| bar.set_message(format!("{size} policies"));
-    let rows = measure(&bundle, &exam, &settings, step);
+    let rows = measure(&bundle, &questions, &settings, step);
     bar.finish_and_clear();
     let rows = match rows {
         Ok(rows) => rows,

@@ -15,7 +15,7 @@ use crate::workbench::diagnostics;
 use crate::workbench::lint::{RULES, lint};
 use crate::workbench::mutate::mutate_with;
 use crate::workbench::prove::Claim;
-use crate::workbench::run::{Exam, Settings, Suites, examine};
+use crate::workbench::run::{Settings, Suites, TestQuestions, examine};
 
 /// How a set is checked.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -57,7 +57,7 @@ pub(super) fn check(
         }
     };
     let suites = find_tests(base, &demands.tests, places, output)?;
-    let (report, exam) = examine(&bundle, &suites, &Settings::default());
+    let (report, questions) = examine(&bundle, &suites, &Settings::default());
     if not_green(&report, output).is_some() {
         return Ok(Err(Exit::Found));
     }
@@ -68,8 +68,8 @@ pub(super) fn check(
         ..Checks::default()
     };
     passed(output, &format!("{} in {}", counted(summary.passed, "test"), counted(summary.rows, "row")));
-    let exit = linted(&bundle, &exam, demands, &mut checks, output)
-        .or_else(|| gated(&bundle, &exam, &suites, &mut checks, output));
+    let exit = linted(&bundle, &questions, demands, &mut checks, output)
+        .or_else(|| gated(&bundle, &questions, &suites, &mut checks, output));
     if let Some(exit) = exit {
         return Ok(Err(exit));
     }
@@ -89,12 +89,12 @@ fn passed(output: &Output, what: &str) {
 /// Findings that nobody let pass refuse the set; those of the rules that were left out are counted.
 fn linted(
     bundle: &Bundle,
-    exam: &Exam,
+    questions: &TestQuestions,
     demands: &Demands,
     checks: &mut Checks,
     output: &Output,
 ) -> Option<Exit> {
-    let (let_pass, refused): (Vec<_>, Vec<_>) = lint(bundle, Some(exam))
+    let (let_pass, refused): (Vec<_>, Vec<_>) = lint(bundle, Some(questions))
         .into_iter()
         .partition(|found| demands.without.iter().any(|id| id == found.rule.id));
     for found in &refused {
@@ -115,14 +115,14 @@ fn linted(
 /// The gates that the test files name.
 fn gated(
     bundle: &Bundle,
-    exam: &Exam,
+    questions: &TestQuestions,
     suites: &Suites,
     checks: &mut Checks,
     output: &Output,
 ) -> Option<Exit> {
     let gate = suites.promises().gate;
     if let Some(wanted) = gate.clause_coverage {
-        let reached = measure(bundle, exam).summary.percent;
+        let reached = measure(bundle, questions).summary.percent;
         checks.coverage = Some(share(reached, wanted));
         if let Some(exit) = too_little("coverage of clauses", reached, wanted, output) {
             return Some(exit);
@@ -136,7 +136,7 @@ fn gated(
             false => bar.set_length(u64::try_from(count).unwrap_or(0)),
         };
         let solver = mutate::solver(false, threads, output);
-        let reached = mutate_with(bundle, exam, threads, solver.as_ref(), &step).summary.score;
+        let reached = mutate_with(bundle, questions, threads, solver.as_ref(), &step).summary.score;
         bar.finish_and_clear();
         checks.mutation = Some(share(reached, wanted));
         if let Some(exit) = too_little("mutation score", reached, wanted, output) {

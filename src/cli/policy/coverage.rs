@@ -49,12 +49,12 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.places, output)?;
-    let (report, exam) =
+    let (report, questions) =
         examine(&bundle, &suites, &Settings { filter: options.filter.clone(), ..Settings::default() });
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);
     }
-    let coverage = measure(&bundle, &exam);
+    let coverage = measure(&bundle, &questions);
     output.data(&coverage, summary)?;
     if let Some(path) = &options.html {
         let page = html::page(&coverage, bundle.sources());

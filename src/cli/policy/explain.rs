@@ -10,7 +10,7 @@ use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
 use crate::workbench::case::Located;
 use crate::workbench::explain::{Account, Explanation, Outcome, PartAccount, explain};
-use crate::workbench::run::{Exam, Report, Settings, SingleRequest, TestResult, examine};
+use crate::workbench::run::{Report, Settings, SingleRequest, TestQuestions, TestResult, examine};
 
 /// Which request, and against what.
 #[derive(Debug, Default, clap::Args)]
@@ -55,7 +55,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         );
     }
     let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
-    let (report, exam) = match single {
+    let (report, questions) = match single {
         Some(request) => ask(&bundle, request, options)?,
         None => {
             let suites = find_tests(base, &[], &options.places, output)?;
@@ -65,7 +65,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     if let Some(message) = broken(&report) {
         anyhow::bail!(message);
     }
-    let explanations = explain(&bundle, &exam);
+    let explanations = explain(&bundle, &questions);
     if explanations.is_empty() {
         anyhow::bail!("there is no request to explain");
     }
@@ -98,7 +98,11 @@ fn single(options: &Options) -> anyhow::Result<Option<SingleRequest>> {
     Ok(Some(SingleRequest { principal, action, resource, context, ..SingleRequest::default() }))
 }
 
-fn ask(bundle: &Bundle, request: SingleRequest, options: &Options) -> anyhow::Result<(Report, Exam)> {
+fn ask(
+    bundle: &Bundle,
+    request: SingleRequest,
+    options: &Options,
+) -> anyhow::Result<(Report, TestQuestions)> {
     let fixtures = match &options.entities {
         Some(file) => {
             Some(std::fs::read_to_string(file).with_context(|| format!("reading `{}`", file.display()))?)

@@ -13,7 +13,7 @@ use crate::policy::Bundle;
 use crate::workbench::diagnostics;
 use crate::workbench::diagnostics::Finding;
 use crate::workbench::lint::{Found, RULES, lint};
-use crate::workbench::run::{Exam, Settings, examine};
+use crate::workbench::run::{Settings, TestQuestions, examine};
 
 /// What to look at and where to write it.
 #[derive(Debug, Default, clap::Args)]
@@ -42,8 +42,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         anyhow::bail!("there is no rule `{unknown}`; docs/lint.md lists them");
     }
     let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
-    let exam = exam(base, &bundle, options, output)?;
-    let mut found = lint(&bundle, exam.as_ref());
+    let questions = questions(base, &bundle, options, output)?;
+    let mut found = lint(&bundle, questions.as_ref());
     found.retain(|found| options.without.iter().all(|id| id != found.rule.id));
     if output.format() == Format::Table {
         for found in &found {
@@ -73,7 +73,12 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 }
 
 /// The rows of the tests, where there are tests; without them `missing-test` would only repeat the list of policies.
-fn exam(base: &Path, bundle: &Bundle, options: &Options, output: &Output) -> anyhow::Result<Option<Exam>> {
+fn questions(
+    base: &Path,
+    bundle: &Bundle,
+    options: &Options,
+    output: &Output,
+) -> anyhow::Result<Option<TestQuestions>> {
     let places = &options.places;
     let own = places.config.is_some() || chosen(base, places.policies.as_ref(), super::POLICIES).is_some();
     if own && !base.join(super::TESTS).is_dir() {

@@ -34,7 +34,7 @@ pub struct Options {
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.places, output)?;
-    let (report, exam) = examine(&bundle, &suites, &run::Settings::default());
+    let (report, questions) = examine(&bundle, &suites, &run::Settings::default());
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);
     }
@@ -47,7 +47,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     };
     let threads = options.threads.unwrap_or(cores);
     let solver = solver(options.no_solver, threads, output);
-    let mutation = mutate_with(&bundle, &exam, threads, solver.as_ref(), &step);
+    let mutation = mutate_with(&bundle, &questions, threads, solver.as_ref(), &step);
     bar.finish_and_clear();
     output.data(&mutation, text)?;
     let min = wanted(options.min, suites.promises().gate.mutation_score);

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use cedar_policy_core::ast::{Entity, EntityUID};
 
 use super::entity_cache;
-use super::projection::Sight;
+use super::projection::Projection;
 use super::request::endow;
-use super::schema_index::Vocabulary;
+use super::schema_index::SchemaIndex;
 use super::types::Mismatch;
 use crate::model;
 use crate::seen::Seen;
 
 /// One of a question's entities with all its ancestors.
 #[derive(Debug)]
-pub(crate) enum Kin {
+pub(crate) enum EntityState {
     /// By its names. What else it has is still to be checked.
-    Named(Box<Names>),
+    Unbuilt(Box<Names>),
     /// It has come before, fitted the schema, and is whole.
-    Standing(Arc<Entity>),
+    Cached(Arc<Entity>),
 }
 
 /// The name of an entity with those of its ancestors.
@@ -30,11 +30,11 @@ pub(crate) struct Names {
     pub(crate) indirect: Vec<EntityUID>,
 }
 
-impl Kin {
+impl EntityState {
     pub(crate) fn uid(&self) -> &EntityUID {
         match self {
-            Self::Named(names) => &names.uid,
-            Self::Standing(entity) => entity.uid(),
+            Self::Unbuilt(names) => &names.uid,
+            Self::Cached(entity) => entity.uid(),
         }
     }
 }
@@ -47,29 +47,32 @@ impl Names {
 }
 
 /// The entities, in their order, with all their ancestors.
-pub(crate) fn kin(given: &[Arc<model::Entity>], words: &Vocabulary) -> Result<Vec<Kin>, Mismatch> {
-    let family = Family::new(given);
+pub(crate) fn entity_states(
+    given: &[Arc<model::Entity>],
+    schema: &SchemaIndex,
+) -> Result<Vec<EntityState>, Mismatch> {
+    let hierarchy = Hierarchy::new(given);
     let related = |entity: &Arc<model::Entity>| {
-        let lifts = family.lifts(entity)?;
-        let whole = || endow(entity, names(entity, &lifts, words)?, words, &Sight::ALL);
-        match entity_cache::form(entity, &lifts, words, whole) {
-            Some(form) => Ok(Kin::Standing(form)),
-            None => names(entity, &lifts, words).map(|names| Kin::Named(Box::new(names))),
+        let via = hierarchy.via(entity)?;
+        let whole = || endow(entity, names(entity, &via, schema)?, schema, &Projection::ALL);
+        match entity_cache::get_or_build(entity, &via, schema, whole) {
+            Some(form) => Ok(EntityState::Cached(form)),
+            None => names(entity, &via, schema).map(|names| EntityState::Unbuilt(Box::new(names))),
         }
     };
     given.iter().map(related).collect()
 }
 
-/// The entity's name with those of its ancestors; `lifts` are those of the question that lift it into more than its parents.
+/// The entity's name with those of its ancestors; `via` are those of the question that lift it into more than its parents.
 fn names(
     entity: &model::Entity,
-    lifts: &[&Arc<model::Entity>],
-    words: &Vocabulary,
+    via: &[&Arc<model::Entity>],
+    schema: &SchemaIndex,
 ) -> Result<Names, Mismatch> {
     let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
-    let known = words.entity_type(&entity.uid)?;
+    let known = schema.entity_type(&entity.uid)?;
     let ancestor = |uid: &model::EntityUid| -> Result<EntityUID, Mismatch> {
-        let uid = words.uid(uid).map_err(within)?;
+        let uid = schema.uid(uid).map_err(within)?;
         if known.ancestors.contains(uid.entity_type()) {
             Ok(uid)
         } else {
@@ -79,23 +82,23 @@ fn names(
     };
     let parents: Vec<EntityUID> = entity.parents.iter().map(ancestor).collect::<Result<_, _>>()?;
     let mut seen = Seen::default();
-    let above = lifts.iter().flat_map(|lift| &lift.parents).filter(|uid| seen.insert(*uid));
+    let above = via.iter().flat_map(|link| &link.parents).filter(|uid| seen.insert(*uid));
     let indirect = above.map(ancestor).collect::<Result<_, _>>()?;
     Ok(Names { uid: known.uid(&entity.uid)?, parents, indirect })
 }
 
-struct Family<'a> {
+struct Hierarchy<'a> {
     with_parents: Vec<&'a Arc<model::Entity>>,
 }
 
-impl<'a> Family<'a> {
+impl<'a> Hierarchy<'a> {
     fn new(given: &'a [Arc<model::Entity>]) -> Self {
         Self { with_parents: given.iter().filter(|entity| !entity.parents.is_empty()).collect() }
     }
 
     /// Those through which `entity` is in others than its parents. Refuses a circle: Cedar's hierarchy is none.
-    fn lifts(&self, entity: &'a model::Entity) -> Result<Vec<&'a Arc<model::Entity>>, Mismatch> {
-        let mut lifts: Vec<&Arc<model::Entity>> = Vec::new();
+    fn via(&self, entity: &'a model::Entity) -> Result<Vec<&'a Arc<model::Entity>>, Mismatch> {
+        let mut via: Vec<&Arc<model::Entity>> = Vec::new();
         let (mut step, mut next) = (entity, 0);
         loop {
             for parent in &step.parents {
@@ -103,10 +106,10 @@ impl<'a> Family<'a> {
                     return Err(Mismatch::new(format!("`{parent}` is its own ancestor")));
                 }
                 // A request has a handful of entities.
-                let lift = self.with_parents.iter().find(|other| other.uid == *parent);
-                lifts.extend(lift.filter(|lift| !lifts.iter().any(|known| Arc::ptr_eq(known, lift))));
+                let link = self.with_parents.iter().find(|other| other.uid == *parent);
+                via.extend(link.filter(|link| !via.iter().any(|known| Arc::ptr_eq(known, link))));
             }
-            let Some(above) = lifts.get(next) else { return Ok(lifts) };
+            let Some(above) = via.get(next) else { return Ok(via) };
             (step, next) = (above, next + 1);
         }
     }

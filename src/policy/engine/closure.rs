@@ -11,7 +11,7 @@ use std::sync::Arc;
 use cedar_policy_core::ast::{self, BinaryOp, EntityUID, Expr, ExprKind, Literal};
 use rustc_hash::FxHashSet;
 
-use super::compiled::{Above, Place};
+use super::compiled::{Ancestors, ScopeSubject};
 use super::request::{Framed, Query};
 use crate::model::{Entity, EntityUid};
 use crate::policy::set::bundle::Bundle;
@@ -68,16 +68,16 @@ impl Bundle {
     /// The entities that the policies in question name and look into. Costs nothing where no policy does.
     pub fn named_for(&self, query: &Query) -> Vec<EntityUid> {
         let naming = self.naming();
-        let (false, Ok(action)) = (naming.is_empty(), self.words().action(&query.action)) else {
+        let (false, Ok(action)) = (naming.is_empty(), self.schema_index().action(&query.action)) else {
             return Vec::new();
         };
-        let place = Place { uid: action.entity.uid(), above: Above::Entity(&action.entity) };
+        let place = ScopeSubject { uid: action.entity.uid(), ancestors: Ancestors::Entity(&action.entity) };
         let about: Vec<_> = naming.iter().filter(|policy| policy.scope.action.holds(&place)).collect();
         if about.is_empty() {
             return Vec::new();
         }
         // What does not fit the schema is denied, whatever the policies name.
-        let Ok(framed) = Framed::of(query, self.words()) else { return Vec::new() };
+        let Ok(framed) = Framed::of(query, self.schema_index()) else { return Vec::new() };
         let asked = framed.asked();
         let in_question = about.into_iter().filter(|policy| asked.in_scope(policy));
         in_question.flat_map(|policy| policy.looked_into.iter().cloned()).collect()

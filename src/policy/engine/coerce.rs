@@ -4,7 +4,7 @@
 //! names the path, what the schema expects there and what was found.
 
 use super::request::Query;
-use super::schema_index::Vocabulary;
+use super::schema_index::SchemaIndex;
 use super::types::{RecordShape, Shape, name_of};
 use crate::model::{self, EntityUid, Fields, Value, cedar_json};
 use crate::policy::set::bundle::Bundle;
@@ -43,9 +43,9 @@ impl Bundle {
         entity: &mut model::Entity,
         completeness: Completeness,
     ) -> Result<(), TypeFault> {
-        let words = self.words();
+        let schema = self.schema_index();
         let no_type = |_| TypeFault::new("uid", "an entity type of the schema", uid_text(&entity.uid));
-        let known = words.entity_type(&entity.uid).map_err(no_type)?;
+        let known = schema.entity_type(&entity.uid).map_err(no_type)?;
         known
             .uid(&entity.uid)
             .map_err(|_| TypeFault::new("uid", "one of the names in the schema", uid_text(&entity.uid)))?;
@@ -55,7 +55,7 @@ impl Bundle {
                 return Err(TypeFault::new(path, "no attribute of this name", name_of(value)));
             };
             shape.settle(value);
-            shape.fit(&path, value, words)?;
+            shape.fit(&path, value, schema)?;
         }
         let mut required = known.attributes.required();
         if completeness == Completeness::Whole
@@ -69,16 +69,16 @@ impl Bundle {
                 return Err(TypeFault::new(path, "no tags", name_of(value)));
             };
             shape.settle(value);
-            shape.fit(&path, value, words)?;
+            shape.fit(&path, value, schema)?;
         }
         entity.parents.iter().try_for_each(|parent| self.check_parent("parents", &entity.uid, parent))
     }
 
     /// Whether the schema lets one entity be in another.
     pub fn check_parent(&self, path: &str, child: &EntityUid, parent: &EntityUid) -> Result<(), TypeFault> {
-        let words = self.words();
-        let allowed = words.entity_type(child).is_ok_and(|known| {
-            words.uid(parent).is_ok_and(|parent| known.ancestors.contains(parent.entity_type()))
+        let schema = self.schema_index();
+        let allowed = schema.entity_type(child).is_ok_and(|known| {
+            schema.uid(parent).is_ok_and(|parent| known.ancestors.contains(parent.entity_type()))
         });
         let expected = format!("something that a `{}` can be in", child.type_name());
         allowed.then_some(()).ok_or_else(|| TypeFault::new(path, expected, uid_text(parent)))
@@ -86,13 +86,14 @@ impl Bundle {
 
     /// Types what a question from outside gives, as far as it fits; what does not is denied later.
     pub(crate) fn type_query(&self, query: &mut Query) {
-        if let (Ok(action), Value::Record(context)) = (self.words().action(&query.action), &mut query.context)
+        if let (Ok(action), Value::Record(context)) =
+            (self.schema_index().action(&query.action), &mut query.context)
             && let Shape::Record(shape) = &action.context
         {
             settle_fields(shape, context);
         }
         for entity in &mut query.entities {
-            let Ok(known) = self.words().entity_type(&entity.uid) else { continue };
+            let Ok(known) = self.schema_index().entity_type(&entity.uid) else { continue };
             if !entity.attributes.is_empty() || !entity.tags.is_empty() {
                 let entity = std::sync::Arc::make_mut(entity);
                 settle_fields(&known.attributes, &mut entity.attributes);
@@ -142,10 +143,10 @@ impl Shape {
     }
 
     /// Whether the value is of this type, to the last field.
-    fn fit(&self, path: &str, value: &Value, words: &Vocabulary) -> Result<(), TypeFault> {
+    fn fit(&self, path: &str, value: &Value, schema: &SchemaIndex) -> Result<(), TypeFault> {
         match (self, value) {
             (Self::Set(element), Value::Set(items)) => {
-                items.iter().try_for_each(|item| element.fit(path, item, words))
+                items.iter().try_for_each(|item| element.fit(path, item, schema))
             }
             (Self::Record(shape), Value::Record(fields)) => {
                 for (name, value) in fields {
@@ -153,7 +154,7 @@ impl Shape {
                     let Some(shape) = shape.field(name) else {
                         return Err(TypeFault::new(path, "no field of this name", name_of(value)));
                     };
-                    shape.fit(&path, value, words)?;
+                    shape.fit(&path, value, schema)?;
                 }
                 let missing = shape.required().find(|(name, _)| !fields.contains_key(*name));
                 missing.map_or(Ok(()), |(name, shape)| {
@@ -161,14 +162,14 @@ impl Shape {
                 })
             }
             (Self::Entity(_), Value::Entity(uid)) => {
-                self.check(value, words).map_err(|_| TypeFault::new(path, self.name(), uid_text(uid)))
+                self.check(value, schema).map_err(|_| TypeFault::new(path, self.name(), uid_text(uid)))
             }
             (Self::Decimal, Value::Decimal(text))
             | (Self::Duration, Value::Duration(text))
             | (Self::Ip, Value::Ip(text)) => self
-                .check(value, words)
+                .check(value, schema)
                 .map_err(|_| TypeFault::new(path, self.name(), format!("`{}`", text.escape_debug()))),
-            _ => self.check(value, words).map_err(|_| TypeFault::new(path, self.name(), name_of(value))),
+            _ => self.check(value, schema).map_err(|_| TypeFault::new(path, self.name(), name_of(value))),
         }
     }
 }

@@ -11,9 +11,9 @@ use cedar_policy_core::ast::{
     PrincipalOrResourceConstraint, SlotEnv,
 };
 
-use super::ancestry::{Kin, Names};
+use super::ancestry::{EntityState, Names};
 use super::closure::looked_into;
-use super::projection::{LooksAt, View};
+use super::projection::{EntityAccess, FieldAccess};
 use super::request::INPUT;
 use crate::model::{self, PolicyMode, PolicyRef};
 
@@ -47,7 +47,7 @@ impl From<ast::Effect> for Effect {
 
 /// One policy, static or linked, ready to run.
 #[derive(Debug)]
-pub(crate) struct Compiled {
+pub(crate) struct CompiledPolicy {
     pub(crate) id: Arc<str>,
     pub(crate) effect: Effect,
     pub(crate) mode: PolicyMode,
@@ -60,8 +60,8 @@ pub(crate) struct Compiled {
     pub(crate) names_actions: Vec<EntityUID>,
     /// Entities that the condition names and looks into.
     pub(crate) looked_into: Vec<model::EntityUid>,
-    pub(crate) reads: View,
-    pub(crate) looks_at: LooksAt,
+    pub(crate) reads: FieldAccess,
+    pub(crate) entity_access: EntityAccess,
     pub(crate) slots: SlotEnv,
     effect_word: Arc<str>,
 }
@@ -69,16 +69,16 @@ pub(crate) struct Compiled {
 /// Whom, what and on what a policy is about.
 #[derive(Debug)]
 pub(crate) struct Scope {
-    pub(crate) principal: Reach,
-    pub(crate) action: ActionReach,
-    pub(crate) resource: Reach,
+    pub(crate) principal: ScopeConstraint,
+    pub(crate) action: ActionScope,
+    pub(crate) resource: ScopeConstraint,
     /// Whether the index decides the scope; `is T in G` asks for two things at one position.
     pub(crate) by_keys_alone: bool,
 }
 
 impl Scope {
-    fn new(principal: Reach, action: ActionReach, resource: Reach) -> Self {
-        let two = |reach: &Reach| matches!(reach, Reach::IsIn(..));
+    fn new(principal: ScopeConstraint, action: ActionScope, resource: ScopeConstraint) -> Self {
+        let two = |reach: &ScopeConstraint| matches!(reach, ScopeConstraint::IsIn(..));
         let by_keys_alone = !two(&principal) && !two(&resource);
         Self { principal, action, resource, by_keys_alone }
     }
@@ -86,7 +86,7 @@ impl Scope {
 
 /// What a principal or resource must be.
 #[derive(Debug, Clone)]
-pub(crate) enum Reach {
+pub(crate) enum ScopeConstraint {
     Any,
     Eq(Arc<EntityUID>),
     In(Arc<EntityUID>),
@@ -96,7 +96,7 @@ pub(crate) enum Reach {
 
 /// What the action must be.
 #[derive(Debug, Clone)]
-pub(crate) enum ActionReach {
+pub(crate) enum ActionScope {
     Any,
     Eq(Arc<EntityUID>),
     In(Vec<Arc<EntityUID>>),
@@ -104,14 +104,14 @@ pub(crate) enum ActionReach {
 
 /// A principal, action or resource of a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct ScopeSubject<'a> {
     pub(crate) uid: &'a EntityUID,
-    pub(crate) above: Above<'a>,
+    pub(crate) ancestors: Ancestors<'a>,
 }
 
 /// What something is in, at any depth.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Above<'a> {
+pub(crate) enum Ancestors<'a> {
     /// Nothing is known of it.
     Nothing,
     /// What Cedar's entity is in.
@@ -120,19 +120,19 @@ pub(crate) enum Above<'a> {
     Names(&'a Names),
 }
 
-impl Place<'_> {
+impl ScopeSubject<'_> {
     fn is_in(&self, group: &EntityUID) -> bool {
-        self.uid == group || self.above.has(group)
+        self.uid == group || self.ancestors.has(group)
     }
 }
 
-impl<'a> Above<'a> {
+impl<'a> Ancestors<'a> {
     /// What an entity is in that may be one of the question's.
-    pub(crate) fn among(kin: &'a [Kin], uid: &EntityUID) -> Self {
-        match kin.iter().find(|one| one.uid() == uid) {
+    pub(crate) fn among(states: &'a [EntityState], uid: &EntityUID) -> Self {
+        match states.iter().find(|one| one.uid() == uid) {
             None => Self::Nothing,
-            Some(Kin::Named(names)) => Self::Names(names),
-            Some(Kin::Standing(entity)) => Self::Entity(entity),
+            Some(EntityState::Unbuilt(names)) => Self::Names(names),
+            Some(EntityState::Cached(entity)) => Self::Entity(entity),
         }
     }
 
@@ -155,7 +155,7 @@ impl<'a> Above<'a> {
     }
 }
 
-impl Compiled {
+impl CompiledPolicy {
     /// `None` for a template, which is no policy.
     pub(crate) fn new(
         policy: &ast::Policy,
@@ -172,17 +172,17 @@ impl Compiled {
             mode,
             caller_text,
             scope: Scope::new(
-                Reach::of(policy.principal_constraint().as_inner())?,
-                ActionReach::of(policy.action_constraint()),
-                Reach::of(policy.resource_constraint().as_inner())?,
+                ScopeConstraint::of(policy.principal_constraint().as_inner())?,
+                ActionScope::of(policy.action_constraint()),
+                ScopeConstraint::of(policy.resource_constraint().as_inner())?,
             ),
             looks_at_input: parts().any(
                 |part| matches!(part.expr_kind(), ExprKind::GetAttr { attr, .. } if attr.as_str() == INPUT),
             ),
             names_actions: parts().filter_map(action_named).cloned().collect(),
             looked_into: looked_into(condition.map(AsRef::as_ref), policy),
-            reads: View::of_context(condition.map(AsRef::as_ref)),
-            looks_at: LooksAt::of(condition.map(AsRef::as_ref)),
+            reads: FieldAccess::of_context(condition.map(AsRef::as_ref)),
+            entity_access: EntityAccess::of(condition.map(AsRef::as_ref)),
             condition: condition.cloned(),
             slots: policy.env().clone(),
             effect_word: effect.as_str().into(),
@@ -201,7 +201,7 @@ fn action_named(expression: &Expr) -> Option<&EntityUID> {
     }
 }
 
-impl Reach {
+impl ScopeConstraint {
     /// `None` for a slot that is not filled: a template is no policy.
     fn of(constraint: &PrincipalOrResourceConstraint) -> Option<Self> {
         let named = |reference: &EntityReference| match reference {
@@ -217,7 +217,7 @@ impl Reach {
         })
     }
 
-    pub(crate) fn holds(&self, place: &Place<'_>) -> bool {
+    pub(crate) fn holds(&self, place: &ScopeSubject<'_>) -> bool {
         match self {
             Self::Any => true,
             Self::Eq(uid) => **uid == *place.uid,
@@ -228,7 +228,7 @@ impl Reach {
     }
 }
 
-impl ActionReach {
+impl ActionScope {
     fn of(constraint: &ActionConstraint) -> Self {
         match constraint {
             ActionConstraint::Any => Self::Any,
@@ -237,7 +237,7 @@ impl ActionReach {
         }
     }
 
-    pub(crate) fn holds(&self, place: &Place<'_>) -> bool {
+    pub(crate) fn holds(&self, place: &ScopeSubject<'_>) -> bool {
         match self {
             Self::Any => true,
             Self::Eq(uid) => **uid == *place.uid,

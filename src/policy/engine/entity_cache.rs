@@ -11,60 +11,60 @@ use std::sync::{Arc, Weak};
 
 use cedar_policy_core::ast::Entity;
 
-use super::schema_index::Vocabulary;
+use super::schema_index::SchemaIndex;
 use super::types::Mismatch;
 use crate::model;
 
 /// Entities that a thread keeps at most. Of two whose place is the same the later one has it.
-const PLACES: usize = 256;
+const SLOTS: usize = 256;
 
 thread_local! {
-    static PLACE: RefCell<Vec<Option<Standing>>> = const { RefCell::new(Vec::new()) };
+    static CACHE: RefCell<Vec<Option<CachedEntity>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An entity that has come once at least.
-struct Standing {
+struct CachedEntity {
     entity: Weak<model::Entity>,
     /// The entities through which it is in others than its parents.
-    lifts: Vec<Weak<model::Entity>>,
-    /// The schema, by [`Vocabulary::number`].
+    via: Vec<Weak<model::Entity>>,
+    /// The schema, by [`SchemaIndex::number`].
     schema: u64,
     /// Made when it comes again.
     form: Option<Arc<Entity>>,
 }
 
-impl Standing {
-    fn new(entity: &Arc<model::Entity>, lifts: &[&Arc<model::Entity>], schema: u64) -> Self {
-        let lifts = lifts.iter().map(|lift| Arc::downgrade(lift)).collect();
-        Self { entity: Arc::downgrade(entity), lifts, schema, form: None }
+impl CachedEntity {
+    fn new(entity: &Arc<model::Entity>, via: &[&Arc<model::Entity>], schema: u64) -> Self {
+        let via = via.iter().map(|link| Arc::downgrade(link)).collect();
+        Self { entity: Arc::downgrade(entity), via, schema, form: None }
     }
 
-    fn is(&self, entity: &Arc<model::Entity>, lifts: &[&Arc<model::Entity>], schema: u64) -> bool {
+    fn is(&self, entity: &Arc<model::Entity>, via: &[&Arc<model::Entity>], schema: u64) -> bool {
         let same = |weak: &Weak<_>, strong: &Arc<_>| weak.as_ptr() == Arc::as_ptr(strong);
         self.schema == schema
             && same(&self.entity, entity)
-            && self.lifts.len() == lifts.len()
-            && self.lifts.iter().zip(lifts).all(|(one, other)| same(one, other))
+            && self.via.len() == via.len()
+            && self.via.iter().zip(via).all(|(one, other)| same(one, other))
     }
 }
 
-/// Cedar's form of the entity, when it has come before with the same `lifts` and fits the schema; `make` makes it.
-pub(crate) fn form(
+/// Cedar's form of the entity, when it has come before with the same `via` and fits the schema; `make` makes it.
+pub(crate) fn get_or_build(
     entity: &Arc<model::Entity>,
-    lifts: &[&Arc<model::Entity>],
-    words: &Vocabulary,
+    via: &[&Arc<model::Entity>],
+    schema: &SchemaIndex,
     make: impl FnOnce() -> Result<Entity, Mismatch>,
 ) -> Option<Arc<Entity>> {
     // What nobody but the question holds does not come again.
     if Arc::strong_count(entity) == 1 {
         return None;
     }
-    PLACE.with_borrow_mut(|places| {
-        places.resize_with(PLACES, || None);
-        let place = places.get_mut(place_of(entity))?;
-        let known = place.as_mut().filter(|known| known.is(entity, lifts, words.number()));
+    CACHE.with_borrow_mut(|slots| {
+        slots.resize_with(SLOTS, || None);
+        let slot = slots.get_mut(slot_of(entity))?;
+        let known = slot.as_mut().filter(|known| known.is(entity, via, schema.number()));
         let Some(known) = known else {
-            *place = Some(Standing::new(entity, lifts, words.number()));
+            *slot = Some(CachedEntity::new(entity, via, schema.number()));
             return None;
         };
         if known.form.is_none() {
@@ -75,10 +75,10 @@ pub(crate) fn form(
     })
 }
 
-fn place_of(entity: &Arc<model::Entity>) -> usize {
+fn slot_of(entity: &Arc<model::Entity>) -> usize {
     // Entities lie some multiple of their size apart: the upper half of the product depends on every bit (Knuth, 6.4).
     let product = (Arc::as_ptr(entity).addr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::try_from(product >> 56).unwrap_or_default() % PLACES
+    usize::try_from(product >> 56).unwrap_or_default() % SLOTS
 }
 
 #[cfg(test)]
@@ -120,8 +120,8 @@ action read appliesTo { principal: [User], resource: [Doc] };
     }
 
     fn is_kept(entity: &Arc<model::Entity>) -> bool {
-        PLACE.with_borrow(|places| {
-            let mut known = places.iter().flatten();
+        CACHE.with_borrow(|slots| {
+            let mut known = slots.iter().flatten();
             known.any(|known| known.entity.as_ptr() == Arc::as_ptr(entity) && known.form.is_some())
         })
     }

@@ -5,7 +5,7 @@ use cedar_policy_core::entities::{Dereference, Entities};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
-use super::compiled::{Above, Compiled, Effect, Place};
+use super::compiled::{Ancestors, CompiledPolicy, Effect, ScopeSubject};
 use crate::model::PolicyMode;
 
 /// Characters of an error message that are kept: it can quote values of the request.
@@ -14,8 +14,8 @@ const MESSAGE_CHARACTERS: usize = 400;
 /// Which policies held, and which could not be evaluated. In no particular order.
 #[derive(Debug, Default)]
 pub(crate) struct Answer<'p> {
-    pub(crate) held: Vec<&'p Compiled>,
-    pub(crate) erred: Vec<(&'p Compiled, String)>,
+    pub(crate) held: Vec<&'p CompiledPolicy>,
+    pub(crate) erred: Vec<(&'p CompiledPolicy, String)>,
 }
 
 impl Answer<'_> {
@@ -28,7 +28,7 @@ impl Answer<'_> {
 
 impl<'p> Answer<'p> {
     /// What is said of some of the policies.
-    pub(crate) fn only(&self, counts: impl Fn(&Compiled) -> bool) -> Self {
+    pub(crate) fn only(&self, counts: impl Fn(&CompiledPolicy) -> bool) -> Self {
         let held = self.held.iter().copied().filter(|policy| counts(policy));
         let erred = self.erred.iter().filter(|(policy, _)| counts(policy));
         Self { held: held.collect(), erred: erred.cloned().collect() }
@@ -48,19 +48,19 @@ impl<'p> Answer<'p> {
 /// A request's three names, looked up among its entities.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    pub(crate) principal: Place<'a>,
-    pub(crate) action: Place<'a>,
-    pub(crate) resource: Place<'a>,
+    pub(crate) principal: ScopeSubject<'a>,
+    pub(crate) action: ScopeSubject<'a>,
+    pub(crate) resource: ScopeSubject<'a>,
 }
 
 impl<'a> Asked<'a> {
     /// `None` for a request with unknowns, which is never built here.
     pub(crate) fn of(request: &'a Request, entities: &'a Entities) -> Option<Self> {
-        let place = |uid| Place {
+        let place = |uid| ScopeSubject {
             uid,
-            above: match entities.entity(uid) {
-                Dereference::Data(entity) => Above::Entity(entity),
-                Dereference::NoSuchEntity | Dereference::Residual(_) => Above::Nothing,
+            ancestors: match entities.entity(uid) {
+                Dereference::Data(entity) => Ancestors::Entity(entity),
+                Dereference::NoSuchEntity | Dereference::Residual(_) => Ancestors::Nothing,
             },
         };
         Some(Self {
@@ -71,7 +71,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Whether the policy is about this request at all.
-    pub(crate) fn in_scope(&self, policy: &Compiled) -> bool {
+    pub(crate) fn in_scope(&self, policy: &CompiledPolicy) -> bool {
         policy.scope.action.holds(&self.action)
             && policy.scope.principal.holds(&self.principal)
             && policy.scope.resource.holds(&self.resource)
@@ -79,7 +79,11 @@ impl<'a> Asked<'a> {
 }
 
 /// Evaluates the conditions of `candidates`, whose scopes all hold.
-pub(crate) fn evaluate<'p>(candidates: &[&'p Compiled], request: Request, entities: &Entities) -> Answer<'p> {
+pub(crate) fn evaluate<'p>(
+    candidates: &[&'p CompiledPolicy],
+    request: Request,
+    entities: &Entities,
+) -> Answer<'p> {
     let evaluator = Evaluator::new(request, entities, Extensions::all_available());
     let mut answer = Answer::default();
     for &policy in candidates {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use cedar_policy_core::ast::{EntityType, EntityUID};
 use rustc_hash::FxHashMap;
 
-use super::compiled::{ActionReach, Compiled, Place, Reach};
+use super::compiled::{ActionScope, CompiledPolicy, ScopeConstraint, ScopeSubject};
 use super::evaluate::Asked;
 
 /// Up to this many policies, asking each one is as fast as finding out which to ask.
@@ -61,7 +61,7 @@ struct Position {
 }
 
 impl Index {
-    pub(crate) fn new(program: &[Arc<Compiled>]) -> Self {
+    pub(crate) fn new(program: &[Arc<CompiledPolicy>]) -> Self {
         let mut index = Self { policies: program.len(), ..Self::default() };
         if program.len() <= FEW {
             return index;
@@ -109,9 +109,9 @@ impl Index {
     /// The policies whose scope holds, in the program's order, each once.
     pub(crate) fn candidates<'p>(
         &self,
-        program: &'p [Arc<Compiled>],
+        program: &'p [Arc<CompiledPolicy>],
         asked: &Asked<'_>,
-    ) -> Vec<&'p Compiled> {
+    ) -> Vec<&'p CompiledPolicy> {
         if self.policies <= FEW {
             return program.iter().map(AsRef::as_ref).filter(|policy| asked.in_scope(policy)).collect();
         }
@@ -148,20 +148,22 @@ impl Index {
 }
 
 impl Position {
-    fn key_of(&mut self, reach: &Reach) -> Key {
+    fn key_of(&mut self, reach: &ScopeConstraint) -> Key {
         match reach {
-            Reach::Any => ANY,
-            Reach::Eq(uid) => intern(&mut self.named, uid, &mut self.last),
-            Reach::In(group) | Reach::IsIn(_, group) => intern(&mut self.groups, group, &mut self.last),
-            Reach::Is(kind) => intern(&mut self.types, kind, &mut self.last),
+            ScopeConstraint::Any => ANY,
+            ScopeConstraint::Eq(uid) => intern(&mut self.named, uid, &mut self.last),
+            ScopeConstraint::In(group) | ScopeConstraint::IsIn(_, group) => {
+                intern(&mut self.groups, group, &mut self.last)
+            }
+            ScopeConstraint::Is(kind) => intern(&mut self.types, kind, &mut self.last),
         }
     }
 
-    fn keys_of(&mut self, reach: &ActionReach) -> Vec<Key> {
+    fn keys_of(&mut self, reach: &ActionScope) -> Vec<Key> {
         match reach {
-            ActionReach::Any => vec![ANY],
-            ActionReach::Eq(uid) => vec![intern(&mut self.named, uid, &mut self.last)],
-            ActionReach::In(groups) => {
+            ActionScope::Any => vec![ANY],
+            ActionScope::Eq(uid) => vec![intern(&mut self.named, uid, &mut self.last)],
+            ActionScope::In(groups) => {
                 let mut keys: Vec<Key> =
                     groups.iter().map(|group| intern(&mut self.groups, group, &mut self.last)).collect();
                 keys.sort_unstable();
@@ -172,14 +174,14 @@ impl Position {
     }
 
     /// Every key that fits what is asked about.
-    fn fitting(&self, place: &Place<'_>) -> Vec<Key> {
+    fn fitting(&self, place: &ScopeSubject<'_>) -> Vec<Key> {
         let mut keys = Vec::with_capacity(8);
         keys.push(ANY);
         keys.extend(self.named.get(place.uid));
         keys.extend(self.types.get(place.uid.entity_type()));
         keys.extend(self.groups.get(place.uid));
         if !self.groups.is_empty() {
-            keys.extend(place.above.each().filter_map(|group| self.groups.get(group)));
+            keys.extend(place.ancestors.each().filter_map(|group| self.groups.get(group)));
         }
         keys
     }

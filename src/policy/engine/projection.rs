@@ -8,19 +8,19 @@ use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use super::compiled::Compiled;
-use super::schema_index::{KnownType, Vocabulary};
+use super::compiled::CompiledPolicy;
+use super::schema_index::{KnownType, SchemaIndex};
 
 /// What a condition can see of a record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct View {
+pub(crate) struct FieldAccess {
     /// The record itself: it is compared, or handed on.
     whole: bool,
     /// Of these fields, that they are there, and what is seen of each.
-    fields: LiteMap<SmolStr, View>,
+    fields: LiteMap<SmolStr, FieldAccess>,
 }
 
-impl View {
+impl FieldAccess {
     /// What `condition` can see of the context.
     pub(crate) fn of_context(condition: Option<&Expr>) -> Self {
         let parts = || condition.into_iter().flat_map(Expr::subexpressions);
@@ -33,26 +33,26 @@ impl View {
                 _ => None,
             })
             .collect();
-        let mut view = Self::default();
+        let mut access = Self::default();
         for part in parts() {
-            if let Some(seen) = view.at(part) {
+            if let Some(seen) = access.at(part) {
                 seen.whole |= !bases.contains(&std::ptr::from_ref(part));
             }
             match part.expr_kind() {
                 ExprKind::HasAttr { expr, attr } => {
-                    if let Some(seen) = view.at(expr) {
+                    if let Some(seen) = access.at(expr) {
                         seen.field(attr);
                     }
                 }
                 ExprKind::ExtHasAttr { expr, attrs } => {
-                    if let Some(seen) = view.at(expr) {
+                    if let Some(seen) = access.at(expr) {
                         attrs.iter().fold(seen, Self::field);
                     }
                 }
                 _ => {}
             }
         }
-        view
+        access
     }
 
     /// The part of the context that the expression names; none when it names something else.
@@ -76,20 +76,20 @@ impl View {
 
 /// What several conditions see of one record.
 #[derive(Debug)]
-pub(crate) struct Views<'p>(SmallVec<[&'p View; 4]>);
+pub(crate) struct FieldAccesses<'p>(SmallVec<[&'p FieldAccess; 4]>);
 
-impl<'p> Views<'p> {
+impl<'p> FieldAccesses<'p> {
     /// Whether one sees the record itself.
     pub(crate) fn are_whole(&self) -> bool {
-        self.0.iter().any(|view| view.whole)
+        self.0.iter().any(|access| access.whole)
     }
 
     /// What they see of a field; `None` when none of them asks for it.
     pub(crate) fn of_field(&self, name: &SmolStr) -> Option<Self> {
         let mut seen = SmallVec::new();
-        for view in &self.0 {
+        for access in &self.0 {
             // Few fields: names of other lengths are told apart at once.
-            if let Some((_, inside)) = view.fields.iter().find(|(field, _)| *field == name) {
+            if let Some((_, inside)) = access.fields.iter().find(|(field, _)| *field == name) {
                 seen.push(inside);
             }
         }
@@ -100,7 +100,7 @@ impl<'p> Views<'p> {
 /// What a condition can see of entities. The language has no other way into one: an attribute is asked for by a name that
 /// stands in the text, a tag by a name that can be computed, and what it is in by `in`.
 #[derive(Debug, Default)]
-pub(crate) struct LooksAt {
+pub(crate) struct EntityAccess {
     /// Names of attributes, of whichever entity, and of fields of records.
     attributes: Vec<SmolStr>,
     /// Whether it asks for a tag.
@@ -113,7 +113,7 @@ pub(crate) struct LooksAt {
     types: OnceLock<(u64, Vec<usize>)>,
 }
 
-impl LooksAt {
+impl EntityAccess {
     pub(crate) fn of(condition: Option<&Expr>) -> Self {
         let mut seen = Self::default();
         for part in condition.into_iter().flat_map(Expr::subexpressions) {
@@ -138,12 +138,13 @@ impl LooksAt {
     }
 
     /// Whether it can tell that there is an entity of this type.
-    fn sees(&self, known: &KnownType, words: &Vocabulary) -> bool {
+    fn sees(&self, known: &KnownType, schema: &SchemaIndex) -> bool {
         if self.tags || self.hierarchy {
             return true;
         }
-        let (schema, types) = self.types.get_or_init(|| (words.number(), words.types_with(&self.attributes)));
-        *schema != words.number() || types.contains(&known.number)
+        let (number, types) =
+            self.types.get_or_init(|| (schema.number(), schema.types_with(&self.attributes)));
+        *number != schema.number() || types.contains(&known.number)
     }
 }
 
@@ -154,24 +155,24 @@ fn is_other_group(expression: &Expr) -> bool {
 
 /// What the policies in question can see.
 #[derive(Debug)]
-pub(crate) struct Sight<'p> {
+pub(crate) struct Projection<'p> {
     /// Of the context; `None`: all of it.
-    pub(crate) context: Option<Views<'p>>,
+    pub(crate) context: Option<FieldAccesses<'p>>,
     /// Of entities; `None`: all of them.
-    policies: Option<&'p [&'p Compiled]>,
+    policies: Option<&'p [&'p CompiledPolicy]>,
     pub(crate) tags: bool,
     pub(crate) actions: bool,
 }
 
-impl<'p> Sight<'p> {
+impl<'p> Projection<'p> {
     /// Everything there is.
     pub(crate) const ALL: Self = Self { context: None, policies: None, tags: true, actions: true };
 
-    pub(crate) fn of(policies: &'p [&'p Compiled]) -> Self {
-        let looks = || policies.iter().map(|policy| &policy.looks_at);
+    pub(crate) fn of(policies: &'p [&'p CompiledPolicy]) -> Self {
+        let looks = || policies.iter().map(|policy| &policy.entity_access);
         Self {
-            context: Some(Views(
-                policies.iter().map(|policy| &policy.reads).filter(|view| view.sees()).collect(),
+            context: Some(FieldAccesses(
+                policies.iter().map(|policy| &policy.reads).filter(|access| access.sees()).collect(),
             )),
             policies: Some(policies),
             tags: looks().any(|looks| looks.tags),
@@ -181,14 +182,16 @@ impl<'p> Sight<'p> {
 
     /// Whether an entity of this type is seen at all. One that is not need not be there: an attribute that its type does
     /// not have is not asked for, and names are compared without it.
-    pub(crate) fn has_entity(&self, known: &KnownType, words: &Vocabulary) -> bool {
-        self.policies.is_none_or(|policies| policies.iter().any(|policy| policy.looks_at.sees(known, words)))
+    pub(crate) fn has_entity(&self, known: &KnownType, schema: &SchemaIndex) -> bool {
+        self.policies
+            .is_none_or(|policies| policies.iter().any(|policy| policy.entity_access.sees(known, schema)))
     }
 
     // A handful of names in a handful of policies: no order pays.
     pub(crate) fn has_attribute(&self, name: &SmolStr) -> bool {
-        self.policies
-            .is_none_or(|policies| policies.iter().any(|policy| policy.looks_at.attributes.contains(name)))
+        self.policies.is_none_or(|policies| {
+            policies.iter().any(|policy| policy.entity_access.attributes.contains(name))
+        })
     }
 }
 
@@ -211,7 +214,7 @@ mod tests {
         ];
         for (text, expected) in cases {
             let condition: Expr = text.parse().unwrap();
-            let LooksAt { attributes, tags, .. } = LooksAt::of(Some(&condition));
+            let EntityAccess { attributes, tags, .. } = EntityAccess::of(Some(&condition));
             assert_eq!((attributes, tags), expected, "{text}");
         }
     }
@@ -229,7 +232,7 @@ mod tests {
         ];
         for (text, actions) in cases {
             let condition: Expr = text.parse().unwrap();
-            assert_eq!(LooksAt::of(Some(&condition)).actions, actions, "{text}");
+            assert_eq!(EntityAccess::of(Some(&condition)).actions, actions, "{text}");
         }
     }
 
@@ -237,9 +240,9 @@ mod tests {
     fn a_condition_sees_the_parts_of_the_context_that_it_names_or_all_of_it() {
         // `*` is the part itself.
         let seen = |paths: &[&str]| {
-            let mut view = View::default();
+            let mut access = FieldAccess::default();
             for path in paths {
-                let mut at = &mut view;
+                let mut at = &mut access;
                 for name in path.split('/').filter(|name| !name.is_empty()) {
                     match name {
                         "*" => at.whole = true,
@@ -247,7 +250,7 @@ mod tests {
                     }
                 }
             }
-            view
+            access
         };
         let cases: [(&str, &[&str]); 13] = [
             ("true", &[]),
@@ -266,8 +269,8 @@ mod tests {
         ];
         for (text, paths) in cases {
             let condition: Expr = text.parse().unwrap();
-            assert_eq!(View::of_context(Some(&condition)), seen(paths), "{text}");
+            assert_eq!(FieldAccess::of_context(Some(&condition)), seen(paths), "{text}");
         }
-        assert_eq!(View::of_context(None), View::default());
+        assert_eq!(FieldAccess::of_context(None), FieldAccess::default());
     }
 }

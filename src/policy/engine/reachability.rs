@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::ancestry::kin;
-use super::compiled::{Above, Compiled, Effect, Place, Reach};
+use super::ancestry::entity_states;
+use super::compiled::{Ancestors, CompiledPolicy, Effect, ScopeConstraint, ScopeSubject};
 use crate::model::{self, EntityUid, PolicyMode};
 use crate::policy::set::bundle::Bundle;
 
@@ -47,14 +47,14 @@ impl Bundle {
         entities: &[Arc<model::Entity>],
     ) -> Reachable {
         let nobody = Reachable::Only { named: BTreeSet::new(), members_of: BTreeSet::new() };
-        let words = self.words();
-        let (Ok(known), Ok(other)) = (words.action(action), words.uid(other)) else { return nobody };
+        let schema = self.schema_index();
+        let (Ok(known), Ok(other)) = (schema.action(action), schema.uid(other)) else { return nobody };
         // Scopes look at names alone; what the question says of attributes is typed and judged when it is asked.
-        let Ok(kin) = kin(entities, words) else { return nobody };
-        let other = Place { uid: &other, above: Above::among(&kin, &other) };
-        let action = Place { uid: known.entity.uid(), above: Above::Entity(&known.entity) };
+        let Ok(states) = entity_states(entities, schema) else { return nobody };
+        let other = ScopeSubject { uid: &other, ancestors: Ancestors::among(&states, &other) };
+        let action = ScopeSubject { uid: known.entity.uid(), ancestors: Ancestors::Entity(&known.entity) };
         let (mut named, mut members_of) = (BTreeSet::new(), BTreeSet::new());
-        let grants = |policy: &&Compiled| {
+        let grants = |policy: &&CompiledPolicy| {
             policy.effect == Effect::Permit
                 && policy.mode == PolicyMode::Enforce
                 && policy.scope.action.holds(&action)
@@ -72,12 +72,14 @@ impl Bundle {
                 Side::Resource => &policy.scope.resource,
             };
             match reach {
-                Reach::Any => return Reachable::All,
-                Reach::Is(of) if of.to_string() == kind => return Reachable::All,
-                Reach::Is(_) => {}
-                Reach::Eq(uid) => drop(named.insert(plain(uid))),
-                Reach::IsIn(of, _) if of.to_string() != kind => {}
-                Reach::In(group) | Reach::IsIn(_, group) => drop(members_of.insert(plain(group))),
+                ScopeConstraint::Any => return Reachable::All,
+                ScopeConstraint::Is(of) if of.to_string() == kind => return Reachable::All,
+                ScopeConstraint::Is(_) => {}
+                ScopeConstraint::Eq(uid) => drop(named.insert(plain(uid))),
+                ScopeConstraint::IsIn(of, _) if of.to_string() != kind => {}
+                ScopeConstraint::In(group) | ScopeConstraint::IsIn(_, group) => {
+                    drop(members_of.insert(plain(group)))
+                }
             }
         }
         Reachable::Only { named, members_of }
@@ -86,7 +88,7 @@ impl Bundle {
     /// The actions that can be asked about with these types of principal and resource, in order.
     pub fn actions_between(&self, principal: &str, resource: &str) -> BTreeSet<EntityUid> {
         let fitting = self
-            .words()
+            .schema_index()
             .environments()
             .filter(|(_, one, two)| one.to_string() == principal && two.to_string() == resource);
         let actions = fitting.map(|(action, ..)| action.uid());

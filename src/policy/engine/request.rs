@@ -9,11 +9,11 @@ use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use smol_str::SmolStr;
 
-use super::ancestry::{Kin, Names, kin};
-use super::compiled::{Above, Place};
+use super::ancestry::{EntityState, Names, entity_states};
+use super::compiled::{Ancestors, ScopeSubject};
 use super::evaluate::Asked;
-use super::projection::Sight;
-use super::schema_index::{KnownAction, Vocabulary};
+use super::projection::Projection;
+use super::schema_index::{KnownAction, SchemaIndex};
 use super::types::{Mismatch, Shape};
 use crate::model;
 
@@ -63,14 +63,14 @@ pub(crate) struct Framed<'a> {
     resource: EntityUID,
     given: &'a [Arc<model::Entity>],
     /// The entities that were given, in their order, with all their ancestors.
-    kin: Vec<Kin>,
+    states: Vec<EntityState>,
 }
 
 impl<'a> Framed<'a> {
-    pub(crate) fn of(query: &'a Query, words: &'a Vocabulary) -> Result<Self, Mismatch> {
-        let action = words.action(&query.action)?;
-        let principal_type = words.entity_type(&query.principal)?;
-        let resource_type = words.entity_type(&query.resource)?;
+    pub(crate) fn of(query: &'a Query, schema: &'a SchemaIndex) -> Result<Self, Mismatch> {
+        let action = schema.action(&query.action)?;
+        let principal_type = schema.entity_type(&query.principal)?;
+        let resource_type = schema.entity_type(&query.resource)?;
         let principal = principal_type.uid(&query.principal)?;
         let resource = resource_type.uid(&query.resource)?;
         if !action.principals.contains(&principal_type.name) {
@@ -81,17 +81,26 @@ impl<'a> Framed<'a> {
             let message = format!("`{}` does not apply to the resource `{}`", query.action, query.resource);
             return Err(Mismatch::new(message));
         }
-        Ok(Self { principal, action, resource, given: &query.entities, kin: kin(&query.entities, words)? })
+        Ok(Self {
+            principal,
+            action,
+            resource,
+            given: &query.entities,
+            states: entity_states(&query.entities, schema)?,
+        })
     }
 
     /// The three names, for finding the policies in question.
     pub(crate) fn asked(&self) -> Asked<'_> {
-        let above = |uid| Above::among(&self.kin, uid);
+        let ancestors_of = |uid| Ancestors::among(&self.states, uid);
         let (principal, resource) = (&self.principal, &self.resource);
         Asked {
-            principal: Place { uid: principal, above: above(principal) },
-            action: Place { uid: self.action.entity.uid(), above: Above::Entity(&self.action.entity) },
-            resource: Place { uid: resource, above: above(resource) },
+            principal: ScopeSubject { uid: principal, ancestors: ancestors_of(principal) },
+            action: ScopeSubject {
+                uid: self.action.entity.uid(),
+                ancestors: Ancestors::Entity(&self.action.entity),
+            },
+            resource: ScopeSubject { uid: resource, ancestors: ancestors_of(resource) },
         }
     }
 
@@ -100,38 +109,38 @@ impl<'a> Framed<'a> {
         self,
         context: &model::Value,
         input: Input,
-        words: &Vocabulary,
+        schema: &SchemaIndex,
     ) -> Result<(), Mismatch> {
-        if stand_alone(&self.kin) {
-            for (entity, kin) in self.given.iter().zip(&self.kin) {
-                if let Kin::Named(_) = kin {
-                    check(entity, words)?;
+        if stand_alone(&self.states) {
+            for (entity, state) in self.given.iter().zip(&self.states) {
+                if let EntityState::Unbuilt(_) = state {
+                    check(entity, schema)?;
                 }
             }
-            return self.action.shape_of_context(input).check(context, words);
+            return self.action.shape_of_context(input).check(context, schema);
         }
-        self.complete(context, input, words, &[], &Sight::ALL).map(drop)
+        self.complete(context, input, schema, &[], &Projection::ALL).map(drop)
     }
 
-    /// The request with what is in `sight`; all else is checked as well. `also` are action entities that policies name
+    /// The request with what is in `projection`; all else is checked as well. `also` are action entities that policies name
     /// in their conditions.
     pub(crate) fn complete(
         self,
         context: &model::Value,
         input: Input,
-        words: &Vocabulary,
+        schema: &SchemaIndex,
         also: &[Arc<Entity>],
-        sight: &Sight<'_>,
+        projection: &Projection<'_>,
     ) -> Result<Prepared, Mismatch> {
-        let entities = populate(self.given, self.kin, &self.action.entity, also, words, sight)?;
+        let entities = populate(self.given, self.states, &self.action.entity, also, schema, projection)?;
         let shape = self.action.shape_of_context(input);
         let (Shape::Record(shape), model::Value::Record(fields)) = (shape, context) else {
-            shape.check(context, words)?;
+            shape.check(context, schema)?;
             return Err(Mismatch::new("the context is not a record"));
         };
-        let fields = match &sight.context {
-            None => shape.convert(fields, words)?.into_iter().collect(),
-            Some(views) => shape.convert_seen(fields, words, views)?,
+        let fields = match &projection.context {
+            None => shape.convert(fields, schema)?.into_iter().collect(),
+            Some(views) => shape.convert_seen(fields, schema, views)?,
         };
         let known = |uid| EntityUIDEntry::known(uid, None);
         let request = Request::new_unchecked(
@@ -148,18 +157,18 @@ impl<'a> Framed<'a> {
 pub(crate) fn prepare(
     query: &Query,
     input: Input,
-    words: &Vocabulary,
+    schema: &SchemaIndex,
     also: &[Arc<Entity>],
 ) -> Result<Prepared, Mismatch> {
-    Framed::of(query, words)?.complete(&query.context, input, words, also, &Sight::ALL)
+    Framed::of(query, schema)?.complete(&query.context, input, schema, also, &Projection::ALL)
 }
 
 /// Whether no two of them have one name. Of two that do Cedar asks whether they are the same: then all of both has to be
 /// there.
-fn stand_alone(kin: &[Kin]) -> bool {
-    let mut rest = kin;
-    kin.len() <= MANY
-        && kin.iter().all(|one| {
+fn stand_alone(states: &[EntityState]) -> bool {
+    let mut rest = states;
+    states.len() <= MANY
+        && states.iter().all(|one| {
             rest = rest.get(1..).unwrap_or_default();
             rest.iter().all(|other| other.uid() != one.uid())
         })
@@ -167,25 +176,25 @@ fn stand_alone(kin: &[Kin]) -> bool {
 
 fn populate(
     given: &[Arc<model::Entity>],
-    kin: Vec<Kin>,
+    states: Vec<EntityState>,
     action: &Arc<Entity>,
     also: &[Arc<Entity>],
-    words: &Vocabulary,
-    sight: &Sight<'_>,
+    schema: &SchemaIndex,
+    projection: &Projection<'_>,
 ) -> Result<Entities, Mismatch> {
-    let all = Sight::ALL;
-    let sight = if stand_alone(&kin) { sight } else { &all };
+    let all = Projection::ALL;
+    let projection = if stand_alone(&states) { projection } else { &all };
     let (mut built, mut made) = (Vec::new(), Vec::new());
-    for (entity, kin) in given.iter().zip(kin) {
-        let known = words.entity_type(&entity.uid)?;
-        match kin {
-            Kin::Named(_) if !sight.has_entity(known, words) => check(entity, words)?,
-            Kin::Named(names) => built.push(endow(entity, *names, words, sight)?),
-            Kin::Standing(entity) if sight.has_entity(known, words) => made.push(entity),
-            Kin::Standing(_) => {}
+    for (entity, state) in given.iter().zip(states) {
+        let known = schema.entity_type(&entity.uid)?;
+        match state {
+            EntityState::Unbuilt(_) if !projection.has_entity(known, schema) => check(entity, schema)?,
+            EntityState::Unbuilt(names) => built.push(endow(entity, *names, schema, projection)?),
+            EntityState::Cached(entity) if projection.has_entity(known, schema) => made.push(entity),
+            EntityState::Cached(_) => {}
         }
     }
-    if sight.actions {
+    if projection.actions {
         let others = also.iter().filter(|other| other.uid() != action.uid());
         made.extend([action].into_iter().chain(others).cloned());
     }
@@ -197,13 +206,13 @@ fn populate(
 }
 
 /// Whether the entity's attributes and tags are those of its type.
-fn check(entity: &model::Entity, words: &Vocabulary) -> Result<(), Mismatch> {
+fn check(entity: &model::Entity, schema: &SchemaIndex) -> Result<(), Mismatch> {
     let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
-    let known = words.entity_type(&entity.uid)?;
-    known.attributes.check(&entity.attributes, words).map_err(within)?;
+    let known = schema.entity_type(&entity.uid)?;
+    known.attributes.check(&entity.attributes, schema).map_err(within)?;
     for value in entity.tags.values() {
         let shape = known.tags.as_ref().ok_or_else(|| within(no_tags()))?;
-        shape.check(value, words).map_err(within)?;
+        shape.check(value, schema).map_err(within)?;
     }
     Ok(())
 }
@@ -216,21 +225,21 @@ fn no_tags() -> Mismatch {
 pub(crate) fn endow(
     entity: &model::Entity,
     names: Names,
-    words: &Vocabulary,
-    sight: &Sight<'_>,
+    schema: &SchemaIndex,
+    projection: &Projection<'_>,
 ) -> Result<Entity, Mismatch> {
     let within = |mismatch: Mismatch| Mismatch::new(format!("`{}`: {mismatch}", entity.uid));
-    let known = words.entity_type(&entity.uid)?;
-    let seen = |name: &SmolStr| sight.has_attribute(name);
-    let attributes = known.attributes.convert_some(&entity.attributes, words, seen).map_err(within)?;
+    let known = schema.entity_type(&entity.uid)?;
+    let seen = |name: &SmolStr| projection.has_attribute(name);
+    let attributes = known.attributes.convert_some(&entity.attributes, schema, seen).map_err(within)?;
     let mut tags: Vec<(SmolStr, Value)> = Vec::new();
     for (name, value) in &entity.tags {
         let Some(shape) = &known.tags else {
             return Err(within(no_tags()));
         };
-        match sight.tags {
-            true => tags.push((name.clone(), shape.convert(value, words).map_err(within)?)),
-            false => shape.check(value, words).map_err(within)?,
+        match projection.tags {
+            true => tags.push((name.clone(), shape.convert(value, schema).map_err(within)?)),
+            false => shape.check(value, schema).map_err(within)?,
         }
     }
     let whole = |(name, value)| (name, PartialValue::Value(value));

@@ -16,7 +16,7 @@ use crate::model;
 
 /// The tables. Built once a bundle; requests only look up, so the fast hasher cannot be attacked through them.
 #[derive(Debug)]
-pub(crate) struct Vocabulary {
+pub(crate) struct SchemaIndex {
     number: u64,
     types: FxHashMap<Box<str>, KnownType>,
     actions: FxHashMap<Box<str>, FxHashMap<Box<str>, KnownAction>>,
@@ -50,7 +50,7 @@ pub(crate) struct KnownAction {
     pub(crate) open_context: Shape,
 }
 
-impl Vocabulary {
+impl SchemaIndex {
     pub(crate) fn new(schema: &Schema) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let schema: &ValidatorSchema = schema.as_ref();

@@ -12,8 +12,8 @@ use cedar_policy_core::validator::types::{Attributes, EntityKind, OpenTag, Type}
 use litemap::LiteMap;
 use smol_str::SmolStr;
 
-use super::projection::Views;
-use super::schema_index::Vocabulary;
+use super::projection::FieldAccesses;
+use super::schema_index::SchemaIndex;
 use crate::model::cedar_json::FOUR_DIGIT_YEARS;
 use crate::model::{Fields, Value};
 
@@ -96,7 +96,7 @@ impl Shape {
     }
 
     /// The Cedar value, when `value` is of this type.
-    pub(crate) fn convert(&self, value: &Value, words: &Vocabulary) -> Result<ast::Value, Mismatch> {
+    pub(crate) fn convert(&self, value: &Value, schema: &SchemaIndex) -> Result<ast::Value, Mismatch> {
         let literal = |literal: ast::Literal| Ok(ast::Value::new(literal, None));
         match (self, value) {
             (Self::Bool, Value::Bool(value)) => literal((*value).into()),
@@ -104,24 +104,24 @@ impl Shape {
             (Self::String, Value::String(text)) => literal(ast::Literal::String(text.as_ref().into())),
             (Self::Set(element), Value::Set(items)) => {
                 let items: Result<Vec<_>, _> =
-                    items.iter().map(|item| element.convert(item, words)).collect();
+                    items.iter().map(|item| element.convert(item, schema)).collect();
                 Ok(ast::Value::set(items?, None))
             }
             (Self::Record(shape), Value::Record(fields)) => {
-                let fields = shape.convert(fields, words)?;
+                let fields = shape.convert(fields, schema)?;
                 Ok(ast::Value::record_arc(Arc::new(fields.into_iter().collect()), None))
             }
             (Self::Entity(kind), Value::Entity(uid)) => {
-                let uid = words.uid(uid)?;
+                let uid = schema.uid(uid)?;
                 if uid.entity_type() != kind {
                     return Err(Mismatch::new(format!("expected a `{kind}`, got a `{}`", uid.entity_type())));
                 }
                 literal(ast::Literal::EntityUID(Arc::new(uid)))
             }
-            (Self::Decimal, Value::Decimal(text)) => words.extensions().decimal(text),
-            (Self::Datetime, Value::Datetime(millis)) => words.extensions().datetime(*millis),
-            (Self::Duration, Value::Duration(text)) => words.extensions().duration(text),
-            (Self::Ip, Value::Ip(text)) => words.extensions().ip(text),
+            (Self::Decimal, Value::Decimal(text)) => schema.extensions().decimal(text),
+            (Self::Datetime, Value::Datetime(millis)) => schema.extensions().datetime(*millis),
+            (Self::Duration, Value::Duration(text)) => schema.extensions().duration(text),
+            (Self::Ip, Value::Ip(text)) => schema.extensions().ip(text),
             (expected, got) => {
                 Err(Mismatch::new(format!("expected {}, got {}", expected.name(), name_of(got))))
             }
@@ -132,31 +132,31 @@ impl Shape {
     fn convert_seen(
         &self,
         value: &Value,
-        words: &Vocabulary,
-        views: &Views<'_>,
+        schema: &SchemaIndex,
+        views: &FieldAccesses<'_>,
     ) -> Result<ast::Value, Mismatch> {
         match (self, value) {
             (Self::Record(shape), Value::Record(fields)) => {
-                Ok(ast::Value::record_arc(Arc::new(shape.convert_seen(fields, words, views)?), None))
+                Ok(ast::Value::record_arc(Arc::new(shape.convert_seen(fields, schema, views)?), None))
             }
-            _ => self.convert(value, words),
+            _ => self.convert(value, schema),
         }
     }
 
     /// Whether [`Shape::convert`] would make a value of it, without making one.
-    pub(crate) fn check(&self, value: &Value, words: &Vocabulary) -> Result<(), Mismatch> {
+    pub(crate) fn check(&self, value: &Value, schema: &SchemaIndex) -> Result<(), Mismatch> {
         match (self, value) {
             (Self::Bool, Value::Bool(_))
             | (Self::Long, Value::Long(_))
             | (Self::String, Value::String(_)) => Ok(()),
             (Self::Set(element), Value::Set(items)) => {
-                items.iter().try_for_each(|item| element.check(item, words))
+                items.iter().try_for_each(|item| element.check(item, schema))
             }
-            (Self::Record(shape), Value::Record(fields)) => shape.check(fields, words),
+            (Self::Record(shape), Value::Record(fields)) => shape.check(fields, schema),
             (Self::Datetime, Value::Datetime(millis)) if FOUR_DIGIT_YEARS.contains(millis) => Ok(()),
             // What this reads as an address, Cedar does.
             (Self::Ip, Value::Ip(text)) if text.parse::<Ipv4Addr>().is_ok() => Ok(()),
-            _ => self.convert(value, words).map(drop),
+            _ => self.convert(value, schema).map(drop),
         }
     }
 
@@ -258,51 +258,51 @@ impl RecordShape {
     pub(crate) fn convert(
         &self,
         values: &Fields,
-        words: &Vocabulary,
+        schema: &SchemaIndex,
     ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
-        self.convert_some(values, words, |_| true)
+        self.convert_some(values, schema, |_| true)
     }
 
     /// The same check, and only what is seen of the fields.
     pub(crate) fn convert_seen(
         &self,
         values: &Fields,
-        words: &Vocabulary,
-        views: &Views<'_>,
+        schema: &SchemaIndex,
+        views: &FieldAccesses<'_>,
     ) -> Result<BTreeMap<SmolStr, ast::Value>, Mismatch> {
         if views.are_whole() {
-            return Ok(self.convert(values, words)?.into_iter().collect());
+            return Ok(self.convert(values, schema)?.into_iter().collect());
         }
         let mut converted = BTreeMap::new();
         self.each(values, |name, shape, value| match views.of_field(name) {
             Some(views) => {
-                converted.insert(name.clone(), shape.convert_seen(value, words, &views)?);
+                converted.insert(name.clone(), shape.convert_seen(value, schema, &views)?);
                 Ok(())
             }
-            None => shape.check(value, words),
+            None => shape.check(value, schema),
         })?;
         Ok(converted)
     }
 
     /// Whether [`RecordShape::convert`] would make Cedar's fields of them.
-    pub(crate) fn check(&self, values: &Fields, words: &Vocabulary) -> Result<(), Mismatch> {
-        self.each(values, |_, shape, value| shape.check(value, words))
+    pub(crate) fn check(&self, values: &Fields, schema: &SchemaIndex) -> Result<(), Mismatch> {
+        self.each(values, |_, shape, value| shape.check(value, schema))
     }
 
     /// The same check, and only those of the fields that are `wanted`.
     pub(crate) fn convert_some(
         &self,
         values: &Fields,
-        words: &Vocabulary,
+        schema: &SchemaIndex,
         wanted: impl Fn(&SmolStr) -> bool,
     ) -> Result<Vec<(SmolStr, ast::Value)>, Mismatch> {
         let mut converted = Vec::with_capacity(values.len());
         self.each(values, |name, shape, value| {
             if wanted(name) {
-                converted.push((name.clone(), shape.convert(value, words)?));
+                converted.push((name.clone(), shape.convert(value, schema)?));
                 return Ok(());
             }
-            shape.check(value, words)
+            shape.check(value, schema)
         })?;
         Ok(converted)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::compiled::{Compiled, Effect};
+use super::compiled::{CompiledPolicy, Effect};
 use super::evaluate::Answer;
 use super::types::Mismatch;
 use crate::model::{Outcome, PolicyMode, PolicyRef, ReasonCode};
@@ -82,7 +82,7 @@ impl Verdict {
         Self {
             outcome,
             reason,
-            policies: deciding.into_iter().chain(watching).map(Compiled::as_ref).collect(),
+            policies: deciding.into_iter().chain(watching).map(CompiledPolicy::as_ref).collect(),
             errors: faults(answer),
             caller_text,
             shadow,
@@ -96,7 +96,7 @@ fn watched<'a>(
     answer: &Answer<'a>,
     rule: OnPolicyError,
     outcome: Outcome,
-) -> (Vec<&'a Compiled>, Option<Outcome>) {
+) -> (Vec<&'a CompiledPolicy>, Option<Outcome>) {
     let log_only = Tally::of(answer, |policy| policy.mode == PolicyMode::LogOnly);
     let held = by_id(log_only.forbids.iter().chain(&log_only.permits).copied());
     let would_be = Tally::of(answer, |_| true).outcome(rule).0;
@@ -105,13 +105,13 @@ fn watched<'a>(
 
 /// What held, among the policies that count.
 struct Tally<'a> {
-    permits: Vec<&'a Compiled>,
-    forbids: Vec<&'a Compiled>,
-    erred: Vec<&'a Compiled>,
+    permits: Vec<&'a CompiledPolicy>,
+    forbids: Vec<&'a CompiledPolicy>,
+    erred: Vec<&'a CompiledPolicy>,
 }
 
 impl<'a> Tally<'a> {
-    fn of(answer: &Answer<'a>, counts: impl Fn(&Compiled) -> bool) -> Self {
+    fn of(answer: &Answer<'a>, counts: impl Fn(&CompiledPolicy) -> bool) -> Self {
         let held = |effect| {
             let held = answer.held.iter().copied();
             held.filter(|policy| policy.effect == effect && counts(policy)).collect()
@@ -138,7 +138,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    fn deciding(&self, outcome: Outcome) -> Vec<&'a Compiled> {
+    fn deciding(&self, outcome: Outcome) -> Vec<&'a CompiledPolicy> {
         match outcome {
             Outcome::Allow | Outcome::ApprovalRequired => by_id(self.permits.iter().copied()),
             Outcome::DenyExplicit => by_id(self.forbids.iter().copied()),
@@ -148,14 +148,14 @@ impl<'a> Tally<'a> {
     }
 }
 
-fn by_id<'a>(policies: impl Iterator<Item = &'a Compiled>) -> Vec<&'a Compiled> {
+fn by_id<'a>(policies: impl Iterator<Item = &'a CompiledPolicy>) -> Vec<&'a CompiledPolicy> {
     let mut policies: Vec<_> = policies.collect();
     policies.sort_by(|a, b| a.id.cmp(&b.id));
     policies
 }
 
 fn faults(answer: &Answer<'_>) -> Vec<PolicyFault> {
-    let fault = |(policy, message): &(&Compiled, String)| PolicyFault {
+    let fault = |(policy, message): &(&CompiledPolicy, String)| PolicyFault {
         policy: Arc::clone(&policy.id),
         message: message.as_str().into(),
     };

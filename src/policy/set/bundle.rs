@@ -9,17 +9,17 @@ use cedar_policy_core::entities::Entities;
 use rustc_hash::FxHashSet;
 
 use super::error::{PolicyErrors, Problem};
-use super::load::{Ground, Loaded, PolicyInfo, Strictness, load};
-use super::policy_file::Part;
+use super::load::{CompiledSchema, Loaded, PolicyInfo, Strictness, load};
+use super::policy_file::PolicyFile;
 use super::settings::{OnPolicyError, Settings};
 use super::source::Sources;
 use crate::model::{self, Outcome, PolicyMode, PolicyVersion};
-use crate::policy::engine::compiled::Compiled;
+use crate::policy::engine::compiled::CompiledPolicy;
 use crate::policy::engine::evaluate::{Answer, Asked, evaluate};
 use crate::policy::engine::index::Index;
-use crate::policy::engine::projection::Sight;
+use crate::policy::engine::projection::Projection;
 use crate::policy::engine::request::{Framed, Input, Prepared, Query, prepare};
-use crate::policy::engine::schema_index::Vocabulary;
+use crate::policy::engine::schema_index::SchemaIndex;
 use crate::policy::engine::types::{Mismatch, Shape};
 use crate::policy::engine::verdict::Verdict;
 
@@ -29,17 +29,17 @@ pub struct Bundle {
     settings: Settings,
     version: PolicyVersion,
     sources: Sources,
-    ground: Arc<Ground>,
+    compiled_schema: Arc<CompiledSchema>,
     /// The files by themselves, for the load after this.
-    parts: Vec<Arc<Part>>,
-    about: Vec<Arc<PolicyInfo>>,
+    policy_files: Vec<Arc<PolicyFile>>,
+    infos: Vec<Arc<PolicyInfo>>,
     warnings: Vec<Problem>,
-    program: Vec<Arc<Compiled>>,
+    program: Vec<Arc<CompiledPolicy>>,
     index: Index,
     /// Actions that conditions name: they must be there to be asked about, whatever the request's action is.
     named_actions: Vec<Arc<Entity>>,
     /// Policies that name entities and look into them.
-    naming: Vec<Arc<Compiled>>,
+    naming: Vec<Arc<CompiledPolicy>>,
 }
 
 impl Bundle {
@@ -58,7 +58,7 @@ impl Bundle {
     /// is wrong, is exactly that of a load of everything.
     pub fn load_next(&self, sources: Sources, settings: Settings) -> Result<Self, PolicyErrors> {
         let sources = sources.sharing(&self.sources);
-        let before = Some((&self.ground, self.parts.as_slice()));
+        let before = Some((&self.compiled_schema, self.policy_files.as_slice()));
         let loaded = load(&sources, &settings.limits, Strictness::Product, before)?;
         Ok(Self::assemble(sources, loaded, settings))
     }
@@ -80,18 +80,18 @@ impl Bundle {
     }
 
     fn assemble(sources: Sources, loaded: Loaded, settings: Settings) -> Self {
-        let Loaded { ground, parts, about, program, warnings } = loaded;
+        let Loaded { compiled_schema, policy_files, infos, program, warnings } = loaded;
         let index = Index::new(&program);
-        let named_actions = named_actions(&program, &ground.words);
+        let named_actions = named_actions(&program, &compiled_schema.schema_index);
         let naming = program.iter().filter(|policy| !policy.looked_into.is_empty()).cloned().collect();
         let version = sources.version();
         Self {
             settings,
             version,
             sources,
-            ground,
-            parts,
-            about,
+            compiled_schema,
+            policy_files,
+            infos,
             warnings,
             program,
             index,
@@ -117,7 +117,7 @@ impl Bundle {
 
     /// All policies and templates, in the order of the files.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyInfo> {
-        self.about.iter().map(AsRef::as_ref)
+        self.infos.iter().map(AsRef::as_ref)
     }
 
     /// The policy of this id.
@@ -127,12 +127,15 @@ impl Bundle {
 
     /// Whether the schema has this action.
     pub fn knows_action(&self, action: &model::EntityUid) -> bool {
-        self.ground.words.action(action).is_ok()
+        self.compiled_schema.schema_index.action(action).is_ok()
     }
 
     /// Whether one action is in a group, at any depth.
     pub(crate) fn is_action_in(&self, action: &model::EntityUid, group: &model::EntityUid) -> bool {
-        match (self.ground.words.action(action), self.ground.words.action(group)) {
+        match (
+            self.compiled_schema.schema_index.action(action),
+            self.compiled_schema.schema_index.action(group),
+        ) {
             (Ok(action), Ok(group)) => action.entity.is_descendant_of(group.entity.uid()),
             _ => false,
         }
@@ -143,7 +146,7 @@ impl Bundle {
     pub fn complete<'a>(&self, query: &mut Query, known: impl FnOnce() -> &'a model::Value) {
         self.type_query(query);
         if let (Ok(action), model::Value::Record(given)) =
-            (self.ground.words.action(&query.action), &mut query.context)
+            (self.compiled_schema.schema_index.action(&query.action), &mut query.context)
             && let Shape::Record(shape) = &action.context
             && shape.lacks_any(given)
             && let model::Value::Record(known) = known()
@@ -182,7 +185,7 @@ impl Bundle {
     ) -> (Verdict, Option<Outcome>) {
         let input = if open { Input::Open } else { Input::Given };
         let Some(other) = other else { return (self.decide_with(query, input), None) };
-        if !Arc::ptr_eq(&self.ground, &other.ground) {
+        if !Arc::ptr_eq(&self.compiled_schema, &other.compiled_schema) {
             return (self.decide_with(query, input), Some(other.decide_with(query, input).outcome));
         }
         let verdict = |bundle: &Self, answer| Verdict::of_answer(&answer, bundle.settings.on_policy_error);
@@ -202,38 +205,39 @@ impl Bundle {
         query: &Query,
         input: Input,
     ) -> Result<(Answer<'b>, Answer<'b>), Mismatch> {
-        let words = &self.ground.words;
-        let framed = Framed::of(query, words)?;
+        let schema_index = &self.compiled_schema.schema_index;
+        let framed = Framed::of(query, schema_index)?;
         let mut all = self.index.candidates(&self.program, &framed.asked());
         let theirs = other.index.candidates(&other.program, &framed.asked());
-        let of_mine: FxHashSet<*const Compiled> = all.iter().map(|policy| ptr::from_ref(*policy)).collect();
-        let of_theirs: FxHashSet<*const Compiled> =
+        let of_mine: FxHashSet<*const CompiledPolicy> =
+            all.iter().map(|policy| ptr::from_ref(*policy)).collect();
+        let of_theirs: FxHashSet<*const CompiledPolicy> =
             theirs.iter().map(|policy| ptr::from_ref(*policy)).collect();
         all.extend(theirs.into_iter().filter(|policy| !of_mine.contains(&ptr::from_ref(*policy))));
         let mut also = self.named_actions.clone();
         let known = |entity: &&Arc<Entity>| !self.named_actions.iter().any(|one| one.uid() == entity.uid());
         also.extend(other.named_actions.iter().filter(known).cloned());
-        let prepared = framed.complete(&query.context, input, words, &also, &Sight::of(&all))?;
+        let prepared = framed.complete(&query.context, input, schema_index, &also, &Projection::of(&all))?;
         let mut answer = evaluate(&all, prepared.request, &prepared.entities);
         if input == Input::Open {
             answer.suppose_input();
         }
-        let part =
-            |of: &FxHashSet<*const Compiled>| answer.only(|policy| of.contains(&ptr::from_ref(policy)));
-        Ok((part(&of_mine), part(&of_theirs)))
+        let policy_file =
+            |of: &FxHashSet<*const CompiledPolicy>| answer.only(|policy| of.contains(&ptr::from_ref(policy)));
+        Ok((policy_file(&of_mine), policy_file(&of_theirs)))
     }
 
     /// Context and attributes are checked as a whole, but only what the policies in question can see is handed to them.
     fn answer_query(&self, query: &Query, input: Input) -> Result<Answer<'_>, Mismatch> {
-        let words = &self.ground.words;
-        let framed = Framed::of(query, words)?;
+        let schema_index = &self.compiled_schema.schema_index;
+        let framed = Framed::of(query, schema_index)?;
         let candidates = self.index.candidates(&self.program, &framed.asked());
         if candidates.iter().all(|policy| policy.condition.is_none()) {
-            framed.check(&query.context, input, words)?;
+            framed.check(&query.context, input, schema_index)?;
             return Ok(Answer { held: candidates, erred: Vec::new() });
         }
-        let sight = Sight::of(&candidates);
-        let prepared = framed.complete(&query.context, input, words, &self.named_actions, &sight)?;
+        let sight = Projection::of(&candidates);
+        let prepared = framed.complete(&query.context, input, schema_index, &self.named_actions, &sight)?;
         let mut answer = evaluate(&candidates, prepared.request, &prepared.entities);
         if input == Input::Open {
             answer.suppose_input();
@@ -243,7 +247,7 @@ impl Bundle {
 
     /// The question as it is evaluated.
     pub(crate) fn prepare(&self, query: &Query) -> Result<Prepared, Mismatch> {
-        prepare(query, Input::Given, &self.ground.words, &self.named_actions)
+        prepare(query, Input::Given, &self.compiled_schema.schema_index, &self.named_actions)
     }
 
     /// Decides a question that was built, with its input or without.
@@ -261,13 +265,14 @@ impl Bundle {
     }
 
     /// The policies that name entities and look into them.
-    pub(crate) fn naming(&self) -> &[Arc<Compiled>] {
+    pub(crate) fn naming(&self) -> &[Arc<CompiledPolicy>] {
         &self.naming
     }
 
     /// The policies whose scope matches a question; none for one that does not fit the schema.
-    pub(crate) fn in_scope(&self, query: &Query, input: Input) -> Vec<&Compiled> {
-        let Ok(prepared) = prepare(query, input, &self.ground.words, &self.named_actions) else {
+    pub(crate) fn in_scope(&self, query: &Query, input: Input) -> Vec<&CompiledPolicy> {
+        let Ok(prepared) = prepare(query, input, &self.compiled_schema.schema_index, &self.named_actions)
+        else {
             return Vec::new();
         };
         let asked = Asked::of(&prepared.request, &prepared.entities);
@@ -285,11 +290,11 @@ impl Bundle {
     }
 
     pub(crate) fn schema(&self) -> &cedar_policy::Schema {
-        &self.ground.schema
+        &self.compiled_schema.schema
     }
 
-    pub(crate) fn words(&self) -> &Vocabulary {
-        &self.ground.words
+    pub(crate) fn schema_index(&self) -> &SchemaIndex {
+        &self.compiled_schema.schema_index
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -297,7 +302,7 @@ impl Bundle {
     }
 
     /// Every policy that decides with what is known about it, in the order of the files.
-    pub(crate) fn program(&self) -> impl Iterator<Item = (&PolicyInfo, &Compiled)> {
+    pub(crate) fn program(&self) -> impl Iterator<Item = (&PolicyInfo, &CompiledPolicy)> {
         let policies = self.policies().filter(|info| !info.is_template);
         policies.zip(self.program.iter().map(AsRef::as_ref))
     }
@@ -308,10 +313,10 @@ impl Bundle {
     }
 }
 
-fn named_actions(program: &[Arc<Compiled>], words: &Vocabulary) -> Vec<Arc<Entity>> {
+fn named_actions(program: &[Arc<CompiledPolicy>], schema_index: &SchemaIndex) -> Vec<Arc<Entity>> {
     let named: HashSet<&EntityUID> = program.iter().flat_map(|policy| &policy.names_actions).collect();
     if named.is_empty() {
         return Vec::new();
     }
-    words.action_entities().filter(|entity| named.contains(entity.uid())).cloned().collect()
+    schema_index.action_entities().filter(|entity| named.contains(entity.uid())).cloned().collect()
 }

@@ -14,12 +14,12 @@ use super::annotations::Annotations;
 use super::conflict::declared_twice;
 use super::depth::{self, Language};
 use super::error::{PolicyErrors, Problem};
-use super::policy_file::{Body, Checked, Entry, Part, check};
+use super::policy_file::{Body, Checked, Entry, PolicyFile, check};
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
 use crate::model::{self, PolicyMode};
-use crate::policy::engine::compiled::{Compiled, Effect};
-use crate::policy::engine::schema_index::Vocabulary;
+use crate::policy::engine::compiled::{CompiledPolicy, Effect};
+use crate::policy::engine::schema_index::SchemaIndex;
 
 /// How strictly texts are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,26 +64,26 @@ impl PolicyInfo {
 /// What came out.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) ground: Arc<Ground>,
-    pub(crate) parts: Vec<Arc<Part>>,
+    pub(crate) compiled_schema: Arc<CompiledSchema>,
+    pub(crate) policy_files: Vec<Arc<PolicyFile>>,
     /// Policies and templates in the order of the files, then what was linked.
-    pub(crate) about: Vec<Arc<PolicyInfo>>,
+    pub(crate) infos: Vec<Arc<PolicyInfo>>,
     /// What decides, in the same order.
-    pub(crate) program: Vec<Arc<Compiled>>,
+    pub(crate) program: Vec<Arc<CompiledPolicy>>,
     pub(crate) warnings: Vec<Problem>,
 }
 
 /// The schema, which everything else stands on.
 #[derive(Debug)]
-pub(crate) struct Ground {
+pub(crate) struct CompiledSchema {
     strictness: Strictness,
     files: Vec<Source>,
     pub(crate) schema: Schema,
-    pub(crate) words: Vocabulary,
+    pub(crate) schema_index: SchemaIndex,
     warnings: Vec<Problem>,
 }
 
-impl Ground {
+impl CompiledSchema {
     /// Whether `sources` have just this schema.
     fn is_of(&self, sources: &Sources, strictness: Strictness) -> bool {
         let alike = |a: &Source, b: &Source| a.name == b.name && a.path == b.path && a.text == b.text;
@@ -103,40 +103,47 @@ pub(crate) fn load(
     sources: &Sources,
     limits: &Limits,
     strictness: Strictness,
-    before: Option<(&Arc<Ground>, &[Arc<Part>])>,
+    before: Option<(&Arc<CompiledSchema>, &[Arc<PolicyFile>])>,
 ) -> Result<Loaded, PolicyErrors> {
     let mut loader = Loader::default();
     loader.refuse_repeated_names(sources);
-    let before = before.filter(|(ground, _)| ground.is_of(sources, strictness));
-    let ground = match before {
-        Some((ground, _)) => Some(Arc::clone(ground)),
-        None => loader.ground(sources, strictness).map(Arc::new),
+    let before = before.filter(|(compiled_schema, _)| compiled_schema.is_of(sources, strictness));
+    let compiled_schema = match before {
+        Some((compiled_schema, _)) => Some(Arc::clone(compiled_schema)),
+        None => loader.compiled_schema(sources, strictness).map(Arc::new),
     };
-    loader.warnings.extend(ground.iter().flat_map(|ground| ground.warnings.iter().cloned()));
+    loader
+        .warnings
+        .extend(compiled_schema.iter().flat_map(|compiled_schema| compiled_schema.warnings.iter().cloned()));
     // Validation against a schema that did not load would only repeat its problems for every policy.
-    let schema = ground.as_ref().filter(|_| strictness == Strictness::Product).map(|ground| &ground.schema);
+    let schema = compiled_schema
+        .as_ref()
+        .filter(|_| strictness == Strictness::Product)
+        .map(|compiled_schema| &compiled_schema.schema);
     let validator = schema.map(|schema| (Validator::new(schema.clone()), schema));
     let validator = validator.as_ref().map(|(validator, schema)| (validator, *schema));
-    let known: HashMap<&str, &Arc<Part>> = before
+    let known: HashMap<&str, &Arc<PolicyFile>> = before
         .iter()
-        .flat_map(|(_, parts)| parts.iter().map(|part| (part.source.name.as_ref(), part)))
+        .flat_map(|(_, policy_files)| {
+            policy_files.iter().map(|policy_file| (policy_file.source.name.as_ref(), policy_file))
+        })
         .collect();
     for source in sources.iter().filter(|source| source.kind == SourceKind::Policy) {
-        let same = known.get(source.name.as_ref()).filter(|part| part.is_of(source));
-        let read = || Arc::new(Part::read(source, strictness, validator));
-        loader.take(same.map_or_else(read, |part| Arc::clone(part)));
+        let same = known.get(source.name.as_ref()).filter(|policy_file| policy_file.is_of(source));
+        let read = || Arc::new(PolicyFile::read(source, strictness, validator));
+        loader.take(same.map_or_else(read, |policy_file| Arc::clone(policy_file)));
     }
     loader.links(sources.links(), validator);
-    if loader.about.len() > limits.policies {
+    if loader.infos.len() > limits.policies {
         let message =
-            format!("{} policies are more than the {} allowed", loader.about.len(), limits.policies);
+            format!("{} policies are more than the {} allowed", loader.infos.len(), limits.policies);
         loader.problems.push(Problem::general(message));
     }
     loader.problems.append(&mut loader.invalid);
     PolicyErrors::check(loader.problems)?;
-    let ground = ground.ok_or_else(|| Problem::general("the schema could not be read"))?;
-    let Loader { parts, about, program, warnings, .. } = loader;
-    Ok(Loaded { ground, parts, about, program, warnings })
+    let compiled_schema = compiled_schema.ok_or_else(|| Problem::general("the schema could not be read"))?;
+    let Loader { policy_files, infos, program, warnings, .. } = loader;
+    Ok(Loaded { compiled_schema, policy_files, infos, program, warnings })
 }
 
 #[derive(Default)]
@@ -145,10 +152,10 @@ struct Loader {
     /// What validation found; reported after all else.
     invalid: Vec<Problem>,
     warnings: Vec<Problem>,
-    parts: Vec<Arc<Part>>,
-    about: Vec<Arc<PolicyInfo>>,
-    program: Vec<Arc<Compiled>>,
-    /// Where a policy stands in `about`, and its line.
+    policy_files: Vec<Arc<PolicyFile>>,
+    infos: Vec<Arc<PolicyInfo>>,
+    program: Vec<Arc<CompiledPolicy>>,
+    /// Where a policy stands in `infos`, and its line.
     by_id: HashMap<Arc<str>, (usize, usize)>,
 }
 
@@ -164,7 +171,7 @@ impl Loader {
         }
     }
 
-    fn ground(&mut self, sources: &Sources, strictness: Strictness) -> Option<Ground> {
+    fn compiled_schema(&mut self, sources: &Sources, strictness: Strictness) -> Option<CompiledSchema> {
         let (mut fragments, mut warnings) = (Vec::new(), Vec::new());
         let before = self.problems.len();
         for source in schema_files(sources) {
@@ -197,9 +204,9 @@ impl Loader {
         let complete = Schema::from_schema_fragments(fragments);
         match complete {
             Ok(schema) if schema.is_complete() => {
-                let words = Vocabulary::new(&schema);
+                let schema_index = SchemaIndex::new(&schema);
                 let files = schema_files(sources).cloned().collect();
-                Some(Ground { strictness, files, schema, words, warnings })
+                Some(CompiledSchema { strictness, files, schema, schema_index, warnings })
             }
             Ok(_) => {
                 let problem = Problem::general("the schema leaves names external that no file defines");
@@ -219,33 +226,33 @@ impl Loader {
     }
 
     /// Takes a file in.
-    fn take(&mut self, part: Arc<Part>) {
-        for entry in &part.entries {
+    fn take(&mut self, policy_file: Arc<PolicyFile>) {
+        for entry in &policy_file.entries {
             let named = match entry {
                 Entry::Policy(named) => named,
-                Entry::Faulty(problems) => {
+                Entry::Invalid(problems) => {
                     self.problems.extend(problems.iter().cloned());
                     continue;
                 }
             };
             if let Some((before, line)) = self.known(&named.info.id) {
-                let problem = part.repeats(named, before, line);
+                let problem = policy_file.repeats(named, before, line);
                 self.problems.push(problem);
                 continue;
             }
-            self.by_id.insert(Arc::clone(&named.info.id), (self.about.len(), named.line));
-            self.about.push(Arc::clone(&named.info));
+            self.by_id.insert(Arc::clone(&named.info.id), (self.infos.len(), named.line));
+            self.infos.push(Arc::clone(&named.info));
             if let Body::Static(compiled) = &named.body {
                 self.program.push(Arc::clone(compiled));
             }
             self.note(&named.checked);
         }
-        self.parts.push(part);
+        self.policy_files.push(policy_file);
     }
 
     fn known(&self, id: &str) -> Option<(&Arc<PolicyInfo>, usize)> {
         let (position, line) = self.by_id.get(id)?;
-        Some((self.about.get(*position)?, *line))
+        Some((self.infos.get(*position)?, *line))
     }
 
     fn note(&mut self, checked: &Checked) {
@@ -259,7 +266,7 @@ impl Loader {
             return;
         }
         let mut set = ast::PolicySet::new();
-        for entry in self.parts.iter().flat_map(|part| &part.entries) {
+        for entry in self.policy_files.iter().flat_map(|policy_file| &policy_file.entries) {
             if let Entry::Policy(named) = entry
                 && let Body::Template(template) = &named.body
             {
@@ -273,13 +280,13 @@ impl Loader {
             }
         }
         let Some((validator, schema)) = validator else { return };
-        let parts = std::mem::take(&mut self.parts);
+        let policy_files = std::mem::take(&mut self.policy_files);
         let file = |id: &str| {
             let (info, _) = self.known(id)?;
-            parts.iter().map(|part| &part.source).find(|source| source.path == info.file)
+            policy_files.iter().map(|policy_file| &policy_file.source).find(|source| source.path == info.file)
         };
         let mut checked = check(validator, schema, set, file);
-        self.parts = parts;
+        self.policy_files = policy_files;
         for link in links {
             if let Some(checked) = checked.remove(&link.id) {
                 self.note(&checked);
@@ -312,12 +319,16 @@ impl Loader {
         let id = PolicyID::from_string(&link.id);
         let linked = set.link(PolicyID::from_string(&link.template), id, slots);
         let policy = linked.map_err(|error| format!("the link `{}` does not fit: {error}", link.id))?;
-        let compiled =
-            Compiled::new(policy, Arc::clone(&info.id), info.mode, info.annotations.get("reason").cloned());
+        let compiled = CompiledPolicy::new(
+            policy,
+            Arc::clone(&info.id),
+            info.mode,
+            info.annotations.get("reason").cloned(),
+        );
         let compiled = compiled.ok_or_else(|| format!("the policy `{}` could not be prepared", info.id))?;
         self.program.push(Arc::new(compiled));
-        self.by_id.insert(Arc::clone(&info.id), (self.about.len(), 1));
-        self.about.push(Arc::new(info));
+        self.by_id.insert(Arc::clone(&info.id), (self.infos.len(), 1));
+        self.infos.push(Arc::new(info));
         Ok(())
     }
 }

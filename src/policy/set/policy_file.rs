@@ -19,14 +19,14 @@ use super::load::{PolicyInfo, Strictness};
 use super::source::Source;
 use crate::model::PolicyMode;
 use crate::nearest::nearest;
-use crate::policy::engine::compiled::Compiled;
+use crate::policy::engine::compiled::CompiledPolicy;
 
 /// The longest policy id, in characters.
 const ID_CHARACTERS: usize = 128;
 
 /// What one file came to.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct PolicyFile {
     pub(crate) source: Source,
     /// What stands in it, in order.
     pub(crate) entries: Vec<Entry>,
@@ -36,14 +36,14 @@ pub(crate) struct Part {
 #[derive(Debug)]
 pub(crate) enum Entry {
     /// A policy or template with a name.
-    Policy(Named),
+    Policy(ParsedPolicy),
     /// What cannot be taken in at all.
-    Faulty(Vec<Problem>),
+    Invalid(Vec<Problem>),
 }
 
 /// A policy or template that has a name, and what validation says of it.
 #[derive(Debug)]
-pub(crate) struct Named {
+pub(crate) struct ParsedPolicy {
     pub(crate) info: Arc<PolicyInfo>,
     /// The line it begins in.
     pub(crate) line: usize,
@@ -55,7 +55,7 @@ pub(crate) struct Named {
 /// What runs, or what is linked.
 #[derive(Debug)]
 pub(crate) enum Body {
-    Static(Arc<Compiled>),
+    Static(Arc<CompiledPolicy>),
     Template(Arc<Template>),
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Checked {
     pub(crate) warnings: Vec<Problem>,
 }
 
-impl Part {
+impl PolicyFile {
     /// Reads a file. `validator` is `None` where nothing is validated.
     pub(crate) fn read(
         source: &Source,
@@ -100,7 +100,7 @@ impl Part {
     }
 
     /// That an id is taken.
-    pub(crate) fn repeats(&self, named: &Named, before: &PolicyInfo, line: usize) -> Problem {
+    pub(crate) fn repeats(&self, named: &ParsedPolicy, before: &PolicyInfo, line: usize) -> Problem {
         let id = &named.info.id;
         let message = format!("the id `{id}` is already used in `{}:{line}`", before.file);
         let problem = Problem::in_file(&self.source.path, &self.source.text, message);
@@ -218,14 +218,14 @@ impl Reader<'_> {
     fn read(&mut self) {
         if let Err(deep) = depth::check(&self.source.text, Language::Policy) {
             let problem = deep.problem(&self.source.path, &self.source.text);
-            return self.entries.push(Entry::Faulty(vec![problem]));
+            return self.entries.push(Entry::Invalid(vec![problem]));
         }
         let parsed = match parser::parse_policyset(&self.source.text) {
             Ok(parsed) => parsed,
             Err(errors) => {
                 let file = Some((&self.source.path, &self.source.text));
                 let problems = errors.iter().flat_map(|error| Problem::from_cedar(file, error)).collect();
-                return self.entries.push(Entry::Faulty(problems));
+                return self.entries.push(Entry::Invalid(problems));
             }
         };
         let mut templates: Vec<&Template> = parsed.all_templates().collect();
@@ -235,13 +235,13 @@ impl Reader<'_> {
             let offset = template.loc().map_or(0, parser::Loc::start);
             line += self.source.text.get(counted..offset).map_or(0, |text| text.matches('\n').count());
             counted = offset;
-            let entry = self.entry(template, line).map_or_else(Entry::Faulty, Entry::Policy);
+            let entry = self.entry(template, line).map_or_else(Entry::Invalid, Entry::Policy);
             self.entries.push(entry);
         }
     }
 
     /// Takes one static policy or template. (To Cedar a static policy is a template without slots.)
-    fn entry(&mut self, template: &Template, line: usize) -> Result<Named, Vec<Problem>> {
+    fn entry(&mut self, template: &Template, line: usize) -> Result<ParsedPolicy, Vec<Problem>> {
         let annotations: Annotations = template
             .annotations()
             .map(|(name, value)| (self.name(AsRef::<str>::as_ref(name)), value.val.as_str().into()))
@@ -268,7 +268,7 @@ impl Reader<'_> {
             false => {
                 let policy = Template::try_as_policy(Arc::clone(&named));
                 let policy = policy.map_err(|error| trouble(error.to_string()))?;
-                let compiled = Compiled::new(
+                let compiled = CompiledPolicy::new(
                     &policy,
                     Arc::clone(&id),
                     info.mode,
@@ -286,7 +286,7 @@ impl Reader<'_> {
             }
         };
         let span = template.loc().map(Into::into);
-        Ok(Named { info: Arc::new(info), line, span, body, checked: Checked::default() })
+        Ok(ParsedPolicy { info: Arc::new(info), line, span, body, checked: Checked::default() })
     }
 
     fn name(&mut self, name: &str) -> Arc<str> {

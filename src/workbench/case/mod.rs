@@ -17,7 +17,7 @@ mod world;
 pub use error::{CaseError, Located};
 pub(super) use format::{Expect, FixtureFile, Request, Search, SuiteFile, TestCase};
 pub(super) use matrix::{Row, rows};
-pub(super) use name::{Vocabulary, core_shorthand, shorthand, type_shorthand};
+pub(super) use name::{SchemaNames, core_shorthand, shorthand, type_shorthand};
 pub(super) use statement::Statement;
 pub use statement::{Circumstances, Gate, Several, Version};
 pub(super) use world::World;

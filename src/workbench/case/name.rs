@@ -12,11 +12,11 @@ const NAMESPACE: &str = "Caxton";
 
 /// The names that the schema knows.
 #[derive(Clone, Copy)]
-pub(in crate::workbench) struct Vocabulary<'s> {
+pub(in crate::workbench) struct SchemaNames<'s> {
     schema: &'s ValidatorSchema,
 }
 
-impl<'s> Vocabulary<'s> {
+impl<'s> SchemaNames<'s> {
     /// The names of `schema`.
     pub(in crate::workbench) fn new(schema: &'s ValidatorSchema) -> Self {
         Self { schema }

@@ -3,7 +3,7 @@
 use cedar_policy_core::validator::types::{Attributes, Type};
 use serde_json::{Map, Value as Json};
 
-use super::{CaseError, Vocabulary};
+use super::{CaseError, SchemaNames};
 use crate::model::cedar_json::instant;
 use crate::model::{EntityUid, Fields, Value};
 
@@ -12,16 +12,16 @@ pub(super) type Neutral<'a> = &'a dyn Fn(&str) -> Option<Value>;
 
 /// Makes typed values, and notes every entity they name.
 pub(super) struct Typing<'s> {
-    pub(super) vocabulary: Vocabulary<'s>,
+    pub(super) schema_names: SchemaNames<'s>,
     pub(super) mentioned: Vec<EntityUid>,
     /// The id of the entities that stand for those that were left out; without one they have to be given.
     pub(super) stand_in: Option<&'s str>,
 }
 
 impl<'s> Typing<'s> {
-    /// Values of `vocabulary`'s types.
-    pub(super) fn new(vocabulary: Vocabulary<'s>) -> Self {
-        Self { vocabulary, mentioned: Vec::new(), stand_in: None }
+    /// Values of `schema_names`'s types.
+    pub(super) fn new(schema_names: SchemaNames<'s>) -> Self {
+        Self { schema_names, mentioned: Vec::new(), stand_in: None }
     }
 
     /// A record: what was given, and the neutral value of whatever else is required.
@@ -68,7 +68,7 @@ impl<'s> Typing<'s> {
             (Type::Long, Json::Number(number)) => number.as_i64().map(Value::Long),
             (Type::String, Json::String(text)) => Some(Value::text(text)),
             (Type::Entity(_), Json::String(text)) => {
-                let uid = self.vocabulary.entity(text)?;
+                let uid = self.schema_names.entity(text)?;
                 self.mentioned.push(uid.clone());
                 Some(Value::Entity(uid))
             }
@@ -108,7 +108,7 @@ impl<'s> Typing<'s> {
             },
             Type::Entity(_) | Type::Never => {
                 let id = self.stand_in.ok_or_else(|| CaseError::Missing(path.to_owned()))?;
-                let uid = EntityUid::new(self.vocabulary.entity_type(&wanted.to_string())?, id);
+                let uid = EntityUid::new(self.schema_names.entity_type(&wanted.to_string())?, id);
                 self.mentioned.push(uid.clone());
                 Ok(Value::Entity(uid))
             }

@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 use super::format::{EntityEntry, EntityTable};
 use super::name::shorthand;
 use super::typed::Typing;
-use super::{CaseError, Located, Row, Vocabulary, neutral};
+use super::{CaseError, Located, Row, SchemaNames, neutral};
 use crate::model::cedar_json::instant;
 use crate::model::{Entity, EntityUid, Value};
 use crate::policy::{Bundle, Query, close};
@@ -17,7 +17,7 @@ use crate::policy::{Bundle, Query, close};
 /// What a suite says exists.
 #[derive(Clone)]
 pub(in crate::workbench) struct World<'s> {
-    vocabulary: Vocabulary<'s>,
+    schema_names: SchemaNames<'s>,
     now: i64,
     version: String,
     entities: BTreeMap<EntityUid, Arc<Entity>>,
@@ -33,7 +33,7 @@ impl<'s> World<'s> {
     /// An empty world at the neutral instant, for questions to a set of policies.
     pub(in crate::workbench) fn new(bundle: &'s Bundle) -> Self {
         Self {
-            vocabulary: Vocabulary::new(bundle.schema().as_ref()),
+            schema_names: SchemaNames::new(bundle.schema().as_ref()),
             now: neutral::NOW_MILLIS,
             version: bundle.version().as_str().to_owned(),
             entities: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl<'s> World<'s> {
 
     /// A listed entity's name.
     pub(in crate::workbench) fn listed(&self, text: &str) -> Result<EntityUid, CaseError> {
-        let uid = self.vocabulary.entity(text)?;
+        let uid = self.schema_names.entity(text)?;
         match self.entities.contains_key(&uid) {
             true => Ok(uid),
             false => Err(CaseError::Unlisted(shorthand(&uid))),
@@ -123,10 +123,10 @@ impl<'s> World<'s> {
         context: &Map<String, Json>,
     ) -> Result<Query, CaseError> {
         let types =
-            self.vocabulary.context(action).ok_or_else(|| CaseError::Group(action.id().to_owned()))?;
+            self.schema_names.context(action).ok_or_else(|| CaseError::Group(action.id().to_owned()))?;
         let now = self.moment(context);
         let neutral = |path: &str| neutral::context(path, now, principal, &self.version);
-        let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.vocabulary) };
+        let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.schema_names) };
         let context =
             typing.record(types, context, "context", &|path| neutral(path.strip_prefix("context.")?))?;
         let unlisted = typing.mentioned.iter().find(|uid| !self.entities.contains_key(*uid));
@@ -152,11 +152,11 @@ impl<'s> World<'s> {
     }
 
     fn add_one(&mut self, name: &str, entry: &EntityEntry, line: u64, row: &Row) -> Result<(), CaseError> {
-        let uid = self.vocabulary.entity(&row.text(name)?)?;
+        let uid = self.schema_names.entity(&row.text(name)?)?;
         let mut entity = self.build(&uid, entry, line, row)?;
         for parent in &entry.parents {
-            let parent = self.vocabulary.entity(&row.text(parent)?)?;
-            if !self.vocabulary.can_be_in(uid.type_name(), parent.type_name()) {
+            let parent = self.schema_names.entity(&row.text(parent)?)?;
+            if !self.schema_names.can_be_in(uid.type_name(), parent.type_name()) {
                 let child = uid.base_type().to_owned();
                 return Err(CaseError::Parent { child, parent: parent.base_type().to_owned() });
             }
@@ -179,9 +179,9 @@ impl<'s> World<'s> {
         row: &Row,
     ) -> Result<Entity, CaseError> {
         let mut entity = neutral::entity(uid);
-        let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.vocabulary) };
+        let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.schema_names) };
         let given = row.map(&entry.attrs)?;
-        if let Some(types) = self.vocabulary.attributes(uid.type_name()) {
+        if let Some(types) = self.schema_names.attributes(uid.type_name()) {
             // A memory scope that is spelt out is taken as it stands.
             let spelt_out = given.contains_key("scope");
             let implied = |path: &str| match path {
@@ -191,7 +191,7 @@ impl<'s> World<'s> {
             entity.attributes = typing.record(types, &given, "", &implied)?;
         }
         let tags = row.map(&entry.tags)?;
-        if let Some(wanted) = self.vocabulary.tags(uid.type_name()) {
+        if let Some(wanted) = self.schema_names.tags(uid.type_name()) {
             for (name, tag) in &tags {
                 entity.tags.insert(name.as_str().into(), typing.value(wanted, tag, name, &|_| None)?);
             }

@@ -3,8 +3,8 @@
 
 use cedar_policy_core::ast::{Entity, EntityType};
 
-use crate::policy::engine::compiled::{Above, Place, Reach, Scope};
-use crate::policy::engine::schema_index::Vocabulary;
+use crate::policy::engine::compiled::{Ancestors, Scope, ScopeConstraint, ScopeSubject};
+use crate::policy::engine::schema_index::SchemaIndex;
 use crate::workbench::clauses::Position;
 
 /// How a type of entity stands to an element.
@@ -16,12 +16,12 @@ enum Fit {
 }
 
 /// Whether an element holds whenever the other two do.
-pub(crate) fn implied(scope: &Scope, element: Position, words: &Vocabulary) -> bool {
-    words.environments().all(|(action, principal, resource)| {
-        let place = Place { uid: action.uid(), above: Above::Entity(action) };
+pub(crate) fn implied(scope: &Scope, element: Position, schema: &SchemaIndex) -> bool {
+    schema.environments().all(|(action, principal, resource)| {
+        let place = ScopeSubject { uid: action.uid(), ancestors: Ancestors::Entity(action) };
         let fits = |position| match position {
-            Position::Principal => fit(&scope.principal, principal, words),
-            Position::Resource => fit(&scope.resource, resource, words),
+            Position::Principal => fit(&scope.principal, principal, schema),
+            Position::Resource => fit(&scope.resource, resource, schema),
             Position::Action if scope.action.holds(&place) => Fit::Always,
             Position::Action => Fit::Never,
         };
@@ -31,37 +31,38 @@ pub(crate) fn implied(scope: &Scope, element: Position, words: &Vocabulary) -> b
 }
 
 /// Whether no request of the schema can match.
-pub(crate) fn admits_nothing(scope: &Scope, words: &Vocabulary) -> bool {
-    !words.environments().any(|environment| may_match(scope, environment, words))
+pub(crate) fn admits_nothing(scope: &Scope, schema: &SchemaIndex) -> bool {
+    !schema.environments().any(|environment| may_match(scope, environment, schema))
 }
 
 /// Whether a request for this action, with these types of principal and resource, can match.
 pub(crate) fn may_match(
     scope: &Scope,
     (action, principal, resource): (&Entity, &EntityType, &EntityType),
-    words: &Vocabulary,
+    schema: &SchemaIndex,
 ) -> bool {
-    scope.action.holds(&Place { uid: action.uid(), above: Above::Entity(action) })
-        && fit(&scope.principal, principal, words) != Fit::Never
-        && fit(&scope.resource, resource, words) != Fit::Never
+    scope.action.holds(&ScopeSubject { uid: action.uid(), ancestors: Ancestors::Entity(action) })
+        && fit(&scope.principal, principal, schema) != Fit::Never
+        && fit(&scope.resource, resource, schema) != Fit::Never
 }
 
 /// Whether every request that `narrow` matches is one that `wide` matches.
-pub(crate) fn covers(wide: &Scope, narrow: &Scope, words: &Vocabulary) -> bool {
+pub(crate) fn covers(wide: &Scope, narrow: &Scope, schema: &SchemaIndex) -> bool {
     // Most pairs of policies are about different groups: that is seen without going through the schema.
-    let other_group = |wide: &Reach, narrow: &Reach| {
-        matches!(wide, Reach::Eq(_) | Reach::In(_) | Reach::IsIn(..)) && !same_group(wide, narrow)
+    let other_group = |wide: &ScopeConstraint, narrow: &ScopeConstraint| {
+        matches!(wide, ScopeConstraint::Eq(_) | ScopeConstraint::In(_) | ScopeConstraint::IsIn(..))
+            && !same_group(wide, narrow)
     };
     if other_group(&wide.principal, &narrow.principal) || other_group(&wide.resource, &narrow.resource) {
         return false;
     }
-    words.environments().all(|(action, principal, resource)| {
-        let place = Place { uid: action.uid(), above: Above::Entity(action) };
+    schema.environments().all(|(action, principal, resource)| {
+        let place = ScopeSubject { uid: action.uid(), ancestors: Ancestors::Entity(action) };
         let outside = !narrow.action.holds(&place)
-            || fit(&narrow.principal, principal, words) == Fit::Never
-            || fit(&narrow.resource, resource, words) == Fit::Never;
-        let within = |wide: &Reach, narrow: &Reach, kind: &EntityType| {
-            fit(wide, kind, words) == Fit::Always || same_group(wide, narrow)
+            || fit(&narrow.principal, principal, schema) == Fit::Never
+            || fit(&narrow.resource, resource, schema) == Fit::Never;
+        let within = |wide: &ScopeConstraint, narrow: &ScopeConstraint, kind: &EntityType| {
+            fit(wide, kind, schema) == Fit::Always || same_group(wide, narrow)
         };
         outside
             || wide.action.holds(&place)
@@ -71,24 +72,27 @@ pub(crate) fn covers(wide: &Scope, narrow: &Scope, words: &Vocabulary) -> bool {
 }
 
 /// Whether what is in `narrow` is in `wide`, by what the two say alone.
-fn same_group(wide: &Reach, narrow: &Reach) -> bool {
+fn same_group(wide: &ScopeConstraint, narrow: &ScopeConstraint) -> bool {
     match (wide, narrow) {
-        (Reach::Eq(a), Reach::Eq(b)) => a == b,
-        (Reach::In(a), Reach::Eq(b) | Reach::In(b) | Reach::IsIn(_, b)) => a == b,
-        (Reach::IsIn(kind, a), Reach::IsIn(other, b)) => kind == other && a == b,
+        (ScopeConstraint::Eq(a), ScopeConstraint::Eq(b)) => a == b,
+        (
+            ScopeConstraint::In(a),
+            ScopeConstraint::Eq(b) | ScopeConstraint::In(b) | ScopeConstraint::IsIn(_, b),
+        ) => a == b,
+        (ScopeConstraint::IsIn(kind, a), ScopeConstraint::IsIn(other, b)) => kind == other && a == b,
         _ => false,
     }
 }
 
-fn fit(reach: &Reach, kind: &EntityType, words: &Vocabulary) -> Fit {
+fn fit(reach: &ScopeConstraint, kind: &EntityType, schema: &SchemaIndex) -> Fit {
     let sometimes = |can: bool| if can { Fit::Sometimes } else { Fit::Never };
-    let beneath = |group: &EntityType| kind == group || words.can_be_in(kind, group);
+    let beneath = |group: &EntityType| kind == group || schema.can_be_in(kind, group);
     match reach {
-        Reach::Any => Fit::Always,
-        Reach::Is(wanted) if **wanted == *kind => Fit::Always,
-        Reach::Is(_) => Fit::Never,
-        Reach::Eq(uid) => sometimes(uid.entity_type() == kind),
-        Reach::In(group) => sometimes(beneath(group.entity_type())),
-        Reach::IsIn(wanted, group) => sometimes(**wanted == *kind && beneath(group.entity_type())),
+        ScopeConstraint::Any => Fit::Always,
+        ScopeConstraint::Is(wanted) if **wanted == *kind => Fit::Always,
+        ScopeConstraint::Is(_) => Fit::Never,
+        ScopeConstraint::Eq(uid) => sometimes(uid.entity_type() == kind),
+        ScopeConstraint::In(group) => sometimes(beneath(group.entity_type())),
+        ScopeConstraint::IsIn(wanted, group) => sometimes(**wanted == *kind && beneath(group.entity_type())),
     }
 }

@@ -16,10 +16,10 @@ use serde::Serialize;
 pub(crate) use implied::{admits_nothing, covers, implied, may_match};
 
 use super::clauses::{Anatomy, Position, Seen, one_line, place};
-use super::run::{Exam, Question};
+use super::run::{Question, TestQuestions};
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::{Compiled, Effect};
+use crate::policy::engine::compiled::{CompiledPolicy, Effect};
 use crate::policy::engine::evaluate::Asked;
 
 /// What the tests have seen.
@@ -151,20 +151,20 @@ impl Part {
     }
 }
 
-/// Measures what the questions of `exam` see of the policies of `bundle`.
-pub fn measure(bundle: &Bundle, exam: &Exam) -> Coverage {
+/// Measures what the questions of `questions` see of the policies of `bundle`.
+pub fn measure(bundle: &Bundle, questions: &TestQuestions) -> Coverage {
     let mut watched: Vec<Watched<'_>> = Anatomy::all(bundle)
         .into_iter()
         .filter_map(|(anatomy, _, compiled)| Watched::new(anatomy, compiled, bundle))
         .collect();
-    for question in exam.exercises.iter().flat_map(|exercise| &exercise.questions) {
+    for question in questions.test_rows.iter().flat_map(|test_row| &test_row.questions) {
         watch(&mut watched, question);
     }
     let policies: Vec<PolicyCoverage> = watched.into_iter().map(Watched::report).collect();
     Coverage {
         policy_version: bundle.version().clone(),
         summary: Count::of(policies.iter().flat_map(|policy| &policy.parts)),
-        rows: exam.rows(),
+        rows: questions.rows(),
         policies,
     }
 }
@@ -180,7 +180,7 @@ fn watch(watched: &mut [Watched<'_>], question: &Question) {
 
 /// A policy while it is watched.
 struct Watched<'b> {
-    compiled: &'b Compiled,
+    compiled: &'b CompiledPolicy,
     anatomy: Anatomy,
     in_scope: usize,
     held: usize,
@@ -189,7 +189,7 @@ struct Watched<'b> {
 }
 
 impl<'b> Watched<'b> {
-    fn new(anatomy: Anatomy, compiled: &'b Compiled, bundle: &Bundle) -> Option<Self> {
+    fn new(anatomy: Anatomy, compiled: &'b CompiledPolicy, bundle: &Bundle) -> Option<Self> {
         let text = &anatomy.source.text;
         let part = |kind, span: super::clauses::Span, implied| {
             let (line, column) = place(text, span.start);
@@ -213,7 +213,7 @@ impl<'b> Watched<'b> {
                 Position::Action => PartKind::Action,
                 Position::Resource => PartKind::Resource,
             };
-            let implied = implied(&compiled.scope, element.position, bundle.words());
+            let implied = implied(&compiled.scope, element.position, bundle.schema_index());
             parts.push(part(kind, element.span, implied));
         }
         for leaf in &anatomy.leaves {
@@ -268,7 +268,7 @@ impl<'b> Watched<'b> {
 }
 
 /// Which elements of the scope match, in the order principal, action, resource.
-pub(crate) fn matches(compiled: &Compiled, asked: &Asked<'_>) -> [bool; 3] {
+pub(crate) fn matches(compiled: &CompiledPolicy, asked: &Asked<'_>) -> [bool; 3] {
     let scope = &compiled.scope;
     [
         scope.principal.holds(&asked.principal),

@@ -11,12 +11,12 @@ use crate::workbench::run::{Settings, Suites, examine};
 #[test]
 fn the_parts_come_to_the_same_as_the_whole() {
     let bundle = Bundle::load(Sources::shipped()).unwrap();
-    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let (_, questions) = examine(&bundle, &Suites::shipped(), &Settings::default());
     let program: Vec<_> =
         Anatomy::all(&bundle).into_iter().map(|(anatomy, _, compiled)| (anatomy, compiled)).collect();
     assert_eq!(program.len(), bundle.policies().count());
     let mut compared = 0;
-    for question in exam.exercises.iter().flat_map(|exercise| &exercise.questions) {
+    for question in questions.test_rows.iter().flat_map(|test_row| &test_row.questions) {
         let prepared = &question.prepared;
         let answer = bundle.answer(&prepared.request, &prepared.entities);
         let evaluator =

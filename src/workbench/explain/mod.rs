@@ -10,10 +10,10 @@ use serde::Serialize;
 use super::case::core_shorthand;
 use super::clauses::{Anatomy, Seen, one_line};
 use super::coverage::matches;
-use super::run::{Exam, Exercise, Question};
+use super::run::{Question, TestQuestions, TestRow};
 use crate::model::{Outcome as Decided, PolicyMode};
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::{Compiled, Effect};
+use crate::policy::engine::compiled::{CompiledPolicy, Effect};
 use crate::policy::engine::verdict::Verdict;
 pub use values::Looked;
 use values::looked_at;
@@ -98,20 +98,20 @@ pub struct PartAccount {
 }
 
 /// Explains every question of the exam; the rows of a search give one for each resource.
-pub fn explain(bundle: &Bundle, exam: &Exam) -> Vec<Explanation> {
-    let program: Vec<(Anatomy, &Compiled)> =
+pub fn explain(bundle: &Bundle, questions: &TestQuestions) -> Vec<Explanation> {
+    let program: Vec<(Anatomy, &CompiledPolicy)> =
         Anatomy::all(bundle).into_iter().map(|(anatomy, _, compiled)| (anatomy, compiled)).collect();
-    let exercises = exam.exercises.iter();
-    exercises
-        .flat_map(|exercise| exercise.questions.iter().map(move |question| (exercise, question)))
-        .filter_map(|(exercise, question)| one(bundle, &program, exercise, question))
+    let test_rows = questions.test_rows.iter();
+    test_rows
+        .flat_map(|test_row| test_row.questions.iter().map(move |question| (test_row, question)))
+        .filter_map(|(test_row, question)| one(bundle, &program, test_row, question))
         .collect()
 }
 
 fn one(
     bundle: &Bundle,
-    program: &[(Anatomy, &Compiled)],
-    exercise: &Exercise,
+    program: &[(Anatomy, &CompiledPolicy)],
+    test_row: &TestRow,
     question: &Question,
 ) -> Option<Explanation> {
     let (request, entities) = (&question.prepared.request, &question.prepared.entities);
@@ -119,7 +119,7 @@ fn one(
     let verdict = Verdict::of_answer(&answer, bundle.settings().on_policy_error);
     let asked = question.asked()?;
     let evaluator = Evaluator::new(request.clone(), entities, Extensions::all_available());
-    let decides = |compiled: &Compiled| verdict.deciding().any(|policy| policy.id == compiled.id);
+    let decides = |compiled: &CompiledPolicy| verdict.deciding().any(|policy| policy.id == compiled.id);
     let (mut decided, mut near, mut others) = (Vec::new(), Vec::new(), 0);
     for (anatomy, compiled) in program {
         let fits = matches(compiled, &asked);
@@ -145,9 +145,9 @@ fn one(
     }
     near.sort_by_key(|(aside, missed, blocked, _)| (*aside, *missed, *blocked));
     Some(Explanation {
-        test: exercise.name(),
-        file: exercise.file.clone(),
-        line: exercise.line,
+        test: test_row.name(),
+        file: test_row.file.clone(),
+        line: test_row.line,
         principal: core_shorthand(asked.principal.uid),
         action: core_shorthand(asked.action.uid),
         resource: core_shorthand(asked.resource.uid),
@@ -159,7 +159,12 @@ fn one(
     })
 }
 
-fn account(anatomy: &Anatomy, compiled: &Compiled, fits: [bool; 3], evaluator: &Evaluator<'_>) -> Account {
+fn account(
+    anatomy: &Anatomy,
+    compiled: &CompiledPolicy,
+    fits: [bool; 3],
+    evaluator: &Evaluator<'_>,
+) -> Account {
     let text = &anatomy.source.text;
     let mut parts = Vec::new();
     for (element, fits) in anatomy.scope.iter().zip(fits).filter(|(element, _)| element.constrained) {

@@ -5,7 +5,7 @@ use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, PatternElem, Una
 use super::Found;
 use super::rules::{self, Rule};
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::{ActionReach, Compiled, Effect, Reach};
+use crate::policy::engine::compiled::{ActionScope, CompiledPolicy, Effect, ScopeConstraint};
 use crate::policy::set::error::Problem;
 use crate::policy::set::load::PolicyInfo;
 use crate::workbench::clauses::{Anatomy, Leaf, Span, Tree, one_line};
@@ -16,7 +16,7 @@ const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
 /// A policy that rules are asked about.
 pub(super) struct Checked<'b> {
     pub(super) info: &'b PolicyInfo,
-    pub(super) compiled: &'b Compiled,
+    pub(super) compiled: &'b CompiledPolicy,
     pub(super) anatomy: Anatomy,
 }
 
@@ -92,12 +92,12 @@ impl Checked<'_> {
             (Some(first), Some(last)) => Span { start: first.span.start, end: last.span.end },
             _ => self.anatomy.effect,
         };
-        let open = matches!((&scope.principal, &scope.action), (Reach::Any, ActionReach::Any));
+        let open = matches!((&scope.principal, &scope.action), (ScopeConstraint::Any, ActionScope::Any));
         if self.compiled.effect == Effect::Permit && open {
             let message = "this permits every action to everybody".to_owned();
             found.push(self.found(rules::OPEN_PERMIT, message, whole));
         }
-        if admits_nothing(scope, bundle.words()) {
+        if admits_nothing(scope, bundle.schema_index()) {
             let message = "no request matches this scope".to_owned();
             found.push(self.found(rules::NEVER_MATCHES, message, whole));
         }
@@ -112,7 +112,8 @@ impl Checked<'_> {
         let same = std::ptr::eq(self.compiled, other.compiled);
         let alike =
             self.compiled.effect == other.compiled.effect && self.compiled.mode == other.compiled.mode;
-        let covers = |a: &Compiled, b: &Compiled| covers(&a.scope, &b.scope, bundle.words());
+        let covers =
+            |a: &CompiledPolicy, b: &CompiledPolicy| covers(&a.scope, &b.scope, bundle.schema_index());
         if same || !alike || other.compiled.condition.is_some() || !covers(other.compiled, self.compiled) {
             return false;
         }

@@ -8,7 +8,7 @@ pub use rules::{RULES, Rule, page};
 
 use super::clauses::Anatomy;
 use super::coverage::measure;
-use super::run::Exam;
+use super::run::TestQuestions;
 use crate::policy::Bundle;
 use crate::policy::set::error::Problem;
 use check::Checked;
@@ -23,7 +23,7 @@ pub struct Found {
 }
 
 /// Asks every rule about every policy; the tests are asked when they are there.
-pub fn lint(bundle: &Bundle, exam: Option<&Exam>) -> Vec<Found> {
+pub fn lint(bundle: &Bundle, questions: Option<&TestQuestions>) -> Vec<Found> {
     let checked: Vec<Checked<'_>> = Anatomy::all(bundle)
         .into_iter()
         .map(|(anatomy, info, compiled)| Checked { info, compiled, anatomy })
@@ -34,8 +34,8 @@ pub fn lint(bundle: &Bundle, exam: Option<&Exam>) -> Vec<Found> {
         one.annotations(&mut found);
         one.scope(bundle, &checked, &mut found);
     }
-    if let Some(exam) = exam {
-        let coverage = measure(bundle, exam);
+    if let Some(questions) = questions {
+        let coverage = measure(bundle, questions);
         let idle = coverage.policies.iter().filter(|policy| policy.held == 0);
         for policy in idle {
             if let Some(one) = checked.iter().find(|one| one.info.id.as_ref() == policy.id) {

@@ -9,36 +9,36 @@ use cedar_policy_core::parser;
 
 use super::operators::Edit;
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::{Compiled, Effect};
+use crate::policy::engine::compiled::{CompiledPolicy, Effect};
 use crate::workbench::clauses::Anatomy;
 
 /// A text that is changed, and the policies that decide by it: one, or all that were linked from the template.
 #[derive(Debug)]
-pub(super) struct Subject<'b> {
+pub(super) struct Target<'b> {
     pub(super) id: Arc<str>,
     pub(super) anatomy: Anatomy,
-    pub(super) members: Vec<&'b Compiled>,
+    pub(super) members: Vec<&'b CompiledPolicy>,
 }
 
-impl<'b> Subject<'b> {
+impl<'b> Target<'b> {
     /// Everything that decides, in the order of the files.
     pub(super) fn all(bundle: &'b Bundle) -> Vec<Self> {
-        let mut subjects: Vec<Self> = Vec::new();
+        let mut targets: Vec<Self> = Vec::new();
         let mut templates: BTreeMap<Arc<str>, usize> = BTreeMap::new();
         for (anatomy, info, compiled) in Anatomy::all(bundle) {
             let id = info.linked_from.as_ref().unwrap_or(&info.id);
-            let known = templates.get(id).and_then(|index| subjects.get_mut(*index));
+            let known = templates.get(id).and_then(|index| targets.get_mut(*index));
             match (known, &info.linked_from) {
-                (Some(subject), Some(_)) => subject.members.push(compiled),
+                (Some(target), Some(_)) => target.members.push(compiled),
                 (_, linked) => {
                     if linked.is_some() {
-                        templates.insert(Arc::clone(id), subjects.len());
+                        templates.insert(Arc::clone(id), targets.len());
                     }
-                    subjects.push(Self { id: Arc::clone(id), anatomy, members: vec![compiled] });
+                    targets.push(Self { id: Arc::clone(id), anatomy, members: vec![compiled] });
                 }
             }
         }
-        subjects
+        targets
     }
 
     pub(super) fn has(&self, id: &str) -> bool {
@@ -47,7 +47,7 @@ impl<'b> Subject<'b> {
 
     /// The changed policies, one for each member; none at all when the text was removed. `None` when they do not fit
     /// the schema.
-    pub(super) fn changed(&self, validator: &Validator, edit: &Edit) -> Option<Vec<Compiled>> {
+    pub(super) fn changed(&self, validator: &Validator, edit: &Edit) -> Option<Vec<CompiledPolicy>> {
         if edit.with.is_empty() && edit.span == self.anatomy.span {
             return Some(Vec::new());
         }
@@ -61,7 +61,7 @@ impl<'b> Subject<'b> {
 }
 
 /// The changed text as the policy that the member was.
-fn made(validator: &Validator, template: &Template, member: &Compiled) -> Option<Compiled> {
+fn made(validator: &Validator, template: &Template, member: &CompiledPolicy) -> Option<CompiledPolicy> {
     let mut set = PolicySet::new();
     let id = PolicyID::from_string(&member.id);
     if template.is_static() {
@@ -81,7 +81,7 @@ fn made(validator: &Validator, template: &Template, member: &Compiled) -> Option
         set.link(own, id.clone(), slots).ok()?;
     }
     let policy: Policy = set.get(&id)?.clone();
-    let changed = Compiled::new(
+    let changed = CompiledPolicy::new(
         &policy,
         Arc::clone(&member.id),
         member.mode,

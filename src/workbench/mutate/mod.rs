@@ -6,7 +6,7 @@
 //! the same: by the schema, or, with a solver, by proof. For the other survivors a test is sketched.
 
 mod compile;
-mod laboratory;
+mod mutation_run;
 mod operators;
 mod sketch;
 #[cfg(test)]
@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cedar_policy::Validator;
 use serde::Serialize;
 
-use compile::Subject;
-use laboratory::{Fate, Laboratory, Survivor};
+use compile::Target;
+use mutation_run::{MutantResult, MutationRun, Survivor};
 use operators::{Edit, edits};
 pub use operators::{OPERATORS, Operator};
 pub use sketch::Sketch;
@@ -28,7 +28,7 @@ use trial::{Found, Trial};
 
 use super::coverage::{measure, percent};
 use super::prove::{Rule, Solver};
-use super::run::Exam;
+use super::run::TestQuestions;
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
 use crate::stack;
@@ -98,36 +98,37 @@ pub struct Mutant {
 type Step<'s> = &'s (dyn Fn(usize, bool) + Sync);
 
 /// Changes every policy of `bundle` in every way, on `threads` threads, without a solver.
-pub fn mutate(bundle: &Bundle, exam: &Exam, threads: usize, step: Step<'_>) -> Mutation {
-    mutate_with(bundle, exam, threads, None, step)
+pub fn mutate(bundle: &Bundle, questions: &TestQuestions, threads: usize, step: Step<'_>) -> Mutation {
+    mutate_with(bundle, questions, threads, None, step)
 }
 
 /// The same; with a solver, changes that are proved to mean the same are left out, and the tests that would notice the
 /// others come from it.
 pub fn mutate_with(
     bundle: &Bundle,
-    exam: &Exam,
+    questions: &TestQuestions,
     threads: usize,
     solver: Option<&Solver>,
     step: Step<'_>,
 ) -> Mutation {
-    let coverage = measure(bundle, exam);
-    let subjects = Subject::all(bundle);
-    let tries: Vec<(&Subject<'_>, Edit)> = subjects
+    let coverage = measure(bundle, questions);
+    let targets = Target::all(bundle);
+    let tries: Vec<(&Target<'_>, Edit)> = targets
         .iter()
-        .flat_map(|subject| {
-            edits(&subject.anatomy, bundle.words()).into_iter().map(move |edit| (subject, edit))
+        .flat_map(|target| {
+            edits(&target.anatomy, bundle.schema_index()).into_iter().map(move |edit| (target, edit))
         })
         .collect();
     step(tries.len(), false);
-    let laboratory = Laboratory::new(bundle, exam, &coverage);
+    let mutation_run = MutationRun::new(bundle, questions, &coverage);
     let validator = || Validator::new(bundle.schema().clone());
     let fates = in_threads(threads, tries.len(), &validator, &|number, validator| {
-        let fate = tries.get(number).map(|(subject, edit)| laboratory.fate(validator, subject, edit));
+        let result_of =
+            tries.get(number).map(|(target, edit)| mutation_run.result_of(validator, target, edit));
         step(1, true);
-        fate
+        result_of
     });
-    let fates = look_closer(&laboratory, fates.into_iter().flatten().collect(), threads, solver, step);
+    let fates = look_closer(&mutation_run, fates.into_iter().flatten().collect(), threads, solver, step);
     let mut mutation = count(bundle, fates);
     mutation.solver = solver.map(|solver| solver.version().to_owned());
     mutation.summary.unlinked_templates = unlinked_templates(bundle);
@@ -136,16 +137,16 @@ pub fn mutate_with(
 
 /// Proves of survivors that they mean the same, or finds a test that would notice them.
 fn look_closer<'t>(
-    laboratory: &Laboratory<'_>,
-    mut fates: Vec<Fate<'t>>,
+    mutation_run: &MutationRun<'_>,
+    mut fates: Vec<MutantResult<'t>>,
     threads: usize,
     solver: Option<&Solver>,
     step: Step<'_>,
-) -> Vec<Fate<'t>> {
-    let rules = Rule::all(laboratory.bundle);
-    let survivors: Vec<&Survivor<'_>> = fates.iter().filter_map(Fate::survivor).collect();
+) -> Vec<MutantResult<'t>> {
+    let rules = Rule::all(mutation_run.bundle);
+    let survivors: Vec<&Survivor<'_>> = fates.iter().filter_map(MutantResult::survivor).collect();
     step(fates.len() + survivors.len(), false);
-    let trial = |number: usize| Some(Trial::new(laboratory, survivors.get(number)?, &rules));
+    let trial = |number: usize| Some(Trial::new(mutation_run, survivors.get(number)?, &rules));
     let found: Vec<Option<Found>> = match solver {
         Some(solver) => {
             let proved = solver.in_parallel(survivors.len(), &|number, session| {
@@ -160,10 +161,10 @@ fn look_closer<'t>(
         }),
     };
     let mut found = found.into_iter();
-    for fate in &mut fates {
-        if let Fate::Survived(survivor) = fate {
+    for result_of in &mut fates {
+        if let MutantResult::Survived(survivor) = result_of {
             match found.next().flatten() {
-                Some(Found::Equivalent) => *fate = Fate::ProvenEquivalent,
+                Some(Found::Equivalent) => *result_of = MutantResult::ProvenEquivalent,
                 Some(Found::Sketch(sketch)) => survivor.mutant.sketch = Some(sketch),
                 Some(Found::Nothing) | None => {}
             }
@@ -209,16 +210,16 @@ fn unlinked_templates(bundle: &Bundle) -> usize {
     bundle.policies().filter(|info| info.is_template && !linked(&info.id)).count()
 }
 
-fn count(bundle: &Bundle, fates: Vec<Fate<'_>>) -> Mutation {
+fn count(bundle: &Bundle, fates: Vec<MutantResult<'_>>) -> Mutation {
     let mut summary = Summary::default();
     let mut survivors = Vec::new();
-    for fate in fates {
-        match fate {
-            Fate::Killed => summary.killed += 1,
-            Fate::Survived(survivor) => survivors.push(survivor.mutant),
-            Fate::Invalid => summary.invalid += 1,
-            Fate::Equivalent => summary.equivalent += 1,
-            Fate::ProvenEquivalent => summary.proven_equivalent += 1,
+    for result_of in fates {
+        match result_of {
+            MutantResult::Killed => summary.killed += 1,
+            MutantResult::Survived(survivor) => survivors.push(survivor.mutant),
+            MutantResult::Invalid => summary.invalid += 1,
+            MutantResult::Equivalent => summary.equivalent += 1,
+            MutantResult::ProvenEquivalent => summary.proven_equivalent += 1,
         }
     }
     summary.survived = survivors.len();

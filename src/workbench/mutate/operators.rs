@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cedar_policy_core::ast::{BinaryOp, Expr, ExprKind, Literal, UnaryOp};
 
-use crate::policy::engine::schema_index::Vocabulary;
+use crate::policy::engine::schema_index::SchemaIndex;
 use crate::workbench::clauses::{Anatomy, Clause, Element, Leaf, Position, Span, Tree};
 
 /// An operator: its name, what it does, and what a test needs that notices it.
@@ -64,12 +64,12 @@ pub(crate) struct Edit {
 }
 
 /// Every change of a policy, in the order of its text.
-pub(crate) fn edits(anatomy: &Anatomy, words: &Vocabulary) -> Vec<Edit> {
+pub(crate) fn edits(anatomy: &Anatomy, schema: &SchemaIndex) -> Vec<Edit> {
     let mut edits = Edits { anatomy, found: Vec::new() };
     edits.add(REMOVE, anatomy.span, String::new(), Touches::Policy);
     let flipped = if anatomy.effect.text(edits.text()) == "permit" { "forbid" } else { "permit" };
     edits.add(EFFECT, anatomy.effect, flipped.to_owned(), Touches::Policy);
-    let actions = siblings(words);
+    let actions = siblings(schema);
     for element in anatomy.scope.iter().filter(|element| element.constrained) {
         edits.scope(element, &actions);
     }
@@ -84,9 +84,9 @@ pub(crate) fn edits(anatomy: &Anatomy, words: &Vocabulary) -> Vec<Edit> {
 }
 
 /// For each action of the schema, the next one of its group.
-fn siblings(words: &Vocabulary) -> BTreeMap<String, String> {
+fn siblings(schema: &SchemaIndex) -> BTreeMap<String, String> {
     let mut groups: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
-    for (action, ..) in words.environments() {
+    for (action, ..) in schema.environments() {
         let mut group: Vec<String> = action.ancestors().map(ToString::to_string).collect();
         group.sort();
         groups.entry(group).or_default().push(action.uid().to_string());

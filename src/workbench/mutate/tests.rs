@@ -3,7 +3,7 @@
 use cedar_policy::Validator;
 
 use super::operators::edits;
-use super::{Fate, Laboratory, Subject};
+use super::{MutantResult, MutationRun, Target};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::workbench::coverage::measure;
 use crate::workbench::run::{Settings, Suites, examine, run};
@@ -14,17 +14,17 @@ const EVERY: usize = 23;
 #[test]
 fn the_short_way_tells_what_the_long_way_tells() {
     let bundle = Bundle::load(Sources::shipped()).unwrap();
-    let (_, exam) = examine(&bundle, &Suites::shipped(), &Settings::default());
-    let coverage = measure(&bundle, &exam);
-    let laboratory = Laboratory::new(&bundle, &exam, &coverage);
+    let (_, questions) = examine(&bundle, &Suites::shipped(), &Settings::default());
+    let coverage = measure(&bundle, &questions);
+    let mutation_run = MutationRun::new(&bundle, &questions, &coverage);
     let validator = Validator::new(bundle.schema().clone());
-    let subjects = Subject::all(&bundle);
-    let all = subjects.iter().flat_map(|subject| {
-        edits(&subject.anatomy, bundle.words()).into_iter().map(move |edit| (subject, edit))
+    let targets = Target::all(&bundle);
+    let all = targets.iter().flat_map(|target| {
+        edits(&target.anatomy, bundle.schema_index()).into_iter().map(move |edit| (target, edit))
     });
     let mut compared = 0;
-    for (subject, edit) in all.step_by(EVERY) {
-        let anatomy = &subject.anatomy;
+    for (target, edit) in all.step_by(EVERY) {
+        let anatomy = &target.anatomy;
         let sources = bundle.sources().iter().fold(Sources::new(), |sources, source| match source.kind {
             SourceKind::Schema => sources.with_schema(&source.name, &source.text),
             SourceKind::Policy if source.path == anatomy.source.path => {
@@ -38,12 +38,14 @@ fn the_short_way_tells_what_the_long_way_tells() {
             let summary = run(&changed, &Suites::shipped(), &Settings::default()).summary();
             summary.failed + summary.broken > 0
         });
-        let short = match laboratory.fate(&validator, subject, &edit) {
-            Fate::Killed => Some(true),
-            Fate::Survived(_) | Fate::Equivalent | Fate::ProvenEquivalent => Some(false),
-            Fate::Invalid => None,
+        let short = match mutation_run.result_of(&validator, target, &edit) {
+            MutantResult::Killed => Some(true),
+            MutantResult::Survived(_) | MutantResult::Equivalent | MutantResult::ProvenEquivalent => {
+                Some(false)
+            }
+            MutantResult::Invalid => None,
         };
-        assert_eq!(short, noticed, "{} of `{}`: {}", edit.operator.id, subject.id, edit.with);
+        assert_eq!(short, noticed, "{} of `{}`: {}", edit.operator.id, target.id, edit.with);
         compared += 1;
     }
     assert!(compared >= 20, "{compared}");

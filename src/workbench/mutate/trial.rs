@@ -1,15 +1,15 @@
 //! One survivor looked at closer: does it mean the same after all, and if not, which request tells the two apart?
 
 use cedar_policy_symcc::{
-    CompiledPolicy, Env, equivalent_asserts, matches_equivalent_asserts, never_errors_asserts,
-    never_matches_asserts,
+    CompiledPolicy as SymbolicPolicy, Env, equivalent_asserts, matches_equivalent_asserts,
+    never_errors_asserts, never_matches_asserts,
 };
 
-use super::laboratory::{Laboratory, Survivor, replaced};
+use super::mutation_run::{MutationRun, Survivor, replaced};
 use super::sketch::Sketch;
 use crate::model::PolicyMode;
 use crate::policy::Query;
-use crate::policy::engine::compiled::{Compiled, Effect};
+use crate::policy::engine::compiled::{CompiledPolicy, Effect};
 use crate::policy::engine::evaluate::Asked;
 use crate::policy::engine::verdict::Verdict;
 use crate::workbench::coverage::matches;
@@ -27,24 +27,24 @@ pub(super) enum Found {
 
 /// One survivor with the policies around it.
 pub(super) struct Trial<'t> {
-    laboratory: &'t Laboratory<'t>,
+    mutation_run: &'t MutationRun<'t>,
     survivor: &'t Survivor<'t>,
     rules: &'t [Rule<'t>],
 }
 
 impl<'t> Trial<'t> {
     pub(super) fn new(
-        laboratory: &'t Laboratory<'t>,
+        mutation_run: &'t MutationRun<'t>,
         survivor: &'t Survivor<'t>,
         rules: &'t [Rule<'t>],
     ) -> Self {
-        Self { laboratory, survivor, rules }
+        Self { mutation_run, survivor, rules }
     }
 
     /// Looks for a proof that nobody can tell the change, else for a request that tells it.
     pub(super) fn prove(&self, session: &mut Session<'_>) -> Found {
         // What one that only watches would decide is seen in the log, and by no test: nothing is proved of it.
-        if self.survivor.subject.members.iter().any(|policy| policy.mode == PolicyMode::LogOnly) {
+        if self.survivor.target.members.iter().any(|policy| policy.mode == PolicyMode::LogOnly) {
             return self.nearest();
         }
         let mut open = false;
@@ -80,8 +80,8 @@ impl<'t> Trial<'t> {
 
     /// Every environment that the policy is about, before or after the change.
     fn environments(&self) -> Vec<Environment> {
-        let words = self.laboratory.bundle.words();
-        let policies = || self.survivor.subject.members.iter().copied().chain(&self.survivor.changed);
+        let words = self.mutation_run.bundle.schema_index();
+        let policies = || self.survivor.target.members.iter().copied().chain(&self.survivor.changed);
         let mut all = Environment::all(words);
         all.retain(|env| policies().any(|policy| env.matches(&policy.scope, words)));
         all
@@ -89,9 +89,9 @@ impl<'t> Trial<'t> {
 
     /// Whether the policies match the same requests before and after, and cannot err.
     fn alike(&self, env: &Environment, session: &mut Session<'_>) -> Answer {
-        let Survivor { subject, changed, .. } = self.survivor;
+        let Survivor { target, changed, .. } = self.survivor;
         let mut after = changed.iter();
-        for before in &subject.members {
+        for before in &target.members {
             match self.one_alike(before, after.next(), env, session) {
                 Answer::Holds => {}
                 other => return other,
@@ -102,12 +102,12 @@ impl<'t> Trial<'t> {
 
     fn one_alike(
         &self,
-        before: &Compiled,
-        after: Option<&Compiled>,
+        before: &CompiledPolicy,
+        after: Option<&CompiledPolicy>,
         env: &Environment,
         session: &mut Session<'_>,
     ) -> Answer {
-        let alone = |policy: &Compiled| Rule::new(policy).alone(env, self.laboratory.bundle.schema());
+        let alone = |policy: &CompiledPolicy| Rule::new(policy).alone(env, self.mutation_run.bundle.schema());
         let after = match after.map(alone).transpose() {
             Ok(after) => after,
             Err(why) => return Answer::Open(why),
@@ -116,7 +116,7 @@ impl<'t> Trial<'t> {
             Ok(policy) => policy,
             Err(why) => return Answer::Open(why),
         };
-        let mut errs = |policy: &CompiledPolicy| session.ask(&never_errors_asserts(policy));
+        let mut errs = |policy: &SymbolicPolicy| session.ask(&never_errors_asserts(policy));
         for policy in std::iter::once(&before_alone).chain(&after) {
             match errs(policy) {
                 Answer::Holds => {}
@@ -141,10 +141,10 @@ impl<'t> Trial<'t> {
     /// Whether a permit is among the policies that decide for the same requests: only what is permitted in the end names
     /// its permits. None for a forbid, which is named wherever it matches.
     fn counts_alike(&self, env: &Environment, session: &mut Session<'_>) -> Option<Answer> {
-        let Survivor { subject, changed, .. } = self.survivor;
-        let mut policies = subject.members.iter().copied().chain(changed);
+        let Survivor { target, changed, .. } = self.survivor;
+        let mut policies = target.members.iter().copied().chain(changed);
         let permits = policies.all(|policy| policy.effect == Effect::Permit);
-        let counts = |policy: &Compiled| policy.effect == Effect::Forbid || subject.has(&policy.id);
+        let counts = |policy: &CompiledPolicy| policy.effect == Effect::Forbid || target.has(&policy.id);
         permits.then(|| self.equivalent(env, session, &counts))
     }
 
@@ -153,16 +153,16 @@ impl<'t> Trial<'t> {
         &self,
         env: &Environment,
         session: &mut Session<'_>,
-        counts: &dyn Fn(&Compiled) -> bool,
+        counts: &dyn Fn(&CompiledPolicy) -> bool,
     ) -> Answer {
-        let (bundle, Survivor { subject, changed, .. }) = (self.laboratory.bundle, self.survivor);
-        let mut before = relevant(self.rules, env, bundle.words());
+        let (bundle, Survivor { target, changed, .. }) = (self.mutation_run.bundle, self.survivor);
+        let mut before = relevant(self.rules, env, bundle.schema_index());
         before.retain(|rule| counts(rule.policy()));
         let changed: Vec<Rule<'_>> =
             changed.iter().filter(|policy| policy.mode == PolicyMode::Enforce).map(Rule::new).collect();
         let mut after: Vec<&Rule<'_>> =
-            before.iter().copied().filter(|rule| !subject.has(&rule.policy().id)).collect();
-        after.extend(relevant(&changed, env, bundle.words()));
+            before.iter().copied().filter(|rule| !target.has(&rule.policy().id)).collect();
+        after.extend(relevant(&changed, env, bundle.schema_index()));
         let sets = together(&before, env, bundle.schema())
             .and_then(|before| Ok((before, together(&after, env, bundle.schema())?)));
         match sets {
@@ -173,10 +173,10 @@ impl<'t> Trial<'t> {
 
     /// What is decided about a query before and after the change.
     fn decided(&self, query: &Query) -> Option<(Decided, Decided)> {
-        let bundle = self.laboratory.bundle;
+        let bundle = self.mutation_run.bundle;
         let prepared = bundle.prepare(query).ok()?;
         let answer = bundle.answer(&prepared.request, &prepared.entities);
-        let changed = replaced(&prepared, &answer, self.survivor.subject, &self.survivor.changed)?;
+        let changed = replaced(&prepared, &answer, self.survivor.target, &self.survivor.changed)?;
         let verdict = |answer| Verdict::of_answer(answer, bundle.settings().on_policy_error);
         Some((Decided::new("now", &verdict(&answer)), Decided::new("with the change", &verdict(&changed))))
     }
@@ -188,27 +188,27 @@ impl<'t> Trial<'t> {
     }
 
     fn sketched(&self, found: &Env) -> Option<Sketch> {
-        let bundle = self.laboratory.bundle;
+        let bundle = self.mutation_run.bundle;
         self.small(confirmed(&[bundle], found, &|query| self.tells(query))?)
     }
 
     /// The request made small, with a change of the outcome kept if there is one.
     fn small(&self, request: SingleRequest) -> Option<Sketch> {
-        let bundle = self.laboratory.bundle;
+        let bundle = self.mutation_run.bundle;
         let turns =
             |query: &Query| self.decided(query).is_some_and(|(now, changed)| now.outcome != changed.outcome);
         let small = small(&[bundle], request.clone(), &turns)
             .or_else(|| small(&[bundle], request, &|query| self.tells(query)));
         let (request, query) = small?;
         let (now, changed) = self.decided(&query)?;
-        Some(Sketch::noticing(&self.survivor.subject.id, &request, &now, &changed))
+        Some(Sketch::noticing(&self.survivor.target.id, &request, &now, &changed))
     }
 
     /// A test made of one that is there: the row that came near noticing, else one that the policy is about.
     pub(super) fn nearest(&self) -> Found {
-        let rows = &self.laboratory.rows;
-        if let Some((exercise, _)) = self.survivor.unnoticed.and_then(|number| rows.get(number)) {
-            let queries = exercise.questions.iter().filter_map(|question| question.query.as_ref());
+        let rows = &self.mutation_run.rows;
+        if let Some((test_row, _)) = self.survivor.unnoticed.and_then(|number| rows.get(number)) {
+            let queries = test_row.questions.iter().filter_map(|question| question.query.as_ref());
             let noticing =
                 queries.filter(|query| self.tells(query)).find_map(|query| self.small(of_query(query)));
             if let Some(sketch) = noticing {
@@ -216,10 +216,10 @@ impl<'t> Trial<'t> {
             }
         }
         let near = [3, 2].into_iter().find_map(|fitting| {
-            rows.iter().find_map(|(exercise, _)| {
+            rows.iter().find_map(|(test_row, _)| {
                 let question =
-                    exercise.questions.iter().find(|question| self.fitting(question) >= fitting)?;
-                Some((exercise.name(), question.query.as_ref()?))
+                    test_row.questions.iter().find(|question| self.fitting(question) >= fitting)?;
+                Some((test_row.name(), question.query.as_ref()?))
             })
         });
         match near.and_then(|(name, query)| self.to_start_from(&name, query)) {
@@ -230,17 +230,17 @@ impl<'t> Trial<'t> {
 
     /// How many of the three elements of the scope a question fits.
     fn fitting(&self, question: &Question) -> usize {
-        let fits = |asked: &Asked<'_>, policy: &Compiled| {
+        let fits = |asked: &Asked<'_>, policy: &CompiledPolicy| {
             matches(policy, asked).into_iter().filter(|fits| *fits).count()
         };
         question.asked().map_or(0, |asked| {
-            self.survivor.subject.members.iter().map(|policy| fits(&asked, policy)).max().unwrap_or(0)
+            self.survivor.target.members.iter().map(|policy| fits(&asked, policy)).max().unwrap_or(0)
         })
     }
 
     fn to_start_from(&self, test: &str, query: &Query) -> Option<Sketch> {
-        let bundle = self.laboratory.bundle;
-        let policy = self.survivor.subject.members.first()?;
+        let bundle = self.mutation_run.bundle;
+        let policy = self.survivor.target.members.first()?;
         let seen = |query: &Query| {
             let prepared = bundle.prepare(query).ok()?;
             let asked = Asked::of(&prepared.request, &prepared.entities)?;

@@ -8,7 +8,7 @@ use super::claim::{Claim, Kind, Relation};
 use crate::policy::set::depth;
 use crate::policy::set::depth::Language;
 use crate::policy::{Bundle, PolicyErrors, SourceKind, Sources};
-use crate::workbench::case::{CaseError, Circumstances, Several, Vocabulary};
+use crate::workbench::case::{CaseError, Circumstances, SchemaNames, Several};
 
 /// The policy that stands for the circumstances.
 const ID: &str = "circumstances";
@@ -75,8 +75,8 @@ impl Circumstances {
         let schemas = bundle.sources().iter().filter(|source| source.kind == SourceKind::Schema);
         let schemas =
             schemas.fold(Sources::new(), |sources, source| sources.with_schema(&source.name, &source.text));
-        let vocabulary = Vocabulary::new(bundle.schema().as_ref());
-        let text = self.permit(vocabulary)?;
+        let schema_names = SchemaNames::new(bundle.schema().as_ref());
+        let text = self.permit(schema_names)?;
         let loaded = Bundle::load(schemas.with_policy("statement.cedar", &text));
         let loaded = loaded.map_err(|errors| match errors.problems() {
             [only] if only.message.contains("unable to find an applicable action") => {
@@ -84,9 +84,9 @@ impl Circumstances {
             }
             _ => CircumstancesError::Schema(errors),
         })?;
-        let environments = super::Environment::all(loaded.words());
+        let environments = super::Environment::all(loaded.schema_index());
         let about = |env: &super::Environment| {
-            loaded.program().any(|(_, compiled)| env.matches(&compiled.scope, loaded.words()))
+            loaded.program().any(|(_, compiled)| env.matches(&compiled.scope, loaded.schema_index()))
         };
         if !environments.iter().any(about) {
             return Err(CircumstancesError::Nothing);
@@ -94,13 +94,13 @@ impl Circumstances {
         Ok(loaded)
     }
 
-    fn permit(&self, vocabulary: Vocabulary<'_>) -> Result<String, CircumstancesError> {
+    fn permit(&self, schema_names: SchemaNames<'_>) -> Result<String, CircumstancesError> {
         let mut conditions = String::new();
         let mut scope = |variable: &str, several: &Several| -> Result<String, CircumstancesError> {
-            let tests = several.0.iter().map(|name| match vocabulary.entity_type(name) {
+            let tests = several.0.iter().map(|name| match schema_names.entity_type(name) {
                 Ok(kind) => Ok(format!("{variable} is {kind}")),
                 Err(unknown) if !name.contains("::\"") => Err(unknown),
-                Err(_) => Ok(format!("{variable} in {}", vocabulary.entity(name)?)),
+                Err(_) => Ok(format!("{variable} in {}", schema_names.entity(name)?)),
             });
             let tests = tests.collect::<Result<Vec<_>, CaseError>>()?;
             Ok(match tests.as_slice() {
@@ -115,7 +115,7 @@ impl Circumstances {
         };
         let (principal, resource) =
             (scope("principal", &self.principal)?, scope("resource", &self.resource)?);
-        let actions = self.action.0.iter().map(|name| vocabulary.action(name).map(|uid| uid.to_string()));
+        let actions = self.action.0.iter().map(|name| schema_names.action(name).map(|uid| uid.to_string()));
         let actions = actions.collect::<Result<Vec<_>, _>>()?;
         let action = match actions.as_slice() {
             [] => "action".to_owned(),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::witness::Counterexample;
 use crate::policy::Bundle;
-use crate::workbench::case::{CaseError, Vocabulary};
+use crate::workbench::case::{CaseError, SchemaNames};
 
 /// A statement about the policies, over all requests that fit the schema.
 #[derive(Debug, Clone)]
@@ -134,11 +134,11 @@ impl Claim {
         except: &[String],
         mut words: String,
     ) -> Result<Self, CaseError> {
-        let vocabulary = Vocabulary::new(bundle.schema().as_ref());
+        let schema_names = SchemaNames::new(bundle.schema().as_ref());
         if !except.is_empty() {
             words = format!("{words}, {} left out", except.join(", "));
         }
-        let except = except.iter().map(|action| vocabulary.action(action)).collect::<Result<_, _>>()?;
+        let except = except.iter().map(|action| schema_names.action(action)).collect::<Result<_, _>>()?;
         let kind = Kind::Decisions { relation, other, named: named.to_owned(), except };
         Ok(Self { words, place: None, kind })
     }

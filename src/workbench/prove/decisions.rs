@@ -13,7 +13,7 @@ use super::witness::{Counterexample, Decided, confirmed, small};
 use super::{Answer, Environment, Rule, Session, Solver, Step, relevant};
 use crate::model::{EntityUid, Outcome};
 use crate::policy::{Bundle, Query};
-use crate::workbench::case::Vocabulary;
+use crate::workbench::case::SchemaNames;
 use crate::workbench::run::SingleRequest;
 
 /// How the policies here are called beside another set.
@@ -87,7 +87,7 @@ impl Pair<'_> {
     fn says_nothing(&self, places: &[Place<'_>], about: &[Rule<'_>], solver: &Solver) -> Option<Open> {
         let met = |session: &mut Session<'_>| {
             places.iter().any(|place| {
-                relevant(about, &place.env, self.other.words()).into_iter().any(|rule| {
+                relevant(about, &place.env, self.other.schema_index()).into_iter().any(|rule| {
                     let Ok(policy) = rule.alone(&place.env, place.schema) else { return false };
                     matches!(session.ask(&never_matches_asserts(&policy)), Answer::Broken(_))
                 })
@@ -100,13 +100,13 @@ impl Pair<'_> {
 
     /// Every environment that either schema has and that is not left out.
     fn places(&self) -> Vec<Place<'_>> {
-        let vocabulary = Vocabulary::new(self.bundle.schema().as_ref());
+        let schema_names = SchemaNames::new(self.bundle.schema().as_ref());
         let wanted = |env: &Environment| {
             let uid = env.action.uid();
             let action = EntityUid::new(uid.entity_type().to_string(), uid.eid().as_ref());
-            !self.except.iter().any(|left| *left == action || vocabulary.is_member(&action, left))
+            !self.except.iter().any(|left| *left == action || schema_names.is_member(&action, left))
         };
-        let words = (self.bundle.words(), self.other.words());
+        let words = (self.bundle.schema_index(), self.other.schema_index());
         let ours = Environment::all(words.0).into_iter().map(|env| {
             let there = env.is_in(words.1);
             Place { env, schema: self.bundle.schema(), here: true, there }
@@ -132,7 +132,7 @@ impl Pair<'_> {
         theirs: &'r [Rule<'b>],
         session: &mut Session<'_>,
     ) -> Settled {
-        let words = if place.here { self.bundle.words() } else { self.other.words() };
+        let words = if place.here { self.bundle.schema_index() } else { self.other.schema_index() };
         let of = |has: bool, rules| if has { relevant(rules, &place.env, words) } else { Vec::new() };
         let (ours, theirs) = (of(place.here, ours), of(place.there, theirs));
         let alike = matches!(self.relation, Relation::NoMorePermissive | Relation::Equivalent);

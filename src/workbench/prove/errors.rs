@@ -28,11 +28,11 @@ pub(super) fn prove(bundle: &Bundle, words: &str, only: &[String], solver: &Solv
         .filter(|(info, _)| only.is_empty() || only.iter().any(|id| *id == *info.id))
         .map(|(_, compiled)| Rule::new(compiled))
         .collect();
-    let environments = Environment::all(bundle.words());
+    let environments = Environment::all(bundle.schema_index());
     let places: Vec<(&Rule<'_>, &Environment)> = rules
         .iter()
         .flat_map(|rule| environments.iter().map(move |env| (rule, env)))
-        .filter(|(rule, env)| env.matches(&rule.compiled.scope, bundle.words()))
+        .filter(|(rule, env)| env.matches(&rule.compiled.scope, bundle.schema_index()))
         .collect();
     step(places.len(), false);
     let settled = solver.in_parallel(places.len(), &|number, session| {

@@ -61,13 +61,13 @@ struct Search<'s, 'b> {
 
 impl<'s, 'b> Search<'s, 'b> {
     fn new(bundle: &'b Bundle, rules: &'s [Rule<'b>]) -> Self {
-        Self { bundle, rules, environments: Environment::all(bundle.words()) }
+        Self { bundle, rules, environments: Environment::all(bundle.schema_index()) }
     }
 
     /// The environments that a policy is about.
     fn places(&self, rule: &Rule<'_>) -> Vec<&Environment> {
         let all = self.environments.iter();
-        all.filter(|env| env.matches(&rule.compiled.scope, self.bundle.words())).collect()
+        all.filter(|env| env.matches(&rule.compiled.scope, self.bundle.schema_index())).collect()
     }
 
     fn settle(&self, rule: &Rule<'_>, session: &mut Session<'_>) -> Settled {
@@ -89,7 +89,7 @@ impl<'s, 'b> Search<'s, 'b> {
     }
 
     fn changes_nothing(&self, rule: &Rule<'_>, env: &Environment, session: &mut Session<'_>) -> Answer {
-        let all = relevant(self.rules, env, self.bundle.words());
+        let all = relevant(self.rules, env, self.bundle.schema_index());
         let others: Vec<&Rule<'_>> =
             all.iter().copied().filter(|other| other.compiled.id != rule.compiled.id).collect();
         let here = Here { env, schema: self.bundle.schema() };
@@ -147,7 +147,7 @@ impl<'s, 'b> Search<'s, 'b> {
         }
         let others = self.rules.iter().filter(|other| other.compiled.id != rule.compiled.id);
         let about = |other: &&Rule<'_>| {
-            places.iter().all(|env| env.matches(&other.compiled.scope, self.bundle.words()))
+            places.iter().all(|env| env.matches(&other.compiled.scope, self.bundle.schema_index()))
         };
         for other in others.filter(about) {
             if everywhere(session, Some(other)) {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use cedar_policy::{RequestEnv, Schema};
 use cedar_policy_core::ast::{self, Entity, EntityType, Expr, Literal, PolicyID, Var};
-use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, never_errors_asserts};
+use cedar_policy_symcc::{CompiledPolicy as SymbolicPolicy, CompiledPolicySet, never_errors_asserts};
 
 use super::solver::told;
 use crate::model::PolicyMode;
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::{ActionReach, Compiled, Effect, Reach, Scope};
-use crate::policy::engine::schema_index::Vocabulary;
+use crate::policy::engine::compiled::{ActionScope, CompiledPolicy, Effect, Scope, ScopeConstraint};
+use crate::policy::engine::schema_index::SchemaIndex;
 use crate::workbench::case::type_shorthand;
 use crate::workbench::coverage::may_match;
 
@@ -24,8 +24,8 @@ pub(in crate::workbench) struct Environment {
 
 impl Environment {
     /// All that the schema has, in the order of their names.
-    pub(in crate::workbench) fn all(words: &Vocabulary) -> Vec<Self> {
-        let mut all: Vec<Self> = words
+    pub(in crate::workbench) fn all(schema: &SchemaIndex) -> Vec<Self> {
+        let mut all: Vec<Self> = schema
             .environments()
             .map(|(action, principal, resource)| Self {
                 action: Arc::new(action.clone()),
@@ -49,16 +49,16 @@ impl Environment {
     }
 
     /// Whether a schema has it too.
-    pub(super) fn is_in(&self, words: &Vocabulary) -> bool {
-        let mut others = words.environments();
+    pub(super) fn is_in(&self, schema: &SchemaIndex) -> bool {
+        let mut others = schema.environments();
         others.any(|(action, principal, resource)| {
             action.uid() == self.action.uid() && *principal == self.principal && *resource == self.resource
         })
     }
 
     /// Whether a policy of this scope can match in it.
-    pub(in crate::workbench) fn matches(&self, scope: &Scope, words: &Vocabulary) -> bool {
-        may_match(scope, (&self.action, &self.principal, &self.resource), words)
+    pub(in crate::workbench) fn matches(&self, scope: &Scope, schema: &SchemaIndex) -> bool {
+        may_match(scope, (&self.action, &self.principal, &self.resource), schema)
     }
 
     fn request(&self) -> RequestEnv {
@@ -70,20 +70,20 @@ impl Environment {
 /// A policy as one expression: its scope, then its condition.
 #[derive(Debug, Clone)]
 pub(in crate::workbench) struct Rule<'b> {
-    pub(super) compiled: &'b Compiled,
+    pub(super) compiled: &'b CompiledPolicy,
     expr: Expr,
 }
 
 impl<'b> Rule<'b> {
-    pub(in crate::workbench) fn new(compiled: &'b Compiled) -> Self {
+    pub(in crate::workbench) fn new(compiled: &'b CompiledPolicy) -> Self {
         let scope = &compiled.scope;
         let mut parts = Vec::new();
         parts.extend(reach(Var::Principal, &scope.principal));
         let action = || Expr::var(Var::Action);
         match &scope.action {
-            ActionReach::Any => {}
-            ActionReach::Eq(uid) => parts.push(Expr::is_eq(action(), entity(uid))),
-            ActionReach::In(groups) => {
+            ActionScope::Any => {}
+            ActionScope::Eq(uid) => parts.push(Expr::is_eq(action(), entity(uid))),
+            ActionScope::In(groups) => {
                 parts.push(Expr::is_in(action(), Expr::set(groups.iter().map(|uid| entity(uid)))));
             }
         }
@@ -100,7 +100,7 @@ impl<'b> Rule<'b> {
     }
 
     /// The policy that it says.
-    pub(in crate::workbench) fn policy(&self) -> &'b Compiled {
+    pub(in crate::workbench) fn policy(&self) -> &'b CompiledPolicy {
         self.compiled
     }
 
@@ -122,10 +122,10 @@ impl<'b> Rule<'b> {
         &self,
         env: &Environment,
         schema: &Schema,
-    ) -> Result<CompiledPolicy, String> {
+    ) -> Result<SymbolicPolicy, String> {
         let set = public([self.written(self.expr.clone())])?;
         let policy = set.policies().next().ok_or("the policy could not be prepared")?;
-        CompiledPolicy::compile(policy, &env.request(), schema).map_err(|error| told(&error))
+        SymbolicPolicy::compile(policy, &env.request(), schema).map_err(|error| told(&error))
     }
 }
 
@@ -133,14 +133,14 @@ fn entity(uid: &ast::EntityUID) -> Expr {
     Expr::val(Literal::EntityUID(Arc::new(uid.clone())))
 }
 
-fn reach(variable: Var, reach: &Reach) -> Option<Expr> {
+fn reach(variable: Var, reach: &ScopeConstraint) -> Option<Expr> {
     let subject = || Expr::var(variable);
     match reach {
-        Reach::Any => None,
-        Reach::Eq(uid) => Some(Expr::is_eq(subject(), entity(uid))),
-        Reach::In(uid) => Some(Expr::is_in(subject(), entity(uid))),
-        Reach::Is(kind) => Some(Expr::is_entity_type(subject(), kind.as_ref().clone())),
-        Reach::IsIn(kind, uid) => Some(Expr::and(
+        ScopeConstraint::Any => None,
+        ScopeConstraint::Eq(uid) => Some(Expr::is_eq(subject(), entity(uid))),
+        ScopeConstraint::In(uid) => Some(Expr::is_in(subject(), entity(uid))),
+        ScopeConstraint::Is(kind) => Some(Expr::is_entity_type(subject(), kind.as_ref().clone())),
+        ScopeConstraint::IsIn(kind, uid) => Some(Expr::and(
             Expr::is_entity_type(subject(), kind.as_ref().clone()),
             Expr::is_in(subject(), entity(uid)),
         )),
@@ -151,9 +151,9 @@ fn reach(variable: Var, reach: &Reach) -> Option<Expr> {
 pub(in crate::workbench) fn relevant<'r, 'b>(
     rules: &'r [Rule<'b>],
     env: &Environment,
-    words: &Vocabulary,
+    schema: &SchemaIndex,
 ) -> Vec<&'r Rule<'b>> {
-    rules.iter().filter(|rule| env.matches(&rule.compiled.scope, words)).collect()
+    rules.iter().filter(|rule| env.matches(&rule.compiled.scope, schema)).collect()
 }
 
 /// Whether two selections say the same word for word, so that no solver has to be asked.
@@ -187,7 +187,7 @@ pub(in crate::workbench) fn together(
 }
 
 /// Whether it is plain, without a solver, that the policy cannot err.
-pub(super) fn never_errs(policy: &CompiledPolicy) -> bool {
+pub(super) fn never_errs(policy: &SymbolicPolicy) -> bool {
     never_errors_asserts(policy).asserts().iter().any(|assert| *assert == false.into())
 }
 

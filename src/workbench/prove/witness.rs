@@ -92,8 +92,8 @@ pub(in crate::workbench) fn query(bundles: &[&Bundle], request: &SingleRequest) 
     let (bundle, others) = bundles.split_first()?;
     let suites = request.clone().into_suites(None).ok()?;
     let also_named = others.iter().flat_map(|other| other.named_anywhere()).collect();
-    let (_, mut exam) = examine(bundle, &suites, &Settings { also_named, ..Settings::default() });
-    exam.exercises.pop()?.questions.pop()?.query
+    let (_, mut questions) = examine(bundle, &suites, &Settings { also_named, ..Settings::default() });
+    questions.test_rows.pop()?.questions.pop()?.query
 }
 
 /// A query in the words of a test.

@@ -67,7 +67,7 @@ pub struct Replayer<'b> {
     same_schema: bool,
     /// The actions that conditions of either version name.
     named_actions: Vec<Arc<Entity>>,
-    reads: FxHashMap<*const crate::policy::engine::compiled::Compiled, Reads>,
+    reads: FxHashMap<*const crate::policy::engine::compiled::CompiledPolicy, Reads>,
     replay: Replay,
 }
 
@@ -204,7 +204,7 @@ impl<'b> Replayer<'b> {
         let typed = typed.as_ref().map_err(Clone::clone)?;
         let input = if asked.open_input { Input::Open } else { Input::Given };
         let named = if self.same_schema { &self.named_actions } else { bundle.named_actions() };
-        prepare(&typed.query, input, bundle.words(), named)
+        prepare(&typed.query, input, bundle.schema_index(), named)
     }
 
     fn leave_out(&mut self, record: &Logged, cause: Cause) {

@@ -9,7 +9,7 @@ use super::BadRecord;
 use super::reads::{Hidden, Root};
 use super::value::{Reader, uid};
 use crate::model::{Entity, EntityUid, Outcome, PolicyMode, PolicyRef, Value};
-use crate::policy::engine::schema_index::Vocabulary;
+use crate::policy::engine::schema_index::SchemaIndex;
 use crate::policy::engine::types::{Mismatch, Shape};
 use crate::policy::{Bundle, Query, close};
 
@@ -237,9 +237,9 @@ impl Asked<'_> {
     /// is for that schema and one record.
     pub(super) fn typed(&self, bundles: &[&Bundle], known: &mut Known) -> Result<Typed, Mismatch> {
         let none = || Mismatch::new("no policies are asked");
-        let words = bundles.first().ok_or_else(none)?.words();
+        let schema = bundles.first().ok_or_else(none)?.schema_index();
         let mut hidden = Vec::new();
-        let action = words.action(&self.action)?;
+        let action = schema.action(&self.action)?;
         let shape = if self.open_input { &action.open_context } else { &action.context };
         let context = match shape {
             Shape::Record(shape) => Reader::new(Root::Context, &mut hidden).record(shape, self.context)?,
@@ -247,7 +247,7 @@ impl Asked<'_> {
         };
         let context = Value::Record(context);
         if known.of != Some(self.entities.as_ptr()) {
-            let entities = self.entities.iter().map(|entity| entity.typed(words));
+            let entities = self.entities.iter().map(|entity| entity.typed(schema));
             *known =
                 Known { entities: entities.collect::<Result<_, _>>()?, of: Some(self.entities.as_ptr()) };
         }
@@ -264,14 +264,14 @@ impl Asked<'_> {
 }
 
 impl LoggedEntity {
-    fn typed(&self, words: &Vocabulary) -> Result<(Arc<Entity>, Vec<Hidden>), Mismatch> {
+    fn typed(&self, schema: &SchemaIndex) -> Result<(Arc<Entity>, Vec<Hidden>), Mismatch> {
         let mut lost = Vec::new();
         let hidden = &mut lost;
         let name =
             |text: &String| uid(text).ok_or_else(|| Mismatch::new("the name of an entity cannot be read"));
         let uid = name(&self.uid)?;
         let within = |mismatch: Mismatch| Mismatch::new(format!("`{uid}`: {mismatch}"));
-        let known = words.entity_type(&uid)?;
+        let known = schema.entity_type(&uid)?;
         let attributes = Reader::new(Root::Attributes, hidden).record(&known.attributes, &self.attrs);
         let tags = match &known.tags {
             Some(shape) => Reader::new(Root::Tags, hidden).tags(shape, &self.tags).map_err(within)?,

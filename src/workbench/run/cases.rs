@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_saphyr::Spanned;
 
-use super::exam::{Expected, Question, Recorder};
+use super::questions::{Expected, Question, Recorder};
 use super::{Failure, Got, TestReport, TestResult, report::Problem};
 use crate::model::{EntityUid, Outcome, ReasonCode};
 use crate::policy::{Bundle, Query, Verdict};
 use crate::workbench::case::{
-    CaseError, Expect, FixtureFile, Located, Request, Row, Search, SuiteFile, TestCase, Vocabulary, World,
+    CaseError, Expect, FixtureFile, Located, Request, Row, SchemaNames, Search, SuiteFile, TestCase, World,
     rows, shorthand,
 };
 
 /// Runs the tests of one suite.
 pub(super) struct Runner<'b> {
     bundle: &'b Bundle,
-    vocabulary: Vocabulary<'b>,
+    schema_names: SchemaNames<'b>,
     world: World<'b>,
     policies: BTreeSet<String>,
 }
@@ -29,7 +29,7 @@ impl<'b> Runner<'b> {
         also_named: &[EntityUid],
         fixture: impl Fn(&str) -> Result<String, CaseError>,
     ) -> Result<Self, Located> {
-        let vocabulary = Vocabulary::new(bundle.schema().as_ref());
+        let schema_names = SchemaNames::new(bundle.schema().as_ref());
         let mut world = World::new(bundle);
         world.name(also_named);
         if let Some(now) = &suite.now {
@@ -50,7 +50,7 @@ impl<'b> Runner<'b> {
         world.check_complete()?;
         check_names(suite)?;
         let policies = bundle.policies().map(|policy| policy.id.to_string()).collect();
-        Ok(Self { bundle, vocabulary, world, policies })
+        Ok(Self { bundle, schema_names, world, policies })
     }
 
     /// Runs one test.
@@ -128,7 +128,7 @@ impl<'b> Runner<'b> {
     ) -> Result<Option<Failure>, CaseError> {
         let wanted = Wanted::read(expect, row, &self.policies)?;
         let principal = world.listed(&row.text(&request.principal)?)?;
-        let action = self.vocabulary.action(&row.text(&request.action)?)?;
+        let action = self.schema_names.action(&row.text(&request.action)?)?;
         let resource = world.listed(&row.text(&request.resource)?)?;
         let query = world.query(&principal, &action, &resource, &row.map(&request.context)?)?;
         let verdict = self.bundle.decide(&query);
@@ -159,8 +159,8 @@ impl<'b> Runner<'b> {
         let wanted: BTreeSet<EntityUid> =
             exactly.iter().map(|name| world.listed(&row.text(name)?)).collect::<Result<_, _>>()?;
         let principal = world.listed(&row.text(&search.principal)?)?;
-        let action = self.vocabulary.action(&row.text(&search.action)?)?;
-        let type_name = self.vocabulary.entity_type(&row.text(&search.resource)?)?;
+        let action = self.schema_names.action(&row.text(&search.action)?)?;
+        let type_name = self.schema_names.entity_type(&row.text(&search.resource)?)?;
         let context = row.map(&search.context)?;
         let mut found = BTreeSet::new();
         let mut queries = Vec::new();
@@ -188,11 +188,11 @@ impl<'b> Runner<'b> {
 
     /// In a group that has one action a resource (`tool:call`), the one that is named like the resource.
     fn action_on(&self, action: &EntityUid, resource: &EntityUid) -> Result<EntityUid, CaseError> {
-        if self.vocabulary.context(action).is_some() {
+        if self.schema_names.context(action).is_some() {
             return Ok(action.clone());
         }
         let own = EntityUid::new(action.type_name(), resource.id());
-        match self.vocabulary.is_member(&own, action) {
+        match self.schema_names.is_member(&own, action) {
             true => Ok(own),
             false => Err(CaseError::Group(action.id().to_owned())),
         }

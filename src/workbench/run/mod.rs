@@ -4,16 +4,16 @@
 //! A broken test never counts as passed, whatever it expects.
 
 mod cases;
-mod exam;
 mod peer;
+mod questions;
 mod report;
 mod single;
 mod suites;
 
 use cases::Runner;
-pub use exam::Exam;
-use exam::Recorder;
-pub(super) use exam::{Exercise, Question};
+use questions::Recorder;
+pub use questions::TestQuestions;
+pub(super) use questions::{Question, TestRow};
 pub use report::{Failure, Got, Report, SuiteReport, Summary, TestReport, TestResult};
 pub use single::SingleRequest;
 pub use suites::{Promises, Suites, SuitesError};
@@ -39,13 +39,13 @@ pub fn run(bundle: &Bundle, suites: &Suites, settings: &Settings) -> Report {
 }
 
 /// The same, keeping every row that was asked.
-pub fn examine(bundle: &Bundle, suites: &Suites, settings: &Settings) -> (Report, Exam) {
-    let mut exam = Exam::default();
+pub fn examine(bundle: &Bundle, suites: &Suites, settings: &Settings) -> (Report, TestQuestions) {
+    let mut questions = TestQuestions::default();
     let mut reports = Vec::new();
     for (file, text) in suites.files() {
-        reports.push(run_file(bundle, suites, settings, file, text, Some(&mut exam)));
+        reports.push(run_file(bundle, suites, settings, file, text, Some(&mut questions)));
     }
-    (Report { policy_version: bundle.version().clone(), suites: reports }, exam)
+    (Report { policy_version: bundle.version().clone(), suites: reports }, questions)
 }
 
 fn run_file(
@@ -54,7 +54,7 @@ fn run_file(
     settings: &Settings,
     file: &str,
     text: &str,
-    mut exam: Option<&mut Exam>,
+    mut questions: Option<&mut TestQuestions>,
 ) -> SuiteReport {
     let broken = |suite: String, problem: Located| SuiteReport {
         file: file.to_owned(),
@@ -63,7 +63,7 @@ fn run_file(
         tests: Vec::new(),
     };
     if file.ends_with(".json") {
-        return peer::run_file(bundle, settings, file, text, exam);
+        return peer::run_file(bundle, settings, file, text, questions);
     }
     let suite = match SuiteFile::parse(text) {
         Ok(suite) => suite,
@@ -76,7 +76,8 @@ fn run_file(
         };
     let mut tests = Vec::new();
     for test in suite.tests.iter().filter(|test| settings.wants(&suite.suite, &test.value.name)) {
-        let recorder = exam.as_deref_mut().map(|exam| Recorder { file, suite: &suite.suite, exam });
+        let recorder =
+            questions.as_deref_mut().map(|questions| Recorder { file, suite: &suite.suite, questions });
         tests.push(runner.test(test, recorder));
     }
     SuiteReport { file: file.to_owned(), suite: suite.suite.clone(), problem: None, tests }

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::exam::{Exam, Expected, Question, Recorder};
+use super::questions::{Expected, Question, Recorder, TestQuestions};
 use super::report::Problem;
 use super::{Failure, Got, Settings, SuiteReport, TestReport, TestResult};
 use crate::policy::{Bundle, Check, JsonNames};
-use crate::workbench::case::{CaseError, Located, Vocabulary};
+use crate::workbench::case::{CaseError, Located, SchemaNames};
 
 /// The most bytes of one file.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -61,7 +61,7 @@ pub(super) fn run_file(
     settings: &Settings,
     file: &str,
     text: &str,
-    mut exam: Option<&mut Exam>,
+    mut questions: Option<&mut TestQuestions>,
 ) -> SuiteReport {
     let mut report =
         SuiteReport { file: file.to_owned(), suite: file.to_owned(), problem: None, tests: Vec::new() };
@@ -72,7 +72,8 @@ pub(super) fn run_file(
             });
             let wanted = named.filter(|(name, _)| settings.wants(file, name));
             for (name, case) in wanted {
-                let recorder = exam.as_deref_mut().map(|exam| Recorder { file, suite: file, exam });
+                let recorder =
+                    questions.as_deref_mut().map(|questions| Recorder { file, suite: file, questions });
                 report.tests.push(test(bundle, name, case, recorder));
             }
         }
@@ -114,10 +115,10 @@ fn compare(
         let known = bundle.policies().map(|policy| policy.id.as_ref());
         return Err(CaseError::unknown("policy", id, known));
     }
-    let vocabulary = Vocabulary::new(bundle.schema().as_ref());
-    let principal = vocabulary.entity(&case.request.principal)?;
-    let action = vocabulary.action(&case.request.action)?;
-    let resource = vocabulary.entity(&case.request.resource)?;
+    let schema_names = SchemaNames::new(bundle.schema().as_ref());
+    let principal = schema_names.entity(&case.request.principal)?;
+    let action = schema_names.action(&case.request.action)?;
+    let resource = schema_names.entity(&case.request.resource)?;
     let named = |uid: &crate::model::EntityUid| json!({ "type": uid.type_name(), "id": uid.id() });
     let (principal, action, resource) = (named(&principal), named(&action), named(&resource));
     let names = JsonNames { principal: &principal, action: &action, resource: &resource };

@@ -70,7 +70,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     let (old, new) = (old.with_errors_as(rule), new.with_errors_as(rule));
     let suites = find_tests(base, &[], &places, output)?;
     let also_named = old.named_anywhere().into_iter().collect();
-    let (report, exam) = examine(&new, &suites, &Settings { also_named, ..Settings::default() });
+    let (report, questions) = examine(&new, &suites, &Settings { also_named, ..Settings::default() });
     let broken = report.summary().broken;
     if broken > 0 {
         output.say(format_args!(
@@ -89,7 +89,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
             }
         }
     };
-    let compared = Compared { difference: diff(&old, &new, &exam), matrix: shift(&old, &new), traffic };
+    let compared = Compared { difference: diff(&old, &new, &questions), matrix: shift(&old, &new), traffic };
     output.data(&compared, |compared| text(compared, options.show))?;
     if !compared.difference.flips.is_empty() || !compared.matrix.flips.is_empty() {
         return Ok(Exit::Found);

@@ -14,7 +14,7 @@ use super::error::{PolicyError, position_in};
 use super::text;
 use super::yaml::TextError;
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::{Compiled, Effect, Reach};
+use crate::policy::engine::compiled::{CompiledPolicy, Effect, ScopeConstraint};
 pub(crate) use file::{PermissionWord, RoleEntry, read};
 pub(crate) use words::{PermissionWords, WordError};
 
@@ -141,9 +141,9 @@ fn policies_of(roles: &[RoleEntry], name: &str, known: &PermissionWords<'_>) -> 
 }
 
 /// The role that a permit is for.
-fn role_of(policy: &Compiled) -> Option<String> {
+fn role_of(policy: &CompiledPolicy) -> Option<String> {
     match &policy.scope.principal {
-        Reach::In(uid) | Reach::IsIn(_, uid)
+        ScopeConstraint::In(uid) | ScopeConstraint::IsIn(_, uid)
             if policy.effect == Effect::Permit && uid.entity_type().to_string() == "Caxton::Role" =>
         {
             Some(AsRef::<str>::as_ref(uid.eid()).to_owned())

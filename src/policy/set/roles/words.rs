@@ -26,7 +26,7 @@ pub(crate) struct PermissionWords<'s> {
 
 impl<'s> PermissionWords<'s> {
     pub(crate) fn new(schema: &'s Bundle) -> Self {
-        let environments = schema.words().environments();
+        let environments = schema.schema_index().environments();
         let of_users = environments
             .filter(|(_, principal, _)| principal.to_string() == EntityUid::caxton("User", "").type_name());
         let actions = of_users.map(|(action, ..)| {

@@ -13,25 +13,25 @@ use crate::policy::set::bundle::Bundle;
 
 /// All rows, in the order of the files.
 #[derive(Debug, Default)]
-pub struct Exam {
-    pub(in crate::workbench) exercises: Vec<Exercise>,
+pub struct TestQuestions {
+    pub(in crate::workbench) test_rows: Vec<TestRow>,
 }
 
-impl Exam {
+impl TestQuestions {
     /// Rows that ask a policy something.
     pub fn rows(&self) -> usize {
-        self.exercises.len()
+        self.test_rows.len()
     }
 
     /// Single questions; a search asks one for each resource.
     pub fn questions(&self) -> usize {
-        self.exercises.iter().map(|exercise| exercise.questions.len()).sum()
+        self.test_rows.iter().map(|test_row| test_row.questions.len()).sum()
     }
 }
 
 /// One row of a test.
 #[derive(Debug)]
-pub(in crate::workbench) struct Exercise {
+pub(in crate::workbench) struct TestRow {
     pub(in crate::workbench) file: String,
     pub(in crate::workbench) suite: String,
     pub(in crate::workbench) test: String,
@@ -65,7 +65,7 @@ pub(in crate::workbench) struct Question {
 pub(super) struct Recorder<'r> {
     pub(super) file: &'r str,
     pub(super) suite: &'r str,
-    pub(super) exam: &'r mut Exam,
+    pub(super) questions: &'r mut TestQuestions,
 }
 
 impl Recorder<'_> {
@@ -77,7 +77,7 @@ impl Recorder<'_> {
         questions: Vec<Question>,
         expected: Expected,
     ) {
-        self.exam.exercises.push(Exercise {
+        self.questions.test_rows.push(TestRow {
             file: self.file.to_owned(),
             suite: self.suite.to_owned(),
             test: test.to_owned(),
@@ -102,7 +102,7 @@ impl Question {
     }
 }
 
-impl Exercise {
+impl TestRow {
     /// `suite: test`, with the row.
     pub(in crate::workbench) fn name(&self) -> String {
         match self.row.as_str() {
