@@ -78,7 +78,7 @@ impl Bundle {
                 ScopeConstraint::Eq(uid) => drop(named.insert(plain(uid))),
                 ScopeConstraint::IsIn(of, _) if of.to_string() != kind => {}
                 ScopeConstraint::In(group) | ScopeConstraint::IsIn(_, group) => {
-                    drop(members_of.insert(plain(group)))
+                    members_of.insert(plain(group));
                 }
             }
         }
