@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authn::{AuthnError, Issued, KeyHolder, KeyRecord, KeyStore, LoggedIn, NewKey, Renewal, Tokens};
+use crate::authn::{
+    Authenticator, AuthnError, Issued, KeyHolder, KeyRecord, KeyStore, LoggedIn, MethodStatus, NewKey,
+    Renewal, Tokens,
+};
 use crate::authz::Permit;
 use crate::clock::SharedClock;
 use crate::model::{
-    CreateKey, EndSession, IssueToken, KeyFacts, KeyId, ListKeys, Proof, RenewToken, RevokeAllSessions,
-    RevokeKey, RotateKey,
+    CreateKey, EndSession, IssueToken, KeyFacts, KeyId, ListKeys, Proof, ReadAuthStatus, RenewToken,
+    RevokeAllSessions, RevokeKey, RotateKey,
 };
 
 /// Why a credential was not changed.
@@ -64,6 +67,17 @@ impl Credentials {
             Some(key) => KeyFacts { id: key.id, name: key.name.shared(), permissions: key.permissions },
             None => KeyFacts::unknown(id.clone()),
         })
+    }
+
+    /// Which ways to prove oneself are open, and whether they work. It is not shown without a permit:
+    /// ```compile_fail,E0061
+    /// fn read(credentials: &caxton::credentials::Credentials, authenticator: &caxton::authn::Authenticator) {
+    ///     let _ = credentials.status(authenticator);
+    /// }
+    /// ```
+    pub fn status(&self, permit: Permit<ReadAuthStatus>, authenticator: &Authenticator) -> Vec<MethodStatus> {
+        let ReadAuthStatus = permit.into_operation();
+        authenticator.status()
     }
 
     /// Begins a session of the person who has logged in and was judged.

@@ -29,17 +29,19 @@ pub mod agents;
 pub mod attributes;
 pub mod changes;
 pub mod credentials;
+pub mod decision_log;
 pub mod memory;
 pub mod messages;
 pub mod sandbox;
 pub mod tools;
 
 pub mod runtime;
-pub mod workbench;
 
 pub mod api;
 
 pub mod config;
+
+pub mod workbench;
 
 pub mod server;
 

@@ -12,27 +12,12 @@ use arc_swap::ArcSwap;
 
 use super::Settings;
 use super::definition::{Definition, HandlerName};
+use crate::authz::Permit;
 use crate::limit::{Limited, Rate, RateLimiter};
 use crate::memory::Quotas;
-use crate::model::{AgentId, CapabilityName, Entity, EntityUid, MemoryScope, Value};
+use crate::model::{AgentId, CapabilityName, Entity, EntityUid, ListAgents, MemoryScope, ReadAgent, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
 use crate::telemetry::Metrics;
-
-/// Whether an agent may act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// It answers and acts.
-    Active,
-}
-
-impl Status {
-    /// The word in policies.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-        }
-    }
-}
 
 /// An agent, ready to be woken.
 pub struct Agent {
@@ -42,8 +27,6 @@ pub struct Agent {
     pub handler: Option<Module>,
     /// How often one sender may wake it.
     pub limiter: Option<RateLimiter>,
-    /// Whether it may act.
-    pub status: Status,
     entity: Arc<Entity>,
 }
 
@@ -74,18 +57,21 @@ impl Agent {
     }
 }
 
+/// The `status` of an agent that is deployed, in policies and in answers.
+pub const ACTIVE: &str = "active";
+
 fn limits(rate: Rate) -> crate::limit::Settings {
     crate::limit::Settings { per_principal: rate, ..Default::default() }
 }
 
-fn entity(definition: &Definition, status: Status) -> Entity {
+fn entity(definition: &Definition) -> Entity {
     let mut entity = Entity::bare(EntityUid::caxton("Agent", definition.id.shared()))
         .with("name", Value::text(definition.id.shared()))
         .with("version", Value::text(&definition.version))
         .with("capabilities", Value::texts(definition.capabilities.iter().map(CapabilityName::as_str)))
         .with("tools", Value::texts(definition.tools.iter().map(|tool| tool.shared())))
         .with("memory_scope", Value::text(definition.memory.scope.kind()))
-        .with("status", Value::text(status.as_str()))
+        .with("status", Value::text(ACTIVE))
         .with("signed", Value::Bool(false))
         .with("deployed_by", Value::text("file"))
         .with("definition_sha256", Value::text(&definition.sha256));
@@ -179,7 +165,7 @@ impl Register {
         let mut table = Table::new();
         let old = self.table.load_full();
         for path in self.files(&mut problems) {
-            match self.read(&path, &old) {
+            match self.read_file(&path, &old) {
                 Ok(agent) if table.contains_key(agent.id()) => {
                     problems.push(problem(&path, format!("agent `{}` is defined twice", agent.id())));
                 }
@@ -237,7 +223,7 @@ impl Register {
         files
     }
 
-    fn read(&self, path: &Path, old: &Table) -> Result<Arc<Agent>, Problem> {
+    fn read_file(&self, path: &Path, old: &Table) -> Result<Arc<Agent>, Problem> {
         let text =
             read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
         let text =
@@ -267,14 +253,7 @@ impl Register {
         }
         let limiter =
             definition.rate_limit.map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
-        let status = Status::Active;
-        Ok(Arc::new(Agent {
-            entity: entity(&definition, status).into(),
-            definition,
-            handler,
-            limiter,
-            status,
-        }))
+        Ok(Arc::new(Agent { entity: entity(&definition).into(), definition, handler, limiter }))
     }
 
     /// The module of an agent; one that is in use is not compiled again.
@@ -306,8 +285,36 @@ impl Register {
         self.table.load().values().cloned().collect()
     }
 
+    /// The agent of that id as policies see it. One that is not deployed has every attribute that policies may look at,
+    /// so that it is judged like any other.
+    pub fn entity(&self, id: &AgentId) -> Arc<Entity> {
+        self.get(id).map_or_else(|| unknown(id), |agent| Arc::clone(agent.entity()))
+    }
+
+    /// The questions whether each agent may be read, for [`Register::list`].
+    pub fn questions(&self) -> Vec<ReadAgent> {
+        self.all().iter().map(|agent| ReadAgent { agent: Arc::clone(agent.entity()) }).collect()
+    }
+
+    /// The agents that may be read, by id. None is shown without its permit:
+    /// ```compile_fail,E0061
+    /// fn read(agents: &caxton::agents::Register) {
+    ///     let _ = agents.list();
+    /// }
+    /// ```
+    pub fn list(&self, permits: Vec<Permit<ReadAgent>>) -> Vec<Arc<Agent>> {
+        permits.into_iter().filter_map(|permit| self.read(permit)).collect()
+    }
+
+    /// The agent that may be read; `None` when it is not deployed.
+    pub fn read(&self, permit: Permit<ReadAgent>) -> Option<Arc<Agent>> {
+        let ReadAgent { agent } = permit.into_operation();
+        self.get(&AgentId::parse(agent.uid.id()).ok()?)
+    }
+
     /// Capabilities with the number of agents that offer each.
-    pub fn capabilities(&self) -> BTreeMap<CapabilityName, usize> {
+    pub fn capabilities(&self, permit: Permit<ListAgents>) -> BTreeMap<CapabilityName, usize> {
+        let ListAgents = permit.into_operation();
         let mut counts = BTreeMap::new();
         for agent in self.table.load().values() {
             for capability in &agent.definition.capabilities {
@@ -326,6 +333,22 @@ impl Register {
         providers.rotate_left(first);
         providers
     }
+}
+
+/// An agent that is not deployed, with every attribute that policies may look at.
+fn unknown(id: &AgentId) -> Arc<Entity> {
+    let nothing = || Value::texts(Vec::<String>::new());
+    Entity::bare(EntityUid::caxton("Agent", id.shared()))
+        .with("name", Value::text(id.as_str()))
+        .with("version", Value::text(""))
+        .with("capabilities", nothing())
+        .with("tools", nothing())
+        .with("memory_scope", Value::text("agent"))
+        .with("status", Value::text("unknown"))
+        .with("signed", Value::Bool(false))
+        .with("deployed_by", Value::text(""))
+        .with("definition_sha256", Value::text(""))
+        .into()
 }
 
 /// The largest handler module, in bytes.

@@ -77,7 +77,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page>, Problem> {
     let after = pages.after.as_deref().map(place).transpose()?;
     let limit = pages.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE);
-    let permit = api.gate.guard().admit(&caller.subject, ReadEntities, &caller.context).await?;
+    let permit = caller.admit(&api, ReadEntities).await?;
     let snapshot = api.attributes.read(permit);
     let mut found: Vec<_> = match &pages.kind {
         Some(kind) => {
@@ -102,7 +102,7 @@ pub(super) async fn read(
     caller: Caller,
     name: Name,
 ) -> Result<Json<Map<String, Any>>, Problem> {
-    let permit = api.gate.guard().admit(&caller.subject, ReadEntities, &caller.context).await?;
+    let permit = caller.admit(&api, ReadEntities).await?;
     let snapshot = api.attributes.read(permit);
     let entry = snapshot.get(&uid(name));
     entry.map(|entry| Json(entry.to_json())).ok_or_else(|| Problem::not_found("there is no such entity"))
@@ -150,7 +150,7 @@ pub(super) async fn change(
     if !anyway {
         unlocked(api, caller, &operation).await?;
     }
-    let permit = guard.admit(&caller.subject, operation, &caller.context).await?;
+    let permit = caller.admit(&api, operation).await?;
     let decision_id = permit.decision();
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
     let reloader = Arc::clone(&api.reloader);
@@ -240,7 +240,7 @@ pub(super) async fn import(
     let guard = api.gate.guard();
     let operation = ImportEntities { drafts, replace: import.replace, sha256 };
     unlocked(&api, &caller, &operation).await?;
-    let permit = guard.admit(&caller.subject, operation, &caller.context).await?;
+    let permit = caller.admit(&api, operation).await?;
     let decision_id = permit.decision();
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
     let reloader = Arc::clone(&api.reloader);
@@ -280,15 +280,15 @@ pub(super) async fn watch(
     caller: Caller,
     Query(ask): Query<Watch>,
 ) -> Result<Json<News>, Problem> {
-    let _permit = api.gate.guard().admit(&caller.subject, ReadEntities, &caller.context).await?;
-    let mut versions = api.attributes.versions();
+    let permit = caller.admit(&api, ReadEntities).await?;
+    let mut versions = api.attributes.versions(permit);
     let newer = versions.wait_for(|version| *version != ask.since);
     let wait = Duration::from_secs(ask.wait.unwrap_or(0).min(LONGEST_WAIT));
     // Nothing new is an answer, too.
     let _ = tokio::time::timeout(wait, newer).await;
     // What is shown now was asked for before the wait; rights may have changed since.
-    let _permit = api.gate.guard().admit(&caller.subject, ReadEntities, &caller.context).await?;
-    let (version, changes) = api.attributes.changes(ask.since);
+    let permit = caller.admit(&api, ReadEntities).await?;
+    let (version, changes) = api.attributes.changes(permit, ask.since);
     Ok(Json(match changes {
         Changes::Everything => News { version, everything: true, entities: Vec::new() },
         Changes::Entities(names) => {

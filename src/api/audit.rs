@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::audit::query::{Filter, query};
+use crate::audit::query::Filter;
 use crate::model::ReadAudit;
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -49,9 +49,9 @@ pub(super) async fn events(
         Some(ask.limit.unwrap_or(100).min(MOST)),
     )
     .map_err(|error| Problem::malformed(error.to_string()))?;
-    let _permit = api.gate.guard().admit(&caller.subject, ReadAudit, &caller.context).await?;
-    let path = api.settings.audit_log.clone();
-    let found = tokio::task::spawn_blocking(move || query(&path, &filter)).await;
+    let permit = caller.admit(&api, ReadAudit).await?;
+    let log = api.decision_log.clone();
+    let found = tokio::task::spawn_blocking(move || log.query(permit, &filter)).await;
     match found {
         Ok(Ok(events)) => Ok(Json(Events { events })),
         Ok(Err(error)) => {

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::caller::{Caller, Refreshing};
+use super::caller::{Admitted, Caller, Refreshing};
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
@@ -57,7 +57,7 @@ pub(super) async fn token(
     login: Option<Extension<LoggedIn>>,
 ) -> Result<Json<Pair>, Problem> {
     let operation = IssueToken { holder: caller.holder };
-    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
+    let permit = caller.admit(&api, operation).await?;
     let decision = permit.decision();
     let issued = work(&api, move |credentials| match login {
         Some(Extension(login)) => credentials.log_in(permit, login),
@@ -75,15 +75,17 @@ pub(super) async fn refresh(
 ) -> Result<Json<Pair>, Problem> {
     let renewal = refreshing.take().ok_or_else(Problem::internal)?;
     let operation = RenewToken { presented: renewal.presented, successor: renewal.successor };
-    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
+    let permit = caller.admit(&api, operation).await?;
     let decision = permit.decision();
     let issued = work(&api, move |credentials| credentials.renew(permit, renewal)).await?;
     Ok(pair(&issued, decision))
 }
 
 /// Ends the session of the access token that the caller has shown.
-pub(super) async fn logout(State(api): State<Arc<Api>>, caller: Caller) -> Result<StatusCode, Problem> {
-    let permit = api.gate.guard().admit(&caller.subject, EndSession, &caller.context).await?;
+pub(super) async fn logout(
+    State(api): State<Arc<Api>>,
+    Admitted(permit): Admitted<EndSession>,
+) -> Result<StatusCode, Problem> {
     work(&api, move |credentials| credentials.end(permit)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -95,8 +97,10 @@ pub(super) struct Ended {
 }
 
 /// Ends every session and every token that was made until now.
-pub(super) async fn revoke_all(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Ended>, Problem> {
-    let permit = api.gate.guard().admit(&caller.subject, RevokeAllSessions, &caller.context).await?;
+pub(super) async fn revoke_all(
+    State(api): State<Arc<Api>>,
+    Admitted(permit): Admitted<RevokeAllSessions>,
+) -> Result<Json<Ended>, Problem> {
     let decision_id = permit.decision();
     let sessions = work(&api, move |credentials| credentials.revoke_all(permit)).await?;
     tracing::warn!(target: "SECURITY", event_type = "sessions_revoked", details = %format_args!("{sessions} sessions"), decision_id = %decision_id);
@@ -109,10 +113,13 @@ pub(super) struct Status {
 }
 
 /// Which ways to prove oneself are open, and whether they work.
-pub(super) async fn status(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Status>, Problem> {
-    let _permit = api.gate.guard().admit(&caller.subject, ReadAuthStatus, &caller.context).await?;
+pub(super) async fn status(
+    State(api): State<Arc<Api>>,
+    Admitted(permit): Admitted<ReadAuthStatus>,
+) -> Result<Json<Status>, Problem> {
     let shared = Arc::clone(&api);
-    let methods = tokio::task::spawn_blocking(move || shared.authenticator.status()).await;
+    let status = move || shared.credentials.status(permit, &shared.authenticator);
+    let methods = tokio::task::spawn_blocking(status).await;
     Ok(Json(Status { methods: methods.map_err(|_| Problem::internal())? }))
 }
 

@@ -10,7 +10,7 @@ use super::address::Path;
 use super::attributes::unlocked;
 use super::auth::work;
 use super::body::StrictJson;
-use super::caller::Caller;
+use super::caller::{Admitted, Caller};
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
@@ -78,7 +78,7 @@ pub(super) async fn create(
     };
     // A key is a way in that stays: in an emergency one can be ended, and another one takes its place.
     unlocked(&api, &caller, &operation).await?;
-    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
+    let permit = caller.admit(&api, operation).await?;
     let decision = permit.decision();
     let key = work(&api, move |credentials| credentials.create_key(permit)).await?;
     Ok(created(&key, decision))
@@ -116,8 +116,10 @@ fn view(key: KeyRecord) -> KeyView {
 }
 
 /// All keys, without their secrets.
-pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Keys>, Problem> {
-    let permit = api.gate.guard().admit(&caller.subject, ListKeys, &caller.context).await?;
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Admitted(permit): Admitted<ListKeys>,
+) -> Result<Json<Keys>, Problem> {
     let keys = work(&api, move |credentials| credentials.list_keys(permit)).await?;
     Ok(Json(Keys { keys: keys.into_iter().map(view).collect() }))
 }
@@ -129,7 +131,7 @@ pub(super) async fn rotate(
     Path(id): Path<KeyId>,
 ) -> Result<(StatusCode, Json<Created>), Problem> {
     let key = work(&api, move |credentials| credentials.facts(&id)).await?;
-    let permit = api.gate.guard().admit(&caller.subject, RotateKey { key }, &caller.context).await?;
+    let permit = caller.admit(&api, RotateKey { key }).await?;
     let decision = permit.decision();
     let key = work(&api, move |credentials| credentials.rotate_key(permit)).await?;
     Ok(created(&key, decision))
@@ -142,7 +144,7 @@ pub(super) async fn revoke(
     Path(id): Path<KeyId>,
 ) -> Result<StatusCode, Problem> {
     let key = work(&api, move |credentials| credentials.facts(&id)).await?;
-    let permit = api.gate.guard().admit(&caller.subject, RevokeKey { key }, &caller.context).await?;
+    let permit = caller.admit(&api, RevokeKey { key }).await?;
     work(&api, move |credentials| credentials.revoke_key(permit)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

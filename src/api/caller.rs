@@ -24,9 +24,11 @@ use super::target;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
+use crate::authz::{Denied, Permit};
 use crate::limit::network;
 use crate::model::{
-    DecisionId, EventType, HolderKeys, Meter, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject,
+    DecisionId, EventType, HolderKeys, Meter, Operation, Outcome, ReasonCode, RequestContext, RequestId,
+    Source, Subject,
 };
 use crate::secret::Secret;
 use crate::telemetry::AuthLabels;
@@ -44,6 +46,25 @@ impl Caller {
     /// The pair that the gate asks for.
     pub(super) fn asker(&self) -> (&Arc<Subject>, &Arc<RequestContext>) {
         (&self.subject, &self.context)
+    }
+}
+
+impl Caller {
+    /// Asks the guard for an operation of this caller.
+    pub(super) async fn admit<O: Operation>(&self, api: &Api, operation: O) -> Result<Permit<O>, Denied> {
+        api.gate.guard().admit(&self.subject, operation, &self.context).await
+    }
+}
+
+/// A permit for an operation that has no arguments. Where a handler has one, the guard was asked, and allowed it.
+pub(super) struct Admitted<O: Operation>(pub(super) Permit<O>);
+
+impl<O: Operation + Default> FromRequestParts<Arc<Api>> for Admitted<O> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        Ok(Self(caller.admit(api, O::default()).await?))
     }
 }
 

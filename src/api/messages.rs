@@ -6,7 +6,6 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::address::Path;
-use super::agents::unknown_agent;
 use super::body::StrictJson;
 use super::caller::Caller;
 use super::json::Json;
@@ -64,9 +63,7 @@ pub(super) async fn send_to_capability(
 async fn deliver(api: &Api, caller: &Caller, envelope: Envelope) -> Result<Json<Answered>, Problem> {
     let receiver = match (envelope.capability, envelope.receiver) {
         (Some(capability), None) => Receiver::Capability(capability),
-        (None, Some(id)) => Receiver::Agent(
-            api.gate.agents().get(&id).map_or_else(|| unknown_agent(&id), |agent| agent.entity().clone()),
-        ),
+        (None, Some(id)) => Receiver::Agent(api.gate.agents().entity(&id)),
         _ => return Err(Problem::invalid("name either a `capability` or a `receiver`")),
     };
     let conversation = match envelope.conversation_id {

@@ -158,6 +158,7 @@ fn operation(endpoint: &Endpoint, doc: &Doc) -> Operation {
             operation.securities(Some([SecurityRequirement::default()])).build()
         }
         Access::Action(action) => {
+            let action = action.as_str();
             let asks = format!("The policies are asked for `{action}`.");
             let operation = operation.summary(Some(action)).description(Some(asks));
             let alone = matches!(endpoint.path, "/v1/auth/refresh" | CALLBACK);

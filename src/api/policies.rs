@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Query;
 use super::body::{StrictJson, read_large};
-use super::caller::Caller;
+use super::caller::{Admitted, Caller};
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
+use crate::changes::Publications;
 use crate::clock::rfc3339;
 use crate::model::{PolicyVersion, PublishPolicies, ReadPolicies, ReloadPolicies, RollbackPolicies};
 use crate::policy::live::{Live, Origin, Reloaded};
@@ -68,10 +69,11 @@ fn origin(live: &Live) -> OriginView {
 }
 
 /// The live version and its policies.
-pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Policies>, Problem> {
-    let guard = api.gate.guard();
-    let _permit = guard.admit(&caller.subject, ReadPolicies, &caller.context).await?;
-    let live = guard.policy().live();
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Admitted(permit): Admitted<ReadPolicies>,
+) -> Result<Json<Policies>, Problem> {
+    let live = api.reloader.read(permit);
     let policies = live.bundle.policies().map(|policy| PolicyView {
         id: policy.id.to_string(),
         effect: policy.effect.as_str().to_owned(),
@@ -118,23 +120,18 @@ pub(super) struct Versions {
 /// What was published, newest first; nothing where policies come from directories.
 pub(super) async fn versions(
     State(api): State<Arc<Api>>,
-    caller: Caller,
     Query(ask): Query<Ask>,
+    Admitted(permit): Admitted<ReadPolicies>,
 ) -> Result<Json<Versions>, Problem> {
-    let guard = api.gate.guard();
-    let _permit = guard.admit(&caller.subject, ReadPolicies, &caller.context).await?;
-    let (reloader, most) = (Arc::clone(&api.reloader), ask.limit.unwrap_or(20).min(MOST));
-    let live = guard.policy().live();
-    let read = tokio::task::spawn_blocking(move || {
-        let Some((store, _)) = reloader.places().store() else { return Ok(Vec::new()) };
-        store.numbers()?.into_iter().rev().take(most).map(|number| store.read(number)).collect()
-    });
-    let read: Result<Vec<Published>, _> = read.await.map_err(|_| Problem::internal())?;
-    let publications = read.map_err(|error| {
+    let reloader = Arc::clone(&api.reloader);
+    let most = ask.limit.unwrap_or(20).min(MOST);
+    let read = tokio::task::spawn_blocking(move || reloader.published(permit, most));
+    let read = read.await.map_err(|_| Problem::internal())?;
+    let Publications { published, live } = read.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "the published versions cannot be read");
         Problem::internal()
     })?;
-    Ok(Json(Versions { versions: publications.into_iter().map(|one| view(one, &live.origin)).collect() }))
+    Ok(Json(Versions { versions: published.into_iter().map(|one| view(one, &live.origin)).collect() }))
 }
 
 fn view(published: Published, origin: &Origin) -> VersionView {
@@ -169,8 +166,10 @@ impl From<Reloaded> for Changed {
 }
 
 /// Reads the policies again.
-pub(super) async fn reload(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Changed>, Problem> {
-    let permit = api.gate.guard().admit(&caller.subject, ReloadPolicies, &caller.context).await?;
+pub(super) async fn reload(
+    State(api): State<Arc<Api>>,
+    Admitted(permit): Admitted<ReloadPolicies>,
+) -> Result<Json<Changed>, Problem> {
     Ok(Json(api.reloader.reload_for(permit).await?.into()))
 }
 
@@ -187,7 +186,7 @@ pub(super) async fn publish(
         return Err(Problem::invalid("the body is not an object"));
     }
     let operation = PublishPolicies { bundle };
-    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
+    let permit = caller.admit(&api, operation).await?;
     Ok(Json(api.reloader.publish(permit).await?.into()))
 }
 
@@ -209,6 +208,6 @@ pub(super) async fn rollback(
     let version = back.version.unwrap_or_else(|| "previous".to_owned());
     let message = back.message.unwrap_or_else(|| "rollback".to_owned());
     let operation = RollbackPolicies { version, message };
-    let permit = api.gate.guard().admit(&caller.subject, operation, &caller.context).await?;
+    let permit = caller.admit(&api, operation).await?;
     Ok(Json(api.reloader.rollback(permit).await?.into()))
 }

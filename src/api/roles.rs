@@ -119,7 +119,7 @@ pub(super) struct Roles {
 /// All roles that policies name or the store gives, with who has each. What tokens claim is not known here.
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Roles>, Problem> {
     let guard = api.gate.guard();
-    let permit = guard.admit(&caller.subject, ReadEntities, &caller.context).await?;
+    let permit = caller.admit(&api, ReadEntities).await?;
     let snapshot = api.attributes.read(permit);
     let named = guard.policy().current().named_roles().into_iter().map(|name| (name, true));
     let stored = snapshot.groups("Caxton::Role").into_iter().map(|uid| (uid.id().to_owned(), false));

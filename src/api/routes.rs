@@ -21,14 +21,15 @@ use super::{
     messages, policies, resource, roles, search, tools,
 };
 use crate::memory::{EntityView, RelationView};
+use crate::model::{ActionKind, HttpMethod};
 use crate::telemetry::metrics::HttpLabels;
 use utoipa::{IntoParams, ToSchema};
 
 /// Who may come through a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// The guard is asked for this action on every request.
-    Action(&'static str),
+    /// The guard is asked for an action of this kind on every request.
+    Action(ActionKind),
     /// Anybody; the text says why.
     Open(&'static str),
 }
@@ -42,6 +43,24 @@ pub struct Endpoint {
     pub path: &'static str,
     /// Who may come through.
     pub access: Access,
+    /// What happens to a request whose caller goes away.
+    pub on_disconnect: OnDisconnect,
+}
+
+/// What happens to a request whose caller hangs up or waits no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// It ends where it is: it only asks, or lasts as long as its caller waits (the call of a tool, an agent's answer).
+    Cancel,
+    /// It runs to completion: a change that has begun is not left half done, nor a question without its record.
+    RunToCompletion,
+}
+
+impl OnDisconnect {
+    /// What a row has that does not say otherwise: a `GET` changes nothing.
+    fn of_method(method: &str) -> Self {
+        if method == "GET" { Self::Cancel } else { Self::RunToCompletion }
+    }
 }
 
 type Handler = MethodRouter<Arc<Api>>;
@@ -54,6 +73,18 @@ struct Route {
 }
 
 impl Route {
+    /// A request that ends with its caller, although its method is not `GET`.
+    fn ends_with_its_caller(mut self) -> Self {
+        self.endpoint.on_disconnect = OnDisconnect::Cancel;
+        self
+    }
+
+    /// A request that runs to completion, although its method is `GET`.
+    fn runs_to_completion(mut self) -> Self {
+        self.endpoint.on_disconnect = OnDisconnect::RunToCompletion;
+        self
+    }
+
     /// The body of a request.
     fn takes<T: ToSchema>(mut self) -> Self {
         self.doc.takes::<T>();
@@ -103,9 +134,10 @@ impl Route {
     }
 }
 
-fn guarded(method: &'static str, path: &'static str, action: &'static str, handler: Handler) -> Route {
+fn guarded(method: &'static str, path: &'static str, action: ActionKind, handler: Handler) -> Route {
+    let on_disconnect = OnDisconnect::of_method(method);
     Route {
-        endpoint: Endpoint { method, path, access: Access::Action(action) },
+        endpoint: Endpoint { method, path, access: Access::Action(action), on_disconnect },
         handler,
         doc: Doc::default(),
     }
@@ -113,7 +145,12 @@ fn guarded(method: &'static str, path: &'static str, action: &'static str, handl
 
 fn open(path: &'static str, why: &'static str, handler: Handler) -> Route {
     Route {
-        endpoint: Endpoint { method: "GET", path, access: Access::Open(why) },
+        endpoint: Endpoint {
+            method: "GET",
+            path,
+            access: Access::Open(why),
+            on_disconnect: OnDisconnect::Cancel,
+        },
         handler,
         doc: Doc::default(),
     }
@@ -121,117 +158,154 @@ fn open(path: &'static str, why: &'static str, handler: Handler) -> Route {
 
 fn table() -> Vec<Route> {
     vec![
-        guarded("GET", "/agents", "agent:list", get(agents::list)).gives::<agents::Agents>(),
-        guarded("GET", "/v1/agents", "agent:list", get(agents::list)).gives::<agents::Agents>(),
-        guarded("GET", "/v1/agents/{id}", "agent:read", get(agents::read)).gives::<agents::AgentView>(),
-        guarded("GET", "/v1/capabilities", "agent:list", get(agents::capabilities))
+        guarded("GET", "/agents", ActionKind::AgentList, get(agents::list)).gives::<agents::Agents>(),
+        guarded("GET", "/v1/agents", ActionKind::AgentList, get(agents::list)).gives::<agents::Agents>(),
+        guarded("GET", "/v1/agents/{id}", ActionKind::AgentRead, get(agents::read))
+            .gives::<agents::AgentView>(),
+        guarded("GET", "/v1/capabilities", ActionKind::AgentList, get(agents::capabilities))
             .gives::<agents::Capabilities>(),
         guarded(
             "POST",
             "/v1/capabilities/{name}/messages",
-            "message:send",
+            ActionKind::MessageSend,
             post(messages::send_to_capability),
         )
+        .ends_with_its_caller()
         .takes::<messages::Envelope>()
         .gives::<messages::Answered>(),
-        guarded("POST", "/v1/messages", "message:send", post(messages::send))
+        guarded("POST", "/v1/messages", ActionKind::MessageSend, post(messages::send))
+            .ends_with_its_caller()
             .takes::<messages::Envelope>()
             .gives::<messages::Answered>(),
-        guarded("GET", "/v1/conversations/{id}", "message:receive", get(messages::conversation))
+        guarded("GET", "/v1/conversations/{id}", ActionKind::MessageReceive, get(messages::conversation))
             .gives::<messages::Conversation>(),
-        guarded("GET", "/v1/tools", "tool:list", get(tools::list)).gives::<tools::Tools>(),
-        guarded("POST", "/v1/tools/{server}/{tool}/call", "tool:call", post(tools::call))
+        guarded("GET", "/v1/tools", ActionKind::ToolList, get(tools::list)).gives::<tools::Tools>(),
+        guarded("POST", "/v1/tools/{server}/{tool}/call", ActionKind::ToolCall, post(tools::call))
+            .ends_with_its_caller()
             .takes::<tools::Call>()
             .gives::<tools::Called>(),
-        guarded("GET", "/v1/memory/{scope}/entities", "memory:read", get(memory::list))
+        guarded("GET", "/v1/memory/{scope}/entities", ActionKind::MemoryRead, get(memory::list))
             .asks::<memory::Page>()
             .gives::<memory::Entities>(),
-        guarded("POST", "/v1/memory/{scope}/entities", "memory:write", post(memory::write_entity))
+        guarded("POST", "/v1/memory/{scope}/entities", ActionKind::MemoryWrite, post(memory::write_entity))
             .takes::<memory::EntityBody>()
             .gives::<memory::WrittenEntity>()
             .names::<EntityView>(),
-        guarded("GET", "/v1/memory/{scope}/entities/{name}", "memory:read", get(memory::read))
+        guarded("GET", "/v1/memory/{scope}/entities/{name}", ActionKind::MemoryRead, get(memory::read))
             .gives::<EntityView>(),
-        guarded("DELETE", "/v1/memory/{scope}/entities/{name}", "memory:delete", delete(memory::forget))
-            .gives_nothing(204),
-        guarded("POST", "/v1/memory/{scope}/relations", "memory:write", post(memory::write_relation))
-            .takes::<memory::RelationBody>()
-            .gives::<memory::WrittenRelation>()
-            .names::<RelationView>(),
-        guarded("POST", "/v1/memory/{scope}/search", "memory:search", post(memory::search))
+        guarded(
+            "DELETE",
+            "/v1/memory/{scope}/entities/{name}",
+            ActionKind::MemoryDelete,
+            delete(memory::forget),
+        )
+        .gives_nothing(204),
+        guarded(
+            "POST",
+            "/v1/memory/{scope}/relations",
+            ActionKind::MemoryWrite,
+            post(memory::write_relation),
+        )
+        .takes::<memory::RelationBody>()
+        .gives::<memory::WrittenRelation>()
+        .names::<RelationView>(),
+        guarded("POST", "/v1/memory/{scope}/search", ActionKind::MemorySearch, post(memory::search))
+            .ends_with_its_caller()
             .takes::<memory::Search>()
             .gives::<memory::Entities>(),
-        guarded("POST", "/access/v1/evaluation", "policy:test", post(authzen::evaluation))
+        guarded("POST", "/access/v1/evaluation", ActionKind::PolicyTest, post(authzen::evaluation))
+            .ends_with_its_caller()
             .takes::<authzen::Question>()
             .gives::<authzen::Decision>(),
-        guarded("POST", "/access/v1/evaluations", "policy:test", post(authzen::evaluations))
+        guarded("POST", "/access/v1/evaluations", ActionKind::PolicyTest, post(authzen::evaluations))
+            .ends_with_its_caller()
             .takes::<authzen::Batch>()
             .gives::<authzen::Answer>(),
-        guarded("POST", "/access/v1/search/subject", "policy:test", post(search::subjects))
+        guarded("POST", "/access/v1/search/subject", ActionKind::PolicyTest, post(search::subjects))
+            .ends_with_its_caller()
             .takes::<search::SubjectSearch>()
             .gives::<search::Results>(),
-        guarded("POST", "/access/v1/search/resource", "policy:test", post(search::resources))
+        guarded("POST", "/access/v1/search/resource", ActionKind::PolicyTest, post(search::resources))
+            .ends_with_its_caller()
             .takes::<search::ResourceSearch>()
             .gives::<search::Results>(),
-        guarded("POST", "/access/v1/search/action", "policy:test", post(search::actions))
+        guarded("POST", "/access/v1/search/action", ActionKind::PolicyTest, post(search::actions))
+            .ends_with_its_caller()
             .takes::<search::ActionSearch>()
             .gives::<search::Results>(),
-        guarded("GET", "/v1/entities", "entity:read", get(attributes::list))
+        guarded("GET", "/v1/entities", ActionKind::EntityRead, get(attributes::list))
             .asks::<attributes::Pages>()
             .gives::<attributes::Page>(),
-        guarded("GET", "/v1/entities/changes", "entity:read", get(attributes::watch))
+        guarded("GET", "/v1/entities/changes", ActionKind::EntityRead, get(attributes::watch))
             .asks::<attributes::Watch>()
             .gives::<attributes::News>(),
-        guarded("POST", attributes::IMPORT, "entity:import", post(attributes::import))
+        guarded("POST", attributes::IMPORT, ActionKind::EntityImport, post(attributes::import))
             .takes::<attributes::Import>()
             .gives::<attributes::Taken>(),
-        guarded("GET", "/v1/entities/{type}/{id}", "entity:read", get(attributes::read)).gives::<AnyObject>(),
-        guarded("PUT", "/v1/entities/{type}/{id}", "entity:write", put(attributes::put))
+        guarded("GET", "/v1/entities/{type}/{id}", ActionKind::EntityRead, get(attributes::read))
+            .gives::<AnyObject>(),
+        guarded("PUT", "/v1/entities/{type}/{id}", ActionKind::EntityWrite, put(attributes::put))
             .takes::<AnyObject>()
             .gives::<attributes::Done>(),
-        guarded("PATCH", "/v1/entities/{type}/{id}", "entity:write", patch(attributes::patch))
+        guarded("PATCH", "/v1/entities/{type}/{id}", ActionKind::EntityWrite, patch(attributes::patch))
             .takes::<AnyObject>()
             .gives::<attributes::Done>(),
-        guarded("DELETE", "/v1/entities/{type}/{id}", "entity:write", delete(attributes::delete))
+        guarded("DELETE", "/v1/entities/{type}/{id}", ActionKind::EntityWrite, delete(attributes::delete))
             .gives::<attributes::Done>(),
-        guarded("GET", "/v1/auth/roles", "entity:read", get(roles::list)).gives::<roles::Roles>(),
-        guarded("POST", "/v1/auth/roles", "entity:write", post(roles::assign))
+        guarded("GET", "/v1/auth/roles", ActionKind::EntityRead, get(roles::list)).gives::<roles::Roles>(),
+        guarded("POST", "/v1/auth/roles", ActionKind::EntityWrite, post(roles::assign))
             .takes::<roles::Membership>()
             .gives::<attributes::Done>(),
-        guarded("DELETE", "/v1/auth/roles", "entity:write", delete(roles::revoke))
+        guarded("DELETE", "/v1/auth/roles", ActionKind::EntityWrite, delete(roles::revoke))
             .asks::<roles::Membership>()
             .gives::<attributes::Done>(),
-        guarded("POST", "/v1/auth/check", "policy:test", post(roles::check))
+        guarded("POST", "/v1/auth/check", ActionKind::PolicyTest, post(roles::check))
+            .ends_with_its_caller()
             .takes::<roles::Check>()
             .gives::<roles::Checked>(),
-        guarded("GET", "/v1/ext_authz/nginx", "http:get", get(ext_authz::nginx)).gives_nothing(204),
-        guarded("GET", "/v1/ext_authz/envoy/", "http:get", any(ext_authz::envoy)).gives_nothing(200),
-        guarded("GET", "/v1/ext_authz/envoy/{*path}", "http:get", any(ext_authz::envoy)).gives_nothing(200),
-        guarded("GET", "/v1/policies", "policy:read", get(policies::list)).gives::<policies::Policies>(),
-        guarded("POST", "/v1/auth/logout", "auth:logout", post(auth::logout)).gives_nothing(204),
-        guarded("GET", "/v1/auth/status", "config:read", get(auth::status)).gives::<auth::Status>(),
-        guarded("GET", "/v1/auth/keys", "auth:key:list", get(auth_keys::list)).gives::<auth_keys::Keys>(),
-        guarded("POST", "/v1/auth/keys", "auth:key:create", post(auth_keys::create))
+        guarded("GET", "/v1/ext_authz/nginx", ActionKind::Http(HttpMethod::Get), get(ext_authz::nginx))
+            .gives_nothing(204),
+        guarded("GET", "/v1/ext_authz/envoy/", ActionKind::Http(HttpMethod::Get), any(ext_authz::envoy))
+            .gives_nothing(200),
+        guarded(
+            "GET",
+            "/v1/ext_authz/envoy/{*path}",
+            ActionKind::Http(HttpMethod::Get),
+            any(ext_authz::envoy),
+        )
+        .gives_nothing(200),
+        guarded("GET", "/v1/policies", ActionKind::PolicyRead, get(policies::list))
+            .gives::<policies::Policies>(),
+        guarded("POST", "/v1/auth/logout", ActionKind::AuthLogout, post(auth::logout)).gives_nothing(204),
+        guarded("GET", "/v1/auth/status", ActionKind::ConfigRead, get(auth::status)).gives::<auth::Status>(),
+        guarded("GET", "/v1/auth/keys", ActionKind::AuthKeyList, get(auth_keys::list))
+            .gives::<auth_keys::Keys>(),
+        guarded("POST", "/v1/auth/keys", ActionKind::AuthKeyCreate, post(auth_keys::create))
             .takes::<auth_keys::Wanted>()
             .makes::<auth_keys::Created>(),
-        guarded("POST", "/v1/auth/keys/{id}/rotate", "auth:key:rotate", post(auth_keys::rotate))
+        guarded("POST", "/v1/auth/keys/{id}/rotate", ActionKind::AuthKeyRotate, post(auth_keys::rotate))
             .makes::<auth_keys::Created>(),
-        guarded("DELETE", "/v1/auth/keys/{id}", "auth:key:revoke", delete(auth_keys::revoke))
+        guarded("DELETE", "/v1/auth/keys/{id}", ActionKind::AuthKeyRevoke, delete(auth_keys::revoke))
             .gives_nothing(204),
-        guarded("POST", "/v1/admin/sessions/revoke-all", "auth:session:revoke", post(auth::revoke_all))
-            .gives::<auth::Ended>(),
-        guarded("GET", "/v1/policies/versions", "policy:read", get(policies::versions))
+        guarded(
+            "POST",
+            "/v1/admin/sessions/revoke-all",
+            ActionKind::AuthSessionRevoke,
+            post(auth::revoke_all),
+        )
+        .gives::<auth::Ended>(),
+        guarded("GET", "/v1/policies/versions", ActionKind::PolicyRead, get(policies::versions))
             .asks::<policies::Ask>()
             .gives::<policies::Versions>(),
-        guarded("POST", "/v1/policies/reload", "policy:publish", post(policies::reload))
+        guarded("POST", "/v1/policies/reload", ActionKind::PolicyPublish, post(policies::reload))
             .gives::<policies::Changed>(),
-        guarded("POST", "/v1/policies/publish", "policy:publish", post(policies::publish))
+        guarded("POST", "/v1/policies/publish", ActionKind::PolicyPublish, post(policies::publish))
             .takes::<AnyObject>()
             .gives::<policies::Changed>(),
-        guarded("POST", "/v1/policies/rollback", "policy:rollback", post(policies::rollback))
+        guarded("POST", "/v1/policies/rollback", ActionKind::PolicyRollback, post(policies::rollback))
             .takes::<policies::Back>()
             .gives::<policies::Changed>(),
-        guarded("GET", "/v1/audit/events", "audit:read", get(audit::events))
+        guarded("GET", "/v1/audit/events", ActionKind::AuditRead, get(audit::events))
             .asks::<audit::Ask>()
             .gives::<audit::Events>(),
     ]
@@ -240,7 +314,7 @@ fn table() -> Vec<Route> {
 /// The route whose credential is a refresh token in the body.
 fn refresh_table() -> Vec<Route> {
     vec![
-        guarded("POST", "/v1/auth/refresh", "auth:token", post(auth::refresh))
+        guarded("POST", "/v1/auth/refresh", ActionKind::AuthToken, post(auth::refresh))
             .takes::<RefreshBody>()
             .gives::<auth::Pair>(),
     ]
@@ -249,7 +323,7 @@ fn refresh_table() -> Vec<Route> {
 /// The route that takes a credential, or a login in the body.
 fn token_table() -> Vec<Route> {
     vec![
-        guarded("POST", "/v1/auth/token", "auth:token", post(auth::token))
+        guarded("POST", "/v1/auth/token", ActionKind::AuthToken, post(auth::token))
             .may_take::<login::Grant>()
             .gives::<auth::Pair>(),
     ]
@@ -264,7 +338,8 @@ fn login_table() -> Vec<Route> {
         open("/v1/auth/oauth2/authorize", why, get(login::authorize))
             .asks::<login::Wish>()
             .gives_nothing(303),
-        guarded("GET", login::CALLBACK, "auth:token", get(login::callback))
+        guarded("GET", login::CALLBACK, ActionKind::AuthToken, get(login::callback))
+            .runs_to_completion()
             .asks::<login::Returning>()
             .gives::<auth::Pair>(),
         begin,
@@ -299,33 +374,28 @@ fn operations_table() -> Vec<Route> {
 }
 
 /// MCP asks the guard for each method by itself.
-const MCP: Endpoint = Endpoint { method: "POST", path: "/mcp", access: Access::Action("tool:list") };
-
-/// What is broken off when its caller goes away: what only asks, and what lasts as long as somebody waits for it (the call
-/// of a tool, the answer of an agent). Everything else that is not a `GET` comes to its end, and so does a login, which a
-/// browser ends by a `GET`.
-const BROKEN_OFF: [&str; 5] = ["policy:test", "memory:search", "http:get", "tool:call", "message:send"];
-
-impl Endpoint {
-    fn comes_to_its_end(&self) -> bool {
-        (self.method != "GET" || self.path == login::CALLBACK)
-            && matches!(self.access, Access::Action(action) if !BROKEN_OFF.contains(&action))
-    }
-}
+const MCP: Endpoint = Endpoint {
+    method: "POST",
+    path: "/mcp",
+    access: Access::Action(ActionKind::ToolList),
+    on_disconnect: OnDisconnect::Cancel,
+};
 
 fn routes(api: &Arc<Api>, table: Vec<Route>) -> Router<Arc<Api>> {
     table.into_iter().fold(Router::new(), |router, Route { endpoint, handler, .. }| {
-        let handler = match endpoint.comes_to_its_end() {
-            true => handler.route_layer(from_fn_with_state(Arc::clone(api), to_its_end)),
-            false => handler,
+        let handler = match endpoint.on_disconnect {
+            OnDisconnect::RunToCompletion => {
+                handler.route_layer(from_fn_with_state(Arc::clone(api), run_to_completion))
+            }
+            OnDisconnect::Cancel => handler,
         };
         router.route(endpoint.path, handler)
     })
 }
 
-/// A change that has begun is not left half done, nor an asking without its record, because the caller hung up or waited
-/// no longer: hyper drops what nobody waits for. Rates bound how many there are, and each has its own bounds of time.
-async fn to_its_end(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+/// Runs a request to completion although its caller has gone: hyper drops the future of a closed connection. Rates bound
+/// how many there are, and each has its own bounds of time.
+async fn run_to_completion(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     // Its bytes are under way until it is done.
     let room = request.extensions().get::<Arc<Room>>().cloned();
     let work = async move {

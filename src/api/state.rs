@@ -12,6 +12,7 @@ use crate::authn::Authenticator;
 use crate::changes::Reloader;
 use crate::clock::SharedClock;
 use crate::credentials::Credentials;
+use crate::decision_log::DecisionLog;
 use crate::limit::{FailedAttempts, Quotas, Rate};
 use crate::runtime::{Gate, Runtime};
 use crate::telemetry::Metrics;
@@ -49,8 +50,6 @@ pub struct Settings {
     pub require_client_cert: bool,
     /// Whether requests that crossed a network without TLS are refused.
     pub require_tls: bool,
-    /// Where the decision log is, for the API that reads it.
-    pub audit_log: std::path::PathBuf,
 }
 
 impl Default for Settings {
@@ -71,7 +70,6 @@ impl Default for Settings {
             proxies: super::Proxies::default(),
             require_client_cert: false,
             require_tls: true,
-            audit_log: ".caxton/audit.log".into(),
         }
     }
 }
@@ -128,6 +126,8 @@ pub struct Api {
     pub runtime: Arc<Runtime>,
     /// Changes what decides.
     pub reloader: Arc<Reloader>,
+    /// The decision log, for those who may read it.
+    pub decision_log: DecisionLog,
     /// Takes the records of refused credentials.
     pub journal: Journal,
     /// Counts.

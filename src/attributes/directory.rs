@@ -230,8 +230,14 @@ impl Attributes {
         Ok(())
     }
 
-    /// What has changed since `since`, and the version now.
-    pub fn changes(&self, since: u64) -> (u64, Changes) {
+    /// What has changed since `since`, and the version now. It is not shown without a permit:
+    /// ```compile_fail,E0061
+    /// fn read(attributes: &caxton::attributes::Attributes) {
+    ///     let _ = attributes.changes(0);
+    /// }
+    /// ```
+    pub fn changes(&self, permit: Permit<ReadEntities>, since: u64) -> (u64, Changes) {
+        let ReadEntities = permit.into_operation();
         let writer = self.0.writer.lock();
         let now = self.0.snapshot.load().version();
         let first = writer.changes.front().map_or(now, |oldest| oldest.version);
@@ -242,8 +248,9 @@ impl Attributes {
         (now, if forgot { Changes::Everything } else { Changes::Entities(changes) })
     }
 
-    /// Tells when the version grows.
-    pub fn versions(&self) -> watch::Receiver<u64> {
+    /// The version, and each one that comes after it.
+    pub fn versions(&self, permit: Permit<ReadEntities>) -> watch::Receiver<u64> {
+        let ReadEntities = permit.into_operation();
         self.0.version.subscribe()
     }
 

@@ -128,16 +128,12 @@ impl Guard {
         self.sessions.labels(&SessionKey::new(subject.principal(), context.session.as_ref()))
     }
 
-    /// Puts the labels of what the subject is about to be shown on its session.
-    ///
-    /// # Errors
-    /// The session has no room for them: then the subject must not see it.
-    pub fn carry(&self, subject: &Subject, context: &RequestContext, labels: &Labels) -> Result<(), Denied> {
+    /// Puts the labels of what the subject is about to be shown on its session. `false`, and nothing is put there, when
+    /// the session has no room for them: then the subject must not see it.
+    #[must_use = "what cannot be carried must not be shown"]
+    pub fn carry(&self, subject: &Subject, context: &RequestContext, labels: &Labels) -> bool {
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
-        match self.sessions.count(&key, None, labels) {
-            true => Ok(()),
-            false => Err(Denied::labels_full()),
-        }
+        self.sessions.count(&key, None, labels)
     }
 
     /// Asks for one operation.

@@ -47,13 +47,6 @@ impl Denied {
     }
 }
 
-impl Denied {
-    /// What the caller would be shown carries more labels than its session can hold.
-    pub(super) fn labels_full() -> Self {
-        Self { reason: ReasonCode::LabelsFull, ..Self::unrecorded() }
-    }
-}
-
 /// A refusal that no policy has a say in: see [`Guard::refuse`](super::Guard::refuse).
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal {

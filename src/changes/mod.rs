@@ -11,6 +11,6 @@ mod reload;
 pub use lock::{ChangeLock, Engaged};
 pub use places::{Fragments, Place, PlaceError, Places, files};
 pub use reload::{
-    Cause, First, FirstError, FirstRemembered, Refusal, ReloadError, ReloadSettings, Reloader, Remembered,
-    first,
+    Cause, First, FirstError, FirstRemembered, Publications, Refusal, ReloadError, ReloadSettings, Reloader,
+    Remembered, first,
 };

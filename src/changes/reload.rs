@@ -31,10 +31,12 @@ mod agents;
 mod error;
 mod first;
 mod note;
+mod read;
 mod remembered;
 
 pub use error::{Cause, ReloadError};
 pub use first::{First, FirstError, FirstRemembered, first};
+pub use read::Publications;
 pub use remembered::{Refusal, Remembered};
 
 /// Bounds of a change.

@@ -4,4 +4,4 @@
 
 mod switchboard;
 
-pub use switchboard::{Delivery, Line, MessageError, Settings, Switchboard, labels_of};
+pub use switchboard::{Delivery, Line, MessageError, Settings, Switchboard};

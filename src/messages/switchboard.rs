@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::authz::{Labels, Permit};
 use crate::clock::{SharedClock, rfc3339};
 use crate::model::{
-    AgentId, ConversationId, DecisionId, EntityUid, Performative, ReadConversation, SendMessage,
+    AgentId, ConversationId, DecisionId, EntityUid, Performative, ReadConversation, ReceiveReply, SendMessage,
 };
 
 /// Bounds of conversations.
@@ -100,7 +100,7 @@ pub struct Line {
 }
 
 /// What a conversation carries.
-pub fn labels_of(lines: &[Arc<Line>]) -> Labels {
+fn labels_of(lines: &[Arc<Line>]) -> Labels {
     lines.iter().flat_map(|line| line.labels.iter().cloned()).collect()
 }
 
@@ -192,6 +192,7 @@ impl Table {
 #[derive(Debug)]
 pub struct Delivery {
     key: Key,
+    owner: EntityUid,
     receiver: Arc<str>,
     /// What was said before, oldest first, with this message last.
     pub history: Vec<Arc<Line>>,
@@ -205,6 +206,11 @@ impl Delivery {
     /// The conversation's id.
     pub fn conversation(&self) -> &ConversationId {
         &self.key.1
+    }
+
+    /// The principal that the message is from.
+    pub fn owner(&self) -> &EntityUid {
+        &self.owner
     }
 
     /// The owner and the id together: the name under which an agent's turn has its session.
@@ -242,7 +248,8 @@ impl Switchboard {
         labels: Labels,
     ) -> Result<Delivery, MessageError> {
         let decision = permit.decision();
-        let owner: Arc<str> = permit.subject().principal().to_string().into();
+        let sender = permit.subject().principal().clone();
+        let owner: Arc<str> = sender.to_string().into();
         let message = permit.into_operation();
         let limit = self.settings.max_message_bytes;
         if message.content.len() > limit {
@@ -261,41 +268,61 @@ impl Switchboard {
         };
         let history = self.append(&key, line.into())?;
         let labels = labels_of(&history);
-        Ok(Delivery { key, receiver, history, labels, decision })
+        Ok(Delivery { key, owner: sender, receiver, history, labels, decision })
     }
 
-    /// Puts the receiver's answer into the conversation, with the labels of what the receiver has read.
+    /// Puts the receiver's reply into the conversation, under the decision that its sender may have it. A delivery is
+    /// replied to once, and not without a permit:
+    /// ```compile_fail,E0061
+    /// use caxton::{messages::{Delivery, Switchboard}, model::Performative};
+    /// fn reply(conversations: &Switchboard, delivery: Delivery) {
+    ///     let _ = conversations.reply(delivery, Performative::Inform, String::new());
+    /// }
+    /// ```
     ///
     /// # Errors
     /// A bound of the conversation, of its owner, or of all.
-    pub fn answer(
+    pub fn reply(
         &self,
-        delivery: &Delivery,
+        permit: Permit<ReceiveReply>,
+        delivery: Delivery,
         performative: Performative,
         content: String,
-        labels: Labels,
     ) -> Result<Arc<Line>, MessageError> {
+        let decision_id = permit.decision();
+        let ReceiveReply { labels, .. } = permit.into_operation();
         let line = Arc::new(Line {
             time: rfc3339(self.clock.now_millis()),
             performative,
             sender: Arc::clone(&delivery.receiver),
             receiver: Arc::clone(&delivery.key.0),
             content,
-            decision_id: delivery.decision,
+            decision_id,
             labels,
         });
         self.append(&delivery.key, Arc::clone(&line))?;
         Ok(line)
     }
 
+    /// The labels of a conversation, for the question whether it may be read; none when there is no such conversation.
+    pub fn labels(&self, owner: &EntityUid, conversation: &ConversationId) -> Labels {
+        let key = (owner.to_string().into(), conversation.clone());
+        let since = self.since(self.clock.now_millis());
+        let table = self.table.lock();
+        let found = table.conversations.get(&key).filter(|found| found.last >= since);
+        found.map(|found| labels_of(&found.lines)).unwrap_or_default()
+    }
+
     /// What was said in a conversation; `None` when there is none of that id for that owner, or it is over.
     pub fn read(&self, permit: Permit<ReadConversation>) -> Option<Vec<Arc<Line>>> {
-        let operation = permit.into_operation();
-        let key = (operation.owner.to_string().into(), operation.conversation);
+        let ReadConversation { conversation, owner, labels } = permit.into_operation();
+        let key = (owner.to_string().into(), conversation);
         let since = self.since(self.clock.now_millis());
         let table = self.table.lock();
         let found = table.conversations.get(&key).filter(|found| found.last >= since)?;
-        Some(found.lines.clone())
+        // What came since the question was asked may carry a label that was not judged.
+        let judged = found.lines.iter().take_while(|line| line.labels.is_subset(&labels));
+        Some(judged.cloned().collect())
     }
 
     /// Gives the memory of conversations that are over back. Called by a timer.
@@ -339,7 +366,7 @@ mod tests {
     fn message(sender: &str, content: &str) -> Permit<SendMessage> {
         let operation = SendMessage {
             performative: Performative::Request,
-            conversation: ConversationId::parse("c1").unwrap(),
+            conversation: conversation(),
             receiver: Receiver::Capability(CapabilityName::parse("desk").unwrap()),
             candidates: Vec::new(),
             chosen: None,
@@ -353,10 +380,34 @@ mod tests {
         AgentId::parse("clerk").unwrap()
     }
 
+    fn reply(
+        board: &Switchboard,
+        delivery: Delivery,
+        content: &str,
+        labels: Labels,
+    ) -> Result<Arc<Line>, MessageError> {
+        let operation = ReceiveReply {
+            conversation: delivery.conversation().clone(),
+            owner: delivery.owner().clone(),
+            labels,
+        };
+        let permit = Permit::for_test(operation, Subject::system());
+        board.reply(permit, delivery, Performative::Inform, content.to_owned())
+    }
+
+    fn conversation() -> ConversationId {
+        ConversationId::parse("c1").unwrap()
+    }
+
     fn read(board: &Switchboard, owner: &str) -> Option<Vec<Arc<Line>>> {
+        read_judged(board, owner, Labels::new())
+    }
+
+    fn read_judged(board: &Switchboard, owner: &str, labels: Labels) -> Option<Vec<Arc<Line>>> {
         let operation = ReadConversation {
-            conversation: ConversationId::parse("c1").unwrap(),
+            conversation: conversation(),
             owner: EntityUid::caxton("Agent", owner),
+            labels,
         };
         board.read(Permit::for_test(operation, Subject::system()))
     }
@@ -366,7 +417,7 @@ mod tests {
         let (board, _) = board(Settings::default());
         let delivery = board.accept(message("a", "hello"), &clerk(), Labels::new()).unwrap();
         board.accept(message("b", "other"), &clerk(), Labels::new()).unwrap();
-        board.answer(&delivery, Performative::Inform, "hi".to_owned(), Labels::new()).unwrap();
+        reply(&board, delivery, "hi", Labels::new()).unwrap();
         let said: Vec<_> = read(&board, "a").unwrap().into_iter().map(|line| line.content.clone()).collect();
         assert_eq!(said, ["hello", "hi"]);
         assert_eq!(read(&board, "b").unwrap().len(), 1);
@@ -426,11 +477,13 @@ mod tests {
         let (board, _) = board(Settings::default());
         let delivery = board.accept(message("a", "1"), &clerk(), Labels::from(["mail".into()])).unwrap();
         assert_eq!(delivery.labels, Labels::from(["mail".into()]));
-        let answered =
-            board.answer(&delivery, Performative::Inform, "2".into(), Labels::from(["pii".into()]));
+        let answered = reply(&board, delivery, "2", Labels::from(["pii".into()]));
         assert_eq!(answered.unwrap().labels, Labels::from(["pii".into()]));
         let next = board.accept(message("a", "3"), &clerk(), Labels::new()).unwrap();
         assert_eq!(next.labels, Labels::from(["mail".into(), "pii".into()]));
-        assert_eq!(labels_of(&read(&board, "a").unwrap()), next.labels);
+        assert_eq!(board.labels(&EntityUid::caxton("Agent", "a"), &conversation()), next.labels);
+        assert_eq!(labels_of(&read_judged(&board, "a", next.labels.clone()).unwrap()), next.labels);
+        let judged = read_judged(&board, "a", Labels::from(["mail".into()])).unwrap();
+        assert_eq!(judged.len(), 1, "what carries a label that was not judged is not shown");
     }
 }

@@ -4,40 +4,79 @@ use std::fmt;
 
 use super::{EntityUid, HttpMethod, ToolId};
 
-/// A Cedar action in `Caxton::Action`. The words are those of roles and API keys.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each variant is the permission word in `as_str`")]
-pub enum Action {
-    AgentList,
-    AgentRead,
-    MessageSend,
-    MessageReceive,
-    ToolList,
-    /// `<server>___<tool>`, a member of `tool:call`.
-    Tool(ToolId),
-    MemoryRead,
-    MemoryWrite,
-    MemorySearch,
-    MemoryDelete,
-    ModelCall,
-    PolicyRead,
-    PolicyTest,
-    PolicyPublish,
-    PolicyRollback,
-    AuditRead,
-    ConfigRead,
-    AuthToken,
-    AuthLogout,
-    AuthKeyCreate,
-    AuthKeyList,
-    AuthKeyRotate,
-    AuthKeyRevoke,
-    AuthSessionRevoke,
-    EntityRead,
-    EntityWrite,
-    EntityImport,
-    /// A request that a proxy asks about: `http:get` and so on.
-    Http(HttpMethod),
+macro_rules! actions {
+    ($($name:ident = $word:literal,)*) => {
+        /// A Cedar action in `Caxton::Action`. The words are those of roles and API keys.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub enum Action {
+            $(#[doc = concat!("`", $word, "`")] $name,)*
+            /// `<server>___<tool>`, a member of `tool:call`.
+            Tool(ToolId),
+            /// A request that a proxy asks about: `http:get` and so on.
+            Http(HttpMethod),
+        }
+
+        /// An action without the name of a single tool: what a route is for, and what a metric counts.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ActionKind {
+            $(#[doc = concat!("`", $word, "`")] $name,)*
+            /// `tool:call`, the group of all tools.
+            ToolCall,
+            /// `http:get` and so on.
+            Http(HttpMethod),
+        }
+
+        impl Action {
+            /// Its kind.
+            pub fn kind(&self) -> ActionKind {
+                match self {
+                    $(Self::$name => ActionKind::$name,)*
+                    Self::Tool(_) => ActionKind::ToolCall,
+                    Self::Http(method) => ActionKind::Http(*method),
+                }
+            }
+        }
+
+        impl ActionKind {
+            /// The permission word.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                    Self::ToolCall => "tool:call",
+                    Self::Http(method) => method.action(),
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    AgentList = "agent:list",
+    AgentRead = "agent:read",
+    MessageSend = "message:send",
+    MessageReceive = "message:receive",
+    ToolList = "tool:list",
+    MemoryRead = "memory:read",
+    MemoryWrite = "memory:write",
+    MemorySearch = "memory:search",
+    MemoryDelete = "memory:delete",
+    ModelCall = "model:call",
+    PolicyRead = "policy:read",
+    PolicyTest = "policy:test",
+    PolicyPublish = "policy:publish",
+    PolicyRollback = "policy:rollback",
+    AuditRead = "audit:read",
+    ConfigRead = "config:read",
+    AuthToken = "auth:token",
+    AuthLogout = "auth:logout",
+    AuthKeyCreate = "auth:key:create",
+    AuthKeyList = "auth:key:list",
+    AuthKeyRotate = "auth:key:rotate",
+    AuthKeyRevoke = "auth:key:revoke",
+    AuthSessionRevoke = "auth:session:revoke",
+    EntityRead = "entity:read",
+    EntityWrite = "entity:write",
+    EntityImport = "entity:import",
 }
 
 impl Action {
@@ -45,47 +84,19 @@ impl Action {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Tool(id) => id.as_str(),
-            named => named.metric_label(),
-        }
-    }
-
-    /// The action for metrics: all tools are one, because a label must not be unbounded.
-    pub fn metric_label(&self) -> &'static str {
-        match self {
-            Self::AgentList => "agent:list",
-            Self::AgentRead => "agent:read",
-            Self::MessageSend => "message:send",
-            Self::MessageReceive => "message:receive",
-            Self::ToolList => "tool:list",
-            Self::Tool(_) => "tool:call",
-            Self::MemoryRead => "memory:read",
-            Self::MemoryWrite => "memory:write",
-            Self::MemorySearch => "memory:search",
-            Self::MemoryDelete => "memory:delete",
-            Self::ModelCall => "model:call",
-            Self::PolicyRead => "policy:read",
-            Self::PolicyTest => "policy:test",
-            Self::PolicyPublish => "policy:publish",
-            Self::PolicyRollback => "policy:rollback",
-            Self::AuditRead => "audit:read",
-            Self::ConfigRead => "config:read",
-            Self::AuthToken => "auth:token",
-            Self::AuthLogout => "auth:logout",
-            Self::AuthKeyCreate => "auth:key:create",
-            Self::AuthKeyList => "auth:key:list",
-            Self::AuthKeyRotate => "auth:key:rotate",
-            Self::AuthKeyRevoke => "auth:key:revoke",
-            Self::AuthSessionRevoke => "auth:session:revoke",
-            Self::EntityRead => "entity:read",
-            Self::EntityWrite => "entity:write",
-            Self::EntityImport => "entity:import",
-            Self::Http(method) => method.action(),
+            named => named.kind().as_str(),
         }
     }
 
     /// The action's entity name.
     pub fn uid(&self) -> EntityUid {
         EntityUid::action(self.as_str())
+    }
+}
+
+impl fmt::Display for ActionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -15,7 +15,7 @@ mod operation;
 mod scope;
 mod subject;
 
-pub use action::Action;
+pub use action::{Action, ActionKind};
 pub use context::{Actor, Meter, RequestContext, Screening, SessionFacts, Source};
 pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
 pub use entity::{Entity, EntityUid, Fields, Value};

@@ -124,7 +124,7 @@ fn visit_fields(fields: &Map<String, Json>, visit: &mut dyn FnMut(&str)) {
 macro_rules! on_fixed_resource {
     ($($(#[$doc:meta])* $name:ident: $event:ident, $action:ident, $resource:expr;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug)]
+        #[derive(Debug, Clone, Copy, Default)]
         pub struct $name;
 
         impl sealed::Sealed for $name {}

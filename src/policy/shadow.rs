@@ -85,7 +85,7 @@ impl Candidate {
         if from == to {
             return None;
         }
-        let key = (action.metric_label(), from.as_str(), to.as_str());
+        let key = (action.kind().as_str(), from.as_str(), to.as_str());
         let mut flips = self.flips.lock();
         let counted = flips.entry(key).or_insert(Counted { count: 0, last: decision });
         counted.count = counted.count.saturating_add(1);

@@ -11,11 +11,11 @@ use crate::agents::{Agent, Register};
 use crate::authz::{Denied, Guard, Refusal};
 use crate::limit::CapabilityLimits;
 use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
-use crate::messages::{Delivery, Line, MessageError, Switchboard, labels_of};
+use crate::messages::{Delivery, Line, MessageError, Switchboard};
 use crate::model::{
     AgentId, ConversationId, DecisionId, DeleteMemory, ListMemory, ListTools, MemoryKind, MemoryRow,
-    MemoryScope, MisguidedCall, Performative, ReadConversation, ReadMemory, ReasonCode, Receiver,
-    RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
+    MemoryScope, MisguidedCall, Performative, ReadConversation, ReadMemory, ReasonCode, ReceiveReply,
+    Receiver, RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
     WriteMemoryRelation,
 };
 use crate::tools::{ArgumentError, PrepareError, Registry, Tool, ToolError, ToolResult};
@@ -369,26 +369,39 @@ impl Gate {
     /// Puts the labels of a conversation on the session of the agent that reads it.
     ///
     /// # Errors
-    /// The agent's session has no room for them: it must not see the conversation.
-    pub fn show(&self, (subject, context): Asker<'_>, delivery: &Delivery) -> Result<(), GateError> {
-        Ok(self.guard.carry(subject, context, &delivery.labels)?)
+    /// The agent's session has no room for them: it must not see the conversation. That is on record.
+    pub async fn show(&self, (subject, context): Asker<'_>, delivery: &Delivery) -> Result<(), GateError> {
+        if self.guard.carry(subject, context, &delivery.labels) {
+            return Ok(());
+        }
+        let operation = ReadConversation {
+            conversation: delivery.conversation().clone(),
+            owner: delivery.owner().clone(),
+            labels: delivery.labels.clone(),
+        };
+        let refusal = Refusal::because(ReasonCode::LabelsFull);
+        Err(self.guard.refuse(subject, &operation, refusal, context).await.into())
     }
 
-    /// Puts an agent's answer into its conversation, with what the agent has read, and hands it to the sender, whose session
-    /// carries the same from then on.
+    /// Puts an agent's reply into its conversation, with what the agent has read, and hands it to the sender, if it may
+    /// receive it: its session carries the labels from then on.
     ///
     /// # Errors
-    /// The conversation is full, or the sender's session has no room for the labels: then it gets no answer.
-    pub fn answer(
+    /// The sender may not receive it, its session has no room for the labels, or the conversation is full.
+    pub async fn reply(
         &self,
-        delivery: &Delivery,
+        delivery: Delivery,
         (performative, content): (Performative, String),
         agent: Asker<'_>,
-        sender: (&Subject, &RequestContext),
+        (subject, context): Asker<'_>,
     ) -> Result<Arc<Line>, GateError> {
-        let labels = self.guard.labels(agent.0, agent.1);
-        self.guard.carry(sender.0, sender.1, &labels)?;
-        Ok(self.switchboard.answer(delivery, performative, content, labels)?)
+        let operation = ReceiveReply {
+            conversation: delivery.conversation().clone(),
+            owner: delivery.owner().clone(),
+            labels: self.guard.labels(agent.0, agent.1),
+        };
+        let permit = self.guard.admit(subject, operation, context).await?;
+        Ok(self.switchboard.reply(permit, delivery, performative, content)?)
     }
 
     /// Reads one of the caller's own conversations.
@@ -398,10 +411,10 @@ impl Gate {
         conversation: ConversationId,
     ) -> Result<Vec<Arc<Line>>, GateError> {
         let owner = subject.principal().clone();
-        let permit = self.guard.admit(subject, ReadConversation { conversation, owner }, context).await?;
-        let lines = self.switchboard.read(permit).ok_or(GateError::NotFound("conversation"))?;
-        self.guard.carry(subject, context, &labels_of(&lines))?;
-        Ok(lines)
+        let labels = self.switchboard.labels(&owner, &conversation);
+        let operation = ReadConversation { conversation, owner, labels };
+        let permit = self.guard.admit(subject, operation, context).await?;
+        self.switchboard.read(permit).ok_or(GateError::NotFound("conversation"))
     }
 }
 

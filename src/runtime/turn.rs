@@ -87,8 +87,8 @@ impl Runtime {
         &self,
         delivery: Delivery,
         agent: &Agent,
-        sender: &Subject,
-        context: &RequestContext,
+        sender: &Arc<Subject>,
+        context: &Arc<RequestContext>,
     ) -> Result<Arc<Line>, GateError> {
         let acting = Acting {
             agent,
@@ -98,11 +98,11 @@ impl Runtime {
                 actor: Some(actor(sender, context)),
                 // The agent has a quota of its own, which says nothing about the caller's.
                 meter: Meter::default(),
-                ..context.clone()
+                ..RequestContext::clone(context)
             }),
         };
         let asker = (&acting.subject, &acting.context);
-        self.gate.show(asker, &delivery)?;
+        self.gate.show(asker, &delivery).await?;
         let answering = self.answer(&acting, &delivery.history);
         let reply = match tokio::time::timeout(self.settings.deadline, answering).await {
             Ok(reply) => reply,
@@ -114,7 +114,7 @@ impl Runtime {
             _ => "failed",
         };
         self.metrics.agent_executions.get_or_create(&StatusLabels { status }).inc();
-        self.gate.answer(&delivery, (reply.performative, reply.content), asker, (sender, context))
+        self.gate.reply(delivery, (reply.performative, reply.content), asker, (sender, context)).await
     }
 
     async fn answer(&self, acting: &Acting<'_>, history: &[Arc<Line>]) -> Reply {

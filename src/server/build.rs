@@ -13,6 +13,7 @@ use crate::authz::{Guard, GuardParts};
 use crate::changes::{FirstError, FirstRemembered, Fragments, Places, ReloadSettings, Reloader, first};
 use crate::clock::{SharedClock, SystemClock};
 use crate::credentials::Credentials;
+use crate::decision_log::DecisionLog;
 use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
@@ -125,6 +126,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
 
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
     load_agents(&agents).await?;
+    let decision_log = DecisionLog::new(settings.audit.path.clone());
     let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&metrics))?;
     if let Some(repaired) = recovery.torn {
         tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
@@ -196,6 +198,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         attributes,
         runtime,
         reloader: Arc::clone(&reloader),
+        decision_log,
         journal: journal.clone(),
         metrics,
         clock: Arc::clone(&clock),

@@ -156,7 +156,7 @@ impl Settings {
             messages: Default::default(),
             runtime: Default::default(),
             model: None,
-            api: crate::api::Settings { audit_log: log, ..Default::default() },
+            api: Default::default(),
             tls: None,
             http: HttpLimits::default(),
             failures: None,

@@ -180,7 +180,6 @@ impl From<config::Settings> for Settings {
                 },
                 require_client_cert,
                 require_tls: security.authentication.require_tls,
-                audit_log: log,
             },
             tls: server.tls.map(tls),
             http: HttpLimits {

@@ -71,6 +71,7 @@ async fn every_route_asks_for_its_action() {
             open.push(endpoint.path);
             continue;
         };
+        let action = action.as_str();
         let request = |credential: &Credential| {
             let method = Method::from_bytes(endpoint.method.as_bytes()).unwrap();
             let request = world

@@ -33,7 +33,7 @@ impl Guard {
     }
 
     pub(super) fn count(&self, action: &Action, verdict: &Verdict) {
-        let labels = DecisionLabels { action: action.metric_label(), decision: verdict.outcome.as_str() };
+        let labels = DecisionLabels { action: action.kind().as_str(), decision: verdict.outcome.as_str() };
         self.metrics.decisions.get_or_create(&labels).inc();
     }
 

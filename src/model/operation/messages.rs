@@ -1,5 +1,6 @@
 //! What is asked of conversations: to say something, and to read what was said.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::sealed;
@@ -120,29 +121,60 @@ impl Operation for SendMessage {
 pub struct ReadConversation {
     /// Which one.
     pub conversation: ConversationId,
-    /// Who began it.
+    /// The principal that began it.
     pub owner: EntityUid,
+    /// The labels of what was said in it.
+    pub labels: BTreeSet<Arc<str>>,
 }
 
 impl sealed::Sealed for ReadConversation {}
 impl Operation for ReadConversation {
     const EVENT: EventType = EventType::Message;
+    const READS: bool = true;
     fn action(&self) -> Action {
         Action::MessageReceive
     }
     fn resource(&self) -> Arc<Entity> {
-        let typed_owner = match self.owner.type_name() {
-            "Caxton::User" => Some("owner_user"),
-            "Caxton::Service" => Some("owner_service"),
-            "Caxton::Workload" => Some("owner_workload"),
-            "Caxton::Agent" => Some("owner_agent"),
-            _ => None,
-        };
-        let entity = Entity::bare(EntityUid::caxton("Conversation", self.conversation.shared()))
-            .with("owner", Value::text(self.owner.to_string()));
-        Arc::new(match typed_owner {
-            Some(name) => entity.with(name, Value::Entity(self.owner.clone())),
-            None => entity,
-        })
+        conversation(&self.conversation, &self.owner, &self.labels)
     }
+}
+
+/// Receive the reply to a message of one's own (`message:receive` on its conversation).
+#[derive(Debug)]
+pub struct ReceiveReply {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// The principal that began it, which receives the reply.
+    pub owner: EntityUid,
+    /// The labels on the session of the agent that replies: what it has read may be in the reply.
+    pub labels: BTreeSet<Arc<str>>,
+}
+
+impl sealed::Sealed for ReceiveReply {}
+impl Operation for ReceiveReply {
+    const EVENT: EventType = EventType::Message;
+    const READS: bool = true;
+    fn action(&self) -> Action {
+        Action::MessageReceive
+    }
+    fn resource(&self) -> Arc<Entity> {
+        conversation(&self.conversation, &self.owner, &self.labels)
+    }
+}
+
+fn conversation(id: &ConversationId, owner: &EntityUid, labels: &BTreeSet<Arc<str>>) -> Arc<Entity> {
+    let typed_owner = match owner.type_name() {
+        "Caxton::User" => Some("owner_user"),
+        "Caxton::Service" => Some("owner_service"),
+        "Caxton::Workload" => Some("owner_workload"),
+        "Caxton::Agent" => Some("owner_agent"),
+        _ => None,
+    };
+    let entity = Entity::bare(EntityUid::caxton("Conversation", id.shared()))
+        .with("labels", Value::texts(labels))
+        .with("owner", Value::text(owner.to_string()));
+    Arc::new(match typed_owner {
+        Some(name) => entity.with(name, Value::Entity(owner.clone())),
+        None => entity,
+    })
 }
