@@ -388,7 +388,7 @@ fn no_permit_is_dropped() {
 fn permits_are_minted_in_one_place() {
     for source in sources() {
         let mints = source.text.matches("Permit::mint").count();
-        let allowed = matches!(source.path.as_str(), "authz/guard.rs" | "authz/permit.rs");
+        let allowed = matches!(source.path.as_str(), "authz/guard.rs" | "authz/list.rs" | "authz/permit.rs");
         assert!(mints == 0 || allowed, "{} mints a permit", source.path);
     }
     let permit = sources().into_iter().find(|source| source.path == "authz/permit.rs").unwrap();
@@ -405,13 +405,19 @@ fn the_live_set_is_replaced_in_one_place() {
     }
 }
 
+/// Lines of the trusted core, tests apart: in all, and in one file. Who raises them writes an ADR (0007).
+const CORE_LINES: usize = 2_000;
+const CORE_FILE_LINES: usize = 300;
+
 /// The part that must be right stays small enough to be read in one sitting.
 #[test]
 fn the_trusted_core_stays_small() {
-    let lines: usize = sources()
-        .iter()
-        .filter(|source| source.path.starts_with("authz/"))
-        .map(|source| source.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count())
-        .sum();
-    assert!(lines <= 2_000, "authz has {lines} lines");
+    let mut all = 0;
+    for source in sources().iter().filter(|source| source.path.starts_with("authz/")) {
+        let code = source.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let lines = code.lines().count();
+        assert!(lines <= CORE_FILE_LINES, "{} has {lines} lines", source.path);
+        all += lines;
+    }
+    assert!(all <= CORE_LINES, "authz has {all} lines");
 }

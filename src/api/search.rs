@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::authz::{AttributeSource as _, Attributes, know};
+use crate::authz::{AttributeSource as _, Attributes, resolve_entities};
 use crate::model::{DecisionId, Entity, EntityUid, Outcome};
 use crate::policy::{Query, Reachable, Side, Verdict};
 
@@ -201,7 +201,7 @@ fn candidates(api: &Api, side: Side, kind: &str, template: &Query, after: Option
     };
     let attributes = api.attributes.current();
     let bundle = api.gate.guard().policy().current();
-    if !all_known(&template.entities, &*attributes) || !know(&mut known, &bundle, &*attributes) {
+    if !all_known(&template.entities, &*attributes) || !resolve_entities(&mut known, &bundle, &*attributes) {
         return Vec::new();
     }
     let reachable: Reachable = bundle.reachable(side, kind, &template.action, other, &known.entities);

@@ -1,14 +1,21 @@
 //! The trusted core: asks the policies, has the decision recorded, and only then mints the permit.
 
+mod context;
+mod decide;
+mod evaluate;
 mod guard;
-mod look;
+mod list;
+mod pending;
 mod permit;
 mod pip;
 mod record;
 mod refusal;
+mod screening;
 mod session;
+mod signals;
 
-pub use guard::{Guard, GuardParts, know};
+pub use decide::resolve_entities;
+pub use guard::{Guard, GuardParts};
 pub use permit::{Listing, Permit};
 pub use pip::{AttributeSource, Attributes};
 pub use refusal::{Denied, Refusal};

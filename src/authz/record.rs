@@ -1,22 +1,19 @@
-//! What a decision looks like to the policies (`context`) and to the journal (the record).
+//! What a decision looks like to the journal: its record.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value as Json};
-use smol_str::{SmolStr, format_smolstr};
 
-use super::guard::Asking;
+use super::context::INPUT;
+use super::decide::RequestState;
 use crate::audit::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
-use crate::model::{
-    Action, Actor, DecisionId, Entity, EntityUid, EventType, Input, RequestContext, Screening, SessionFacts,
-    Value,
-};
+use crate::model::{Action, DecisionId, Entity, EntityUid, EventType, Value};
 use crate::policy::{PolicyFault, Query, Verdict};
 
 /// One decision, on its way into the journal.
-pub(super) struct Decided<'a> {
+pub(super) struct DecisionFacts<'a> {
     pub(super) decision: DecisionId,
     pub(super) event_type: EventType,
     pub(super) action: &'a Action,
@@ -25,7 +22,7 @@ pub(super) struct Decided<'a> {
     /// What would have been decided otherwise.
     pub(super) shadow: Option<Shadow>,
     /// `context`, as the policies saw it.
-    pub(super) circumstances: Value,
+    pub(super) cedar_context: Value,
     /// What they knew of principal, resource and others.
     pub(super) entities: Vec<Arc<Entity>>,
     /// Whether the input was not known yet.
@@ -37,108 +34,15 @@ pub(super) struct Decided<'a> {
     pub(super) began: Instant,
 }
 
-/// The field of `context` that is the operation's own.
-const INPUT: &str = "input";
-
-/// A name that stands in the program. In each record here they stand in order.
-pub(super) fn name(name: &'static str) -> SmolStr {
-    SmolStr::new_static(name)
-}
-
-/// `context`, as `schemas/caxton.cedarschema` types it, but for the input.
-pub(super) fn describe(
-    context: &RequestContext,
-    facts: &SessionFacts,
-    screening: &Screening,
-    system: Value,
-) -> Value {
-    let source = &context.source;
-    let actor = context.actor.as_ref().map(|actor| (name(ACTOR), describe_actor(actor)));
-    let agent = source.user_agent.clone().map(|agent| (name("user_agent"), Value::String(agent)));
-    let origin = [
-        (name("ip"), Value::Ip(format_smolstr!("{}", source.ip).as_str().into())),
-        (name("mtls"), Value::Bool(source.mtls)),
-        (name("tls"), Value::Bool(source.tls)),
-    ];
-    let session = Value::record([
-        (name("age_seconds"), Value::Long(facts.age_seconds)),
-        (name("denied"), Value::Long(facts.denied)),
-        (name("id"), Value::String(Arc::clone(&facts.id))),
-        (name("labels"), Value::texts(&facts.labels)),
-        (name("tool_calls"), Value::Long(facts.tool_calls)),
-        (name("tools_called"), Value::texts(&facts.tools_called)),
-    ]);
-    let screens = Value::record([
-        (name("findings"), Value::texts(&screening.findings)),
-        (name("injection"), Value::Bool(screening.injection)),
-        (name("score"), Value::Decimal(screening.score_decimal().as_str().into())),
-    ]);
-    let fields = [
-        (name("screening"), screens),
-        (name("session"), session),
-        (name("source"), Value::record(origin.into_iter().chain(agent))),
-        (name("system"), system),
-    ];
-    Value::record(actor.into_iter().chain(fields))
-}
-
-/// The field of `context` that says who an agent acts for.
-const ACTOR: &str = "actor";
-/// The field of [`ACTOR`] that says whether the actor may do it itself.
-const PERMITTED: &str = "permitted";
-
-/// `context.actor`: the principal stands in the field of its type.
-fn describe_actor(actor: &Actor) -> Value {
-    let kind = match actor.principal.uid.base_type() {
-        "User" => Some("user"),
-        "Service" => Some("service"),
-        "Workload" => Some("workload"),
-        "Agent" => Some("agent"),
-        _ => None,
-    };
-    let principal = kind.map(|kind| (name(kind), Value::Entity(actor.principal.uid.clone())));
-    Value::record([(name("scopes"), Value::texts(&actor.scopes))].into_iter().chain(principal))
-}
-
-/// The circumstances of the same question, asked by the actor itself.
-pub(super) fn without_actor(circumstances: &Value) -> Value {
-    let mut own = circumstances.clone();
-    if let Value::Record(fields) = &mut own {
-        fields.remove(ACTOR);
-    }
-    own
-}
-
-/// Tells the policies whether the actor may do it itself.
-pub(super) fn set_permitted(circumstances: &mut Value, permitted: bool) {
-    if let Value::Record(fields) = circumstances
-        && let Some(Value::Record(actor)) = fields.get_mut(ACTOR)
-    {
-        actor.insert(PERMITTED.into(), Value::Bool(permitted));
-    }
-}
-
-/// Puts the operation's input into the circumstances, or takes that of another one out; whether any could still come.
-pub(super) fn give(circumstances: &mut Value, input: Input) -> bool {
-    let open = matches!(input, Input::Open);
-    if let Value::Record(fields) = circumstances {
-        match input {
-            Input::Known(value) => drop(fields.insert(INPUT.into(), value)),
-            Input::Absent | Input::Open => drop(fields.remove(INPUT)),
-        }
-    }
-    open
-}
-
 /// For the record, the texts among a caller's arguments stand as `sha256:…`, unless the log is to be replayable.
 /// Other inputs are facts that the gateway itself states.
-fn without_texts(mut circumstances: Value) -> Value {
-    if let Value::Record(fields) = &mut circumstances
+fn without_texts(mut cedar_context: Value) -> Value {
+    if let Value::Record(fields) = &mut cedar_context
         && let Some(input) = fields.get_mut(INPUT)
     {
         *input = mask(input);
     }
-    circumstances
+    cedar_context
 }
 
 /// The most parameters of a query that are named in a record, and the longest of their names in bytes.
@@ -147,8 +51,8 @@ const LONGEST_NAME: usize = 64;
 
 /// Keys, tokens and names of people travel in queries (`?api_key=…`): the record of a proxied request has the names of the
 /// parameters and the digest of the whole.
-fn without_query(mut circumstances: Value) -> Value {
-    if let Value::Record(fields) = &mut circumstances
+fn without_query(mut cedar_context: Value) -> Value {
+    if let Value::Record(fields) = &mut cedar_context
         && let Some(Value::Record(input)) = fields.get_mut(INPUT)
         && let Some(query) = input.get_mut("query")
         && let Value::String(text) = &*query
@@ -164,7 +68,7 @@ fn without_query(mut circumstances: Value) -> Value {
         let digest = hex::encode(digest(&SHA256, text.as_bytes()));
         *query = Value::text(format!("{} sha256:{digest}", named.join("&")));
     }
-    circumstances
+    cedar_context
 }
 
 fn mask(value: &Value) -> Value {
@@ -196,7 +100,7 @@ fn errors(verdict: &Verdict) -> Vec<RecordError> {
 }
 
 /// One line of a list's record.
-pub(super) fn item(action: &Action, resource: &EntityUid, verdict: &Verdict) -> Item {
+pub(super) fn list_item(action: &Action, resource: &EntityUid, verdict: &Verdict) -> Item {
     let mut item = Item::new(resource.to_string(), verdict.outcome, verdict.policies.clone());
     item.action = Some(action.as_str().into());
     item.errors = errors(verdict);
@@ -204,7 +108,7 @@ pub(super) fn item(action: &Action, resource: &EntityUid, verdict: &Verdict) -> 
 }
 
 /// One answer to a question about somebody else; with the question itself when the log is to be replayable.
-pub(super) fn answer(question: &Query, verdict: &Verdict, replayable: bool) -> Item {
+pub(super) fn answer_item(question: &Query, verdict: &Verdict, replayable: bool) -> Item {
     let mut item = Item::new(question.resource.to_string(), verdict.outcome, verdict.policies.clone());
     item.errors = errors(verdict);
     item.principal = Some(question.principal.to_string());
@@ -228,15 +132,15 @@ fn agent(entity: &Entity) -> Option<AgentRecord> {
     })
 }
 
-pub(super) fn build(asking: &Asking<'_>, replayable: bool, decided: Decided<'_>) -> Record {
-    let (subject, context, attributes) = (asking.subject, asking.context, &asking.attributes);
-    let verdict = decided.verdict;
+pub(super) fn build_record(state: &RequestState<'_>, replayable: bool, facts: DecisionFacts<'_>) -> Record {
+    let (subject, context, attributes) = (state.subject, state.context, &state.attributes);
+    let verdict = facts.verdict;
     let mut record = Record::new(
-        decided.decision,
-        asking.now,
+        facts.decision,
+        state.now,
         context.request_id.clone(),
         SourceRecord::from(&context.source),
-        decided.event_type,
+        facts.event_type,
         verdict.outcome,
         verdict.reason,
     );
@@ -244,27 +148,27 @@ pub(super) fn build(asking: &Asking<'_>, replayable: bool, decided: Decided<'_>)
     record.policies = verdict.policies.clone();
     record.errors = errors(verdict);
     record.detail = verdict.mismatch.as_ref().map(ToString::to_string);
-    record.policy_version = Some(asking.bundle.version().clone());
+    record.policy_version = Some(state.bundle.version().clone());
     record.entity_version = attributes.version();
-    record.entity_age_seconds = attributes.age_seconds(asking.now);
+    record.entity_age_seconds = attributes.age_seconds(state.now);
     record.subject = Some(SubjectRecord::from(subject));
     record.actor = context.actor.as_ref().map(|actor| actor.principal.uid.to_string());
-    record.agent = asking.principal.as_deref().and_then(agent);
-    record.action = Some(decided.action.as_str().into());
-    record.resource = Some(decided.resource.to_string());
-    record.set_context(match (decided.arguments, decided.action) {
-        (Some(_), _) if !replayable => without_texts(decided.circumstances),
-        (None, Action::Http(_)) if !replayable => without_query(decided.circumstances),
-        _ => decided.circumstances,
+    record.agent = state.principal.as_deref().and_then(agent);
+    record.action = Some(facts.action.as_str().into());
+    record.resource = Some(facts.resource.to_string());
+    record.set_context(match (facts.arguments, facts.action) {
+        (Some(_), _) if !replayable => without_texts(facts.cedar_context),
+        (None, Action::Http(_)) if !replayable => without_query(facts.cedar_context),
+        _ => facts.cedar_context,
     });
     if replayable {
-        record.set_entities(&decided.entities);
-        record.open_input = decided.open_input;
+        record.set_entities(&facts.entities);
+        record.open_input = facts.open_input;
     }
-    let content = decided.content_sha256.map(str::to_owned);
-    record.args_sha256 = decided.arguments.map_or(content, crate::json::sha256);
-    record.shadow = decided.shadow;
-    record.items = decided.items;
-    record.latency_us = u64::try_from(decided.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let content = facts.content_sha256.map(str::to_owned);
+    record.args_sha256 = facts.arguments.map_or(content, crate::json::sha256);
+    record.shadow = facts.shadow;
+    record.items = facts.items;
+    record.latency_us = u64::try_from(facts.began.elapsed().as_micros()).unwrap_or(u64::MAX);
     record
 }

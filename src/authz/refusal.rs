@@ -72,11 +72,6 @@ impl Refusal {
     }
 
     pub(super) fn verdict(&self) -> Verdict {
-        unasked(self.outcome, self.reason)
+        Verdict::without_policy(self.outcome, self.reason)
     }
-}
-
-/// A verdict that no policy was asked for.
-pub(super) fn unasked(outcome: Outcome, reason: ReasonCode) -> Verdict {
-    Verdict { outcome, reason, ..Verdict::default() }
 }

@@ -13,7 +13,7 @@ use super::prepare;
 use super::remote::{Remote, list, number, text};
 use crate::agents::Register;
 use crate::attributes::Attributes;
-use crate::authz::know;
+use crate::authz::resolve_entities;
 use crate::changes::Places;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Environment;
@@ -189,7 +189,7 @@ fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>>
         .iter_mut()
         .map(|question| {
             let (action, resource) = (question.action.id().to_owned(), question.resource.to_string());
-            let verdict = know(question, &bundle, &*attributes).then(|| bundle.decide(question));
+            let verdict = resolve_entities(question, &bundle, &*attributes).then(|| bundle.decide(question));
             let allowed = verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Allow);
             let policies = verdict.iter().flat_map(|verdict| verdict.deciding());
             json!({

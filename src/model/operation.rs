@@ -48,7 +48,7 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     const READS: bool = false;
 
     /// Whether it mends what is known of people and things, and so may be asked for when that is too old.
-    const MENDS_ATTRIBUTES: bool = false;
+    const ALLOWED_WHEN_STALE: bool = false;
 
     /// The literal action.
     fn action(&self) -> Action;

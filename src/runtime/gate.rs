@@ -13,9 +13,9 @@ use crate::limit::CapabilityLimits;
 use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
 use crate::messages::{Delivery, Line, MessageError, Switchboard};
 use crate::model::{
-    AgentId, ConversationId, DecisionId, DeleteMemory, ListMemory, ListTools, MemoryKind, MemoryRow,
-    MemoryScope, MisguidedCall, Performative, ReadConversation, ReadMemory, ReasonCode, ReceiveReply,
-    Receiver, RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
+    AgentId, ConversationId, DecisionId, DeleteMemory, InvalidToolCall, ListMemory, ListTools, MemoryKind,
+    MemoryRow, MemoryScope, Performative, ReadConversation, ReadMemory, ReasonCode, ReceiveReply, Receiver,
+    RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
     WriteMemoryRelation,
 };
 use crate::tools::{ArgumentError, PrepareError, Registry, Tool, ToolError, ToolResult};
@@ -178,7 +178,7 @@ impl Gate {
             PrepareError::ToolUnknown(_) | PrepareError::Drifted(_) => (ReasonCode::ToolUnknown, None),
         };
         let tool = self.tools.get(id).map(|tool| Arc::clone(tool.descriptor()));
-        let operation = MisguidedCall { id: id.clone(), tool };
+        let operation = InvalidToolCall { id: id.clone(), tool };
         let denied = self.guard.refuse(subject, &operation, Refusal::because(reason), context).await;
         match fault {
             Some(error) if denied.reason == reason => {

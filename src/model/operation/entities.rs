@@ -187,7 +187,7 @@ pub struct ImportEntities {
 impl Sealed for ImportEntities {}
 impl Operation for ImportEntities {
     const EVENT: EventType = EventType::AdminAction;
-    const MENDS_ATTRIBUTES: bool = true;
+    const ALLOWED_WHEN_STALE: bool = true;
     fn action(&self) -> Action {
         Action::EntityImport
     }

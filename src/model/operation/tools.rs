@@ -56,15 +56,15 @@ impl Operation for InvokeTool {
 
 /// A tool call that cannot be made: there is no such tool, or it does not take these arguments. Only ever refused.
 #[derive(Debug)]
-pub struct MisguidedCall {
+pub struct InvalidToolCall {
     /// The name that was called.
     pub id: ToolId,
     /// The tool, where there is one. It is judged as if any arguments could still come, since these cannot be typed.
     pub tool: Option<Arc<ToolDescriptor>>,
 }
 
-impl sealed::Sealed for MisguidedCall {}
-impl Operation for MisguidedCall {
+impl sealed::Sealed for InvalidToolCall {}
+impl Operation for InvalidToolCall {
     const EVENT: EventType = EventType::ToolCall;
     fn action(&self) -> Action {
         Action::Tool(self.id.clone())

@@ -53,6 +53,11 @@ pub struct PolicyFault {
 }
 
 impl Verdict {
+    /// A verdict for which no policy was asked.
+    pub fn without_policy(outcome: Outcome, reason: ReasonCode) -> Self {
+        Self { outcome, reason, ..Self::default() }
+    }
+
     pub(crate) fn of_mismatch(mismatch: &Mismatch) -> Self {
         Self {
             outcome: Outcome::DenyError,

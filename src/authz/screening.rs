@@ -13,7 +13,7 @@ use crate::screen::Screen;
 /// So much text counts as one more decision against the rate of who brings it.
 const BYTES_OF_A_DECISION: usize = 64 * 1024;
 
-pub(super) struct Looker {
+pub(super) struct Screener {
     screen: Arc<Screen>,
     turns: Arc<Turns<EntityUid>>,
     places: Arc<Semaphore>,
@@ -21,12 +21,12 @@ pub(super) struct Looker {
 
 /// What was seen, and how many more decisions the looking was worth.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct Screened {
     pub(super) screening: Screening,
     pub(super) more: u32,
 }
 
-impl Looker {
+impl Screener {
     pub(super) fn new(screen: Screen) -> Self {
         // One core is left to those who bring no long texts.
         let places = available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1));
@@ -35,17 +35,20 @@ impl Looker {
 
     /// The attack: a megabyte of text that costs half a second to read, again and again, on the threads that serve
     /// everybody.
-    pub(super) async fn look<O: Operation>(&self, caller: &EntityUid, operation: &O) -> Seen {
+    pub(super) async fn screen<O: Operation>(&self, caller: &EntityUid, operation: &O) -> Screened {
         let mut bytes = 0_usize;
         operation.untrusted_text(&mut |text| bytes = bytes.saturating_add(text.len()));
         let settings = self.screen.settings();
         if bytes <= settings.inline_bytes {
-            return Seen { screening: self.screen.scan(|visit| operation.untrusted_text(visit)), more: 0 };
+            return Screened {
+                screening: self.screen.scan(|visit| operation.untrusted_text(visit)),
+                more: 0,
+            };
         }
         let more = u32::try_from(bytes.min(settings.max_bytes) / BYTES_OF_A_DECISION).unwrap_or(u32::MAX);
         let turn = self.turns.turn(caller.clone()).await;
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-            return Seen { screening: Screen::unread(), more };
+            return Screened { screening: Screen::unread(), more };
         };
         let (texts, screen) = (copies(operation, settings.max_bytes), Arc::clone(&self.screen));
         let work = move || {
@@ -54,7 +57,7 @@ impl Looker {
             screen.scan(|visit| texts.iter().for_each(|text| visit(text)))
         };
         let screening = tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Screen::unread());
-        Seen { screening, more }
+        Screened { screening, more }
     }
 }
 

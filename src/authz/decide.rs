@@ -5,37 +5,37 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Guard;
+use super::context::{key, set_permitted, without_actor};
+use super::guard::Guard;
+use super::pip::Attributes;
+use super::record::list_item;
+use super::session::{Labels, SessionKey};
 use crate::audit::Item;
-use crate::authz::pip::Attributes;
-use crate::authz::record::{item, name, set_permitted, without_actor};
-use crate::authz::refusal::unasked;
-use crate::authz::session::{Labels, SessionKey};
 use crate::model::{Action, Entity, Outcome, ReasonCode, RequestContext, SessionFacts, Subject, Value};
 use crate::policy::shadow::Candidate;
 use crate::policy::{Bundle, Query, Verdict};
 
 /// What every question of one request has in common.
-pub(in crate::authz) struct Asking<'a> {
-    pub(in crate::authz) subject: &'a Subject,
-    pub(in crate::authz) context: &'a RequestContext,
-    pub(in crate::authz) bundle: Arc<Bundle>,
-    pub(in crate::authz) candidate: Option<Arc<Candidate>>,
+pub(super) struct RequestState<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) context: &'a RequestContext,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) candidate: Option<Arc<Candidate>>,
     /// Whether the time of the live set is over.
-    pub(in crate::authz) expired: bool,
-    pub(in crate::authz) facts: SessionFacts,
-    pub(in crate::authz) attributes: Arc<dyn Attributes>,
-    pub(in crate::authz) principal: Option<Arc<Entity>>,
-    pub(in crate::authz) now: i64,
+    pub(super) expired: bool,
+    pub(super) facts: SessionFacts,
+    pub(super) attributes: Arc<dyn Attributes>,
+    pub(super) principal: Option<Arc<Entity>>,
+    pub(super) now: i64,
 }
 
 /// What the policies said.
-pub(super) struct Judged {
+pub(super) struct Evaluation {
     pub(super) verdict: Verdict,
     /// What the candidate would have decided.
     pub(super) candidate: Option<Outcome>,
     /// The circumstances as they were.
-    pub(super) circumstances: Value,
+    pub(super) cedar_context: Value,
     /// What the policies knew.
     pub(super) entities: Vec<Arc<Entity>>,
 }
@@ -43,21 +43,21 @@ pub(super) struct Judged {
 /// Which candidate is allowed, or why none is.
 pub(super) struct Chosen {
     pub(super) chosen: Result<usize, Verdict>,
-    pub(super) circumstances: Value,
+    pub(super) cedar_context: Value,
     pub(super) items: Vec<Item>,
     pub(super) entities: Vec<Arc<Entity>>,
 }
 
 impl Guard {
-    pub(super) fn asking<'a>(
+    pub(super) fn request_state<'a>(
         &self,
         subject: &'a Subject,
         context: &'a RequestContext,
         key: &SessionKey,
-    ) -> Asking<'a> {
+    ) -> RequestState<'a> {
         let attributes = self.attributes.current();
         let (live, now) = (self.policy.live(), self.clock.now_millis());
-        Asking {
+        RequestState {
             principal: attributes.principal(subject.entity()),
             attributes,
             subject,
@@ -73,28 +73,28 @@ impl Guard {
     /// What the policies say in these circumstances, which come back as they were, with the entities they knew.
     pub(super) fn judge(
         &self,
-        asking: &Asking<'_>,
+        state: &RequestState<'_>,
         action: &Action,
         resource: &Arc<Entity>,
-        circumstances: Value,
+        cedar_context: Value,
         open_input: bool,
-        mends: bool,
-    ) -> Judged {
-        let without = |outcome, reason, circumstances| Judged {
-            verdict: unasked(outcome, reason),
+        allowed_when_stale: bool,
+    ) -> Evaluation {
+        let without = |outcome, reason, cedar_context| Evaluation {
+            verdict: Verdict::without_policy(outcome, reason),
             candidate: None,
-            circumstances,
+            cedar_context,
             entities: Vec::new(),
         };
-        if asking.expired {
-            return without(Outcome::DenyError, ReasonCode::BundleExpired, circumstances);
+        if state.expired {
+            return without(Outcome::DenyError, ReasonCode::BundleExpired, cedar_context);
         }
-        let Some(principal) = &asking.principal else {
-            return without(Outcome::DenyDefault, ReasonCode::PrincipalUnknown, circumstances);
+        let Some(principal) = &state.principal else {
+            return without(Outcome::DenyDefault, ReasonCode::PrincipalUnknown, cedar_context);
         };
-        let attributes = &asking.attributes;
+        let attributes = &state.attributes;
         let mut entities = vec![Arc::clone(principal)];
-        let actor = asking.context.actor.as_ref().and_then(|actor| attributes.principal(&actor.principal));
+        let actor = state.context.actor.as_ref().and_then(|actor| attributes.principal(&actor.principal));
         let bound = matches!(resource.attributes.get("actor_bound"), Some(Value::Bool(true)));
         let asked_for = actor.as_ref().filter(|_| bound).map(|actor| actor.uid.clone());
         for entity in actor.into_iter().chain([Arc::clone(resource)]) {
@@ -103,16 +103,16 @@ impl Guard {
             }
         }
         let mut query = Query {
-            principal: asking.subject.principal().clone(),
+            principal: state.subject.principal().clone(),
             action: action.uid(),
             resource: resource.uid.clone(),
-            context: circumstances,
+            context: cedar_context,
             entities,
         };
-        let candidate = asking.candidate.as_ref().map(|candidate| candidate.bundle());
-        let mut bundles = vec![&*asking.bundle];
+        let candidate = state.candidate.as_ref().map(|candidate| candidate.bundle());
+        let mut bundles = vec![&*state.bundle];
         bundles.extend(candidate);
-        if attributes.is_stale(asking.now) && !mends || !attributes.close(&mut query, &bundles) {
+        if attributes.is_stale(state.now) && !allowed_when_stale || !attributes.close(&mut query, &bundles) {
             return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
         }
         if let Some(actor) = asked_for {
@@ -121,52 +121,55 @@ impl Guard {
             if !attributes.close(&mut own, &bundles) {
                 return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
             }
-            let (verdict, _) = asking.bundle.decide_beside(None, &own, open_input);
+            let (verdict, _) = state.bundle.decide_beside(None, &own, open_input);
             set_permitted(&mut query.context, verdict.outcome == Outcome::Allow);
         }
-        let (verdict, candidate) = asking.bundle.decide_beside(candidate, &query, open_input);
-        Judged { verdict, candidate, circumstances: query.context, entities: query.entities }
+        let (verdict, candidate) = state.bundle.decide_beside(candidate, &query, open_input);
+        Evaluation { verdict, candidate, cedar_context: query.context, entities: query.entities }
     }
 
     /// The first of the candidates that is allowed too. One that is not is never reached by way of another resource.
     pub(super) fn choose(
         &self,
-        asking: &Asking<'_>,
+        state: &RequestState<'_>,
         action: &Action,
         candidates: &[Arc<Entity>],
-        mut circumstances: Value,
+        mut cedar_context: Value,
     ) -> Chosen {
         let (mut items, mut entities) = (Vec::new(), Vec::new());
-        let mut refused = unasked(Outcome::DenyDefault, ReasonCode::ReceiverDenied);
+        let mut refused = Verdict::without_policy(Outcome::DenyDefault, ReasonCode::ReceiverDenied);
         for (number, candidate) in candidates.iter().enumerate() {
-            let judged = self.judge(asking, action, candidate, circumstances, false, false);
-            circumstances = judged.circumstances;
-            items.push(item(action, &candidate.uid, &judged.verdict));
-            entities.extend(judged.entities);
-            match judged.verdict.outcome {
-                Outcome::Allow => return Chosen { chosen: Ok(number), circumstances, items, entities },
+            let evaluation = self.judge(state, action, candidate, cedar_context, false, false);
+            cedar_context = evaluation.cedar_context;
+            items.push(list_item(action, &candidate.uid, &evaluation.verdict));
+            entities.extend(evaluation.entities);
+            match evaluation.verdict.outcome {
+                Outcome::Allow => return Chosen { chosen: Ok(number), cedar_context, items, entities },
                 Outcome::DenyDefault => {}
                 outcome => {
-                    let caller_text = judged.verdict.caller_text;
-                    refused = Verdict { caller_text, ..unasked(outcome, ReasonCode::ReceiverDenied) };
+                    let caller_text = evaluation.verdict.caller_text;
+                    refused = Verdict {
+                        caller_text,
+                        ..Verdict::without_policy(outcome, ReasonCode::ReceiverDenied)
+                    };
                 }
             }
         }
-        Chosen { chosen: Err(refused), circumstances, items, entities }
+        Chosen { chosen: Err(refused), cedar_context, items, entities }
     }
 
     /// `context.system`.
-    pub(super) fn system(&self, asking: &Asking<'_>) -> Value {
-        let seconds = asking.now.div_euclid(1000);
+    pub(super) fn system(&self, state: &RequestState<'_>) -> Value {
+        let seconds = state.now.div_euclid(1000);
         let hour = seconds.div_euclid(3600).rem_euclid(24);
         // 1970-01-01 was a Thursday, day 4 of ISO 8601's week.
         let weekday = (seconds.div_euclid(86_400) + 3).rem_euclid(7) + 1;
         Value::record([
-            (name("hour"), Value::Long(hour)),
-            (name("lockdown"), Value::Bool(self.lockdown.load(Ordering::SeqCst))),
-            (name("now"), Value::Datetime(asking.now)),
-            (name("policy_version"), Value::String(asking.bundle.version().shared())),
-            (name("weekday"), Value::Long(weekday)),
+            (key("hour"), Value::Long(hour)),
+            (key("lockdown"), Value::Bool(self.lockdown.load(Ordering::SeqCst))),
+            (key("now"), Value::Datetime(state.now)),
+            (key("policy_version"), Value::String(state.bundle.version().shared())),
+            (key("weekday"), Value::Long(weekday)),
         ])
     }
 }
@@ -174,7 +177,7 @@ impl Guard {
 /// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
 /// said of an agent is judged as it is. Of what nobody knows there is the name alone, as in Cedar: a policy that looks at an
 /// attribute of it errs. Whether one decision may look at all that is then named.
-pub fn know(question: &mut Query, bundle: &Bundle, attributes: &dyn Attributes) -> bool {
+pub fn resolve_entities(question: &mut Query, bundle: &Bundle, attributes: &dyn Attributes) -> bool {
     question.entities.retain_mut(|entity| {
         let known = match (entity.is_bare(), entity.uid.type_name()) {
             (true, _) => attributes.entity(&entity.uid),

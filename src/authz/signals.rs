@@ -1,7 +1,7 @@
 //! What is counted and logged of a decision, beside its record.
 
-use super::Guard;
-use super::decide::Asking;
+use super::decide::RequestState;
+use super::guard::Guard;
 use crate::audit::Shadow;
 use crate::model::{Action, DecisionId, EntityUid, EventType, Outcome, Screening, Subject};
 use crate::policy::Verdict;
@@ -12,7 +12,7 @@ impl Guard {
     /// What would have been decided otherwise, counted: by the candidate, else by policies in `log_only` mode.
     pub(super) fn shadow(
         &self,
-        asking: &Asking<'_>,
+        state: &RequestState<'_>,
         decision: DecisionId,
         action: &Action,
         verdict: &Verdict,
@@ -22,10 +22,10 @@ impl Guard {
             let labels = ShadowLabels { source, change: shadow::change(verdict.outcome, to) };
             self.metrics.shadow_flips.get_or_create(&labels).inc();
         };
-        let version = || asking.bundle.version().clone();
+        let version = || state.bundle.version().clone();
         let log_only = verdict.shadow.map(|outcome| Shadow { outcome, policy_version: version() });
         log_only.iter().for_each(|flip| count("log_only", flip.outcome));
-        let flip = asking.candidate.as_ref().zip(candidate);
+        let flip = state.candidate.as_ref().zip(candidate);
         let flip = flip.and_then(|(candidate, to)| candidate.note(decision, action, verdict.outcome, to));
         let flip = flip.map(|(outcome, policy_version)| Shadow { outcome, policy_version });
         flip.iter().for_each(|flip| count("candidate", flip.outcome));

@@ -1,0 +1,77 @@
+//! Lists: every item is judged, and what is listed and what can be called never differ.
+
+use std::time::Instant;
+
+use super::context::{build_context, set_input};
+use super::guard::Guard;
+use super::permit::{Allow, Listing, Permit};
+use super::record::{DecisionFacts, build_record, list_item};
+use super::refusal::Denied;
+use super::session::SessionKey;
+use crate::model::{DecisionId, Input, Operation, Outcome, ReasonCode, Screening};
+use crate::policy::Verdict;
+
+impl Guard {
+    /// Asks about every item of a list that has itself been allowed; answers with a permit for each item that is.
+    /// The whole list is one record, under `list`'s resource.
+    pub async fn admit_each<O: Operation>(
+        &self,
+        list: &Listing,
+        items: Vec<O>,
+    ) -> Result<Vec<Permit<O>>, Denied> {
+        let began = Instant::now();
+        let (subject, context) = (&list.subject, &list.context);
+        let key = SessionKey::new(subject.principal(), context.session.as_ref());
+        let state = self.request_state(subject, context, &key);
+        let decision = DecisionId::generate();
+        let mut entries = Vec::with_capacity(items.len());
+        let mut allowed = Vec::with_capacity(items.len());
+        let mut all_entities = Vec::new();
+        let mut cedar_context =
+            build_context(context, &state.facts, &Screening::default(), self.system(&state));
+        for operation in items {
+            let (action, resource) = (operation.action(), operation.resource());
+            let input = operation.input();
+            let own_input = matches!(input, Input::Known(_));
+            let open_input = set_input(&mut cedar_context, input);
+            let evaluation = self.judge(&state, &action, &resource, cedar_context, open_input, false);
+            let (mut verdict, entities) = (evaluation.verdict, evaluation.entities);
+            cedar_context = evaluation.cedar_context;
+            self.count_on_session(&key, &operation, &resource, &mut verdict);
+            let mut entry = list_item(&action, &resource.uid, &verdict);
+            entry.shadow = self.shadow(&state, decision, &action, &verdict, evaluation.candidate);
+            if self.replayable {
+                all_entities.extend(entities);
+                entry.open_input = open_input;
+                if own_input {
+                    entry.set_context(cedar_context.clone());
+                }
+            }
+            entries.push(entry);
+            self.count(&action, &verdict);
+            if let Some(allow) = Allow::from_verdict(decision, &verdict) {
+                allowed.push((operation, allow));
+            }
+        }
+        set_input(&mut cedar_context, Input::Absent);
+        let whole = Verdict { outcome: Outcome::Allow, reason: ReasonCode::Permitted, ..Verdict::default() };
+        let facts = DecisionFacts {
+            decision,
+            event_type: O::EVENT,
+            action: &list.action,
+            resource: &list.resource,
+            verdict: &whole,
+            shadow: None,
+            cedar_context,
+            entities: all_entities,
+            open_input: false,
+            arguments: None,
+            content_sha256: None,
+            items: entries,
+            began,
+        };
+        let record = build_record(&state, self.replayable, facts);
+        let receipt = self.journal.append(record).await.map_err(|_| Denied::unrecorded())?;
+        Permit::mint_each(allowed, receipt, subject, context).ok_or_else(Denied::unrecorded)
+    }
+}
