@@ -59,7 +59,7 @@ pub(super) struct Arrival {
     pub(super) certificate: Result<Option<Arc<ClientCertificate>>, Refused>,
 }
 
-/// A configured proxy wrote something that cannot be read: nobody knows who the client is.
+/// A configured proxy wrote something that cannot be read: the client is not known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
@@ -83,8 +83,8 @@ pub(super) fn arrival(
         ForwardedBy::Forwarded => forwarded(headers)?,
     };
     if hops.is_empty() && passed_on.is_none() {
-        // A request of the proxy's own host: a probe, or somebody at the keyboard. Or the proxy has left its header out:
-        // its own certificate must not become the name of whoever is behind it.
+        // A request of the proxy's own host: a probe, or a person on its machine. Or the proxy has left its header out:
+        // its own certificate must not become the name of the client behind it.
         return Ok(Arrival { ip: peer, tls: connection.tls, certificate: Ok(None) });
     }
     let client = hops.iter().rev().find(|hop| !proxies.include(hop.ip)).or(hops.first());
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(by("10.0.0.1", "198.51.100.7:4711"), is("198.51.100.7"));
         assert_eq!(by("::ffff:10.0.0.1", "[2001:db8::1]:4711"), is("2001:db8::1"));
         assert_eq!(by("2001:db8:f::1", "::ffff:198.51.100.7"), is("198.51.100.7"));
-        // Written by the proxy itself, and no address: nobody knows who asks.
+        // Written by the proxy itself, and no address: the client is not known.
         for bad in ["unknown", "", "198.51.100.7,", "198.51.100.7, _hidden", "1.2.3"] {
             assert_eq!(by("10.0.0.1", bad), Err(Unreadable), "{bad}");
         }

@@ -119,8 +119,8 @@ pub(super) struct Done {
     entity: Option<Map<String, Any>>,
 }
 
-/// Refuses a change while the emergency lock is engaged. Roles and attributes decide as much as policies do: whoever has
-/// got hold of an administrator's key must not give himself what nobody can take back until the lock is gone.
+/// Refuses a change while the emergency lock is engaged. Roles and attributes decide as much as policies do: an attacker
+/// with an administrator's key must not give himself what nobody can take back until the lock is gone.
 pub(super) async fn unlocked<O: Operation>(
     api: &Arc<Api>,
     caller: &Caller,

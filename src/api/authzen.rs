@@ -1,6 +1,6 @@
 //! The decision point as a service: OpenID AuthZEN 1.0 access evaluation.
 //!
-//! A caller that may (`policy:test`) asks about anybody. The answer for one bad item of a batch is a deny; a body
+//! A caller that may (`policy:test`) asks about any principal. The answer for one bad item of a batch is a deny; a body
 //! that is not a request at all is refused. The asking and its answers are one record.
 
 use std::sync::Arc;
@@ -124,7 +124,7 @@ pub(super) struct Configuration {
 }
 
 /// The addresses of the decision point: under `server.public_url`, or else under the name that the caller used. That
-/// name is shown to this caller only; nobody keeps the answer.
+/// name is shown to this caller only; the answer is not kept.
 pub(super) async fn configuration(
     State(api): State<Arc<Api>>,
     request: Request,

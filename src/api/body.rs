@@ -166,7 +166,7 @@ pub(super) async fn bounded(body: Body, limit: usize, time: Duration) -> Result<
     let read = tokio::time::timeout(time, to_bytes(body, limit)).await;
     read.map_err(|_| Problem::timeout())?.map_err(|error| match error.source() {
         Some(cause) if cause.is::<LengthLimitError>() => Problem::too_large(limit),
-        _ => Problem::malformed("the body ends before its end"),
+        _ => Problem::malformed("the request body is truncated"),
     })
 }
 

@@ -139,7 +139,7 @@ pub(super) struct RefreshBody {
     refresh_token: String,
 }
 
-/// Bytes of a body with a refresh token in it: whoever sends it is not known yet.
+/// Bytes of a body with a refresh token in it: its sender is not known yet.
 const LONGEST_REFRESH: usize = 1024;
 
 /// Middleware of the route whose credential is in the body: a refresh token, and nothing beside it.
@@ -198,7 +198,7 @@ pub(super) fn arrived(
     let context = Arc::new(circumstances(request, connection, arrived.as_ref().ok()));
     let asks_for_another = request.uri().path().starts_with(ext_authz::ROUTES);
     let certificate = arrived.map(|arrived| match arrived.certificate {
-        // A proxy asks on behalf of somebody else: the certificate of its own connection is not that person's.
+        // A proxy asks on behalf of its client: the certificate of its own connection is not the client's.
         Ok(Some(_)) if asks_for_another && !api.settings.proxies.include(connection.peer.ip()) => Ok(None),
         certificate => certificate,
     });

@@ -30,7 +30,7 @@ use crate::secret::Secret;
 
 /// The path of the way back, for the limits of a route.
 pub(super) const CALLBACK: &str = "/v1/auth/oauth2/callback";
-/// Bytes of a body with a code in it: whoever sends it is not known yet.
+/// Bytes of a body with a code in it: its sender is not known yet.
 const LONGEST_GRANT: usize = 4 * 1024;
 
 /// The circumstances of a request whose caller is not known yet.
@@ -47,7 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Heard {
 }
 
 /// Middleware of the routes of a login: who may not be listened to is not, a credential beside the login is not passed
-/// over, and nobody waits for ever.
+/// over, and no request waits for ever.
 pub(super) async fn hear(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let Some((certificate, context)) = caller::arrived(&api, &request) else {
         return Problem::internal().into_response();

@@ -67,7 +67,7 @@ pub(super) fn of_problem(problem: Problem) -> Response {
     let said = capital(problem.detail());
     let decision = problem.decision();
     let told = problem.into_response();
-    // Which of them it was is for the operator: whoever sends somebody's browser here learns nothing.
+    // Which of them it was is for the operator: an attacker who sends a browser here learns nothing.
     let said = match told.status() {
         StatusCode::UNAUTHORIZED => {
             "This login does not count: it took too long, was begun in another browser, or was refused"
@@ -78,7 +78,7 @@ pub(super) fn of_problem(problem: Problem) -> Response {
     if let Some(decision) = decision {
         let _ = writeln!(body, "<p><small>decision <code>{decision}</code></small></p>");
     }
-    let _ = writeln!(body, "<p>Begin again where you came from, or ask whoever runs this gateway.</p>");
+    let _ = writeln!(body, "<p>Begin again where you came from, or ask the operator of this gateway.</p>");
     let mut answer = page(StatusCode::OK, "You are not logged in", &body);
     // Status and headers are those of any caller's.
     *answer.status_mut() = told.status();

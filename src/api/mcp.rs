@@ -1,6 +1,6 @@
 //! `/mcp`: the Model Context Protocol (streamable HTTP) towards clients, all tools under `<server>___<tool>`.
 //!
-//! Each request stands alone: there is no session that somebody else could take over. The body that reaches the
+//! Each request stands alone: there is no session that another caller could take over. The body that reaches the
 //! protocol library is the one that was read strictly here, written anew.
 
 use std::sync::Arc;

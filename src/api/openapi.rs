@@ -1,7 +1,7 @@
 //! `/openapi.json`: the table of routes, told to programs (OpenAPI 3.1).
 //!
 //! Each row of the table says what its route takes and gives, so a route without a description does not exist, nor the
-//! other way round. What policies allow is not in it: it is the same for everybody and says nothing about anybody.
+//! other way round. What policies allow is not in it: it is the same for every caller and says nothing about one.
 
 use std::sync::LazyLock;
 

@@ -79,7 +79,7 @@ impl Problem {
         problem
     }
 
-    /// The answer to credentials that do not count, whatever the reason.
+    /// The answer to credentials that do not count, the same for every reason.
     pub(super) fn of_refusal(refused: &Refused) -> Self {
         match refused.kind {
             RefusedKind::Unavailable => Self::unavailable(refused.client_text),
@@ -105,7 +105,7 @@ impl Problem {
 
     /// 405.
     pub fn method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not know the method")
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "method not allowed for this path")
     }
 
     /// 406.
@@ -262,8 +262,7 @@ impl From<Denied> for Problem {
             return problem;
         }
         if denied.reason == ReasonCode::AttributesUnavailable {
-            let mut problem =
-                Self::unavailable("what is known of the parties cannot be relied on at the moment");
+            let mut problem = Self::unavailable("entity attributes are missing or too old; retry later");
             problem.reason = Some(denied.reason.as_str());
             problem.decision_id = denied.decision;
             return problem;
@@ -273,7 +272,7 @@ impl From<Denied> for Problem {
                 Self::limited("too many requests", wait.unwrap_or(Duration::from_secs(1)))
             }
             _ if denied.reason == ReasonCode::ReceiverUnknown => {
-                Self::not_found("nobody can take this message")
+                Self::not_found("no agent provides this capability")
             }
             _ => {
                 let text = denied.caller_text.as_deref().unwrap_or("this is not allowed");

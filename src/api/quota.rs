@@ -1,4 +1,4 @@
-//! Limits that are counted before anybody decides, and what an answer says about all of them.
+//! Limits that are counted before a decision is made, and what an answer says about all of them.
 //!
 //! The headers are those of the IETF draft on RateLimit fields: `RateLimit-Policy` names each limit with its quota and
 //! window in seconds, `RateLimit` what is left of it and when it is whole again.

@@ -91,7 +91,7 @@ pub(super) async fn assign(
     change(&api, &caller, uid, EntityChange::Assign(role), &body).await
 }
 
-/// Takes a role away, whoever gave it.
+/// Takes a role away, no matter who gave it.
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -162,7 +162,7 @@ pub(super) struct Checked {
     answers: Vec<Answer>,
 }
 
-/// What a permission word comes to for somebody, on one resource of each kind: by the store's roles, not by what a token
+/// What a permission word comes to for a principal, on one resource of each kind: by the store's roles, not by what a token
 /// would add.
 pub(super) async fn check(
     State(api): State<Arc<Api>>,

@@ -73,7 +73,7 @@ impl Rooms {
         Arc::new(Self { settings, taken: Mutex::default() })
     }
 
-    /// Room for a body of so many bytes, or who has to wait: the caller (429), or everybody (503).
+    /// Room for a body of so many bytes, or the bound that is reached: of the caller (429), or of all (503).
     pub(super) fn take(
         self: &Arc<Self>,
         caller: &EntityUid,

@@ -331,7 +331,7 @@ fn token_table() -> Vec<Route> {
 
 /// The way of a person to the provider and back.
 fn login_table() -> Vec<Route> {
-    let why = "whoever logs in has no credentials yet; it only leads to the provider";
+    let why = "a user who logs in has no credentials yet; it only leads to the provider";
     let mut begin = open("/v1/auth/oauth2/device", why, post(login::device)).gives::<login::DeviceAnswer>();
     begin.endpoint.method = "POST";
     vec![
@@ -348,7 +348,7 @@ fn login_table() -> Vec<Route> {
 
 /// Routes of the API that need no credentials.
 fn open_table() -> Vec<Route> {
-    let keys = "whoever checks our tokens elsewhere has no credentials here, and public keys are public";
+    let keys = "a verifier of our tokens has no credentials here, and public keys are public";
     let describe =
         "programs read it before they have credentials; it says what can be asked for, not who may";
     let resource = "a client looks up where to get credentials before it has any (RFC 9728)";

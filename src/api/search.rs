@@ -188,7 +188,7 @@ async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
     Ok(Json(Results { results, page, context: Recorded { decision_id } }))
 }
 
-/// Whether anything is known of everybody that the question names: about nobody there is nothing to find.
+/// Whether every entity that the question names is known: a search about an unknown one finds nothing.
 fn all_known(named: &[Arc<Entity>], attributes: &dyn Attributes) -> bool {
     named.iter().all(|entity| entity.is_stated() || attributes.entity(&entity.uid).is_some())
 }

@@ -28,7 +28,7 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// The largest body of an import of attributes, in bytes. Default 32 MiB.
     pub max_import_bytes: usize,
-    /// Under which address the gateway is called, for those who look it up; `None`: whatever the caller calls it.
+    /// Under which address the gateway is called, for clients that look it up; `None`: the address that the caller used.
     pub public_url: Option<String>,
     /// Whose word is taken for who a person is.
     pub issuers: Vec<Arc<str>>,

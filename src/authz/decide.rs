@@ -117,7 +117,7 @@ impl Guard {
         }
         if let Some(actor) = asked_for {
             let mut own = Query { principal: actor, context: without_actor(&query.context), ..query.clone() };
-            // Other policies are in question for whoever asked.
+            // Other policies are in question for the actor.
             if !attributes.close(&mut own, &bundles) {
                 return without(Outcome::DenyError, ReasonCode::AttributesUnavailable, query.context);
             }
@@ -175,7 +175,7 @@ impl Guard {
 }
 
 /// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
-/// said of an agent is judged as it is. Of what nobody knows there is the name alone, as in Cedar: a policy that looks at an
+/// said of an agent is judged as it is. Of an unknown entity there is the name alone, as in Cedar: a policy that looks at an
 /// attribute of it errs. Whether one decision may look at all that is then named.
 pub fn resolve_entities(question: &mut Query, bundle: &Bundle, attributes: &dyn Attributes) -> bool {
     question.entities.retain_mut(|entity| {

@@ -11,7 +11,7 @@
 //!     Permit { operation: ListTools, decision, subject, context: unimplemented!() }
 //! }
 //! ```
-//! nor minted by anybody else:
+//! nor minted elsewhere:
 //! ```compile_fail,E0624
 //! use caxton::{authz::Permit, model::ListTools};
 //! let permit = Permit::mint(ListTools, unimplemented!(), unimplemented!(), unimplemented!(), unimplemented!());

@@ -16,7 +16,7 @@ pub trait Attributes: Send + Sync {
     /// The entity, or `None` when nothing of that name is known.
     fn entity(&self, uid: &EntityUid) -> Option<Arc<Entity>>;
 
-    /// A principal as policies see it: what it has proven, and what is known of it. `None`: nobody (an agent that is
+    /// A principal as policies see it: what it has proven, and what is known of it. `None`: unknown (an agent that is
     /// not deployed).
     fn principal(&self, proven: &Arc<Entity>) -> Option<Arc<Entity>>;
 

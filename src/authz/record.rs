@@ -107,7 +107,7 @@ pub(super) fn list_item(action: &Action, resource: &EntityUid, verdict: &Verdict
     item
 }
 
-/// One answer to a question about somebody else; with the question itself when the log is to be replayable.
+/// One answer to a question about another principal; with the question itself when the log is to be replayable.
 pub(super) fn answer_item(question: &Query, verdict: &Verdict, replayable: bool) -> Item {
     let mut item = Item::new(question.resource.to_string(), verdict.outcome, verdict.policies.clone());
     item.errors = errors(verdict);

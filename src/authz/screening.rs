@@ -34,7 +34,7 @@ impl Screener {
     }
 
     /// The attack: a megabyte of text that costs half a second to read, again and again, on the threads that serve
-    /// everybody.
+    /// all callers.
     pub(super) async fn screen<O: Operation>(&self, caller: &EntityUid, operation: &O) -> Screened {
         let mut bytes = 0_usize;
         operation.untrusted_text(&mut |text| bytes = bytes.saturating_add(text.len()));

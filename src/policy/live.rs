@@ -21,7 +21,7 @@ pub enum Origin {
     Published {
         /// Which one.
         seen: Seen,
-        /// The key that vouches for it; `None` where none has to.
+        /// The key that signed it; `None` where no signature is required.
         key_id: Option<String>,
     },
 }

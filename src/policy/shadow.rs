@@ -1,4 +1,5 @@
-//! A candidate set beside the live one: asked the same, heard by nobody, counted where it would have decided otherwise.
+//! A candidate set beside the live one: it is asked the same questions, its answers have no effect, and they are counted
+//! where they differ.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

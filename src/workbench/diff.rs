@@ -82,11 +82,11 @@ pub struct Flip {
     pub file: String,
     /// The line of the test.
     pub line: u64,
-    /// Who.
+    /// The principal of the request.
     pub principal: String,
-    /// What.
+    /// The action of the request.
     pub action: String,
-    /// On what.
+    /// The resource of the request.
     pub resource: String,
     /// What the older version decides.
     pub old: Side,

@@ -36,9 +36,9 @@ pub struct Matrix {
 /// An action on a resource.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// What.
+    /// The action of the request.
     pub action: String,
-    /// On what.
+    /// The resource of the request.
     pub resource: String,
     /// What is decided, for each column.
     pub cells: Vec<Cell>,
@@ -70,7 +70,7 @@ struct Principal {
 }
 
 impl Principal {
-    /// Somebody without a role, somebody of each role, an agent, and the gateway itself.
+    /// A user without a role, a user of each role, an agent, and the gateway itself.
     fn all(roles: &[String]) -> Vec<Self> {
         let mut all = vec![Self::user(None)];
         all.extend(roles.iter().map(|role| Self::user(Some(role))));
@@ -235,7 +235,7 @@ impl Bundle {
         questions
     }
 
-    /// The same in neutral circumstances, for when nobody asks: on a weekday, with nothing screened and nothing called.
+    /// The same in a neutral context, where no request gives one: on a weekday, with nothing screened and nothing called.
     pub fn neutral_permission_questions(&self, principal: &EntityUid, word: &str) -> Vec<Query> {
         let group = EntityUid::action(word);
         let means =

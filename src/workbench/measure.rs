@@ -33,7 +33,7 @@ const TURN: Duration = Duration::from_millis(5);
 /// How to measure.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Sizes of the set; policies about nobody are added up to each.
+    /// Sizes of the set; policies that match no question are added up to each.
     pub sizes: Vec<usize>,
     /// The longest that one size is measured.
     pub time: Duration,
@@ -241,7 +241,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// Grants to principals that nobody asks about, of the kinds of the questions, so that the set's schema knows them.
+/// Permits for principals that no question is about, of the kinds of the questions, so that the set's schema knows them.
 fn filler(questions: &[&Question], count: usize) -> Vec<String> {
     let scopes: Vec<(String, String, String)> = questions
         .iter()

@@ -1,4 +1,4 @@
-//! The workbench of whoever writes policies: lint, tests, coverage, mutants, matrix, differences, replay, proofs, import.
+//! The workbench of policy authors: lint, tests, coverage, mutants, matrix, differences, replay, proofs, import.
 //!
 //! It stands above `policy`, asks it the same questions a gateway asks, and nothing that decides, loads or reloads knows
 //! of it.

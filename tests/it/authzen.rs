@@ -575,7 +575,7 @@ async fn every_address_answers_with_the_status_that_is_due() {
                 json,
                 good.to_string(),
                 StatusCode::METHOD_NOT_ALLOWED,
-                "does not know the method",
+                "method not allowed",
             )
             .await;
             assert_eq!(answer.headers["allow"], "POST", "{path}: {answer:?}");

@@ -475,7 +475,7 @@ async fn hostile_paths_and_methods_lead_nowhere() {
         ("GET", "/access/v1/evaluation"),
     ] {
         let answer = send(world.request(&who, Method::from_bytes(method.as_bytes()).unwrap(), path)).await;
-        assert_problem(method, &answer, StatusCode::METHOD_NOT_ALLOWED, "this path does not know the method");
+        assert_problem(method, &answer, StatusCode::METHOD_NOT_ALLOWED, "method not allowed for this path");
     }
     for (server, tool, status, detail) in [
         ("builtin", "..%2f..%2fetc%2fpasswd", 403, "there is no such tool"),

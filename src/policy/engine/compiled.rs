@@ -22,7 +22,7 @@ use crate::model::{self, PolicyMode, PolicyRef};
 pub enum Effect {
     /// It grants.
     Permit,
-    /// It denies, whatever is granted.
+    /// It denies, also what a permit grants.
     Forbid,
 }
 

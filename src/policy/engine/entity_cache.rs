@@ -55,7 +55,7 @@ pub(crate) fn get_or_build(
     schema: &SchemaIndex,
     make: impl FnOnce() -> Result<Entity, Mismatch>,
 ) -> Option<Arc<Entity>> {
-    // What nobody but the question holds does not come again.
+    // An entity that only this question holds does not come again.
     if Arc::strong_count(entity) == 1 {
         return None;
     }

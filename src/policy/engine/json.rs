@@ -68,11 +68,11 @@ pub struct CedarAnswer {
 /// The names in a question, as Cedar's JSON or as text: `{"type": "User", "id": "a"}`.
 #[derive(Debug, Clone)]
 pub struct JsonNames<'a> {
-    /// Who.
+    /// The principal of the request.
     pub principal: &'a serde_json::Value,
-    /// What.
+    /// The action of the request.
     pub action: &'a serde_json::Value,
-    /// On what.
+    /// The resource of the request.
     pub resource: &'a serde_json::Value,
 }
 

@@ -1,4 +1,4 @@
-//! Whom and what permits can be about at all, so that a search asks about these and not about everybody.
+//! The principals and resources that permits can match at all, so that a search evaluates these and no others.
 //!
 //! Nothing is allowed without a permit whose scope holds. So when the action and one side of a question are known, the
 //! scopes of the permits that fit them say which entities of the other side could be allowed: all of a type, some by
@@ -17,7 +17,7 @@ use crate::policy::set::bundle::Bundle;
 pub enum Side {
     /// Who may.
     Principal,
-    /// On what.
+    /// The resource of the request.
     Resource,
 }
 
@@ -26,7 +26,7 @@ pub enum Side {
 pub enum Reachable {
     /// Any of the type.
     All,
-    /// These, and whatever is in one of the groups.
+    /// These, and every member of one of the groups.
     Only {
         /// By name.
         named: BTreeSet<EntityUid>,
@@ -46,11 +46,13 @@ impl Bundle {
         other: &EntityUid,
         entities: &[Arc<model::Entity>],
     ) -> Reachable {
-        let nobody = Reachable::Only { named: BTreeSet::new(), members_of: BTreeSet::new() };
+        let none_reachable = Reachable::Only { named: BTreeSet::new(), members_of: BTreeSet::new() };
         let schema = self.schema_index();
-        let (Ok(known), Ok(other)) = (schema.action(action), schema.uid(other)) else { return nobody };
+        let (Ok(known), Ok(other)) = (schema.action(action), schema.uid(other)) else {
+            return none_reachable;
+        };
         // Scopes look at names alone; what the question says of attributes is typed and judged when it is asked.
-        let Ok(states) = entity_states(entities, schema) else { return nobody };
+        let Ok(states) = entity_states(entities, schema) else { return none_reachable };
         let other = ScopeSubject { uid: &other, ancestors: Ancestors::among(&states, &other) };
         let action = ScopeSubject { uid: known.entity.uid(), ancestors: Ancestors::Entity(&known.entity) };
         let (mut named, mut members_of) = (BTreeSet::new(), BTreeSet::new());

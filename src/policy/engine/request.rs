@@ -17,16 +17,16 @@ use super::schema_index::{KnownAction, SchemaIndex};
 use super::types::{Mismatch, Shape};
 use crate::model;
 
-/// May this principal do this to that, in these circumstances?
+/// A question to the policies: may this principal perform this action on this resource, in this context?
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// Who.
+    /// The principal of the request.
     pub principal: model::EntityUid,
-    /// What.
+    /// The action of the request.
     pub action: model::EntityUid,
-    /// On what.
+    /// The resource of the request.
     pub resource: model::EntityUid,
-    /// The circumstances: a record.
+    /// `context`: a record.
     pub context: model::Value,
     /// Principal, resource, and what else policies may look through; with their direct parents. A parent that
     /// is not listed has no attributes and no parents of its own.

@@ -28,7 +28,7 @@ pub struct Verdict {
     pub mismatch: Option<Arc<str>>,
 }
 
-/// No policy and no error; a deny until somebody says otherwise.
+/// No policy and no error: a deny by default.
 impl Default for Verdict {
     fn default() -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! Names that two schema files declare: both places, so that whoever extends a schema sees what is taken.
+//! Names that two schema files declare: both places, so that the author of an extension sees which name is taken.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Keys that vouch for versions: Ed25519 (RFC 8032), each with a name, and the set of those that are trusted.
+//! Keys that sign versions: Ed25519 (RFC 8032), each with a name, and the set of those that are trusted.
 //!
 //! Keys rotate: the new one is added to the trusted set, the live version is signed with it as well, then the old one is
 //! taken out or runs out. A key that has run out vouches for nothing, whatever time a manifest gives itself: whoever has
@@ -58,7 +58,7 @@ impl std::fmt::Debug for SigningKey {
 struct KeyFile<'a> {
     key_id: &'a str,
     algorithm: &'a str,
-    /// PKCS #8 (RFC 8410) in Base64; borrowed, so that there is no copy that nobody wipes.
+    /// PKCS #8 (RFC 8410) in Base64; borrowed, so that there is no copy that is not zeroized.
     private_key: &'a str,
 }
 
@@ -156,7 +156,7 @@ pub struct PublicKey {
     pub not_after: Option<String>,
 }
 
-/// The keys that may vouch for a version.
+/// The keys whose signatures of a version count.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedKeys {
@@ -193,7 +193,7 @@ impl TrustedKeys {
     }
 
     /// The id of a trusted key that has signed this manifest and has not run out.
-    pub fn vouched(&self, published: &Published, now_millis: i64) -> Result<String, VersionError> {
+    pub fn signer(&self, published: &Published, now_millis: i64) -> Result<String, VersionError> {
         if published.signatures.is_empty() {
             return Err(VersionError::Unsigned);
         }

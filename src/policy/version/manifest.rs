@@ -119,7 +119,7 @@ pub struct Manifest {
     pub kind: Kind,
     /// The version that was live before; `None` for the first.
     pub parent: Option<PolicyVersion>,
-    /// Who.
+    /// The author.
     pub author: String,
     /// Why.
     pub message: String,
@@ -256,7 +256,7 @@ pub struct Signature {
 pub struct Published {
     /// What is published.
     pub manifest: Manifest,
-    /// By whom it is vouched for; may be none.
+    /// Its signatures; there may be none.
     #[serde(default)]
     pub signatures: Vec<Signature>,
 }

@@ -34,7 +34,7 @@ pub struct Seen {
 pub struct Accepted {
     /// What to remember of it.
     pub seen: Seen,
-    /// The key that vouched for it; `None` where none has to.
+    /// The key that signed it; `None` where no signature is required.
     pub key_id: Option<String>,
     /// From when on it denies everything.
     pub expires_millis: Option<u64>,
@@ -51,7 +51,7 @@ impl Rules {
         published.check()?;
         let manifest = &published.manifest;
         let key_id = match &self.trusted {
-            Some(keys) => Some(keys.vouched(published, now_millis)?),
+            Some(keys) => Some(keys.signer(published, now_millis)?),
             None => None,
         };
         let seen = Seen { sequence: manifest.sequence, manifest_sha256: manifest.digest()? };

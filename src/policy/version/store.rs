@@ -207,7 +207,7 @@ impl VersionStore {
         let linked = write_synced(&beside, &published.to_bytes()?)
             // A link, unlike a renaming, never takes a name that is there.
             .and_then(|()| std::fs::hard_link(&beside, &path));
-        // Of use to nobody from here on, whether it has its name or not.
+        // Not used from here on, whether it has its name or not.
         let _ = std::fs::remove_file(&beside);
         match linked {
             Ok(()) => sync(&directory),

@@ -27,11 +27,11 @@ pub struct Explanation {
     pub file: String,
     /// The line of the test, from 1; 0 when it comes from no test.
     pub line: u64,
-    /// Who.
+    /// The principal of the request.
     pub principal: String,
-    /// What.
+    /// The action of the request.
     pub action: String,
-    /// On what.
+    /// The resource of the request.
     pub resource: String,
     /// What is decided.
     pub outcome: &'static str,

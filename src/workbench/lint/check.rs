@@ -80,7 +80,7 @@ impl Checked<'_> {
                 found.push(self.found(rules::SEVERITY, message, self.anatomy.effect));
             }
             if name.as_ref() == "reason" && self.compiled.effect == Effect::Permit {
-                let message = "nobody is shown this `@reason`".to_owned();
+                let message = "no caller is shown this `@reason`".to_owned();
                 found.push(self.found(rules::REASON_ON_PERMIT, message, self.anatomy.effect));
             }
         }
@@ -94,7 +94,7 @@ impl Checked<'_> {
         };
         let open = matches!((&scope.principal, &scope.action), (ScopeConstraint::Any, ActionScope::Any));
         if self.compiled.effect == Effect::Permit && open {
-            let message = "this permits every action to everybody".to_owned();
+            let message = "this permits every action to every principal".to_owned();
             found.push(self.found(rules::OPEN_PERMIT, message, whole));
         }
         if admits_nothing(scope, bundle.schema_index()) {

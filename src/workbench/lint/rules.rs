@@ -32,7 +32,7 @@ pub(super) const URL_LIKE: Rule = Rule {
 pub(super) const OPEN_PERMIT: Rule = Rule {
     id: "open-permit",
     finds: "a `permit` for every principal and every action",
-    reason: "it gives everything to everybody who meets its conditions, and whatever is added later as well",
+    reason: "it permits every action to every principal that meets its conditions, also actions that are added later",
     help: "say whom it is for (`principal in …`) or what it is about (`action in …`)",
     bad: "permit (principal, action, resource)\nwhen { context.source.mtls };",
     good: "permit (principal is Caxton::Workload, action == Caxton::Action::\"metrics:read\", resource)\nwhen { context.source.mtls };",
@@ -50,7 +50,7 @@ pub(super) const FORBID_CAN_ERR: Rule = Rule {
 pub(super) const SHADOWED: Rule = Rule {
     id: "shadowed",
     finds: "a policy that never decides because another one of the same effect, without conditions, covers its scope",
-    reason: "whoever reads or changes it believes that it matters",
+    reason: "a reader believes that it has an effect",
     help: "remove it, or narrow the other one",
     bad: "permit (principal is Caxton::Agent, action in Caxton::Action::\"tool:*\", resource);\n@id(\"example.second\")\npermit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen { principal.signed };",
     good: "permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen { principal.signed };",
@@ -59,7 +59,7 @@ pub(super) const SHADOWED: Rule = Rule {
 pub(super) const NEVER_MATCHES: Rule = Rule {
     id: "never-matches",
     finds: "a scope that no request of the schema matches",
-    reason: "the policy does nothing, whatever it says",
+    reason: "the policy has no effect",
     help: "look at what the schema says the action applies to",
     bad: "permit (principal is Caxton::User, action == Caxton::Action::\"model:call\", resource);",
     good: "permit (principal is Caxton::Agent, action == Caxton::Action::\"model:call\", resource);",
@@ -86,7 +86,7 @@ pub(super) const REPEATED: Rule = Rule {
 pub(super) const SEVERITY: Rule = Rule {
     id: "unknown-severity",
     finds: "a `@severity` other than `low`, `medium`, `high` and `critical`",
-    reason: "whoever sorts by severity does not find it",
+    reason: "a filter by severity does not find it",
     help: "write one of the four",
     bad: "@severity(\"hihg\")\n@reason(\"no\")\nforbid (principal, action == Caxton::Action::\"tool:list\", resource);",
     good: "@severity(\"high\")\n@reason(\"no\")\nforbid (principal, action == Caxton::Action::\"tool:list\", resource);",
@@ -95,7 +95,7 @@ pub(super) const SEVERITY: Rule = Rule {
 pub(super) const REASON_ON_PERMIT: Rule = Rule {
     id: "reason-on-permit",
     finds: "a `permit` with `@reason`",
-    reason: "the text is shown to whom a policy denies; a permit denies nobody, so perhaps a `forbid` was meant",
+    reason: "the text is shown to a caller that the policy denies, and a permit denies none: perhaps a `forbid` was meant",
     help: "use `@description`, or make it a `forbid`",
     bad: "@reason(\"agents see their tools\")\npermit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource);",
     good: "@description(\"Agents see their tools.\")\npermit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource);",
@@ -104,7 +104,7 @@ pub(super) const REASON_ON_PERMIT: Rule = Rule {
 pub(super) const UNTESTED: Rule = Rule {
     id: "missing-test",
     finds: "a policy that holds in no test",
-    reason: "nobody has shown that it does what it says; the next change can break it unseen",
+    reason: "no test shows that it does what it says; the next change can break it unnoticed",
     help: "add a test that expects it under `policies`",
     bad: "permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource);",
     good: "permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource);",

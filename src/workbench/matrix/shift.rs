@@ -24,9 +24,9 @@ pub struct Shift {
 pub struct Shifted {
     /// Who: a role, a permission word, or an entity.
     pub principal: String,
-    /// What.
+    /// The action of the request.
     pub action: String,
-    /// On what.
+    /// The resource of the request.
     pub resource: String,
     /// What the older version decides; none when the action is not for this principal there.
     pub old: Option<Side>,
@@ -60,7 +60,7 @@ pub fn shift(old: &Bundle, new: &Bundle) -> Shift {
     shift
 }
 
-/// An action that came or went, and that nobody may do, changes nothing for anybody.
+/// An action that was added or removed, and that no principal may perform, changes no decision.
 fn same(was: Option<Outcome>, is: Option<Outcome>) -> bool {
     match (was, is) {
         (Some(was), Some(is)) => was == is,

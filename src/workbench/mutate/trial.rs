@@ -41,7 +41,7 @@ impl<'t> Trial<'t> {
         Self { mutation_run, survivor, rules }
     }
 
-    /// Looks for a proof that nobody can tell the change, else for a request that tells it.
+    /// Looks for a proof that no request is decided otherwise, else for a request that is.
     pub(super) fn prove(&self, session: &mut Session<'_>) -> Found {
         // What one that only watches would decide is seen in the log, and by no test: nothing is proved of it.
         if self.survivor.target.members.iter().any(|policy| policy.mode == PolicyMode::LogOnly) {

@@ -1,4 +1,4 @@
-//! A counterexample without what does not matter: whatever can be left out, or be called by a plainer name, without the
+//! A counterexample without what does not matter: everything that can be left out, or be called by a plainer name, without the
 //! request ceasing to be one.
 
 use serde_json::{Map, Value as Json};

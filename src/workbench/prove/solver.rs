@@ -1,4 +1,4 @@
-//! The solver: a process of its own for each thread, bounded in time, killed when nobody needs it any more.
+//! The solver: a process of its own for each thread, bounded in time, killed when it is not needed any more.
 //!
 //! It gets no environment but `PATH`: what it is asked is not secret, but what the surroundings hold may be.
 

@@ -187,7 +187,7 @@ impl Logged {
     /// The question that an item was.
     pub(super) fn item<'r>(&'r self, item: &'r LoggedItem) -> Result<(Asked<'r>, Decided<'r>), Without> {
         let context = item.context.as_ref().or(self.context.as_ref());
-        // A question about somebody else is in no way about the record's own circumstances.
+        // A question about another principal says nothing of the record's own context.
         if item.principal.is_some() && item.context.is_none() {
             return Err(Without::Entities);
         }

@@ -147,11 +147,11 @@ pub struct Flip {
     pub line: u64,
     /// When it was decided.
     pub time: String,
-    /// Who.
+    /// The principal of the request.
     pub principal: String,
-    /// What.
+    /// The action of the request.
     pub action: String,
-    /// On what.
+    /// The resource of the request.
     pub resource: String,
     /// What was decided.
     pub old: Side,

@@ -209,7 +209,7 @@ struct Notes<'r> {
 }
 
 impl Notes<'_> {
-    /// Keeps a row for whoever wants to ask it again. A request that does not fit the schema never reaches a policy.
+    /// Keeps a row, so that it can be asked again. A request that does not fit the schema never reaches a policy.
     fn record(&mut self, bundle: &Bundle, queries: impl IntoIterator<Item = Query>, expected: Expected) {
         let Some(recorder) = &mut self.recorder else { return };
         let questions: Vec<Question> =

@@ -1,5 +1,5 @@
 //! The rows of all tests as questions that can be asked again: of the parts of a policy, of a changed policy, of
-//! another version. What was expected stays with them, so that whoever asks can tell whether a test would notice.
+//! another version. What was expected stays with them, so that it can be told whether a test would fail.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! One request that somebody asks about, as a suite of one test: what is not said is neutral, and a typo is an error.
+//! One request, as a suite of one test: what is not given is neutral, and a typo is an error.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
