@@ -88,6 +88,9 @@ struct DecisionContext {
     #[serde(skip_serializing_if = "Option::is_none")]
     decision_id: Option<DecisionId>,
     reason: &'static str,
+    /// What the caller has to do when it allows this: `label:pii`, `redact:/customer/ssn`. A caller that cannot must deny.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    obligations: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ItemError>,
 }
@@ -216,6 +219,7 @@ fn in_order(
                 context: DecisionContext {
                     decision_id: None,
                     reason: "malformed",
+                    obligations: Vec::new(),
                     error: Some(ItemError { status: 400, message: message.clone() }),
                 },
             },
@@ -234,10 +238,13 @@ fn in_order(
 }
 
 fn decision(id: DecisionId, verdict: &Verdict) -> Decision {
-    Decision {
-        decision: verdict.outcome == Outcome::Allow,
-        context: DecisionContext { decision_id: Some(id), reason: verdict.reason.as_str(), error: None },
-    }
+    let context = DecisionContext {
+        decision_id: Some(id),
+        reason: verdict.reason.as_str(),
+        obligations: verdict.obligations.iter().map(ToString::to_string).collect(),
+        error: None,
+    };
+    Decision { decision: verdict.outcome == Outcome::Allow, context }
 }
 
 /// One item of a batch.

@@ -26,6 +26,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 const POLICIES: usize = 256;
 const ERRORS: usize = 32;
 const MASKED: usize = 64;
+const OBLIGATIONS: usize = 64;
 /// The most lines of one list.
 const PARTS: usize = 256;
 
@@ -188,6 +189,8 @@ struct Canonical<'a> {
     latency_us: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     masked: Vec<Cut<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    obligations: Vec<Cut<'a>>,
     #[serde(skip_serializing_if = "is_false")]
     open_input: bool,
     outcome: Outcome,
@@ -262,6 +265,7 @@ impl<'a> Canonical<'a> {
             key_id: record.key_id.as_deref().map(Cut),
             latency_us: record.latency_us,
             masked: masked(record),
+            obligations: record.obligations.iter().take(OBLIGATIONS).map(|text| Cut(text)).collect(),
             open_input: record.open_input,
             outcome: record.outcome,
             part: part.map(|part| part.number),

@@ -44,6 +44,8 @@ pub struct Record {
     pub policies: Vec<PolicyRef>,
     /// Policies that could not be evaluated; the first 32 are written, the others counted.
     pub errors: Vec<RecordError>,
+    /// What had to be done with the operation or its result: `label:pii`, `redact:/customer/ssn`. The first 64 are written.
+    pub obligations: Vec<String>,
     /// The live policy version.
     pub policy_version: Option<PolicyVersion>,
     /// The version of the attribute store.
@@ -120,6 +122,7 @@ impl Record {
             key_id: None,
             policies: Vec::new(),
             errors: Vec::new(),
+            obligations: Vec::new(),
             policy_version: None,
             entity_version: 0,
             entity_age_seconds: None,

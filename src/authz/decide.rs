@@ -11,7 +11,9 @@ use super::pip::Attributes;
 use super::record::list_item;
 use super::session::{Labels, SessionKey};
 use crate::audit::Item;
-use crate::model::{Action, Entity, Outcome, ReasonCode, RequestContext, SessionFacts, Subject, Value};
+use crate::model::{
+    Action, Entity, Obligations, Outcome, ReasonCode, RequestContext, SessionFacts, Subject, Value,
+};
 use crate::policy::shadow::Candidate;
 use crate::policy::{Bundle, Query, Verdict};
 
@@ -46,6 +48,8 @@ pub(super) struct Chosen {
     pub(super) cedar_context: Value,
     pub(super) items: Vec<Item>,
     pub(super) entities: Vec<Arc<Entity>>,
+    /// Of the permits that allowed it.
+    pub(super) obligations: Obligations,
 }
 
 impl Guard {
@@ -144,7 +148,10 @@ impl Guard {
             items.push(list_item(action, &candidate.uid, &evaluation.verdict));
             entities.extend(evaluation.entities);
             match evaluation.verdict.outcome {
-                Outcome::Allow => return Chosen { chosen: Ok(number), cedar_context, items, entities },
+                Outcome::Allow => {
+                    let obligations = evaluation.verdict.obligations;
+                    return Chosen { chosen: Ok(number), cedar_context, items, entities, obligations };
+                }
                 Outcome::DenyDefault => {}
                 outcome => {
                     let caller_text = evaluation.verdict.caller_text;
@@ -155,7 +162,8 @@ impl Guard {
                 }
             }
         }
-        Chosen { chosen: Err(refused), cedar_context, items, entities }
+        let obligations = Obligations::default();
+        Chosen { chosen: Err(refused), cedar_context, items, entities, obligations }
     }
 
     /// `context.system`.

@@ -117,6 +117,9 @@ impl Guard {
         match (Allow::from_verdict(pending.decision, &pending.verdict), receipt) {
             (Some(allow), Some(receipt)) => {
                 pending.chosen.into_iter().for_each(|candidate| operation.choose(candidate));
+                if O::REDACTS {
+                    operation.redact(pending.verdict.obligations.redactions().cloned().collect());
+                }
                 Permit::mint(operation, allow, receipt, Arc::clone(subject), Arc::clone(context))
                     .ok_or_else(Denied::unrecorded)
             }

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use super::context::{build_context, set_input};
 use super::guard::Guard;
+use super::pending::require_supported;
 use super::permit::{Allow, Listing, Permit};
 use super::record::{DecisionFacts, build_record, list_item};
 use super::refusal::Denied;
 use super::session::SessionKey;
-use crate::model::{DecisionId, Input, Operation, Outcome, ReasonCode, Screening};
+use crate::model::{DecisionId, Input, Obligations, Operation, Outcome, ReasonCode, Screening};
 use crate::policy::Verdict;
 
 impl Guard {
@@ -27,6 +28,7 @@ impl Guard {
         let mut entries = Vec::with_capacity(items.len());
         let mut allowed = Vec::with_capacity(items.len());
         let mut all_entities = Vec::new();
+        let mut obligations = Obligations::default();
         let mut cedar_context =
             build_context(context, &state.facts, &Screening::default(), self.system(&state));
         for operation in items {
@@ -37,7 +39,14 @@ impl Guard {
             let evaluation = self.judge(&state, &action, &resource, cedar_context, open_input, false);
             let (mut verdict, entities) = (evaluation.verdict, evaluation.entities);
             cedar_context = evaluation.cedar_context;
+            if O::READS {
+                require_supported::<O>(&mut verdict);
+            } else {
+                // An item that is only shown to exist is not what its permits put under obligations.
+                verdict.obligations = Obligations::default();
+            }
             self.count_on_session(&key, &operation, &resource, &mut verdict);
+            obligations = obligations.with(verdict.obligations.clone());
             let mut entry = list_item(&action, &resource.uid, &verdict);
             entry.shadow = self.shadow(&state, decision, &action, &verdict, evaluation.candidate);
             if self.replayable {
@@ -54,7 +63,7 @@ impl Guard {
             }
         }
         set_input(&mut cedar_context, Input::Absent);
-        let whole = Verdict { outcome: Outcome::Allow, reason: ReasonCode::Permitted, ..Verdict::default() };
+        let whole = Verdict { obligations, ..Verdict::without_policy(Outcome::Allow, ReasonCode::Permitted) };
         let facts = DecisionFacts {
             decision,
             event_type: O::EVENT,

@@ -85,10 +85,14 @@ impl Guard {
             (cedar_context, items) = (found.cedar_context, found.items);
             entities.extend(found.entities);
             match found.chosen {
-                Ok(candidate) => chosen = Some(candidate),
+                Ok(candidate) => {
+                    chosen = Some(candidate);
+                    verdict.obligations = verdict.obligations.with(found.obligations);
+                }
                 Err(refused) => verdict = refused,
             }
         }
+        require_supported::<O>(&mut verdict);
         self.count_on_session(&key, operation, &resource, &mut verdict);
         let facts = DecisionFacts {
             decision,
@@ -125,7 +129,8 @@ impl Guard {
         PendingDecision { decision, verdict, record, chosen, key, bundle, attributes, retry_after }
     }
 
-    /// Counts an allowed operation and what is read by it, before anything is shown or waits. It is denied when the session
+    /// Counts an allowed operation, what is read by it and what its permits put on the session, before anything is shown or
+    /// waits. It is denied when the session
     /// has no room for the labels.
     pub(super) fn count_on_session<O: Operation>(
         &self,
@@ -134,9 +139,18 @@ impl Guard {
         resource: &Entity,
         verdict: &mut Verdict,
     ) {
-        let read = if O::READS { labels(resource) } else { Labels::new() };
+        let mut read = if O::READS { labels(resource) } else { Labels::new() };
+        read.extend(verdict.obligations.labels().cloned());
         if verdict.outcome == Outcome::Allow && !self.sessions.count(key, operation.tool(), &read) {
             *verdict = Verdict::without_policy(Outcome::DenyError, ReasonCode::LabelsFull);
         }
+    }
+}
+
+/// Denies what a permit allows under an obligation that cannot be carried out for this operation: without it the policy
+/// would allow more than its author wrote.
+pub(super) fn require_supported<O: Operation>(verdict: &mut Verdict) {
+    if !O::REDACTS && verdict.obligations.redactions().next().is_some() {
+        *verdict = Verdict::without_policy(Outcome::DenyError, ReasonCode::ObligationUnsupported);
     }
 }

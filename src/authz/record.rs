@@ -147,6 +147,7 @@ pub(super) fn build_record(state: &RequestState<'_>, replayable: bool, facts: De
     record.trace = context.trace.clone();
     record.policies = verdict.policies.clone();
     record.errors = errors(verdict);
+    record.obligations = verdict.obligations.iter().map(ToString::to_string).collect();
     record.detail = verdict.mismatch.as_ref().map(ToString::to_string);
     record.policy_version = Some(state.bundle.version().clone());
     record.entity_version = attributes.version();

@@ -64,6 +64,8 @@ pub enum ReasonCode {
     ReceiverDenied,
     /// The session carries as many labels as it can hold, and this would add another.
     LabelsFull,
+    /// A permit demands something of the operation that cannot be done with it.
+    ObligationUnsupported,
     /// A rate limit was reached.
     RateLimited,
     /// The journal could not take the record.
@@ -94,6 +96,7 @@ impl ReasonCode {
             Self::ReceiverUnknown => "receiver_unknown",
             Self::ReceiverDenied => "receiver_denied",
             Self::LabelsFull => "labels_full",
+            Self::ObligationUnsupported => "obligation_unsupported",
             Self::RateLimited => "rate_limited",
             Self::AuditUnavailable => "audit_unavailable",
             Self::Unauthenticated => "unauthenticated",

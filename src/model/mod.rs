@@ -11,6 +11,7 @@ mod decision;
 mod entity;
 mod holder;
 mod ids;
+mod obligation;
 mod operation;
 mod scope;
 mod subject;
@@ -24,6 +25,7 @@ pub use ids::{
     AgentId, CallId, CapabilityName, ConversationId, DecisionId, IdError, KeyId, PolicyVersion, RequestId,
     RoleName, ServerName, ServiceName, ToolId, WorkspaceId,
 };
+pub use obligation::{JsonPointer, Obligation, ObligationError, Obligations, REDACTED};
 pub use operation::*;
 pub use scope::{MemoryScope, ScopeError};
 pub use subject::{Proof, Subject};

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value as Json};
 
-use super::{Action, Entity, EntityUid, EventType, Value};
+use super::{Action, Entity, EntityUid, EventType, JsonPointer, Value};
 
 mod credential;
 mod entities;
@@ -50,6 +50,9 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     /// Whether it mends what is known of people and things, and so may be asked for when that is too old.
     const ALLOWED_WHEN_STALE: bool = false;
 
+    /// Whether its arguments and its result can be redacted. A permit that demands that of another operation denies it.
+    const REDACTS: bool = false;
+
     /// The literal action.
     fn action(&self) -> Action;
 
@@ -84,6 +87,11 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     /// The first of the candidates that is allowed, by its place among them.
     fn choose(&mut self, candidate: usize) {
         let _ = candidate;
+    }
+
+    /// Masks its arguments, and takes along what is to be masked in its result. Called where [`Self::REDACTS`] holds.
+    fn redact(&mut self, pointers: Vec<JsonPointer>) {
+        let _ = pointers;
     }
 
     /// Whether this is a tool call that counts in the session.

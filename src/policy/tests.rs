@@ -224,10 +224,8 @@ fn an_annotation_that_is_not_carried_out_refuses_the_set() {
             "@require_approval(\"lead\")",
             "`@require_approval` is not carried out by this version: the policy would hold without it",
         ),
-        (
-            "@redact(\"/ssn\")",
-            "`@redact` is not carried out by this version: the policy would hold without it",
-        ),
+        ("@redact(\"ssn\")", "`ssn` is not a JSON pointer such as `/customer/ssn`"),
+        ("@label(\"\")", "`` is not a label: use letters, digits and marks, at most 256 bytes"),
         (
             "@expires(\"2026-01-01T00:00:00Z\")",
             "`@expires` is not carried out by this version: the policy would hold without it",
@@ -245,6 +243,9 @@ fn an_annotation_that_is_not_carried_out_refuses_the_set() {
     let errors = Bundle::load(sources("@id(\"a\") @descripton(\"x\") permit(principal, action, resource);"));
     let advice = errors.unwrap_err().problems()[0].advice.clone().unwrap();
     assert!(advice.starts_with("did you mean `@description`? "), "{advice}");
+    let errors = Bundle::load(sources("@id(\"a\") @label(\"pii\") forbid(principal, action, resource);"));
+    let problem = errors.unwrap_err().problems()[0].to_string();
+    assert!(problem.ends_with("`@label` and `@redact` have no effect on a `forbid`"), "{problem}");
     let own = bundle("@id(\"a\") @x_ticket(\"SEC-1\") permit(principal, action, resource);");
     assert_eq!(own.policy("a").unwrap().annotations.get("x_ticket").unwrap().as_ref(), "SEC-1");
 }

@@ -139,20 +139,21 @@ impl Registry {
 
     /// Carries an allowed call out, once, with the arguments that were judged.
     pub async fn call(&self, permit: Permit<InvokeTool>) -> Result<ToolResult, ToolError> {
-        let InvokeTool { tool: judged, arguments, .. } = permit.into_operation();
+        let InvokeTool { tool: judged, arguments, redact, input: _ } = permit.into_operation();
         // INVARIANT: the tool that is called is the one that was judged, with the same definition and standing.
         let live = self.get(&judged.id).filter(|tool| Arc::ptr_eq(tool.descriptor(), &judged));
         let Some(tool) = live.filter(|tool| !tool.drifted()) else {
             return Err(ToolError::Changed(judged.id.clone()));
         };
         let _session = Session::open(&self.0.metrics.active_tool_sessions);
-        match tool.backend() {
+        let result = match tool.backend() {
             Backend::Upstream(upstream) => upstream.call(tool.definition().wire_name(), arguments).await,
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
                 builtin::call(&self.0.sandbox, module, arguments, limit).await
             }
-        }
+        };
+        result.map(|result| result.redacted(&redact))
     }
 }
 

@@ -118,7 +118,7 @@ impl Tool {
             return Err(PrepareError::Drifted(self.id().clone()));
         }
         let (arguments, input) = self.schema.check(arguments)?;
-        Ok(InvokeTool { tool: Arc::clone(&self.descriptor), arguments, input })
+        Ok(InvokeTool { tool: Arc::clone(&self.descriptor), arguments, input, redact: Vec::new() })
     }
 }
 

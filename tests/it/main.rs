@@ -18,6 +18,7 @@ mod ext_authz;
 mod gateway;
 mod limits;
 mod mtls;
+mod obligations;
 mod ocsp;
 mod oopsla;
 mod openapi;

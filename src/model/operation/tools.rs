@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::sealed;
 use super::{Action, Entity, EntityUid, EventType, Input, Operation, Value, visit_fields};
-use crate::model::ToolId;
+use crate::model::{JsonPointer, ToolId};
 
 /// A tool as the live bundle knows it.
 #[derive(Debug)]
@@ -29,11 +29,14 @@ pub struct InvokeTool {
     pub arguments: Map<String, Json>,
     /// The same arguments as Cedar types them.
     pub input: Value,
+    /// What is masked in the result; said by the permits that allowed the call.
+    pub redact: Vec<JsonPointer>,
 }
 
 impl sealed::Sealed for InvokeTool {}
 impl Operation for InvokeTool {
     const EVENT: EventType = EventType::ToolCall;
+    const REDACTS: bool = true;
     fn action(&self) -> Action {
         Action::Tool(self.tool.id.clone())
     }
@@ -48,6 +51,16 @@ impl Operation for InvokeTool {
     }
     fn arguments(&self) -> Option<&Map<String, Json>> {
         Some(&self.arguments)
+    }
+    fn redact(&mut self, pointers: Vec<JsonPointer>) {
+        let mut arguments = Json::Object(std::mem::take(&mut self.arguments));
+        for pointer in &pointers {
+            pointer.redact(&mut arguments);
+        }
+        if let Json::Object(masked) = arguments {
+            self.arguments = masked;
+        }
+        self.redact = pointers;
     }
     fn tool(&self) -> Option<&ToolDescriptor> {
         Some(&self.tool)

@@ -15,7 +15,7 @@ use super::ancestry::{EntityState, Names};
 use super::closure::looked_into;
 use super::projection::{EntityAccess, FieldAccess};
 use super::request::INPUT;
-use crate::model::{self, PolicyMode, PolicyRef};
+use crate::model::{self, Obligation, PolicyMode, PolicyRef};
 
 /// Whether a policy grants or takes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +52,8 @@ pub(crate) struct CompiledPolicy {
     pub(crate) effect: Effect,
     pub(crate) mode: PolicyMode,
     pub(crate) caller_text: Option<Arc<str>>,
+    /// What has to be done when this permit decides.
+    pub(crate) obligations: Arc<[Obligation]>,
     pub(crate) scope: Scope,
     pub(crate) condition: Option<Arc<Expr>>,
     /// Whether the condition names an attribute called `input`.
@@ -64,6 +66,16 @@ pub(crate) struct CompiledPolicy {
     pub(crate) entity_access: EntityAccess,
     pub(crate) slots: SlotEnv,
     effect_word: Arc<str>,
+}
+
+/// What the annotations of a policy mean for its decisions.
+#[derive(Debug, Clone)]
+pub(crate) struct PolicyNotes {
+    pub(crate) mode: PolicyMode,
+    /// `@reason`.
+    pub(crate) caller_text: Option<Arc<str>>,
+    /// `@label` and `@redact`.
+    pub(crate) obligations: Arc<[Obligation]>,
 }
 
 /// Whom, what and on what a policy is about.
@@ -157,12 +169,8 @@ impl<'a> Ancestors<'a> {
 
 impl CompiledPolicy {
     /// `None` for a template, which is no policy.
-    pub(crate) fn new(
-        policy: &ast::Policy,
-        id: Arc<str>,
-        mode: PolicyMode,
-        caller_text: Option<Arc<str>>,
-    ) -> Option<Self> {
+    pub(crate) fn new(policy: &ast::Policy, id: Arc<str>, notes: PolicyNotes) -> Option<Self> {
+        let PolicyNotes { mode, caller_text, obligations } = notes;
         let effect = Effect::from(policy.effect());
         let condition = policy.non_scope_constraints_arc();
         let parts = || condition.into_iter().flat_map(|condition| condition.subexpressions());
@@ -171,6 +179,7 @@ impl CompiledPolicy {
             effect,
             mode,
             caller_text,
+            obligations,
             scope: Scope::new(
                 ScopeConstraint::of(policy.principal_constraint().as_inner())?,
                 ActionScope::of(policy.action_constraint()),

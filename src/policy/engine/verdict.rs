@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::compiled::{CompiledPolicy, Effect};
 use super::evaluate::Answer;
 use super::types::Mismatch;
-use crate::model::{Outcome, PolicyMode, PolicyRef, ReasonCode};
+use crate::model::{Obligations, Outcome, PolicyMode, PolicyRef, ReasonCode};
 use crate::policy::set::settings::OnPolicyError;
 
 /// The answer to a [`crate::policy::Query`].
@@ -22,6 +22,8 @@ pub struct Verdict {
     pub errors: Vec<PolicyFault>,
     /// What the caller may be told: `@reason` of the forbid that decided.
     pub caller_text: Option<Arc<str>>,
+    /// What has to be done: of all permits that decided. None unless it is allowed.
+    pub obligations: Obligations,
     /// What would have been decided if `log_only` policies decided as well, when that is something else.
     pub shadow: Option<Outcome>,
     /// Why the request does not fit the schema, for the operator.
@@ -37,6 +39,7 @@ impl Default for Verdict {
             policies: Vec::new(),
             errors: Vec::new(),
             caller_text: None,
+            obligations: Obligations::default(),
             shadow: None,
             mismatch: None,
         }
@@ -80,6 +83,10 @@ impl Verdict {
             Outcome::DenyExplicit => deciding.iter().find_map(|policy| policy.caller_text.clone()),
             _ => None,
         };
+        let obligations = match outcome {
+            Outcome::Allow => deciding.iter().flat_map(|policy| policy.obligations.iter().cloned()).collect(),
+            _ => Obligations::default(),
+        };
         let (watching, shadow) = match answer.watches() {
             true => watched(answer, rule, outcome),
             false => (Vec::new(), None),
@@ -90,6 +97,7 @@ impl Verdict {
             policies: deciding.into_iter().chain(watching).map(CompiledPolicy::as_ref).collect(),
             errors: faults(answer),
             caller_text,
+            obligations,
             shadow,
             mismatch: None,
         }

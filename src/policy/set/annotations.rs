@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
+use crate::model::{Obligation, ObligationError};
 use crate::nearest::nearest;
 
 /// Annotations that the gateway carries out or shows.
-const KNOWN: [&str; 7] = ["id", "description", "owner", "severity", "control", "reason", "mode"];
+const KNOWN: [&str; 9] =
+    ["id", "description", "owner", "severity", "control", "reason", "mode", "label", "redact"];
 
 /// What begins so is the author's own, and means nothing to the gateway.
 const OWN: &str = "x_";
 
 /// Annotations that mean something elsewhere, or will here, and what says the same in this version.
-const NOT_CARRIED_OUT: [(&str, &str); 6] = [
+const NOT_CARRIED_OUT: [(&str, &str); 4] = [
     ("expires", "write `when { context.system.now < datetime(\"2026-01-01T00:00:00Z\") }`"),
     ("not_before", "write `when { context.system.now >= datetime(\"2026-01-01T00:00:00Z\") }`"),
     ("rate_limit", "bound callers with `limits` in the configuration, and remove the annotation"),
     ("require_approval", "write a `forbid` for what has to be approved, and remove the annotation"),
-    ("redact", "write a `forbid` for input that holds what must not pass, and remove the annotation"),
-    ("label", "label the tool (`labels` of its server) or the memory row, and remove the annotation"),
 ];
 
 /// Annotations by name, in order; each name is there once. A set has thousands of these with a handful in each, so they lie
@@ -45,6 +45,16 @@ impl FromIterator<(Arc<str>, Arc<str>)> for Annotations {
         all.dedup_by(|later, first| later.0 == first.0);
         Self(all.into())
     }
+}
+
+/// The obligations that the annotations of a policy impose.
+///
+/// # Errors
+/// The text of one is not what it should be.
+pub(crate) fn obligations(annotations: &Annotations) -> Result<Vec<Obligation>, ObligationError> {
+    let labels = annotations.get("label").map(|text| Obligation::labels(text)).transpose()?;
+    let redactions = annotations.get("redact").map(|text| Obligation::redactions(text)).transpose()?;
+    Ok(labels.into_iter().chain(redactions).flatten().collect())
 }
 
 /// What is wrong with the name of an annotation, and the fix. Cedar takes any: a permit with one that was to limit it, and

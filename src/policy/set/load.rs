@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cedar_policy::{Schema, SchemaFragment, Validator};
 use cedar_policy_core::ast::{self, Eid, EntityUID, PolicyID, SlotId};
 
-use super::annotations::Annotations;
+use super::annotations::{Annotations, obligations};
 use super::conflict::declared_twice;
 use super::depth::{self, Language};
 use super::error::{PolicyErrors, Problem};
@@ -18,7 +18,7 @@ use super::policy_file::{Body, Checked, Entry, PolicyFile, check};
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
 use crate::model::{self, PolicyMode};
-use crate::policy::engine::compiled::{CompiledPolicy, Effect};
+use crate::policy::engine::compiled::{CompiledPolicy, Effect, PolicyNotes};
 use crate::policy::engine::schema_index::SchemaIndex;
 
 /// How strictly texts are taken.
@@ -55,6 +55,15 @@ pub struct PolicyInfo {
 }
 
 impl PolicyInfo {
+    /// What its annotations mean for its decisions. They were checked when its file was read.
+    pub(crate) fn notes(&self) -> PolicyNotes {
+        PolicyNotes {
+            mode: self.mode,
+            caller_text: self.annotations.get("reason").cloned(),
+            obligations: obligations(&self.annotations).unwrap_or_default().into(),
+        }
+    }
+
     /// Its text; of a linked policy, the template's.
     pub fn text(&self) -> &str {
         self.source.get(self.offset..self.offset + self.length).unwrap_or_default()
@@ -319,12 +328,7 @@ impl Loader {
         let id = PolicyID::from_string(&link.id);
         let linked = set.link(PolicyID::from_string(&link.template), id, slots);
         let policy = linked.map_err(|error| format!("the link `{}` does not fit: {error}", link.id))?;
-        let compiled = CompiledPolicy::new(
-            policy,
-            Arc::clone(&info.id),
-            info.mode,
-            info.annotations.get("reason").cloned(),
-        );
+        let compiled = CompiledPolicy::new(policy, Arc::clone(&info.id), info.notes());
         let compiled = compiled.ok_or_else(|| format!("the policy `{}` could not be prepared", info.id))?;
         self.program.push(Arc::new(compiled));
         self.by_id.insert(Arc::clone(&info.id), (self.infos.len(), 1));

@@ -12,7 +12,7 @@ use cedar_policy_core::parser;
 use cedar_policy_core::validator::ValidatorSchema;
 use miette::{Diagnostic, SourceSpan};
 
-use super::annotations::{Annotations, refusal};
+use super::annotations::{Annotations, obligations, refusal};
 use super::depth::{self, Language};
 use super::error::Problem;
 use super::load::{PolicyInfo, Strictness};
@@ -248,6 +248,7 @@ impl Reader<'_> {
             .collect();
         let id = self.id_of(template, &annotations)?;
         self.refuse_unknown(template, &annotations, &id)?;
+        self.check_obligations(template, &annotations, &id)?;
         let mode = self.mode_of(template, &annotations)?;
         let named = Arc::new(template.new_id(PolicyID::from_string(&id)));
         let info = PolicyInfo {
@@ -268,12 +269,7 @@ impl Reader<'_> {
             false => {
                 let policy = Template::try_as_policy(Arc::clone(&named));
                 let policy = policy.map_err(|error| trouble(error.to_string()))?;
-                let compiled = CompiledPolicy::new(
-                    &policy,
-                    Arc::clone(&id),
-                    info.mode,
-                    info.annotations.get("reason").cloned(),
-                );
+                let compiled = CompiledPolicy::new(&policy, Arc::clone(&id), info.notes());
                 let lost = || trouble(format!("the policy `{id}` could not be prepared"));
                 Body::Static(Arc::new(compiled.ok_or_else(lost)?))
             }
@@ -333,6 +329,29 @@ impl Reader<'_> {
             })
             .collect();
         if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    /// Obligations are read here, so that one that cannot be carried out refuses the set.
+    fn check_obligations(
+        &self,
+        template: &Template,
+        annotations: &Annotations,
+        id: &str,
+    ) -> Result<(), Vec<Problem>> {
+        if self.strictness == Strictness::AsCedar {
+            return Ok(());
+        }
+        let refuse = |message: &str, advice: &str| {
+            Err(vec![self.place(template, message, "this policy").with_advice(advice).about(id)])
+        };
+        match obligations(annotations) {
+            Err(error) => refuse(&error.to_string(), "separate several with spaces"),
+            Ok(all) if !all.is_empty() && template.effect() == ast::Effect::Forbid => refuse(
+                "`@label` and `@redact` have no effect on a `forbid`",
+                "write them on the `permit` that allows the operation",
+            ),
+            Ok(_) => Ok(()),
+        }
     }
 
     fn mode_of(&self, template: &Template, annotations: &Annotations) -> Result<PolicyMode, Vec<Problem>> {

@@ -9,7 +9,7 @@ use cedar_policy_core::parser;
 
 use super::operators::Edit;
 use crate::policy::Bundle;
-use crate::policy::engine::compiled::{CompiledPolicy, Effect};
+use crate::policy::engine::compiled::{CompiledPolicy, Effect, PolicyNotes};
 use crate::workbench::clauses::Anatomy;
 
 /// A text that is changed, and the policies that decide by it: one, or all that were linked from the template.
@@ -84,8 +84,11 @@ fn made(validator: &Validator, template: &Template, member: &CompiledPolicy) -> 
     let changed = CompiledPolicy::new(
         &policy,
         Arc::clone(&member.id),
-        member.mode,
-        member.caller_text.as_ref().map(Arc::clone),
+        PolicyNotes {
+            mode: member.mode,
+            caller_text: member.caller_text.clone(),
+            obligations: Arc::clone(&member.obligations),
+        },
     )?;
     let result = validator.validate(&cedar_policy::PolicySet::from(set), ValidationMode::Strict);
     // What a bundle refuses needs no test.
