@@ -54,7 +54,7 @@ struct Key {
 pub fn run(command: &Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
     let Command::HotReloadSecurityStatus { config } = command;
     let settings = match prepare::offline(config.as_deref(), environment, output)? {
-        Ok(loaded) => Settings::from(loaded.settings),
+        Ok(loaded) => loaded.settings,
         Err(exit) => return Ok(exit),
     };
     let status = status(&settings, SystemClock.now_millis())?;

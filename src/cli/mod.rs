@@ -205,7 +205,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
                 Ok(prepared) => prepared,
                 Err(exit) => return Ok(exit),
             };
-            let mut settings = crate::server::Settings::from(prepared.finish()?.settings);
+            let mut settings = prepared.finish()?.settings;
             settings.sandbox.compile_worker = Some(compile_worker());
             tools::run(command, settings.tools, settings.sandbox, output)
         }

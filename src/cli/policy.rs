@@ -202,7 +202,7 @@ impl Places {
         let Ok(loaded) = super::prepare::offline(Some(file), &environment, output)? else {
             anyhow::bail!("the configuration `{}` has mistakes", file.display());
         };
-        let place = crate::server::Settings::from(loaded.settings).place();
+        let place = loaded.settings.place();
         let none = std::sync::Arc::new(Vec::new);
         let places = crate::changes::Places { place, fragments: none, candidate_dir: None };
         Ok(places.look(SystemClock.now_millis())?)

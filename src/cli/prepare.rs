@@ -45,7 +45,7 @@ pub(super) fn load(
         Ok(loaded) => loaded,
         Err(exit) => return Ok(Err(exit)),
     };
-    let Some(settings) = loaded.settings.security.vault.clone() else {
+    let Some(settings) = loaded.process.vault.clone() else {
         return Ok(Ok(Prepared { loaded, vault: None }));
     };
     let fetched = Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -104,7 +104,7 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
 pub(super) fn start_log(loaded: &Loaded) {
     // What a SIEM alerts on is told at every level.
     // The client of the vault tells of its requests; what it tells is not ours to keep secrets out of.
-    let level = loaded.settings.server.log_level.as_str();
+    let level = loaded.process.log_level.as_str();
     let filter = EnvFilter::new(format!("{level},SECURITY=info,vaultrs=off,rustify=off"));
     let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter);
     // A second start in one process keeps the first log.

@@ -169,7 +169,7 @@ pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
 fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
     let environment = Environment::of_process();
     let mut settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
-        Ok(loaded) => Settings::from(loaded.settings),
+        Ok(loaded) => loaded.settings,
         Err(exit) => return Ok(Err(exit)),
     };
     settings.sandbox.compile_worker = Some(super::compile_worker());

@@ -12,8 +12,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 pub(super) use list::{List, Named};
-pub use number::Rate;
-pub(super) use number::{Flag, Integer, RateOf, Size, Span};
+pub(super) use number::{Flag, Integer, Rate, RateOf, Size, Span};
 pub(super) use place::{Directory, File, Origin, SignedUrl, Url, is_loopback};
 pub(super) use text::{Choice, Hidden, Parsed, Text};
 

@@ -12,7 +12,7 @@
 //!
 //! let environment = Environment::from_iter([("PORT", "8081")]);
 //! let loaded = read("server: { port: \"${PORT}\" }", Format::Yaml, None, &environment).expect("no mistakes");
-//! assert_eq!(loaded.settings.server.port, 8081);
+//! assert_eq!(loaded.settings.listen.port(), 8081);
 //!
 //! let problems = read("server: { prot: 1 }", Format::Yaml, None, &environment).err().expect("a mistake");
 //! assert_eq!(problems.problems[0].help.as_deref(), Some("did you mean `server.port`?"));
@@ -22,6 +22,7 @@ mod document;
 mod environment;
 mod expand;
 mod fixed;
+mod gateway;
 mod kind;
 mod later;
 mod problem;
@@ -39,26 +40,32 @@ use std::path::{Path, PathBuf};
 
 pub use document::{Format, MAX_BYTES};
 pub use environment::Environment;
-pub use kind::Rate;
+pub use gateway::{
+    FollowSettings, HttpLimits, MinVersion, OcspSettings, PublishedSettings, RemoteSettings, Settings,
+    TlsSettings,
+};
 pub use later::{LATER, Later};
 pub use problem::{Code, Place, Problem, Problems};
 pub use reader::{Effective, Key, Source, Status};
 pub use reference::reference;
 pub use schema::json_schema;
 pub use security_check::{Weakness, security_check};
-pub use settings::*;
+pub use settings::{LogLevel, ProcessSettings};
 
 use document::{Node, Value};
 use expand::Variables;
 use reader::Reader;
+use settings::Configuration;
 
 /// Where the configuration is looked for when none is named.
 pub const SYSTEM_FILE: &str = "/etc/caxton/caxton.yaml";
 
 /// A configuration without mistakes.
 pub struct Loaded {
-    /// What it says.
+    /// What a gateway is built from.
     pub settings: Settings,
+    /// What it says of the process around the gateway.
+    pub process: ProcessSettings,
     /// The file it came from; `None` for the embedded defaults.
     pub file: Option<PathBuf>,
     /// Each value in force and where it came from; secrets are masked.
@@ -111,7 +118,7 @@ pub fn read(
     let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let variables = Variables { environment, promised: promised(&root), base };
     let mut reader = Reader::new(text, &root, &variables, &overrides, base);
-    let settings = Settings::read(&mut reader);
+    let Configuration { gateway: settings, process } = settings::read(&mut reader);
     reader.check_names(&root);
     // What could not be read cannot be told from a secret.
     let broken = syntax.iter().any(|problem| problem.code == Code::Syntax);
@@ -139,7 +146,7 @@ pub fn read(
         return Err(problems);
     }
     let file = file.map(Path::to_owned);
-    Ok(Loaded { settings, file, values, warnings: problems, file_facts })
+    Ok(Loaded { settings, process, file, values, warnings: problems, file_facts })
 }
 
 /// The names under which the vault's secrets will be there; until then a text stands for each that nothing can use.
@@ -159,7 +166,7 @@ pub fn keys() -> Vec<Key> {
     let (root, environment) = (Node::nothing(), Environment::default());
     let variables = Variables { environment: &environment, promised: Vec::new(), base: Path::new("") };
     let mut reader = Reader::new("", &root, &variables, &[], Path::new(""));
-    Settings::read(&mut reader);
+    settings::read(&mut reader);
     reader.keys
 }
 

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::document::{Node, Value};
 use super::reader::Reader;
-use super::settings::{Durability, JwtAlgorithm, Settings, TlsVersion, Transport};
-use super::{Code, Loaded};
+use super::{Code, Loaded, MinVersion, ProcessSettings, Settings};
+use crate::audit::Durability;
+use crate::authn::jwt::JwtAlgorithm;
+use crate::tools::Transport;
 
 /// One thing that could be stronger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,7 +92,7 @@ fn is_literal(node: &Node) -> bool {
 
 /// Everything that could be stronger, in the order of the keys.
 pub fn security_check(loaded: &Loaded) -> Vec<Weakness> {
-    let settings = &loaded.settings;
+    let Loaded { settings, process, .. } = loaded;
     let mut found = Vec::new();
     loaded.file_facts.check(&mut found);
     for warning in loaded.warnings.problems.iter().filter(|problem| problem.code == Code::Weakens) {
@@ -98,10 +100,10 @@ pub fn security_check(loaded: &Loaded) -> Vec<Weakness> {
         let key = warning.key.clone().unwrap_or_default();
         found.push(Weakness { key, value: String::from("(ignored)"), why: warning.message.clone(), fix });
     }
-    listeners(settings, &mut found);
-    identity(settings, &mut found);
+    listeners(settings, process, &mut found);
+    identity(settings, process, &mut found);
     upstreams(settings, &mut found);
-    if settings.security.audit.durability == Durability::Written {
+    if settings.audit.durability == Durability::Written {
         found.push(weakness(
             "security.audit.durability",
             "written",
@@ -112,17 +114,16 @@ pub fn security_check(loaded: &Loaded) -> Vec<Weakness> {
     found
 }
 
-fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
-    let server = &settings.server;
-    if server.insecure_http {
+fn listeners(settings: &Settings, process: &ProcessSettings, found: &mut Vec<Weakness>) {
+    if process.insecure_http {
         found.push(weakness(
             "server.insecure_http",
             "true",
             "credentials cross the network in the clear",
             "give `server.tls.cert_path` and `server.tls.key_path`",
         ));
-    } else if let Some(tls) = &server.tls {
-        if tls.min_version == TlsVersion::Tls12 {
+    } else if let Some(tls) = &settings.tls {
+        if tls.min_version == MinVersion::Tls12 {
             found.push(weakness(
                 "server.tls.min_version",
                 "1.2",
@@ -138,7 +139,7 @@ fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
             "give `server.tls.cert_path` and `server.tls.key_path`",
         ));
     }
-    if server.clients.as_ref().is_some_and(|clients| clients.insecure_cn_identity) {
+    if settings.authn.mtls.as_ref().is_some_and(|clients| clients.insecure_cn_identity) {
         found.push(weakness(
             "server.tls.insecure_cn_identity",
             "true",
@@ -146,19 +147,18 @@ fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
             "issue certificates with a URI or DNS name, and remove the key",
         ));
     }
-    if !server.metrics_host.is_loopback() {
+    if !settings.operations.ip().is_loopback() {
         found.push(weakness(
             "server.metrics_host",
-            server.metrics_host.to_string(),
+            settings.operations.ip().to_string(),
             "metrics ask for no credentials",
             "listen on loopback, or let a firewall admit the scraper only",
         ));
     }
 }
 
-fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
-    let security = &settings.security;
-    if security.allow_weakened {
+fn identity(settings: &Settings, process: &ProcessSettings, found: &mut Vec<Weakness>) {
+    if process.allow_weakened {
         found.push(weakness(
             "security.allow_weakened",
             "true",
@@ -166,7 +166,7 @@ fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
             "remove the key",
         ));
     }
-    if !security.authentication.require_tls {
+    if !settings.api.require_tls {
         found.push(weakness(
             "security.authentication.require_tls",
             "false",
@@ -174,8 +174,8 @@ fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
             "remove the key",
         ));
     }
-    match &security.authentication.jwt {
-        Some(jwt) if jwt.algorithm == JwtAlgorithm::Hs256 => found.push(weakness(
+    match &settings.authn.jwt {
+        Some(jwt) if jwt.keys.iter().any(|key| key.algorithm == JwtAlgorithm::Hs256) => found.push(weakness(
             "security.authentication.jwt_algorithm",
             "HS256",
             "whoever can verify a token can also make one",
@@ -198,7 +198,7 @@ fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
 }
 
 fn upstreams(settings: &Settings, found: &mut Vec<Weakness>) {
-    if settings.mcp.auto_import {
+    if settings.tools.auto_import {
         found.push(weakness(
             "mcp.auto_import",
             "true",
@@ -210,7 +210,7 @@ fn upstreams(settings: &Settings, found: &mut Vec<Weakness>) {
         let url = address.expose();
         url.scheme() == "http" && !super::kind::is_loopback(url)
     };
-    for (number, server) in settings.mcp.servers.iter().enumerate() {
+    for (number, server) in settings.tools.servers.iter().enumerate() {
         if let Transport::Http { url, .. } = &server.transport
             && clear(url)
         {

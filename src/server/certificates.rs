@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::TlsSettings;
 use super::build::Parts;
-use super::tls::{Digest, OcspError, Tls, TlsError, TlsSettings, digest_of};
+use super::tls::{Digest, OcspError, Tls, TlsError, digest_of};
 use crate::authn::mtls::ClientTrust;
 use crate::clock::SharedClock;
 use crate::model::Outcome;

@@ -19,8 +19,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::HttpLimits;
 use super::activity::{Activity, Running};
-use super::listen::HttpLimits;
 use super::tls::Tls;
 use crate::api::{Api, Connection, refused_in_handshake};
 use crate::authn::Refused;

@@ -8,12 +8,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::HttpLimits;
 use super::Settings;
 use super::build::{Parts, StartError, build};
 use super::certificates::{TlsReload, follow_files, staple};
 use super::connection::Door;
 use super::follow;
-use super::listen::{HttpLimits, serve};
+use super::listen::serve;
 use crate::api::{operations_router, router};
 use crate::audit::Record;
 use crate::changes::Cause;

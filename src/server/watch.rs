@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::follow::FollowSettings;
+use super::FollowSettings;
 use crate::api::Api;
 use crate::changes::{Cause, Reloader};
 use crate::policy::Limits;

@@ -157,15 +157,15 @@ fn the_schema_is_fresh() {
 #[test]
 fn the_embedded_defaults_are_those_of_a_laptop() {
     let loaded = load(None, &Environment::default()).unwrap();
-    let server = &loaded.settings.server;
-    assert!(server.host.is_loopback() && server.metrics_host.is_loopback());
-    assert_eq!((server.port, server.metrics_port), (8080, 9090));
-    assert_eq!(server.data_dir, Path::new(".caxton"));
-    assert_eq!(loaded.settings.security.audit.log_file, Path::new(".caxton/audit.log"));
-    assert!(loaded.settings.security.authentication.jwt.is_none());
+    let (api, metrics) = (loaded.settings.listen, loaded.settings.operations);
+    assert!(api.ip().is_loopback() && metrics.ip().is_loopback());
+    assert_eq!((api.port(), metrics.port()), (8080, 9090));
+    assert_eq!(loaded.settings.reload.data_dir, Path::new(".caxton"));
+    assert_eq!(loaded.settings.audit.path, Path::new(".caxton/audit.log"));
+    assert!(loaded.settings.authn.jwt.is_none());
     assert!(loaded.settings.model.is_none());
     assert!(loaded.warnings.is_empty());
-    assert!(!loaded.settings.mcp.auto_import && !loaded.settings.security.allow_weakened);
+    assert!(!loaded.settings.tools.auto_import && !loaded.process.allow_weakened);
     let keys: Vec<_> = security_check(&loaded).into_iter().map(|weakness| weakness.key).collect();
     assert_eq!(
         keys,
@@ -232,7 +232,7 @@ fn switches_win_over_the_file_and_never_weaken() {
         ("CAXTON_SERVICE_HOST", "10.0.0.1"),
     ]);
     let loaded = read("server: { log_level: warn }", Format::Yaml, None, &good).unwrap();
-    assert_eq!(loaded.settings.server.log_level.as_str(), "debug");
+    assert_eq!(loaded.process.log_level.as_str(), "debug");
     let level = loaded.values.iter().find(|value| value.key == "server.log_level").unwrap();
     assert_eq!(serde_json::to_value(&level.source).unwrap()["environment"]["variable"], "CAXTON_LOG_LEVEL");
 
@@ -302,9 +302,8 @@ fn a_certificate_makes_it_https() {
         load(Some(&file), &Environment::default())
     };
     let loaded = with("enabled: true").unwrap();
-    assert_eq!(loaded.settings.server.port, 8_443);
-    let suites =
-        |loaded: &caxton::config::Loaded| loaded.settings.server.tls.as_ref().unwrap().cipher_suites.len();
+    assert_eq!(loaded.settings.listen.port(), 8_443);
+    let suites = |loaded: &caxton::config::Loaded| loaded.settings.tls.as_ref().unwrap().cipher_suites.len();
     assert_eq!(suites(&loaded), 3);
     let keys = |loaded| security_check(&loaded).into_iter().map(|weakness| weakness.key).collect::<Vec<_>>();
     assert!(keys(loaded).iter().all(|key| !key.starts_with("server.tls")));
@@ -323,11 +322,11 @@ fn relative_paths_begin_at_the_file() {
     let file = directory.path().join("caxton.yaml");
     fs::write(&file, "server: { data_dir: data }").unwrap();
     let settings = load(Some(&file), &Environment::default()).unwrap().settings;
-    assert_eq!(settings.server.data_dir, directory.path().join("data"));
-    assert_eq!(settings.security.audit.log_file, directory.path().join("data/audit.log"));
-    assert_eq!(settings.server.agents_dir, Some(directory.path().join("agents")));
-    assert_eq!(settings.security.authorization.policy_dir, Some(directory.path().join("policies")));
-    assert_eq!(settings.security.authorization.schema_dir, None);
+    assert_eq!(settings.reload.data_dir, directory.path().join("data"));
+    assert_eq!(settings.audit.path, directory.path().join("data/audit.log"));
+    assert_eq!(settings.agents.directory, Some(directory.path().join("agents")));
+    assert_eq!(settings.policy_dir, Some(directory.path().join("policies")));
+    assert_eq!(settings.schema_dir, None);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn settings(
     output: &Output,
 ) -> anyhow::Result<Result<Settings, Exit>> {
     let loaded = prepare::offline(file, environment, output)?;
-    Ok(loaded.map(|loaded| Settings::from(loaded.settings)))
+    Ok(loaded.map(|loaded| loaded.settings))
 }
 
 /// The set that a gateway would read now, as far as it lies in files.

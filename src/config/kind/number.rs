@@ -187,11 +187,11 @@ const PERIODS: &[(&str, u64)] = &[("second", 1), ("minute", 60), ("hour", 3_600)
 
 /// So many in a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub(in crate::config) struct Rate {
     /// How many; at least 1.
-    pub count: u32,
+    pub(in crate::config) count: u32,
     /// In what time; at least a second.
-    pub per: Duration,
+    pub(in crate::config) per: Duration,
 }
 
 /// A rate, such as `50/minute`.

@@ -1,99 +1,130 @@
-//! The MCP endpoint and the servers behind it.
+//! `mcp.*` and `tool_security.*`: the MCP endpoint, the servers behind it, and the tools that exist at all.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api;
 use crate::config::kind::{Flag, Hidden, Integer, List, Named, Origin, Parsed, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
 use crate::model::ServerName;
-use crate::secret::Secret;
+use crate::tools::{ServerSettings, Settings, Transport};
 
-/// `mcp.*`
-pub struct Mcp {
-    /// Offer tools of upstream servers that nobody has pinned.
-    pub auto_import: bool,
-    /// Web origins that may call the endpoint, beside none.
-    pub allowed_origins: Vec<String>,
+/// What the section says of two modules.
+pub(super) struct Mcp {
+    pub(super) tools: Settings,
+    /// Web origins that may call the endpoint.
+    pub(super) allowed_origins: Vec<String>,
     /// `Host` names under which the endpoint may be called; `None` for any.
-    pub allowed_hosts: Option<Vec<String>>,
-    /// Upstream servers.
-    pub servers: Vec<McpServer>,
-    /// Time to reach a server.
-    pub connect_timeout: Duration,
-    /// Calls at once at one server; more wait.
-    pub max_concurrent_calls: usize,
-    /// Time after which a server is asked again for its tools.
-    pub refresh_interval: Duration,
-    /// Tools of one server.
-    pub max_tools_per_server: usize,
-    /// Bytes of one tool definition.
-    pub max_definition_bytes: usize,
-    /// Bytes of one tool's answer.
-    pub max_response_bytes: usize,
-}
-
-/// `mcp.servers[]`
-pub struct McpServer {
-    /// The first part of its tools' names.
-    pub name: ServerName,
-    /// How it is reached.
-    pub transport: Transport,
-    /// Time for a call.
-    pub timeout: Duration,
-    /// What the answers of a tool carry, by tool.
-    pub labels: Vec<(String, Vec<String>)>,
-    /// Tools that an agent calls for an actor only where the actor may call them too.
-    pub actor_bound: Vec<String>,
-}
-
-/// How an upstream server is reached.
-pub enum Transport {
-    /// Streamable HTTP.
-    Http {
-        /// The endpoint.
-        url: crate::secret::Address,
-        /// The gateway's own header fields, such as `Authorization`.
-        headers: Vec<(String, Secret<String>)>,
-    },
-    /// A child process that speaks on stdin and stdout.
-    Stdio {
-        /// The program.
-        command: String,
-        /// Its arguments.
-        args: Vec<String>,
-        /// Its environment; it inherits nothing else.
-        env: Vec<(String, Secret<String>)>,
-    },
+    pub(super) allowed_hosts: Option<Vec<String>>,
 }
 
 impl Mcp {
-    pub(super) fn read(r: &mut Reader<'_>, host: IpAddr) -> Self {
-        let seconds = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
-        Self {
-            auto_import: r.value("mcp.auto_import", Flag, false, "Offer tools of upstream servers whose definitions nobody has pinned with `caxton tools import`."),
-            allowed_origins: r.value("mcp.allowed_origins", List(Origin), Vec::new(), "Web origins that may call `/mcp` from a browser. Calls without `Origin` are not affected."),
-            allowed_hosts: allowed_hosts(r, host),
-            connect_timeout: r.value("mcp.connect_timeout", seconds(1, 60), Duration::from_secs(10), "Time to reach an upstream server and read its tools."),
-            max_tools_per_server: r.value("mcp.max_tools_per_server", Integer::new(1..=10_000, "tools"), 256, "Tools of one upstream server; a server with more is refused."),
-            max_definition_bytes: r.value("mcp.max_definition_bytes", Size(1 << 10..=1 << 20), 64 << 10, "Bytes of one tool definition; a larger one is refused."),
-            max_response_bytes: r.value("mcp.max_response_bytes", Size(1 << 10..=64 << 20), 4 << 20, "Bytes of one tool's answer; a larger one is an error."),
-            max_concurrent_calls: r.value("mcp.max_concurrent_calls", Integer::new(1..=10_000, "calls"), 32, "Calls at once at one upstream server; more wait within their own time."),
-            refresh_interval: r.value("mcp.refresh_interval", seconds(1, 86_400), Duration::from_secs(300), "Time after which an upstream server is asked again for its tools, so that a changed one is noticed."),
-            servers: servers(r),
-        }
+    pub(super) fn read(r: &mut Reader<'_>, host: IpAddr, schema_dir: Option<PathBuf>) -> Self {
+        let usual = Settings::default();
+        let auto_import = r.value(
+            "mcp.auto_import",
+            Flag,
+            false,
+            "Offer tools of upstream servers whose definitions nobody has pinned with `caxton tools import`.",
+        );
+        let allowed_origins = r.value(
+            "mcp.allowed_origins",
+            List(Origin),
+            Vec::new(),
+            "Web origins that may call `/mcp` from a browser. Calls without `Origin` are not affected.",
+        );
+        let allowed_hosts = allowed_hosts(r, host);
+        let connect_timeout = r.value(
+            "mcp.connect_timeout",
+            seconds(1, 60),
+            Duration::from_secs(10),
+            "Time to reach an upstream server and read its tools.",
+        );
+        let tools = Settings {
+            auto_import,
+            schema_dir: schema_dir.unwrap_or(usual.schema_dir),
+            max_tools_per_server: r.value(
+                "mcp.max_tools_per_server",
+                Integer::new(1..=10_000, "tools"),
+                usual.max_tools_per_server,
+                "Tools of one upstream server; a server with more is refused.",
+            ),
+            max_definition_bytes: r.value(
+                "mcp.max_definition_bytes",
+                Size(1 << 10..=1 << 20),
+                usual.max_definition_bytes,
+                "Bytes of one tool definition; a larger one is refused.",
+            ),
+            max_response_bytes: r.value(
+                "mcp.max_response_bytes",
+                Size(1 << 10..=64 << 20),
+                usual.max_response_bytes,
+                "Bytes of one tool's answer; a larger one is an error.",
+            ),
+            max_concurrent_calls: r.value(
+                "mcp.max_concurrent_calls",
+                Integer::new(1..=10_000, "calls"),
+                usual.max_concurrent_calls,
+                "Calls at once at one upstream server; more wait within their own time.",
+            ),
+            refresh_interval: r.value(
+                "mcp.refresh_interval",
+                seconds(1, 86_400),
+                usual.refresh_interval,
+                "Time after which an upstream server is asked again for its tools, so that a changed one is noticed.",
+            ),
+            servers: servers(r, connect_timeout),
+            refresh_gap: usual.refresh_gap,
+            retry_min: usual.retry_min,
+            retry_max: usual.retry_max,
+            allowed_tools: None,
+            forbidden_tools: BTreeSet::new(),
+        };
+        Self { tools, allowed_origins, allowed_hosts }
     }
+}
+
+/// `tool_security.*`: bounds for everybody, before any policy is asked.
+pub(super) fn tool_security(r: &mut Reader<'_>, tools: &mut Settings) {
+    let allowed = r.optional(
+        "tool_security.allowed_tools",
+        List(Text(256)),
+        "The only tools that may be called, as `SERVER___TOOL` or `TOOL`. Without the key, policy alone decides.",
+    );
+    let forbidden = r.value(
+        "tool_security.forbidden_tools",
+        List(Text(256)),
+        Vec::new(),
+        "Tools that nobody may call, as `SERVER___TOOL` or `TOOL`.",
+    );
+    let both = forbidden.iter().find(|tool| allowed.as_ref().is_some_and(|all| all.contains(tool)));
+    if let Some(tool) = both {
+        let problem = Problem::error(Code::Contradiction, format!("`{tool}` is allowed and forbidden"));
+        r.tell(problem.with_help("take it out of one of the lists"), "tool_security.forbidden_tools");
+    }
+    tools.allowed_tools = allowed.map(|names| names.into_iter().collect());
+    tools.forbidden_tools = forbidden.into_iter().collect();
+}
+
+fn seconds(low: u64, high: u64) -> Span {
+    Span(Duration::from_secs(low)..=Duration::from_secs(high))
 }
 
 /// A page in a browser can make its own name mean this host (DNS rebinding); the `Host` field gives it away.
 fn allowed_hosts(r: &mut Reader<'_>, host: IpAddr) -> Option<Vec<String>> {
-    let names = r.optional("mcp.allowed_hosts", List(Text(256)), "`Host` names under which `/mcp` may be called. Without the key: `localhost`, `127.0.0.1` and `::1` if `server.host` is loopback, else any. Behind a proxy, give the public name.");
-    let loopback = || ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-    names.or_else(|| host.is_loopback().then(loopback))
+    let names = r.optional(
+        "mcp.allowed_hosts",
+        List(Text(256)),
+        "`Host` names under which `/mcp` may be called. Without the key: `localhost`, `127.0.0.1` and `::1` if `server.host` is loopback, else any. Behind a proxy, give the public name.",
+    );
+    names.or_else(|| host.is_loopback().then(api::Settings::loopback_hosts))
 }
 
-fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
+fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings> {
     let mut names = BTreeSet::new();
     r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
         let name = r.required(
@@ -101,8 +132,8 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
             Parsed::<ServerName>::new("a server name"),
             "The first part of its tools' names: `NAME___TOOL`.",
         );
-        let timeout = Span(Duration::from_secs(1)..=Duration::from_secs(600));
-        let timeout = r.value("timeout", timeout, Duration::from_secs(30), "Time for a call.");
+        let call_timeout =
+            r.value("timeout", seconds(1, 600), Duration::from_secs(30), "Time for a call.");
         let labels = r.value(
             "labels",
             Named::of_tools(List(Text(64))),
@@ -124,8 +155,19 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
             r.tell(Problem::error(Code::Contradiction, message).with_help("choose another name"), "name");
             return None;
         }
-        Some(McpServer { name, transport: transport?, timeout, labels, actor_bound })
+        Some(ServerSettings {
+            name,
+            transport: transport?,
+            connect_timeout,
+            call_timeout,
+            labels: labels.into_iter().map(|(tool, labels)| (tool, label_set(labels))).collect(),
+            actor_bound: actor_bound.into_iter().collect(),
+        })
     })
+}
+
+fn label_set(labels: Vec<String>) -> BTreeSet<Arc<str>> {
+    labels.into_iter().map(Into::into).collect()
 }
 
 fn transport(r: &mut Reader<'_>) -> Option<Transport> {

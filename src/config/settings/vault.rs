@@ -23,7 +23,11 @@ const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// `security.vault.*`; `None` without an address.
 pub(super) fn read(r: &mut Reader<'_>) -> Option<VaultSettings> {
-    let address = r.optional(ADDRESS, Url { may_weaken: false }, "Address of the Vault that secrets are fetched from, at the start. A Vault that cannot be asked stops the start.");
+    let address = r.optional(
+        ADDRESS,
+        Url { may_weaken: false },
+        "Address of the Vault that secrets are fetched from, at the start. A Vault that cannot be asked stops the start.",
+    );
     let ca_file = r.optional(
         "security.vault.ca_file",
         File { must_exist: true },

@@ -7,7 +7,6 @@
 mod error;
 mod files;
 mod ocsp;
-mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,12 +24,11 @@ use tokio::sync::Notify;
 
 pub use error::TlsError;
 pub(super) use files::{Digest, digest_of};
-pub use ocsp::OcspSettings;
 pub(super) use ocsp::{OcspError, Stapler};
-pub use settings::{MinVersion, TlsSettings};
 
 use self::ocsp::{Asked, Shown};
 use crate::clock::{SharedClock, rfc3339};
+use crate::config::{MinVersion, TlsSettings};
 
 /// The live certificate with everything that a handshake needs.
 pub(super) struct Tls {

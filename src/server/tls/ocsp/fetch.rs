@@ -7,8 +7,9 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 
 use super::answer::{Asked, Staple};
-use super::{OcspSettings, Shown, responder_of};
+use super::{Shown, responder_of};
 use crate::clock::SharedClock;
+use crate::config::OcspSettings;
 
 /// The wait after a first failure; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(10);

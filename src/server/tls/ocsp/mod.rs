@@ -10,8 +10,6 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{OID_PKIX_ACCESS_DESCRIPTOR_OCSP, asn1_rs::oid};
@@ -20,30 +18,6 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 pub(super) use self::answer::Asked;
 pub(in crate::server) use self::fetch::{OcspError, Stapler};
 pub(super) use self::shown::Shown;
-
-/// How answers are fetched.
-#[derive(Debug, Clone)]
-pub struct OcspSettings {
-    /// Whom to ask; `None`: whom the certificate names.
-    pub responder: Option<crate::secret::Address>,
-    /// Time for one fetch. Default 10 s.
-    pub timeout: Duration,
-    /// The largest answer, in bytes. Default 64 KiB.
-    pub max_bytes: usize,
-    /// The longest time between two fetches, and after a failure. Default 1 hour.
-    pub longest_wait: Duration,
-}
-
-impl Default for OcspSettings {
-    fn default() -> Self {
-        Self {
-            responder: None,
-            timeout: Duration::from_secs(10),
-            max_bytes: 64 * 1024,
-            longest_wait: Duration::from_secs(3_600),
-        }
-    }
-}
 
 /// Whether the certificate demands a stapled answer (RFC 7633: the TLS feature `status_request`).
 pub(super) fn is_demanded(leaf: &CertificateDer<'_>) -> bool {
