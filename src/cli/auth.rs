@@ -16,7 +16,7 @@ use crate::authn::{KeyHolder, KeyRecord, KeyStore};
 use crate::changes::ChangeLock;
 use crate::clock::{Clock, SystemClock, rfc3339};
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
-use crate::nearest::nearest_within;
+use crate::suggest::nearest_within;
 use crate::policy::{Bundle, Sources};
 
 /// A key that is to live longer is a mistake.

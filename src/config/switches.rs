@@ -6,7 +6,7 @@
 use super::document::Node;
 use super::environment::Environment;
 use super::problem::{Code, Problem};
-use crate::nearest::nearest_within;
+use crate::suggest::nearest_within;
 
 /// A key whose value comes from the environment.
 pub(super) struct Override {

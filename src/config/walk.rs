@@ -7,7 +7,7 @@ use super::kind::printable;
 use super::later::{LATER, Later};
 use super::problem::{Code, Problem};
 use super::reader::{Key, Reader};
-use crate::nearest::nearest;
+use crate::suggest::nearest;
 
 /// Mistakes after which the search ends: finding the place of each costs time.
 const MAX_FOUND: usize = 500;

@@ -17,7 +17,7 @@ use super::explain;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, clean, counted};
 use super::{Places, load};
 use crate::cli::output::{Exit, Output};
-use crate::nearest::nearest;
+use crate::suggest::nearest;
 use crate::workbench::explain::Explanation;
 use crate::workbench::repl::{Workbench, WorkbenchError};
 use words::{Words, brace, words};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::nearest::nearest;
+use crate::suggest::nearest;
 
 /// Annotations that the gateway carries out or shows.
 const KNOWN: [&str; 7] = ["id", "description", "owner", "severity", "control", "reason", "mode"];

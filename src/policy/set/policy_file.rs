@@ -18,7 +18,7 @@ use super::error::Problem;
 use super::load::{PolicyInfo, Strictness};
 use super::source::Source;
 use crate::model::PolicyMode;
-use crate::nearest::nearest;
+use crate::suggest::nearest;
 use crate::policy::engine::compiled::CompiledPolicy;
 
 /// The longest policy id, in characters.
