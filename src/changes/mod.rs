@@ -5,11 +5,11 @@
 
 mod file;
 mod lock;
-mod places;
+mod loader;
 mod reload;
 
 pub use lock::{ChangeLock, Engaged};
-pub use places::{Fragments, Place, PlaceError, Places, files};
+pub use loader::{Fragments, Place, PlaceError, Places, files};
 pub use reload::{
     Cause, First, FirstError, FirstRemembered, Refusal, ReloadError, ReloadSettings, Reloader, Remembered,
     first,

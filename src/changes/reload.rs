@@ -14,7 +14,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::file;
 use super::lock::{ChangeLock, Engaged};
-use super::places::{Offered, Place, Places};
+use super::loader::{Offered, Place, Places};
 use crate::agents::{Draft, Register};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
@@ -29,13 +29,13 @@ use crate::stack;
 
 mod agents;
 mod error;
-mod first;
-mod note;
-mod remembered;
+mod startup;
+mod events;
+mod state;
 
 pub use error::{Cause, ReloadError};
-pub use first::{First, FirstError, FirstRemembered, first};
-pub use remembered::{Refusal, Remembered};
+pub use startup::{First, FirstError, FirstRemembered, first};
+pub use state::{Refusal, Remembered};
 
 /// Bounds of a change.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::ReloadError;
-use super::remembered::REMEMBERED;
+use super::state::REMEMBERED;
 use super::{Reloader, file};
 use crate::agents::{Digests, Draft};
 use crate::audit::{AgentRecord, Record};

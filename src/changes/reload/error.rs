@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::changes::places::PlaceError;
+use crate::changes::loader::PlaceError;
 use crate::policy::PolicyErrors;
 use crate::policy::version::VersionError;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::error::Cause;
-use super::remembered::{REMEMBERED, Refusal};
+use super::state::{REMEMBERED, Refusal};
 use super::{Reloader, Watching};
 use crate::audit::Record;
 use crate::changes::file;

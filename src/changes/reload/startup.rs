@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::ReloadSettings;
-use super::remembered::{REMEMBERED, Remembered};
+use super::state::{REMEMBERED, Remembered};
 use crate::changes::lock::ChangeLock;
-use crate::changes::places::{PlaceError, Places};
+use crate::changes::loader::{PlaceError, Places};
 use crate::policy::live::{Live, Origin};
 use crate::policy::{Bundle, PolicyErrors};
 
