@@ -126,7 +126,7 @@ pub(super) async fn versions(
     let (reloader, most) = (Arc::clone(&api.reloader), ask.limit.unwrap_or(20).min(MOST));
     let live = guard.policy().live();
     let read = tokio::task::spawn_blocking(move || {
-        let Some((store, _)) = reloader.places().store() else { return Ok(Vec::new()) };
+        let Some((store, _)) = reloader.loader().store() else { return Ok(Vec::new()) };
         store.numbers()?.into_iter().rev().take(most).map(|number| store.read(number)).collect()
     });
     let read: Result<Vec<Published>, _> = read.await.map_err(|_| Problem::internal())?;

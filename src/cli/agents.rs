@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::output::{Exit, Output, table};
 use super::prepare;
-use crate::changes::{ChangeLock, Place, Remembered};
+use crate::changes::{ChangeLock, ChangeState, PolicySource};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::config::Environment;
 use crate::policy::version::{Rules, Seen, TrustedKeys, VersionError, VersionStore};
@@ -63,20 +63,20 @@ pub fn run(command: &Command, environment: &Environment, output: &Output) -> any
 }
 
 fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
-    let remembered = Remembered::read(&settings.reload.data_dir)?;
+    let state = ChangeState::read(&settings.reload.data_dir)?;
     let locked = ChangeLock::in_directory(&settings.reload.data_dir).engaged()?;
-    let place = settings.place();
+    let source = settings.policy_source();
     let mut status = Status {
-        source: if matches!(place, Place::Files { .. }) { "files" } else { "published" },
-        watched: settings.follow.watch || matches!(place, Place::Store { .. }),
+        source: if matches!(source, PolicySource::Files { .. }) { "files" } else { "published" },
+        watched: settings.follow.watch || matches!(source, PolicySource::Store { .. }),
         validation_timeout_ms: u64::try_from(settings.reload.timeout.as_millis()).unwrap_or(u64::MAX),
         signatures_required: false,
         trusted_keys: Vec::new(),
         locked: locked.map(|engaged| engaged.reason),
-        live_version: remembered.version.as_ref().map(|version| version.as_str().to_owned()),
-        newest_accepted: remembered.seen.as_ref().map(|seen| seen.sequence),
+        live_version: state.version.as_ref().map(|version| version.as_str().to_owned()),
+        newest_accepted: state.seen.as_ref().map(|seen| seen.sequence),
         newest_published: None,
-        last_refusal: remembered.refused.as_ref().map(|one| {
+        last_refusal: state.refused.as_ref().map(|one| {
             format!(
                 "{} ({}): {}",
                 rfc3339(one.time_millis),
@@ -87,12 +87,12 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
         problems: Vec::new(),
         notes: Vec::new(),
     };
-    match place {
-        Place::Files { .. } => {
+    match source {
+        PolicySource::Files { .. } => {
             status.notes.push("files carry no signature: whoever can write them decides".to_owned());
         }
-        Place::Store { store, trusted_keys } => {
-            published(&mut status, &store, trusted_keys.as_deref(), remembered.seen, now);
+        PolicySource::Store { store, trusted_keys } => {
+            published(&mut status, &store, trusted_keys.as_deref(), state.seen, now);
         }
     }
     if let Some(reason) = &status.locked {

@@ -16,8 +16,8 @@ use crate::authn::{KeyHolder, KeyRecord, KeyStore};
 use crate::changes::ChangeLock;
 use crate::clock::{Clock, SystemClock, rfc3339};
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
-use crate::suggest::nearest_within;
 use crate::policy::{Bundle, Sources};
+use crate::suggest::nearest_within;
 
 /// A key that is to live longer is a mistake.
 const MAX_LIFETIME: Duration = Duration::from_secs(3_660 * 24 * 3600);

@@ -202,10 +202,10 @@ impl Places {
         let Ok(loaded) = super::prepare::offline(Some(file), &environment, output)? else {
             anyhow::bail!("the configuration `{}` has mistakes", file.display());
         };
-        let place = loaded.settings.place();
+        let source = loaded.settings.policy_source();
         let none = std::sync::Arc::new(Vec::new);
-        let places = crate::changes::Places { place, fragments: none, candidate_dir: None };
-        Ok(places.look(SystemClock.now_millis())?)
+        let loader = crate::changes::PolicyLoader { source, fragments: none, candidate_dir: None };
+        Ok(loader.current_sources(SystemClock.now_millis())?)
     }
 }
 

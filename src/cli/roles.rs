@@ -14,7 +14,7 @@ use super::remote::{Remote, list, number, text};
 use crate::agents::Register;
 use crate::attributes::Attributes;
 use crate::authz::know;
-use crate::changes::Places;
+use crate::changes::PolicyLoader;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Environment;
 use crate::model::{EntityUid, Outcome};
@@ -174,8 +174,9 @@ fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>>
     };
     settings.sandbox.compile_worker = Some(super::compile_worker());
     let principal = check.who.uid(&settings.authn.issuers())?;
-    let places = Places { place: settings.place(), fragments: Arc::new(Vec::new), candidate_dir: None };
-    let sources = places.look(SystemClock.now_millis())?;
+    let loader =
+        PolicyLoader { source: settings.policy_source(), fragments: Arc::new(Vec::new), candidate_dir: None };
+    let sources = loader.current_sources(SystemClock.now_millis())?;
     let bundle = Bundle::load_with(sources, settings.policy).context("the policies are not valid")?;
     let mut questions = bundle.neutral_permission_questions(&principal, &check.permission);
     anyhow::ensure!(

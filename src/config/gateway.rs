@@ -92,13 +92,13 @@ pub struct PublishedSettings {
 
 impl Settings {
     /// Where the policies are read from.
-    pub fn place(&self) -> crate::changes::Place {
+    pub fn policy_source(&self) -> crate::changes::PolicySource {
         match self.published.clone() {
-            Some(PublishedSettings { store, trusted_keys }) => crate::changes::Place::Store {
+            Some(PublishedSettings { store, trusted_keys }) => crate::changes::PolicySource::Store {
                 store: crate::policy::version::VersionStore::new(store),
                 trusted_keys,
             },
-            None => crate::changes::Place::Files {
+            None => crate::changes::PolicySource::Files {
                 policy_dir: self.policy_dir.clone(),
                 schema_dir: self.schema_dir.clone(),
                 extend_shipped: self.extend_shipped,

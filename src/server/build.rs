@@ -10,7 +10,9 @@ use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts};
-use crate::changes::{FirstError, FirstRemembered, Fragments, Places, ReloadSettings, Reloader, first};
+use crate::changes::{
+    Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState, load_startup,
+};
 use crate::clock::{SharedClock, SystemClock};
 use crate::credentials::Credentials;
 use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
@@ -29,7 +31,7 @@ use crate::tools::Registry;
 pub enum StartError {
     /// The policy set could not be read, or may not decide.
     #[error("the policies could not be read")]
-    Sources(#[source] FirstError),
+    Sources(#[source] StartupError),
     /// The policy set is not valid.
     #[error("the policies are not valid")]
     Policies(#[source] PolicyErrors),
@@ -92,7 +94,7 @@ pub(super) struct Parts {
 }
 
 pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
-    let place = settings.place();
+    let source = settings.policy_source();
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     // Before anything that takes time: a wrong certificate is the commonest reason not to start.
@@ -119,8 +121,8 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     for problem in problems {
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
-    let places = Places { place, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
-    let (live, remembered) = read_policies(&places, &settings.reload, settings.policy, &clock).await?;
+    let loader = PolicyLoader { source, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
+    let (live, state) = read_policies(&loader, &settings.reload, settings.policy, &clock).await?;
     let policy = Arc::new(LivePolicy::new(live, settings.policy, Arc::clone(&metrics)));
 
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
@@ -137,9 +139,9 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     );
     let reloader = Reloader::new(
         Arc::clone(&policy),
-        places,
+        loader,
         settings.reload,
-        remembered,
+        state,
         journal.clone(),
         Arc::clone(&clock),
     );
@@ -210,15 +212,15 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
 
 /// What the gateway decides by from the start.
 async fn read_policies(
-    places: &Places,
+    loader: &PolicyLoader,
     reload: &ReloadSettings,
     policy: crate::policy::Settings,
     clock: &SharedClock,
-) -> Result<(Live, FirstRemembered), StartError> {
-    let (places, reload, now) = (places.clone(), reload.clone(), clock.now_millis());
-    match off_thread(move || first(&places, &reload, policy, now)).await? {
-        Ok(first) => Ok(first.split()),
-        Err(FirstError::Policies(errors)) => Err(StartError::Policies(errors)),
+) -> Result<(Live, StartupState), StartError> {
+    let (loader, reload, now) = (loader.clone(), reload.clone(), clock.now_millis());
+    match off_thread(move || load_startup(&loader, &reload, policy, now)).await? {
+        Ok(startup) => Ok(startup.split()),
+        Err(StartupError::Policies(errors)) => Err(StartError::Policies(errors)),
         Err(error) => Err(StartError::Sources(error)),
     }
 }

@@ -9,23 +9,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::Parts;
 use super::watch;
-use crate::changes::{Cause, Place, Reloader};
+use crate::changes::{Cause, PolicySource, Reloader};
 use crate::config::{FollowSettings, RemoteSettings};
 use crate::policy::live::Origin;
 use crate::policy::version::{Remote, RemoteError};
 
 /// Follows the place of the policies until the gateway stops.
-pub(super) async fn places(parts: Arc<Parts>, settings: FollowSettings, stop: CancellationToken) {
+pub(super) async fn source(parts: Arc<Parts>, settings: FollowSettings, stop: CancellationToken) {
     let reloader = Arc::clone(&parts.reloader);
     let following = async {
-        match reloader.places().place.clone() {
-            Place::Store { .. } => follow_store(&reloader, settings.poll).await,
-            Place::Files { policy_dir, schema_dir, roles_file, .. } if settings.watch => {
-                let candidate = reloader.places().candidate_dir.clone();
+        match reloader.loader().source.clone() {
+            PolicySource::Store { .. } => follow_store(&reloader, settings.poll).await,
+            PolicySource::Files { policy_dir, schema_dir, roles_file, .. } if settings.watch => {
+                let candidate = reloader.loader().candidate_dir.clone();
                 let paths = [policy_dir, schema_dir, roles_file, candidate].into_iter().flatten().collect();
                 watch::files(&reloader, &parts.api, paths, &settings).await;
             }
-            Place::Files { .. } => {}
+            PolicySource::Files { .. } => {}
         }
     };
     tokio::select! {
@@ -42,7 +42,7 @@ pub(super) async fn lock(reloader: Arc<Reloader>, settings: FollowSettings, stop
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        reloader.look_at_lock().await;
+        reloader.check_lock().await;
     }
 }
 
@@ -77,7 +77,9 @@ async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
 async fn glance(reloader: &Arc<Reloader>) -> Glance {
     let reloader = Arc::clone(reloader);
     let looked = tokio::task::spawn_blocking(move || {
-        let Place::Store { store, trusted_keys } = &reloader.places().place else { return Glance::default() };
+        let PolicySource::Store { store, trusted_keys } = &reloader.loader().source else {
+            return Glance::default();
+        };
         let touched = |path: PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();
         let newest = store.numbers().ok().and_then(|numbers| numbers.last().copied());
         Glance {

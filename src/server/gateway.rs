@@ -62,7 +62,7 @@ impl Gateway {
         let follow = settings.follow.clone();
         let parts = Arc::new(build(settings).await?);
         // What was changed while no gateway ran is on record before it has an effect.
-        if !parts.record_credential_events().await || !parts.reloader.look_at_lock().await {
+        if !parts.record_credential_events().await || !parts.reloader.check_lock().await {
             return Err(StartError::Unrecorded);
         }
         let (api_listener, address) = bind(listen).await?;
@@ -88,7 +88,7 @@ impl Gateway {
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_refusals(Arc::clone(&parts), stop.clone())),
-            tokio::spawn(follow::places(Arc::clone(&parts), follow.clone(), stop.clone())),
+            tokio::spawn(follow::source(Arc::clone(&parts), follow.clone(), stop.clone())),
             tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
