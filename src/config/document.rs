@@ -10,8 +10,8 @@ mod yaml;
 use std::ops::Range;
 use std::path::Path;
 
-use super::kind::printable;
 use super::problem::{Code, Place, Problem};
+use super::value_type::printable;
 
 /// Bytes of a configuration file that are read at most.
 pub const MAX_BYTES: usize = 1 << 20;

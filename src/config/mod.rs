@@ -18,21 +18,21 @@
 //! assert_eq!(problems.problems[0].help.as_deref(), Some("did you mean `server.port`?"));
 //! ```
 
+mod always_on;
 mod document;
+mod env_overrides;
 mod environment;
 mod expand;
-mod fixed;
 mod gateway;
-mod kind;
-mod later;
 mod problem;
 mod reader;
 mod reference;
 mod schema;
 mod security_check;
 mod settings;
-mod switches;
-mod walk;
+mod unknown_keys;
+mod unsupported;
+mod value_type;
 
 use std::fmt;
 use std::io::Read as _;
@@ -44,13 +44,13 @@ pub use gateway::{
     FollowSettings, HttpLimits, MinVersion, OcspSettings, PublishedSettings, RemoteSettings, Settings,
     TlsSettings,
 };
-pub use later::{LATER, Later};
 pub use problem::{Code, Place, Problem, Problems};
 pub use reader::{Effective, Key, Source, Status};
 pub use reference::reference;
 pub use schema::json_schema;
 pub use security_check::{Weakness, security_check};
 pub use settings::{LogLevel, ProcessSettings};
+pub use unsupported::{LATER, Later};
 
 use document::{Node, Value};
 use expand::Variables;
@@ -114,7 +114,7 @@ pub fn read(
     environment: &Environment,
 ) -> Result<Loaded, Problems> {
     let (root, syntax) = document::parse(text, format);
-    let (overrides, switch_problems) = switches::read(environment);
+    let (overrides, switch_problems) = env_overrides::read(environment);
     let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let variables = Variables { environment, promised: promised(&root), base };
     let mut reader = Reader::new(text, &root, &variables, &overrides, base);

@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::document::{Node, Value};
+use super::env_overrides::Override;
 use super::expand::Variables;
-use super::kind::{Kind, Scope, printable};
 use super::problem::{Code, Place, Problem};
-use super::switches::Override;
+use super::value_type::{Kind, Scope, printable};
 
 /// One key, as the reference and the schema describe it.
 #[derive(Debug, Clone)]

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::later::LATER;
+use super::env_overrides::{Effect, SWITCHES};
 use super::reader::{Key, Status};
-use super::switches::{Effect, SWITCHES};
+use super::unsupported::LATER;
 
 const HEAD: &str = "# Configuration
 

@@ -208,7 +208,7 @@ fn upstreams(settings: &Settings, found: &mut Vec<Weakness>) {
     }
     let clear = |address: &crate::secret::Address| {
         let url = address.expose();
-        url.scheme() == "http" && !super::kind::is_loopback(url)
+        url.scheme() == "http" && !super::value_type::is_loopback(url)
     };
     for (number, server) in settings.tools.servers.iter().enumerate() {
         if let Transport::Http { url, .. } = &server.transport

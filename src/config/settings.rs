@@ -30,9 +30,9 @@ use self::mcp::Mcp;
 use self::security::Security;
 use self::server::Server;
 use super::gateway::Settings;
-use super::kind::Flag;
 use super::problem::{Code, Problem};
 use super::reader::Reader;
+use super::value_type::Flag;
 use crate::changes::ReloadSettings;
 use crate::secrets::VaultSettings;
 
@@ -62,7 +62,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
         false,
         "Accept values that weaken a protection, such as an upstream without TLS. Each of them is said at start.",
     );
-    super::fixed::read(reader);
+    super::always_on::read(reader);
     let mut server = Server::read(reader);
     let security = Security::read(reader, &mut server);
     check_transport(reader, &server);

@@ -5,8 +5,8 @@ use std::ops::Range;
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::{MAX_DEPTH, MAX_KEYS, Name, Node, Scalar, Value, refuse_twice};
-use crate::config::kind::printable;
 use crate::config::problem::{Code, Problem};
+use crate::config::value_type::printable;
 
 /// A collection that is not closed yet.
 enum Open {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Integer, List, Parsed, Size, Span};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Integer, List, Parsed, Size, Span};
 use crate::model::CapabilityName;
 use crate::{agents, runtime};
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::rate_limit::checked_rate;
 use crate::authn::api_key::Settings;
-use crate::config::kind::{Choice, Flag, Integer, Parsed, Rate, RateOf, Span};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Choice, Flag, Integer, Parsed, Rate, RateOf, Span};
 use crate::limit;
 
 /// What the section says of two modules.

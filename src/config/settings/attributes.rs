@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::attributes::Settings;
-use crate::config::kind::{Integer, Span};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Integer, Span};
 
 pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Settings {
     let usual = Settings::in_directory(data_dir);

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::audit::{Durability, Settings};
-use crate::config::kind::{Choice, File, Flag, Integer, Size, Span};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Choice, File, Flag, Integer, Size, Span};
 
 /// What the section says of two modules.
 pub(super) struct Audit {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::server::beside;
 use crate::config::gateway::{FollowSettings, PublishedSettings, RemoteSettings};
-use crate::config::kind::{Choice, Directory, File, Flag, Size, Span, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
+use crate::config::value_type::{Choice, Directory, File, Flag, Size, Span, Url};
 use crate::policy::{self, OnPolicyError};
 
 /// What the section says of the policies.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::kind::{Integer, Size};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Integer, Size};
 use crate::messages::Settings;
 
 pub(super) fn read(r: &mut Reader<'_>) -> Settings {

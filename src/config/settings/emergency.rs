@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::config::kind::{Flag, Integer, Span};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Flag, Integer, Span};
 use crate::limit::FailureSettings;
 
 /// `None`: no address is blocked.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::api;
 use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::{dpop, tokens};
-use crate::config::kind::{Choice, File, Flag, Integer, List, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Choice, File, Flag, Integer, List, Size, Span, Text, Url};
 
 const PROOF_ALGORITHMS: &[(&str, JwtAlgorithm)] =
     &[("ES256", JwtAlgorithm::Es256), ("EdDSA", JwtAlgorithm::EdDsa), ("RS256", JwtAlgorithm::Rs256)];

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api;
-use crate::config::kind::{Flag, Hidden, Integer, List, Named, Origin, Parsed, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Flag, Hidden, Integer, List, Named, Origin, Parsed, Size, Span, Text, Url};
 use crate::model::ServerName;
 use crate::tools::{ServerSettings, Settings, Transport};
 
@@ -219,13 +219,13 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
 /// Arguments of a program: a list in which a text may come twice or be empty.
 struct Arguments;
 
-impl crate::config::kind::Kind for Arguments {
+impl crate::config::value_type::Kind for Arguments {
     type Value = Vec<String>;
 
     fn read(
         &self,
         node: &crate::config::document::Node,
-        scope: &mut crate::config::kind::Scope<'_>,
+        scope: &mut crate::config::value_type::Scope<'_>,
     ) -> Option<Vec<String>> {
         let crate::config::document::Value::List(items) = &node.value else {
             return scope.wrong(node, Code::WrongType, "is not a list", "write `[one, two]`");

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::kind::{Integer, Size, Span};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Integer, Size, Span};
 use crate::memory::Settings;
 
 pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Settings {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::kind::{Hidden, Size, Span, Text, Url};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Hidden, Size, Span, Text, Url};
 use crate::runtime::ModelSettings;
 
 pub(super) fn read(r: &mut Reader<'_>) -> Option<ModelSettings> {

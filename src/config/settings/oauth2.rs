@@ -7,9 +7,9 @@ use reqwest::Url as PlainUrl;
 use super::identity::ALGORITHMS;
 use crate::authn::jwt::JwtAlgorithm;
 use crate::authn::oauth2::{ClientSecret, Settings};
-use crate::config::kind::{Choice, File, Hidden, Integer, List, Size, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Choice, File, Hidden, Integer, List, Size, Span, Text, Url};
 use crate::secret::Address;
 
 const ISSUER: &str = "security.oauth2.issuer";
@@ -177,7 +177,7 @@ fn redirect_uri(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Addr
     };
     let public = public.expose();
     // `server.public_url` may be weaker than a login can be.
-    if public.scheme() != "https" && !crate::config::kind::is_loopback(public) {
+    if public.scheme() != "https" && !crate::config::value_type::is_loopback(public) {
         r.tell_missing(REDIRECT, ISSUER);
         return None;
     }
@@ -193,7 +193,8 @@ const PUBLIC_ALGORITHMS: &[(&str, JwtAlgorithm)] = match ALGORITHMS.split_last()
 fn check_issuer(r: &mut Reader<'_>, issuer: &str) {
     let url = PlainUrl::parse(issuer).ok();
     let sound = |url: &PlainUrl| {
-        let safe = url.scheme() == "https" || url.scheme() == "http" && crate::config::kind::is_loopback(url);
+        let safe =
+            url.scheme() == "https" || url.scheme() == "http" && crate::config::value_type::is_loopback(url);
         safe && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
     };
     if !url.as_ref().is_some_and(sound) {

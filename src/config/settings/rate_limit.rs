@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api;
-use crate::config::kind::{Integer, Named, Rate, RateOf, printable};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Integer, Named, Rate, RateOf, printable};
 use crate::limit::{self, QuotaSettings};
 use crate::model::CapabilityName;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, Integer, List, Size, Span, Text};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Choice, Integer, List, Size, Span, Text};
 use crate::sandbox::Settings;
 
 /// A page of WebAssembly memory.

@@ -1,7 +1,7 @@
 //! `screening.*`: when untrusted text counts as flagged.
 
-use crate::config::kind::{Integer, Size};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Integer, Size};
 use crate::screen::Settings;
 
 pub(super) fn read(r: &mut Reader<'_>) -> Settings {

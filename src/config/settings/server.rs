@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use crate::api::{self, ForwardedBy, Proxies};
 use crate::authn::mtls;
 use crate::config::gateway::{HttpLimits, TlsSettings};
-use crate::config::kind::{Choice, Directory, Flag, Integer, List, Parsed, Size, Span, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::{Reader, Source};
+use crate::config::value_type::{Choice, Directory, Flag, Integer, List, Parsed, Size, Span, Url};
 use crate::secret::Address;
 
 use super::tls;

@@ -6,9 +6,9 @@ use rustls::CipherSuite;
 
 use crate::authn::mtls;
 use crate::config::gateway::{MinVersion, OcspSettings, TlsSettings};
-use crate::config::kind::{Choice, File, Flag, Integer, List, SignedUrl, Span};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Choice, File, Flag, Integer, List, SignedUrl, Span};
 
 const CA: &str = "server.tls.ca_file";
 const REQUIRE: &str = "server.tls.require_client_cert";

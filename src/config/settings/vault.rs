@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, File, Flag, Parsed, Span, Text, Url};
 use crate::config::problem::{Code, Problem};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Choice, File, Flag, Parsed, Span, Text, Url};
 use crate::secrets::{VaultLogin, VaultSettings, Wanted};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

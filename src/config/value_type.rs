@@ -4,7 +4,7 @@
 
 mod list;
 mod number;
-mod place;
+mod location;
 mod text;
 
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 pub(super) use list::{List, Named};
 pub(super) use number::{Flag, Integer, Rate, RateOf, Size, Span};
-pub(super) use place::{Directory, File, Origin, SignedUrl, Url, is_loopback};
+pub(super) use location::{Directory, File, Origin, SignedUrl, Url, is_loopback};
 pub(super) use text::{Choice, Hidden, Parsed, Text};
 
 use super::document::{Node, Value};

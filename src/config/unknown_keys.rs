@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::document::{Name, Node, Value};
-use super::kind::printable;
-use super::later::{LATER, Later};
 use super::problem::{Code, Problem};
 use super::reader::{Key, Reader};
+use super::unsupported::{LATER, Later};
+use super::value_type::printable;
 use crate::suggest::nearest;
 
 /// Mistakes after which the search ends: finding the place of each costs time.
