@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::output::{Exit, Format, Output, table};
 use crate::config::{
-    Code, Effective, Environment, Loaded, Problems, Source, Weakness, json_schema, load, locate,
-    security_check,
+    EffectiveValue, Environment, LoadedConfig, ProblemCode, Problems, ValueSource, Weakness, json_schema,
+    load, locate, security_check,
 };
 
 /// What to do with the configuration.
@@ -90,7 +90,7 @@ fn validate(
     match load(file, environment) {
         Err(problems) => {
             refuse(&problems, output)?;
-            Ok(if problems.problems.iter().any(|problem| problem.code == Code::Unreadable) {
+            Ok(if problems.problems.iter().any(|problem| problem.code == ProblemCode::Unreadable) {
                 Exit::Usage
             } else {
                 Exit::Found
@@ -125,7 +125,7 @@ fn colour() -> bool {
     std::io::stderr().is_terminal()
 }
 
-fn verdict(loaded: &Loaded, weaknesses: Option<&[Weakness]>) -> String {
+fn verdict(loaded: &LoadedConfig, weaknesses: Option<&[Weakness]>) -> String {
     let name = match &loaded.file {
         Some(path) => format!("`{}` has no mistakes", path.display()),
         None => String::from("the embedded defaults have no mistakes"),
@@ -156,13 +156,13 @@ fn show(file: Option<&Path>, environment: &Environment, output: &Output) -> anyh
     }
 }
 
-fn values_table(values: &[Effective]) -> String {
+fn values_table(values: &[EffectiveValue]) -> String {
     let mut rows = table(["key", "value", "from"]);
     for value in values {
         let source = match &value.source {
-            Source::Default => String::from("default"),
-            Source::File { line } => format!("line {line}"),
-            Source::Environment { variable } => (*variable).to_owned(),
+            ValueSource::Default => String::from("default"),
+            ValueSource::File { line } => format!("line {line}"),
+            ValueSource::Environment { variable } => (*variable).to_owned(),
         };
         rows.add_row([value.key.as_str(), value.value.as_str(), source.as_str()]);
     }

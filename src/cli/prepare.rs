@@ -10,20 +10,20 @@ use super::output::{Exit, Output};
 use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyStore};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Environment, Loaded, load as load_config, locate, security_check};
+use crate::config::{Environment, LoadedConfig, load as load_config, locate, security_check};
 use crate::model::{RoleName, ServiceName};
 use crate::secrets::{VaultError, VaultProvider};
 
 /// A configuration whose secrets have been fetched.
 pub(super) struct Prepared {
-    pub(super) loaded: Loaded,
+    pub(super) loaded: LoadedConfig,
     /// The Vault that they came from.
     pub(super) vault: Option<VaultProvider>,
 }
 
 impl Prepared {
     /// For a command that needs the Vault no longer.
-    pub(super) fn finish(self) -> std::io::Result<Loaded> {
+    pub(super) fn finish(self) -> std::io::Result<LoadedConfig> {
         self.vault.map_or(Ok(()), give_back)?;
         Ok(self.loaded)
     }
@@ -77,7 +77,7 @@ pub(super) fn offline(
     named: Option<&Path>,
     environment: &Environment,
     output: &Output,
-) -> anyhow::Result<Result<Loaded, Exit>> {
+) -> anyhow::Result<Result<LoadedConfig, Exit>> {
     match load_config(locate(named).as_deref(), environment) {
         Ok(loaded) => Ok(Ok(loaded)),
         Err(problems) => super::config::refuse(&problems, output).map(|()| Err(Exit::Usage)),
@@ -101,7 +101,7 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
 }
 
 /// Log lines go to stderr as JSON, one object a line, in the shape that a SIEM matches on.
-pub(super) fn start_log(loaded: &Loaded) {
+pub(super) fn start_log(loaded: &LoadedConfig) {
     // What a SIEM alerts on is told at every level.
     // The client of the vault tells of its requests; what it tells is not ours to keep secrets out of.
     let level = loaded.process.log_level.as_str();
@@ -113,7 +113,7 @@ pub(super) fn start_log(loaded: &Loaded) {
 
 /// What the operator should know before the gateway serves: warnings of the configuration, and once for the log what
 /// is legal but could be stronger.
-pub(super) fn warn(loaded: &Loaded, output: &Output) {
+pub(super) fn warn(loaded: &LoadedConfig, output: &Output) {
     if !loaded.warnings.is_empty() {
         output.say(loaded.warnings.render(std::io::stderr().is_terminal()).trim_end());
     }

@@ -77,7 +77,7 @@ pub struct Settings {
     pub http: HttpLimits,
     /// Whether `context.system.lockdown` holds from the start.
     pub lockdown: bool,
-    /// How long requests under way may take once the gateway is told to stop.
+    /// How long requests under way may take after the signal to stop.
     pub shutdown_grace: Duration,
 }
 
@@ -86,7 +86,7 @@ pub struct Settings {
 pub struct PublishedSettings {
     /// The store.
     pub store: PathBuf,
-    /// The keys of which one must have signed what decides; `None`: nobody has to.
+    /// The keys of which one must have signed what decides; `None`: no signature is needed.
     pub trusted_keys: Option<PathBuf>,
 }
 

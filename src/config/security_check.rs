@@ -1,4 +1,4 @@
-//! What makes a configuration weaker than it could be, although it is legal.
+//! Legal settings that make an installation weaker than it could be.
 //!
 //! The embedded defaults suit a laptop; each of them that does not suit a server is named here.
 
@@ -9,21 +9,21 @@ use serde::Serialize;
 
 use super::document::{Node, Value};
 use super::reader::Reader;
-use super::{Code, Loaded, MinVersion, ProcessSettings, Settings};
+use super::{LoadedConfig, MinVersion, ProblemCode, ProcessSettings, Settings};
 use crate::audit::Durability;
 use crate::authn::jwt::JwtAlgorithm;
 use crate::tools::Transport;
 
-/// One thing that could be stronger.
+/// A legal setting that weakens the installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Weakness {
     /// The key.
     pub key: String,
     /// Its value.
     pub value: String,
-    /// What can happen.
+    /// The risk.
     pub why: String,
-    /// What to do.
+    /// The correction.
     pub fix: String,
 }
 
@@ -31,7 +31,7 @@ fn weakness(key: &str, value: impl Into<String>, why: &str, fix: &str) -> Weakne
     Weakness { key: key.into(), value: value.into(), why: why.into(), fix: fix.into() }
 }
 
-/// What is known of the file beside its keys.
+/// Facts about the file beside its keys.
 #[derive(Debug, Default)]
 pub(super) struct FileFacts {
     /// The first key whose secret stands in the file as text.
@@ -90,12 +90,12 @@ fn is_literal(node: &Node) -> bool {
     }
 }
 
-/// Everything that could be stronger, in the order of the keys.
-pub fn security_check(loaded: &Loaded) -> Vec<Weakness> {
-    let Loaded { settings, process, .. } = loaded;
+/// All legal settings that weaken the installation, in the order of the keys.
+pub fn security_check(loaded: &LoadedConfig) -> Vec<Weakness> {
+    let LoadedConfig { settings, process, .. } = loaded;
     let mut found = Vec::new();
     loaded.file_facts.check(&mut found);
-    for warning in loaded.warnings.problems.iter().filter(|problem| problem.code == Code::Weakens) {
+    for warning in loaded.warnings.problems.iter().filter(|problem| problem.code == ProblemCode::Weakens) {
         let fix = warning.help.clone().unwrap_or_default();
         let key = warning.key.clone().unwrap_or_default();
         found.push(Weakness { key, value: String::from("(ignored)"), why: warning.message.clone(), fix });
@@ -170,7 +170,7 @@ fn identity(settings: &Settings, process: &ProcessSettings, found: &mut Vec<Weak
         found.push(weakness(
             "security.authentication.require_tls",
             "false",
-            "credentials are accepted that anybody on the way could read",
+            "credentials that cross the network in the clear are accepted",
             "remove the key",
         ));
     }
@@ -178,7 +178,7 @@ fn identity(settings: &Settings, process: &ProcessSettings, found: &mut Vec<Weak
         Some(jwt) if jwt.keys.iter().any(|key| key.algorithm == JwtAlgorithm::Hs256) => found.push(weakness(
             "security.authentication.jwt_algorithm",
             "HS256",
-            "whoever can verify a token can also make one",
+            "every holder of the verification key can also issue tokens",
             "use `EdDSA`, `ES256` or `RS256` with a public key",
         )),
         Some(_) => {}
@@ -192,7 +192,7 @@ fn identity(settings: &Settings, process: &ProcessSettings, found: &mut Vec<Weak
     found.push(weakness(
         "security.agents.require_signed_deployment",
         "false",
-        "whoever can write agent files can deploy agents",
+        "every user who can write agent files can deploy agents",
         "let only the deploying user write `server.agents_dir`",
     ));
 }
@@ -202,7 +202,7 @@ fn upstreams(settings: &Settings, found: &mut Vec<Weakness>) {
         found.push(weakness(
             "mcp.auto_import",
             "true",
-            "tools that nobody has reviewed are offered",
+            "tools are offered before they are reviewed",
             "pin them with `caxton tools import` and remove the key",
         ));
     }

@@ -1,7 +1,7 @@
 //! What the configuration says, typed and checked.
 //!
 //! Each section asks for its keys and returns the settings of the module that they belong to, so that a new key is
-//! one call in one section. No module knows this one.
+//! one call in one section. No other module imports this one.
 
 mod agents;
 mod api_keys;
@@ -30,7 +30,7 @@ use self::mcp::Mcp;
 use self::security::Security;
 use self::server::Server;
 use super::gateway::Settings;
-use super::problem::{Code, Problem};
+use super::problem::{Problem, ProblemCode};
 use super::reader::Reader;
 use super::value_type::Flag;
 use crate::changes::ReloadSettings;
@@ -44,7 +44,7 @@ pub(super) struct Configuration {
 
 /// What the configuration says of the process around the gateway, and of the configuration itself.
 pub struct ProcessSettings {
-    /// How much the program log tells.
+    /// The level of the program log.
     pub log_level: LogLevel,
     /// The Vault that secrets come from; `None`: from the environment and files only.
     pub vault: Option<VaultSettings>,
@@ -127,16 +127,16 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
     Configuration { gateway, process }
 }
 
-/// Two keys of two sections: plain HTTP for a network whose requests would all be refused serves nobody.
+/// Two keys of two sections: plain HTTP for a network whose requests would all be refused is a mistake.
 fn check_transport(reader: &mut Reader<'_>, server: &Server) {
     const INSECURE: &str = "server.insecure_http";
     let proxied = !server.api.proxies.networks.is_empty();
     if server.insecure_http && server.tls.is_none() && !proxied && server.api.require_tls {
         let problem = Problem::error(
-            Code::Contradiction,
+            ProblemCode::Contradiction,
             "every request would be refused: `security.authentication.require_tls` wants TLS",
         );
         let help = "give a certificate in `server.tls`; name the proxies that end TLS in `server.trusted_proxies`; or let credentials cross the network in the clear with `security.authentication.require_tls: false`";
-        reader.tell(problem.with_help(help), INSECURE);
+        reader.report(problem.with_help(help), INSECURE);
     }
 }

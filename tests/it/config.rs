@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::golden::golden;
 use caxton::config::{
-    Code, Environment, Format, LATER, Problems, Status, json_schema, keys, load, locate, read, reference,
-    security_check,
+    Environment, Format, KeyStatus, ProblemCode, Problems, UNSUPPORTED, json_schema, keys, load, locate,
+    read, reference, security_check,
 };
 
 fn root() -> PathBuf {
@@ -78,9 +78,12 @@ fn every_mistake_says_where_and_with_which_key() {
     for path in bad_files() {
         let name = path.file_name().unwrap().to_str().unwrap();
         for problem in refused(name, &fs::read_to_string(&path).unwrap()).problems {
-            let placed = problem.place.is_some() || problem.code == Code::Missing;
+            let placed = problem.position.is_some() || problem.code == ProblemCode::Missing;
             let keyed = problem.key.is_some()
-                || matches!(problem.code, Code::Syntax | Code::Duplicate | Code::WrongType);
+                || matches!(
+                    problem.code,
+                    ProblemCode::Syntax | ProblemCode::Duplicate | ProblemCode::WrongType
+                );
             assert!(placed && keyed, "{name}: {problem:?}");
             assert!(
                 !problem.message.contains('\n') && !problem.message.ends_with('.'),
@@ -182,10 +185,10 @@ fn the_embedded_defaults_are_those_of_a_laptop() {
 fn a_key_is_available_or_not_and_has_words() {
     let keys = keys();
     for key in &keys {
-        assert!(!key.doc.is_empty() && !key.words.is_empty(), "{}", key.path);
-        assert!(key.status != Status::Fixed || key.default.is_some(), "{}", key.path);
+        assert!(!key.doc.is_empty() && !key.type_name.is_empty(), "{}", key.path);
+        assert!(key.status != KeyStatus::Fixed || key.default.is_some(), "{}", key.path);
         assert!(
-            !LATER
+            !UNSUPPORTED
                 .iter()
                 .any(|later| key.path == later.path || key.path.starts_with(&format!("{}.", later.path))),
             "{} is in both tables",
@@ -202,7 +205,7 @@ fn a_key_is_available_or_not_and_has_words() {
 /// Each later key, written alone, gets the answer that it is not available, and advice.
 #[test]
 fn every_later_key_is_refused() {
-    for later in LATER {
+    for later in UNSUPPORTED {
         let depth = later.path.split('.').count();
         let mut text = String::new();
         for (level, name) in later.path.split('.').enumerate() {
@@ -212,7 +215,7 @@ fn every_later_key_is_refused() {
         }
         let problems = refused("later.yaml", &text).problems;
         assert_eq!(problems.len(), 1, "{}: {problems:?}", later.path);
-        assert_eq!(problems[0].code, Code::NotAvailable, "{}", later.path);
+        assert_eq!(problems[0].code, ProblemCode::NotAvailable, "{}", later.path);
         assert_eq!(problems[0].key.as_deref(), Some(later.path));
         assert!(problems[0].help.is_some());
     }
@@ -237,15 +240,15 @@ fn switches_win_over_the_file_and_never_weaken() {
     assert_eq!(serde_json::to_value(&level.source).unwrap()["environment"]["variable"], "CAXTON_LOG_LEVEL");
 
     for (name, value, code) in [
-        ("CAXTON_LOG_LEVEL", "loud", Code::OutOfRange),
-        ("CAXTON_MEMORY_BACKEND", "postgres", Code::NotAvailable),
-        ("CAXTON_CONFIG_AGENT_VALIDATION", "lenient", Code::Weakens),
-        ("CAXTON_WASM_ISOLATION", "off", Code::Weakens),
-        ("CAXTON_SECURITY_AUDIT", "disabled", Code::Weakens),
-        ("CAXTON_MEMORY_SCOPE_ISOLATION", "", Code::Weakens),
-        ("CAXTON_TOOL_ACCESS_CONTROL", "disabled", Code::Weakens),
-        ("CAXTON_HOT_RELOAD_VALIDATION", "Strict", Code::Weakens),
-        ("CAXTON_SECURTY_AUDIT", "enabled", Code::UnknownKey),
+        ("CAXTON_LOG_LEVEL", "loud", ProblemCode::OutOfRange),
+        ("CAXTON_MEMORY_BACKEND", "postgres", ProblemCode::NotAvailable),
+        ("CAXTON_CONFIG_AGENT_VALIDATION", "lenient", ProblemCode::Weakens),
+        ("CAXTON_WASM_ISOLATION", "off", ProblemCode::Weakens),
+        ("CAXTON_SECURITY_AUDIT", "disabled", ProblemCode::Weakens),
+        ("CAXTON_MEMORY_SCOPE_ISOLATION", "", ProblemCode::Weakens),
+        ("CAXTON_TOOL_ACCESS_CONTROL", "disabled", ProblemCode::Weakens),
+        ("CAXTON_HOT_RELOAD_VALIDATION", "Strict", ProblemCode::Weakens),
+        ("CAXTON_SECURTY_AUDIT", "enabled", ProblemCode::UnknownKey),
     ] {
         let problems = load(None, &Environment::from_iter([(name, value)])).err().unwrap().problems;
         assert_eq!(problems.len(), 1, "{name}: {problems:?}");
@@ -262,7 +265,7 @@ fn weakening_needs_the_operators_word() {
         )
     };
     let refused = read(&text(false), Format::Yaml, None, &Environment::default()).err().unwrap();
-    assert_eq!(refused.problems[0].code, Code::Weakens);
+    assert_eq!(refused.problems[0].code, ProblemCode::Weakens);
     let loaded = read(&text(true), Format::Yaml, None, &Environment::default()).unwrap();
     let keys: Vec<_> = security_check(&loaded).into_iter().map(|weakness| weakness.key).collect();
     assert!(
@@ -280,7 +283,7 @@ fn http_beyond_the_host_is_a_choice() {
     };
     let read = |text: &str| read(text, Format::Yaml, None, &Environment::default());
     let refused = read(&text(true)).unwrap_err().problems;
-    assert_eq!(refused[0].code, Code::Contradiction, "it would serve nobody");
+    assert_eq!(refused[0].code, ProblemCode::Contradiction, "it would serve nobody");
     let found = security_check(&read(&text(false)).unwrap());
     for key in ["server.insecure_http", "security.authentication.require_tls"] {
         assert!(found.iter().any(|weakness| weakness.key == key), "{key}");
@@ -303,7 +306,8 @@ fn a_certificate_makes_it_https() {
     };
     let loaded = with("enabled: true").unwrap();
     assert_eq!(loaded.settings.listen.port(), 8_443);
-    let suites = |loaded: &caxton::config::Loaded| loaded.settings.tls.as_ref().unwrap().cipher_suites.len();
+    let suites =
+        |loaded: &caxton::config::LoadedConfig| loaded.settings.tls.as_ref().unwrap().cipher_suites.len();
     assert_eq!(suites(&loaded), 3);
     let keys = |loaded| security_check(&loaded).into_iter().map(|weakness| weakness.key).collect::<Vec<_>>();
     assert!(keys(loaded).iter().all(|key| !key.starts_with("server.tls")));
@@ -340,12 +344,12 @@ fn a_file_that_cannot_be_read_is_said_so() {
             fs::write(&path, bytes).unwrap();
         }
         let problems = load(Some(&path), &Environment::default()).err().unwrap().problems;
-        assert_eq!(problems[0].code, Code::Unreadable, "{name}");
+        assert_eq!(problems[0].code, ProblemCode::Unreadable, "{name}");
     }
     let path = directory.path().join("large.yaml");
     fs::write(&path, "#".repeat(2 << 20)).unwrap();
     let problems = load(Some(&path), &Environment::default()).err().unwrap().problems;
-    assert_eq!((problems.len(), problems[0].code), (1, Code::Syntax));
+    assert_eq!((problems.len(), problems[0].code), (1, ProblemCode::Syntax));
 }
 
 #[test]

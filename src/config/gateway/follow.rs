@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How changes are noticed.
 #[derive(Debug, Clone)]
 pub struct FollowSettings {
-    /// Whether directories of policies and schemas are watched. Off by default: a file that somebody is still writing can
+    /// Whether directories of policies and schemas are watched. Off by default: a file that is still being written can
     /// look whole. Published versions are always followed.
     pub watch: bool,
     /// How often a store, or a directory that is watched, is looked at. Default 500 ms.

@@ -15,7 +15,7 @@ pub struct HttpLimits {
     pub max_headers: usize,
     /// How long a connection may be without a request, from the moment it is there. Default 60 s.
     pub idle_timeout: Duration,
-    /// The most connections of one address at once; one more takes the place of one that waits. Proxies that are believed
+    /// The most connections of one address at once; one more takes the place of one that waits. Trusted proxies
     /// are not counted. Default 256.
     pub max_connections_per_address: usize,
     /// The most requests at once on one HTTP/2 connection. Default 100.

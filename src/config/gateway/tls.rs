@@ -71,7 +71,7 @@ impl TlsSettings {
 /// How answers are fetched.
 #[derive(Debug, Clone)]
 pub struct OcspSettings {
-    /// Whom to ask; `None`: whom the certificate names.
+    /// The responder to ask; `None`: the one that the certificate names.
     pub responder: Option<crate::secret::Address>,
     /// Time for one fetch. Default 10 s.
     pub timeout: Duration,

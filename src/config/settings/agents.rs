@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::reader::Reader;
-use crate::config::value_type::{Integer, List, Parsed, Size, Span};
+use crate::config::value_type::{DurationRange, Integer, List, ParsedWord, Size};
 use crate::model::CapabilityName;
 use crate::{agents, runtime};
 
@@ -22,7 +22,7 @@ impl ConfigAgents {
         let usual = agents::Settings::default();
         let reload_timeout = r.value(
             "config_agents.security_policies.hot_reload_validation_timeout",
-            Span(Duration::from_millis(100)..=Duration::from_secs(300)),
+            DurationRange(Duration::from_millis(100)..=Duration::from_secs(300)),
             Duration::from_secs(5),
             "How long reading and validating changed policies may take; what takes longer is refused, and the old set serves.",
         );
@@ -53,7 +53,7 @@ fn forbidden_capabilities(r: &mut Reader<'_>, usual: &[String]) -> Vec<String> {
     let usual = usual.iter().filter_map(|name| CapabilityName::parse(name).ok()).collect();
     let forbidden = r.value(
         "config_agents.security_policies.forbidden_capabilities",
-        List(Parsed::<CapabilityName>::new("a capability")),
+        List(ParsedWord::<CapabilityName>::new("a capability")),
         usual,
         "Capabilities that no agent may declare.",
     );
@@ -78,7 +78,7 @@ fn limits(r: &mut Reader<'_>) -> runtime::Settings {
         ),
         deadline: r.value(
             "config_agents.limits.deadline",
-            Span(Duration::from_secs(1)..=Duration::from_secs(3_600)),
+            DurationRange(Duration::from_secs(1)..=Duration::from_secs(3_600)),
             usual.deadline,
             "Time for one answer.",
         ),

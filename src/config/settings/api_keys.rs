@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::rate_limit::checked_rate;
 use crate::authn::api_key::Settings;
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Choice, Flag, Integer, Parsed, Rate, RateOf, Span};
+use crate::config::value_type::{Choice, DurationRange, Flag, Frequency, Integer, ParsedWord, RateType};
 use crate::limit;
 
 /// What the section says of two modules.
@@ -26,7 +26,7 @@ impl ApiKeys {
         let header = http::HeaderName::from_static("x-api-key");
         let header_name = r.value(
             "security.api_keys.header_name",
-            Parsed::new("the name of a header field"),
+            ParsedWord::new("the name of a header field"),
             header,
             "Header field of an API key; `X-Caxton-Api-Key` works as well.",
         );
@@ -34,8 +34,8 @@ impl ApiKeys {
             header_name.as_str(),
             "authorization" | "cookie" | "host" | "content-length" | "content-type"
         ) {
-            let problem = Problem::error(Code::Contradiction, "this header field has another meaning");
-            r.tell(problem.with_help("write `X-API-Key`"), "security.api_keys.header_name");
+            let problem = Problem::error(ProblemCode::Contradiction, "this header field has another meaning");
+            r.report(problem.with_help("write `X-API-Key`"), "security.api_keys.header_name");
         }
         r.value(
             "security.api_keys.hash_algorithm",
@@ -54,8 +54,8 @@ impl ApiKeys {
     fn rate(r: &mut Reader<'_>) -> limit::Rate {
         const PER_KEY: &str = "security.api_keys.rate_limit_per_key";
         const BURST: &str = "security.api_keys.burst_limit";
-        let hourly = Rate { count: 1_000, per: Duration::from_secs(3_600) };
-        let rate = r.value(PER_KEY, RateOf, hourly, "Calls with one API key; more are answered with 429.");
+        let hourly = Frequency { count: 1_000, per: Duration::from_secs(3_600) };
+        let rate = r.value(PER_KEY, RateType, hourly, "Calls with one API key; more are answered with 429.");
         let burst =
             r.value(BURST, Integer::new(1..=1_000_000, "calls"), 100, "Calls with one API key at once.");
         checked_rate(r, rate, burst, (PER_KEY, BURST))
@@ -63,13 +63,13 @@ impl ApiKeys {
 
     fn rotation(r: &mut Reader<'_>) -> (Option<Duration>, Duration) {
         const INTERVAL: &str = "security.api_keys.rotation_interval";
-        let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+        let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
         let (day, most) = (86_400, 3_660 * 86_400);
         let auto = r.value(
             "security.api_keys.auto_rotate",
             Flag,
             false,
-            "A key that is older than `rotation_interval` and `grace_period` together is refused, although it has not expired: whoever uses it must have replaced it.",
+            "A key that is older than `rotation_interval` and `grace_period` together is refused, although it has not expired: it must have been replaced by then.",
         );
         let interval = r.value(
             INTERVAL,
@@ -84,9 +84,11 @@ impl ApiKeys {
             "How long a key that was replaced still serves.",
         );
         if r.is_given(INTERVAL) && !auto {
-            let problem =
-                Problem::error(Code::Missing, "has no effect: keys may grow as old as they were made for");
-            r.tell(
+            let problem = Problem::error(
+                ProblemCode::Missing,
+                "has no effect: keys may grow as old as they were made for",
+            );
+            r.report(
                 problem.with_help("set `security.api_keys.auto_rotate: true`, or remove the key"),
                 INTERVAL,
             );

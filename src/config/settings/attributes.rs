@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::attributes::Settings;
 use crate::config::reader::Reader;
-use crate::config::value_type::{Integer, Span};
+use crate::config::value_type::{DurationRange, Integer};
 
 pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Settings {
     let usual = Settings::in_directory(data_dir);
@@ -24,7 +24,7 @@ pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Settings {
         ),
         max_age: r.optional(
             "security.attributes.max_age",
-            Span(Duration::from_secs(1)..=Duration::from_secs(366 * 86_400)),
+            DurationRange(Duration::from_secs(1)..=Duration::from_secs(366 * 86_400)),
             "How old the last import of attributes may be. When it is older, or there was none, everything but an import is denied. Without the key: any age.",
         ),
         ..usual

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::audit::{Durability, Settings};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Choice, File, Flag, Integer, Size, Span};
+use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, Integer, Size};
 
 /// What the section says of two modules.
 pub(super) struct Audit {
@@ -23,7 +23,7 @@ struct JsonLines;
 
 impl Audit {
     pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Self {
-        let millis = |low, high| Span(Duration::from_millis(low)..=Duration::from_millis(high));
+        let millis = |low, high| DurationRange(Duration::from_millis(low)..=Duration::from_millis(high));
         r.value(
             "security.audit.audit_log_format",
             Choice(&[("json", JsonLines)]),
@@ -34,7 +34,7 @@ impl Audit {
         let log_file = data_dir.join("audit.log");
         let path = r.value(
             "security.audit.audit_log_file",
-            File { must_exist: false },
+            FilePath { must_exist: false },
             log_file,
             "The decision log; made with mode 0600.",
         );
@@ -70,7 +70,7 @@ impl Audit {
         );
         let refusal_window = r.value(
             "security.audit.refusal_window",
-            Span(Duration::from_secs(1)..=Duration::from_secs(3_600)),
+            DurationRange(Duration::from_secs(1)..=Duration::from_secs(3_600)),
             usual.refusal_window,
             "Refused credentials and calls above a rate are counted for so long by address, principal and reason: the first, each doubling and the last are a record, with `count`.",
         );

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::server::beside;
+use super::server::default_directory;
 use crate::config::gateway::{FollowSettings, PublishedSettings, RemoteSettings};
-use crate::config::problem::{Code, Problem};
-use crate::config::reader::{Reader, Source};
-use crate::config::value_type::{Choice, Directory, File, Flag, Size, Span, Url};
+use crate::config::problem::{Problem, ProblemCode};
+use crate::config::reader::{Reader, ValueSource};
+use crate::config::value_type::{Choice, DirectoryPath, DurationRange, FilePath, Flag, HttpsUrl, Size};
 use crate::policy::{self, OnPolicyError};
 
 /// What the section says of the policies.
@@ -44,18 +44,21 @@ impl Authorization {
     pub(super) fn read(r: &mut Reader<'_>) -> Self {
         let version_store = r.optional(
             STORE,
-            Directory { must_exist: true },
+            DirectoryPath { must_exist: true },
             "Published versions (`caxton policy publish`): the newest decides, and a newer one is live within a second. Instead of `policy_dir`; of `schema_dir` only the pinned tools count then.",
         );
         let stored = version_store.is_some();
         let mut directory = |key: &str, name: &str, doc| {
-            let found = r.optional(key, Directory { must_exist: true }, doc);
+            let found = r.optional(key, DirectoryPath { must_exist: true }, doc);
             // With published versions the schemas are still where the pinned tools are.
-            let found =
-                if stored && name != SCHEMAS { found } else { found.or_else(|| beside(r, key, name)) };
+            let found = if stored && name != SCHEMAS {
+                found
+            } else {
+                found.or_else(|| default_directory(r, key, name))
+            };
             if found.is_none() && !r.is_given(key) {
                 let none = if stored { "(published versions)" } else { "(shipped set)" };
-                r.in_force(key, none.to_owned(), Source::Default);
+                r.set_in_force(key, none.to_owned(), ValueSource::Default);
             }
             found
         };
@@ -77,13 +80,13 @@ impl Authorization {
         );
         let roles_file = r.optional(
             ROLES,
-            File { must_exist: true },
+            FilePath { must_exist: true },
             "Roles with permission words (`roles.yaml`), compiled to policies. A built-in role that it names is replaced.",
         );
         let trusted_keys = r.optional(
             KEYS,
-            File { must_exist: true },
-            "Public keys of which one must have signed a version before it decides. Without the key nobody has to sign. Read anew with each change, so that keys can rotate.",
+            FilePath { must_exist: true },
+            "Public keys of which one must have signed a version before it decides. Without the key no signature is needed. Read anew with each change, so that keys can rotate.",
         );
         let watch = r.value(
             WATCH,
@@ -94,7 +97,7 @@ impl Authorization {
         let remote = remote(r);
         let candidate_dir = r.optional(
             "security.authorization.candidate_dir",
-            Directory { must_exist: true },
+            DirectoryPath { must_exist: true },
             "A folder with `policies` (and `schemas`): a candidate that is asked about every decision and makes none. Where it would have decided otherwise is counted and recorded (`shadow`). Read again at each reload.",
         );
         let max_bundle_bytes = r.value(
@@ -124,23 +127,27 @@ impl Authorization {
     }
 }
 
-/// Keys that have no effect together are mistakes: each is a protection, or a set of policies, that somebody counts on.
+/// Keys that have no effect together are mistakes: each is a protection, or a set of policies, that the operator relies on.
 fn check(r: &mut Reader<'_>, stored: bool) {
     for key in ["security.authorization.policy_dir", WATCH, EXTEND, ROLES] {
         if stored && r.is_given(key) {
-            let problem = Problem::error(Code::Contradiction, "has no effect: published versions decide");
-            r.tell(problem.with_help(format!("remove it, or remove `{STORE}`")), key);
+            let problem =
+                Problem::error(ProblemCode::Contradiction, "has no effect: published versions decide");
+            r.report(problem.with_help(format!("remove it, or remove `{STORE}`")), key);
         }
     }
     for key in [KEYS, URL] {
         if !stored && r.is_given(key) {
-            let problem = Problem::error(Code::Missing, "has no effect: no version store is given");
-            r.tell(problem.with_help(format!("set `{STORE}`; files in directories carry no signature")), key);
+            let problem = Problem::error(ProblemCode::Missing, "has no effect: no version store is given");
+            r.report(
+                problem.with_help(format!("set `{STORE}`; files in directories carry no signature")),
+                key,
+            );
         }
     }
     if r.is_given(URL) && !r.is_given(KEYS) {
-        let problem = Problem::error(Code::Missing, "whoever controls that server decides");
-        r.tell(problem.with_help(format!("give `{KEYS}`")), URL);
+        let problem = Problem::error(ProblemCode::Missing, "the bundle server could replace the policies");
+        r.report(problem.with_help(format!("give `{KEYS}`")), URL);
     }
 }
 
@@ -148,10 +155,10 @@ fn check(r: &mut Reader<'_>, stored: bool) {
 fn remote(r: &mut Reader<'_>) -> Option<RemoteSettings> {
     let url = r.optional(
         URL,
-        Url { may_weaken: false },
+        HttpsUrl { may_weaken: false },
         "Where a signed bundle (`caxton policy bundle build`) is fetched from. The last good one stays in the version store.",
     );
-    let spans = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+    let spans = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let interval = r.value(
         "security.authorization.bundle.poll_interval",
         spans(1, 86_400),

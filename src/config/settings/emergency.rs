@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Flag, Integer, Span};
+use crate::config::value_type::{DurationRange, Flag, Integer};
 use crate::limit::FailureSettings;
 
 /// `None`: no address is blocked.
@@ -16,7 +16,7 @@ pub(super) fn blocking(r: &mut Reader<'_>) -> Option<FailureSettings> {
         SWITCH,
         Flag,
         false,
-        "An address whose credentials were refused too often is not listened to for a while. Behind a proxy, name it in `server.trusted_proxies`: else all callers have its address.",
+        "An address whose credentials were refused too often is blocked for a while. Behind a proxy, name it in `server.trusted_proxies`: else all callers have its address.",
     );
     let attempts = r.value(
         "security.emergency.max_failed_auth_attempts",
@@ -26,15 +26,15 @@ pub(super) fn blocking(r: &mut Reader<'_>) -> Option<FailureSettings> {
     );
     let block = r.value(
         "security.emergency.block_duration",
-        Span(Duration::from_secs(1)..=Duration::from_secs(30 * 86_400)),
+        DurationRange(Duration::from_secs(1)..=Duration::from_secs(30 * 86_400)),
         usual.block,
         "How long an address is blocked, and after how long its failures are forgotten.",
     );
     for key in ["max_failed_auth_attempts", "block_duration"] {
         let key = format!("security.emergency.{key}");
         if !on && r.is_given(&key) {
-            let problem = Problem::error(Code::Missing, "has no effect: addresses are not blocked");
-            r.tell(problem.with_help(format!("set `{SWITCH}: true`, or remove the key")), &key);
+            let problem = Problem::error(ProblemCode::Missing, "has no effect: addresses are not blocked");
+            r.report(problem.with_help(format!("set `{SWITCH}: true`, or remove the key")), &key);
         }
     }
     let attempts = NonZeroU32::new(attempts)?;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::api;
 use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::{dpop, tokens};
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Choice, File, Flag, Integer, List, Size, Span, Text, Url};
+use crate::config::value_type::{
+    Choice, DurationRange, FilePath, Flag, FreeText, HttpsUrl, Integer, List, Size,
+};
 
 const PROOF_ALGORITHMS: &[(&str, JwtAlgorithm)] =
     &[("ES256", JwtAlgorithm::Es256), ("EdDSA", JwtAlgorithm::EdDsa), ("RS256", JwtAlgorithm::Rs256)];
@@ -32,7 +34,7 @@ pub(super) struct Authentication {
 
 fn proofs(r: &mut Reader<'_>, leeway: Duration) -> dpop::Settings {
     let usual = dpop::Settings::default();
-    let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let proofs = || Integer::new(1..=10_000_000, "proofs");
     dpop::Settings {
             algorithms: r.value(
@@ -77,10 +79,10 @@ fn proofs(r: &mut Reader<'_>, leeway: Duration) -> dpop::Settings {
 
 /// The gateway's own tokens. What they share with tokens of another issuer stands in `usual` already.
 fn own_tokens(r: &mut Reader<'_>, usual: tokens::Settings) -> tokens::Settings {
-    let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let issuer = r.value(
         "security.authentication.token_issuer",
-        Text(512),
+        FreeText(512),
         usual.issuer.to_string(),
         "The value of `iss` in the gateway's own tokens; not that of `jwt_issuer`.",
     );
@@ -102,7 +104,7 @@ fn own_tokens(r: &mut Reader<'_>, usual: tokens::Settings) -> tokens::Settings {
             "security.authentication.refresh_grace",
             span(0, 300),
             usual.grace,
-            "How long a refresh token that was used is answered with the same successor, for whom the answer got lost. After that a second use ends the session.",
+            "How long a used refresh token is answered with the same successor, in case the first answer was lost. After that a second use ends the session.",
         ),
         max_sessions_per_key: r.value(
             "security.authentication.max_sessions_per_key",
@@ -116,10 +118,10 @@ fn own_tokens(r: &mut Reader<'_>, usual: tokens::Settings) -> tokens::Settings {
 
 /// A key set that is fetched; `None` without its address.
 fn key_set(r: &mut Reader<'_>) -> Option<JwksUrl> {
-    let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let url = r.optional(
         "security.authentication.jwks_url",
-        Url { may_weaken: false },
+        HttpsUrl { may_weaken: false },
         "Key set of the issuer, fetched in the background. Only keys for `jwt_algorithm` are used. Until the first fetch succeeds, tokens are answered with 503.",
     );
     let refresh = r.value(
@@ -166,35 +168,35 @@ impl Authentication {
         );
         let issuer = r.value(
             "security.authentication.jwt_issuer",
-            Text(512),
+            FreeText(512),
             String::from("caxton-auth"),
             "The value of `iss`.",
         );
         let audience = r.value(
             "security.authentication.jwt_audience",
-            Text(512),
+            FreeText(512),
             String::from("caxton-api"),
             "The value that `aud` must contain.",
         );
         let public = r.optional(
             "security.authentication.jwt_public_key_file",
-            File { must_exist: true },
+            FilePath { must_exist: true },
             "Public key in PEM that verifies tokens. Without a key no token of another issuer is accepted.",
         );
         let secret = r.optional(
             "security.authentication.jwt_hs256_secret_file",
-            File { must_exist: true },
+            FilePath { must_exist: true },
             "Shared secret of at least 32 bytes, for `HS256` only. Who can verify with it can also sign.",
         );
         let file = r.optional(
             "security.authentication.jwt_jwks_file",
-            File { must_exist: true },
+            FilePath { must_exist: true },
             "Key set of the issuer (RFC 7517), read at start and on each reload. Only keys for `jwt_algorithm` are used.",
         );
         let jwks = key_set(r);
         let leeway = r.value(
             "security.authentication.leeway",
-            Span(Duration::ZERO..=Duration::from_secs(5)),
+            DurationRange(Duration::ZERO..=Duration::from_secs(5)),
             Duration::from_secs(5),
             "Difference of clocks that is tolerated in `exp` and `nbf`.",
         );
@@ -211,9 +213,9 @@ impl Authentication {
             "Proven tokens that are remembered; 0 checks each signature anew. Times are checked always.",
         );
         let source = match algorithm {
-            JwtAlgorithm::Hs256 => secret.map(KeySource::Key),
+            JwtAlgorithm::Hs256 => secret.map(KeySource::KeyInfo),
             JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => public
-                .map(KeySource::Key)
+                .map(KeySource::KeyInfo)
                 .or(file.map(|path| KeySource::Set(JwksPlace::File(path))))
                 .or(jwks.map(|url| KeySource::Set(JwksPlace::Url(url)))),
         };
@@ -226,15 +228,15 @@ impl Authentication {
         );
         let session_timeout = r.value(
             "security.authentication.session_timeout",
-            Span(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
+            DurationRange(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
             Duration::from_secs(15 * 60),
             "Idle time after which a session is over: its tokens no longer count, and its facts, which policies see, are forgotten.",
         );
         api.resource_scopes = r.value(
             "security.authentication.resource_scopes",
-            List(Text(128)),
+            List(FreeText(128)),
             Vec::new(),
-            "Scopes that a client should ask the issuer for, told to clients that look up how to get in (RFC 9728).",
+            "Scopes that a client should request from the issuer, published in the resource metadata (RFC 9728).",
         );
         let tokens = tokens::Settings {
             audience: audience.as_str().into(),
@@ -247,9 +249,10 @@ impl Authentication {
         let tokens = own_tokens(r, tokens);
         let dpop = proofs(r, leeway);
         if *tokens.issuer == *issuer && source.is_some() {
-            let problem = Problem::error(Code::Contradiction, "is the issuer of the gateway's own tokens");
+            let problem =
+                Problem::error(ProblemCode::Contradiction, "is the issuer of the gateway's own tokens");
             let problem = problem.with_help("give `security.authentication.token_issuer` another value");
-            r.tell(problem, "security.authentication.jwt_issuer");
+            r.report(problem, "security.authentication.jwt_issuer");
         }
         let jwt = source.map(|source| {
             let (keys, jwks) = source.into_settings(algorithm);
@@ -267,7 +270,7 @@ impl Authentication {
         Self { session_timeout, jwt, tokens, dpop }
     }
 
-    /// One source, of the algorithm's kind: a public key used as a shared secret lets anybody sign.
+    /// One source, of the algorithm's kind: a public key used as a shared secret would let every client sign.
     fn check_key(r: &mut Reader<'_>, algorithm: JwtAlgorithm) {
         const SECRET: &str = "security.authentication.jwt_hs256_secret_file";
         const PUBLIC: [&str; 3] = [
@@ -281,32 +284,32 @@ impl Authentication {
         let wanted_key = wanted.first().copied().unwrap_or(SECRET);
         let strays: Vec<_> = stray.iter().filter(|key| r.is_given(key)).collect();
         for key in &strays {
-            let problem = Problem::error(Code::Contradiction, "does not belong to `jwt_algorithm`")
+            let problem = Problem::error(ProblemCode::Contradiction, "does not belong to `jwt_algorithm`")
                 .with_help(format!("give `{wanted_key}`, or choose the algorithm of this key"));
-            r.tell(problem, key);
+            r.report(problem, key);
         }
         let mut given = wanted.iter().filter(|key| r.is_given(key));
         match (given.next(), given.next()) {
             (Some(first), Some(second)) => {
                 let problem =
-                    Problem::error(Code::Contradiction, format!("cannot be given beside `{first}`"));
-                r.tell(problem.with_help("keys come from one source: keep one of the two"), second);
+                    Problem::error(ProblemCode::Contradiction, format!("cannot be given beside `{first}`"));
+                r.report(problem.with_help("keys come from one source: keep one of the two"), second);
             }
             (Some(_), None) => {}
-            (None, _) if strays.is_empty() => Self::tell_inert(r, wanted_key),
+            (None, _) if strays.is_empty() => Self::report_unused_keys(r, wanted_key),
             (None, _) => {}
         }
     }
 
-    fn tell_inert(r: &mut Reader<'_>, wanted: &str) {
+    fn report_unused_keys(r: &mut Reader<'_>, wanted: &str) {
         for key in ["jwt_algorithm", "jwt_issuer", "jwt_audience"] {
             let key = format!("security.authentication.{key}");
             if r.is_given(&key) {
                 let problem = Problem::error(
-                    Code::Missing,
+                    ProblemCode::Missing,
                     "has no effect: no key is given, so no token of another issuer is accepted",
                 );
-                r.tell(problem.with_help(format!("give `{wanted}`, or remove the key")), &key);
+                r.report(problem.with_help(format!("give `{wanted}`, or remove the key")), &key);
             }
         }
     }
@@ -315,7 +318,7 @@ impl Authentication {
 /// What holds the key of another issuer.
 enum KeySource {
     /// A public key in PEM, or a shared secret.
-    Key(PathBuf),
+    KeyInfo(PathBuf),
     /// A key set.
     Set(JwksPlace),
 }
@@ -323,7 +326,7 @@ enum KeySource {
 impl KeySource {
     fn into_settings(self, algorithm: JwtAlgorithm) -> (Vec<JwtKey>, Option<(JwtAlgorithm, JwksPlace)>) {
         match self {
-            Self::Key(path) => {
+            Self::KeyInfo(path) => {
                 let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
                 let name = stem.unwrap_or_else(|| "jwt".into()).into();
                 (vec![JwtKey { name, algorithm, material: KeyMaterial::File(path), kid: None }], None)

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api;
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Flag, Hidden, Integer, List, Named, Origin, Parsed, Size, Span, Text, Url};
+use crate::config::value_type::{
+    DurationRange, Flag, FreeText, HttpsUrl, Integer, List, NamedValues, ParsedWord, SecretText, Size,
+    WebOrigin,
+};
 use crate::model::ServerName;
 use crate::tools::{ServerSettings, Settings, Transport};
 
@@ -29,11 +32,11 @@ impl Mcp {
             "mcp.auto_import",
             Flag,
             false,
-            "Offer tools of upstream servers whose definitions nobody has pinned with `caxton tools import`.",
+            "Offer tools of upstream servers whose definitions are not pinned with `caxton tools import`.",
         );
         let allowed_origins = r.value(
             "mcp.allowed_origins",
-            List(Origin),
+            List(WebOrigin),
             Vec::new(),
             "Web origins that may call `/mcp` from a browser. Calls without `Origin` are not affected.",
         );
@@ -88,37 +91,38 @@ impl Mcp {
     }
 }
 
-/// `tool_security.*`: bounds for everybody, before any policy is asked.
+/// `tool_security.*`: bounds for all callers, before any policy is evaluated.
 pub(super) fn tool_security(r: &mut Reader<'_>, tools: &mut Settings) {
     let allowed = r.optional(
         "tool_security.allowed_tools",
-        List(Text(256)),
+        List(FreeText(256)),
         "The only tools that may be called, as `SERVER___TOOL` or `TOOL`. Without the key, policy alone decides.",
     );
     let forbidden = r.value(
         "tool_security.forbidden_tools",
-        List(Text(256)),
+        List(FreeText(256)),
         Vec::new(),
-        "Tools that nobody may call, as `SERVER___TOOL` or `TOOL`.",
+        "Tools that may not be called, as `SERVER___TOOL` or `TOOL`.",
     );
     let both = forbidden.iter().find(|tool| allowed.as_ref().is_some_and(|all| all.contains(tool)));
     if let Some(tool) = both {
-        let problem = Problem::error(Code::Contradiction, format!("`{tool}` is allowed and forbidden"));
-        r.tell(problem.with_help("take it out of one of the lists"), "tool_security.forbidden_tools");
+        let problem =
+            Problem::error(ProblemCode::Contradiction, format!("`{tool}` is allowed and forbidden"));
+        r.report(problem.with_help("take it out of one of the lists"), "tool_security.forbidden_tools");
     }
     tools.allowed_tools = allowed.map(|names| names.into_iter().collect());
     tools.forbidden_tools = forbidden.into_iter().collect();
 }
 
-fn seconds(low: u64, high: u64) -> Span {
-    Span(Duration::from_secs(low)..=Duration::from_secs(high))
+fn seconds(low: u64, high: u64) -> DurationRange {
+    DurationRange(Duration::from_secs(low)..=Duration::from_secs(high))
 }
 
 /// A page in a browser can make its own name mean this host (DNS rebinding); the `Host` field gives it away.
 fn allowed_hosts(r: &mut Reader<'_>, host: IpAddr) -> Option<Vec<String>> {
     let names = r.optional(
         "mcp.allowed_hosts",
-        List(Text(256)),
+        List(FreeText(256)),
         "`Host` names under which `/mcp` may be called. Without the key: `localhost`, `127.0.0.1` and `::1` if `server.host` is loopback, else any. Behind a proxy, give the public name.",
     );
     names.or_else(|| host.is_loopback().then(api::Settings::loopback_hosts))
@@ -129,20 +133,20 @@ fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings>
     r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
         let name = r.required(
             "name",
-            Parsed::<ServerName>::new("a server name"),
+            ParsedWord::<ServerName>::new("a server name"),
             "The first part of its tools' names: `NAME___TOOL`.",
         );
         let call_timeout =
             r.value("timeout", seconds(1, 600), Duration::from_secs(30), "Time for a call.");
         let labels = r.value(
             "labels",
-            Named::of_tools(List(Text(64))),
+            NamedValues::of_tools(List(FreeText(64))),
             Vec::new(),
             "What the answers of a tool carry, such as `read_file: [pii]`; policies see it on the session.",
         );
         let actor_bound = r.value(
             "actor_bound",
-            List(Text(256)),
+            List(FreeText(256)),
             Vec::new(),
             "Tools, by name, that an agent may call on behalf of an actor only if the actor may call them itself; `*` for all. Enforced by the shipped policy `agents.on-behalf`.",
         );
@@ -152,7 +156,7 @@ fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings>
         if reserved || !names.insert(name.clone()) {
             let message =
                 if reserved { "is the name of the built-in tools" } else { "is the name of another server" };
-            r.tell(Problem::error(Code::Contradiction, message).with_help("choose another name"), "name");
+            r.report(Problem::error(ProblemCode::Contradiction, message).with_help("choose another name"), "name");
             return None;
         }
         Some(ServerSettings {
@@ -172,18 +176,19 @@ fn label_set(labels: Vec<String>) -> BTreeSet<Arc<str>> {
 
 fn transport(r: &mut Reader<'_>) -> Option<Transport> {
     let url =
-        r.optional("url", Url { may_weaken: true }, "Endpoint of a server that speaks streamable HTTP.");
+        r.optional("url", HttpsUrl { may_weaken: true }, "Endpoint of a server that speaks streamable HTTP.");
     let headers = r.value(
         "headers",
-        Named::of_words(Hidden),
+        NamedValues::of_words(SecretText),
         Vec::new(),
         "Header fields that the gateway adds, with `url`. A client's token is never passed on.",
     );
-    let command = r.optional("command", Text(4_096), "Program of a server that speaks on stdin and stdout.");
-    let args = r.value("args", Arguments, Vec::new(), "Arguments of `command`.");
+    let command =
+        r.optional("command", FreeText(4_096), "Program of a server that speaks on stdin and stdout.");
+    let args = r.value("args", ArgumentList, Vec::new(), "Arguments of `command`.");
     let env = r.value(
         "env",
-        Named::of_words(Hidden),
+        NamedValues::of_words(SecretText),
         Vec::new(),
         "Environment of `command`; it inherits nothing else.",
     );
@@ -191,17 +196,21 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
     let stray = |r: &mut Reader<'_>, key: &str, with: &str| {
         if r.is_given(key) {
             let message = format!("has no meaning without `{with}`");
-            r.tell(Problem::error(Code::Contradiction, message).with_help("remove one of them"), key);
+            r.report(
+                Problem::error(ProblemCode::Contradiction, message).with_help("remove one of them"),
+                key,
+            );
         }
     };
     match (has_url, has_command) {
         (true, true) => {
-            let problem = Problem::error(Code::Contradiction, "a server has `url` or `command`, not both");
-            r.tell(problem.with_help("remove one of them"), "command");
+            let problem =
+                Problem::error(ProblemCode::Contradiction, "a server has `url` or `command`, not both");
+            r.report(problem.with_help("remove one of them"), "command");
             None
         }
         (false, false) => {
-            r.tell(Problem::error(Code::Missing, "must be given, or `command`"), "url");
+            r.report(Problem::error(ProblemCode::Missing, "must be given, or `command`"), "url");
             None
         }
         (true, false) => {
@@ -217,27 +226,27 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
 }
 
 /// Arguments of a program: a list in which a text may come twice or be empty.
-struct Arguments;
+struct ArgumentList;
 
-impl crate::config::value_type::Kind for Arguments {
+impl crate::config::value_type::ValueType for ArgumentList {
     type Value = Vec<String>;
 
     fn read(
         &self,
         node: &crate::config::document::Node,
-        scope: &mut crate::config::value_type::Scope<'_>,
+        scope: &mut crate::config::value_type::ReadContext<'_>,
     ) -> Option<Vec<String>> {
         let crate::config::document::Value::List(items) = &node.value else {
-            return scope.wrong(node, Code::WrongType, "is not a list", "write `[one, two]`");
+            return scope.reject(node, ProblemCode::WrongType, "is not a list", "write `[one, two]`");
         };
         if items.len() > 256 {
-            return scope.wrong(node, Code::OutOfRange, "has more than 256 values", "");
+            return scope.reject(node, ProblemCode::OutOfRange, "has more than 256 values", "");
         }
         let words: Vec<_> = items.iter().map(|item| scope.word(item, "a text")).collect();
         let words: Option<Vec<_>> = words.into_iter().collect();
         let words = words?;
         if words.iter().any(|word| word.text.contains('\0')) {
-            return scope.wrong(node, Code::OutOfRange, "has a NUL character", "");
+            return scope.reject(node, ProblemCode::OutOfRange, "has a NUL character", "");
         }
         Some(words.into_iter().map(|word| word.text).collect())
     }
@@ -247,7 +256,7 @@ impl crate::config::value_type::Kind for Arguments {
         if value.is_empty() { String::from("[]") } else { format!("({} arguments)", value.len()) }
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("list; each: text")
     }
 

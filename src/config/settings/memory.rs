@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::reader::Reader;
-use crate::config::value_type::{Integer, Size, Span};
+use crate::config::value_type::{DurationRange, Integer, Size};
 use crate::memory::Settings;
 
 pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Settings {
@@ -81,7 +81,7 @@ pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Settings {
         ),
         deadline: r.value(
             "memory.deadline",
-            Span(Duration::from_millis(100)..=Duration::from_secs(60)),
+            DurationRange(Duration::from_millis(100)..=Duration::from_secs(60)),
             usual.deadline,
             "Time a request may wait and run.",
         ),

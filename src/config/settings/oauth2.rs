@@ -7,9 +7,11 @@ use reqwest::Url as PlainUrl;
 use super::identity::ALGORITHMS;
 use crate::authn::jwt::JwtAlgorithm;
 use crate::authn::oauth2::{ClientSecret, Settings};
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Choice, File, Hidden, Integer, List, Size, Span, Text, Url};
+use crate::config::value_type::{
+    Choice, DurationRange, FilePath, FreeText, HttpsUrl, Integer, List, SecretText, Size,
+};
 use crate::secret::Address;
 
 const ISSUER: &str = "security.oauth2.issuer";
@@ -22,29 +24,29 @@ const CALLBACK: &str = "/v1/auth/oauth2/callback";
 
 /// `None` without an issuer.
 pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Duration) -> Option<Settings> {
-    let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
+    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let issuer = r.optional(
         ISSUER,
-        Text(512),
+        FreeText(512),
         "The OpenID provider where people log in: an `https` address, to the letter as its tokens name it. What it publishes about itself is asked in the background; until it answers, a login is answered with 503.",
     );
-    let client_id = r.optional(CLIENT, Text(256), "The gateway's name at the provider.");
+    let client_id = r.optional(CLIENT, FreeText(256), "The gateway's name at the provider.");
     let secret = r.optional(
         SECRET,
-        Hidden,
+        SecretText,
         "The gateway's secret at the provider. Without one it is a public client.",
     );
     let secret_file = r.optional(
         SECRET_FILE,
-        File { must_exist: true },
+        FilePath { must_exist: true },
         "File with the secret, instead of `client_secret`.",
     );
     let redirect = r.optional(
         REDIRECT,
-        Url { may_weaken: false },
+        HttpsUrl { may_weaken: false },
         "Where the provider sends browsers back to, exactly as registered there. Without the key: `/v1/auth/oauth2/callback` under `server.public_url`.",
     );
-    let mut endpoint = |key: &'static str, doc| r.optional(key, Url { may_weaken: false }, doc);
+    let mut endpoint = |key: &'static str, doc| r.optional(key, HttpsUrl { may_weaken: false }, doc);
     let authorization_endpoint = endpoint(
         "security.oauth2.authorization_endpoint",
         "Where browsers are sent, when not where the provider says.",
@@ -67,7 +69,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     );
     let scopes = r.value(
         "security.oauth2.scopes",
-        List(Text(128)),
+        List(FreeText(128)),
         ["openid", "profile", "email"].map(str::to_owned).into(),
         "What the gateway asks the provider for.",
     );
@@ -124,17 +126,18 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
         ];
         let given = others.iter().map(|name| format!("security.oauth2.{name}")).find(|path| r.is_given(path));
         if let Some(other) = given.filter(|_| !r.is_given(ISSUER)) {
-            r.tell_missing(ISSUER, &other);
+            r.report_missing(ISSUER, &other);
         }
         return None;
     };
     check_issuer(r, &issuer);
     if !r.is_given(CLIENT) {
-        r.tell_missing(CLIENT, ISSUER);
+        r.report_missing(CLIENT, ISSUER);
     }
     if r.is_given(SECRET) && r.is_given(SECRET_FILE) {
-        let problem = Problem::error(Code::Contradiction, format!("cannot be given beside `{SECRET}`"));
-        r.tell(problem.with_help("keep one of the two"), SECRET_FILE);
+        let problem =
+            Problem::error(ProblemCode::Contradiction, format!("cannot be given beside `{SECRET}`"));
+        r.report(problem.with_help("keep one of the two"), SECRET_FILE);
     }
     let redirect_uri = redirect_uri(r, redirect, public_url)?;
     Some(Settings {
@@ -163,8 +166,9 @@ fn redirect_uri(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Addr
     if let Some(address) = given {
         let url = address.expose();
         if !url.path().ends_with(CALLBACK) || url.query().is_some() || url.fragment().is_some() {
-            let problem = Problem::error(Code::OutOfRange, "is not where the gateway takes logins back");
-            r.tell(problem.with_help(format!("write an address that ends in `{CALLBACK}`")), REDIRECT);
+            let problem =
+                Problem::error(ProblemCode::OutOfRange, "is not where the gateway takes logins back");
+            r.report(problem.with_help(format!("write an address that ends in `{CALLBACK}`")), REDIRECT);
         }
         return Some(url.clone());
     }
@@ -172,13 +176,13 @@ fn redirect_uri(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Addr
         return None;
     }
     let Some(public) = public else {
-        r.tell_missing(REDIRECT, ISSUER);
+        r.report_missing(REDIRECT, ISSUER);
         return None;
     };
     let public = public.expose();
     // `server.public_url` may be weaker than a login can be.
     if public.scheme() != "https" && !crate::config::value_type::is_loopback(public) {
-        r.tell_missing(REDIRECT, ISSUER);
+        r.report_missing(REDIRECT, ISSUER);
         return None;
     }
     PlainUrl::parse(&format!("{}{CALLBACK}", public.as_str().trim_end_matches('/'))).ok()
@@ -198,9 +202,9 @@ fn check_issuer(r: &mut Reader<'_>, issuer: &str) {
         safe && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
     };
     if !url.as_ref().is_some_and(sound) {
-        let problem = Problem::error(Code::OutOfRange, "is not the name of an OpenID provider");
+        let problem = Problem::error(ProblemCode::OutOfRange, "is not the name of an OpenID provider");
         let help =
             "write its `https` address without query and fragment, as `https://login.example/realms/main`";
-        r.tell(problem.with_help(help), ISSUER);
+        r.report(problem.with_help(help), ISSUER);
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api;
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Integer, Named, Rate, RateOf, printable};
+use crate::config::value_type::{Frequency, Integer, NamedValues, RateType, printable};
 use crate::limit::{self, QuotaSettings};
 use crate::model::CapabilityName;
 
@@ -26,8 +26,8 @@ impl RateLimits {
         let usual = limit::Settings::default();
         let per_principal = r.value(
             PER_PRINCIPAL,
-            RateOf,
-            Rate { count: usual.per_principal.count(), per: usual.per_principal.per() },
+            RateType,
+            Frequency { count: usual.per_principal.count(), per: usual.per_principal.per() },
             "Calls of one principal; more are answered with 429.",
         );
         let burst = r.value(
@@ -38,13 +38,13 @@ impl RateLimits {
         );
         let per_route = r.value(
             PER_ROUTE,
-            Named::of_tools(RateOf),
+            NamedValues::of_tools(RateType),
             Vec::new(),
             "Calls of one principal on a route, by its template, such as `/v1/messages: 50/minute`. The count of the rate may come at once.",
         );
         let per_capability = r.value(
             PER_CAPABILITY,
-            Named::of_tools(RateOf),
+            NamedValues::of_tools(RateType),
             Vec::new(),
             "Messages of one principal to a capability, such as `desk: 50/minute`, whichever agent takes them.",
         );
@@ -66,14 +66,15 @@ impl RateLimits {
 }
 
 /// A limit of a route that is not there would look like a protection.
-fn routes(r: &mut Reader<'_>, rates: Vec<(String, Rate)>) -> BTreeMap<String, limit::Rate> {
+fn routes(r: &mut Reader<'_>, rates: Vec<(String, Frequency)>) -> BTreeMap<String, limit::Rate> {
     let known = guarded_routes();
     let mut limits = BTreeMap::new();
     for (route, rate) in rates {
         if !known.contains(route.as_str()) {
-            let problem = Problem::error(Code::OutOfRange, format!("`{}` is not a route", printable(&route)));
+            let problem =
+                Problem::error(ProblemCode::OutOfRange, format!("`{}` is not a route", printable(&route)));
             let names: Vec<_> = known.iter().copied().collect();
-            r.tell(problem.with_help(format!("write one of {}", names.join(", "))), PER_ROUTE);
+            r.report(problem.with_help(format!("write one of {}", names.join(", "))), PER_ROUTE);
         }
         limits.insert(route, checked_rate(r, rate, rate.count, (PER_ROUTE, PER_ROUTE)));
     }
@@ -86,7 +87,10 @@ fn guarded_routes() -> BTreeSet<&'static str> {
 }
 
 /// The same of capabilities.
-fn capabilities(r: &mut Reader<'_>, rates: Vec<(String, Rate)>) -> BTreeMap<CapabilityName, limit::Rate> {
+fn capabilities(
+    r: &mut Reader<'_>,
+    rates: Vec<(String, Frequency)>,
+) -> BTreeMap<CapabilityName, limit::Rate> {
     let mut limits = BTreeMap::new();
     for (name, rate) in rates {
         let limit = checked_rate(r, rate, rate.count, (PER_CAPABILITY, PER_CAPABILITY));
@@ -96,7 +100,7 @@ fn capabilities(r: &mut Reader<'_>, rates: Vec<(String, Rate)>) -> BTreeMap<Capa
             }
             Err(_) => {
                 let message = format!("`{}` is not the name of a capability", printable(&name));
-                r.tell(Problem::error(Code::WrongType, message), PER_CAPABILITY);
+                r.report(Problem::error(ProblemCode::WrongType, message), PER_CAPABILITY);
             }
         }
     }
@@ -106,17 +110,17 @@ fn capabilities(r: &mut Reader<'_>, rates: Vec<(String, Rate)>) -> BTreeMap<Capa
 /// The rate as the limiter counts it. One that it could not count is a mistake, and the shipped rate stands in for it.
 pub(super) fn checked_rate(
     r: &mut Reader<'_>,
-    rate: Rate,
+    rate: Frequency,
     burst: u32,
     (rate_key, burst_key): (&str, &str),
 ) -> limit::Rate {
     limit::Rate::new(rate.count, rate.per, burst).unwrap_or_else(|_| {
         let problem = Problem::error(
-            Code::Contradiction,
+            ProblemCode::Contradiction,
             "a burst would take more than 366 days to refill, or no time at all",
         );
         let problem = problem.with_help(format!("make `{burst_key}` smaller, or the rate usual"));
-        r.tell(problem, if r.is_given(rate_key) { rate_key } else { burst_key });
+        r.report(problem, if r.is_given(rate_key) { rate_key } else { burst_key });
         limit::Settings::default().per_principal
     })
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Choice, Integer, List, Size, Span, Text};
+use crate::config::value_type::{Choice, DurationRange, FreeText, Integer, List, Size};
 use crate::sandbox::Settings;
 
 /// A page of WebAssembly memory.
@@ -61,7 +61,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Settings {
         allowed_wasi_calls: wasi_calls(r),
         max_execution_time: r.value(
             "runtime.limits.max_execution_time",
-            Span(Duration::from_millis(10)..=Duration::from_secs(600)),
+            DurationRange(Duration::from_millis(10)..=Duration::from_secs(600)),
             usual.max_execution_time,
             "Time for a call.",
         ),
@@ -97,7 +97,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Settings {
         ),
         max_compile_time: r.value(
             "runtime.limits.max_compile_time",
-            Span(Duration::from_secs(1)..=Duration::from_secs(600)),
+            DurationRange(Duration::from_secs(1)..=Duration::from_secs(600)),
             usual.max_compile_time,
             "Time for compiling a module; one that takes longer is refused.",
         ),
@@ -115,7 +115,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Settings {
         ),
         max_queue_wait: r.value(
             "runtime.limits.queue_timeout",
-            Span(Duration::from_millis(10)..=Duration::from_secs(60)),
+            DurationRange(Duration::from_millis(10)..=Duration::from_secs(60)),
             usual.max_queue_wait,
             "Time a call may wait for an instance.",
         ),
@@ -133,23 +133,23 @@ fn wasi_calls(r: &mut Reader<'_>) -> BTreeSet<String> {
     );
     let blocked = r.value(
         "runtime.syscalls.blocked_calls",
-        List(Text(64)),
+        List(FreeText(64)),
         Vec::new(),
         "Calls that are refused in any case. What is not allowed is blocked already.",
     );
     if let Some(inert) = blocked.iter().find(|name| INERT.contains(&name.as_str())) {
-        let problem = Problem::error(Code::Contradiction, format!("`{inert}` cannot be blocked"));
+        let problem = Problem::error(ProblemCode::Contradiction, format!("`{inert}` cannot be blocked"));
         let problem =
             problem.with_help("every WASI program calls it to start or end; it gives a module nothing");
-        r.tell(problem, "runtime.syscalls.blocked_calls");
+        r.report(problem, "runtime.syscalls.blocked_calls");
     } else if let Some(both) = blocked.iter().find(|name| allowed.contains(&name.as_str())) {
-        let problem = Problem::error(Code::Contradiction, format!("`{both}` is allowed and blocked"));
+        let problem = Problem::error(ProblemCode::Contradiction, format!("`{both}` is allowed and blocked"));
         let help = if r.is_given("runtime.syscalls.allowed_wasi_calls") {
             "take it out of one of the lists"
         } else {
             "list the calls you allow in `runtime.syscalls.allowed_wasi_calls`"
         };
-        r.tell(problem.with_help(help), "runtime.syscalls.blocked_calls");
+        r.report(problem.with_help(help), "runtime.syscalls.blocked_calls");
     }
     allowed.into_iter().map(str::to_owned).collect()
 }

@@ -8,9 +8,9 @@ use super::rate_limit::RateLimits;
 use super::server::Server;
 use super::{attributes, emergency, oauth2, vault};
 use crate::authz::SessionSettings;
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Flag, List, Parsed};
+use crate::config::value_type::{Flag, List, ParsedWord};
 use crate::limit::{FailureSettings, QuotaSettings};
 use crate::secrets::VaultSettings;
 use crate::{audit, authn, limit};
@@ -41,17 +41,18 @@ impl Security {
             Authentication::read(r, &server.data_dir, &mut server.api);
         let oauth2 = oauth2::read(r, server.public_url.as_ref(), tokens.leeway);
         if let Some(login) = oauth2.as_ref().filter(|login| *login.issuer == *tokens.issuer) {
-            let problem = Problem::error(Code::Contradiction, "is the issuer of the gateway's own tokens");
+            let problem =
+                Problem::error(ProblemCode::Contradiction, "is the issuer of the gateway's own tokens");
             let help = format!("another one than `{}`", login.issuer);
-            r.tell(problem.with_help(help), "security.oauth2.issuer");
+            r.report(problem.with_help(help), "security.oauth2.issuer");
         }
         let authorization = Authorization::read(r);
         let attributes = attributes::read(r, &server.data_dir);
         server.api.ext_authz_peers = r.value(
             "security.ext_authz.peers",
-            List(Parsed::<ipnet::IpNet>::new("an address range")),
+            List(ParsedWord::<ipnet::IpNet>::new("an address range")),
             Vec::new(),
-            "Proxies that may ask about the requests of others at `/v1/ext_authz`, as `127.0.0.1/32`. Without any, nobody may.",
+            "Proxies that may ask about the requests of others at `/v1/ext_authz`, as `127.0.0.1/32`. Without the key, no proxy may.",
         );
         let ApiKeys { keys: api_keys, rate: per_key } = ApiKeys::read(r, &server.data_dir);
         let RateLimits { principals: limit, quotas } = RateLimits::read(r, per_key);

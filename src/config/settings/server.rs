@@ -9,14 +9,16 @@ use ipnet::IpNet;
 use crate::api::{self, ForwardedBy, Proxies};
 use crate::authn::mtls;
 use crate::config::gateway::{HttpLimits, TlsSettings};
-use crate::config::problem::{Code, Problem};
-use crate::config::reader::{Reader, Source};
-use crate::config::value_type::{Choice, Directory, Flag, Integer, List, Parsed, Size, Span, Url};
+use crate::config::problem::{Problem, ProblemCode};
+use crate::config::reader::{Reader, ValueSource};
+use crate::config::value_type::{
+    Choice, DirectoryPath, DurationRange, Flag, HttpsUrl, Integer, List, ParsedWord, Size,
+};
 use crate::secret::Address;
 
 use super::tls;
 
-/// How much the program log tells.
+/// The level of the program log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum LogLevel {
@@ -64,7 +66,7 @@ pub(super) struct Server {
     pub(super) data_dir: PathBuf,
     /// Agent files; `None` when there are none.
     pub(super) agents_dir: Option<PathBuf>,
-    /// How much the program log tells.
+    /// The level of the program log.
     pub(super) log_level: LogLevel,
     /// Time for running requests after the signal to stop.
     pub(super) shutdown_grace: Duration,
@@ -83,7 +85,7 @@ impl Server {
         let proxies = proxies(r);
         let public_url = r.optional(
             "server.public_url",
-            Url { may_weaken: true },
+            HttpsUrl { may_weaken: true },
             "Address under which callers reach the API, for clients that look it up. Without the key: the name that the caller used.",
         );
         let insecure_http = r.value(
@@ -95,7 +97,7 @@ impl Server {
         let data_dir = r.base.join(".caxton");
         let data_dir = r.value(
             "server.data_dir",
-            Directory { must_exist: false },
+            DirectoryPath { must_exist: false },
             data_dir,
             "Where the gateway keeps its files; made with mode 0700.",
         );
@@ -104,7 +106,7 @@ impl Server {
             "server.log_level",
             Choice(LOG_LEVELS),
             LogLevel::Info,
-            "How much the program log tells. The decision log always has everything.",
+            "The level of the program log. The decision log always has everything.",
         );
         let mut api = api::Settings {
             // Behind a proxy that passes certificates on, the handshake here is the proxy's: the request has to show one.
@@ -142,51 +144,52 @@ impl Server {
 
     fn check(&self, r: &mut Reader<'_>) {
         if !self.listen.ip().is_loopback() && !self.insecure_http && self.tls.is_none() {
-            let problem = Problem::error(Code::Weakens, "the API would listen without TLS beyond this host")
-                .with_help(
-                    "give a certificate in `server.tls`, or use `127.0.0.1` behind a proxy that ends TLS",
-                );
-            r.tell(problem, "server.host");
+            let problem =
+                Problem::error(ProblemCode::Weakens, "the API would listen without TLS beyond this host")
+                    .with_help(
+                        "give a certificate in `server.tls`, or use `127.0.0.1` behind a proxy that ends TLS",
+                    );
+            r.report(problem, "server.host");
         }
         if self.api.proxies.networks.iter().any(|network| network.prefix_len() == 0) {
-            let problem =
-                Problem::error(Code::Weakens, "believes everybody what they say about where they come from");
-            r.tell(problem.with_help("name the networks of your proxies only"), "server.trusted_proxies");
+            let problem = Problem::error(ProblemCode::Weakens, "every client could forge its address");
+            r.report(problem.with_help("name the networks of your proxies only"), "server.trusted_proxies");
         }
         if self.api.proxies.networks.is_empty() {
             for key in ["server.forwarded_header", "server.client_cert_header"] {
                 if r.is_given(key) {
-                    r.tell_missing("server.trusted_proxies", key);
+                    r.report_missing("server.trusted_proxies", key);
                 }
             }
         }
         if self.api.proxies.certificate_header.is_some() && self.clients.is_none() {
-            r.tell_missing("server.tls.ca_file", "server.client_cert_header");
+            r.report_missing("server.tls.ca_file", "server.client_cert_header");
         }
         if self.clients.is_some() && self.tls.is_none() && self.api.proxies.certificate_header.is_none() {
             let problem = Problem::error(
-                Code::Missing,
+                ProblemCode::Missing,
                 "has no effect: the API has no TLS, and no proxy passes certificates on",
             );
             let help = "give `server.tls.cert_path` or `server.client_cert_header`, or remove the key";
-            r.tell(problem.with_help(help), "server.tls.ca_file");
+            r.report(problem.with_help(help), "server.tls.ca_file");
         }
         if self.insecure_http && self.tls.is_some() {
-            let problem = Problem::error(Code::Contradiction, "has no effect: the API has TLS");
-            r.tell(problem.with_help("remove the key"), "server.insecure_http");
+            let problem = Problem::error(ProblemCode::Contradiction, "has no effect: the API has TLS");
+            r.report(problem.with_help("remove the key"), "server.insecure_http");
         }
         if self.listen.port() != 0 && self.listen.port() == self.operations.port() {
-            let problem = Problem::error(Code::Contradiction, "the API and the metrics have the same port")
-                .with_help("give `server.metrics_port` another one");
+            let problem =
+                Problem::error(ProblemCode::Contradiction, "the API and the metrics have the same port")
+                    .with_help("give `server.metrics_port` another one");
             let key = if r.is_given("server.metrics_port") { "server.metrics_port" } else { "server.port" };
-            r.tell(problem, key);
+            r.report(problem, key);
         }
     }
 }
 
 /// Where the API listens, and where metrics and health do.
 fn addresses(r: &mut Reader<'_>, has_tls: bool) -> (SocketAddr, SocketAddr) {
-    let address = || Parsed::<IpAddr>::new("an IP address");
+    let address = || ParsedWord::<IpAddr>::new("an IP address");
     let port = || Integer::<u16>::new(0..=65_535, "");
     let usual_port = if has_tls { 8_443 } else { 8_080 };
     let host = r.value(
@@ -220,9 +223,9 @@ fn proxies(r: &mut Reader<'_>) -> Proxies {
     Proxies {
         networks: r.value(
             "server.trusted_proxies",
-            List(Parsed::<IpNet>::new("a network such as `10.0.0.0/8`")),
+            List(ParsedWord::<IpNet>::new("a network such as `10.0.0.0/8`")),
             Vec::new(),
-            "Proxies whose word on the client's address, scheme and certificate counts. From anybody else such headers say nothing.",
+            "Proxies whose headers state the client's address, scheme and certificate. Such headers from other peers are ignored.",
         ),
         forwarded_by: r.value(
             "server.forwarded_header",
@@ -232,7 +235,7 @@ fn proxies(r: &mut Reader<'_>) -> Proxies {
         ),
         certificate_header: r.optional(
             "server.client_cert_header",
-            Parsed::new("the name of a header field"),
+            ParsedWord::new("the name of a header field"),
             "The header in which the trusted proxies pass on the client's certificate, such as `Client-Cert` (RFC 9440). They must remove it from what clients send. It is verified by `server.tls.ca_file`.",
         ),
     }
@@ -321,23 +324,23 @@ fn bounds(r: &mut Reader<'_>, api: &mut api::Settings, http: &mut HttpLimits) {
     );
 }
 
-fn seconds(low: u64, high: u64) -> Span {
-    Span(Duration::from_secs(low)..=Duration::from_secs(high))
+fn seconds(low: u64, high: u64) -> DurationRange {
+    DurationRange(Duration::from_secs(low)..=Duration::from_secs(high))
 }
 
 /// `./agents` counts if it is there; a directory that is named must be there.
 fn agents_dir(r: &mut Reader<'_>) -> Option<PathBuf> {
     let doc = "Agent files (`*.md`). Without the key: `agents`, if that directory exists.";
-    r.optional("server.agents_dir", Directory { must_exist: true }, doc)
-        .or_else(|| beside(r, "server.agents_dir", "agents"))
+    r.optional("server.agents_dir", DirectoryPath { must_exist: true }, doc)
+        .or_else(|| default_directory(r, "server.agents_dir", "agents"))
 }
 
 /// The directory `name` beside the file, if it is there and the key is not given.
-pub(super) fn beside(r: &mut Reader<'_>, key: &str, name: &str) -> Option<PathBuf> {
+pub(super) fn default_directory(r: &mut Reader<'_>, key: &str, name: &str) -> Option<PathBuf> {
     let path = r.base.join(name);
     if r.is_given(key) || !path.is_dir() {
         return None;
     }
-    r.in_force(key, path.display().to_string(), Source::Default);
+    r.set_in_force(key, path.display().to_string(), ValueSource::Default);
     Some(path)
 }

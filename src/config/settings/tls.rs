@@ -6,9 +6,9 @@ use rustls::CipherSuite;
 
 use crate::authn::mtls;
 use crate::config::gateway::{MinVersion, OcspSettings, TlsSettings};
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Choice, File, Flag, Integer, List, SignedUrl, Span};
+use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, Integer, List, SignedUrl};
 
 const CA: &str = "server.tls.ca_file";
 const REQUIRE: &str = "server.tls.require_client_cert";
@@ -19,7 +19,7 @@ const USE: &str = "server.tls.client_cert_use";
 
 /// Certificates of clients. `None` when no certificate of a client counts for anything.
 pub(super) fn clients(r: &mut Reader<'_>) -> Option<mtls::Settings> {
-    let file = || File { must_exist: true };
+    let file = || FilePath { must_exist: true };
     let ca_file = r.optional(
         CA,
         file(),
@@ -35,7 +35,7 @@ pub(super) fn clients(r: &mut Reader<'_>) -> Option<mtls::Settings> {
         VERIFY,
         Flag,
         true,
-        "Verify client certificates. `false` does not mean that any is believed: clients are not asked for one, and none counts.",
+        "Verify client certificates. `false` does not accept unverified ones: clients are not asked for a certificate, and none is used.",
     );
     let crl_files = r.value(
         LISTS,
@@ -62,7 +62,7 @@ pub(super) fn clients(r: &mut Reader<'_>) -> Option<mtls::Settings> {
     let Some(ca_file) = ca_file else {
         for key in [REQUIRE, LISTS, USE, COMMON_NAME] {
             if r.is_given(key) && (key != REQUIRE || required) {
-                r.tell_missing(CA, key);
+                r.report_missing(CA, key);
             }
         }
         return None;
@@ -70,15 +70,15 @@ pub(super) fn clients(r: &mut Reader<'_>) -> Option<mtls::Settings> {
     Some(mtls::Settings { ca_file, crl_files, used_for, required, insecure_cn_identity })
 }
 
-/// A certificate that nobody verifies is a text that its holder wrote. It must not name a caller, and a demand for
+/// An unverified certificate is a text that its holder wrote. It must not name a caller, and a demand for
 /// one would look like a protection.
 fn without_verification(r: &mut Reader<'_>, required: bool) {
     if required {
         let problem = Problem::error(
-            Code::Contradiction,
+            ProblemCode::Contradiction,
             "a certificate that is not verified proves nothing, so none can be required",
         );
-        r.tell(problem.with_help(format!("remove `{VERIFY}: false`")), REQUIRE);
+        r.report(problem.with_help(format!("remove `{VERIFY}: false`")), REQUIRE);
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<TlsSettings> {
         Flag,
         "Whether the API has TLS. Without the key: if `server.tls.cert_path` is given.",
     );
-    let file = || File { must_exist: true };
+    let file = || FilePath { must_exist: true };
     let cert_path =
             r.optional(
                 CERTIFICATE,
@@ -135,7 +135,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<TlsSettings> {
     let cipher_suites = suites(r, min_version);
     let handshake_timeout = r.value(
         "server.tls.handshake_timeout",
-        Span(Duration::from_secs(1)..=Duration::from_secs(60)),
+        DurationRange(Duration::from_secs(1)..=Duration::from_secs(60)),
         Duration::from_secs(10),
         "Time for a TLS handshake, waiting for its turn included.",
     );
@@ -153,7 +153,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<TlsSettings> {
     );
     let reload_interval = r.value(
         "server.tls.reload_interval",
-        Span(Duration::ZERO..=Duration::from_secs(86_400)),
+        DurationRange(Duration::ZERO..=Duration::from_secs(86_400)),
         Duration::from_secs(60),
         "How often the files of TLS are looked at for a change; `0s`: on SIGHUP only. A change that is not sound leaves the old files in force.",
     );
@@ -166,10 +166,10 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<TlsSettings> {
     let ocsp_responder = r.optional(
         RESPONDER,
         SignedUrl,
-        "Whom to ask for it. Without the key: whom the certificate names. Answers are signed, so `http` will do.",
+        "The OCSP responder. Without the key: the one that the certificate names. Answers are signed, so `http` is enough.",
     );
     if !ocsp_stapling && r.is_given(RESPONDER) {
-        r.tell_missing(STAPLING, RESPONDER);
+        r.report_missing(STAPLING, RESPONDER);
     }
     complete(r, enabled)?;
     Some(TlsSettings {
@@ -199,12 +199,13 @@ fn suites(r: &mut Reader<'_>, min_version: MinVersion) -> Vec<CipherSuite> {
     );
     let old = |suite: &CipherSuite| SUITES.iter().skip(OF_TLS13).any(|(_, known)| known == suite);
     if chosen.iter().all(old) {
-        let problem = Problem::error(Code::Contradiction, "has no suite of TLS 1.3");
-        r.tell(problem.with_help("add `TLS_AES_256_GCM_SHA384`, or remove the key"), CIPHERS);
+        let problem = Problem::error(ProblemCode::Contradiction, "has no suite of TLS 1.3");
+        r.report(problem.with_help("add `TLS_AES_256_GCM_SHA384`, or remove the key"), CIPHERS);
     } else if min_version == MinVersion::Tls13 && chosen.iter().any(old) {
-        let problem = Problem::error(Code::Contradiction, "has a suite of TLS 1.2, which is not spoken");
+        let problem =
+            Problem::error(ProblemCode::Contradiction, "has a suite of TLS 1.2, which is not spoken");
         let help = "remove the suites that begin with `TLS_ECDHE_`, or set `server.tls.min_version: \"1.2\"`";
-        r.tell(problem.with_help(help), CIPHERS);
+        r.report(problem.with_help(help), CIPHERS);
     }
     chosen
 }
@@ -215,15 +216,15 @@ fn complete(r: &mut Reader<'_>, enabled: Option<bool>) -> Option<()> {
         (Some(false), ..) | (None, false, false) => None,
         (_, true, true) => Some(()),
         (_, true, false) => {
-            r.tell_missing(KEY, CERTIFICATE);
+            r.report_missing(KEY, CERTIFICATE);
             None
         }
         (_, false, true) => {
-            r.tell_missing(CERTIFICATE, KEY);
+            r.report_missing(CERTIFICATE, KEY);
             None
         }
         (Some(true), false, false) => {
-            r.tell_missing(CERTIFICATE, ENABLED);
+            r.report_missing(CERTIFICATE, ENABLED);
             None
         }
     }
