@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::HttpLimits;
 use super::activity::Activity;
 use super::connection::{Door, Hall};
-use super::crowd::Crowd;
+use super::connection_limits::Crowd;
 use crate::api::Proxies;
 
 /// Serves `router` on `listener` until `stop`; then waits for requests under way, at most for `grace`.

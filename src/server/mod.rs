@@ -5,12 +5,12 @@ mod activity;
 mod build;
 mod certificates;
 mod connection;
-mod crowd;
-mod follow;
+mod connection_limits;
+mod file_watch;
 mod gateway;
 mod listen;
+mod policy_watch;
 mod tls;
-mod watch;
 
 pub use build::StartError;
 pub use certificates::TlsReload;

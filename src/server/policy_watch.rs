@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tokio_util::sync::CancellationToken;
 
 use super::build::Parts;
-use super::watch;
+use super::file_watch;
 use crate::changes::{Cause, PolicySource, Reloader};
 use crate::config::{FollowSettings, RemoteSettings};
 use crate::policy::live::Origin;
