@@ -13,7 +13,7 @@ pub use self::follow::{FollowSettings, RemoteSettings};
 pub use self::http::HttpLimits;
 pub use self::tls::{MinVersion, OcspSettings, TlsSettings};
 
-/// Everything a gateway is made from; each part by its own module's settings.
+/// Everything that a gateway is built from; each part by its own module's settings.
 pub struct Settings {
     /// Where the API listens; port 0 for any free port.
     pub listen: SocketAddr,
@@ -29,27 +29,27 @@ pub struct Settings {
     pub roles_file: Option<PathBuf>,
     /// Published versions, of which the newest decides in place of what is in the directories.
     pub published: Option<PublishedSettings>,
-    /// A folder with a set that is asked as well and does not decide.
+    /// A folder with the candidate, which is evaluated beside the live set and decides nothing.
     pub candidate_dir: Option<PathBuf>,
     /// Bounds of a change of the policies.
     pub reload: crate::changes::ReloadSettings,
     /// How changes are noticed.
     pub follow: FollowSettings,
-    /// What a policy that errs does to a decision.
+    /// The effect of an error in a policy, and the bounds of a set.
     pub policy: crate::policy::Settings,
     /// The decision log.
     pub audit: crate::audit::Settings,
-    /// Whether texts stand in the log as they are, so that decisions can be evaluated again.
+    /// Whether records keep texts unchanged, so that decisions can be evaluated again.
     pub replayable: bool,
-    /// Who may call, and how that is proven.
+    /// Authentication.
     pub authn: crate::authn::Settings,
-    /// How often.
+    /// The rate of one principal.
     pub limit: crate::limit::Settings,
-    /// How often requests may come, by key, by route and by capability.
+    /// Further rates: by key, by route and by capability.
     pub quotas: crate::limit::QuotaSettings,
     /// When an address is blocked; `None`: never.
     pub failures: Option<crate::limit::FailureSettings>,
-    /// What is looked for in untrusted text.
+    /// The screening of untrusted text.
     pub screen: crate::screen::Settings,
     /// Session facts for policies.
     pub sessions: crate::authz::SessionSettings,
@@ -59,7 +59,7 @@ pub struct Settings {
     pub sandbox: crate::sandbox::Settings,
     /// Tools and their servers.
     pub tools: crate::tools::Settings,
-    /// What is known of people and things.
+    /// The attributes of entities.
     pub attributes: crate::attributes::Settings,
     /// Agent files.
     pub agents: crate::agents::Settings,

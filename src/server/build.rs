@@ -1,4 +1,4 @@
-//! Builds the parts in the order in which they depend on each other. Nothing is bound before everything is sound.
+//! Builds the parts in the order in which they depend on each other. No port is bound before all of them are ready.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub enum StartError {
     /// The policy set is not valid.
     #[error("the policies are not valid")]
     Policies(#[source] PolicyErrors),
-    /// What was accepted could not be remembered.
+    /// The accepted version could not be stored.
     #[error("the data directory cannot be written")]
     Remember(#[source] std::io::Error),
     /// The decision log could not be opened.
@@ -47,7 +47,7 @@ pub enum StartError {
     /// Memory could not be opened.
     #[error("the memory could not be opened")]
     Memory(#[from] crate::memory::MemoryError),
-    /// What is known of people and things could not be opened.
+    /// The store of entity attributes could not be opened.
     #[error("the store of attributes could not be opened")]
     Attributes(#[from] crate::attributes::AttributesError),
     /// The sandbox could not be set up.
@@ -56,33 +56,33 @@ pub enum StartError {
     /// The tools could not be set up.
     #[error("the tools could not be set up")]
     Tools(#[from] crate::tools::RegistryError),
-    /// The model's settings are not sound.
+    /// The model's settings are not valid.
     #[error("the language model could not be set up")]
     Model(#[from] crate::runtime::SetupError),
-    /// The files of TLS are not sound.
+    /// The files of TLS are not valid.
     #[error("TLS could not be set up")]
     Tls(#[from] super::TlsError),
-    /// A port is taken or not ours to take.
+    /// A port is in use, or may not be bound by this user.
     #[error("`{address}` cannot be bound")]
     Bind {
         /// The address.
         address: std::net::SocketAddr,
-        /// The system's answer.
+        /// The system error.
         #[source]
         source: std::io::Error,
     },
     /// Changes of credentials or of the emergency lock that were made while no gateway ran are not on record.
     #[error("changes from the command line could not be recorded")]
     Unrecorded,
-    /// The agents are not those that may be in force, or what became of them could not be recorded.
+    /// The agents may not be put in force, or their changes could not be recorded.
     #[error("the agents cannot be put in force")]
     Agents(#[source] crate::changes::ReloadError),
-    /// A part that ran on its own thread did not come back.
+    /// A thread that set up a part ended without a result.
     #[error("a part of the gateway stopped while it was set up")]
     Stopped,
 }
 
-/// The parts that the running gateway keeps hold of.
+/// The parts of a running gateway.
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
     pub(super) reloader: Arc<Reloader>,
@@ -104,7 +104,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let login = authn.oauth2.as_ref();
     let issuers = authn.issuers();
     let longest_login = login.map_or(std::time::Duration::ZERO, |login| login.max_session);
-    // What clients are told to get a token for is what a token may be for.
+    // A token may be issued for the resource names that the metadata publishes.
     if let (Some(jwt), Some(url)) = (&mut authn.jwt, &settings.api.public_url) {
         jwt.resources = crate::api::resources(url).map(Into::into).into();
     }
@@ -210,7 +210,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     Ok(Parts { api, certificates, reloader, journal, memory, tools, clock })
 }
 
-/// What the gateway decides by from the start.
+/// The policy set that the gateway starts with.
 async fn read_policies(
     loader: &PolicyLoader,
     reload: &ReloadSettings,

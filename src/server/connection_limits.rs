@@ -1,9 +1,9 @@
-//! How many connections one address may have at once: one address must not take every place, and must not
-//! keep those out who share it.
+//! How many connections one address may have at once: one client must not use all connections, and must not
+//! keep others out that share its address.
 //!
 //! The attack: behind one NAT a client opens as many connections as its address may have, and sends nothing on them. So
-//! a newcomer takes the place of the connection that waits: first of those without an authenticated request, then of the
-//! others, the one that waits longest. Only where all of them are busy is the newcomer turned away.
+//! a new connection replaces an idle one: the one that is idle longest, first among those without an authenticated
+//! request. It is refused only when all connections of the address are busy.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,96 +16,96 @@ use tokio_util::sync::CancellationToken;
 use super::activity::Activity;
 use crate::limit::network;
 
-/// How often a connection that has to go is looked at for a request that came at the last moment.
-const AGAIN: Duration = Duration::from_millis(20);
+/// How often an evicted connection is checked for a request that came at the last moment.
+const RECHECK: Duration = Duration::from_millis(20);
 
-/// The connections by address; a host of IPv6, which has a /64, counts as one.
+/// The open connections by address; a /64 of IPv6 is one address.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub(super) struct PerAddress {
     max: usize,
-    members: Mutex<Members>,
+    members: Mutex<AddressTable>,
 }
 
 #[derive(Debug, Default)]
-struct Members {
+struct AddressTable {
     next: u64,
-    by_address: HashMap<IpAddr, Vec<Member>>,
+    by_address: HashMap<IpAddr, Vec<OpenConnection>>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct OpenConnection {
     id: u64,
     activity: Activity,
-    go: CancellationToken,
+    evict: CancellationToken,
 }
 
-/// One of the places of an address; it is free again when this is dropped.
+/// One of the connections that an address may have; free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    crowd: Arc<Crowd>,
+pub(super) struct Slot {
+    per_address: Arc<PerAddress>,
     address: IpAddr,
     id: u64,
     activity: Activity,
-    go: CancellationToken,
+    evict: CancellationToken,
 }
 
-impl Crowd {
+impl PerAddress {
     pub(super) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, members: Mutex::default() })
     }
 
-    /// A place for a connection of `address`, or `None` when it has them all and each is busy.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, activity: Activity) -> Option<Place> {
+    /// A slot for a connection of `address`, or `None` when all of them are used and busy.
+    pub(super) fn try_acquire(self: &Arc<Self>, address: IpAddr, activity: Activity) -> Option<Slot> {
         let address = network(address);
         let mut members = self.members.lock();
         members.next = members.next.wrapping_add(1);
-        let (id, go) = (members.next, CancellationToken::new());
+        let (id, evict) = (members.next, CancellationToken::new());
         let own = members.by_address.entry(address).or_default();
-        let staying = own.iter().filter(|member| !member.go.is_cancelled()).count();
-        // What has to go is gone in a moment; until then there may be twice as many.
-        let room = staying < self.max || own.len() < self.max.saturating_mul(2) && send_one_off(own);
+        let staying = own.iter().filter(|member| !member.evict.is_cancelled()).count();
+        // Evicted connections close soon; until then there may be twice as many.
+        let room = staying < self.max || own.len() < self.max.saturating_mul(2) && evict_longest_waiting(own);
         if !room {
             return None;
         }
-        own.push(Member { id, activity: activity.clone(), go: go.clone() });
-        Some(Place { crowd: Arc::clone(self), address, id, activity, go })
+        own.push(OpenConnection { id, activity: activity.clone(), evict: evict.clone() });
+        Some(Slot { per_address: Arc::clone(self), address, id, activity, evict })
     }
 
-    /// Has one connection go that waits, of the address that has the most.
-    pub(super) fn make_room(&self) {
+    /// Evicts an idle connection of the address that has the most.
+    pub(super) fn evict_one(&self) {
         let members = self.members.lock();
         if let Some(largest) = members.by_address.values().max_by_key(|own| own.len()) {
-            send_one_off(largest);
+            evict_longest_waiting(largest);
         }
     }
 }
 
-/// Has the connection go that waits longest. Whether one waits.
-fn send_one_off(members: &[Member]) -> bool {
-    let staying = members.iter().filter(|member| !member.go.is_cancelled());
+/// Evicts the connection that is idle longest; `false` when none is idle.
+fn evict_longest_waiting(members: &[OpenConnection]) -> bool {
+    let staying = members.iter().filter(|member| !member.evict.is_cancelled());
     let waiting = staying.filter_map(|member| Some((member.activity.waits()?, member)));
     match waiting.min_by_key(|(waits, _)| *waits) {
         Some((_, member)) => {
-            member.go.cancel();
+            member.evict.cancel();
             true
         }
         None => false,
     }
 }
 
-impl Place {
-    /// Cancelled when the place is given to another connection.
-    pub(super) async fn taken(&self) {
-        self.go.cancelled().await;
+impl Slot {
+    /// Completes when the slot is given to another connection.
+    pub(super) async fn evicted(&self) {
+        self.evict.cancelled().await;
         while self.activity.waits().is_none() {
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RECHECK).await;
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut members = self.crowd.members.lock();
+        let mut members = self.per_address.members.lock();
         if let Some(own) = members.by_address.get_mut(&self.address) {
             own.retain(|member| member.id != self.id);
             // INVARIANT: the table has no more entries than there are connections.
@@ -126,11 +126,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_has_so_many_busy_places_and_gets_them_back() {
-        let crowd = Crowd::new(2);
+        let per_address = PerAddress::new(2);
         let busy = |text: &str| {
             let activity = Activity::new();
             let running = activity.begin();
-            crowd.enter(ip(text), activity).map(|place| (place, running))
+            per_address.try_acquire(ip(text), activity).map(|place| (place, running))
         };
         let first = busy("192.0.2.1").unwrap();
         let second = busy("::ffff:192.0.2.1").unwrap();
@@ -141,31 +141,31 @@ mod tests {
         let six = (busy("2001:db8::1").unwrap(), busy("2001:db8::2").unwrap());
         assert!(busy("2001:db8::3").is_none(), "a /64 is one host");
         drop((second, third, other, six));
-        assert!(crowd.members.lock().by_address.is_empty());
+        assert!(per_address.members.lock().by_address.is_empty());
     }
 
     #[tokio::test]
     async fn a_newcomer_takes_the_place_of_who_waits_longest_and_proves_nobody() {
-        let crowd = Crowd::new(3);
-        let enter = || crowd.enter(ip("192.0.2.1"), Activity::new());
-        let proven = enter().unwrap();
+        let per_address = PerAddress::new(3);
+        let try_acquire = || per_address.try_acquire(ip("192.0.2.1"), Activity::new());
+        let proven = try_acquire().unwrap();
         let answer = axum::response::Response::new(axum::body::Body::empty());
         drop(proven.activity.begin().until_sent(answer));
-        let older = enter().unwrap();
-        let newer = enter().unwrap();
-        let gone = |place: &Place| place.go.is_cancelled();
-        let fourth = enter().unwrap();
+        let older = try_acquire().unwrap();
+        let newer = try_acquire().unwrap();
+        let gone = |place: &Slot| place.evict.is_cancelled();
+        let fourth = try_acquire().unwrap();
         assert_eq!((gone(&proven), gone(&older), gone(&newer)), (false, true, false));
-        older.taken().await;
+        older.evicted().await;
         let running = newer.activity.begin();
-        let _fifth = enter().unwrap();
+        let _fifth = try_acquire().unwrap();
         assert!(gone(&fourth) && !gone(&newer) && !gone(&proven), "who is busy stays");
-        let _sixth = enter().unwrap();
+        let _sixth = try_acquire().unwrap();
         // They stay until they are dropped, and there is an end of it.
-        assert!(enter().is_none());
+        assert!(try_acquire().is_none());
         drop((older, fourth));
-        assert!(enter().is_some());
+        assert!(try_acquire().is_some());
         drop(running);
-        crowd.make_room();
+        per_address.evict_one();
     }
 }

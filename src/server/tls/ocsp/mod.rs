@@ -1,4 +1,4 @@
-//! Stapled OCSP answers (RFC 6066, section 8): the gateway shows clients, with its certificate, a fresh word of the
+//! Stapled OCSP answers (RFC 6066, section 8): the gateway shows clients, with its certificate, a fresh statement of the
 //! authority that it has not been revoked, so that no client has to ask.
 //!
 //! An answer is fetched in the background and shown only after every check that a client would make. A failed fetch leaves
@@ -15,9 +15,9 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{OID_PKIX_ACCESS_DESCRIPTOR_OCSP, asn1_rs::oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-pub(super) use self::answer::Asked;
+pub(super) use self::answer::CertificateQuery;
 pub(in crate::server) use self::fetch::{OcspError, Stapler};
-pub(super) use self::shown::Shown;
+pub(super) use self::shown::StapledResponse;
 
 /// Whether the certificate demands a stapled answer (RFC 7633: the TLS feature `status_request`).
 pub(super) fn is_demanded(leaf: &CertificateDer<'_>) -> bool {
@@ -29,7 +29,7 @@ pub(super) fn is_demanded(leaf: &CertificateDer<'_>) -> bool {
     })
 }
 
-/// Where the certificate says that its authority answers.
+/// The responder that the certificate names.
 fn responder_of(leaf: &CertificateDer<'_>) -> Option<reqwest::Url> {
     let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
     let places = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
