@@ -15,7 +15,7 @@ use crate::server::Settings;
 /// What to do with agents.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Show what stands between a changed file and a changed decision. Exit code 1 when something is wrong.
+    /// Show how changes of policies are controlled. Exit code 1 when something is wrong.
     ///
     /// Example: caxton agents hot-reload-security-status --config caxton.yaml
     HotReloadSecurityStatus {
@@ -25,15 +25,15 @@ pub enum Command {
     },
 }
 
-/// How changes are guarded.
+/// The controls of changes.
 #[derive(Debug, Serialize)]
-struct Status {
+struct ChangeControls {
     /// `files` or `published`.
     source: &'static str,
     watched: bool,
     validation_timeout_ms: u64,
     signatures_required: bool,
-    trusted_keys: Vec<Key>,
+    trusted_keys: Vec<SignerKey>,
     locked: Option<String>,
     live_version: Option<String>,
     newest_accepted: Option<u64>,
@@ -44,7 +44,7 @@ struct Status {
 }
 
 #[derive(Debug, Serialize)]
-struct Key {
+struct SignerKey {
     key_id: String,
     not_after: Option<String>,
     over: bool,
@@ -62,11 +62,11 @@ pub fn run(command: &Command, environment: &Environment, output: &Output) -> any
     Ok(if status.problems.is_empty() { Exit::Fine } else { Exit::Found })
 }
 
-fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
+fn status(settings: &Settings, now: i64) -> anyhow::Result<ChangeControls> {
     let state = ChangeState::read(&settings.reload.data_dir)?;
     let locked = ChangeLock::in_directory(&settings.reload.data_dir).engaged()?;
     let source = settings.policy_source();
-    let mut status = Status {
+    let mut status = ChangeControls {
         source: if matches!(source, PolicySource::Files { .. }) { "files" } else { "published" },
         watched: settings.follow.watch || matches!(source, PolicySource::Store { .. }),
         validation_timeout_ms: u64::try_from(settings.reload.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -89,7 +89,9 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
     };
     match source {
         PolicySource::Files { .. } => {
-            status.notes.push("files carry no signature: whoever can write them decides".to_owned());
+            status.notes.push(
+                "files carry no signature: every user who can write them can change decisions".to_owned(),
+            );
         }
         PolicySource::Store { store, trusted_keys } => {
             published(&mut status, &store, trusted_keys.as_deref(), state.seen, now);
@@ -105,7 +107,7 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
 }
 
 fn published(
-    status: &mut Status,
+    status: &mut ChangeControls,
     store: &VersionStore,
     trusted: Option<&std::path::Path>,
     seen: Option<Seen>,
@@ -118,7 +120,10 @@ fn published(
             Some(TrustedKeys::default())
         }
         None => {
-            status.notes.push("nobody has to sign: whoever can write the version store decides".to_owned());
+            status.notes.push(
+                "no signature is required: every user who can write the version store can change decisions"
+                    .to_owned(),
+            );
             None
         }
     };
@@ -128,7 +133,11 @@ fn published(
         if over {
             status.notes.push(format!("the key `{}` has run out", key.key_id));
         }
-        status.trusted_keys.push(Key { key_id: key.key_id.clone(), not_after: key.not_after.clone(), over });
+        status.trusted_keys.push(SignerKey {
+            key_id: key.key_id.clone(),
+            not_after: key.not_after.clone(),
+            over,
+        });
     }
     let rules = Rules { trusted: keys, seen, expired_too: false };
     let judged = store.newest().and_then(|newest| {
@@ -151,7 +160,7 @@ fn refused(error: &VersionError) -> String {
     format!("the newest publication may not decide: {error}")
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &ChangeControls) -> String {
     let mut rows = table(["what", "is"]);
     let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let none = || "none".to_owned();

@@ -16,14 +16,14 @@ use crate::config::{
 /// What to do with the configuration.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Check the configuration and tell every mistake.
+    /// Check the configuration and report every mistake.
     ///
     /// Example: caxton config validate --config caxton.yaml --security-check
     Validate {
         /// The file; without it `/etc/caxton/caxton.yaml` if it exists, else the embedded defaults.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Tell also what is legal but weaker than it could be.
+        /// Report also legal settings that weaken the installation.
         #[arg(long)]
         security_check: bool,
         /// Check the embedded defaults and the environment, no file.
@@ -42,11 +42,11 @@ pub enum Command {
     ///
     /// Example: caxton config schema > caxton.schema.json
     Schema,
-    /// Stop every change of policies and agents until `unlock`; what decides goes on deciding.
+    /// Stop every change of policies and agents until `unlock`; the live policies stay in force.
     ///
     /// Example: caxton config lock --emergency --reason "intruder on the build host"
     Lock(lock::Lock),
-    /// Let changes through again, once the policies there are checked, tested, and the ones that were locked.
+    /// Allow changes again, when the policies on disk pass their checks and tests and are those that were locked.
     ///
     /// Example: caxton config unlock --enhanced-validation
     Unlock(lock::Unlock),
@@ -109,7 +109,7 @@ fn validate(
     }
 }
 
-/// Tells mistakes: to people on stderr, to machines as data.
+/// Reports mistakes: to people on stderr, to machines as data.
 pub fn refuse(problems: &Problems, output: &Output) -> anyhow::Result<()> {
     match output.format() {
         Format::Table => {

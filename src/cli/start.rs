@@ -1,4 +1,4 @@
-//! `caxton start`: runs the gateway until it is told to stop.
+//! `caxton start`: runs the gateway until the signal to stop.
 
 use std::borrow::Cow;
 use std::path::PathBuf;

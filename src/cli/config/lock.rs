@@ -50,9 +50,9 @@ pub struct Unlock {
     config: Option<PathBuf>,
 }
 
-/// What the lock is after the command.
+/// The state of the lock after the command.
 #[derive(Serialize)]
-struct State {
+struct LockState {
     locked: bool,
     version: PolicyVersion,
     reason: Option<String>,
@@ -101,7 +101,7 @@ pub(super) fn lock(options: &Lock, environment: &Environment, output: &Output) -
         version,
     };
     lock.engage(&engaged).with_context(|| format!("writing `{}`", lock.path().display()))?;
-    let state = State { locked: true, version: engaged.version, reason: Some(engaged.reason) };
+    let state = LockState { locked: true, version: engaged.version, reason: Some(engaged.reason) };
     output.data(&state, |state| {
         format!("locked: policies {} decide until `caxton config unlock`", state.version.short())
     })?;
@@ -145,7 +145,7 @@ pub(super) fn unlock(options: &Unlock, environment: &Environment, output: &Outpu
         return refused(output, &why);
     }
     lock.release().with_context(|| format!("removing `{}`", lock.path().display()))?;
-    let state = State { locked: false, version: found, reason: None };
+    let state = LockState { locked: false, version: found, reason: None };
     output.data(&state, |state| {
         format!("unlocked: policies {} are valid and pass {} tests", state.version.short(), summary.passed)
     })?;
