@@ -1,7 +1,7 @@
-//! API keys and tokens as effects: made, seen, replaced and ended only with a permit.
+//! The owner of API keys and sessions: each is created, listed, replaced and ended only with a permit.
 //!
-//! What a credential is and how it is proven lives in `authn`, which knows no permit; this is the one way to change it
-//! from outside. Everything here reads or writes a file: call it off the async threads.
+//! `authn` verifies credentials and has no permits; this module is the one way to change them from outside. Every
+//! function reads or writes a file: call it off the async threads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use crate::model::{
 /// Why a credential was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// The caller has no API key that a token could be made from.
-    #[error("a token is made from an api key, and the caller has shown none")]
+    /// The caller has no API key that a token could be issued for.
+    #[error("a token is issued for an api key, and the caller has presented none")]
     NoKey,
     /// The caller is in no session.
-    #[error("there is no session to end: the caller has shown no access token of this gateway")]
+    #[error("there is no session to end: the caller has presented no access token of this gateway")]
     NoSession,
     /// There is no such key, or it has ended, or it has a successor.
     #[error("there is no such key that could be changed")]
     NoSuchKey,
-    /// It was used or ended while it was judged.
-    #[error("the refresh token no longer counts")]
+    /// The refresh token was used or ended while the request was decided.
+    #[error("the refresh token is no longer valid")]
     Gone,
     /// The permit was given for another credential than the one at hand.
     #[error("the permit is for another credential")]
@@ -51,7 +51,7 @@ pub struct Credentials {
 
 impl Credentials {
     /// Takes the stores; `grace` is how long a key that was replaced still serves, `longest_login` how long a session
-    /// counts after its login.
+    /// is valid after its login.
     pub fn new(
         keys: Arc<KeyStore>,
         tokens: Arc<Tokens>,
@@ -61,7 +61,7 @@ impl Credentials {
         Self { keys, tokens, grace, longest_login, clock }
     }
 
-    /// What policies may know of a key; one that is not there looks like one with no permissions.
+    /// The facts of a key for policies; an unknown key looks like one without permissions.
     pub fn facts(&self, id: &KeyId) -> Result<KeyFacts, CredentialError> {
         Ok(match self.keys.find(id)? {
             Some(key) => KeyFacts { id: key.id, name: key.name.shared(), permissions: key.permissions },
@@ -80,7 +80,7 @@ impl Credentials {
         authenticator.status()
     }
 
-    /// Begins a session of the person who has logged in and was judged.
+    /// Begins a session of the person who has logged in and was admitted.
     pub fn log_in(&self, permit: Permit<IssueToken>, login: LoggedIn) -> Result<Issued, CredentialError> {
         if !Arc::ptr_eq(permit.subject(), &login.subject) {
             return Err(CredentialError::Mismatch);
@@ -88,14 +88,14 @@ impl Credentials {
         Ok(self.tokens.log_in(login, self.longest_login, permit.operation().holder)?)
     }
 
-    /// Begins a session of the key that the caller has shown.
+    /// Begins a session for the API key of the caller.
     pub fn issue(&self, permit: Permit<IssueToken>) -> Result<Issued, CredentialError> {
         let Proof::ApiKey { id } = permit.subject().proof() else { return Err(CredentialError::NoKey) };
         let record = self.keys.find(id)?.ok_or(CredentialError::NoKey)?;
         Ok(self.tokens.issue(record, permit.operation().holder)?)
     }
 
-    /// Goes on with a session: uses the refresh token that was proven and judged.
+    /// Renews a session with the refresh token that was verified and admitted.
     pub fn renew(&self, permit: Permit<RenewToken>, renewal: Renewal) -> Result<Issued, CredentialError> {
         if permit.operation().presented != renewal.presented
             || !Arc::ptr_eq(permit.subject(), &renewal.subject)
@@ -114,7 +114,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// Makes a key; its text is in the answer and nowhere else.
+    /// Creates a key; its text is only in the answer.
     pub fn create_key(&self, permit: Permit<CreateKey>) -> Result<NewKey, CredentialError> {
         let wanted = permit.into_operation();
         let now = self.clock.now_millis();
@@ -129,14 +129,14 @@ impl Credentials {
         Ok(self.keys.list()?)
     }
 
-    /// Makes the successor of a key.
+    /// Creates the successor of a key.
     pub fn rotate_key(&self, permit: Permit<RotateKey>) -> Result<NewKey, CredentialError> {
         let key = permit.into_operation().key;
         let grace = i64::try_from(self.grace.as_millis()).unwrap_or(i64::MAX);
         self.keys.rotate(&key.id, self.clock.now_millis(), grace)?.ok_or(CredentialError::NoSuchKey)
     }
 
-    /// Ends a key, and with it every token that was made from it.
+    /// Revokes a key and every token that was issued for it.
     pub fn revoke_key(&self, permit: Permit<RevokeKey>) -> Result<(), CredentialError> {
         let key = permit.into_operation().key;
         if self.keys.revoke(&key.id, self.clock.now_millis())? {
@@ -146,7 +146,7 @@ impl Credentials {
         }
     }
 
-    /// Ends every session and every token that was made until now; answers how many sessions there were.
+    /// Ends every session and every token that was issued until now; returns the number of sessions.
     pub fn revoke_all(&self, permit: Permit<RevokeAllSessions>) -> Result<usize, CredentialError> {
         let _spent = permit.into_operation();
         Ok(self.tokens.revoke_all()?)

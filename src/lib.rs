@@ -6,11 +6,11 @@
 
 pub mod clock;
 pub mod json;
-mod nearest;
 mod regular;
 pub mod secret;
-mod seen;
+mod small_set;
 mod stack;
+mod suggest;
 pub mod telemetry;
 
 pub mod db;

@@ -12,7 +12,7 @@ use syn::visit::Visit;
 
 /// Modules by layer, from the ground up. A module imports from lower rows, and from its own where the row allows it.
 const LAYERS: &[(&[&str], bool)] = &[
-    (&["clock", "json", "nearest", "regular", "secret", "seen", "stack", "telemetry"], true),
+    (&["clock", "json", "regular", "secret", "small_set", "stack", "suggest", "telemetry"], true),
     (&["model", "db"], true),
     (&["policy", "authn", "audit", "screen", "limit", "secrets"], false),
     (&["authz"], false),

@@ -11,7 +11,7 @@ use crate::attributes::AttributesError;
 use crate::authn::oauth2::LoginError;
 use crate::authn::{Refused, RefusedKind};
 use crate::authz::Denied;
-use crate::changes::{PlaceError, ReloadError};
+use crate::changes::{ReloadError, SourceError};
 use crate::credentials::CredentialError;
 use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
@@ -308,7 +308,7 @@ impl From<ReloadError> for Problem {
                 Self::new(StatusCode::CONFLICT, "not-here", detail)
             }
             ReloadError::Policies(_) | ReloadError::Agents(_) => Self::invalid(detail),
-            ReloadError::Place(PlaceError::Version(error)) => match error {
+            ReloadError::Source(SourceError::Version(error)) => match error {
                 VersionError::NotFound(_) | VersionError::Empty(_) => Self::not_found(detail),
                 VersionError::Replayed { .. } | VersionError::Raced(_) => {
                     Self::new(StatusCode::CONFLICT, "changed", detail)
@@ -318,7 +318,7 @@ impl From<ReloadError> for Problem {
             },
             ReloadError::Slow(_) => Self::unavailable(detail),
             ReloadError::Unrecorded => Self::unavailable("changes cannot be recorded at the moment"),
-            ReloadError::Place(PlaceError::Files(_))
+            ReloadError::Source(SourceError::Files(_))
             | ReloadError::LockedFile(_)
             | ReloadError::Remember(_)
             | ReloadError::Stopped => Self::internal(),

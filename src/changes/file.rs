@@ -1,4 +1,4 @@
-//! Small facts in files of the data directory, each written whole or not at all.
+//! Small JSON files of the data directory, each written atomically.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The largest file that is read, in bytes.
-const MOST: u64 = 4 * 1024 * 1024;
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What the file says; `None` when there is none.
+/// The value in the file; `None` when there is no file.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> std::io::Result<Option<T>> {
     let file = match crate::regular::open(path) {
         Ok(file) => file,
@@ -17,11 +17,12 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> std::io::Result<Option<T
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    file.take(MOST).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     crate::json::parse_as(&bytes).map(Some).map_err(std::io::Error::other)
 }
 
-/// Writes a file beside its place, syncs it, gives it its name, and makes that outlast a loss of power.
+/// Writes the value to a temporary file, syncs it, renames it to `path` and syncs the directory, so that the file survives
+/// a loss of power.
 pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut bytes = serde_json::to_vec_pretty(value).map_err(std::io::Error::other)?;

@@ -1,8 +1,8 @@
 //! The emergency lock: while it is there, nothing changes what decides.
 //!
 //! It is a file in the data directory, so that it holds across a restart and can be set when the gateway hangs. It names
-//! the version that was live: a gateway that starts under the lock decides by that version or does not start. Whoever can
-//! write to the data directory could take it away, and owns the gateway anyway.
+//! the version that was live: a gateway that starts under the lock decides by that version or does not start. A user who
+//! can write to the data directory can remove the lock, and controls the gateway in any case.
 
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,21 @@ use crate::model::PolicyVersion;
 /// The name of the file in the data directory.
 const NAME: &str = "change.lock";
 
-/// What the lock says.
+/// The content of an engaged lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Engaged {
-    /// Why.
+pub struct EngagedLock {
+    /// The reason that the operator gave.
     pub reason: String,
-    /// Who.
+    /// The operator who engaged it.
     pub author: String,
-    /// Since when, in milliseconds since the Unix epoch.
+    /// When it was engaged, in milliseconds since the Unix epoch.
     pub time_millis: i64,
     /// The version that was live, which goes on deciding.
     pub version: PolicyVersion,
 }
 
-/// The place of the lock.
+/// The emergency lock of a data directory.
 #[derive(Debug, Clone)]
 pub struct ChangeLock {
     path: PathBuf,
@@ -40,26 +40,26 @@ impl ChangeLock {
         Self { path: data_dir.join(NAME) }
     }
 
-    /// What the lock says; `None` when there is none. One that cannot be read holds all the same: that is the caller's to
-    /// conclude from the error.
-    pub fn engaged(&self) -> std::io::Result<Option<Engaged>> {
+    /// The engaged lock; `None` when there is none. A lock that cannot be read counts as engaged: callers treat the error
+    /// as one.
+    pub fn engaged(&self) -> std::io::Result<Option<EngagedLock>> {
         file::read(&self.path)
     }
 
-    /// Engages it. One that is engaged stays as it is.
-    pub fn engage(&self, engaged: &Engaged) -> std::io::Result<()> {
+    /// Engages the lock; `AlreadyExists` when it is engaged.
+    pub fn engage(&self, engaged: &EngagedLock) -> std::io::Result<()> {
         match self.path.exists() {
             true => Err(std::io::ErrorKind::AlreadyExists.into()),
             false => file::write(&self.path, engaged),
         }
     }
 
-    /// Takes it away.
+    /// Releases the lock.
     pub fn release(&self) -> std::io::Result<()> {
         std::fs::remove_file(&self.path)
     }
 
-    /// Where it is, for messages.
+    /// The path of the lock file, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }

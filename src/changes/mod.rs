@@ -1,16 +1,16 @@
-//! Changes of what decides: reading another set, judging it, and putting it in the place of the live one.
+//! Changes of the live policy set: reading another set, checking it, and swapping it in.
 //!
-//! An effect owner like memory or tools: who wants a change brings the permit for it. What the gateway does by itself (a
-//! signal, a watched file, a bundle from the network) is recorded as well, before it takes effect.
+//! An owner of an effect like memory or tools: a requested change takes the permit for it. A change that the gateway makes
+//! by itself (a signal, a watched file, a bundle from the network) is recorded as well, before it takes effect.
 
 mod file;
+mod loader;
 mod lock;
-mod places;
 mod reload;
 
-pub use lock::{ChangeLock, Engaged};
-pub use places::{Fragments, Place, PlaceError, Places, files};
+pub use loader::{Fragments, PolicyLoader, PolicySource, SourceError, sources_from_dirs};
+pub use lock::{ChangeLock, EngagedLock};
 pub use reload::{
-    Cause, First, FirstError, FirstRemembered, Publications, Refusal, ReloadError, ReloadSettings, Reloader,
-    Remembered, first,
+    Cause, ChangeState, Publications, RefusedChange, ReloadError, ReloadSettings, Reloader, Startup,
+    StartupError, StartupState, load_startup,
 };

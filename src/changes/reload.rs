@@ -1,6 +1,6 @@
-//! Changes of what decides, while requests are being decided.
+//! Changes of the live policy set while requests are being decided.
 //!
-//! Every change goes one way: the emergency lock is asked, the set is read, judged ([`crate::policy::version::Rules`]),
+//! Every change takes the same steps: the emergency lock is checked, the set is read, accepted ([`crate::policy::version::Rules`]),
 //! parsed and validated, all within a bound of time; then it is recorded, remembered, and swapped in whole. What fails at
 //! any step changes nothing: the old set serves, and there is one record and one line for the security log.
 
@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::file;
-use super::lock::{ChangeLock, Engaged};
-use super::places::{Offered, Place, Places};
+use super::loader::{LoadedSources, PolicyLoader, PolicySource};
+use super::lock::{ChangeLock, EngagedLock};
 use crate::agents::{Draft, Register};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
@@ -29,15 +29,15 @@ use crate::stack;
 
 mod agents;
 mod error;
-mod first;
-mod note;
+mod events;
 mod read;
-mod remembered;
+mod startup;
+mod state;
 
 pub use error::{Cause, ReloadError};
-pub use first::{First, FirstError, FirstRemembered, first};
 pub use read::Publications;
-pub use remembered::{Refusal, Remembered};
+pub use startup::{Startup, StartupError, StartupState, load_startup};
+pub use state::{ChangeState, RefusedChange};
 
 /// Bounds of a change.
 #[derive(Debug, Clone)]
@@ -57,53 +57,53 @@ impl ReloadSettings {
     }
 }
 
-/// Changes what decides.
+/// Replaces the live policy set.
 pub struct Reloader {
     policy: Arc<LivePolicy>,
-    places: Places,
+    loader: PolicyLoader,
     lock: ChangeLock,
     settings: ReloadSettings,
     journal: Journal,
     clock: SharedClock,
-    remembered: Mutex<Remembered>,
-    /// What is changed together with the policies; nothing in tests of policies alone.
-    beside: Option<Beside>,
-    /// Changes come one after another. Held by the check itself, so that one that overran its time is not joined by others.
+    state: Mutex<ChangeState>,
+    /// What is changed together with the policies; `None` in tests of policies alone.
+    agent_parts: Option<AgentParts>,
+    /// Serialises changes. The check itself holds it, so that no other change begins beside one that overran its time.
     turn: Arc<AsyncMutex<()>>,
 }
 
 /// The agents, which are read and put in force together with the policies.
-struct Beside {
+struct AgentParts {
     agents: Register,
     attributes: Attributes,
     /// The pins of tools, which are read at the start only, by server.
     pins: BTreeMap<String, String>,
 }
 
-/// A set that may go live.
-struct Ready {
+/// A set that may become live.
+struct PreparedChange {
     /// The agents beside it; `None` where a change is of policies alone.
     agents: Option<Draft>,
     live: Live,
     what: String,
-    /// What is kept in the store first, once the change is on record.
-    keep: Option<Keep>,
-    watching: Option<Watching>,
+    /// What is written to the version store first, once the change is on record.
+    store_write: Option<StoreWrite>,
+    candidate_change: Option<CandidateChange>,
 }
 
-/// What the store gets.
-enum Keep {
+/// What is written to the version store.
+enum StoreWrite {
     /// A publication that is not there yet.
     New(BundleFile),
     /// Other signatures for one that is there.
     Signatures(Published),
 }
 
-/// What there is to say of a candidate.
-enum Watching {
-    /// It is asked from now on.
+/// What happened to the candidate.
+enum CandidateChange {
+    /// It is evaluated from now on.
     Begins(PolicyVersion),
-    /// It cannot be asked.
+    /// It is not valid, for this reason.
     Refused(String),
 }
 
@@ -111,22 +111,22 @@ impl Reloader {
     /// Takes over from [`first`], whose live set `policy` holds.
     pub fn new(
         policy: Arc<LivePolicy>,
-        places: Places,
+        loader: PolicyLoader,
         settings: ReloadSettings,
-        remembered: FirstRemembered,
+        state: StartupState,
         journal: Journal,
         clock: SharedClock,
     ) -> Result<Self, std::io::Error> {
         let lock = ChangeLock::in_directory(&settings.data_dir);
         let reloader = Self {
             policy,
-            places,
+            loader,
             lock,
             settings,
             journal,
             clock,
-            remembered: Mutex::new(remembered.0),
-            beside: None,
+            state: Mutex::new(state.0),
+            agent_parts: None,
             turn: Arc::default(),
         };
         let live = reloader.policy.live();
@@ -143,13 +143,13 @@ impl Reloader {
         attributes: Attributes,
         pins: BTreeMap<String, String>,
     ) -> Self {
-        self.beside = Some(Beside { agents, attributes, pins });
+        self.agent_parts = Some(AgentParts { agents, attributes, pins });
         self
     }
 
-    /// Where policies come from.
-    pub fn places(&self) -> &Places {
-        &self.places
+    /// Reads the policies.
+    pub fn loader(&self) -> &PolicyLoader {
+        &self.loader
     }
 
     /// The live policies.
@@ -162,9 +162,9 @@ impl Reloader {
         &self.settings
     }
 
-    /// What is remembered.
-    pub fn remembered(&self) -> Remembered {
-        self.remembered.lock().clone()
+    /// The persistent state.
+    pub fn state(&self) -> ChangeState {
+        self.state.lock().clone()
     }
 
     /// Where the emergency lock is.
@@ -172,29 +172,29 @@ impl Reloader {
         self.lock.path().to_owned()
     }
 
-    /// What the emergency lock says. Blocking.
-    pub fn engaged(&self) -> std::io::Result<Option<Engaged>> {
+    /// The engaged emergency lock. Blocking.
+    pub fn engaged(&self) -> std::io::Result<Option<EngagedLock>> {
         self.lock.engaged()
     }
 
-    /// Reads the place and the agents again, and makes live what is there: all of it, or none.
+    /// Reads the policies and the agents again and makes them live: all of them, or none.
     pub async fn reload(self: &Arc<Self>, cause: Cause) -> Result<Reloaded, ReloadError> {
         self.change(cause, move |reloader| {
-            let offered = reloader.places.read(reloader.seen(), reloader.clock.now_millis())?;
-            let ready = reloader.ready(offered, "read again".to_owned())?;
-            // That tools came or went, or that something was published, says nothing of files.
+            let loaded = reloader.loader.read(reloader.seen(), reloader.clock.now_millis())?;
+            let prepared = reloader.prepare_live(loaded, "read again".to_owned())?;
+            // A change of tools or a publication is not a change of files.
             let of_files = match cause {
                 Cause::Signal | Cause::Api => true,
-                Cause::Watch => matches!(reloader.places.place, Place::Files { .. }),
+                Cause::Watch => matches!(reloader.loader.source, PolicySource::Files { .. }),
                 Cause::Tools | Cause::Remote => false,
             };
             let agents = if of_files { reloader.agents()? } else { None };
-            Ok(Ready { agents, ..ready })
+            Ok(PreparedChange { agents, ..prepared })
         })
         .await
     }
 
-    /// The same for an operator who was admitted.
+    /// The same for an admitted operator.
     pub async fn reload_for(
         self: &Arc<Self>,
         permit: Permit<ReloadPolicies>,
@@ -203,27 +203,27 @@ impl Reloader {
         self.reload(Cause::Api).await
     }
 
-    /// Keeps a bundle that an operator sent, and makes it live.
+    /// Stores a bundle that an operator sent, and makes it live.
     pub async fn publish(self: &Arc<Self>, permit: Permit<PublishPolicies>) -> Result<Reloaded, ReloadError> {
         let by = permit.subject().principal().to_string();
         let bundle = permit.into_operation().bundle;
         self.change(Cause::Api, move |reloader| {
             let bundle = BundleFile::from_json(bundle)?;
-            reloader.take(bundle, &format!("published by {by}"))
+            reloader.prepare_bundle(bundle, &format!("published by {by}"))
         })
         .await
     }
 
-    /// Keeps a bundle that came over the network, and makes it live.
+    /// Stores a bundle that was fetched, and makes it live.
     pub async fn receive(self: &Arc<Self>, bytes: Vec<u8>) -> Result<Reloaded, ReloadError> {
         self.change(Cause::Remote, move |reloader| {
             let bundle = BundleFile::parse(&bytes, reloader.settings.max_bundle_bytes)?;
-            reloader.take(bundle, "fetched")
+            reloader.prepare_bundle(bundle, "fetched")
         })
         .await
     }
 
-    /// Publishes an older version again. Where versions have to be signed, nobody here can do that.
+    /// Publishes an older version again. Refused where versions have to be signed: the key is not here.
     pub async fn rollback(
         self: &Arc<Self>,
         permit: Permit<RollbackPolicies>,
@@ -232,7 +232,7 @@ impl Reloader {
         let RollbackPolicies { version, message } = permit.into_operation();
         self.change(Cause::Api, move |reloader| {
             let store = reloader.store()?;
-            if matches!(reloader.places.store(), Some((_, true))) {
+            if matches!(reloader.loader.store(), Some((_, true))) {
                 return Err(ReloadError::MustBeSigned);
             }
             let wanted = version.parse().map_err(|_| VersionError::NotFound(version.clone()))?;
@@ -246,71 +246,74 @@ impl Reloader {
             let manifest = store.next(manifest)?;
             let published = Published { manifest, signatures: Vec::new() };
             let bundle = BundleFile::new(published, sources)?;
-            reloader.take(bundle, &format!("rolled back by {by}"))
+            reloader.prepare_bundle(bundle, &format!("rolled back by {by}"))
         })
         .await
     }
 
     fn store(&self) -> Result<&VersionStore, ReloadError> {
-        self.places.store().map(|(store, _)| store).ok_or(ReloadError::NoStore)
+        self.loader.store().map(|(store, _)| store).ok_or(ReloadError::NoStore)
     }
 
     fn seen(&self) -> Option<Seen> {
-        self.remembered.lock().seen.clone()
+        self.state.lock().seen.clone()
     }
 
-    /// Judges a bundle that is not in the store yet.
-    fn take(&self, bundle: BundleFile, how: &str) -> Result<Ready, ReloadError> {
+    /// Checks a bundle that is not in the store yet.
+    fn prepare_bundle(&self, bundle: BundleFile, how: &str) -> Result<PreparedChange, ReloadError> {
         let store = self.store()?;
-        let offered = self.places.offer_bundle(&bundle, self.seen(), self.clock.now_millis())?;
+        let loaded = self.loader.accept_bundle(&bundle, self.seen(), self.clock.now_millis())?;
         let manifest = &bundle.published().manifest;
-        let ready = self.ready(offered, format!("@{} {how}", manifest.sequence))?;
+        let prepared = self.prepare_live(loaded, format!("@{} {how}", manifest.sequence))?;
         // The very same publication may be there from before a restart, without the signatures that count now.
-        let keep = match store.read(manifest.sequence) {
+        let store_write = match store.read(manifest.sequence) {
             Ok(there) if there == *bundle.published() => None,
             Ok(there) if there.manifest == *manifest => {
-                Some(Keep::Signatures(bundle.published().signed_also_as(&there)))
+                Some(StoreWrite::Signatures(bundle.published().signed_also_as(&there)))
             }
-            _ => Some(Keep::New(bundle)),
+            _ => Some(StoreWrite::New(bundle)),
         };
-        Ok(Ready { keep, ..ready })
+        Ok(PreparedChange { store_write, ..prepared })
     }
 
-    fn ready(&self, offered: Offered, what: String) -> Result<Ready, ReloadError> {
-        let Offered { sources, origin, stored, expires_millis } = offered;
+    fn prepare_live(&self, loaded: LoadedSources, what: String) -> Result<PreparedChange, ReloadError> {
+        let LoadedSources { sources, origin, stored, expires_millis } = loaded;
         let bundle = self.policy.prepare(sources).map_err(ReloadError::Policies)?;
         let bundle = Arc::new(bundle);
-        let (candidate, watching) = self.candidate(&bundle);
+        let (candidate, candidate_change) = self.candidate(&bundle);
         let live = Live { bundle, origin, stored, expires_millis, candidate };
-        Ok(Ready { agents: None, live, what, keep: None, watching })
+        Ok(PreparedChange { agents: None, live, what, store_write: None, candidate_change })
     }
 
-    /// The candidate beside a set, and what there is to say of it. That it cannot be had keeps nothing from going live.
-    fn candidate(&self, beside: &Bundle) -> (Option<Arc<Candidate>>, Option<Watching>) {
-        let sources = match self.places.candidate() {
+    /// The candidate beside a set, and what happened to it. A candidate that cannot be loaded does not keep the set from
+    /// becoming live.
+    fn candidate(&self, live_set: &Bundle) -> (Option<Arc<Candidate>>, Option<CandidateChange>) {
+        let sources = match self.loader.candidate() {
             Ok(Some(sources)) => sources,
             Ok(None) => return (None, None),
-            Err(error) => return (None, Some(Watching::Refused(error.to_string()))),
+            Err(error) => return (None, Some(CandidateChange::Refused(error.to_string()))),
         };
         let version = sources.version();
-        if version == *beside.version() {
+        if version == *live_set.version() {
             return (None, None);
         }
         let live = self.policy.live();
         if let Some(known) = &live.candidate
             && *known.bundle().version() == version
-            && live.bundle.version() == beside.version()
+            && live.bundle.version() == live_set.version()
         {
             // The same two sets: what was counted goes on.
             return (Some(Arc::clone(known)), None);
         }
         match self.policy.prepare(sources) {
-            Ok(bundle) => (Some(Arc::new(Candidate::new(Arc::new(bundle)))), Some(Watching::Begins(version))),
-            Err(errors) => (None, Some(Watching::Refused(error::report(&errors)))),
+            Ok(bundle) => {
+                (Some(Arc::new(Candidate::new(Arc::new(bundle)))), Some(CandidateChange::Begins(version)))
+            }
+            Err(errors) => (None, Some(CandidateChange::Refused(error::report(&errors)))),
         }
     }
 
-    /// Looks at the candidate alone; the live set stays as it is. For the start.
+    /// Loads the candidate alone; the live set stays as it is. For the start.
     pub async fn watch_candidate(self: &Arc<Self>) {
         let reloader = Arc::clone(self);
         let turn = Arc::clone(&self.turn).lock_owned().await;
@@ -318,24 +321,24 @@ impl Reloader {
             let live = reloader.policy.live();
             (reloader.candidate(&live.bundle), live, turn)
         });
-        let Ok(((candidate, watching), live, _turn)) = looked.await else { return };
+        let Ok(((candidate, candidate_change), live, _turn)) = looked.await else { return };
         if candidate.is_some() {
             self.policy.watch(&live, candidate);
         }
-        self.note_candidate(watching).await;
+        self.record_candidate(candidate_change).await;
     }
 
-    /// One change, from the lock to the swap or the record of its refusal, whether its caller waits for that or not.
+    /// One change, from the lock to the swap or the record of its refusal. It runs to its end when its caller is gone.
     async fn change(
         self: &Arc<Self>,
         cause: Cause,
-        prepare: impl FnOnce(&Self) -> Result<Ready, ReloadError> + Send + 'static,
+        prepare: impl FnOnce(&Self) -> Result<PreparedChange, ReloadError> + Send + 'static,
     ) -> Result<Reloaded, ReloadError> {
         let reloader = Arc::clone(self);
         let whole = tokio::spawn(async move {
             let done = reloader.attempt(cause, prepare).await;
             if let Err(error) = &done {
-                reloader.note_refusal(cause, &error.told()).await;
+                reloader.record_refusal(cause, &error.with_cause()).await;
             }
             done
         });
@@ -350,7 +353,7 @@ impl Reloader {
     async fn attempt(
         self: &Arc<Self>,
         cause: Cause,
-        prepare: impl FnOnce(&Self) -> Result<Ready, ReloadError> + Send + 'static,
+        prepare: impl FnOnce(&Self) -> Result<PreparedChange, ReloadError> + Send + 'static,
     ) -> Result<Reloaded, ReloadError> {
         let bound = self.settings.timeout;
         let slow = |_| ReloadError::Slow(bound);
@@ -360,17 +363,18 @@ impl Reloader {
         // not lie with one thread of the pool after the other.
         let (done, checked) = tokio::sync::oneshot::channel();
         let check = move || {
-            let ready = reloader.unlocked().and_then(|()| prepare(&reloader));
-            drop(done.send((ready, turn)));
+            let prepared = reloader.unlocked().and_then(|()| prepare(&reloader));
+            drop(done.send((prepared, turn)));
         };
         stack::spawn("policies", check).map_err(|_| ReloadError::Stopped)?;
         // A check that overruns is not waited for; what it comes to goes nowhere, and until then nothing else is begun.
-        let (ready, turn) =
+        let (prepared, turn) =
             tokio::time::timeout(bound, checked).await.map_err(slow)?.map_err(|_| ReloadError::Stopped)?;
-        let Ready { agents, live, what, keep, watching } = ready?;
+        let PreparedChange { agents, live, what, store_write, candidate_change } = prepared?;
         let before = self.policy.live();
-        let (from, to) = (before.bundle.version().clone(), live.bundle.version().clone());
-        let of_agents = self.changes_of_agents(agents.as_ref());
+        let from = before.bundle.version().clone();
+        let to = live.bundle.version().clone();
+        let of_agents = self.agent_changes(agents.as_ref());
         if cause == Cause::Watch && from == to && before.origin == live.origin && of_agents.is_empty() {
             // What was seen to change is what this gateway itself has just made live.
             return Ok(Reloaded { from, to });
@@ -382,7 +386,7 @@ impl Reloader {
         record.policy_version = Some(to);
         self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         for change in of_agents {
-            let record = self.record_of_agent(change);
+            let record = self.agent_record(change);
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         }
         let reloader = Arc::clone(self);
@@ -391,9 +395,11 @@ impl Reloader {
             let _turn = turn;
             // The record took its time as well.
             reloader.unlocked()?;
-            match keep {
-                Some(Keep::New(bundle)) => reloader.store()?.add(bundle.published(), bundle.sources())?,
-                Some(Keep::Signatures(published)) => reloader.store()?.resign(&published)?,
+            match store_write {
+                Some(StoreWrite::New(bundle)) => {
+                    reloader.store()?.add(bundle.published(), bundle.sources())?
+                }
+                Some(StoreWrite::Signatures(published)) => reloader.store()?.resign(&published)?,
                 None => {}
             }
             reloader.remember(&live, agents.as_ref()).map_err(ReloadError::Remember)?;
@@ -401,7 +407,7 @@ impl Reloader {
             Ok::<_, ReloadError>(reloader.policy.install(live))
         });
         let reloaded = swapped.await.map_err(|_| ReloadError::Stopped)??;
-        self.note_candidate(watching).await;
+        self.record_candidate(candidate_change).await;
         tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
         Ok(reloaded)
     }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::auth::Place;
+use super::auth::DataDirectory;
 use super::auth_tokens;
 use super::output::{Exit, Output};
 use super::remote::Remote;
@@ -10,20 +10,20 @@ use super::remote::Remote;
 /// What to do in an incident.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// End every session and every token that was made until now, of other issuers too; API keys stay
+    /// End every session and every token that was issued until now, also of other issuers; API keys stay valid
     ///
     /// Example: `caxton admin revoke-all-sessions`
     RevokeAllSessions {
         /// Where the keys are
         #[command(flatten)]
-        place: Place,
+        data_dir: DataDirectory,
     },
 }
 
 /// What to ask a running gateway.
 #[derive(Debug, Subcommand)]
 pub enum ApiCommand {
-    /// Which ways to prove oneself are open, and whether they work; exit code 1 when one does not
+    /// Show which authentication methods are enabled and whether they work; exit code 1 when one does not
     ///
     /// Example: `caxton api auth-status --api-key-file admin.key`
     AuthStatus {
@@ -36,7 +36,7 @@ pub enum ApiCommand {
 /// Runs the command.
 pub fn run(command: &Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        Command::RevokeAllSessions { place } => auth_tokens::revoke_all(place, output),
+        Command::RevokeAllSessions { data_dir } => auth_tokens::revoke_all(data_dir, output),
     }
 }
 

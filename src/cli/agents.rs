@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::output::{Exit, Output, table};
 use super::prepare;
-use crate::changes::{ChangeLock, Place, Remembered};
+use crate::changes::{ChangeLock, ChangeState, PolicySource};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::config::Environment;
 use crate::policy::version::{Rules, Seen, TrustedKeys, VersionError, VersionStore};
@@ -15,7 +15,7 @@ use crate::server::Settings;
 /// What to do with agents.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Show what stands between a changed file and a changed decision. Exit code 1 when something is wrong.
+    /// Show how changes of policies are controlled. Exit code 1 when something is wrong.
     ///
     /// Example: caxton agents hot-reload-security-status --config caxton.yaml
     HotReloadSecurityStatus {
@@ -25,15 +25,15 @@ pub enum Command {
     },
 }
 
-/// How changes are guarded.
+/// The controls of changes.
 #[derive(Debug, Serialize)]
-struct Status {
+struct ChangeControls {
     /// `files` or `published`.
     source: &'static str,
     watched: bool,
     validation_timeout_ms: u64,
     signatures_required: bool,
-    trusted_keys: Vec<Key>,
+    trusted_keys: Vec<SignerKey>,
     locked: Option<String>,
     live_version: Option<String>,
     newest_accepted: Option<u64>,
@@ -44,7 +44,7 @@ struct Status {
 }
 
 #[derive(Debug, Serialize)]
-struct Key {
+struct SignerKey {
     key_id: String,
     not_after: Option<String>,
     over: bool,
@@ -54,7 +54,7 @@ struct Key {
 pub fn run(command: &Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
     let Command::HotReloadSecurityStatus { config } = command;
     let settings = match prepare::offline(config.as_deref(), environment, output)? {
-        Ok(loaded) => Settings::from(loaded.settings),
+        Ok(loaded) => loaded.settings,
         Err(exit) => return Ok(exit),
     };
     let status = status(&settings, SystemClock.now_millis())?;
@@ -62,21 +62,21 @@ pub fn run(command: &Command, environment: &Environment, output: &Output) -> any
     Ok(if status.problems.is_empty() { Exit::Fine } else { Exit::Found })
 }
 
-fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
-    let remembered = Remembered::read(&settings.reload.data_dir)?;
+fn status(settings: &Settings, now: i64) -> anyhow::Result<ChangeControls> {
+    let state = ChangeState::read(&settings.reload.data_dir)?;
     let locked = ChangeLock::in_directory(&settings.reload.data_dir).engaged()?;
-    let place = settings.place();
-    let mut status = Status {
-        source: if matches!(place, Place::Files { .. }) { "files" } else { "published" },
-        watched: settings.follow.watch || matches!(place, Place::Store { .. }),
+    let source = settings.policy_source();
+    let mut status = ChangeControls {
+        source: if matches!(source, PolicySource::Files { .. }) { "files" } else { "published" },
+        watched: settings.follow.watch || matches!(source, PolicySource::Store { .. }),
         validation_timeout_ms: u64::try_from(settings.reload.timeout.as_millis()).unwrap_or(u64::MAX),
         signatures_required: false,
         trusted_keys: Vec::new(),
         locked: locked.map(|engaged| engaged.reason),
-        live_version: remembered.version.as_ref().map(|version| version.as_str().to_owned()),
-        newest_accepted: remembered.seen.as_ref().map(|seen| seen.sequence),
+        live_version: state.version.as_ref().map(|version| version.as_str().to_owned()),
+        newest_accepted: state.seen.as_ref().map(|seen| seen.sequence),
         newest_published: None,
-        last_refusal: remembered.refused.as_ref().map(|one| {
+        last_refusal: state.refused.as_ref().map(|one| {
             format!(
                 "{} ({}): {}",
                 rfc3339(one.time_millis),
@@ -87,12 +87,14 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
         problems: Vec::new(),
         notes: Vec::new(),
     };
-    match place {
-        Place::Files { .. } => {
-            status.notes.push("files carry no signature: whoever can write them decides".to_owned());
+    match source {
+        PolicySource::Files { .. } => {
+            status.notes.push(
+                "files carry no signature: every user who can write them can change decisions".to_owned(),
+            );
         }
-        Place::Store { store, trusted_keys } => {
-            published(&mut status, &store, trusted_keys.as_deref(), remembered.seen, now);
+        PolicySource::Store { store, trusted_keys } => {
+            published(&mut status, &store, trusted_keys.as_deref(), state.seen, now);
         }
     }
     if let Some(reason) = &status.locked {
@@ -105,7 +107,7 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<Status> {
 }
 
 fn published(
-    status: &mut Status,
+    status: &mut ChangeControls,
     store: &VersionStore,
     trusted: Option<&std::path::Path>,
     seen: Option<Seen>,
@@ -118,7 +120,10 @@ fn published(
             Some(TrustedKeys::default())
         }
         None => {
-            status.notes.push("nobody has to sign: whoever can write the version store decides".to_owned());
+            status.notes.push(
+                "no signature is required: every user who can write the version store can change decisions"
+                    .to_owned(),
+            );
             None
         }
     };
@@ -128,7 +133,11 @@ fn published(
         if over {
             status.notes.push(format!("the key `{}` has run out", key.key_id));
         }
-        status.trusted_keys.push(Key { key_id: key.key_id.clone(), not_after: key.not_after.clone(), over });
+        status.trusted_keys.push(SignerKey {
+            key_id: key.key_id.clone(),
+            not_after: key.not_after.clone(),
+            over,
+        });
     }
     let rules = Rules { trusted: keys, seen, expired_too: false };
     let judged = store.newest().and_then(|newest| {
@@ -151,7 +160,7 @@ fn refused(error: &VersionError) -> String {
     format!("the newest publication may not decide: {error}")
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &ChangeControls) -> String {
     let mut rows = table(["what", "is"]);
     let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     let none = || "none".to_owned();

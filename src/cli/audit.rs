@@ -220,7 +220,7 @@ fn tail(path: &Path, count: usize, follow: bool, output: &Output) -> anyhow::Res
     Ok(Exit::Fine)
 }
 
-/// Shows what comes until nobody reads it any more (`caxton audit tail --follow | head`).
+/// Shows new records until the reader of the output is gone (`caxton audit tail --follow | head`).
 fn follow_on(tail: &mut Tail, format: Format) -> anyhow::Result<()> {
     loop {
         let Some(record) = tail.next_record()? else {

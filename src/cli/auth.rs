@@ -16,16 +16,16 @@ use crate::authn::{KeyHolder, KeyRecord, KeyStore};
 use crate::changes::ChangeLock;
 use crate::clock::{Clock, SystemClock, rfc3339};
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
-use crate::nearest::nearest_within;
 use crate::policy::{Bundle, Sources};
+use crate::suggest::nearest_within;
 
 /// A key that is to live longer is a mistake.
 const MAX_LIFETIME: Duration = Duration::from_secs(3_660 * 24 * 3600);
 
-/// Looks after API keys and tokens.
+/// Manages API keys and tokens.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a key and print it, this once
+    /// Create a key and print it once
     ///
     /// Example: `caxton auth create-key --name ci --permissions tool:call,memory:read --expires-in 90d`
     CreateKey {
@@ -35,25 +35,25 @@ pub enum Command {
         /// Permission words, each of them a role of the service
         #[arg(long, value_delimiter = ',')]
         permissions: Vec<RoleName>,
-        /// The deployed agent that the key speaks for, instead of a service
+        /// The deployed agent that the key authenticates, instead of a service
         #[arg(long, conflicts_with = "permissions")]
         agent: Option<AgentId>,
-        /// How long the key counts, as in `90d`, `12h` or `30m`
+        /// Validity of the key, as in `90d`, `12h` or `30m`
         #[arg(long, default_value = "90d", value_parser = lifetime)]
         expires_in: Duration,
         /// Where the keys are
         #[command(flatten)]
-        place: Place,
+        data_dir: DataDirectory,
     },
     /// Give a person or an agent a role, from the next request on
     ///
     /// Example: `caxton auth assign-role --user ann --role viewer`
     AssignRole(super::roles::Membership),
-    /// Take a role away from the next request on, whoever gave it
+    /// Revoke a role from the next request on, however it was assigned
     ///
     /// Example: `caxton auth revoke-role --user ann --role viewer`
     RevokeRole(super::roles::Membership),
-    /// Say what a permission comes to for somebody
+    /// Show what a permission allows a principal
     ///
     /// Example: `caxton auth check --user ann --permission agent:deploy --offline --config caxton.yaml`
     Check(super::roles::Check),
@@ -63,20 +63,20 @@ pub enum Command {
     ListKeys {
         /// Where the keys are
         #[command(flatten)]
-        place: Place,
+        data_dir: DataDirectory,
     },
-    /// Make a key's successor and print it, this once; the old key serves on for a while
+    /// Create a key's successor and print it once; the old key stays valid for a while
     ///
     /// Example: `caxton auth rotate-key 0Zk3TQm1xYv9 --grace 7d`
     RotateKey {
         /// The key's id, which is the part between `cax_live_` and the next `_`
         id: KeyId,
-        /// How long the old key still serves
+        /// How long the old key stays valid
         #[arg(long, default_value = "7d", value_parser = lifetime)]
         grace: Duration,
         /// Where the keys are
         #[command(flatten)]
-        place: Place,
+        data_dir: DataDirectory,
     },
     /// Own tokens.
     #[command(flatten)]
@@ -89,21 +89,21 @@ pub enum Command {
         id: KeyId,
         /// Where the keys are
         #[command(flatten)]
-        place: Place,
+        data_dir: DataDirectory,
     },
 }
 
 /// Where the keys are.
 #[derive(Debug, clap::Args)]
-pub struct Place {
+pub struct DataDirectory {
     /// The gateway's data directory
     #[arg(long, env = "CAXTON_DATA_DIR", default_value = "./.caxton")]
     data_dir: PathBuf,
 }
 
-impl Place {
+impl DataDirectory {
     /// The gateway's data directory.
-    pub(super) fn directory(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.data_dir
     }
 }
@@ -112,45 +112,45 @@ impl Place {
 pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now_millis();
     match command {
-        Command::CreateKey { name, permissions, agent, expires_in, place } => {
+        Command::CreateKey { name, permissions, agent, expires_in, data_dir } => {
             let holder = agent.map_or(KeyHolder::Service, KeyHolder::Agent);
             let expires = now.saturating_add(i64::try_from(expires_in.as_millis())?);
-            if let Some(engaged) = ChangeLock::in_directory(&place.data_dir).engaged()? {
+            if let Some(engaged) = ChangeLock::in_directory(data_dir.path()).engaged()? {
                 bail!("changes are locked ({}): `caxton config unlock` first", engaged.reason);
             }
-            create(&open(&place.data_dir)?, &name, &holder, &permissions, (now, expires), output)
+            create(&open(data_dir.path())?, &name, &holder, &permissions, (now, expires), output)
         }
-        Command::RotateKey { id, grace, place } => {
+        Command::RotateKey { id, grace, data_dir } => {
             let grace = i64::try_from(grace.as_millis())?;
-            rotate(&existing(&place.data_dir)?, &id, (now, grace), output)
+            rotate(&existing(data_dir.path())?, &id, (now, grace), output)
         }
         Command::Tokens(command) => auth_tokens::run(command, output),
         Command::AssignRole(membership) => super::roles::assign(&membership, output),
         Command::RevokeRole(membership) => super::roles::revoke(&membership, output),
         Command::Check(check) => super::roles::check(&check, output),
-        Command::ListKeys { place } => list(&existing(&place.data_dir)?, now, output),
-        Command::RevokeKey { id, place } => revoke(&existing(&place.data_dir)?, &id, now, output),
+        Command::ListKeys { data_dir } => list(&existing(data_dir.path())?, now, output),
+        Command::RevokeKey { id, data_dir } => revoke(&existing(data_dir.path())?, &id, now, output),
     }
 }
 
-fn open(directory: &Path) -> anyhow::Result<KeyStore> {
-    KeyStore::open(&Settings::in_directory(directory))
-        .with_context(|| format!("the key store in `{}` cannot be used", directory.display()))
+fn open(path: &Path) -> anyhow::Result<KeyStore> {
+    KeyStore::open(&Settings::in_directory(path))
+        .with_context(|| format!("the key store in `{}` cannot be used", path.display()))
 }
 
-/// To look for keys in the wrong place must not make a store there.
-pub(super) fn existing(directory: &Path) -> anyhow::Result<KeyStore> {
-    if !Settings::in_directory(directory).store.exists() {
+/// Opens an existing store; a wrong directory must not get a new one.
+pub(super) fn existing(path: &Path) -> anyhow::Result<KeyStore> {
+    if !Settings::in_directory(path).store.exists() {
         bail!(
             "there is no key store in `{}`: name the gateway's data directory with `--data-dir`",
-            directory.display()
+            path.display()
         );
     }
-    open(directory)
+    open(path)
 }
 
 #[derive(Serialize)]
-struct Created<'a> {
+struct CreatedKey<'a> {
     id: &'a KeyId,
     key: &'a str,
     name: &'a ServiceName,
@@ -171,7 +171,7 @@ fn create(
     let words: Vec<&str> = permissions.iter().map(RoleName::as_str).collect();
     store.note("create_key", &format!("name `{name}`, permissions `{}`", words.join(",")), now)?;
     let new = store.create(name, holder, permissions, now, expires)?;
-    let created = Created {
+    let created = CreatedKey {
         id: &new.id,
         key: new.secret.expose(),
         name,
@@ -181,13 +181,13 @@ fn create(
     };
     output.data(&created, |created| created.key.to_owned())?;
     output.say(format_args!(
-        "key `{}` counts until {}; its text is shown this once and kept nowhere",
+        "API key `{}` expires {}. Store it now: it is not shown again",
         new.id, created.expires
     ));
     if permissions.is_empty() && *holder == KeyHolder::Service {
         output.say("it has no permissions: only policies that name the service itself let it do anything");
     }
-    for hint in unheard_of(permissions) {
+    for hint in unknown_words(permissions) {
         output.say(hint);
     }
     if others > 0 {
@@ -197,7 +197,7 @@ fn create(
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
+struct ListedKey<'a> {
     #[serde(flatten)]
     key: &'a KeyRecord,
     status: &'static str,
@@ -217,7 +217,7 @@ fn status(key: &KeyRecord, now: i64) -> &'static str {
 }
 
 #[derive(Serialize)]
-struct Successor<'a> {
+struct SuccessorKey<'a> {
     id: &'a KeyId,
     key: &'a str,
     replaces: &'a KeyId,
@@ -227,26 +227,27 @@ struct Successor<'a> {
 fn rotate(store: &KeyStore, id: &KeyId, (now, grace): (i64, i64), output: &Output) -> anyhow::Result<Exit> {
     store.note("rotate_key", &format!("key `{id}`"), now)?;
     let Some(new) = store.rotate(id, now, grace)? else {
-        output.say(format_args!("there is no key `{id}` that counts and has no successor yet"));
+        output.say(format_args!("there is no valid key `{id}` without a successor"));
         return Ok(Exit::Found);
     };
     let successor =
-        Successor { id: &new.id, key: new.secret.expose(), replaces: id, expires: rfc3339(new.expires) };
+        SuccessorKey { id: &new.id, key: new.secret.expose(), replaces: id, expires: rfc3339(new.expires) };
     output.data(&successor, |successor| successor.key.to_owned())?;
     output.say(format_args!(
-        "key `{}` counts until {}; its text is shown this once and kept nowhere",
+        "API key `{}` expires {}. Store it now: it is not shown again",
         new.id, successor.expires
     ));
-    output.say(format_args!("key `{id}` serves until {} at most", rfc3339(now.saturating_add(grace))));
+    output.say(format_args!("key `{id}` stays valid until {} at most", rfc3339(now.saturating_add(grace))));
     Ok(Exit::Fine)
 }
 
 fn list(store: &KeyStore, now: i64, output: &Output) -> anyhow::Result<Exit> {
     let keys = store.list()?;
-    let listed: Vec<Listed<'_>> = keys.iter().map(|key| Listed { key, status: status(key, now) }).collect();
+    let listed: Vec<ListedKey<'_>> =
+        keys.iter().map(|key| ListedKey { key, status: status(key, now) }).collect();
     output.data(&listed, |listed| {
         let mut table = table(["id", "name", "speaks for", "permissions", "created", "expires", "status"]);
-        for Listed { key, status } in listed {
+        for ListedKey { key, status } in listed {
             let holder = match &key.holder {
                 KeyHolder::Service => "service".to_owned(),
                 KeyHolder::Agent(agent) => format!("agent {agent}"),
@@ -273,7 +274,7 @@ fn list(store: &KeyStore, now: i64, output: &Output) -> anyhow::Result<Exit> {
 }
 
 #[derive(Serialize)]
-struct Revoked<'a> {
+struct RevokedKey<'a> {
     id: &'a KeyId,
     revoked: bool,
 }
@@ -282,7 +283,7 @@ fn revoke(store: &KeyStore, id: &KeyId, now: i64, output: &Output) -> anyhow::Re
     store.note("revoke_key", &format!("key `{id}`"), now)?;
     let revoked = store.revoke(id, now)?;
     if output.format() == Format::Json {
-        output.data(&Revoked { id, revoked }, |_| String::new())?;
+        output.data(&RevokedKey { id, revoked }, |_| String::new())?;
     }
     if !revoked {
         output.say(format_args!("there is no key `{id}`"));
@@ -307,15 +308,15 @@ pub(super) fn lifetime(text: &str) -> Result<Duration, String> {
         .zip(count.and_then(|count| count.parse::<u64>().ok()))
         .and_then(|(unit, count)| count.checked_mul(unit));
     match seconds.map(Duration::from_secs) {
-        Some(Duration::ZERO) => Err("a key needs some time to live".to_owned()),
+        Some(Duration::ZERO) => Err("the validity must be longer than 0".to_owned()),
         Some(lifetime) if lifetime <= MAX_LIFETIME => Ok(lifetime),
-        Some(_) => Err("a key lives ten years at most".to_owned()),
+        Some(_) => Err("the validity is ten years at most".to_owned()),
         None => Err(format!("`{text}` is not a time such as `90d`, `12h` or `30m`")),
     }
 }
 
-/// What to say of words that no shipped policy gives anything for: slips, or roles of the house's own policies.
-fn unheard_of(words: &[RoleName]) -> Vec<String> {
+/// Hints for permission words that no shipped policy mentions: misspelt ones, or roles of the operator's own policies.
+fn unknown_words(words: &[RoleName]) -> Vec<String> {
     let Ok(shipped) = Bundle::load(Sources::shipped()) else { return Vec::new() };
     let known: BTreeSet<&str> = shipped
         .policies()
@@ -340,13 +341,13 @@ mod tests {
     use super::*;
 
     #[derive(clap::Parser)]
-    struct Line {
+    struct JsonLine {
         #[command(subcommand)]
         command: Command,
     }
 
     fn parse(words: &[&str]) -> Result<Command, clap::Error> {
-        Line::try_parse_from([&["auth"], words].concat()).map(|line| line.command)
+        JsonLine::try_parse_from([&["auth"], words].concat()).map(|line| line.command)
     }
 
     #[test]
@@ -360,16 +361,16 @@ mod tests {
 
     #[test]
     fn a_key_is_made_listed_and_revoked() {
-        let directory = tempfile::tempdir().unwrap();
-        let place = ["--data-dir", directory.path().to_str().unwrap()];
+        let path = tempfile::tempdir().unwrap();
+        let data_dir = ["--data-dir", path.path().to_str().unwrap()];
         let output = Output::new(Format::Json);
-        let go = |words: &[&str]| run(parse(&[words, &place].concat()).unwrap(), &output);
+        let go = |words: &[&str]| run(parse(&[words, &data_dir].concat()).unwrap(), &output);
         assert!(go(&["list-keys"]).is_err(), "there is no store yet, and none is made");
         let create =
             ["create-key", "--name", "ci", "--permissions", "tool:call,memory:read", "--expires-in", "1d"];
         assert_eq!(go(&create).unwrap(), Exit::Fine);
         assert_eq!(go(&["create-key", "--name", "bot", "--agent", "researcher"]).unwrap(), Exit::Fine);
-        let keys = open(directory.path()).unwrap().list().unwrap();
+        let keys = open(path.path()).unwrap().list().unwrap();
         let [ci, bot] = keys.as_slice() else { panic!("{keys:?}") };
         assert_eq!(
             ci.permissions.iter().map(RoleName::as_str).collect::<Vec<_>>(),
@@ -380,7 +381,7 @@ mod tests {
         assert_eq!(go(&["revoke-key", ci.id.as_str()]).unwrap(), Exit::Fine);
         assert_eq!(go(&["revoke-key", "nobody"]).unwrap(), Exit::Found);
         assert_eq!(go(&["list-keys"]).unwrap(), Exit::Fine);
-        let keys = open(directory.path()).unwrap().list().unwrap();
+        let keys = open(path.path()).unwrap().list().unwrap();
         assert_eq!([status(&keys[0], ci.created), status(&keys[1], ci.created)], ["revoked", "active"]);
         assert_eq!(status(&keys[1], keys[1].expires), "expired");
     }
@@ -388,7 +389,7 @@ mod tests {
     #[test]
     fn a_permission_that_nothing_knows_is_told() {
         let said = |words: &[&str]| {
-            unheard_of(&words.iter().map(|word| RoleName::parse(word).unwrap()).collect::<Vec<_>>())
+            unknown_words(&words.iter().map(|word| RoleName::parse(word).unwrap()).collect::<Vec<_>>())
         };
         assert_eq!(said(&["tool:call", "agent:*", "*", "admin", "developer"]), Vec::<String>::new());
         let slip = "no shipped policy gives `tool:cal` anything: did you mean `tool:call`?";

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::auth::{Place, existing};
+use super::auth::{DataDirectory, existing};
 use super::output::{Exit, Format, Output, table};
 use super::remote::Remote;
 use crate::authn::{KeyStore, Tokens};
@@ -17,7 +17,7 @@ use crate::clock::{Clock as _, SystemClock};
 /// What to do with tokens.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Log in at a running gateway as a person; other commands go on as that person
+    /// Log in to a running gateway as a person; other commands use that login
     ///
     /// Example: `caxton auth login --url https://caxton.example`
     Login(super::login::Login),
@@ -29,7 +29,7 @@ pub enum Command {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Take a short access token from a running gateway, for an API key
+    /// Exchange an API key for a short access token of a running gateway
     ///
     /// Example: `caxton auth token --api-key-file ci.key`
     Token {
@@ -37,18 +37,18 @@ pub enum Command {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Sign tokens with a new key; those under the old one count until they end
+    /// Sign tokens with a new key; tokens of the old key stay valid until they expire
     ///
     /// Example: `caxton auth rotate-signing-key --compromised`
     RotateSigningKey {
-        /// The old key is in wrong hands: no token under it counts from the next request on
+        /// The old key is compromised: tokens of older keys are refused from the next request on
         #[arg(long)]
         compromised: bool,
         /// Where the keys are
         #[command(flatten)]
-        place: Place,
+        data_dir: DataDirectory,
     },
-    /// End one token, by the `jti` in it or in the decision log
+    /// Revoke one token, by its `jti` or that in the decision log
     ///
     /// Example: `caxton auth revoke-token 3c9d0f31`
     RevokeToken {
@@ -57,9 +57,9 @@ pub enum Command {
         jti: String,
         /// Where the keys are
         #[command(flatten)]
-        place: Place,
+        data_dir: DataDirectory,
     },
-    /// End every token of a principal that was made until now; API keys stay
+    /// Revoke every token of a principal that was issued until now; API keys stay valid
     ///
     /// Example: `caxton auth revoke-subject 'Caxton::User::"https://login.example|alice"'`
     RevokeSubject {
@@ -68,7 +68,7 @@ pub enum Command {
         principal: String,
         /// Where the keys are
         #[command(flatten)]
-        place: Place,
+        data_dir: DataDirectory,
     },
 }
 
@@ -78,57 +78,57 @@ pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Login(wanted) => super::login::login(&wanted, output),
         Command::Logout { remote } => super::login::logout(&remote, output),
         Command::Token { remote } => token(&remote, output),
-        Command::RotateSigningKey { compromised, place } => rotate(compromised, &place, output),
-        Command::RevokeToken { jti, place } => {
-            let (keys, tokens) = stores(&place)?;
+        Command::RotateSigningKey { compromised, data_dir } => rotate(compromised, &data_dir, output),
+        Command::RevokeToken { jti, data_dir } => {
+            let (keys, tokens) = stores(&data_dir)?;
             keys.note("revoke_token", &format!("token `{jti}`"), SystemClock.now_millis())?;
             tokens.revoke_token(&jti)?;
-            changed(&Revoked { revoked: &jti }, output)?;
+            changed(&RevokedToken { revoked: &jti }, output)?;
             output.say(format_args!("token `{jti}` is refused from the next request on"));
             Ok(Exit::Fine)
         }
-        Command::RevokeSubject { principal, place } => {
-            let (keys, tokens) = stores(&place)?;
+        Command::RevokeSubject { principal, data_dir } => {
+            let (keys, tokens) = stores(&data_dir)?;
             keys.note("revoke_subject", &principal, SystemClock.now_millis())?;
             tokens.revoke_subject(&principal)?;
-            changed(&Revoked { revoked: &principal }, output)?;
+            changed(&RevokedToken { revoked: &principal }, output)?;
             output.say(format_args!(
-                "tokens of {principal} made until now are refused from the next request on; its API keys stay"
+                "tokens of {principal} issued until now are refused from the next request on; its API keys stay valid"
             ));
             Ok(Exit::Fine)
         }
     }
 }
 
-fn rotate(compromised: bool, place: &Place, output: &Output) -> anyhow::Result<Exit> {
-    let (keys, tokens) = stores(place)?;
+fn rotate(compromised: bool, data_dir: &DataDirectory, output: &Output) -> anyhow::Result<Exit> {
+    let (keys, tokens) = stores(data_dir)?;
     let detail = if compromised { "the old one is compromised" } else { "from the command line" };
     keys.note("rotate_signing_key", detail, SystemClock.now_millis())?;
     let kid = match compromised {
         true => tokens.replace_compromised_key()?,
         false => tokens.rotate_signing_key()?,
     };
-    changed(&Rotated { kid: &kid, compromised }, output)?;
+    changed(&RotatedKey { kid: &kid, compromised }, output)?;
     output.say(format_args!("tokens are signed with `{kid}` from now on"));
     if compromised {
-        output.say(format_args!("no token under an older key counts from the next request on"));
+        output.say(format_args!("tokens of older keys are refused from the next request on"));
     }
     Ok(Exit::Fine)
 }
 
-/// Ends every session and every token that was made until now.
-pub(super) fn revoke_all(place: &Place, output: &Output) -> anyhow::Result<Exit> {
-    let (keys, tokens) = stores(place)?;
+/// Ends every session and every token that was issued until now.
+pub(super) fn revoke_all(data_dir: &DataDirectory, output: &Output) -> anyhow::Result<Exit> {
+    let (keys, tokens) = stores(data_dir)?;
     keys.note("revoke_all_sessions", "from the command line", SystemClock.now_millis())?;
     let sessions = tokens.revoke_all()?;
     changed(&AllRevoked { sessions }, output)?;
     output.say(format_args!(
-        "{sessions} session(s) ended, and every token made until now is refused from the next request on; API keys stay"
+        "{sessions} session(s) ended, and every token issued until now is refused from the next request on; API keys stay valid"
     ));
     Ok(Exit::Fine)
 }
 
-/// Which ways to prove oneself are open at a running gateway.
+/// The authentication methods of a running gateway.
 pub(super) fn status(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
     let answer = match remote.call(Method::GET, &["v1", "auth", "status"], output)? {
         Ok(answer) => answer,
@@ -158,13 +158,13 @@ pub(super) fn status(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
 }
 
 #[derive(Serialize)]
-struct Rotated<'a> {
+struct RotatedKey<'a> {
     kid: &'a str,
     compromised: bool,
 }
 
 #[derive(Serialize)]
-struct Revoked<'a> {
+struct RevokedToken<'a> {
     revoked: &'a str,
 }
 
@@ -180,13 +180,13 @@ fn changed<T: Serialize>(value: &T, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn stores(place: &Place) -> anyhow::Result<(KeyStore, Tokens)> {
-    let directory = place.directory();
-    let keys = existing(directory)?;
-    let settings = crate::authn::tokens::Settings::in_directory(directory);
+fn stores(data_dir: &DataDirectory) -> anyhow::Result<(KeyStore, Tokens)> {
+    let path = data_dir.path();
+    let keys = existing(path)?;
+    let settings = crate::authn::tokens::Settings::in_directory(path);
     // In an incident the private signing key may be gone: nothing here needs it.
     let tokens = Tokens::open_to_end(settings, None, Arc::new(SystemClock))
-        .with_context(|| format!("the sessions in `{}` cannot be used", directory.display()))?;
+        .with_context(|| format!("the sessions in `{}` cannot be used", path.display()))?;
     Ok((keys, tokens))
 }
 
@@ -200,7 +200,7 @@ fn token(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
     output.data(&answer, |_| access.to_owned())?;
     if let Some(seconds) = answer.get("expires_in").and_then(Json::as_u64) {
         output.say(format_args!(
-            "the token counts for {seconds} s; `--format json` shows the refresh token as well"
+            "the token is valid for {seconds} s; `--format json` shows the refresh token as well"
         ));
     }
     Ok(Exit::Fine)

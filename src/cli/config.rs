@@ -9,21 +9,21 @@ use serde::Serialize;
 
 use super::output::{Exit, Format, Output, table};
 use crate::config::{
-    Code, Effective, Environment, Loaded, Problems, Source, Weakness, json_schema, load, locate,
-    security_check,
+    EffectiveValue, Environment, LoadedConfig, ProblemCode, Problems, ValueSource, Weakness, json_schema,
+    load, locate, security_check,
 };
 
 /// What to do with the configuration.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Check the configuration and tell every mistake.
+    /// Check the configuration and report every mistake.
     ///
     /// Example: caxton config validate --config caxton.yaml --security-check
     Validate {
         /// The file; without it `/etc/caxton/caxton.yaml` if it exists, else the embedded defaults.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Tell also what is legal but weaker than it could be.
+        /// Report also legal settings that weaken the installation.
         #[arg(long)]
         security_check: bool,
         /// Check the embedded defaults and the environment, no file.
@@ -42,11 +42,11 @@ pub enum Command {
     ///
     /// Example: caxton config schema > caxton.schema.json
     Schema,
-    /// Stop every change of policies and agents until `unlock`; what decides goes on deciding.
+    /// Stop every change of policies and agents until `unlock`; the live policies stay in force.
     ///
     /// Example: caxton config lock --emergency --reason "intruder on the build host"
     Lock(lock::Lock),
-    /// Let changes through again, once the policies there are checked, tested, and the ones that were locked.
+    /// Allow changes again, when the policies on disk pass their checks and tests and are those that were locked.
     ///
     /// Example: caxton config unlock --enhanced-validation
     Unlock(lock::Unlock),
@@ -90,7 +90,7 @@ fn validate(
     match load(file, environment) {
         Err(problems) => {
             refuse(&problems, output)?;
-            Ok(if problems.problems.iter().any(|problem| problem.code == Code::Unreadable) {
+            Ok(if problems.problems.iter().any(|problem| problem.code == ProblemCode::Unreadable) {
                 Exit::Usage
             } else {
                 Exit::Found
@@ -109,7 +109,7 @@ fn validate(
     }
 }
 
-/// Tells mistakes: to people on stderr, to machines as data.
+/// Reports mistakes: to people on stderr, to machines as data.
 pub fn refuse(problems: &Problems, output: &Output) -> anyhow::Result<()> {
     match output.format() {
         Format::Table => {
@@ -125,7 +125,7 @@ fn colour() -> bool {
     std::io::stderr().is_terminal()
 }
 
-fn verdict(loaded: &Loaded, weaknesses: Option<&[Weakness]>) -> String {
+fn verdict(loaded: &LoadedConfig, weaknesses: Option<&[Weakness]>) -> String {
     let name = match &loaded.file {
         Some(path) => format!("`{}` has no mistakes", path.display()),
         None => String::from("the embedded defaults have no mistakes"),
@@ -156,13 +156,13 @@ fn show(file: Option<&Path>, environment: &Environment, output: &Output) -> anyh
     }
 }
 
-fn values_table(values: &[Effective]) -> String {
+fn values_table(values: &[EffectiveValue]) -> String {
     let mut rows = table(["key", "value", "from"]);
     for value in values {
         let source = match &value.source {
-            Source::Default => String::from("default"),
-            Source::File { line } => format!("line {line}"),
-            Source::Environment { variable } => (*variable).to_owned(),
+            ValueSource::Default => String::from("default"),
+            ValueSource::File { line } => format!("line {line}"),
+            ValueSource::Environment { variable } => (*variable).to_owned(),
         };
         rows.add_row([value.key.as_str(), value.value.as_str(), source.as_str()]);
     }

@@ -1,4 +1,4 @@
-//! `caxton entities`: what a running gateway knows of people and things.
+//! `caxton entities`: the attributes of entities in a running gateway.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use reqwest::Method;
 use serde_json::{Map, Value as Json, json};
 
 use super::output::{Exit, Output, table};
-use super::remote::{Open, Remote, list as items, number, text};
+use super::remote::{GatewayClient, Remote, list as items, number, text};
 
 /// The largest file, in bytes; the gateway has a bound of its own.
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Reads and changes what the gateway knows of people and things.
+/// Reads and changes the attributes of entities.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List entities
@@ -35,14 +35,14 @@ pub enum Command {
         /// The id
         id: String,
     },
-    /// Store an entity from a file in Cedar's JSON, whatever it was before
+    /// Store an entity from a file in Cedar's JSON, replacing what was there
     ///
     /// Example: `caxton entities put ann.json`
     Put {
         /// The file; `-` is standard input
         file: PathBuf,
     },
-    /// Change parts of an entity: what is null goes, what is not named stays
+    /// Change parts of an entity: `null` removes, what is not given stays
     ///
     /// Example: `caxton entities patch Acme::Person ann '{"attrs": {"level": 3}}'`
     Patch {
@@ -54,7 +54,7 @@ pub enum Command {
         /// What changes, as JSON
         change: String,
     },
-    /// Forget an entity
+    /// Remove an entity
     ///
     /// Example: `caxton entities delete Acme::Person ann`
     Delete {
@@ -64,13 +64,13 @@ pub enum Command {
         /// The id
         id: String,
     },
-    /// Take over a file of entities: all of them or none
+    /// Import a file of entities: all of them or none
     ///
     /// Example: `caxton entities import entities.json --replace`
     Import {
         /// A list of entities in Cedar's JSON; `-` is standard input
         file: PathBuf,
-        /// What is not in the file goes
+        /// Remove entities that are not in the file
         #[arg(long)]
         replace: bool,
     },
@@ -82,7 +82,7 @@ pub enum Command {
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
     },
-    /// Tell what changes, one line each, until interrupted
+    /// Print changes, one line each, until interrupted
     ///
     /// Example: `caxton entities watch --since 41 --once`
     Watch {
@@ -174,7 +174,7 @@ fn name(entity: &Json) -> anyhow::Result<(String, String)> {
 }
 
 fn change(
-    gateway: &Open,
+    gateway: &GatewayClient,
     method: Method,
     (kind, id): (&str, &str),
     body: Option<&Json>,
@@ -189,7 +189,7 @@ fn print(entity: &Json, output: &Output) -> anyhow::Result<()> {
 }
 
 /// All pages of the list.
-fn all(gateway: &Open, kind: Option<&str>, output: &Output) -> Result<Vec<Map<String, Json>>, Exit> {
+fn all(gateway: &GatewayClient, kind: Option<&str>, output: &Output) -> Result<Vec<Map<String, Json>>, Exit> {
     let mut found = Vec::new();
     let mut after: Option<String> = None;
     loop {
@@ -205,7 +205,7 @@ fn all(gateway: &Open, kind: Option<&str>, output: &Output) -> Result<Vec<Map<St
     }
 }
 
-fn list(gateway: &Open, kind: Option<&str>, output: &Output) -> Printed {
+fn list(gateway: &GatewayClient, kind: Option<&str>, output: &Output) -> Printed {
     let found = all(gateway, kind, output)?;
     Ok(output.data(&found, |found| {
         let mut rows = table(["type", "id", "in", "revoked", "claims", "version"]);
@@ -235,14 +235,14 @@ fn shown(text: &str) -> String {
     text.escape_debug().to_string()
 }
 
-fn export(gateway: &Open, kind: Option<&str>, output: &Output) -> Printed {
+fn export(gateway: &GatewayClient, kind: Option<&str>, output: &Output) -> Printed {
     let mut found = all(gateway, kind, output)?;
     // The version is this gateway's own.
     found.iter_mut().for_each(|entity| drop(entity.remove("version")));
     Ok(serde_json::to_string_pretty(&found).map_err(Into::into).and_then(|text| output.line(&text)))
 }
 
-fn watch(gateway: &Open, since: Option<u64>, once: bool, output: &Output) -> Printed {
+fn watch(gateway: &GatewayClient, since: Option<u64>, once: bool, output: &Output) -> Printed {
     let ask = |since: u64, wait: u64| {
         let query = [("since", since.to_string()), ("wait", wait.to_string())];
         gateway.done(output, Method::GET, &["v1", "entities", "changes"], &query, None)

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::output::{Exit, Output};
-use super::remote::{Answer, Open, Remote, text};
+use super::remote::{GatewayAnswer, GatewayClient, Remote, text};
 use super::stored_login::StoredLogin;
 
 /// The longest wait for the person.
@@ -64,8 +64,10 @@ pub(super) fn login(wanted: &Login, output: &Output) -> anyhow::Result<Exit> {
     StoredLogin::of(open.url(), &answer)?.save(open.url())?;
     let subject = subject(text(&answer, "/access_token"));
     let expires_in = answer.get("expires_in").and_then(Json::as_u64).unwrap_or_default();
-    let told = LoggedIn { gateway: open.url().as_str(), subject: &subject, expires_in };
-    output.data(&told, |told| format!("logged in at {} as {}", told.gateway, told.subject))?;
+    let logged_in = LoggedIn { gateway: open.url().as_str(), subject: &subject, expires_in };
+    output.data(&logged_in, |logged_in| {
+        format!("logged in at {} as {}", logged_in.gateway, logged_in.subject)
+    })?;
     Ok(Exit::Fine)
 }
 
@@ -81,11 +83,11 @@ pub(super) fn logout(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
     StoredLogin::remove(session.url())?;
     match answer {
         // What is refused is over already.
-        Ok(Answer::Done(_) | Answer::Wait(_) | Answer::Refused(Exit::Found, _)) => {
+        Ok(GatewayAnswer::Done(_) | GatewayAnswer::Wait(_) | GatewayAnswer::Refused(Exit::Found, _)) => {
             output.say(format_args!("logged out at {}", session.url()));
             Ok(Exit::Fine)
         }
-        Ok(Answer::Refused(exit, why)) => {
+        Ok(GatewayAnswer::Refused(exit, why)) => {
             output.say(format_args!("forgotten here; the gateway says: {why}"));
             Ok(exit)
         }
@@ -104,7 +106,7 @@ fn random() -> anyhow::Result<String> {
 
 // ---- on this computer ----
 
-fn in_a_browser(open: &Open, browser: bool, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
+fn in_a_browser(open: &GatewayClient, browser: bool, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
     let (state, verifier) = (random()?, random()?);
     let listener = open.wait(TcpListener::bind("127.0.0.1:0")).context("no port of this computer is free")?;
     let port = listener.local_addr()?.port();
@@ -120,14 +122,14 @@ fn in_a_browser(open: &Open, browser: bool, output: &Output) -> anyhow::Result<R
     output.say(format_args!("{what}\n{url}"));
     let waited = open.wait(async { timeout(PATIENCE, coming_back(&listener, &state)).await });
     let Ok(code) = waited else {
-        output.say("error: nobody has logged in in time");
+        output.say("error: the login was not completed in time");
         return Ok(Err(Exit::Found));
     };
     let body = json!({ "code": code?, "code_verifier": verifier });
     Ok(open.done(output, Method::POST, &TOKEN, &[], Some(&body)))
 }
 
-/// The code that a browser brings with our `state`. Whoever comes with anything else is sent away, and waited on.
+/// The code that a browser brings with our `state`. Any other request is refused, and the wait goes on.
 async fn coming_back(listener: &TcpListener, state: &str) -> anyhow::Result<String> {
     loop {
         let (mut stream, _) = listener.accept().await?;
@@ -173,7 +175,7 @@ fn code(path: &str, state: &str) -> Option<String> {
 
 // ---- on another device ----
 
-fn on_another_device(open: &Open, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
+fn on_another_device(open: &GatewayClient, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
     let begun = match open.done(output, Method::POST, &["v1", "auth", "oauth2", "device"], &[], None) {
         Ok(begun) => begun,
         Err(exit) => return Ok(Err(exit)),
@@ -196,9 +198,9 @@ fn on_another_device(open: &Open, output: &Output) -> anyhow::Result<Result<Json
         left = left.saturating_sub(interval);
         let body = json!({ "device_code": device_code });
         match open.ask(Method::POST, &TOKEN, &[], Some(&body)) {
-            Ok(Answer::Done(answer)) => return Ok(Ok(answer)),
-            Ok(Answer::Wait(slower)) => interval += if slower { 5 } else { 0 },
-            Ok(Answer::Refused(exit, why)) => {
+            Ok(GatewayAnswer::Done(answer)) => return Ok(Ok(answer)),
+            Ok(GatewayAnswer::Wait(slower)) => interval += if slower { 5 } else { 0 },
+            Ok(GatewayAnswer::Refused(exit, why)) => {
                 output.say(format_args!("error: {why}"));
                 return Ok(Err(exit));
             }
@@ -208,7 +210,7 @@ fn on_another_device(open: &Open, output: &Output) -> anyhow::Result<Result<Json
             }
         }
     }
-    output.say("error: nobody has logged in in time");
+    output.say("error: the login was not completed in time");
     Ok(Err(Exit::Found))
 }
 

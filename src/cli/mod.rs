@@ -27,7 +27,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::config::Environment;
 use output::{Exit, Format, Output};
 
-/// What `--version` says after the name; whoever builds a release sets `CAXTON_COMMIT`.
+/// What `--version` prints after the name; release builds set `CAXTON_COMMIT`.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} (commit {}, Cedar language {})",
@@ -55,9 +55,9 @@ struct Arguments {
 enum Command {
     /// Run the gateway. Example: `caxton start --config caxton.yaml`
     Start(start::Options),
-    /// A throw-away gateway and a dozen real calls, each with its decision. Example: `caxton demo --serve`
+    /// Run a temporary gateway and a dozen real calls, each with its decision. Example: `caxton demo --serve`
     Demo(demo::Options),
-    /// How agents and policies may be changed. Example: `caxton agents hot-reload-security-status`
+    /// Show change controls (reload, emergency lock). Example: `caxton agents hot-reload-security-status`
     #[command(subcommand)]
     Agents(agents::Command),
     /// Check and test policies. Example: `caxton policy test`
@@ -66,19 +66,19 @@ enum Command {
     /// Read and verify the decision log. Example: `caxton audit verify .caxton/audit.log`
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Make, replace and revoke API keys and tokens. Example: `caxton auth create-key --name ci --permissions tool:list,tool:call`
+    /// Create, replace and revoke API keys and tokens. Example: `caxton auth create-key --name ci --permissions tool:list,tool:call`
     #[command(subcommand)]
     Auth(auth::Command),
-    /// What is done in an incident. Example: `caxton admin revoke-all-sessions`
+    /// Incident-response commands. Example: `caxton admin revoke-all-sessions`
     #[command(subcommand)]
     Admin(admin::Command),
-    /// Ask a running gateway how it is. Example: `caxton api auth-status`
+    /// Query the status of a running gateway. Example: `caxton api auth-status`
     #[command(subcommand)]
     Api(admin::ApiCommand),
-    /// Make certificates for clients and for the gateway. Example: `caxton security gen-server-cert --output server.pem`
+    /// Issue certificates for clients and for the gateway. Example: `caxton security gen-server-cert --output server.pem`
     #[command(subcommand)]
     Security(security::Command),
-    /// Read and change what the gateway knows of people and things. Example: `caxton entities list --type User`
+    /// Read and change the attributes of entities in a running gateway. Example: `caxton entities list --type User`
     Entities {
         #[command(flatten)]
         remote: remote::Remote,
@@ -205,7 +205,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
                 Ok(prepared) => prepared,
                 Err(exit) => return Ok(exit),
             };
-            let mut settings = crate::server::Settings::from(prepared.finish()?.settings);
+            let mut settings = prepared.finish()?.settings;
             settings.sandbox.compile_worker = Some(compile_worker());
             tools::run(command, settings.tools, settings.sandbox, output)
         }

@@ -80,7 +80,7 @@ impl Output {
 
     /// Says something to the person; never part of the data.
     pub fn say(&self, text: impl std::fmt::Display) {
-        // A terminal that has gone away cannot be told so.
+        // A closed terminal cannot receive an error.
         let _ = writeln!(anstream::stderr(), "{text}");
     }
 }

@@ -42,7 +42,7 @@ use crate::workbench::diagnostics;
 use crate::workbench::diagnostics::Finding;
 use crate::workbench::run::{Report, Settings, Suites, Summary, run as run_tests};
 
-/// Where policies lie when nothing else is said.
+/// The default directory of policies.
 const POLICIES: &str = "policies";
 const SCHEMAS: &str = "schemas";
 const TESTS: &str = "policy-tests";
@@ -55,9 +55,9 @@ pub enum Command {
     Validate {
         /// Where the policies and the schema are.
         #[command(flatten)]
-        places: Places,
+        folders: PolicyFolders,
     },
-    /// Run policy tests and name each row that came out otherwise.
+    /// Run policy tests and name each row with an unexpected decision.
     #[command(after_help = "Example:\n  caxton policy test --filter \"tools:\" policy-tests/tools.test.yaml")]
     Test {
         /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
@@ -76,9 +76,9 @@ pub enum Command {
         from: FromLog,
         /// Where the policies and the schema are.
         #[command(flatten)]
-        places: Places,
+        folders: PolicyFolders,
     },
-    /// Show which parts of which policies no test has seen true, or false.
+    /// Show which parts of policies were never true, or never false, in a test.
     #[command(after_help = "Example:\n  caxton policy coverage --min 95 --html coverage.html")]
     Coverage(coverage::Options),
     /// Explain a decision: each policy that made it or came near, with what each of its clauses came to.
@@ -86,7 +86,7 @@ pub enum Command {
         after_help = "Example:\n  caxton policy explain --principal 'Agent::\"a\"' --action tool:list --resource 'Gateway::\"g\"'"
     )]
     Explain(explain::Options),
-    /// Find what is legal but most likely not meant; `docs/lint.md` has every rule with its reason.
+    /// Find legal policies that are most likely mistakes; `docs/lint.md` has every rule with its reason.
     #[command(after_help = "Example:\n  caxton policy lint --sarif lint.sarif")]
     Lint(lint::Options),
     /// Change the policies in small ways, one at a time, and show which changes no test notices.
@@ -98,7 +98,7 @@ pub enum Command {
         after_help = "Example:\n  caxton policy diff origin/main\n  caxton policy diff origin/main --log audit.log --last 7d"
     )]
     Diff(Box<diff::Options>),
-    /// Prove what holds for every request there can be; needs the solver cvc5. `docs/proof.md` tells how.
+    /// Prove what holds for every possible request; needs the solver cvc5. See `docs/proof.md`.
     #[command(
         after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
     )]
@@ -114,19 +114,19 @@ pub enum Command {
     /// Print what editors need: JSON Schemas of test files, and the whole Cedar schema in one.
     #[command(after_help = "Example:\n  caxton policy schema tests > .vscode/caxton-tests.schema.json")]
     Schema(schema::Options),
-    /// Try things out: set entities, ask, change a policy in memory, ask again.
+    /// Interactive session: set entities, evaluate requests, change policies in memory.
     #[command(after_help = "Example:\n  caxton policy repl --entities policy-tests/common.fixtures.yaml")]
     Repl(repl::Options),
-    /// Lay the policies out in one look; comments stay, and a file that would not say the same is left as it is.
+    /// Format the policies; comments stay, and a file whose meaning would change is left as it is.
     #[command(after_help = "Example:\n  caxton policy fmt --check")]
     Fmt(fmt::Options),
-    /// Write policies and tests from rules that another product understands; exit code 1 when something cannot be said.
+    /// Convert the rules of another product to policies and tests; exit code 1 when a rule cannot be expressed.
     #[command(after_help = "Example:\n  caxton policy import --from toolhive authz-config.json")]
     Import(import::Options),
-    /// Write policies and tests from a `roles.yaml`; exit code 1 when something cannot be said.
+    /// Convert a `roles.yaml` to policies and tests; exit code 1 when a rule cannot be expressed.
     #[command(after_help = "Example:\n  caxton policy import-roles roles.yaml --name team-roles")]
     ImportRoles(import::Roles),
-    /// Show who may do what: every role on every action on every type of resource, as a table to keep and to compare.
+    /// Show the permission matrix: every role, action and resource type, as a table to keep and to compare.
     #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
     Matrix(matrix::Options),
     /// Measure decisions over the tests' questions, beside Cedar's plain authoriser, at several sizes of the set.
@@ -148,7 +148,7 @@ pub enum Command {
     /// Write a published version out as files.
     #[command(after_help = "Example:\n  caxton policy checkout previous ../before")]
     Checkout(history::Checkout),
-    /// Make a key that signs versions; prints its public half.
+    /// Create a key that signs versions; prints its public key.
     #[command(
         after_help = "Example:\n  caxton policy keygen ops-2026 --out ops.key --expires-in 365d > trusted-keys.json"
     )]
@@ -156,10 +156,10 @@ pub enum Command {
     /// Sign a published version.
     #[command(after_help = "Example:\n  caxton policy sign current --key ops.key")]
     Sign(sign::Sign),
-    /// Check that a published version is whole, and who vouches for it. Exit code 1 when it is not to be trusted.
+    /// Verify a version's digests and signatures. Exit code 1 when they are not valid.
     #[command(after_help = "Example:\n  caxton policy verify --all --trusted-keys trusted-keys.json")]
     Verify(sign::Verify),
-    /// Publish a candidate that a gateway has watched; shows first what it would have decided otherwise.
+    /// Publish a candidate that a gateway has evaluated; first shows the decisions that it would have changed.
     #[command(
         after_help = "Example:\n  caxton policy promote --candidate ../next --log audit.log -m \"watched for a week\""
     )]
@@ -182,7 +182,7 @@ pub struct FromLog {
 
 /// Where the policies and the schema are.
 #[derive(Debug, Default, clap::Args)]
-pub struct Places {
+pub struct PolicyFolders {
     /// Folder with `*.cedar` files [default: `policies`, else the built-in policies]
     #[arg(long, global = true, value_name = "DIR")]
     pub policies: Option<PathBuf>,
@@ -195,17 +195,17 @@ pub struct Places {
     pub config: Option<PathBuf>,
 }
 
-impl Places {
+impl PolicyFolders {
     /// The set that a gateway with this configuration reads.
     fn configured(file: &Path, output: &Output) -> anyhow::Result<Sources> {
         let environment = crate::config::Environment::of_process();
         let Ok(loaded) = super::prepare::offline(Some(file), &environment, output)? else {
             anyhow::bail!("the configuration `{}` has mistakes", file.display());
         };
-        let place = crate::server::Settings::from(loaded.settings).place();
+        let source = loaded.settings.policy_source();
         let none = std::sync::Arc::new(Vec::new);
-        let places = crate::changes::Places { place, fragments: none, candidate_dir: None };
-        Ok(places.look(SystemClock.now_millis())?)
+        let loader = crate::changes::PolicyLoader { source, fragments: none, candidate_dir: None };
+        Ok(loader.current_sources(SystemClock.now_millis())?)
     }
 }
 
@@ -217,19 +217,19 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
 /// Runs a command with its default folders below `base`.
 pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Validate { places } => validate(base, &places, output),
-        Command::Test { from: FromLog { from_log: Some(id), log }, places, .. } => {
-            replay::from_log(base, &id, log.as_deref(), &places, output)
+        Command::Validate { folders } => validate(base, &folders, output),
+        Command::Test { from: FromLog { from_log: Some(id), log }, folders, .. } => {
+            replay::from_log(base, &id, log.as_deref(), &folders, output)
         }
-        Command::Test { files, filter, junit, watch, places, .. } => {
-            anyhow::ensure!(!watch || places.config.is_none(), "`--watch` looks at folders: name them");
+        Command::Test { files, filter, junit, watch, folders, .. } => {
+            anyhow::ensure!(!watch || folders.config.is_none(), "`--watch` looks at folders: name them");
             let settings = Settings { filter, ..Settings::default() };
             let once = || {
-                let Some(bundle) = load(base, &places, output)? else { return Ok(Exit::Usage) };
-                let suites = find_tests(base, &files, &places, output)?;
+                let Some(bundle) = load(base, &folders, output)? else { return Ok(Exit::Usage) };
+                let suites = find_tests(base, &files, &folders, output)?;
                 test(&bundle, &suites, &settings, junit.as_deref(), output)
             };
-            if watch { watch::watch(base, &files, &places, output, once) } else { once() }
+            if watch { watch::watch(base, &files, &folders, output, once) } else { once() }
         }
         Command::Coverage(options) => coverage::run(base, &options, output),
         Command::Explain(options) => explain::run(base, &options, output),
@@ -268,8 +268,8 @@ struct Validation {
     problems: Vec<Finding>,
 }
 
-fn validate(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Exit> {
-    let sources = sources(base, places, output)?;
+fn validate(base: &Path, folders: &PolicyFolders, output: &Output) -> anyhow::Result<Exit> {
+    let sources = sources(base, folders, output)?;
     let files = sources.iter().count();
     let policy_version = sources.version().as_str().to_owned();
     let (policies, problems) = match Bundle::load(sources) {
@@ -298,14 +298,14 @@ fn test(
 ) -> anyhow::Result<Exit> {
     /// The report with its counts.
     #[derive(Serialize)]
-    struct Counted<'r> {
+    struct CountedReport<'r> {
         summary: Summary,
         #[serde(flatten)]
         report: &'r Report,
     }
     let report = run_tests(bundle, suites, settings);
     let summary = report.summary();
-    output.data(&Counted { summary, report: &report }, |counted| render::report(counted.report))?;
+    output.data(&CountedReport { summary, report: &report }, |counted| render::report(counted.report))?;
     if output.format() == Format::Junit {
         output.line(junit::xml(&report).trim_end())?;
     }
@@ -327,8 +327,8 @@ fn test(
 }
 
 /// The bundle; its problems are shown and none comes back when it is refused.
-fn load(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Option<Bundle>> {
-    match Bundle::load(sources(base, places, output)?) {
+fn load(base: &Path, folders: &PolicyFolders, output: &Output) -> anyhow::Result<Option<Bundle>> {
+    match Bundle::load(sources(base, folders, output)?) {
         Ok(bundle) => Ok(Some(bundle)),
         Err(errors) => {
             show(errors.problems(), output);
@@ -347,12 +347,12 @@ fn show(problems: &[Problem], output: &Output) {
 }
 
 /// Policies and schema: as said, else from the folders below `base`, else the built-in ones.
-fn sources(base: &Path, places: &Places, output: &Output) -> anyhow::Result<Sources> {
-    if let Some(file) = &places.config {
-        return Places::configured(file, output);
+fn sources(base: &Path, folders: &PolicyFolders, output: &Output) -> anyhow::Result<Sources> {
+    if let Some(file) = &folders.config {
+        return PolicyFolders::configured(file, output);
     }
-    let policies = chosen(base, places.policies.as_ref(), POLICIES);
-    let schemas = chosen(base, places.schemas.as_ref(), SCHEMAS);
+    let policies = chosen(base, folders.policies.as_ref(), POLICIES);
+    let schemas = chosen(base, folders.schemas.as_ref(), SCHEMAS);
     Ok(match (policies, schemas) {
         (Some(policies), Some(schemas)) => Sources::from_dirs(&policies, &schemas)?,
         (Some(policies), None) => {
@@ -376,13 +376,18 @@ fn chosen(base: &Path, named: Option<&PathBuf>, default: &str) -> Option<PathBuf
     named.cloned().or_else(|| Some(base.join(default)).filter(|folder| folder.is_dir()))
 }
 
-fn find_tests(base: &Path, files: &[PathBuf], places: &Places, output: &Output) -> anyhow::Result<Suites> {
+fn find_tests(
+    base: &Path,
+    files: &[PathBuf],
+    folders: &PolicyFolders,
+    output: &Output,
+) -> anyhow::Result<Suites> {
     let folder = base.join(TESTS);
     if !files.is_empty() {
         Ok(Suites::from_files(files)?)
     } else if folder.is_dir() {
         Ok(Suites::from_dir(&folder)?)
-    } else if places.config.is_none() && chosen(base, places.policies.as_ref(), POLICIES).is_none() {
+    } else if folders.config.is_none() && chosen(base, folders.policies.as_ref(), POLICIES).is_none() {
         output.say("note: no folder `policy-tests` here, using the built-in tests");
         Ok(Suites::shipped())
     } else {

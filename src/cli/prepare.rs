@@ -10,32 +10,32 @@ use super::output::{Exit, Output};
 use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyStore};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Environment, Loaded, load as load_config, locate, security_check};
+use crate::config::{Environment, LoadedConfig, load as load_config, locate, security_check};
 use crate::model::{RoleName, ServiceName};
 use crate::secrets::{VaultError, VaultProvider};
 
 /// A configuration whose secrets have been fetched.
 pub(super) struct Prepared {
-    pub(super) loaded: Loaded,
+    pub(super) loaded: LoadedConfig,
     /// The Vault that they came from.
     pub(super) vault: Option<VaultProvider>,
 }
 
 impl Prepared {
     /// For a command that needs the Vault no longer.
-    pub(super) fn finish(self) -> std::io::Result<Loaded> {
+    pub(super) fn finish(self) -> std::io::Result<LoadedConfig> {
         self.vault.map_or(Ok(()), give_back)?;
         Ok(self.loaded)
     }
 }
 
-/// Ends the login: what nobody needs any more must not lie about until its lease is over.
+/// Revokes the login, which would otherwise stay valid until its lease expires.
 fn give_back(vault: VaultProvider) -> std::io::Result<()> {
     Builder::new_current_thread().enable_all().build()?.block_on(vault.end());
     Ok(())
 }
 
-/// The configuration, or the exit of a command that cannot go on without it; the mistakes have been told.
+/// The configuration, or the exit of a command that cannot go on without it; the mistakes have been reported.
 pub(super) fn load(
     named: Option<&Path>,
     environment: &Environment,
@@ -45,7 +45,7 @@ pub(super) fn load(
         Ok(loaded) => loaded,
         Err(exit) => return Ok(Err(exit)),
     };
-    let Some(settings) = loaded.settings.security.vault.clone() else {
+    let Some(settings) = loaded.process.vault.clone() else {
         return Ok(Ok(Prepared { loaded, vault: None }));
     };
     let fetched = Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -77,7 +77,7 @@ pub(super) fn offline(
     named: Option<&Path>,
     environment: &Environment,
     output: &Output,
-) -> anyhow::Result<Result<Loaded, Exit>> {
+) -> anyhow::Result<Result<LoadedConfig, Exit>> {
     match load_config(locate(named).as_deref(), environment) {
         Ok(loaded) => Ok(Ok(loaded)),
         Err(problems) => super::config::refuse(&problems, output).map(|()| Err(Exit::Usage)),
@@ -101,19 +101,18 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
 }
 
 /// Log lines go to stderr as JSON, one object a line, in the shape that a SIEM matches on.
-pub(super) fn start_log(loaded: &Loaded) {
-    // What a SIEM alerts on is told at every level.
-    // The client of the vault tells of its requests; what it tells is not ours to keep secrets out of.
-    let level = loaded.settings.server.log_level.as_str();
+pub(super) fn start_log(loaded: &LoadedConfig) {
+    // Security events are logged at every level.
+    // The client of the vault logs its requests, which may hold secrets.
+    let level = loaded.process.log_level.as_str();
     let filter = EnvFilter::new(format!("{level},SECURITY=info,vaultrs=off,rustify=off"));
     let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter);
     // A second start in one process keeps the first log.
     let _ = log.try_init();
 }
 
-/// What the operator should know before the gateway serves: warnings of the configuration, and once for the log what
-/// is legal but could be stronger.
-pub(super) fn warn(loaded: &Loaded, output: &Output) {
+/// Shows warnings of the configuration before the gateway serves, and logs legal settings that weaken the installation.
+pub(super) fn warn(loaded: &LoadedConfig, output: &Output) {
     if !loaded.warnings.is_empty() {
         output.say(loaded.warnings.render(std::io::stderr().is_terminal()).trim_end());
     }
@@ -132,7 +131,7 @@ pub(super) fn warn(loaded: &Loaded, output: &Output) {
 
 const FIRST_KEY_DAYS: i64 = 90;
 
-/// A gateway without tokens that nobody could call yet gets a first administrator's key, printed once.
+/// Without tokens and without any API key, a first administrator's key is created and printed once.
 pub(super) fn first_key(settings: &Settings, output: &Output) -> anyhow::Result<()> {
     let store = KeyStore::open(settings)?;
     if !store.list()?.is_empty() {
@@ -144,7 +143,7 @@ pub(super) fn first_key(settings: &Settings, output: &Output) -> anyhow::Result<
     store.note("create_key", "name `first-admin`, permissions `admin`", now)?;
     let key = store.create(&name, &KeyHolder::Service, &[RoleName::parse("admin")?], now, expires)?;
     output.say(
-        "nobody can call this gateway yet, so here is a first key with the role admin; it is shown only now:",
+        "there is no API key yet. This is a first key with the role admin. Store it now: it is not shown again:",
     );
     output.line(key.secret.expose())
 }

@@ -19,7 +19,7 @@ const MAX_ANSWER: usize = 64 << 20;
 /// The largest key file, in bytes.
 const KEY_BYTES: u64 = 4_096;
 
-/// Which gateway, and as whom.
+/// The address of the gateway and the credential for it.
 #[derive(Debug, clap::Args)]
 pub struct Remote {
     /// Address of the gateway
@@ -32,32 +32,32 @@ pub struct Remote {
         value_name = "URL"
     )]
     url: Url,
-    /// A file with the API key; without it the key is taken from `CAXTON_API_KEY`, and without that a login counts
+    /// A file with the API key; without it the key in `CAXTON_API_KEY` is used, and without that a login
     #[arg(long, global = true, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
 }
 
-/// What the gateway said.
-pub enum Answer {
-    /// It did what was asked.
+/// The answer of the gateway.
+pub enum GatewayAnswer {
+    /// The request succeeded.
     Done(Json),
-    /// Not yet: somebody has to log in first. Whether it wants to be asked less often.
+    /// The login is not complete yet; `true` when the gateway asks for a longer interval.
     Wait(bool),
-    /// It refused; for the person.
+    /// The request was refused, with the reason for the person.
     Refused(Exit, String),
 }
 
 /// The gateway was not reached.
 #[derive(Debug, thiserror::Error)]
 #[error("the gateway at `{url}` could not be reached: {cause}")]
-pub struct Unreached {
+pub struct Unreachable {
     url: String,
     cause: String,
 }
 
 impl Remote {
     /// Opens the way to the gateway.
-    pub fn open(&self) -> anyhow::Result<Open> {
+    pub fn open(&self) -> anyhow::Result<GatewayClient> {
         let key = match &self.api_key_file {
             Some(path) => {
                 let about = std::fs::metadata(path);
@@ -75,7 +75,10 @@ impl Remote {
         let open = self.anonymous()?;
         if let Some(key) = key {
             let key = Zeroizing::new(key);
-            return Ok(Open { credential: Credential::Key(Secret::new(key.trim().to_owned())), ..open });
+            return Ok(GatewayClient {
+                credential: ClientCredential::Key(Secret::new(key.trim().to_owned())),
+                ..open
+            });
         }
         let Some(login) = StoredLogin::load(&self.url)? else {
             bail!(
@@ -87,7 +90,7 @@ impl Remote {
     }
 
     /// Opens the way to the gateway for who has no credential yet.
-    pub(super) fn anonymous(&self) -> anyhow::Result<Open> {
+    pub(super) fn anonymous(&self) -> anyhow::Result<GatewayClient> {
         if self.url.scheme() != "https" && !self.is_here() {
             bail!("`{}` would send credentials in the clear: name an `https` address", self.url);
         }
@@ -97,12 +100,12 @@ impl Remote {
             .no_proxy()
             .build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Open { url: self.url.clone(), credential: Credential::None, client, runtime })
+        Ok(GatewayClient { url: self.url.clone(), credential: ClientCredential::None, client, runtime })
     }
 }
 
 impl Remote {
-    /// Whether the address is that of this host, so that nobody else hears what is sent.
+    /// Whether the address is loopback, so that the traffic does not leave this host.
     fn is_here(&self) -> bool {
         let Some(host) = self.url.host_str().filter(|_| self.url.scheme() == "http") else { return false };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -120,28 +123,28 @@ impl Remote {
     }
 }
 
-/// As whom.
-enum Credential {
+/// The credential of the requests.
+enum ClientCredential {
     None,
     Key(Secret<String>),
     Login(StoredLogin),
 }
 
-/// A gateway that can be asked.
-pub struct Open {
+/// A client of one gateway.
+pub struct GatewayClient {
     url: Url,
-    credential: Credential,
+    credential: ClientCredential,
     client: Client,
     runtime: tokio::runtime::Runtime,
 }
 
-impl Open {
+impl GatewayClient {
     pub(super) fn url(&self) -> &Url {
         &self.url
     }
 
     pub(super) fn with_login(self, login: StoredLogin) -> Self {
-        Self { credential: Credential::Login(login), ..self }
+        Self { credential: ClientCredential::Login(login), ..self }
     }
 
     /// Waits for something.
@@ -153,12 +156,12 @@ impl Open {
     fn renewed(&self, login: &StoredLogin) -> anyhow::Result<StoredLogin> {
         let body = serde_json::json!({ "refresh_token": login.refresh_token });
         match self.ask(Method::POST, &["v1", "auth", "refresh"], &[], Some(&body))? {
-            Answer::Done(answer) => {
+            GatewayAnswer::Done(answer) => {
                 let login = StoredLogin::of(&self.url, &answer)?;
                 login.save(&self.url)?;
                 Ok(login)
             }
-            Answer::Refused(Exit::Found, _) => {
+            GatewayAnswer::Refused(Exit::Found, _) => {
                 StoredLogin::remove(&self.url)?;
                 bail!(
                     "the login at {} is over: log in again with `caxton auth login --url {}`",
@@ -166,16 +169,18 @@ impl Open {
                     self.url
                 )
             }
-            Answer::Refused(_, why) => bail!("the login at {} could not be renewed: {why}", self.url),
-            Answer::Wait(_) => bail!("the login at {} could not be renewed", self.url),
+            GatewayAnswer::Refused(_, why) => bail!("the login at {} could not be renewed: {why}", self.url),
+            GatewayAnswer::Wait(_) => bail!("the login at {} could not be renewed", self.url),
         }
     }
 
     /// An address of the gateway. `path` are its parts, not yet escaped.
-    pub(super) fn place(&self, path: &[&str]) -> Result<Url, Unreached> {
+    pub(super) fn place(&self, path: &[&str]) -> Result<Url, Unreachable> {
         let mut url = self.url.clone();
-        let unreached =
-            |()| Unreached { url: self.url.to_string(), cause: "this is no address of a server".to_owned() };
+        let unreached = |()| Unreachable {
+            url: self.url.to_string(),
+            cause: "this is no address of a server".to_owned(),
+        };
         url.path_segments_mut().map_err(unreached)?.pop_if_empty().extend(path);
         Ok(url)
     }
@@ -187,17 +192,17 @@ impl Open {
         path: &[&str],
         query: &[(&str, String)],
         sent: Option<&Json>,
-    ) -> Result<Answer, Unreached> {
-        let unreached = |cause: String| Unreached { url: self.url.to_string(), cause };
+    ) -> Result<GatewayAnswer, Unreachable> {
+        let unreached = |cause: String| Unreachable { url: self.url.to_string(), cause };
         let mut url = self.place(path)?;
         for (name, value) in query {
             url.query_pairs_mut().append_pair(name, value);
         }
         let mut request = self.client.request(method, url);
         request = match &self.credential {
-            Credential::None => request,
-            Credential::Key(key) => request.header("x-api-key", key.expose()),
-            Credential::Login(login) => request.bearer_auth(&login.access_token),
+            ClientCredential::None => request,
+            ClientCredential::Key(key) => request.header("x-api-key", key.expose()),
+            ClientCredential::Login(login) => request.bearer_auth(&login.access_token),
         };
         if let Some(sent) = sent {
             request = request.json(sent);
@@ -218,11 +223,11 @@ impl Open {
         };
         let json = crate::json::parse(&body).unwrap_or_default();
         if status.is_success() {
-            return Ok(Answer::Done(json));
+            return Ok(GatewayAnswer::Done(json));
         }
         match text(&json, "/reason") {
-            "authorization_pending" => return Ok(Answer::Wait(false)),
-            "slow_down" => return Ok(Answer::Wait(true)),
+            "authorization_pending" => return Ok(GatewayAnswer::Wait(false)),
+            "slow_down" => return Ok(GatewayAnswer::Wait(true)),
             _ => {}
         }
         let detail = match text(&json, "/detail") {
@@ -240,15 +245,15 @@ impl Open {
             _ => Exit::Unreachable,
         };
         let again = match &self.credential {
-            Credential::Login(_) if status == StatusCode::UNAUTHORIZED => {
+            ClientCredential::Login(_) if status == StatusCode::UNAUTHORIZED => {
                 ": log in again with `caxton auth login`"
             }
             _ => "",
         };
-        Ok(Answer::Refused(exit, format!("{detail}{}{again}", decision.unwrap_or_default())))
+        Ok(GatewayAnswer::Refused(exit, format!("{detail}{}{again}", decision.unwrap_or_default())))
     }
 
-    /// Asks, and tells the person when it was refused or there was nobody.
+    /// Sends a request, and reports a refusal or a gateway that cannot be reached.
     pub fn done(
         &self,
         output: &Output,
@@ -258,12 +263,12 @@ impl Open {
         body: Option<&Json>,
     ) -> Result<Json, Exit> {
         match self.ask(method, path, query, body) {
-            Ok(Answer::Done(json)) => Ok(json),
-            Ok(Answer::Wait(_)) => {
-                output.say("error: nobody has logged in yet");
+            Ok(GatewayAnswer::Done(json)) => Ok(json),
+            Ok(GatewayAnswer::Wait(_)) => {
+                output.say("error: the login is not complete yet");
                 Err(Exit::Found)
             }
-            Ok(Answer::Refused(exit, why)) => {
+            Ok(GatewayAnswer::Refused(exit, why)) => {
                 output.say(format_args!("error: {why}"));
                 Err(exit)
             }

@@ -14,7 +14,7 @@ use super::remote::{Remote, list, number, text};
 use crate::agents::Register;
 use crate::attributes::Attributes;
 use crate::authz::resolve_entities;
-use crate::changes::Places;
+use crate::changes::PolicyLoader;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Environment;
 use crate::model::{EntityUid, Outcome};
@@ -27,19 +27,19 @@ use crate::tools::Registry;
 /// Whose role.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct Who {
+struct RoleHolder {
     /// A person: the subject of its tokens, or `<issuer>|<subject>`
     #[arg(long)]
     user: Option<String>,
     /// A deployed agent
     #[arg(long)]
     agent: Option<String>,
-    /// A program, by the name of its keys; its roles can only be revoked
+    /// A service, by the name of its keys; its roles can only be revoked
     #[arg(long)]
     service: Option<String>,
 }
 
-impl Who {
+impl RoleHolder {
     fn fields(&self) -> Vec<(&'static str, String)> {
         let all = [("user", &self.user), ("agent", &self.agent), ("service", &self.service)];
         all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
@@ -67,7 +67,7 @@ impl Who {
 #[derive(Debug, Args)]
 pub struct Membership {
     #[command(flatten)]
-    who: Who,
+    who: RoleHolder,
     /// The role
     #[arg(long)]
     role: String,
@@ -79,11 +79,11 @@ pub struct Membership {
 #[derive(Debug, Args)]
 pub struct Check {
     #[command(flatten)]
-    who: Who,
+    who: RoleHolder,
     /// A permission word: an action or a group of actions (`agent:deploy`, `memory:*`)
     #[arg(long)]
     permission: String,
-    /// Ask no gateway: read policies, roles file, agents and the store of attributes from where the configuration says
+    /// Without a gateway: read policies, roles file, agents and attributes from where the configuration says
     #[arg(long)]
     offline: bool,
     /// The configuration file, with `--offline`
@@ -130,7 +130,7 @@ fn change(
     Ok(Exit::Fine)
 }
 
-/// Says what a permission comes to: exit code 0 when all of it is allowed, else 1.
+/// Shows what a permission allows: exit code 0 when all of it is allowed, else 1.
 pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
     let answered = match check.offline {
         true => offline(check, output)?,
@@ -165,17 +165,18 @@ pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
     Ok(if is(&done, "/allowed") { Exit::Fine } else { Exit::Found })
 }
 
-/// What a gateway with this configuration would answer, by what lies on the disk now and in neutral circumstances.
+/// What a gateway with this configuration would answer, by the files on disk now and with a neutral context.
 fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
     let environment = Environment::of_process();
     let mut settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
-        Ok(loaded) => Settings::from(loaded.settings),
+        Ok(loaded) => loaded.settings,
         Err(exit) => return Ok(Err(exit)),
     };
     settings.sandbox.compile_worker = Some(super::compile_worker());
     let principal = check.who.uid(&settings.authn.issuers())?;
-    let places = Places { place: settings.place(), fragments: Arc::new(Vec::new), candidate_dir: None };
-    let sources = places.look(SystemClock.now_millis())?;
+    let loader =
+        PolicyLoader { source: settings.policy_source(), fragments: Arc::new(Vec::new), candidate_dir: None };
+    let sources = loader.current_sources(SystemClock.now_millis())?;
     let bundle = Bundle::load_with(sources, settings.policy).context("the policies are not valid")?;
     let mut questions = bundle.neutral_permission_questions(&principal, &check.permission);
     anyhow::ensure!(
@@ -209,7 +210,7 @@ fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>>
     })))
 }
 
-/// What is known of people and agents. Servers of tools are not asked: a permission is not about one tool.
+/// The attributes of people and agents. Tool servers are not contacted: a permission is not about one tool.
 fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::Attributes>> {
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;

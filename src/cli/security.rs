@@ -19,7 +19,7 @@ use crate::clock::{Clock as _, SystemClock};
 /// Makes certificates.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a certificate to call the gateway with: one file with certificate and key, as `curl --cert` takes it
+    /// Issue a client certificate: one file with certificate and key, as `curl --cert` takes it
     ///
     /// Example: `caxton security gen-client-cert --cn pay --spiffe spiffe://example.org/pay --output pay.pem`
     GenClientCert {
@@ -34,9 +34,9 @@ pub enum Command {
         dns: Vec<String>,
         /// Where it goes
         #[command(flatten)]
-        target: Target,
+        target: CertificateTarget,
     },
-    /// Make a certificate for the gateway itself: one file with certificate and key
+    /// Issue a certificate for the gateway itself: one file with certificate and key
     ///
     /// Example: `caxton security gen-server-cert --host localhost,127.0.0.1 --output server.pem`
     GenServerCert {
@@ -45,17 +45,17 @@ pub enum Command {
         host: Vec<String>,
         /// Where it goes
         #[command(flatten)]
-        target: Target,
+        target: CertificateTarget,
     },
 }
 
 /// Where a certificate goes, for how long, and from where.
 #[derive(Debug, Args)]
-pub struct Target {
+pub struct CertificateTarget {
     /// The file; it must not exist yet, and is made with mode 0600
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// How long the certificate counts, as in `90d` or `12h`; 825 days at most
+    /// Validity of the certificate, as in `90d` or `12h`; 825 days at most
     #[arg(long, default_value = "90d", value_parser = lifetime)]
     expires_in: Duration,
     /// The gateway's data directory; the authority is made in its `ca` once
@@ -94,7 +94,7 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
 }
 
 #[derive(Serialize)]
-struct Made<'a> {
+struct CertificateFile<'a> {
     file: &'a Path,
     authority: &'a Path,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +103,7 @@ struct Made<'a> {
     entry: &'a Entry,
 }
 
-fn issue(order: &Order, target: &Target, output: &Output) -> anyhow::Result<Exit> {
+fn issue(order: &Order, target: &CertificateTarget, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now_millis();
     let directory = target.data_dir.join("ca");
     // Before anything is issued: a certificate that cannot be handed out is one to be revoked.
@@ -120,7 +120,7 @@ fn issue(order: &Order, target: &Target, output: &Output) -> anyhow::Result<Exit
     }
     let host = order.hosts.first().map(|host| host.to_ascii_lowercase());
     let holder = order.uris.first().cloned().or(host).filter(|_| order.purpose == Purpose::Client);
-    let made = Made {
+    let made = CertificateFile {
         file: &target.output,
         authority: &ca,
         principal: holder.map(|id| format!("Caxton::Workload::\"{id}\"")),
@@ -142,7 +142,7 @@ fn issue(order: &Order, target: &Target, output: &Output) -> anyhow::Result<Exit
     Ok(Exit::Fine)
 }
 
-fn table(made: &Made<'_>) -> String {
+fn table(made: &CertificateFile<'_>) -> String {
     let mut table = super::output::table(["certificate", ""]);
     let (file, names) = (made.file.display().to_string(), made.entry.names.join(", "));
     let mut row = |name: &str, value: &str| {
@@ -160,7 +160,7 @@ fn table(made: &Made<'_>) -> String {
     table.to_string()
 }
 
-/// Certificate and key go to a new file that nobody else can read; nothing is overwritten, and no link is followed.
+/// Writes certificate and key to a new file that only its owner can read; nothing is overwritten, and no link followed.
 fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     let shown = path.display();
     let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {

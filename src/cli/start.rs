@@ -1,4 +1,4 @@
-//! `caxton start`: runs the gateway until it is told to stop.
+//! `caxton start`: runs the gateway until the signal to stop.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::output::{Exit, Output};
 use super::prepare::{self, Prepared};
 use crate::config::Environment;
 use crate::secrets::VaultProvider;
-use crate::server::{Gateway, ReloadOutcome, Settings, StartError, TlsReload};
+use crate::server::{Gateway, ReloadOutcome, StartError, TlsReload};
 
 /// Options of `caxton start`.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
     };
     prepare::start_log(&loaded);
     prepare::warn(&loaded, output);
-    let mut settings = Settings::from(loaded.settings);
+    let mut settings = loaded.settings;
     settings.sandbox.compile_worker = Some(super::compile_worker());
     let (keys, tokens) = (settings.authn.api_keys.clone(), settings.authn.jwt.is_some());
     let runtime = prepare::runtime()?;

@@ -27,7 +27,7 @@ pub enum Command {
     /// Show every tool, where it comes from, and whether it can be called.
     #[command(after_help = "Example:\n  caxton tools list --config caxton.yaml")]
     List,
-    /// Ask a server for its tools and write them down as approved, with their typed actions.
+    /// Fetch the tools of a server and pin them as approved, with their typed actions.
     #[command(after_help = "Example:\n  caxton tools import tickets --config caxton.yaml")]
     Import {
         /// The server's name in the configuration.
@@ -39,7 +39,7 @@ pub enum Command {
         /// The server's name in the configuration.
         server: String,
     },
-    /// Take over what a server offers now.
+    /// Approve what a server offers now.
     #[command(after_help = "Example:\n  caxton tools approve tickets create_ticket --config caxton.yaml")]
     Approve {
         /// The server's name in the configuration.
@@ -76,12 +76,12 @@ pub fn run(
 
 #[derive(Serialize)]
 struct Inventory {
-    tools: Vec<Row>,
+    tools: Vec<ToolRow>,
     problems: Vec<Problem>,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct ToolRow {
     id: String,
     server: String,
     callable: bool,
@@ -95,7 +95,7 @@ async fn list(settings: Settings, sandbox: sandbox::Settings, output: &Output) -
     let sandbox = Sandbox::new(sandbox, Arc::clone(&metrics))?;
     let (registry, problems) = Registry::connect(settings, sandbox, metrics).await?;
     let tools = registry.tools();
-    let rows = tools.iter().map(|tool| Row {
+    let rows = tools.iter().map(|tool| ToolRow {
         id: tool.id().to_string(),
         server: tool.server().to_string(),
         callable: !tool.drifted(),
@@ -116,11 +116,11 @@ async fn list(settings: Settings, sandbox: sandbox::Settings, output: &Output) -
         }
         shown.to_string()
     })?;
-    tell(&inventory.problems, output);
+    report_problems(&inventory.problems, output);
     Ok(if inventory.problems.is_empty() { Exit::Fine } else { Exit::Found })
 }
 
-fn tell(problems: &[Problem], output: &Output) {
+fn report_problems(problems: &[Problem], output: &Output) {
     for problem in problems {
         let tool = problem.tool.as_deref().map(|tool| format!(" `{tool}`")).unwrap_or_default();
         output.say(format_args!("warning: `{}`{tool}: {}", problem.server, problem.message));
@@ -174,7 +174,7 @@ async fn import(settings: &Settings, server: &str, output: &Output) -> anyhow::R
 }
 
 #[derive(Serialize)]
-struct Written {
+struct PinnedTools {
     server: String,
     tools: Vec<String>,
     definitions: PathBuf,
@@ -190,7 +190,7 @@ fn written(
 ) -> anyhow::Result<Exit> {
     let dir = settings.pin_dir();
     pins.write(&dir)?;
-    let written = Written {
+    let written = PinnedTools {
         server: server.to_string(),
         tools,
         definitions: pin_path(&dir, server),

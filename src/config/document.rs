@@ -1,7 +1,7 @@
-//! The file as it stands on disk: a tree in which every key and value knows its place.
+//! The file as a tree in which every key and value has its position.
 //!
 //! serde would stop at the first mistake and forget where values came from. This tree keeps both, so that all
-//! mistakes can be told in one run, each with its line. Reading is bounded: 1 MiB of text, 16 levels, no aliases,
+//! mistakes can be reported in one run, each with its line. Reading is bounded: 1 MiB of text, 16 levels, no aliases,
 //! no tags, no second document, no key twice (of two values one would silently lose).
 
 mod toml;
@@ -10,8 +10,8 @@ mod yaml;
 use std::ops::Range;
 use std::path::Path;
 
-use super::kind::printable;
-use super::problem::{Code, Place, Problem};
+use super::problem::{Position, Problem, ProblemCode};
+use super::value_type::printable;
 
 /// Bytes of a configuration file that are read at most.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -47,7 +47,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// What a value is before anybody says what it should be.
+/// A value before its type is known.
 pub(super) enum Value {
     /// Nothing, or `null`.
     Empty,
@@ -56,7 +56,7 @@ pub(super) enum Value {
     /// Values in order.
     List(Vec<Node>),
     /// Keys and values.
-    Section(Vec<(Name, Node)>),
+    Section(Vec<(KeyName, Node)>),
 }
 
 /// A value that is not a collection.
@@ -67,7 +67,7 @@ pub(super) struct Scalar {
 }
 
 /// A key and where it stands.
-pub(super) struct Name {
+pub(super) struct KeyName {
     pub(super) text: String,
     pub(super) at: Range<usize>,
 }
@@ -100,7 +100,7 @@ impl Node {
 /// Reads `text`. What could be read is returned even when there are mistakes, so that the rest can be checked too.
 pub(super) fn parse(text: &str, format: Format) -> (Node, Vec<Problem>) {
     if text.len() > MAX_BYTES {
-        let problem = Problem::error(Code::Syntax, "the file is larger than 1 MiB")
+        let problem = Problem::error(ProblemCode::Syntax, "the file is larger than 1 MiB")
             .with_help("a configuration is a few pages; check that this is the right file");
         return (Node::nothing(), vec![problem]);
     }
@@ -111,11 +111,11 @@ pub(super) fn parse(text: &str, format: Format) -> (Node, Vec<Problem>) {
 }
 
 /// Refuses a name that its section already has, and says where both stand.
-fn refuse_twice(text: &str, section: &[(Name, Node)], path: &str, name: &Name) -> Option<Problem> {
+fn refuse_twice(text: &str, section: &[(KeyName, Node)], path: &str, name: &KeyName) -> Option<Problem> {
     let first = section.iter().find(|(known, _)| known.text == name.text)?;
-    let line = Place::of(text, &first.0.at).line;
+    let line = Position::of(text, &first.0.at).line;
     Some(
-        Problem::error(Code::Duplicate, "stands here a second time")
+        Problem::error(ProblemCode::Duplicate, "stands here a second time")
             .of_key(format!("{path}{}", printable(&name.text)))
             .at(text, &name.at)
             .with_help(format!("it is first given on line {line}; keep one of the two")),

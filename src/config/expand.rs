@@ -15,7 +15,7 @@ const MAX_EXPANDED: usize = 64 * 1024;
 /// Where systemd puts the credentials of a service (systemd.exec, `LoadCredential=`).
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// What stands for a secret of the vault while it has not been fetched.
-const PROMISED: &str = "a-secret-that-is-fetched-from-the-vault-at-the-start";
+const VAULT_PLACEHOLDER: &str = "a-secret-that-is-fetched-from-the-vault-at-the-start";
 
 /// What stands for a secret where the rest of its value is shown.
 const SECRET: &str = "(secret)";
@@ -71,7 +71,7 @@ pub(super) struct Variables<'a> {
     /// The environment, and what was fetched from the vault.
     pub(super) environment: &'a Environment,
     /// Names that the vault will give.
-    pub(super) promised: Vec<String>,
+    pub(super) vault_names: Vec<String>,
     /// Where the paths of files begin.
     pub(super) base: &'a Path,
 }
@@ -144,8 +144,12 @@ impl Variables<'_> {
         if let Some(text) = self.environment.secret(name) {
             return Ok(Expanded { text: text.to_owned(), shown: SECRET.to_owned(), secret: true });
         }
-        if self.promised.iter().any(|promised| promised == name) {
-            return Ok(Expanded { text: PROMISED.to_owned(), shown: SECRET.to_owned(), secret: true });
+        if self.vault_names.iter().any(|vault_name| vault_name == name) {
+            return Ok(Expanded {
+                text: VAULT_PLACEHOLDER.to_owned(),
+                shown: SECRET.to_owned(),
+                secret: true,
+            });
         }
         let text = match (self.environment.read(name), default) {
             (Some(""), Some(default)) | (None, Some(default)) => default,
@@ -199,7 +203,7 @@ mod tests {
     }
 
     fn variables<'a>(environment: &'a Environment, base: &'a Path) -> Variables<'a> {
-        Variables { environment, promised: Vec::new(), base }
+        Variables { environment, vault_names: Vec::new(), base }
     }
 
     #[test]
@@ -269,7 +273,8 @@ mod tests {
         let one = variables(&fetched, Path::new(""));
         assert_eq!(expand("${A}${B}", &one), Ok(Some(("v2".to_owned(), true))));
         // Before it was asked, the name stands for a text that no setting can keep.
-        let promised = Variables { promised: vec!["A".to_owned()], ..variables(&environment, Path::new("")) };
-        assert_eq!(expand("${A:-x}", &promised), Ok(Some((PROMISED.to_owned(), true))));
+        let before =
+            Variables { vault_names: vec!["A".to_owned()], ..variables(&environment, Path::new("")) };
+        assert_eq!(expand("${A:-x}", &before), Ok(Some((VAULT_PLACEHOLDER.to_owned(), true))));
     }
 }

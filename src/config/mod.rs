@@ -1,4 +1,4 @@
-//! The configuration: read whole, every mistake told, before anything starts.
+//! The configuration: read completely, with every mistake reported, before anything starts.
 //!
 //! A file (YAML or TOML) and the environment become [`Settings`], or [`Problems`]: all of them in one run, each with
 //! file, line, column, key and what to do. An unknown key, a key of a later version, and a value that would weaken a
@@ -12,26 +12,27 @@
 //!
 //! let environment = Environment::from_iter([("PORT", "8081")]);
 //! let loaded = read("server: { port: \"${PORT}\" }", Format::Yaml, None, &environment).expect("no mistakes");
-//! assert_eq!(loaded.settings.server.port, 8081);
+//! assert_eq!(loaded.settings.listen.port(), 8081);
 //!
 //! let problems = read("server: { prot: 1 }", Format::Yaml, None, &environment).err().expect("a mistake");
 //! assert_eq!(problems.problems[0].help.as_deref(), Some("did you mean `server.port`?"));
 //! ```
 
+mod always_on;
 mod document;
+mod env_overrides;
 mod environment;
 mod expand;
-mod fixed;
-mod kind;
-mod later;
+mod gateway;
 mod problem;
 mod reader;
 mod reference;
 mod schema;
 mod security_check;
 mod settings;
-mod switches;
-mod walk;
+mod unknown_keys;
+mod unsupported;
+mod value_type;
 
 use std::fmt;
 use std::io::Read as _;
@@ -39,37 +40,43 @@ use std::path::{Path, PathBuf};
 
 pub use document::{Format, MAX_BYTES};
 pub use environment::Environment;
-pub use kind::Rate;
-pub use later::{LATER, Later};
-pub use problem::{Code, Place, Problem, Problems};
-pub use reader::{Effective, Key, Source, Status};
+pub use gateway::{
+    FollowSettings, HttpLimits, MinVersion, OcspSettings, PublishedSettings, RemoteSettings, Settings,
+    TlsSettings,
+};
+pub use problem::{Position, Problem, ProblemCode, Problems};
+pub use reader::{EffectiveValue, KeyInfo, KeyStatus, ValueSource};
 pub use reference::reference;
 pub use schema::json_schema;
 pub use security_check::{Weakness, security_check};
-pub use settings::*;
+pub use settings::{LogLevel, ProcessSettings};
+pub use unsupported::{UNSUPPORTED, UnsupportedKey};
 
 use document::{Node, Value};
 use expand::Variables;
 use reader::Reader;
+use settings::Configuration;
 
 /// Where the configuration is looked for when none is named.
 pub const SYSTEM_FILE: &str = "/etc/caxton/caxton.yaml";
 
 /// A configuration without mistakes.
-pub struct Loaded {
-    /// What it says.
+pub struct LoadedConfig {
+    /// What a gateway is built from.
     pub settings: Settings,
+    /// What it says of the process around the gateway.
+    pub process: ProcessSettings,
     /// The file it came from; `None` for the embedded defaults.
     pub file: Option<PathBuf>,
     /// Each value in force and where it came from; secrets are masked.
-    pub values: Vec<Effective>,
+    pub values: Vec<EffectiveValue>,
     /// What the operator should know.
     pub warnings: Problems,
     /// Whether the file may be read by others than its owner and holds a secret as text.
     file_facts: security_check::FileFacts,
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loaded")
             .field("file", &self.file)
@@ -88,7 +95,7 @@ pub fn locate(named: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// Reads and checks `file`, or with `None` the embedded defaults.
-pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Loaded, Problems> {
+pub fn load(file: Option<&Path>, environment: &Environment) -> Result<LoadedConfig, Problems> {
     let Some(path) = file else {
         return read("", Format::Yaml, None, environment);
     };
@@ -105,20 +112,20 @@ pub fn read(
     format: Format,
     file: Option<&Path>,
     environment: &Environment,
-) -> Result<Loaded, Problems> {
+) -> Result<LoadedConfig, Problems> {
     let (root, syntax) = document::parse(text, format);
-    let (overrides, switch_problems) = switches::read(environment);
+    let (overrides, switch_problems) = env_overrides::read(environment);
     let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let variables = Variables { environment, promised: promised(&root), base };
+    let variables = Variables { environment, vault_names: vault_names(&root), base };
     let mut reader = Reader::new(text, &root, &variables, &overrides, base);
-    let settings = Settings::read(&mut reader);
-    reader.check_names(&root);
-    // What could not be read cannot be told from a secret.
-    let broken = syntax.iter().any(|problem| problem.code == Code::Syntax);
+    let Configuration { gateway: settings, process } = settings::read(&mut reader);
+    reader.check_key_names(&root);
+    // Text that could not be parsed may be a secret.
+    let broken = syntax.iter().any(|problem| problem.code == ProblemCode::Syntax);
     let shown = (!broken).then(|| {
-        let mut keep = reader.showable(&root);
+        let mut keep = reader.shown_ranges(&root);
         keep.extend(syntax.iter().filter_map(Problem::repeated));
-        problem::strike_out(text, &keep)
+        problem::redact(text, &keep)
     });
     let file_facts = security_check::FileFacts::of(&reader, &root);
     let (mut problems, mut values) = (reader.problems, reader.values);
@@ -126,9 +133,9 @@ pub fn read(
     // After a mistake of form, a missing key may just stand in the part that could not be read, and what is left of
     // the line means nothing.
     if broken {
-        let lines: Vec<_> = syntax.iter().filter_map(|problem| Some(problem.place?.line)).collect();
-        let on_line = |problem: &Problem| problem.place.is_some_and(|place| lines.contains(&place.line));
-        problems.retain(|problem| problem.code != Code::Missing && !on_line(problem));
+        let lines: Vec<_> = syntax.iter().filter_map(|problem| Some(problem.position?.line)).collect();
+        let on_line = |problem: &Problem| problem.position.is_some_and(|place| lines.contains(&place.line));
+        problems.retain(|problem| problem.code != ProblemCode::Missing && !on_line(problem));
     }
     problems.extend(syntax);
     problems.extend(switch_problems);
@@ -139,11 +146,11 @@ pub fn read(
         return Err(problems);
     }
     let file = file.map(Path::to_owned);
-    Ok(Loaded { settings, file, values, warnings: problems, file_facts })
+    Ok(LoadedConfig { settings, process, file, values, warnings: problems, file_facts })
 }
 
 /// The names under which the vault's secrets will be there; until then a text stands for each that nothing can use.
-fn promised(root: &Node) -> Vec<String> {
+fn vault_names(root: &Node) -> Vec<String> {
     let Some(Value::List(secrets)) = root.find("security.vault.secrets").map(|node| &node.value) else {
         return Vec::new();
     };
@@ -155,20 +162,20 @@ fn promised(root: &Node) -> Vec<String> {
 }
 
 /// Every key of this version, in the order of the reference.
-pub fn keys() -> Vec<Key> {
+pub fn keys() -> Vec<KeyInfo> {
     let (root, environment) = (Node::nothing(), Environment::default());
-    let variables = Variables { environment: &environment, promised: Vec::new(), base: Path::new("") };
+    let variables = Variables { environment: &environment, vault_names: Vec::new(), base: Path::new("") };
     let mut reader = Reader::new("", &root, &variables, &[], Path::new(""));
-    Settings::read(&mut reader);
+    settings::read(&mut reader);
     reader.keys
 }
 
 fn read_file(path: &Path) -> Result<String, Box<Problem>> {
-    let unreadable = |message: String| Box::new(Problem::error(Code::Unreadable, message));
+    let unreadable = |message: String| Box::new(Problem::error(ProblemCode::Unreadable, message));
     let file = crate::regular::open(path).map_err(|error| {
         let message = format!("`{}` cannot be read: {}", path.display(), plain(&error));
         let help = "check the path, and that this user may read the file";
-        Box::new(Problem::error(Code::Unreadable, message).with_help(help))
+        Box::new(Problem::error(ProblemCode::Unreadable, message).with_help(help))
     })?;
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
@@ -183,7 +190,7 @@ fn read_file(path: &Path) -> Result<String, Box<Problem>> {
     })
 }
 
-/// The system's words without its error number.
+/// The system's message without its error number.
 fn plain(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => String::from("there is no such file"),

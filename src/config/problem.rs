@@ -1,4 +1,4 @@
-//! A mistake in the configuration: what, where, and what to do about it.
+//! A mistake in the configuration, with its position and advice.
 //!
 //! A mistake is shown with its line, and a line of a configuration may hold a secret. So everything is struck out
 //! of the shown text but keys, punctuation, and the values of known keys that are not secret.
@@ -10,13 +10,13 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde::Serialize;
 
-/// Mistakes that are told in one run at most.
+/// Mistakes that are reported in one run at most.
 const MAX_PROBLEMS: usize = 100;
 
-/// What kind of mistake, for machines.
+/// The kind of a mistake, for machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Code {
+pub enum ProblemCode {
     /// The file could not be read.
     Unreadable,
     /// The file is not YAML or TOML.
@@ -43,16 +43,16 @@ pub enum Code {
     Contradiction,
 }
 
-/// Where something stands; both count from 1, the column in characters.
+/// A position in the file; both count from 1, the column in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Place {
+pub struct Position {
     /// The line.
     pub line: usize,
     /// The column.
     pub column: usize,
 }
 
-impl Place {
+impl Position {
     /// The place of the first byte of `at`.
     pub(super) fn of(text: &str, at: &Range<usize>) -> Self {
         let before = text.get(..at.start.min(text.len())).unwrap_or(text);
@@ -66,7 +66,7 @@ impl Place {
 #[derive(Debug, Clone, Serialize)]
 pub struct Problem {
     /// The kind of mistake.
-    pub code: Code,
+    pub code: ProblemCode,
     /// Whether the configuration can still be used.
     pub warning: bool,
     /// The full path of the key.
@@ -74,7 +74,7 @@ pub struct Problem {
     pub key: Option<String>,
     /// Where in the file.
     #[serde(flatten)]
-    pub place: Option<Place>,
+    pub position: Option<Position>,
     /// The environment variable, when the value came from one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub variable: Option<String>,
@@ -89,41 +89,50 @@ pub struct Problem {
 
 impl Problem {
     /// A mistake.
-    pub(super) fn error(code: Code, message: impl Into<String>) -> Self {
+    pub(super) fn error(code: ProblemCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code, warning: false, key: None, place: None, variable: None, message, help: None, at: None }
+        Self {
+            code,
+            warning: false,
+            key: None,
+            position: None,
+            variable: None,
+            message,
+            help: None,
+            at: None,
+        }
     }
 
-    /// Something the operator should know, that stops nothing.
-    pub(super) fn warning(code: Code, message: impl Into<String>) -> Self {
+    /// A warning for the operator, which does not stop the start.
+    pub(super) fn warning(code: ProblemCode, message: impl Into<String>) -> Self {
         Self { warning: true, ..Self::error(code, message) }
     }
 
-    /// Says where in `text`.
+    /// The same with its position in `text`.
     pub(super) fn at(mut self, text: &str, at: &Range<usize>) -> Self {
-        self.place = Some(Place::of(text, at));
+        self.position = Some(Position::of(text, at));
         self.at = Some(at.clone());
         self
     }
 
     /// The place of a key that stands twice, which may be shown.
     pub(super) fn repeated(&self) -> Option<Range<usize>> {
-        self.at.clone().filter(|_| self.code == Code::Duplicate)
+        self.at.clone().filter(|_| self.code == ProblemCode::Duplicate)
     }
 
-    /// Says which key.
+    /// The same with the full path of its key.
     pub(super) fn of_key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Says which variable of the environment the value came from.
+    /// The same with the environment variable that the value came from.
     pub(super) fn of_variable(mut self, name: &str) -> Self {
         self.variable = Some(name.to_owned());
         self
     }
 
-    /// Says what to do.
+    /// The same with advice.
     pub(super) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
@@ -154,7 +163,7 @@ impl Problems {
     /// Gathers mistakes of `file`, whose text may be shown as `shown`.
     pub(super) fn new(file: Option<String>, shown: Option<String>, mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| {
-            let order = |problem: &Problem| (problem.place.is_none(), problem.place, problem.warning);
+            let order = |problem: &Problem| (problem.position.is_none(), problem.position, problem.warning);
             order(a).cmp(&order(b))
         });
         let more = problems.len().saturating_sub(MAX_PROBLEMS);
@@ -162,7 +171,7 @@ impl Problems {
         Self { file, problems, more, shown: shown.map(Into::into) }
     }
 
-    /// True when there is nothing to tell.
+    /// True when there are no mistakes and no warnings.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }
@@ -180,7 +189,7 @@ impl Problems {
             .with_links(false);
         let mut text = String::new();
         for problem in &self.problems {
-            let report = Report { problem, source: self.source_of(problem) };
+            let report = ProblemReport { problem, source: self.source_of(problem) };
             // A `String` takes all that is written to it.
             let _ = handler.render_report(&mut text, &report);
             text.push('\n');
@@ -212,17 +221,17 @@ impl std::error::Error for Problems {}
 
 /// One mistake as miette wants to see it.
 #[derive(Debug)]
-struct Report<'a> {
+struct ProblemReport<'a> {
     problem: &'a Problem,
     source: Option<NamedSource<Arc<str>>>,
 }
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for ProblemReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(name) = &self.problem.variable {
             write!(f, "environment variable `{name}`: ")?;
         }
-        if let (Some(place), None) = (self.problem.place, &self.source) {
+        if let (Some(place), None) = (self.problem.position, &self.source) {
             write!(f, "line {}, column {}: ", place.line, place.column)?;
         }
         match &self.problem.key {
@@ -232,9 +241,9 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-impl std::error::Error for Report<'_> {}
+impl std::error::Error for ProblemReport<'_> {}
 
-impl Diagnostic for Report<'_> {
+impl Diagnostic for ProblemReport<'_> {
     fn severity(&self) -> Option<Severity> {
         Some(if self.problem.warning { Severity::Warning } else { Severity::Error })
     }
@@ -255,7 +264,7 @@ impl Diagnostic for Report<'_> {
 }
 
 /// `text` with every letter and digit struck out that is not inside one of `keep`. Bytes keep their places.
-pub(super) fn strike_out(text: &str, keep: &[Range<usize>]) -> String {
+pub(super) fn redact(text: &str, keep: &[Range<usize>]) -> String {
     let mut keep = keep.to_vec();
     keep.sort_by_key(|range| range.start);
     let mut ranges = keep.into_iter().peekable();

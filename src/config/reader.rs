@@ -10,51 +10,51 @@ use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::document::{Node, Value};
+use super::env_overrides::EnvOverride;
 use super::expand::Variables;
-use super::kind::{Kind, Scope, printable};
-use super::problem::{Code, Place, Problem};
-use super::switches::Override;
+use super::problem::{Position, Problem, ProblemCode};
+use super::value_type::{ReadContext, ValueType, printable};
 
 /// One key, as the reference and the schema describe it.
 #[derive(Debug, Clone)]
-pub struct Key {
+pub struct KeyInfo {
     /// The path; `[]` stands for each record of a list.
     pub path: String,
-    /// The type in words.
-    pub words: String,
+    /// The type, as the reference shows it.
+    pub type_name: String,
     /// The default as one would write it; `None` when there is none.
     pub default: Option<String>,
-    /// What it does.
+    /// The sentence of the reference on what it does.
     pub doc: &'static str,
     /// Whether it may, must or cannot be changed.
-    pub status: Status,
+    pub status: KeyStatus,
     pub(super) schema: Json,
     pub(super) secret: bool,
 }
 
 /// Whether a key may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// It may be given.
+pub enum KeyStatus {
+    /// The key may be given.
     Optional,
-    /// It must be given in each record.
+    /// The key must be given in each record.
     Required,
-    /// It says what holds anyway; only that value is accepted.
+    /// The key has one accepted value, which holds in any case.
     Fixed,
 }
 
-/// Where a value came from.
+/// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Nothing was given.
+pub enum ValueSource {
+    /// The default: the key is not given.
     Default,
-    /// This line of the file.
+    /// A line of the file.
     File {
         /// The line, from 1.
         line: usize,
     },
-    /// This variable.
+    /// An environment variable.
     Environment {
         /// Its name.
         variable: &'static str,
@@ -63,48 +63,48 @@ pub enum Source {
 
 /// One value in force.
 #[derive(Debug, Clone, Serialize)]
-pub struct Effective {
+pub struct EffectiveValue {
     /// The path, with the number of the record in a list.
     pub key: String,
     /// The value as one would write it; secrets are masked.
     pub value: String,
-    /// Where it came from.
-    pub source: Source,
+    /// The origin of the value.
+    pub source: ValueSource,
 }
 
-/// What a fixed key accepts, and what is said about other values.
-pub(super) struct Fixed {
+/// A key with one accepted value, and the messages for other values.
+pub(super) struct FixedKey {
     pub(super) path: &'static str,
     /// Accepted values, the first being the one in force.
     pub(super) accepts: &'static [&'static str],
     /// A weaker value that the guides show: accepted with a warning, without effect.
     pub(super) ignored: Option<&'static str>,
-    pub(super) code: Code,
+    pub(super) code: ProblemCode,
     pub(super) doc: &'static str,
-    /// Advice for who wants another value.
+    /// The advice for other values.
     pub(super) help: &'static str,
 }
 
 /// Where keys are looked up: the document, or one record of a list in it.
 #[derive(Clone)]
-struct Frame<'a> {
+struct LookupFrame<'a> {
     node: &'a Node,
     pattern: String,
     shown: String,
 }
 
-/// See the module.
+/// Reads the keys of one document; see the module.
 pub(super) struct Reader<'a> {
     pub(super) text: &'a str,
     variables: &'a Variables<'a>,
-    overrides: &'a [Override],
+    overrides: &'a [EnvOverride],
     pub(super) base: PathBuf,
-    frame: Frame<'a>,
-    /// Describing a record that the file does not have: nothing is told.
-    dry: bool,
+    frame: LookupFrame<'a>,
+    /// A record is described that the file does not have; nothing is reported.
+    describing: bool,
     pub(super) weakened: bool,
-    pub(super) keys: Vec<Key>,
-    pub(super) values: Vec<Effective>,
+    pub(super) keys: Vec<KeyInfo>,
+    pub(super) values: Vec<EffectiveValue>,
     pub(super) problems: Vec<Problem>,
     pub(super) records: Vec<String>,
 }
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
         text: &'a str,
         root: &'a Node,
         variables: &'a Variables<'a>,
-        overrides: &'a [Override],
+        overrides: &'a [EnvOverride],
         base: &Path,
     ) -> Self {
         Self {
@@ -125,8 +125,8 @@ impl<'a> Reader<'a> {
             variables,
             overrides,
             base: base.to_owned(),
-            frame: Frame { node: root, pattern: String::new(), shown: String::new() },
-            dry: false,
+            frame: LookupFrame { node: root, pattern: String::new(), shown: String::new() },
+            describing: false,
             weakened: false,
             keys: Vec::new(),
             values: Vec::new(),
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A key with a default. After a mistake the default is returned: reading goes on, the mistake is kept.
-    pub(super) fn value<K: Kind>(
+    pub(super) fn value<K: ValueType>(
         &mut self,
         path: &str,
         kind: K,
@@ -144,60 +144,70 @@ impl<'a> Reader<'a> {
         doc: &'static str,
     ) -> K::Value {
         let shown = kind.show(&default);
-        self.declare(path, &kind, Some(shown), doc, Status::Optional);
+        self.declare(path, &kind, Some(shown), doc, KeyStatus::Optional);
         self.read(path, &kind).unwrap_or_else(|| {
-            self.in_force(path, kind.show(&default), Source::Default);
+            self.set_in_force(path, kind.show(&default), ValueSource::Default);
             default
         })
     }
 
     /// A key without a default; what is absent stays absent.
-    pub(super) fn optional<K: Kind>(&mut self, path: &str, kind: K, doc: &'static str) -> Option<K::Value> {
-        self.declare(path, &kind, None, doc, Status::Optional);
+    pub(super) fn optional<K: ValueType>(
+        &mut self,
+        path: &str,
+        kind: K,
+        doc: &'static str,
+    ) -> Option<K::Value> {
+        self.declare(path, &kind, None, doc, KeyStatus::Optional);
         self.read(path, &kind)
     }
 
     /// A key that each record must have.
-    pub(super) fn required<K: Kind>(&mut self, path: &str, kind: K, doc: &'static str) -> Option<K::Value> {
-        self.declare(path, &kind, None, doc, Status::Required);
+    pub(super) fn required<K: ValueType>(
+        &mut self,
+        path: &str,
+        kind: K,
+        doc: &'static str,
+    ) -> Option<K::Value> {
+        self.declare(path, &kind, None, doc, KeyStatus::Required);
         if self.frame.node.find(path).is_none() {
-            self.tell(Problem::error(Code::Missing, "must be given"), path);
+            self.report(Problem::error(ProblemCode::Missing, "must be given"), path);
         }
         self.read(path, &kind)
     }
 
-    /// A key that can only say what holds anyway.
-    pub(super) fn fixed(&mut self, fixed: &Fixed) {
-        let in_force = fixed.accepts.first().copied().unwrap_or_default();
-        let words = match fixed.accepts {
+    /// A key with one accepted value, which holds in any case.
+    pub(super) fn fixed(&mut self, fixed: &FixedKey) {
+        let set_in_force = fixed.accepts.first().copied().unwrap_or_default();
+        let type_name = match fixed.accepts {
             [only] => format!("`{only}`"),
             several => several.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or "),
         };
         let allowed: Vec<Json> =
             fixed.accepts.iter().chain(fixed.ignored.iter()).map(|word| json_word(word)).collect();
-        self.keys.push(Key {
+        self.keys.push(KeyInfo {
             path: fixed.path.to_owned(),
-            words,
-            default: Some(in_force.to_owned()),
+            type_name,
+            default: Some(set_in_force.to_owned()),
             doc: fixed.doc,
-            status: Status::Fixed,
+            status: KeyStatus::Fixed,
             schema: json!({ "enum": allowed }),
             secret: false,
         });
         let Some((node, source)) = self.look_up(fixed.path) else { return };
         let Some(word) = self.scope(fixed.path, false).word(node, "a word") else { return };
         if fixed.accepts.contains(&word.text.as_str()) {
-            self.in_force(fixed.path, word.text, source);
+            self.set_in_force(fixed.path, word.text, source);
         } else if fixed.ignored == Some(word.text.as_str()) {
-            let message = format!("`{}` is the weaker value: `{in_force}` stays in force", word.shown);
-            self.tell(Problem::warning(Code::Weakens, message).with_help(fixed.help), fixed.path);
-            self.in_force(fixed.path, in_force.to_owned(), Source::Default);
+            let message = format!("`{}` is the weaker value: `{set_in_force}` stays in force", word.shown);
+            self.report(Problem::warning(ProblemCode::Weakens, message).with_help(fixed.help), fixed.path);
+            self.set_in_force(fixed.path, set_in_force.to_owned(), ValueSource::Default);
         } else {
             let message = match fixed.code {
-                Code::NotAvailable => format!("`{}` is not available in this version", word.shown),
+                ProblemCode::NotAvailable => format!("`{}` is not available in this version", word.shown),
                 _ => format!("`{}` would switch off a protection that is always on", word.shown),
             };
-            self.tell(Problem::error(fixed.code, message).with_help(fixed.help), fixed.path);
+            self.report(Problem::error(fixed.code, message).with_help(fixed.help), fixed.path);
         }
     }
 
@@ -211,18 +221,19 @@ impl<'a> Reader<'a> {
         self.declare_list(path, doc);
         let outer = self.frame.clone();
         let pattern = format!("{}{path}[].", outer.pattern);
-        self.frame = Frame { node: &NOTHING, pattern: pattern.clone(), shown: pattern.clone() };
-        self.dry = true;
+        self.frame = LookupFrame { node: &NOTHING, pattern: pattern.clone(), shown: pattern.clone() };
+        self.describing = true;
         read(self, 0);
-        self.dry = false;
+        self.describing = false;
         let mut all = Vec::new();
         let items = match outer.node.find(path).map(|node| &node.value) {
             Some(Value::List(items)) => items.as_slice(),
             None | Some(Value::Empty) => &[],
             Some(Value::Scalar(_) | Value::Section(_)) => {
                 self.frame = outer.clone();
-                self.tell(
-                    Problem::error(Code::WrongType, "is not a list").with_help("begin each record with `- `"),
+                self.report(
+                    Problem::error(ProblemCode::WrongType, "is not a list")
+                        .with_help("begin each record with `- `"),
                     path,
                 );
                 &[]
@@ -230,25 +241,25 @@ impl<'a> Reader<'a> {
         };
         if items.len() > 256 {
             self.frame = outer.clone();
-            self.tell(Problem::error(Code::OutOfRange, "has more than 256 records"), path);
+            self.report(Problem::error(ProblemCode::OutOfRange, "has more than 256 records"), path);
         }
         for (number, item) in items.iter().enumerate().take(256) {
             let shown = format!("{}{path}[{number}].", outer.shown);
-            self.frame = Frame { node: item, pattern: pattern.clone(), shown };
+            self.frame = LookupFrame { node: item, pattern: pattern.clone(), shown };
             all.extend(read(self, number));
         }
         self.frame = outer;
         all
     }
 
-    /// Tells a mistake at `path`, or at the record or section that should have it.
-    pub(super) fn tell(&mut self, problem: Problem, path: &str) {
-        if self.dry {
+    /// Reports a mistake at `path`, or at the record or section that should have it.
+    pub(super) fn report(&mut self, problem: Problem, path: &str) {
+        if self.describing {
             return;
         }
         let problem = problem.of_key(format!("{}{path}", self.frame.shown));
         let problem = match self.look_up(path) {
-            Some((_, Source::Environment { variable })) => problem.of_variable(variable),
+            Some((_, ValueSource::Environment { variable })) => problem.of_variable(variable),
             Some((node, _)) => problem.at(self.text, &node.at),
             None if self.frame.node.at.end > 0 && !self.frame.shown.is_empty() => {
                 problem.at(self.text, &(self.frame.node.at.start..self.frame.node.at.start))
@@ -258,12 +269,12 @@ impl<'a> Reader<'a> {
         self.problems.push(problem);
     }
 
-    /// Tells that `path` is missing although `given` asks for it; the place is that of `given`.
-    pub(super) fn tell_missing(&mut self, path: &str, given: &str) {
+    /// Reports that `path` is missing although `given` needs it; the position is that of `given`.
+    pub(super) fn report_missing(&mut self, path: &str, given: &str) {
         let problem =
-            Problem::error(Code::Missing, format!("must be given with `{}{given}`", self.frame.shown));
-        self.tell(problem, given);
-        if let Some(problem) = self.problems.last_mut().filter(|_| !self.dry) {
+            Problem::error(ProblemCode::Missing, format!("must be given with `{}{given}`", self.frame.shown));
+        self.report(problem, given);
+        if let Some(problem) = self.problems.last_mut().filter(|_| !self.describing) {
             problem.key = Some(format!("{}{path}", self.frame.shown));
         }
     }
@@ -274,38 +285,38 @@ impl<'a> Reader<'a> {
     }
 
     /// Changes what `config show` says about a value that depends on others.
-    pub(super) fn in_force(&mut self, path: &str, value: String, source: Source) {
-        if !self.dry {
-            self.values.push(Effective { key: format!("{}{path}", self.frame.shown), value, source });
+    pub(super) fn set_in_force(&mut self, path: &str, value: String, source: ValueSource) {
+        if !self.describing {
+            self.values.push(EffectiveValue { key: format!("{}{path}", self.frame.shown), value, source });
         }
     }
 
-    fn read<K: Kind>(&mut self, path: &str, kind: &K) -> Option<K::Value> {
+    fn read<K: ValueType>(&mut self, path: &str, kind: &K) -> Option<K::Value> {
         let (node, source) = self.look_up(path)?;
         let mut scope = self.scope(path, kind.secret());
         let value = kind.read(node, &mut scope)?;
         let is_secret = scope.secret || scope.from_secret;
         let shown = if is_secret { String::from("(secret)") } else { printable_value(&kind.show(&value)) };
-        self.in_force(path, shown, source);
+        self.set_in_force(path, shown, source);
         Some(value)
     }
 
-    fn look_up(&self, path: &str) -> Option<(&'a Node, Source)> {
+    fn look_up(&self, path: &str) -> Option<(&'a Node, ValueSource)> {
         if self.frame.pattern.is_empty()
             && let Some(over) = self.overrides.iter().find(|over| over.path == path)
         {
-            return Some((&over.node, Source::Environment { variable: over.variable }));
+            return Some((&over.node, ValueSource::Environment { variable: over.variable }));
         }
         let node = self.frame.node.find(path)?;
-        Some((node, Source::File { line: Place::of(self.text, &node.at).line }))
+        Some((node, ValueSource::File { line: Position::of(self.text, &node.at).line }))
     }
 
-    fn scope(&mut self, path: &str, secret: bool) -> Scope<'_> {
+    fn scope(&mut self, path: &str, secret: bool) -> ReadContext<'_> {
         let variable = match self.look_up(path) {
-            Some((_, Source::Environment { variable })) => Some(variable),
+            Some((_, ValueSource::Environment { variable })) => Some(variable),
             _ => None,
         };
-        Scope {
+        ReadContext {
             text: self.text,
             variables: self.variables,
             base: &self.base,
@@ -318,30 +329,37 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn declare<K: Kind>(
+    fn declare<K: ValueType>(
         &mut self,
         path: &str,
         kind: &K,
         default: Option<String>,
         doc: &'static str,
-        status: Status,
+        status: KeyStatus,
     ) {
         let path = format!("{}{path}", self.frame.pattern);
         if self.keys.iter().all(|key| key.path != path) {
-            let (words, schema, secret) = (kind.words(), kind.schema(), kind.secret());
-            self.keys.push(Key { path, words, default, doc, status, schema, secret });
+            self.keys.push(KeyInfo {
+                path,
+                type_name: kind.type_name(),
+                default,
+                doc,
+                status,
+                schema: kind.schema(),
+                secret: kind.secret(),
+            });
         }
     }
 
     fn declare_list(&mut self, path: &str, doc: &'static str) {
         let path = format!("{}{path}", self.frame.pattern);
         self.records.push(path.clone());
-        self.keys.push(Key {
+        self.keys.push(KeyInfo {
             path,
-            words: String::from("list of records"),
+            type_name: String::from("list of records"),
             default: Some(String::from("[]")),
             doc,
-            status: Status::Optional,
+            status: KeyStatus::Optional,
             schema: json!({ "type": "array", "maxItems": 256 }),
             secret: false,
         });

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::later::LATER;
-use super::reader::{Key, Status};
-use super::switches::{Effect, SWITCHES};
+use super::env_overrides::{VARIABLES, VariableEffect};
+use super::reader::{KeyInfo, KeyStatus};
+use super::unsupported::UNSUPPORTED;
 
 const HEAD: &str = "# Configuration
 
@@ -38,16 +38,16 @@ pub fn reference() -> String {
     }
     sections.sort_unstable();
     for name in sections {
-        let own = |status: &dyn Fn(Status) -> bool| -> Vec<&Key> {
+        let own = |status: &dyn Fn(KeyStatus) -> bool| -> Vec<&KeyInfo> {
             keys.iter().filter(|key| section(&key.path) == name && status(key.status)).collect()
         };
         // Writing to a `String` cannot fail.
         let _ = write!(page, "\n## `{name}`\n");
-        settable(&mut page, &own(&|status| status != Status::Fixed));
-        fixed(&mut page, &own(&|status| status == Status::Fixed));
+        settable(&mut page, &own(&|status| status != KeyStatus::Fixed));
+        fixed(&mut page, &own(&|status| status == KeyStatus::Fixed));
     }
     switches(&mut page);
-    later(&mut page);
+    unsupported(&mut page);
     page
 }
 
@@ -55,14 +55,14 @@ fn section(path: &str) -> &str {
     path.split('.').next().unwrap_or(path)
 }
 
-fn settable(page: &mut String, keys: &[&Key]) {
+fn settable(page: &mut String, keys: &[&KeyInfo]) {
     if keys.is_empty() {
         return;
     }
     page.push_str("\n| key | type | default | what it does |\n|---|---|---|---|\n");
     for key in keys {
         let default = match (&key.default, key.status) {
-            (_, Status::Required) => String::from("must be given"),
+            (_, KeyStatus::Required) => String::from("must be given"),
             (Some(default), _) => format!("`{default}`"),
             (None, _) => String::from("none"),
         };
@@ -70,39 +70,39 @@ fn settable(page: &mut String, keys: &[&Key]) {
             page,
             "| `{}` | {} | {} | {} |",
             key.path,
-            cell(&key.words),
+            cell(&key.type_name),
             cell(&default),
             cell(key.doc)
         );
     }
 }
 
-fn fixed(page: &mut String, keys: &[&Key]) {
+fn fixed(page: &mut String, keys: &[&KeyInfo]) {
     if keys.is_empty() {
         return;
     }
     page.push_str("\nAccepted as they are, and only so:\n\n| key | value | what holds |\n|---|---|---|\n");
     for key in keys {
-        let _ = writeln!(page, "| `{}` | {} | {} |", key.path, cell(&key.words), cell(key.doc));
+        let _ = writeln!(page, "| `{}` | {} | {} |", key.path, cell(&key.type_name), cell(key.doc));
     }
 }
 
 fn switches(page: &mut String) {
     page.push_str("\n## Environment\n\nThese variables win over the file.\n\n| variable | value | what it says |\n|---|---|---|\n");
-    for switch in SWITCHES {
+    for switch in VARIABLES {
         let value = match switch.effect {
-            Effect::Key(path) => format!("as `{path}`"),
-            Effect::AlwaysOn { value } => format!("`{value}` only"),
+            VariableEffect::KeyInfo(path) => format!("as `{path}`"),
+            VariableEffect::AlwaysOn { value } => format!("`{value}` only"),
         };
         let _ = writeln!(page, "| `{}` | {value} | {} |", switch.name, switch.doc);
     }
 }
 
-fn later(page: &mut String) {
+fn unsupported(page: &mut String) {
     page.push_str(
         "\n## Not available in this version\n\nThese keys are refused, each with this advice.\n\n| key | what it will do | until then |\n|---|---|---|\n",
     );
-    for later in LATER {
+    for later in UNSUPPORTED {
         let _ = writeln!(page, "| `{}` | {} | {} |", later.path, cell(later.doc), cell(later.instead));
     }
 }

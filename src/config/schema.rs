@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::reader::{Key, Status};
+use super::reader::{KeyInfo, KeyStatus};
 
 /// A schema of draft 2020-12.
 pub fn json_schema() -> Json {
@@ -15,7 +15,7 @@ pub fn json_schema() -> Json {
 }
 
 /// The keys whose path begins with `prefix`, and the sections below.
-fn section(keys: &[Key], prefix: &str) -> Json {
+fn section(keys: &[KeyInfo], prefix: &str) -> Json {
     let mut properties = Map::new();
     let mut required = Vec::new();
     for key in keys {
@@ -25,7 +25,7 @@ fn section(keys: &[Key], prefix: &str) -> Json {
             continue;
         }
         let schema = if name == rest { leaf(keys, key) } else { section(keys, &format!("{prefix}{name}.")) };
-        if name == rest && key.status == Status::Required {
+        if name == rest && key.status == KeyStatus::Required {
             required.push(name.to_owned());
         }
         properties.insert(name.to_owned(), schema);
@@ -42,7 +42,7 @@ fn section(keys: &[Key], prefix: &str) -> Json {
     schema
 }
 
-fn leaf(keys: &[Key], key: &Key) -> Json {
+fn leaf(keys: &[KeyInfo], key: &KeyInfo) -> Json {
     let mut schema = key.schema.clone();
     let records = format!("{}[].", key.path);
     let has_records = keys.iter().any(|other| other.path.starts_with(&records));

@@ -1,4 +1,4 @@
-//! What makes a configuration weaker than it could be, although it is legal.
+//! Legal settings that make an installation weaker than it could be.
 //!
 //! The embedded defaults suit a laptop; each of them that does not suit a server is named here.
 
@@ -9,19 +9,21 @@ use serde::Serialize;
 
 use super::document::{Node, Value};
 use super::reader::Reader;
-use super::settings::{Durability, JwtAlgorithm, Settings, TlsVersion, Transport};
-use super::{Code, Loaded};
+use super::{LoadedConfig, MinVersion, ProblemCode, ProcessSettings, Settings};
+use crate::audit::Durability;
+use crate::authn::jwt::JwtAlgorithm;
+use crate::tools::Transport;
 
-/// One thing that could be stronger.
+/// A legal setting that weakens the installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Weakness {
     /// The key.
     pub key: String,
     /// Its value.
     pub value: String,
-    /// What can happen.
+    /// The risk.
     pub why: String,
-    /// What to do.
+    /// The correction.
     pub fix: String,
 }
 
@@ -29,7 +31,7 @@ fn weakness(key: &str, value: impl Into<String>, why: &str, fix: &str) -> Weakne
     Weakness { key: key.into(), value: value.into(), why: why.into(), fix: fix.into() }
 }
 
-/// What is known of the file beside its keys.
+/// Facts about the file beside its keys.
 #[derive(Debug, Default)]
 pub(super) struct FileFacts {
     /// The first key whose secret stands in the file as text.
@@ -88,20 +90,20 @@ fn is_literal(node: &Node) -> bool {
     }
 }
 
-/// Everything that could be stronger, in the order of the keys.
-pub fn security_check(loaded: &Loaded) -> Vec<Weakness> {
-    let settings = &loaded.settings;
+/// All legal settings that weaken the installation, in the order of the keys.
+pub fn security_check(loaded: &LoadedConfig) -> Vec<Weakness> {
+    let LoadedConfig { settings, process, .. } = loaded;
     let mut found = Vec::new();
     loaded.file_facts.check(&mut found);
-    for warning in loaded.warnings.problems.iter().filter(|problem| problem.code == Code::Weakens) {
+    for warning in loaded.warnings.problems.iter().filter(|problem| problem.code == ProblemCode::Weakens) {
         let fix = warning.help.clone().unwrap_or_default();
         let key = warning.key.clone().unwrap_or_default();
         found.push(Weakness { key, value: String::from("(ignored)"), why: warning.message.clone(), fix });
     }
-    listeners(settings, &mut found);
-    identity(settings, &mut found);
+    listeners(settings, process, &mut found);
+    identity(settings, process, &mut found);
     upstreams(settings, &mut found);
-    if settings.security.audit.durability == Durability::Written {
+    if settings.audit.durability == Durability::Written {
         found.push(weakness(
             "security.audit.durability",
             "written",
@@ -112,17 +114,16 @@ pub fn security_check(loaded: &Loaded) -> Vec<Weakness> {
     found
 }
 
-fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
-    let server = &settings.server;
-    if server.insecure_http {
+fn listeners(settings: &Settings, process: &ProcessSettings, found: &mut Vec<Weakness>) {
+    if process.insecure_http {
         found.push(weakness(
             "server.insecure_http",
             "true",
             "credentials cross the network in the clear",
             "give `server.tls.cert_path` and `server.tls.key_path`",
         ));
-    } else if let Some(tls) = &server.tls {
-        if tls.min_version == TlsVersion::Tls12 {
+    } else if let Some(tls) = &settings.tls {
+        if tls.min_version == MinVersion::Tls12 {
             found.push(weakness(
                 "server.tls.min_version",
                 "1.2",
@@ -138,7 +139,7 @@ fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
             "give `server.tls.cert_path` and `server.tls.key_path`",
         ));
     }
-    if server.clients.as_ref().is_some_and(|clients| clients.insecure_cn_identity) {
+    if settings.authn.mtls.as_ref().is_some_and(|clients| clients.insecure_cn_identity) {
         found.push(weakness(
             "server.tls.insecure_cn_identity",
             "true",
@@ -146,19 +147,18 @@ fn listeners(settings: &Settings, found: &mut Vec<Weakness>) {
             "issue certificates with a URI or DNS name, and remove the key",
         ));
     }
-    if !server.metrics_host.is_loopback() {
+    if !settings.operations.ip().is_loopback() {
         found.push(weakness(
             "server.metrics_host",
-            server.metrics_host.to_string(),
+            settings.operations.ip().to_string(),
             "metrics ask for no credentials",
             "listen on loopback, or let a firewall admit the scraper only",
         ));
     }
 }
 
-fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
-    let security = &settings.security;
-    if security.allow_weakened {
+fn identity(settings: &Settings, process: &ProcessSettings, found: &mut Vec<Weakness>) {
+    if process.allow_weakened {
         found.push(weakness(
             "security.allow_weakened",
             "true",
@@ -166,19 +166,19 @@ fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
             "remove the key",
         ));
     }
-    if !security.authentication.require_tls {
+    if !settings.api.require_tls {
         found.push(weakness(
             "security.authentication.require_tls",
             "false",
-            "credentials are accepted that anybody on the way could read",
+            "credentials that cross the network in the clear are accepted",
             "remove the key",
         ));
     }
-    match &security.authentication.jwt {
-        Some(jwt) if jwt.algorithm == JwtAlgorithm::Hs256 => found.push(weakness(
+    match &settings.authn.jwt {
+        Some(jwt) if jwt.keys.iter().any(|key| key.algorithm == JwtAlgorithm::Hs256) => found.push(weakness(
             "security.authentication.jwt_algorithm",
             "HS256",
-            "whoever can verify a token can also make one",
+            "every holder of the verification key can also issue tokens",
             "use `EdDSA`, `ES256` or `RS256` with a public key",
         )),
         Some(_) => {}
@@ -192,25 +192,25 @@ fn identity(settings: &Settings, found: &mut Vec<Weakness>) {
     found.push(weakness(
         "security.agents.require_signed_deployment",
         "false",
-        "whoever can write agent files can deploy agents",
+        "every user who can write agent files can deploy agents",
         "let only the deploying user write `server.agents_dir`",
     ));
 }
 
 fn upstreams(settings: &Settings, found: &mut Vec<Weakness>) {
-    if settings.mcp.auto_import {
+    if settings.tools.auto_import {
         found.push(weakness(
             "mcp.auto_import",
             "true",
-            "tools that nobody has reviewed are offered",
+            "tools are offered before they are reviewed",
             "pin them with `caxton tools import` and remove the key",
         ));
     }
     let clear = |address: &crate::secret::Address| {
         let url = address.expose();
-        url.scheme() == "http" && !super::kind::is_loopback(url)
+        url.scheme() == "http" && !super::value_type::is_loopback(url)
     };
-    for (number, server) in settings.mcp.servers.iter().enumerate() {
+    for (number, server) in settings.tools.servers.iter().enumerate() {
         if let Transport::Http { url, .. } = &server.transport
             && clear(url)
         {

@@ -1,101 +1,142 @@
 //! What the configuration says, typed and checked.
 //!
-//! The composition root turns these into the settings of each module; no module knows this one. There is no `Debug`
-//! and no `Clone`: some fields are secrets.
+//! Each section asks for its keys and returns the settings of the module that they belong to, so that a new key is
+//! one call in one section. No other module imports this one.
 
 mod agents;
+mod api_keys;
 mod attributes;
+mod audit;
 mod authorization;
+mod communication;
+mod emergency;
 mod identity;
 mod mcp;
 mod memory;
 mod model;
 mod oauth2;
+mod rate_limit;
 mod runtime;
+mod screening;
 mod security;
 mod server;
 mod tls;
 mod vault;
 
-pub use self::oauth2::{ClientSecret, Oauth2};
-pub use agents::{AgentLimits, Communication, ConfigAgents, Screening, ToolSecurity};
-pub use attributes::Attributes;
-pub use authorization::{Authorization, BundleSource};
-pub use identity::{ApiKeys, Authentication, Dpop, Jwks, Jwt, JwtAlgorithm, JwtKey, OwnTokens};
-pub use mcp::{Mcp, McpServer, Transport};
-pub use memory::Memory;
-pub use model::Model;
-pub use runtime::Runtime;
-pub use security::{Audit, Durability, RateLimit, Security};
-pub use server::{ForwardedBy, LogLevel, Server};
-pub use tls::{ClientCertificateUse, ClientCertificates, Tls, TlsVersion};
+pub use server::LogLevel;
 
-use super::kind::Flag;
-use super::problem::{Code, Problem};
+use self::agents::ConfigAgents;
+use self::mcp::Mcp;
+use self::security::Security;
+use self::server::Server;
+use super::gateway::Settings;
+use super::problem::{Problem, ProblemCode};
 use super::reader::Reader;
+use super::value_type::Flag;
+use crate::changes::ReloadSettings;
+use crate::secrets::VaultSettings;
 
-/// The whole configuration.
-pub struct Settings {
-    /// Listeners, directories, bounds of HTTP.
-    pub server: Server,
-    /// The MCP endpoint and the servers behind it.
-    pub mcp: Mcp,
-    /// Memory.
-    pub memory: Memory,
-    /// WebAssembly.
-    pub runtime: Runtime,
-    /// The language model; `None` when agents have none.
-    pub model: Option<Model>,
-    /// Identity, policy, limits, decision log.
-    pub security: Security,
-    /// Screening of untrusted text.
-    pub screening: Screening,
-    /// Messages.
-    pub communication: Communication,
-    /// Agents described by files.
-    pub config_agents: ConfigAgents,
-    /// Which tools may be called at all.
-    pub tool_security: ToolSecurity,
+/// The whole configuration. There is no `Debug` and no `Clone`: some fields are secrets.
+pub(super) struct Configuration {
+    pub(super) gateway: Settings,
+    pub(super) process: ProcessSettings,
 }
 
-impl Settings {
-    /// Asks for every key. What is wrong is in `reader` afterwards.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        reader.weakened = reader.value(
-            "security.allow_weakened",
-            Flag,
-            false,
-            "Accept values that weaken a protection, such as an upstream without TLS. Each of them is said at start.",
-        );
-        super::fixed::read(reader);
-        let server = Server::read(reader);
-        let security = Security::read(reader, &server);
-        check_transport(reader, &server, &security);
-        Self {
-            mcp: Mcp::read(reader, server.host),
-            memory: Memory::read(reader),
-            runtime: Runtime::read(reader),
-            model: Model::read(reader),
-            security,
-            screening: Screening::read(reader),
-            communication: Communication::read(reader),
-            config_agents: ConfigAgents::read(reader),
-            tool_security: ToolSecurity::read(reader),
-            server,
-        }
-    }
+/// What the configuration says of the process around the gateway, and of the configuration itself.
+pub struct ProcessSettings {
+    /// The level of the program log.
+    pub log_level: LogLevel,
+    /// The Vault that secrets come from; `None`: from the environment and files only.
+    pub vault: Option<VaultSettings>,
+    /// Whether values that weaken a protection are accepted.
+    pub allow_weakened: bool,
+    /// Whether HTTP without TLS is served on addresses other than loopback.
+    pub insecure_http: bool,
 }
 
-/// Two keys of two sections: plain HTTP for a network whose requests would all be refused serves nobody.
-fn check_transport(reader: &mut Reader<'_>, server: &Server, security: &Security) {
+/// Asks for every key. What is wrong is in `reader` afterwards.
+pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
+    reader.weakened = reader.value(
+        "security.allow_weakened",
+        Flag,
+        false,
+        "Accept values that weaken a protection, such as an upstream without TLS. Each of them is said at start.",
+    );
+    super::always_on::read(reader);
+    let mut server = Server::read(reader);
+    let security = Security::read(reader, &mut server);
+    check_transport(reader, &server);
+    let host = server.listen.ip();
+    let schema_dir = security.authorization.schema_dir.clone();
+    let Mcp { mut tools, allowed_origins, allowed_hosts } = Mcp::read(reader, host, schema_dir);
+    let memory = memory::read(reader, &server.data_dir);
+    let sandbox = runtime::read(reader);
+    let model = model::read(reader);
+    let screen = screening::read(reader);
+    let messages = communication::read(reader);
+    let agents = ConfigAgents::read(reader, server.agents_dir);
+    mcp::tool_security(reader, &mut tools);
+
+    server.api.allowed_origins = allowed_origins;
+    server.api.allowed_hosts = allowed_hosts;
+    let Security { authn, authorization, .. } = security;
+    let gateway = Settings {
+        listen: server.listen,
+        operations: server.operations,
+        policy_dir: authorization.policy_dir,
+        schema_dir: authorization.schema_dir,
+        extend_shipped: authorization.extend_shipped,
+        roles_file: authorization.roles_file,
+        published: authorization.published,
+        candidate_dir: authorization.candidate_dir,
+        reload: ReloadSettings {
+            timeout: agents.reload_timeout,
+            max_bundle_bytes: authorization.max_bundle_bytes,
+            data_dir: server.data_dir,
+        },
+        follow: authorization.follow,
+        policy: authorization.policy,
+        audit: security.audit,
+        replayable: security.replayable,
+        authn,
+        limit: security.limit,
+        quotas: security.quotas,
+        failures: security.failures,
+        screen,
+        sessions: security.sessions,
+        memory,
+        sandbox,
+        tools,
+        attributes: security.attributes,
+        agents: agents.agents,
+        messages,
+        runtime: agents.runtime,
+        model,
+        api: server.api,
+        tls: server.tls,
+        http: server.http,
+        lockdown: security.lockdown,
+        shutdown_grace: server.shutdown_grace,
+    };
+    let process = ProcessSettings {
+        log_level: server.log_level,
+        vault: security.vault,
+        allow_weakened: reader.weakened,
+        insecure_http: server.insecure_http,
+    };
+    Configuration { gateway, process }
+}
+
+/// Two keys of two sections: plain HTTP for a network whose requests would all be refused is a mistake.
+fn check_transport(reader: &mut Reader<'_>, server: &Server) {
     const INSECURE: &str = "server.insecure_http";
-    let proxied = !server.trusted_proxies.is_empty();
-    if server.insecure_http && server.tls.is_none() && !proxied && security.authentication.require_tls {
+    let proxied = !server.api.proxies.networks.is_empty();
+    if server.insecure_http && server.tls.is_none() && !proxied && server.api.require_tls {
         let problem = Problem::error(
-            Code::Contradiction,
+            ProblemCode::Contradiction,
             "every request would be refused: `security.authentication.require_tls` wants TLS",
         );
         let help = "give a certificate in `server.tls`; name the proxies that end TLS in `server.trusted_proxies`; or let credentials cross the network in the clear with `security.authentication.require_tls: false`";
-        reader.tell(problem.with_help(help), INSECURE);
+        reader.report(problem.with_help(help), INSECURE);
     }
 }

@@ -11,7 +11,7 @@ use serde::de::{
 };
 
 use super::MAX_DEPTH;
-use crate::seen::Seen;
+use crate::small_set::SmallSet;
 
 /// What is known of a document while it is read.
 #[derive(Default)]
@@ -124,7 +124,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'_, V> {
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<V::Value, A::Error> {
         let inside = self.inside(fields)?;
-        self.inner.visit_map(Fields { inside, keys: Seen::default() })
+        self.inner.visit_map(Fields { inside, keys: SmallSet::default() })
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
@@ -196,7 +196,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Strict<'_, A> {
 /// The fields of an object, with the keys that have come.
 struct Fields<'a, 'de, A> {
     inside: Strict<'a, A>,
-    keys: Seen<Cow<'de, str>>,
+    keys: SmallSet<Cow<'de, str>>,
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, 'de, A> {

@@ -1,10 +1,10 @@
-//! What can go wrong between the gateway and a Vault, in words without secrets.
+//! Errors of the connection to a Vault, without secrets.
 
 use std::path::PathBuf;
 
 use vaultrs::error::ClientError;
 
-/// Why secrets could not be had.
+/// Why secrets could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// The client could not be set up.
@@ -15,7 +15,7 @@ pub enum VaultError {
     File {
         /// The file.
         file: PathBuf,
-        /// The system's answer.
+        /// The system error.
         #[source]
         source: std::io::Error,
     },
@@ -25,12 +25,12 @@ pub enum VaultError {
         /// The file.
         file: PathBuf,
     },
-    /// Nobody answered, or not in time.
+    /// The Vault did not answer, or not in time.
     #[error("the vault at `{address}` did not answer: {why}")]
     Unreachable {
-        /// Where.
+        /// The address of the Vault.
         address: String,
-        /// What the connection said.
+        /// The error of the connection.
         why: String,
     },
     /// The login was refused.
@@ -41,28 +41,28 @@ pub enum VaultError {
     Secret {
         /// Its path with the mount.
         path: String,
-        /// What the vault said.
+        /// The reason that the Vault gave.
         why: String,
     },
-    /// The secret has not the field.
-    #[error("the secret `{path}` has no text field `{field}`; it has {there}")]
+    /// The secret does not have the field.
+    #[error("the secret `{path}` has no text field `{field}`; it has {field_list}")]
     Field {
         /// Its path.
         path: String,
         /// The field.
         field: String,
-        /// Those it has.
-        there: String,
+        /// The fields that it has.
+        field_list: String,
     },
     /// The secret has several fields and none was named.
-    #[error("the secret `{path}` has {there}, and which is meant is not said")]
+    #[error("the secret `{path}` has {field_list}, and none is chosen")]
     WhichField {
         /// Its path.
         path: String,
-        /// Those it has.
-        there: String,
+        /// The fields that it has.
+        field_list: String,
     },
-    /// A value that no setting would take.
+    /// The value is larger than a setting may be.
     #[error("the secret `{path}` is larger than 64 KiB")]
     TooLarge {
         /// Its path.
@@ -94,20 +94,20 @@ impl VaultError {
     }
 }
 
-/// Why a request came to nothing, without the body of an answer: that may hold what was asked for.
-pub(super) enum Failure {
-    /// Nobody answered.
+/// Why a request failed, without the body of the answer, which may hold the secret.
+pub(super) enum RequestFailure {
+    /// The Vault did not answer.
     Unreachable(String),
-    /// The vault said no.
+    /// The Vault refused the request.
     Refused(String),
 }
 
-impl From<ClientError> for Failure {
+impl From<ClientError> for RequestFailure {
     fn from(error: ClientError) -> Self {
         use rustify::errors::ClientError as Http;
         Self::Refused(match &error {
             ClientError::APIError { code, errors } if errors.is_empty() => format!("status {code}"),
-            // Vault's own words about a refusal name paths and policies.
+            // Vault's own messages about a refusal name paths and policies.
             ClientError::APIError { code, errors } => format!("status {code}: {}", clean(&errors.join("; "))),
             ClientError::RestClientError { source: Http::ServerResponseError { code, .. } } => {
                 format!("status {code}")
@@ -115,7 +115,7 @@ impl From<ClientError> for Failure {
             ClientError::RestClientError {
                 source: Http::RequestError { source, .. } | Http::ResponseError { source },
             } => return Self::Unreachable(clean(&chain(source.as_ref()))),
-            // The causes of the others quote what they could not understand.
+            // The causes of the others quote what they could not parse.
             _ => "an answer that is not understood".to_owned(),
         })
     }

@@ -1,4 +1,4 @@
-//! Where the Vault is, how to log in, and what to fetch.
+//! The Vault's address, the login, and the secrets to fetch.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,35 +8,35 @@ use std::time::Duration;
 pub struct VaultSettings {
     /// `https`, or `http` on this host.
     pub address: crate::secret::Address,
-    /// Further authorities that may vouch for the Vault's certificate, PEM.
+    /// Further certificate authorities for the Vault's certificate, PEM.
     pub ca_file: Option<PathBuf>,
     /// The namespace (Vault Enterprise).
     pub namespace: Option<String>,
-    /// Who asks.
+    /// The login.
     pub login: VaultLogin,
     /// The mount of a KV engine, version 2, and after a `/` where in it the paths begin.
     pub secret_mount: String,
-    /// What to fetch.
-    pub secrets: Vec<Wanted>,
+    /// The secrets to fetch.
+    pub secrets: Vec<SecretRequest>,
     /// Time for one answer. Default 10 s.
     pub timeout: Duration,
     /// Keep the login alive while the gateway runs.
     pub auto_renew: bool,
-    /// How long before its end a login is renewed; half its life if that is shorter. Default 1 h.
+    /// How long before its expiry a login is renewed; half its life if that is shorter. Default 1 h.
     pub renew_threshold: Duration,
 }
 
 /// A way to log in. The secret of each is in a file, which is read at each login, so that it can be replaced.
 #[derive(Debug, Clone)]
 pub enum VaultLogin {
-    /// A token made by somebody else.
+    /// A token that was issued elsewhere.
     Token {
         /// The file with the token.
         file: PathBuf,
     },
     /// AppRole.
     AppRole {
-        /// Where it is mounted.
+        /// The mount of the method.
         mount: String,
         /// The role.
         role_id: String,
@@ -45,7 +45,7 @@ pub enum VaultLogin {
     },
     /// The service account of a Kubernetes pod.
     Kubernetes {
-        /// Where it is mounted.
+        /// The mount of the method.
         mount: String,
         /// The role.
         role: String,
@@ -56,7 +56,7 @@ pub enum VaultLogin {
 
 /// One secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct SecretRequest {
     /// Its path below `secret_mount`.
     pub path: String,
     /// The name that stands for it in the configuration: `${NAME}`.

@@ -1,4 +1,4 @@
-//! The conversation with a Vault.
+//! The client of a Vault.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use vaultrs::client::{Client as _, VaultClient, VaultClientSettingsBuilder};
 use vaultrs::{kv2, token};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::error::Failure;
-use super::{VaultError, VaultLogin, VaultSettings, Wanted};
+use super::error::RequestFailure;
+use super::{SecretRequest, VaultError, VaultLogin, VaultSettings};
 use crate::secret::Secret;
 
 /// The largest value that a setting takes, in bytes.
@@ -24,7 +24,7 @@ const MAX_CREDENTIAL: u64 = 64 << 10;
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A name of the configuration, and the secret that it stands for.
-pub type Fetched = (String, Secret<String>);
+pub type NamedSecret = (String, Secret<String>);
 
 /// A Vault that was logged in to.
 pub struct VaultProvider {
@@ -33,10 +33,10 @@ pub struct VaultProvider {
     lease: Lease,
 }
 
-/// How long the login holds.
+/// The validity of the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Lease {
-    /// Zero: without end.
+    /// Zero: no expiry.
     life: Duration,
     renewable: bool,
 }
@@ -49,41 +49,43 @@ impl VaultProvider {
         Ok(Self { settings, client, lease })
     }
 
-    /// All secrets that are wanted, in their order; one that cannot be had is an error of the whole.
-    pub async fn fetch(&self) -> Result<Vec<Fetched>, VaultError> {
+    /// All configured secrets, in their order; the first one that cannot be fetched is the error.
+    pub async fn fetch(&self) -> Result<Vec<NamedSecret>, VaultError> {
         let mut all = Vec::with_capacity(self.settings.secrets.len());
-        for wanted in &self.settings.secrets {
-            all.push((wanted.name.clone(), self.one(wanted).await?));
+        for request in &self.settings.secrets {
+            all.push((request.name.clone(), self.fetch_one(request).await?));
         }
         Ok(all)
     }
 
-    async fn one(&self, wanted: &Wanted) -> Result<Secret<String>, VaultError> {
+    async fn fetch_one(&self, request: &SecretRequest) -> Result<Secret<String>, VaultError> {
         let (mount, below) = match self.settings.secret_mount.split_once('/') {
-            Some((mount, below)) => (mount, format!("{below}/{}", wanted.path)),
-            None => (self.settings.secret_mount.as_str(), wanted.path.clone()),
+            Some((mount, below)) => (mount, format!("{below}/{}", request.path)),
+            None => (self.settings.secret_mount.as_str(), request.path.clone()),
         };
         let path = format!("{mount}/{below}");
         let mut fields: Map<String, Json> =
-            kv2::read(&self.client, mount, &below).await.map_err(|error| match Failure::from(error) {
-                Failure::Unreachable(why) => self.settings.unreachable(why),
-                Failure::Refused(why) => VaultError::Secret { path: path.clone(), why },
+            kv2::read(&self.client, mount, &below).await.map_err(|error| {
+                match RequestFailure::from(error) {
+                    RequestFailure::Unreachable(why) => self.settings.unreachable(why),
+                    RequestFailure::Refused(why) => VaultError::Secret { path: path.clone(), why },
+                }
             })?;
-        let there = || {
+        let field_list = || {
             let mut names: Vec<&str> = fields.keys().map(String::as_str).collect();
             names.sort_unstable();
             if names.is_empty() { "no fields".to_owned() } else { format!("`{}`", names.join("`, `")) }
         };
-        let name = match (&wanted.field, fields.len()) {
+        let name = match (&request.field, fields.len()) {
             (Some(name), _) => name.clone(),
             (None, 1) => fields.keys().next().cloned().unwrap_or_default(),
-            (None, _) => return Err(VaultError::WhichField { path, there: there() }),
+            (None, _) => return Err(VaultError::WhichField { path, field_list: field_list() }),
         };
         if !matches!(fields.get(&name), Some(Json::String(_))) {
-            return Err(VaultError::Field { there: there(), path, field: name });
+            return Err(VaultError::Field { field_list: field_list(), path, field: name });
         }
         let Some(Json::String(text)) = fields.remove(&name) else {
-            return Err(VaultError::Field { there: String::new(), path, field: name });
+            return Err(VaultError::Field { field_list: String::new(), path, field: name });
         };
         fields.values_mut().for_each(wipe);
         let value = Secret::new(text);
@@ -93,8 +95,8 @@ impl VaultProvider {
         }
     }
 
-    /// Keeps the login alive until `stop`, then gives it back. A login that ends is made again; what was fetched
-    /// stays in force meanwhile.
+    /// Renews the login until `stop`, then revokes it. An expired login is made again; the fetched secrets stay in
+    /// force meanwhile.
     pub async fn keep(mut self, stop: CancellationToken) {
         let mut pause = PAUSES.0;
         let mut next = self.lease.renew_after(self.settings.renew_threshold);
@@ -128,7 +130,7 @@ impl VaultProvider {
         self.end().await;
     }
 
-    /// Gives the login back. A token of somebody else's is not ours to end.
+    /// Revokes the login's token. A token that was issued elsewhere stays valid.
     pub async fn end(self) {
         if !matches!(self.settings.login, VaultLogin::Token { .. }) {
             let _ = self.client.revoke().await;
@@ -153,7 +155,7 @@ impl Lease {
         Self { life: Duration::from_secs(auth.lease_duration), renewable: auth.renewable }
     }
 
-    /// When to renew, from now; never for a login without end.
+    /// Time until the renewal; `None` for a login without expiry.
     fn renew_after(self, threshold: Duration) -> Option<Duration> {
         let half = self.life / 2;
         (!self.life.is_zero()).then(|| self.life.saturating_sub(threshold).max(half))
@@ -184,7 +186,7 @@ fn client(settings: &VaultSettings) -> Result<VaultClient, VaultError> {
     }
     let http = http.build().map_err(|error| setup(&error))?;
     let address = settings.address.expose().as_str().trim_end_matches('/').to_owned();
-    let told = VaultClientSettingsBuilder::default()
+    let client_settings = VaultClientSettingsBuilder::default()
         .address(&address)
         .ca_certs(Vec::new())
         .identity(None)
@@ -200,13 +202,13 @@ fn client(settings: &VaultSettings) -> Result<VaultClient, VaultError> {
         wrap: None,
         namespace: settings.namespace.clone(),
     };
-    Ok(VaultClient { http: Http::new(&address, http), middle, settings: told })
+    Ok(VaultClient { http: Http::new(&address, http), middle, settings: client_settings })
 }
 
 async fn login(settings: &VaultSettings, client: &mut VaultClient) -> Result<Lease, VaultError> {
-    let refused = |error| match Failure::from(error) {
-        Failure::Unreachable(why) => settings.unreachable(why),
-        Failure::Refused(why) => VaultError::Login(why),
+    let refused = |error| match RequestFailure::from(error) {
+        RequestFailure::Unreachable(why) => settings.unreachable(why),
+        RequestFailure::Refused(why) => VaultError::Login(why),
     };
     let auth = match &settings.login {
         VaultLogin::Token { file } => {

@@ -21,26 +21,26 @@ pub(super) struct Activity(Arc<Mutex<State>>);
 struct State {
     running: usize,
     /// When the last request ended, or the connection came.
-    since: Instant,
+    idle_since: Instant,
     /// Whether a request was answered as one of a proven caller is.
-    proven: bool,
+    authenticated: bool,
 }
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { running: 0, since: Instant::now(), proven: false })))
+        Self(Arc::new(Mutex::new(State { running: 0, idle_since: Instant::now(), authenticated: false })))
     }
 
     /// Counts a request until what is returned is dropped.
-    pub(super) fn begin(&self) -> Running {
+    pub(super) fn begin(&self) -> RequestInProgress {
         self.0.lock().running += 1;
-        Running(self.clone())
+        RequestInProgress(self.clone())
     }
 
     /// Whether a caller was proven here, and since when nothing happens; none while something does.
     pub(super) fn waits(&self) -> Option<(bool, Instant)> {
         let state = self.0.lock();
-        (state.running == 0).then_some((state.proven, state.since))
+        (state.running == 0).then_some((state.authenticated, state.idle_since))
     }
 
     /// Comes to its end when there has been no request for `limit`.
@@ -48,8 +48,8 @@ impl Activity {
         loop {
             let until = {
                 let state = self.0.lock();
-                let since = if state.running > 0 { Instant::now() } else { state.since };
-                since + limit
+                let idle_since = if state.running > 0 { Instant::now() } else { state.idle_since };
+                idle_since + limit
             };
             if until <= Instant::now() {
                 return;
@@ -61,34 +61,34 @@ impl Activity {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Running(Activity);
+pub(super) struct RequestInProgress(Activity);
 
-impl Drop for Running {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         let mut state = self.0.0.lock();
         state.running = state.running.saturating_sub(1);
-        state.since = Instant::now();
+        state.idle_since = Instant::now();
     }
 }
 
-impl Running {
+impl RequestInProgress {
     /// Goes on until the body of the answer has been sent: an answer may be a stream of hours.
     pub(super) fn until_sent(self, answer: Response) -> Response {
         let status = answer.status();
         // Also a refusal by policy is the answer to a proven caller.
         if status.is_success() || status == StatusCode::FORBIDDEN {
-            self.0.0.lock().proven = true;
+            self.0.0.lock().authenticated = true;
         }
-        answer.map(|inner| Body::new(Sending { inner, _running: self }))
+        answer.map(|inner| Body::new(TrackedBody { inner, _running: self }))
     }
 }
 
-struct Sending {
+struct TrackedBody {
     inner: Body,
-    _running: Running,
+    _running: RequestInProgress,
 }
 
-impl HttpBody for Sending {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

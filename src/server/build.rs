@@ -1,4 +1,4 @@
-//! Builds the parts in the order in which they depend on each other. Nothing is bound before everything is sound.
+//! Builds the parts in the order in which they depend on each other. No port is bound before all of them are ready.
 
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts};
-use crate::changes::{FirstError, FirstRemembered, Fragments, Places, ReloadSettings, Reloader, first};
+use crate::changes::{
+    Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState, load_startup,
+};
 use crate::clock::{SharedClock, SystemClock};
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
@@ -30,11 +32,11 @@ use crate::tools::Registry;
 pub enum StartError {
     /// The policy set could not be read, or may not decide.
     #[error("the policies could not be read")]
-    Sources(#[source] FirstError),
+    Sources(#[source] StartupError),
     /// The policy set is not valid.
     #[error("the policies are not valid")]
     Policies(#[source] PolicyErrors),
-    /// What was accepted could not be remembered.
+    /// The accepted version could not be stored.
     #[error("the data directory cannot be written")]
     Remember(#[source] std::io::Error),
     /// The decision log could not be opened.
@@ -46,7 +48,7 @@ pub enum StartError {
     /// Memory could not be opened.
     #[error("the memory could not be opened")]
     Memory(#[from] crate::memory::MemoryError),
-    /// What is known of people and things could not be opened.
+    /// The store of entity attributes could not be opened.
     #[error("the store of attributes could not be opened")]
     Attributes(#[from] crate::attributes::AttributesError),
     /// The sandbox could not be set up.
@@ -55,33 +57,33 @@ pub enum StartError {
     /// The tools could not be set up.
     #[error("the tools could not be set up")]
     Tools(#[from] crate::tools::RegistryError),
-    /// The model's settings are not sound.
+    /// The model's settings are not valid.
     #[error("the language model could not be set up")]
     Model(#[from] crate::runtime::SetupError),
-    /// The files of TLS are not sound.
+    /// The files of TLS are not valid.
     #[error("TLS could not be set up")]
     Tls(#[from] super::TlsError),
-    /// A port is taken or not ours to take.
+    /// A port is in use, or may not be bound by this user.
     #[error("`{address}` cannot be bound")]
     Bind {
         /// The address.
         address: std::net::SocketAddr,
-        /// The system's answer.
+        /// The system error.
         #[source]
         source: std::io::Error,
     },
     /// Changes of credentials or of the emergency lock that were made while no gateway ran are not on record.
     #[error("changes from the command line could not be recorded")]
     Unrecorded,
-    /// The agents are not those that may be in force, or what became of them could not be recorded.
+    /// The agents may not be put in force, or their changes could not be recorded.
     #[error("the agents cannot be put in force")]
     Agents(#[source] crate::changes::ReloadError),
-    /// A part that ran on its own thread did not come back.
+    /// A thread that set up a part ended without a result.
     #[error("a part of the gateway stopped while it was set up")]
     Stopped,
 }
 
-/// The parts that the running gateway keeps hold of.
+/// The parts of a running gateway.
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
     pub(super) reloader: Arc<Reloader>,
@@ -93,7 +95,7 @@ pub(super) struct Parts {
 }
 
 pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
-    let place = settings.place();
+    let source = settings.policy_source();
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     // Before anything that takes time: a wrong certificate is the commonest reason not to start.
@@ -103,7 +105,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let login = authn.oauth2.as_ref();
     let issuers = authn.issuers();
     let longest_login = login.map_or(std::time::Duration::ZERO, |login| login.max_session);
-    // What clients are told to get a token for is what a token may be for.
+    // A token may be issued for the resource names that the metadata publishes.
     if let (Some(jwt), Some(url)) = (&mut authn.jwt, &settings.api.public_url) {
         jwt.resources = crate::api::resources(url).map(Into::into).into();
     }
@@ -120,8 +122,8 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     for problem in problems {
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
-    let places = Places { place, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
-    let (live, remembered) = read_policies(&places, &settings.reload, settings.policy, &clock).await?;
+    let loader = PolicyLoader { source, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
+    let (live, state) = read_policies(&loader, &settings.reload, settings.policy, &clock).await?;
     let policy = Arc::new(LivePolicy::new(live, settings.policy, Arc::clone(&metrics)));
 
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
@@ -139,9 +141,9 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     );
     let reloader = Reloader::new(
         Arc::clone(&policy),
-        places,
+        loader,
         settings.reload,
-        remembered,
+        state,
         journal.clone(),
         Arc::clone(&clock),
     );
@@ -211,17 +213,17 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     Ok(Parts { api, certificates, reloader, journal, memory, tools, clock })
 }
 
-/// What the gateway decides by from the start.
+/// The policy set that the gateway starts with.
 async fn read_policies(
-    places: &Places,
+    loader: &PolicyLoader,
     reload: &ReloadSettings,
     policy: crate::policy::Settings,
     clock: &SharedClock,
-) -> Result<(Live, FirstRemembered), StartError> {
-    let (places, reload, now) = (places.clone(), reload.clone(), clock.now_millis());
-    match off_thread(move || first(&places, &reload, policy, now)).await? {
-        Ok(first) => Ok(first.split()),
-        Err(FirstError::Policies(errors)) => Err(StartError::Policies(errors)),
+) -> Result<(Live, StartupState), StartError> {
+    let (loader, reload, now) = (loader.clone(), reload.clone(), clock.now_millis());
+    match off_thread(move || load_startup(&loader, &reload, policy, now)).await? {
+        Ok(startup) => Ok(startup.split()),
+        Err(StartupError::Policies(errors)) => Err(StartError::Policies(errors)),
         Err(error) => Err(StartError::Sources(error)),
     }
 }

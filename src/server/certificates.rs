@@ -1,6 +1,6 @@
 //! The files of TLS as one thing: the gateway's certificate and key, and what clients' certificates are judged by.
 //!
-//! They are replaced while the gateway runs: when it is told to, and when they change; all of them or none.
+//! They are replaced while the gateway runs: on request, and when they change; all of them or none.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::TlsSettings;
 use super::build::Parts;
-use super::tls::{Digest, OcspError, Tls, TlsError, TlsSettings, digest_of};
+use super::tls::{Digest, OcspError, Tls, TlsError, digest_of};
 use crate::authn::mtls::ClientTrust;
 use crate::clock::SharedClock;
 use crate::model::Outcome;
@@ -20,7 +21,7 @@ use crate::model::Outcome;
 pub enum TlsReload {
     /// The gateway has no certificates.
     NotInUse,
-    /// New connections get what the text says, and clients' certificates are judged by it.
+    /// New connections use the files that the text describes, also for certificates of clients.
     Applied(String),
     /// The new files are not sound; the old ones stay in force. The text is for the operator.
     Refused(String),
@@ -71,7 +72,7 @@ impl Certificates {
         digest_of(self.files())
     }
 
-    /// Whether the files are others than those that were last read; says so once for each change.
+    /// Whether the files have changed since they were last read; true once for each change.
     fn changed(&self) -> bool {
         let now = self.digest();
         let mut seen = self.seen.lock();
@@ -82,7 +83,7 @@ impl Certificates {
         changed
     }
 
-    /// Reads everything again. Nothing counts before all of it is sound.
+    /// Reads all files again. Nothing is replaced before all of them are valid.
     fn reload(&self) -> Result<String, (String, String)> {
         *self.seen.lock() = self.digest();
         let clients = self.clients.as_ref().map(|clients| clients.prepare()).transpose();
@@ -92,7 +93,7 @@ impl Certificates {
         let own = own.map_err(|error| (with_causes(&error), error.help().into_owned()))?;
 
         let mut summary = Vec::new();
-        // Clients first: whoever is revoked by the new list is refused by now, whatever else follows.
+        // Clients first: a certificate that the new list revokes is refused from now on, also if the rest fails.
         if let (Some(live), Some(new)) = (&self.clients, &clients) {
             live.commit(new);
             summary.push(new.summary.clone());
@@ -149,7 +150,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     line
 }
 
-/// Looks at the files now and then: whoever renews certificates need not know how to tell the gateway.
+/// Checks the files regularly, so that a renewed certificate needs no signal.
 pub(super) async fn follow_files(parts: Arc<Parts>, stop: CancellationToken) {
     let Some(interval) = parts.certificates.interval else { return };
     if parts.certificates.files().next().is_none() {

@@ -19,8 +19,8 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::activity::{Activity, Running};
-use super::listen::HttpLimits;
+use super::HttpLimits;
+use super::activity::{Activity, RequestInProgress};
 use super::tls::Tls;
 use crate::api::{Api, Connection, refused_in_handshake};
 use crate::authn::Refused;
@@ -30,7 +30,7 @@ use crate::limit::{Turns, network};
 /// How long a client whose handshake failed may take to hang up.
 const LINGER: Duration = Duration::from_secs(1);
 /// How many KiB it may still send until then.
-const MOST_REST: usize = 64;
+const MAX_LINGER_KIB: usize = 64;
 
 /// Bytes that a client of HTTP/2 may send ahead of what is read, of one request and of one connection, and the largest
 /// frame: what is not read yet is held in memory (RFC 9113, section 5.2).
@@ -42,22 +42,22 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// Requests that a client took back while they were served, before it has to go (CVE-2023-44487).
 const MAX_RESETS: usize = 20;
 
-/// How connections come in.
-pub(super) enum Door {
+/// How connections are accepted.
+pub(super) enum Transport {
     /// Without TLS.
     Plain,
     /// With TLS, which this gateway ends.
     Tls {
         /// The certificate and its bounds.
         tls: Arc<Tls>,
-        /// Where refused certificates of clients are told.
+        /// Records refused certificates of clients.
         api: Arc<Api>,
     },
 }
 
 /// What all connections of a listener share.
-pub(super) struct Hall {
-    door: Door,
+pub(super) struct ConnectionServer {
+    transport: Transport,
     handshakes: Semaphore,
     turns: Arc<Turns<IpAddr>>,
     router: Router,
@@ -65,16 +65,16 @@ pub(super) struct Hall {
     idle_timeout: Duration,
 }
 
-impl Hall {
-    pub(super) fn new(door: Door, router: Router, limits: &HttpLimits) -> Self {
-        let (handshakes, each) = match &door {
-            Door::Plain => (0, 0),
-            Door::Tls { tls, .. } => {
+impl ConnectionServer {
+    pub(super) fn new(transport: Transport, router: Router, limits: &HttpLimits) -> Self {
+        let (handshakes, each) = match &transport {
+            Transport::Plain => (0, 0),
+            Transport::Tls { tls, .. } => {
                 (tls.settings().max_handshakes, tls.settings().max_handshakes_per_address)
             }
         };
         Self {
-            door,
+            transport,
             handshakes: Semaphore::new(handshakes),
             turns: Turns::new(each),
             router,
@@ -83,8 +83,8 @@ impl Hall {
         }
     }
 
-    /// Serves one connection to its end. Behind a proxy that is believed many clients have one address: it has no share.
-    pub(super) async fn receive(
+    /// Serves one connection to its end. A trusted proxy has no limit of its own: many clients share its address.
+    pub(super) async fn serve_connection(
         &self,
         stream: TcpStream,
         (peer, shared): (SocketAddr, bool),
@@ -92,22 +92,22 @@ impl Hall {
         stop: CancellationToken,
     ) {
         let Ok(local) = stream.local_addr() else { return };
-        match &self.door {
-            Door::Plain => {
+        match &self.transport {
+            Transport::Plain => {
                 let connection = Connection { peer, local, tls: false, certificate: None };
-                self.converse(stream, connection, activity, stop).await
+                self.serve_requests(stream, connection, activity, stop).await
             }
-            Door::Tls { tls, api } => {
-                let shaken = tokio::select! {
+            Transport::Tls { tls, api } => {
+                let shaken_stream = tokio::select! {
                     () = stop.cancelled() => return,
-                    shaken = self.shake_hands(tls, api, stream, peer, shared) => shaken,
+                    shaken_stream = self.handshake(tls, api, stream, peer, shared) => shaken_stream,
                 };
-                if let Some(stream) = shaken {
+                if let Some(stream) = shaken_stream {
                     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
                     let certificate = ClientCertificate::new(chain).map(Arc::new);
                     let connection = Connection { peer, local, tls: true, certificate };
-                    self.converse(stream, connection, activity, stop).await;
+                    self.serve_requests(stream, connection, activity, stop).await;
                 }
             }
         }
@@ -118,7 +118,7 @@ impl Hall {
     ///
     /// The attack: one address opens as many halves of handshakes as may be under way, again and again. It has its share,
     /// and waits for itself.
-    async fn shake_hands(
+    async fn handshake(
         &self,
         tls: &Tls,
         api: &Api,
@@ -142,7 +142,7 @@ impl Hall {
                 if let Some(refused) = about_certificate(&error) {
                     refused_in_handshake(api, peer, &refused).await;
                 }
-                part(stream).await;
+                linger(stream).await;
             }
             Ok(None) => {}
             Err(_) => tracing::debug!(%peer, "a handshake took too long"),
@@ -152,9 +152,9 @@ impl Hall {
 
     /// Answers requests until the client leaves, nothing has come for too long, or the gateway stops.
     ///
-    /// The attack: open connections and say nothing, or little by little. What has no request is told to leave, and is
+    /// The attack: open connections and send nothing, or very slowly. A connection without a request is asked to close, and is
     /// left a moment later whether it has heard that or not.
-    async fn converse<S>(
+    async fn serve_requests<S>(
         &self,
         stream: S,
         connection: Connection,
@@ -193,13 +193,13 @@ impl Hall {
     }
 }
 
-/// Ends a connection so that the alert that says why still arrives: closing with bytes unread would have the kernel reset
+/// Ends a connection so that the alert with the reason still arrives: closing with bytes unread would have the kernel reset
 /// the connection, and the client would learn nothing.
-async fn part(mut stream: TcpStream) {
+async fn linger(mut stream: TcpStream) {
     let linger = async {
         stream.shutdown().await.ok()?;
         let mut rest = [0; 1_024];
-        for _ in 0..MOST_REST {
+        for _ in 0..MAX_LINGER_KIB {
             if stream.read(&mut rest).await.ok()? == 0 {
                 break;
             }
@@ -243,7 +243,7 @@ fn builder(limits: &HttpLimits) -> Builder<TokioExecutor> {
 async fn answer(
     router: Router,
     connection: Connection,
-    running: Running,
+    running: RequestInProgress,
     mut request: hyper::Request<Incoming>,
 ) -> Result<Response, Infallible> {
     request.extensions_mut().insert(connection);

@@ -1,4 +1,4 @@
-//! A running gateway: its addresses, its reload, its end.
+//! A running gateway: its addresses, its reload, its shutdown.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,12 +8,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::HttpLimits;
 use super::Settings;
 use super::build::{Parts, StartError, build};
 use super::certificates::{TlsReload, follow_files, staple};
-use super::connection::Door;
-use super::follow;
-use super::listen::{HttpLimits, serve};
+use super::connection::Transport;
+use super::listen::serve;
+use super::policy_watch;
 use crate::api::{operations_router, router};
 use crate::audit::Record;
 use crate::changes::Cause;
@@ -61,7 +62,7 @@ impl Gateway {
         let follow = settings.follow.clone();
         let parts = Arc::new(build(settings).await?);
         // What was changed while no gateway ran is on record before it has an effect.
-        if !parts.record_credential_events().await || !parts.reloader.look_at_lock().await {
+        if !parts.record_credential_events().await || !parts.reloader.check_lock().await {
             return Err(StartError::Unrecorded);
         }
         let (api_listener, address) = bind(listen).await?;
@@ -69,15 +70,15 @@ impl Gateway {
         let stop = CancellationToken::new();
         let api = router(Arc::clone(&parts.api));
         let probes = operations_router(Arc::clone(&parts.api));
-        let door = match parts.certificates.tls() {
-            Some(tls) => Door::Tls { tls: Arc::clone(tls), api: Arc::clone(&parts.api) },
-            None => Door::Plain,
+        let transport = match parts.certificates.tls() {
+            Some(tls) => Transport::Tls { tls: Arc::clone(tls), api: Arc::clone(&parts.api) },
+            None => Transport::Plain,
         };
         let serving = vec![
-            tokio::spawn(serve(api_listener, door, api, limits, proxies.clone(), stop.clone(), grace)),
+            tokio::spawn(serve(api_listener, transport, api, limits, proxies.clone(), stop.clone(), grace)),
             tokio::spawn(serve(
                 operations_listener,
-                Door::Plain,
+                Transport::Plain,
                 probes,
                 HttpLimits::default(),
                 proxies,
@@ -87,9 +88,9 @@ impl Gateway {
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_refusals(Arc::clone(&parts), stop.clone())),
-            tokio::spawn(follow::places(Arc::clone(&parts), follow.clone(), stop.clone())),
-            tokio::spawn(follow::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
-            tokio::spawn(follow::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
+            tokio::spawn(policy_watch::source(Arc::clone(&parts), follow.clone(), stop.clone())),
+            tokio::spawn(policy_watch::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
+            tokio::spawn(policy_watch::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
             tokio::spawn(follow_files(Arc::clone(&parts), stop.clone())),
             tokio::spawn(staple(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
@@ -144,7 +145,7 @@ impl Gateway {
         for serving in self.serving {
             let _ = serving.await;
         }
-        // Their callers may have gone already.
+        // Work whose callers have hung up may still be running.
         self.parts.api.under_way.close();
         if tokio::time::timeout(self.grace, self.parts.api.under_way.wait()).await.is_err() {
             tracing::warn!("changes were still under way when the gateway stopped");
@@ -187,7 +188,7 @@ async fn follow_credentials(parts: Arc<Parts>, stop: CancellationToken) {
     }
 }
 
-/// How often counted refusals are looked at whose window is over.
+/// How often counted refusals whose window is over are recorded.
 const REFUSALS_INTERVAL: Duration = Duration::from_secs(1);
 
 async fn follow_refusals(parts: Arc<Parts>, stop: CancellationToken) {
@@ -300,7 +301,7 @@ impl Parts {
         }
     }
 
-    /// Records something that the gateway did by itself. That it happened does not hang on the record: a gateway
+    /// Records something that the gateway did by itself. The event does not depend on the record: a gateway
     /// whose log cannot be written must still stop.
     pub(super) async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
         let mut record = self.event_record(outcome, EventType::ConfigurationChange);

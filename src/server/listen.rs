@@ -1,4 +1,4 @@
-//! Accepts connections within bounds: how many at once, and how long each may take to say what it wants.
+//! Accepts connections within bounds: how many at once, and how long each may take to send a request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,58 +9,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::HttpLimits;
 use super::activity::Activity;
-use super::connection::{Door, Hall};
-use super::crowd::Crowd;
+use super::connection::{ConnectionServer, Transport};
+use super::connection_limits::PerAddress;
 use crate::api::Proxies;
-
-/// Bounds of connections.
-#[derive(Debug, Clone)]
-pub struct HttpLimits {
-    /// The most connections at once; one more takes the place of one that waits. Default 1,024.
-    pub max_connections: usize,
-    /// How long the header of a request may take. Default 10 s.
-    pub header_timeout: Duration,
-    /// The largest header section, in bytes. Default 32 KiB.
-    pub max_header_bytes: usize,
-    /// The most header fields. Default 100.
-    pub max_headers: usize,
-    /// How long a connection may be without a request, from the moment it is there. Default 60 s.
-    pub idle_timeout: Duration,
-    /// The most connections of one address at once; one more takes the place of one that waits. Proxies that are believed
-    /// are not counted. Default 256.
-    pub max_connections_per_address: usize,
-    /// The most requests at once on one HTTP/2 connection. Default 100.
-    pub max_streams: u32,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        Self {
-            max_connections: 1_024,
-            header_timeout: Duration::from_secs(10),
-            max_header_bytes: 32 * 1024,
-            max_headers: 100,
-            idle_timeout: Duration::from_secs(60),
-            max_connections_per_address: 256,
-            max_streams: 100,
-        }
-    }
-}
 
 /// Serves `router` on `listener` until `stop`; then waits for requests under way, at most for `grace`.
 pub(super) async fn serve(
     listener: TcpListener,
-    door: Door,
+    transport: Transport,
     router: Router,
     limits: HttpLimits,
     proxies: Proxies,
     stop: CancellationToken,
     grace: Duration,
 ) {
-    let hall = Arc::new(Hall::new(door, router, &limits));
+    let server = Arc::new(ConnectionServer::new(transport, router, &limits));
     let slots = Arc::new(Semaphore::new(limits.max_connections));
-    let (crowd, under_way) = (Crowd::new(limits.max_connections_per_address), TaskTracker::new());
+    let (per_address, under_way) = (PerAddress::new(limits.max_connections_per_address), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -82,7 +49,7 @@ pub(super) async fn serve(
         // Behind a proxy many clients have one address.
         let place = match proxies.include(peer.ip()) {
             true => None,
-            false => match crowd.enter(peer.ip(), activity.clone()) {
+            false => match per_address.try_acquire(peer.ip(), activity.clone()) {
                 None => {
                     tracing::debug!(%peer, "an address has all the connections that one may have");
                     continue;
@@ -92,22 +59,22 @@ pub(super) async fn serve(
         };
         let slot = tokio::select! {
             () = stop.cancelled() => break,
-            slot = slot(&slots, &crowd) => slot,
+            slot = slot(&slots, &per_address) => slot,
         };
         let Some(slot) = slot else {
             tracing::debug!(%peer, "there are as many connections as there may be, and all are busy");
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (hall, stop) = (Arc::clone(&hall), stop.clone());
+        let (server, stop) = (Arc::clone(&server), stop.clone());
         let shared = place.is_none();
         under_way.spawn(async move {
-            let received = hall.receive(stream, (peer, shared), activity, stop);
+            let received = server.serve_connection(stream, (peer, shared), activity, stop);
             match &place {
                 None => received.await,
                 Some(place) => tokio::select! {
                     () = received => {}
-                    () = place.taken() => tracing::debug!(%peer, "a connection without a request made room"),
+                    () = place.evicted() => tracing::debug!(%peer, "a connection without a request made room"),
                 },
             }
             drop((slot, place));
@@ -124,11 +91,11 @@ pub(super) async fn serve(
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A slot of all that there are, if need be that of a connection that waits.
-async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd) -> Option<OwnedSemaphorePermit> {
+async fn slot(slots: &Arc<Semaphore>, per_address: &PerAddress) -> Option<OwnedSemaphorePermit> {
     if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
         return Some(slot);
     }
-    crowd.make_room();
+    per_address.evict_one();
     let slot = tokio::time::timeout(LONGEST_WAIT, Arc::clone(slots).acquire_owned()).await;
     slot.ok().and_then(Result::ok)
 }

@@ -5,163 +5,19 @@ mod activity;
 mod build;
 mod certificates;
 mod connection;
-mod crowd;
-mod follow;
+mod connection_limits;
+mod file_watch;
 mod gateway;
 mod listen;
-mod settings;
+mod policy_watch;
 mod tls;
-mod watch;
 
 pub use build::StartError;
 pub use certificates::TlsReload;
-pub use follow::{FollowSettings, RemoteSettings};
 pub use gateway::{Gateway, ReloadOutcome};
-pub use listen::HttpLimits;
-pub use tls::{MinVersion, OcspSettings, TlsError, TlsSettings};
+pub use tls::TlsError;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// Everything a gateway is made from; each part by its own module's settings.
-pub struct Settings {
-    /// Where the API listens; port 0 for any free port.
-    pub listen: SocketAddr,
-    /// Where `/healthz`, `/readyz` and `/metrics` listen.
-    pub operations: SocketAddr,
-    /// The directory of policies; `None` for the shipped set.
-    pub policy_dir: Option<PathBuf>,
-    /// The directory of schemas; `None` for the shipped ones.
-    pub schema_dir: Option<PathBuf>,
-    /// Whether both stand beside the shipped set, or in its place.
-    pub extend_shipped: bool,
-    /// Roles with permission words, compiled to policies.
-    pub roles_file: Option<PathBuf>,
-    /// Published versions, of which the newest decides in place of what is in the directories.
-    pub published: Option<PublishedSettings>,
-    /// A folder with a set that is asked as well and does not decide.
-    pub candidate_dir: Option<PathBuf>,
-    /// Bounds of a change of the policies.
-    pub reload: crate::changes::ReloadSettings,
-    /// How changes are noticed.
-    pub follow: FollowSettings,
-    /// What a policy that errs does to a decision.
-    pub policy: crate::policy::Settings,
-    /// The decision log.
-    pub audit: crate::audit::Settings,
-    /// Whether texts stand in the log as they are, so that decisions can be evaluated again.
-    pub replayable: bool,
-    /// Who may call, and how that is proven.
-    pub authn: crate::authn::Settings,
-    /// How often.
-    pub limit: crate::limit::Settings,
-    /// How often requests may come, by key, by route and by capability.
-    pub quotas: crate::limit::QuotaSettings,
-    /// When an address is blocked; `None`: never.
-    pub failures: Option<crate::limit::FailureSettings>,
-    /// What is looked for in untrusted text.
-    pub screen: crate::screen::Settings,
-    /// Session facts for policies.
-    pub sessions: crate::authz::SessionSettings,
-    /// The memory database.
-    pub memory: crate::memory::Settings,
-    /// The WebAssembly sandbox.
-    pub sandbox: crate::sandbox::Settings,
-    /// Tools and their servers.
-    pub tools: crate::tools::Settings,
-    /// What is known of people and things.
-    pub attributes: crate::attributes::Settings,
-    /// Agent files.
-    pub agents: crate::agents::Settings,
-    /// Messages and conversations.
-    pub messages: crate::messages::Settings,
-    /// Bounds of an agent's answer.
-    pub runtime: crate::runtime::Settings,
-    /// The language model, when there is one.
-    pub model: Option<crate::runtime::ModelSettings>,
-    /// The HTTP face.
-    pub api: crate::api::Settings,
-    /// The certificate of the API and what goes with it; `None`: plain HTTP.
-    pub tls: Option<TlsSettings>,
-    /// Bounds of a connection.
-    pub http: HttpLimits,
-    /// Whether `context.system.lockdown` holds from the start.
-    pub lockdown: bool,
-    /// How long requests under way may take once the gateway is told to stop.
-    pub shutdown_grace: Duration,
-}
-
-/// Published versions.
-#[derive(Debug, Clone)]
-pub struct PublishedSettings {
-    /// The store.
-    pub store: PathBuf,
-    /// The keys of which one must have signed what decides; `None`: nobody has to.
-    pub trusted_keys: Option<PathBuf>,
-}
-
-impl Settings {
-    /// Where the policies are read from.
-    pub fn place(&self) -> crate::changes::Place {
-        match self.published.clone() {
-            Some(PublishedSettings { store, trusted_keys }) => crate::changes::Place::Store {
-                store: crate::policy::version::VersionStore::new(store),
-                trusted_keys,
-            },
-            None => crate::changes::Place::Files {
-                policy_dir: self.policy_dir.clone(),
-                schema_dir: self.schema_dir.clone(),
-                extend_shipped: self.extend_shipped,
-                roles_file: self.roles_file.clone(),
-            },
-        }
-    }
-
-    /// A gateway on free loopback ports with its data under `data_dir` and everything else as shipped.
-    pub fn embedded(data_dir: PathBuf) -> Self {
-        let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let log = data_dir.join("audit.log");
-        Self {
-            listen: loopback,
-            operations: loopback,
-            policy_dir: None,
-            schema_dir: None,
-            extend_shipped: false,
-            roles_file: None,
-            published: None,
-            candidate_dir: None,
-            reload: crate::changes::ReloadSettings::in_directory(&data_dir),
-            follow: FollowSettings::default(),
-            policy: Default::default(),
-            audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
-            replayable: false,
-            authn: crate::authn::Settings {
-                jwt: None,
-                api_keys: crate::authn::api_key::Settings::in_directory(&data_dir),
-                tokens: crate::authn::tokens::Settings::in_directory(&data_dir),
-                mtls: None,
-                dpop: Default::default(),
-                oauth2: None,
-            },
-            limit: Default::default(),
-            quotas: Default::default(),
-            screen: Default::default(),
-            sessions: Default::default(),
-            memory: crate::memory::Settings::in_directory(&data_dir),
-            sandbox: Default::default(),
-            tools: Default::default(),
-            attributes: crate::attributes::Settings::in_directory(&data_dir),
-            agents: Default::default(),
-            messages: Default::default(),
-            runtime: Default::default(),
-            model: None,
-            api: Default::default(),
-            tls: None,
-            http: HttpLimits::default(),
-            failures: None,
-            lockdown: false,
-            shutdown_grace: Duration::from_secs(20),
-        }
-    }
-}
+pub use crate::config::{
+    FollowSettings, HttpLimits, MinVersion, OcspSettings, PublishedSettings, RemoteSettings, Settings,
+    TlsSettings,
+};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::golden::golden;
 use caxton::config::{
-    Code, Environment, Format, LATER, Problems, Status, json_schema, keys, load, locate, read, reference,
-    security_check,
+    Environment, Format, KeyStatus, ProblemCode, Problems, UNSUPPORTED, json_schema, keys, load, locate,
+    read, reference, security_check,
 };
 
 fn root() -> PathBuf {
@@ -78,9 +78,12 @@ fn every_mistake_says_where_and_with_which_key() {
     for path in bad_files() {
         let name = path.file_name().unwrap().to_str().unwrap();
         for problem in refused(name, &fs::read_to_string(&path).unwrap()).problems {
-            let placed = problem.place.is_some() || problem.code == Code::Missing;
+            let placed = problem.position.is_some() || problem.code == ProblemCode::Missing;
             let keyed = problem.key.is_some()
-                || matches!(problem.code, Code::Syntax | Code::Duplicate | Code::WrongType);
+                || matches!(
+                    problem.code,
+                    ProblemCode::Syntax | ProblemCode::Duplicate | ProblemCode::WrongType
+                );
             assert!(placed && keyed, "{name}: {problem:?}");
             assert!(
                 !problem.message.contains('\n') && !problem.message.ends_with('.'),
@@ -157,15 +160,15 @@ fn the_schema_is_fresh() {
 #[test]
 fn the_embedded_defaults_are_those_of_a_laptop() {
     let loaded = load(None, &Environment::default()).unwrap();
-    let server = &loaded.settings.server;
-    assert!(server.host.is_loopback() && server.metrics_host.is_loopback());
-    assert_eq!((server.port, server.metrics_port), (8080, 9090));
-    assert_eq!(server.data_dir, Path::new(".caxton"));
-    assert_eq!(loaded.settings.security.audit.log_file, Path::new(".caxton/audit.log"));
-    assert!(loaded.settings.security.authentication.jwt.is_none());
+    let (api, metrics) = (loaded.settings.listen, loaded.settings.operations);
+    assert!(api.ip().is_loopback() && metrics.ip().is_loopback());
+    assert_eq!((api.port(), metrics.port()), (8080, 9090));
+    assert_eq!(loaded.settings.reload.data_dir, Path::new(".caxton"));
+    assert_eq!(loaded.settings.audit.path, Path::new(".caxton/audit.log"));
+    assert!(loaded.settings.authn.jwt.is_none());
     assert!(loaded.settings.model.is_none());
     assert!(loaded.warnings.is_empty());
-    assert!(!loaded.settings.mcp.auto_import && !loaded.settings.security.allow_weakened);
+    assert!(!loaded.settings.tools.auto_import && !loaded.process.allow_weakened);
     let keys: Vec<_> = security_check(&loaded).into_iter().map(|weakness| weakness.key).collect();
     assert_eq!(
         keys,
@@ -182,10 +185,10 @@ fn the_embedded_defaults_are_those_of_a_laptop() {
 fn a_key_is_available_or_not_and_has_words() {
     let keys = keys();
     for key in &keys {
-        assert!(!key.doc.is_empty() && !key.words.is_empty(), "{}", key.path);
-        assert!(key.status != Status::Fixed || key.default.is_some(), "{}", key.path);
+        assert!(!key.doc.is_empty() && !key.type_name.is_empty(), "{}", key.path);
+        assert!(key.status != KeyStatus::Fixed || key.default.is_some(), "{}", key.path);
         assert!(
-            !LATER
+            !UNSUPPORTED
                 .iter()
                 .any(|later| key.path == later.path || key.path.starts_with(&format!("{}.", later.path))),
             "{} is in both tables",
@@ -202,7 +205,7 @@ fn a_key_is_available_or_not_and_has_words() {
 /// Each later key, written alone, gets the answer that it is not available, and advice.
 #[test]
 fn every_later_key_is_refused() {
-    for later in LATER {
+    for later in UNSUPPORTED {
         let depth = later.path.split('.').count();
         let mut text = String::new();
         for (level, name) in later.path.split('.').enumerate() {
@@ -212,7 +215,7 @@ fn every_later_key_is_refused() {
         }
         let problems = refused("later.yaml", &text).problems;
         assert_eq!(problems.len(), 1, "{}: {problems:?}", later.path);
-        assert_eq!(problems[0].code, Code::NotAvailable, "{}", later.path);
+        assert_eq!(problems[0].code, ProblemCode::NotAvailable, "{}", later.path);
         assert_eq!(problems[0].key.as_deref(), Some(later.path));
         assert!(problems[0].help.is_some());
     }
@@ -232,20 +235,20 @@ fn switches_win_over_the_file_and_never_weaken() {
         ("CAXTON_SERVICE_HOST", "10.0.0.1"),
     ]);
     let loaded = read("server: { log_level: warn }", Format::Yaml, None, &good).unwrap();
-    assert_eq!(loaded.settings.server.log_level.as_str(), "debug");
+    assert_eq!(loaded.process.log_level.as_str(), "debug");
     let level = loaded.values.iter().find(|value| value.key == "server.log_level").unwrap();
     assert_eq!(serde_json::to_value(&level.source).unwrap()["environment"]["variable"], "CAXTON_LOG_LEVEL");
 
     for (name, value, code) in [
-        ("CAXTON_LOG_LEVEL", "loud", Code::OutOfRange),
-        ("CAXTON_MEMORY_BACKEND", "postgres", Code::NotAvailable),
-        ("CAXTON_CONFIG_AGENT_VALIDATION", "lenient", Code::Weakens),
-        ("CAXTON_WASM_ISOLATION", "off", Code::Weakens),
-        ("CAXTON_SECURITY_AUDIT", "disabled", Code::Weakens),
-        ("CAXTON_MEMORY_SCOPE_ISOLATION", "", Code::Weakens),
-        ("CAXTON_TOOL_ACCESS_CONTROL", "disabled", Code::Weakens),
-        ("CAXTON_HOT_RELOAD_VALIDATION", "Strict", Code::Weakens),
-        ("CAXTON_SECURTY_AUDIT", "enabled", Code::UnknownKey),
+        ("CAXTON_LOG_LEVEL", "loud", ProblemCode::OutOfRange),
+        ("CAXTON_MEMORY_BACKEND", "postgres", ProblemCode::NotAvailable),
+        ("CAXTON_CONFIG_AGENT_VALIDATION", "lenient", ProblemCode::Weakens),
+        ("CAXTON_WASM_ISOLATION", "off", ProblemCode::Weakens),
+        ("CAXTON_SECURITY_AUDIT", "disabled", ProblemCode::Weakens),
+        ("CAXTON_MEMORY_SCOPE_ISOLATION", "", ProblemCode::Weakens),
+        ("CAXTON_TOOL_ACCESS_CONTROL", "disabled", ProblemCode::Weakens),
+        ("CAXTON_HOT_RELOAD_VALIDATION", "Strict", ProblemCode::Weakens),
+        ("CAXTON_SECURTY_AUDIT", "enabled", ProblemCode::UnknownKey),
     ] {
         let problems = load(None, &Environment::from_iter([(name, value)])).err().unwrap().problems;
         assert_eq!(problems.len(), 1, "{name}: {problems:?}");
@@ -262,7 +265,7 @@ fn weakening_needs_the_operators_word() {
         )
     };
     let refused = read(&text(false), Format::Yaml, None, &Environment::default()).err().unwrap();
-    assert_eq!(refused.problems[0].code, Code::Weakens);
+    assert_eq!(refused.problems[0].code, ProblemCode::Weakens);
     let loaded = read(&text(true), Format::Yaml, None, &Environment::default()).unwrap();
     let keys: Vec<_> = security_check(&loaded).into_iter().map(|weakness| weakness.key).collect();
     assert!(
@@ -280,7 +283,7 @@ fn http_beyond_the_host_is_a_choice() {
     };
     let read = |text: &str| read(text, Format::Yaml, None, &Environment::default());
     let refused = read(&text(true)).unwrap_err().problems;
-    assert_eq!(refused[0].code, Code::Contradiction, "it would serve nobody");
+    assert_eq!(refused[0].code, ProblemCode::Contradiction, "it would serve nobody");
     let found = security_check(&read(&text(false)).unwrap());
     for key in ["server.insecure_http", "security.authentication.require_tls"] {
         assert!(found.iter().any(|weakness| weakness.key == key), "{key}");
@@ -302,9 +305,9 @@ fn a_certificate_makes_it_https() {
         load(Some(&file), &Environment::default())
     };
     let loaded = with("enabled: true").unwrap();
-    assert_eq!(loaded.settings.server.port, 8_443);
+    assert_eq!(loaded.settings.listen.port(), 8_443);
     let suites =
-        |loaded: &caxton::config::Loaded| loaded.settings.server.tls.as_ref().unwrap().cipher_suites.len();
+        |loaded: &caxton::config::LoadedConfig| loaded.settings.tls.as_ref().unwrap().cipher_suites.len();
     assert_eq!(suites(&loaded), 3);
     let keys = |loaded| security_check(&loaded).into_iter().map(|weakness| weakness.key).collect::<Vec<_>>();
     assert!(keys(loaded).iter().all(|key| !key.starts_with("server.tls")));
@@ -323,11 +326,11 @@ fn relative_paths_begin_at_the_file() {
     let file = directory.path().join("caxton.yaml");
     fs::write(&file, "server: { data_dir: data }").unwrap();
     let settings = load(Some(&file), &Environment::default()).unwrap().settings;
-    assert_eq!(settings.server.data_dir, directory.path().join("data"));
-    assert_eq!(settings.security.audit.log_file, directory.path().join("data/audit.log"));
-    assert_eq!(settings.server.agents_dir, Some(directory.path().join("agents")));
-    assert_eq!(settings.security.authorization.policy_dir, Some(directory.path().join("policies")));
-    assert_eq!(settings.security.authorization.schema_dir, None);
+    assert_eq!(settings.reload.data_dir, directory.path().join("data"));
+    assert_eq!(settings.audit.path, directory.path().join("data/audit.log"));
+    assert_eq!(settings.agents.directory, Some(directory.path().join("agents")));
+    assert_eq!(settings.policy_dir, Some(directory.path().join("policies")));
+    assert_eq!(settings.schema_dir, None);
 }
 
 #[test]
@@ -341,12 +344,12 @@ fn a_file_that_cannot_be_read_is_said_so() {
             fs::write(&path, bytes).unwrap();
         }
         let problems = load(Some(&path), &Environment::default()).err().unwrap().problems;
-        assert_eq!(problems[0].code, Code::Unreadable, "{name}");
+        assert_eq!(problems[0].code, ProblemCode::Unreadable, "{name}");
     }
     let path = directory.path().join("large.yaml");
     fs::write(&path, "#".repeat(2 << 20)).unwrap();
     let problems = load(Some(&path), &Environment::default()).err().unwrap().problems;
-    assert_eq!((problems.len(), problems[0].code), (1, Code::Syntax));
+    assert_eq!((problems.len(), problems[0].code), (1, ProblemCode::Syntax));
 }
 
 #[test]

@@ -199,19 +199,19 @@ async fn an_answer_that_does_not_hold_is_not_shown() {
     let cases = [
         (
             answer("good", "stranger", None, day),
-            "the OCSP answer is signed by nobody who may answer for the authority",
+            "the OCSP answer is not signed by the authority or its delegate",
         ),
         (
             answer("good", "purposeless", None, day),
-            "the OCSP answer is signed by nobody who may answer for the authority",
+            "the OCSP answer is not signed by the authority or its delegate",
         ),
         (
             answer("good", "ended", None, day),
-            "the OCSP answer is signed by nobody who may answer for the authority",
+            "the OCSP answer is not signed by the authority or its delegate",
         ),
-        (answer("other", "signer", None, day), "the authority does not know the certificate of the gateway"),
+        (answer("other", "signer", None, day), "the certificate of the gateway is unknown to the authority"),
         (answer("other", "signer", Some("0x08"), day), "the OCSP answer is about another certificate"),
-        (answer("good", "signer", None, &[]), "the OCSP answer does not say when it ends"),
+        (answer("good", "signer", None, &[]), "the OCSP answer has no end of validity"),
         (Mode::Say(ok, vec![0x30, 0x03, 0x0a, 0x01, 0x03]), "the OCSP responder has no answer"),
         (Mode::Say(ok, b"hello".to_vec()), "the OCSP answer cannot be read"),
         (Mode::Say(ok, vec![0; 4 * 1024 + 1]), "the OCSP answer is larger than 4096 bytes"),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::golden::golden;
 use caxton::cli::output::{Exit, Format, Output};
-use caxton::cli::policy::{Command, FromLog, Places, render, run_in};
+use caxton::cli::policy::{Command, FromLog, PolicyFolders, render, run_in};
 use caxton::policy::{Bundle, Effect, SourceKind, Sources};
 use caxton::workbench::diagnostics::{Finding, in_order, render as render_problem};
 use caxton::workbench::run::{Report, Settings, Suites, TestResult, run};
@@ -586,7 +586,7 @@ fn command(files: Vec<PathBuf>, filter: Option<&str>, junit: Option<PathBuf>) ->
         junit,
         from: FromLog::default(),
         watch: false,
-        places: Places::default(),
+        folders: PolicyFolders::default(),
     }
 }
 
@@ -608,7 +608,7 @@ fn exit_codes_tell_fine_from_found_from_broken() {
     assert_eq!(set(ONE_POLICY, &suite("deny_default")).test().unwrap(), Exit::Found);
     assert_eq!(set(ONE_POLICY, &suite("alow")).test().unwrap(), Exit::Usage);
     assert_eq!(set("permit (principal, action, resource);", &suite("allow")).test().unwrap(), Exit::Usage);
-    let validate = || Command::Validate { places: Places::default() };
+    let validate = || Command::Validate { folders: PolicyFolders::default() };
     assert_eq!(set(ONE_POLICY, "").run(validate()).unwrap(), Exit::Fine);
     assert_eq!(set("permit (principal, action, resource);", "").run(validate()).unwrap(), Exit::Found);
     assert_eq!(
@@ -639,8 +639,8 @@ fn an_empty_folder_runs_the_built_in_set() {
 #[test]
 fn a_folder_that_was_named_has_to_be_there() {
     let folder = Folder::new(&[]);
-    let places = Places { policies: Some(folder.0.path().join("none")), ..Places::default() };
-    let refused = folder.run(Command::Validate { places }).unwrap_err();
+    let folders = PolicyFolders { policies: Some(folder.0.path().join("none")), ..PolicyFolders::default() };
+    let refused = folder.run(Command::Validate { folders }).unwrap_err();
     assert!(refused.to_string().starts_with("cannot read `"), "{refused}");
     let files = vec![folder.0.path().join("none.test.yaml")];
     let command = test_files(files);

@@ -88,10 +88,10 @@ fn parts_are_counted_in_the_order_in_which_they_are_asked() {
     assert!((coverage.summary.percent - 75.0).abs() < 1e-9);
     let gaps: Vec<_> = policy.parts.iter().flat_map(|part| part.gaps()).collect();
     assert_eq!(gaps, ["never the one that keeps a request out", "never true", "never true"]);
-    let places: Vec<_> = policy.parts.iter().map(|part| (part.kind, part.line, part.column)).collect();
-    assert_eq!(places[0], (PartKind::Principal, 2, 9));
-    assert_eq!(places[4], (PartKind::When, 3, 59));
-    assert_eq!(places[5], (PartKind::Unless, 4, 10));
+    let folders: Vec<_> = policy.parts.iter().map(|part| (part.kind, part.line, part.column)).collect();
+    assert_eq!(folders[0], (PartKind::Principal, 2, 9));
+    assert_eq!(folders[4], (PartKind::When, 3, 59));
+    assert_eq!(folders[5], (PartKind::Unless, 4, 10));
 }
 
 #[test]

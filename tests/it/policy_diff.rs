@@ -104,7 +104,11 @@ when { context.session.denied == 0 };
         ]
     );
     let text = anstream::adapter::strip_str(&command::text(
-        &command::Compared { difference: difference.clone(), matrix: Shift::default(), traffic: None },
+        &command::ComparedVersions {
+            difference: difference.clone(),
+            matrix: Shift::default(),
+            traffic: None,
+        },
         1,
     ))
     .to_string();
@@ -177,7 +181,7 @@ permit (principal in Caxton::Role::\"chief\", action == Caxton::Action::\"agent:
     let came = shift(&old, &more(&format!("{OLD}{all}")));
     assert_eq!(told(&came), ["nobody more Gateway::\"x\": → allow t.all"]);
     let difference = compared(OLD, OLD);
-    let text = command::text(&command::Compared { difference, matrix: came, traffic: None }, 3);
+    let text = command::text(&command::ComparedVersions { difference, matrix: came, traffic: None }, 3);
     let text = anstream::adapter::strip_str(&text).to_string();
     assert!(
         text.contains("\nmore  1 flip\n  nobody on Gateway::\"x\"\n    not there → allow by t.all\n"),

@@ -219,11 +219,11 @@ fn sources_that_are_not_what_they_should_be_are_refused_with_their_line() {
 // ---- the command ----
 
 fn run(base: &Path, accept: bool, dry: bool, name: Option<&str>) -> anyhow::Result<Exit> {
-    let target = command::Target {
+    let target = command::ImportTarget {
         name: name.map(str::to_owned),
         accept_gaps: accept,
         dry_run: dry,
-        ..command::Target::default()
+        ..command::ImportTarget::default()
     };
     let file = base.join("roles.yaml");
     run_in(base, Command::ImportRoles(command::Roles { file, target }), &Output::new(Format::Table))
@@ -260,20 +260,20 @@ fn what_was_imported_passes_its_tests_and_the_other_checks() {
     let folder = tempfile::tempdir().unwrap();
     let base = folder.path();
     let files = [
-        (command::Kind::AgentAuthz, "agent", AGENT),
-        (command::Kind::Rbac, "rbac", RBAC),
-        (command::Kind::Toolhive, "toolhive", TOOLHIVE),
+        (command::RuleFormat::AgentAuthz, "agent", AGENT),
+        (command::RuleFormat::Rbac, "rbac", RBAC),
+        (command::RuleFormat::Toolhive, "toolhive", TOOLHIVE),
     ];
     let output = Output::new(Format::Table);
     for (from, name, text) in files {
         let path = base.join(format!("{name}.txt"));
         fs::write(&path, text).unwrap();
-        let target = command::Target { accept_gaps: true, ..command::Target::default() };
+        let target = command::ImportTarget { accept_gaps: true, ..command::ImportTarget::default() };
         let options = command::Options { from, server: None, files: vec![path], target };
         assert_eq!(run_in(base, Command::Import(options), &output).unwrap(), Exit::Fine, "{name}");
     }
-    let places = caxton::cli::policy::Places::default;
-    assert_eq!(run_in(base, Command::Validate { places: places() }, &output).unwrap(), Exit::Fine);
+    let folders = caxton::cli::policy::PolicyFolders::default;
+    assert_eq!(run_in(base, Command::Validate { folders: folders() }, &output).unwrap(), Exit::Fine);
     let fmt = caxton::cli::policy::fmt::Options { files: Vec::<PathBuf>::new(), check: true };
     assert_eq!(run_in(base, Command::Fmt(fmt), &output).unwrap(), Exit::Fine);
 }

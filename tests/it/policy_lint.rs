@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::support::golden::golden;
 use caxton::cli::output::{Exit, Format, Output};
-use caxton::cli::policy::{Command, Places, lint as command, run_in};
+use caxton::cli::policy::{Command, PolicyFolders, lint as command, run_in};
 use caxton::policy::{Bundle, SourceKind, Sources};
 use caxton::workbench::lint::{RULES, lint, page};
 use caxton::workbench::run::{Settings, Suites, examine};
@@ -167,7 +167,7 @@ fn exit_codes_and_sarif() {
     );
     write("policies/a.cedar", "permit (principal, action, resource);");
     assert_eq!(
-        run(command::Options { places: Places::default(), ..command::Options::default() }).unwrap(),
+        run(command::Options { folders: PolicyFolders::default(), ..command::Options::default() }).unwrap(),
         Exit::Usage
     );
 }

@@ -21,7 +21,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode as HttpStatus, header};
 use axum::response::IntoResponse as _;
-use caxton::changes::{ChangeLock, Engaged};
+use caxton::changes::{ChangeLock, EngagedLock};
 use caxton::clock::{Clock, SystemClock};
 use caxton::policy::Sources;
 use caxton::policy::version::{BundleFile, Kind, Manifest, Published, SigningKey, TrustedKeys, VersionStore};
@@ -465,7 +465,7 @@ async fn under_the_emergency_lock_nothing_changes_not_even_across_a_restart() {
     let data = house.world.directory.path().join("data");
     let lock = ChangeLock::in_directory(&data);
     let version = house.world.gateway.policy_version();
-    let engaged = Engaged {
+    let engaged = EngagedLock {
         reason: "intruder".to_owned(),
         author: "ada".to_owned(),
         time_millis: SystemClock.now_millis(),
@@ -516,7 +516,7 @@ async fn what_became_of_the_lock_while_no_gateway_ran_is_on_record() {
     let house = House::with(false, |_| ()).await;
     let data = house.world.directory.path().join("data");
     let lock = ChangeLock::in_directory(&data);
-    let engaged = Engaged {
+    let engaged = EngagedLock {
         reason: "intruder".to_owned(),
         author: "ada".to_owned(),
         time_millis: SystemClock.now_millis(),
@@ -610,7 +610,7 @@ impl Intruder {
     fn pass(&self, now: Moment) {
         if self.reads() == 2 && self.at == now && self.lock.engaged().unwrap().is_none() {
             let (reason, author, version) = ("intruder".to_owned(), "ada".to_owned(), open_set().version());
-            self.lock.engage(&Engaged { reason, author, time_millis: 0, version }).unwrap();
+            self.lock.engage(&EngagedLock { reason, author, time_millis: 0, version }).unwrap();
         }
     }
 }
@@ -626,7 +626,9 @@ impl Clock for Intruder {
 /// A lock that is engaged while a set is read and judged, or while the change is recorded, holds for that set as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_is_engaged_during_a_change_holds() {
-    use caxton::changes::{Cause, Place, Places, ReloadError, ReloadSettings, Reloader, first};
+    use caxton::changes::{
+        Cause, PolicyLoader, PolicySource, ReloadError, ReloadSettings, Reloader, load_startup,
+    };
     use caxton::policy::live::LivePolicy;
     for at in [Moment::Check, Moment::Record] {
         let directory = tempfile::tempdir().unwrap();
@@ -639,20 +641,24 @@ async fn a_lock_that_is_engaged_during_a_change_holds() {
             reading.pass(Moment::Check);
             Vec::new()
         };
-        let place =
-            Place::Files { policy_dir: None, schema_dir: None, extend_shipped: false, roles_file: None };
-        let places = Places { place, fragments: Arc::new(fragments), candidate_dir: None };
-        let (live, remembered) = first(&places, &settings, Default::default(), 0).unwrap().split();
+        let source = PolicySource::Files {
+            policy_dir: None,
+            schema_dir: None,
+            extend_shipped: false,
+            roles_file: None,
+        };
+        let loader = PolicyLoader { source, fragments: Arc::new(fragments), candidate_dir: None };
+        let (live, state) = load_startup(&loader, &settings, Default::default(), 0).unwrap().split();
         let metrics = Arc::new(caxton::telemetry::Metrics::new());
         let policy = Arc::new(LivePolicy::new(live, Default::default(), Arc::clone(&metrics)));
         let log = directory.path().join("audit.log");
         let audit = caxton::audit::Settings { path: log.clone(), deadline: PATIENCE, ..Default::default() };
         let (journal, _) = caxton::audit::Journal::open(audit, metrics).unwrap();
         let clock: caxton::clock::SharedClock = Arc::<Intruder>::clone(&intruder);
-        let reloader = Reloader::new(Arc::clone(&policy), places, settings, remembered, journal, clock)
+        let reloader = Reloader::new(Arc::clone(&policy), loader, settings, state, journal, clock)
             .map(Arc::new)
             .unwrap();
-        let (before, remembered) = (policy.live(), reloader.remembered().time_millis);
+        let (before, state) = (policy.live(), reloader.state().time_millis);
         let refused = reloader.reload(Cause::Signal).await;
         assert!(
             matches!(&refused, Err(ReloadError::Locked(why)) if why == "intruder"),
@@ -660,7 +666,7 @@ async fn a_lock_that_is_engaged_during_a_change_holds() {
         );
         assert_eq!(intruder.reads(), 2, "it was read");
         assert!(Arc::ptr_eq(&before, &policy.live()), "nothing was put in the place of the live set");
-        assert_eq!(reloader.remembered().time_millis, remembered, "nor remembered");
+        assert_eq!(reloader.state().time_millis, state, "nor remembered");
         let records = support::whole_lines(&log);
         let events: Vec<&str> = records.iter().map(|record| record["event"].as_str().unwrap()).collect();
         let wanted: &[&str] = match at {
@@ -676,7 +682,7 @@ async fn a_gateway_under_the_lock_does_not_start_with_other_files() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     std::fs::create_dir(&data).unwrap();
-    let engaged = Engaged {
+    let engaged = EngagedLock {
         reason: "x".to_owned(),
         author: "ada".to_owned(),
         time_millis: 0,
@@ -796,7 +802,7 @@ async fn policies_and_agents_change_together_or_not_at_all() {
 async fn the_emergency_lock_holds_for_agents_and_new_keys() {
     let (world, admin) = of_files().await;
     let lock = ChangeLock::in_directory(&world.directory.path().join("data"));
-    let engaged = Engaged {
+    let engaged = EngagedLock {
         reason: "intruder".to_owned(),
         author: "ada".to_owned(),
         time_millis: SystemClock.now_millis(),
@@ -891,8 +897,8 @@ async fn a_directory_in_the_place_of_another_is_seen_and_none_is_an_error() {
     std::fs::rename(path("open/policies"), path("closed/policies")).unwrap();
     until("another directory decides", async || lists().await).await;
 
-    let probe = async |place: &str| {
-        let answer = reqwest::get(format!("http://{}{place}", world.gateway.operations())).await.unwrap();
+    let probe = async |source: &str| {
+        let answer = reqwest::get(format!("http://{}{source}", world.gateway.operations())).await.unwrap();
         (answer.status(), answer.text().await.unwrap())
     };
     assert_eq!(probe("/readyz").await.0, StatusCode::OK);

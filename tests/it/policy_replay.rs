@@ -11,7 +11,7 @@ use crate::support::{Credential, World, send};
 use caxton::api::{Access, endpoints};
 use caxton::audit::records::{Proof, Records};
 use caxton::cli::output::{Exit, Format, Output};
-use caxton::cli::policy::{Command, FromLog, Places, diff, replay as command, run_in};
+use caxton::cli::policy::{Command, FromLog, PolicyFolders, diff, replay as command, run_in};
 use caxton::policy::{Bundle, OnPolicyError, SourceKind, Sources};
 use caxton::workbench::replay::{Cause, Place, Replay, Replayer, Settings, find, suite_of_record};
 use caxton::workbench::run::{Settings as RunSettings, Suites, run};
@@ -531,7 +531,7 @@ impl Folder {
             junit: None,
             watch: false,
             from,
-            places: Places::default(),
+            folders: PolicyFolders::default(),
         };
         run_in(self.0.path(), command, &Output::new(Format::Table))
     }

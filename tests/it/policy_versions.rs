@@ -308,7 +308,7 @@ fn keys_of_the_configuration_that_contradict_each_other_are_mistakes() {
         ("version_store: .caxton/versions, watch: true", "published versions decide"),
         (
             "version_store: .caxton/versions, bundle: { url: 'https://policies.example/b' }",
-            "whoever controls that server decides",
+            "the bundle server could replace the policies",
         ),
         ("bundle: { url: 'https://policies.example/b' }", "no version store is given"),
         (

@@ -15,7 +15,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
-use caxton::secrets::{VaultError, VaultLogin, VaultProvider, VaultSettings, Wanted};
+use caxton::secrets::{SecretRequest, VaultError, VaultLogin, VaultProvider, VaultSettings};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
@@ -181,7 +181,7 @@ impl House {
         login: VaultLogin,
         secrets: &[(&str, Option<&str>)],
     ) -> VaultSettings {
-        let wanted = |(number, (path, field)): (usize, &(&str, Option<&str>))| Wanted {
+        let wanted = |(number, (path, field)): (usize, &(&str, Option<&str>))| SecretRequest {
             path: (*path).to_owned(),
             name: format!("NAME_{number}"),
             field: field.map(str::to_owned),
@@ -250,7 +250,7 @@ async fn a_secret_that_cannot_be_had_is_an_error_that_names_it_and_shows_nothing
         (
             "deep/two",
             None,
-            "the secret `secret/caxton/deep/two` has `password`, `port`, `user`, and which is meant is not said",
+            "the secret `secret/caxton/deep/two` has `password`, `port`, `user`, and none is chosen",
         ),
         (
             "deep/two",
@@ -262,7 +262,7 @@ async fn a_secret_that_cannot_be_had_is_an_error_that_names_it_and_shows_nothing
             Some("port"),
             "the secret `secret/caxton/deep/two` has no text field `port`; it has `password`, `port`, `user`",
         ),
-        ("empty", None, "the secret `secret/caxton/empty` has no fields, and which is meant is not said"),
+        ("empty", None, "the secret `secret/caxton/empty` has no fields, and none is chosen"),
         ("large", None, "the secret `secret/caxton/large` is larger than 64 KiB"),
         ("sealed", None, "the secret `secret/caxton/sealed` could not be read (status 503: Vault is sealed)"),
         (

@@ -1,17 +1,17 @@
-//! Agents change together with the policies: what an agent may do hangs on both. Each that is deployed, changed or removed
-//! is a record of its own, also what became of them while no gateway ran.
+//! Agents change together with the policies, because an agent's rights follow from both. Each agent that is deployed,
+//! changed or removed has a record of its own, also one that changed while no gateway ran.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::ReloadError;
-use super::remembered::REMEMBERED;
+use super::state::STATE_FILE;
 use super::{Reloader, file};
 use crate::agents::{Digests, Draft};
 use crate::audit::{AgentRecord, Record};
 use crate::model::{AgentId, EventType, Outcome};
 
-/// What became of an agent.
+/// An agent that was deployed, changed or removed, with its digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AgentChange {
     id: AgentId,
@@ -20,36 +20,36 @@ pub(super) struct AgentChange {
 }
 
 impl Reloader {
-    /// The agents as their directory has them; refused as a whole when one of them is.
+    /// The agents of their directory; refused as a whole when one of them is not valid.
     pub(super) fn agents(&self) -> Result<Option<Draft>, ReloadError> {
-        let Some(beside) = &self.beside else { return Ok(None) };
-        let draft = beside.agents.draft();
+        let Some(agent_parts) = &self.agent_parts else { return Ok(None) };
+        let draft = agent_parts.agents.draft();
         if draft.problems.is_empty() {
             return Ok(Some(draft));
         }
-        beside.agents.tell(&draft.problems);
-        let told: Vec<String> = draft.problems.iter().map(ToString::to_string).collect();
-        Err(ReloadError::Agents(told.join("\n")))
+        agent_parts.agents.tell(&draft.problems);
+        let problems: Vec<String> = draft.problems.iter().map(ToString::to_string).collect();
+        Err(ReloadError::Agents(problems.join("\n")))
     }
 
-    pub(super) fn changes_of_agents(&self, draft: Option<&Draft>) -> Vec<AgentChange> {
-        match (&self.beside, draft) {
-            (Some(beside), Some(draft)) => changes(&beside.agents.digests(), &draft.digests()),
+    pub(super) fn agent_changes(&self, draft: Option<&Draft>) -> Vec<AgentChange> {
+        match (&self.agent_parts, draft) {
+            (Some(agent_parts), Some(draft)) => changes(&agent_parts.agents.digests(), &draft.digests()),
             _ => Vec::new(),
         }
     }
 
     /// Puts them in force. Blocking.
     pub(super) fn install_agents(&self, draft: Option<Draft>) {
-        let (Some(beside), Some(draft)) = (&self.beside, draft) else { return };
-        let changed = !self.changes_of_agents(Some(&draft)).is_empty();
-        beside.agents.put_in_force(draft);
-        if changed && let Err(error) = beside.attributes.agents_changed() {
+        let (Some(agent_parts), Some(draft)) = (&self.agent_parts, draft) else { return };
+        let changed = !self.agent_changes(Some(&draft)).is_empty();
+        agent_parts.agents.put_in_force(draft);
+        if changed && let Err(error) = agent_parts.attributes.agents_changed() {
             tracing::error!(error = &error as &dyn std::error::Error, "the change of agents was not counted");
         }
     }
 
-    pub(super) fn record_of_agent(&self, change: AgentChange) -> Record {
+    pub(super) fn agent_record(&self, change: AgentChange) -> Record {
         let AgentChange { id, before, now } = change;
         let (name, event_type) = match (&before, &now) {
             (None, _) => ("agent_deployed", EventType::AgentCreation),
@@ -67,22 +67,22 @@ impl Reloader {
         record
     }
 
-    /// Records what became of agents since that was on record last, and remembers it, with the pins of tools. Under the
-    /// emergency lock nothing may have: then the gateway does not start.
+    /// Records the agents that changed since the last record, and stores them with the pins of tools. Under the emergency
+    /// lock any change stops the start.
     pub async fn agents_at_start(self: &Arc<Self>) -> Result<(), ReloadError> {
-        let Some(beside) = &self.beside else { return Ok(()) };
-        let now = beside.agents.digests();
+        let Some(agent_parts) = &self.agent_parts else { return Ok(()) };
+        let now = agent_parts.agents.digests();
         let (agents, pins) = {
-            let remembered = self.remembered.lock();
-            (remembered.agents.clone(), remembered.pins.clone())
+            let state = self.state.lock();
+            (state.agents.clone(), state.pins.clone())
         };
         let found = changes(agents.as_ref().unwrap_or(&BTreeMap::new()), &now);
-        if found.is_empty() && agents.is_some() && pins.as_ref() == Some(&beside.pins) {
+        if found.is_empty() && agents.is_some() && pins.as_ref() == Some(&agent_parts.pins) {
             return Ok(());
         }
-        // A gateway that never remembered any cannot tell what they were when the lock was engaged.
+        // Without stored agents it is unknown what they were when the lock was engaged.
         let agent = found.first().filter(|_| agents.is_some()).map(|change| format!("agent `{}`", change.id));
-        let server = pins.and_then(|pins| changed_pins(&pins, &beside.pins));
+        let server = pins.and_then(|pins| changed_pins(&pins, &agent_parts.pins));
         if let Some(changed) = agent.or(server) {
             let reloader = Arc::clone(self);
             let unlocked = tokio::task::spawn_blocking(move || reloader.unlocked()).await;
@@ -91,21 +91,21 @@ impl Reloader {
             }
         }
         for change in found {
-            let record = self.record_of_agent(change);
+            let record = self.agent_record(change);
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         }
         let reloader = Arc::clone(self);
-        let pins = beside.pins.clone();
+        let pins = agent_parts.pins.clone();
         let noted = tokio::task::spawn_blocking(move || {
-            let mut remembered = reloader.remembered.lock();
-            (remembered.agents, remembered.pins) = (Some(now), Some(pins));
-            file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)
+            let mut state = reloader.state.lock();
+            (state.agents, state.pins) = (Some(now), Some(pins));
+            file::write(&reloader.settings.data_dir.join(STATE_FILE), &*state)
         });
         noted.await.map_err(|_| ReloadError::Stopped)?.map_err(ReloadError::Remember)
     }
 }
 
-/// A server whose pins are not what they were.
+/// A server whose pins have changed.
 fn changed_pins(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
     let mut all = before.keys().chain(now.keys());
     all.find(|server| before.get(*server) != now.get(*server))

@@ -1,12 +1,12 @@
-//! What brings a change about, and why nothing was changed.
+//! The cause of a change, and why a change was refused.
 
 use std::time::Duration;
 
-use crate::changes::places::PlaceError;
+use crate::changes::loader::SourceError;
 use crate::policy::PolicyErrors;
 use crate::policy::version::VersionError;
 
-/// What brought a change about.
+/// The cause of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// An operator on this host (SIGHUP).
@@ -34,7 +34,7 @@ impl Cause {
     }
 }
 
-/// Why nothing was changed.
+/// Why a change was refused. The old set stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The emergency lock is engaged.
@@ -42,7 +42,7 @@ pub enum ReloadError {
     Locked(String),
     /// The set could not be read, or may not decide.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Source(#[from] SourceError),
     /// The set is not valid.
     #[error("{}", report(.0))]
     Policies(PolicyErrors),
@@ -52,36 +52,36 @@ pub enum ReloadError {
     /// An agent, or the pins of a server, are not what they were when the emergency lock was engaged.
     #[error("changes are locked, and not as before: the {0}")]
     LockedFile(String),
-    /// It took too long.
+    /// The check took too long.
     #[error("the check took longer than {0:?}")]
     Slow(Duration),
     /// The gateway decides by directories, so nothing can be published to it.
     #[error("this gateway reads its policies from directories; nothing can be published to it")]
     NoStore,
-    /// A rollback has to be signed like everything else.
+    /// A rollback has to be signed like every version.
     #[error("versions have to be signed here: sign the rollback where the key is, and publish it")]
     MustBeSigned,
-    /// What was accepted could not be remembered.
+    /// The accepted version could not be stored.
     #[error("what was accepted could not be remembered")]
     Remember(#[source] std::io::Error),
     /// It could not be recorded: no record, no effect.
     #[error("the change could not be recorded")]
     Unrecorded,
-    /// The check ended before its end.
+    /// The check did not finish.
     #[error("the check stopped before its end")]
     Stopped,
 }
 
 impl ReloadError {
-    /// Whether the same change may come through later without anybody mending it.
+    /// Whether the same change may succeed later without a correction.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Slow(_) | Self::Remember(_) | Self::Unrecorded | Self::Stopped)
     }
 
-    /// With its cause.
-    pub(super) fn told(&self) -> String {
+    /// The message with its cause.
+    pub(super) fn with_cause(&self) -> String {
         let cause = match self {
-            Self::Place(PlaceError::Version(error)) => std::error::Error::source(error),
+            Self::Source(SourceError::Version(error)) => std::error::Error::source(error),
             _ => std::error::Error::source(self),
         };
         match cause {
@@ -93,7 +93,7 @@ impl ReloadError {
 
 impl From<VersionError> for ReloadError {
     fn from(error: VersionError) -> Self {
-        Self::Place(error.into())
+        Self::Source(error.into())
     }
 }
 

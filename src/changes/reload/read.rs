@@ -34,7 +34,7 @@ impl Reloader {
     /// The store cannot be read.
     pub fn published(&self, permit: Permit<ReadPolicies>, most: usize) -> Result<Publications, VersionError> {
         let live = self.read(permit);
-        let Some((store, _)) = self.places.store() else {
+        let Some((store, _)) = self.loader.store() else {
             return Ok(Publications { published: Vec::new(), live });
         };
         let newest = store.numbers()?.into_iter().rev().take(most);

@@ -9,13 +9,13 @@ use super::*;
 use crate::audit::is_hidden;
 
 #[derive(clap::Parser)]
-struct Line {
+struct ParsedLine {
     #[command(subcommand)]
     command: Command,
 }
 
 fn run_line(words: &[&str]) -> anyhow::Result<Exit> {
-    let line = Line::try_parse_from([&["audit"], words].concat())?;
+    let line = ParsedLine::try_parse_from([&["audit"], words].concat())?;
     run(line.command, &Output::new(Format::Json))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::changes::{ChangeLock, Engaged, Place, Places, Remembered};
+use crate::changes::{ChangeLock, ChangeState, EngagedLock, PolicyLoader, PolicySource};
 use crate::cli::output::{Exit, Output};
 use crate::cli::prepare;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
@@ -50,9 +50,9 @@ pub struct Unlock {
     config: Option<PathBuf>,
 }
 
-/// What the lock is after the command.
+/// The state of the lock after the command.
 #[derive(Serialize)]
-struct State {
+struct LockState {
     locked: bool,
     version: PolicyVersion,
     reason: Option<String>,
@@ -64,13 +64,14 @@ fn settings(
     output: &Output,
 ) -> anyhow::Result<Result<Settings, Exit>> {
     let loaded = prepare::offline(file, environment, output)?;
-    Ok(loaded.map(|loaded| Settings::from(loaded.settings)))
+    Ok(loaded.map(|loaded| loaded.settings))
 }
 
 /// The set that a gateway would read now, as far as it lies in files.
 fn there(settings: &Settings) -> anyhow::Result<Sources> {
-    let places = Places { place: settings.place(), fragments: Arc::new(Vec::new), candidate_dir: None };
-    Ok(places.look(SystemClock.now_millis())?)
+    let loader =
+        PolicyLoader { source: settings.policy_source(), fragments: Arc::new(Vec::new), candidate_dir: None };
+    Ok(loader.current_sources(SystemClock.now_millis())?)
 }
 
 pub(super) fn lock(options: &Lock, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
@@ -85,18 +86,22 @@ pub(super) fn lock(options: &Lock, environment: &Environment, output: &Output) -
         return Ok(Exit::Found);
     }
     // What the gateway decides by; what lies in the files may be newer, and refused.
-    let remembered = Remembered::read(data_dir)?;
-    let version = match remembered.stored.or(remembered.version) {
+    let state = ChangeState::read(data_dir)?;
+    let version = match state.stored.or(state.version) {
         Some(version) => version,
         None => there(&settings)?.version(),
     };
     std::fs::create_dir_all(data_dir).with_context(|| format!("making `{}`", data_dir.display()))?;
     let author =
         std::env::var_os("USER").map_or_else(|| "unknown".into(), |name| name.to_string_lossy().into_owned());
-    let engaged =
-        Engaged { reason: options.reason.clone(), author, time_millis: SystemClock.now_millis(), version };
+    let engaged = EngagedLock {
+        reason: options.reason.clone(),
+        author,
+        time_millis: SystemClock.now_millis(),
+        version,
+    };
     lock.engage(&engaged).with_context(|| format!("writing `{}`", lock.path().display()))?;
-    let state = State { locked: true, version: engaged.version, reason: Some(engaged.reason) };
+    let state = LockState { locked: true, version: engaged.version, reason: Some(engaged.reason) };
     output.data(&state, |state| {
         format!("locked: policies {} decide until `caxton config unlock`", state.version.short())
     })?;
@@ -140,7 +145,7 @@ pub(super) fn unlock(options: &Unlock, environment: &Environment, output: &Outpu
         return refused(output, &why);
     }
     lock.release().with_context(|| format!("removing `{}`", lock.path().display()))?;
-    let state = State { locked: false, version: found, reason: None };
+    let state = LockState { locked: false, version: found, reason: None };
     output.data(&state, |state| {
         format!("unlocked: policies {} are valid and pass {} tests", state.version.short(), summary.passed)
     })?;
@@ -153,7 +158,7 @@ fn refused(output: &Output, why: &str) -> anyhow::Result<Exit> {
 }
 
 fn suites(options: &Unlock, settings: &Settings) -> anyhow::Result<Suites> {
-    let shipped = matches!(settings.place(), Place::Files { policy_dir: None, .. });
+    let shipped = matches!(settings.policy_source(), PolicySource::Files { policy_dir: None, .. });
     let default = Path::new("policy-tests");
     Ok(match options.tests.as_slice() {
         [] if shipped => Suites::shipped(),

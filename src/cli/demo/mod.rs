@@ -47,7 +47,7 @@ pub fn run(options: &Options, output: &Output) -> anyhow::Result<Exit> {
 }
 
 async fn demo(options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let stage = stage::Stage::set_up().await?;
+    let stage = stage::DemoGateway::set_up().await?;
     output.say(format_args!(
         "gateway on http://{} (data in {})",
         stage.address(),

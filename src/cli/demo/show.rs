@@ -4,7 +4,7 @@ use comfy_table::{Cell, Color};
 use serde_json::json;
 
 use super::Outcome;
-use super::stage::{Credential, Stage};
+use super::stage::{DemoCredential, DemoGateway};
 use crate::audit::verify::VerifyReport;
 use crate::cli::output;
 
@@ -44,10 +44,10 @@ fn shorten(text: &str) -> String {
 }
 
 /// A client configuration and commands to paste.
-pub(super) fn how_to_talk(stage: &Stage) -> String {
+pub(super) fn how_to_talk(stage: &DemoGateway) -> String {
     let base = format!("http://{}", stage.address());
-    let secret = |credential: &Credential| match credential {
-        Credential::Token(secret) | Credential::Key(secret) => secret.expose().clone(),
+    let secret = |credential: &DemoCredential| match credential {
+        DemoCredential::Token(secret) | DemoCredential::Key(secret) => secret.expose().clone(),
     };
     let (ada, researcher) = (secret(&stage.cast.ada), secret(&stage.cast.researcher));
     let client = json!({

@@ -48,32 +48,32 @@ handler: builtin:echo_agent
 You are a careful researcher.
 ";
 
-/// How a principal proves itself.
-pub(super) enum Credential {
+/// The credential of a principal.
+pub(super) enum DemoCredential {
     Token(Secret<String>),
     Key(Secret<String>),
 }
 
-/// The four who call.
-pub(super) struct Cast {
+/// The four principals that call.
+pub(super) struct Principals {
     /// A person, with a token; role developer.
-    pub(super) ada: Credential,
+    pub(super) ada: DemoCredential,
     /// A build job, with an API key; may list and call tools.
-    pub(super) ci: Credential,
+    pub(super) ci: DemoCredential,
     /// An agent, with a key of its own.
-    pub(super) researcher: Credential,
+    pub(super) researcher: DemoCredential,
     /// Another.
-    pub(super) clerk: Credential,
+    pub(super) clerk: DemoCredential,
 }
 
-/// A gateway with its cast.
-pub(super) struct Stage {
+/// A gateway with its principals.
+pub(super) struct DemoGateway {
     directory: PathBuf,
     gateway: Gateway,
-    pub(super) cast: Cast,
+    pub(super) cast: Principals,
 }
 
-impl Stage {
+impl DemoGateway {
     pub(super) async fn set_up() -> anyhow::Result<Self> {
         let directory = std::env::temp_dir().join(format!("caxton-demo-{}", uuid::Uuid::now_v7().simple()));
         fs::DirBuilder::new().mode(0o700).create(&directory)?;
@@ -129,18 +129,20 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
-fn cast(issuer: &TokenIssuer, keys: &KeyStore) -> anyhow::Result<Cast> {
+fn cast(issuer: &TokenIssuer, keys: &KeyStore) -> anyhow::Result<Principals> {
     let now = SystemClock.now_millis();
     let expires = now + i64::try_from(HOUR.as_millis())?;
-    let make = |name: &str, holder: KeyHolder, permissions: &[&str]| -> anyhow::Result<Credential> {
+    let make = |name: &str, holder: KeyHolder, permissions: &[&str]| -> anyhow::Result<DemoCredential> {
         let words = permissions.iter().map(RoleName::parse).collect::<Result<Vec<_>, _>>()?;
-        Ok(Credential::Key(keys.create(&ServiceName::parse(name)?, &holder, &words, now, expires)?.secret))
+        Ok(DemoCredential::Key(
+            keys.create(&ServiceName::parse(name)?, &holder, &words, now, expires)?.secret,
+        ))
     };
     let agent = |name: &str| make(name, KeyHolder::Agent(AgentId::parse(name)?), &[]);
     let claims = json!({ "email": "ada@example.org", "roles": ["developer"] });
     let claims = claims.as_object().cloned().unwrap_or_default();
-    Ok(Cast {
-        ada: Credential::Token(issuer.issue("ada", HOUR, claims)),
+    Ok(Principals {
+        ada: DemoCredential::Token(issuer.issue("ada", HOUR, claims)),
         ci: make("build-job", KeyHolder::Service, &["tool:list", "tool:call"])?,
         researcher: agent("researcher")?,
         clerk: agent("clerk")?,

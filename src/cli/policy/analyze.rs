@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::diff::version_named;
 use super::proofs::{Search, seek};
-use super::{Places, load, show};
+use super::{PolicyFolders, load, show};
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
 use crate::workbench::prove::{Circumstances, CircumstancesError, Claim, Several};
@@ -15,18 +15,18 @@ use crate::workbench::prove::{Circumstances, CircumstancesError, Claim, Several}
 pub struct Options {
     /// What to prove [default: `never-errors` and `none-needless`]
     #[command(subcommand)]
-    pub question: Option<Question>,
-    /// How proofs are sought.
+    pub question: Option<ProofQuestion>,
+    /// Bounds of the search for proofs.
     #[command(flatten)]
     pub search: Search,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
-/// What can be proved.
+/// The kind of proof.
 #[derive(Debug, clap::Subcommand)]
-pub enum Question {
+pub enum ProofQuestion {
     /// No policy can err, whatever the request.
     #[command(after_help = "Example:\n  caxton policy analyze never-errors memory.private memory.own")]
     NeverErrors {
@@ -41,28 +41,28 @@ pub enum Question {
     #[command(
         after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
     )]
-    NoMorePermissive(Other),
+    NoMorePermissive(OtherVersion),
     /// The same is permitted here and there.
     #[command(after_help = "Example:\n  caxton policy analyze equivalent ../before")]
-    Equivalent(Other),
+    Equivalent(OtherVersion),
     /// Nothing is permitted both here and there.
     #[command(after_help = "Example:\n  caxton policy analyze disjoint ../other-team")]
-    Disjoint(Other),
+    Disjoint(OtherVersion),
     /// Nothing is permitted in some circumstances.
     #[command(
         after_help = "Example:\n  caxton policy analyze always-denies --principal Agent --action 'memory:*' --when 'resource.scope == \"agent\"' --unless 'resource has agent && resource.agent == principal'"
     )]
-    AlwaysDenies(About),
+    AlwaysDenies(RequestScope),
     /// Everything is permitted in some circumstances.
     #[command(
         after_help = "Example:\n  caxton policy analyze always-allows --principal 'Role::\"admin\"' --action metrics:read"
     )]
-    AlwaysAllows(About),
+    AlwaysAllows(RequestScope),
 }
 
 /// Another version of the policies.
 #[derive(Debug, clap::Args)]
-pub struct Other {
+pub struct OtherVersion {
     /// A folder with `policies` and `schemas` in it, or a git commit.
     #[arg(value_name = "OTHER")]
     pub other: String,
@@ -71,9 +71,9 @@ pub struct Other {
     pub except: Vec<String>,
 }
 
-/// The circumstances that a statement is about; what is left out is any.
+/// The requests that a statement is about; a part that is left out matches any.
 #[derive(Debug, clap::Args)]
-pub struct About {
+pub struct RequestScope {
     /// A type (`Agent`), or what the principal is or is in (`Role::"viewer"`); repeated, one of them
     #[arg(long, value_name = "WHO")]
     pub principal: Vec<String>,
@@ -91,7 +91,7 @@ pub struct About {
     pub unless: Vec<String>,
 }
 
-impl About {
+impl RequestScope {
     fn circumstances(&self) -> Circumstances {
         let several = |list: &[String]| Several(list.to_vec());
         Circumstances {
@@ -105,7 +105,7 @@ impl About {
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let Some(claims) = claims(base, &bundle, options.question.as_ref(), output)? else {
         return Ok(Exit::Usage);
     };
@@ -116,27 +116,27 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 fn claims(
     base: &Path,
     bundle: &Bundle,
-    question: Option<&Question>,
+    question: Option<&ProofQuestion>,
     output: &Output,
 ) -> anyhow::Result<Option<Vec<Claim>>> {
-    let compared = |other: &Other, claim: Comparison| -> anyhow::Result<Option<Vec<Claim>>> {
+    let compared = |other: &OtherVersion, claim: Comparison| -> anyhow::Result<Option<Vec<Claim>>> {
         let Some(loaded) = version_named(base, &other.other, output)? else { return Ok(None) };
         let claim = claim(bundle, Arc::new(loaded), &other.other, &other.except).map_err(explained)?;
         Ok(Some(vec![claim]))
     };
     Ok(Some(match question {
         None => vec![Claim::never_errors(bundle, &[]).map_err(explained)?, Claim::none_needless()],
-        Some(Question::NeverErrors { only }) => {
+        Some(ProofQuestion::NeverErrors { only }) => {
             vec![Claim::never_errors(bundle, only).map_err(explained)?]
         }
-        Some(Question::NoneNeedless) => vec![Claim::none_needless()],
-        Some(Question::NoMorePermissive(other)) => return compared(other, Claim::no_more_permissive),
-        Some(Question::Equivalent(other)) => return compared(other, Claim::equivalent),
-        Some(Question::Disjoint(other)) => return compared(other, Claim::disjoint),
-        Some(Question::AlwaysDenies(about)) => {
+        Some(ProofQuestion::NoneNeedless) => vec![Claim::none_needless()],
+        Some(ProofQuestion::NoMorePermissive(other)) => return compared(other, Claim::no_more_permissive),
+        Some(ProofQuestion::Equivalent(other)) => return compared(other, Claim::equivalent),
+        Some(ProofQuestion::Disjoint(other)) => return compared(other, Claim::disjoint),
+        Some(ProofQuestion::AlwaysDenies(about)) => {
             return meant(Claim::always_denies(bundle, &about.circumstances()), output);
         }
-        Some(Question::AlwaysAllows(about)) => {
+        Some(ProofQuestion::AlwaysAllows(about)) => {
             return meant(Claim::always_allows(bundle, &about.circumstances()), output);
         }
     }))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::coverage::not_green;
 use super::render::{PLAIN, RED, counted};
-use super::{Places, find_tests, load};
+use super::{PolicyFolders, find_tests, load};
 use crate::cli::output::{Exit, Output, table};
 use crate::workbench::measure::{Row, Settings, measure};
 use crate::workbench::run::{Settings as TestSettings, examine};
@@ -15,7 +15,7 @@ use crate::workbench::run::{Settings as TestSettings, examine};
 pub struct Options {
     /// Test files or folders of them, whose questions are asked [default: `policy-tests`, else the built-in tests]
     pub files: Vec<PathBuf>,
-    /// Sizes of the set; policies about nobody are added to yours up to each [default: 10,100,1000,10000]
+    /// Sizes of the set; policies that apply to no request are added to yours up to each [default: 10,100,1000,10000]
     #[arg(long, value_name = "COUNT", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub sizes: Vec<u32>,
     /// Seconds for each size.
@@ -23,12 +23,12 @@ pub struct Options {
     pub time: u16,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
-    let suites = find_tests(base, &options.files, &options.places, output)?;
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
+    let suites = find_tests(base, &options.files, &options.folders, output)?;
     let (report, questions) = examine(&bundle, &suites, &TestSettings::default());
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::render::{GREEN, PLAIN, clean, counted};
-use super::store::{Store, find, tell};
+use super::store::{StoreOptions, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::Bundle;
@@ -26,24 +26,24 @@ pub enum Command {
         /// The file.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// Where versions are published.
+        /// The version store.
         #[command(flatten)]
-        store: Store,
+        store: StoreOptions,
     },
     /// Check a file: whole, valid, signed. Example: `caxton policy bundle verify policies.bundle --trusted-keys keys.json`
     Verify {
         /// The file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// The trusted keys; without them nobody's signature is asked for.
+        /// The trusted keys; without them no signature is required.
         #[arg(long, value_name = "FILE")]
         trusted_keys: Option<PathBuf>,
     },
 }
 
-/// What a bundle is, for machines.
+/// The facts of a bundle, for machines.
 #[derive(Serialize)]
-struct Described<'b> {
+struct BundleReport<'b> {
     sound: bool,
     version: &'b str,
     sequence: u64,
@@ -59,7 +59,13 @@ pub(super) fn run(base: &Path, command: &Command, output: &Output) -> anyhow::Re
     }
 }
 
-fn build(base: &Path, version: &str, out: &Path, store: &Store, output: &Output) -> anyhow::Result<Exit> {
+fn build(
+    base: &Path,
+    version: &str,
+    out: &Path,
+    store: &StoreOptions,
+    output: &Output,
+) -> anyhow::Result<Exit> {
     let store = store.existing(base)?;
     let published = find(&store, version)?;
     let (files, unsigned) = (published.manifest.files.len(), published.signatures.is_empty());
@@ -74,7 +80,7 @@ fn build(base: &Path, version: &str, out: &Path, store: &Store, output: &Output)
         text.len()
     ));
     if unsigned {
-        output.say("note: nobody has signed it; `caxton policy sign` does");
+        output.say("note: the bundle is not signed; sign it with `caxton policy sign`");
     }
     Ok(Exit::Fine)
 }
@@ -88,7 +94,7 @@ fn verify(base: &Path, file: &Path, trusted: Option<&Path>, output: &Output) -> 
         Ok((bundle, loaded, key_id)) => {
             super::show(loaded.warnings(), output);
             let manifest = &bundle.published().manifest;
-            let described = Described {
+            let described = BundleReport {
                 sound: true,
                 version: manifest.version.as_str(),
                 sequence: manifest.sequence,
@@ -103,13 +109,13 @@ fn verify(base: &Path, file: &Path, trusted: Option<&Path>, output: &Output) -> 
             if let VersionError::Policies(errors) = &error {
                 super::show(errors.problems(), output);
             }
-            tell(&error, output);
+            report_error(&error, output);
             Ok(Exit::Found)
         }
     }
 }
 
-/// One byte more than allowed at most: what is too large is said by whoever parses it.
+/// One byte more than allowed at most: a larger bundle is refused by the parser.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
@@ -124,11 +130,11 @@ fn checked(bytes: &[u8], rules: &Rules) -> Result<(BundleFile, Bundle, Option<St
     Ok((bundle, loaded, accepted.key_id))
 }
 
-fn text(described: &Described<'_>) -> String {
-    let Described { version, sequence, files, policies, key_id, .. } = described;
+fn text(described: &BundleReport<'_>) -> String {
+    let BundleReport { version, sequence, files, policies, key_id, .. } = described;
     let signed = match key_id {
         Some(key) => format!("signed by {}", clean(key)),
-        None => "nobody's signature was asked for".to_owned(),
+        None => "no signature was required".to_owned(),
     };
     let (policies, files) = (counted(*policies, "policy"), counted(*files, "file"));
     format!("{GREEN}sound{PLAIN}: {version} (@{sequence}), {policies} in {files}, {signed}")

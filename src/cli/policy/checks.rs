@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::coverage::{floored, not_green};
 use super::proofs::{self, Search};
 use super::render::{GREEN, PLAIN, RED, WIDTH, clean, counted};
-use super::{Places, find_tests, mutate, prove, render};
+use super::{PolicyFolders, find_tests, mutate, prove, render};
 use crate::cli::output::{Exit, Output};
 use crate::policy::version::{Checks, Coverage, Proofs, TestCounts};
 use crate::policy::{Bundle, Sources};
@@ -17,9 +17,9 @@ use crate::workbench::mutate::mutate_with;
 use crate::workbench::prove::Claim;
 use crate::workbench::run::{Settings, Suites, TestQuestions, examine};
 
-/// How a set is checked.
+/// The checks of a set before it is published.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Demands {
+pub struct PublishChecks {
     /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
     #[arg(long = "tests", value_name = "FILE")]
     pub tests: Vec<PathBuf>,
@@ -29,17 +29,17 @@ pub struct Demands {
     /// Prove besides that no policy can err; needs the solver cvc5, like every `prove` in the tests.
     #[arg(long)]
     pub prove: bool,
-    /// How proofs are sought.
+    /// Bounds of the search for proofs.
     #[command(flatten)]
     pub search: Search,
 }
 
-/// Checks a set; `Err` with the exit when it may not go live, and why has been told.
+/// Checks a set; `Err` with the exit code when it may not become live; the reason has been reported.
 pub(super) fn check(
     base: &Path,
     sources: Sources,
-    places: &Places,
-    demands: &Demands,
+    folders: &PolicyFolders,
+    demands: &PublishChecks,
     output: &Output,
 ) -> anyhow::Result<Result<(Bundle, Checks), Exit>> {
     if let Some(unknown) = demands.without.iter().find(|id| RULES.iter().all(|rule| rule.id != **id)) {
@@ -56,7 +56,7 @@ pub(super) fn check(
             return Ok(Err(Exit::Found));
         }
     };
-    let suites = find_tests(base, &demands.tests, places, output)?;
+    let suites = find_tests(base, &demands.tests, folders, output)?;
     let (report, questions) = examine(&bundle, &suites, &Settings::default());
     if not_green(&report, output).is_some() {
         return Ok(Err(Exit::Found));
@@ -86,11 +86,11 @@ fn passed(output: &Output, what: &str) {
     output.say(format_args!("{GREEN}passed{PLAIN}: {what}"));
 }
 
-/// Findings that nobody let pass refuse the set; those of the rules that were left out are counted.
+/// Findings refuse the set, except those of rules that were left out, which are counted.
 fn linted(
     bundle: &Bundle,
     questions: &TestQuestions,
-    demands: &Demands,
+    demands: &PublishChecks,
     checks: &mut Checks,
     output: &Output,
 ) -> Option<Exit> {
@@ -104,7 +104,7 @@ fn linted(
     if !refused.is_empty() {
         let found = counted(refused.len(), "finding");
         output.say(format_args!("{RED}refused{PLAIN}: {found} of lint"));
-        output.say("help: mend them, or leave a rule out with `--without RULE`; the history will say so");
+        output.say("help: correct them, or leave a rule out with `--without RULE`; the history records it");
         return Some(Exit::Found);
     }
     checks.lint_findings = let_pass.len() as u64;
@@ -166,7 +166,7 @@ fn proved(
     base: &Path,
     bundle: &Bundle,
     suites: &Suites,
-    demands: &Demands,
+    demands: &PublishChecks,
     output: &Output,
 ) -> Result<Option<Proofs>, Exit> {
     let statements = prove::statements(suites, output).ok_or(Exit::Usage)?;

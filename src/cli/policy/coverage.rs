@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
-use super::{Places, find_tests, html, load};
+use super::{PolicyFolders, find_tests, html, load};
 use crate::cli::output::{Exit, Output};
 use crate::workbench::coverage::{Coverage, measure};
 use crate::workbench::run::{Report, Settings, examine};
@@ -26,7 +26,7 @@ pub struct Options {
     pub html: Option<PathBuf>,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 /// The higher of what was asked for and what the test files promise.
@@ -47,8 +47,8 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
-    let suites = find_tests(base, &options.files, &options.places, output)?;
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
+    let suites = find_tests(base, &options.files, &options.folders, output)?;
     let (report, questions) =
         examine(&bundle, &suites, &Settings { filter: options.filter.clone(), ..Settings::default() });
     if let Some(exit) = not_green(&report, output) {

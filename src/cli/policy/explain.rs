@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
-use super::{Places, find_tests, load};
+use super::{PolicyFolders, find_tests, load};
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
 use crate::workbench::case::Located;
@@ -41,7 +41,7 @@ pub struct Options {
     pub near: usize,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 /// The most requests that are explained in one run.
@@ -54,11 +54,11 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
             "name a request: `--test TEXT`, `--request FILE`, or `--principal`, `--action` and `--resource`"
         );
     }
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let (report, questions) = match single {
         Some(request) => ask(&bundle, request, options)?,
         None => {
-            let suites = find_tests(base, &[], &options.places, output)?;
+            let suites = find_tests(base, &[], &options.folders, output)?;
             examine(&bundle, &suites, &Settings { filter: options.test.clone(), ..Settings::default() })
         }
     };
@@ -147,11 +147,11 @@ pub fn text(explanation: &Explanation, near: usize) -> String {
         push(&mut text, format_args!("\n  no policy decided: what nothing permits is denied"));
     } else {
         push(&mut text, format_args!("\n{BOLD}decided by{PLAIN}"));
-        explanation.decided.iter().for_each(|account| tell(&mut text, account));
+        explanation.decided.iter().for_each(|account| report_error(&mut text, account));
     }
     if !explanation.near.is_empty() && near > 0 {
         push(&mut text, format_args!("\n{BOLD}came near{PLAIN}"));
-        explanation.near.iter().take(near).for_each(|account| tell(&mut text, account));
+        explanation.near.iter().take(near).for_each(|account| report_error(&mut text, account));
         if let more @ 1.. = explanation.near.len().saturating_sub(near) {
             push(&mut text, format_args!("  … and {more} more (`--near {}`)", explanation.near.len()));
         }
@@ -161,7 +161,7 @@ pub fn text(explanation: &Explanation, near: usize) -> String {
     text
 }
 
-fn tell(text: &mut String, account: &Account) {
+fn report_error(text: &mut String, account: &Account) {
     let mode = if account.log_only { ", log only" } else { "" };
     let result = match account.result {
         Outcome::True => "held",

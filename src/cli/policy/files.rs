@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// Puts `text` in the place of a file: beside it first, then in its name, so that nobody ever sees half of it. The mode of
+/// Puts `text` in the place of a file: beside it first, then in its name, so that it is never visible half written. The mode of
 /// a file that was there stays.
 pub(super) fn replace(file: &Path, text: &str) -> anyhow::Result<()> {
     let beside = beside(file);
     let failed = || format!("writing `{}`", file.display());
     let written = write(&beside, file, text).and_then(|()| std::fs::rename(&beside, file));
     if written.is_err() {
-        // What is left of a file that could not be written is of use to nobody.
+        // The rest of a file that could not be written is removed.
         let _ = std::fs::remove_file(&beside);
     }
     written.with_context(failed)

@@ -26,17 +26,17 @@ pub struct Options {
     pub check: bool,
 }
 
-/// What became of a file.
+/// A file, and whether its format changed.
 #[derive(Debug, Serialize)]
-struct Done {
+struct FormattedFile {
     file: String,
     #[serde(flatten)]
-    outcome: Outcome,
+    outcome: FormatOutcome,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-enum Outcome {
+enum FormatOutcome {
     /// It was laid out already.
     Unchanged,
     /// It was written, or would be.
@@ -50,37 +50,37 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     let mut done = Vec::new();
     for file in files {
         let outcome = one(&file, options.check, output)?;
-        done.push(Done { file: file.display().to_string(), outcome });
+        done.push(FormattedFile { file: file.display().to_string(), outcome });
     }
     output.data(&done, |done| text(done, options.check))?;
-    let has = |wanted: fn(&Outcome) -> bool| done.iter().any(|done| wanted(&done.outcome));
-    Ok(if has(|outcome| matches!(outcome, Outcome::Refused { .. })) {
+    let has = |wanted: fn(&FormatOutcome) -> bool| done.iter().any(|done| wanted(&done.outcome));
+    Ok(if has(|outcome| matches!(outcome, FormatOutcome::Refused { .. })) {
         Exit::Usage
-    } else if options.check && has(|outcome| matches!(outcome, Outcome::Changed)) {
+    } else if options.check && has(|outcome| matches!(outcome, FormatOutcome::Changed)) {
         Exit::Found
     } else {
         Exit::Fine
     })
 }
 
-fn one(file: &Path, check: bool, output: &Output) -> anyhow::Result<Outcome> {
+fn one(file: &Path, check: bool, output: &Output) -> anyhow::Result<FormatOutcome> {
     let failed = || format!("reading `{}`", file.display());
     let bytes = std::fs::metadata(file).with_context(failed)?.len();
     anyhow::ensure!(bytes <= MAX_BYTES, "`{}` is larger than {MAX_BYTES} bytes", file.display());
     let text = std::fs::read_to_string(file).with_context(failed)?;
     Ok(match format(&text) {
-        Ok(formatted) if formatted == text => Outcome::Unchanged,
+        Ok(formatted) if formatted == text => FormatOutcome::Unchanged,
         Ok(formatted) if check => {
             if output.format() == Format::Table {
                 output.line(&changes(&file.display().to_string(), &text, &formatted))?;
             }
-            Outcome::Changed
+            FormatOutcome::Changed
         }
         Ok(formatted) => {
             replace(file, &formatted)?;
-            Outcome::Changed
+            FormatOutcome::Changed
         }
-        Err(error) => Outcome::Refused { why: error.to_string() },
+        Err(error) => FormatOutcome::Refused { why: error.to_string() },
     })
 }
 
@@ -104,19 +104,19 @@ fn files(base: &Path, options: &Options) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn text(done: &[Done], check: bool) -> String {
+fn text(done: &[FormattedFile], check: bool) -> String {
     let mut lines = Vec::new();
     let (mut changed, mut refused) = (0, 0);
-    for Done { file, outcome } in done {
+    for FormattedFile { file, outcome } in done {
         let file = clean(file);
         match outcome {
-            Outcome::Unchanged => {}
-            Outcome::Changed => {
+            FormatOutcome::Unchanged => {}
+            FormatOutcome::Changed => {
                 changed += 1;
                 let word = if check { "would change" } else { "formatted" };
                 lines.push(format!("{YELLOW}{word}{PLAIN}  {file}"));
             }
-            Outcome::Refused { why } => {
+            FormatOutcome::Refused { why } => {
                 refused += 1;
                 lines.push(format!("{RED}refused{PLAIN}  {file}: {}", clean(why)));
             }

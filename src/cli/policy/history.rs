@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::render::{clean, counted};
-use super::store::{Store, find, when};
+use super::store::{StoreOptions, find, when};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::{Checks, Manifest, Published};
 
@@ -16,9 +16,9 @@ pub struct Options {
     /// The newest so many.
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub show: usize,
-    /// Where versions are published.
+    /// The version store.
     #[command(flatten)]
-    pub store: Store,
+    pub store: StoreOptions,
 }
 
 /// What to write out, and where.
@@ -30,14 +30,14 @@ pub struct Checkout {
     /// A folder that is not there yet; it gets `policies` and `schemas`.
     #[arg(value_name = "DIR")]
     pub to: PathBuf,
-    /// Where versions are published.
+    /// The version store.
     #[command(flatten)]
-    pub store: Store,
+    pub store: StoreOptions,
 }
 
 /// One publication, for machines.
 #[derive(Serialize)]
-struct Entry {
+struct HistoryEntry {
     live: bool,
     signed_by: Vec<String>,
     #[serde(flatten)]
@@ -50,13 +50,13 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     for (place, number) in store.numbers()?.into_iter().rev().take(options.show).enumerate() {
         let Published { manifest, signatures } = store.read(number)?;
         let signed_by = signatures.into_iter().map(|one| one.key_id).collect();
-        entries.push(Entry { live: place == 0, signed_by, manifest });
+        entries.push(HistoryEntry { live: place == 0, signed_by, manifest });
     }
     output.data(&entries, |entries| text(entries))?;
     Ok(Exit::Fine)
 }
 
-fn text(entries: &[Entry]) -> String {
+fn text(entries: &[HistoryEntry]) -> String {
     let mut rows = table(["number", "version", "what", "when", "author", "signed by", "checks", "message"]);
     for entry in entries {
         let Manifest { sequence, version, kind, time_millis, author, message, checks, .. } = &entry.manifest;

@@ -32,7 +32,7 @@ code { font: 13px ui-monospace, monospace; }
 /// The whole page.
 pub(super) fn page(coverage: &Coverage, sources: &Sources) -> String {
     let mut page = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    // The page shows texts that anybody may have written: nothing in it may load or run.
+    // The page shows untrusted texts: nothing in it may load or run.
     push(
         &mut page,
         format_args!(
@@ -151,7 +151,7 @@ fn coloured(page: &mut String, text: &str, policies: &[&PolicyCoverage]) {
         let _ = write!(
             page,
             "<mark class=\"{class}\" title=\"{}\">{}</mark>",
-            escaped(&told(part), shown),
+            escaped(&with_cause(part), shown),
             escaped(marked, shown)
         );
         at = part.end;
@@ -159,16 +159,16 @@ fn coloured(page: &mut String, text: &str, policies: &[&PolicyCoverage]) {
     page.push_str(&escaped(text.get(at..).unwrap_or_default(), shown));
 }
 
-fn told(part: &Part) -> String {
+fn with_cause(part: &Part) -> String {
     let (yes, no) = if part.kind.is_scope() { ("matched", "kept out alone") } else { ("true", "false") };
-    let mut told = format!("{yes} {} times, {no} {} times", part.seen_true, part.seen_false);
+    let mut with_cause = format!("{yes} {} times, {no} {} times", part.seen_true, part.seen_false);
     if part.errors > 0 {
-        let _ = write!(told, ", {} errors", part.errors);
+        let _ = write!(with_cause, ", {} errors", part.errors);
     }
     if part.implied {
-        told.push_str("; the schema leaves no other");
+        with_cause.push_str("; the schema leaves no other");
     }
-    told
+    with_cause
 }
 
 fn anchor(path: &str) -> String {

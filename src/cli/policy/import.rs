@@ -15,9 +15,9 @@ use crate::workbench::import::{From, Imported, Input, Remark, import};
 /// The most bytes of all files together.
 const MAX_BYTES: u64 = 2 << 20;
 
-/// What the rules are written in.
+/// The format of the rules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Kind {
+pub enum RuleFormat {
     /// One agent's `authorization:` document.
     #[default]
     AgentAuthz,
@@ -29,9 +29,9 @@ pub enum Kind {
     Agentgateway,
 }
 
-/// Where the policies go.
+/// Where the policies are written.
 #[derive(Debug, Default, clap::Args)]
-pub struct Target {
+pub struct ImportTarget {
     /// The name of the new files and the first part of each `@id` [default: the file's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -55,9 +55,9 @@ pub struct Target {
 /// Which rules.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
-    /// What the rules are written in.
+    /// The format of the rules.
     #[arg(long, value_enum, value_name = "FORMAT")]
-    pub from: Kind,
+    pub from: RuleFormat,
     /// The server whose tools the rules are about (ToolHive, agentgateway) [default: any]
     #[arg(long, value_name = "SERVER")]
     pub server: Option<String>,
@@ -66,7 +66,7 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// Where they go.
     #[command(flatten)]
-    pub target: Target,
+    pub target: ImportTarget,
 }
 
 /// Roles.
@@ -77,12 +77,12 @@ pub struct Roles {
     pub file: PathBuf,
     /// Where they go.
     #[command(flatten)]
-    pub target: Target,
+    pub target: ImportTarget,
 }
 
-/// What was written.
+/// The files that were written.
 #[derive(Serialize)]
-struct Written<'i> {
+struct ImportReport<'i> {
     written: bool,
     policy_file: String,
     test_file: String,
@@ -92,10 +92,10 @@ struct Written<'i> {
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let from = match options.from {
-        Kind::AgentAuthz => From::AgentAuthz,
-        Kind::Rbac => From::Rbac,
-        Kind::Toolhive => From::Toolhive,
-        Kind::Agentgateway => From::Agentgateway,
+        RuleFormat::AgentAuthz => From::AgentAuthz,
+        RuleFormat::Rbac => From::Rbac,
+        RuleFormat::Toolhive => From::Toolhive,
+        RuleFormat::Agentgateway => From::Agentgateway,
     };
     let most = if from == From::Rbac { 2 } else { 1 };
     anyhow::ensure!(options.files.len() <= most, "this format takes {}", counted(most, "file"));
@@ -111,7 +111,7 @@ fn one(
     from: From,
     files: &[PathBuf],
     server: Option<&str>,
-    target: &Target,
+    target: &ImportTarget,
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let (mut text, mut lines_before) = (String::new(), 0);
@@ -143,13 +143,13 @@ fn one(
     if written {
         write(&policies, &imported.policies, &tests, &imported)?;
     }
-    let told = Written {
+    let import_report = ImportReport {
         written,
         policy_file: policies.display().to_string(),
         test_file: tests.display().to_string(),
         imported: &imported,
     };
-    output.data(&told, |told| report(told, target.dry_run))?;
+    output.data(&import_report, |import_report| report(import_report, target.dry_run))?;
     if refused {
         output.say("help: read the list above; with `--accept-gaps` everything else is written");
     }
@@ -192,7 +192,7 @@ fn topic(file: &Path, named: Option<&str>) -> anyhow::Result<String> {
 }
 
 /// The schema alone, as a bundle without policies.
-fn schema(base: &Path, target: &Target, output: &Output) -> anyhow::Result<Bundle> {
+fn schema(base: &Path, target: &ImportTarget, output: &Output) -> anyhow::Result<Bundle> {
     let sources = match chosen(base, target.schemas.as_ref(), SCHEMAS) {
         Some(folder) => {
             let read = Sources::from_dirs(&folder, &folder)?;
@@ -210,19 +210,22 @@ fn schema(base: &Path, target: &Target, output: &Output) -> anyhow::Result<Bundl
     })
 }
 
-fn report(told: &Written<'_>, dry_run: bool) -> String {
+fn report(import_report: &ImportReport<'_>, dry_run: bool) -> String {
     let mut text = String::new();
-    let imported = told.imported;
+    let imported = import_report.imported;
     if dry_run {
-        push(&mut text, format_args!("{BOLD}{}{PLAIN}\n{}", clean(&told.policy_file), imported.policies));
-        push(&mut text, format_args!("{BOLD}{}{PLAIN}\n{}", clean(&told.test_file), imported.tests));
+        push(
+            &mut text,
+            format_args!("{BOLD}{}{PLAIN}\n{}", clean(&import_report.policy_file), imported.policies),
+        );
+        push(&mut text, format_args!("{BOLD}{}{PLAIN}\n{}", clean(&import_report.test_file), imported.tests));
     }
     remarks(&mut text, "cannot be said", RED, &imported.gaps);
     remarks(&mut text, "note", YELLOW, &imported.notes);
     let (policies, rows) = (counted(imported.count, "policy"), counted(imported.rows, "test row"));
     let gaps = counted(imported.gaps.len(), "gap");
-    if told.written {
-        let (policy_file, test_file) = (clean(&told.policy_file), clean(&told.test_file));
+    if import_report.written {
+        let (policy_file, test_file) = (clean(&import_report.policy_file), clean(&import_report.test_file));
         push(
             &mut text,
             format_args!("{GREEN}{policies}{PLAIN} written to `{policy_file}`, {rows} to `{test_file}`"),

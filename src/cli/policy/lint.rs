@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::render::{GREEN, PLAIN, YELLOW, counted};
-use super::{Places, chosen, find_tests, load, render};
+use super::{PolicyFolders, chosen, find_tests, load, render};
 use crate::cli::output::{Exit, Format, Output};
 use crate::policy::Bundle;
 use crate::workbench::diagnostics;
@@ -26,7 +26,7 @@ pub struct Options {
     pub sarif: Option<PathBuf>,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 /// A finding for machines.
@@ -41,7 +41,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     if let Some(unknown) = options.without.iter().find(|id| RULES.iter().all(|rule| rule.id != **id)) {
         anyhow::bail!("there is no rule `{unknown}`; docs/lint.md lists them");
     }
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let questions = questions(base, &bundle, options, output)?;
     let mut found = lint(&bundle, questions.as_ref());
     found.retain(|found| options.without.iter().all(|id| id != found.rule.id));
@@ -79,12 +79,12 @@ fn questions(
     options: &Options,
     output: &Output,
 ) -> anyhow::Result<Option<TestQuestions>> {
-    let places = &options.places;
-    let own = places.config.is_some() || chosen(base, places.policies.as_ref(), super::POLICIES).is_some();
+    let folders = &options.folders;
+    let own = folders.config.is_some() || chosen(base, folders.policies.as_ref(), super::POLICIES).is_some();
     if own && !base.join(super::TESTS).is_dir() {
         return Ok(None);
     }
-    let suites = find_tests(base, &[], &options.places, output)?;
+    let suites = find_tests(base, &[], &options.folders, output)?;
     Ok(Some(examine(bundle, &suites, &Settings::default()).1))
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::changes::changes;
 use super::files::replace;
 use super::render::{GREEN, PLAIN, RED, counted};
-use super::{Places, load};
+use super::{PolicyFolders, load};
 use crate::cli::output::{Exit, Output};
 use crate::workbench::matrix::Matrix;
 
@@ -26,12 +26,12 @@ pub struct Options {
     pub write: Option<PathBuf>,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
-/// Whether a file is what it should be.
+/// Whether a file is as it would be written.
 #[derive(Serialize)]
-struct Checked<'m> {
+struct CheckedFile<'m> {
     same: bool,
     rows: usize,
     #[serde(flatten)]
@@ -39,7 +39,7 @@ struct Checked<'m> {
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let matrix = Matrix::of(&bundle);
     let table = matrix.markdown();
     if let Some(file) = &options.write {
@@ -57,7 +57,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         return Ok(Exit::Fine);
     };
     let found = read(file)?;
-    let checked = Checked { same: found == table, rows: matrix.rows.len(), matrix: &matrix };
+    let checked = CheckedFile { same: found == table, rows: matrix.rows.len(), matrix: &matrix };
     let name = file.display().to_string();
     output.data(&checked, |checked| match checked.same {
         true => format!("{GREEN}unchanged{PLAIN}: {}", counted(checked.rows, "row")),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::coverage::{floored, not_green, percent, wanted};
 use super::proofs::settings;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
-use super::{Places, find_tests, load};
+use super::{PolicyFolders, find_tests, load};
 use crate::cli::output::{Exit, Output};
 use crate::workbench::mutate::{Mutant, Mutation, mutate_with};
 use crate::workbench::prove::{Settings, Solver};
@@ -28,12 +28,12 @@ pub struct Options {
     pub no_solver: bool,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
-    let suites = find_tests(base, &options.files, &options.places, output)?;
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
+    let suites = find_tests(base, &options.files, &options.folders, output)?;
     let (report, questions) = examine(&bundle, &suites, &run::Settings::default());
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::checks::{Demands, check};
+use super::checks::{PublishChecks, check};
 use super::publish::put;
 use super::render::{PLAIN, RED, YELLOW, clean, counted};
-use super::store::{Deed, Store, tell};
-use super::{Places, diff};
+use super::store::{PublishOptions, StoreOptions, report_error};
+use super::{PolicyFolders, diff};
 use crate::audit::records::{Proof, Records};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::Kind;
@@ -32,29 +32,29 @@ pub struct Options {
     pub accept_flips: u64,
     /// Who, why, with which key.
     #[command(flatten)]
-    pub deed: Deed,
+    pub deed: PublishOptions,
     /// What it has to pass.
     #[command(flatten)]
-    pub demands: Demands,
+    pub demands: PublishChecks,
     /// Where it is published.
     #[command(flatten)]
-    pub store: Store,
+    pub store: StoreOptions,
 }
 
-/// What the log says of a candidate.
+/// The shadow decisions of a candidate in the log.
 #[derive(Debug, Default, Serialize)]
-struct Watched {
+struct ShadowReport {
     version: String,
     /// Decisions since it was first loaded.
     decisions: u64,
     /// Those that would have come out otherwise.
     flips: u64,
-    kinds: Vec<Kinds>,
+    kinds: Vec<FlipCount>,
 }
 
 /// Flips of one kind.
 #[derive(Debug, Serialize)]
-struct Kinds {
+struct FlipCount {
     action: String,
     from: String,
     to: String,
@@ -73,7 +73,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
             log.display(),
             version.short()
         ));
-        output.say("help: name the folder in `security.authorization.candidate_dir`, reload, and let it watch for a while; what nobody watched is published with `caxton policy publish`");
+        output.say("help: name the folder in `security.authorization.candidate_dir`, reload, and let the gateway evaluate it for a while; publish without that with `caxton policy publish`");
         return Ok(Exit::Found);
     };
     output.say(text(&watched));
@@ -85,10 +85,10 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         return Ok(Exit::Found);
     }
     if let Err(error) = options.deed.key() {
-        tell(&error, output);
+        report_error(&error, output);
         return Ok(Exit::Usage);
     }
-    let checks = match check(base, sources.clone(), &Places::default(), &options.demands, output)? {
+    let checks = match check(base, sources.clone(), &PolicyFolders::default(), &options.demands, output)? {
         Ok((_, checks)) => checks,
         Err(exit) => return Ok(exit),
     };
@@ -97,15 +97,18 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 }
 
 /// What the log says; `None` when the candidate was never loaded.
-fn watched(log: &Path, version: &str) -> anyhow::Result<Option<Watched>> {
+fn watched(log: &Path, version: &str) -> anyhow::Result<Option<ShadowReport>> {
     let mut records = Records::open(log, Proof::Chain)?;
-    let mut found: Option<Watched> = None;
+    let mut found: Option<ShadowReport> = None;
     let mut kinds: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
     while let Some(line) = records.next_record()? {
         let Ok(record) = crate::json::parse(line.text) else { continue };
         let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default();
         if text("event") == "candidate_loaded" && text("detail") == version {
-            found.get_or_insert_with(|| Watched { version: version.to_owned(), ..Watched::default() });
+            found.get_or_insert_with(|| ShadowReport {
+                version: version.to_owned(),
+                ..ShadowReport::default()
+            });
         }
         let Some(watched) = &mut found else { continue };
         if text("action").is_empty() {
@@ -127,11 +130,11 @@ fn watched(log: &Path, version: &str) -> anyhow::Result<Option<Watched>> {
             watched.flips += 1;
         }
     }
-    let kind = |((action, from, to), (count, last))| Kinds { action, from, to, count, last };
-    Ok(found.map(|watched| Watched { kinds: kinds.into_iter().map(kind).collect(), ..watched }))
+    let kind = |((action, from, to), (count, last))| FlipCount { action, from, to, count, last };
+    Ok(found.map(|watched| ShadowReport { kinds: kinds.into_iter().map(kind).collect(), ..watched }))
 }
 
-fn text(watched: &Watched) -> String {
+fn text(watched: &ShadowReport) -> String {
     let flips = usize::try_from(watched.flips).unwrap_or(usize::MAX);
     let asked = usize::try_from(watched.decisions).unwrap_or(usize::MAX);
     let digits = watched.version.get(..12).unwrap_or(&watched.version);

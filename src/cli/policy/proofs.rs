@@ -14,7 +14,7 @@ use crate::workbench::prove::{Claim, Counterexample, Proof, Settings, Solver, Ve
 /// Open places of one statement that are shown.
 const OPEN_SHOWN: usize = 5;
 
-/// How proofs are sought.
+/// Bounds of the search for proofs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Search {
     /// The longest that the solver may think about one question, in seconds.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::proofs::{Search, seek};
 use super::render::{PLAIN, RED, clean, counted};
-use super::{Places, diff, find_tests, load, show};
+use super::{PolicyFolders, diff, find_tests, load, show};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, PolicyErrors};
 use crate::workbench::prove::{Claim, Stated, StatedError, VersionName, stated};
@@ -18,17 +18,17 @@ use crate::workbench::run::Suites;
 pub struct Options {
     /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
     pub files: Vec<PathBuf>,
-    /// How proofs are sought.
+    /// Bounds of the search for proofs.
     #[command(flatten)]
     pub search: Search,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
-    let suites = find_tests(base, &options.files, &options.places, output)?;
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
+    let suites = find_tests(base, &options.files, &options.folders, output)?;
     let Some(statements) = statements(&suites, output) else { return Ok(Exit::Usage) };
     anyhow::ensure!(!statements.is_empty(), "there is nothing to prove: no test file has `prove`");
     match claims(base, &bundle, &statements, output) {
@@ -37,7 +37,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     }
 }
 
-/// What the test files state; none when one of them cannot be read, and why has been told.
+/// The statements of the test files; `None` when one of them cannot be read, which has been reported.
 pub(super) fn statements(suites: &Suites, output: &Output) -> Option<Vec<Stated>> {
     match stated(suites) {
         Ok(statements) => Some(statements),
@@ -59,7 +59,7 @@ pub(super) fn statements(suites: &Suites, output: &Output) -> Option<Vec<Stated>
     }
 }
 
-/// Every statement as a claim; none when one means nothing, and all that do have been told.
+/// Every statement as a claim; `None` when one is not valid; all such have been reported.
 pub(super) fn claims(
     base: &Path,
     bundle: &Bundle,
@@ -81,7 +81,7 @@ pub(super) fn claims(
         match statement.claim(bundle, &mut other) {
             Ok(claim) => claims.push(claim),
             Err(error) => {
-                tell(statement, &error, output);
+                report_error(statement, &error, output);
                 broken += 1;
             }
         }
@@ -92,7 +92,7 @@ pub(super) fn claims(
     (broken == 0).then_some(claims)
 }
 
-fn tell(statement: &Stated, error: &StatedError, output: &Output) {
+fn report_error(statement: &Stated, error: &StatedError, output: &Output) {
     if let Some(errors) = error.source().and_then(|source| source.downcast_ref::<PolicyErrors>()) {
         show(errors.problems(), output);
     }

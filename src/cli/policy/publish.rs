@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::checks::{Demands, check};
+use super::checks::{PublishChecks, check};
 use super::render::{BOLD, GREEN, PLAIN, clean};
-use super::store::{Deed, Store, find, tell};
-use super::{Places, sources};
+use super::store::{PublishOptions, StoreOptions, find, report_error};
+use super::{PolicyFolders, sources};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::version::{Checks, Kind, Manifest, Published, VersionError, VersionStore};
@@ -18,16 +18,16 @@ use crate::policy::{Bundle, Sources};
 pub struct Options {
     /// Who, why, with which key.
     #[command(flatten)]
-    pub deed: Deed,
+    pub deed: PublishOptions,
     /// What it has to pass.
     #[command(flatten)]
-    pub demands: Demands,
+    pub demands: PublishChecks,
     /// Where it is published.
     #[command(flatten)]
-    pub store: Store,
+    pub store: StoreOptions,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 /// Where to go back to.
@@ -45,14 +45,14 @@ pub struct Rollback {
     /// Sign with this key, which `caxton policy keygen` made.
     #[arg(long, value_name = "FILE")]
     pub key: Option<std::path::PathBuf>,
-    /// Where versions are published.
+    /// The version store.
     #[command(flatten)]
-    pub store: Store,
+    pub store: StoreOptions,
 }
 
 /// What was done, for machines.
 #[derive(Serialize)]
-struct Done<'p> {
+struct PublishedReport<'p> {
     published: bool,
     signed_by: Vec<&'p str>,
     #[serde(flatten)]
@@ -60,14 +60,14 @@ struct Done<'p> {
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let (store, places) = (options.store.open(base), &options.places);
-    let sources = sources(base, places, output)?;
+    let (store, folders) = (options.store.open(base), &options.folders);
+    let sources = sources(base, folders, output)?;
     anyhow::ensure!(!options.deed.message.trim().is_empty(), "say why with `--message`");
     if let Err(error) = options.deed.key() {
-        tell(&error, output);
+        report_error(&error, output);
         return Ok(Exit::Usage);
     }
-    let checks = match check(base, sources.clone(), places, &options.demands, output)? {
+    let checks = match check(base, sources.clone(), folders, &options.demands, output)? {
         Ok((_, checks)) => checks,
         Err(exit) => {
             output.say("nothing was published");
@@ -85,7 +85,7 @@ pub(super) fn rollback(base: &Path, options: &Rollback, output: &Output) -> anyh
         output.say(format_args!("version {} is live already", target.manifest.version.short()));
         return Ok(Exit::Found);
     }
-    let deed = Deed {
+    let deed = PublishOptions {
         message: options.message.clone(),
         author: options.author.clone(),
         key: options.key.clone(),
@@ -112,18 +112,18 @@ pub(super) fn put(
     sources: &Sources,
     what: (Kind, Option<u64>),
     checks: Checks,
-    deed: &Deed,
+    deed: &PublishOptions,
     output: &Output,
 ) -> anyhow::Result<Exit> {
     match publish(store, sources, what, checks, deed) {
         Ok(published) => {
             let signed_by = published.signatures.iter().map(|one| one.key_id.as_str()).collect();
-            let done = Done { published: true, signed_by, manifest: &published.manifest };
+            let done = PublishedReport { published: true, signed_by, manifest: &published.manifest };
             output.data(&done, |done| text(done))?;
             Ok(Exit::Fine)
         }
         Err(error) => {
-            tell(&error, output);
+            report_error(&error, output);
             Ok(Exit::Found)
         }
     }
@@ -134,7 +134,7 @@ fn publish(
     sources: &Sources,
     (kind, expires_millis): (Kind, Option<u64>),
     checks: Checks,
-    deed: &Deed,
+    deed: &PublishOptions,
 ) -> Result<Published, VersionError> {
     let manifest = Manifest::new(sources, kind, &deed.author(), &deed.message, SystemClock.now_millis());
     let manifest = Manifest { checks, expires_millis, ..manifest };
@@ -146,7 +146,7 @@ fn publish(
     Ok(published)
 }
 
-fn text(done: &Done<'_>) -> String {
+fn text(done: &PublishedReport<'_>) -> String {
     let Manifest { sequence, version, kind, parent, .. } = done.manifest;
     let signed = match done.signed_by.as_slice() {
         [] => ", not signed".to_owned(),

@@ -151,7 +151,7 @@ pub(super) fn counted(count: usize, one: &str) -> String {
     }
 }
 
-/// Text from a file that anybody may have written: it must not move the cursor or colour the terminal.
+/// Untrusted text of a file: it must not move the cursor or colour the terminal.
 pub(super) fn clean(text: &str) -> String {
     let harmless = |c: char| {
         let hidden = c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -15,12 +15,12 @@ use rustyline::history::FileHistory;
 
 use super::explain;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, clean, counted};
-use super::{Places, load};
+use super::{PolicyFolders, load};
 use crate::cli::output::{Exit, Output};
-use crate::nearest::nearest;
+use crate::suggest::nearest;
 use crate::workbench::explain::Explanation;
 use crate::workbench::repl::{Workbench, WorkbenchError};
-use words::{Words, brace, words};
+use words::{ReplHelper, brace, words};
 
 /// The longest line that is read from a pipe, and the most bytes of a file of entities.
 const MAX_BYTES: u64 = 1 << 20;
@@ -57,7 +57,7 @@ pub struct Options {
     pub history: Option<PathBuf>,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 /// A session.
@@ -72,15 +72,15 @@ struct Session<'s> {
     failed: bool,
 }
 
-/// Whether the session goes on.
+/// Whether the session continues.
 #[derive(PartialEq, Eq)]
-enum Next {
+enum ReplFlow {
     Line,
     End,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let mut session = Session {
         base,
         options,
@@ -105,16 +105,16 @@ impl Session<'_> {
     fn at_terminal(&mut self) -> anyhow::Result<()> {
         let policies = counted(self.bench.bundle().policies().count(), "policy");
         self.output.say(format_args!("{policies}; `help` lists the commands, `quit` ends"));
-        let mut editor: Editor<Words, FileHistory> = Editor::new()?;
+        let mut editor: Editor<ReplHelper, FileHistory> = Editor::new()?;
         if let Some(file) = self.options.history.as_ref().filter(|file| file.exists()) {
             editor.load_history(file).with_context(|| format!("reading `{}`", file.display()))?;
         }
         loop {
-            editor.set_helper(Some(Words { words: self.bench.words() }));
+            editor.set_helper(Some(ReplHelper { words: self.bench.words() }));
             match editor.readline(if self.typing.is_some() { "… " } else { "> " }) {
                 Ok(line) => {
                     editor.add_history_entry(&line)?;
-                    if self.line(&line)? == Next::End {
+                    if self.line(&line)? == ReplFlow::End {
                         break;
                     }
                 }
@@ -144,7 +144,7 @@ impl Session<'_> {
                 "a line is longer than {MAX_BYTES} bytes"
             );
             let text = String::from_utf8_lossy(&line).into_owned();
-            if self.line(text.trim_end_matches(['\n', '\r']))? == Next::End {
+            if self.line(text.trim_end_matches(['\n', '\r']))? == ReplFlow::End {
                 break;
             }
         }
@@ -155,7 +155,7 @@ impl Session<'_> {
     }
 
     /// One line; what is wrong with it is said, and does not end the session.
-    fn line(&mut self, line: &str) -> anyhow::Result<Next> {
+    fn line(&mut self, line: &str) -> anyhow::Result<ReplFlow> {
         if let Some(mut typed) = self.typing.take() {
             typed.push_str(line);
             typed.push('\n');
@@ -164,7 +164,7 @@ impl Session<'_> {
             } else {
                 self.typing = Some(typed);
             }
-            return Ok(Next::Line);
+            return Ok(ReplFlow::Line);
         }
         let line = line.trim();
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -172,7 +172,7 @@ impl Session<'_> {
         match word {
             "" => {}
             word if word.starts_with('#') => {}
-            "quit" | "exit" => return Ok(Next::End),
+            "quit" | "exit" => return Ok(ReplFlow::End),
             "help" | "?" => self.output.line(HELP)?,
             "ask" => self.ask(rest)?,
             "why" => match self.bench.ask_again() {
@@ -211,7 +211,7 @@ impl Session<'_> {
                 self.changed(done)?;
             }
         }
-        Ok(Next::Line)
+        Ok(ReplFlow::Line)
     }
 
     /// What changes the world or the policies, after which the last question is asked again.
@@ -313,7 +313,7 @@ impl Session<'_> {
     }
 
     fn reload(&mut self) -> anyhow::Result<()> {
-        match load(self.base, &self.options.places, self.output)? {
+        match load(self.base, &self.options.folders, self.output)? {
             Some(bundle) => {
                 self.bench.load(bundle);
                 self.changed(Ok(()))

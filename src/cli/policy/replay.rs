@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use super::diff::{load as load_version, version};
 use super::files::create;
 use super::render::{PLAIN, YELLOW, clean, counted};
-use super::{Places, load};
+use super::{PolicyFolders, load};
 use crate::audit::records::{Proof, Records};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::workbench::replay::{Flip, Replay, Settings, TestError, find, suite_of_flips, suite_of_record};
-pub use log::{Recorded, Traffic, replay_log};
+pub use log::{RecordSelection, ReplayedLog, replay_log};
 pub(super) use text::text;
 
 /// Where the gateway writes when nothing else is said.
@@ -26,7 +26,7 @@ const NAMED: usize = 3;
 pub struct Options {
     /// The records [default: `.caxton/audit.log`]
     #[command(flatten)]
-    pub recorded: Recorded,
+    pub recorded: RecordSelection,
     /// The policies to compare with: a folder with `policies` (and `schemas`) or `*.cedar` files in it, or a git commit.
     #[arg(long, value_name = "DIR|REF")]
     pub candidate: String,
@@ -44,7 +44,7 @@ pub struct Options {
     pub show: usize,
     /// Where the policies that decided are, and their schema.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
@@ -52,7 +52,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         anyhow::bail!("`{}` is there already; name a new file", file.display());
     }
     let log = options.recorded.log.clone().unwrap_or_else(|| base.join(LOG));
-    let Some(baseline) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let Some(baseline) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let candidate = candidate(base, options, &baseline)?;
     let Some(candidate) = load_version(candidate, &options.candidate, output) else { return Ok(Exit::Usage) };
     let rule = options.recorded.on_policy_error;
@@ -133,11 +133,11 @@ pub(super) fn from_log(
     base: &Path,
     id: &str,
     log: Option<&Path>,
-    places: &Places,
+    folders: &PolicyFolders,
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let log = log.map_or_else(|| base.join(LOG), Path::to_owned);
-    let Some(bundle) = load(base, places, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = load(base, folders, output)? else { return Ok(Exit::Usage) };
     let mut records = Records::open(&log, Proof::Nothing)?;
     while let Some(record) = records.next_record()? {
         let Some(found) = find(record.text, id).ok().flatten() else { continue };

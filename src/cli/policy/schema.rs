@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::{Places, load};
+use super::{PolicyFolders, load};
 use crate::cli::output::{Exit, Output};
 use crate::workbench::editor::{cedar_schema, fixtures_schema, test_schema};
 
-/// Which schema.
+/// The schema to print.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Of {
+pub enum SchemaKind {
     /// JSON Schema of `*.test.yaml` files.
     #[default]
     Tests,
@@ -21,20 +21,20 @@ pub enum Of {
 /// Which schema, and of what.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
-    /// Which schema.
+    /// The schema to print.
     #[arg(value_enum, default_value_t, value_name = "OF")]
-    pub of: Of,
+    pub of: SchemaKind,
     /// Where the policies and the schema are.
     #[command(flatten)]
-    pub places: Places,
+    pub folders: PolicyFolders,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.places, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let schema = match options.of {
-        Of::Tests => test_schema(&bundle),
-        Of::Fixtures => fixtures_schema(),
-        Of::Cedar => cedar_schema(&bundle).map_err(anyhow::Error::msg)?,
+        SchemaKind::Tests => test_schema(&bundle),
+        SchemaKind::Fixtures => fixtures_schema(),
+        SchemaKind::Cedar => cedar_schema(&bundle).map_err(anyhow::Error::msg)?,
     };
     output.line(&serde_json::to_string_pretty(&schema)?)?;
     Ok(Exit::Fine)

@@ -1,11 +1,11 @@
-//! `caxton policy keygen`, `sign` and `verify`: who vouches for a version.
+//! `caxton policy keygen`, `sign` and `verify`: the signatures of a version.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::render::{GREEN, PLAIN, clean, counted};
-use super::store::{Store, find, tell};
+use super::store::{StoreOptions, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::Bundle;
@@ -34,9 +34,9 @@ pub struct Sign {
     /// The key, which `caxton policy keygen` made.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// Where versions are published.
+    /// The version store.
     #[command(flatten)]
-    pub store: Store,
+    pub store: StoreOptions,
 }
 
 /// What to verify.
@@ -51,9 +51,9 @@ pub struct Verify {
     /// The trusted keys; without them only the texts are held against their digests.
     #[arg(long, value_name = "FILE")]
     pub trusted_keys: Option<PathBuf>,
-    /// Where versions are published.
+    /// The version store.
     #[command(flatten)]
-    pub store: Store,
+    pub store: StoreOptions,
 }
 
 pub(super) fn keygen(base: &Path, options: &Keygen, output: &Output) -> anyhow::Result<Exit> {
@@ -73,7 +73,7 @@ pub(super) fn keygen(base: &Path, options: &Keygen, output: &Output) -> anyhow::
             Ok(Exit::Fine)
         }
         Err(error) => {
-            tell(&error, output);
+            report_error(&error, output);
             Ok(Exit::Usage)
         }
     }
@@ -89,7 +89,7 @@ pub(super) fn sign(base: &Path, options: &Sign, output: &Output) -> anyhow::Resu
     }
     let store = options.store.existing(base)?;
     let mut published = find(&store, &options.version)?;
-    // Whoever signs vouches for the texts: they have to be there, whole, and valid.
+    // A signature covers the texts: they have to be complete and valid.
     let sources = store.sources(&published.manifest)?;
     if let Err(errors) = Bundle::load(sources) {
         super::show(errors.problems(), output);
@@ -115,7 +115,7 @@ pub(super) fn sign(base: &Path, options: &Sign, output: &Output) -> anyhow::Resu
             Ok(Exit::Fine)
         }
         Err(error) => {
-            tell(&error, output);
+            report_error(&error, output);
             Ok(Exit::Usage)
         }
     }
@@ -160,7 +160,7 @@ pub(super) fn verify(base: &Path, options: &Verify, output: &Output) -> anyhow::
                 version: String::new(),
                 sound: false,
                 key_id: None,
-                problem: Some(told(&error)),
+                problem: Some(with_cause(&error)),
             },
         });
     }
@@ -172,7 +172,7 @@ pub(super) fn verify(base: &Path, options: &Verify, output: &Output) -> anyhow::
     Ok(if unsound == 0 { Exit::Fine } else { Exit::Found })
 }
 
-fn told(error: &VersionError) -> String {
+fn with_cause(error: &VersionError) -> String {
     match error.help() {
         Some(help) => format!("{error} ({help})"),
         None => error.to_string(),
@@ -184,6 +184,6 @@ fn text(one: &Verified) -> String {
     match (problem, key_id) {
         (Some(problem), _) => format!("@{sequence}: refused: {}", clean(problem)),
         (None, Some(key)) => format!("@{sequence}: {version} is whole, signed by {}", clean(key)),
-        (None, None) => format!("@{sequence}: {version} is whole; nobody's signature was asked for"),
+        (None, None) => format!("@{sequence}: {version} has valid digests; no signature was required"),
     }
 }

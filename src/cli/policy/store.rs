@@ -10,15 +10,15 @@ use crate::policy::version::{Published, SigningKey, VersionError, VersionStore, 
 /// Where versions are kept when nothing else is said.
 const STORE: &str = ".caxton/versions";
 
-/// Where versions are published.
+/// The version store.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Store {
+pub struct StoreOptions {
     /// Folder of published versions [default: `.caxton/versions`]
     #[arg(long, value_name = "DIR")]
     pub store: Option<PathBuf>,
 }
 
-impl Store {
+impl StoreOptions {
     /// The store; it need not be there yet.
     pub(super) fn open(&self, base: &Path) -> VersionStore {
         VersionStore::new(base.join(self.store.as_deref().unwrap_or(Path::new(STORE))))
@@ -36,9 +36,9 @@ impl Store {
     }
 }
 
-/// Who publishes, why, and with which key.
+/// Author, message and key of a publication.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Deed {
+pub struct PublishOptions {
     /// Why; stands in the history.
     #[arg(long, short, value_name = "TEXT")]
     pub message: String,
@@ -53,7 +53,7 @@ pub struct Deed {
     pub expires_in: Option<std::time::Duration>,
 }
 
-impl Deed {
+impl PublishOptions {
     /// Who.
     pub(super) fn author(&self) -> String {
         let user = || std::env::var_os("USER").map(|name| name.to_string_lossy().into_owned());
@@ -84,8 +84,8 @@ pub(super) fn when(millis: u64) -> String {
     rfc3339(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
-/// Tells an error with its cause and what can be done about it.
-pub(super) fn tell(error: &VersionError, output: &Output) {
+/// Reports an error with its cause and advice.
+pub(super) fn report_error(error: &VersionError, output: &Output) {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
     output.say(format_args!("{RED}refused{PLAIN}: {}{}", clean(&error.to_string()), clean(&cause)));
     if let Some(help) = error.help() {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use notify::{Event, EventKind, RecursiveMode, Watcher as _};
 
 use super::render::{DIM, PLAIN};
-use super::{POLICIES, Places, SCHEMAS, TESTS, chosen};
+use super::{POLICIES, PolicyFolders, SCHEMAS, TESTS, chosen};
 use crate::cli::output::{Exit, Output};
 
 /// An editor writes a file in several steps; this long nothing must happen before the tests run.
@@ -20,19 +20,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn watch(
     base: &Path,
     files: &[PathBuf],
-    places: &Places,
+    folders: &PolicyFolders,
     output: &Output,
     mut once: impl FnMut() -> anyhow::Result<Exit>,
 ) -> anyhow::Result<Exit> {
     let (sender, changes) = channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         if event.is_ok_and(|event| matters(&event)) {
-            // Whoever listened is gone when the process ends.
+            // The receiver is gone when the process ends.
             let _ = sender.send(());
         }
     })?;
     let mut folders: Vec<PathBuf> =
-        [chosen(base, places.policies.as_ref(), POLICIES), chosen(base, places.schemas.as_ref(), SCHEMAS)]
+        [chosen(base, folders.policies.as_ref(), POLICIES), chosen(base, folders.schemas.as_ref(), SCHEMAS)]
             .into_iter()
             .flatten()
             .collect();

@@ -3,17 +3,18 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Name, Node, Scalar, Value};
-use crate::config::problem::{Code, Problem};
+use super::{KeyName, Node, Scalar, Value};
+use crate::config::problem::{Problem, ProblemCode};
 
-/// Reads TOML; the parser recovers, so all its mistakes are told.
+/// Reads TOML; the parser recovers, so all its mistakes are reported.
 pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let problems = errors
         .iter()
         .map(|error| {
             let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            let code = if message.contains("duplicate key") { Code::Duplicate } else { Code::Syntax };
+            let code =
+                if message.contains("duplicate key") { ProblemCode::Duplicate } else { ProblemCode::Syntax };
             let problem = Problem::error(code, format!("this is not TOML: {message}"));
             match error.span() {
                 Some(at) => problem.at(text, &at),
@@ -27,7 +28,7 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
 
 fn section(table: &DeTable<'_>) -> Value {
     let entries = table.iter().map(|(name, value)| {
-        let name = Name { at: name.span(), text: name.get_ref().to_string() };
+        let name = KeyName { at: name.span(), text: name.get_ref().to_string() };
         (name, node(value))
     });
     Value::Section(entries.collect())

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::{MAX_DEPTH, MAX_KEYS, Name, Node, Scalar, Value, refuse_twice};
-use crate::config::kind::printable;
-use crate::config::problem::{Code, Problem};
+use super::{KeyName, MAX_DEPTH, MAX_KEYS, Node, Scalar, Value, refuse_twice};
+use crate::config::problem::{Problem, ProblemCode};
+use crate::config::value_type::printable;
 
 /// A collection that is not closed yet.
 enum Open {
     List(Vec<Node>),
-    Section { entries: Vec<(Name, Node)>, key: Option<Name> },
+    Section { entries: Vec<(KeyName, Node)>, key: Option<KeyName> },
 }
 
 struct Builder<'a> {
@@ -41,8 +41,11 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(text.len());
                 builder.problems.push(
-                    Problem::error(Code::Syntax, format!("this is not YAML: {}", one_line(&error.info())))
-                        .at(text, &(at..at)),
+                    Problem::error(
+                        ProblemCode::Syntax,
+                        format!("this is not YAML: {}", one_line(&error.info())),
+                    )
+                    .at(text, &(at..at)),
                 );
                 break;
             }
@@ -85,7 +88,7 @@ impl Builder<'_> {
     }
 
     fn stop(&mut self, message: &str, help: &str, at: &Range<usize>) -> bool {
-        self.problems.push(Problem::error(Code::Syntax, message).at(self.text, at).with_help(help));
+        self.problems.push(Problem::error(ProblemCode::Syntax, message).at(self.text, at).with_help(help));
         false
     }
 
@@ -106,7 +109,7 @@ impl Builder<'_> {
     fn scalar(&mut self, text: String, style: ScalarStyle, at: &Range<usize>) -> bool {
         let quoted = style != ScalarStyle::Plain;
         if let Some((_, Open::Section { entries, key: key @ None })) = self.open.last_mut() {
-            *key = Some(Name { text, at: at.clone() });
+            *key = Some(KeyName { text, at: at.clone() });
             if entries.len() >= MAX_KEYS {
                 return self.stop(
                     "a section has at most 1,000 keys",

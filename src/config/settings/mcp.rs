@@ -1,117 +1,152 @@
-//! The MCP endpoint and the servers behind it.
+//! `mcp.*` and `tool_security.*`: the MCP endpoint, the servers behind it, and the tools that exist at all.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::kind::{Flag, Hidden, Integer, List, Named, Origin, Parsed, Size, Span, Text, Url};
-use crate::config::problem::{Code, Problem};
+use crate::api;
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
+use crate::config::value_type::{
+    DurationRange, Flag, FreeText, HttpsUrl, Integer, List, NamedValues, ParsedWord, SecretText, Size,
+    WebOrigin,
+};
 use crate::model::ServerName;
-use crate::secret::Secret;
+use crate::tools::{ServerSettings, Settings, Transport};
 
-/// `mcp.*`
-pub struct Mcp {
-    /// Offer tools of upstream servers that nobody has pinned.
-    pub auto_import: bool,
-    /// Web origins that may call the endpoint, beside none.
-    pub allowed_origins: Vec<String>,
+/// What the section says of two modules.
+pub(super) struct Mcp {
+    pub(super) tools: Settings,
+    /// Web origins that may call the endpoint.
+    pub(super) allowed_origins: Vec<String>,
     /// `Host` names under which the endpoint may be called; `None` for any.
-    pub allowed_hosts: Option<Vec<String>>,
-    /// Upstream servers.
-    pub servers: Vec<McpServer>,
-    /// Time to reach a server.
-    pub connect_timeout: Duration,
-    /// Calls at once at one server; more wait.
-    pub max_concurrent_calls: usize,
-    /// Time after which a server is asked again for its tools.
-    pub refresh_interval: Duration,
-    /// Tools of one server.
-    pub max_tools_per_server: usize,
-    /// Bytes of one tool definition.
-    pub max_definition_bytes: usize,
-    /// Bytes of one tool's answer.
-    pub max_response_bytes: usize,
-}
-
-/// `mcp.servers[]`
-pub struct McpServer {
-    /// The first part of its tools' names.
-    pub name: ServerName,
-    /// How it is reached.
-    pub transport: Transport,
-    /// Time for a call.
-    pub timeout: Duration,
-    /// What the answers of a tool carry, by tool.
-    pub labels: Vec<(String, Vec<String>)>,
-    /// Tools that an agent calls for an actor only where the actor may call them too.
-    pub actor_bound: Vec<String>,
-}
-
-/// How an upstream server is reached.
-pub enum Transport {
-    /// Streamable HTTP.
-    Http {
-        /// The endpoint.
-        url: crate::secret::Address,
-        /// The gateway's own header fields, such as `Authorization`.
-        headers: Vec<(String, Secret<String>)>,
-    },
-    /// A child process that speaks on stdin and stdout.
-    Stdio {
-        /// The program.
-        command: String,
-        /// Its arguments.
-        args: Vec<String>,
-        /// Its environment; it inherits nothing else.
-        env: Vec<(String, Secret<String>)>,
-    },
+    pub(super) allowed_hosts: Option<Vec<String>>,
 }
 
 impl Mcp {
-    pub(super) fn read(r: &mut Reader<'_>, host: IpAddr) -> Self {
-        let seconds = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
-        Self {
-            auto_import: r.value("mcp.auto_import", Flag, false, "Offer tools of upstream servers whose definitions nobody has pinned with `caxton tools import`."),
-            allowed_origins: r.value("mcp.allowed_origins", List(Origin), Vec::new(), "Web origins that may call `/mcp` from a browser. Calls without `Origin` are not affected."),
-            allowed_hosts: allowed_hosts(r, host),
-            connect_timeout: r.value("mcp.connect_timeout", seconds(1, 60), Duration::from_secs(10), "Time to reach an upstream server and read its tools."),
-            max_tools_per_server: r.value("mcp.max_tools_per_server", Integer::new(1..=10_000, "tools"), 256, "Tools of one upstream server; a server with more is refused."),
-            max_definition_bytes: r.value("mcp.max_definition_bytes", Size(1 << 10..=1 << 20), 64 << 10, "Bytes of one tool definition; a larger one is refused."),
-            max_response_bytes: r.value("mcp.max_response_bytes", Size(1 << 10..=64 << 20), 4 << 20, "Bytes of one tool's answer; a larger one is an error."),
-            max_concurrent_calls: r.value("mcp.max_concurrent_calls", Integer::new(1..=10_000, "calls"), 32, "Calls at once at one upstream server; more wait within their own time."),
-            refresh_interval: r.value("mcp.refresh_interval", seconds(1, 86_400), Duration::from_secs(300), "Time after which an upstream server is asked again for its tools, so that a changed one is noticed."),
-            servers: servers(r),
-        }
+    pub(super) fn read(r: &mut Reader<'_>, host: IpAddr, schema_dir: Option<PathBuf>) -> Self {
+        let usual = Settings::default();
+        let auto_import = r.value(
+            "mcp.auto_import",
+            Flag,
+            false,
+            "Offer tools of upstream servers whose definitions are not pinned with `caxton tools import`.",
+        );
+        let allowed_origins = r.value(
+            "mcp.allowed_origins",
+            List(WebOrigin),
+            Vec::new(),
+            "Web origins that may call `/mcp` from a browser. Calls without `Origin` are not affected.",
+        );
+        let allowed_hosts = allowed_hosts(r, host);
+        let connect_timeout = r.value(
+            "mcp.connect_timeout",
+            seconds(1, 60),
+            Duration::from_secs(10),
+            "Time to reach an upstream server and read its tools.",
+        );
+        let tools = Settings {
+            auto_import,
+            schema_dir: schema_dir.unwrap_or(usual.schema_dir),
+            max_tools_per_server: r.value(
+                "mcp.max_tools_per_server",
+                Integer::new(1..=10_000, "tools"),
+                usual.max_tools_per_server,
+                "Tools of one upstream server; a server with more is refused.",
+            ),
+            max_definition_bytes: r.value(
+                "mcp.max_definition_bytes",
+                Size(1 << 10..=1 << 20),
+                usual.max_definition_bytes,
+                "Bytes of one tool definition; a larger one is refused.",
+            ),
+            max_response_bytes: r.value(
+                "mcp.max_response_bytes",
+                Size(1 << 10..=64 << 20),
+                usual.max_response_bytes,
+                "Bytes of one tool's answer; a larger one is an error.",
+            ),
+            max_concurrent_calls: r.value(
+                "mcp.max_concurrent_calls",
+                Integer::new(1..=10_000, "calls"),
+                usual.max_concurrent_calls,
+                "Calls at once at one upstream server; more wait within their own time.",
+            ),
+            refresh_interval: r.value(
+                "mcp.refresh_interval",
+                seconds(1, 86_400),
+                usual.refresh_interval,
+                "Time after which an upstream server is asked again for its tools, so that a changed one is noticed.",
+            ),
+            servers: servers(r, connect_timeout),
+            refresh_gap: usual.refresh_gap,
+            retry_min: usual.retry_min,
+            retry_max: usual.retry_max,
+            allowed_tools: None,
+            forbidden_tools: BTreeSet::new(),
+        };
+        Self { tools, allowed_origins, allowed_hosts }
     }
+}
+
+/// `tool_security.*`: bounds for all callers, before any policy is evaluated.
+pub(super) fn tool_security(r: &mut Reader<'_>, tools: &mut Settings) {
+    let allowed = r.optional(
+        "tool_security.allowed_tools",
+        List(FreeText(256)),
+        "The only tools that may be called, as `SERVER___TOOL` or `TOOL`. Without the key, policy alone decides.",
+    );
+    let forbidden = r.value(
+        "tool_security.forbidden_tools",
+        List(FreeText(256)),
+        Vec::new(),
+        "Tools that may not be called, as `SERVER___TOOL` or `TOOL`.",
+    );
+    let both = forbidden.iter().find(|tool| allowed.as_ref().is_some_and(|all| all.contains(tool)));
+    if let Some(tool) = both {
+        let problem =
+            Problem::error(ProblemCode::Contradiction, format!("`{tool}` is allowed and forbidden"));
+        r.report(problem.with_help("take it out of one of the lists"), "tool_security.forbidden_tools");
+    }
+    tools.allowed_tools = allowed.map(|names| names.into_iter().collect());
+    tools.forbidden_tools = forbidden.into_iter().collect();
+}
+
+fn seconds(low: u64, high: u64) -> DurationRange {
+    DurationRange(Duration::from_secs(low)..=Duration::from_secs(high))
 }
 
 /// A page in a browser can make its own name mean this host (DNS rebinding); the `Host` field gives it away.
 fn allowed_hosts(r: &mut Reader<'_>, host: IpAddr) -> Option<Vec<String>> {
-    let names = r.optional("mcp.allowed_hosts", List(Text(256)), "`Host` names under which `/mcp` may be called. Without the key: `localhost`, `127.0.0.1` and `::1` if `server.host` is loopback, else any. Behind a proxy, give the public name.");
-    let loopback = || ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-    names.or_else(|| host.is_loopback().then(loopback))
+    let names = r.optional(
+        "mcp.allowed_hosts",
+        List(FreeText(256)),
+        "`Host` names under which `/mcp` may be called. Without the key: `localhost`, `127.0.0.1` and `::1` if `server.host` is loopback, else any. Behind a proxy, give the public name.",
+    );
+    names.or_else(|| host.is_loopback().then(api::Settings::loopback_hosts))
 }
 
-fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
+fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings> {
     let mut names = BTreeSet::new();
     r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
         let name = r.required(
             "name",
-            Parsed::<ServerName>::new("a server name"),
+            ParsedWord::<ServerName>::new("a server name"),
             "The first part of its tools' names: `NAME___TOOL`.",
         );
-        let timeout = Span(Duration::from_secs(1)..=Duration::from_secs(600));
-        let timeout = r.value("timeout", timeout, Duration::from_secs(30), "Time for a call.");
+        let call_timeout =
+            r.value("timeout", seconds(1, 600), Duration::from_secs(30), "Time for a call.");
         let labels = r.value(
             "labels",
-            Named::of_tools(List(Text(64))),
+            NamedValues::of_tools(List(FreeText(64))),
             Vec::new(),
             "What the answers of a tool carry, such as `read_file: [pii]`; policies see it on the session.",
         );
         let actor_bound = r.value(
             "actor_bound",
-            List(Text(256)),
+            List(FreeText(256)),
             Vec::new(),
             "Tools, by name, that an agent may call on behalf of an actor only if the actor may call them itself; `*` for all. Enforced by the shipped policy `agents.on-behalf`.",
         );
@@ -121,27 +156,39 @@ fn servers(r: &mut Reader<'_>) -> Vec<McpServer> {
         if reserved || !names.insert(name.clone()) {
             let message =
                 if reserved { "is the name of the built-in tools" } else { "is the name of another server" };
-            r.tell(Problem::error(Code::Contradiction, message).with_help("choose another name"), "name");
+            r.report(Problem::error(ProblemCode::Contradiction, message).with_help("choose another name"), "name");
             return None;
         }
-        Some(McpServer { name, transport: transport?, timeout, labels, actor_bound })
+        Some(ServerSettings {
+            name,
+            transport: transport?,
+            connect_timeout,
+            call_timeout,
+            labels: labels.into_iter().map(|(tool, labels)| (tool, label_set(labels))).collect(),
+            actor_bound: actor_bound.into_iter().collect(),
+        })
     })
+}
+
+fn label_set(labels: Vec<String>) -> BTreeSet<Arc<str>> {
+    labels.into_iter().map(Into::into).collect()
 }
 
 fn transport(r: &mut Reader<'_>) -> Option<Transport> {
     let url =
-        r.optional("url", Url { may_weaken: true }, "Endpoint of a server that speaks streamable HTTP.");
+        r.optional("url", HttpsUrl { may_weaken: true }, "Endpoint of a server that speaks streamable HTTP.");
     let headers = r.value(
         "headers",
-        Named::of_words(Hidden),
+        NamedValues::of_words(SecretText),
         Vec::new(),
         "Header fields that the gateway adds, with `url`. A client's token is never passed on.",
     );
-    let command = r.optional("command", Text(4_096), "Program of a server that speaks on stdin and stdout.");
-    let args = r.value("args", Arguments, Vec::new(), "Arguments of `command`.");
+    let command =
+        r.optional("command", FreeText(4_096), "Program of a server that speaks on stdin and stdout.");
+    let args = r.value("args", ArgumentList, Vec::new(), "Arguments of `command`.");
     let env = r.value(
         "env",
-        Named::of_words(Hidden),
+        NamedValues::of_words(SecretText),
         Vec::new(),
         "Environment of `command`; it inherits nothing else.",
     );
@@ -149,17 +196,21 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
     let stray = |r: &mut Reader<'_>, key: &str, with: &str| {
         if r.is_given(key) {
             let message = format!("has no meaning without `{with}`");
-            r.tell(Problem::error(Code::Contradiction, message).with_help("remove one of them"), key);
+            r.report(
+                Problem::error(ProblemCode::Contradiction, message).with_help("remove one of them"),
+                key,
+            );
         }
     };
     match (has_url, has_command) {
         (true, true) => {
-            let problem = Problem::error(Code::Contradiction, "a server has `url` or `command`, not both");
-            r.tell(problem.with_help("remove one of them"), "command");
+            let problem =
+                Problem::error(ProblemCode::Contradiction, "a server has `url` or `command`, not both");
+            r.report(problem.with_help("remove one of them"), "command");
             None
         }
         (false, false) => {
-            r.tell(Problem::error(Code::Missing, "must be given, or `command`"), "url");
+            r.report(Problem::error(ProblemCode::Missing, "must be given, or `command`"), "url");
             None
         }
         (true, false) => {
@@ -175,27 +226,27 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
 }
 
 /// Arguments of a program: a list in which a text may come twice or be empty.
-struct Arguments;
+struct ArgumentList;
 
-impl crate::config::kind::Kind for Arguments {
+impl crate::config::value_type::ValueType for ArgumentList {
     type Value = Vec<String>;
 
     fn read(
         &self,
         node: &crate::config::document::Node,
-        scope: &mut crate::config::kind::Scope<'_>,
+        scope: &mut crate::config::value_type::ReadContext<'_>,
     ) -> Option<Vec<String>> {
         let crate::config::document::Value::List(items) = &node.value else {
-            return scope.wrong(node, Code::WrongType, "is not a list", "write `[one, two]`");
+            return scope.reject(node, ProblemCode::WrongType, "is not a list", "write `[one, two]`");
         };
         if items.len() > 256 {
-            return scope.wrong(node, Code::OutOfRange, "has more than 256 values", "");
+            return scope.reject(node, ProblemCode::OutOfRange, "has more than 256 values", "");
         }
         let words: Vec<_> = items.iter().map(|item| scope.word(item, "a text")).collect();
         let words: Option<Vec<_>> = words.into_iter().collect();
         let words = words?;
         if words.iter().any(|word| word.text.contains('\0')) {
-            return scope.wrong(node, Code::OutOfRange, "has a NUL character", "");
+            return scope.reject(node, ProblemCode::OutOfRange, "has a NUL character", "");
         }
         Some(words.into_iter().map(|word| word.text).collect())
     }
@@ -205,7 +256,7 @@ impl crate::config::kind::Kind for Arguments {
         if value.is_empty() { String::from("[]") } else { format!("({} arguments)", value.len()) }
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("list; each: text")
     }
 

@@ -1,16 +1,18 @@
-//! Login of people at an OpenID provider.
+//! `security.oauth2.*`: login of people at an OpenID provider.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url as PlainUrl;
 
-use super::identity::{ALGORITHMS, JwtAlgorithm};
-use crate::config::kind::{Choice, File, Hidden, Integer, List, Size, Span, Text, Url};
-use crate::config::problem::{Code, Problem};
+use super::identity::ALGORITHMS;
+use crate::authn::jwt::JwtAlgorithm;
+use crate::authn::oauth2::{ClientSecret, Settings};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
+use crate::config::value_type::{
+    Choice, DurationRange, FilePath, FreeText, HttpsUrl, Integer, List, SecretText, Size,
+};
 use crate::secret::Address;
-use crate::secret::Secret;
 
 const ISSUER: &str = "security.oauth2.issuer";
 const CLIENT: &str = "security.oauth2.client_id";
@@ -20,203 +22,170 @@ const REDIRECT: &str = "security.oauth2.redirect_uri";
 /// The route that providers send browsers back to.
 const CALLBACK: &str = "/v1/auth/oauth2/callback";
 
-/// `security.oauth2.*`
-pub struct Oauth2 {
-    /// The provider's name.
-    pub issuer: String,
-    /// Where a browser is sent.
-    pub authorization_endpoint: Option<Address>,
-    /// Where codes are exchanged.
-    pub token_endpoint: Option<Address>,
-    /// Where more is asked of a person.
-    pub userinfo_endpoint: Option<Address>,
-    /// Where a login on another device begins.
-    pub device_authorization_endpoint: Option<Address>,
-    /// The provider's keys.
-    pub jwks_uri: Option<Address>,
-    /// Our name at the provider.
-    pub client_id: String,
-    /// Our secret at the provider.
-    pub client_secret: Option<ClientSecret>,
-    /// Where the provider sends browsers back to.
-    pub redirect_uri: PlainUrl,
-    /// What we ask for.
-    pub scopes: Vec<String>,
-    /// The algorithm of ID tokens.
-    pub algorithm: JwtAlgorithm,
-    /// How long a person may take.
-    pub login_timeout: Duration,
-    /// Logins under way.
-    pub max_logins: usize,
-    /// The same from one address.
-    pub max_logins_per_address: usize,
-    /// Time for one answer of the provider.
-    pub timeout: Duration,
-    /// Bytes of one answer.
-    pub max_bytes: usize,
-    /// Life of a session.
-    pub max_session: Duration,
+/// `None` without an issuer.
+pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Duration) -> Option<Settings> {
+    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
+    let issuer = r.optional(
+        ISSUER,
+        FreeText(512),
+        "The OpenID provider where people log in: an `https` address, to the letter as its tokens name it. What it publishes about itself is asked in the background; until it answers, a login is answered with 503.",
+    );
+    let client_id = r.optional(CLIENT, FreeText(256), "The gateway's name at the provider.");
+    let secret = r.optional(
+        SECRET,
+        SecretText,
+        "The gateway's secret at the provider. Without one it is a public client.",
+    );
+    let secret_file = r.optional(
+        SECRET_FILE,
+        FilePath { must_exist: true },
+        "File with the secret, instead of `client_secret`.",
+    );
+    let redirect = r.optional(
+        REDIRECT,
+        HttpsUrl { may_weaken: false },
+        "Where the provider sends browsers back to, exactly as registered there. Without the key: `/v1/auth/oauth2/callback` under `server.public_url`.",
+    );
+    let mut endpoint = |key: &'static str, doc| r.optional(key, HttpsUrl { may_weaken: false }, doc);
+    let authorization_endpoint = endpoint(
+        "security.oauth2.authorization_endpoint",
+        "Where browsers are sent, when not where the provider says.",
+    );
+    let token_endpoint = endpoint(
+        "security.oauth2.token_endpoint",
+        "Where codes are exchanged, when not where the provider says.",
+    );
+    let userinfo_endpoint = endpoint(
+        "security.oauth2.userinfo_endpoint",
+        "Where more is asked of a person after each login. Not asked unless given: the ID token is enough for most.",
+    );
+    let device_authorization_endpoint = endpoint(
+        "security.oauth2.device_authorization_endpoint",
+        "Where a login on another device begins, when not where the provider says.",
+    );
+    let jwks_uri = endpoint(
+        "security.oauth2.jwks_uri",
+        "The provider's keys, when not where it says. With this, `authorization_endpoint` and `token_endpoint` the provider is not asked about itself.",
+    );
+    let scopes = r.value(
+        "security.oauth2.scopes",
+        List(FreeText(128)),
+        ["openid", "profile", "email"].map(str::to_owned).into(),
+        "What the gateway asks the provider for.",
+    );
+    let algorithm = r.value(
+        "security.oauth2.id_token_algorithm",
+        Choice(PUBLIC_ALGORITHMS),
+        JwtAlgorithm::Rs256,
+        "The one algorithm of ID tokens that is accepted.",
+    );
+    let login_timeout = r.value(
+        "security.oauth2.login_timeout",
+        span(30, 3_600),
+        Duration::from_secs(600),
+        "How long a person may take to log in.",
+    );
+    let max_logins = r.value(
+        "security.oauth2.max_logins",
+        Integer::new(1..=100_000, "logins"),
+        1_000,
+        "Logins under way at once; more are answered with 503.",
+    );
+    let per_address = r.value(
+        "security.oauth2.max_logins_per_address",
+        Integer::new(1..=100_000, "logins"),
+        20,
+        "Logins under way at once from one address (of IPv6, one /64).",
+    );
+    let timeout = r.value(
+        "security.oauth2.timeout",
+        span(1, 60),
+        Duration::from_secs(10),
+        "Time for one answer of the provider.",
+    );
+    let max_bytes = r.value(
+        "security.oauth2.max_bytes",
+        Size(4 << 10..=4 << 20),
+        256 << 10,
+        "Bytes of one answer of the provider.",
+    );
+    let max_session = r.value(
+        "security.oauth2.max_session",
+        span(60, 30 * 86_400),
+        Duration::from_secs(12 * 3_600),
+        "How long a session counts after its login, however much it is used: what the provider said of the person is not asked again before.",
+    );
+    let Some(issuer) = issuer else {
+        let others = [
+            "client_id",
+            "client_secret",
+            "client_secret_file",
+            "redirect_uri",
+            "authorization_endpoint",
+            "token_endpoint",
+        ];
+        let given = others.iter().map(|name| format!("security.oauth2.{name}")).find(|path| r.is_given(path));
+        if let Some(other) = given.filter(|_| !r.is_given(ISSUER)) {
+            r.report_missing(ISSUER, &other);
+        }
+        return None;
+    };
+    check_issuer(r, &issuer);
+    if !r.is_given(CLIENT) {
+        r.report_missing(CLIENT, ISSUER);
+    }
+    if r.is_given(SECRET) && r.is_given(SECRET_FILE) {
+        let problem =
+            Problem::error(ProblemCode::Contradiction, format!("cannot be given beside `{SECRET}`"));
+        r.report(problem.with_help("keep one of the two"), SECRET_FILE);
+    }
+    let redirect_uri = redirect_uri(r, redirect, public_url)?;
+    Some(Settings {
+        issuer,
+        authorization_endpoint,
+        token_endpoint,
+        userinfo_endpoint,
+        device_authorization_endpoint,
+        jwks_uri,
+        client_id: client_id?,
+        client_secret: secret.map(ClientSecret::Given).or(secret_file.map(ClientSecret::File)),
+        redirect_uri,
+        scopes,
+        algorithm,
+        leeway,
+        login_timeout,
+        max_logins,
+        max_logins_per_address: per_address,
+        timeout,
+        max_bytes,
+        max_session,
+    })
 }
 
-/// Where our secret at the provider is.
-pub enum ClientSecret {
-    /// Here.
-    Given(Secret<String>),
-    /// In a file, read at start.
-    File(PathBuf),
-}
-
-impl Oauth2 {
-    /// `None` without an issuer.
-    pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>) -> Option<Self> {
-        let span = |low, high| Span(Duration::from_secs(low)..=Duration::from_secs(high));
-        let issuer = r.optional(ISSUER, Text(512), "The OpenID provider where people log in: an `https` address, to the letter as its tokens name it. What it publishes about itself is asked in the background; until it answers, a login is answered with 503.");
-        let client_id = r.optional(CLIENT, Text(256), "The gateway's name at the provider.");
-        let secret = r.optional(
-            SECRET,
-            Hidden,
-            "The gateway's secret at the provider. Without one it is a public client.",
-        );
-        let secret_file = r.optional(
-            SECRET_FILE,
-            File { must_exist: true },
-            "File with the secret, instead of `client_secret`.",
-        );
-        let redirect = r.optional(REDIRECT, Url { may_weaken: false }, "Where the provider sends browsers back to, exactly as registered there. Without the key: `/v1/auth/oauth2/callback` under `server.public_url`.");
-        let mut endpoint = |key: &'static str, doc| r.optional(key, Url { may_weaken: false }, doc);
-        let authorization_endpoint = endpoint(
-            "security.oauth2.authorization_endpoint",
-            "Where browsers are sent, when not where the provider says.",
-        );
-        let token_endpoint = endpoint(
-            "security.oauth2.token_endpoint",
-            "Where codes are exchanged, when not where the provider says.",
-        );
-        let userinfo_endpoint = endpoint(
-            "security.oauth2.userinfo_endpoint",
-            "Where more is asked of a person after each login. Not asked unless given: the ID token is enough for most.",
-        );
-        let device_authorization_endpoint = endpoint(
-            "security.oauth2.device_authorization_endpoint",
-            "Where a login on another device begins, when not where the provider says.",
-        );
-        let jwks_uri = endpoint(
-            "security.oauth2.jwks_uri",
-            "The provider's keys, when not where it says. With this, `authorization_endpoint` and `token_endpoint` the provider is not asked about itself.",
-        );
-        let scopes = r.value(
-            "security.oauth2.scopes",
-            List(Text(128)),
-            ["openid", "profile", "email"].map(str::to_owned).into(),
-            "What the gateway asks the provider for.",
-        );
-        let algorithm = r.value(
-            "security.oauth2.id_token_algorithm",
-            Choice(PUBLIC_ALGORITHMS),
-            JwtAlgorithm::Rs256,
-            "The one algorithm of ID tokens that is accepted.",
-        );
-        let login_timeout = r.value(
-            "security.oauth2.login_timeout",
-            span(30, 3_600),
-            Duration::from_secs(600),
-            "How long a person may take to log in.",
-        );
-        let max_logins = r.value(
-            "security.oauth2.max_logins",
-            Integer::new(1..=100_000, "logins"),
-            1_000,
-            "Logins under way at once; more are answered with 503.",
-        );
-        let per_address = r.value(
-            "security.oauth2.max_logins_per_address",
-            Integer::new(1..=100_000, "logins"),
-            20,
-            "Logins under way at once from one address (of IPv6, one /64).",
-        );
-        let timeout = r.value(
-            "security.oauth2.timeout",
-            span(1, 60),
-            Duration::from_secs(10),
-            "Time for one answer of the provider.",
-        );
-        let max_bytes = r.value(
-            "security.oauth2.max_bytes",
-            Size(4 << 10..=4 << 20),
-            256 << 10,
-            "Bytes of one answer of the provider.",
-        );
-        let max_session = r.value("security.oauth2.max_session", span(60, 30 * 86_400), Duration::from_secs(12 * 3_600), "How long a session counts after its login, however much it is used: what the provider said of the person is not asked again before.");
-        let Some(issuer) = issuer else {
-            let others = [
-                "client_id",
-                "client_secret",
-                "client_secret_file",
-                "redirect_uri",
-                "authorization_endpoint",
-                "token_endpoint",
-            ];
-            let given =
-                others.iter().map(|name| format!("security.oauth2.{name}")).find(|path| r.is_given(path));
-            if let Some(other) = given.filter(|_| !r.is_given(ISSUER)) {
-                r.tell_missing(ISSUER, &other);
-            }
-            return None;
-        };
-        check_issuer(r, &issuer);
-        if !r.is_given(CLIENT) {
-            r.tell_missing(CLIENT, ISSUER);
+fn redirect_uri(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Address>) -> Option<PlainUrl> {
+    if let Some(address) = given {
+        let url = address.expose();
+        if !url.path().ends_with(CALLBACK) || url.query().is_some() || url.fragment().is_some() {
+            let problem =
+                Problem::error(ProblemCode::OutOfRange, "is not where the gateway takes logins back");
+            r.report(problem.with_help(format!("write an address that ends in `{CALLBACK}`")), REDIRECT);
         }
-        if r.is_given(SECRET) && r.is_given(SECRET_FILE) {
-            let problem = Problem::error(Code::Contradiction, format!("cannot be given beside `{SECRET}`"));
-            r.tell(problem.with_help("keep one of the two"), SECRET_FILE);
-        }
-        let redirect_uri = Self::redirect(r, redirect, public_url)?;
-        Some(Self {
-            issuer,
-            authorization_endpoint,
-            token_endpoint,
-            userinfo_endpoint,
-            device_authorization_endpoint,
-            jwks_uri,
-            client_id: client_id?,
-            client_secret: secret.map(ClientSecret::Given).or(secret_file.map(ClientSecret::File)),
-            redirect_uri,
-            scopes,
-            algorithm,
-            login_timeout,
-            max_logins,
-            max_logins_per_address: per_address,
-            timeout,
-            max_bytes,
-            max_session,
-        })
+        return Some(url.clone());
     }
-
-    fn redirect(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Address>) -> Option<PlainUrl> {
-        if let Some(address) = given {
-            let url = address.expose();
-            if !url.path().ends_with(CALLBACK) || url.query().is_some() || url.fragment().is_some() {
-                let problem = Problem::error(Code::OutOfRange, "is not where the gateway takes logins back");
-                r.tell(problem.with_help(format!("write an address that ends in `{CALLBACK}`")), REDIRECT);
-            }
-            return Some(url.clone());
-        }
-        if r.is_given(REDIRECT) {
-            return None;
-        }
-        let Some(public) = public else {
-            r.tell_missing(REDIRECT, ISSUER);
-            return None;
-        };
-        let public = public.expose();
-        // `server.public_url` may be weaker than a login can be.
-        if public.scheme() != "https" && !crate::config::kind::is_loopback(public) {
-            r.tell_missing(REDIRECT, ISSUER);
-            return None;
-        }
-        PlainUrl::parse(&format!("{}{CALLBACK}", public.as_str().trim_end_matches('/'))).ok()
+    if r.is_given(REDIRECT) {
+        return None;
     }
+    let Some(public) = public else {
+        r.report_missing(REDIRECT, ISSUER);
+        return None;
+    };
+    let public = public.expose();
+    // `server.public_url` may be weaker than a login can be.
+    if public.scheme() != "https" && !crate::config::value_type::is_loopback(public) {
+        r.report_missing(REDIRECT, ISSUER);
+        return None;
+    }
+    PlainUrl::parse(&format!("{}{CALLBACK}", public.as_str().trim_end_matches('/'))).ok()
 }
 
 /// A shared secret has no place in a key set.
@@ -228,13 +197,14 @@ const PUBLIC_ALGORITHMS: &[(&str, JwtAlgorithm)] = match ALGORITHMS.split_last()
 fn check_issuer(r: &mut Reader<'_>, issuer: &str) {
     let url = PlainUrl::parse(issuer).ok();
     let sound = |url: &PlainUrl| {
-        let safe = url.scheme() == "https" || url.scheme() == "http" && crate::config::kind::is_loopback(url);
+        let safe =
+            url.scheme() == "https" || url.scheme() == "http" && crate::config::value_type::is_loopback(url);
         safe && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
     };
     if !url.as_ref().is_some_and(sound) {
-        let problem = Problem::error(Code::OutOfRange, "is not the name of an OpenID provider");
+        let problem = Problem::error(ProblemCode::OutOfRange, "is not the name of an OpenID provider");
         let help =
             "write its `https` address without query and fragment, as `https://login.example/realms/main`";
-        r.tell(problem.with_help(help), ISSUER);
+        r.report(problem.with_help(help), ISSUER);
     }
 }

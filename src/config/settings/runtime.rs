@@ -1,42 +1,15 @@
-//! WebAssembly: what a module may use.
+//! `runtime.*`: what a WebAssembly module may use.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, Integer, List, Size, Span, Text};
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
+use crate::config::value_type::{Choice, DurationRange, FreeText, Integer, List, Size};
+use crate::sandbox::Settings;
 
-/// `runtime.*`
-#[derive(Debug)]
-pub struct Runtime {
-    /// Memory of an instance, in pages of 64 KiB.
-    pub max_memory_pages: u32,
-    /// Bytes of an instance's call stack.
-    pub max_stack_size: usize,
-    /// WASI calls that a module may import.
-    pub allowed_wasi_calls: BTreeSet<String>,
-    /// Time for a call.
-    pub max_execution_time: Duration,
-    /// Instructions for a call, roughly.
-    pub fuel: u64,
-    /// Bytes that are kept of what a module says on standard error.
-    pub max_message_bytes: usize,
-    /// Bytes of a module.
-    pub max_module_bytes: usize,
-    /// Bytes of a call's input.
-    pub max_input_bytes: usize,
-    /// Bytes of a call's output.
-    pub max_output_bytes: usize,
-    /// Time for compiling a module.
-    pub max_compile_time: Duration,
-    /// Memory for compiling a module, in bytes.
-    pub max_compile_memory: usize,
-    /// Instances at once.
-    pub max_instances: u32,
-    /// Time a call may wait for an instance.
-    pub queue_timeout: Duration,
-}
+/// A page of WebAssembly memory.
+const PAGE: usize = 64 * 1024;
 
 /// Calls that can be named: they reach the pipes, a clock and randomness, or give nothing.
 const HARMLESS: &[(&str, &str)] = &[
@@ -69,108 +42,114 @@ const INERT: &[&str] = &[
     "fd_prestat_dir_name",
 ];
 
-impl Runtime {
-    pub(super) fn read(r: &mut Reader<'_>) -> Self {
-        Self {
-            max_memory_pages: r.value(
-                "runtime.security.max_memory_pages",
-                Integer::new(1..=65_536, "pages of 64 KiB"),
-                1_024,
-                "Memory of an instance.",
-            ),
-            max_stack_size: r.value(
-                "runtime.security.max_stack_size",
-                Size(64 << 10..=1 << 20),
-                1 << 20,
-                "Call stack of an instance.",
-            ),
-            allowed_wasi_calls: wasi_calls(r),
-            max_execution_time: r.value(
-                "runtime.limits.max_execution_time",
-                Span(Duration::from_millis(10)..=Duration::from_secs(600)),
-                Duration::from_secs(30),
-                "Time for a call.",
-            ),
-            fuel: r.value(
-                "runtime.limits.fuel",
-                Integer::new(1_000..=1_000_000_000_000_000, "instructions"),
-                10_000_000_000,
-                "Instructions for a call, roughly.",
-            ),
-            max_message_bytes: r.value(
-                "runtime.limits.max_message_bytes",
-                Size(64..=64 << 10),
-                1 << 10,
-                "Bytes that are kept of what a module says on standard error.",
-            ),
-            max_module_bytes: r.value(
-                "runtime.limits.max_module_bytes",
-                Size(1 << 10..=256 << 20),
-                8 << 20,
-                "Bytes of a module.",
-            ),
-            max_input_bytes: r.value(
-                "runtime.limits.max_input_bytes",
-                Size(1 << 10..=64 << 20),
-                8 << 20,
-                "Bytes of a call's input.",
-            ),
-            max_output_bytes: r.value(
-                "runtime.limits.max_output_bytes",
-                Size(1 << 10..=64 << 20),
-                4 << 20,
-                "Bytes of a call's output.",
-            ),
-            max_compile_time: r.value(
-                "runtime.limits.max_compile_time",
-                Span(Duration::from_secs(1)..=Duration::from_secs(600)),
-                Duration::from_secs(30),
-                "Time for compiling a module; one that takes longer is refused.",
-            ),
-            max_compile_memory: r.value(
-                "runtime.limits.max_compile_memory",
-                Size(64 << 20..=8 << 30),
-                512 << 20,
-                "Memory for compiling a module; one that takes more is refused.",
-            ),
-            max_instances: r.value(
-                "runtime.limits.max_instances",
-                Integer::new(1..=10_000, "instances"),
-                32,
-                "Instances at once; address space for their memory is reserved at start.",
-            ),
-            queue_timeout: r.value(
-                "runtime.limits.queue_timeout",
-                Span(Duration::from_millis(10)..=Duration::from_secs(60)),
-                Duration::from_secs(5),
-                "Time a call may wait for an instance.",
-            ),
-        }
+pub(super) fn read(r: &mut Reader<'_>) -> Settings {
+    let usual = Settings::default();
+    let pages: usize = r.value(
+        "runtime.security.max_memory_pages",
+        Integer::new(1..=65_536, "pages of 64 KiB"),
+        usual.max_memory_bytes / PAGE,
+        "Memory of an instance.",
+    );
+    Settings {
+        max_memory_bytes: pages.saturating_mul(PAGE),
+        max_wasm_stack: r.value(
+            "runtime.security.max_stack_size",
+            Size(64 << 10..=1 << 20),
+            1 << 20,
+            "Call stack of an instance.",
+        ),
+        allowed_wasi_calls: wasi_calls(r),
+        max_execution_time: r.value(
+            "runtime.limits.max_execution_time",
+            DurationRange(Duration::from_millis(10)..=Duration::from_secs(600)),
+            usual.max_execution_time,
+            "Time for a call.",
+        ),
+        fuel: r.value(
+            "runtime.limits.fuel",
+            Integer::new(1_000..=1_000_000_000_000_000, "instructions"),
+            usual.fuel,
+            "Instructions for a call, roughly.",
+        ),
+        max_message_bytes: r.value(
+            "runtime.limits.max_message_bytes",
+            Size(64..=64 << 10),
+            usual.max_message_bytes,
+            "Bytes that are kept of what a module says on standard error.",
+        ),
+        max_module_bytes: r.value(
+            "runtime.limits.max_module_bytes",
+            Size(1 << 10..=256 << 20),
+            usual.max_module_bytes,
+            "Bytes of a module.",
+        ),
+        max_input_bytes: r.value(
+            "runtime.limits.max_input_bytes",
+            Size(1 << 10..=64 << 20),
+            usual.max_input_bytes,
+            "Bytes of a call's input.",
+        ),
+        max_output_bytes: r.value(
+            "runtime.limits.max_output_bytes",
+            Size(1 << 10..=64 << 20),
+            usual.max_output_bytes,
+            "Bytes of a call's output.",
+        ),
+        max_compile_time: r.value(
+            "runtime.limits.max_compile_time",
+            DurationRange(Duration::from_secs(1)..=Duration::from_secs(600)),
+            usual.max_compile_time,
+            "Time for compiling a module; one that takes longer is refused.",
+        ),
+        max_compile_memory: r.value(
+            "runtime.limits.max_compile_memory",
+            Size(64 << 20..=8 << 30),
+            usual.max_compile_memory,
+            "Memory for compiling a module; one that takes more is refused.",
+        ),
+        max_instances: r.value(
+            "runtime.limits.max_instances",
+            Integer::new(1..=10_000, "instances"),
+            usual.max_instances,
+            "Instances at once; address space for their memory is reserved at start.",
+        ),
+        max_queue_wait: r.value(
+            "runtime.limits.queue_timeout",
+            DurationRange(Duration::from_millis(10)..=Duration::from_secs(60)),
+            usual.max_queue_wait,
+            "Time a call may wait for an instance.",
+        ),
+        compile_worker: None,
     }
 }
 
 fn wasi_calls(r: &mut Reader<'_>) -> BTreeSet<String> {
     let usual = vec!["fd_read", "fd_write", "fd_close", "clock_time_get", "random_get"];
-    let allowed = r.value("runtime.syscalls.allowed_wasi_calls", List(Choice(HARMLESS)), usual, "WASI calls that a module may import, beside those that give it nothing; a module that imports another is refused. Calls that open files or sockets are not offered.");
+    let allowed = r.value(
+        "runtime.syscalls.allowed_wasi_calls",
+        List(Choice(HARMLESS)),
+        usual,
+        "WASI calls that a module may import, beside those that give it nothing; a module that imports another is refused. Calls that open files or sockets are not offered.",
+    );
     let blocked = r.value(
         "runtime.syscalls.blocked_calls",
-        List(Text(64)),
+        List(FreeText(64)),
         Vec::new(),
         "Calls that are refused in any case. What is not allowed is blocked already.",
     );
     if let Some(inert) = blocked.iter().find(|name| INERT.contains(&name.as_str())) {
-        let problem = Problem::error(Code::Contradiction, format!("`{inert}` cannot be blocked"));
+        let problem = Problem::error(ProblemCode::Contradiction, format!("`{inert}` cannot be blocked"));
         let problem =
             problem.with_help("every WASI program calls it to start or end; it gives a module nothing");
-        r.tell(problem, "runtime.syscalls.blocked_calls");
+        r.report(problem, "runtime.syscalls.blocked_calls");
     } else if let Some(both) = blocked.iter().find(|name| allowed.contains(&name.as_str())) {
-        let problem = Problem::error(Code::Contradiction, format!("`{both}` is allowed and blocked"));
+        let problem = Problem::error(ProblemCode::Contradiction, format!("`{both}` is allowed and blocked"));
         let help = if r.is_given("runtime.syscalls.allowed_wasi_calls") {
             "take it out of one of the lists"
         } else {
             "list the calls you allow in `runtime.syscalls.allowed_wasi_calls`"
         };
-        r.tell(problem.with_help(help), "runtime.syscalls.blocked_calls");
+        r.report(problem.with_help(help), "runtime.syscalls.blocked_calls");
     }
     allowed.into_iter().map(str::to_owned).collect()
 }

@@ -3,39 +3,49 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::{Choice, File, Flag, Parsed, Span, Text, Url};
-use crate::config::problem::{Code, Problem};
+use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::secrets::{VaultLogin, VaultSettings, Wanted};
+use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, FreeText, HttpsUrl, ParsedWord};
+use crate::secrets::{SecretRequest, VaultLogin, VaultSettings};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Method {
+enum LoginMethod {
     Token,
     AppRole,
     Kubernetes,
 }
 
-const METHODS: &[(&str, Method)] =
-    &[("kubernetes", Method::Kubernetes), ("approle", Method::AppRole), ("token", Method::Token)];
+const LOGIN_METHODS: &[(&str, LoginMethod)] = &[
+    ("kubernetes", LoginMethod::Kubernetes),
+    ("approle", LoginMethod::AppRole),
+    ("token", LoginMethod::Token),
+];
 const ADDRESS: &str = "security.vault.address";
 /// Where a pod finds the token of its service account.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// `security.vault.*`; `None` without an address.
 pub(super) fn read(r: &mut Reader<'_>) -> Option<VaultSettings> {
-    let address = r.optional(ADDRESS, Url { may_weaken: false }, "Address of the Vault that secrets are fetched from, at the start. A Vault that cannot be asked stops the start.");
+    let address = r.optional(
+        ADDRESS,
+        HttpsUrl { may_weaken: false },
+        "Address of the Vault that secrets are fetched from, at the start. A Vault that cannot be asked stops the start.",
+    );
     let ca_file = r.optional(
         "security.vault.ca_file",
-        File { must_exist: true },
-        "Further authorities that may vouch for the Vault's certificate, in PEM.",
+        FilePath { must_exist: true },
+        "Further certificate authorities that the Vault's certificate may be issued by, in PEM.",
     );
-    let namespace =
-        r.optional("security.vault.namespace", Text(256), "The namespace, where the Vault has namespaces.");
+    let namespace = r.optional(
+        "security.vault.namespace",
+        FreeText(256),
+        "The namespace, where the Vault has namespaces.",
+    );
     let login = login(r);
     let secret_mount = r.value(
         "security.vault.secret_mount",
-        Parsed::<Place>::new("path"),
-        Place("secret/caxton".to_owned()),
+        ParsedWord::<VaultPath>::new("path"),
+        VaultPath("secret/caxton".to_owned()),
         "The mount of a KV engine, version 2, and after the first `/` where in it the paths of `secrets` begin.",
     );
     let auto_renew = r.value(
@@ -46,13 +56,13 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<VaultSettings> {
     );
     let renew_threshold = r.value(
         "security.vault.renew_threshold",
-        Span(Duration::from_secs(1)..=Duration::from_secs(30 * 86_400)),
+        DurationRange(Duration::from_secs(1)..=Duration::from_secs(30 * 86_400)),
         Duration::from_secs(3_600),
         "How long before its end a login is renewed; after half its life if that is later.",
     );
     let timeout = r.value(
         "security.vault.timeout",
-        Span(Duration::from_secs(1)..=Duration::from_secs(120)),
+        DurationRange(Duration::from_secs(1)..=Duration::from_secs(120)),
         Duration::from_secs(10),
         "Time for one answer of the Vault.",
     );
@@ -63,7 +73,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<VaultSettings> {
             others.iter().map(|name| format!("security.vault.{name}")).find(|path| r.is_given(path))
             && !r.is_given(ADDRESS)
         {
-            r.tell_missing(ADDRESS, &other);
+            r.report_missing(ADDRESS, &other);
         }
         return None;
     };
@@ -87,39 +97,39 @@ fn login(r: &mut Reader<'_>) -> Option<VaultLogin> {
     const TOKEN: &str = "security.vault.token_file";
     let method = r.value(
         "security.vault.auth_method",
-        Choice(METHODS),
-        Method::Kubernetes,
+        Choice(LOGIN_METHODS),
+        LoginMethod::Kubernetes,
         "How the gateway logs in: as a pod, with an AppRole, or with a token.",
     );
     let mount = r.optional(
         "security.vault.auth_mount",
-        Parsed::<Place>::new("path"),
+        ParsedWord::<VaultPath>::new("path"),
         "Where the method is mounted, when not under its own name.",
     );
-    let role = r.optional(ROLE, Text(256), "The role, for `kubernetes`.");
-    let role_id = r.optional(ROLE_ID, Text(256), "The id of the role, for `approle`.");
+    let role = r.optional(ROLE, FreeText(256), "The role, for `kubernetes`.");
+    let role_id = r.optional(ROLE_ID, FreeText(256), "The id of the role, for `approle`.");
     let secret_id_file = r.optional(
         SECRET_ID,
-        File { must_exist: true },
+        FilePath { must_exist: true },
         "File with the secret id, for `approle`. Read at each login.",
     );
     let token_file = r.optional(
         TOKEN,
-        File { must_exist: false },
+        FilePath { must_exist: false },
         "File with the token, for `token`; for `kubernetes`, that of the pod when it is not at its usual place.",
     );
     let mount = |usual: &str| mount.as_ref().map_or_else(|| usual.to_owned(), |mount| mount.0.clone());
     let mut need = |path: &str| {
         if r.is_given(ADDRESS) && !r.is_given(path) {
-            r.tell_missing(path, ADDRESS);
+            r.report_missing(path, ADDRESS);
         }
     };
     Some(match method {
-        Method::Token => {
+        LoginMethod::Token => {
             need(TOKEN);
             VaultLogin::Token { file: token_file? }
         }
-        Method::AppRole => {
+        LoginMethod::AppRole => {
             need(ROLE_ID);
             need(SECRET_ID);
             VaultLogin::AppRole {
@@ -128,7 +138,7 @@ fn login(r: &mut Reader<'_>) -> Option<VaultLogin> {
                 secret_id_file: secret_id_file?,
             }
         }
-        Method::Kubernetes => {
+        LoginMethod::Kubernetes => {
             need(ROLE);
             let token_file = token_file.unwrap_or_else(|| PathBuf::from(POD_TOKEN));
             VaultLogin::Kubernetes { mount: mount("kubernetes"), role: role?, token_file }
@@ -136,32 +146,32 @@ fn login(r: &mut Reader<'_>) -> Option<VaultLogin> {
     })
 }
 
-fn secrets(r: &mut Reader<'_>) -> Vec<Wanted> {
+fn secrets(r: &mut Reader<'_>) -> Vec<SecretRequest> {
     let mut names: Vec<String> = Vec::new();
     r.records("security.vault.secrets", "What is fetched.", |r, _| {
-        let path = r.required("path", Parsed::<Place>::new("path"), "Where it lies below `secret_mount`.");
+        let path = r.required("path", ParsedWord::<VaultPath>::new("path"), "Where it lies below `secret_mount`.");
         let name = r.required(
             "env",
-            Parsed::<Name>::new("name"),
+            ParsedWord::<VariableName>::new("name"),
             "The name that stands for it in this file: `${NAME}`. It comes before a variable of the environment.",
         );
         let field =
-            r.optional("field", Text(256), "Which field of it; may be left out when it has only one.");
+            r.optional("field", FreeText(256), "Which field of it; may be left out when it has only one.");
         let name = name?.0;
         if names.contains(&name) {
-            r.tell(Problem::error(Code::Contradiction, "this name stands for another secret already"), "env");
+            r.report(Problem::error(ProblemCode::Contradiction, "this name stands for another secret already"), "env");
             return None;
         }
         names.push(name.clone());
-        Some(Wanted { path: path?.0, name, field })
+        Some(SecretRequest { path: path?.0, name, field })
     })
 }
 
 /// Names joined by `/`, none of them a way up.
 #[derive(Debug)]
-struct Place(String);
+struct VaultPath(String);
 
-impl std::str::FromStr for Place {
+impl std::str::FromStr for VaultPath {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -177,7 +187,7 @@ impl std::str::FromStr for Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for VaultPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
@@ -185,9 +195,9 @@ impl std::fmt::Display for Place {
 
 /// The name of a variable.
 #[derive(Debug)]
-struct Name(String);
+struct VariableName(String);
 
-impl std::str::FromStr for Name {
+impl std::str::FromStr for VariableName {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -203,7 +213,7 @@ impl std::str::FromStr for Name {
     }
 }
 
-impl std::fmt::Display for Name {
+impl std::fmt::Display for VariableName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }

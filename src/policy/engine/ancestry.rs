@@ -10,7 +10,7 @@ use super::request::endow;
 use super::schema_index::SchemaIndex;
 use super::types::Mismatch;
 use crate::model;
-use crate::seen::Seen;
+use crate::small_set::SmallSet;
 
 /// One of a question's entities with all its ancestors.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ fn names(
         }
     };
     let parents: Vec<EntityUID> = entity.parents.iter().map(ancestor).collect::<Result<_, _>>()?;
-    let mut seen = Seen::default();
+    let mut seen = SmallSet::default();
     let above = via.iter().flat_map(|link| &link.parents).filter(|uid| seen.insert(*uid));
     let indirect = above.map(ancestor).collect::<Result<_, _>>()?;
     Ok(Names { uid: known.uid(&entity.uid)?, parents, indirect })

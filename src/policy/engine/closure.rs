@@ -15,7 +15,7 @@ use super::compiled::{Ancestors, ScopeSubject};
 use super::request::{Framed, Query};
 use crate::model::{Entity, EntityUid};
 use crate::policy::set::bundle::Bundle;
-use crate::seen::Seen;
+use crate::small_set::SmallSet;
 
 /// Adds to a question's entities those that can be reached from what it gives, from its names and its context, and from
 /// the entities that are `named` for it; `known` finds each. `false` when that is more than `most` in all.
@@ -43,7 +43,7 @@ fn reach<'u>(
     most: usize,
     known: &dyn Fn(&EntityUid) -> Option<Arc<Entity>>,
 ) -> bool {
-    let mut seen: Seen<EntityUid> = entities.iter().map(|entity| entity.uid.clone()).collect();
+    let mut seen: SmallSet<EntityUid> = entities.iter().map(|entity| entity.uid.clone()).collect();
     for uid in starts {
         if seen.insert(uid.clone()) {
             entities.extend(known(uid));

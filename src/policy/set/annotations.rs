@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{Obligation, ObligationError};
-use crate::nearest::nearest;
+use crate::suggest::nearest;
 
 /// Annotations that the gateway carries out or shows.
 const KNOWN: [&str; 9] =

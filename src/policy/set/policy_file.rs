@@ -18,8 +18,8 @@ use super::error::Problem;
 use super::load::{PolicyInfo, Strictness};
 use super::source::Source;
 use crate::model::PolicyMode;
-use crate::nearest::nearest;
 use crate::policy::engine::compiled::CompiledPolicy;
+use crate::suggest::nearest;
 
 /// The longest policy id, in characters.
 const ID_CHARACTERS: usize = 128;

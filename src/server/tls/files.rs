@@ -1,4 +1,4 @@
-//! Reads certificates and keys, and says what is wrong with them before a client has to find out.
+//! Reads certificates and keys, and reports what is wrong with them before a client connects.
 
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,7 +30,7 @@ pub(super) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
     }
 }
 
-/// The key of a key file that nobody but its owner can read.
+/// The key of a key file that only its owner can read.
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let (text, mode) = read(path)?;
     if mode & 0o077 != 0 {
@@ -77,8 +77,8 @@ pub(in crate::server) fn digest_of<'p>(paths: impl Iterator<Item = &'p PathBuf>)
     context.finish().as_ref().try_into().ok()
 }
 
-/// What the gateway's own certificate says of itself.
-pub(super) struct Facts {
+/// Facts of the gateway's own certificate.
+pub(super) struct CertificateFacts {
     /// SHA-256 of the certificate, in hex.
     pub(super) fingerprint: String,
     not_before: i64,
@@ -86,19 +86,19 @@ pub(super) struct Facts {
     pub(super) not_after: i64,
 }
 
-pub(super) fn facts(path: &Path, leaf: &CertificateDer<'_>) -> Result<Facts, TlsError> {
+pub(super) fn facts(path: &Path, leaf: &CertificateDer<'_>) -> Result<CertificateFacts, TlsError> {
     let (_, parsed) =
         X509Certificate::from_der(leaf).map_err(|_| TlsError::BadCertificate { path: path.to_owned() })?;
     let validity = parsed.validity();
-    Ok(Facts {
+    Ok(CertificateFacts {
         fingerprint: hex::encode(digest(&SHA256, leaf)),
         not_before: validity.not_before.timestamp().saturating_mul(1000),
         not_after: validity.not_after.timestamp().saturating_mul(1000),
     })
 }
 
-impl Facts {
-    /// A certificate that no client would accept is refused here, where somebody reads the message.
+impl CertificateFacts {
+    /// A certificate that no client would accept is refused here, where the operator sees the message.
     pub(super) fn in_force(&self, path: &Path, now: i64) -> Result<(), TlsError> {
         if now < self.not_before {
             return Err(TlsError::NotYetValid { path: path.to_owned(), begins: rfc3339(self.not_before) });

@@ -7,7 +7,6 @@
 mod error;
 mod files;
 mod ocsp;
-mod settings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,12 +24,11 @@ use tokio::sync::Notify;
 
 pub use error::TlsError;
 pub(super) use files::{Digest, digest_of};
-pub use ocsp::OcspSettings;
 pub(super) use ocsp::{OcspError, Stapler};
-pub use settings::{MinVersion, TlsSettings};
 
-use self::ocsp::{Asked, Shown};
+use self::ocsp::{CertificateQuery, StapledResponse};
 use crate::clock::{SharedClock, rfc3339};
+use crate::config::{MinVersion, TlsSettings};
 
 /// The live certificate with everything that a handshake needs.
 pub(super) struct Tls {
@@ -43,7 +41,7 @@ pub(super) struct Tls {
     pub(super) changed: Notify,
 }
 
-/// A certificate that has passed every check and does not count yet.
+/// A certificate that has passed every check and is not live yet.
 pub(super) struct Prepared {
     config: Arc<ServerConfig>,
     stapler: Option<Arc<Stapler>>,
@@ -117,7 +115,7 @@ fn prepare(
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let asked = asked(settings, &chain)?;
+    let certificate_query = certificate_query(settings, &chain)?;
     let leaf = leaf.clone();
     let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
@@ -125,9 +123,9 @@ fn prepare(
         }
         source => TlsError::Unusable { path: settings.key_path.clone(), source },
     })?;
-    let shown = Arc::new(Shown::new(certified, Arc::clone(clock)));
-    let stapler = settings.ocsp.as_ref().zip(asked).map(|(ocsp, asked)| {
-        Stapler::new(Arc::clone(&shown), (asked, &leaf), ocsp, Arc::clone(clock)).map(Arc::new)
+    let shown = Arc::new(StapledResponse::new(certified, Arc::clone(clock)));
+    let stapler = settings.ocsp.as_ref().zip(certificate_query).map(|(ocsp, certificate_query)| {
+        Stapler::new(Arc::clone(&shown), (certificate_query, &leaf), ocsp, Arc::clone(clock)).map(Arc::new)
     });
     let stapler = stapler.transpose().map_err(TlsError::Client)?;
     let mut config = builder.with_cert_resolver(shown);
@@ -139,14 +137,17 @@ fn prepare(
 }
 
 /// The question to the responder, when answers are to be stapled; a certificate that demands one is not shown without.
-fn asked(settings: &TlsSettings, chain: &[CertificateDer<'static>]) -> Result<Option<Asked>, TlsError> {
+fn certificate_query(
+    settings: &TlsSettings,
+    chain: &[CertificateDer<'static>],
+) -> Result<Option<CertificateQuery>, TlsError> {
     let path = || settings.cert_path.clone();
     let Some(leaf) = chain.first() else { return Err(TlsError::NoCertificate { path: path() }) };
     if settings.ocsp.is_none() {
         return if ocsp::is_demanded(leaf) { Err(TlsError::MustStaple { path: path() }) } else { Ok(None) };
     }
-    let asked = chain.get(1).and_then(|issuer| Asked::new(leaf, issuer));
-    asked.map(Some).ok_or_else(|| TlsError::NoIssuer { path: path() })
+    let certificate_query = chain.get(1).and_then(|issuer| CertificateQuery::new(leaf, issuer));
+    certificate_query.map(Some).ok_or_else(|| TlsError::NoIssuer { path: path() })
 }
 
 /// The configured suites of the one cryptographic library, in the configured order.

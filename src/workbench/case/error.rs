@@ -1,6 +1,6 @@
 //! What can be wrong with a test file, said to the person who wrote it.
 
-use crate::nearest::nearest_qualified;
+use crate::suggest::nearest_qualified;
 
 /// A mistake in a test file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::render::{PLAIN, YELLOW, clean, counted, invalid};
-use super::replay::{Recorded, Traffic};
-use super::store::Store;
-use super::{POLICIES, Places, SCHEMAS, find_tests, show, sources};
+use super::replay::{RecordSelection, ReplayedLog};
+use super::store::StoreOptions;
+use super::{POLICIES, PolicyFolders, SCHEMAS, find_tests, show, sources};
 use crate::cli::output::{Exit, Output};
 use crate::policy::version::{VersionError, VersionStore, Wanted};
 use crate::policy::{Bundle, SourceKind, Sources};
@@ -32,18 +32,18 @@ pub struct Options {
     pub new: Option<String>,
     /// With `--log`: recorded traffic, decided by both.
     #[command(flatten)]
-    pub recorded: Recorded,
+    pub recorded: RecordSelection,
     /// Flips of one action that are shown.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     pub show: usize,
-    /// Where versions are published.
+    /// The version store.
     #[command(flatten)]
-    pub store: Store,
+    pub store: StoreOptions,
 }
 
-/// What differs, over everything that was asked.
+/// The differences between two versions.
 #[derive(Serialize)]
-pub struct Compared {
+pub struct ComparedVersions {
     /// The policies, and the requests of the tests.
     #[serde(flatten)]
     pub difference: Difference,
@@ -51,14 +51,14 @@ pub struct Compared {
     pub matrix: Shift,
     /// What was asked of a gateway, when a log is named.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub traffic: Option<Traffic>,
+    pub traffic: Option<ReplayedLog>,
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let places = Places::default();
+    let folders = PolicyFolders::default();
     let newer = match &options.new {
         Some(new) => version_in(base, new, &options.store.open(base))?,
-        None => sources(base, &places, output)?,
+        None => sources(base, &folders, output)?,
     };
     let (Some(old), Some(new)) = (
         load(version_in(base, &options.old, &options.store.open(base))?, &options.old, output),
@@ -68,7 +68,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     };
     let rule = options.recorded.on_policy_error;
     let (old, new) = (old.with_errors_as(rule), new.with_errors_as(rule));
-    let suites = find_tests(base, &[], &places, output)?;
+    let suites = find_tests(base, &[], &folders, output)?;
     let also_named = old.named_anywhere().into_iter().collect();
     let (report, questions) = examine(&new, &suites, &Settings { also_named, ..Settings::default() });
     let broken = report.summary().broken;
@@ -89,7 +89,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
             }
         }
     };
-    let compared = Compared { difference: diff(&old, &new, &questions), matrix: shift(&old, &new), traffic };
+    let compared =
+        ComparedVersions { difference: diff(&old, &new, &questions), matrix: shift(&old, &new), traffic };
     output.data(&compared, |compared| text(compared, options.show))?;
     if !compared.difference.flips.is_empty() || !compared.matrix.flips.is_empty() {
         return Ok(Exit::Found);
@@ -99,7 +100,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 
 /// A folder when there is one of that name, else a published version, else a commit.
 pub(super) fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
-    version_in(base, named, &Store::default().open(base))
+    version_in(base, named, &StoreOptions::default().open(base))
 }
 
 fn version_in(base: &Path, named: &str, store: &VersionStore) -> anyhow::Result<Sources> {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::Compared;
+use super::ComparedVersions;
 use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push, side};
 use crate::cli::policy::replay;
 use crate::workbench::diff::{Difference, Flip, Named, Side};
 use crate::workbench::matrix::{Shift, Shifted};
 
 /// The whole report, with at most `most` flips of one action.
-pub fn text(compared: &Compared, most: usize) -> String {
-    let Compared { difference, matrix, traffic } = compared;
+pub fn text(compared: &ComparedVersions, most: usize) -> String {
+    let ComparedVersions { difference, matrix, traffic } = compared;
     let mut text = String::new();
     policies(&mut text, difference);
     if difference.is_none() {
@@ -18,7 +18,7 @@ pub fn text(compared: &Compared, most: usize) -> String {
     }
     if !difference.flips.is_empty() {
         push(&mut text, format_args!("\n{BOLD}The tests' requests{PLAIN}"));
-        by_action(&mut text, &difference.flips, most, |flip| &flip.action, tell);
+        by_action(&mut text, &difference.flips, most, |flip| &flip.action, report_error);
     }
     if !matrix.flips.is_empty() {
         push(&mut text, format_args!("\n{BOLD}Who may do what{PLAIN}"));
@@ -73,7 +73,7 @@ fn by_action<T>(
     flips: &[T],
     most: usize,
     action: impl Fn(&T) -> &str,
-    tell: impl Fn(&mut String, &T),
+    report_error: impl Fn(&mut String, &T),
 ) {
     let mut by_action: BTreeMap<&str, Vec<&T>> = BTreeMap::new();
     for flip in flips {
@@ -81,7 +81,7 @@ fn by_action<T>(
     }
     for (action, flips) in by_action {
         push(text, format_args!("\n{BOLD}{}{PLAIN}  {}", clean(action), counted(flips.len(), "flip")));
-        flips.iter().take(most).for_each(|flip| tell(text, flip));
+        flips.iter().take(most).for_each(|flip| report_error(text, flip));
         if let more @ 1.. = flips.len().saturating_sub(most) {
             push(text, format_args!("  … and {more} more"));
         }
@@ -122,7 +122,7 @@ fn line(text: &mut String, word: &str, colour: &str, named: &Named, note: &str) 
     );
 }
 
-fn tell(text: &mut String, flip: &Flip) {
+fn report_error(text: &mut String, flip: &Flip) {
     push(text, format_args!("  {} on {}", clean(&flip.principal), clean(&flip.resource)));
     turned(text, Some(&flip.old), Some(&flip.new));
     let place = format!("{}:{}", clean(&flip.file), flip.line);

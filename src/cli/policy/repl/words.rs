@@ -46,11 +46,11 @@ pub(super) fn words(text: &str) -> Vec<String> {
 }
 
 /// Completes commands, entities, actions and policies.
-pub(super) struct Words {
+pub(super) struct ReplHelper {
     pub(super) words: Vec<String>,
 }
 
-impl Words {
+impl ReplHelper {
     /// Where the word before the cursor begins, and what it can become.
     fn candidates(&self, line: &str, cursor: usize) -> (usize, Vec<String>) {
         let before = line.get(..cursor).unwrap_or(line);
@@ -69,7 +69,7 @@ impl Words {
     }
 }
 
-impl Completer for Words {
+impl Completer for ReplHelper {
     type Candidate = String;
 
     fn complete(
@@ -82,13 +82,13 @@ impl Completer for Words {
     }
 }
 
-impl Hinter for Words {
+impl Hinter for ReplHelper {
     type Hint = String;
 }
 
-impl Highlighter for Words {}
-impl Validator for Words {}
-impl Helper for Words {}
+impl Highlighter for ReplHelper {}
+impl Validator for ReplHelper {}
+impl Helper for ReplHelper {}
 
 #[cfg(test)]
 mod tests {
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn commands_entities_actions_and_policies_are_completed() {
         let words = ["Agent::\"a b\"", "Agent::\"c\"", "tool:list", "agents.list-tools"];
-        let words = Words { words: words.map(str::to_owned).to_vec() };
+        let words = ReplHelper { words: words.map(str::to_owned).to_vec() };
         let complete = |line: &str| words.candidates(line, line.len());
         assert_eq!(complete("po"), (0, vec!["policies".to_owned(), "policy".to_owned()]));
         assert_eq!(complete("ask Agent::\"a "), (4, vec!["Agent::\"a b\"".to_owned()]));

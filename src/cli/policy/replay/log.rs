@@ -20,9 +20,9 @@ const BATCH: usize = 256;
 /// The most threads.
 const WORKERS: usize = 16;
 
-/// Which records, and what the gateway that wrote them was told.
+/// Which records to evaluate, and how the gateway that wrote them was configured.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Recorded {
+pub struct RecordSelection {
     /// The decision log, or a folder of them.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -50,17 +50,17 @@ fn rule() -> impl clap::builder::TypedValueParser<Value = OnPolicyError> {
     })
 }
 
-/// What came of a log, and what is known about the log.
+/// The evaluated records of a log, and facts about the log.
 #[derive(Serialize)]
-pub struct Traffic {
+pub struct ReplayedLog {
     pub(super) log: String,
-    pub(super) chain: Chain,
+    pub(super) chain: ChainCheck,
     /// What was found.
     #[serde(flatten)]
     pub replay: Replay,
 }
 
-impl Traffic {
+impl ReplayedLog {
     /// What the command's exit code says of it. A log of which nothing could be compared shows nothing, and passes no gate.
     pub(in crate::cli::policy) fn exit(&self, output: &Output) -> Exit {
         if self.replay.has_findings() {
@@ -77,9 +77,9 @@ impl Traffic {
     }
 }
 
-/// Whether the log is what the gateway wrote.
+/// The check of the log's hash chain.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Chain {
+pub(super) struct ChainCheck {
     /// Whether each line was held against the one before.
     pub(super) verified: bool,
     /// Logs that begin in the middle of a chain.
@@ -88,7 +88,7 @@ pub(super) struct Chain {
     pub(super) torn_tail: u64,
 }
 
-impl Recorded {
+impl RecordSelection {
     /// Has the decisions of `log` made by two versions. None when that cannot be done, and why has been said.
     pub(in crate::cli::policy) fn replay(
         &self,
@@ -96,7 +96,7 @@ impl Recorded {
         versions: [&Bundle; 2],
         settings: Settings,
         output: &Output,
-    ) -> anyhow::Result<Option<Traffic>> {
+    ) -> anyhow::Result<Option<ReplayedLog>> {
         let from = match &self.last {
             Some(last) => Some(rfc3339(SystemClock.now_millis() - span_millis(last)?)),
             None => None,
@@ -104,8 +104,8 @@ impl Recorded {
         let proof = if self.no_verify { Proof::Nothing } else { Proof::Chain };
         match replay_log(log, proof, versions, settings, from.as_deref()) {
             Ok((replay, Proven { without_beginning, torn_tail, .. })) => {
-                let chain = Chain { verified: proof == Proof::Chain, without_beginning, torn_tail };
-                Ok(Some(Traffic { log: log.display().to_string(), chain, replay }))
+                let chain = ChainCheck { verified: proof == Proof::Chain, without_beginning, torn_tail };
+                Ok(Some(ReplayedLog { log: log.display().to_string(), chain, replay }))
             }
             Err(error) => {
                 let help = advice(&error);
@@ -117,9 +117,9 @@ impl Recorded {
     }
 }
 
-/// What stops a replay: the log, or a line of it.
+/// Why a replay stopped: the log, or a line of it.
 #[derive(Debug, thiserror::Error)]
-enum Stopped {
+enum ReplayStopped {
     #[error(transparent)]
     Log(#[from] RecordsError),
     #[error("`{log}` line {line}: {what}")]
@@ -127,12 +127,12 @@ enum Stopped {
 }
 
 fn advice(stopped: &anyhow::Error) -> Option<&'static str> {
-    match stopped.downcast_ref::<Stopped>()? {
-        Stopped::Log(RecordsError::Line { .. }) => Some(
-            "`caxton audit verify` tells more; for a selection or an export that is no chain, say `--no-verify`",
+    match stopped.downcast_ref::<ReplayStopped>()? {
+        ReplayStopped::Log(RecordsError::Line { .. }) => Some(
+            "run `caxton audit verify` for details; for a selection or an export, which is no chain, use `--no-verify`",
         ),
-        Stopped::Log(RecordsError::Read { .. }) => Some("name the log with `--log`"),
-        Stopped::Log(RecordsError::Folder { .. }) | Stopped::Line { .. } => None,
+        ReplayStopped::Log(RecordsError::Read { .. }) => Some("name the log with `--log`"),
+        ReplayStopped::Log(RecordsError::Folder { .. }) | ReplayStopped::Line { .. } => None,
     }
 }
 
@@ -144,7 +144,7 @@ pub fn replay_log(
     settings: Settings,
     from: Option<&str>,
 ) -> anyhow::Result<(Replay, Proven)> {
-    let mut records = Records::open(log, proof).map_err(Stopped::from)?;
+    let mut records = Records::open(log, proof).map_err(ReplayStopped::from)?;
     let bar = match records.bytes() {
         ..NO_BAR_BELOW => indicatif::ProgressBar::hidden(),
         bytes => indicatif::ProgressBar::new(bytes),
@@ -153,14 +153,14 @@ pub fn replay_log(
     let parts = std::thread::scope(|scope| {
         let (mut lanes, mut running) = (Vec::new(), Vec::new());
         for _ in 0..workers {
-            let (lane, batches) = std::sync::mpsc::sync_channel::<Batch>(2);
+            let (lane, batches) = std::sync::mpsc::sync_channel::<LineBatch>(2);
             lanes.push(lane);
             let replayer = move || Replayer::new(baseline, candidate, settings);
             running.push(stack::spawn_scoped(scope, move || decide(replayer(), &batches, from))?);
         }
-        let told = deal(&mut records, &lanes, &bar);
+        let with_cause = deal(&mut records, &lanes, &bar);
         drop(lanes);
-        // What a line says is wrong is told before what came of the file later on.
+        // An error in a line is reported before a later error of the file.
         let mut parts = Vec::new();
         let mut wrong: Vec<(String, u64, BadRecord)> = Vec::new();
         for worker in running {
@@ -172,9 +172,9 @@ pub fn replay_log(
         }
         wrong.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
         if let Some((log, line, what)) = wrong.into_iter().next() {
-            return Err(Stopped::Line { log, line, what }.into());
+            return Err(ReplayStopped::Line { log, line, what }.into());
         }
-        told.map_err(Stopped::from)?;
+        with_cause.map_err(ReplayStopped::from)?;
         Ok(parts)
     })?;
     bar.finish_and_clear();
@@ -183,7 +183,7 @@ pub fn replay_log(
 }
 
 /// Lines of one log.
-struct Batch {
+struct LineBatch {
     log: std::sync::Arc<str>,
     lines: Vec<(u64, Vec<u8>)>,
 }
@@ -191,14 +191,14 @@ struct Batch {
 /// Deals the lines out, batch by batch.
 fn deal(
     records: &mut Records,
-    lanes: &[std::sync::mpsc::SyncSender<Batch>],
+    lanes: &[std::sync::mpsc::SyncSender<LineBatch>],
     bar: &indicatif::ProgressBar,
 ) -> Result<(), RecordsError> {
     let mut next = lanes.iter().cycle();
-    let mut batch = Batch { log: "".into(), lines: Vec::new() };
-    // A lane that is closed has found something wrong, which is told when all have ended.
+    let mut batch = LineBatch { log: "".into(), lines: Vec::new() };
+    // A lane that is closed has found something wrong, which is reported when all have ended.
     let mut send =
-        |batch: Batch| batch.lines.is_empty() || next.next().is_some_and(|lane| lane.send(batch).is_ok());
+        |batch: LineBatch| batch.lines.is_empty() || next.next().is_some_and(|lane| lane.send(batch).is_ok());
     loop {
         let Some(record) = records.next_record()? else {
             send(batch);
@@ -207,7 +207,7 @@ fn deal(
         if record.line == 1 || batch.lines.len() == BATCH {
             let name = record.path.display().to_string();
             let log = if *batch.log == *name { std::sync::Arc::clone(&batch.log) } else { name.into() };
-            let full = std::mem::replace(&mut batch, Batch { log, lines: Vec::with_capacity(BATCH) });
+            let full = std::mem::replace(&mut batch, LineBatch { log, lines: Vec::with_capacity(BATCH) });
             batch.lines.push((record.line, record.text.to_vec()));
             if !send(full) {
                 return Ok(());
@@ -221,7 +221,7 @@ fn deal(
 
 fn decide(
     mut replayer: Replayer<'_>,
-    batches: &std::sync::mpsc::Receiver<Batch>,
+    batches: &std::sync::mpsc::Receiver<LineBatch>,
     from: Option<&str>,
 ) -> Result<Replay, (String, u64, BadRecord)> {
     for batch in batches {

@@ -1,7 +1,7 @@
 //! What a replay found, for people.
 
 use super::NAMED;
-use super::log::{Chain, Traffic};
+use super::log::{ChainCheck, ReplayedLog};
 use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push, side};
 use crate::workbench::replay::{Flip, Group, Replay};
 
@@ -9,7 +9,7 @@ use crate::workbench::replay::{Flip, Group, Replay};
 const PRINCIPALS: usize = 5;
 
 /// The whole report, with at most `most` flips of one action.
-pub(in crate::cli::policy) fn text(traffic: &Traffic, most: usize) -> String {
+pub(in crate::cli::policy) fn text(traffic: &ReplayedLog, most: usize) -> String {
     let (replay, mut text) = (&traffic.replay, String::new());
     about_log(&mut text, replay, &traffic.log, traffic.chain);
     for unlike in replay.unlike.iter().take(most) {
@@ -26,7 +26,7 @@ pub(in crate::cli::policy) fn text(traffic: &Traffic, most: usize) -> String {
         let flips = counted_u64(action.flips, "flip");
         push(&mut text, format_args!("\n{BOLD}{}{PLAIN}  {flips}", clean(&action.name)));
         let of_action: Vec<&Flip> = replay.flips.iter().filter(|flip| flip.action == action.name).collect();
-        of_action.iter().take(most).for_each(|flip| tell(&mut text, flip));
+        of_action.iter().take(most).for_each(|flip| report_error(&mut text, flip));
         if let more @ 1.. = action.flips.saturating_sub(most as u64) {
             push(&mut text, format_args!("  … and {more} more"));
         }
@@ -50,11 +50,11 @@ pub(in crate::cli::policy) fn text(traffic: &Traffic, most: usize) -> String {
     text
 }
 
-fn about_log(text: &mut String, replay: &Replay, log: &str, chain: Chain) {
+fn about_log(text: &mut String, replay: &Replay, log: &str, chain: ChainCheck) {
     let proven = match chain {
-        Chain { verified: false, .. } => format!("{YELLOW}the chain was not verified{PLAIN}"),
-        Chain { without_beginning: 0, .. } => "chain intact".to_owned(),
-        Chain { without_beginning, .. } => {
+        ChainCheck { verified: false, .. } => format!("{YELLOW}the chain was not verified{PLAIN}"),
+        ChainCheck { without_beginning: 0, .. } => "chain intact".to_owned(),
+        ChainCheck { without_beginning, .. } => {
             let logs = counted_u64(without_beginning, "log");
             format!("chain intact, but {logs} without the records before")
         }
@@ -103,7 +103,7 @@ fn groups(text: &mut String, head: &str, groups: &[Group]) {
     }
 }
 
-fn tell(text: &mut String, flip: &Flip) {
+fn report_error(text: &mut String, flip: &Flip) {
     let colour = if flip.new.allows { RED } else { YELLOW };
     push(text, format_args!("  {} on {}", clean(&flip.principal), clean(&flip.resource)));
     push(text, format_args!("    {} → {colour}{}{PLAIN}", side(&flip.old), side(&flip.new)));

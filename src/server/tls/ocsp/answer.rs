@@ -1,4 +1,4 @@
-//! The question about one certificate, and whether an answer to it holds (RFC 6960, section 3.2).
+//! The OCSP request for one certificate, and the check of its answer (RFC 6960, section 3.2).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use der::asn1::{AnyRef, ObjectIdentifier, OctetString};
@@ -19,7 +19,7 @@ const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 const BASIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.1");
 /// How far ahead the responder's clock may be, in seconds.
 const LEEWAY: i64 = 300;
-/// Certificates in one answer that are looked at.
+/// Certificates in one answer that are tried.
 const MAX_SIGNERS: usize = 4;
 
 /// An answer that holds.
@@ -31,12 +31,12 @@ pub(super) struct Staple {
 }
 
 /// The certificate that is asked about, and its authority.
-pub(in crate::server::tls) struct Asked {
+pub(in crate::server::tls) struct CertificateQuery {
     issuer: CertificateDer<'static>,
     id: CertId,
 }
 
-impl Asked {
+impl CertificateQuery {
     /// `None` when one of them cannot be read, or the second has not issued the first.
     pub(in crate::server::tls) fn new(
         leaf: &CertificateDer<'static>,
@@ -101,7 +101,7 @@ impl Asked {
             && theirs.serial_number == ours.serial_number
     }
 
-    /// Signed by the authority itself, or by whom it has named for that (section 4.2.2.2): answers until when that holds.
+    /// Signed by the authority itself or by its delegate (section 4.2.2.2); returns the end of the signer's certificate.
     fn check_signature(&self, answer: &BasicOcspResponse, inner: &[u8], now: i64) -> Result<i64, OcspError> {
         let signed = first_member(inner).ok_or(OcspError::Malformed)?;
         let algorithm = answer.signature_algorithm.to_der().map_err(|_| OcspError::Malformed)?;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 
-use super::answer::{Asked, Staple};
-use super::{OcspSettings, Shown, responder_of};
+use super::answer::{CertificateQuery, Staple};
+use super::{StapledResponse, responder_of};
 use crate::clock::SharedClock;
+use crate::config::OcspSettings;
 
 /// The wait after a first failure; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
@@ -30,15 +31,15 @@ pub(in crate::server) enum OcspError {
     NoAnswer,
     #[error("the OCSP answer cannot be read")]
     Malformed,
-    #[error("the OCSP answer is signed by nobody who may answer for the authority")]
+    #[error("the OCSP answer is not signed by the authority or its delegate")]
     Signature,
     #[error("the OCSP answer is about another certificate")]
     Other,
     #[error("the authority has revoked the certificate of the gateway")]
     Revoked,
-    #[error("the authority does not know the certificate of the gateway")]
+    #[error("the certificate of the gateway is unknown to the authority")]
     Unknown,
-    #[error("the OCSP answer does not say when it ends")]
+    #[error("the OCSP answer has no end of validity")]
     Endless,
     #[error("the OCSP answer has ended or has not begun")]
     NotOfNow,
@@ -53,8 +54,8 @@ impl From<reqwest::Error> for OcspError {
 
 /// Fetches answers about one certificate.
 pub(in crate::server) struct Stapler {
-    shown: Arc<Shown>,
-    asked: Asked,
+    shown: Arc<StapledResponse>,
+    asked: CertificateQuery,
     responder: Option<Url>,
     settings: OcspSettings,
     client: Client,
@@ -63,8 +64,8 @@ pub(in crate::server) struct Stapler {
 
 impl Stapler {
     pub(in crate::server::tls) fn new(
-        shown: Arc<Shown>,
-        (asked, leaf): (Asked, &rustls::pki_types::CertificateDer<'_>),
+        shown: Arc<StapledResponse>,
+        (asked, leaf): (CertificateQuery, &rustls::pki_types::CertificateDer<'_>),
         settings: &OcspSettings,
         clock: SharedClock,
     ) -> Result<Self, reqwest::Error> {
@@ -87,7 +88,7 @@ impl Stapler {
         self.shown.go_on_from(&before.shown);
     }
 
-    /// Shows a fresh answer, or says why there is none; the one before stays until its own end, unless the authority has
+    /// Staples a fresh answer, or returns why there is none; the one before stays until its own end, unless the authority has
     /// taken it back. Answers how long to wait before the next time.
     pub(in crate::server) async fn refresh(&self) -> Result<Duration, OcspError> {
         let fetched = self.fetch().await;

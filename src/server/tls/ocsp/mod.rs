@@ -1,4 +1,4 @@
-//! Stapled OCSP answers (RFC 6066, section 8): the gateway shows clients, with its certificate, a fresh word of the
+//! Stapled OCSP answers (RFC 6066, section 8): the gateway shows clients, with its certificate, a fresh statement of the
 //! authority that it has not been revoked, so that no client has to ask.
 //!
 //! An answer is fetched in the background and shown only after every check that a client would make. A failed fetch leaves
@@ -10,40 +10,14 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{OID_PKIX_ACCESS_DESCRIPTOR_OCSP, asn1_rs::oid};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-pub(super) use self::answer::Asked;
+pub(super) use self::answer::CertificateQuery;
 pub(in crate::server) use self::fetch::{OcspError, Stapler};
-pub(super) use self::shown::Shown;
-
-/// How answers are fetched.
-#[derive(Debug, Clone)]
-pub struct OcspSettings {
-    /// Whom to ask; `None`: whom the certificate names.
-    pub responder: Option<crate::secret::Address>,
-    /// Time for one fetch. Default 10 s.
-    pub timeout: Duration,
-    /// The largest answer, in bytes. Default 64 KiB.
-    pub max_bytes: usize,
-    /// The longest time between two fetches, and after a failure. Default 1 hour.
-    pub longest_wait: Duration,
-}
-
-impl Default for OcspSettings {
-    fn default() -> Self {
-        Self {
-            responder: None,
-            timeout: Duration::from_secs(10),
-            max_bytes: 64 * 1024,
-            longest_wait: Duration::from_secs(3_600),
-        }
-    }
-}
+pub(super) use self::shown::StapledResponse;
 
 /// Whether the certificate demands a stapled answer (RFC 7633: the TLS feature `status_request`).
 pub(super) fn is_demanded(leaf: &CertificateDer<'_>) -> bool {
@@ -55,7 +29,7 @@ pub(super) fn is_demanded(leaf: &CertificateDer<'_>) -> bool {
     })
 }
 
-/// Where the certificate says that its authority answers.
+/// The responder that the certificate names.
 fn responder_of(leaf: &CertificateDer<'_>) -> Option<reqwest::Url> {
     let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
     let places = parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {

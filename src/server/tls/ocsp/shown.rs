@@ -10,20 +10,20 @@ use rustls::sign::CertifiedKey;
 use super::answer::Staple;
 use crate::clock::SharedClock;
 
-struct Stapled {
+struct StapledInfo {
     key: Arc<CertifiedKey>,
     /// In seconds since the Unix epoch.
     until: i64,
 }
 
 /// One certificate with its key.
-pub(in crate::server::tls) struct Shown {
+pub(in crate::server::tls) struct StapledResponse {
     bare: Arc<CertifiedKey>,
-    stapled: ArcSwapOption<Stapled>,
+    stapled: ArcSwapOption<StapledInfo>,
     clock: SharedClock,
 }
 
-impl Shown {
+impl StapledResponse {
     pub(in crate::server::tls) fn new(key: CertifiedKey, clock: SharedClock) -> Self {
         Self { bare: Arc::new(key), stapled: ArcSwapOption::empty(), clock }
     }
@@ -32,7 +32,7 @@ impl Shown {
     pub(super) fn staple(&self, staple: &Staple) {
         let mut key = (*self.bare).clone();
         key.ocsp = Some(staple.bytes.clone());
-        self.stapled.store(Some(Arc::new(Stapled { key: Arc::new(key), until: staple.until })));
+        self.stapled.store(Some(Arc::new(StapledInfo { key: Arc::new(key), until: staple.until })));
     }
 
     /// Goes on with the answer for the same certificate, which has been read again; it keeps its end.
@@ -41,7 +41,7 @@ impl Shown {
         let Some(stapled) = before.stapled.load_full().filter(|_| same) else { return };
         let mut key = (*self.bare).clone();
         key.ocsp.clone_from(&stapled.key.ocsp);
-        self.stapled.store(Some(Arc::new(Stapled { key: Arc::new(key), until: stapled.until })));
+        self.stapled.store(Some(Arc::new(StapledInfo { key: Arc::new(key), until: stapled.until })));
     }
 
     /// What the next handshake shows: never an answer that has ended.
@@ -58,13 +58,13 @@ impl Shown {
     }
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for StapledResponse {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.live())
     }
 }
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for StapledResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shown").field("certificates", &self.bare.cert.len()).finish_non_exhaustive()
     }

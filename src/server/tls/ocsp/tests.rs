@@ -21,7 +21,7 @@ fn answered() -> (CertificateDer<'static>, KeyPair, CertificateDer<'static>, Vec
     let mut params = CertificateParams::new(["gate.example".to_owned()]).unwrap();
     params.serial_number = Some(SerialNumber::from(7));
     let leaf = params.signed_by(&own, &Issuer::new(CertificateParams::default(), &above)).unwrap();
-    let asked = Asked::new(leaf.der(), authority.der()).unwrap();
+    let asked = CertificateQuery::new(leaf.der(), authority.der()).unwrap();
     std::fs::write(place.path().join("question"), asked.question().unwrap()).unwrap();
     std::fs::write(place.path().join("index"), "V\t400101000000Z\t\t07\tunknown\t/CN=gateway\n").unwrap();
     let made = Command::new("openssl")
@@ -38,7 +38,7 @@ fn answered() -> (CertificateDer<'static>, KeyPair, CertificateDer<'static>, Vec
 #[test]
 fn an_answer_holds_in_its_time_and_is_shown_no_longer() {
     let (leaf, key, authority, answer) = answered();
-    let asked = Asked::new(&leaf, &authority).unwrap();
+    let asked = CertificateQuery::new(&leaf, &authority).unwrap();
     let now = SystemClock.now_seconds();
     let staple = asked.check(answer.clone(), now).unwrap();
     assert!((now + 3590..=now + 3600).contains(&staple.until));
@@ -59,11 +59,11 @@ fn an_answer_holds_in_its_time_and_is_shown_no_longer() {
     let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let certified = CertifiedKey::from_der(vec![leaf], private, &provider).unwrap();
-    let again = Shown::new(certified.clone(), Arc::<ManualClock>::clone(&clock));
+    let again = StapledResponse::new(certified.clone(), Arc::<ManualClock>::clone(&clock));
     let mut of_another = certified.clone();
     of_another.cert.insert(0, authority.clone());
-    let of_another = Shown::new(of_another, Arc::<ManualClock>::clone(&clock));
-    let shown = Shown::new(certified, Arc::<ManualClock>::clone(&clock));
+    let of_another = StapledResponse::new(of_another, Arc::<ManualClock>::clone(&clock));
+    let shown = StapledResponse::new(certified, Arc::<ManualClock>::clone(&clock));
     assert_eq!(shown.live().ocsp, None);
     shown.staple(&staple);
     assert_eq!(shown.live().ocsp, Some(answer.clone()));
@@ -86,7 +86,7 @@ fn an_answer_holds_in_its_time_and_is_shown_no_longer() {
 fn only_the_authority_of_the_certificate_is_asked_about_it() {
     let (leaf, _, authority, _) = answered();
     let (stranger, _, other, _) = answered();
-    assert!(Asked::new(&leaf, &other).is_none(), "the name is right, the key is not");
-    assert!(Asked::new(&stranger, &authority).is_none());
-    assert!(Asked::new(&leaf, &leaf).is_none());
+    assert!(CertificateQuery::new(&leaf, &other).is_none(), "the name is right, the key is not");
+    assert!(CertificateQuery::new(&stranger, &authority).is_none());
+    assert!(CertificateQuery::new(&leaf, &leaf).is_none());
 }

@@ -1,4 +1,4 @@
-//! Notices that what should decide has changed: files, publications, the emergency lock, a bundle on a web server.
+//! Detects changes of policies: files, publications, the emergency lock, a bundle on a web server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,59 +8,24 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tokio_util::sync::CancellationToken;
 
 use super::build::Parts;
-use super::watch;
-use crate::changes::{Cause, Place, Reloader};
+use super::file_watch;
+use crate::changes::{Cause, PolicySource, Reloader};
+use crate::config::{FollowSettings, RemoteSettings};
 use crate::policy::live::Origin;
 use crate::policy::version::{Remote, RemoteError};
 
-/// How changes are noticed.
-#[derive(Debug, Clone)]
-pub struct FollowSettings {
-    /// Whether directories of policies and schemas are watched. Off by default: a file that somebody is still writing can
-    /// look whole. Published versions are always followed.
-    pub watch: bool,
-    /// How often a store, or a directory that is watched, is looked at. Default 500 ms.
-    pub poll: Duration,
-    /// How long nothing must change in a directory before it is read. Default 300 ms.
-    pub quiet: Duration,
-    /// Where bundles are fetched from.
-    pub remote: Option<RemoteSettings>,
-}
-
-impl Default for FollowSettings {
-    fn default() -> Self {
-        Self {
-            watch: false,
-            poll: Duration::from_millis(500),
-            quiet: Duration::from_millis(300),
-            remote: None,
-        }
-    }
-}
-
-/// Where bundles are fetched from.
-#[derive(Debug, Clone)]
-pub struct RemoteSettings {
-    /// The address.
-    pub url: crate::secret::Address,
-    /// How often.
-    pub interval: Duration,
-    /// The longest wait after failures.
-    pub longest_wait: Duration,
-}
-
-/// Follows the place of the policies until the gateway stops.
-pub(super) async fn places(parts: Arc<Parts>, settings: FollowSettings, stop: CancellationToken) {
+/// Follows the source of the policies until the gateway stops.
+pub(super) async fn source(parts: Arc<Parts>, settings: FollowSettings, stop: CancellationToken) {
     let reloader = Arc::clone(&parts.reloader);
     let following = async {
-        match reloader.places().place.clone() {
-            Place::Store { .. } => follow_store(&reloader, settings.poll).await,
-            Place::Files { policy_dir, schema_dir, roles_file, .. } if settings.watch => {
-                let candidate = reloader.places().candidate_dir.clone();
+        match reloader.loader().source.clone() {
+            PolicySource::Store { .. } => follow_store(&reloader, settings.poll).await,
+            PolicySource::Files { policy_dir, schema_dir, roles_file, .. } if settings.watch => {
+                let candidate = reloader.loader().candidate_dir.clone();
                 let paths = [policy_dir, schema_dir, roles_file, candidate].into_iter().flatten().collect();
-                watch::files(&reloader, &parts.api, paths, &settings).await;
+                file_watch::files(&reloader, &parts.api, paths, &settings).await;
             }
-            Place::Files { .. } => {}
+            PolicySource::Files { .. } => {}
         }
     };
     tokio::select! {
@@ -77,20 +42,20 @@ pub(super) async fn lock(reloader: Arc<Reloader>, settings: FollowSettings, stop
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        reloader.look_at_lock().await;
+        reloader.check_lock().await;
     }
 }
 
-/// What a look at a store shows: when it is another, the store is read.
+/// The state of a store; when it changes, the store is read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Glance {
+struct StoreState {
     newest: Option<u64>,
     /// Of the newest publication (signatures are added later), of the trusted keys and of the lock.
     touched: [Option<SystemTime>; 3],
 }
 
 async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
-    let mut before = glance(reloader).await;
+    let mut before = store_state(reloader).await;
     // What was published while the gateway came up is not missed.
     let mut first = match &reloader.policy().live().origin {
         Origin::Published { seen, .. } => before.newest != Some(seen.sequence),
@@ -100,7 +65,7 @@ async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let now = glance(reloader).await;
+        let now = store_state(reloader).await;
         if now != before || first {
             before = now;
             // What is refused is on record; it is tried again when something changes, or when time alone may help.
@@ -109,13 +74,15 @@ async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
     }
 }
 
-async fn glance(reloader: &Arc<Reloader>) -> Glance {
+async fn store_state(reloader: &Arc<Reloader>) -> StoreState {
     let reloader = Arc::clone(reloader);
     let looked = tokio::task::spawn_blocking(move || {
-        let Place::Store { store, trusted_keys } = &reloader.places().place else { return Glance::default() };
+        let PolicySource::Store { store, trusted_keys } = &reloader.loader().source else {
+            return StoreState::default();
+        };
         let touched = |path: PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();
         let newest = store.numbers().ok().and_then(|numbers| numbers.last().copied());
-        Glance {
+        StoreState {
             newest,
             touched: [
                 newest.and_then(|number| touched(store.history_file(number))),
@@ -132,22 +99,22 @@ pub(super) async fn remote(reloader: Arc<Reloader>, settings: FollowSettings, st
     let Some(settings) = settings.remote else { return };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = fetch_for_ever(&reloader, &settings) => {}
+        () = fetch_until_stopped(&reloader, &settings) => {}
     }
 }
 
-async fn fetch_for_ever(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
+async fn fetch_until_stopped(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
     let mut remote = match Remote::new(settings.url.clone(), reloader.settings().max_bundle_bytes) {
         Ok(remote) => remote,
-        Err(error) => return reloader.refuse(Cause::Remote, &told(&error)).await,
+        Err(error) => return reloader.refuse(Cause::Remote, &with_cause(&error)).await,
     };
     let mut failures = 0_u32;
-    // A server without tags sends the same bundle each time: it is looked at once, and a failure is told once.
+    // A server without tags sends the same bundle each time: it is checked once, and a failure is recorded once.
     let (mut last_bytes, mut last_failure) = (None, None);
     // One that was refused is tried again when that may help: at once for what passes by itself, else when the trusted
     // keys, the store or the emergency lock have changed.
     let mut refused: Option<(Vec<u8>, bool)> = None;
-    let mut before = glance(reloader).await;
+    let mut before = store_state(reloader).await;
     loop {
         match remote.fetch().await {
             Ok(fetched) => {
@@ -156,7 +123,7 @@ async fn fetch_for_ever(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
                     let found = Some(digest(&SHA256, bytes).as_ref().to_vec());
                     std::mem::replace(&mut last_bytes, found.clone()) != found
                 });
-                let now = glance(reloader).await;
+                let now = store_state(reloader).await;
                 let again = refused.take_if(|(_, soon)| *soon || now != before).map(|(bytes, _)| bytes);
                 before = now;
                 if let Some(bytes) = fresh.or(again) {
@@ -166,7 +133,7 @@ async fn fetch_for_ever(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
-                let why = told(&error);
+                let why = with_cause(&error);
                 if last_failure.as_ref() != Some(&why) {
                     reloader.refuse(Cause::Remote, &why).await;
                     last_failure = Some(why);
@@ -177,13 +144,13 @@ async fn fetch_for_ever(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
     }
 }
 
-/// Twice as long after each failure, so that a server that comes back is not met by everybody at once.
+/// Twice as long after each failure, so that not all gateways ask a recovering server at once.
 fn wait(settings: &RemoteSettings, failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures.min(16));
     settings.interval.saturating_mul(factor).min(settings.longest_wait.max(settings.interval))
 }
 
-fn told(error: &RemoteError) -> String {
+fn with_cause(error: &RemoteError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

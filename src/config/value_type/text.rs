@@ -6,27 +6,42 @@ use std::str::FromStr;
 
 use serde_json::{Value as Json, json};
 
-use super::{Kind, Scope};
+use super::{ReadContext, ValueType};
 use crate::config::document::Node;
-use crate::config::problem::Code;
+use crate::config::problem::ProblemCode;
 use crate::secret::Secret;
 
 /// Free text of at most so many bytes, not empty.
-pub(in crate::config) struct Text(pub(in crate::config) usize);
+pub(in crate::config) struct FreeText(pub(in crate::config) usize);
 
-impl Kind for Text {
+impl ValueType for FreeText {
     type Value = String;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<String> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<String> {
         let word = scope.word(node, "a text")?;
         if word.text.is_empty() {
-            return scope.wrong(node, Code::OutOfRange, "is empty", "write a text, or remove the key");
+            return scope.reject(
+                node,
+                ProblemCode::OutOfRange,
+                "is empty",
+                "write a text, or remove the key",
+            );
         }
         if word.text.len() > self.0 {
-            return scope.wrong(node, Code::OutOfRange, format!("is longer than {} bytes", self.0), "");
+            return scope.reject(
+                node,
+                ProblemCode::OutOfRange,
+                format!("is longer than {} bytes", self.0),
+                "",
+            );
         }
         if word.text.contains(char::is_control) {
-            return scope.wrong(node, Code::OutOfRange, "has a line break or another control character", "");
+            return scope.reject(
+                node,
+                ProblemCode::OutOfRange,
+                "has a line break or another control character",
+                "",
+            );
         }
         Some(word.text)
     }
@@ -35,7 +50,7 @@ impl Kind for Text {
         value.clone()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("text")
     }
 
@@ -54,17 +69,17 @@ impl<T> Choice<T> {
     }
 }
 
-impl<T: Copy + PartialEq> Kind for Choice<T> {
+impl<T: Copy + PartialEq> ValueType for Choice<T> {
     type Value = T;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<T> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<T> {
         let list = self.list();
         let word = scope.word(node, &format!("one of {list}"))?;
         match self.0.iter().find(|(name, _)| *name == word.text) {
             Some((_, value)) => Some(*value),
-            None => scope.wrong(
+            None => scope.reject(
                 node,
-                Code::OutOfRange,
+                ProblemCode::OutOfRange,
                 format!("`{}` is not a value of this key", word.shown),
                 &format!("write one of {list}"),
             ),
@@ -79,7 +94,7 @@ impl<T: Copy + PartialEq> Kind for Choice<T> {
             .unwrap_or_default()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         match self.0 {
             [(only, _)] => format!("`{only}`"),
             _ => format!("one of {}", self.list()),
@@ -93,28 +108,28 @@ impl<T: Copy + PartialEq> Kind for Choice<T> {
 }
 
 /// A word with a form of its own, read by the type it belongs to.
-pub(in crate::config) struct Parsed<T> {
+pub(in crate::config) struct ParsedWord<T> {
     words: &'static str,
     value: PhantomData<T>,
 }
 
-impl<T> Parsed<T> {
+impl<T> ParsedWord<T> {
     /// `words` describes the form.
     pub(in crate::config) fn new(words: &'static str) -> Self {
         Self { words, value: PhantomData }
     }
 }
 
-impl<T: FromStr<Err: Display> + Display> Kind for Parsed<T> {
+impl<T: FromStr<Err: Display> + Display> ValueType for ParsedWord<T> {
     type Value = T;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<T> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<T> {
         let word = scope.word(node, self.words)?;
         match word.text.parse() {
             Ok(value) => Some(value),
-            Err(error) => scope.wrong(
+            Err(error) => scope.reject(
                 node,
-                Code::WrongType,
+                ProblemCode::WrongType,
                 format!("`{}` is not {}: {error}", word.shown, self.words),
                 "",
             ),
@@ -125,7 +140,7 @@ impl<T: FromStr<Err: Display> + Display> Kind for Parsed<T> {
         value.to_string()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         self.words.to_owned()
     }
 
@@ -135,22 +150,27 @@ impl<T: FromStr<Err: Display> + Display> Kind for Parsed<T> {
 }
 
 /// A value that is never shown.
-pub(in crate::config) struct Hidden;
+pub(in crate::config) struct SecretText;
 
-impl Kind for Hidden {
+impl ValueType for SecretText {
     type Value = Secret<String>;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Secret<String>> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Secret<String>> {
         let value = Secret::new(scope.word(node, "a secret")?.text);
         // A line break could split a header.
         let text = value.expose();
         if text.is_empty() {
-            return scope.wrong(node, Code::OutOfRange, "is empty", "set the variable, or remove the key");
+            return scope.reject(
+                node,
+                ProblemCode::OutOfRange,
+                "is empty",
+                "set the variable, or remove the key",
+            );
         }
         if text.len() > 8 * 1024 || text.contains(char::is_control) {
-            return scope.wrong(
+            return scope.reject(
                 node,
-                Code::OutOfRange,
+                ProblemCode::OutOfRange,
                 "is longer than 8 KiB or has a line break or another control character",
                 "",
             );
@@ -162,7 +182,7 @@ impl Kind for Hidden {
         String::from("(secret)")
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("secret")
     }
 

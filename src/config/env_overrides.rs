@@ -5,21 +5,21 @@
 
 use super::document::Node;
 use super::environment::Environment;
-use super::problem::{Code, Problem};
-use crate::nearest::nearest_within;
+use super::problem::{Problem, ProblemCode};
+use crate::suggest::nearest_within;
 
 /// A key whose value comes from the environment.
-pub(super) struct Override {
+pub(super) struct EnvOverride {
     pub(super) path: &'static str,
     pub(super) variable: &'static str,
     pub(super) node: Node,
 }
 
-/// What a variable does.
-pub(super) enum Effect {
+/// The effect of a variable.
+pub(super) enum VariableEffect {
     /// It is the value of this key.
-    Key(&'static str),
-    /// It says that a protection is on.
+    KeyInfo(&'static str),
+    /// It confirms that a protection is on.
     AlwaysOn {
         /// The only accepted value.
         value: &'static str,
@@ -27,23 +27,23 @@ pub(super) enum Effect {
 }
 
 /// One variable.
-pub(super) struct Switch {
+pub(super) struct EnvVariable {
     pub(super) name: &'static str,
-    pub(super) effect: Effect,
+    pub(super) effect: VariableEffect,
     pub(super) doc: &'static str,
 }
 
-const fn always(name: &'static str, value: &'static str, doc: &'static str) -> Switch {
-    Switch { name, effect: Effect::AlwaysOn { value }, doc }
+const fn always(name: &'static str, value: &'static str, doc: &'static str) -> EnvVariable {
+    EnvVariable { name, effect: VariableEffect::AlwaysOn { value }, doc }
 }
 
-const fn key(name: &'static str, path: &'static str, doc: &'static str) -> Switch {
-    Switch { name, effect: Effect::Key(path), doc }
+const fn key(name: &'static str, path: &'static str, doc: &'static str) -> EnvVariable {
+    EnvVariable { name, effect: VariableEffect::KeyInfo(path), doc }
 }
 
 /// All variables that the gateway itself reads.
-pub(super) const SWITCHES: &[Switch] = &[
-    key("CAXTON_LOG_LEVEL", "server.log_level", "how much the program log tells"),
+pub(super) const VARIABLES: &[EnvVariable] = &[
+    key("CAXTON_LOG_LEVEL", "server.log_level", "the level of the program log"),
     key("CAXTON_MEMORY_BACKEND", "memory.backend", "where memory is kept"),
     always("CAXTON_CONFIG_AGENT_VALIDATION", "strict", "agent files are read strictly"),
     always("CAXTON_WASM_ISOLATION", "strict", "each WebAssembly call runs in a fresh, bounded instance"),
@@ -54,20 +54,23 @@ pub(super) const SWITCHES: &[Switch] = &[
 ];
 
 /// Reads the variables; a value that would weaken, or a name that is nearly one of ours, is a mistake.
-pub(super) fn read(environment: &Environment) -> (Vec<Override>, Vec<Problem>) {
+pub(super) fn read(environment: &Environment) -> (Vec<EnvOverride>, Vec<Problem>) {
     let mut overrides = Vec::new();
     let mut problems = Vec::new();
-    for switch in SWITCHES {
+    for switch in VARIABLES {
         let Some(text) = environment.read(switch.name) else { continue };
         match switch.effect {
-            Effect::Key(path) => {
-                overrides.push(Override { path, variable: switch.name, node: Node::word(text) });
+            VariableEffect::KeyInfo(path) => {
+                overrides.push(EnvOverride { path, variable: switch.name, node: Node::word(text) });
             }
-            Effect::AlwaysOn { value } if text == value => {}
-            Effect::AlwaysOn { value } => problems.push(
-                Problem::error(Code::Weakens, format!("only `{value}` is accepted: {}, always", switch.doc))
-                    .of_variable(switch.name)
-                    .with_help(format!("unset the variable, or set it to `{value}`")),
+            VariableEffect::AlwaysOn { value } if text == value => {}
+            VariableEffect::AlwaysOn { value } => problems.push(
+                Problem::error(
+                    ProblemCode::Weakens,
+                    format!("only `{value}` is accepted: {}, always", switch.doc),
+                )
+                .of_variable(switch.name)
+                .with_help(format!("unset the variable, or set it to `{value}`")),
             ),
         }
     }
@@ -75,14 +78,14 @@ pub(super) fn read(environment: &Environment) -> (Vec<Override>, Vec<Problem>) {
     (overrides, problems)
 }
 
-/// A name with a slip of the pen. Others are left alone: Kubernetes sets `CAXTON_SERVICE_HOST` and the like.
+/// A misspelt name. Other names are accepted: Kubernetes sets `CAXTON_SERVICE_HOST` and the like.
 fn misspelt(name: &str) -> Option<Problem> {
-    if SWITCHES.iter().any(|switch| switch.name == name) {
+    if VARIABLES.iter().any(|switch| switch.name == name) {
         return None;
     }
-    let near = nearest_within(2, name, SWITCHES.iter().map(|switch| switch.name))?;
+    let near = nearest_within(2, name, VARIABLES.iter().map(|switch| switch.name))?;
     Some(
-        Problem::error(Code::UnknownKey, "no such switch")
+        Problem::error(ProblemCode::UnknownKey, "no such switch")
             .of_variable(name)
             .with_help(format!("did you mean `{near}`?")),
     )

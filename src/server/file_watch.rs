@@ -1,8 +1,8 @@
-//! Sees that files of policies have changed, by looking at them again and again.
+//! Detects changes of policy files by checking them at an interval.
 //!
 //! The kernel's notices are about the directory that a path led to when it was asked for them. After a link was set to
-//! another directory, or another directory was put in the old one's place, they go on about the old one, and nothing says
-//! so. Each look here follows the paths anew, and a look that is not possible is an error that operators see.
+//! another directory, or another directory was put in the old one's place, they go on about the old one without an
+//! error. Each check here resolves the paths anew, and a check that fails is an error that operators see.
 
 use std::fs::Metadata;
 use std::io;
@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::follow::FollowSettings;
+use super::FollowSettings;
 use crate::api::Api;
 use crate::changes::{Cause, Reloader};
 use crate::policy::Limits;
 
-/// What a look shows: another one when a file came, went, or was written.
-type Glance = Vec<u8>;
+/// A digest of the files' metadata: different when a file was added, removed or written.
+type FileDigest = Vec<u8>;
 
-/// Looks in a row that must fail before that is told: between two renames there may be nothing for a moment.
+/// Failed checks in a row before the failure is reported: between two renames a file may be absent for a moment.
 const PATIENCE: u32 = 4;
 
 /// Reads the policies again when their files have changed, until the gateway stops.
@@ -37,7 +37,7 @@ pub(super) async fn files(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match look_at(&paths).await {
+        match digest_off_thread(&paths).await {
             Ok(now) => {
                 if failed >= PATIENCE {
                     tracing::info!("policy files can be watched again");
@@ -46,7 +46,7 @@ pub(super) async fn files(
                 api.watching(true);
                 // The first look takes over what changed while the gateway came up.
                 if before.as_ref() != Some(&now) {
-                    before = settled(&paths, now, settings.quiet).await;
+                    before = until_quiet(&paths, now, settings.quiet).await;
                     let _ = reloader.reload(Cause::Watch).await;
                 }
             }
@@ -64,12 +64,12 @@ pub(super) async fn files(
     }
 }
 
-/// Waits until two looks, `quiet` apart, show the same: a file that is being written, or the second of two files that is
-/// not there yet, must not decide. What cannot be looked at is for the reload to refuse.
-async fn settled(paths: &Arc<[PathBuf]>, mut seen: Glance, quiet: Duration) -> Option<Glance> {
+/// Waits until two checks, `quiet` apart, find the same: a file that is being written, or the second of two files that is
+/// not there yet, must not decide. Files that cannot be read are refused by the reload.
+async fn until_quiet(paths: &Arc<[PathBuf]>, mut seen: FileDigest, quiet: Duration) -> Option<FileDigest> {
     loop {
         tokio::time::sleep(quiet).await;
-        let now = look_at(paths).await.ok()?;
+        let now = digest_off_thread(paths).await.ok()?;
         if now == seen {
             return Some(now);
         }
@@ -77,14 +77,14 @@ async fn settled(paths: &Arc<[PathBuf]>, mut seen: Glance, quiet: Duration) -> O
     }
 }
 
-async fn look_at(paths: &Arc<[PathBuf]>) -> io::Result<Glance> {
+async fn digest_off_thread(paths: &Arc<[PathBuf]>) -> io::Result<FileDigest> {
     let paths = Arc::clone(paths);
-    let looked = tokio::task::spawn_blocking(move || look(&paths, &Limits::default()));
+    let looked = tokio::task::spawn_blocking(move || digest_files(&paths, &Limits::default()));
     looked.await.map_err(io::Error::other)?
 }
 
-/// Looks at files and directories, links followed, hidden names left out.
-fn look(paths: &[PathBuf], limits: &Limits) -> io::Result<Glance> {
+/// The digest of files and directories, following links, without hidden names.
+fn digest_files(paths: &[PathBuf], limits: &Limits) -> io::Result<FileDigest> {
     let mut digest = Context::new(&SHA256);
     let mut left = limits.files;
     for path in paths {
@@ -93,7 +93,7 @@ fn look(paths: &[PathBuf], limits: &Limits) -> io::Result<Glance> {
             let named =
                 |error: io::Error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display()));
             let found = std::fs::metadata(&path).map_err(named)?;
-            note(&mut digest, &path, &found);
+            add_metadata(&mut digest, &path, &found);
             if !found.is_dir() {
                 continue;
             }
@@ -119,7 +119,7 @@ fn look(paths: &[PathBuf], limits: &Limits) -> io::Result<Glance> {
     Ok(digest.finish().as_ref().to_vec())
 }
 
-fn note(digest: &mut Context, path: &Path, found: &Metadata) {
+fn add_metadata(digest: &mut Context, path: &Path, found: &Metadata) {
     let name = path.as_os_str().as_encoded_bytes();
     digest.update(&(name.len() as u64).to_be_bytes());
     digest.update(name);
@@ -145,11 +145,11 @@ mod tests {
         }
         symlink(path("one"), path("live")).unwrap();
         let watched = [path("live")];
-        let mut before = look(&watched, &Limits::default()).unwrap();
-        assert_eq!(before, look(&watched, &Limits::default()).unwrap());
+        let mut before = digest_files(&watched, &Limits::default()).unwrap();
+        assert_eq!(before, digest_files(&watched, &Limits::default()).unwrap());
         let mut changes = |what: &str, change: &dyn Fn()| {
             change();
-            let now = look(&watched, &Limits::default()).unwrap();
+            let now = digest_files(&watched, &Limits::default()).unwrap();
             assert_ne!(now, before, "{what}");
             before = now;
         };
@@ -164,7 +164,7 @@ mod tests {
             std::fs::rename(path("one"), path("two")).unwrap();
         });
         std::fs::remove_file(path("live")).unwrap();
-        let error = look(&watched, &Limits::default()).unwrap_err().to_string();
+        let error = digest_files(&watched, &Limits::default()).unwrap_err().to_string();
         assert!(error.contains("live"), "{error}");
     }
 }

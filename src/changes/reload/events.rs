@@ -1,43 +1,42 @@
-//! What is told of changes: one record and one line for the security log of each that was refused, of the emergency lock,
-//! and of the candidate.
+//! The records and security log lines of refused changes, of the emergency lock, and of the candidate.
 
 use std::sync::Arc;
 
 use super::error::Cause;
-use super::remembered::{REMEMBERED, Refusal};
-use super::{Reloader, Watching};
+use super::state::{RefusedChange, STATE_FILE};
+use super::{CandidateChange, Reloader};
 use crate::audit::Record;
 use crate::changes::file;
-use crate::changes::lock::Engaged;
+use crate::changes::lock::EngagedLock;
 use crate::model::{EventType, Outcome};
 
 /// The longest text about a refusal that is kept, in bytes.
 const REPORT_BYTES: usize = 16 * 1024;
 
 impl Reloader {
-    /// Notes a change that was refused before it came here: a bundle that could not be fetched whole.
+    /// Records a change that was refused earlier: a bundle that could not be fetched completely.
     pub async fn refuse(self: &Arc<Self>, cause: Cause, why: &str) {
-        self.note_refusal(cause, why).await;
+        self.record_refusal(cause, why).await;
     }
 
     /// Records when the emergency lock was engaged or taken away since that was on record last, also while no gateway
     /// ran. The lock holds whether this can be recorded or not. Whether nothing is left to be recorded.
-    pub async fn look_at_lock(self: &Arc<Self>) -> bool {
+    pub async fn check_lock(self: &Arc<Self>) -> bool {
         let looking = Arc::clone(self);
         // One that cannot be read holds, and each refusal says so.
         let looked = tokio::task::spawn_blocking(move || looking.engaged()).await;
         let Ok(Ok(now)) = looked else { return true };
-        if now == self.remembered.lock().locked {
+        if now == self.state.lock().locked {
             return true;
         }
-        if !self.note_lock(now.as_ref()).await {
+        if !self.record_lock(now.as_ref()).await {
             return false;
         }
         let noting = Arc::clone(self);
         let noted = tokio::task::spawn_blocking(move || {
-            let mut remembered = noting.remembered.lock();
-            remembered.locked = now;
-            file::write(&noting.settings.data_dir.join(REMEMBERED), &*remembered)
+            let mut state = noting.state.lock();
+            state.locked = now;
+            file::write(&noting.settings.data_dir.join(STATE_FILE), &*state)
         });
         if let Ok(Err(error)) = noted.await {
             // It is recorded once more after a restart, which is better than never.
@@ -49,7 +48,7 @@ impl Reloader {
         true
     }
 
-    async fn note_lock(&self, engaged: Option<&Engaged>) -> bool {
+    async fn record_lock(&self, engaged: Option<&EngagedLock>) -> bool {
         let (name, detail) = match engaged {
             Some(engaged) => {
                 ("changes_locked", format!("by {}: {}", engaged.author, shortened(&engaged.reason)))
@@ -60,13 +59,13 @@ impl Reloader {
         self.record(name, Outcome::Allow, detail).await
     }
 
-    pub(super) async fn note_candidate(&self, watching: Option<Watching>) {
+    pub(super) async fn record_candidate(&self, watching: Option<CandidateChange>) {
         match watching {
             None => {}
-            Some(Watching::Begins(version)) => {
+            Some(CandidateChange::Begins(version)) => {
                 self.record("candidate_loaded", Outcome::Allow, version.as_str().to_owned()).await;
             }
-            Some(Watching::Refused(why)) => {
+            Some(CandidateChange::Refused(why)) => {
                 let why = shortened(&why);
                 tracing::warn!(error = why, "the candidate is refused; nothing watches");
                 self.record("candidate_refused", Outcome::DenyError, why).await;
@@ -74,7 +73,7 @@ impl Reloader {
         }
     }
 
-    pub(super) async fn note_refusal(self: &Arc<Self>, cause: Cause, why: &str) {
+    pub(super) async fn record_refusal(self: &Arc<Self>, cause: Cause, why: &str) {
         let why = shortened(why);
         self.policy.count_refusal();
         tracing::warn!(
@@ -83,7 +82,7 @@ impl Reloader {
             violation_type = "hot_reload_security_violation",
             details = %why,
         );
-        let refusal = Refusal {
+        let refusal = RefusedChange {
             time_millis: self.clock.now_millis(),
             cause: cause.as_str().to_owned(),
             why: why.clone(),
@@ -91,15 +90,15 @@ impl Reloader {
         let reloader = Arc::clone(self);
         // For the status command alone: that nothing was changed does not hang on it.
         let noted = tokio::task::spawn_blocking(move || {
-            let mut remembered = reloader.remembered.lock();
-            remembered.refused = Some(refusal);
-            file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)
+            let mut state = reloader.state.lock();
+            state.refused = Some(refusal);
+            file::write(&reloader.settings.data_dir.join(STATE_FILE), &*state)
         });
         let _ = noted.await;
         self.record("reload_refused", Outcome::DenyError, why).await;
     }
 
-    /// Whether it is on record. What happened has happened, so the operator is told where it is not.
+    /// Returns whether the event is on record. The event has taken place in any case, so a failure is logged.
     async fn record(&self, name: &'static str, outcome: Outcome, detail: String) -> bool {
         let written = self.journal.append(self.event(name, outcome, detail)).await;
         if let Err(error) = &written {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 
-use super::{Kind, Scope, printable};
+use super::{ReadContext, ValueType, printable};
 use crate::config::document::{Node, Value};
-use crate::config::problem::{Code, is_hostile};
+use crate::config::problem::{ProblemCode, is_hostile};
 
 /// Values that a list holds at most.
 const MAX_ITEMS: usize = 1_000;
@@ -14,15 +14,20 @@ const MAX_ITEMS: usize = 1_000;
 /// Values in order, none of them twice.
 pub(in crate::config) struct List<K>(pub(in crate::config) K);
 
-impl<K: Kind> Kind for List<K> {
+impl<K: ValueType> ValueType for List<K> {
     type Value = Vec<K::Value>;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Vec<K::Value>> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Vec<K::Value>> {
         let Value::List(items) = &node.value else {
-            return scope.wrong(node, Code::WrongType, "is not a list", "write `[one, two]`");
+            return scope.reject(node, ProblemCode::WrongType, "is not a list", "write `[one, two]`");
         };
         if items.len() > MAX_ITEMS {
-            return scope.wrong(node, Code::OutOfRange, format!("has more than {MAX_ITEMS} values"), "");
+            return scope.reject(
+                node,
+                ProblemCode::OutOfRange,
+                format!("has more than {MAX_ITEMS} values"),
+                "",
+            );
         }
         let mut seen = BTreeSet::new();
         let mut values = Vec::with_capacity(items.len());
@@ -33,7 +38,7 @@ impl<K: Kind> Kind for List<K> {
                 Some(value) => {
                     let message =
                         format!("`{}` is in the list a second time", printable(&self.0.show(&value)));
-                    scope.wrong::<()>(item, Code::Duplicate, message, "remove one of the two");
+                    scope.reject::<()>(item, ProblemCode::Duplicate, message, "remove one of the two");
                     good = false;
                 }
                 None => good = false,
@@ -47,8 +52,8 @@ impl<K: Kind> Kind for List<K> {
         format!("[{}]", items.join(", "))
     }
 
-    fn words(&self) -> String {
-        format!("list; each: {}", self.0.words())
+    fn type_name(&self) -> String {
+        format!("list; each: {}", self.0.type_name())
     }
 
     fn schema(&self) -> Json {
@@ -61,12 +66,12 @@ impl<K: Kind> Kind for List<K> {
 }
 
 /// Values by a name that the operator chooses.
-pub(in crate::config) struct Named<K> {
+pub(in crate::config) struct NamedValues<K> {
     each: K,
     legal: fn(char) -> bool,
 }
 
-impl<K> Named<K> {
+impl<K> NamedValues<K> {
     /// Named by words: variables, header fields.
     pub(in crate::config) fn of_words(each: K) -> Self {
         Self { each, legal: |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') }
@@ -78,22 +83,37 @@ impl<K> Named<K> {
     }
 }
 
-impl<K: Kind> Kind for Named<K> {
+impl<K: ValueType> ValueType for NamedValues<K> {
     type Value = Vec<(String, K::Value)>;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Self::Value> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Self::Value> {
         let Value::Section(entries) = &node.value else {
-            return scope.wrong(node, Code::WrongType, "is not a section", "write `NAME: value` lines");
+            return scope.reject(
+                node,
+                ProblemCode::WrongType,
+                "is not a section",
+                "write `NAME: value` lines",
+            );
         };
         if entries.len() > MAX_ITEMS {
-            return scope.wrong(node, Code::OutOfRange, format!("has more than {MAX_ITEMS} values"), "");
+            return scope.reject(
+                node,
+                ProblemCode::OutOfRange,
+                format!("has more than {MAX_ITEMS} values"),
+                "",
+            );
         }
         let mut values = Vec::with_capacity(entries.len());
         let mut good = true;
         for (name, item) in entries {
             if name.text.is_empty() || !name.text.chars().all(self.legal) {
                 let message = format!("`{}` is not a name", printable(&name.text));
-                scope.wrong::<()>(item, Code::WrongType, message, "letters, digits, `-` and `_` are allowed");
+                scope.reject::<()>(
+                    item,
+                    ProblemCode::WrongType,
+                    message,
+                    "letters, digits, `-` and `_` are allowed",
+                );
                 good = false;
             }
             match self.each.read(item, scope) {
@@ -110,8 +130,8 @@ impl<K: Kind> Kind for Named<K> {
         format!("{{{}}}", items.join(", "))
     }
 
-    fn words(&self) -> String {
-        format!("section of names; each: {}", self.each.words())
+    fn type_name(&self) -> String {
+        format!("section of names; each: {}", self.each.type_name())
     }
 
     fn schema(&self) -> Json {

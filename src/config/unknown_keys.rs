@@ -1,13 +1,13 @@
-//! Finds the keys of a file that nobody asked for.
+//! Finds keys of a file that the configuration does not have.
 
 use std::ops::Range;
 
-use super::document::{Name, Node, Value};
-use super::kind::printable;
-use super::later::{LATER, Later};
-use super::problem::{Code, Problem};
-use super::reader::{Key, Reader};
-use crate::nearest::nearest;
+use super::document::{KeyName, Node, Value};
+use super::problem::{Problem, ProblemCode};
+use super::reader::{KeyInfo, Reader};
+use super::unsupported::{UNSUPPORTED, UnsupportedKey};
+use super::value_type::printable;
+use crate::suggest::nearest;
 
 /// Mistakes after which the search ends: finding the place of each costs time.
 const MAX_FOUND: usize = 500;
@@ -16,11 +16,11 @@ const MAX_FOUND: usize = 500;
 const MAX_LISTED: usize = 24;
 
 impl Reader<'_> {
-    /// Tells unknown keys and keys of later versions.
-    pub(super) fn check_names(&mut self, root: &Node) {
+    /// Reports unknown keys and keys that this version does not support.
+    pub(super) fn check_key_names(&mut self, root: &Node) {
         let mut problems = Vec::new();
         if !matches!(root.value, Value::Section(_) | Value::Empty) {
-            let problem = Problem::error(Code::WrongType, "the file is not a section of keys");
+            let problem = Problem::error(ProblemCode::WrongType, "the file is not a section of keys");
             problems.push(problem.at(self.text, &root.at).with_help("write `server:` and its keys below it"));
         }
         self.section(root, "", "", &mut problems);
@@ -37,7 +37,7 @@ impl Reader<'_> {
             let shown = format!("{shown}{}", printable(&name.text));
             if self.keys.iter().any(|key| key.path == path) {
                 self.list(child, &path, &shown, problems);
-            } else if let Some(later) = later(&path) {
+            } else if let Some(later) = unsupported(&path) {
                 problems.push(not_available(&shown, later).at(self.text, &name.at));
             } else if self.is_section(&path) {
                 match &child.value {
@@ -46,7 +46,7 @@ impl Reader<'_> {
                     }
                     Value::Empty => {}
                     Value::Scalar(_) | Value::List(_) => problems.push(
-                        Problem::error(Code::WrongType, "is a section of keys, not a value")
+                        Problem::error(ProblemCode::WrongType, "is a section of keys, not a value")
                             .of_key(shown)
                             .at(self.text, &child.at),
                     ),
@@ -70,7 +70,7 @@ impl Reader<'_> {
                     self.section(item, &format!("{path}[]."), &format!("{shown}."), problems);
                 }
                 Value::Empty | Value::Scalar(_) | Value::List(_) => problems.push(
-                    Problem::error(Code::WrongType, "is not a record of keys")
+                    Problem::error(ProblemCode::WrongType, "is not a record of keys")
                         .of_key(shown)
                         .at(self.text, &item.at),
                 ),
@@ -80,11 +80,11 @@ impl Reader<'_> {
 
     fn is_section(&self, path: &str) -> bool {
         let begins = |known: &str| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-        self.keys.iter().any(|key| begins(&key.path)) || LATER.iter().any(|later| begins(later.path))
+        self.keys.iter().any(|key| begins(&key.path)) || UNSUPPORTED.iter().any(|later| begins(later.path))
     }
 
-    fn unknown(&self, name: &Name, pattern: &str, shown: String) -> Problem {
-        let problem = Problem::error(Code::UnknownKey, "no such key").of_key(shown);
+    fn unknown(&self, name: &KeyName, pattern: &str, shown: String) -> Problem {
+        let problem = Problem::error(ProblemCode::UnknownKey, "no such key").of_key(shown);
         let siblings = self.names_below(pattern);
         if let Some(known) = nearest(&name.text, siblings.iter().map(AsRef::as_ref)) {
             return problem.with_help(format!("did you mean `{pattern}{known}`?"));
@@ -104,7 +104,8 @@ impl Reader<'_> {
 
     /// The names that may stand directly below `pattern`.
     fn names_below(&self, pattern: &str) -> Vec<String> {
-        let known = self.keys.iter().map(|key| key.path.as_str()).chain(LATER.iter().map(|later| later.path));
+        let known =
+            self.keys.iter().map(|key| key.path.as_str()).chain(UNSUPPORTED.iter().map(|later| later.path));
         let mut names: Vec<_> = known
             .filter_map(|path| path.strip_prefix(pattern)?.split(['.', '[']).next().map(str::to_owned))
             .collect();
@@ -114,7 +115,7 @@ impl Reader<'_> {
     }
 
     /// The places of `root` that may be shown: all keys, and the values of known keys that are not secret.
-    pub(super) fn showable(&self, root: &Node) -> Vec<Range<usize>> {
+    pub(super) fn shown_ranges(&self, root: &Node) -> Vec<Range<usize>> {
         let mut ranges = Vec::new();
         self.gather(root, "", &mut ranges);
         ranges
@@ -147,18 +148,18 @@ fn hides_credentials(node: &Node) -> bool {
     }
 }
 
-fn last_name(key: &Key) -> &str {
+fn last_name(key: &KeyInfo) -> &str {
     key.path.rsplit(['.', ']']).next().unwrap_or_default()
 }
 
-fn later(path: &str) -> Option<&'static Later> {
-    LATER.iter().find(|later| {
+fn unsupported(path: &str) -> Option<&'static UnsupportedKey> {
+    UNSUPPORTED.iter().find(|later| {
         path.strip_prefix(later.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     })
 }
 
-fn not_available(shown: &str, later: &Later) -> Problem {
-    Problem::error(Code::NotAvailable, format!("is not available in this version: {}", later.doc))
+fn not_available(shown: &str, later: &UnsupportedKey) -> Problem {
+    Problem::error(ProblemCode::NotAvailable, format!("is not available in this version: {}", later.doc))
         .of_key(shown)
         .with_help(later.instead)
 }

@@ -1,26 +1,27 @@
-//! A set of what has come.
+//! A set that rarely has more than a few members.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// Up to so many are compared one by one, which costs less than their hashes do.
+/// Members that are compared one by one, which costs less than hashing them.
 const FEW: usize = 16;
 
-/// What has come, each once. Safe to fill from outside: many are told apart by a keyed hash.
+/// A set for values from outside: the first few members are compared, further ones hashed with a random key, so that
+/// chosen values cannot make it slow.
 #[derive(Debug)]
-pub(crate) struct Seen<T> {
+pub(crate) struct SmallSet<T> {
     few: Vec<T>,
     many: HashSet<T>,
 }
 
-impl<T> Default for Seen<T> {
+impl<T> Default for SmallSet<T> {
     fn default() -> Self {
         Self { few: Vec::new(), many: HashSet::new() }
     }
 }
 
-impl<T: Eq + Hash> Seen<T> {
-    /// Whether it has not come before. It has from now on.
+impl<T: Eq + Hash> SmallSet<T> {
+    /// Adds `thing`; `false` when it was there already.
     pub(crate) fn insert(&mut self, thing: T) -> bool {
         if self.few.contains(&thing) {
             return false;
@@ -33,13 +34,13 @@ impl<T: Eq + Hash> Seen<T> {
     }
 }
 
-impl<T: Eq + Hash> FromIterator<T> for Seen<T> {
+impl<T: Eq + Hash> FromIterator<T> for SmallSet<T> {
     fn from_iter<I: IntoIterator<Item = T>>(things: I) -> Self {
-        let mut seen = Self::default();
+        let mut set = Self::default();
         for thing in things {
-            seen.insert(thing);
+            set.insert(thing);
         }
-        seen
+        set
     }
 }
 
@@ -49,13 +50,13 @@ mod tests {
 
     #[test]
     fn each_is_new_once_among_few_and_among_many() {
-        let mut seen = Seen::default();
+        let mut set = SmallSet::default();
         for round in 0..2 {
             for number in 0..5 * FEW {
-                assert_eq!(seen.insert(number), round == 0, "{number}");
+                assert_eq!(set.insert(number), round == 0, "{number}");
             }
         }
-        let mut listed: Seen<_> = [1, 1, 2].into_iter().collect();
+        let mut listed: SmallSet<_> = [1, 1, 2].into_iter().collect();
         assert!(!listed.insert(1) && !listed.insert(2) && listed.insert(3));
     }
 }

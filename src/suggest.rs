@@ -1,12 +1,12 @@
-//! The name that was most likely meant: what every "did you mean" goes by.
+//! "Did you mean": the known name that is nearest to a misspelt one.
 
-/// The known name that `written` is nearest to, if it is near enough to be a slip of the pen: one letter in three, and
-/// three at most. Letters left out, added, changed or swapped count one each.
+/// The known name nearest to `written` by Damerau-Levenshtein distance, if the distance is small enough for a typing
+/// mistake: at most one edit for each three letters, and three in all.
 pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     nearest_within((written.chars().count() / 3).clamp(1, 3), written, known)
 }
 
-/// The same with a bound of its own.
+/// The same with `limit` edits in all.
 pub(crate) fn nearest_within<'k>(
     limit: usize,
     written: &str,
@@ -16,7 +16,7 @@ pub(crate) fn nearest_within<'k>(
     near.filter(|(distance, _)| *distance <= limit).min().map(|(_, known)| known)
 }
 
-/// The same for names with a namespace in front: a name that has only lost its namespace is meant before all others.
+/// The same for names with a namespace in front: a name that lacks only its namespace comes before all others.
 pub(crate) fn nearest_qualified<'k>(
     written: &str,
     known: impl IntoIterator<Item = &'k str> + Clone,
@@ -30,12 +30,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_pen_is_understood_and_another_word_is_not() {
+    fn a_typing_mistake_is_recognised_and_another_word_is_not() {
         let known = ["tool:list", "tool:call", "Shop::Order", "a"];
         assert_eq!(nearest("tool:lst", known), Some("tool:list"));
         assert_eq!(nearest("tool:clal", known), Some("tool:call"));
         assert_eq!(nearest("memory:read", known), None);
-        // A short word has no room for three slips.
+        // A short word has no room for three mistakes.
         assert_eq!(nearest("xy", known), None);
         assert_eq!(nearest("b", known), Some("a"));
         assert_eq!(nearest("Order", known), None);

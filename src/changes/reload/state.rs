@@ -1,4 +1,5 @@
-//! What is remembered across a restart: what decides, the publication before which none counts, the lock, the last refusal.
+//! The state that survives a restart: the live version, the oldest publication that is still accepted, the lock, the last
+//! refusal.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,30 +9,30 @@ use serde::{Deserialize, Serialize};
 use super::Reloader;
 use crate::agents::{Digests, Draft};
 use crate::changes::file;
-use crate::changes::lock::Engaged;
+use crate::changes::lock::EngagedLock;
 use crate::model::PolicyVersion;
 use crate::policy::live::{Live, Origin};
 use crate::policy::version::Seen;
 
-/// The name of the file in the data directory that remembers what was accepted.
-pub(super) const REMEMBERED: &str = "policy-state.json";
+/// The name of its file in the data directory.
+pub(super) const STATE_FILE: &str = "policy-state.json";
 
-/// What is remembered across a restart.
+/// The state that survives a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Remembered {
+pub struct ChangeState {
     /// The version that decides.
     pub version: Option<PolicyVersion>,
-    /// What of it lies in files or in the store, when tool servers brought schema of their own to it.
+    /// The version without schema fragments of tool servers, where there were any.
     #[serde(default)]
     pub stored: Option<PolicyVersion>,
     /// The emergency lock, as far as it is on record.
     #[serde(default)]
-    pub locked: Option<Engaged>,
-    /// The agents in force, each with its digest; `None`: that was never remembered.
+    pub locked: Option<EngagedLock>,
+    /// The agents in force, each with its digest; `None`: they were never stored.
     #[serde(default)]
     pub agents: Option<Digests>,
-    /// The pins of tools by server, each with its digest; `None`: that was never remembered.
+    /// The pins of tools by server, each with its digest; `None`: they were never stored.
     #[serde(default)]
     pub pins: Option<BTreeMap<String, String>>,
     /// The publication that was accepted last; no older one is accepted again.
@@ -39,32 +40,32 @@ pub struct Remembered {
     /// When that was, in milliseconds since the Unix epoch.
     pub time_millis: i64,
     /// The last refusal, if nothing was accepted since.
-    pub refused: Option<Refusal>,
+    pub refused: Option<RefusedChange>,
 }
 
 /// A change that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refusal {
-    /// When, in milliseconds since the Unix epoch.
+pub struct RefusedChange {
+    /// When it was refused, in milliseconds since the Unix epoch.
     pub time_millis: i64,
-    /// What brought it about.
+    /// The cause of the change, as in records.
     pub cause: String,
-    /// Why, for the operator.
+    /// The reason, for the operator.
     pub why: String,
 }
 
-impl Remembered {
-    /// What a gateway with this data directory remembers; nothing when it never ran.
+impl ChangeState {
+    /// The state of this data directory; the default when no gateway has run there.
     pub fn read(data_dir: &Path) -> std::io::Result<Self> {
-        Ok(file::read(&data_dir.join(REMEMBERED))?.unwrap_or_default())
+        Ok(file::read(&data_dir.join(STATE_FILE))?.unwrap_or_default())
     }
 }
 
 impl Reloader {
     pub(super) fn remember(&self, live: &Live, agents: Option<&Draft>) -> std::io::Result<()> {
         // Held across the write: a refusal that is noted meanwhile must not put the older mark back.
-        let mut known = self.remembered.lock();
+        let mut known = self.state.lock();
         let before = known.clone();
         let seen = match &live.origin {
             Origin::Files => before.seen,
@@ -74,7 +75,7 @@ impl Reloader {
                 _ => Some(seen.clone()),
             },
         };
-        let remembered = Remembered {
+        let state = ChangeState {
             version: Some(live.bundle.version().clone()),
             stored: live.stored.clone(),
             locked: before.locked,
@@ -84,8 +85,8 @@ impl Reloader {
             time_millis: self.clock.now_millis(),
             refused: None,
         };
-        file::write(&self.settings.data_dir.join(REMEMBERED), &remembered)?;
-        *known = remembered;
+        file::write(&self.settings.data_dir.join(STATE_FILE), &state)?;
+        *known = state;
         Ok(())
     }
 }

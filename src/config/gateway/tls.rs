@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use rustls::CipherSuite;
 
-use super::OcspSettings;
-
 /// The oldest version of TLS that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MinVersion {
@@ -50,7 +48,7 @@ impl TlsSettings {
     ];
 
     /// The files that are read.
-    pub(in crate::server) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.cert_path, &self.key_path].into_iter()
     }
 
@@ -66,6 +64,30 @@ impl TlsSettings {
             max_handshakes_per_address: 32,
             reload_interval: Some(Self::RELOAD_INTERVAL),
             ocsp: None,
+        }
+    }
+}
+
+/// How answers are fetched.
+#[derive(Debug, Clone)]
+pub struct OcspSettings {
+    /// The responder to ask; `None`: the one that the certificate names.
+    pub responder: Option<crate::secret::Address>,
+    /// Time for one fetch. Default 10 s.
+    pub timeout: Duration,
+    /// The largest answer, in bytes. Default 64 KiB.
+    pub max_bytes: usize,
+    /// The longest time between two fetches, and after a failure. Default 1 hour.
+    pub longest_wait: Duration,
+}
+
+impl Default for OcspSettings {
+    fn default() -> Self {
+        Self {
+            responder: None,
+            timeout: Duration::from_secs(10),
+            max_bytes: 64 * 1024,
+            longest_wait: Duration::from_secs(3_600),
         }
     }
 }

@@ -4,24 +4,26 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-use super::{Kind, Scope};
+use super::{ReadContext, ValueType};
 use crate::config::document::Node;
-use crate::config::problem::Code;
+use crate::config::problem::ProblemCode;
 use crate::secret::Address;
 
 /// A directory; when `must_exist` is false it is made when needed.
-pub(in crate::config) struct Directory {
+pub(in crate::config) struct DirectoryPath {
     pub(in crate::config) must_exist: bool,
 }
 
-impl Kind for Directory {
+impl ValueType for DirectoryPath {
     type Value = PathBuf;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<PathBuf> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<PathBuf> {
         let (path, shown) = path(node, scope)?;
         match std::fs::metadata(&path) {
             Ok(found) if found.is_dir() => Some(path),
-            Ok(_) => scope.wrong(node, Code::MissingFile, format!("`{shown}` is not a directory"), ""),
+            Ok(_) => {
+                scope.reject(node, ProblemCode::MissingFile, format!("`{shown}` is not a directory"), "")
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.must_exist => Some(path),
             Err(error) => absent(node, scope, &path, &shown, &error),
         }
@@ -31,7 +33,7 @@ impl Kind for Directory {
         value.display().to_string()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from(if self.must_exist { "directory that exists" } else { "directory" })
     }
 
@@ -41,18 +43,18 @@ impl Kind for Directory {
 }
 
 /// A file; when `must_exist` is false it is made when needed.
-pub(in crate::config) struct File {
+pub(in crate::config) struct FilePath {
     pub(in crate::config) must_exist: bool,
 }
 
-impl Kind for File {
+impl ValueType for FilePath {
     type Value = PathBuf;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<PathBuf> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<PathBuf> {
         let (path, shown) = path(node, scope)?;
         match std::fs::metadata(&path) {
             Ok(found) if found.is_file() => Some(path),
-            Ok(_) => scope.wrong(node, Code::MissingFile, format!("`{shown}` is not a file"), ""),
+            Ok(_) => scope.reject(node, ProblemCode::MissingFile, format!("`{shown}` is not a file"), ""),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.must_exist => Some(path),
             Err(error) => absent(node, scope, &path, &shown, &error),
         }
@@ -62,7 +64,7 @@ impl Kind for File {
         value.display().to_string()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from(if self.must_exist { "file that exists" } else { "file" })
     }
 
@@ -72,17 +74,17 @@ impl Kind for File {
 }
 
 /// A relative path is taken from the directory of the configuration file.
-fn path(node: &Node, scope: &mut Scope<'_>) -> Option<(PathBuf, String)> {
+fn path(node: &Node, scope: &mut ReadContext<'_>) -> Option<(PathBuf, String)> {
     let word = scope.word(node, "a path")?;
     if word.text.is_empty() || word.text.len() > 4_096 || word.text.contains(char::is_control) {
-        return scope.wrong(node, Code::OutOfRange, "is not a path", "");
+        return scope.reject(node, ProblemCode::OutOfRange, "is not a path", "");
     }
     Some((scope.base.join(Path::new(&word.text)), word.shown))
 }
 
 fn absent<T>(
     node: &Node,
-    scope: &mut Scope<'_>,
+    scope: &mut ReadContext<'_>,
     path: &Path,
     shown: &str,
     error: &std::io::Error,
@@ -96,18 +98,18 @@ fn absent<T>(
             (format!("`{shown}` cannot be looked at: {error}"), "check the owner and mode of its directories")
         }
     };
-    scope.wrong(node, Code::MissingFile, message, help)
+    scope.reject(node, ProblemCode::MissingFile, message, help)
 }
 
 /// An `https` address; `http` only to this host, or where that is offered with `security.allow_weakened`.
-pub(in crate::config) struct Url {
+pub(in crate::config) struct HttpsUrl {
     pub(in crate::config) may_weaken: bool,
 }
 
-impl Kind for Url {
+impl ValueType for HttpsUrl {
     type Value = Address;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Address> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Address> {
         let address = address(node, scope)?;
         let url = address.expose();
         if url.scheme() == "http" && !is_loopback(url) && !(self.may_weaken && scope.weakened) {
@@ -118,7 +120,7 @@ impl Kind for Url {
                 false => "write an `https` address, or put a proxy that speaks `https` on this host",
             };
             let message = "credentials and data would cross the network in the clear";
-            return scope.wrong(node, Code::Weakens, message, help);
+            return scope.reject(node, ProblemCode::Weakens, message, help);
         }
         Some(address)
     }
@@ -127,7 +129,7 @@ impl Kind for Url {
         value.to_string()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("`https` address (`http` to this host)")
     }
 
@@ -136,42 +138,42 @@ impl Kind for Url {
     }
 }
 
-/// An `http` or `https` address of something that is signed, so that nobody on the way can change it.
+/// An `http` or `https` address of something that is signed, so that it cannot be changed on the way.
 pub(in crate::config) struct SignedUrl;
 
-impl Kind for SignedUrl {
+impl ValueType for SignedUrl {
     type Value = Address;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Address> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Address> {
         address(node, scope)
     }
 
     fn show(&self, value: &Address) -> String {
-        Url { may_weaken: false }.show(value)
+        HttpsUrl { may_weaken: false }.show(value)
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("`http` or `https` address")
     }
 
     fn schema(&self) -> Json {
-        Url { may_weaken: false }.schema()
+        HttpsUrl { may_weaken: false }.schema()
     }
 }
 
 /// A web origin: scheme, host, port, and nothing else.
-pub(in crate::config) struct Origin;
+pub(in crate::config) struct WebOrigin;
 
-impl Kind for Origin {
+impl ValueType for WebOrigin {
     type Value = String;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<String> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<String> {
         let address = address(node, scope)?;
         let url = address.expose();
         if url.path() != "/" || url.query().is_some() {
-            return scope.wrong(
+            return scope.reject(
                 node,
-                Code::WrongType,
+                ProblemCode::WrongType,
                 "is more than an origin",
                 "write scheme, host and port only, such as `https://app.example.com`",
             );
@@ -183,7 +185,7 @@ impl Kind for Origin {
         value.clone()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("origin, such as `https://app.example.com`")
     }
 
@@ -192,25 +194,25 @@ impl Kind for Origin {
     }
 }
 
-fn address(node: &Node, scope: &mut Scope<'_>) -> Option<Address> {
+fn address(node: &Node, scope: &mut ReadContext<'_>) -> Option<Address> {
     let word = scope.word(node, "an address")?;
     let help = "write an address such as `https://host.example.com/path`";
     let Ok(url) = reqwest::Url::parse(&word.text) else {
-        return scope.wrong(node, Code::WrongType, "is not an address", help);
+        return scope.reject(node, ProblemCode::WrongType, "is not an address", help);
     };
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return scope.wrong(node, Code::WrongType, "is not a web address", help);
+        return scope.reject(node, ProblemCode::WrongType, "is not a web address", help);
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return scope.wrong(
+        return scope.reject(
             node,
-            Code::WrongType,
+            ProblemCode::WrongType,
             "has a user name or password inside",
             "addresses are logged: give credentials in a header or a secret key",
         );
     }
     if url.fragment().is_some() {
-        return scope.wrong(node, Code::WrongType, "has a fragment (`#…`)", help);
+        return scope.reject(node, ProblemCode::WrongType, "has a fragment (`#…`)", help);
     }
     Some(Address::of_template(url, &word.masked))
 }

@@ -1,15 +1,15 @@
-//! Keys that can only say what holds anyway.
+//! Keys with one accepted value, which holds in any case.
 //!
 //! The guides show them as switches. Here the protection is part of how the gateway is built, or the weaker choice is
 //! not offered; a file that asks for it is refused instead of being obeyed in name only.
 
-use super::problem::Code;
-use super::reader::{Fixed, Reader};
+use super::problem::ProblemCode;
+use super::reader::{FixedKey, Reader};
 
 /// A protection that is always on.
-const fn on(path: &'static str, accepts: &'static [&'static str], doc: &'static str) -> Fixed {
+const fn on(path: &'static str, accepts: &'static [&'static str], doc: &'static str) -> FixedKey {
     let help = "remove the key: there is no way to switch this off";
-    Fixed { path, accepts, ignored: None, code: Code::Weakens, doc, help }
+    FixedKey { path, accepts, ignored: None, code: ProblemCode::Weakens, doc, help }
 }
 
 /// Something this version does not have, so that only "no" is true.
@@ -18,8 +18,8 @@ const fn off(
     accepts: &'static [&'static str],
     doc: &'static str,
     help: &'static str,
-) -> Fixed {
-    Fixed { path, accepts, ignored: None, code: Code::NotAvailable, doc, help }
+) -> FixedKey {
+    FixedKey { path, accepts, ignored: None, code: ProblemCode::NotAvailable, doc, help }
 }
 
 const TRUE: &[&str] = &["true"];
@@ -28,7 +28,7 @@ const ZERO: &[&str] = &["0"];
 const ENABLED: &[&str] = &["enabled"];
 const STRICT: &[&str] = &["strict"];
 
-const ALL: &[Fixed] = &[
+const ALL: &[FixedKey] = &[
     on(
         "security.authentication.refresh_token_rotation",
         TRUE,
@@ -69,11 +69,11 @@ const ALL: &[Fixed] = &[
     on("memory.sqlite_security.journal_mode", &["wal"], "SQLite's journal."),
     on("memory.sqlite_security.foreign_keys", TRUE, "SQLite keeps references whole."),
     on("memory.sqlite_security.recursive_triggers", FALSE, "SQLite's triggers do not start each other."),
-    Fixed {
+    FixedKey {
         path: "memory.sqlite_security.trusted_schema",
         accepts: FALSE,
         ignored: Some("true"),
-        code: Code::Weakens,
+        code: ProblemCode::Weakens,
         doc: "SQLite trusts no function or virtual table that a tampered schema names.",
         help: "write `false` or remove the key; `true` lets a tampered file call functions",
     },

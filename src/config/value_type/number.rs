@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{Kind, Scope, or_variable};
+use super::{ReadContext, ValueType, or_variable};
 use crate::config::document::Node;
-use crate::config::problem::Code;
+use crate::config::problem::ProblemCode;
 
 /// `true` or `false`, and no other spelling.
 pub(in crate::config) struct Flag;
 
-impl Kind for Flag {
+impl ValueType for Flag {
     type Value = bool;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<bool> {
-        let word = scope.bare_word(node, "`true` or `false`")?;
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<bool> {
+        let word = scope.unquoted_word(node, "`true` or `false`")?;
         match word.text.as_str() {
             "true" => Some(true),
             "false" => Some(false),
-            _ => scope.wrong(
+            _ => scope.reject(
                 node,
-                Code::WrongType,
+                ProblemCode::WrongType,
                 format!("`{}` is neither `true` nor `false`", word.shown),
                 "write `true` or `false`",
             ),
@@ -34,7 +34,7 @@ impl Kind for Flag {
         value.to_string()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("`true` or `false`")
     }
 
@@ -56,16 +56,16 @@ impl<T> Integer<T> {
     }
 }
 
-impl<T: TryFrom<u64> + ToString> Kind for Integer<T> {
+impl<T: TryFrom<u64> + ToString> ValueType for Integer<T> {
     type Value = T;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<T> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<T> {
         let (low, high) = (self.range.start(), self.range.end());
-        let word = scope.bare_word(node, "a whole number")?;
+        let word = scope.unquoted_word(node, "a whole number")?;
         let Ok(number) = word.text.parse::<i128>() else {
-            return scope.wrong(
+            return scope.reject(
                 node,
-                Code::WrongType,
+                ProblemCode::WrongType,
                 format!("`{}` is not a whole number", word.shown),
                 &format!("write a number from {low} to {high}"),
             );
@@ -73,9 +73,9 @@ impl<T: TryFrom<u64> + ToString> Kind for Integer<T> {
         let fits = u64::try_from(number).ok().filter(|number| self.range.contains(number));
         match fits.and_then(|number| T::try_from(number).ok()) {
             Some(value) => Some(value),
-            None => scope.wrong(
+            None => scope.reject(
                 node,
-                Code::OutOfRange,
+                ProblemCode::OutOfRange,
                 format!("`{}` is out of range", word.shown),
                 &format!("write a number from {low} to {high}"),
             ),
@@ -86,7 +86,7 @@ impl<T: TryFrom<u64> + ToString> Kind for Integer<T> {
         value.to_string()
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         let unit = if self.unit.is_empty() { String::new() } else { format!(" {}", self.unit) };
         format!("{} to {}{unit}", self.range.start(), self.range.end())
     }
@@ -99,17 +99,17 @@ impl<T: TryFrom<u64> + ToString> Kind for Integer<T> {
 const TIMES: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A length of time, such as `5s`, `30m` or `90d`.
-pub(in crate::config) struct Span(pub(in crate::config) RangeInclusive<Duration>);
+pub(in crate::config) struct DurationRange(pub(in crate::config) RangeInclusive<Duration>);
 
-impl Kind for Span {
+impl ValueType for DurationRange {
     type Value = Duration;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Duration> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Duration> {
         let word = scope.word(node, "a duration")?;
         let Some(millis) = with_unit(&word.text, TIMES) else {
-            return scope.wrong(
+            return scope.reject(
                 node,
-                Code::WrongType,
+                ProblemCode::WrongType,
                 format!("`{}` is not a duration", word.shown),
                 "write a whole number and `ms`, `s`, `m`, `h` or `d`, such as `30s`",
             );
@@ -119,14 +119,14 @@ impl Kind for Span {
             return Some(value);
         }
         let help = format!("write a duration from {} to {}", time(*self.0.start()), time(*self.0.end()));
-        scope.wrong(node, Code::OutOfRange, format!("`{}` is out of range", word.shown), &help)
+        scope.reject(node, ProblemCode::OutOfRange, format!("`{}` is out of range", word.shown), &help)
     }
 
     fn show(&self, value: &Duration) -> String {
         time(*value)
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         format!("duration, {} to {}", time(*self.0.start()), time(*self.0.end()))
     }
 
@@ -148,15 +148,15 @@ const SIZES: &[(&str, u64)] = &[
 /// A number of bytes, such as `10MB`; a KB is 1,024 bytes.
 pub(in crate::config) struct Size(pub(in crate::config) RangeInclusive<u64>);
 
-impl Kind for Size {
+impl ValueType for Size {
     type Value = usize;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<usize> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<usize> {
         let word = scope.word(node, "a size")?;
         let Some(bytes) = with_unit(&word.text, SIZES) else {
-            return scope.wrong(
+            return scope.reject(
                 node,
-                Code::WrongType,
+                ProblemCode::WrongType,
                 format!("`{}` is not a size", word.shown),
                 "write a whole number and `B`, `KB`, `MB` or `GB`, such as `10MB`",
             );
@@ -165,7 +165,12 @@ impl Kind for Size {
             Some(value) => Some(value),
             None => {
                 let help = format!("write a size from {} to {}", size(*self.0.start()), size(*self.0.end()));
-                scope.wrong(node, Code::OutOfRange, format!("`{}` is out of range", word.shown), &help)
+                scope.reject(
+                    node,
+                    ProblemCode::OutOfRange,
+                    format!("`{}` is out of range", word.shown),
+                    &help,
+                )
             }
         }
     }
@@ -174,7 +179,7 @@ impl Kind for Size {
         u64::try_from(*value).map_or_else(|_| format!("{value}B"), size)
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         format!("size, {} to {}", size(*self.0.start()), size(*self.0.end()))
     }
 
@@ -187,43 +192,46 @@ const PERIODS: &[(&str, u64)] = &[("second", 1), ("minute", 60), ("hour", 3_600)
 
 /// So many in a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub(in crate::config) struct Frequency {
     /// How many; at least 1.
-    pub count: u32,
+    pub(in crate::config) count: u32,
     /// In what time; at least a second.
-    pub per: Duration,
+    pub(in crate::config) per: Duration,
 }
 
 /// A rate, such as `50/minute`.
-pub(in crate::config) struct RateOf;
+pub(in crate::config) struct RateType;
 
-impl Kind for RateOf {
-    type Value = Rate;
+impl ValueType for RateType {
+    type Value = Frequency;
 
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Rate> {
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Frequency> {
         let word = scope.word(node, "a rate")?;
         let rate = word.text.split_once('/').and_then(|(count, period)| {
             let (_, seconds) = PERIODS.iter().find(|(name, _)| *name == period.trim())?;
-            Some(Rate { count: digits(count.trim())?.try_into().ok()?, per: Duration::from_secs(*seconds) })
+            Some(Frequency {
+                count: digits(count.trim())?.try_into().ok()?,
+                per: Duration::from_secs(*seconds),
+            })
         });
         match rate {
             Some(rate) if rate.count > 0 => Some(rate),
-            Some(_) => scope.wrong(
+            Some(_) => scope.reject(
                 node,
-                Code::OutOfRange,
+                ProblemCode::OutOfRange,
                 format!("`{}` would let nothing through", word.shown),
                 "write a rate of at least 1",
             ),
-            None => scope.wrong(
+            None => scope.reject(
                 node,
-                Code::WrongType,
+                ProblemCode::WrongType,
                 format!("`{}` is not a rate", word.shown),
                 "write a whole number, `/` and `second`, `minute`, `hour` or `day`, such as `50/minute`",
             ),
         }
     }
 
-    fn show(&self, value: &Rate) -> String {
+    fn show(&self, value: &Frequency) -> String {
         let period = PERIODS.iter().find(|(_, seconds)| Duration::from_secs(*seconds) == value.per);
         match period {
             Some((name, _)) => format!("{}/{name}", value.count),
@@ -231,7 +239,7 @@ impl Kind for RateOf {
         }
     }
 
-    fn words(&self) -> String {
+    fn type_name(&self) -> String {
         String::from("rate, such as `50/minute`")
     }
 

@@ -13,14 +13,14 @@ use crate::policy::{Limits, PolicyError, SourceKind, Sources};
 /// Schema texts by name that come from elsewhere: the fragments of servers whose tools are not pinned in files.
 pub type Fragments = Arc<dyn Fn() -> Vec<(String, String)> + Send + Sync>;
 
-/// Where policies and schemas are.
+/// Where the policies and schemas that decide are read from.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum PolicySource {
     /// Directories; `None` is the shipped part.
     Files {
-        /// Policies.
+        /// The directory of policies.
         policy_dir: Option<PathBuf>,
-        /// Schemas.
+        /// The directory of schemas.
         schema_dir: Option<PathBuf>,
         /// Whether both stand beside the shipped set, or in its place.
         extend_shipped: bool,
@@ -31,56 +31,57 @@ pub enum Place {
     Store {
         /// The store.
         store: VersionStore,
-        /// The keys of which one must have signed; `None`: nobody has to. Read anew each time, so that keys can rotate.
+        /// The keys of which one must have signed; `None`: no signature is needed. Read anew each time, so that keys can
+        /// rotate.
         trusted_keys: Option<PathBuf>,
     },
 }
 
-/// Why nothing could be read. The live set stays.
+/// Why no policy set could be read. The live set stays in force.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
-    /// The files.
+pub enum SourceError {
+    /// The files could not be read.
     #[error(transparent)]
     Files(#[from] PolicyError),
-    /// The publication.
+    /// The publication may not decide, or could not be read.
     #[error(transparent)]
     Version(#[from] VersionError),
 }
 
-/// A set that was read and may go live once it is valid.
+/// A policy set that was read and accepted. It may become live once it is valid.
 #[derive(Debug)]
-pub(super) struct Offered {
+pub(super) struct LoadedSources {
     pub(super) sources: Sources,
     pub(super) origin: Origin,
-    /// The version without what tool servers say of themselves, where they say anything.
+    /// The version without schema fragments of tool servers, where there are any.
     pub(super) stored: Option<PolicyVersion>,
     pub(super) expires_millis: Option<u64>,
 }
 
-/// Reads what should decide.
+/// Reads the policy set that should decide.
 #[derive(Clone)]
-pub struct Places {
-    /// Where from.
-    pub place: Place,
-    /// What is added.
+pub struct PolicyLoader {
+    /// Where it is read from.
+    pub source: PolicySource,
+    /// Schema fragments that are added to it.
     pub fragments: Fragments,
-    /// A folder with `policies` and, if they differ, `schemas`: the set that is asked as well.
+    /// A folder with `policies` and, if they differ, `schemas`: the candidate, which is evaluated beside the live set.
     pub candidate_dir: Option<PathBuf>,
 }
 
-impl Places {
-    /// What should decide now.
-    pub(super) fn read(&self, seen: Option<Seen>, now_millis: i64) -> Result<Offered, PlaceError> {
+impl PolicyLoader {
+    /// The set that should decide now.
+    pub(super) fn read(&self, seen: Option<Seen>, now_millis: i64) -> Result<LoadedSources, SourceError> {
         self.read_under(&self.rules(seen)?, None, now_millis)
     }
 
-    /// What a gateway starts with; under the emergency lock, the version that it names.
-    pub(super) fn read_first(
+    /// The set that a gateway starts with; under the emergency lock, the version `only` that the lock names.
+    pub(super) fn read_at_start(
         &self,
         seen: Option<Seen>,
         only: Option<&PolicyVersion>,
         now_millis: i64,
-    ) -> Result<Offered, PlaceError> {
+    ) -> Result<LoadedSources, SourceError> {
         // A version that was live when the lock was engaged need not be the newest that was accepted.
         let rules = self.rules(seen.filter(|_| only.is_none()))?;
         self.read_under(&Rules { expired_too: true, ..rules }, only, now_millis)
@@ -91,20 +92,20 @@ impl Places {
         rules: &Rules,
         only: Option<&PolicyVersion>,
         now_millis: i64,
-    ) -> Result<Offered, PlaceError> {
-        match &self.place {
-            Place::Files { policy_dir, schema_dir, .. } => {
-                let files = self.of_folders(policy_dir.as_ref(), schema_dir.as_ref())?;
-                let (sources, stored) = self.with_fragments(files);
-                Ok(Offered { sources, origin: Origin::Files, stored, expires_millis: None })
+    ) -> Result<LoadedSources, SourceError> {
+        match &self.source {
+            PolicySource::Files { policy_dir, schema_dir, .. } => {
+                let folders = self.read_folders(policy_dir.as_ref(), schema_dir.as_ref())?;
+                let (sources, stored) = self.with_fragments(folders);
+                Ok(LoadedSources { sources, origin: Origin::Files, stored, expires_millis: None })
             }
-            Place::Store { store, .. } => {
+            PolicySource::Store { store, .. } => {
                 let published = match only {
                     Some(version) => store.find(&Wanted::Digest(version.as_str().to_owned()))?,
                     None => store.newest()?,
                 };
                 let sources = store.sources(&published.manifest)?;
-                self.offer(&published, sources, rules, now_millis)
+                self.accept(&published, sources, rules, now_millis)
             }
         }
     }
@@ -112,74 +113,80 @@ impl Places {
     /// The candidate, when there is one.
     pub(super) fn candidate(&self) -> Result<Option<Sources>, PolicyError> {
         let Some(folder) = &self.candidate_dir else { return Ok(None) };
-        let (policies, schemas) = (folder.join("policies"), folder.join("schemas"));
-        let files = self.of_folders(Some(&policies), Some(&schemas).filter(|schemas| schemas.is_dir()))?;
-        Ok(Some(self.with_fragments(files).0))
+        let policies = folder.join("policies");
+        let schemas = folder.join("schemas");
+        let schemas = Some(&schemas).filter(|schemas| schemas.is_dir());
+        let folders = self.read_folders(Some(&policies), schemas)?;
+        Ok(Some(self.with_fragments(folders).0))
     }
 
-    /// What folders hold, with everything in files that the configuration puts beside it.
-    fn of_folders(
+    /// The files of these folders, with the shipped set and the roles file where the configuration asks for them.
+    fn read_folders(
         &self,
         policies: Option<&PathBuf>,
         schemas: Option<&PathBuf>,
     ) -> Result<Sources, PolicyError> {
-        let (beside, roles) = match &self.place {
-            Place::Files { extend_shipped, roles_file, .. } => (*extend_shipped, roles_file.as_ref()),
-            Place::Store { .. } => (false, None),
+        let (extends_shipped, roles) = match &self.source {
+            PolicySource::Files { extend_shipped, roles_file, .. } => (*extend_shipped, roles_file.as_ref()),
+            PolicySource::Store { .. } => (false, None),
         };
-        let own = if beside { beside_shipped(policies, schemas)? } else { files(policies, schemas)? };
+        let own = if extends_shipped {
+            extend_shipped_with(policies, schemas)?
+        } else {
+            sources_from_dirs(policies, schemas)?
+        };
         match roles {
             Some(roles) => own.with_roles_file(roles, &Limits::default()),
             None => Ok(own),
         }
     }
 
-    /// The set that is there now, judged and not yet parsed, for those that only look.
-    pub fn look(&self, now_millis: i64) -> Result<Sources, PlaceError> {
+    /// The set that is there now, accepted and not yet parsed, for commands that change nothing.
+    pub fn current_sources(&self, now_millis: i64) -> Result<Sources, SourceError> {
         Ok(self.read(None, now_millis)?.sources)
     }
 
-    /// A publication, held against the rules.
-    fn offer(
+    /// Checks a publication against the rules.
+    fn accept(
         &self,
         published: &Published,
         sources: Sources,
         rules: &Rules,
         now_millis: i64,
-    ) -> Result<Offered, PlaceError> {
+    ) -> Result<LoadedSources, SourceError> {
         let accepted = rules.accept(published, now_millis)?;
         let origin = Origin::Published { seen: accepted.seen, key_id: accepted.key_id };
         let (sources, stored) = self.with_fragments(sources);
-        Ok(Offered { sources, origin, stored, expires_millis: accepted.expires_millis })
+        Ok(LoadedSources { sources, origin, stored, expires_millis: accepted.expires_millis })
     }
 
-    /// The same for one that came in a file.
-    pub(super) fn offer_bundle(
+    /// The same for a publication in a bundle file.
+    pub(super) fn accept_bundle(
         &self,
         bundle: &BundleFile,
         seen: Option<Seen>,
         now_millis: i64,
-    ) -> Result<Offered, PlaceError> {
-        self.offer(bundle.published(), bundle.sources().clone(), &self.rules(seen)?, now_millis)
+    ) -> Result<LoadedSources, SourceError> {
+        self.accept(bundle.published(), bundle.sources().clone(), &self.rules(seen)?, now_millis)
     }
 
     fn rules(&self, seen: Option<Seen>) -> Result<Rules, VersionError> {
-        let trusted = match &self.place {
-            Place::Store { trusted_keys: Some(path), .. } => Some(TrustedKeys::read(path)?),
-            Place::Store { trusted_keys: None, .. } | Place::Files { .. } => None,
+        let trusted = match &self.source {
+            PolicySource::Store { trusted_keys: Some(path), .. } => Some(TrustedKeys::read(path)?),
+            PolicySource::Store { trusted_keys: None, .. } | PolicySource::Files { .. } => None,
         };
         Ok(Rules { trusted, seen, expired_too: false })
     }
 
     /// The store and whether its publications must be signed; `None` when policies come from directories.
     pub fn store(&self) -> Option<(&VersionStore, bool)> {
-        match &self.place {
-            Place::Store { store, trusted_keys } => Some((store, trusted_keys.is_some())),
-            Place::Files { .. } => None,
+        match &self.source {
+            PolicySource::Store { store, trusted_keys } => Some((store, trusted_keys.is_some())),
+            PolicySource::Files { .. } => None,
         }
     }
 
-    /// A set with what tool servers say of themselves, and its version without that when they say anything.
+    /// The set with the fragments of tool servers, and its version without them when there are any.
     fn with_fragments(&self, sources: Sources) -> (Sources, Option<PolicyVersion>) {
         let fragments = (self.fragments)();
         let stored = (!fragments.is_empty()).then(|| sources.version());
@@ -187,8 +194,8 @@ impl Places {
     }
 }
 
-/// What directories hold, beside the whole shipped set.
-fn beside_shipped(
+/// The files of the directories beside the whole shipped set.
+fn extend_shipped_with(
     policy_dir: Option<&PathBuf>,
     schema_dir: Option<&PathBuf>,
 ) -> Result<Sources, PolicyError> {
@@ -199,7 +206,10 @@ fn beside_shipped(
 }
 
 /// Policies and schemas from directories; what no directory is given for is the shipped part.
-pub fn files(policy_dir: Option<&PathBuf>, schema_dir: Option<&PathBuf>) -> Result<Sources, PolicyError> {
+pub fn sources_from_dirs(
+    policy_dir: Option<&PathBuf>,
+    schema_dir: Option<&PathBuf>,
+) -> Result<Sources, PolicyError> {
     Ok(match (policy_dir, schema_dir) {
         (None, None) => Sources::shipped(),
         (Some(policies), Some(schemas)) => Sources::from_dirs(policies, schemas)?,

@@ -3,37 +3,36 @@
 //! Each kind reads from the tree of the file and says every mistake it finds. What it returns cannot be wrong.
 
 mod list;
+mod location;
 mod number;
-mod place;
 mod text;
 
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-pub(super) use list::{List, Named};
-pub use number::Rate;
-pub(super) use number::{Flag, Integer, RateOf, Size, Span};
-pub(super) use place::{Directory, File, Origin, SignedUrl, Url, is_loopback};
-pub(super) use text::{Choice, Hidden, Parsed, Text};
+pub(super) use list::{List, NamedValues};
+pub(super) use location::{DirectoryPath, FilePath, HttpsUrl, SignedUrl, WebOrigin, is_loopback};
+pub(super) use number::{DurationRange, Flag, Frequency, Integer, RateType, Size};
+pub(super) use text::{Choice, FreeText, ParsedWord, SecretText};
 
 use super::document::{Node, Value};
 use super::expand::{ExpandError, Variables};
-use super::problem::{Code, Problem, is_hostile};
+use super::problem::{Problem, ProblemCode, is_hostile};
 
 /// A type of values.
-pub(super) trait Kind {
-    /// What a good value becomes.
+pub(super) trait ValueType {
+    /// The type of a parsed value.
     type Value;
 
-    /// Reads a value, or says in `scope` why not.
-    fn read(&self, node: &Node, scope: &mut Scope<'_>) -> Option<Self::Value>;
+    /// Reads a value, or reports in `scope` why it is refused.
+    fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Self::Value>;
 
     /// The value as one would write it.
     fn show(&self, value: &Self::Value) -> String;
 
     /// The type in words, for the reference.
-    fn words(&self) -> String;
+    fn type_name(&self) -> String;
 
     /// The type as JSON Schema.
     fn schema(&self) -> Json;
@@ -44,8 +43,8 @@ pub(super) trait Kind {
     }
 }
 
-/// What surrounds a value while it is read.
-pub(super) struct Scope<'a> {
+/// The context in which a value is read.
+pub(super) struct ReadContext<'a> {
     pub(super) text: &'a str,
     pub(super) variables: &'a Variables<'a>,
     pub(super) base: &'a Path,
@@ -60,7 +59,7 @@ pub(super) struct Scope<'a> {
 }
 
 /// One value as text, after expansion. No `Debug`: it may be a secret.
-pub(super) struct Word {
+pub(super) struct ExpandedWord {
     pub(super) text: String,
     /// Written in quotes and without a variable: a text and nothing else.
     pub(super) quoted: bool,
@@ -70,12 +69,12 @@ pub(super) struct Word {
     pub(super) masked: String,
 }
 
-impl Scope<'_> {
-    /// Tells a mistake; always `None`, so that a reader can return it.
-    pub(super) fn wrong<T>(
+impl ReadContext<'_> {
+    /// Reports a mistake; always `None`, so that a reader can return it.
+    pub(super) fn reject<T>(
         &mut self,
         node: &Node,
-        code: Code,
+        code: ProblemCode,
         message: impl Into<String>,
         help: &str,
     ) -> Option<T> {
@@ -89,48 +88,48 @@ impl Scope<'_> {
         None
     }
 
-    /// The value as one expanded word; `want` says in words what the key takes.
-    pub(super) fn word(&mut self, node: &Node, want: &str) -> Option<Word> {
+    /// The value as one word with variables expanded; `want` describes what the key takes.
+    pub(super) fn word(&mut self, node: &Node, want: &str) -> Option<ExpandedWord> {
         let scalar = match &node.value {
             Value::Scalar(scalar) => scalar,
             Value::Empty => {
-                return self.wrong(node, Code::WrongType, format!("has no value, wants {want}"), "");
+                return self.reject(node, ProblemCode::WrongType, format!("has no value, wants {want}"), "");
             }
             Value::List(_) => {
-                return self.wrong(node, Code::WrongType, format!("is a list, wants {want}"), "");
+                return self.reject(node, ProblemCode::WrongType, format!("is a list, wants {want}"), "");
             }
             Value::Section(_) => {
-                return self.wrong(node, Code::WrongType, format!("is a section, wants {want}"), "");
+                return self.reject(node, ProblemCode::WrongType, format!("is a section, wants {want}"), "");
             }
         };
         let shown = if self.secret { String::from("(secret)") } else { printable(&scalar.text) };
         match self.variables.expand(&scalar.text) {
             Ok(None) => {
                 let masked = scalar.text.clone();
-                Some(Word { text: scalar.text.clone(), quoted: scalar.quoted, shown, masked })
+                Some(ExpandedWord { text: scalar.text.clone(), quoted: scalar.quoted, shown, masked })
             }
             Ok(Some(expanded)) => {
                 self.from_secret |= expanded.secret;
-                Some(Word { text: expanded.text, quoted: false, shown, masked: expanded.shown })
+                Some(ExpandedWord { text: expanded.text, quoted: false, shown, masked: expanded.shown })
             }
             Err(error) => {
                 let code = match error {
-                    ExpandError::Missing(_) | ExpandError::NoCredentials => Code::MissingVariable,
-                    ExpandError::File { .. } => Code::Unreadable,
-                    _ => Code::WrongType,
+                    ExpandError::Missing(_) | ExpandError::NoCredentials => ProblemCode::MissingVariable,
+                    ExpandError::File { .. } => ProblemCode::Unreadable,
+                    _ => ProblemCode::WrongType,
                 };
-                self.wrong(node, code, error.to_string(), error.help())
+                self.reject(node, code, error.to_string(), error.help())
             }
         }
     }
 
     /// Refuses a quoted word where a bare one is wanted.
-    pub(super) fn bare_word(&mut self, node: &Node, want: &str) -> Option<Word> {
+    pub(super) fn unquoted_word(&mut self, node: &Node, want: &str) -> Option<ExpandedWord> {
         let word = self.word(node, want)?;
         if word.quoted {
-            return self.wrong(
+            return self.reject(
                 node,
-                Code::WrongType,
+                ProblemCode::WrongType,
                 format!("`{}` is a text, wants {want}", word.shown),
                 "remove the quotes",
             );
