@@ -4,6 +4,7 @@
 //! Cedar, writes the decision record, and only then mints a permit for exactly that operation. Code that has
 //! effects cannot be called without one. The modules stand in layers: each may use only those above it here.
 
+mod blocking;
 pub mod clock;
 pub mod json;
 mod nearest;
@@ -12,6 +13,7 @@ pub mod secret;
 mod seen;
 mod stack;
 pub mod telemetry;
+pub mod text;
 
 pub mod db;
 pub mod model;

@@ -11,7 +11,10 @@ use syn::visit::Visit;
 
 /// Modules by layer, from the ground up. A module imports from lower rows, and from its own where the row allows it.
 const LAYERS: &[(&[&str], bool)] = &[
-    (&["clock", "json", "nearest", "regular", "secret", "seen", "stack", "telemetry"], true),
+    (
+        &["blocking", "clock", "json", "nearest", "regular", "secret", "seen", "stack", "telemetry", "text"],
+        true,
+    ),
     (&["model", "db"], true),
     (&["policy", "authn", "audit", "screen", "limit", "secrets"], false),
     (&["authz"], false),
@@ -259,6 +262,24 @@ fn no_key_means_more_to_serde_json_than_it_says() {
     ] {
         let value: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(value.to_string(), text);
+    }
+}
+
+/// Work off the async threads goes through one wrapper. The sandbox chooses its thread by the kind of the runtime.
+#[test]
+fn work_off_the_async_threads_has_one_door() {
+    for source in sources() {
+        let allowed = matches!(source.path.as_str(), "blocking.rs" | "sandbox/mod.rs");
+        assert!(allowed || !source.text.contains("spawn_blocking"), "{} calls `spawn_blocking`", source.path);
+    }
+}
+
+/// Which characters are hidden is one table.
+#[test]
+fn hidden_characters_have_one_table() {
+    for source in sources() {
+        let tables = source.text.matches("..='\\u{202e}'").count();
+        assert!(tables == 0 || source.path == "text.rs", "{} has a table of its own", source.path);
     }
 }
 

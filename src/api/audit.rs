@@ -12,6 +12,7 @@ use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::query::{Filter, query};
+use crate::blocking;
 use crate::model::ReadAudit;
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -51,13 +52,10 @@ pub(super) async fn events(
     .map_err(|error| Problem::malformed(error.to_string()))?;
     let _permit = api.gate.guard().admit(&caller.subject, ReadAudit, &caller.context).await?;
     let path = api.settings.audit_log.clone();
-    let found = tokio::task::spawn_blocking(move || query(&path, &filter)).await;
-    match found {
-        Ok(Ok(events)) => Ok(Json(Events { events })),
-        Ok(Err(error)) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "the decision log could not be read");
-            Err(Problem::internal())
-        }
-        Err(_) => Err(Problem::internal()),
-    }
+    let found = blocking::run(move || query(&path, &filter)).await?;
+    let events = found.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the decision log could not be read");
+        Problem::internal()
+    })?;
+    Ok(Json(Events { events }))
 }

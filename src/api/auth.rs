@@ -13,6 +13,7 @@ use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authn::{Issued, LoggedIn, MethodStatus};
+use crate::blocking;
 use crate::credentials::{CredentialError, Credentials};
 use crate::model::{DecisionId, EndSession, IssueToken, ReadAuthStatus, RenewToken, RevokeAllSessions};
 
@@ -43,10 +44,7 @@ pub(super) async fn work<T: Send + 'static>(
     act: impl FnOnce(&Credentials) -> Result<T, CredentialError> + Send + 'static,
 ) -> Result<T, Problem> {
     let api = Arc::clone(api);
-    match tokio::task::spawn_blocking(move || act(&api.credentials)).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(Problem::internal()),
-    }
+    Ok(blocking::run(move || act(&api.credentials)).await??)
 }
 
 /// A pair of tokens for the API key that the caller has shown, or for the login that [`super::login::prove_token`] has
@@ -112,16 +110,13 @@ pub(super) struct Status {
 pub(super) async fn status(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Status>, Problem> {
     let _permit = api.gate.guard().admit(&caller.subject, ReadAuthStatus, &caller.context).await?;
     let shared = Arc::clone(&api);
-    let methods = tokio::task::spawn_blocking(move || shared.authenticator.status()).await;
-    Ok(Json(Status { methods: methods.map_err(|_| Problem::internal())? }))
+    let methods = blocking::run(move || shared.authenticator.status()).await?;
+    Ok(Json(Status { methods }))
 }
 
 /// The public keys of own tokens, for those who check them elsewhere.
 pub(super) async fn key_set(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
     let tokens = Arc::clone(api.authenticator.tokens());
-    match tokio::task::spawn_blocking(move || tokens.key_set()).await {
-        Ok(Ok(set)) => Ok(Json(set)),
-        Ok(Err(error)) => Err(CredentialError::from(error).into()),
-        Err(_) => Err(Problem::internal()),
-    }
+    let set = blocking::run(move || tokens.key_set()).await?;
+    Ok(Json(set.map_err(CredentialError::from)?))
 }

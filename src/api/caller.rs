@@ -24,12 +24,14 @@ use super::target;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
+use crate::blocking;
 use crate::limit::network;
 use crate::model::{
     DecisionId, EventType, HolderKeys, Meter, Outcome, ReasonCode, RequestContext, RequestId, Source, Subject,
 };
 use crate::secret::Secret;
 use crate::telemetry::AuthLabels;
+use crate::text::one_line;
 
 /// The proven caller and the circumstances of the request.
 #[derive(Debug, Clone)]
@@ -142,7 +144,7 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
             }
             Err(forged) => Err(shared.authenticator.count(forged)),
         };
-        let answer = tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?;
+        let answer = blocking::run(work).await?;
         admit_caller(&api, answer, &context).await
     };
     let response = match proven.await {
@@ -377,8 +379,7 @@ pub(super) async fn report(api: &Api, context: &RequestContext, refused: &Refuse
 
 /// What else is known of a refusal, for the operator: which claim, which key, which session.
 fn more(refused: &Refused) -> String {
-    let plain = |text: &String| -> String { text.chars().filter(|c| !c.is_control()).take(200).collect() };
-    refused.detail.as_ref().map_or_else(String::new, |detail| format!(" ({})", plain(detail)))
+    refused.detail.as_ref().map_or_else(String::new, |detail| format!(" ({})", one_line(detail, 200)))
 }
 
 fn login_failure(api: &Api, context: &RequestContext, refused: &Refused) -> Record {

@@ -12,6 +12,7 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
+use crate::blocking;
 use crate::clock::rfc3339;
 use crate::model::{PolicyVersion, PublishPolicies, ReadPolicies, ReloadPolicies, RollbackPolicies};
 use crate::policy::live::{Live, Origin, Reloaded};
@@ -125,11 +126,11 @@ pub(super) async fn versions(
     let _permit = guard.admit(&caller.subject, ReadPolicies, &caller.context).await?;
     let (reloader, most) = (Arc::clone(&api.reloader), ask.limit.unwrap_or(20).min(MOST));
     let live = guard.policy().live();
-    let read = tokio::task::spawn_blocking(move || {
+    let read = blocking::run(move || {
         let Some((store, _)) = reloader.places().store() else { return Ok(Vec::new()) };
         store.numbers()?.into_iter().rev().take(most).map(|number| store.read(number)).collect()
     });
-    let read: Result<Vec<Published>, _> = read.await.map_err(|_| Problem::internal())?;
+    let read: Result<Vec<Published>, _> = read.await?;
     let publications = read.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "the published versions cannot be read");
         Problem::internal()

@@ -11,6 +11,7 @@ use crate::attributes::AttributesError;
 use crate::authn::oauth2::LoginError;
 use crate::authn::{Refused, RefusedKind};
 use crate::authz::Denied;
+use crate::blocking;
 use crate::changes::{PlaceError, ReloadError};
 use crate::credentials::CredentialError;
 use crate::memory::{Fault, MemoryError};
@@ -282,6 +283,12 @@ impl From<Denied> for Problem {
         };
         problem.decision_id = denied.decision;
         problem
+    }
+}
+
+impl From<blocking::Stopped> for Problem {
+    fn from(_: blocking::Stopped) -> Self {
+        Self::internal()
     }
 }
 

@@ -7,14 +7,7 @@
 
 use std::fmt::Write as _;
 
-/// Whether a character must not stand in the log as itself: controls, bidirectional marks, line and paragraph
-/// separators, and everything that has no width.
-pub fn is_hidden(c: char) -> bool {
-    matches!(c,
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
+use crate::text::is_hidden;
 
 /// Appends JSON text to `out` with hidden characters escaped.
 ///

@@ -32,7 +32,7 @@ mod tests;
 
 pub use digest::Digest;
 pub use error::{AuditError, Unavailable};
-pub use escape::{escape_json, is_hidden, visible};
+pub use escape::{escape_json, visible};
 pub use file::FileFault;
 pub use journal::{Journal, Receipt};
 pub use line::{LINE_LIMIT, LineFault, SCHEMA_VERSION};

@@ -19,6 +19,7 @@ use crate::agents::{Draft, Register};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authz::Permit;
+use crate::blocking;
 use crate::clock::SharedClock;
 use crate::model::{Outcome, PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
 use crate::policy::Bundle;
@@ -312,7 +313,7 @@ impl Reloader {
     pub async fn watch_candidate(self: &Arc<Self>) {
         let reloader = Arc::clone(self);
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = blocking::run(move || {
             let live = reloader.policy.live();
             (reloader.candidate(&live.bundle), live, turn)
         });
@@ -384,7 +385,7 @@ impl Reloader {
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         }
         let reloader = Arc::clone(self);
-        let swapped = tokio::task::spawn_blocking(move || {
+        let swapped = blocking::run(move || {
             // Until the swap is done: a caller who has gone away does not let the next change in before it.
             let _turn = turn;
             // The record took its time as well.
@@ -398,7 +399,7 @@ impl Reloader {
             reloader.install_agents(agents);
             Ok::<_, ReloadError>(reloader.policy.install(live))
         });
-        let reloaded = swapped.await.map_err(|_| ReloadError::Stopped)??;
+        let reloaded = swapped.await??;
         self.note_candidate(watching).await;
         tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
         Ok(reloaded)

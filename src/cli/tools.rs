@@ -17,6 +17,7 @@ use crate::tools::{
 };
 
 use super::output::{Exit, Output, table};
+use crate::text::{one_line, shorten};
 
 /// Characters of one value in the table of differences; `--format json` has all of them.
 const SHOWN_CHARS: usize = 160;
@@ -329,22 +330,18 @@ fn verify(file: &std::path::Path, sandbox: sandbox::Settings, output: &Output) -
 }
 
 fn first_line(text: &str) -> String {
-    shorten(text.lines().next().unwrap_or_default())
+    short_line(text.lines().next().unwrap_or_default())
 }
 
 fn short(json: &Json) -> String {
     match json {
-        Json::String(text) => shorten(text),
-        other => shorten(&other.to_string()),
+        Json::String(text) => short_line(text),
+        other => short_line(&other.to_string()),
     }
 }
 
-fn shorten(text: &str) -> String {
-    let mut shown: String = text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect();
-    if text.chars().count() > SHOWN_CHARS {
-        shown.push('…');
-    }
-    shown
+fn short_line(text: &str) -> String {
+    shorten(&one_line(text, usize::MAX), SHOWN_CHARS)
 }
 
 #[cfg(test)]

@@ -19,7 +19,8 @@ pub(super) use text::{Choice, Hidden, Parsed, Text};
 
 use super::document::{Node, Value};
 use super::expand::{ExpandError, Variables};
-use super::problem::{Code, Problem, is_hostile};
+use super::problem::{Code, Problem};
+use crate::text::{clean, shorten};
 
 /// A type of values.
 pub(super) trait Kind {
@@ -141,11 +142,7 @@ impl Scope<'_> {
 
 /// Text of the file as a message may quote it: short, and without anything that moves a terminal.
 pub(super) fn printable(text: &str) -> String {
-    let mut out: String = text.chars().take(60).map(|c| if is_hostile(c) { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(60).is_some() {
-        out.push('…');
-    }
-    out
+    clean(&shorten(text, 60))
 }
 
 /// A schema that also lets a variable stand for the value.

@@ -25,6 +25,7 @@ pub use settings::Settings;
 pub use view::{Deleted, EntityView, MemoryView, RelationView, View, relation_id};
 
 use crate::authz::Permit;
+use crate::blocking;
 use crate::clock::SharedClock;
 use crate::model::{
     DeleteMemory, ListMemory, MemoryKind, MemoryRow, MemoryScope, ReadMemory, SearchMemory,
@@ -199,7 +200,7 @@ impl Memory {
     pub async fn close(&self) {
         let lanes = Arc::clone(&self.inner.lanes);
         // It fails only when the runtime itself is going away, and then the drop closes.
-        let _ = tokio::task::spawn_blocking(move || lanes.close()).await;
+        let _ = blocking::run(move || lanes.close()).await;
     }
 }
 

@@ -12,7 +12,6 @@
 //! The sandbox asks nobody whether a call is allowed. Its callers, `tools` and `runtime`, hold the permit.
 
 mod builtin;
-mod clean;
 mod engine;
 mod error;
 mod module;
@@ -41,6 +40,9 @@ pub use module::Module;
 pub use settings::{DEFAULT_WASI_CALLS, STACK_CEILING, Settings};
 pub use wasi::INERT_WASI_CALLS;
 pub use worker::compile_only;
+
+/// The longest message of the engine or of a guest in an error, in bytes.
+const DETAIL_BYTES: usize = 512;
 
 /// What a guest answered.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,8 @@ use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, ExternType, InstancePre};
 
 use super::wasi::{self, Call};
-use super::{INERT_WASI_CALLS, SandboxError, Settings, structure, worker};
+use super::{DETAIL_BYTES, INERT_WASI_CALLS, SandboxError, Settings, structure, worker};
+use crate::text::one_line;
 
 /// Bytes in a page of linear memory.
 const PAGE: u64 = 65_536;
@@ -75,7 +76,7 @@ impl Module {
         };
         let unfit = |error: wasmtime::Error| SandboxError::Unfit {
             module: name.to_owned(),
-            detail: one_line(&error),
+            detail: one_line(&format!("{error:#}"), DETAIL_BYTES),
         };
         let module = wasmtime::Module::from_binary(engine, wasm).map_err(unfit)?;
         match module.get_export("_start") {
@@ -122,8 +123,7 @@ fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxEr
     }
     let broken = |detail: String| SandboxError::NotWasm { module: name.to_owned(), detail };
     // The validator lays some of its messages out over several lines.
-    let malformed =
-        |error: wasmparser::BinaryReaderError| broken(super::clean::one_line(error.message(), 512));
+    let malformed = |error: wasmparser::BinaryReaderError| broken(one_line(error.message(), DETAIL_BYTES));
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(malformed)?;
         structure::check(&payload)
@@ -166,9 +166,4 @@ fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxEr
 fn may_import(settings: &Settings, module: &str, name: &str) -> bool {
     module == wasi::NAMESPACE
         && (INERT_WASI_CALLS.contains(&name) || settings.allowed_wasi_calls.contains(name))
-}
-
-/// The engine's messages run over several lines; ours are one.
-fn one_line(error: &wasmtime::Error) -> String {
-    super::clean::one_line(&format!("{error:#}"), 512)
 }

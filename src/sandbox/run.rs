@@ -5,7 +5,8 @@ use std::time::Instant;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
 use super::wasi::{Call, Ended};
-use super::{Completed, Module, SandboxError, Settings, clean};
+use super::{Completed, DETAIL_BYTES, Module, SandboxError, Settings};
+use crate::text::one_line;
 
 /// Runs `module` on the calling thread, which may take as long as the settings allow.
 pub(super) fn call(
@@ -31,7 +32,7 @@ pub(super) fn call(
         Err(End::Exit(code)) => Err(SandboxError::Exited {
             module: module.name().to_owned(),
             code,
-            message: clean::one_line(&String::from_utf8_lossy(&call.message), settings.max_message_bytes),
+            message: one_line(&String::from_utf8_lossy(&call.message), settings.max_message_bytes),
         }),
         Err(End::Failed(error)) => Err(error),
     };
@@ -79,7 +80,7 @@ fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End
             module,
             detail: trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         },
-        None => SandboxError::Internal { module, detail: clean::one_line(&format!("{error:#}"), 512) },
+        None => SandboxError::Internal { module, detail: one_line(&format!("{error:#}"), DETAIL_BYTES) },
     })
 }
 
@@ -88,7 +89,7 @@ fn completed(module: &Module, output: &[u8], fuel: u64) -> Result<Completed, San
         Ok(output) => Ok(Completed { output, fuel }),
         Err(error) => Err(SandboxError::OutputNotJson {
             module: module.name().to_owned(),
-            detail: clean::one_line(&error.to_string(), 512),
+            detail: one_line(&error.to_string(), DETAIL_BYTES),
         }),
     }
 }

@@ -2,6 +2,8 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::text;
+
 /// What the text had that a reader does not see.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Hidden {
@@ -96,11 +98,9 @@ impl Folded {
     }
 }
 
+/// Control characters and separators stand for a space; every other hidden character stands for nothing.
 fn is_invisible(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+    !matches!(text::hidden(character), None | Some(text::Hidden::Control | text::Hidden::Separator))
 }
 
 /// The ASCII character that a tag character stands for.

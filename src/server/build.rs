@@ -10,6 +10,7 @@ use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts};
+use crate::blocking;
 use crate::changes::{FirstError, FirstRemembered, Fragments, Places, ReloadSettings, Reloader, first};
 use crate::clock::{SharedClock, SystemClock};
 use crate::credentials::Credentials;
@@ -80,6 +81,12 @@ pub enum StartError {
     Stopped,
 }
 
+impl From<blocking::Stopped> for StartError {
+    fn from(_: blocking::Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
 /// The parts that the running gateway keeps hold of.
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
@@ -110,7 +117,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
-    let sandbox = off_thread({
+    let sandbox = blocking::run({
         let (settings, metrics) = (settings.sandbox, Arc::clone(&metrics));
         move || Sandbox::new(settings, metrics)
     })
@@ -144,18 +151,18 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         Arc::clone(&clock),
     );
     let reloader = reloader.map_err(StartError::Remember)?;
-    let memory = off_thread({
+    let memory = blocking::run({
         let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
         move || Memory::open(settings, clock, metrics)
     })
     .await??
     .with_quotas(Arc::new(agents.clone()));
-    let attributes = off_thread({
+    let attributes = blocking::run({
         let (agents, tools, clock) = (agents.clone(), tools.clone(), Arc::clone(&clock));
         move || Attributes::open(settings.attributes, agents, tools, clock)
     })
     .await??;
-    let pins = off_thread({
+    let pins = blocking::run({
         let tools = tools.clone();
         move || tools.pin_digests()
     })
@@ -216,7 +223,7 @@ async fn read_policies(
     clock: &SharedClock,
 ) -> Result<(Live, FirstRemembered), StartError> {
     let (places, reload, now) = (places.clone(), reload.clone(), clock.now_millis());
-    match off_thread(move || first(&places, &reload, policy, now)).await? {
+    match blocking::run(move || first(&places, &reload, policy, now)).await? {
         Ok(first) => Ok(first.split()),
         Err(FirstError::Policies(errors)) => Err(StartError::Policies(errors)),
         Err(error) => Err(StartError::Sources(error)),
@@ -232,12 +239,7 @@ fn fragments(tools: &Registry) -> Fragments {
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.
 async fn load_agents(agents: &Register) -> Result<usize, StartError> {
     let register = agents.clone();
-    let loaded = off_thread(move || register.load()).await?;
+    let loaded = blocking::run(move || register.load()).await?;
     agents.tell(&loaded.problems);
     Ok(loaded.agents)
-}
-
-/// Compiling modules and opening databases takes milliseconds: never on an async thread.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StartError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| StartError::Stopped)
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::build::Parts;
 use super::tls::{Digest, OcspError, Tls, TlsError, TlsSettings, digest_of};
 use crate::authn::mtls::ClientTrust;
+use crate::blocking;
 use crate::clock::SharedClock;
 use crate::model::Outcome;
 
@@ -112,10 +113,9 @@ impl Parts {
         if certificates.files().next().is_none() {
             return TlsReload::NotInUse;
         }
-        let reloaded =
-            tokio::task::spawn_blocking(move || certificates.reload()).await.unwrap_or_else(|_| {
-                Err(("the reload stopped before its end".to_owned(), "try again".to_owned()))
-            });
+        let reloaded = blocking::run(move || certificates.reload()).await.unwrap_or_else(|_| {
+            Err(("the reload stopped before its end".to_owned(), "try again".to_owned()))
+        });
         match reloaded {
             Ok(summary) => {
                 tracing::info!("TLS reloaded: {summary}");
@@ -161,7 +161,7 @@ pub(super) async fn follow_files(parts: Arc<Parts>, stop: CancellationToken) {
             () = tokio::time::sleep(interval) => {}
         }
         let certificates = Arc::clone(&parts.certificates);
-        if tokio::task::spawn_blocking(move || certificates.changed()).await.unwrap_or(false) {
+        if blocking::run(move || certificates.changed()).await.unwrap_or(false) {
             parts.reload_tls().await;
         }
     }

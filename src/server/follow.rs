@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::Parts;
 use super::watch;
+use crate::blocking;
 use crate::changes::{Cause, Place, Reloader};
 use crate::policy::live::Origin;
 use crate::policy::version::{Remote, RemoteError};
@@ -111,7 +112,7 @@ async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
 
 async fn glance(reloader: &Arc<Reloader>) -> Glance {
     let reloader = Arc::clone(reloader);
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = blocking::run(move || {
         let Place::Store { store, trusted_keys } = &reloader.places().place else { return Glance::default() };
         let touched = |path: PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();
         let newest = store.numbers().ok().and_then(|numbers| numbers.last().copied());

@@ -16,6 +16,7 @@ use super::follow;
 use super::listen::{HttpLimits, serve};
 use crate::api::{operations_router, router};
 use crate::audit::Record;
+use crate::blocking;
 use crate::changes::Cause;
 use crate::model::{EventType, Outcome, PolicyVersion};
 
@@ -226,7 +227,7 @@ impl Parts {
 
     async fn keep_credentials(&self) {
         let tokens = Arc::clone(self.api.authenticator.tokens());
-        let written = tokio::task::spawn_blocking(move || tokens.write_touched()).await;
+        let written = blocking::run(move || tokens.write_touched()).await;
         if let Ok(Err(error)) = written {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -254,7 +255,7 @@ impl Parts {
     async fn record_some_events(&self) -> Option<usize> {
         const MOST: u32 = 1_000;
         let tokens = Arc::clone(self.api.authenticator.tokens());
-        let pending = tokio::task::spawn_blocking(move || tokens.pending_events(MOST)).await;
+        let pending = blocking::run(move || tokens.pending_events(MOST)).await;
         let Ok(Ok(pending)) = pending else { return None };
         let found = pending.len();
         for event in pending {
@@ -270,7 +271,7 @@ impl Parts {
                 return None;
             }
             let tokens = Arc::clone(self.api.authenticator.tokens());
-            let forgotten = tokio::task::spawn_blocking(move || tokens.forget_events(event.id)).await;
+            let forgotten = blocking::run(move || tokens.forget_events(event.id)).await;
             // One that stays would be recorded again and again.
             forgotten.ok()?.ok()?;
         }
@@ -286,7 +287,7 @@ impl Parts {
     /// The issuer's key file, where the keys are in one.
     async fn reload_keys(&self) {
         let api = Arc::clone(&self.api);
-        let read = tokio::task::spawn_blocking(move || api.authenticator.reload_keys()).await;
+        let read = blocking::run(move || api.authenticator.reload_keys()).await;
         match read {
             Ok(None) | Err(_) => {}
             Ok(Some(Ok(()))) => self.event("keys_reload", Outcome::Allow, None).await,

@@ -15,6 +15,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::follow::FollowSettings;
 use crate::api::Api;
+use crate::blocking;
 use crate::changes::{Cause, Reloader};
 use crate::policy::Limits;
 
@@ -79,8 +80,7 @@ async fn settled(paths: &Arc<[PathBuf]>, mut seen: Glance, quiet: Duration) -> O
 
 async fn look_at(paths: &Arc<[PathBuf]>) -> io::Result<Glance> {
     let paths = Arc::clone(paths);
-    let looked = tokio::task::spawn_blocking(move || look(&paths, &Limits::default()));
-    looked.await.map_err(io::Error::other)?
+    blocking::try_run(move || look(&paths, &Limits::default())).await
 }
 
 /// Looks at files and directories, links followed, hidden names left out.

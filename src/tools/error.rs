@@ -8,6 +8,7 @@ use crate::model::{ServerName, ToolId};
 use super::arguments::ArgumentError;
 use super::definition::DefinitionError;
 use super::pin::PinError;
+use crate::text::one_line;
 
 /// Why a server cannot be used. For the operator.
 #[derive(Debug, thiserror::Error)]
@@ -204,5 +205,5 @@ pub(super) fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    super::clean(&text, 400)
+    one_line(&text, 400)
 }

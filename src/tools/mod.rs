@@ -34,19 +34,3 @@ pub use tool::Tool;
 pub use typing::{Field, InputType, RecordType};
 pub(crate) use upstream::read_untrusted;
 pub use upstream::{Health, Listing, offered};
-
-/// Text from outside for logs and messages: one line, no control characters, at most `limit` characters.
-fn clean(text: &impl std::fmt::Display, limit: usize) -> String {
-    let mut cleaned: String = text
-        .to_string()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .filter(|c| !definition::is_invisible(*c))
-        .take(limit + 1)
-        .collect();
-    if cleaned.chars().count() > limit {
-        cleaned.pop();
-        cleaned.push('…');
-    }
-    cleaned
-}

@@ -18,6 +18,7 @@ use crate::model::ServerName;
 use super::arguments::ArgumentSchema;
 use super::definition::{Definition, DefinitionError};
 use super::fragment::cedar_fragment;
+use crate::text::one_line;
 
 /// The most bytes of a file of pins.
 pub(super) const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
@@ -153,7 +154,7 @@ impl Pins {
         let form = |message: String| PinError::Form { path: path.clone(), message };
         let file: File = crate::json::parse_as(text.as_bytes()).map_err(|error| form(error.to_string()))?;
         if file.server != server.as_str() {
-            return Err(PinError::Server { path, found: super::clean(&file.server, 80) });
+            return Err(PinError::Server { path, found: one_line(&file.server, 80) });
         }
         let mut pins = Self::empty(server);
         for entry in file.tools {

@@ -4,8 +4,9 @@ use serde_json::Value as Json;
 
 use super::*;
 use crate::audit::line::{LINE_LIMIT, LineFault, check};
-use crate::audit::{AuditError, MASK, is_hidden, visible};
+use crate::audit::{AuditError, MASK, visible};
 use crate::json;
+use crate::text::is_hidden;
 
 fn parsed(line: &str) -> Json {
     json::parse(line.as_bytes()).unwrap()

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::names;
 use crate::clock::rfc3339;
+use crate::text::{clean, shorten};
 
 /// How long the authority lives: five years.
 const LIFETIME: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
@@ -206,10 +207,7 @@ impl LocalAuthority {
 }
 
 fn named(order: &Order) -> Result<CertificateParams, LocalCaError> {
-    let wrong = |name: &str, kind| LocalCaError::Name {
-        name: name.chars().filter(|c| !c.is_control()).take(80).collect(),
-        kind,
-    };
+    let wrong = |name: &str, kind| LocalCaError::Name { name: clean(&shorten(name, 80)), kind };
     let mut params = CertificateParams::default();
     let common = names::plain(&order.common_name).filter(|name| name.len() <= 64);
     let common = common.ok_or_else(|| {
@@ -368,7 +366,7 @@ mod tests {
         };
         assert!(
             refused(&|order| order.common_name = "a\r\nb".to_owned())
-                .starts_with("`ab` is not a common name")
+                .starts_with("`a\u{fffd}\u{fffd}b` is not a common name")
         );
         assert!(refused(&|order| order.common_name = String::new()).starts_with("`` is not a common name"));
         assert!(

@@ -9,6 +9,7 @@ use super::remembered::REMEMBERED;
 use super::{Reloader, file};
 use crate::agents::{Digests, Draft};
 use crate::audit::{AgentRecord, Record};
+use crate::blocking;
 use crate::model::{AgentId, EventType, Outcome};
 
 /// What became of an agent.
@@ -85,8 +86,8 @@ impl Reloader {
         let server = pins.and_then(|pins| changed_pins(&pins, &beside.pins));
         if let Some(changed) = agent.or(server) {
             let reloader = Arc::clone(self);
-            let unlocked = tokio::task::spawn_blocking(move || reloader.unlocked()).await;
-            if unlocked.map_err(|_| ReloadError::Stopped)?.is_err() {
+            let unlocked = blocking::run(move || reloader.unlocked()).await;
+            if unlocked?.is_err() {
                 return Err(ReloadError::LockedFile(changed));
             }
         }
@@ -96,12 +97,12 @@ impl Reloader {
         }
         let reloader = Arc::clone(self);
         let pins = beside.pins.clone();
-        let noted = tokio::task::spawn_blocking(move || {
+        let noted = blocking::run(move || {
             let mut remembered = reloader.remembered.lock();
             (remembered.agents, remembered.pins) = (Some(now), Some(pins));
             file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)
         });
-        noted.await.map_err(|_| ReloadError::Stopped)?.map_err(ReloadError::Remember)
+        noted.await?.map_err(ReloadError::Remember)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::blocking;
 use crate::changes::places::PlaceError;
 use crate::policy::PolicyErrors;
 use crate::policy::version::VersionError;
@@ -70,6 +71,12 @@ pub enum ReloadError {
     /// The check ended before its end.
     #[error("the check stopped before its end")]
     Stopped,
+}
+
+impl From<blocking::Stopped> for ReloadError {
+    fn from(_: blocking::Stopped) -> Self {
+        Self::Stopped
+    }
 }
 
 impl ReloadError {

@@ -7,6 +7,7 @@ use super::error::Cause;
 use super::remembered::{REMEMBERED, Refusal};
 use super::{Reloader, Watching};
 use crate::audit::Record;
+use crate::blocking;
 use crate::changes::file;
 use crate::changes::lock::Engaged;
 use crate::model::{EventType, Outcome};
@@ -25,7 +26,7 @@ impl Reloader {
     pub async fn look_at_lock(self: &Arc<Self>) -> bool {
         let looking = Arc::clone(self);
         // One that cannot be read holds, and each refusal says so.
-        let looked = tokio::task::spawn_blocking(move || looking.engaged()).await;
+        let looked = blocking::run(move || looking.engaged()).await;
         let Ok(Ok(now)) = looked else { return true };
         if now == self.remembered.lock().locked {
             return true;
@@ -34,7 +35,7 @@ impl Reloader {
             return false;
         }
         let noting = Arc::clone(self);
-        let noted = tokio::task::spawn_blocking(move || {
+        let noted = blocking::run(move || {
             let mut remembered = noting.remembered.lock();
             remembered.locked = now;
             file::write(&noting.settings.data_dir.join(REMEMBERED), &*remembered)
@@ -90,7 +91,7 @@ impl Reloader {
         };
         let reloader = Arc::clone(self);
         // For the status command alone: that nothing was changed does not hang on it.
-        let noted = tokio::task::spawn_blocking(move || {
+        let noted = blocking::run(move || {
             let mut remembered = reloader.remembered.lock();
             remembered.refused = Some(refusal);
             file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)

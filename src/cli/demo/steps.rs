@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use super::Outcome;
 use super::stage::{Credential, Stage};
 use crate::audit::query::{Filter, query};
+use crate::blocking;
 
 /// How a call must end: the policy that decides, or a deny for want of any.
 enum Expect {
@@ -156,7 +157,7 @@ pub(super) async fn play(stage: &Stage) -> anyhow::Result<Vec<Outcome>> {
         let id = format!("demo-{:02}", number + 1);
         let answer = call(&client, stage, &step, &id).await?;
         let log = stage.log();
-        let records = tokio::task::spawn_blocking(move || query(&log, &Filter::all())).await??;
+        let records = blocking::run(move || query(&log, &Filter::all())).await??;
         let about = |record: &&Json| {
             record.get("request_id").and_then(Json::as_str) == Some(&id)
                 && record.get("action").and_then(Json::as_str) == Some(step.action)

@@ -8,12 +8,13 @@ use serde_json::Value as Json;
 
 use super::checks::{Demands, check};
 use super::publish::put;
-use super::render::{PLAIN, RED, YELLOW, clean, counted};
+use super::render::{PLAIN, RED, YELLOW, counted};
 use super::store::{Deed, Store, tell};
 use super::{Places, diff};
 use crate::audit::records::{Proof, Records};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::Kind;
+use crate::text::clean;
 
 /// Where the gateway writes when nothing else is said.
 const LOG: &str = ".caxton/audit.log";

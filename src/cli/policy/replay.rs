@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::diff::{load as load_version, version};
 use super::files::create;
-use super::render::{PLAIN, YELLOW, clean, counted};
+use super::render::{PLAIN, YELLOW, counted};
 use super::{Places, load};
 use crate::audit::records::{Proof, Records};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
+use crate::text::clean;
 use crate::workbench::replay::{Flip, Replay, Settings, TestError, find, suite_of_flips, suite_of_record};
 pub use log::{Recorded, Traffic, replay_log};
 pub(super) use text::text;

@@ -7,6 +7,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 use super::{MAX_DEPTH, MAX_KEYS, Name, Node, Scalar, Value, refuse_twice};
 use crate::config::kind::printable;
 use crate::config::problem::{Code, Problem};
+use crate::text::one_line;
 
 /// A collection that is not closed yet.
 enum Open {
@@ -41,8 +42,11 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(text.len());
                 builder.problems.push(
-                    Problem::error(Code::Syntax, format!("this is not YAML: {}", one_line(&error.info())))
-                        .at(text, &(at..at)),
+                    Problem::error(
+                        Code::Syntax,
+                        format!("this is not YAML: {}", one_line(&error.info(), 400)),
+                    )
+                    .at(text, &(at..at)),
                 );
                 break;
             }
@@ -181,8 +185,4 @@ impl Builder<'_> {
 
 fn range(span: &Span) -> Range<usize> {
     span.byte_range().unwrap_or(0..0)
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

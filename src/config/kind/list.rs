@@ -6,7 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::{Kind, Scope, printable};
 use crate::config::document::{Node, Value};
-use crate::config::problem::{Code, is_hostile};
+use crate::config::problem::Code;
+use crate::text::is_hidden;
 
 /// Values that a list holds at most.
 const MAX_ITEMS: usize = 1_000;
@@ -74,7 +75,7 @@ impl<K> Named<K> {
 
     /// Named by tools, whose names other systems choose.
     pub(in crate::config) fn of_tools(each: K) -> Self {
-        Self { each, legal: |c| !is_hostile(c) }
+        Self { each, legal: |c| !is_hidden(c) }
     }
 }
 

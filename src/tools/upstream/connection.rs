@@ -13,13 +13,13 @@ use rmcp::{ClientHandler, RoleClient, ServiceExt as _};
 use tokio::sync::Notify;
 
 use crate::tools::arguments::ArgumentSchema;
-use crate::tools::clean;
 use crate::tools::definition::{Definition, DefinitionError};
 use crate::tools::error::UpstreamError;
 use crate::tools::settings::{ServerSettings, Settings, Transport};
 
 use super::stdio::Child;
 use super::{Limits, Link, http, stdio};
+use crate::text::one_line;
 
 /// The most pages of one listing; a server that sends ever new cursors is cut off here.
 const MAX_PAGES: usize = 64;
@@ -160,7 +160,7 @@ pub(super) async fn list(
 
 fn read_tool(tool: &rmcp::model::Tool, limits: &Limits, listing: &mut Listing) {
     let read = serde_json::to_value(tool)
-        .map_err(|error| DefinitionError::Shape(clean(&error, 200)))
+        .map_err(|error| DefinitionError::Shape(one_line(&error.to_string(), 200)))
         .and_then(|mut json| {
             // Shown to nobody, so not part of the budget either.
             if let Some(fields) = json.as_object_mut() {
@@ -181,6 +181,6 @@ fn read_tool(tool: &rmcp::model::Tool, limits: &Limits, listing: &mut Listing) {
             listing.refused.push((definition.name, DefinitionError::Twice));
         }
         Ok(definition) => listing.definitions.push(definition),
-        Err(error) => listing.refused.push((clean(&tool.name, 80), error)),
+        Err(error) => listing.refused.push((one_line(&tool.name, 80), error)),
     }
 }

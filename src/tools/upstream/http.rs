@@ -11,6 +11,7 @@ use crate::tools::error::UpstreamError;
 
 use super::Limits;
 use super::client::StrictClient;
+use crate::text::one_line;
 
 /// What an event holds beside the result itself: names, ids, framing.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -48,7 +49,7 @@ pub(super) fn transport(
 fn own_headers(headers: &[(String, Secret<String>)]) -> Result<HeaderMap, UpstreamError> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        let bad = || UpstreamError::Header(super::super::clean(name, 80));
+        let bad = || UpstreamError::Header(one_line(name, 80));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| bad())?;
         value.set_sensitive(true);

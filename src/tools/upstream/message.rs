@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::json::JsonError;
-use crate::tools::clean;
+use crate::text::one_line;
 
 /// The message in `bytes`. An answer that is not acceptable becomes an error for the call it belongs to; `None` for what
 /// belongs to no call.
@@ -31,7 +31,7 @@ fn refused(bytes: &[u8], error: &JsonError) -> Option<ServerJsonRpcMessage> {
     // Skips values without recursion; an id that stands twice is none.
     let envelope: Envelope = serde_json::from_slice(bytes).ok()?;
     let id = envelope.id.filter(|_| envelope.method.is_none())?;
-    let message = format!("the server's answer cannot be read: {}", clean(error, 200));
+    let message = format!("the server's answer cannot be read: {}", one_line(&error.to_string(), 200));
     let error = ErrorData::new(ErrorCode::INTERNAL_ERROR, message, None);
     Some(ServerJsonRpcMessage::error(error, Some(id)))
 }

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::error::{ToolError, UpstreamError};
 use super::result::ToolResult;
 use super::settings::{ServerSettings, Settings};
+use crate::text::one_line;
 
 pub(super) use connection::Connection;
 pub use connection::{Listing, offered};
@@ -164,7 +165,7 @@ impl Upstream {
             Err(ServiceError::McpError(error)) => Err(ToolError::Refused {
                 server: self.settings.name.clone(),
                 code: error.code.0,
-                message: super::clean(&error.message, 500),
+                message: one_line(&error.message, 500),
             }),
             Err(error) => {
                 // The next call finds a fresh connection, or none.

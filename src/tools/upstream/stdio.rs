@@ -9,11 +9,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::model::ServerName;
 use crate::secret::Secret;
-use crate::tools::clean;
 use crate::tools::error::UpstreamError;
 
 use super::Limits;
 use super::lines::LineTransport;
+use crate::text::one_line;
 
 /// Where programs are looked for when the settings give no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -100,7 +100,7 @@ impl Lines {
         let mut ended = Vec::new();
         for &byte in bytes {
             if byte == b'\n' {
-                let line = clean(&String::from_utf8_lossy(&self.open), MAX_LINE_CHARS);
+                let line = one_line(&String::from_utf8_lossy(&self.open), MAX_LINE_CHARS);
                 if !line.trim().is_empty() {
                     ended.push(line);
                 }

@@ -2,7 +2,8 @@
 
 use super::NAMED;
 use super::log::{Chain, Traffic};
-use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push, side};
+use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push, side};
+use crate::text::clean;
 use crate::workbench::replay::{Flip, Group, Replay};
 
 /// Principals of one action that are shown.
