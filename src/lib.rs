@@ -16,6 +16,7 @@ pub mod telemetry;
 pub mod text;
 
 pub mod db;
+pub mod events;
 pub mod model;
 
 pub mod audit;

@@ -7,7 +7,7 @@ mod definition;
 mod register;
 
 pub use definition::{Definition, DefinitionError, HandlerName, MemoryPlan};
-pub use register::{Agent, Digests, Draft, Loaded, Problem, Register, Status};
+pub use register::{ACTIVE, Agent, Digests, Draft, Loaded, Problem, Register};
 
 use std::path::PathBuf;
 

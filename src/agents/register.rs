@@ -12,27 +12,15 @@ use arc_swap::ArcSwap;
 
 use super::Settings;
 use super::definition::{Definition, HandlerName};
+use crate::events::SecurityEvent;
 use crate::limit::{Limited, Rate, RateLimiter};
 use crate::memory::Quotas;
 use crate::model::{AgentId, CapabilityName, Entity, EntityUid, MemoryScope, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
 use crate::telemetry::Metrics;
 
-/// Whether an agent may act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// It answers and acts.
-    Active,
-}
-
-impl Status {
-    /// The word in policies.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-        }
-    }
-}
+/// The attribute `status` of every agent in force.
+pub const ACTIVE: &str = "active";
 
 /// An agent, ready to be woken.
 pub struct Agent {
@@ -42,8 +30,6 @@ pub struct Agent {
     pub handler: Option<Module>,
     /// How often one sender may wake it.
     pub limiter: Option<RateLimiter>,
-    /// Whether it may act.
-    pub status: Status,
     entity: Arc<Entity>,
 }
 
@@ -78,14 +64,14 @@ fn limits(rate: Rate) -> crate::limit::Settings {
     crate::limit::Settings { per_principal: rate, ..Default::default() }
 }
 
-fn entity(definition: &Definition, status: Status) -> Entity {
+fn entity(definition: &Definition) -> Entity {
     let mut entity = Entity::bare(EntityUid::caxton("Agent", definition.id.shared()))
         .with("name", Value::text(definition.id.shared()))
         .with("version", Value::text(&definition.version))
         .with("capabilities", Value::texts(definition.capabilities.iter().map(CapabilityName::as_str)))
         .with("tools", Value::texts(definition.tools.iter().map(|tool| tool.shared())))
         .with("memory_scope", Value::text(definition.memory.scope.kind()))
-        .with("status", Value::text(status.as_str()))
+        .with("status", Value::text(ACTIVE))
         .with("signed", Value::Bool(false))
         .with("deployed_by", Value::text("file"))
         .with("definition_sha256", Value::text(&definition.sha256));
@@ -210,13 +196,7 @@ impl Register {
     /// Tells the security log of files that were refused, and counts them.
     pub fn tell(&self, problems: &[Problem]) {
         for problem in problems {
-            self.metrics.config_validation_failures.inc();
-            tracing::warn!(
-                target: "SECURITY",
-                event_type = "security_violation",
-                violation_type = "config_validation_failed",
-                details = %problem,
-            );
+            SecurityEvent::AgentFileRefused { problem: &problem.to_string() }.emit(&self.metrics);
         }
     }
 
@@ -267,14 +247,7 @@ impl Register {
         }
         let limiter =
             definition.rate_limit.map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
-        let status = Status::Active;
-        Ok(Arc::new(Agent {
-            entity: entity(&definition, status).into(),
-            definition,
-            handler,
-            limiter,
-            status,
-        }))
+        Ok(Arc::new(Agent { entity: entity(&definition).into(), definition, handler, limiter }))
     }
 
     /// The module of an agent; one that is in use is not compiled again.

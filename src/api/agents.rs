@@ -10,7 +10,7 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::agents::Agent;
+use crate::agents::{ACTIVE, Agent};
 use crate::model::{AgentId, Entity, EntityUid, ListAgents, ReadAgent};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -36,7 +36,7 @@ fn view(agent: &Agent) -> AgentView {
         tools: definition.tools.iter().map(ToString::to_string).collect(),
         workspace: definition.workspace.as_ref().map(ToString::to_string),
         memory_scope: definition.memory.scope.to_string(),
-        status: agent.status.as_str(),
+        status: ACTIVE,
         definition_sha256: definition.sha256.clone(),
     }
 }

@@ -15,6 +15,7 @@ use super::state::Api;
 use crate::authn::{Issued, LoggedIn, MethodStatus};
 use crate::blocking;
 use crate::credentials::{CredentialError, Credentials};
+use crate::events::SecurityEvent;
 use crate::model::{DecisionId, EndSession, IssueToken, ReadAuthStatus, RenewToken, RevokeAllSessions};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -97,7 +98,7 @@ pub(super) async fn revoke_all(State(api): State<Arc<Api>>, caller: Caller) -> R
     let permit = api.gate.guard().admit(&caller.subject, RevokeAllSessions, &caller.context).await?;
     let decision_id = permit.decision();
     let sessions = work(&api, move |credentials| credentials.revoke_all(permit)).await?;
-    tracing::warn!(target: "SECURITY", event_type = "sessions_revoked", details = %format_args!("{sessions} sessions"), decision_id = %decision_id);
+    SecurityEvent::SessionsRevoked { sessions, decision: decision_id }.emit(&api.metrics);
     Ok(Json(Ended { sessions, decision_id }))
 }
 

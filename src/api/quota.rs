@@ -12,8 +12,9 @@ use axum::response::{IntoResponse as _, Response};
 use super::problem::{Problem, whole_seconds};
 use super::state::Api;
 use crate::audit::{Record, SourceRecord, SubjectRecord};
+use crate::events::SecurityEvent;
 use crate::limit::{Met, network};
-use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, Subject};
+use crate::model::{RequestContext, Subject};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
@@ -37,19 +38,12 @@ pub(super) async fn within(
 
 /// A call above the rate of a `key`, a `route` or a `principal`, on record with others of its kind.
 pub(super) async fn record(api: &Api, subject: &Subject, context: &RequestContext, limit: &'static str) {
-    let mut record = Record::new(
-        DecisionId::generate(),
-        api.clock.now_millis(),
-        context.request_id.clone(),
-        SourceRecord::from(&context.source),
-        EventType::Authorization,
-        Outcome::Limited,
-        ReasonCode::RateLimited,
-    );
-    record.event = Some("rate_limited");
-    record.subject = Some(SubjectRecord::from(subject));
     let route = context.route.as_deref().and_then(|route| route.split_once(' ')).map_or("", |(_, path)| path);
-    record.detail = Some(format!("the limit of this {limit} on {route}"));
+    let event = SecurityEvent::RateLimited { limit, route };
+    let Some(mut record) = Record::of_event(&event, api.clock.now_millis()) else { return };
+    record.request_id = context.request_id.clone();
+    record.source = SourceRecord::from(&context.source);
+    record.subject = Some(SubjectRecord::from(subject));
     let (address, reason) = (network(context.source.ip), ("rate_limited", limit));
     // A refusal has no effect to hold back, so a journal that cannot write does not change the answer.
     if let Some(record) = api.journal.count_refusal(record, address, reason) {

@@ -77,7 +77,7 @@ impl Bench {
 
     fn change(&self, uid: EntityUid, change: EntityChange) -> Result<Written, AttributesError> {
         let operation = WriteEntity { uid, change, sha256: None };
-        self.attributes.write(Permit::for_test(operation, Subject::system()), &self.bundle, || Ok(()))
+        self.attributes.write(Permit::for_test(operation, Subject::for_test()), &self.bundle, || Ok(()))
     }
 
     fn put(&self, uid: EntityUid, body: Json) -> Result<Written, AttributesError> {
@@ -89,7 +89,7 @@ impl Bench {
         let each =
             entities.as_array().unwrap().iter().map(|entity| read_draft(entity.as_object().unwrap(), None));
         let operation = ImportEntities { drafts: each.collect::<Result<_, _>>()?, replace, sha256: None };
-        self.attributes.import(Permit::for_test(operation, Subject::system()), &self.bundle, || Ok(()))
+        self.attributes.import(Permit::for_test(operation, Subject::for_test()), &self.bundle, || Ok(()))
     }
 
     fn parents(&self, subject: &Subject) -> BTreeSet<String> {
@@ -491,10 +491,10 @@ async fn what_may_no_longer_be_when_its_turn_comes_changes_nothing() {
     let locked = || Err(AttributesError::Unknown(role("locked")));
     let before = bench.attributes.snapshot().version();
     let operation = WriteEntity { uid: EntityUid::caxton("Agent", "clerk"), change: assign, sha256: None };
-    let permit = Permit::for_test(operation, Subject::system());
+    let permit = Permit::for_test(operation, Subject::for_test());
     assert!(bench.attributes.write(permit, &bench.bundle, locked).is_err());
     let operation = ImportEntities { drafts: Vec::new(), replace: true, sha256: None };
-    let permit = Permit::for_test(operation, Subject::system());
+    let permit = Permit::for_test(operation, Subject::for_test());
     assert!(bench.attributes.import(permit, &bench.bundle, locked).is_err());
     assert_eq!(bench.attributes.snapshot().version(), before);
 }

@@ -109,12 +109,19 @@ impl Journal {
     ///
     /// Waits at most the deadline. A record that was queued is written even when the caller has gone away.
     pub async fn append(&self, record: impl Into<Box<Record>>) -> Result<Receipt, AuditError> {
+        let written = self.append_in_time(record.into()).await;
+        if written.is_err() {
+            self.inner.metrics.audit_dropped.inc();
+        }
+        written
+    }
+
+    async fn append_in_time(&self, record: Box<Record>) -> Result<Receipt, AuditError> {
         let inner = &self.inner;
         let late = || AuditError::Unavailable(Unavailable::Slow);
         let deadline = Instant::now() + inner.deadline;
         let mut left = Left::new(inner);
         let (answer, mut reply) = oneshot::channel();
-        let record: Box<Record> = record.into();
         let share = timeout_at(deadline, inner.shares.place(&record)).await.map_err(|_| late())?;
         let share = share.ok_or(AuditError::Unavailable(Unavailable::Closed))?;
         let slot = match inner.queue.try_slot() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::redact;
+use crate::events::SecurityEvent;
 use crate::model::{
     DecisionId, Entity, EntityUid, EventType, Fields, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode,
     RequestId, Source, Subject, Value,
@@ -85,7 +86,7 @@ pub struct Record {
 
 impl Record {
     /// A record of something that the gateway did by itself: a change when it was allowed, else one that was refused.
-    pub fn of_gateway(time_millis: i64, event_type: EventType, outcome: Outcome) -> Self {
+    pub(super) fn of_gateway(time_millis: i64, event_type: EventType, outcome: Outcome) -> Self {
         let reason = match outcome {
             Outcome::Allow => ReasonCode::Permitted,
             _ => ReasonCode::PolicyError,
@@ -93,6 +94,18 @@ impl Record {
         let source = SourceRecord::from(&Source::local());
         let (decision, request) = (DecisionId::generate(), RequestId::generate());
         Self::new(decision, time_millis, request, source, event_type, outcome, reason)
+    }
+
+    /// The record of a security event of the gateway itself, without policy version; `None` for an event that has no
+    /// record of its own. The caller puts in the request where one was the cause.
+    pub fn of_event(event: &SecurityEvent<'_>, time_millis: i64) -> Option<Self> {
+        let facts = event.facts();
+        let (event_type, outcome, reason) = facts.record?;
+        let mut record = Self::of_gateway(time_millis, event_type, outcome);
+        record.reason_code = reason;
+        record.event = Some(facts.name);
+        record.detail = event.detail();
+        Some(record)
     }
 
     /// A record with what every record has; the rest is empty until the caller fills it in.

@@ -21,7 +21,8 @@ use crate::audit::Journal;
 use crate::authz::Permit;
 use crate::blocking;
 use crate::clock::SharedClock;
-use crate::model::{Outcome, PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
+use crate::events::SecurityEvent;
+use crate::model::{PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
 use crate::policy::Bundle;
 use crate::policy::live::{Live, LivePolicy, Reloaded};
 use crate::policy::shadow::Candidate;
@@ -377,11 +378,12 @@ impl Reloader {
         // The check took its time: a lock that was engaged meanwhile holds.
         self.unlocked()?;
         let detail = format!("{}: {what}: {} -> {}", cause.as_str(), from.as_str(), to.as_str());
-        let mut record = self.event("policy_reload", Outcome::Allow, detail);
+        let event = SecurityEvent::PoliciesReloaded { detail: &detail };
+        let mut record = self.record_of(&event).ok_or(ReloadError::Unrecorded)?;
         record.policy_version = Some(to);
         self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         for change in of_agents {
-            let record = self.record_of_agent(change);
+            let record = self.record_of_agent(change).ok_or(ReloadError::Unrecorded)?;
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         }
         let reloader = Arc::clone(self);

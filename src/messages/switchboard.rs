@@ -358,7 +358,7 @@ mod tests {
             conversation: ConversationId::parse("c1").unwrap(),
             owner: EntityUid::caxton("Agent", owner),
         };
-        board.read(Permit::for_test(operation, Subject::system()))
+        board.read(Permit::for_test(operation, Subject::for_test()))
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::blocking;
 use crate::changes::{FirstError, FirstRemembered, Fragments, Places, ReloadSettings, Reloader, first};
 use crate::clock::{SharedClock, SystemClock};
 use crate::credentials::Credentials;
+use crate::events::SecurityEvent;
 use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Switchboard;
@@ -134,7 +135,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     load_agents(&agents).await?;
     let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&metrics))?;
     if let Some(repaired) = recovery.torn {
-        tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
+        SecurityEvent::JournalRepaired { bytes: repaired.bytes, saved_to: &repaired.saved_to }.emit(&metrics);
     }
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),

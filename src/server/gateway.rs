@@ -18,7 +18,8 @@ use crate::api::{operations_router, router};
 use crate::audit::Record;
 use crate::blocking;
 use crate::changes::Cause;
-use crate::model::{EventType, Outcome, PolicyVersion};
+use crate::events::SecurityEvent;
+use crate::model::PolicyVersion;
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
@@ -96,7 +97,7 @@ impl Gateway {
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
             tokio::spawn(expire_conversations(Arc::clone(&parts), stop.clone())),
         ];
-        parts.event("gateway_started", Outcome::Allow, None).await;
+        parts.event(SecurityEvent::GatewayStarted).await;
         parts.reloader.watch_candidate().await;
         parts.api.readiness.set(true);
         Ok(Self { parts, address, operations, stop, serving, grace })
@@ -154,7 +155,7 @@ impl Gateway {
         self.parts.keep_credentials().await;
         self.parts.memory.close().await;
         self.parts.record_refusals(true).await;
-        self.parts.event("gateway_stopped", Outcome::Allow, None).await;
+        self.parts.event(SecurityEvent::GatewayStopped).await;
         self.parts.journal.close();
     }
 }
@@ -259,10 +260,12 @@ impl Parts {
         let Ok(Ok(pending)) = pending else { return None };
         let found = pending.len();
         for event in pending {
-            let mut record = self.event_record(Outcome::Allow, EventType::AdminAction);
-            record.event = Some("credentials_changed");
-            let at = crate::clock::rfc3339(event.at);
-            record.detail = Some(format!("{} at {at}: {}", event.name, event.detail));
+            let change = SecurityEvent::CredentialsChanged {
+                name: &event.name,
+                at_millis: event.at,
+                detail: &event.detail,
+            };
+            let record = self.record_of(&change)?;
             if let Err(error) = self.journal.append(record).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -278,10 +281,10 @@ impl Parts {
         Some(found)
     }
 
-    fn event_record(&self, outcome: Outcome, kind: EventType) -> Record {
-        let mut record = Record::of_gateway(self.clock.now_millis(), kind, outcome);
+    fn record_of(&self, event: &SecurityEvent<'_>) -> Option<Record> {
+        let mut record = Record::of_event(event, self.clock.now_millis())?;
         record.policy_version = Some(self.reloader.policy().current().version().clone());
-        record
+        Some(record)
     }
 
     /// The issuer's key file, where the keys are in one.
@@ -290,28 +293,26 @@ impl Parts {
         let read = blocking::run(move || api.authenticator.reload_keys()).await;
         match read {
             Ok(None) | Err(_) => {}
-            Ok(Some(Ok(()))) => self.event("keys_reload", Outcome::Allow, None).await,
+            Ok(Some(Ok(()))) => self.event(SecurityEvent::IssuerKeysReloaded).await,
             Ok(Some(Err(error))) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the issuer's key file is refused, the old keys stay"
                 );
-                self.event("keys_reload_refused", Outcome::DenyError, Some(error.to_string())).await;
+                self.event(SecurityEvent::IssuerKeysRefused { error: &error.to_string() }).await;
             }
         }
     }
 
-    /// Records something that the gateway did by itself. That it happened does not hang on the record: a gateway
-    /// whose log cannot be written must still stop.
-    pub(super) async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
-        let mut record = self.event_record(outcome, EventType::ConfigurationChange);
-        record.event = Some(name);
-        record.detail = detail;
-        record.policy_version = Some(self.reloader.policy().current().version().clone());
+    /// Counts, logs and records an event of the gateway itself. What happens does not depend on the record: a gateway
+    /// whose decision log cannot be written must still stop.
+    pub(super) async fn event(&self, event: SecurityEvent<'_>) {
+        event.emit(&self.api.metrics);
+        let Some(record) = self.record_of(&event) else { return };
         if let Err(error) = self.journal.append(record).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                event = name,
+                event = event.facts().name,
                 "an event could not be recorded"
             );
         }

@@ -1,6 +1,7 @@
 //! What the decision log promises, case by case.
 
 mod crash;
+mod events;
 mod faults;
 mod journal;
 mod lines;

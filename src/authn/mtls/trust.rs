@@ -15,7 +15,8 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certific
 use super::identity::{Naming, Workload, workload};
 use super::verifier::{Anchor, Broken, Verifier, is_strong};
 use super::{Refused, RefusedKind, Settings};
-use crate::clock::{SharedClock, rfc3339};
+use crate::clock::SharedClock;
+use crate::events::SecurityEvent;
 
 /// Bytes of one file of authorities or revocations.
 const MAX_FILE: u64 = 64 << 20;
@@ -220,13 +221,8 @@ fn prepare(settings: &Settings, clock: &SharedClock) -> Result<PreparedTrust, Tr
         for list in revocations(path)? {
             let ends = end_of(&list).ok_or_else(|| TrustError::BadList { path: path.clone() })?;
             if ends <= clock.now_seconds() {
-                tracing::warn!(
-                    target: "SECURITY",
-                    event_type = "weak_setting",
-                    "the revocation list `{}` ended {}: client certificates are refused until there is a new one",
-                    path.display(),
-                    rfc3339(ends.saturating_mul(1000)),
-                );
+                let ended_millis = ends.saturating_mul(1000);
+                SecurityEvent::RevocationListEnded { path, ended_millis }.log();
             }
             if !signer_may_sign(&list, &anchors) {
                 return Err(TrustError::NotListSigner { path: path.clone() });
@@ -265,12 +261,7 @@ fn authorities(path: &Path, now: i64) -> Result<Vec<Anchor>, TrustError> {
         RootCertStore::empty().add(certificate.clone()).map_err(|_| bad())?;
         let validity = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
         if !(validity.0..=validity.1).contains(&now) {
-            tracing::warn!(
-                target: "SECURITY",
-                event_type = "weak_setting",
-                "`{}` holds the certificate of an authority that is not in force: its client certificates are refused",
-                path.display(),
-            );
+            SecurityEvent::AuthorityNotInForce { path }.log();
         }
         anchors.push(Anchor { validity, certificate: certificate.clone() });
     }

@@ -10,7 +10,8 @@ use super::{Reloader, file};
 use crate::agents::{Digests, Draft};
 use crate::audit::{AgentRecord, Record};
 use crate::blocking;
-use crate::model::{AgentId, EventType, Outcome};
+use crate::events::{AgentDigests, SecurityEvent};
+use crate::model::AgentId;
 
 /// What became of an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,22 +51,20 @@ impl Reloader {
         }
     }
 
-    pub(super) fn record_of_agent(&self, change: AgentChange) -> Record {
+    pub(super) fn record_of_agent(&self, change: AgentChange) -> Option<Record> {
         let AgentChange { id, before, now } = change;
-        let (name, event_type) = match (&before, &now) {
-            (None, _) => ("agent_deployed", EventType::AgentCreation),
-            (Some(_), Some(_)) => ("agent_changed", EventType::AgentCreation),
-            (Some(_), None) => ("agent_removed", EventType::AgentDeletion),
+        let digests = AgentDigests { before: before.as_deref(), now: now.as_deref() };
+        let event = match (&before, &now) {
+            (None, _) => SecurityEvent::AgentDeployed(digests),
+            (Some(_), Some(_)) => SecurityEvent::AgentChanged(digests),
+            (Some(_), None) => SecurityEvent::AgentRemoved(digests),
         };
-        let digest = |text: &Option<String>| text.as_deref().unwrap_or("none").to_owned();
-        let detail = format!("{} -> {}", digest(&before), digest(&now));
-        let mut record = self.event(name, Outcome::Allow, detail);
-        record.event_type = event_type;
+        let mut record = self.record_of(&event)?;
         let definition = now.or(before).unwrap_or_default();
         let definition = definition.split(' ').next().unwrap_or_default().into();
         record.agent =
             Some(AgentRecord { definition_sha256: definition, id: id.as_str().into(), version: None });
-        record
+        Some(record)
     }
 
     /// Records what became of agents since that was on record last, and remembers it, with the pins of tools. Under the
@@ -92,7 +91,7 @@ impl Reloader {
             }
         }
         for change in found {
-            let record = self.record_of_agent(change);
+            let record = self.record_of_agent(change).ok_or(ReloadError::Unrecorded)?;
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         }
         let reloader = Arc::clone(self);

@@ -10,7 +10,7 @@ use crate::audit::Record;
 use crate::blocking;
 use crate::changes::file;
 use crate::changes::lock::Engaged;
-use crate::model::{EventType, Outcome};
+use crate::events::SecurityEvent;
 
 /// The longest text about a refusal that is kept, in bytes.
 const REPORT_BYTES: usize = 16 * 1024;
@@ -51,26 +51,25 @@ impl Reloader {
     }
 
     async fn note_lock(&self, engaged: Option<&Engaged>) -> bool {
-        let (name, detail) = match engaged {
+        match engaged {
             Some(engaged) => {
-                ("changes_locked", format!("by {}: {}", engaged.author, shortened(&engaged.reason)))
+                let reason = shortened(&engaged.reason);
+                self.note(SecurityEvent::ChangesLocked { author: &engaged.author, reason: &reason }).await
             }
-            None => ("changes_unlocked", String::new()),
-        };
-        tracing::warn!(target: "SECURITY", event_type = name, details = %detail);
-        self.record(name, Outcome::Allow, detail).await
+            None => self.note(SecurityEvent::ChangesUnlocked).await,
+        }
     }
 
     pub(super) async fn note_candidate(&self, watching: Option<Watching>) {
         match watching {
             None => {}
             Some(Watching::Begins(version)) => {
-                self.record("candidate_loaded", Outcome::Allow, version.as_str().to_owned()).await;
+                self.note(SecurityEvent::CandidateLoaded { version: version.as_str() }).await;
             }
             Some(Watching::Refused(why)) => {
                 let why = shortened(&why);
                 tracing::warn!(error = why, "the candidate is refused; nothing watches");
-                self.record("candidate_refused", Outcome::DenyError, why).await;
+                self.note(SecurityEvent::CandidateRefused { why: &why }).await;
             }
         }
     }
@@ -78,12 +77,6 @@ impl Reloader {
     pub(super) async fn note_refusal(self: &Arc<Self>, cause: Cause, why: &str) {
         let why = shortened(why);
         self.policy.count_refusal();
-        tracing::warn!(
-            target: "SECURITY",
-            event_type = "security_violation",
-            violation_type = "hot_reload_security_violation",
-            details = %why,
-        );
         let refusal = Refusal {
             time_millis: self.clock.now_millis(),
             cause: cause.as_str().to_owned(),
@@ -97,25 +90,27 @@ impl Reloader {
             file::write(&reloader.settings.data_dir.join(REMEMBERED), &*remembered)
         });
         let _ = noted.await;
-        self.record("reload_refused", Outcome::DenyError, why).await;
+        self.note(SecurityEvent::PolicyReloadRefused { why: &why }).await;
     }
 
-    /// Whether it is on record. What happened has happened, so the operator is told where it is not.
-    async fn record(&self, name: &'static str, outcome: Outcome, detail: String) -> bool {
-        let written = self.journal.append(self.event(name, outcome, detail)).await;
+    /// Counts, logs and records an event that has happened. Returns whether it is on record; where it is not, the log has
+    /// an error.
+    async fn note(&self, event: SecurityEvent<'_>) -> bool {
+        event.emit(self.policy.metrics());
+        let Some(record) = self.record_of(&event) else { return false };
+        let written = self.journal.append(record).await;
         if let Err(error) = &written {
             let error = error as &dyn std::error::Error;
-            tracing::error!(error, event = name, "an event could not be recorded");
+            tracing::error!(error, event = event.facts().name, "an event could not be recorded");
         }
         written.is_ok()
     }
 
-    pub(super) fn event(&self, name: &'static str, outcome: Outcome, detail: String) -> Record {
-        let mut record = Record::of_gateway(self.clock.now_millis(), EventType::ConfigurationChange, outcome);
-        record.event = Some(name);
-        record.detail = Some(detail);
+    /// The record of an event, under the live policy version.
+    pub(super) fn record_of(&self, event: &SecurityEvent<'_>) -> Option<Record> {
+        let mut record = Record::of_event(event, self.clock.now_millis())?;
         record.policy_version = Some(self.policy.current().version().clone());
-        record
+        Some(record)
     }
 }
 

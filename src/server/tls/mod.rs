@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 pub use error::TlsError;
 pub(super) use files::{Digest, digest_of};
 pub use ocsp::OcspSettings;
-pub(super) use ocsp::{OcspError, Stapler};
+pub(super) use ocsp::Stapler;
 pub use settings::{MinVersion, TlsSettings};
 
 use self::ocsp::{Asked, Shown};

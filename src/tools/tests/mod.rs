@@ -74,7 +74,7 @@ fn ids(registry: &Registry) -> Vec<String> {
 
 fn permit(registry: &Registry, tool: &str, arguments: Json) -> Permit<crate::model::InvokeTool> {
     let operation = registry.prepare(&id(tool), args(arguments)).unwrap();
-    Permit::for_test(operation, Subject::system())
+    Permit::for_test(operation, Subject::for_test())
 }
 
 async fn call(registry: &Registry, tool: &str, arguments: Json) -> Result<ToolResult, ToolError> {
