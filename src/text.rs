@@ -157,6 +157,23 @@ pub fn quote(text: &str) -> String {
     literal
 }
 
+/// [`quote`] with only printable ASCII as itself, for a text that a person approves: two letters that look alike are two
+/// different escapes.
+pub fn quote_ascii(text: &str) -> String {
+    let mut literal = String::with_capacity(text.len() + 2);
+    literal.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => literal.extend(['\\', c]),
+            ' '..='~' => literal.push(c),
+            // Writing to a `String` cannot fail.
+            c => drop(write!(literal, "\\u{{{:x}}}", u32::from(c))),
+        }
+    }
+    literal.push('"');
+    literal
+}
+
 /// Appends one character of a Cedar literal, escaped where [`quote`] escapes it.
 pub(crate) fn push_quoted(c: char, literal: &mut String) {
     match c {

@@ -1,7 +1,7 @@
 //! Keeps characters that cannot be seen out of the log file.
 //!
 //! A terminal obeys control characters, a text viewer obeys bidirectional ones, and some line readers split at
-//! U+2028: whoever can put them into a name could rewrite what an auditor sees. JSON lets every character be
+//! U+2028: a caller that can put them into a name could rewrite what an auditor sees. JSON lets every character be
 //! written as `\uXXXX`, so the line stays the same value and shows what is in it. C0 controls are escaped by
 //! JSON itself.
 

@@ -1,7 +1,7 @@
-//! The decision record: what one decision was about, as a SIEM, an auditor and a replay will want to know it.
+//! The decision record: what one decision was about, for a SIEM, an auditor and a replay.
 //!
 //! It is an API: a field is never renamed or given another meaning, new ones may come. `seq`, `prev_hash` and
-//! `hash` are not here: only the journal knows them.
+//! `hash` are not here: the journal adds them.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::model::{
 /// One decision, or one security event.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Which decision.
+    /// Identifies the decision.
     pub decision_id: DecisionId,
     /// When, in milliseconds since the Unix epoch.
     pub time_millis: i64,
@@ -37,9 +37,9 @@ pub struct Record {
     pub route: Option<Arc<str>>,
     /// Of a refused credential: the public id of the key that was shown.
     pub key_id: Option<Arc<str>>,
-    /// How it ended.
+    /// The outcome of the decision.
     pub outcome: Outcome,
-    /// Why.
+    /// The reason in one stable word; a SIEM groups by it.
     pub reason_code: ReasonCode,
     /// The policies that determined it; the first 256 are written, the others counted.
     pub policies: Vec<PolicyRef>,
@@ -51,7 +51,7 @@ pub struct Record {
     pub entity_version: u64,
     /// How long ago attributes were last imported, in seconds; absent when they never were.
     pub entity_age_seconds: Option<u64>,
-    /// Who asked; absent when nobody was proven.
+    /// The authenticated requester; absent when authentication failed.
     pub subject: Option<SubjectRecord>,
     /// The person an agent acts for, in Cedar's notation.
     pub actor: Option<String>,
@@ -237,7 +237,7 @@ pub struct RecordError {
     pub policy: Arc<str>,
 }
 
-/// Who asked, and how that was proven; never the credential itself.
+/// The authenticated requester and the method of authentication; never the credential itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SubjectRecord {
     /// Public name of the credential: a key id, a token's `jti`, a certificate's SHA-256.
@@ -298,13 +298,13 @@ impl From<&Source> for SourceRecord {
 pub struct Item {
     /// What was asked for, when it differs from the record's action.
     pub action: Option<Arc<str>>,
-    /// How it ended.
+    /// The outcome of the decision.
     pub outcome: Outcome,
     /// The policies that determined it.
     pub policies: Vec<PolicyRef>,
     /// Policies that could not be evaluated.
     pub errors: Vec<RecordError>,
-    /// Whom it was asked about, when that is not the record's subject.
+    /// The principal of this item, when it is not the record's subject.
     pub principal: Option<String>,
     /// Which item, in Cedar's notation.
     pub resource: String,

@@ -97,6 +97,11 @@ fn a_quoted_text_is_one_value() {
 }
 
 #[test]
+fn letters_that_look_alike_are_quoted_apart() {
+    assert_eq!(quote_ascii("p\u{430}y \"caf\u{e9}\""), "\"p\\u{430}y \\\"caf\\u{e9}\\\"\"");
+}
+
+#[test]
 fn markup_is_no_markup_any_more() {
     assert_eq!(
         escape_html("<a href=\"x\" title='y'>&"),

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::model::{ServerName, ToolId};
 
 use super::typing::{InputType, RecordType};
-use crate::text::quote;
+use crate::text::quote_ascii;
 
 /// Words that Cedar keeps for itself; as attribute names they are quoted.
 const RESERVED: [&str; 11] =
@@ -36,7 +36,7 @@ pub fn cedar_fragment<'a>(
              resource: [Tool],\n    context: {{\n      source: SourceContext,\n      system: SystemContext,\n      \
              session: SessionContext,\n      actor?: ActorContext,\n      screening: ScreeningContext,\n      \
              input: {},\n    }},\n  }};\n",
-            quote(id.as_str()),
+            quote_ascii(id.as_str()),
             input_text(input),
         );
     }
@@ -84,7 +84,7 @@ fn attribute(name: &str) -> String {
     let mut characters = name.chars();
     let starts = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let plain = starts && characters.all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if plain && !RESERVED.contains(&name) { name.to_owned() } else { quote(name) }
+    if plain && !RESERVED.contains(&name) { name.to_owned() } else { quote_ascii(name) }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::publish::put;
 use super::render::{PLAIN, RED, YELLOW, counted};
 use super::store::{Deed, Store, tell};
 use super::{Places, diff};
-use crate::audit::records::{Proof, Records};
+use crate::audit::record_reader::{ChainCheck, RecordReader};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::Kind;
 use crate::text::clean;
@@ -99,7 +99,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 
 /// What the log says; `None` when the candidate was never loaded.
 fn watched(log: &Path, version: &str) -> anyhow::Result<Option<Watched>> {
-    let mut records = Records::open(log, Proof::Chain)?;
+    let mut records = RecordReader::open(log, ChainCheck::Verify)?;
     let mut found: Option<Watched> = None;
     let mut kinds: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
     while let Some(line) = records.next_record()? {

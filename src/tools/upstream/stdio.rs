@@ -19,8 +19,8 @@ use crate::text::one_line;
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Lines of a child's standard error that are logged for one connection; the rest is read and dropped.
 const MAX_LOGGED_LINES: usize = 500;
-/// Characters of one such line.
-const MAX_LINE_CHARS: usize = 500;
+/// The longest of these lines that is logged, in bytes.
+const MAX_LINE_BYTES: usize = 500;
 
 /// The process; dropping this kills its whole group, by the id that this gateway started.
 #[derive(Debug)]
@@ -100,12 +100,12 @@ impl Lines {
         let mut ended = Vec::new();
         for &byte in bytes {
             if byte == b'\n' {
-                let line = one_line(&String::from_utf8_lossy(&self.open), MAX_LINE_CHARS);
+                let line = one_line(&String::from_utf8_lossy(&self.open), MAX_LINE_BYTES);
                 if !line.trim().is_empty() {
                     ended.push(line);
                 }
                 self.open.clear();
-            } else if self.open.len() < MAX_LINE_CHARS * 4 {
+            } else if self.open.len() < MAX_LINE_BYTES * 4 {
                 self.open.push(byte);
             }
         }
@@ -123,7 +123,7 @@ mod tests {
         assert!(lines.take_in(b"a\x1b[31mb").is_empty());
         assert_eq!(lines.take_in(b"c\n\n  \nd\xff\n"), ["a [31mbc", "d\u{fffd}"]);
         assert!(lines.take_in(&vec![b'x'; 1_000_000]).is_empty());
-        assert_eq!(lines.open.len(), MAX_LINE_CHARS * 4);
-        assert_eq!(lines.take_in(b"\n")[0].chars().count(), MAX_LINE_CHARS + 1);
+        assert_eq!(lines.open.len(), MAX_LINE_BYTES * 4);
+        assert_eq!(lines.take_in(b"\n")[0].len(), MAX_LINE_BYTES);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::audit::records::{Proof, Proven, Records, RecordsError};
+use crate::audit::record_reader::{ChainCheck, ChainSummary, RecordReadError, RecordReader};
 use crate::cli::audit::span_millis;
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
@@ -101,10 +101,10 @@ impl Recorded {
             Some(last) => Some(rfc3339(SystemClock.now_millis() - span_millis(last)?)),
             None => None,
         };
-        let proof = if self.no_verify { Proof::Nothing } else { Proof::Chain };
+        let proof = if self.no_verify { ChainCheck::Skip } else { ChainCheck::Verify };
         match replay_log(log, proof, versions, settings, from.as_deref()) {
-            Ok((replay, Proven { without_beginning, torn_tail, .. })) => {
-                let chain = Chain { verified: proof == Proof::Chain, without_beginning, torn_tail };
+            Ok((replay, ChainSummary { without_beginning, torn_tail, .. })) => {
+                let chain = Chain { verified: proof == ChainCheck::Verify, without_beginning, torn_tail };
                 Ok(Some(Traffic { log: log.display().to_string(), chain, replay }))
             }
             Err(error) => {
@@ -121,30 +121,30 @@ impl Recorded {
 #[derive(Debug, thiserror::Error)]
 enum Stopped {
     #[error(transparent)]
-    Log(#[from] RecordsError),
+    Log(#[from] RecordReadError),
     #[error("`{log}` line {line}: {what}")]
     Line { log: String, line: u64, what: BadRecord },
 }
 
 fn advice(stopped: &anyhow::Error) -> Option<&'static str> {
     match stopped.downcast_ref::<Stopped>()? {
-        Stopped::Log(RecordsError::Line { .. }) => Some(
+        Stopped::Log(RecordReadError::Line { .. }) => Some(
             "`caxton audit verify` tells more; for a selection or an export that is no chain, say `--no-verify`",
         ),
-        Stopped::Log(RecordsError::Read { .. }) => Some("name the log with `--log`"),
-        Stopped::Log(RecordsError::Folder { .. }) | Stopped::Line { .. } => None,
+        Stopped::Log(RecordReadError::Read { .. }) => Some("name the log with `--log`"),
+        Stopped::Log(RecordReadError::Folder { .. }) | Stopped::Line { .. } => None,
     }
 }
 
 /// Replays a log. Reads and proves in this thread, decides in others: a chain is one after the other, decisions are not.
 pub fn replay_log(
     log: &Path,
-    proof: Proof,
+    proof: ChainCheck,
     [baseline, candidate]: [&Bundle; 2],
     settings: Settings,
     from: Option<&str>,
-) -> anyhow::Result<(Replay, Proven)> {
-    let mut records = Records::open(log, proof).map_err(Stopped::from)?;
+) -> anyhow::Result<(Replay, ChainSummary)> {
+    let mut records = RecordReader::open(log, proof).map_err(Stopped::from)?;
     let bar = match records.bytes() {
         ..NO_BAR_BELOW => indicatif::ProgressBar::hidden(),
         bytes => indicatif::ProgressBar::new(bytes),
@@ -190,10 +190,10 @@ struct Batch {
 
 /// Deals the lines out, batch by batch.
 fn deal(
-    records: &mut Records,
+    records: &mut RecordReader,
     lanes: &[std::sync::mpsc::SyncSender<Batch>],
     bar: &indicatif::ProgressBar,
-) -> Result<(), RecordsError> {
+) -> Result<(), RecordReadError> {
     let mut next = lanes.iter().cycle();
     let mut batch = Batch { log: "".into(), lines: Vec::new() };
     // A lane that is closed has found something wrong, which is told when all have ended.
