@@ -37,7 +37,8 @@ fn main() {
     for _ in 0..3 {
         let began = Instant::now();
         let versions = [&baseline, &candidate];
-        let (replay, proven) = replay_log(&log, ChainCheck::Verify, versions, Settings::default(), None).unwrap();
+        let (replay, proven) =
+            replay_log(&log, ChainCheck::Verify, versions, Settings::default(), None).unwrap();
         let seconds = began.elapsed().as_secs_f64();
         assert_eq!(proven.records, RECORDS as u64);
         assert_eq!(replay.not_reproduced, 0, "{:?}", replay.unlike.first());

@@ -18,7 +18,7 @@ use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::policy::version::VersionError;
-use crate::runtime::GateError;
+use crate::runtime::EffectError;
 use crate::tools::ToolError;
 
 /// An `application/problem+json` answer.
@@ -413,19 +413,19 @@ impl From<ToolError> for Problem {
     }
 }
 
-impl From<GateError> for Problem {
-    fn from(error: GateError) -> Self {
+impl From<EffectError> for Problem {
+    fn from(error: EffectError) -> Self {
         match error {
-            GateError::Denied(denied) => denied.into(),
-            GateError::Memory(error) => error.into(),
-            GateError::Arguments { decision, error } => {
+            EffectError::Denied(denied) => denied.into(),
+            EffectError::Memory(error) => error.into(),
+            EffectError::Arguments { decision, error } => {
                 let mut problem = Self::invalid(error.to_string());
                 problem.decision_id = decision;
                 problem
             }
-            GateError::Tool { decision, error } => Self::from(error).of_decision(decision),
-            GateError::Message(error) => error.into(),
-            GateError::NotFound(_) => Self::not_found(error.to_string()),
+            EffectError::Tool { decision, error } => Self::from(error).of_decision(decision),
+            EffectError::Message(error) => error.into(),
+            EffectError::NotFound(_) => Self::not_found(error.to_string()),
         }
     }
 }

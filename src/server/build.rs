@@ -17,10 +17,10 @@ use crate::credentials::Credentials;
 use crate::events::SecurityEvent;
 use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
-use crate::messages::Switchboard;
+use crate::messages::Conversations;
 use crate::policy::PolicyErrors;
 use crate::policy::live::{Live, LivePolicy};
-use crate::runtime::{Gate, GateParts, LanguageModel, Runtime};
+use crate::runtime::{Effects, EffectsParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
 use crate::telemetry::Metrics;
@@ -182,11 +182,11 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         replayable: settings.replayable,
     }));
     guard.set_lockdown(settings.lockdown);
-    let gate = Arc::new(Gate::new(GateParts {
+    let gate = Arc::new(Effects::new(EffectsParts {
         guard,
         memory: memory.clone(),
         tools: tools.clone(),
-        switchboard: Switchboard::new(settings.messages, Arc::clone(&clock)),
+        conversations: Conversations::new(settings.messages, Arc::clone(&clock)),
         capabilities: CapabilityLimits::new(&settings.quotas, &metrics),
         agents: agents.clone(),
     }));
