@@ -1,7 +1,7 @@
-//! The database itself: opening it, and what a row of it becomes. Nothing outside this folder knows SQLite.
+//! The database itself: opening it, and what a row of it becomes. Nothing outside this folder uses SQLite.
 
-mod lanes;
 mod read;
+mod workers;
 mod write;
 
 use std::path::Path;
@@ -23,8 +23,8 @@ use crate::text::one_line;
 /// The longest text about a damaged file that is kept, in bytes.
 const FINDING_BYTES: usize = 1024;
 
-pub(super) use lanes::{Lane, Lanes, Wanted};
 pub(super) use read::{entities, entity, relation, relations, row, search};
+pub(super) use workers::{Cancel, Pool, Workers};
 pub(super) use write::{delete, write_entity, write_relation};
 
 impl From<rusqlite::Error> for MemoryError {
