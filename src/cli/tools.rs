@@ -12,8 +12,8 @@ use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Change, Definition, Listing, Pins, Problem, Registry, ServerSettings, Settings, fragment_path, offered,
-    pin_path,
+    Definition, Listing, PinChange, Pins, Problem, Registry, ServerSettings, Settings, fragment_path,
+    offered, pin_path,
 };
 
 use super::output::{Exit, Output, table};
@@ -214,7 +214,7 @@ fn written(
 struct Difference {
     tool: String,
     #[serde(flatten)]
-    change: Change,
+    change: PinChange,
     approved: Option<Json>,
     offered: Option<Json>,
 }
@@ -238,7 +238,7 @@ fn differences(pins: &Pins, live: &[Definition]) -> Vec<Difference> {
     let json = |definition: &Definition| definition.to_mcp(definition.wire_name());
     pins.compare(live)
         .into_iter()
-        .filter(|(_, change)| *change != Change::Unchanged)
+        .filter(|(_, change)| *change != PinChange::Unchanged)
         .map(|(tool, change)| Difference {
             approved: pins.tool(&tool).map(json),
             offered: offered.get(tool.as_str()).map(|definition| json(definition)),
@@ -252,7 +252,7 @@ fn difference_table(differences: &[Difference]) -> String {
     let mut shown = table(["tool", "change", "approved", "offered"]);
     for difference in differences {
         match &difference.change {
-            Change::Changed { fields } => {
+            PinChange::Changed { fields } => {
                 for field in fields {
                     let value = |side: &Option<Json>| {
                         side.as_ref().and_then(|json| json.get(field)).map(short).unwrap_or_default()
@@ -265,13 +265,13 @@ fn difference_table(differences: &[Difference]) -> String {
                     ]);
                 }
             }
-            Change::Added => {
+            PinChange::Added => {
                 shown.add_row([difference.tool.as_str(), "added", "", &described(&difference.offered)]);
             }
-            Change::Removed => {
+            PinChange::Removed => {
                 shown.add_row([difference.tool.as_str(), "removed", &described(&difference.approved), ""]);
             }
-            Change::Unchanged => {}
+            PinChange::Unchanged => {}
         }
     }
     shown.to_string()

@@ -18,7 +18,7 @@ pub(super) const MAX_NAME_CHARS: usize = 128;
 /// The deepest nesting of JSON in a definition.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// What a tool says about its own effects. Hints only: a server may lie, which is why policies see who said so.
+/// The hints of a tool about its own effects. A server may lie, so policies also see whether a hint was declared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Annotations {
@@ -51,7 +51,7 @@ pub struct Definition {
     /// A title for people.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub title: Option<String>,
-    /// What the model is told about the tool.
+    /// The description that the model receives.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub description: Option<String>,
     /// JSON Schema of the arguments.

@@ -9,7 +9,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use crate::secret::{Address, Secret};
 use crate::tools::error::UpstreamError;
 
-use super::Limits;
+use super::UpstreamLimits;
 use super::client::StrictClient;
 use crate::text::one_line;
 
@@ -20,7 +20,7 @@ pub(super) fn transport(
     address: &Address,
     headers: &[(String, Secret<String>)],
     connect_timeout: Duration,
-    limits: &Limits,
+    limits: &UpstreamLimits,
 ) -> Result<StreamableHttpClientTransport<StrictClient>, UpstreamError> {
     let url = address.expose();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -29,7 +29,7 @@ pub(super) fn transport(
     let client = reqwest::Client::builder()
         .default_headers(own_headers(headers)?)
         .connect_timeout(connect_timeout)
-        // A redirect would carry the credentials to a host that nobody configured.
+        // A redirect would carry the credentials to a host that is not configured.
         .redirect(reqwest::redirect::Policy::none())
         // No proxy from the environment: where calls go is in the configuration only.
         .no_proxy()

@@ -19,7 +19,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<ServerJsonRpcMessage> {
     }
 }
 
-/// Who a message is for, as far as that can be told without believing anything else in it.
+/// The request that a message answers, as far as it can be read without trusting anything else in the message.
 #[derive(Deserialize)]
 struct Envelope {
     id: Option<RequestId>,

@@ -11,7 +11,7 @@ use crate::model::ServerName;
 use crate::secret::Secret;
 use crate::tools::error::UpstreamError;
 
-use super::Limits;
+use super::UpstreamLimits;
 use super::lines::LineTransport;
 use crate::text::one_line;
 
@@ -43,7 +43,7 @@ pub(super) fn spawn(
     command: &str,
     args: &[String],
     env: &[(String, Secret<String>)],
-    limits: &Limits,
+    limits: &UpstreamLimits,
 ) -> Result<(LineTransport, Child), UpstreamError> {
     let mut wrap = CommandWrap::with_new(command, |process| {
         process
@@ -72,7 +72,7 @@ pub(super) fn spawn(
 
 /// Reads to the end, so that the child never blocks; logs a bounded part of it, cleaned.
 async fn log_stderr(server: ServerName, mut stderr: ChildStderr) {
-    let mut lines = Lines::default();
+    let mut lines = StderrLines::default();
     let mut buffer = [0_u8; 4096];
     let mut logged = 0;
     while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
@@ -91,11 +91,11 @@ async fn log_stderr(server: ServerName, mut stderr: ChildStderr) {
 
 /// Splits bytes into cleaned lines, and keeps no more of an endless line than is logged.
 #[derive(Default)]
-struct Lines {
+struct StderrLines {
     open: Vec<u8>,
 }
 
-impl Lines {
+impl StderrLines {
     fn take_in(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut ended = Vec::new();
         for &byte in bytes {
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn standard_error_is_cleaned_and_bounded() {
-        let mut lines = Lines::default();
+        let mut lines = StderrLines::default();
         assert!(lines.take_in(b"a\x1b[31mb").is_empty());
         assert_eq!(lines.take_in(b"c\n\n  \nd\xff\n"), ["a [31mbc", "d\u{fffd}"]);
         assert!(lines.take_in(&vec![b'x'; 1_000_000]).is_empty());
