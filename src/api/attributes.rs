@@ -16,7 +16,7 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::attributes::{AttributesError, Changes, Written, read_draft, read_patch};
+use crate::attributes::{AttributesError, ChangesSince, WriteResult, read_draft, read_patch};
 use crate::authz::Refusal;
 use crate::blocking;
 use crate::model::cedar_json::write_uid;
@@ -160,7 +160,7 @@ pub(super) async fn change(
         attributes.write(permit, &bundle, || if anyway { Ok(()) } else { Ok(reloader.unlocked()?) })
     })
     .await?;
-    let Written { entry, version } = written;
+    let WriteResult { entry, version } = written;
     Ok(Json(Done { decision_id, version, entity: entry.map(|entry| entry.to_json()) }))
 }
 
@@ -287,8 +287,8 @@ pub(super) async fn watch(
     let _permit = api.gate.guard().admit(&caller.subject, ReadEntities, &caller.context).await?;
     let (version, changes) = api.attributes.changes(ask.since);
     Ok(Json(match changes {
-        Changes::Everything => News { version, everything: true, entities: Vec::new() },
-        Changes::Entities(names) => {
+        ChangesSince::Everything => News { version, everything: true, entities: Vec::new() },
+        ChangesSince::Entities(names) => {
             News { version, everything: false, entities: names.iter().map(write_uid).collect() }
         }
     }))

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
-use super::entry::Entry;
+use super::entry::StoredEntity;
 use crate::model::EntityUid;
 
 /// All entities at one moment. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    entries: RedBlackTreeMapSync<EntityUid, Arc<Entry>>,
-    /// Parent and child, so that the members of a group are found without looking at everybody.
+    entries: RedBlackTreeMapSync<EntityUid, Arc<StoredEntity>>,
+    /// Parent and child, so that the members of a group are found without a scan of all entities.
     children: RedBlackTreeSetSync<(EntityUid, EntityUid)>,
     version: u64,
     imported: Option<i64>,
@@ -53,18 +53,22 @@ impl Snapshot {
     }
 
     /// One entity.
-    pub fn get(&self, uid: &EntityUid) -> Option<&Arc<Entry>> {
+    pub fn get(&self, uid: &EntityUid) -> Option<&Arc<StoredEntity>> {
         self.entries.get(uid)
     }
 
     /// All entities in order of type and id, from after `after`.
-    pub fn after<'s>(&'s self, after: Option<&'s EntityUid>) -> impl Iterator<Item = &'s Arc<Entry>> {
+    pub fn after<'s>(&'s self, after: Option<&'s EntityUid>) -> impl Iterator<Item = &'s Arc<StoredEntity>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.entries.range::<EntityUid, _>((from, Bound::Unbounded)).map(|(_, entry)| entry)
     }
 
     /// The entities of a type in order of their ids, from after the id `after`.
-    pub fn of_type<'s>(&'s self, kind: &'s str, after: Option<&str>) -> impl Iterator<Item = &'s Arc<Entry>> {
+    pub fn of_type<'s>(
+        &'s self,
+        kind: &'s str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &'s Arc<StoredEntity>> {
         let first = EntityUid::new(kind, after.unwrap_or_default());
         let from = if after.is_some() { Bound::Excluded(first) } else { Bound::Included(first) };
         self.entries
@@ -190,7 +194,7 @@ impl Snapshot {
     }
 
     /// Takes an entity in. Its place in the hierarchy has been checked.
-    pub fn put(&mut self, entry: Arc<Entry>) {
+    pub fn put(&mut self, entry: Arc<StoredEntity>) {
         let uid = entry.entity.uid.clone();
         let old = self.entries.get(&uid).cloned();
         let (before, now) = (old.as_ref().map(|old| old.entity.parents.as_slice()), &entry.entity.parents);
