@@ -15,7 +15,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::file;
 use super::lock::{ChangeLock, Engaged};
 use super::places::{Offered, Place, Places};
-use crate::agents::{Draft, Register};
+use crate::agents::{Register, RegisterDraft};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authz::Permit;
@@ -83,7 +83,7 @@ struct Beside {
 /// A set that may go live.
 struct Ready {
     /// The agents beside it; `None` where a change is of policies alone.
-    agents: Option<Draft>,
+    agents: Option<RegisterDraft>,
     live: Live,
     what: String,
     /// What is kept in the store first, once the change is on record.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::ReloadError;
 use super::remembered::REMEMBERED;
 use super::{Reloader, file};
-use crate::agents::{Digests, Draft};
+use crate::agents::{Digests, RegisterDraft};
 use crate::audit::{AgentRecord, Record};
 use crate::blocking;
 use crate::events::{AgentDigests, SecurityEvent};
@@ -23,7 +23,7 @@ pub(super) struct AgentChange {
 
 impl Reloader {
     /// The agents as their directory has them; refused as a whole when one of them is.
-    pub(super) fn agents(&self) -> Result<Option<Draft>, ReloadError> {
+    pub(super) fn agents(&self) -> Result<Option<RegisterDraft>, ReloadError> {
         let Some(beside) = &self.beside else { return Ok(None) };
         let draft = beside.agents.draft();
         if draft.problems.is_empty() {
@@ -34,7 +34,7 @@ impl Reloader {
         Err(ReloadError::Agents(told.join("\n")))
     }
 
-    pub(super) fn changes_of_agents(&self, draft: Option<&Draft>) -> Vec<AgentChange> {
+    pub(super) fn changes_of_agents(&self, draft: Option<&RegisterDraft>) -> Vec<AgentChange> {
         match (&self.beside, draft) {
             (Some(beside), Some(draft)) => changes(&beside.agents.digests(), &draft.digests()),
             _ => Vec::new(),
@@ -42,7 +42,7 @@ impl Reloader {
     }
 
     /// Puts them in force. Blocking.
-    pub(super) fn install_agents(&self, draft: Option<Draft>) {
+    pub(super) fn install_agents(&self, draft: Option<RegisterDraft>) {
         let (Some(beside), Some(draft)) = (&self.beside, draft) else { return };
         let changed = !self.changes_of_agents(Some(&draft)).is_empty();
         beside.agents.put_in_force(draft);
