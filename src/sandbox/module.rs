@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, ExternType, InstancePre};
 
-use super::wasi::{self, Call};
+use super::wasi::{self, CallState};
 use super::{DETAIL_BYTES, INERT_WASI_CALLS, SandboxError, Settings, structure, worker};
 use crate::text::one_line;
 
@@ -21,11 +21,11 @@ pub struct Module {
 struct Inner {
     name: String,
     sha256: String,
-    instance: InstancePre<Call>,
+    instance: InstancePre<CallState>,
     fuel: Option<u64>,
 }
 
-/// Where a module comes from.
+/// The origin of a module.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
     /// Part of this program, with a bound on its instructions that fits it.
@@ -50,11 +50,11 @@ impl Module {
         self.inner.fuel
     }
 
-    pub(super) fn known(&self) -> Known {
-        Known(Arc::downgrade(&self.inner))
+    pub(super) fn known(&self) -> WeakModule {
+        WeakModule(Arc::downgrade(&self.inner))
     }
 
-    pub(super) fn instance(&self) -> &InstancePre<Call> {
+    pub(super) fn instance(&self) -> &InstancePre<CallState> {
         &self.inner.instance
     }
 
@@ -90,10 +90,10 @@ impl Module {
     }
 }
 
-/// A module, as long as somebody has it.
-pub(super) struct Known(Weak<Inner>);
+/// A module for as long as it is in use elsewhere.
+pub(super) struct WeakModule(Weak<Inner>);
 
-impl Known {
+impl WeakModule {
     /// The module, when it is the one of this name and digest.
     pub(super) fn module(&self, name: &str, sha256: &str) -> Option<Module> {
         let inner = self.0.upgrade().filter(|inner| inner.name == name && inner.sha256 == sha256)?;
@@ -111,7 +111,7 @@ impl std::fmt::Debug for Module {
     }
 }
 
-/// Refuses what the bytes alone tell: their size, their imports, their memory. Compiling hostile code costs more
+/// Checks what can be seen in the bytes: size, imports and memory. Compiling hostile code costs more
 /// than reading it, so nothing is compiled that could not run anyway.
 fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxError> {
     if wasm.len() > settings.max_module_bytes {
