@@ -6,7 +6,7 @@ use crate::text;
 
 /// What the text had that a reader does not see.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hidden {
+pub(super) struct HiddenMarks {
     /// Zero-width and other invisible characters.
     pub(super) invisible: bool,
     /// Unicode tag characters: ASCII that no font shows.
@@ -25,12 +25,12 @@ pub(super) struct Overgrown;
 
 /// Folds `text`: compatibility decomposition, lower case, no diacritics, no apostrophes, one space for any white space.
 /// Each invisible character becomes `instead`, or nothing.
-pub(super) fn fold(text: &str, instead: Option<char>) -> Result<(String, Hidden), Overgrown> {
+pub(super) fn fold(text: &str, instead: Option<char>) -> Result<(String, HiddenMarks), Overgrown> {
     if text.is_ascii() {
-        return Ok((fold_ascii(text), Hidden::default()));
+        return Ok((fold_ascii(text), HiddenMarks::default()));
     }
     let most = text.len().saturating_mul(MOST_GROWTH).saturating_add(FREE_GROWTH);
-    let mut folded = Folded { out: String::with_capacity(text.len()), hidden: Hidden::default() };
+    let mut folded = Folded { out: String::with_capacity(text.len()), hidden: HiddenMarks::default() };
     let (mut latin, mut lookalikes) = (false, false);
     for character in text.nfkd() {
         latin |= character.is_ascii_alphabetic();
@@ -67,7 +67,7 @@ fn fold_ascii(text: &str) -> String {
 
 struct Folded {
     out: String,
-    hidden: Hidden,
+    hidden: HiddenMarks,
 }
 
 impl Folded {
