@@ -13,7 +13,7 @@ use super::problem::{Problem, whole_seconds};
 use super::state::Api;
 use crate::audit::{Record, SourceRecord, SubjectRecord};
 use crate::events::SecurityEvent;
-use crate::limit::{Met, network};
+use crate::limit::{LimitStatus, network};
 use crate::model::{RequestContext, Subject};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -25,7 +25,7 @@ pub(super) async fn within(
     subject: &Arc<Subject>,
     context: &RequestContext,
     route: &str,
-) -> Result<Vec<Met>, Response> {
+) -> Result<Vec<LimitStatus>, Response> {
     let exceeded = match api.quotas.check(subject, route) {
         Ok(met) => return Ok(met),
         Err(exceeded) => exceeded,
@@ -52,14 +52,19 @@ pub(super) async fn record(api: &Api, subject: &Subject, context: &RequestContex
 }
 
 /// Says in the headers of an answer which limits the request met, the principal's among them if decisions were made.
-pub(super) fn finish(api: &Api, context: &RequestContext, mut met: Vec<Met>, headers: &mut HeaderMap) {
+pub(super) fn finish(
+    api: &Api,
+    context: &RequestContext,
+    mut met: Vec<LimitStatus>,
+    headers: &mut HeaderMap,
+) {
     if let Some(remaining) = context.meter.remaining() {
-        met.push(Met { policy: "principal", left: api.per_principal.remaining(remaining) });
+        met.push(LimitStatus { policy: "principal", left: api.per_principal.remaining(remaining) });
     }
     tell(headers, &met);
 }
 
-fn tell(headers: &mut HeaderMap, met: &[Met]) {
+fn tell(headers: &mut HeaderMap, met: &[LimitStatus]) {
     if met.is_empty() {
         return;
     }
@@ -89,8 +94,8 @@ mod tests {
     fn the_headers_are_structured_lists() {
         let rate = Rate::new(600, Duration::from_secs(60), 100).unwrap();
         let met = [
-            Met { policy: "key", left: rate.remaining(99) },
-            Met { policy: "principal", left: rate.remaining(0) },
+            LimitStatus { policy: "key", left: rate.remaining(99) },
+            LimitStatus { policy: "principal", left: rate.remaining(0) },
         ];
         let mut headers = HeaderMap::new();
         tell(&mut headers, &met);
