@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use caxton::attributes::{StoredEntity, Snapshot};
+use caxton::attributes::{Snapshot, StoredEntity};
 use caxton::model::{Claims, Entity, EntityUid, Value};
 use cedar_policy as cedar;
 use serde_json::json;

@@ -23,7 +23,7 @@ use super::login_page::{of_problem, page, wanted};
 use super::problem::Problem;
 use super::quota;
 use super::state::Api;
-use crate::authn::oauth2::{Finished, LoginError, Logins, Purpose, Returned};
+use crate::authn::oauth2::{CallbackQuery, LoginError, LoginOutcome, Logins, Purpose};
 use crate::authn::{Evidence, LoggedIn};
 use crate::model::{HolderKeys, IssueToken, RequestContext};
 use crate::secret::Secret;
@@ -222,18 +222,18 @@ pub(super) async fn callback(
         let logins = logins(&api)?;
         let cookie = Cookie::of(logins);
         let Returning { state, code, iss, error } = answer;
-        let returned = Returned { state, code, iss, error };
+        let returned = CallbackQuery { state, code, iss, error };
         match logins.finish(returned, cookie.find(&headers)).await {
             Ok(finished) => Ok(finished),
             Err(error) => Err(told(&api, &context, error).await),
         }
     };
     let mut response = match finished.await {
-        Ok(Finished::Program { port, code, state, person }) => {
+        Ok(LoginOutcome::Program { port, code, state, person }) => {
             let place = format!("http://127.0.0.1:{port}/?code={}&state={state}", code.expose());
             hand_over(&person, &place)
         }
-        Ok(Finished::Browser(login)) => match begin(&api, &context, login).await {
+        Ok(LoginOutcome::Browser(login)) => match begin(&api, &context, login).await {
             Ok((session, who)) if wanted(&headers) => welcome(&who, &session.0),
             Ok((session, _)) => session.into_response(),
             Err(answer) => match answer {

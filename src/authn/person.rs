@@ -33,7 +33,7 @@ impl Person {
     }
 }
 
-/// A person who has just proven themselves at the provider.
+/// A person whom the provider has just authenticated.
 #[derive(Debug, Clone)]
 pub struct LoggedIn {
     /// The principal.

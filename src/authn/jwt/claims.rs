@@ -202,7 +202,7 @@ fn check_audience(claims: &Map<String, Value>, expected: &Expected) -> Result<()
     if audiences.into_iter().any(ours) { Ok(()) } else { Err(ClaimError::Audience) }
 }
 
-/// `act` hands a token to somebody else (RFC 8693). To ignore it would make the token worth more than its issuer meant.
+/// `act` delegates a token to another party (RFC 8693). To ignore it would make the token worth more than its issuer meant.
 fn check_delegation(claims: &Map<String, Value>) -> Result<(), ClaimError> {
     if claims.contains_key("act") { Err(ClaimError::Unsupported("act")) } else { Ok(()) }
 }
