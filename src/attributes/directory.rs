@@ -227,7 +227,8 @@ impl Attributes {
     pub fn agents_changed(&self) -> Result<(), AttributesError> {
         let mut writer = self.0.writer.lock();
         let mut next = Snapshot::clone(&self.0.snapshot.load());
-        let (version, imported) = (next.version() + 1, next.imported());
+        let version = next.version() + 1;
+        let imported = next.imported();
         writer.store.apply(&[], version, imported)?;
         next.stamp(version, imported);
         self.show(&mut writer, next, []);

@@ -133,7 +133,8 @@ impl Snapshot {
     ) -> Option<HashSet<&'s EntityUid>> {
         let mut pending: Vec<_> = starts.into_iter().collect();
         let mut below: HashMap<&EntityUid, Vec<&EntityUid>> = HashMap::new();
-        let (mut seen, mut stored) = (HashSet::new(), 0_usize);
+        let mut seen = HashSet::new();
+        let mut stored = 0_usize;
         while let Some(next) = pending.pop() {
             if !seen.insert(next) {
                 continue;
@@ -166,7 +167,9 @@ impl Snapshot {
     ) -> Option<(&'s EntityUid, &'s EntityUid)> {
         let parents = |uid| self.entries.get(uid).map_or(&[][..], |entry| entry.entity.parents.as_slice());
         // Those on the way from where the walk began, each with the parents that were not looked at yet.
-        let (mut done, mut on_way, mut way) = (HashSet::new(), HashSet::new(), Vec::new());
+        let mut done = HashSet::new();
+        let mut on_way = HashSet::new();
+        let mut way = Vec::new();
         for start in changed {
             if done.contains(start) {
                 continue;
@@ -197,7 +200,8 @@ impl Snapshot {
     pub fn put(&mut self, entry: Arc<StoredEntity>) {
         let uid = entry.entity.uid.clone();
         let old = self.entries.get(&uid).cloned();
-        let (before, now) = (old.as_ref().map(|old| old.entity.parents.as_slice()), &entry.entity.parents);
+        let before = old.as_ref().map(|old| old.entity.parents.as_slice());
+        let now = &entry.entity.parents;
         let before = before.unwrap_or_default();
         for gone in before.iter().filter(|parent| !now.contains(parent)) {
             self.children.remove_mut(&(gone.clone(), uid.clone()));

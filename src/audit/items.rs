@@ -54,10 +54,12 @@ pub(super) struct LoggedItem<'a> {
 
 impl<'a> LoggedItem<'a> {
     pub(super) fn new(item: &'a Item, level: DetailLevel) -> Self {
-        let (whole, short) = (level == DetailLevel::Whole, level == DetailLevel::Short);
+        let whole = level == DetailLevel::Whole;
+        let short = level == DetailLevel::Short;
         let name = |text: &'a str| ItemName { text, short };
         let most = |(usual, in_short): (usize, usize)| if short { in_short } else { usual };
-        let (policies, errors) = (most(POLICIES), most(ERRORS));
+        let policies = most(POLICIES);
+        let errors = most(ERRORS);
         Self {
             action: item.action.as_deref().map(name),
             context: item.context.as_ref().filter(|_| whole).map(LoggedValue::new),

@@ -64,7 +64,8 @@ impl Encoder {
         limit: usize,
         out: &mut String,
     ) -> Result<ChainHead, AuditError> {
-        let (start, mut bytes) = (out.len(), 0);
+        let start = out.len();
+        let mut bytes = 0;
         for level in [DetailLevel::Whole, DetailLevel::Bare] {
             let items = logged(record, level);
             let head = self.encode(&Canonical::new(record, &items, None, last, level), last, out)?;
@@ -88,7 +89,8 @@ impl Encoder {
         limit: usize,
         out: &mut String,
     ) -> Result<ChainHead, AuditError> {
-        let (start, items) = (out.len(), logged(record, DetailLevel::Short));
+        let start = out.len();
+        let items = logged(record, DetailLevel::Short);
         // The first line has the most beside its items.
         let first = ListPart { number: 1, of: items.len() };
         self.encode(&Canonical::new(record, &[], Some(first), last, DetailLevel::Short), last, out)?;
@@ -96,7 +98,8 @@ impl Encoder {
         let room =
             limit.saturating_sub(out.len() - start + ",\"items\":[]".len() + 2 * PARTS.to_string().len());
         out.truncate(start);
-        let (mut ends, mut bytes) = (Vec::new(), 0);
+        let mut ends = Vec::new();
+        let mut bytes = 0;
         for (number, item) in items.iter().enumerate() {
             let length = self.length(item)? + 1;
             if length > room {
@@ -112,7 +115,8 @@ impl Encoder {
         if ends.len() > PARTS {
             return Err(AuditError::TooLarge { bytes: ends.len() * room, limit });
         }
-        let (mut head, mut from) = (last, 0);
+        let mut head = last;
+        let mut from = 0;
         for (number, &end) in ends.iter().enumerate() {
             let part = (ends.len() > 1).then_some(ListPart { number: number + 1, of: ends.len() });
             let items = items.get(from..end).unwrap_or_default();

@@ -92,7 +92,8 @@ impl Record {
             _ => ReasonCode::PolicyError,
         };
         let source = SourceRecord::from(&Source::local());
-        let (decision, request) = (DecisionId::generate(), RequestId::generate());
+        let decision = DecisionId::generate();
+        let request = RequestId::generate();
         Self::new(decision, time_millis, request, source, event_type, outcome, reason)
     }
 

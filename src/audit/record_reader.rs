@@ -98,7 +98,8 @@ impl RecordReader {
     /// The records of a log, or of all `*.log` and `*.jsonl` files in a folder, in the order of their names.
     pub fn open(path: &Path, check_chain: ChainCheck) -> Result<Self, RecordReadError> {
         let logs = if path.is_dir() { logs(path)? } else { vec![path.to_owned()] };
-        let (last, proven) = (None, ChainSummary::default());
+        let last = None;
+        let proven = ChainSummary::default();
         Ok(Self { waiting: logs.into_iter(), open: None, check_chain, last, proven, done: 0 })
     }
 

@@ -184,7 +184,9 @@ const LONG_CREDENTIAL: usize = 16;
 pub(super) fn mask_name(name: &str) -> Cow<'_, str> {
     let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | '~');
     let mut out = String::new();
-    let (mut rest, mut after_scheme, mut changed) = (name, false, false);
+    let mut rest = name;
+    let mut after_scheme = false;
+    let mut changed = false;
     while !rest.is_empty() {
         let end = rest.find(|c| !in_word(c)).unwrap_or(rest.len());
         let (word, more) = rest.split_at(end);

@@ -118,7 +118,8 @@ impl CapabilityLimits {
     /// Counts on the system's monotonic clock.
     pub fn new(settings: &QuotaSettings, metrics: &Arc<Metrics>) -> Self {
         let limiter = |(name, rate): (&CapabilityName, &Rate)| {
-            let (clock, max) = (DefaultClock::default(), settings.max_entries);
+            let clock = DefaultClock::default();
+            let max = settings.max_entries;
             (name.clone(), Keyed::new(*rate, max, "capability", clock, Arc::clone(metrics)))
         };
         Self(settings.per_capability.iter().map(limiter).collect())

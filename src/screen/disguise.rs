@@ -96,7 +96,9 @@ fn unescape(text: &str) -> Option<String> {
     if !text.contains(['%', '\\']) && !text.contains("&#") {
         return None;
     }
-    let (mut bytes, mut rest, mut escapes) = (Vec::with_capacity(text.len()), text, 0);
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    let mut escapes = 0;
     while let Some(first) = rest.chars().next() {
         if let Some((character, length)) = escape(rest) {
             bytes.extend(character);

@@ -31,7 +31,8 @@ pub(super) fn fold(text: &str, instead: Option<char>) -> Result<(String, HiddenM
     }
     let most = text.len().saturating_mul(MOST_GROWTH).saturating_add(FREE_GROWTH);
     let mut folded = Folded { out: String::with_capacity(text.len()), hidden: HiddenMarks::default() };
-    let (mut latin, mut lookalikes) = (false, false);
+    let mut latin = false;
+    let mut lookalikes = false;
     for character in text.nfkd() {
         latin |= character.is_ascii_alphabetic();
         lookalikes |= latin_twin(character).is_some();

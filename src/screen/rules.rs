@@ -185,7 +185,9 @@ fn is_negated(text: &str, start: usize) -> bool {
 /// Whether a match is a word of its own. Scripts without spaces between words have no borders to check.
 fn has_borders(text: &str, start: usize, end: usize, open: bool) -> bool {
     let continues = |character: char| character.is_alphanumeric() && !is_unspaced(character);
-    let (before, inside, after) = (text.get(..start), text.get(start..end), text.get(end..));
+    let before = text.get(..start);
+    let inside = text.get(start..end);
+    let after = text.get(end..);
     let first = inside.and_then(|word| word.chars().next()).is_some_and(continues);
     let last = inside.and_then(|word| word.chars().next_back()).is_some_and(continues);
     let joined_before = before.and_then(|text| text.chars().next_back()).is_some_and(continues);

@@ -221,7 +221,7 @@ fn step(path: &str, name: &str) -> String {
 }
 
 fn pointer(path: &str) -> String {
-    if path.is_empty() { "/".to_owned() } else { one_line(&path, 200) }
+    if path.is_empty() { "/".to_owned() } else { one_line(path, 200) }
 }
 
 fn refusal(path: &str, rule: &str, message: &str) -> ArgumentError {

@@ -39,6 +39,18 @@ async fn the_log_is_private() {
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
 }
 
+#[tokio::test]
+async fn a_record_that_is_not_confirmed_is_counted() {
+    let place = TestLog::new();
+    let metrics = Arc::new(Metrics::new());
+    let (journal, _) = Journal::open(place.settings(), Arc::clone(&metrics)).unwrap();
+    journal.append(event()).await.unwrap();
+    assert_eq!(metrics.audit_dropped.get(), 0);
+    journal.close();
+    assert!(journal.append(event()).await.is_err());
+    assert_eq!(metrics.audit_dropped.get(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_write_one_chain() {
     for durability in [Durability::Written, Durability::Synced] {

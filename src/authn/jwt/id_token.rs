@@ -101,7 +101,8 @@ impl IdTokens {
         }
         let key = live.ring.verify(&token).map_err(|error| verifier.refuse_key(error))?;
         let read = claims::read(&token.payload, &verifier.expected).map_err(refuse_claim)?;
-        let (now, leeway) = (verifier.clock.now_seconds(), verifier.expected.leeway_seconds);
+        let now = verifier.clock.now_seconds();
+        let leeway = verifier.expected.leeway_seconds;
         read.validity.check(now, leeway).map_err(refuse_claim)?;
         if read.validity.issued.is_none() {
             return Err(refuse_claim(claims::ClaimError::Missing("iat")));

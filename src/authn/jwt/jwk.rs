@@ -101,7 +101,8 @@ fn key(
     let public = match (algorithm, kind) {
         (JwtAlgorithm::Rs256, (Some("RSA"), None)) => rsa(&bytes("n")?, &bytes("e")?)?,
         (JwtAlgorithm::Es256, (Some("EC"), Some("P-256"))) => {
-            let (x, y) = (bytes("x")?, bytes("y")?);
+            let x = bytes("x")?;
+            let y = bytes("y")?;
             // RFC 7518 section 6.2.1.2: the full size of a coordinate.
             if x.len() != 32 || y.len() != 32 {
                 return Err("a coordinate does not have 32 bytes");

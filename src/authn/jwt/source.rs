@@ -127,7 +127,8 @@ impl IssuerKeys {
     /// happens once in `min_interval` at most, however many ask.
     pub(super) fn unknown_kid(&self) -> bool {
         let Some(remote) = &self.remote else { return false };
-        let (now, interval) = (self.clock.now_millis(), millis(remote.settings.min_interval));
+        let now = self.clock.now_millis();
+        let interval = millis(remote.settings.min_interval);
         let due = |last: i64| (now.saturating_sub(last) >= interval).then_some(now);
         match remote.attempted.fetch_update(Ordering::AcqRel, Ordering::Acquire, due) {
             Ok(_) => {

@@ -127,7 +127,8 @@ impl LocalAuthority {
     /// epoch.
     pub fn open(directory: &Path, now: i64) -> Result<(Self, bool), LocalCaError> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(file(directory))?;
-        let (key_path, certificate_path) = (directory.join("ca.key"), Self::certificate_path(directory));
+        let key_path = directory.join("ca.key");
+        let certificate_path = Self::certificate_path(directory);
         let made = if key_path.exists() {
             false
         } else {

@@ -229,7 +229,8 @@ impl Logins {
     pub async fn follow(&self, stop: &CancellationToken) {
         let mut wait = Duration::from_secs(1);
         let provider = loop {
-            let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+            let clock = Arc::clone(&self.clock);
+            let metrics = Arc::clone(&self.metrics);
             let found = tokio::select! {
                 () = stop.cancelled() => return,
                 found = Provider::find(&self.settings, self.secret.as_ref(), &self.http, clock, metrics) => found,
@@ -271,7 +272,9 @@ impl Logins {
     /// Begins a login: somewhere to go, and something to bring back.
     pub fn begin(&self, purpose: Purpose, from: IpAddr) -> Result<StartedLogin, LoginError> {
         let provider = self.provider()?;
-        let (state, nonce, cookie) = (random()?, random()?, random()?);
+        let state = random()?;
+        let nonce = random()?;
+        let cookie = random()?;
         let verifier = PkceCodeVerifier::new(random()?.expose().clone());
         let url = provider.authorize_url(state.expose(), nonce.expose(), &verifier);
         let under = PendingLogin { purpose, cookie: hash(cookie.expose()), nonce, verifier, from };
@@ -313,7 +316,8 @@ impl Logins {
         match under.purpose {
             Purpose::Browser => Ok(LoginOutcome::Browser(login)),
             Purpose::Program { port, challenge, state } => {
-                let (code, person) = (random()?, login.clone());
+                let code = random()?;
+                let person = login.clone();
                 let ready = FinishedLogin { challenge, login };
                 self.ready.put(code.expose(), ready, under.from, self.times(CODE_LIFE))?;
                 Ok(LoginOutcome::Program { port, code, state, person })

@@ -149,9 +149,11 @@ impl HttpClient {
 
     /// As the library asks. That something failed is noted: the library takes it for a reason to ask again.
     fn for_library(&self, failed: &Arc<AtomicBool>) -> impl Fn(HttpRequest) -> ResponseFuture + use<> {
-        let (http, failed) = (self.clone(), Arc::clone(failed));
+        let http = self.clone();
+        let failed = Arc::clone(failed);
         move |request| {
-            let (http, failed) = (http.clone(), Arc::clone(&failed));
+            let http = http.clone();
+            let failed = Arc::clone(&failed);
             Box::pin(async move {
                 let answer = http.send(reqwest::Request::try_from(request)?).await;
                 failed.store(answer.is_err(), Ordering::Release);
@@ -326,7 +328,8 @@ impl Provider {
         details: &StandardDeviceAuthorizationResponse,
     ) -> Result<DeviceState, ProviderError> {
         // The library asks again and again; we let it ask once, and the person's program comes again.
-        let (asked, slower) = (Notify::new(), Notify::new());
+        let asked = Notify::new();
+        let slower = Notify::new();
         let failed = Arc::new(AtomicBool::new(false));
         let http = self.http.for_library(&failed);
         let again = |wait: Duration| {

@@ -95,7 +95,8 @@ pub(super) struct TokenStore {
 impl TokenStore {
     /// Remembers `most` sessions, and as much about that many tokens.
     pub(super) fn open(path: &Path, most: usize) -> Result<Self, AuthnError> {
-        let (writer, reader) = (db::open_synced(path, &MIGRATIONS)?, db::open(path, &MIGRATIONS)?);
+        let writer = db::open_synced(path, &MIGRATIONS)?;
+        let reader = db::open(path, &MIGRATIONS)?;
         let commits = Commits::of(db::open(path, &MIGRATIONS)?);
         Ok(Self {
             writer: Mutex::new(writer),
