@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use caxton::attributes::{Entry, Snapshot};
+use caxton::attributes::{Snapshot, StoredEntity};
 use caxton::model::{Claims, Entity, EntityUid, Value};
 use cedar_policy as cedar;
 use serde_json::json;
@@ -27,12 +27,12 @@ fn group(id: usize) -> EntityUid {
     EntityUid::new("Acme::Team", format!("team{id}"))
 }
 
-fn person(id: usize, level: i64) -> Arc<Entry> {
+fn person(id: usize, level: i64) -> Arc<StoredEntity> {
     let entity = Entity::bare(EntityUid::new("Acme::Person", format!("person{id}")))
         .with("level", Value::Long(level))
         .with("name", Value::text(format!("person {id}")))
         .in_parent(group(id % GROUPS));
-    Arc::new(Entry { entity: entity.into(), claims: Claims::Ignored, revoked: Vec::new(), version: 1 })
+    Arc::new(StoredEntity { entity: entity.into(), claims: Claims::Ignored, revoked: Vec::new(), version: 1 })
 }
 
 fn cedar_person(id: usize, level: i64) -> cedar::Entity {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use caxton::audit::records::Proof;
+use caxton::audit::record_reader::ChainCheck;
 use caxton::audit::{Item, Journal, Record, Settings as LogSettings, SourceRecord, SubjectRecord};
 use caxton::cli::policy::replay::replay_log;
 use caxton::model::{DecisionId, Entity, EntityUid, EventType, RequestId, Value};
@@ -37,7 +37,8 @@ fn main() {
     for _ in 0..3 {
         let began = Instant::now();
         let versions = [&baseline, &candidate];
-        let (replay, proven) = replay_log(&log, Proof::Chain, versions, Settings::default(), None).unwrap();
+        let (replay, proven) =
+            replay_log(&log, ChainCheck::Verify, versions, Settings::default(), None).unwrap();
         let seconds = began.elapsed().as_secs_f64();
         assert_eq!(proven.records, RECORDS as u64);
         assert_eq!(replay.not_reproduced, 0, "{:?}", replay.unlike.first());

@@ -4,6 +4,7 @@
 //! Cedar, writes the decision record, and only then mints a permit for exactly that operation. Code that has
 //! effects cannot be called without one. The modules stand in layers: each may use only those above it here.
 
+mod blocking;
 pub mod clock;
 pub mod json;
 mod regular;
@@ -12,8 +13,10 @@ mod small_set;
 mod stack;
 mod suggest;
 pub mod telemetry;
+pub mod text;
 
 pub mod db;
+pub mod events;
 pub mod model;
 
 pub mod audit;

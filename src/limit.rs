@@ -26,7 +26,7 @@ use crate::model::EntityUid;
 use crate::telemetry::Metrics;
 
 pub use failures::{FailedAttempts, FailureSettings, network};
-pub use quotas::{CapabilityLimits, Exceeded, Met, QuotaSettings, Quotas};
+pub use quotas::{CapabilityLimits, LimitStatus, QuotaExceeded, QuotaSettings, Quotas};
 pub use turns::{Turn, Turns};
 
 use keyed::Keyed;
@@ -328,7 +328,7 @@ mod tests {
         assert!(limiter.check(&alice).is_err() && limiter.check(&user("bob")).is_ok());
         clock.advance(Duration::from_secs(1));
         assert!(limiter.check(&alice).is_ok());
-        // Nobody owes who never asked, and no sum runs over.
+        // A key without a request owes nothing, and no sum overflows.
         limiter.owe(&user("carol"), u32::MAX);
         assert!(limiter.check(&user("carol")).is_ok());
         (0..3).for_each(|_| limiter.owe(&alice, u32::MAX));

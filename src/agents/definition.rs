@@ -19,9 +19,9 @@ pub struct DefinitionError {
     pub line: u64,
     /// Column, from 1.
     pub column: u64,
-    /// What is wrong.
+    /// The fault, in one line.
     pub message: String,
-    /// How to mend it.
+    /// How to correct it.
     pub help: Option<&'static str>,
 }
 

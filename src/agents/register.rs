@@ -13,11 +13,15 @@ use arc_swap::ArcSwap;
 use super::Settings;
 use super::definition::{Definition, HandlerName};
 use crate::authz::Permit;
+use crate::events::SecurityEvent;
 use crate::limit::{Limited, Rate, RateLimiter};
 use crate::memory::Quotas;
 use crate::model::{AgentId, CapabilityName, Entity, EntityUid, ListAgents, MemoryScope, ReadAgent, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
 use crate::telemetry::Metrics;
+
+/// The attribute `status` of every agent in force.
+pub const ACTIVE: &str = "active";
 
 /// An agent, ready to be woken.
 pub struct Agent {
@@ -57,9 +61,6 @@ impl Agent {
     }
 }
 
-/// The `status` of an agent that is deployed, in policies and in answers.
-pub const ACTIVE: &str = "active";
-
 fn limits(rate: Rate) -> crate::limit::Settings {
     crate::limit::Settings { per_principal: rate, ..Default::default() }
 }
@@ -94,9 +95,9 @@ pub struct Problem {
     pub line: u64,
     /// Column, from 1.
     pub column: u64,
-    /// What is wrong.
+    /// The fault, in one line.
     pub message: String,
-    /// How to mend it.
+    /// How to correct it.
     pub help: Option<&'static str>,
 }
 
@@ -109,16 +110,16 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
 }
 
-type Table = BTreeMap<AgentId, Arc<Agent>>;
+type AgentTable = BTreeMap<AgentId, Arc<Agent>>;
 
 /// What a directory holds, read and not yet in force.
-pub struct Draft {
-    table: Table,
+pub struct RegisterDraft {
+    table: AgentTable,
     /// Files that were refused.
     pub problems: Vec<Problem>,
 }
 
-impl Draft {
+impl RegisterDraft {
     /// What its agents are, as [`Register::digests`] says it of those in force.
     pub fn digests(&self) -> Digests {
         digests(&self.table)
@@ -128,14 +129,14 @@ impl Draft {
 /// The agents by id, each with the digest of what makes it: its definition and its module.
 pub type Digests = BTreeMap<AgentId, String>;
 
-fn digests(table: &Table) -> Digests {
+fn digests(table: &AgentTable) -> Digests {
     table.iter().map(|(id, agent)| (id.clone(), agent.digest())).collect()
 }
 
 /// All deployed agents. Cheap to clone.
 #[derive(Clone)]
 pub struct Register {
-    table: Arc<ArcSwap<Table>>,
+    table: Arc<ArcSwap<AgentTable>>,
     turn: Arc<AtomicUsize>,
     settings: Arc<Settings>,
     sandbox: Sandbox,
@@ -160,9 +161,9 @@ impl Register {
 
     /// Reads the directory, and changes nothing. An agent that is as it was stays the same one, with what its senders have
     /// used of their rate. Compiles handlers: call it off the async threads.
-    pub fn draft(&self) -> Draft {
+    pub fn draft(&self) -> RegisterDraft {
         let mut problems = Vec::new();
-        let mut table = Table::new();
+        let mut table = AgentTable::new();
         let old = self.table.load_full();
         for path in self.files(&mut problems) {
             match self.read_file(&path, &old) {
@@ -180,11 +181,11 @@ impl Register {
                 Err(found) => problems.push(found),
             }
         }
-        Draft { table, problems }
+        RegisterDraft { table, problems }
     }
 
     /// Puts what was read in force, as a whole.
-    pub fn put_in_force(&self, draft: Draft) {
+    pub fn put_in_force(&self, draft: RegisterDraft) {
         self.table.store(Arc::new(draft.table));
     }
 
@@ -193,16 +194,10 @@ impl Register {
         digests(&self.table.load())
     }
 
-    /// Tells the security log of files that were refused, and counts them.
+    /// Logs and counts the files that were refused.
     pub fn tell(&self, problems: &[Problem]) {
         for problem in problems {
-            self.metrics.config_validation_failures.inc();
-            tracing::warn!(
-                target: "SECURITY",
-                event_type = "security_violation",
-                violation_type = "config_validation_failed",
-                details = %problem,
-            );
+            SecurityEvent::AgentFileRefused { problem: &problem.to_string() }.emit(&self.metrics);
         }
     }
 
@@ -223,7 +218,7 @@ impl Register {
         files
     }
 
-    fn read_file(&self, path: &Path, old: &Table) -> Result<Arc<Agent>, Problem> {
+    fn read_file(&self, path: &Path, old: &AgentTable) -> Result<Arc<Agent>, Problem> {
         let text =
             read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
         let text =
@@ -354,7 +349,7 @@ fn unknown(id: &AgentId) -> Arc<Entity> {
 /// The largest handler module, in bytes.
 const MOST_MODULE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Reads a file of at most `limit` bytes that nobody but its owner may change.
+/// Reads a file of at most `limit` bytes that only its owner may change.
 fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let unreadable = |error| format!("the file cannot be read: {error}");
     let file = crate::regular::open(path).map_err(unreadable)?;

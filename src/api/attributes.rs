@@ -16,8 +16,9 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::attributes::{AttributesError, Changes, Written, read_draft, read_patch};
+use crate::attributes::{AttributesError, ChangesSince, WriteResult, read_draft, read_patch};
 use crate::authz::Refusal;
+use crate::blocking;
 use crate::model::cedar_json::write_uid;
 use crate::model::{
     DecisionId, EntityChange, EntityUid, ImportEntities, Operation, ReadEntities, ReasonCode, WriteEntity,
@@ -127,7 +128,7 @@ pub(super) async fn unlocked<O: Operation>(
     operation: &O,
 ) -> Result<(), Problem> {
     let reloader = Arc::clone(&api.reloader);
-    let Err(locked) = off_thread(move || Ok(reloader.unlocked())).await? else { return Ok(()) };
+    let Err(locked) = blocking::run(move || reloader.unlocked()).await? else { return Ok(()) };
     let refusal = Refusal::because(ReasonCode::ChangesLocked);
     let denied = api.gate.guard().refuse(&caller.subject, operation, refusal, &caller.context).await;
     Err(match denied.reason {
@@ -154,20 +155,13 @@ pub(super) async fn change(
     let decision_id = permit.decision();
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
     let reloader = Arc::clone(&api.reloader);
-    let written = off_thread(move || {
+    let written = blocking::try_run::<_, Problem>(move || {
         // Asking took its time, and the changes before this one: a lock that was engaged meanwhile holds.
         attributes.write(permit, &bundle, || if anyway { Ok(()) } else { Ok(reloader.unlocked()?) })
     })
     .await?;
-    let Written { entry, version } = written;
+    let WriteResult { entry, version } = written;
     Ok(Json(Done { decision_id, version, entity: entry.map(|entry| entry.to_json()) }))
-}
-
-/// SQLite is never called on an async thread.
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?
 }
 
 /// An entity is this from now on.
@@ -244,7 +238,10 @@ pub(super) async fn import(
     let decision_id = permit.decision();
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
     let reloader = Arc::clone(&api.reloader);
-    let done = off_thread(move || attributes.import(permit, &bundle, || Ok(reloader.unlocked()?))).await?;
+    let done = blocking::try_run::<_, Problem>(move || {
+        attributes.import(permit, &bundle, || Ok(reloader.unlocked()?))
+    })
+    .await?;
     Ok(Json(Taken {
         decision_id,
         version: done.version,
@@ -290,8 +287,8 @@ pub(super) async fn watch(
     let permit = caller.admit(&api, ReadEntities).await?;
     let (version, changes) = api.attributes.changes(permit, ask.since);
     Ok(Json(match changes {
-        Changes::Everything => News { version, everything: true, entities: Vec::new() },
-        Changes::Entities(names) => {
+        ChangesSince::Everything => News { version, everything: true, entities: Vec::new() },
+        ChangesSince::Entities(names) => {
             News { version, everything: false, entities: names.iter().map(write_uid).collect() }
         }
     }))

@@ -12,6 +12,7 @@ use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::query::Filter;
+use crate::blocking;
 use crate::model::ReadAudit;
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -51,13 +52,9 @@ pub(super) async fn events(
     .map_err(|error| Problem::malformed(error.to_string()))?;
     let permit = caller.admit(&api, ReadAudit).await?;
     let log = api.decision_log.clone();
-    let found = tokio::task::spawn_blocking(move || log.query(permit, &filter)).await;
-    match found {
-        Ok(Ok(events)) => Ok(Json(Events { events })),
-        Ok(Err(error)) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "the decision log could not be read");
-            Err(Problem::internal())
-        }
-        Err(_) => Err(Problem::internal()),
-    }
+    let events = blocking::run(move || log.query(permit, &filter)).await?.map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "the decision log could not be read");
+        Problem::internal()
+    })?;
+    Ok(Json(Events { events }))
 }

@@ -13,7 +13,9 @@ use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authn::{Issued, LoggedIn, MethodStatus};
+use crate::blocking;
 use crate::credentials::{CredentialError, Credentials};
+use crate::events::SecurityEvent;
 use crate::model::{DecisionId, EndSession, IssueToken, ReadAuthStatus, RenewToken, RevokeAllSessions};
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -43,10 +45,7 @@ pub(super) async fn work<T: Send + 'static>(
     act: impl FnOnce(&Credentials) -> Result<T, CredentialError> + Send + 'static,
 ) -> Result<T, Problem> {
     let api = Arc::clone(api);
-    match tokio::task::spawn_blocking(move || act(&api.credentials)).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(Problem::internal()),
-    }
+    Ok(blocking::run(move || act(&api.credentials)).await??)
 }
 
 /// A pair of tokens for the API key that the caller has shown, or for the login that [`super::login::prove_token`] has
@@ -103,7 +102,7 @@ pub(super) async fn revoke_all(
 ) -> Result<Json<Ended>, Problem> {
     let decision_id = permit.decision();
     let sessions = work(&api, move |credentials| credentials.revoke_all(permit)).await?;
-    tracing::warn!(target: "SECURITY", event_type = "sessions_revoked", details = %format_args!("{sessions} sessions"), decision_id = %decision_id);
+    SecurityEvent::SessionsRevoked { sessions, decision: decision_id }.emit(&api.metrics);
     Ok(Json(Ended { sessions, decision_id }))
 }
 
@@ -119,16 +118,12 @@ pub(super) async fn status(
 ) -> Result<Json<Status>, Problem> {
     let shared = Arc::clone(&api);
     let status = move || shared.credentials.status(permit, &shared.authenticator);
-    let methods = tokio::task::spawn_blocking(status).await;
-    Ok(Json(Status { methods: methods.map_err(|_| Problem::internal())? }))
+    Ok(Json(Status { methods: blocking::run(status).await? }))
 }
 
 /// The public keys of own tokens, for those who check them elsewhere.
 pub(super) async fn key_set(State(api): State<Arc<Api>>) -> Result<Json<Value>, Problem> {
     let tokens = Arc::clone(api.authenticator.tokens());
-    match tokio::task::spawn_blocking(move || tokens.key_set()).await {
-        Ok(Ok(set)) => Ok(Json(set)),
-        Ok(Err(error)) => Err(CredentialError::from(error).into()),
-        Err(_) => Err(Problem::internal()),
-    }
+    let set = blocking::run(move || tokens.key_set()).await?;
+    Ok(Json(set.map_err(CredentialError::from)?))
 }

@@ -19,6 +19,7 @@ use serde_json::Value as Json;
 
 use super::problem::Problem;
 use super::state::Api;
+use crate::blocking;
 use crate::json::JsonError;
 use crate::model::EntityUid;
 
@@ -153,8 +154,8 @@ pub(super) async fn read_large<'a>(
     let turn = api.large_bodies.begin(caller)?;
     let (parts, body) = request.into_parts();
     let bytes = json_bytes(&parts.headers, body, (limit, api.settings.body_timeout)).await?;
-    let parsed = tokio::task::spawn_blocking(move || parse(&bytes)).await;
-    Ok((parsed.map_err(|_| Problem::internal())??, turn))
+    let parsed = blocking::try_run(move || parse(&bytes)).await?;
+    Ok((parsed, turn))
 }
 
 /// The whole body, or 413; a body that says itself that it is too large is not waited for, and one that comes too slowly

@@ -25,13 +25,13 @@ use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
 use crate::authz::{Denied, Permit};
+use crate::blocking;
+use crate::events::SecurityEvent;
 use crate::limit::network;
-use crate::model::{
-    DecisionId, EventType, HolderKeys, Meter, Operation, Outcome, ReasonCode, RequestContext, RequestId,
-    Source, Subject,
-};
+use crate::model::{HolderKeys, Meter, Operation, RequestContext, RequestId, Source, Subject};
 use crate::secret::Secret;
 use crate::telemetry::AuthLabels;
+use crate::text::one_line;
 
 /// The proven caller and the circumstances of the request.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
             }
             Err(forged) => Err(shared.authenticator.count(forged)),
         };
-        let answer = tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal())?;
+        let answer = blocking::run(work).await?;
         admit_caller(&api, answer, &context).await
     };
     let response = match proven.await {
@@ -329,12 +329,7 @@ pub(super) async fn admit_caller<T>(
             if let (Some(failures), RefusedKind::Invalid) = (&api.failures, refused.kind)
                 && let Some(time) = failures.failed(address)
             {
-                tracing::warn!(
-                    target: "SECURITY",
-                    event_type = "security_violation",
-                    violation_type = "api_security_event",
-                    details = %format_args!("address_blocked: {address} for {} s", time.as_secs()),
-                );
+                SecurityEvent::AddressBlocked { address, time }.emit(&api.metrics);
             }
             report(api, context, &refused).await;
             Err(refusal(api, &refused))
@@ -382,41 +377,21 @@ pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused
 
 /// Tells the operator of a refused credential; of a flood of them, in few words.
 pub(super) async fn report(api: &Api, context: &RequestContext, refused: &Refused) {
-    let record = login_failure(api, context, refused);
-    let (address, reason) = (network(context.source.ip), (refused.method, refused.reason));
-    let Some(record) = api.journal.count_refusal(record, address, reason) else { return };
-    tracing::warn!(
-        target: "SECURITY",
-        event_type = "security_violation",
-        violation_type = "api_security_event",
-        details = %format_args!("login_failure: {} {}{}", refused.method, refused.reason, more(refused)),
-        count = record.count,
-    );
-    // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
-    let _ = api.journal.append(record).await;
-}
-
-/// What else is known of a refusal, for the operator: which claim, which key, which session.
-fn more(refused: &Refused) -> String {
-    let plain = |text: &String| -> String { text.chars().filter(|c| !c.is_control()).take(200).collect() };
-    refused.detail.as_ref().map_or_else(String::new, |detail| format!(" ({})", plain(detail)))
-}
-
-fn login_failure(api: &Api, context: &RequestContext, refused: &Refused) -> Record {
-    let mut record = Record::new(
-        DecisionId::generate(),
-        api.clock.now_millis(),
-        context.request_id.clone(),
-        SourceRecord::from(&context.source),
-        EventType::Authentication,
-        Outcome::DenyExplicit,
-        ReasonCode::Unauthenticated,
-    );
-    record.event = Some("login_failure");
-    record.detail = Some(format!("{}: {}", refused.method, refused.reason));
+    let (method, reason) = (refused.method, refused.reason);
+    // Which claim, which key, which session: for the line only.
+    let detail = refused.detail.as_ref().map(|detail| one_line(detail, 200));
+    let event = |count| SecurityEvent::LoginFailure { method, reason, detail: detail.as_deref(), count };
+    let Some(mut record) = Record::of_event(&event(1), api.clock.now_millis()) else { return };
+    record.request_id = context.request_id.clone();
+    record.source = SourceRecord::from(&context.source);
     record.route.clone_from(&context.route);
     record.key_id.clone_from(&refused.key_id);
-    record
+    let address = network(context.source.ip);
+    let counted = api.journal.count_refusal(Box::new(record), address, (method, reason));
+    let Some(record) = counted else { return };
+    event(record.count).emit(&api.metrics);
+    // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
+    let _ = api.journal.append(record).await;
 }
 
 /// A request of a browser page comes with its origin (RFC 6454); only pages that were named may call. This stops a

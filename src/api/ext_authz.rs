@@ -18,6 +18,7 @@ use super::host::Called;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authz::Refusal;
+use crate::events::SecurityEvent;
 use crate::model::{ForwardRequest, HttpMethod, ReasonCode, RequestContext};
 
 /// What Envoy's `path_prefix` is.
@@ -191,12 +192,8 @@ async fn answer(
             return Err(guard.refuse(&caller.subject, &operation, refusal, &caller.context).await.into());
         }
         (true, Err(odd)) => {
-            tracing::warn!(
-                target: "SECURITY",
-                event_type = "security_violation",
-                violation_type = "api_security_event",
-                details = %format_args!("proxied request of {} refused: {odd}", caller.subject.principal()),
-            );
+            let principal = caller.subject.principal();
+            SecurityEvent::ProxiedRequestRefused { principal, why: &odd.to_string() }.emit(&api.metrics);
             let refusal = Refusal::because(ReasonCode::ArgumentsInvalid);
             return Err(guard.refuse(&caller.subject, &nowhere(), refusal, &caller.context).await.into());
         }

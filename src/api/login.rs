@@ -19,14 +19,15 @@ use super::auth::{self, work};
 use super::body::{is_json, read_as};
 use super::caller::{self, Caller, Shown};
 use super::json::Json;
-use super::login_page::{escape, of_problem, page, wanted};
+use super::login_page::{of_problem, page, wanted};
 use super::problem::Problem;
 use super::quota;
 use super::state::Api;
-use crate::authn::oauth2::{Finished, LoginError, Logins, Purpose, Returned};
+use crate::authn::oauth2::{CallbackQuery, LoginError, LoginOutcome, Logins, Purpose};
 use crate::authn::{Evidence, LoggedIn};
 use crate::model::{HolderKeys, IssueToken, RequestContext};
 use crate::secret::Secret;
+use crate::text::escape_html;
 
 /// The path of the way back, for the limits of a route.
 pub(super) const CALLBACK: &str = "/v1/auth/oauth2/callback";
@@ -221,18 +222,18 @@ pub(super) async fn callback(
         let logins = logins(&api)?;
         let cookie = Cookie::of(logins);
         let Returning { state, code, iss, error } = answer;
-        let returned = Returned { state, code, iss, error };
+        let returned = CallbackQuery { state, code, iss, error };
         match logins.finish(returned, cookie.find(&headers)).await {
             Ok(finished) => Ok(finished),
             Err(error) => Err(told(&api, &context, error).await),
         }
     };
     let mut response = match finished.await {
-        Ok(Finished::Program { port, code, state, person }) => {
+        Ok(LoginOutcome::Program { port, code, state, person }) => {
             let place = format!("http://127.0.0.1:{port}/?code={}&state={state}", code.expose());
             hand_over(&person, &place)
         }
-        Ok(Finished::Browser(login)) => match begin(&api, &context, login).await {
+        Ok(LoginOutcome::Browser(login)) => match begin(&api, &context, login).await {
             Ok((session, who)) if wanted(&headers) => welcome(&who, &session.0),
             Ok((session, _)) => session.into_response(),
             Err(answer) => match answer {
@@ -280,8 +281,8 @@ async fn begin(
 fn hand_over(person: &LoggedIn, place: &str) -> Response {
     let body = format!(
         "<p>A program on this computer wants to act at this gateway as</p>\n<p><code>{}</code></p>\n<p>Go on only if you have just started <code>caxton auth login</code> yourself.</p>\n<p><a class=\"go\" href=\"{}\" rel=\"noreferrer\">Let it</a></p>\n<p><small>Close this page to refuse.</small></p>\n",
-        escape(person.subject.principal().id()),
-        escape(place)
+        escape_html(person.subject.principal().id()),
+        escape_html(place)
     );
     page(StatusCode::OK, "Log in a program?", &body)
 }
@@ -290,9 +291,9 @@ fn welcome(who: &str, pair: &auth::Pair) -> Response {
     let minutes = pair.expires_in / 60;
     let body = format!(
         "<p>as <code>{}</code></p>\n<p><label>Access token, for {minutes} minutes<textarea readonly rows=\"6\">{}</textarea></label></p>\n<p><label>Refresh token, for once<textarea readonly rows=\"2\">{}</textarea></label></p>\n<p><small>Whoever has these acts as you. End the session with <code>POST /v1/auth/logout</code>.</small></p>\n",
-        escape(who),
-        escape(&pair.access_token),
-        escape(&pair.refresh_token)
+        escape_html(who),
+        escape_html(&pair.access_token),
+        escape_html(&pair.refresh_token)
     );
     page(StatusCode::OK, "You are logged in", &body)
 }

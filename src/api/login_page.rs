@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::problem::Problem;
+use crate::text::escape_html;
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:12vh auto;padding:0 1.25rem;color:#1b1f24;background:#fff}h1{font-size:1.5rem}code,textarea{font:.85rem/1.4 ui-monospace,monospace;overflow-wrap:anywhere}textarea{width:100%;box-sizing:border-box;border:1px solid #8c959f;border-radius:4px;padding:.5rem;background:#f6f8fa;color:inherit}a.go{display:inline-block;padding:.5rem 1.25rem;border-radius:4px;background:#0a4fa3;color:#fff;text-decoration:none}small{color:#57606a}@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}textarea{background:#161b22}a.go{background:#2f81f7}small{color:#9da7b1}}";
 
@@ -28,25 +29,9 @@ pub(super) fn wanted(headers: &HeaderMap) -> bool {
     accepts.filter_map(|value| value.to_str().ok()).any(|text| text.contains("text/html"))
 }
 
-/// Text as it may stand in a page, in an attribute as well.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            letter => out.push(letter),
-        }
-    }
-    out
-}
-
 /// A page; `body` is HTML, whatever is in it has been escaped.
 pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {
-    let title = escape(title);
+    let title = escape_html(title);
     let text = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title} · Caxton</title><style>{STYLE}</style></head>\n<body><main><h1>{title}</h1>\n{body}</main></body></html>\n"
     );
@@ -74,7 +59,7 @@ pub(super) fn of_problem(problem: Problem) -> Response {
         }
         _ => said.as_str(),
     };
-    let mut body = format!("<p>{}.</p>\n", escape(said));
+    let mut body = format!("<p>{}.</p>\n", escape_html(said));
     if let Some(decision) = decision {
         let _ = writeln!(body, "<p><small>decision <code>{decision}</code></small></p>");
     }

@@ -25,7 +25,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::state::Api;
 use crate::model::ToolId;
-use crate::runtime::GateError;
+use crate::runtime::EffectError;
 
 /// The protocol's service, to be mounted at `/mcp` behind the caller's proof.
 pub(super) fn service(api: Arc<Api>) -> StreamableHttpService<Ingress, NeverSessionManager> {
@@ -114,7 +114,7 @@ fn caller(context: &RequestContext<RoleServer>) -> Result<Caller, ErrorData> {
         .ok_or_else(|| ErrorData::internal_error("the caller is not known", None))
 }
 
-fn refused(error: GateError) -> ErrorData {
+fn refused(error: EffectError) -> ErrorData {
     let problem = Problem::from(error);
     ErrorData::new(REFUSED, problem.line(), Some(problem.data()))
 }

@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::messages::Line;
+use crate::messages::Message;
 use crate::model::{
     AgentId, CapabilityName, ConversationId, DecisionId, Performative, Receiver, SendMessage,
 };
@@ -36,8 +36,8 @@ fn request() -> Performative {
 pub(super) struct Answered {
     conversation_id: ConversationId,
     decision_id: DecisionId,
-    #[schema(value_type = Line)]
-    reply: Arc<Line>,
+    #[schema(value_type = Message)]
+    reply: Arc<Message>,
 }
 
 pub(super) async fn send(
@@ -87,8 +87,8 @@ async fn deliver(api: &Api, caller: &Caller, envelope: Envelope) -> Result<Json<
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Conversation {
     conversation_id: ConversationId,
-    #[schema(value_type = Vec<Line>)]
-    messages: Vec<Arc<Line>>,
+    #[schema(value_type = Vec<Message>)]
+    messages: Vec<Arc<Message>>,
 }
 
 /// One of the caller's own conversations.

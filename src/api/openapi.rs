@@ -252,7 +252,7 @@ plain!(
     crate::authn::MethodStatus,
     crate::memory::EntityView,
     crate::memory::RelationView,
-    crate::messages::Line,
+    crate::messages::Message,
     crate::policy::shadow::ShadowReport,
     crate::policy::version::Checks,
 );

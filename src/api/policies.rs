@@ -12,6 +12,7 @@ use super::caller::{Admitted, Caller};
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
+use crate::blocking;
 use crate::changes::Publications;
 use crate::clock::rfc3339;
 use crate::model::{PolicyVersion, PublishPolicies, ReadPolicies, ReloadPolicies, RollbackPolicies};
@@ -125,8 +126,7 @@ pub(super) async fn versions(
 ) -> Result<Json<Versions>, Problem> {
     let reloader = Arc::clone(&api.reloader);
     let most = ask.limit.unwrap_or(20).min(MOST);
-    let read = tokio::task::spawn_blocking(move || reloader.published(permit, most));
-    let read = read.await.map_err(|_| Problem::internal())?;
+    let read = blocking::run(move || reloader.published(permit, most)).await?;
     let Publications { published, live } = read.map_err(|error| {
         tracing::error!(error = &error as &dyn std::error::Error, "the published versions cannot be read");
         Problem::internal()

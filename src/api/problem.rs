@@ -11,13 +11,14 @@ use crate::attributes::AttributesError;
 use crate::authn::oauth2::LoginError;
 use crate::authn::{Refused, RefusedKind};
 use crate::authz::Denied;
+use crate::blocking;
 use crate::changes::{ReloadError, SourceError};
 use crate::credentials::CredentialError;
 use crate::memory::{Fault, MemoryError};
 use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::policy::version::VersionError;
-use crate::runtime::GateError;
+use crate::runtime::EffectError;
 use crate::tools::ToolError;
 
 /// An `application/problem+json` answer.
@@ -284,6 +285,12 @@ impl From<Denied> for Problem {
     }
 }
 
+impl From<blocking::Stopped> for Problem {
+    fn from(_: blocking::Stopped) -> Self {
+        Self::internal()
+    }
+}
+
 impl From<AttributesError> for Problem {
     fn from(error: AttributesError) -> Self {
         match error {
@@ -405,19 +412,19 @@ impl From<ToolError> for Problem {
     }
 }
 
-impl From<GateError> for Problem {
-    fn from(error: GateError) -> Self {
+impl From<EffectError> for Problem {
+    fn from(error: EffectError) -> Self {
         match error {
-            GateError::Denied(denied) => denied.into(),
-            GateError::Memory(error) => error.into(),
-            GateError::Arguments { decision, error } => {
+            EffectError::Denied(denied) => denied.into(),
+            EffectError::Memory(error) => error.into(),
+            EffectError::Arguments { decision, error } => {
                 let mut problem = Self::invalid(error.to_string());
                 problem.decision_id = decision;
                 problem
             }
-            GateError::Tool { decision, error } => Self::from(error).of_decision(decision),
-            GateError::Message(error) => error.into(),
-            GateError::NotFound(_) => Self::not_found(error.to_string()),
+            EffectError::Tool { decision, error } => Self::from(error).of_decision(decision),
+            EffectError::Message(error) => error.into(),
+            EffectError::NotFound(_) => Self::not_found(error.to_string()),
         }
     }
 }

@@ -12,8 +12,9 @@ use axum::response::{IntoResponse as _, Response};
 use super::problem::{Problem, whole_seconds};
 use super::state::Api;
 use crate::audit::{Record, SourceRecord, SubjectRecord};
-use crate::limit::{Met, network};
-use crate::model::{DecisionId, EventType, Outcome, ReasonCode, RequestContext, Subject};
+use crate::events::SecurityEvent;
+use crate::limit::{LimitStatus, network};
+use crate::model::{RequestContext, Subject};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
@@ -24,7 +25,7 @@ pub(super) async fn within(
     subject: &Arc<Subject>,
     context: &RequestContext,
     route: &str,
-) -> Result<Vec<Met>, Response> {
+) -> Result<Vec<LimitStatus>, Response> {
     let exceeded = match api.quotas.check(subject, route) {
         Ok(met) => return Ok(met),
         Err(exceeded) => exceeded,
@@ -37,19 +38,12 @@ pub(super) async fn within(
 
 /// A call above the rate of a `key`, a `route` or a `principal`, on record with others of its kind.
 pub(super) async fn record(api: &Api, subject: &Subject, context: &RequestContext, limit: &'static str) {
-    let mut record = Record::new(
-        DecisionId::generate(),
-        api.clock.now_millis(),
-        context.request_id.clone(),
-        SourceRecord::from(&context.source),
-        EventType::Authorization,
-        Outcome::Limited,
-        ReasonCode::RateLimited,
-    );
-    record.event = Some("rate_limited");
-    record.subject = Some(SubjectRecord::from(subject));
     let route = context.route.as_deref().and_then(|route| route.split_once(' ')).map_or("", |(_, path)| path);
-    record.detail = Some(format!("the limit of this {limit} on {route}"));
+    let event = SecurityEvent::RateLimited { limit, route };
+    let Some(mut record) = Record::of_event(&event, api.clock.now_millis()) else { return };
+    record.request_id = context.request_id.clone();
+    record.source = SourceRecord::from(&context.source);
+    record.subject = Some(SubjectRecord::from(subject));
     let (address, reason) = (network(context.source.ip), ("rate_limited", limit));
     // A refusal has no effect to hold back, so a journal that cannot write does not change the answer.
     if let Some(record) = api.journal.count_refusal(record, address, reason) {
@@ -58,14 +52,19 @@ pub(super) async fn record(api: &Api, subject: &Subject, context: &RequestContex
 }
 
 /// Says in the headers of an answer which limits the request met, the principal's among them if decisions were made.
-pub(super) fn finish(api: &Api, context: &RequestContext, mut met: Vec<Met>, headers: &mut HeaderMap) {
+pub(super) fn finish(
+    api: &Api,
+    context: &RequestContext,
+    mut met: Vec<LimitStatus>,
+    headers: &mut HeaderMap,
+) {
     if let Some(remaining) = context.meter.remaining() {
-        met.push(Met { policy: "principal", left: api.per_principal.remaining(remaining) });
+        met.push(LimitStatus { policy: "principal", left: api.per_principal.remaining(remaining) });
     }
     tell(headers, &met);
 }
 
-fn tell(headers: &mut HeaderMap, met: &[Met]) {
+fn tell(headers: &mut HeaderMap, met: &[LimitStatus]) {
     if met.is_empty() {
         return;
     }
@@ -95,8 +94,8 @@ mod tests {
     fn the_headers_are_structured_lists() {
         let rate = Rate::new(600, Duration::from_secs(60), 100).unwrap();
         let met = [
-            Met { policy: "key", left: rate.remaining(99) },
-            Met { policy: "principal", left: rate.remaining(0) },
+            LimitStatus { policy: "key", left: rate.remaining(99) },
+            LimitStatus { policy: "principal", left: rate.remaining(0) },
         ];
         let mut headers = HeaderMap::new();
         tell(&mut headers, &met);

@@ -14,7 +14,7 @@ use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
 use crate::limit::{FailedAttempts, Quotas, Rate};
-use crate::runtime::{Gate, Runtime};
+use crate::runtime::{Effects, Runtime};
 use crate::telemetry::Metrics;
 
 /// Bounds and choices of the HTTP face.
@@ -119,7 +119,7 @@ pub struct Api {
     /// The rate of a principal's decisions, which the guard counts.
     pub per_principal: Rate,
     /// The one way to effects.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<Effects>,
     /// What is known of people and things.
     pub attributes: crate::attributes::Attributes,
     /// Wakes agents.

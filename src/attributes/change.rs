@@ -1,7 +1,7 @@
 //! What a change may say: each type of entity has one place where it is stated what it is, and only the rest is here.
 
 use super::Settings;
-use super::entry::{Entry, IDENTITY};
+use super::entry::{IDENTITY, StoredEntity};
 use super::error::AttributesError;
 use crate::model::{Claims, Draft, Entity, EntityChange, EntityUid, Patch};
 use crate::policy::{Bundle, Completeness};
@@ -13,10 +13,10 @@ const ID_BYTES: usize = 512;
 pub(super) fn outcome(
     uid: &EntityUid,
     change: EntityChange,
-    now: Option<&Entry>,
+    now: Option<&StoredEntity>,
 ) -> Result<Option<Draft>, AttributesError> {
-    let known = || now.map(Entry::draft).ok_or_else(|| AttributesError::Unknown(uid.clone()));
-    // Who is not in the store yet has what the credential claims, and keeps it when a role comes or goes.
+    let known = || now.map(StoredEntity::draft).ok_or_else(|| AttributesError::Unknown(uid.clone()));
+    // A principal that is not in the store yet has what its credential claims, and keeps that when a role is added or removed.
     let added = || Draft { entity: Entity::bare(uid.clone()), claims: Claims::United, revoked: Vec::new() };
     match change {
         EntityChange::Put(draft) => Ok(Some(draft)),
@@ -59,7 +59,7 @@ pub(super) fn check(
     version: u64,
     bundle: &Bundle,
     settings: &Settings,
-) -> Result<Entry, AttributesError> {
+) -> Result<StoredEntity, AttributesError> {
     let id = draft.entity.uid.id();
     if id.is_empty() || id.len() > ID_BYTES || id.chars().any(char::is_control) {
         return Err(AttributesError::Id);
@@ -73,7 +73,7 @@ pub(super) fn check(
     if too_many {
         return Err(AttributesError::TooMuch { what: "parents", limit: settings.max_parents });
     }
-    let entry = Entry::new(draft, version);
+    let entry = StoredEntity::new(draft, version);
     if serde_json::Value::Object(entry.to_json()).to_string().len() > settings.max_entity_bytes {
         return Err(AttributesError::TooMuch {
             what: "bytes of an entity",
@@ -83,7 +83,7 @@ pub(super) fn check(
     Ok(entry)
 }
 
-/// Refuses what somebody else states. Of agents the definition does, of programs the key, of a person's name the token,
+/// Refuses what another source states: for agents their definition, for programs the key, for a person's name the token,
 /// and of tools and memory the gateway: a second statement here could only contradict it.
 fn stated_here(draft: &mut Draft) -> Result<Completeness, AttributesError> {
     let entity = &draft.entity;

@@ -1,4 +1,4 @@
-//! The directory of everything that is known: the snapshot that decides, the store behind it, and who is waiting for
+//! The directory of entity attributes: the snapshot that decides, the store behind it, and the callers that wait for
 //! changes. Changes come one at a time and take the permit of exactly that change.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::Settings;
 use super::change::{check, outcome};
-use super::entry::Entry;
+use super::entry::StoredEntity;
 use super::error::AttributesError;
 use super::snapshot::Snapshot;
-use super::store::{Step, Store};
-use super::view::View;
+use super::store::{Store, StoreChange};
+use super::view::DecisionAttributes;
 use crate::agents::Register;
 use crate::authz::{AttributeSource, Permit};
 use crate::clock::SharedClock;
@@ -22,21 +22,21 @@ use crate::model::{Entity, EntityUid, ImportEntities, ReadEntities, WriteEntity}
 use crate::policy::Bundle;
 use crate::tools::Registry;
 
-/// What is known of people and things. Cheap to clone.
+/// The attributes of principals and resources. Cheap to clone.
 #[derive(Clone)]
 pub struct Attributes(Arc<Inner>);
 
-/// What does not change while the directory is there.
-pub(super) struct Known {
+/// Where attributes come from beside the store; fixed while the directory lives.
+pub(super) struct Sources {
     pub(super) settings: Settings,
     pub(super) agents: Register,
     pub(super) tools: Registry,
 }
 
 pub(super) struct Inner {
-    pub(super) known: Arc<Known>,
+    pub(super) sources: Arc<Sources>,
     snapshot: ArcSwap<Snapshot>,
-    /// Who holds this is the only one that changes anything.
+    /// Held for every change, so there is one at a time.
     writer: Mutex<Writer>,
     clock: SharedClock,
     version: watch::Sender<u64>,
@@ -45,44 +45,44 @@ pub(super) struct Inner {
 struct Writer {
     store: Store,
     /// The newest changes, oldest first.
-    changes: VecDeque<Changed>,
+    changes: VecDeque<EntityChange>,
 }
 
-/// That an entity changed.
+/// One change of an entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
+pub struct EntityChange {
     /// The version that the change made.
     pub version: u64,
-    /// Which entity.
+    /// The entity that changed.
     pub uid: EntityUid,
 }
 
-/// What has changed since a version.
+/// The entities that changed since a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Changes {
+pub enum ChangesSince {
     /// These entities, each once.
     Entities(BTreeSet<EntityUid>),
     /// More than is remembered: read everything again.
     Everything,
 }
 
-/// What a change to one entity came to.
+/// The result of a change to one entity.
 #[derive(Debug, Clone)]
-pub struct Written {
+pub struct WriteResult {
     /// What is stored now; `None` when it was deleted.
-    pub entry: Option<Arc<Entry>>,
+    pub entry: Option<Arc<StoredEntity>>,
     /// The version that the change made.
     pub version: u64,
 }
 
-/// What an import came to.
+/// The result of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportResult {
     /// Entities in the store afterwards.
     pub entities: usize,
-    /// Entities that are new or not as they were.
+    /// Entities that are new or changed.
     pub changed: usize,
-    /// Entities that went.
+    /// Entities that were removed.
     pub removed: usize,
     /// The version that the import made.
     pub version: u64,
@@ -102,7 +102,7 @@ impl Attributes {
             version: watch::Sender::new(snapshot.version()),
             snapshot: ArcSwap::from_pointee(snapshot),
             writer: Mutex::new(Writer { store, changes: VecDeque::new() }),
-            known: Arc::new(Known { settings, agents, tools }),
+            sources: Arc::new(Sources { settings, agents, tools }),
             clock,
         }));
         attributes.agents_changed()?;
@@ -120,7 +120,10 @@ impl Attributes {
             true => Store::open(&settings.database)?.load()?,
             false => Snapshot::default(),
         };
-        Ok(Arc::new(View::new(Arc::new(Known { settings, agents, tools }), Arc::new(snapshot))))
+        Ok(Arc::new(DecisionAttributes::new(
+            Arc::new(Sources { settings, agents, tools }),
+            Arc::new(snapshot),
+        )))
     }
 
     /// What is stored at this moment.
@@ -129,7 +132,7 @@ impl Attributes {
         self.0.snapshot.load_full()
     }
 
-    /// What is stored at this moment, to look for whom to ask the policies about. Shows nobody anything by itself.
+    /// The snapshot of this moment, to find the entities that policies are asked about. It grants no access by itself.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
     }
@@ -141,7 +144,7 @@ impl Attributes {
         permit: Permit<WriteEntity>,
         bundle: &Bundle,
         still: impl FnOnce() -> Result<(), E>,
-    ) -> Result<Written, E> {
+    ) -> Result<WriteResult, E> {
         let WriteEntity { uid, change, sha256: _ } = permit.into_operation();
         let mut writer = self.0.writer.lock();
         still()?;
@@ -150,7 +153,7 @@ impl Attributes {
         let now = next.get(&uid).cloned();
         let written = match outcome(&uid, change, now.as_deref())? {
             Some(draft) => {
-                let entry = Arc::new(check(draft, version, bundle, &self.0.known.settings)?);
+                let entry = Arc::new(check(draft, version, bundle, &self.0.sources.settings)?);
                 let Entity { uid, parents, .. } = &*entry.entity;
                 if let Some(parent) = next.circle(uid, parents) {
                     return Err(AttributesError::Circle { child: uid.clone(), parent: parent.clone() }.into());
@@ -164,11 +167,11 @@ impl Attributes {
             }
         };
         self.check_size(&next)?;
-        let step = written.as_deref().map_or(Step::Remove(&uid), Step::Put);
+        let step = written.as_deref().map_or(StoreChange::Remove(&uid), StoreChange::Put);
         writer.store.apply(&[step], version, next.imported())?;
         next.stamp(version, next.imported());
         self.show(&mut writer, next, [uid]);
-        Ok(Written { entry: written, version })
+        Ok(WriteResult { entry: written, version })
     }
 
     /// Takes all of the entities over, or none, if that may be done `still` when the changes before it are. Blocks: call it
@@ -178,7 +181,7 @@ impl Attributes {
         permit: Permit<ImportEntities>,
         bundle: &Bundle,
         still: impl FnOnce() -> Result<(), E>,
-    ) -> Result<Imported, E> {
+    ) -> Result<ImportResult, E> {
         let ImportEntities { drafts, replace, sha256: _ } = permit.into_operation();
         let mut writer = self.0.writer.lock();
         still()?;
@@ -193,7 +196,7 @@ impl Attributes {
         }
         let mut changed = Vec::new();
         for draft in drafts {
-            let mut entry = check(draft, version, bundle, &self.0.known.settings)?;
+            let mut entry = check(draft, version, bundle, &self.0.sources.settings)?;
             match old.get(&entry.entity.uid) {
                 Some(before) if before.draft() == entry.draft() => entry.version = before.version,
                 _ => changed.push(entry.entity.uid.clone()),
@@ -209,12 +212,13 @@ impl Attributes {
             .map(|entry| entry.entity.uid.clone())
             .filter(|uid| replace && !names.contains(uid))
             .collect();
-        let mut steps = if replace { vec![Step::Clear] } else { Vec::new() };
-        steps.extend(names.iter().filter_map(|uid| next.get(uid)).map(|entry| Step::Put(entry)));
+        let mut steps = if replace { vec![StoreChange::Clear] } else { Vec::new() };
+        steps.extend(names.iter().filter_map(|uid| next.get(uid)).map(|entry| StoreChange::Put(entry)));
         let imported = Some(self.0.clock.now_millis());
         writer.store.apply(&steps, version, imported)?;
         next.stamp(version, imported);
-        let done = Imported { entities: next.len(), changed: changed.len(), removed: gone.len(), version };
+        let done =
+            ImportResult { entities: next.len(), changed: changed.len(), removed: gone.len(), version };
         self.show(&mut writer, next, changed.into_iter().chain(gone));
         Ok(done)
     }
@@ -223,7 +227,8 @@ impl Attributes {
     pub fn agents_changed(&self) -> Result<(), AttributesError> {
         let mut writer = self.0.writer.lock();
         let mut next = Snapshot::clone(&self.0.snapshot.load());
-        let (version, imported) = (next.version() + 1, next.imported());
+        let version = next.version() + 1;
+        let imported = next.imported();
         writer.store.apply(&[], version, imported)?;
         next.stamp(version, imported);
         self.show(&mut writer, next, []);
@@ -236,7 +241,7 @@ impl Attributes {
     ///     let _ = attributes.changes(0);
     /// }
     /// ```
-    pub fn changes(&self, permit: Permit<ReadEntities>, since: u64) -> (u64, Changes) {
+    pub fn changes(&self, permit: Permit<ReadEntities>, since: u64) -> (u64, ChangesSince) {
         let ReadEntities = permit.into_operation();
         let writer = self.0.writer.lock();
         let now = self.0.snapshot.load().version();
@@ -245,10 +250,10 @@ impl Attributes {
         let forgot = !remembers || since > now;
         let newer = writer.changes.iter().filter(|changed| changed.version > since);
         let changes = newer.map(|changed| changed.uid.clone()).collect();
-        (now, if forgot { Changes::Everything } else { Changes::Entities(changes) })
+        (now, if forgot { ChangesSince::Everything } else { ChangesSince::Entities(changes) })
     }
 
-    /// The version, and each one that comes after it.
+    /// The version; changes when it grows.
     pub fn versions(&self, permit: Permit<ReadEntities>) -> watch::Receiver<u64> {
         let ReadEntities = permit.into_operation();
         self.0.version.subscribe()
@@ -259,7 +264,7 @@ impl Attributes {
     }
 
     fn check_size(&self, next: &Snapshot) -> Result<(), AttributesError> {
-        let limit = self.0.known.settings.max_entities;
+        let limit = self.0.sources.settings.max_entities;
         if next.len() > limit {
             return Err(AttributesError::TooMuch { what: "entities", limit });
         }
@@ -270,10 +275,10 @@ impl Attributes {
     fn show(&self, writer: &mut Writer, next: Snapshot, changed: impl IntoIterator<Item = EntityUid>) {
         let version = next.version();
         self.0.snapshot.store(Arc::new(next));
-        writer.changes.extend(changed.into_iter().map(|uid| Changed { version, uid }));
-        let over = writer.changes.len().saturating_sub(self.0.known.settings.max_changes);
+        writer.changes.extend(changed.into_iter().map(|uid| EntityChange { version, uid }));
+        let over = writer.changes.len().saturating_sub(self.0.sources.settings.max_changes);
         let last = writer.changes.drain(..over).next_back().map(|changed| changed.version);
-        // A version of which a part is forgotten is forgotten: who watches is told to read everything.
+        // When a part of a version was dropped, all of it is: watchers have to read everything again.
         while last.is_some() && writer.changes.front().map(|changed| changed.version) == last {
             writer.changes.pop_front();
         }
@@ -283,6 +288,6 @@ impl Attributes {
 
 impl AttributeSource for Attributes {
     fn current(&self) -> Arc<dyn crate::authz::Attributes> {
-        Arc::new(View::new(Arc::clone(&self.0.known), self.0.snapshot.load_full()))
+        Arc::new(DecisionAttributes::new(Arc::clone(&self.0.sources), self.0.snapshot.load_full()))
     }
 }

@@ -10,19 +10,19 @@ use crate::model::{Claims, Draft, Entity, EntityUid, Patch, Value};
 
 /// One entity in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoredEntity {
     /// The entity as policies see it, without what a credential adds.
     pub entity: Arc<Entity>,
-    /// What claimed parents count.
+    /// Whether the parents that a credential claims count.
     pub claims: Claims,
-    /// Parents that do not count, whoever claims them.
+    /// Parents that do not count, also when a credential claims them.
     pub revoked: Vec<EntityUid>,
     /// The store's version when it was last changed.
     pub version: u64,
 }
 
-impl Entry {
-    /// What is kept of a draft that fits.
+impl StoredEntity {
+    /// The entity that is stored for a valid draft.
     pub(super) fn new(mut draft: Draft, version: u64) -> Self {
         sort(&mut draft.entity.parents);
         sort(&mut draft.revoked);

@@ -21,12 +21,12 @@ pub enum AttributesError {
         /// The parent that leads back to it.
         parent: EntityUid,
     },
-    /// Somebody else states this about entities of the type.
+    /// Another source states this about entities of the type.
     #[error("`{uid}`: {what}")]
     NotHere {
         /// The entity.
         uid: EntityUid,
-        /// What the store does not take, and who states it.
+        /// What the store does not take, and the source that states it.
         what: &'static str,
     },
     /// A change to an entity that is not there.

@@ -2,7 +2,7 @@
 //!
 //! A decision reads one [`Snapshot`] from memory and never waits. A change is checked against the schema, written to
 //! SQLite, and seen by the next decision. What a principal proves about itself and what the store says are merged by a
-//! rule that nobody can use to gain (see `view.rs`).
+//! rule by which no caller can gain rights (see `view.rs`).
 
 mod change;
 mod directory;
@@ -16,8 +16,8 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{Attributes, Changed, Changes, Imported, Written};
-pub use entry::{Entry, read_draft, read_patch};
+pub use directory::{Attributes, ChangesSince, EntityChange, ImportResult, WriteResult};
+pub use entry::{StoredEntity, read_draft, read_patch};
 pub use error::AttributesError;
 pub use snapshot::Snapshot;
 

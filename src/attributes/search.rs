@@ -1,4 +1,4 @@
-//! Whom a search has to ask the policies about, in order, from a place on.
+//! The entities about which a search asks the policies, in order, from a given one on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::policy::Reachable;
 impl Attributes {
     /// The known entities of the type `kind` that are `reachable`, by id, from after the id `after`; at most `most`.
     ///
-    /// Each of them is still to be asked about: a group may hold more than who may.
+    /// The guard still decides about each of them: a group may have members that are not permitted.
     pub fn candidates(
         &self,
         kind: &str,
@@ -37,11 +37,11 @@ impl Attributes {
 
     /// Every entity of a type of which the gateway itself says what there is; `None` for other types.
     fn of_gateway(&self, kind: &str) -> Option<BTreeSet<EntityUid>> {
-        let agents = || self.inner().known.agents.all();
+        let agents = || self.inner().sources.agents.all();
         Some(match kind {
             "Caxton::Agent" => agents().iter().map(|agent| agent.entity().uid.clone()).collect(),
             "Caxton::Tool" => {
-                let tools: Arc<[_]> = self.inner().known.tools.tools();
+                let tools: Arc<[_]> = self.inner().sources.tools.tools();
                 tools.iter().map(|tool| tool.descriptor().entity.uid.clone()).collect()
             }
             "Caxton::MemoryScope" => {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
-use super::entry::Entry;
+use super::entry::StoredEntity;
 use crate::model::EntityUid;
 
 /// All entities at one moment. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    entries: RedBlackTreeMapSync<EntityUid, Arc<Entry>>,
-    /// Parent and child, so that the members of a group are found without looking at everybody.
+    entries: RedBlackTreeMapSync<EntityUid, Arc<StoredEntity>>,
+    /// Parent and child, so that the members of a group are found without a scan of all entities.
     children: RedBlackTreeSetSync<(EntityUid, EntityUid)>,
     version: u64,
     imported: Option<i64>,
@@ -53,18 +53,22 @@ impl Snapshot {
     }
 
     /// One entity.
-    pub fn get(&self, uid: &EntityUid) -> Option<&Arc<Entry>> {
+    pub fn get(&self, uid: &EntityUid) -> Option<&Arc<StoredEntity>> {
         self.entries.get(uid)
     }
 
     /// All entities in order of type and id, from after `after`.
-    pub fn after<'s>(&'s self, after: Option<&'s EntityUid>) -> impl Iterator<Item = &'s Arc<Entry>> {
+    pub fn after<'s>(&'s self, after: Option<&'s EntityUid>) -> impl Iterator<Item = &'s Arc<StoredEntity>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.entries.range::<EntityUid, _>((from, Bound::Unbounded)).map(|(_, entry)| entry)
     }
 
     /// The entities of a type in order of their ids, from after the id `after`.
-    pub fn of_type<'s>(&'s self, kind: &'s str, after: Option<&str>) -> impl Iterator<Item = &'s Arc<Entry>> {
+    pub fn of_type<'s>(
+        &'s self,
+        kind: &'s str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &'s Arc<StoredEntity>> {
         let first = EntityUid::new(kind, after.unwrap_or_default());
         let from = if after.is_some() { Bound::Excluded(first) } else { Bound::Included(first) };
         self.entries
@@ -129,7 +133,8 @@ impl Snapshot {
     ) -> Option<HashSet<&'s EntityUid>> {
         let mut pending: Vec<_> = starts.into_iter().collect();
         let mut below: HashMap<&EntityUid, Vec<&EntityUid>> = HashMap::new();
-        let (mut seen, mut stored) = (HashSet::new(), 0_usize);
+        let mut seen = HashSet::new();
+        let mut stored = 0_usize;
         while let Some(next) = pending.pop() {
             if !seen.insert(next) {
                 continue;
@@ -162,7 +167,9 @@ impl Snapshot {
     ) -> Option<(&'s EntityUid, &'s EntityUid)> {
         let parents = |uid| self.entries.get(uid).map_or(&[][..], |entry| entry.entity.parents.as_slice());
         // Those on the way from where the walk began, each with the parents that were not looked at yet.
-        let (mut done, mut on_way, mut way) = (HashSet::new(), HashSet::new(), Vec::new());
+        let mut done = HashSet::new();
+        let mut on_way = HashSet::new();
+        let mut way = Vec::new();
         for start in changed {
             if done.contains(start) {
                 continue;
@@ -190,10 +197,11 @@ impl Snapshot {
     }
 
     /// Takes an entity in. Its place in the hierarchy has been checked.
-    pub fn put(&mut self, entry: Arc<Entry>) {
+    pub fn put(&mut self, entry: Arc<StoredEntity>) {
         let uid = entry.entity.uid.clone();
         let old = self.entries.get(&uid).cloned();
-        let (before, now) = (old.as_ref().map(|old| old.entity.parents.as_slice()), &entry.entity.parents);
+        let before = old.as_ref().map(|old| old.entity.parents.as_slice());
+        let now = &entry.entity.parents;
         let before = before.unwrap_or_default();
         for gone in before.iter().filter(|parent| !now.contains(parent)) {
             self.children.remove_mut(&(gone.clone(), uid.clone()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 use serde_json::{Map, Value as Json};
 
-use super::entry::{Entry, read_draft};
+use super::entry::{StoredEntity, read_draft};
 use super::error::AttributesError;
 use super::snapshot::Snapshot;
 use crate::db;
@@ -28,11 +28,11 @@ CREATE TABLE state (
 INSERT INTO state (one, version) VALUES (1, 0);
 "];
 
-/// One step of a change.
-pub(super) enum Step<'e> {
-    Put(&'e Entry),
+/// One write to the store; a change has several.
+pub(super) enum StoreChange<'e> {
+    Put(&'e StoredEntity),
     Remove(&'e EntityUid),
-    /// Everything goes.
+    /// All entities are removed.
     Clear,
 }
 
@@ -64,7 +64,7 @@ impl Store {
             let fields: Map<String, Json> = serde_json::from_str(&json).map_err(|_| damaged())?;
             let draft = read_draft(&fields, Some(&uid)).map_err(|_| damaged())?;
             let version = u64::try_from(version).map_err(|_| damaged())?;
-            snapshot.put(Arc::new(Entry::new(draft, version)));
+            snapshot.put(Arc::new(StoredEntity::new(draft, version)));
         }
         let all = snapshot.after(None).map(|entry| &entry.entity.uid);
         if let Some((child, _)) = snapshot.any_circle(all) {
@@ -81,14 +81,14 @@ impl Store {
     /// All of the steps, or none.
     pub(super) fn apply(
         &mut self,
-        steps: &[Step<'_>],
+        steps: &[StoreChange<'_>],
         version: u64,
         imported: Option<i64>,
     ) -> Result<(), AttributesError> {
         let transaction = self.connection.transaction()?;
         for step in steps {
             match step {
-                Step::Put(entry) => {
+                StoreChange::Put(entry) => {
                     let uid = &entry.entity.uid;
                     let mut json = entry.to_json();
                     json.remove("version");
@@ -101,12 +101,12 @@ impl Store {
                             number(entry.version)
                         ])?;
                 }
-                Step::Remove(uid) => {
+                StoreChange::Remove(uid) => {
                     transaction
                         .prepare_cached("DELETE FROM entity WHERE type = ?1 AND id = ?2")?
                         .execute(params![uid.type_name(), uid.id()])?;
                 }
-                Step::Clear => {
+                StoreChange::Clear => {
                     transaction.execute("DELETE FROM entity", [])?;
                 }
             }
@@ -123,7 +123,7 @@ fn number(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)
 }
 
-/// The error type itself knows no SQLite: that stays in this file.
+/// The conversion is here so that the error type does not depend on SQLite.
 impl From<rusqlite::Error> for AttributesError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Query(Box::new(error))

@@ -32,8 +32,14 @@ struct Bench {
 }
 
 impl Bench {
-    fn changes(&self, since: u64) -> (u64, Changes) {
-        self.attributes.changes(Permit::for_test(ReadEntities, Subject::system()), since)
+    fn changes(&self, since: u64) -> (u64, ChangesSince) {
+        self.attributes.changes(
+            Permit::for_test(
+                ReadEntities,
+                Subject::agent(&crate::model::AgentId::parse("reader").unwrap(), Proof::Internal),
+            ),
+            since,
+        )
     }
 }
 
@@ -81,21 +87,21 @@ impl Bench {
         Self::with(|_| {}).await
     }
 
-    fn change(&self, uid: EntityUid, change: EntityChange) -> Result<Written, AttributesError> {
+    fn change(&self, uid: EntityUid, change: EntityChange) -> Result<WriteResult, AttributesError> {
         let operation = WriteEntity { uid, change, sha256: None };
-        self.attributes.write(Permit::for_test(operation, Subject::system()), &self.bundle, || Ok(()))
+        self.attributes.write(Permit::for_test(operation, Subject::for_test()), &self.bundle, || Ok(()))
     }
 
-    fn put(&self, uid: EntityUid, body: Json) -> Result<Written, AttributesError> {
+    fn put(&self, uid: EntityUid, body: Json) -> Result<WriteResult, AttributesError> {
         let draft = read_draft(body.as_object().unwrap(), Some(&uid))?;
         self.change(uid, EntityChange::Put(draft))
     }
 
-    fn import(&self, entities: Json, replace: bool) -> Result<Imported, AttributesError> {
+    fn import(&self, entities: Json, replace: bool) -> Result<ImportResult, AttributesError> {
         let each =
             entities.as_array().unwrap().iter().map(|entity| read_draft(entity.as_object().unwrap(), None));
         let operation = ImportEntities { drafts: each.collect::<Result<_, _>>()?, replace, sha256: None };
-        self.attributes.import(Permit::for_test(operation, Subject::system()), &self.bundle, || Ok(()))
+        self.attributes.import(Permit::for_test(operation, Subject::for_test()), &self.bundle, || Ok(()))
     }
 
     fn parents(&self, subject: &Subject) -> BTreeSet<String> {
@@ -244,7 +250,7 @@ async fn what_somebody_else_states_is_not_stated_here() {
     bench.change(clerk.clone(), EntityChange::Assign(role("viewer"))).unwrap();
     let known = bench.attributes.current().entity(&clerk).unwrap();
     assert!(known.parents.contains(&role("viewer")) && known.parents.len() == 2, "{known:?}");
-    // One that is not deployed is nobody, whatever the store says.
+    // An agent that is not deployed has no attributes, also when the store has an entry for it.
     let ghost = EntityUid::caxton("Agent", "ghost");
     bench.change(ghost.clone(), EntityChange::Assign(role("admin"))).unwrap();
     assert_eq!(bench.attributes.current().entity(&ghost), None);
@@ -379,10 +385,10 @@ async fn an_import_is_whole_or_nothing_and_says_what_it_changed() {
     assert_eq!((other.entities, other.changed, other.removed), (2, 1, 1));
     let (version, changes) = bench.changes(same.version);
     assert_eq!(version, other.version);
-    assert_eq!(changes, Changes::Entities(BTreeSet::from([acme("Team", "a"), acme("Team", "c")])));
-    assert_eq!(bench.changes(version), (version, Changes::Entities(BTreeSet::new())));
-    assert_eq!(bench.changes(0).1, Changes::Everything, "that was before this start");
-    assert_eq!(bench.changes(version + 9).1, Changes::Everything, "nobody was told that yet");
+    assert_eq!(changes, ChangesSince::Entities(BTreeSet::from([acme("Team", "a"), acme("Team", "c")])));
+    assert_eq!(bench.changes(version), (version, ChangesSince::Entities(BTreeSet::new())));
+    assert_eq!(bench.changes(0).1, ChangesSince::Everything, "that was before this start");
+    assert_eq!(bench.changes(version + 9).1, ChangesSince::Everything, "nobody was told that yet");
 }
 
 #[tokio::test]
@@ -402,7 +408,7 @@ async fn bounds_hold() {
     }
     let error = bench.put(team(9), json!({})).unwrap_err();
     assert_eq!(error.to_string(), "entities: at most 3 are allowed");
-    assert_eq!(bench.changes(1).1, Changes::Everything, "two changes are remembered");
+    assert_eq!(bench.changes(1).1, ChangesSince::Everything, "two changes are remembered");
     // A decision looks at three, and says so when there are more.
     let view = bench.attributes.current();
     let mut question = about(view.entity(&team(1)).unwrap());
@@ -412,7 +418,7 @@ async fn bounds_hold() {
     assert!(!view.close(&mut about(Arc::new(person)), &[]));
 }
 
-/// Whoever watches is told of every entity, or that it has to read them all.
+/// A watcher gets every entity that changed, or has to read all of them.
 #[tokio::test]
 async fn an_import_that_is_too_large_to_be_remembered_is_not_told_in_part() {
     let bench = Bench::with(|settings| settings.max_changes = 2).await;
@@ -420,7 +426,7 @@ async fn an_import_that_is_too_large_to_be_remembered_is_not_told_in_part() {
     let teams: Vec<Json> =
         ["a", "b", "c"].iter().map(|id| json!({ "uid": { "type": "Acme::Team", "id": id } })).collect();
     bench.import(json!(teams), false).unwrap();
-    assert_eq!(bench.changes(before).1, Changes::Everything);
+    assert_eq!(bench.changes(before).1, ChangesSince::Everything);
 }
 
 #[tokio::test]
@@ -460,7 +466,7 @@ fn claims_are_ignored_unless_somebody_says_otherwise() {
     assert_eq!(Claims::default(), Claims::Ignored);
 }
 
-/// Whoever is in more than one decision may look at gets no decision, not one in which nothing is revoked.
+/// A principal with more parents than one decision may look at gets no decision, not one in which nothing is revoked.
 #[tokio::test]
 async fn what_is_revoked_is_looked_for_within_bounds_and_found_or_nothing_is_decided() {
     let bench = Bench::with(|settings| settings.max_per_decision = 50).await;
@@ -497,10 +503,10 @@ async fn what_may_no_longer_be_when_its_turn_comes_changes_nothing() {
     let locked = || Err(AttributesError::Unknown(role("locked")));
     let before = bench.attributes.snapshot().version();
     let operation = WriteEntity { uid: EntityUid::caxton("Agent", "clerk"), change: assign, sha256: None };
-    let permit = Permit::for_test(operation, Subject::system());
+    let permit = Permit::for_test(operation, Subject::for_test());
     assert!(bench.attributes.write(permit, &bench.bundle, locked).is_err());
     let operation = ImportEntities { drafts: Vec::new(), replace: true, sha256: None };
-    let permit = Permit::for_test(operation, Subject::system());
+    let permit = Permit::for_test(operation, Subject::for_test());
     assert!(bench.attributes.import(permit, &bench.bundle, locked).is_err());
     assert_eq!(bench.attributes.snapshot().version(), before);
 }

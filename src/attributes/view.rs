@@ -1,11 +1,11 @@
-//! How what is stored meets what is proven, for one decision.
+//! Combines stored attributes with those that the credential proved, for one decision.
 //!
-//! The rule, and why nobody gains by it:
+//! The rule, and why no caller can gain rights by it:
 //! - **Attributes and tags**: the store wins. What it does not say stays as the credential proved it.
 //! - **Parents** (roles, groups) that a credential claims count beside the stored ones only if the entry says
 //!   `claims: united`. An entry that was put without that says everything: an old token whose roles have been taken away
 //!   in the store gains nothing by still naming them.
-//! - **Revoked** parents never count, whoever states them; nor does any other parent that is in a revoked one, or a role
+//! - **Revoked** parents never count, also when a credential claims them; nor does any other parent that is in a revoked one, or a role
 //!   taken away would come back through a role that includes it.
 //! - **Programs** (API keys): the store only takes away. Several keys share a name, and a stored role would reach the key
 //!   that was made to be weak.
@@ -14,28 +14,28 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::directory::Known;
-use super::entry::Entry;
+use super::directory::Sources;
+use super::entry::StoredEntity;
 use super::snapshot::Snapshot;
 use crate::authz::Attributes;
 use crate::model::{AgentId, Claims, Entity, EntityUid, MemoryScope, ToolId};
 use crate::policy::{Bundle, Query, close};
 
-/// What is known at one moment.
-pub(super) struct View {
-    known: Arc<Known>,
+/// The attributes of one decision: one snapshot, and the agents and tools of that moment.
+pub(super) struct DecisionAttributes {
+    sources: Arc<Sources>,
     snapshot: Arc<Snapshot>,
-    /// Somebody was in more than one decision may look at, so that it is not known what of that is revoked.
+    /// A principal had more parents than one decision may look at, so it is unknown which of them are revoked.
     too_much: AtomicBool,
 }
 
-impl View {
-    pub(super) fn new(known: Arc<Known>, snapshot: Arc<Snapshot>) -> Self {
-        Self { known, snapshot, too_much: AtomicBool::new(false) }
+impl DecisionAttributes {
+    pub(super) fn new(sources: Arc<Sources>, snapshot: Arc<Snapshot>) -> Self {
+        Self { sources, snapshot, too_much: AtomicBool::new(false) }
     }
 
     fn agent(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
-        let agent = self.known.agents.get(&AgentId::parse(uid.id()).ok()?)?;
+        let agent = self.sources.agents.get(&AgentId::parse(uid.id()).ok()?)?;
         Some(match self.snapshot.get(uid) {
             None => Arc::clone(agent.entity()),
             Some(entry) => {
@@ -48,12 +48,12 @@ impl View {
         })
     }
 
-    /// Takes out what is revoked, or in something that is. Nothing is decided when that cannot be found out.
-    fn drop_revoked(&self, entry: &Entry, parents: &mut Vec<EntityUid>) {
+    /// Removes parents that are revoked or are in a revoked one. When that cannot be found out, the decision is refused.
+    fn drop_revoked(&self, entry: &StoredEntity, parents: &mut Vec<EntityUid>) {
         if entry.revoked.is_empty() {
             return;
         }
-        let most = self.known.settings.max_per_decision;
+        let most = self.sources.settings.max_per_decision;
         match self.snapshot.within(parents.iter(), &entry.revoked, most) {
             Some(revoked) => {
                 let stay: Vec<bool> = parents.iter().map(|parent| !revoked.contains(parent)).collect();
@@ -67,7 +67,7 @@ impl View {
         }
     }
 
-    fn merged(&self, proven: &Entity, entry: &Entry) -> Entity {
+    fn merged(&self, proven: &Entity, entry: &StoredEntity) -> Entity {
         let mut entity = proven.clone();
         let stored = &entry.entity;
         entity.attributes.extend(stored.attributes.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -86,12 +86,12 @@ impl View {
     }
 }
 
-impl Attributes for View {
+impl Attributes for DecisionAttributes {
     fn entity(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
         match uid.type_name() {
             "Caxton::Agent" => self.agent(uid),
             "Caxton::Tool" => {
-                let tool = self.known.tools.get(&ToolId::parse(uid.id()).ok()?)?;
+                let tool = self.sources.tools.get(&ToolId::parse(uid.id()).ok()?)?;
                 Some(Arc::clone(&tool.descriptor().entity))
             }
             "Caxton::MemoryScope" => uid.id().parse::<MemoryScope>().ok().map(|scope| scope.entity().into()),
@@ -120,14 +120,14 @@ impl Attributes for View {
     fn close(&self, question: &mut Query, bundles: &[&Bundle]) -> bool {
         for entity in question.entities.iter_mut().filter(|entity| entity.uid.type_name() == "Caxton::Agent")
         {
-            // An agent may come as an operation knows it, without its roles.
+            // An operation may bring the entity of an agent without its roles.
             if let Some(agent) = self.agent(&entity.uid).filter(|_| self.snapshot.get(&entity.uid).is_some())
             {
                 *entity = agent;
             }
         }
         let named = |question: &Query| bundles.iter().flat_map(|bundle| bundle.named_for(question)).collect();
-        let most = self.known.settings.max_per_decision;
+        let most = self.sources.settings.max_per_decision;
         close(question, named, most, &|uid| self.entity(uid)) && !self.too_much.load(Ordering::Relaxed)
     }
 
@@ -141,7 +141,7 @@ impl Attributes for View {
     }
 
     fn is_stale(&self, now_millis: i64) -> bool {
-        match (self.known.settings.max_age, self.age_seconds(now_millis)) {
+        match (self.sources.settings.max_age, self.age_seconds(now_millis)) {
             (None, _) => false,
             (Some(_), None) => true,
             (Some(most), Some(age)) => age > most.as_secs(),

@@ -1,20 +1,13 @@
 //! Keeps characters that cannot be seen out of the log file.
 //!
 //! A terminal obeys control characters, a text viewer obeys bidirectional ones, and some line readers split at
-//! U+2028: whoever can put them into a name could rewrite what an auditor sees. JSON lets every character be
+//! U+2028: a caller that can put them into a name could rewrite what an auditor sees. JSON lets every character be
 //! written as `\uXXXX`, so the line stays the same value and shows what is in it. C0 controls are escaped by
 //! JSON itself.
 
 use std::fmt::Write as _;
 
-/// Whether a character must not stand in the log as itself: controls, bidirectional marks, line and paragraph
-/// separators, and everything that has no width.
-pub fn is_hidden(c: char) -> bool {
-    matches!(c,
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{180e}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
+use crate::text::is_hidden;
 
 /// Appends JSON text to `out` with hidden characters escaped.
 ///

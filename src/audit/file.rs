@@ -1,4 +1,4 @@
-//! The log file: append whole batches or nothing, and notice when somebody else touches it.
+//! The log file: append whole batches or nothing, and notice when another process changes it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
@@ -13,7 +13,7 @@ pub enum FileFault {
     /// The path leads to another file than the one that is open, or to none.
     #[error("the decision log was removed or replaced while the gateway runs")]
     Replaced,
-    /// Somebody else wrote to it or cut it.
+    /// Another process wrote to it or cut it.
     #[error("the decision log has {found} bytes where the gateway left {expected}")]
     Changed {
         /// Bytes that the gateway wrote.
@@ -57,7 +57,7 @@ impl LogFile {
     /// Opens and locks the log, making it (0600) and its directory (0700) when they are not there.
     pub(super) fn open(path: &Path) -> Result<Self, AuditError> {
         let fault = |source| AuditError::File { path: path.to_owned(), source };
-        // A link would let whoever may write the directory choose where the records go.
+        // With a link, anyone who may write the directory could choose where the records go.
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(AuditError::NotAFile { path: path.to_owned() });
         }
@@ -109,7 +109,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Takes back the last `bytes` bytes, which nobody was told of.
+    /// Takes back the last `bytes` bytes, of which no receipt was given.
     pub(super) fn withdraw(&mut self, bytes: usize) {
         self.length = self.length.saturating_sub(bytes as u64);
         self.torn = true;

@@ -5,12 +5,12 @@ use serde::{Serialize, Serializer};
 
 use super::digest::Digest;
 use super::record::{EntityRecord, Item, RecordError, Shadow};
-use super::redact::{Cut, Logged, cut, mask_name};
+use super::redact::{CutText, LoggedValue, cut, mask_name};
 use crate::model::{EntityUid, Outcome, PolicyRef};
 
 /// How much of a record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum DetailLevel {
     /// All of it.
     Whole,
     /// Without what the items were asked with, and with a digest of the circumstances.
@@ -29,9 +29,9 @@ const SHORT_NAME: usize = 200;
 #[derive(Serialize)]
 pub(super) struct LoggedItem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<Name<'a>>,
+    action: Option<ItemName<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<Logged<'a>>,
+    context: Option<LoggedValue<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     entities: Vec<LoggedEntity<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -46,21 +46,23 @@ pub(super) struct LoggedItem<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     policies_omitted: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    principal: Option<Name<'a>>,
-    resource: Name<'a>,
+    principal: Option<ItemName<'a>>,
+    resource: ItemName<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shadow: Option<&'a Shadow>,
 }
 
 impl<'a> LoggedItem<'a> {
-    pub(super) fn new(item: &'a Item, form: Form) -> Self {
-        let (whole, short) = (form == Form::Whole, form == Form::Short);
-        let name = |text: &'a str| Name { text, short };
+    pub(super) fn new(item: &'a Item, level: DetailLevel) -> Self {
+        let whole = level == DetailLevel::Whole;
+        let short = level == DetailLevel::Short;
+        let name = |text: &'a str| ItemName { text, short };
         let most = |(usual, in_short): (usize, usize)| if short { in_short } else { usual };
-        let (policies, errors) = (most(POLICIES), most(ERRORS));
+        let policies = most(POLICIES);
+        let errors = most(ERRORS);
         Self {
             action: item.action.as_deref().map(name),
-            context: item.context.as_ref().filter(|_| whole).map(Logged::new),
+            context: item.context.as_ref().filter(|_| whole).map(LoggedValue::new),
             entities: if whole { entities(&item.entities) } else { Vec::new() },
             errors: item.errors.iter().take(errors).map(|error| CutError { error, short }).collect(),
             errors_omitted: item.errors.len().saturating_sub(errors),
@@ -76,12 +78,12 @@ impl<'a> LoggedItem<'a> {
 }
 
 /// A name in Cedar's notation. A long one stands as `sha256:` and the digest of that notation when it has to be short.
-struct Name<'a> {
+struct ItemName<'a> {
     text: &'a str,
     short: bool,
 }
 
-impl Serialize for Name<'_> {
+impl Serialize for ItemName<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !self.short || self.text.len() <= SHORT_NAME {
             return serializer.serialize_str(&mask_name(self.text));
@@ -92,9 +94,9 @@ impl Serialize for Name<'_> {
 }
 
 /// The name of an entity, masked like the record's own resource.
-struct Uid<'a>(&'a EntityUid);
+struct MaskedUid<'a>(&'a EntityUid);
 
-impl Serialize for Uid<'_> {
+impl Serialize for MaskedUid<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&mask_name(&self.0.to_string()))
     }
@@ -104,19 +106,19 @@ impl Serialize for Uid<'_> {
 #[derive(Serialize)]
 pub(super) struct LoggedEntity<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    attrs: Option<Logged<'a>>,
+    attrs: Option<LoggedValue<'a>>,
     #[serde(rename = "in", skip_serializing_if = "Vec::is_empty")]
-    parents: Vec<Uid<'a>>,
+    parents: Vec<MaskedUid<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tags: Option<Logged<'a>>,
-    uid: Uid<'a>,
+    tags: Option<LoggedValue<'a>>,
+    uid: MaskedUid<'a>,
 }
 
 impl<'a> LoggedEntity<'a> {
     fn new(entity: &'a EntityRecord) -> Self {
-        let field = |name| entity.field(name).map(Logged::new);
-        let parents = entity.parents.iter().map(Uid).collect();
-        Self { attrs: field("attrs"), parents, tags: field("tags"), uid: Uid(&entity.uid) }
+        let field = |name| entity.field(name).map(LoggedValue::new);
+        let parents = entity.parents.iter().map(MaskedUid).collect();
+        Self { attrs: field("attrs"), parents, tags: field("tags"), uid: MaskedUid(&entity.uid) }
     }
 }
 
@@ -134,14 +136,14 @@ impl Serialize for CutError<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Fields<'a> {
-            message: Cut<'a>,
+            message: CutText<'a>,
             policy: &'a str,
         }
         let message = match self.short {
             true => cut(&self.error.message, SHORT_MESSAGE),
             false => &self.error.message,
         };
-        Fields { message: Cut(message), policy: &self.error.policy }.serialize(serializer)
+        Fields { message: CutText(message), policy: &self.error.policy }.serialize(serializer)
     }
 }
 

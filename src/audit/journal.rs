@@ -1,6 +1,6 @@
 //! The journal: takes a record, and gives a receipt once it is written. No receipt, no effect.
 //!
-//! A receipt cannot be made by anybody else:
+//! No other module can make a receipt:
 //! ```compile_fail,E0451
 //! fn forge(decision: caxton::model::DecisionId) -> caxton::audit::Receipt {
 //!     caxton::audit::Receipt { decision, seq: 1 }
@@ -25,14 +25,14 @@ use tokio::time::{Instant, timeout_at};
 use super::AuditError;
 use super::error::Unavailable;
 use super::file::LogFile;
+use super::fsync_thread::FsyncThread;
+use super::principal_shares::PrincipalShares;
 use super::queue::{Job, Queue};
 use super::record::Record;
 use super::recover::{Recovery, recover};
 use super::refusals::Refusals;
 use super::settings::Settings;
-use super::share::Shares;
-use super::syncer::Syncer;
-use super::writer::{Desk, Writer};
+use super::writer::{GroupCommit, Writer};
 use crate::model::DecisionId;
 use crate::telemetry::Metrics;
 
@@ -71,11 +71,11 @@ pub struct Journal {
 
 struct Inner {
     queue: Arc<Queue>,
-    desk: Arc<Desk>,
+    group_commit: Arc<GroupCommit>,
     metrics: Arc<Metrics>,
     deadline: Duration,
     refusals: Refusals,
-    shares: Shares,
+    shares: PrincipalShares,
 }
 
 impl Journal {
@@ -88,19 +88,20 @@ impl Journal {
         let mut file = LogFile::open(&settings.path)?;
         let (last, recovery) = recover(&mut file, &settings.path)?;
         let queue = Arc::new(Queue::new(settings.queue));
-        let syncer = Syncer::start(&settings, &file).map_err(fault)?;
-        let writer = Writer::new(&settings, file, last, Arc::clone(&queue), syncer, Arc::clone(&metrics));
-        let desk = Arc::new(Desk::new(writer, settings.retry));
-        let thread = Arc::clone(&desk);
+        let fsync_thread = FsyncThread::start(&settings, &file).map_err(fault)?;
+        let writer =
+            Writer::new(&settings, file, last, Arc::clone(&queue), fsync_thread, Arc::clone(&metrics));
+        let group_commit = Arc::new(GroupCommit::new(writer, settings.retry));
+        let thread = Arc::clone(&group_commit);
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || thread.run()).map_err(fault)?;
         let refusals = Refusals::new(settings.refusal_window, settings.refusal_kinds);
         let inner = Inner {
             queue,
-            desk,
+            group_commit,
             metrics,
             deadline: settings.deadline,
             refusals,
-            shares: Shares::new(settings.queue),
+            shares: PrincipalShares::new(settings.queue),
         };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
@@ -109,13 +110,20 @@ impl Journal {
     ///
     /// Waits at most the deadline. A record that was queued is written even when the caller has gone away.
     pub async fn append(&self, record: impl Into<Box<Record>>) -> Result<Receipt, AuditError> {
+        let written = self.append_in_time(record.into()).await;
+        if written.is_err() {
+            self.inner.metrics.audit_dropped.inc();
+        }
+        written
+    }
+
+    async fn append_in_time(&self, record: Box<Record>) -> Result<Receipt, AuditError> {
         let inner = &self.inner;
         let late = || AuditError::Unavailable(Unavailable::Slow);
         let deadline = Instant::now() + inner.deadline;
-        let mut left = Left::new(inner);
+        let mut left = AppendGuard::new(inner);
         let (answer, mut reply) = oneshot::channel();
-        let record: Box<Record> = record.into();
-        let share = timeout_at(deadline, inner.shares.place(&record)).await.map_err(|_| late())?;
+        let share = timeout_at(deadline, inner.shares.acquire(&record)).await.map_err(|_| late())?;
         let share = share.ok_or(AuditError::Unavailable(Unavailable::Closed))?;
         let slot = match inner.queue.try_slot() {
             Some(slot) => slot,
@@ -123,16 +131,16 @@ impl Journal {
         };
         let push = |slot| inner.queue.push(slot, Job { record, answer, share });
         slot.and_then(push).map_err(AuditError::Unavailable)?;
-        if inner.desk.is_open() {
+        if inner.group_commit.is_open() {
             left.job = true;
             // Others that are ready queue theirs first: then one write serves them all.
             yield_now().await;
             if reply.is_empty() {
-                inner.desk.help();
+                inner.group_commit.write_pending();
             }
             left.job = false;
         } else {
-            inner.queue.call();
+            inner.queue.wake_writer();
         }
         let closed = |_| Err(AuditError::Unavailable(Unavailable::Closed));
         match reply.try_recv() {
@@ -170,8 +178,8 @@ impl Journal {
     }
 
     #[cfg(test)]
-    pub(super) fn desk(&self) -> &Arc<Desk> {
-        &self.inner.desk
+    pub(super) fn group_commit(&self) -> &Arc<GroupCommit> {
+        &self.inner.group_commit
     }
 
     /// Whether the last write went well. Says nothing about the next one: only a receipt does.
@@ -192,25 +200,25 @@ impl Journal {
     }
 }
 
-/// One append under way.
-struct Left<'a> {
+/// One append under way. When it is dropped before its record was written, the writer thread is woken for it.
+struct AppendGuard<'a> {
     inner: &'a Inner,
-    /// Whether its record waits for its own caller to write it.
+    /// Whether the record was queued without waking the writer thread, because its caller is about to write it.
     job: bool,
 }
 
-impl<'a> Left<'a> {
+impl<'a> AppendGuard<'a> {
     fn new(inner: &'a Inner) -> Self {
         inner.metrics.audit_queue_depth.inc();
         Self { inner, job: false }
     }
 }
 
-impl Drop for Left<'_> {
+impl Drop for AppendGuard<'_> {
     fn drop(&mut self) {
         self.inner.metrics.audit_queue_depth.dec();
         if self.job {
-            self.inner.queue.call();
+            self.inner.queue.wake_writer();
         }
     }
 }

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::AuditError;
 use super::digest::Digest;
 use super::escape::{escape_json, unescape_json};
-use super::items::{CutError, Form, LoggedEntity, LoggedItem, entities};
+use super::items::{CutError, DetailLevel, LoggedEntity, LoggedItem, entities};
 use super::record::{AgentRecord, Record, Shadow};
-use super::redact::{Cut, Logged, Named, Summary, mask_name};
+use super::redact::{CutText, LoggedValue, MaskedName, ValueDigest, mask_name};
 use crate::clock::rfc3339;
 use crate::model::{CallId, DecisionId, EventType, Outcome, PolicyRef, ReasonCode};
 
@@ -32,12 +32,12 @@ const PARTS: usize = 256;
 
 /// A place in the chain: the number and hash of the last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Link {
+pub(super) struct ChainHead {
     pub(super) seq: u64,
     pub(super) hash: Digest,
 }
 
-impl Link {
+impl ChainHead {
     /// Before the first record.
     pub(super) const GENESIS: Self = Self { seq: 0, hash: Digest::GENESIS };
 }
@@ -50,7 +50,7 @@ pub(super) struct Encoder {
 
 /// One of the lines of a list that is too long for one.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct ListPart {
     number: usize,
     of: usize,
 }
@@ -61,17 +61,18 @@ impl Encoder {
     pub(super) fn line(
         &mut self,
         record: &Record,
-        last: Link,
+        last: ChainHead,
         limit: usize,
         out: &mut String,
-    ) -> Result<Link, AuditError> {
-        let (start, mut bytes) = (out.len(), 0);
-        for form in [Form::Whole, Form::Bare] {
-            let items = logged(record, form);
-            let link = self.encode(&Canonical::new(record, &items, None, last, form), last, out)?;
+    ) -> Result<ChainHead, AuditError> {
+        let start = out.len();
+        let mut bytes = 0;
+        for level in [DetailLevel::Whole, DetailLevel::Bare] {
+            let items = logged(record, level);
+            let head = self.encode(&Canonical::new(record, &items, None, last, level), last, out)?;
             bytes = out.len() - start;
             if bytes <= limit {
-                return Ok(link);
+                return Ok(head);
             }
             out.truncate(start);
         }
@@ -85,19 +86,21 @@ impl Encoder {
     fn parts(
         &mut self,
         record: &Record,
-        last: Link,
+        last: ChainHead,
         limit: usize,
         out: &mut String,
-    ) -> Result<Link, AuditError> {
-        let (start, items) = (out.len(), logged(record, Form::Short));
+    ) -> Result<ChainHead, AuditError> {
+        let start = out.len();
+        let items = logged(record, DetailLevel::Short);
         // The first line has the most beside its items.
-        let first = Part { number: 1, of: items.len() };
-        self.encode(&Canonical::new(record, &[], Some(first), last, Form::Short), last, out)?;
+        let first = ListPart { number: 1, of: items.len() };
+        self.encode(&Canonical::new(record, &[], Some(first), last, DetailLevel::Short), last, out)?;
         // With the name of the field and its brackets, and longer numbers.
         let room =
             limit.saturating_sub(out.len() - start + ",\"items\":[]".len() + 2 * PARTS.to_string().len());
         out.truncate(start);
-        let (mut ends, mut bytes) = (Vec::new(), 0);
+        let mut ends = Vec::new();
+        let mut bytes = 0;
         for (number, item) in items.iter().enumerate() {
             let length = self.length(item)? + 1;
             if length > room {
@@ -113,15 +116,16 @@ impl Encoder {
         if ends.len() > PARTS {
             return Err(AuditError::TooLarge { bytes: ends.len() * room, limit });
         }
-        let (mut link, mut from) = (last, 0);
+        let mut head = last;
+        let mut from = 0;
         for (number, &end) in ends.iter().enumerate() {
-            let part = (ends.len() > 1).then_some(Part { number: number + 1, of: ends.len() });
+            let part = (ends.len() > 1).then_some(ListPart { number: number + 1, of: ends.len() });
             let items = items.get(from..end).unwrap_or_default();
-            let line = Canonical::new(record, items, part, link, Form::Short);
-            link = self.encode(&line, link, out)?;
+            let line = Canonical::new(record, items, part, head, DetailLevel::Short);
+            head = self.encode(&line, head, out)?;
             from = end;
         }
-        Ok(link)
+        Ok(head)
     }
 
     /// Bytes of the item on its line.
@@ -133,7 +137,12 @@ impl Encoder {
         Ok(escaped.len())
     }
 
-    fn encode(&mut self, line: &Canonical<'_>, last: Link, out: &mut String) -> Result<Link, AuditError> {
+    fn encode(
+        &mut self,
+        line: &Canonical<'_>,
+        last: ChainHead,
+        out: &mut String,
+    ) -> Result<ChainHead, AuditError> {
         self.canonical.clear();
         line.serialize(&mut serde_json::Serializer::new(&mut self.canonical)).map_err(AuditError::Encode)?;
         let hash = Digest::of(&self.canonical);
@@ -143,7 +152,7 @@ impl Encoder {
         out.push_str(str::from_utf8(&hash.hex()).unwrap_or_default());
         out.push_str(SEAL_END);
         out.push('\n');
-        Ok(Link { seq: last.seq + 1, hash })
+        Ok(ChainHead { seq: last.seq + 1, hash })
     }
 }
 
@@ -155,21 +164,21 @@ const SEAL_END: &str = "\"}";
 #[derive(Serialize)]
 struct Canonical<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<Cut<'a>>,
+    action: Option<CutText<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    actor: Option<Cut<'a>>,
+    actor: Option<CutText<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<&'a AgentRecord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     args_sha256: Option<&'a str>,
     call_id: CallId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    context: Option<Context<'a>>,
+    context: Option<LoggedContext<'a>>,
     #[serde(skip_serializing_if = "is_one")]
     count: u64,
     decision_id: DecisionId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<Cut<'a>>,
+    detail: Option<CutText<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     entities: Vec<LoggedEntity<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,12 +194,12 @@ struct Canonical<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     items: &'a [LoggedItem<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
-    key_id: Option<Cut<'a>>,
+    key_id: Option<CutText<'a>>,
     latency_us: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    masked: Vec<Cut<'a>>,
+    masked: Vec<CutText<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    obligations: Vec<Cut<'a>>,
+    obligations: Vec<CutText<'a>>,
     #[serde(skip_serializing_if = "is_false")]
     open_input: bool,
     outcome: Outcome,
@@ -207,48 +216,48 @@ struct Canonical<'a> {
     reason_code: ReasonCode,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<Named<'a>>,
+    resource: Option<MaskedName<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<Cut<'a>>,
+    route: Option<CutText<'a>>,
     schema_version: u32,
     seq: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     shadow: Option<&'a Shadow>,
     source: CutSource<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    span_id: Option<Cut<'a>>,
+    span_id: Option<CutText<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<CutSubject<'a>>,
     time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<Cut<'a>>,
+    trace_id: Option<CutText<'a>>,
 }
 
 impl<'a> Canonical<'a> {
     fn new(
         record: &'a Record,
         items: &'a [LoggedItem<'a>],
-        part: Option<Part>,
-        last: Link,
-        form: Form,
+        part: Option<ListPart>,
+        last: ChainHead,
+        level: DetailLevel,
     ) -> Self {
-        let whole = form == Form::Whole;
-        // What follows the first line of a list has the items, and what tells whose they are.
+        let whole = level == DetailLevel::Whole;
+        // The lines after the first have the items and the fields that identify the request.
         let first = part.is_none_or(|part| part.number == 1);
         let context = |value| match whole {
-            true => Context::Whole(Logged::new(value)),
-            false => Context::Summary(Summary(value)),
+            true => LoggedContext::Whole(LoggedValue::new(value)),
+            false => LoggedContext::ValueDigest(ValueDigest(value)),
         };
         Self {
-            action: record.action.as_deref().map(Cut),
-            actor: record.actor.as_deref().map(Cut),
+            action: record.action.as_deref().map(CutText),
+            actor: record.actor.as_deref().map(CutText),
             agent: record.agent.as_ref(),
             args_sha256: record.args_sha256.as_deref(),
             call_id: record.request_id.call(),
             context: record.context().filter(|_| first).map(context),
             count: record.count,
             decision_id: record.decision_id,
-            detail: record.detail.as_deref().map(Cut),
+            detail: record.detail.as_deref().map(CutText),
             entities: if whole { entities(record.entities()) } else { Vec::new() },
             entity_age_seconds: record.entity_age_seconds,
             entity_version: record.entity_version,
@@ -256,16 +265,16 @@ impl<'a> Canonical<'a> {
                 .errors
                 .iter()
                 .take(ERRORS)
-                .map(|error| CutError { error, short: form == Form::Short })
+                .map(|error| CutError { error, short: level == DetailLevel::Short })
                 .collect(),
             errors_omitted: record.errors.len().saturating_sub(ERRORS),
             event: record.event,
             event_type: record.event_type,
             items,
-            key_id: record.key_id.as_deref().map(Cut),
+            key_id: record.key_id.as_deref().map(CutText),
             latency_us: record.latency_us,
             masked: masked(record),
-            obligations: record.obligations.iter().take(OBLIGATIONS).map(|text| Cut(text)).collect(),
+            obligations: record.obligations.iter().take(OBLIGATIONS).map(|text| CutText(text)).collect(),
             open_input: record.open_input,
             outcome: record.outcome,
             part: part.map(|part| part.number),
@@ -276,33 +285,33 @@ impl<'a> Canonical<'a> {
             prev_hash: last.hash,
             reason_code: record.reason_code,
             request_id: record.request_id.as_str(),
-            resource: record.resource.as_deref().map(Named),
-            route: record.route.as_deref().map(Cut),
+            resource: record.resource.as_deref().map(MaskedName),
+            route: record.route.as_deref().map(CutText),
             schema_version: SCHEMA_VERSION,
             seq: last.seq + 1,
             shadow: record.shadow.as_ref(),
             source: CutSource::new(record),
-            span_id: record.trace.as_ref().map(|(_, span)| Cut(span)),
+            span_id: record.trace.as_ref().map(|(_, span)| CutText(span)),
             subject: record.subject.as_ref().map(|subject| CutSubject {
-                credential: subject.credential.as_deref().map(Cut),
+                credential: subject.credential.as_deref().map(CutText),
                 method: subject.method,
-                principal: Cut(&subject.principal),
+                principal: CutText(&subject.principal),
             }),
             time: rfc3339(record.time_millis),
-            trace_id: record.trace.as_ref().map(|(trace, _)| Cut(trace)),
+            trace_id: record.trace.as_ref().map(|(trace, _)| CutText(trace)),
         }
     }
 }
 
 /// The paths of what is masked, the name of the resource among them.
-fn masked(record: &Record) -> Vec<Cut<'_>> {
+fn masked(record: &Record) -> Vec<CutText<'_>> {
     let in_name = record.resource.as_deref().is_some_and(|name| matches!(mask_name(name), Cow::Owned(_)));
-    let paths = record.masked().iter().take(MASKED).map(|path| Cut(path));
-    paths.chain(in_name.then_some(Cut("resource"))).collect()
+    let paths = record.masked().iter().take(MASKED).map(|path| CutText(path));
+    paths.chain(in_name.then_some(CutText("resource"))).collect()
 }
 
-fn logged(record: &Record, form: Form) -> Vec<LoggedItem<'_>> {
-    record.items.iter().map(|item| LoggedItem::new(item, form)).collect()
+fn logged(record: &Record, level: DetailLevel) -> Vec<LoggedItem<'_>> {
+    record.items.iter().map(|item| LoggedItem::new(item, level)).collect()
 }
 
 fn is_false(value: &bool) -> bool {
@@ -319,9 +328,9 @@ fn is_zero(count: &usize) -> bool {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Context<'a> {
-    Whole(Logged<'a>),
-    Summary(Summary<'a>),
+enum LoggedContext<'a> {
+    Whole(LoggedValue<'a>),
+    ValueDigest(ValueDigest<'a>),
 }
 
 #[derive(Serialize)]
@@ -329,22 +338,22 @@ struct CutSource<'a> {
     ip: std::net::IpAddr,
     tls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<Cut<'a>>,
+    user_agent: Option<CutText<'a>>,
 }
 
 impl<'a> CutSource<'a> {
     fn new(record: &'a Record) -> Self {
         let source = &record.source;
-        Self { ip: source.ip, tls: source.tls, user_agent: source.user_agent.as_deref().map(Cut) }
+        Self { ip: source.ip, tls: source.tls, user_agent: source.user_agent.as_deref().map(CutText) }
     }
 }
 
 #[derive(Serialize)]
 struct CutSubject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<Cut<'a>>,
+    credential: Option<CutText<'a>>,
     method: &'static str,
-    principal: Cut<'a>,
+    principal: CutText<'a>,
 }
 
 /// What is wrong with a line.
@@ -378,9 +387,9 @@ pub enum LineFault {
 }
 
 /// Checks one line (without its newline) by itself; returns its place in the chain and what it says came before.
-pub(super) fn check(line: &[u8]) -> Result<(Link, Digest), LineFault> {
+pub(super) fn check(line: &[u8]) -> Result<(ChainHead, Digest), LineFault> {
     #[derive(Deserialize)]
-    struct Numbers {
+    struct ChainFields {
         seq: u64,
         prev_hash: Digest,
     }
@@ -397,21 +406,22 @@ pub(super) fn check(line: &[u8]) -> Result<(Link, Digest), LineFault> {
     if Digest::of(canonical.as_bytes()) != hash {
         return Err(LineFault::Hash);
     }
-    let Numbers { seq, prev_hash } = serde_json::from_str(&canonical).map_err(|_| LineFault::NotARecord)?;
-    Ok((Link { seq, hash }, prev_hash))
+    let ChainFields { seq, prev_hash } =
+        serde_json::from_str(&canonical).map_err(|_| LineFault::NotARecord)?;
+    Ok((ChainHead { seq, hash }, prev_hash))
 }
 
 /// Checks one line by itself and as the successor of `last`.
-pub(super) fn check_next(line: &[u8], last: Link) -> Result<Link, LineFault> {
-    let (link, prev) = check(line)?;
+pub(super) fn check_next(line: &[u8], last: ChainHead) -> Result<ChainHead, LineFault> {
+    let (head, prev) = check(line)?;
     let expected = last.seq + 1;
-    if link.seq != expected {
-        return Err(LineFault::Sequence { expected, found: link.seq });
+    if head.seq != expected {
+        return Err(LineFault::Sequence { expected, found: head.seq });
     }
     if prev != last.hash {
         return Err(LineFault::Chain);
     }
-    Ok(link)
+    Ok(head)
 }
 
 fn unseal(line: &str) -> Option<(&str, Digest)> {

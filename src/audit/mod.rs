@@ -3,26 +3,26 @@
 //! [`Journal::append`] takes a [`Record`] and gives a [`Receipt`] once the record is in the file; the guard
 //! needs the receipt to mint a permit, so an effect without a record cannot be written down in this program.
 //! Lines are chained by SHA-256, so that [`verify::verify`] finds what was changed, deleted, moved or spliced.
-//! `docs/decision-log.md` is the contract with those who read the file.
+//! `docs/decision-log.md` is the contract for readers of the file.
 
 mod digest;
 mod error;
 mod escape;
 mod file;
+mod fsync_thread;
 mod items;
 mod journal;
 mod line;
+mod line_reader;
+mod principal_shares;
 pub mod query;
 mod queue;
-mod read;
 mod record;
-pub mod records;
+pub mod record_reader;
 mod recover;
 mod redact;
 mod refusals;
 mod settings;
-mod share;
-mod syncer;
 mod tail;
 pub mod verify;
 mod writer;
@@ -32,7 +32,7 @@ mod tests;
 
 pub use digest::Digest;
 pub use error::{AuditError, Unavailable};
-pub use escape::{escape_json, is_hidden, visible};
+pub use escape::{escape_json, visible};
 pub use file::FileFault;
 pub use journal::{Journal, Receipt};
 pub use line::{LINE_LIMIT, LineFault, SCHEMA_VERSION};

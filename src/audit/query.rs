@@ -13,14 +13,14 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as WordError;
 use serde_json::Value as Json;
 
-use super::read::{Line, Lines};
+use super::line_reader::{Line, LineReader};
 use crate::clock::rfc3339;
 use crate::json;
 use crate::model::EventType;
 
 /// Whether the wanted decisions let something happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum DecisionFilter {
     /// Outcome `allow`.
     Allow,
     /// Any other outcome.
@@ -38,7 +38,7 @@ pub struct Filter {
     /// Asked by this agent.
     pub agent: Option<String>,
     /// That ended like this.
-    pub decision: Option<Decision>,
+    pub decision: Option<DecisionFilter>,
     /// Determined by this policy, for the whole or for an item of a list.
     pub policy: Option<String>,
     /// Not before this instant, in milliseconds since the Unix epoch.
@@ -77,9 +77,9 @@ impl QueryError {
     }
 }
 
-/// What was found.
+/// What a search found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct SearchResult {
     /// The records, oldest first.
     pub records: Vec<Json>,
     /// How many matched, those beyond the limit included.
@@ -115,8 +115,8 @@ impl Filter {
         })
     }
 
-    fn prepare(&self) -> Prepared<'_> {
-        Prepared { filter: self, from: self.from_millis.map(rfc3339), to: self.to_millis.map(rfc3339) }
+    fn prepare(&self) -> PreparedFilter<'_> {
+        PreparedFilter { filter: self, from: self.from_millis.map(rfc3339), to: self.to_millis.map(rfc3339) }
     }
 }
 
@@ -125,10 +125,10 @@ fn parse_event_type(word: &str) -> Result<EventType, FilterError> {
     EventType::deserialize(deserializer).map_err(|_| FilterError::EventType(word.to_owned()))
 }
 
-fn parse_decision(word: &str) -> Result<Decision, FilterError> {
+fn parse_decision(word: &str) -> Result<DecisionFilter, FilterError> {
     match word {
-        "allow" => Ok(Decision::Allow),
-        "deny" => Ok(Decision::Deny),
+        "allow" => Ok(DecisionFilter::Allow),
+        "deny" => Ok(DecisionFilter::Deny),
         _ => Err(FilterError::Decision(word.to_owned())),
     }
 }
@@ -139,12 +139,12 @@ pub fn query(path: &Path, filter: &Filter) -> Result<Vec<Json>, QueryError> {
 }
 
 /// As [`query`], and says what it passed over. Memory is bounded by the limit.
-pub fn search(path: &Path, filter: &Filter) -> Result<Found, QueryError> {
+pub fn search(path: &Path, filter: &Filter) -> Result<SearchResult, QueryError> {
     let fault = |source| QueryError::new(path, source);
-    let mut lines = Lines::new(File::open(path).map_err(fault)?);
+    let mut lines = LineReader::new(File::open(path).map_err(fault)?);
     let prepared = filter.prepare();
     let mut newest = VecDeque::new();
-    let mut found = Found::default();
+    let mut found = SearchResult::default();
     while let Some(line) = lines.next().map_err(fault)? {
         let Some(record) = readable(&line) else {
             // A line without its end is being written, or was cut by a crash and never counted.
@@ -171,20 +171,20 @@ fn readable(line: &Line<'_>) -> Option<Json> {
 }
 
 /// A filter with its instants as the log spells them: that spelling sorts as time does.
-struct Prepared<'a> {
+struct PreparedFilter<'a> {
     filter: &'a Filter,
     from: Option<String>,
     to: Option<String>,
 }
 
-impl Prepared<'_> {
+impl PreparedFilter<'_> {
     fn matches(&self, record: &Json) -> bool {
         let filter = self.filter;
         let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default();
         filter.event_type.is_none_or(|wanted| text("event_type") == wanted.as_str())
             && filter
                 .decision
-                .is_none_or(|wanted| (text("outcome") == "allow") == (wanted == Decision::Allow))
+                .is_none_or(|wanted| (text("outcome") == "allow") == (wanted == DecisionFilter::Allow))
             && self.from.as_deref().is_none_or(|from| text("time") >= from)
             && self.to.as_deref().is_none_or(|to| text("time") < to)
             && filter.user.as_deref().is_none_or(|user| is_of_user(record, user))

@@ -1,6 +1,6 @@
-//! What stands between those who append and those who write: a bounded queue, taken as a whole.
+//! The bounded queue between callers of `append` and the writer, which takes all of it at once.
 //!
-//! Taking everything that waits is what makes group commit: while one batch is written, the next gathers.
+//! That makes group commit: while one batch is written, the next gathers.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,43 +12,43 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, oneshot};
 use super::AuditError;
 use super::error::Unavailable;
 use super::journal::Receipt;
+use super::principal_shares::QueueShare;
 use super::record::Record;
-use super::share::Share;
 
-/// A record, and where to say that it is written.
+/// A record and the channel for its receipt.
 pub(super) struct Job {
     pub(super) record: Box<Record>,
     pub(super) answer: oneshot::Sender<Result<Receipt, AuditError>>,
-    /// Given back when the record is written, whether its caller still waits or not.
-    pub(super) share: Share,
+    /// Released when the record is written, whether its caller still waits or not.
+    pub(super) share: QueueShare,
 }
 
-/// Where to say that everything is on the disk.
+/// Receives the result once everything is on the disk.
 pub(super) type Flush = oneshot::Sender<Result<(), AuditError>>;
 
 /// Why the writing thread was woken.
-pub(super) enum Woken {
+pub(super) enum Wakeup {
     /// There is something to write, or to flush.
-    Called(Vec<Flush>),
-    /// Nothing came for as long as it wanted to wait.
-    Nothing,
+    Work(Vec<Flush>),
+    /// The wait was over and nothing had come.
+    TimedOut,
     /// Closed, and empty.
     Closed,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     jobs: Vec<Job>,
     flushes: Vec<Flush>,
-    /// The thread is wanted: somebody has left a job to it, or the journal became unhealthy.
-    called: bool,
+    /// The thread has to run: a caller has left a job to it, or the journal became unhealthy.
+    woken: bool,
     closed: bool,
     finished: bool,
 }
 
-/// The queue, and the state that all sides look at.
+/// The queue and the state that callers and writer share.
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+    pending: Mutex<Pending>,
     arrived: Condvar,
     finished: Condvar,
     slots: Semaphore,
@@ -58,7 +58,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(slots: usize) -> Self {
         Self {
-            waiting: Mutex::default(),
+            pending: Mutex::default(),
             arrived: Condvar::new(),
             finished: Condvar::new(),
             slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
@@ -80,61 +80,62 @@ impl Queue {
         self.slots.acquire().await.map_err(|_| Unavailable::Closed)
     }
 
-    /// Queues the job; whoever writes it gives the slot back. Nobody is told: see [`Queue::call`].
+    /// Queues the job; its slot is free again when the job was written. The writer thread is not woken: see
+    /// [`Queue::wake_writer`].
     pub(super) fn push(&self, slot: SemaphorePermit<'_>, job: Job) -> Result<(), Unavailable> {
-        let mut waiting = self.waiting.lock();
-        if waiting.closed {
+        let mut pending = self.pending.lock();
+        if pending.closed {
             return Err(Unavailable::Closed);
         }
-        waiting.jobs.push(job);
+        pending.jobs.push(job);
         slot.forget();
         Ok(())
     }
 
-    /// Asks the thread to look.
-    pub(super) fn call(&self) {
-        self.waiting.lock().called = true;
+    /// Wakes the writer thread.
+    pub(super) fn wake_writer(&self) {
+        self.pending.lock().woken = true;
         self.arrived.notify_one();
     }
 
     /// Asks the thread for a flush.
     pub(super) fn flush(&self, answer: Flush) -> Result<(), Unavailable> {
-        let mut waiting = self.waiting.lock();
-        if waiting.closed {
+        let mut pending = self.pending.lock();
+        if pending.closed {
             return Err(Unavailable::Closed);
         }
-        waiting.flushes.push(answer);
-        drop(waiting);
+        pending.flushes.push(answer);
+        drop(pending);
         self.arrived.notify_one();
         Ok(())
     }
 
     /// Puts everything that waits into `jobs`, which is empty.
     pub(super) fn take(&self, jobs: &mut Vec<Job>) {
-        mem::swap(&mut self.waiting.lock().jobs, jobs);
+        mem::swap(&mut self.pending.lock().jobs, jobs);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.lock().jobs.is_empty()
+        self.pending.lock().jobs.is_empty()
     }
 
-    /// The thread waits until it is wanted; at most `wait`, or for ever.
-    pub(super) fn wait(&self, wait: Option<Duration>) -> Woken {
-        let mut waiting = self.waiting.lock();
+    /// Blocks the writer thread until there is work, at most for `wait`; without a bound for `None`.
+    pub(super) fn wait(&self, wait: Option<Duration>) -> Wakeup {
+        let mut pending = self.pending.lock();
         loop {
-            if mem::take(&mut waiting.called) || !waiting.flushes.is_empty() {
-                return Woken::Called(mem::take(&mut waiting.flushes));
+            if mem::take(&mut pending.woken) || !pending.flushes.is_empty() {
+                return Wakeup::Work(mem::take(&mut pending.flushes));
             }
-            if waiting.closed {
-                let left = !waiting.jobs.is_empty();
-                return if left { Woken::Called(Vec::new()) } else { Woken::Closed };
+            if pending.closed {
+                let left = !pending.jobs.is_empty();
+                return if left { Wakeup::Work(Vec::new()) } else { Wakeup::Closed };
             }
             match wait {
-                None => self.arrived.wait(&mut waiting),
+                None => self.arrived.wait(&mut pending),
                 Some(wait) => {
-                    let late = self.arrived.wait_for(&mut waiting, wait).timed_out();
-                    if late && !waiting.called && waiting.flushes.is_empty() && !waiting.closed {
-                        return Woken::Nothing;
+                    let late = self.arrived.wait_for(&mut pending, wait).timed_out();
+                    if late && !pending.woken && pending.flushes.is_empty() && !pending.closed {
+                        return Wakeup::TimedOut;
                     }
                 }
             }
@@ -148,18 +149,18 @@ impl Queue {
 
     /// Takes no more jobs; those that wait are still done.
     pub(super) fn close(&self) {
-        self.waiting.lock().closed = true;
+        self.pending.lock().closed = true;
         self.slots.close();
         self.arrived.notify_all();
     }
 
-    /// There is no writer any more; whatever still waits will not be written.
+    /// Marks the writer as gone; jobs that still wait will not be written and their callers get an error.
     pub(super) fn finish(&self) {
         self.close();
         let left = {
-            let mut waiting = self.waiting.lock();
-            waiting.finished = true;
-            (mem::take(&mut waiting.jobs), mem::take(&mut waiting.flushes))
+            let mut pending = self.pending.lock();
+            pending.finished = true;
+            (mem::take(&mut pending.jobs), mem::take(&mut pending.flushes))
         };
         drop(left);
         self.finished.notify_all();
@@ -167,9 +168,9 @@ impl Queue {
 
     /// Waits until the writer is gone, at most `wait`.
     pub(super) fn await_finish(&self, wait: Duration) {
-        let mut waiting = self.waiting.lock();
-        while !waiting.finished {
-            if self.finished.wait_for(&mut waiting, wait).timed_out() {
+        let mut pending = self.pending.lock();
+        while !pending.finished {
+            if self.finished.wait_for(&mut pending, wait).timed_out() {
                 return;
             }
         }

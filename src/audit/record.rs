@@ -1,7 +1,7 @@
-//! The decision record: what one decision was about, as a SIEM, an auditor and a replay will want to know it.
+//! The decision record: what one decision was about, for a SIEM, an auditor and a replay.
 //!
 //! It is an API: a field is never renamed or given another meaning, new ones may come. `seq`, `prev_hash` and
-//! `hash` are not here: only the journal knows them.
+//! `hash` are not here: the journal adds them.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::redact;
+use crate::events::SecurityEvent;
 use crate::model::{
     DecisionId, Entity, EntityUid, EventType, Fields, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode,
     RequestId, Source, Subject, Value,
@@ -18,7 +19,7 @@ use crate::model::{
 /// One decision, or one security event.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Which decision.
+    /// Identifies the decision.
     pub decision_id: DecisionId,
     /// When, in milliseconds since the Unix epoch.
     pub time_millis: i64,
@@ -36,9 +37,9 @@ pub struct Record {
     pub route: Option<Arc<str>>,
     /// Of a refused credential: the public id of the key that was shown.
     pub key_id: Option<Arc<str>>,
-    /// How it ended.
+    /// The outcome of the decision.
     pub outcome: Outcome,
-    /// Why.
+    /// The reason in one stable word; a SIEM groups by it.
     pub reason_code: ReasonCode,
     /// The policies that determined it; the first 256 are written, the others counted.
     pub policies: Vec<PolicyRef>,
@@ -52,7 +53,7 @@ pub struct Record {
     pub entity_version: u64,
     /// How long ago attributes were last imported, in seconds; absent when they never were.
     pub entity_age_seconds: Option<u64>,
-    /// Who asked; absent when nobody was proven.
+    /// The authenticated requester; absent when authentication failed.
     pub subject: Option<SubjectRecord>,
     /// The person an agent acts for, in Cedar's notation.
     pub actor: Option<String>,
@@ -87,14 +88,27 @@ pub struct Record {
 
 impl Record {
     /// A record of something that the gateway did by itself: a change when it was allowed, else one that was refused.
-    pub fn of_gateway(time_millis: i64, event_type: EventType, outcome: Outcome) -> Self {
+    pub(super) fn of_gateway(time_millis: i64, event_type: EventType, outcome: Outcome) -> Self {
         let reason = match outcome {
             Outcome::Allow => ReasonCode::Permitted,
             _ => ReasonCode::PolicyError,
         };
         let source = SourceRecord::from(&Source::local());
-        let (decision, request) = (DecisionId::generate(), RequestId::generate());
+        let decision = DecisionId::generate();
+        let request = RequestId::generate();
         Self::new(decision, time_millis, request, source, event_type, outcome, reason)
+    }
+
+    /// The record of a security event of the gateway itself, without policy version; `None` for an event that has no
+    /// record of its own. The caller puts in the request where one was the cause.
+    pub fn of_event(event: &SecurityEvent<'_>, time_millis: i64) -> Option<Self> {
+        let facts = event.facts();
+        let (event_type, outcome, reason) = facts.record?;
+        let mut record = Self::of_gateway(time_millis, event_type, outcome);
+        record.reason_code = reason;
+        record.event = Some(facts.name);
+        record.detail = event.detail();
+        Some(record)
     }
 
     /// A record with what every record has; the rest is empty until the caller fills it in.
@@ -227,7 +241,7 @@ pub struct RecordError {
     pub policy: Arc<str>,
 }
 
-/// Who asked, and how that was proven; never the credential itself.
+/// The authenticated requester and the method of authentication; never the credential itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SubjectRecord {
     /// Public name of the credential: a key id, a token's `jti`, a certificate's SHA-256.
@@ -288,13 +302,13 @@ impl From<&Source> for SourceRecord {
 pub struct Item {
     /// What was asked for, when it differs from the record's action.
     pub action: Option<Arc<str>>,
-    /// How it ended.
+    /// The outcome of the decision.
     pub outcome: Outcome,
     /// The policies that determined it.
     pub policies: Vec<PolicyRef>,
     /// Policies that could not be evaluated.
     pub errors: Vec<RecordError>,
-    /// Whom it was asked about, when that is not the record's subject.
+    /// The principal of this item, when it is not the record's subject.
     pub principal: Option<String>,
     /// Which item, in Cedar's notation.
     pub resource: String,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::AuditError;
 use super::digest::Digest;
 use super::file::{LogFile, beside};
-use super::line::{LINE_LIMIT, LineFault, Link, check, check_next};
+use super::line::{ChainHead, LINE_LIMIT, LineFault, check, check_next};
 
 /// What was found when the log was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl fmt::Display for TornLine {
 }
 
 /// Checks the last lines, cuts a torn one and says where the chain goes on.
-pub(super) fn recover(log: &mut LogFile, path: &Path) -> Result<(Link, Recovery), AuditError> {
+pub(super) fn recover(log: &mut LogFile, path: &Path) -> Result<(ChainHead, Recovery), AuditError> {
     let fault = |source| AuditError::File { path: path.to_owned(), source };
     let start = log.length().saturating_sub(2 * LINE_LIMIT as u64 + 2);
     let window = read_from(log.file(), start, log.length()).map_err(fault)?;
@@ -76,10 +76,10 @@ fn split_torn(window: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Checks the lines of the window; when it begins in the middle, the first piece is the end of some line.
-fn check_lines(whole: &[u8], in_the_middle: bool) -> Result<Link, LineFault> {
+fn check_lines(whole: &[u8], in_the_middle: bool) -> Result<ChainHead, LineFault> {
     let mut lines =
         whole.split_inclusive(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line));
-    let mut last = Link::GENESIS;
+    let mut last = ChainHead::GENESIS;
     if in_the_middle {
         lines.next();
         let first = lines.next().ok_or(LineFault::TooLong)?;

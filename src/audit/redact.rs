@@ -184,7 +184,9 @@ const LONG_CREDENTIAL: usize = 16;
 pub(super) fn mask_name(name: &str) -> Cow<'_, str> {
     let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | '~');
     let mut out = String::new();
-    let (mut rest, mut after_scheme, mut changed) = (name, false, false);
+    let mut rest = name;
+    let mut after_scheme = false;
+    let mut changed = false;
     while !rest.is_empty() {
         let end = rest.find(|c| !in_word(c)).unwrap_or(rest.len());
         let (word, more) = rest.split_at(end);
@@ -216,11 +218,11 @@ fn mask_word(word: &str, after_scheme: bool) -> Option<String> {
 }
 
 /// The name of a thing, masked and cut.
-pub(super) struct Named<'a>(pub(super) &'a str);
+pub(super) struct MaskedName<'a>(pub(super) &'a str);
 
-impl Serialize for Named<'_> {
+impl Serialize for MaskedName<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Cut(&mask_name(self.0)).serialize(serializer)
+        CutText(&mask_name(self.0)).serialize(serializer)
     }
 }
 
@@ -234,12 +236,12 @@ const DEPTH: u8 = 24;
 const SAFE_LONG: i64 = (1 << 53) - 1;
 
 /// A context value in the record's form: bounded, and in canonical order.
-pub(super) struct Logged<'a> {
+pub(super) struct LoggedValue<'a> {
     value: &'a Value,
     depth: u8,
 }
 
-impl<'a> Logged<'a> {
+impl<'a> LoggedValue<'a> {
     pub(super) fn new(value: &'a Value) -> Self {
         Self { value, depth: DEPTH }
     }
@@ -249,7 +251,7 @@ impl<'a> Logged<'a> {
     }
 }
 
-impl<'l> Serialize for Logged<'l> {
+impl<'l> Serialize for LoggedValue<'l> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.value {
             Value::Long(long) if long.unsigned_abs() > SAFE_LONG.unsigned_abs() => {
@@ -257,11 +259,11 @@ impl<'l> Serialize for Logged<'l> {
             }
             Value::String(text) if text.len() > TEXT_BYTES => summary(text.as_bytes(), serializer),
             Value::Set(items) if items.len() > MEMBERS || self.depth == 0 => {
-                Summary(self.value).serialize(serializer)
+                ValueDigest(self.value).serialize(serializer)
             }
             Value::Set(items) => serializer.collect_seq(items.iter().map(|item| self.inside(item))),
             Value::Record(fields) if fields.len() > MEMBERS || self.depth == 0 => {
-                Summary(self.value).serialize(serializer)
+                ValueDigest(self.value).serialize(serializer)
             }
             Value::Record(fields) => {
                 let named = |(name, value): (&'l SmolStr, &'l Value)| (name.as_str(), self.inside(value));
@@ -286,9 +288,9 @@ impl<'l> Serialize for Logged<'l> {
 }
 
 /// A value that is too large for the record: `{"bytes": …, "sha256": …}` of its JSON (of a text: of the text).
-pub(super) struct Summary<'a>(pub(super) &'a Value);
+pub(super) struct ValueDigest<'a>(pub(super) &'a Value);
 
-impl Serialize for Summary<'_> {
+impl Serialize for ValueDigest<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let json = serde_json::to_vec(self.0).map_err(serde::ser::Error::custom)?;
         summary(&json, serializer)
@@ -303,9 +305,9 @@ fn summary<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error
 }
 
 /// Free text, cut at [`TEXT_BYTES`]; a cut one ends with `…`.
-pub(super) struct Cut<'a>(pub(super) &'a str);
+pub(super) struct CutText<'a>(pub(super) &'a str);
 
-impl Serialize for Cut<'_> {
+impl Serialize for CutText<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.len() <= TEXT_BYTES {
             return serializer.serialize_str(self.0);

@@ -16,14 +16,14 @@ use crate::model::{Outcome, ReasonCode};
 
 /// What is counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    /// `None`: of all for whom the table has no more room.
+struct RefusalKey {
+    /// Address and principal; `None` for all that came when the table was full.
     of: Option<(IpAddr, Option<String>)>,
     reason: (&'static str, &'static str),
 }
 
 #[derive(Debug)]
-struct Counted {
+struct RefusalCount {
     since: Instant,
     all: u64,
     /// Those that no record stands for yet.
@@ -37,7 +37,7 @@ struct Counted {
 pub(super) struct Refusals {
     window: Duration,
     max: usize,
-    counts: Mutex<HashMap<Key, Counted>>,
+    counts: Mutex<HashMap<RefusalKey, RefusalCount>>,
 }
 
 impl Refusals {
@@ -57,12 +57,12 @@ impl Refusals {
             return Some(record);
         }
         let principal = record.subject.as_ref().map(|subject| subject.principal.clone());
-        let mut key = Key { of: Some((address, principal)), reason };
+        let mut key = RefusalKey { of: Some((address, principal)), reason };
         let mut counts = self.counts.lock();
         if counts.len() >= self.max && !counts.contains_key(&key) {
             key.of = None;
         }
-        let counted = counts.entry(key).or_insert(Counted { since: now, all: 0, left: 0, last: None });
+        let counted = counts.entry(key).or_insert(RefusalCount { since: now, all: 0, left: 0, last: None });
         counted.all = counted.all.saturating_add(1);
         counted.left = counted.left.saturating_add(1);
         if counted.all.is_power_of_two() {
@@ -78,10 +78,12 @@ impl Refusals {
     /// The last record of each window that is over, with those it stands for. `all`: of every window.
     pub(super) fn over(&self, now: Instant, all: bool) -> Vec<Record> {
         let mut counts = self.counts.lock();
-        let ended = |_: &Key, counted: &mut Counted| all || now.duration_since(counted.since) >= self.window;
+        let ended = |_: &RefusalKey, counted: &mut RefusalCount| {
+            all || now.duration_since(counted.since) >= self.window
+        };
         let ended: Vec<_> = counts.extract_if(ended).collect();
         drop(counts);
-        let with_count = |(_, counted): (Key, Counted)| {
+        let with_count = |(_, counted): (RefusalKey, RefusalCount)| {
             let mut record = counted.last?;
             record.count = counted.left;
             Some(*record)

@@ -1,7 +1,7 @@
 //! Finds out whether the log is as the gateway wrote it, and where it is not.
 //!
 //! Every record is checked against its own hash and against the record before it, from the first on. What a
-//! chain alone cannot show is that whole records at the very end are missing, or that somebody with access to
+//! chain alone cannot show is that whole records at the very end are missing, or that an attacker with access to
 //! the file computed everything after a change anew: keep the last number and hash elsewhere and compare.
 
 use std::fs::File;
@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::line::{LineFault, Link, check, check_next};
-use super::read::{Line, Lines};
+use super::line::{ChainHead, LineFault, check, check_next};
+use super::line_reader::{Line, LineReader};
 
 /// What a sound log has in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// How many records.
+    /// The number of records.
     pub records: u64,
     /// Number of the first one.
     pub first_seq: Option<u64>,
@@ -70,11 +70,11 @@ pub fn verify(path: &Path) -> Result<VerifyReport, VerifyFailure> {
     verify_with(path, &mut |_| {})
 }
 
-/// Checks the whole log, and tells `progress` now and then how many bytes are done.
+/// Checks the whole log, and calls `progress` now and then with the bytes that are done.
 pub fn verify_with(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<VerifyReport, VerifyFailure> {
     let fault = |source| VerifyFailure::Read { path: path.to_owned(), source };
-    let mut lines = Lines::new(File::open(path).map_err(fault)?);
-    let mut last = Link::GENESIS;
+    let mut lines = LineReader::new(File::open(path).map_err(fault)?);
+    let mut last = ChainHead::GENESIS;
     let mut torn_tail = 0;
     loop {
         if last.seq.is_multiple_of(1024) {

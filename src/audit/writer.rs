@@ -1,8 +1,8 @@
-//! Writes the log: takes what waits, writes it with one call, then answers everybody.
+//! Writes the log: takes all records that wait, writes them with one call, then answers their callers.
 //!
-//! Whoever holds the writer writes for all. Under load that is a caller that has come round to its own record: the
-//! others find theirs written, and no thread was woken. A thread stands behind them. It writes what a caller left when
-//! it went away, everything while the disk is slow or a sync is asked for, and it looks after a log that fails.
+//! The thread that holds the writer writes for all. Under load that is the thread of a caller: the others find their
+//! records written, and no thread was woken. A thread of its own stands by. It writes what a cancelled caller left,
+//! everything while the disk is slow or a sync is asked for, and it probes a file that fails.
 
 use std::mem;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use tokio::sync::oneshot;
 use super::AuditError;
 use super::error::Unavailable;
 use super::file::{FileFault, LogFile};
+use super::fsync_thread::FsyncThread;
 use super::journal::Receipt;
-use super::line::{Encoder, Link};
-use super::queue::{Flush, Job, Queue, Woken};
+use super::line::{ChainHead, Encoder};
+use super::principal_shares::QueueShare;
+use super::queue::{Flush, Job, Queue, Wakeup};
 use super::record::Record;
 use super::settings::{Durability, Settings};
-use super::share::Share;
-use super::syncer::Syncer;
 use crate::telemetry::{Metrics, SinkLabels};
 
 /// A batch is written when it has this many bytes, even when more waits.
@@ -32,24 +32,24 @@ const SLOW: Duration = Duration::from_millis(2);
 /// How often a caller writes for others before it leaves them to the thread.
 const ROUNDS: usize = 4;
 
-type Answer = oneshot::Sender<Result<Receipt, AuditError>>;
+type ReceiptSender = oneshot::Sender<Result<Receipt, AuditError>>;
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
-    syncer: Syncer,
+    fsync_thread: FsyncThread,
     file: LogFile,
     durability: Durability,
     record_bytes: usize,
     encoder: Encoder,
     /// The last record on file.
-    written: Link,
+    written: ChainHead,
     /// The last record in `batch`.
-    staged: Link,
+    staged: ChainHead,
     batch: String,
-    answers: Vec<(Answer, Receipt)>,
+    receipts_due: Vec<(ReceiptSender, Receipt)>,
     /// Of the records of this round.
-    shares: Vec<Share>,
+    shares: Vec<QueueShare>,
     /// Empty, with the room of earlier batches.
     jobs: Vec<Job>,
 }
@@ -58,15 +58,15 @@ impl Writer {
     pub(super) fn new(
         settings: &Settings,
         file: LogFile,
-        last: Link,
+        last: ChainHead,
         queue: Arc<Queue>,
-        syncer: Syncer,
+        fsync_thread: FsyncThread,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             queue,
             metrics,
-            syncer,
+            fsync_thread,
             file,
             durability: settings.durability,
             record_bytes: settings.record_bytes,
@@ -74,13 +74,13 @@ impl Writer {
             written: last,
             staged: last,
             batch: String::new(),
-            answers: Vec::new(),
+            receipts_due: Vec::new(),
             shares: Vec::new(),
             jobs: Vec::new(),
         }
     }
 
-    /// Writes everything that waits, and answers everybody.
+    /// Writes everything that waits, and answers all callers.
     fn serve(&mut self) {
         let mut jobs = mem::take(&mut self.jobs);
         self.queue.take(&mut jobs);
@@ -103,17 +103,17 @@ impl Writer {
         self.file.sync().map_err(|error| AuditError::Unavailable(self.failed(error.into())))
     }
 
-    fn stage(&mut self, record: &Record, answer: Answer) {
+    fn stage(&mut self, record: &Record, answer: ReceiptSender) {
         match self.encoder.line(record, self.staged, self.record_bytes, &mut self.batch) {
-            Ok(link) => {
-                self.staged = link;
-                self.answers.push((answer, Receipt::new(record.decision_id, link.seq)));
+            Ok(head) => {
+                self.staged = head;
+                self.receipts_due.push((answer, Receipt::new(record.decision_id, head.seq)));
             }
             Err(error) => drop(answer.send(Err(error))),
         }
     }
 
-    /// Writes the batch and answers everybody in it: all are written, or none is.
+    /// Writes the batch and answers all its callers: either all records are written, or none is.
     fn commit(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -124,15 +124,15 @@ impl Writer {
             Ok(()) => {
                 self.written = self.staged;
                 self.queue.set_healthy(true);
-                for (answer, receipt) in self.answers.drain(..) {
-                    // The record stays, whether anybody still waits for the receipt or not.
+                for (answer, receipt) in self.receipts_due.drain(..) {
+                    // The record stays also when its caller no longer waits for the receipt.
                     drop(answer.send(Ok(receipt)));
                 }
             }
             Err(fault) => {
                 self.staged = self.written;
                 let cause = self.failed(fault);
-                for (answer, _) in self.answers.drain(..) {
+                for (answer, _) in self.receipts_due.drain(..) {
                     drop(answer.send(Err(AuditError::Unavailable(cause.clone()))));
                 }
             }
@@ -140,14 +140,14 @@ impl Writer {
     }
 
     fn write(&mut self) -> Result<(), FileFault> {
-        if let Some(error) = self.syncer.take_failure() {
+        if let Some(error) = self.fsync_thread.take_failure() {
             // What the kernel lost is lost, but nothing more may follow it unless the disk takes it.
             tracing::error!(%error, "the decision log was not synced to the disk");
             self.file.sync()?;
         }
         self.file.append(self.batch.as_bytes())?;
         match self.durability {
-            Durability::Written => self.syncer.dirty(),
+            Durability::Written => self.fsync_thread.dirty(),
             Durability::Synced => {
                 if let Err(error) = self.file.sync() {
                     self.file.withdraw(self.batch.len());
@@ -158,8 +158,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Looks whether a journal that could not write can again, so that the gate opens without a request that has
-    /// to fail first.
+    /// Looks whether a journal that could not write can again, so that it takes records again without a request that
+    /// has to fail first.
     fn probe(&mut self) {
         match self.file.probe() {
             Ok(()) => self.queue.set_healthy(true),
@@ -167,7 +167,7 @@ impl Writer {
         }
     }
 
-    /// Closes the gate, and tells the operator when it was open.
+    /// Marks the journal as unhealthy, so that requests are refused, and logs that on the first failure.
     fn failed(&self, fault: FileFault) -> Unavailable {
         self.metrics.audit_sink_errors.get_or_create(&SinkLabels { sink: "file" }).inc();
         if self.queue.is_healthy() {
@@ -178,14 +178,14 @@ impl Writer {
             );
         }
         self.queue.set_healthy(false);
-        // The thread looks after it from now on.
-        self.queue.call();
+        // From now on the thread probes the file.
+        self.queue.wake_writer();
         Unavailable::File(Arc::new(fault))
     }
 }
 
 /// The writer, shared by callers and the thread; gone once the journal is closed.
-pub(super) struct Desk {
+pub(super) struct GroupCommit {
     writer: Mutex<Option<Writer>>,
     queue: Arc<Queue>,
     retry: Duration,
@@ -194,7 +194,7 @@ pub(super) struct Desk {
     syncs: bool,
 }
 
-impl Desk {
+impl GroupCommit {
     pub(super) fn new(writer: Writer, retry: Duration) -> Self {
         let syncs = writer.durability == Durability::Synced;
         Self {
@@ -206,14 +206,14 @@ impl Desk {
         }
     }
 
-    /// Whether a caller should come to [`Desk::help`] instead of calling the thread.
+    /// Whether a caller should come to [`GroupCommit::write_pending`] instead of calling the thread.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// A caller whose record waits writes what there is, unless somebody else is at it: that one sees the record too,
-    /// because it looks once more after it has let go of the writer.
-    pub(super) fn help(&self) {
+    /// Writes all records that wait, on the thread of a caller. When another thread holds the writer, that one writes this
+    /// record too, because it looks at the queue again after it has released the writer.
+    pub(super) fn write_pending(&self) {
         for _ in 0..ROUNDS {
             let Some(mut held) = self.writer.try_lock() else { return };
             let Some(writer) = held.as_mut() else { return };
@@ -227,12 +227,12 @@ impl Desk {
                 return;
             }
         }
-        self.queue.call();
+        self.queue.wake_writer();
     }
 
     /// The thread's work, until the queue is closed and empty.
     pub(super) fn run(&self) {
-        // Runs however the thread ends, so that nobody waits for a writer that is gone.
+        // Runs however the thread ends, so that no caller waits for a writer that is gone.
         let finish = Finish(&self.queue);
         loop {
             let patience = (!self.queue.is_healthy()).then_some(self.retry);
@@ -240,19 +240,19 @@ impl Desk {
             let mut held = self.writer.lock();
             let Some(writer) = held.as_mut() else { break };
             match woken {
-                Woken::Called(flushes) => self.serve(writer, flushes),
-                Woken::Nothing => writer.probe(),
-                Woken::Closed => {
+                Wakeup::Work(flushes) => self.serve(writer, flushes),
+                Wakeup::TimedOut => writer.probe(),
+                Wakeup::Closed => {
                     drop(writer.flush());
-                    // The lock on the file must be gone before anybody hears that the journal is closed.
+                    // The lock on the file must be released before `close` returns.
                     drop(held.take());
                     break;
                 }
             }
             drop(held);
             if !self.queue.is_empty() {
-                // A caller that found the writer taken has left its record to whoever held it.
-                self.queue.call();
+                // A caller that found the writer taken has left its record in the queue.
+                self.queue.wake_writer();
             }
         }
         drop(finish);
@@ -265,7 +265,7 @@ impl Desk {
             self.open.store(began.elapsed() <= SLOW, Ordering::Relaxed);
         }
         for answer in flushes {
-            // Whoever asked may have gone away.
+            // The caller may have gone away.
             drop(answer.send(writer.flush()));
         }
     }
@@ -294,18 +294,18 @@ mod tests {
 
     use super::*;
     use crate::audit::Journal;
-    use crate::audit::tests::{Place, event};
+    use crate::audit::tests::{TestLog, event};
 
     #[tokio::test]
     async fn after_a_slow_write_the_thread_writes_until_it_is_fast_again() {
-        let place = Place::new();
+        let place = TestLog::new();
         let (journal, _) = place.open();
-        let desk = journal.desk();
-        assert!(desk.is_open());
-        desk.open.store(false, Ordering::Relaxed);
+        let group_commit = journal.group_commit();
+        assert!(group_commit.is_open());
+        group_commit.open.store(false, Ordering::Relaxed);
         let mut seq = 0;
         // On a busy machine a write may be slow once more.
-        while !desk.is_open() {
+        while !group_commit.is_open() {
             seq += 1;
             assert_eq!(journal.append(event()).await.unwrap().seq(), seq);
             // A flush waits for the thread to be done with its round.
@@ -316,29 +316,29 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_caller_cannot_take_is_seen_by_whoever_holds_the_writer() {
-        let place = Place::new();
+        let place = TestLog::new();
         let (journal, _) = place.open();
-        let desk = journal.desk();
+        let group_commit = journal.group_commit();
         let append = journal.append(event());
         tokio::pin!(append);
         {
-            let _held = desk.writer.lock();
+            let _held = group_commit.writer.lock();
             let mut context = Context::from_waker(Waker::noop());
             assert!(append.as_mut().poll(&mut context).is_pending(), "queued");
             assert!(append.as_mut().poll(&mut context).is_pending(), "the writer is taken");
         }
         // What the holder does after letting go.
-        desk.help();
+        group_commit.write_pending();
         assert_eq!(append.await.unwrap().seq(), 1);
     }
 
     #[tokio::test]
     async fn a_writer_that_panics_closes_the_journal() {
-        let place = Place::new();
+        let place = TestLog::new();
         let (journal, _) = place.open();
-        let desk = Arc::clone(journal.desk());
+        let group_commit = Arc::clone(journal.group_commit());
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            desk.guarded(|| panic!("half way"));
+            group_commit.guarded(|| panic!("half way"));
         }));
         assert!(panicked.is_err() && !journal.available());
         assert!(journal.append(event()).await.is_err());
@@ -346,11 +346,11 @@ mod tests {
 
     #[tokio::test]
     async fn with_a_sync_for_each_batch_callers_never_write() {
-        let place = Place::new();
+        let place = TestLog::new();
         let settings = Settings { durability: Durability::Synced, ..place.settings() };
         let (journal, _) = Journal::open(settings, Arc::new(Metrics::new())).unwrap();
         for seq in 1..=3 {
-            assert!(!journal.desk().is_open());
+            assert!(!journal.group_commit().is_open());
             assert_eq!(journal.append(event()).await.unwrap().seq(), seq);
         }
     }

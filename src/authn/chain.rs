@@ -6,7 +6,7 @@ use http::HeaderMap;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::dpop::Proofs;
+use super::dpop::DpopProofs;
 use super::mtls::{self, ClientTrust};
 use super::oauth2::{Logins, Settings as LoginSettings};
 use super::scheme::{Evidence, Proven, Refused, RefusedKind};
@@ -21,7 +21,7 @@ use crate::telemetry::{AuthLabels, Metrics};
 pub struct Settings {
     /// Bearer tokens; `None` refuses every one of them.
     pub jwt: Option<jwt::Settings>,
-    /// API keys; always open, because a store without keys admits nobody.
+    /// API keys; always on, because a store without keys admits no caller.
     pub api_keys: api_key::Settings,
     /// The gateway's own tokens, made from API keys.
     pub tokens: tokens::Settings,
@@ -29,12 +29,12 @@ pub struct Settings {
     pub mtls: Option<mtls::Settings>,
     /// Proofs of possession, for tokens that are bound to a key.
     pub dpop: dpop::Settings,
-    /// The login of people; `None`: nobody can log in.
+    /// The login of people; `None` turns it off.
     pub oauth2: Option<LoginSettings>,
 }
 
 impl Settings {
-    /// Whose word is taken for who somebody is: that of tokens, and that of the login.
+    /// The trusted issuers: of tokens, and of the login.
     pub fn issuers(&self) -> Vec<Arc<str>> {
         let mut issuers: Vec<Arc<str>> = self.jwt.iter().map(|jwt| Arc::clone(&jwt.issuer)).collect();
         let login = self.oauth2.as_ref().map(|login| login.issuer.as_str().into());
@@ -46,7 +46,7 @@ impl Settings {
 /// What was shown beside a login.
 pub struct Held<'e> {
     certificate: Option<Thumbprint>,
-    proof: Option<dpop::Proof<'e>>,
+    proof: Option<dpop::DpopProof<'e>>,
 }
 
 /// One way to prove oneself, as an operator sees it.
@@ -62,14 +62,14 @@ pub struct MethodStatus {
     pub detail: String,
 }
 
-/// Tells who is calling. Cheap to share behind an `Arc`.
+/// Authenticates callers by all configured methods. Cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct Authenticator {
-    jwt: jwt::Scheme,
-    api_key: api_key::Scheme,
+    jwt: jwt::JwtScheme,
+    api_key: api_key::ApiKeyScheme,
     tokens: Arc<Tokens>,
-    proofs: Proofs,
-    mtls: mtls::Scheme,
+    proofs: DpopProofs,
+    mtls: mtls::MtlsScheme,
     client_trust: Option<Arc<ClientTrust>>,
     logins: Option<Logins>,
     metrics: Arc<Metrics>,
@@ -87,30 +87,30 @@ impl Authenticator {
         let logins =
             settings.oauth2.map(|oauth2| Logins::new(oauth2, Arc::clone(&clock), Arc::clone(&metrics)));
         let max_key_age = settings.api_keys.max_age;
-        let api_key = api_key::Scheme::new(settings.api_keys, Arc::clone(&clock))?;
+        let api_key = api_key::ApiKeyScheme::new(settings.api_keys, Arc::clone(&clock))?;
         let tokens = Arc::new(Tokens::open(own, max_key_age, Arc::clone(&clock))?);
         let trust = settings.mtls.map(|mtls| ClientTrust::open(mtls, Arc::clone(&clock))).transpose()?;
         let client_trust = trust.map(Arc::new);
-        let proofs = Proofs::new(settings.dpop, Arc::clone(&clock))?;
-        let jwt = jwt::Scheme::new(settings.jwt, Arc::clone(&tokens), clock, Arc::clone(&metrics))?;
+        let proofs = DpopProofs::new(settings.dpop, Arc::clone(&clock))?;
+        let jwt = jwt::JwtScheme::new(settings.jwt, Arc::clone(&tokens), clock, Arc::clone(&metrics))?;
         Ok(Self {
             jwt,
             api_key,
             tokens,
             proofs,
-            mtls: mtls::Scheme::new(client_trust.clone()),
+            mtls: mtls::MtlsScheme::new(client_trust.clone()),
             client_trust,
             logins: logins.transpose()?,
             metrics,
         })
     }
 
-    /// The API keys, for those who make and end them.
+    /// The API keys, for the code that makes and ends them.
     pub fn keys(&self) -> &Arc<KeyStore> {
         self.api_key.store()
     }
 
-    /// The gateway's own tokens, for those who make and end them.
+    /// The gateway's own tokens, for the code that makes and ends them.
     pub fn tokens(&self) -> &Arc<Tokens> {
         &self.tokens
     }
@@ -134,20 +134,20 @@ impl Authenticator {
         Ok(renewal)
     }
 
-    /// What somebody shows beside a login: a proof of possession that holds, and a certificate that names nobody. Before
+    /// The keys that a request proves beside a login: a valid proof of possession, and a certificate without a name. Before
     /// the login is looked at, which counts once, so that a proof that has to be made anew does not cost it.
     pub fn held<'e>(&self, evidence: &Evidence<'e>) -> Result<Held<'e>, Refused> {
         Ok(Held { certificate: self.alone(evidence)?, proof: self.proofs.check(evidence, None)? })
     }
 
-    /// What somebody holds who has logged in, and to which the tokens of the session will be bound.
+    /// The keys of a person who has logged in, to which the tokens of the session will be bound.
     pub fn holds(&self, held: Held<'_>, subject: &Subject) -> Result<HolderKeys, Refused> {
         let dpop = held.proof.map(|proof| self.proofs.spend(&proof, subject)).transpose()?;
         Ok(HolderKeys { dpop, certificate: held.certificate })
     }
 
     /// That nothing but what is in the body names the caller: a second credential is never passed over. Gives the
-    /// thumbprint of a certificate that names nobody.
+    /// thumbprint of a certificate without a name.
     pub fn alone(&self, evidence: &Evidence<'_>) -> Result<Option<Thumbprint>, Refused> {
         let workload = self.mtls.examine(evidence.certificate)?;
         if self.presents(evidence.headers) || workload.is_some() && self.mtls.names_callers() {
@@ -161,7 +161,7 @@ impl Authenticator {
         self.jwt.presents(headers) || self.api_key.presents(headers)
     }
 
-    /// What a caller that was refused is told about proofs of possession.
+    /// The challenge about proofs of possession for a refused caller.
     pub fn challenge(&self, refused: &Refused) -> dpop::Challenge {
         self.proofs.challenge(refused)
     }
@@ -255,7 +255,7 @@ impl Authenticator {
     }
 }
 
-/// The one principal that all credentials name. Two credentials for two principals: whoever added the second could act as
+/// The one principal that all credentials name. With credentials for two principals, an attacker who added the second could act as
 /// the first.
 fn agreed(proven: [Option<Arc<Subject>>; 3]) -> Result<Arc<Subject>, Refused> {
     let mut all = proven.into_iter().flatten();

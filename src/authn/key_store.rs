@@ -1,4 +1,4 @@
-//! The API keys on disk: who may call with which key, until when. The keys themselves are not in it.
+//! The API keys on disk: the principal and the validity of each. The keys themselves are not in it.
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
@@ -16,7 +16,7 @@ use crate::secret::Secret;
 pub(super) const COLUMNS: &str =
     "api_key.id, name, agent, permissions, api_key.created, api_key.expires, revoked, replaced_by";
 
-/// Whom a key speaks for.
+/// The principal of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "id")]
 pub enum KeyHolder {
@@ -33,7 +33,7 @@ pub struct KeyRecord {
     pub id: KeyId,
     /// The service's name, or what the operator calls the key of an agent.
     pub name: ServiceName,
-    /// Whom it speaks for.
+    /// Its principal.
     pub holder: KeyHolder,
     /// Permission words; each is a role of the service.
     pub permissions: Vec<RoleName>,
@@ -174,7 +174,7 @@ impl KeyStore {
         Ok(Some(new))
     }
 
-    /// The record of a key, whoever asks.
+    /// The record of a key, also of one that does not count any more.
     pub fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, AuthnError> {
         find(&self.connection.lock(), id)
     }
@@ -236,7 +236,7 @@ fn find(connection: &Connection, id: &KeyId) -> Result<Option<KeyRecord>, AuthnE
     statement.query_row([id.as_str()], StoredKey::read).optional()?.map(StoredKey::parse).transpose()
 }
 
-/// The error type itself knows no SQLite: that stays in this file.
+/// The conversion is here so that the error type does not depend on SQLite.
 impl From<rusqlite::Error> for AuthnError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Query(Box::new(error))

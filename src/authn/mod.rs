@@ -1,4 +1,4 @@
-//! Who is calling: a credential goes in, a proven [`Subject`](crate::model::Subject) or a refusal comes out.
+//! Authentication: turns a credential into a proven [`Subject`](crate::model::Subject) or a refusal.
 //!
 //! Each scheme answers one of three things: nothing was presented, what was presented is refused, or it is
 //! proven. A refused credential is never passed over in favour of another one: a caller that presents two

@@ -28,12 +28,13 @@ impl Person {
     pub(super) fn to_subject(&self, proof: Proof) -> Subject {
         let shared = |text: &String| Arc::from(text.as_str());
         let tags = self.tags.iter().map(|(name, values)| (shared(name), values.iter().map(shared).collect()));
-        let (roles, groups) = (self.roles.iter().cloned(), self.groups.iter().map(shared));
+        let roles = self.roles.iter().cloned();
+        let groups = self.groups.iter().map(shared);
         Subject::user(&self.issuer, &self.subject, self.email.as_deref(), roles, groups, tags, proof)
     }
 }
 
-/// A person who has just proven themselves at the provider.
+/// A person whom the provider has just authenticated.
 #[derive(Debug, Clone)]
 pub struct LoggedIn {
     /// The principal.

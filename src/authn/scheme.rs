@@ -20,7 +20,7 @@ pub struct Evidence<'r> {
     pub address: Option<&'r str>,
 }
 
-/// Who is calling, and what keys it has proven to hold.
+/// The authenticated subject, and the keys that it has proven to hold.
 #[derive(Debug, Clone)]
 pub struct Proven {
     /// The authenticated requester.
@@ -36,7 +36,7 @@ pub enum Presented {
     Nothing,
     /// It has one, and that is refused.
     Rejected(Refused),
-    /// It has one, and that proves who is calling.
+    /// The request has a credential, and it is valid.
     Proven(Arc<Subject>),
 }
 
@@ -60,7 +60,7 @@ impl From<Result<Arc<Subject>, Refused>> for Presented {
     }
 }
 
-/// As much about a refusal as the caller may know.
+/// The part of a refusal that the caller may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedKind {
     /// Nothing was presented.
@@ -85,7 +85,7 @@ impl RefusedKind {
     }
 }
 
-/// Why nobody was authenticated.
+/// Why authentication failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a credential of kind `{method}` was refused: {reason}{}", .detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
 pub struct Refused {
@@ -93,7 +93,7 @@ pub struct Refused {
     pub method: &'static str,
     /// The reason in one stable word; a metric label, for operators only.
     pub reason: &'static str,
-    /// What the caller is told.
+    /// The text for the caller.
     pub client_text: &'static str,
     /// The same as a value, for the status code.
     pub kind: RefusedKind,

@@ -3,6 +3,7 @@
 use super::decide::RequestState;
 use super::guard::Guard;
 use crate::audit::Shadow;
+use crate::events::{JudgedRequest, SecurityEvent};
 use crate::model::{Action, DecisionId, EntityUid, EventType, Outcome, Screening, Subject};
 use crate::policy::Verdict;
 use crate::policy::shadow;
@@ -47,33 +48,27 @@ impl Guard {
         verdict: &Verdict,
         decision: DecisionId,
     ) {
-        let denied = verdict.outcome != Outcome::Allow;
-        let violation = match event {
-            _ if screening.injection => "prompt_injection_detected",
-            _ if !denied => return,
-            EventType::ToolCall => {
-                self.metrics.tool_access_denials.inc();
-                "tool_access_denied"
-            }
-            EventType::MemoryAccess => {
-                self.metrics.memory_scope_violations.inc();
-                "memory_scope_violation"
-            }
+        let agent = subject.as_agent();
+        let request = JudgedRequest {
+            agent: agent.as_ref(),
+            principal: subject.principal(),
+            resource,
+            reason: verdict.reason,
+            decision,
+        };
+        let event = match event {
+            _ if screening.injection => SecurityEvent::PromptInjection(request),
+            _ if verdict.outcome == Outcome::Allow => return,
+            EventType::ToolCall => SecurityEvent::ToolAccessDenied(request),
+            EventType::MemoryAccess => SecurityEvent::MemoryScopeViolation(request),
             EventType::Authentication
             | EventType::Authorization
             | EventType::AgentCreation
             | EventType::AgentDeletion
             | EventType::ConfigurationChange
             | EventType::AdminAction
-            | EventType::Message => "api_security_event",
+            | EventType::Message => SecurityEvent::RequestDenied(request),
         };
-        tracing::warn!(
-            target: "SECURITY",
-            event_type = "security_violation",
-            violation_type = violation,
-            agent_id = subject.as_agent().map(tracing::field::display),
-            details = %format_args!("{} on {resource}: {}", subject.principal(), verdict.reason.as_str()),
-            decision_id = %decision,
-        );
+        event.emit(&self.metrics);
     }
 }

@@ -15,12 +15,14 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::file;
 use super::loader::{LoadedSources, PolicyLoader, PolicySource};
 use super::lock::{ChangeLock, EngagedLock};
-use crate::agents::{Draft, Register};
+use crate::agents::{Register, RegisterDraft};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authz::Permit;
+use crate::blocking;
 use crate::clock::SharedClock;
-use crate::model::{Outcome, PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
+use crate::events::SecurityEvent;
+use crate::model::{PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
 use crate::policy::Bundle;
 use crate::policy::live::{Live, LivePolicy, Reloaded};
 use crate::policy::shadow::Candidate;
@@ -83,7 +85,7 @@ struct AgentParts {
 /// A set that may become live.
 struct PreparedChange {
     /// The agents beside it; `None` where a change is of policies alone.
-    agents: Option<Draft>,
+    agents: Option<RegisterDraft>,
     live: Live,
     what: String,
     /// What is written to the version store first, once the change is on record.
@@ -317,7 +319,7 @@ impl Reloader {
     pub async fn watch_candidate(self: &Arc<Self>) {
         let reloader = Arc::clone(self);
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = blocking::run(move || {
             let live = reloader.policy.live();
             (reloader.candidate(&live.bundle), live, turn)
         });
@@ -382,15 +384,16 @@ impl Reloader {
         // The check took its time: a lock that was engaged meanwhile holds.
         self.unlocked()?;
         let detail = format!("{}: {what}: {} -> {}", cause.as_str(), from.as_str(), to.as_str());
-        let mut record = self.event("policy_reload", Outcome::Allow, detail);
+        let event = SecurityEvent::PoliciesReloaded { detail: &detail };
+        let mut record = self.record_of(&event).ok_or(ReloadError::Unrecorded)?;
         record.policy_version = Some(to);
         self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         for change in of_agents {
-            let record = self.agent_record(change);
+            let record = self.agent_record(change).ok_or(ReloadError::Unrecorded)?;
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         }
         let reloader = Arc::clone(self);
-        let swapped = tokio::task::spawn_blocking(move || {
+        let swapped = blocking::run(move || {
             // Until the swap is done: a caller who has gone away does not let the next change in before it.
             let _turn = turn;
             // The record took its time as well.
@@ -406,7 +409,7 @@ impl Reloader {
             reloader.install_agents(agents);
             Ok::<_, ReloadError>(reloader.policy.install(live))
         });
-        let reloaded = swapped.await.map_err(|_| ReloadError::Stopped)??;
+        let reloaded = swapped.await??;
         self.record_candidate(candidate_change).await;
         tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
         Ok(reloaded)

@@ -211,7 +211,7 @@ fn tail(path: &Path, count: usize, follow: bool, output: &Output) -> anyhow::Res
         Format::Table if !follow => output.line(&rows(&records).to_string())?,
         _ if !follow => output.line(&plain_json(&serde_json::to_string_pretty(&records)?))?,
         _ => {
-            records.iter().try_for_each(|record| output.line(&one_line(record, output.format())))?;
+            records.iter().try_for_each(|record| output.line(&record_line(record, output.format())))?;
         }
     }
     if follow {
@@ -227,7 +227,7 @@ fn follow_on(tail: &mut Tail, format: Format) -> anyhow::Result<()> {
             std::thread::sleep(FOLLOW_INTERVAL);
             continue;
         };
-        match writeln!(anstream::stdout(), "{}", one_line(&record, format)) {
+        match writeln!(anstream::stdout(), "{}", record_line(&record, format)) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
             written => written?,
         }
@@ -235,7 +235,7 @@ fn follow_on(tail: &mut Tail, format: Format) -> anyhow::Result<()> {
 }
 
 /// One record as one line.
-fn one_line(record: &Json, format: Format) -> String {
+fn record_line(record: &Json, format: Format) -> String {
     match format {
         Format::Table => columns(record).join("  "),
         _ => plain_json(&record.to_string()),

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::output::{Exit, Output};
 use super::remote::{GatewayAnswer, GatewayClient, Remote, text};
 use super::stored_login::StoredLogin;
+use crate::text::one_line;
 
 /// The longest wait for the person.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -180,7 +181,8 @@ fn on_another_device(open: &GatewayClient, output: &Output) -> anyhow::Result<Re
         Ok(begun) => begun,
         Err(exit) => return Ok(Err(exit)),
     };
-    let (place, user_code) = (plain(text(&begun, "/verification_uri")), plain(text(&begun, "/user_code")));
+    let (place, user_code) =
+        (one_line(text(&begun, "/verification_uri"), 512), one_line(text(&begun, "/user_code"), 512));
     let device_code = text(&begun, "/device_code");
     if place.is_empty() || user_code.is_empty() || device_code.is_empty() {
         bail!("the answer of the gateway is no login");
@@ -188,7 +190,7 @@ fn on_another_device(open: &GatewayClient, output: &Output) -> anyhow::Result<Re
     output.say(format_args!("open on any device: {place}\nand enter the code: {user_code}"));
     let whole = text(&begun, "/verification_uri_complete");
     if !whole.is_empty() {
-        output.say(format_args!("or open: {}", plain(whole)));
+        output.say(format_args!("or open: {}", one_line(whole, 512)));
     }
     let seconds = |name: &str, usual: u64| begun.get(name).and_then(Json::as_u64).unwrap_or(usual);
     let mut interval = seconds("interval", 5).clamp(1, 60);
@@ -214,16 +216,11 @@ fn on_another_device(open: &GatewayClient, output: &Output) -> anyhow::Result<Re
     Ok(Err(Exit::Found))
 }
 
-/// What comes from elsewhere, as it may stand on a terminal.
-fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(512).collect()
-}
-
 /// `sub` of an access token that the gateway has just given; for the person, nothing hangs on it.
 fn subject(token: &str) -> String {
     let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
     let claims = claims.and_then(|bytes| crate::json::parse(&bytes).ok());
-    plain(claims.as_ref().map_or("?", |claims| text(claims, "/sub")))
+    one_line(claims.as_ref().map_or("?", |claims| text(claims, "/sub")), 512)
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ mod html;
 pub mod import;
 mod junit;
 pub mod lint;
-mod markup;
 pub mod matrix;
 pub mod mutate;
 pub mod promote;

@@ -4,15 +4,16 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use tokio::runtime::{Builder, Runtime};
-use tracing_subscriber::EnvFilter;
 
 use super::output::{Exit, Output};
 use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyStore};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Environment, LoadedConfig, load as load_config, locate, security_check};
+use crate::config::{Environment, LoadedConfig, Weakness, load as load_config, locate, security_check};
+use crate::events::SecurityEvent;
 use crate::model::{RoleName, ServiceName};
 use crate::secrets::{VaultError, VaultProvider};
+use crate::telemetry;
 
 /// A configuration whose secrets have been fetched.
 pub(super) struct Prepared {
@@ -100,15 +101,10 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Log lines go to stderr as JSON, one object a line, in the shape that a SIEM matches on.
+/// Starts the log at the configured level.
 pub(super) fn start_log(loaded: &LoadedConfig) {
-    // Security events are logged at every level.
-    // The client of the vault logs its requests, which may hold secrets.
-    let level = loaded.process.log_level.as_str();
-    let filter = EnvFilter::new(format!("{level},SECURITY=info,vaultrs=off,rustify=off"));
-    let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter);
-    // A second start in one process keeps the first log.
-    let _ = log.try_init();
+    let level = loaded.process.log_level.as_str().to_owned();
+    telemetry::init(&telemetry::LogSettings { level });
 }
 
 /// Shows warnings of the configuration before the gateway serves, and logs legal settings that weaken the installation.
@@ -117,15 +113,8 @@ pub(super) fn warn(loaded: &LoadedConfig, output: &Output) {
         output.say(loaded.warnings.render(std::io::stderr().is_terminal()).trim_end());
     }
     for weakness in security_check(loaded) {
-        tracing::warn!(
-            target: "SECURITY",
-            event_type = "weak_setting",
-            key = weakness.key,
-            value = weakness.value,
-            fix = weakness.fix,
-            "weak setting: {}",
-            weakness.why
-        );
+        let Weakness { key, value, why, fix } = &weakness;
+        SecurityEvent::WeakSetting { key, value, why, fix }.log();
     }
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::auth::lifetime;
 use super::output::{Exit, Output};
-use crate::authn::mtls::local_ca::{Entry, LocalAuthority, Order, Purpose};
+use crate::authn::mtls::local_ca::{CertificateOrder, CertificatePurpose, IssuedEntry, LocalAuthority};
 use crate::clock::{Clock as _, SystemClock};
 
 /// Makes certificates.
@@ -68,24 +68,24 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
         Command::GenClientCert { cn, spiffe, dns, target } => {
             let hosts = if spiffe.is_none() && dns.is_empty() { vec![cn.clone()] } else { dns };
-            let order = Order {
+            let order = CertificateOrder {
                 common_name: cn,
                 uris: spiffe.into_iter().collect(),
                 hosts,
                 addresses: Vec::new(),
-                purpose: Purpose::Client,
+                purpose: CertificatePurpose::Client,
                 lifetime: target.expires_in,
             };
             issue(&order, &target, output).context("no certificate was made")
         }
         Command::GenServerCert { host, target } => {
             let address = |host: &&String| host.parse::<IpAddr>().is_ok();
-            let order = Order {
+            let order = CertificateOrder {
                 common_name: host.first().cloned().unwrap_or_default(),
                 uris: Vec::new(),
                 addresses: host.iter().filter_map(|host| host.parse().ok()).collect(),
                 hosts: host.iter().filter(|host| !address(host)).cloned().collect(),
-                purpose: Purpose::Server,
+                purpose: CertificatePurpose::Server,
                 lifetime: target.expires_in,
             };
             issue(&order, &target, output).context("no certificate was made")
@@ -100,10 +100,10 @@ struct CertificateFile<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     principal: Option<String>,
     #[serde(flatten)]
-    entry: &'a Entry,
+    entry: &'a IssuedEntry,
 }
 
-fn issue(order: &Order, target: &CertificateTarget, output: &Output) -> anyhow::Result<Exit> {
+fn issue(order: &CertificateOrder, target: &CertificateTarget, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now_millis();
     let directory = target.data_dir.join("ca");
     // Before anything is issued: a certificate that cannot be handed out is one to be revoked.
@@ -119,7 +119,7 @@ fn issue(order: &Order, target: &CertificateTarget, output: &Output) -> anyhow::
         output.say(format_args!("made an authority in `{}`; keep its key to yourself", directory.display()));
     }
     let host = order.hosts.first().map(|host| host.to_ascii_lowercase());
-    let holder = order.uris.first().cloned().or(host).filter(|_| order.purpose == Purpose::Client);
+    let holder = order.uris.first().cloned().or(host).filter(|_| order.purpose == CertificatePurpose::Client);
     let made = CertificateFile {
         file: &target.output,
         authority: &ca,
@@ -128,12 +128,12 @@ fn issue(order: &Order, target: &CertificateTarget, output: &Output) -> anyhow::
     };
     output.data(&made, table)?;
     match order.purpose {
-        Purpose::Client => output.say(format_args!(
+        CertificatePurpose::Client => output.say(format_args!(
             "the gateway accepts it with `server.tls.ca_file: {}`; then: curl --cacert … --cert {} https://…",
             ca.display(),
             target.output.display()
         )),
-        Purpose::Server => output.say(format_args!(
+        CertificatePurpose::Server => output.say(format_args!(
             "in the configuration: server: {{ tls: {{ cert_path: {0}, key_path: {0} }} }}; clients trust it with: curl --cacert {1} https://…",
             target.output.display(),
             ca.display()

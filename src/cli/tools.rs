@@ -12,11 +12,12 @@ use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Change, Definition, Listing, Pins, Problem, Registry, ServerSettings, Settings, fragment_path, offered,
-    pin_path,
+    Definition, Listing, PinChange, Pins, Problem, Registry, ServerSettings, Settings, fragment_path,
+    offered, pin_path,
 };
 
 use super::output::{Exit, Output, table};
+use crate::text::{one_line, shorten};
 
 /// Characters of one value in the table of differences; `--format json` has all of them.
 const SHOWN_CHARS: usize = 160;
@@ -213,7 +214,7 @@ fn written(
 struct Difference {
     tool: String,
     #[serde(flatten)]
-    change: Change,
+    change: PinChange,
     approved: Option<Json>,
     offered: Option<Json>,
 }
@@ -237,7 +238,7 @@ fn differences(pins: &Pins, live: &[Definition]) -> Vec<Difference> {
     let json = |definition: &Definition| definition.to_mcp(definition.wire_name());
     pins.compare(live)
         .into_iter()
-        .filter(|(_, change)| *change != Change::Unchanged)
+        .filter(|(_, change)| *change != PinChange::Unchanged)
         .map(|(tool, change)| Difference {
             approved: pins.tool(&tool).map(json),
             offered: offered.get(tool.as_str()).map(|definition| json(definition)),
@@ -251,7 +252,7 @@ fn difference_table(differences: &[Difference]) -> String {
     let mut shown = table(["tool", "change", "approved", "offered"]);
     for difference in differences {
         match &difference.change {
-            Change::Changed { fields } => {
+            PinChange::Changed { fields } => {
                 for field in fields {
                     let value = |side: &Option<Json>| {
                         side.as_ref().and_then(|json| json.get(field)).map(short).unwrap_or_default()
@@ -264,13 +265,13 @@ fn difference_table(differences: &[Difference]) -> String {
                     ]);
                 }
             }
-            Change::Added => {
+            PinChange::Added => {
                 shown.add_row([difference.tool.as_str(), "added", "", &described(&difference.offered)]);
             }
-            Change::Removed => {
+            PinChange::Removed => {
                 shown.add_row([difference.tool.as_str(), "removed", &described(&difference.approved), ""]);
             }
-            Change::Unchanged => {}
+            PinChange::Unchanged => {}
         }
     }
     shown.to_string()
@@ -329,22 +330,18 @@ fn verify(file: &std::path::Path, sandbox: sandbox::Settings, output: &Output) -
 }
 
 fn first_line(text: &str) -> String {
-    shorten(text.lines().next().unwrap_or_default())
+    short_line(text.lines().next().unwrap_or_default())
 }
 
 fn short(json: &Json) -> String {
     match json {
-        Json::String(text) => shorten(text),
-        other => shorten(&other.to_string()),
+        Json::String(text) => short_line(text),
+        other => short_line(&other.to_string()),
     }
 }
 
-fn shorten(text: &str) -> String {
-    let mut shown: String = text.chars().filter(|c| !c.is_control()).take(SHOWN_CHARS).collect();
-    if text.chars().count() > SHOWN_CHARS {
-        shown.push('…');
-    }
-    shown
+fn short_line(text: &str) -> String {
+    shorten(&one_line(text, usize::MAX), SHOWN_CHARS)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::environment::Environment;
+use crate::text::one_line;
 
 /// Bytes of a value after expansion, and of a file that is brought in.
 const MAX_EXPANDED: usize = 64 * 1024;
@@ -172,10 +173,7 @@ impl Variables<'_> {
 
 /// The text of a file without the line break at its end.
 fn file(written: &str, path: &Path) -> Result<String, ExpandError> {
-    let failed = |why: &str| ExpandError::File {
-        path: written.chars().filter(|c| !c.is_control()).take(200).collect(),
-        why: why.to_owned(),
-    };
+    let failed = |why: &str| ExpandError::File { path: one_line(written, 200), why: why.to_owned() };
     let said = |error: std::io::Error| failed(&super::plain(&error));
     let opened = crate::regular::open(path).map_err(said)?;
     // It may be a secret: wiped when it is refused, and read at once, because a text that grows leaves its beginning behind.

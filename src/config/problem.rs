@@ -10,6 +10,8 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde::Serialize;
 
+use crate::text::is_hidden;
+
 /// Mistakes that are reported in one run at most.
 const MAX_PROBLEMS: usize = 100;
 
@@ -278,7 +280,7 @@ pub(super) fn redact(text: &str, keep: &[Range<usize>]) -> String {
             shown.push(' ');
         } else if matches!(character, ' ' | '\n' | '\t')
             || dash
-            || (kept && !is_hostile(character))
+            || (kept && !is_hidden(character))
             || is_punctuation(character)
         {
             shown.push(character);
@@ -287,12 +289,6 @@ pub(super) fn redact(text: &str, keep: &[Range<usize>]) -> String {
         }
     }
     shown
-}
-
-/// Characters that move a terminal's cursor or turn its text around.
-pub(super) fn is_hostile(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_punctuation(character: char) -> bool {

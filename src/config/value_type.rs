@@ -18,7 +18,8 @@ pub(super) use text::{Choice, FreeText, ParsedWord, SecretText};
 
 use super::document::{Node, Value};
 use super::expand::{ExpandError, Variables};
-use super::problem::{Problem, ProblemCode, is_hostile};
+use super::problem::{Problem, ProblemCode};
+use crate::text::{clean, shorten};
 
 /// A type of values.
 pub(super) trait ValueType {
@@ -140,11 +141,7 @@ impl ReadContext<'_> {
 
 /// Text of the file as a message may quote it: short, and without anything that moves a terminal.
 pub(super) fn printable(text: &str) -> String {
-    let mut out: String = text.chars().take(60).map(|c| if is_hostile(c) { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(60).is_some() {
-        out.push('…');
-    }
-    out
+    clean(&shorten(text, 60))
 }
 
 /// A schema that also lets a variable stand for the value.

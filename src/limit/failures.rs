@@ -1,8 +1,8 @@
 //! Addresses whose credentials were refused too often are not listened to for a while.
 //!
 //! The attack: guess keys and tokens, or fill the decision log with refusals. What a blocked address presents is not
-//! looked at, so that a right guess in that time gives nothing and tells nothing. A success in between resets nothing:
-//! whoever holds one good key cannot guess at others for ever.
+//! looked at, so that a right guess in that time gives no access and no information. A success in between resets nothing:
+//! a caller with one good key cannot guess others without limit.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -115,7 +115,7 @@ impl<C: Clock> FailedAttempts<C> {
         Some(self.block)
     }
 
-    /// Makes room when there is none, at most once in [`SWEEP_GAP`]: whoever has many addresses must not have both
+    /// Makes room when there is none, at most once in [`SWEEP_GAP`]: an attacker with many addresses must not have both
     /// tables walked through for each of them.
     fn sweep(&self) {
         let full = |count: usize| count >= self.max_addresses;

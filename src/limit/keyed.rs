@@ -16,7 +16,7 @@ use governor::state::StateStore as _;
 use super::{Limited, Rate, Remaining, Table};
 use crate::telemetry::{Metrics, ScopeLabels};
 
-/// Entries that say nothing any more are swept out once in this many checks.
+/// Full buckets are removed once in this many checks.
 pub(super) const SWEEP_EVERY: u64 = 4096;
 
 /// The longest that one request can owe.
@@ -47,7 +47,7 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
         Self { limiter, table, rate, scope, checks: AtomicU64::new(0), start, metrics }
     }
 
-    /// Counts one request of `key`, or says when to come back.
+    /// Counts one request of `key`, or returns how long to wait.
     pub(super) fn check(&self, key: &K) -> Result<Remaining, Limited> {
         if self.checks.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             self.limiter.retain_recent();
@@ -116,7 +116,7 @@ impl<K: Hash + Eq + Clone, C: Clock> fmt::Debug for Keyed<K, C> {
 }
 
 impl Rate {
-    /// The state of a bucket with `left` in it, as answers tell it.
+    /// The state of a bucket with `left` in it, for the headers of an answer.
     pub fn remaining(self, left: u32) -> Remaining {
         let interval = self.per() / self.count();
         let missing = self.burst().saturating_sub(left);

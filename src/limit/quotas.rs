@@ -1,4 +1,4 @@
-//! How often a request may come before anybody decides on it: with one API key, and on one route by one principal.
+//! Limits that are counted before the guard decides: for each API key, and for each principal on a route.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,21 +34,21 @@ impl Default for QuotaSettings {
     }
 }
 
-/// One limit that a request met, and what is left of it.
+/// One limit that applied to a request, and what is left of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Met {
+pub struct LimitStatus {
     /// `key`, `route` or `principal`.
     pub policy: &'static str,
-    /// What is left.
+    /// The quota that is left.
     pub left: Remaining,
 }
 
-/// The limit that a request was one too many for.
+/// The limit that a request exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exceeded {
-    /// Which one; nothing is left of it.
-    pub met: Met,
-    /// When to come back.
+pub struct QuotaExceeded {
+    /// The limit; nothing is left of it.
+    pub met: LimitStatus,
+    /// How long to wait.
     pub limited: Limited,
 }
 
@@ -82,7 +82,7 @@ impl<C: Clock + Clone> Quotas<C> {
     }
 
     /// Counts a request of `subject` on `route` (a template), against every limit that it meets.
-    pub fn check(&self, subject: &Subject, route: &str) -> Result<Vec<Met>, Exceeded> {
+    pub fn check(&self, subject: &Subject, route: &str) -> Result<Vec<LimitStatus>, QuotaExceeded> {
         let mut met = Vec::new();
         // A token counts with the key that it was made from.
         if let (Some(limiter), Proof::ApiKey { id } | Proof::Session { key: Some(id), .. }) =
@@ -97,14 +97,16 @@ impl<C: Clock + Clone> Quotas<C> {
     }
 }
 
-fn count<K, C>(limiter: &Keyed<K, C>, key: &K, policy: &'static str) -> Result<Met, Exceeded>
+fn count<K, C>(limiter: &Keyed<K, C>, key: &K, policy: &'static str) -> Result<LimitStatus, QuotaExceeded>
 where
     K: std::hash::Hash + Eq + Clone,
     C: Clock,
 {
     match limiter.check(key) {
-        Ok(left) => Ok(Met { policy, left }),
-        Err(limited) => Err(Exceeded { met: Met { policy, left: limiter.rate().remaining(0) }, limited }),
+        Ok(left) => Ok(LimitStatus { policy, left }),
+        Err(limited) => {
+            Err(QuotaExceeded { met: LimitStatus { policy, left: limiter.rate().remaining(0) }, limited })
+        }
     }
 }
 
@@ -116,7 +118,8 @@ impl CapabilityLimits {
     /// Counts on the system's monotonic clock.
     pub fn new(settings: &QuotaSettings, metrics: &Arc<Metrics>) -> Self {
         let limiter = |(name, rate): (&CapabilityName, &Rate)| {
-            let (clock, max) = (DefaultClock::default(), settings.max_entries);
+            let clock = DefaultClock::default();
+            let max = settings.max_entries;
             (name.clone(), Keyed::new(*rate, max, "capability", clock, Arc::clone(metrics)))
         };
         Self(settings.per_capability.iter().map(limiter).collect())
@@ -176,6 +179,6 @@ mod tests {
         assert_eq!(quotas.check(&one, "/v1/tools").unwrap_err().met.policy, "key");
         clock.advance(Duration::from_secs(1));
         assert!(quotas.check(&one, "/v1/tools").is_ok());
-        assert_eq!(quotas.check(&Subject::system(), "/v1/tools").unwrap(), [], "no key, no limit of keys");
+        assert_eq!(quotas.check(&Subject::for_test(), "/v1/tools").unwrap(), [], "no key, no limit of keys");
     }
 }

@@ -68,7 +68,7 @@ mod tests {
         drop(first);
         drop(second.await.unwrap());
         drop(other);
-        // Who gives up waiting leaves nothing behind.
+        // A waiter that is dropped leaves no entry behind.
         let held = turns.turn("c").await.unwrap();
         let mut waiting = Box::pin(turns.turn("c"));
         assert!(futures::poll!(waiting.as_mut()).is_pending());

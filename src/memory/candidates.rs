@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use super::view::{EntityView, View, same_row};
+use super::view::{EntityView, MemoryItem, same_row};
 use crate::authz::Permit;
 use crate::model::{MemoryRow, ReadMemory};
 
@@ -18,7 +18,7 @@ pub struct Candidates<V = EntityView> {
     locked: Vec<V>,
 }
 
-impl<V: View> Candidates<V> {
+impl<V: MemoryItem> Candidates<V> {
     pub(super) fn new(found: Vec<V>) -> Self {
         Self { locked: found }
     }
@@ -35,7 +35,7 @@ impl<V: View> Candidates<V> {
 
     /// What each row is to a policy, in the order found.
     pub fn rows(&self) -> Vec<MemoryRow> {
-        self.locked.iter().map(View::row).collect()
+        self.locked.iter().map(MemoryItem::row).collect()
     }
 
     /// One operation for each row, to be judged by itself.

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use crate::db::DbError;
 
-/// Who can do something about a refusal.
+/// Who can correct the cause of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// The caller: the message may be shown to it.
     Caller,
-    /// Nobody in particular: asking again later may work.
+    /// Load: the same request may work later.
     Load,
     /// The operator: the message names files and causes, and is not for the caller.
     Operator,
@@ -21,19 +21,19 @@ pub enum MemoryError {
     /// A part of the request is over its bound.
     #[error("{what} is {found} {unit}, at most {limit} are allowed")]
     TooLarge {
-        /// Which part.
+        /// The part that is empty or too large.
         what: &'static str,
         /// How much was given.
         found: usize,
         /// How much is allowed.
         limit: usize,
-        /// What is counted.
+        /// The unit that is counted, in words.
         unit: &'static str,
     },
     /// A name, kind or label without a character.
     #[error("{what} is empty")]
     Empty {
-        /// Which part.
+        /// The part that is empty or too large.
         what: &'static str,
     },
     /// There is no such row in the scope.
@@ -116,7 +116,7 @@ impl MemoryError {
     }
 }
 
-/// A caller's name for a message: at most 80 characters, and none that could forge a line of a log.
-pub(super) fn shown(name: &str) -> String {
+/// A name from a caller for an error message: at most 80 characters, escaped so that it cannot forge a line of a log.
+pub(super) fn escaped_name(name: &str) -> String {
     name.chars().take(80).flat_map(char::escape_debug).collect()
 }

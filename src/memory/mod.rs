@@ -5,14 +5,14 @@
 //! since it was judged is left alone. What a search or a list finds stays locked in [`Candidates`] until each row
 //! has a permit of its own. Words of a caller never become SQL or full-text syntax.
 
-mod bounds;
 mod candidates;
 mod error;
+mod fts_query;
+mod limits;
 mod settings;
 mod sql;
 mod store;
 mod view;
-mod words;
 
 #[cfg(test)]
 mod tests;
@@ -22,19 +22,20 @@ use std::sync::Arc;
 pub use candidates::Candidates;
 pub use error::{Fault, MemoryError};
 pub use settings::Settings;
-pub use view::{Deleted, EntityView, MemoryView, RelationView, View, relation_id};
+pub use view::{Deleted, EntityView, MemoryItem, MemoryView, RelationView, relation_id};
 
 use crate::authz::Permit;
+use crate::blocking;
 use crate::clock::SharedClock;
 use crate::model::{
     DeleteMemory, ListMemory, MemoryKind, MemoryRow, MemoryScope, ReadMemory, SearchMemory,
     WriteMemoryEntity, WriteMemoryRelation,
 };
 use crate::telemetry::Metrics;
-use error::shown;
-use store::{Lane, Lanes};
+use error::escaped_name;
+use fts_query::FtsQuery;
+use store::{Pool, Workers};
 use view::same_row;
-use words::Words;
 
 /// The memory of a gateway. Clones share one database; the last one closes it.
 #[derive(Clone)]
@@ -53,7 +54,7 @@ struct Inner {
     settings: Arc<Settings>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
-    lanes: Arc<Lanes>,
+    workers: Arc<Workers>,
 }
 
 impl Memory {
@@ -61,8 +62,8 @@ impl Memory {
     ///
     /// A file that is damaged or no database is refused. Blocks; call it before serving.
     pub fn open(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, MemoryError> {
-        let lanes = Arc::new(Lanes::open(&settings).inspect_err(|error| count(&metrics, error))?);
-        let inner = Arc::new(Inner { settings: Arc::new(settings), clock, metrics, lanes });
+        let workers = Arc::new(Workers::open(&settings).inspect_err(|error| count(&metrics, error))?);
+        let inner = Arc::new(Inner { settings: Arc::new(settings), clock, metrics, workers });
         Ok(Self { inner, quotas: None })
     }
 
@@ -95,18 +96,18 @@ impl Memory {
         id: &str,
     ) -> Result<Option<MemoryRow>, MemoryError> {
         let (scope, id) = (scope.clone(), id.to_owned());
-        self.inner.run(Lane::Read, move |connection, _| store::row(connection, &scope, kind, &id)).await
+        self.inner.run(Pool::Read, move |connection, _| store::row(connection, &scope, kind, &id)).await
     }
 
     /// Stores a thing. A new one belongs to the permit's principal; one that is there keeps its owner.
     pub async fn write_entity(&self, permit: Permit<WriteMemoryEntity>) -> Result<EntityView, MemoryError> {
-        bounds::entity(&self.inner.settings, permit.operation())?;
+        limits::check_entity(&self.inner.settings, permit.operation())?;
         let author = permit.subject().principal().to_string();
         let (write, now) = (permit.into_operation(), self.inner.clock.now_millis());
         let settings = self.settings_for(&write.row.scope);
         self.inner
-            .run(Lane::Write, move |connection, wanted| {
-                store::write_entity(connection, &settings, write, &author, now, wanted)
+            .run(Pool::Write, move |connection, cancel| {
+                store::write_entity(connection, &settings, write, &author, now, cancel)
             })
             .await
     }
@@ -116,13 +117,13 @@ impl Memory {
         &self,
         permit: Permit<WriteMemoryRelation>,
     ) -> Result<RelationView, MemoryError> {
-        bounds::relation(&self.inner.settings, permit.operation())?;
+        limits::check_relation(&self.inner.settings, permit.operation())?;
         let author = permit.subject().principal().to_string();
         let (write, now) = (permit.into_operation(), self.inner.clock.now_millis());
         let settings = self.settings_for(&write.row.scope);
         self.inner
-            .run(Lane::Write, move |connection, wanted| {
-                store::write_relation(connection, &settings, &write, &author, now, wanted)
+            .run(Pool::Write, move |connection, cancel| {
+                store::write_relation(connection, &settings, &write, &author, now, cancel)
             })
             .await
     }
@@ -133,7 +134,7 @@ impl Memory {
         let (scope, kind, id) = (judged.scope.clone(), judged.row, Arc::clone(&judged.id));
         let found = self
             .inner
-            .run(Lane::Read, move |connection, _| {
+            .run(Pool::Read, move |connection, _| {
                 Ok(match kind {
                     MemoryKind::Entity => store::entity(connection, &scope, &id)?.map(MemoryView::Entity),
                     MemoryKind::Relation => {
@@ -143,28 +144,28 @@ impl Memory {
             })
             .await?;
         match found {
-            None => Err(MemoryError::NoSuchRow(shown(&judged.id))),
+            None => Err(MemoryError::NoSuchRow(escaped_name(&judged.id))),
             Some(view) if same_row(&view.row(), &judged) => Ok(view),
-            Some(_) => Err(MemoryError::Changed(shown(&judged.id))),
+            Some(_) => Err(MemoryError::Changed(escaped_name(&judged.id))),
         }
     }
 
-    /// Forgets one row. Relations of a thing go with it, whoever wrote them.
+    /// Deletes one row. Relations of an entity are deleted with it, also those that another principal wrote.
     pub async fn delete(&self, permit: Permit<DeleteMemory>) -> Result<Deleted, MemoryError> {
         let judged = permit.into_operation().row;
         self.inner
-            .run(Lane::Write, move |connection, wanted| store::delete(connection, &judged, wanted))
+            .run(Pool::Write, move |connection, cancel| store::delete(connection, &judged, cancel))
             .await
     }
 
     /// The things of a scope that have all the words, best first; at most `max_search_results`.
     pub async fn search(&self, permit: Permit<SearchMemory>) -> Result<Candidates, MemoryError> {
         let SearchMemory { scope, words, limit } = permit.into_operation();
-        let words = Words::parse(&scope, &words, &self.inner.settings)?;
+        let query = FtsQuery::parse(&scope, &words, &self.inner.settings)?;
         let limit = self.inner.settings.max_search_results.min(limit);
         let found = self
             .inner
-            .run(Lane::Read, move |connection, _| store::search(connection, &scope, &words, limit))
+            .run(Pool::Read, move |connection, _| store::search(connection, &scope, &query, limit))
             .await?;
         Ok(Candidates::new(found))
     }
@@ -175,7 +176,7 @@ impl Memory {
         let limit = self.inner.settings.max_search_results.min(limit);
         let found = self
             .inner
-            .run(Lane::Read, move |connection, _| store::entities(connection, &scope, limit))
+            .run(Pool::Read, move |connection, _| store::entities(connection, &scope, limit))
             .await?;
         Ok(Candidates::new(found))
     }
@@ -189,7 +190,7 @@ impl Memory {
         let limit = self.inner.settings.max_search_results.min(limit);
         let found = self
             .inner
-            .run(Lane::Read, move |connection, _| store::relations(connection, &scope, limit))
+            .run(Pool::Read, move |connection, _| store::relations(connection, &scope, limit))
             .await?;
         Ok(Candidates::new(found))
     }
@@ -197,19 +198,19 @@ impl Memory {
     /// Takes no more calls, carries out those that wait, and closes the database. Dropping the last clone does the
     /// same, but blocks its thread for it.
     pub async fn close(&self) {
-        let lanes = Arc::clone(&self.inner.lanes);
+        let workers = Arc::clone(&self.inner.workers);
         // It fails only when the runtime itself is going away, and then the drop closes.
-        let _ = tokio::task::spawn_blocking(move || lanes.close()).await;
+        let _ = blocking::run(move || workers.close()).await;
     }
 }
 
 impl Inner {
-    async fn run<T, F>(&self, lane: Lane, job: F) -> Result<T, MemoryError>
+    async fn run<T, F>(&self, pool: Pool, job: F) -> Result<T, MemoryError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut store::Connection, &store::Wanted<'_>) -> Result<T, MemoryError> + Send + 'static,
+        F: FnOnce(&mut store::Connection, &store::Cancel<'_>) -> Result<T, MemoryError> + Send + 'static,
     {
-        self.lanes.run(lane, job).await.inspect_err(|error| count(&self.metrics, error))
+        self.workers.run(pool, job).await.inspect_err(|error| count(&self.metrics, error))
     }
 }
 

@@ -104,7 +104,7 @@ statements! {
         WHERE scope_kind = :scope_kind AND scope_id = :scope_id AND name = :name";
     UNINDEX_ENTITY = "DELETE FROM search WHERE rowid = (SELECT number FROM entities
         WHERE scope_kind = :scope_kind AND scope_id = :scope_id AND name = :name)";
-    // Not `bm25`: its weights are counted over all scopes, so the order would tell what the others write about.
+    // Not `bm25`: its weights are counted over all scopes, so the order would reveal what is written in other scopes.
     SEARCH = "SELECT e.name, e.kind, e.owner, e.labels, e.created, e.updated
         FROM search JOIN entities AS e ON e.number = search.rowid
         WHERE search MATCH :anywhere AND e.scope_kind = :scope_kind AND e.scope_id = :scope_id

@@ -1,7 +1,7 @@
-//! The database itself: opening it, and what a row of it becomes. Nothing outside this folder knows SQLite.
+//! The database itself: opening it, and what a row of it becomes. Nothing outside this folder uses SQLite.
 
-mod lanes;
 mod read;
+mod workers;
 mod write;
 
 use std::path::Path;
@@ -18,9 +18,13 @@ use super::view::{EntityView, RelationView};
 use crate::clock::rfc3339;
 use crate::db::{self, DbError};
 use crate::model::MemoryScope;
+use crate::text::one_line;
 
-pub(super) use lanes::{Lane, Lanes, Wanted};
+/// The longest text about a damaged file that is kept, in bytes.
+const FINDING_BYTES: usize = 1024;
+
 pub(super) use read::{entities, entity, relation, relations, row, search};
+pub(super) use workers::{Cancel, Pool, Workers};
 pub(super) use write::{delete, write_entity, write_relation};
 
 impl From<rusqlite::Error> for MemoryError {
@@ -39,7 +43,9 @@ fn open_writer(path: &Path) -> Result<Connection, MemoryError> {
     let finding = examine(&connection, path).unwrap_or_else(|error| Some(error.to_string()));
     match finding {
         None => Ok(connection),
-        Some(finding) => Err(MemoryError::Damaged { path: path.to_owned(), finding: one_line(&finding) }),
+        Some(finding) => {
+            Err(MemoryError::Damaged { path: path.to_owned(), finding: one_line(&finding, FINDING_BYTES) })
+        }
     }
 }
 
@@ -72,14 +78,13 @@ fn refused(path: &Path, error: DbError) -> MemoryError {
         DbError::Sqlite { source, .. }
             if matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) =>
         {
-            MemoryError::Damaged { path: path.to_owned(), finding: one_line(&source.to_string()) }
+            MemoryError::Damaged {
+                path: path.to_owned(),
+                finding: one_line(&source.to_string(), FINDING_BYTES),
+            }
         }
         other => MemoryError::Open(other),
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The two columns that say whose a row is.

@@ -2,9 +2,9 @@
 
 mod damage;
 mod hostile;
-mod lanes;
 mod search;
 mod staleness;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -155,7 +155,7 @@ async fn list(memory: &Memory, scope: &MemoryScope) -> Candidates {
     memory.list(permit(ListMemory { scope: scope.clone(), limit: 1_000 }, ada())).await.unwrap()
 }
 
-fn release_all<V: View>(candidates: Candidates<V>) -> Vec<V> {
+fn release_all<V: MemoryItem>(candidates: Candidates<V>) -> Vec<V> {
     let permits = candidates.operations().into_iter().map(|read| permit(read, ada())).collect();
     candidates.release(permits)
 }

@@ -17,7 +17,7 @@ pub struct EntityView {
     pub name: Arc<str>,
     /// What the writer calls this kind of thing.
     pub kind: Arc<str>,
-    /// Who wrote it first, as a Cedar name.
+    /// The principal that wrote it first, in Cedar's notation.
     pub owner: Arc<str>,
     /// What it carries (`pii`).
     pub labels: BTreeSet<Arc<str>>,
@@ -39,13 +39,13 @@ pub struct RelationView {
     pub id: Arc<str>,
     /// Name of the thing it starts at.
     pub from: Arc<str>,
-    /// What it says.
+    /// The kind of relation.
     pub kind: Arc<str>,
     /// Name of the thing it leads to.
     pub to: Arc<str>,
-    /// Who wrote it first, as a Cedar name.
+    /// The principal that wrote it first, in Cedar's notation.
     pub owner: Arc<str>,
-    /// What it carries.
+    /// Its labels.
     pub labels: BTreeSet<Arc<str>>,
     /// When it was first written (RFC 3339, UTC).
     pub created: String,
@@ -63,7 +63,7 @@ pub enum MemoryView {
     Relation(RelationView),
 }
 
-/// What was forgotten.
+/// What was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Deleted {
     /// Relations that went with the thing, or the one that was asked for.
@@ -72,13 +72,13 @@ pub struct Deleted {
     pub entities: usize,
 }
 
-/// Content that has a row to be judged by.
-pub trait View {
-    /// What a policy may ask about it.
+/// An entity or a relation of memory: content with the row that policies judge it by.
+pub trait MemoryItem {
+    /// The row that policies see.
     fn row(&self) -> MemoryRow;
 }
 
-impl View for EntityView {
+impl MemoryItem for EntityView {
     fn row(&self) -> MemoryRow {
         MemoryRow {
             scope: self.scope.clone(),
@@ -91,7 +91,7 @@ impl View for EntityView {
     }
 }
 
-impl View for RelationView {
+impl MemoryItem for RelationView {
     fn row(&self) -> MemoryRow {
         MemoryRow {
             scope: self.scope.clone(),
@@ -104,7 +104,7 @@ impl View for RelationView {
     }
 }
 
-impl View for MemoryView {
+impl MemoryItem for MemoryView {
     fn row(&self) -> MemoryRow {
         match self {
             Self::Entity(view) => view.row(),

@@ -1,7 +1,7 @@
-//! Messages between callers and agents: FIPA envelopes, kept in conversations that belong to who began them.
+//! Messages between callers and agents: FIPA envelopes, kept in conversations that belong to the principal who began them.
 //!
-//! A conversation is named by its owner and its id together, so a guessed id leads nowhere.
+//! A conversation is named by its owner and its id together, so guessing an id gives access to nothing.
 
-mod switchboard;
+mod conversations;
 
-pub use switchboard::{Delivery, Line, MessageError, Settings, Switchboard};
+pub use conversations::{Conversations, Delivery, Message, MessageError, Settings};

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::text::is_hidden;
+
 /// Why a text is not an identifier of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -57,15 +59,15 @@ fn check(
     }
 }
 
-/// Letters, digits, and the four marks that appear in names people choose.
+/// Letters, digits, and the four marks that appear in names people choose. Fillers such as U+3164 count as letters in
+/// Unicode and have no shape, so they are refused.
 fn is_name(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ')
+    c.is_alphanumeric() && !is_hidden(c) || matches!(c, '-' | '_' | '.' | ' ')
 }
 
-/// Anything that can be seen: names that come from other systems (MCP tools, token subjects).
+/// Any character that can be seen: names that come from other systems (MCP tools).
 fn is_visible(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    !is_hidden(c)
 }
 
 macro_rules! name {
@@ -156,7 +158,7 @@ name!(
 );
 name!(
     /// A tool across all servers: `<server>___<tool>`; the tool part is any legal MCP name.
-    ToolId, "tool id", 256, is_visible, "control and bidirectional characters are not allowed"
+    ToolId, "tool id", 256, is_visible, "control, bidirectional and invisible characters are not allowed"
 );
 
 /// Permission words (`tool:call`, `agent:*`) are roles too.
@@ -295,12 +297,16 @@ mod tests {
 
     #[test]
     fn names_are_refused_with_the_rule_they_break() {
-        let cases: [(&str, &str); 4] = [
+        let cases: [(&str, &str); 5] = [
             ("", "agent id is empty"),
             ("a/b", "agent id has the character '/', letters, digits, `-`, `_`, `.` and spaces are allowed"),
             (
                 "a\u{0}b",
                 "agent id has the character '\\0', letters, digits, `-`, `_`, `.` and spaces are allowed",
+            ),
+            (
+                "a\u{3164}b",
+                "agent id has the character '\u{3164}', letters, digits, `-`, `_`, `.` and spaces are allowed",
             ),
             (&"x".repeat(129), "agent id is 129 bytes long, at most 128 are allowed"),
         ];
@@ -315,7 +321,9 @@ mod tests {
         let id = ToolId::new(&server, "get-sum/v1.2___x").unwrap();
         assert_eq!((id.server(), id.tool()), ("every-thing", "get-sum/v1.2___x"));
         assert!(ServerName::parse("a___b").is_err());
-        assert!(ToolId::parse("a___\u{202e}b").is_err());
+        for hidden in ["\u{202e}", "\u{200b}", "\u{fe0f}", "\u{e0041}", "\u{1b}"] {
+            assert!(ToolId::parse(format!("a___{hidden}b")).is_err(), "{}", hidden.escape_unicode());
+        }
     }
 
     #[test]

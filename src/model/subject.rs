@@ -133,8 +133,9 @@ impl Subject {
         Self { entity: Entity::bare(EntityUid::caxton("Agent", id.shared())).into(), proof }
     }
 
-    /// The gateway's own background work.
-    pub fn system() -> Self {
+    /// A subject for tests that need any.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
         Self { entity: Entity::bare(EntityUid::caxton("System", "gateway")).into(), proof: Proof::Internal }
     }
 

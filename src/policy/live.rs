@@ -118,7 +118,11 @@ impl LivePolicy {
     /// Counts a set that was not taken over, also one that could not even be read.
     pub fn count_refusal(&self) {
         self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "refused" }).inc();
-        self.metrics.hot_reload_violations.inc();
+    }
+
+    /// Where reloads are counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::gate::SeenTool;
+use super::effects::VisibleTool;
 use crate::model::ToolId;
 
 /// What a function name stands for.
@@ -26,7 +26,7 @@ pub(super) struct Functions {
 const LONGEST_NAME: usize = 64;
 
 impl Functions {
-    pub(super) fn new(tools: &[SeenTool], memory: bool) -> Self {
+    pub(super) fn new(tools: &[VisibleTool], memory: bool) -> Self {
         let mut functions = Self { offered: Vec::new(), by_name: HashMap::new() };
         if memory {
             functions.offer_memory();

@@ -1,11 +1,11 @@
-//! Where agents act: a message wakes one, it thinks (a language model, or a module in the sandbox), and each of its
-//! calls goes through the same guard as anybody's, with the agent as principal.
+//! Runs agents: a message wakes one, a backend completes its turn (a language model, or a module in the sandbox), and each
+//! of its calls goes through the same guard as those of other callers, with the agent as principal.
 
+mod effects;
 mod functions;
-mod gate;
-mod mind;
+mod model_backend;
 mod turn;
 
-pub use gate::{Gate, GateError, GateParts, NewEntity, NewRelation, SeenTool};
-pub use mind::{LanguageModel, ModelSettings, SetupError};
+pub use effects::{EffectError, Effects, EffectsParts, NewEntity, NewRelation, VisibleTool};
+pub use model_backend::{LanguageModel, ModelSettings, SetupError};
 pub use turn::{Reply, Runtime, Settings};

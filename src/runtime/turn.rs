@@ -1,4 +1,4 @@
-//! One answer of an agent: think, carry out what is wanted through the gate, think again, within bounds.
+//! One answer of an agent: complete a turn, carry out its calls through the guard, complete the next, within bounds.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
+use super::effects::{EffectError, Effects, NewEntity};
 use super::functions::{Function, Functions, arguments};
-use super::gate::{Gate, GateError, NewEntity};
-use super::mind::{LanguageModel, Mind, WantedCall};
+use super::model_backend::{Backend, LanguageModel, WantedCall};
 use crate::agents::Agent;
-use crate::messages::{Delivery, Line};
+use crate::messages::{Delivery, Message};
 use crate::model::{Actor, CallModel, Meter, Performative, Proof, RequestContext, Subject};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
@@ -19,13 +19,13 @@ use crate::telemetry::metrics::StatusLabels;
 /// Bounds of one answer.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How often the mind is asked for one answer. Default 8.
+    /// The most completions for one answer. Default 8.
     pub max_turns: usize,
     /// The most calls carried out for one answer. Default 20.
     pub max_calls: usize,
     /// How long one answer may take. Default 2 minutes.
     pub deadline: Duration,
-    /// The longest result of a call that is shown to the mind, in bytes. Default 64 KiB.
+    /// The longest result of a call that the backend receives, in bytes. Default 64 KiB.
     pub max_result_bytes: usize,
 }
 
@@ -35,10 +35,10 @@ impl Default for Settings {
     }
 }
 
-/// What the agent answered.
+/// The answer of an agent.
 #[derive(Debug)]
 pub struct Reply {
-    /// `inform`, `refuse` (it may or can not) or `failure`.
+    /// `inform`, `refuse` (not allowed or not able) or `failure`.
     pub performative: Performative,
     /// The text.
     pub content: String,
@@ -54,17 +54,17 @@ impl Reply {
     }
 }
 
-/// Wakes agents.
+/// Wakes agents and returns their answers.
 pub struct Runtime {
-    gate: Arc<Gate>,
+    effects: Arc<Effects>,
     sandbox: Sandbox,
     model: Option<LanguageModel>,
     settings: Settings,
     metrics: Arc<Metrics>,
 }
 
-/// Who acts in one answer, and in what circumstances.
-struct Acting<'a> {
+/// The agent of one answer, its subject and its request context.
+struct ActingAgent<'a> {
     agent: &'a Agent,
     subject: Arc<Subject>,
     context: Arc<RequestContext>,
@@ -73,13 +73,13 @@ struct Acting<'a> {
 impl Runtime {
     /// A runtime; with no model, only agents with a module answer.
     pub fn new(
-        gate: Arc<Gate>,
+        effects: Arc<Effects>,
         sandbox: Sandbox,
         model: Option<LanguageModel>,
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { gate, sandbox, model, settings, metrics }
+        Self { effects, sandbox, model, settings, metrics }
     }
 
     /// Delivers a message and brings the agent's answer, which stands in the conversation when this returns.
@@ -89,20 +89,20 @@ impl Runtime {
         agent: &Agent,
         sender: &Arc<Subject>,
         context: &Arc<RequestContext>,
-    ) -> Result<Arc<Line>, GateError> {
-        let acting = Acting {
+    ) -> Result<Arc<Message>, EffectError> {
+        let acting = ActingAgent {
             agent,
             subject: Arc::new(Subject::agent(agent.id(), Proof::Internal)),
             context: Arc::new(RequestContext {
                 session: Some(delivery.session()),
                 actor: Some(actor(sender, context)),
-                // The agent has a quota of its own, which says nothing about the caller's.
+                // The quota of the agent is its own and does not show in the answer to the caller.
                 meter: Meter::default(),
                 ..RequestContext::clone(context)
             }),
         };
-        let asker = (&acting.subject, &acting.context);
-        self.gate.show(asker, &delivery).await?;
+        let caller = (&acting.subject, &acting.context);
+        self.effects.show(caller, &delivery).await?;
         let answering = self.answer(&acting, &delivery.history);
         let reply = match tokio::time::timeout(self.settings.deadline, answering).await {
             Ok(reply) => reply,
@@ -114,16 +114,18 @@ impl Runtime {
             _ => "failed",
         };
         self.metrics.agent_executions.get_or_create(&StatusLabels { status }).inc();
-        self.gate.reply(delivery, (reply.performative, reply.content), asker, (sender, context)).await
+        self.effects.reply(delivery, (reply.performative, reply.content), caller, (sender, context)).await
     }
 
-    async fn answer(&self, acting: &Acting<'_>, history: &[Arc<Line>]) -> Reply {
+    async fn answer(&self, acting: &ActingAgent<'_>, history: &[Arc<Message>]) -> Reply {
         let agent = acting.agent;
-        let (mind, name) = match (&agent.handler, &self.model) {
-            (Some(module), _) => (Mind::Handler(&self.sandbox, module), format!("handler:{}", module.name())),
+        let (backend, name) = match (&agent.handler, &self.model) {
+            (Some(module), _) => {
+                (Backend::Handler(&self.sandbox, module), format!("handler:{}", module.name()))
+            }
             (None, Some(model)) => {
                 let name = agent.definition.model.clone().unwrap_or_else(|| model.name().to_owned());
-                (Mind::Model(model), name)
+                (Backend::Model(model), name)
             }
             (None, None) => {
                 return Reply::refuse(format!(
@@ -141,22 +143,22 @@ impl Runtime {
         for _ in 0..self.settings.max_turns {
             let operation =
                 CallModel { model: name.as_str().into(), request: request(&name, &messages, &functions) };
-            let permit = match self.gate.guard().admit(&acting.subject, operation, &acting.context).await {
+            let permit = match self.effects.guard().admit(&acting.subject, operation, &acting.context).await {
                 Ok(permit) => permit,
                 Err(denied) => return self.refused(&denied.into()),
             };
-            let thought = match mind.think(permit).await {
-                Ok(thought) => thought,
+            let completion = match backend.complete(permit).await {
+                Ok(completion) => completion,
                 Err(error) => {
                     tracing::warn!(agent = %agent.id(), error = &error as &dyn std::error::Error, "an agent's turn failed");
                     return Reply::failure(error.to_string());
                 }
             };
-            if thought.calls.is_empty() {
-                return Reply { performative: Performative::Inform, content: thought.content };
+            if completion.calls.is_empty() {
+                return Reply { performative: Performative::Inform, content: completion.content };
             }
-            messages.push(thought.message);
-            for call in thought.calls {
+            messages.push(completion.message);
+            for call in completion.calls {
                 if calls_left == 0 {
                     return Reply::failure(format!(
                         "the agent wanted more than {} calls",
@@ -165,32 +167,34 @@ impl Runtime {
                 }
                 calls_left -= 1;
                 let result = self.carry_out(acting, &functions, &call).await;
-                messages
-                    .push(json!({ "role": "tool", "tool_call_id": call.id, "content": self.shown(&result) }));
+                messages.push(
+                    json!({ "role": "tool", "tool_call_id": call.id, "content": self.result_text(&result) }),
+                );
             }
         }
         Reply::failure(format!("the agent did not come to an end in {} turns", self.settings.max_turns))
     }
 
-    async fn functions(&self, acting: &Acting<'_>) -> Result<Functions, GateError> {
+    async fn functions(&self, acting: &ActingAgent<'_>) -> Result<Functions, EffectError> {
         let plan = &acting.agent.definition;
         if plan.tools.is_empty() {
             return Ok(Functions::new(&[], plan.memory.enabled));
         }
-        let mut tools = self.gate.list_tools((&acting.subject, &acting.context)).await?;
+        let mut tools = self.effects.list_tools((&acting.subject, &acting.context)).await?;
         tools.retain(|tool| plan.tools.contains(tool.id()));
         Ok(Functions::new(&tools, plan.memory.enabled))
     }
 
-    /// One call, as the agent. What goes wrong is told to the mind, which may try something else.
-    async fn carry_out(&self, acting: &Acting<'_>, functions: &Functions, call: &WantedCall) -> Json {
+    /// Carries out one call with the agent as principal. A failure becomes the result of the call, so that the backend may
+    /// try another.
+    async fn carry_out(&self, acting: &ActingAgent<'_>, functions: &Functions, call: &WantedCall) -> Json {
         let outcome = match (functions.find(&call.function), arguments(&call.arguments)) {
             (None, _) => return json!({ "error": "there is no such function" }),
             (_, Err(message)) => return json!({ "error": message }),
             (Some(function), Ok(arguments)) => self.call(acting, function, arguments).await,
         };
         outcome.unwrap_or_else(|error| match error {
-            GateError::Denied(denied) => json!({
+            EffectError::Denied(denied) => json!({
                 "denied": denied.caller_text.as_deref().unwrap_or("this is not allowed"),
                 "decision_id": denied.decision,
             }),
@@ -200,16 +204,16 @@ impl Runtime {
 
     async fn call(
         &self,
-        acting: &Acting<'_>,
+        acting: &ActingAgent<'_>,
         function: &Function,
         arguments: serde_json::Map<String, Json>,
-    ) -> Result<Json, GateError> {
-        let asker = (&acting.subject, &acting.context);
+    ) -> Result<Json, EffectError> {
+        let caller = (&acting.subject, &acting.context);
         let scope = acting.agent.definition.memory.scope.clone();
         let text = |name: &str| arguments.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
         match function {
             Function::Tool(id) => {
-                let (result, _) = self.gate.call_tool(asker, id, arguments).await?;
+                let (result, _) = self.effects.call_tool(caller, id, arguments).await?;
                 let content = result.structured.unwrap_or(Json::Array(result.content));
                 Ok(if result.is_error { json!({ "error": content }) } else { content })
             }
@@ -222,22 +226,22 @@ impl Runtime {
                     labels: BTreeSet::new(),
                     observations: texts.collect(),
                 };
-                let (entity, _) = self.gate.write_entity(asker, scope, new).await?;
+                let (entity, _) = self.effects.write_entity(caller, scope, new).await?;
                 Ok(json!({ "remembered": entity.name }))
             }
             Function::MemorySearch => {
-                let found = self.gate.search(asker, scope, text("words"), 10).await?;
+                let found = self.effects.search(caller, scope, text("words"), 10).await?;
                 Ok(json!({ "found": found }))
             }
             Function::MemoryRead => {
-                let found = self.gate.read_entity(asker, scope, &text("name")).await?;
+                let found = self.effects.read_entity(caller, scope, &text("name")).await?;
                 Ok(json!({ "entity": found }))
             }
         }
     }
 
     /// The result as text, cut at the bound where it is longer.
-    fn shown(&self, result: &Json) -> String {
+    fn result_text(&self, result: &Json) -> String {
         let mut text = result.to_string();
         let mut end = self.settings.max_result_bytes;
         if text.len() > end {
@@ -250,9 +254,9 @@ impl Runtime {
         text
     }
 
-    fn refused(&self, error: &GateError) -> Reply {
+    fn refused(&self, error: &EffectError) -> Reply {
         match error {
-            GateError::Denied(denied) => {
+            EffectError::Denied(denied) => {
                 let why = denied.caller_text.as_deref().unwrap_or("the agent is not allowed to do this");
                 Reply::refuse(match denied.decision {
                     Some(decision) => format!("{why} (decision {decision})"),
@@ -264,13 +268,13 @@ impl Runtime {
     }
 }
 
-/// Who an agent's turn is for: the first that asked, else the sender, which is then the first.
+/// The actor of an agent's turn: the first requester of the chain; the sender when it is the first.
 fn actor(sender: &Subject, context: &RequestContext) -> Actor {
     let first = || Actor { principal: sender.entity().clone(), scopes: BTreeSet::new() };
     context.actor.clone().unwrap_or_else(first)
 }
 
-fn opening(agent: &Agent, history: &[Arc<Line>]) -> Vec<Json> {
+fn opening(agent: &Agent, history: &[Arc<Message>]) -> Vec<Json> {
     let own = agent.entity().uid.to_string();
     let mut messages = vec![json!({ "role": "system", "content": agent.definition.instructions })];
     messages.extend(history.iter().map(|line| {

@@ -163,13 +163,13 @@ pub enum SandboxError {
     Internal {
         /// The module.
         module: String,
-        /// What failed.
+        /// The error of the engine.
         detail: String,
     },
 }
 
 impl SandboxError {
-    /// What the caller of a tool or agent is told: no limits, no names of ours.
+    /// The text for the caller of a tool or agent: without limits and internal names.
     pub fn client_text(&self) -> String {
         match self {
             Self::Exited { message, .. } if !message.is_empty() => message.clone(),

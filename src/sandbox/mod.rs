@@ -1,7 +1,7 @@
 //! Runs guest WebAssembly: built-in tools, an operator's own tools, and agents' handlers.
 //!
 //! A guest is a WASI preview 1 command. It reads one JSON document from standard input, writes one to standard
-//! output and exits with 0; another exit code is its own failure, told on standard error. That is all it can do:
+//! output and exits with 0; another exit code is a failure, with a message on standard error. That is all it can do:
 //! no files, no network, no environment, no arguments, no running clock. What is promised to the gateway:
 //!
 //! - each call gets a fresh instance: nothing of one call is left for the next one;
@@ -9,10 +9,9 @@
 //!   does, and a guest that breaks a bound ends alone;
 //! - a module is checked import by import before it is compiled, and compiled before the first request.
 //!
-//! The sandbox asks nobody whether a call is allowed. Its callers, `tools` and `runtime`, hold the permit.
+//! The sandbox does not decide whether a call is allowed. Its callers, `tools` and `runtime`, hold the permit.
 
 mod builtin;
-mod clean;
 mod engine;
 mod error;
 mod module;
@@ -42,6 +41,9 @@ pub use settings::{DEFAULT_WASI_CALLS, STACK_CEILING, Settings};
 pub use wasi::INERT_WASI_CALLS;
 pub use worker::compile_only;
 
+/// The longest message of the engine or of a guest in an error, in bytes.
+const DETAIL_BYTES: usize = 512;
+
 /// What a guest answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completed {
@@ -62,8 +64,8 @@ struct Inner {
     engine: wasmtime::Engine,
     slots: Arc<Semaphore>,
     metrics: Arc<Metrics>,
-    /// Modules that somebody has, so that a reload compiles none that it has already.
-    compiled: Mutex<Vec<module::Known>>,
+    /// The modules in use, so that a reload compiles none of them again.
+    compiled: Mutex<Vec<module::WeakModule>>,
     _ticker: engine::Ticker,
 }
 
@@ -109,7 +111,7 @@ impl Sandbox {
         }
         let module = Module::compile(&inner.engine, &inner.settings, (name, origin), wasm, sha256)?;
         let mut compiled = inner.compiled.lock();
-        compiled.retain(module::Known::in_use);
+        compiled.retain(module::WeakModule::in_use);
         compiled.push(module.known());
         Ok(module)
     }
@@ -139,7 +141,7 @@ impl Sandbox {
         let call = move || {
             // INVARIANT: the slot is given back after the instance is gone, so the pool never runs out.
             let _slot = slot;
-            let _alive = Alive::new(&inner.metrics);
+            let _alive = InstanceGauge::new(&inner.metrics);
             let (result, fuel) = run::call(&inner.settings, &guest, input);
             inner.metrics.wasm_fuel.inc_by(fuel);
             result
@@ -163,7 +165,7 @@ impl Sandbox {
 
 /// Runs `call` where it may block. A task of its own on a worker that gives its other tasks away starts at once; a
 /// thread of the blocking pool has to be woken first, which takes longer than a short call. A runtime with one thread
-/// has nobody to give its tasks to.
+/// has no other worker for its tasks.
 fn aside<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::spawn(async { tokio::task::block_in_place(call) }),
@@ -178,16 +180,16 @@ impl std::fmt::Debug for Sandbox {
 }
 
 /// Counts an instance in the metrics while it lives.
-struct Alive<'a>(&'a Metrics);
+struct InstanceGauge<'a>(&'a Metrics);
 
-impl<'a> Alive<'a> {
+impl<'a> InstanceGauge<'a> {
     fn new(metrics: &'a Metrics) -> Self {
         metrics.wasm_instances.inc();
         Self(metrics)
     }
 }
 
-impl Drop for Alive<'_> {
+impl Drop for InstanceGauge<'_> {
     fn drop(&mut self) {
         self.0.wasm_instances.dec();
     }

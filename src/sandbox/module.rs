@@ -5,8 +5,9 @@ use std::sync::{Arc, Weak};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::{Engine, ExternType, InstancePre};
 
-use super::wasi::{self, Call};
-use super::{INERT_WASI_CALLS, SandboxError, Settings, structure, worker};
+use super::wasi::{self, CallState};
+use super::{DETAIL_BYTES, INERT_WASI_CALLS, SandboxError, Settings, structure, worker};
+use crate::text::one_line;
 
 /// Bytes in a page of linear memory.
 const PAGE: u64 = 65_536;
@@ -20,11 +21,11 @@ pub struct Module {
 struct Inner {
     name: String,
     sha256: String,
-    instance: InstancePre<Call>,
+    instance: InstancePre<CallState>,
     fuel: Option<u64>,
 }
 
-/// Where a module comes from.
+/// The origin of a module.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Origin {
     /// Part of this program, with a bound on its instructions that fits it.
@@ -49,11 +50,11 @@ impl Module {
         self.inner.fuel
     }
 
-    pub(super) fn known(&self) -> Known {
-        Known(Arc::downgrade(&self.inner))
+    pub(super) fn known(&self) -> WeakModule {
+        WeakModule(Arc::downgrade(&self.inner))
     }
 
-    pub(super) fn instance(&self) -> &InstancePre<Call> {
+    pub(super) fn instance(&self) -> &InstancePre<CallState> {
         &self.inner.instance
     }
 
@@ -75,7 +76,7 @@ impl Module {
         };
         let unfit = |error: wasmtime::Error| SandboxError::Unfit {
             module: name.to_owned(),
-            detail: one_line(&error),
+            detail: one_line(&format!("{error:#}"), DETAIL_BYTES),
         };
         let module = wasmtime::Module::from_binary(engine, wasm).map_err(unfit)?;
         match module.get_export("_start") {
@@ -89,10 +90,10 @@ impl Module {
     }
 }
 
-/// A module, as long as somebody has it.
-pub(super) struct Known(Weak<Inner>);
+/// A module for as long as it is in use elsewhere.
+pub(super) struct WeakModule(Weak<Inner>);
 
-impl Known {
+impl WeakModule {
     /// The module, when it is the one of this name and digest.
     pub(super) fn module(&self, name: &str, sha256: &str) -> Option<Module> {
         let inner = self.0.upgrade().filter(|inner| inner.name == name && inner.sha256 == sha256)?;
@@ -110,7 +111,7 @@ impl std::fmt::Debug for Module {
     }
 }
 
-/// Refuses what the bytes alone tell: their size, their imports, their memory. Compiling hostile code costs more
+/// Checks what can be seen in the bytes: size, imports and memory. Compiling hostile code costs more
 /// than reading it, so nothing is compiled that could not run anyway.
 fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxError> {
     if wasm.len() > settings.max_module_bytes {
@@ -122,8 +123,7 @@ fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxEr
     }
     let broken = |detail: String| SandboxError::NotWasm { module: name.to_owned(), detail };
     // The validator lays some of its messages out over several lines.
-    let malformed =
-        |error: wasmparser::BinaryReaderError| broken(super::clean::one_line(error.message(), 512));
+    let malformed = |error: wasmparser::BinaryReaderError| broken(one_line(error.message(), DETAIL_BYTES));
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(malformed)?;
         structure::check(&payload)
@@ -166,9 +166,4 @@ fn inspect(settings: &Settings, name: &str, wasm: &[u8]) -> Result<(), SandboxEr
 fn may_import(settings: &Settings, module: &str, name: &str) -> bool {
     module == wasi::NAMESPACE
         && (INERT_WASI_CALLS.contains(&name) || settings.allowed_wasi_calls.contains(name))
-}
-
-/// The engine's messages run over several lines; ours are one.
-fn one_line(error: &wasmtime::Error) -> String {
-    super::clean::one_line(&format!("{error:#}"), 512)
 }

@@ -1,11 +1,12 @@
-//! One call: a fresh instance, its limits, and what its end means.
+//! One call: a fresh instance, its limits, and the result or error of its end.
 
 use std::time::Instant;
 
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-use super::wasi::{Call, Ended};
-use super::{Completed, Module, SandboxError, Settings, clean};
+use super::wasi::{CallState, HostStop};
+use super::{Completed, DETAIL_BYTES, Module, SandboxError, Settings};
+use crate::text::one_line;
 
 /// Runs `module` on the calling thread, which may take as long as the settings allow.
 pub(super) fn call(
@@ -13,7 +14,7 @@ pub(super) fn call(
     module: &Module,
     input: Vec<u8>,
 ) -> (Result<Completed, SandboxError>, u64) {
-    let mut store = Store::new(module.instance().module().engine(), Call::new(input, settings));
+    let mut store = Store::new(module.instance().module().engine(), CallState::new(input, settings));
     store.limiter(|call| call);
     // Ticks only say when to look: where they come late, as many late ticks would be much more time than was given.
     let deadline = Instant::now() + settings.max_execution_time;
@@ -27,13 +28,13 @@ pub(super) fn call(
     let fuel = fuel(settings, module).saturating_sub(store.get_fuel().unwrap_or(0));
     let call = store.into_data();
     let result = match ended {
-        Ok(()) | Err(End::Exit(0)) => completed(module, &call.output, fuel),
-        Err(End::Exit(code)) => Err(SandboxError::Exited {
+        Ok(()) | Err(CallEnd::Exit(0)) => completed(module, &call.output, fuel),
+        Err(CallEnd::Exit(code)) => Err(SandboxError::Exited {
             module: module.name().to_owned(),
             code,
-            message: clean::one_line(&String::from_utf8_lossy(&call.message), settings.max_message_bytes),
+            message: one_line(&String::from_utf8_lossy(&call.message), settings.max_message_bytes),
         }),
-        Err(End::Failed(error)) => Err(error),
+        Err(CallEnd::Failed(error)) => Err(error),
     };
     (result, fuel)
 }
@@ -43,12 +44,12 @@ fn fuel(settings: &Settings, module: &Module) -> u64 {
     module.fuel().map_or(settings.fuel, |fuel| fuel.min(settings.fuel))
 }
 
-enum End {
+enum CallEnd {
     Exit(i32),
     Failed(SandboxError),
 }
 
-fn start(settings: &Settings, module: &Module, store: &mut Store<Call>) -> Result<(), End> {
+fn start(settings: &Settings, module: &Module, store: &mut Store<CallState>) -> Result<(), CallEnd> {
     let failed = |error| explain(settings, module, &error);
     // INVARIANT: fuel is set before the first instruction; a module's own start function runs in `instantiate`.
     store.set_fuel(fuel(settings, module)).map_err(failed)?;
@@ -57,21 +58,23 @@ fn start(settings: &Settings, module: &Module, store: &mut Store<Call>) -> Resul
     start.call(store, ()).map_err(failed)
 }
 
-fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End {
+fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> CallEnd {
     let fuel = fuel(settings, module);
     let module = module.name().to_owned();
-    if let Some(ended) = error.downcast_ref::<Ended>() {
+    if let Some(ended) = error.downcast_ref::<HostStop>() {
         return match *ended {
-            Ended::Exit(code) => End::Exit(code),
-            Ended::OutputTooLarge => {
-                End::Failed(SandboxError::OutputTooLarge { module, limit: settings.max_output_bytes })
+            HostStop::Exit(code) => CallEnd::Exit(code),
+            HostStop::OutputTooLarge => {
+                CallEnd::Failed(SandboxError::OutputTooLarge { module, limit: settings.max_output_bytes })
             }
-            Ended::MemoryGrowth(wanted) => {
-                End::Failed(SandboxError::MemoryGrowth { module, wanted, limit: settings.max_memory_bytes })
-            }
+            HostStop::MemoryGrowth(wanted) => CallEnd::Failed(SandboxError::MemoryGrowth {
+                module,
+                wanted,
+                limit: settings.max_memory_bytes,
+            }),
         };
     }
-    End::Failed(match error.downcast_ref::<Trap>() {
+    CallEnd::Failed(match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => SandboxError::OutOfFuel { module, fuel },
         Some(Trap::Interrupt) => SandboxError::Deadline { module, limit: settings.max_execution_time },
         Some(Trap::StackOverflow) => SandboxError::StackOverflow { module },
@@ -79,7 +82,7 @@ fn explain(settings: &Settings, module: &Module, error: &wasmtime::Error) -> End
             module,
             detail: trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         },
-        None => SandboxError::Internal { module, detail: clean::one_line(&format!("{error:#}"), 512) },
+        None => SandboxError::Internal { module, detail: one_line(&format!("{error:#}"), DETAIL_BYTES) },
     })
 }
 
@@ -88,7 +91,7 @@ fn completed(module: &Module, output: &[u8], fuel: u64) -> Result<Completed, San
         Ok(output) => Ok(Completed { output, fuel }),
         Err(error) => Err(SandboxError::OutputNotJson {
             module: module.name().to_owned(),
-            detail: clean::one_line(&error.to_string(), 512),
+            detail: one_line(&error.to_string(), DETAIL_BYTES),
         }),
     }
 }

@@ -458,7 +458,7 @@ fn a_module_that_somebody_has_is_not_compiled_again() {
     let changed = sandbox.compile("guest", &wasm(&format!("{WRITE} nop"))).unwrap();
     assert!(!same(&first, &named) && named.name() == "other");
     assert!(!same(&first, &changed) && first.sha256() != changed.sha256());
-    // What nobody has is not kept.
+    // A module that is not in use is not kept.
     drop((first, named, changed));
     let last = sandbox.compile("guest", &wasm(WRITE)).unwrap();
     assert_eq!(sandbox.inner.compiled.lock().len(), 1);

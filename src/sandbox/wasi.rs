@@ -2,7 +2,7 @@
 //!
 //! It is written here, and not taken from a full WASI implementation, so that there is no code for files,
 //! directories, sockets, environment or processes that a mistake in the settings could switch on. What a call
-//! can reach is a field of [`Call`]; nothing else exists.
+//! can reach is a field of [`CallState`]; nothing else exists.
 
 use aws_lc_rs::rand;
 use wasmtime::{Caller, Engine, Error, Extern, Linker, ResourceLimiter, Result};
@@ -42,7 +42,7 @@ const STDERR: i32 = 2;
 
 /// Why a host call ended the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Ended {
+pub(super) enum HostStop {
     #[error("exit with code {0}")]
     Exit(i32),
     #[error("output too large")]
@@ -53,7 +53,7 @@ pub(super) enum Ended {
 
 /// What one call owns: its streams and its limits.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct CallState {
     input: Vec<u8>,
     read: usize,
     pub(super) output: Vec<u8>,
@@ -63,7 +63,7 @@ pub(super) struct Call {
     max_memory: usize,
 }
 
-impl Call {
+impl CallState {
     pub(super) fn new(input: Vec<u8>, settings: &super::Settings) -> Self {
         Self {
             input,
@@ -90,7 +90,7 @@ impl Call {
     fn write(&mut self, descriptor: i32, bytes: &[u8]) -> Result<()> {
         if descriptor == STDOUT {
             if bytes.len() > self.max_output.saturating_sub(self.output.len()) {
-                return Err(Error::new(Ended::OutputTooLarge));
+                return Err(Error::new(HostStop::OutputTooLarge));
             }
             self.output.extend_from_slice(bytes);
         } else {
@@ -102,11 +102,11 @@ impl Call {
     }
 }
 
-impl ResourceLimiter for Call {
+impl ResourceLimiter for CallState {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
         if desired > self.max_memory {
             // A trap, not a failed `memory.grow`: a guest that retries forever would only burn its fuel.
-            return Err(Error::new(Ended::MemoryGrowth(desired)));
+            return Err(Error::new(HostStop::MemoryGrowth(desired)));
         }
         Ok(true)
     }
@@ -117,7 +117,7 @@ impl ResourceLimiter for Call {
 }
 
 /// A linker with the inert calls and those that `allows` names.
-pub(super) fn linker(engine: &Engine, allows: impl Fn(&str) -> bool) -> Result<Linker<Call>> {
+pub(super) fn linker(engine: &Engine, allows: impl Fn(&str) -> bool) -> Result<Linker<CallState>> {
     let mut linker = Linker::new(engine);
     inert(&mut linker)?;
     if allows("fd_read") {
@@ -141,15 +141,15 @@ pub(super) fn linker(engine: &Engine, allows: impl Fn(&str) -> bool) -> Result<L
     Ok(linker)
 }
 
-fn inert(linker: &mut Linker<Call>) -> Result<()> {
+fn inert(linker: &mut Linker<CallState>) -> Result<()> {
     linker.func_wrap(NAMESPACE, "proc_exit", |code: i32| -> Result<()> {
-        Err(Error::new(Ended::Exit(code)))
+        Err(Error::new(HostStop::Exit(code)))
     })?;
     for name in ["args_get", "environ_get"] {
         linker.func_wrap(NAMESPACE, name, |_list: i32, _text: i32| SUCCESS)?;
     }
     for name in ["args_sizes_get", "environ_sizes_get"] {
-        linker.func_wrap(NAMESPACE, name, |mut caller: Caller<'_, Call>, count: i32, size: i32| {
+        linker.func_wrap(NAMESPACE, name, |mut caller: Caller<'_, CallState>, count: i32, size: i32| {
             with_memory(&mut caller, |memory, _| {
                 store(memory, count, &0_u32.to_le_bytes())?;
                 store(memory, size, &0_u32.to_le_bytes())
@@ -167,7 +167,7 @@ fn inert(linker: &mut Linker<Call>) -> Result<()> {
     Ok(())
 }
 
-fn fd_read(mut caller: Caller<'_, Call>, descriptor: i32, buffers: i32, count: i32, read: i32) -> i32 {
+fn fd_read(mut caller: Caller<'_, CallState>, descriptor: i32, buffers: i32, count: i32, read: i32) -> i32 {
     if descriptor != STDIN {
         return BAD_DESCRIPTOR;
     }
@@ -186,7 +186,7 @@ fn fd_read(mut caller: Caller<'_, Call>, descriptor: i32, buffers: i32, count: i
 }
 
 fn fd_write(
-    mut caller: Caller<'_, Call>,
+    mut caller: Caller<'_, CallState>,
     descriptor: i32,
     buffers: i32,
     count: i32,
@@ -212,7 +212,7 @@ fn fd_write(
 }
 
 /// The kind of a stream (a character device, as of a terminal or pipe) without any further right.
-fn fd_fdstat_get(mut caller: Caller<'_, Call>, descriptor: i32, to: i32) -> i32 {
+fn fd_fdstat_get(mut caller: Caller<'_, CallState>, descriptor: i32, to: i32) -> i32 {
     const CHARACTER_DEVICE: u8 = 2;
     if !matches!(descriptor, STDIN..=STDERR) {
         return BAD_DESCRIPTOR;
@@ -224,11 +224,11 @@ fn fd_fdstat_get(mut caller: Caller<'_, Call>, descriptor: i32, to: i32) -> i32 
 
 /// A clock that stands still at the epoch: a guest's answer depends on its input alone, and it cannot time its
 /// neighbours.
-fn clock_time_get(mut caller: Caller<'_, Call>, _clock: i32, _precision: i64, to: i32) -> i32 {
+fn clock_time_get(mut caller: Caller<'_, CallState>, _clock: i32, _precision: i64, to: i32) -> i32 {
     with_memory(&mut caller, |memory, _| store(memory, to, &0_u64.to_le_bytes()))
 }
 
-fn random_get(mut caller: Caller<'_, Call>, to: i32, length: i32) -> i32 {
+fn random_get(mut caller: Caller<'_, CallState>, to: i32, length: i32) -> i32 {
     with_memory(&mut caller, |memory, _| {
         let length = length.cast_unsigned();
         if length > MAX_RANDOM {
@@ -241,8 +241,8 @@ fn random_get(mut caller: Caller<'_, Call>, to: i32, length: i32) -> i32 {
 
 /// Runs `body` on the guest's memory; its error number, or 0.
 fn with_memory(
-    caller: &mut Caller<'_, Call>,
-    body: impl FnOnce(&mut [u8], &mut Call) -> std::result::Result<(), i32>,
+    caller: &mut Caller<'_, CallState>,
+    body: impl FnOnce(&mut [u8], &mut CallState) -> std::result::Result<(), i32>,
 ) -> i32 {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { return FAULT };
     let (memory, call) = memory.data_and_store_mut(caller);

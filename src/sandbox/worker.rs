@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{SandboxError, Settings, engine};
+use super::{DETAIL_BYTES, SandboxError, Settings, engine};
+use crate::text::one_line;
 
 /// How often the child is looked at.
 const PERIOD: Duration = Duration::from_millis(5);
@@ -27,7 +28,7 @@ pub fn compile_only(mut input: impl Read, most_bytes: u64) -> Result<(), String>
     input.by_ref().take(most_bytes).read_to_end(&mut wasm).map_err(|error| error.to_string())?;
     let compiler = engine::compiler().map_err(|error| format!("{error:#}"))?;
     let compiled = wasmtime::Module::from_binary(&compiler, &wasm);
-    compiled.map(drop).map_err(|error| super::clean::one_line(&format!("{error:#}"), 512))
+    compiled.map(drop).map_err(|error| one_line(&format!("{error:#}"), DETAIL_BYTES))
 }
 
 /// Has `program` compile the module, within the bounds of `settings`. Blocks until it has, or is ended.
@@ -63,7 +64,7 @@ pub(super) fn rehearse(
         Ok(true) => Ok(()),
         Ok(false) => Err(SandboxError::Unfit {
             module: name.to_owned(),
-            detail: super::clean::one_line(message.trim(), 512),
+            detail: one_line(message.trim(), DETAIL_BYTES),
         }),
         Err(excess) => Err(refused(excess)),
     }

@@ -19,7 +19,7 @@ const MIN_ESCAPES: usize = 4;
 
 /// A text to be searched.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct View<'a> {
+pub(super) struct SearchText<'a> {
     pub(super) text: &'a str,
     /// Words have lost their borders, so matches need none.
     pub(super) borderless: bool,
@@ -28,12 +28,12 @@ pub(super) struct View<'a> {
 }
 
 /// Hands the folded text and every unfolded view of it to `search`. What grows too much when it is folded is not read.
-pub(super) fn views(text: &str, search: &mut dyn FnMut(View<'_>)) -> Result<(), Overgrown> {
+pub(super) fn search_texts(text: &str, search: &mut dyn FnMut(SearchText<'_>)) -> Result<(), Overgrown> {
     let (folded, hidden) = fold(text, None)?;
-    search(View { text: &folded, borderless: false, disguise: None });
+    search(SearchText { text: &folded, borderless: false, disguise: None });
     let mut found = |text: String, disguise| {
         let (text, _) = fold(&text, None)?;
-        search(View { text: &text, borderless: false, disguise: Some(disguise) });
+        search(SearchText { text: &text, borderless: false, disguise: Some(disguise) });
         Ok(())
     };
     if hidden.invisible {
@@ -62,7 +62,7 @@ pub(super) fn views(text: &str, search: &mut dyn FnMut(View<'_>)) -> Result<(), 
     }
     let spelled = spelled_out(&folded);
     if !spelled.is_empty() {
-        search(View { text: &spelled, borderless: true, disguise: Some("hidden.spelled") });
+        search(SearchText { text: &spelled, borderless: true, disguise: Some("hidden.spelled") });
     }
     Ok(())
 }
@@ -96,7 +96,9 @@ fn unescape(text: &str) -> Option<String> {
     if !text.contains(['%', '\\']) && !text.contains("&#") {
         return None;
     }
-    let (mut bytes, mut rest, mut escapes) = (Vec::with_capacity(text.len()), text, 0);
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    let mut escapes = 0;
     while let Some(first) = rest.chars().next() {
         if let Some((character, length)) = escape(rest) {
             bytes.extend(character);

@@ -2,9 +2,11 @@
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::text;
+
 /// What the text had that a reader does not see.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hidden {
+pub(super) struct HiddenMarks {
     /// Zero-width and other invisible characters.
     pub(super) invisible: bool,
     /// Unicode tag characters: ASCII that no font shows.
@@ -23,13 +25,14 @@ pub(super) struct Overgrown;
 
 /// Folds `text`: compatibility decomposition, lower case, no diacritics, no apostrophes, one space for any white space.
 /// Each invisible character becomes `instead`, or nothing.
-pub(super) fn fold(text: &str, instead: Option<char>) -> Result<(String, Hidden), Overgrown> {
+pub(super) fn fold(text: &str, instead: Option<char>) -> Result<(String, HiddenMarks), Overgrown> {
     if text.is_ascii() {
-        return Ok((fold_ascii(text), Hidden::default()));
+        return Ok((fold_ascii(text), HiddenMarks::default()));
     }
     let most = text.len().saturating_mul(MOST_GROWTH).saturating_add(FREE_GROWTH);
-    let mut folded = Folded { out: String::with_capacity(text.len()), hidden: Hidden::default() };
-    let (mut latin, mut lookalikes) = (false, false);
+    let mut folded = Folded { out: String::with_capacity(text.len()), hidden: HiddenMarks::default() };
+    let mut latin = false;
+    let mut lookalikes = false;
     for character in text.nfkd() {
         latin |= character.is_ascii_alphabetic();
         lookalikes |= latin_twin(character).is_some();
@@ -65,7 +68,7 @@ fn fold_ascii(text: &str) -> String {
 
 struct Folded {
     out: String,
-    hidden: Hidden,
+    hidden: HiddenMarks,
 }
 
 impl Folded {
@@ -96,11 +99,9 @@ impl Folded {
     }
 }
 
+/// Control characters and separators stand for a space; every other hidden character stands for nothing.
 fn is_invisible(character: char) -> bool {
-    matches!(character,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+    !matches!(text::hidden(character), None | Some(text::Hidden::Control | text::Hidden::Separator))
 }
 
 /// The ASCII character that a tag character stands for.

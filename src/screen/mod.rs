@@ -53,13 +53,13 @@ impl Default for Settings {
 pub struct Screen {
     settings: Settings,
     matcher: Matcher,
-    secrets: secrets::Finder,
+    secrets: secrets::SecretFinder,
 }
 
 impl Screen {
     /// Compiles the vocabulary.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, matcher: Matcher::new(), secrets: secrets::Finder::new() }
+        Self { settings, matcher: Matcher::new(), secrets: secrets::SecretFinder::new() }
     }
 
     /// How much is read.
@@ -93,7 +93,7 @@ impl Screen {
             too_long |= head.len() < text.len();
             left -= head.len();
             self.secrets.find(head, &mut result.findings);
-            let read = disguise::views(head, &mut |view| self.matcher.search(view, &mut evidence));
+            let read = disguise::search_texts(head, &mut |view| self.matcher.search(view, &mut evidence));
             too_large |= read.is_err();
         });
         result.score = evidence.score();

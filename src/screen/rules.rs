@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
-use super::disguise::View;
+use super::disguise::SearchText;
 use super::fold::fold;
 use super::vocabulary::*;
 
 /// Certainty, in ten-thousandths.
 const CERTAIN: u32 = 10_000;
-/// What it says that an attack was hidden from readers; added once.
+/// The weight of an attack that was hidden from readers; added once.
 const DISGUISE_WEIGHT: u32 = 3_500;
 /// The most concepts in one rule.
 const MAX_STEPS: usize = 3;
@@ -78,7 +78,7 @@ const RULES: &[Rule] = &[
     rule("injection.encoded", 4_500, 0, &[DECODE]),
 ];
 
-struct Word {
+struct VocabularyWord {
     /// Which concept, as the number of its bit.
     concept: usize,
     /// Whether the word may go on.
@@ -87,7 +87,7 @@ struct Word {
 
 /// One step of a rule that waits for a concept.
 #[derive(Clone, Copy)]
-struct Step {
+struct RuleStep {
     rule: usize,
     step: usize,
 }
@@ -95,9 +95,9 @@ struct Step {
 /// The vocabulary as an automaton, and the rules by what they wait for.
 pub(super) struct Matcher {
     automaton: Option<AhoCorasick>,
-    words: Vec<Word>,
+    words: Vec<VocabularyWord>,
     /// For each concept the steps that wait for it, the later ones of a rule first, so that one word is never two steps.
-    steps: Vec<Vec<Step>>,
+    steps: Vec<Vec<RuleStep>>,
     /// Concepts that rules begin with.
     openers: Concepts,
 }
@@ -119,7 +119,10 @@ impl Matcher {
                 patterns.push(
                     fold(stem.unwrap_or(entry), None).map_or_else(|_| String::from('\0'), |(word, _)| word),
                 );
-                words.push(Word { concept: concept.trailing_zeros() as usize, open: stem.is_some() });
+                words.push(VocabularyWord {
+                    concept: concept.trailing_zeros() as usize,
+                    open: stem.is_some(),
+                });
             }
         }
         // A fixed vocabulary of some thousand short words is far within the automaton's limits.
@@ -133,9 +136,9 @@ impl Matcher {
     }
 
     /// Adds what holds in one view to `evidence`.
-    pub(super) fn search(&self, view: View<'_>, evidence: &mut Evidence) {
+    pub(super) fn search(&self, view: SearchText<'_>, evidence: &mut Evidence) {
         let mut progress = Progress::default();
-        // INVARIANT: without an automaton nothing could be told, so everything is suspicious.
+        // INVARIANT: without an automaton no text can be searched, so every text is suspicious.
         let Some(automaton) = &self.automaton else {
             return evidence.hold("screen.unavailable", CERTAIN, None);
         };
@@ -159,11 +162,11 @@ impl Matcher {
     }
 }
 
-fn steps_by_concept() -> Vec<Vec<Step>> {
+fn steps_by_concept() -> Vec<Vec<RuleStep>> {
     let steps_of = |concept: Concepts| {
         let steps = |(rule, one): (usize, &'static Rule)| {
             let waits = move |(_, wanted): &(usize, &Concepts)| **wanted & concept != 0;
-            one.steps.iter().enumerate().rev().filter(waits).map(move |(step, _)| Step { rule, step })
+            one.steps.iter().enumerate().rev().filter(waits).map(move |(step, _)| RuleStep { rule, step })
         };
         RULES.iter().enumerate().flat_map(steps).collect()
     };
@@ -182,7 +185,9 @@ fn is_negated(text: &str, start: usize) -> bool {
 /// Whether a match is a word of its own. Scripts without spaces between words have no borders to check.
 fn has_borders(text: &str, start: usize, end: usize, open: bool) -> bool {
     let continues = |character: char| character.is_alphanumeric() && !is_unspaced(character);
-    let (before, inside, after) = (text.get(..start), text.get(start..end), text.get(end..));
+    let before = text.get(..start);
+    let inside = text.get(start..end);
+    let after = text.get(end..);
     let first = inside.and_then(|word| word.chars().next()).is_some_and(continues);
     let last = inside.and_then(|word| word.chars().next_back()).is_some_and(continues);
     let joined_before = before.and_then(|text| text.chars().next_back()).is_some_and(continues);
@@ -195,7 +200,7 @@ fn is_unspaced(character: char) -> bool {
     matches!(character, '\u{1100}'..='\u{11ff}' | '\u{e00}'..='\u{e7f}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}')
 }
 
-/// How far each rule has come in one view.
+/// The progress of each rule in one search text.
 struct Progress {
     /// For each rule and number of steps, where the latest such beginning ended.
     ends: [[Option<usize>; MAX_STEPS - 1]; RULES.len()],
@@ -211,7 +216,7 @@ impl Default for Progress {
 
 impl Progress {
     /// Takes one step; gives the rule when it was the last.
-    fn advance(&mut self, at: Step, start: usize, end: usize) -> Option<&'static Rule> {
+    fn advance(&mut self, at: RuleStep, start: usize, end: usize) -> Option<&'static Rule> {
         let rule = RULES.get(at.rule)?;
         let ends = self.ends.get_mut(at.rule)?;
         if let Some(before) = at.step.checked_sub(1) {
@@ -231,7 +236,7 @@ impl Progress {
     }
 }
 
-/// What holds in any text of the request.
+/// The findings in all texts of the request.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     held: Vec<(&'static str, u32)>,

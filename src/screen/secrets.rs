@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use aho_corasick::AhoCorasick;
 
-struct Shape {
+struct SecretShape {
     begins: &'static str,
     /// The characters that follow.
     body: fn(u8) -> bool,
@@ -13,11 +13,11 @@ struct Shape {
     name: &'static str,
 }
 
-const fn shape(begins: &'static str, body: fn(u8) -> bool, least: usize, name: &'static str) -> Shape {
-    Shape { begins, body, least, name }
+const fn shape(begins: &'static str, body: fn(u8) -> bool, least: usize, name: &'static str) -> SecretShape {
+    SecretShape { begins, body, least, name }
 }
 
-const SHAPES: [Shape; 13] = [
+const SHAPES: [SecretShape; 13] = [
     shape("cax_live_", is_word, 40, "secret.caxton_key"),
     shape("AKIA", is_upper, 16, "secret.aws_key"),
     shape("ASIA", is_upper, 16, "secret.aws_key"),
@@ -53,11 +53,11 @@ fn is_jwt(byte: u8) -> bool {
 
 /// Finds them.
 #[derive(Debug)]
-pub(super) struct Finder {
+pub(super) struct SecretFinder {
     beginnings: Option<AhoCorasick>,
 }
 
-impl Finder {
+impl SecretFinder {
     pub(super) fn new() -> Self {
         // Thirteen short literals are always within the automaton's limits.
         Self {

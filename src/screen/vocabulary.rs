@@ -12,7 +12,7 @@ pub(super) const DROP: Concepts = 1;
 pub(super) const PRIOR: Concepts = 1 << 1;
 /// Words as vague as "all" and "any".
 pub(super) const ALL: Concepts = 1 << 2;
-/// Instructions and prompts: what a model is told.
+/// Instructions and prompts that a model receives.
 pub(super) const INSTRUCTIONS: Concepts = 1 << 3;
 /// Rules and limits of any kind.
 pub(super) const LIMITS: Concepts = 1 << 4;
@@ -26,7 +26,7 @@ pub(super) const PLAY: Concepts = 1 << 7;
 pub(super) const UNBOUND: Concepts = 1 << 8;
 /// A persona or mode that exists only to have no limits.
 pub(super) const PERSONA: Concepts = 1 << 9;
-/// A claim to be somebody with power over the model.
+/// A claim to have authority over the model.
 pub(super) const AUTHORITY: Concepts = 1 << 10;
 /// Never to refuse.
 pub(super) const OBEY: Concepts = 1 << 11;
@@ -70,7 +70,7 @@ pub(super) const XML_MARKUP: Concepts = 1 << 29;
 pub(super) const ATTACKER: Concepts = 1 << 30;
 /// To undo: everyday words.
 pub(super) const WEAK_DROP: Concepts = 1 << 31;
-/// Instructions that belong to whom one talks to; a courier has some too.
+/// The addressee's own instructions; a courier has some too.
 pub(super) const OWN_INSTRUCTIONS: Concepts = 1 << 32;
 /// All of it, to the letter.
 pub(super) const VERBATIM: Concepts = 1 << 33;

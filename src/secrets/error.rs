@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use vaultrs::error::ClientError;
 
+use crate::text::one_line;
+
 /// Why secrets could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
@@ -107,14 +109,16 @@ impl From<ClientError> for RequestFailure {
         use rustify::errors::ClientError as Http;
         Self::Refused(match &error {
             ClientError::APIError { code, errors } if errors.is_empty() => format!("status {code}"),
-            // Vault's own messages about a refusal name paths and policies.
-            ClientError::APIError { code, errors } => format!("status {code}: {}", clean(&errors.join("; "))),
+            // Vault's own words about a refusal name paths and policies.
+            ClientError::APIError { code, errors } => {
+                format!("status {code}: {}", one_line(&errors.join("; "), 200))
+            }
             ClientError::RestClientError { source: Http::ServerResponseError { code, .. } } => {
                 format!("status {code}")
             }
             ClientError::RestClientError {
                 source: Http::RequestError { source, .. } | Http::ResponseError { source },
-            } => return Self::Unreachable(clean(&chain(source.as_ref()))),
+            } => return Self::Unreachable(one_line(&chain(source.as_ref()), 200)),
             // The causes of the others quote what they could not parse.
             _ => "an answer that is not understood".to_owned(),
         })
@@ -124,8 +128,4 @@ impl From<ClientError> for RequestFailure {
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.last().map_or_else(String::new, ToString::to_string)
-}
-
-fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

@@ -10,18 +10,20 @@ use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
 use crate::authz::{Guard, GuardParts};
+use crate::blocking;
 use crate::changes::{
     Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState, load_startup,
 };
 use crate::clock::{SharedClock, SystemClock};
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
+use crate::events::SecurityEvent;
 use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
-use crate::messages::Switchboard;
+use crate::messages::Conversations;
 use crate::policy::PolicyErrors;
 use crate::policy::live::{Live, LivePolicy};
-use crate::runtime::{Gate, GateParts, LanguageModel, Runtime};
+use crate::runtime::{Effects, EffectsParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
 use crate::telemetry::Metrics;
@@ -83,6 +85,12 @@ pub enum StartError {
     Stopped,
 }
 
+impl From<blocking::Stopped> for StartError {
+    fn from(_: blocking::Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
 /// The parts of a running gateway.
 pub(super) struct Parts {
     pub(super) api: Arc<Api>,
@@ -113,7 +121,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
-    let sandbox = off_thread({
+    let sandbox = blocking::run({
         let (settings, metrics) = (settings.sandbox, Arc::clone(&metrics));
         move || Sandbox::new(settings, metrics)
     })
@@ -131,7 +139,7 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let decision_log = DecisionLog::new(settings.audit.path.clone());
     let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&metrics))?;
     if let Some(repaired) = recovery.torn {
-        tracing::warn!(target: "SECURITY", event_type = "audit_repaired", details = %format_args!("{} bytes of a torn line are in `{}`", repaired.bytes, repaired.saved_to.display()));
+        SecurityEvent::JournalRepaired { bytes: repaired.bytes, saved_to: &repaired.saved_to }.emit(&metrics);
     }
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
@@ -148,18 +156,18 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         Arc::clone(&clock),
     );
     let reloader = reloader.map_err(StartError::Remember)?;
-    let memory = off_thread({
+    let memory = blocking::run({
         let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
         move || Memory::open(settings, clock, metrics)
     })
     .await??
     .with_quotas(Arc::new(agents.clone()));
-    let attributes = off_thread({
+    let attributes = blocking::run({
         let (agents, tools, clock) = (agents.clone(), tools.clone(), Arc::clone(&clock));
         move || Attributes::open(settings.attributes, agents, tools, clock)
     })
     .await??;
-    let pins = off_thread({
+    let pins = blocking::run({
         let tools = tools.clone();
         move || tools.pin_digests()
     })
@@ -178,11 +186,11 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
         replayable: settings.replayable,
     }));
     guard.set_lockdown(settings.lockdown);
-    let gate = Arc::new(Gate::new(GateParts {
+    let gate = Arc::new(Effects::new(EffectsParts {
         guard,
         memory: memory.clone(),
         tools: tools.clone(),
-        switchboard: Switchboard::new(settings.messages, Arc::clone(&clock)),
+        conversations: Conversations::new(settings.messages, Arc::clone(&clock)),
         capabilities: CapabilityLimits::new(&settings.quotas, &metrics),
         agents: agents.clone(),
     }));
@@ -221,7 +229,7 @@ async fn read_policies(
     clock: &SharedClock,
 ) -> Result<(Live, StartupState), StartError> {
     let (loader, reload, now) = (loader.clone(), reload.clone(), clock.now_millis());
-    match off_thread(move || load_startup(&loader, &reload, policy, now)).await? {
+    match blocking::run(move || load_startup(&loader, &reload, policy, now)).await? {
         Ok(startup) => Ok(startup.split()),
         Err(StartupError::Policies(errors)) => Err(StartError::Policies(errors)),
         Err(error) => Err(StartError::Sources(error)),
@@ -237,12 +245,7 @@ fn fragments(tools: &Registry) -> Fragments {
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.
 async fn load_agents(agents: &Register) -> Result<usize, StartError> {
     let register = agents.clone();
-    let loaded = off_thread(move || register.load()).await?;
+    let loaded = blocking::run(move || register.load()).await?;
     agents.tell(&loaded.problems);
     Ok(loaded.agents)
-}
-
-/// Compiling modules and opening databases takes milliseconds: never on an async thread.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StartError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| StartError::Stopped)
 }

@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::TlsSettings;
 use super::build::Parts;
-use super::tls::{Digest, OcspError, Tls, TlsError, digest_of};
+use super::tls::{Digest, Tls, TlsError, digest_of};
 use crate::authn::mtls::ClientTrust;
+use crate::blocking;
 use crate::clock::SharedClock;
-use crate::model::Outcome;
+use crate::events::SecurityEvent;
 
 /// What a reload did to the certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,26 +114,17 @@ impl Parts {
         if certificates.files().next().is_none() {
             return TlsReload::NotInUse;
         }
-        let reloaded =
-            tokio::task::spawn_blocking(move || certificates.reload()).await.unwrap_or_else(|_| {
-                Err(("the reload stopped before its end".to_owned(), "try again".to_owned()))
-            });
+        let reloaded = blocking::run(move || certificates.reload()).await.unwrap_or_else(|_| {
+            Err(("the reload stopped before its end".to_owned(), "try again".to_owned()))
+        });
         match reloaded {
             Ok(summary) => {
                 tracing::info!("TLS reloaded: {summary}");
-                self.event("tls_reload", Outcome::Allow, Some(summary.clone())).await;
+                self.event(SecurityEvent::TlsReloaded { summary: &summary }).await;
                 TlsReload::Applied(summary)
             }
             Err((problem, help)) => {
-                tracing::warn!(
-                    target: "SECURITY",
-                    event_type = "security_violation",
-                    violation_type = "hot_reload_security_violation",
-                    details = %problem,
-                    help,
-                );
-                self.api.metrics.hot_reload_violations.inc();
-                self.event("tls_reload_refused", Outcome::DenyError, Some(problem.clone())).await;
+                self.event(SecurityEvent::TlsReloadRefused { problem: &problem, help: &help }).await;
                 TlsReload::Refused(format!("{problem}\nhelp: {help}"))
             }
         }
@@ -162,7 +154,7 @@ pub(super) async fn follow_files(parts: Arc<Parts>, stop: CancellationToken) {
             () = tokio::time::sleep(interval) => {}
         }
         let certificates = Arc::clone(&parts.certificates);
-        if tokio::task::spawn_blocking(move || certificates.changed()).await.unwrap_or(false) {
+        if blocking::run(move || certificates.changed()).await.unwrap_or(false) {
             parts.reload_tls().await;
         }
     }
@@ -186,7 +178,7 @@ pub(super) async fn staple(parts: Arc<Parts>, stop: CancellationToken) {
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
-                tell(&parts, &error).await;
+                parts.event(SecurityEvent::OcspRefused { error: &with_causes(&error) }).await;
                 stapler.wait_after(failures)
             }
         };
@@ -196,10 +188,4 @@ pub(super) async fn staple(parts: Arc<Parts>, stop: CancellationToken) {
             () = tokio::time::sleep(wait) => {}
         }
     }
-}
-
-async fn tell(parts: &Parts, error: &OcspError) {
-    let detail = with_causes(error);
-    tracing::warn!(target: "SECURITY", event_type = "ocsp_refused", details = %detail, "no fresh OCSP answer");
-    parts.event("ocsp_refused", Outcome::DenyError, Some(detail)).await;
 }

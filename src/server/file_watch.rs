@@ -15,6 +15,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::FollowSettings;
 use crate::api::Api;
+use crate::blocking;
 use crate::changes::{Cause, Reloader};
 use crate::policy::Limits;
 
@@ -79,8 +80,7 @@ async fn until_quiet(paths: &Arc<[PathBuf]>, mut seen: FileDigest, quiet: Durati
 
 async fn digest_off_thread(paths: &Arc<[PathBuf]>) -> io::Result<FileDigest> {
     let paths = Arc::clone(paths);
-    let looked = tokio::task::spawn_blocking(move || digest_files(&paths, &Limits::default()));
-    looked.await.map_err(io::Error::other)?
+    blocking::try_run(move || digest_files(&paths, &Limits::default())).await
 }
 
 /// The digest of files and directories, following links, without hidden names.

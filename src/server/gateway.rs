@@ -17,8 +17,10 @@ use super::listen::serve;
 use super::policy_watch;
 use crate::api::{operations_router, router};
 use crate::audit::Record;
+use crate::blocking;
 use crate::changes::Cause;
-use crate::model::{EventType, Outcome, PolicyVersion};
+use crate::events::SecurityEvent;
+use crate::model::PolicyVersion;
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
@@ -96,7 +98,7 @@ impl Gateway {
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
             tokio::spawn(expire_conversations(Arc::clone(&parts), stop.clone())),
         ];
-        parts.event("gateway_started", Outcome::Allow, None).await;
+        parts.event(SecurityEvent::GatewayStarted).await;
         parts.reloader.watch_candidate().await;
         parts.api.readiness.set(true);
         Ok(Self { parts, address, operations, stop, serving, grace })
@@ -154,7 +156,7 @@ impl Gateway {
         self.parts.keep_credentials().await;
         self.parts.memory.close().await;
         self.parts.record_refusals(true).await;
-        self.parts.event("gateway_stopped", Outcome::Allow, None).await;
+        self.parts.event(SecurityEvent::GatewayStopped).await;
         self.parts.journal.close();
     }
 }
@@ -171,7 +173,7 @@ async fn expire_conversations(parts: Arc<Parts>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => parts.api.gate.switchboard().expire(),
+            _ = ticks.tick() => parts.api.gate.conversations().expire(),
         }
     }
 }
@@ -227,7 +229,7 @@ impl Parts {
 
     async fn keep_credentials(&self) {
         let tokens = Arc::clone(self.api.authenticator.tokens());
-        let written = tokio::task::spawn_blocking(move || tokens.write_touched()).await;
+        let written = blocking::run(move || tokens.write_touched()).await;
         if let Ok(Err(error)) = written {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -255,14 +257,16 @@ impl Parts {
     async fn record_some_events(&self) -> Option<usize> {
         const MOST: u32 = 1_000;
         let tokens = Arc::clone(self.api.authenticator.tokens());
-        let pending = tokio::task::spawn_blocking(move || tokens.pending_events(MOST)).await;
+        let pending = blocking::run(move || tokens.pending_events(MOST)).await;
         let Ok(Ok(pending)) = pending else { return None };
         let found = pending.len();
         for event in pending {
-            let mut record = self.event_record(Outcome::Allow, EventType::AdminAction);
-            record.event = Some("credentials_changed");
-            let at = crate::clock::rfc3339(event.at);
-            record.detail = Some(format!("{} at {at}: {}", event.name, event.detail));
+            let change = SecurityEvent::CredentialsChanged {
+                name: &event.name,
+                at_millis: event.at,
+                detail: &event.detail,
+            };
+            let record = self.record_of(&change)?;
             if let Err(error) = self.journal.append(record).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -271,47 +275,45 @@ impl Parts {
                 return None;
             }
             let tokens = Arc::clone(self.api.authenticator.tokens());
-            let forgotten = tokio::task::spawn_blocking(move || tokens.forget_events(event.id)).await;
+            let forgotten = blocking::run(move || tokens.forget_events(event.id)).await;
             // One that stays would be recorded again and again.
             forgotten.ok()?.ok()?;
         }
         Some(found)
     }
 
-    fn event_record(&self, outcome: Outcome, kind: EventType) -> Record {
-        let mut record = Record::of_gateway(self.clock.now_millis(), kind, outcome);
+    fn record_of(&self, event: &SecurityEvent<'_>) -> Option<Record> {
+        let mut record = Record::of_event(event, self.clock.now_millis())?;
         record.policy_version = Some(self.reloader.policy().current().version().clone());
-        record
+        Some(record)
     }
 
     /// The issuer's key file, where the keys are in one.
     async fn reload_keys(&self) {
         let api = Arc::clone(&self.api);
-        let read = tokio::task::spawn_blocking(move || api.authenticator.reload_keys()).await;
+        let read = blocking::run(move || api.authenticator.reload_keys()).await;
         match read {
             Ok(None) | Err(_) => {}
-            Ok(Some(Ok(()))) => self.event("keys_reload", Outcome::Allow, None).await,
+            Ok(Some(Ok(()))) => self.event(SecurityEvent::IssuerKeysReloaded).await,
             Ok(Some(Err(error))) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the issuer's key file is refused, the old keys stay"
                 );
-                self.event("keys_reload_refused", Outcome::DenyError, Some(error.to_string())).await;
+                self.event(SecurityEvent::IssuerKeysRefused { error: &error.to_string() }).await;
             }
         }
     }
 
-    /// Records something that the gateway did by itself. The event does not depend on the record: a gateway
-    /// whose log cannot be written must still stop.
-    pub(super) async fn event(&self, name: &'static str, outcome: Outcome, detail: Option<String>) {
-        let mut record = self.event_record(outcome, EventType::ConfigurationChange);
-        record.event = Some(name);
-        record.detail = detail;
-        record.policy_version = Some(self.reloader.policy().current().version().clone());
+    /// Counts, logs and records an event of the gateway itself. What happens does not depend on the record: a gateway
+    /// whose decision log cannot be written must still stop.
+    pub(super) async fn event(&self, event: SecurityEvent<'_>) {
+        event.emit(&self.api.metrics);
+        let Some(record) = self.record_of(&event) else { return };
         if let Err(error) = self.journal.append(record).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                event = name,
+                event = event.facts().name,
                 "an event could not be recorded"
             );
         }

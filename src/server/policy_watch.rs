@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::Parts;
 use super::file_watch;
+use crate::blocking;
 use crate::changes::{Cause, PolicySource, Reloader};
 use crate::config::{FollowSettings, RemoteSettings};
 use crate::policy::live::Origin;
@@ -76,7 +77,7 @@ async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
 
 async fn store_state(reloader: &Arc<Reloader>) -> StoreState {
     let reloader = Arc::clone(reloader);
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = blocking::run(move || {
         let PolicySource::Store { store, trusted_keys } = &reloader.loader().source else {
             return StoreState::default();
         };

@@ -134,7 +134,10 @@ impl Metrics {
             active_tool_sessions: family!("active_tool_sessions", "Tool calls under way"),
             agent_executions: family!("agent_executions", "Agent turns by how they ended"),
             audit_queue_depth: family!("audit_queue_depth", "Records waiting for the journal"),
-            audit_dropped: family!("audit_dropped", "Records lost; must stay 0"),
+            audit_dropped: family!(
+                "audit_dropped",
+                "Records that the journal did not confirm in time; must stay 0"
+            ),
             audit_sink_errors: family!("audit_sink_errors", "Failed writes by sink"),
             wasm_instances: family!("wasm_instances", "WebAssembly instances alive"),
             wasm_fuel: family!("wasm_fuel_consumed", "WebAssembly fuel used"),

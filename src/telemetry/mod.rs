@@ -1,7 +1,9 @@
-//! Every metric name in one place. No label carries text that a user controls.
+//! The log of the process, and every metric name in one place. No label carries text that a user controls.
 
+mod log;
 pub mod metrics;
 
+pub use log::{LogSettings, init};
 pub use metrics::{
     AuthLabels, DecisionLabels, HttpLabels, Metrics, ResultLabels, ScopeLabels, SinkLabels, StatusLabels,
     VersionLabels,

@@ -13,6 +13,7 @@ use crate::model::{Fields, Value};
 
 use super::definition::DefinitionError;
 use super::typing::{InputType, RecordType};
+use crate::text::one_line;
 
 /// Steps that one `pattern` may backtrack on one text.
 const BACKTRACK_LIMIT: usize = 10_000;
@@ -51,7 +52,7 @@ impl ArgumentSchema {
             .offline()
             .with_pattern_options(patterns)
             .build(&Json::Object(schema.clone()))
-            .map_err(|error| DefinitionError::Schema(super::clean(&error.masked(), 200)))?;
+            .map_err(|error| DefinitionError::Schema(one_line(&error.masked().to_string(), 200)))?;
         Ok(Self { validator, input: RecordType::of_arguments(schema) })
     }
 
@@ -67,7 +68,7 @@ impl ArgumentSchema {
             return Err(ArgumentError {
                 path: pointer(error.instance_path().as_str()),
                 rule: error.kind().keyword().to_owned(),
-                message: super::clean(&error.masked_with("the value"), 200),
+                message: one_line(&error.masked_with("the value").to_string(), 200),
             });
         }
         let Json::Object(arguments) = arguments else {
@@ -220,7 +221,7 @@ fn step(path: &str, name: &str) -> String {
 }
 
 fn pointer(path: &str) -> String {
-    if path.is_empty() { "/".to_owned() } else { super::clean(&path, 200) }
+    if path.is_empty() { "/".to_owned() } else { one_line(path, 200) }
 }
 
 fn refusal(path: &str, rule: &str, message: &str) -> ArgumentError {

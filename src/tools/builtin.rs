@@ -10,10 +10,10 @@ use crate::sandbox::{Module, Sandbox, builtin_tools};
 use super::arguments::ArgumentSchema;
 use super::definition::Definition;
 use super::error::{RegistryError, ToolError};
-use super::fragment::cedar_fragment;
 use super::result::ToolResult;
+use super::schema_fragment::cedar_fragment;
 use super::settings::Settings;
-use super::tool::{Backend, Marks, Standing, Tool};
+use super::tool::{Backend, OperatorSettings, PinStatus, Tool};
 
 /// The server name of the built-in tools.
 pub(super) const SERVER: &str = "builtin";
@@ -58,9 +58,10 @@ pub(super) fn load(sandbox: &Sandbox, settings: &Settings) -> Result<Vec<Arc<Too
         let module = sandbox
             .compile_builtin(builtin.name, builtin.wasm, builtin.fuel)
             .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
-        let standing = Standing { pinned: true, drifted: false };
-        let tool = Tool::new(&server, definition, standing, Marks::default(), Backend::Builtin(module))
-            .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+        let pin_status = PinStatus { pinned: true, drifted: false };
+        let tool =
+            Tool::new(&server, definition, pin_status, OperatorSettings::default(), Backend::Builtin(module))
+                .map_err(|error| RegistryError::Builtin(Box::new(error)))?;
         tools.push(Arc::new(tool));
     }
     Ok(tools)
@@ -76,7 +77,7 @@ pub(super) async fn call(
     let input = Json::Object(arguments).to_string().into_bytes();
     let result = match sandbox.run(module, input).await {
         Ok(completed) => ToolResult::structured(completed.output),
-        // The tool's own words about bad input: for the caller, who can mend it.
+        // The tool's own message about bad input: for the caller, who can correct it.
         Err(error) if error.is_tool_error() => ToolResult::text(error.client_text(), true),
         Err(error) => {
             return Err(ToolError::Sandbox {

@@ -1,5 +1,5 @@
-//! From what servers say to what exists: each listing is compared with its pins, and only what was approved
-//! (or, with `auto_import`, what was seen first) becomes a tool.
+//! Makes the catalogue of tools from the listings of servers: each listing is compared with its pins, and only what was
+//! approved (or, with `auto_import`, what was seen first) becomes a tool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,55 +8,58 @@ use crate::model::{ServerName, ToolId};
 
 use super::definition::Definition;
 use super::error::Problem;
-use super::fragment::cedar_fragment;
-use super::pin::{Change, Pins};
+use super::pin::{PinChange, Pins};
+use super::schema_fragment::cedar_fragment;
 use super::settings::Settings;
-use super::tool::{Backend, Marks, Standing, Tool};
+use super::tool::{Backend, OperatorSettings, PinStatus, Tool};
 use super::upstream::{Listing, Upstream};
 
-/// What a server's definitions are held against.
+/// The definitions that a server's listings are compared with.
 #[derive(Debug)]
-pub(super) enum Baseline {
-    /// What a person approved.
+pub(super) enum PinSource {
+    /// The definitions that a person approved.
     Approved(Pins),
-    /// What was seen first in this run; a server cannot change it afterwards.
+    /// The definitions that this process saw first; a server cannot change them afterwards.
     FirstSeen(Pins),
     /// Nothing: the server has no tools here.
     None,
 }
 
-/// One server's part of the catalogue.
+/// The tools of one server.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct ServerTools {
     upstream: Arc<Upstream>,
-    baseline: Baseline,
-    /// A tool for each definition of the baseline that can be used at all, by name.
+    pin_source: PinSource,
+    /// A tool for each pinned definition that can be used, by name.
     known: BTreeMap<String, Arc<Tool>>,
     /// Those of them that the server offers.
     offered: BTreeSet<String>,
 }
 
-impl Shelf {
+impl ServerTools {
     /// A server that has not answered yet: approved tools are there, so that a policy can be asked; calls fail.
     pub(super) fn new(
         upstream: Arc<Upstream>,
         pins: Option<Pins>,
         settings: &Settings,
     ) -> (Self, Vec<Problem>) {
-        let baseline = match pins {
-            Some(pins) => Baseline::Approved(pins),
+        let pin_source = match pins {
+            Some(pins) => PinSource::Approved(pins),
             None if settings.auto_import => {
                 let none = Pins::empty(&upstream.settings.name);
-                Baseline::FirstSeen(none)
+                PinSource::FirstSeen(none)
             }
-            None => Baseline::None,
+            None => PinSource::None,
         };
-        let mut shelf = Self { upstream, baseline, known: BTreeMap::new(), offered: BTreeSet::new() };
+        let mut server_tools =
+            Self { upstream, pin_source, known: BTreeMap::new(), offered: BTreeSet::new() };
         let mut problems = Vec::new();
-        shelf.offered =
-            shelf.pins().map(|pins| pins.definitions().map(|d| d.name.clone()).collect()).unwrap_or_default();
-        shelf.stock(&BTreeMap::new(), settings, &mut problems);
-        (shelf, problems)
+        server_tools.offered = server_tools
+            .pins()
+            .map(|pins| pins.definitions().map(|d| d.name.clone()).collect())
+            .unwrap_or_default();
+        server_tools.rebuild(&BTreeMap::new(), settings, &mut problems);
+        (server_tools, problems)
     }
 
     fn name(&self) -> &ServerName {
@@ -64,17 +67,17 @@ impl Shelf {
     }
 
     fn pins(&self) -> Option<&Pins> {
-        match &self.baseline {
-            Baseline::Approved(pins) | Baseline::FirstSeen(pins) => Some(pins),
-            Baseline::None => None,
+        match &self.pin_source {
+            PinSource::Approved(pins) | PinSource::FirstSeen(pins) => Some(pins),
+            PinSource::None => None,
         }
     }
 
-    /// Takes a listing over. The problems are all that the operator should know about it.
+    /// Takes a listing over. Returns the problems in it, for the operator.
     pub(super) fn take(&mut self, listing: Listing, settings: &Settings) -> Vec<Problem> {
         let mut problems: Vec<Problem> =
             listing.refused.iter().map(|(tool, error)| Problem::refused(self.name(), tool, error)).collect();
-        if let Baseline::FirstSeen(pins) = &mut self.baseline {
+        if let PinSource::FirstSeen(pins) = &mut self.pin_source {
             listing.definitions.iter().for_each(|definition| pins.remember(definition));
         }
         let Some(pins) = self.pins() else {
@@ -84,26 +87,26 @@ impl Shelf {
         let changes = pins.compare(&listing.definitions);
         problems.extend(changes.iter().filter_map(|(tool, change)| self.changed(tool, change)));
         self.offered = listing.definitions.into_iter().map(|definition| definition.name).collect();
-        self.stock(&changes, settings, &mut problems);
+        self.rebuild(&changes, settings, &mut problems);
         problems
     }
 
-    /// Makes the tools of the baseline, keeping those that are as they were.
-    fn stock(
+    /// Makes the tools anew from the pinned definitions; those that did not change are kept.
+    fn rebuild(
         &mut self,
-        changes: &BTreeMap<String, Change>,
+        changes: &BTreeMap<String, PinChange>,
         settings: &Settings,
         problems: &mut Vec<Problem>,
     ) {
-        let pinned = matches!(self.baseline, Baseline::Approved(_));
+        let pinned = matches!(self.pin_source, PinSource::Approved(_));
         let definitions: Vec<Definition> =
             self.pins().map(|pins| pins.definitions().cloned().collect()).unwrap_or_default();
         let mut known = BTreeMap::new();
         for definition in definitions {
             let name = definition.name.clone();
-            let drifted = matches!(changes.get(&name), Some(Change::Changed { .. }));
-            let standing = Standing { pinned, drifted };
-            match self.make(definition, standing, settings) {
+            let drifted = matches!(changes.get(&name), Some(PinChange::Changed { .. }));
+            let pin_status = PinStatus { pinned, drifted };
+            match self.make(definition, pin_status, settings) {
                 Ok(Some(tool)) => {
                     known.insert(name, tool);
                 }
@@ -117,10 +120,10 @@ impl Shelf {
     fn make(
         &self,
         definition: Definition,
-        standing: Standing,
+        pin_status: PinStatus,
         settings: &Settings,
     ) -> Result<Option<Arc<Tool>>, super::DefinitionError> {
-        if let Some(same) = self.known.get(&definition.name).filter(|tool| tool.is(&definition, standing)) {
+        if let Some(same) = self.known.get(&definition.name).filter(|tool| tool.is(&definition, pin_status)) {
             return Ok(Some(Arc::clone(same)));
         }
         if !settings.admits(&definition.id(self.name())?) {
@@ -129,9 +132,9 @@ impl Shelf {
         let labels = self.upstream.settings.labels.get(&definition.name).cloned().unwrap_or_default();
         let bound = &self.upstream.settings.actor_bound;
         let actor_bound = bound.contains("*") || bound.contains(&definition.name);
-        let marks = Marks { labels, actor_bound };
+        let operator = OperatorSettings { labels, actor_bound };
         let backend = Backend::Upstream(Arc::clone(&self.upstream));
-        Tool::new(self.name(), definition, standing, marks, backend).map(|tool| Some(Arc::new(tool)))
+        Tool::new(self.name(), definition, pin_status, operator, backend).map(|tool| Some(Arc::new(tool)))
     }
 
     /// The tools that exist now.
@@ -142,7 +145,7 @@ impl Shelf {
     /// The schema fragment, when it is not in a file. It keeps the actions of tools that are away for a while,
     /// so that policies about them stay valid.
     pub(super) fn fragment(&self) -> Option<String> {
-        matches!(self.baseline, Baseline::FirstSeen(_)).then(|| {
+        matches!(self.pin_source, PinSource::FirstSeen(_)).then(|| {
             cedar_fragment(self.name(), self.known.values().map(|tool| (tool.id(), tool.input_type())))
         })
     }
@@ -157,22 +160,22 @@ impl Shelf {
         }
     }
 
-    fn changed(&self, tool: &str, change: &Change) -> Option<Problem> {
+    fn changed(&self, tool: &str, change: &PinChange) -> Option<Problem> {
         let server = self.name();
         let approve = format!("see `caxton tools diff {server}`, then `caxton tools approve {server}`");
-        let (message, help) = match (change, &self.baseline) {
-            (Change::Changed { fields }, Baseline::Approved(_)) => {
+        let (message, help) = match (change, &self.pin_source) {
+            (PinChange::Changed { fields }, PinSource::Approved(_)) => {
                 (format!("not as approved: {} changed; calls are refused", fields.join(", ")), approve)
             }
-            (Change::Changed { fields }, _) => (
+            (PinChange::Changed { fields }, _) => (
                 format!("{} changed since it was first seen; calls are refused", fields.join(", ")),
                 format!("approve its tools with `caxton tools import {server}`, or start again"),
             ),
-            (Change::Added, _) => ("not approved yet: it is not offered".to_owned(), approve),
-            (Change::Removed, Baseline::Approved(_)) => {
+            (PinChange::Added, _) => ("not approved yet: it is not offered".to_owned(), approve),
+            (PinChange::Removed, PinSource::Approved(_)) => {
                 ("approved, but the server no longer has it".to_owned(), approve)
             }
-            (Change::Removed | Change::Unchanged, _) => return None,
+            (PinChange::Removed | PinChange::Unchanged, _) => return None,
         };
         Some(Problem { server: server.clone(), tool: Some(tool.to_owned()), message, help })
     }
@@ -187,14 +190,14 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
-    pub(super) fn new<'a>(builtin: &[Arc<Tool>], shelves: impl IntoIterator<Item = &'a Shelf>) -> Self {
+    pub(super) fn new<'a>(builtin: &[Arc<Tool>], servers: impl IntoIterator<Item = &'a ServerTools>) -> Self {
         let mut by_id: BTreeMap<ToolId, Arc<Tool>> =
             builtin.iter().map(|tool| (tool.id().clone(), Arc::clone(tool))).collect();
         let mut fragments = Vec::new();
-        for shelf in shelves {
-            by_id.extend(shelf.tools().map(|tool| (tool.id().clone(), Arc::clone(tool))));
-            let name = || format!("tools/{}.cedarschema", shelf.name());
-            fragments.extend(shelf.fragment().map(|text| (name(), text)));
+        for server_tools in servers {
+            by_id.extend(server_tools.tools().map(|tool| (tool.id().clone(), Arc::clone(tool))));
+            let name = || format!("tools/{}.cedarschema", server_tools.name());
+            fragments.extend(server_tools.fragment().map(|text| (name(), text)));
         }
         Self { list: by_id.values().cloned().collect(), by_id, fragments }
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::model::{IdError, ServerName, ToolId};
+use crate::text::{is_deceptive, is_hidden, one_line};
 
 /// The longest tool name, in characters (the bound that MCP recommends).
 pub(super) const MAX_NAME_CHARS: usize = 128;
@@ -17,7 +18,7 @@ pub(super) const MAX_NAME_CHARS: usize = 128;
 /// The deepest nesting of JSON in a definition.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// What a tool says about its own effects. Hints only: a server may lie, which is why policies see who said so.
+/// The hints of a tool about its own effects. A server may lie, so policies also see whether a hint was declared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Annotations {
@@ -50,7 +51,7 @@ pub struct Definition {
     /// A title for people.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub title: Option<String>,
-    /// What the model is told about the tool.
+    /// The description that the model receives.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub description: Option<String>,
     /// JSON Schema of the arguments.
@@ -117,8 +118,8 @@ impl Definition {
         if let Some(character) = hidden(json) {
             return Err(DefinitionError::Hidden(character));
         }
-        let mut definition =
-            Self::deserialize(json).map_err(|error| DefinitionError::Shape(super::clean(&error, 200)))?;
+        let mut definition = Self::deserialize(json)
+            .map_err(|error| DefinitionError::Shape(one_line(&error.to_string(), 200)))?;
         // The field is our own; a server cannot set it.
         let spelled = std::mem::take(&mut definition.name);
         definition.name = spelled.nfc().collect();
@@ -180,25 +181,10 @@ fn check_name(name: &str) -> Result<(), DefinitionError> {
     if characters > MAX_NAME_CHARS {
         return Err(DefinitionError::LongName(characters));
     }
-    match name.chars().find(|&c| c.is_control() || is_invisible(c)) {
+    match name.chars().find(|&c| is_hidden(c)) {
         Some(character) => Err(DefinitionError::NameCharacter(character)),
         None => Ok(()),
     }
-}
-
-/// Characters without a shape of their own: in a name they make two names look like one.
-pub(super) fn is_invisible(c: char) -> bool {
-    is_deceptive(c)
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0100}'..='\u{e01ef}')
-}
-
-/// Bidirectional overrides and tag characters: text that a person does not see and a model reads.
-fn is_deceptive(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn hidden(json: &Json) -> Option<char> {

@@ -8,6 +8,7 @@ use crate::model::{ServerName, ToolId};
 use super::arguments::ArgumentError;
 use super::definition::DefinitionError;
 use super::pin::PinError;
+use crate::text::one_line;
 
 /// Why a server cannot be used. For the operator.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +46,7 @@ pub enum UpstreamError {
         /// Tools allowed.
         limit: usize,
     },
-    /// It lists in more pages than anybody needs.
+    /// Its listing has more pages than are read.
     #[error("its list of tools has more than {limit} pages")]
     TooManyPages {
         /// Pages allowed.
@@ -96,13 +97,13 @@ pub enum ToolError {
     /// The server is not connected; the call may or may not have reached it.
     #[error("the server `{server}` is not available")]
     Unavailable {
-        /// Which server.
+        /// The server.
         server: ServerName,
     },
     /// No answer in time; the server may still carry the call out.
     #[error("the server `{server}` did not answer within {limit:?}")]
     Timeout {
-        /// Which server.
+        /// The server.
         server: ServerName,
         /// The deadline.
         limit: Duration,
@@ -110,7 +111,7 @@ pub enum ToolError {
     /// The server refused the call (a JSON-RPC error).
     #[error("the server `{server}` refused the call with code {code}: {message}")]
     Refused {
-        /// Which server.
+        /// The server.
         server: ServerName,
         /// The JSON-RPC error code.
         code: i32,
@@ -120,17 +121,17 @@ pub enum ToolError {
     /// The server wants something that the gateway does not offer (input of a person, a background task).
     #[error("the server `{server}` wants more than one answer")]
     NeedsMore {
-        /// Which server.
+        /// The server.
         server: ServerName,
     },
     /// The sandbox stopped a built-in tool.
     #[error("the tool `{tool}` was stopped: {message}")]
     Sandbox {
-        /// Which tool.
+        /// The tool.
         tool: String,
         /// Why, for the operator.
         message: String,
-        /// What the caller may know of it.
+        /// The text that the caller receives.
         told: String,
     },
     /// The result is larger than the setting allows.
@@ -144,13 +145,13 @@ pub enum ToolError {
 }
 
 impl ToolError {
-    /// What the caller is told: nothing about limits or other servers.
+    /// The text that the caller receives: nothing about limits or other servers.
     pub fn client_text(&self) -> String {
         match self {
             Self::Changed(_) => "the tool changed, list the tools again".to_owned(),
             Self::Unavailable { .. } => "the tool's server is not available".to_owned(),
             Self::Timeout { .. } => "the tool did not answer in time".to_owned(),
-            // The words of whoever runs the tool, as the caller would have got them without a gateway.
+            // The message of the tool's own server, as the caller would have received it without a gateway.
             Self::Refused { message, .. } => message.clone(),
             Self::NeedsMore { .. } => "the tool wants input that this gateway does not pass on".to_owned(),
             Self::Sandbox { told, .. } => told.clone(),
@@ -159,16 +160,16 @@ impl ToolError {
     }
 }
 
-/// Something an operator should know and can mend; the gateway runs on without the server or tool.
+/// A problem with a server or a tool that an operator can correct; the gateway runs on without it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// Which server.
+    /// The server.
     pub server: ServerName,
     /// Which tool, when it is about one.
     pub tool: Option<String>,
     /// What is wrong: one line.
     pub message: String,
-    /// What to do.
+    /// The advice for the operator.
     pub help: String,
 }
 
@@ -204,5 +205,5 @@ pub(super) fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    super::clean(&text, 400)
+    one_line(&text, 400)
 }

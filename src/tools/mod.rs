@@ -9,10 +9,10 @@ mod builtin;
 mod catalogue;
 mod definition;
 mod error;
-mod fragment;
 mod pin;
 mod registry;
 mod result;
+mod schema_fragment;
 mod settings;
 mod tool;
 mod typing;
@@ -25,28 +25,12 @@ pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
 pub use builtin::builtin_fragment;
 pub use definition::{Annotations, Definition, DefinitionError};
 pub use error::{PrepareError, Problem, RegistryError, ToolError, UpstreamError};
-pub use fragment::cedar_fragment;
-pub use pin::{Change, PinError, Pins, fragment_path, pin_path};
+pub use pin::{PinChange, PinError, Pins, fragment_path, pin_path};
 pub use registry::Registry;
 pub use result::ToolResult;
+pub use schema_fragment::cedar_fragment;
 pub use settings::{ServerSettings, Settings, Transport};
 pub use tool::Tool;
 pub use typing::{Field, InputType, RecordType};
 pub(crate) use upstream::read_untrusted;
 pub use upstream::{Health, Listing, offered};
-
-/// Text from outside for logs and messages: one line, no control characters, at most `limit` characters.
-fn clean(text: &impl std::fmt::Display, limit: usize) -> String {
-    let mut cleaned: String = text
-        .to_string()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .filter(|c| !definition::is_invisible(*c))
-        .take(limit + 1)
-        .collect();
-    if cleaned.chars().count() > limit {
-        cleaned.pop();
-        cleaned.push('…');
-    }
-    cleaned
-}

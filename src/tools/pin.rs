@@ -2,7 +2,7 @@
 //! server says today.
 //!
 //! `<dir>/<server>.tools.json` holds the definitions with their digests, `<dir>/<server>.cedarschema` the
-//! actions generated from them. A file whose digests do not fit its definitions is refused: somebody edited
+//! actions generated from them. A file whose digests do not fit its definitions is refused: a person edited
 //! one without the other.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,8 @@ use crate::model::ServerName;
 
 use super::arguments::ArgumentSchema;
 use super::definition::{Definition, DefinitionError};
-use super::fragment::cedar_fragment;
+use super::schema_fragment::cedar_fragment;
+use crate::text::one_line;
 
 /// The most bytes of a file of pins.
 pub(super) const MAX_FILE_BYTES: u64 = 32 * 1024 * 1024;
@@ -32,7 +33,7 @@ pub struct Pins {
 /// How a tool compares with its pin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum Change {
+pub enum PinChange {
     /// As approved.
     Unchanged,
     /// These fields are not as approved.
@@ -51,8 +52,8 @@ pub enum Change {
 pub enum PinError {
     /// The file cannot be read or written.
     #[error("`{path}` cannot be used")]
-    File {
-        /// Which file.
+    PinFile {
+        /// The file.
         path: PathBuf,
         /// The system's answer.
         #[source]
@@ -61,15 +62,15 @@ pub enum PinError {
     /// The file is not a list of pins.
     #[error("`{path}` is not a file of pinned tools: {message}")]
     Form {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault in it.
         message: String,
     },
     /// The file belongs to another server.
     #[error("`{path}` pins the tools of `{found}`")]
     Server {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The server it names.
         found: String,
@@ -77,15 +78,15 @@ pub enum PinError {
     /// A definition and its digest differ.
     #[error("`{path}`: the digest of the tool `{tool}` does not fit its definition")]
     Digest {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which tool.
+        /// The tool.
         tool: String,
     },
     /// A definition breaks a rule.
     #[error("the tool `{tool}` cannot be pinned")]
     Definition {
-        /// Which tool.
+        /// The tool.
         tool: String,
         /// The rule.
         #[source]
@@ -101,14 +102,14 @@ pub enum PinError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct PinFile {
     server: String,
-    tools: Vec<Entry>,
+    tools: Vec<PinEntry>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct PinEntry {
     sha256: String,
     definition: Json,
 }
@@ -151,9 +152,10 @@ impl Pins {
             return Ok(None);
         };
         let form = |message: String| PinError::Form { path: path.clone(), message };
-        let file: File = crate::json::parse_as(text.as_bytes()).map_err(|error| form(error.to_string()))?;
+        let file: PinFile =
+            crate::json::parse_as(text.as_bytes()).map_err(|error| form(error.to_string()))?;
         if file.server != server.as_str() {
-            return Err(PinError::Server { path, found: super::clean(&file.server, 80) });
+            return Err(PinError::Server { path, found: one_line(&file.server, 80) });
         }
         let mut pins = Self::empty(server);
         for entry in file.tools {
@@ -178,14 +180,14 @@ impl Pins {
     }
 
     /// How each tool, pinned or offered, compares.
-    pub fn compare(&self, live: &[Definition]) -> BTreeMap<String, Change> {
-        let mut changes: BTreeMap<String, Change> =
-            self.tools.keys().map(|name| (name.clone(), Change::Removed)).collect();
+    pub fn compare(&self, live: &[Definition]) -> BTreeMap<String, PinChange> {
+        let mut changes: BTreeMap<String, PinChange> =
+            self.tools.keys().map(|name| (name.clone(), PinChange::Removed)).collect();
         for definition in live {
             let change = match self.tools.get(&definition.name) {
-                None => Change::Added,
-                Some(pinned) if pinned == definition => Change::Unchanged,
-                Some(pinned) => Change::Changed { fields: pinned.changed_fields(definition) },
+                None => PinChange::Added,
+                Some(pinned) if pinned == definition => PinChange::Unchanged,
+                Some(pinned) => PinChange::Changed { fields: pinned.changed_fields(definition) },
             };
             changes.insert(definition.name.clone(), change);
         }
@@ -226,12 +228,12 @@ impl Pins {
     /// Writes both files and says where. Each is replaced as a whole or not at all.
     pub fn write(&self, dir: &Path) -> Result<[PathBuf; 2], PinError> {
         let fragment = self.fragment()?;
-        let file = File {
+        let file = PinFile {
             server: self.server.to_string(),
             tools: self
                 .tools
                 .values()
-                .map(|definition| Entry {
+                .map(|definition| PinEntry {
                     sha256: definition.sha256(),
                     definition: definition.to_mcp(definition.wire_name()),
                 })
@@ -241,7 +243,7 @@ impl Pins {
         let [fragment_file, pin_file] = &paths;
         let json = serde_json::to_string_pretty(&file)
             .map_err(|error| PinError::Form { path: pin_file.clone(), message: error.to_string() })?;
-        fs::create_dir_all(dir).map_err(|source| PinError::File { path: dir.to_owned(), source })?;
+        fs::create_dir_all(dir).map_err(|source| PinError::PinFile { path: dir.to_owned(), source })?;
         replace(fragment_file, &fragment)?;
         replace(pin_file, &format!("{json}\n"))?;
         Ok(paths)
@@ -259,7 +261,7 @@ pub fn fragment_path(dir: &Path, server: &ServerName) -> PathBuf {
 }
 
 fn read_bounded(path: &Path) -> Result<Option<String>, PinError> {
-    let failed = |source| PinError::File { path: path.to_owned(), source };
+    let failed = |source| PinError::PinFile { path: path.to_owned(), source };
     let file = match crate::regular::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -284,7 +286,7 @@ fn replace(path: &Path, text: &str) -> Result<(), PinError> {
         file.sync_all()?;
         fs::rename(&beside, path)
     };
-    written().map_err(|source| PinError::File { path: path.to_owned(), source })
+    written().map_err(|source| PinError::PinFile { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -342,10 +344,10 @@ mod tests {
             Pins::new(&server(), [tool("same", "a"), tool("new-text", "a"), tool("gone", "a")]).unwrap();
         let changes = pins.compare(&[tool("same", "a"), tool("new-text", "b"), tool("more", "a")]);
         let expected = [
-            ("gone", Change::Removed),
-            ("more", Change::Added),
-            ("new-text", Change::Changed { fields: vec!["description"] }),
-            ("same", Change::Unchanged),
+            ("gone", PinChange::Removed),
+            ("more", PinChange::Added),
+            ("new-text", PinChange::Changed { fields: vec!["description"] }),
+            ("same", PinChange::Unchanged),
         ];
         assert_eq!(changes, expected.map(|(name, change)| (name.to_owned(), change)).into());
     }
@@ -361,7 +363,7 @@ mod tests {
         assert_eq!(pins.tool("c"), None);
         assert!(matches!(pins.approve(live(), Some("x")), Err(PinError::NoTool(_))));
         pins.approve(live(), None).unwrap();
-        assert!(pins.compare(&live()).values().all(|change| *change == Change::Unchanged));
+        assert!(pins.compare(&live()).values().all(|change| *change == PinChange::Unchanged));
     }
 
     #[test]

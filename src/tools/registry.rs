@@ -1,4 +1,4 @@
-//! All tools of the gateway, whoever offers them, and the one way to call one.
+//! All tools of the gateway, of servers and built in, and the one way to call one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -17,7 +17,7 @@ use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
 use super::builtin;
-use super::catalogue::{Catalogue, Shelf};
+use super::catalogue::{Catalogue, ServerTools};
 use super::error::{PrepareError, Problem, RegistryError, ToolError};
 use super::pin::{MAX_FILE_BYTES, Pins, pin_path};
 use super::result::ToolResult;
@@ -36,10 +36,10 @@ struct Inner {
     metrics: Arc<Metrics>,
     upstreams: Vec<Arc<Upstream>>,
     builtin: Vec<Arc<Tool>>,
-    shelves: Mutex<BTreeMap<ServerName, Shelf>>,
+    server_tools: Mutex<BTreeMap<ServerName, ServerTools>>,
     catalogue: ArcSwap<Catalogue>,
     generation: watch::Sender<u64>,
-    keepers: Mutex<Vec<AbortOnDropHandle<()>>>,
+    connections: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
 
 impl Registry {
@@ -52,27 +52,27 @@ impl Registry {
         sandbox: Sandbox,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Vec<Problem>), RegistryError> {
-        let limits = upstream::Limits::from(&settings);
+        let limits = upstream::UpstreamLimits::from(&settings);
         let upstreams = upstreams(&mut settings, limits)?;
         let builtin = builtin::load(&sandbox, &settings)?;
-        let mut shelves = BTreeMap::new();
+        let mut all_tools = BTreeMap::new();
         let mut problems = Vec::new();
         for upstream in &upstreams {
             let server = &upstream.settings.name;
             let pins = Pins::load(&settings.pin_dir(), server, settings.max_definition_bytes)?;
-            let (shelf, found) = Shelf::new(Arc::clone(upstream), pins, &settings);
-            shelves.insert(server.clone(), shelf);
+            let (server_tools, found) = ServerTools::new(Arc::clone(upstream), pins, &settings);
+            all_tools.insert(server.clone(), server_tools);
             problems.extend(found);
         }
         let inner = Arc::new(Inner {
-            catalogue: ArcSwap::from_pointee(Catalogue::new(&builtin, shelves.values())),
+            catalogue: ArcSwap::from_pointee(Catalogue::new(&builtin, all_tools.values())),
             settings,
             sandbox,
             metrics,
             builtin,
-            shelves: Mutex::new(shelves),
+            server_tools: Mutex::new(all_tools),
             generation: watch::Sender::new(0),
-            keepers: Mutex::new(Vec::new()),
+            connections: Mutex::new(Vec::new()),
             upstreams,
         });
         let first = join_all(inner.upstreams.iter().map(|upstream| upstream.connect())).await;
@@ -111,13 +111,13 @@ impl Registry {
         names.filter_map(digest).collect()
     }
 
-    /// Tells when tools came, went or drifted. The policy bundle needs the new [`Registry::fragments`]; until
+    /// Changes when tools came, went or drifted. The policy bundle needs the new [`Registry::fragments`]; until
     /// it has them, calls of new tools are denied because their actions are unknown.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.generation.subscribe()
     }
 
-    /// All tools, in the order of their ids. Who may see which is policy.
+    /// All tools, in the order of their ids. Which principal may see which tool is policy.
     pub fn tools(&self) -> Arc<[Arc<Tool>]> {
         Arc::clone(&self.0.catalogue.load().list)
     }
@@ -145,7 +145,7 @@ impl Registry {
         let Some(tool) = live.filter(|tool| !tool.drifted()) else {
             return Err(ToolError::Changed(judged.id.clone()));
         };
-        let _session = Session::open(&self.0.metrics.active_tool_sessions);
+        let _session = ActiveCall::open(&self.0.metrics.active_tool_sessions);
         let result = match tool.backend() {
             Backend::Upstream(upstream) => upstream.call(tool.definition().wire_name(), arguments).await,
             Backend::Builtin(module) => {
@@ -158,7 +158,10 @@ impl Registry {
 }
 
 /// Takes the servers out of the settings; their names are used once.
-fn upstreams(settings: &mut Settings, limits: upstream::Limits) -> Result<Vec<Arc<Upstream>>, RegistryError> {
+fn upstreams(
+    settings: &mut Settings,
+    limits: upstream::UpstreamLimits,
+) -> Result<Vec<Arc<Upstream>>, RegistryError> {
     let mut names = BTreeSet::new();
     std::mem::take(&mut settings.servers)
         .into_iter()
@@ -173,10 +176,12 @@ fn upstreams(settings: &mut Settings, limits: upstream::Limits) -> Result<Vec<Ar
 
 impl Inner {
     fn publish(&self, server: &ServerName, listing: Listing) -> Vec<Problem> {
-        let mut shelves = self.shelves.lock();
-        let problems =
-            shelves.get_mut(server).map(|shelf| shelf.take(listing, &self.settings)).unwrap_or_default();
-        let catalogue = Catalogue::new(&self.builtin, shelves.values());
+        let mut all_tools = self.server_tools.lock();
+        let problems = all_tools
+            .get_mut(server)
+            .map(|server_tools| server_tools.take(listing, &self.settings))
+            .unwrap_or_default();
+        let catalogue = Catalogue::new(&self.builtin, all_tools.values());
         if catalogue.differs(&self.catalogue.load()) {
             // Stored under the lock, so that two servers cannot undo each other's change.
             self.catalogue.store(Arc::new(catalogue));
@@ -198,22 +203,22 @@ impl Inner {
             told = problems;
             Ok(())
         };
-        let keeper = tokio::spawn(upstream::keep(Arc::clone(upstream), first, publish));
-        self.keepers.lock().push(AbortOnDropHandle::new(keeper));
+        let task = tokio::spawn(upstream::keep_connected(Arc::clone(upstream), first, publish));
+        self.connections.lock().push(AbortOnDropHandle::new(task));
     }
 }
 
 /// A call under way, as the metric counts it; also when the caller goes away in the middle.
-struct Session<'a>(&'a Gauge);
+struct ActiveCall<'a>(&'a Gauge);
 
-impl<'a> Session<'a> {
+impl<'a> ActiveCall<'a> {
     fn open(gauge: &'a Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for ActiveCall<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::model::JsonPointer;
 
-/// The answer of a tool. Untrusted text, whoever made it.
+/// The answer of a tool. Its text is untrusted, also that of built-in tools.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ToolResult {

@@ -61,7 +61,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether the operator lets this tool exist at all; who may call it is policy.
+    /// Whether the configuration admits this tool; which principal may call it is policy.
     pub(super) fn admits(&self, id: &ToolId) -> bool {
         let named = |set: &BTreeSet<String>| set.contains(id.as_str()) || set.contains(id.tool());
         self.allowed_tools.as_ref().is_none_or(named) && !named(&self.forbidden_tools)

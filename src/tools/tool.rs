@@ -1,4 +1,4 @@
-//! A tool of the live bundle: what policies see of it, what clients see of it, and who carries it out.
+//! A tool of the live bundle: its attributes for policies, its definition for clients, and its backend.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::upstream::Upstream;
 
 /// Whether a tool's definition is the approved one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct PinStatus {
     /// A person approved the definition: it is in a file, or built in.
     pub(super) pinned: bool,
     /// The server says something else today.
     pub(super) drifted: bool,
 }
 
-/// Who carries the calls out.
+/// What carries the calls out.
 #[derive(Debug, Clone)]
 pub(super) enum Backend {
     /// A server.
@@ -39,14 +39,14 @@ pub struct Tool {
     definition: Definition,
     schema: ArgumentSchema,
     server: ServerName,
-    standing: Standing,
+    pin_status: PinStatus,
     backend: Backend,
 }
 
-/// What the operator says of a tool, beside what its server says.
+/// The settings of the operator for one tool.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Marks {
-    /// What its answers carry.
+pub(super) struct OperatorSettings {
+    /// The labels of its answers.
     pub(super) labels: BTreeSet<Arc<str>>,
     /// Whether an agent calls it for an actor only where the actor may call it too.
     pub(super) actor_bound: bool,
@@ -56,16 +56,16 @@ impl Tool {
     pub(super) fn new(
         server: &ServerName,
         definition: Definition,
-        standing: Standing,
-        marks: Marks,
+        pin_status: PinStatus,
+        operator: OperatorSettings,
         backend: Backend,
     ) -> Result<Self, DefinitionError> {
         let id = definition.id(server)?;
         let schema = ArgumentSchema::compile(&definition.input_schema)?;
         let sandboxed = matches!(backend, Backend::Builtin(_));
-        let entity = entity(&id, &definition, standing, &marks, sandboxed);
-        let descriptor = Arc::new(ToolDescriptor { id, entity: entity.into(), labels: marks.labels });
-        Ok(Self { descriptor, definition, schema, server: server.clone(), standing, backend })
+        let entity = entity(&id, &definition, pin_status, &operator, sandboxed);
+        let descriptor = Arc::new(ToolDescriptor { id, entity: entity.into(), labels: operator.labels });
+        Ok(Self { descriptor, definition, schema, server: server.clone(), pin_status, backend })
     }
 
     /// The tool's id.
@@ -73,7 +73,7 @@ impl Tool {
         &self.descriptor.id
     }
 
-    /// What policies see.
+    /// The tool as policies see it.
     pub fn descriptor(&self) -> &Arc<ToolDescriptor> {
         &self.descriptor
     }
@@ -95,12 +95,12 @@ impl Tool {
 
     /// Whether the server's definition is no longer the approved one: not callable until it is.
     pub fn drifted(&self) -> bool {
-        self.standing.drifted
+        self.pin_status.drifted
     }
 
     /// Whether a person approved the definition.
     pub fn pinned(&self) -> bool {
-        self.standing.pinned
+        self.pin_status.pinned
     }
 
     pub(super) fn backend(&self) -> &Backend {
@@ -108,8 +108,8 @@ impl Tool {
     }
 
     /// Whether a new listing leaves this tool as it is.
-    pub(super) fn is(&self, definition: &Definition, standing: Standing) -> bool {
-        self.definition == *definition && self.standing == standing
+    pub(super) fn is(&self, definition: &Definition, pin_status: PinStatus) -> bool {
+        self.definition == *definition && self.pin_status == pin_status
     }
 
     /// The call with these arguments, to be asked about. Checked and typed; nothing has happened yet.
@@ -126,8 +126,8 @@ impl Tool {
 fn entity(
     id: &ToolId,
     definition: &Definition,
-    standing: Standing,
-    marks: &Marks,
+    pin_status: PinStatus,
+    operator: &OperatorSettings,
     sandboxed: bool,
 ) -> Entity {
     let said = definition.annotations.clone().unwrap_or_default();
@@ -142,10 +142,10 @@ fn entity(
         .with("name", Value::text(id.tool()))
         .with("server", Value::text(id.server()))
         .with("definition_sha256", Value::text(definition.sha256()))
-        .with("pinned", Value::Bool(standing.pinned))
-        .with("drifted", Value::Bool(standing.drifted))
-        .with("labels", Value::texts(&marks.labels))
-        .with("actor_bound", Value::Bool(marks.actor_bound))
+        .with("pinned", Value::Bool(pin_status.pinned))
+        .with("drifted", Value::Bool(pin_status.drifted))
+        .with("labels", Value::texts(&operator.labels))
+        .with("actor_bound", Value::Bool(operator.actor_bound))
         .with("sandboxed", Value::Bool(sandboxed))
         .in_parent(EntityUid::caxton("McpServer", id.server()));
     hints.into_iter().fold(bare, |entity, (name, declared, hint, default)| {

@@ -74,7 +74,7 @@ pub struct Field {
 impl RecordType {
     /// The type of a tool's arguments under its input schema.
     pub fn of_arguments(schema: &Map<String, Json>) -> Self {
-        let mut reader = Reader { root: schema, nodes: 0, local_refs: !has_nested_base(schema) };
+        let mut reader = SchemaReader { root: schema, nodes: 0, local_refs: !has_nested_base(schema) };
         let typed = if schema.contains_key("$ref") && !schema.contains_key("properties") {
             reader.referenced(schema, 0, &mut Vec::new()).kind
         } else {
@@ -96,26 +96,26 @@ impl RecordType {
 }
 
 /// A type, and whether `null` stands for "absent".
-struct Typed {
+struct TypedSchema {
     kind: InputType,
     nullable: bool,
 }
 
-impl From<InputType> for Typed {
+impl From<InputType> for TypedSchema {
     fn from(kind: InputType) -> Self {
         Self { kind, nullable: false }
     }
 }
 
-struct Reader<'a> {
+struct SchemaReader<'a> {
     root: &'a Map<String, Json>,
     nodes: usize,
     /// `#/…` means the root; untrue when a nested `$id` moves the base.
     local_refs: bool,
 }
 
-impl<'a> Reader<'a> {
-    fn read(&mut self, schema: &'a Json, depth: usize, refs: &mut Vec<&'a str>) -> Typed {
+impl<'a> SchemaReader<'a> {
+    fn read(&mut self, schema: &'a Json, depth: usize, refs: &mut Vec<&'a str>) -> TypedSchema {
         self.nodes += 1;
         let Json::Object(schema) = schema else {
             return InputType::Json.into();
@@ -127,13 +127,13 @@ impl<'a> Reader<'a> {
             return self.referenced(schema, depth, refs);
         }
         match declared_type(schema) {
-            Declared::One { name, nullable } => {
+            DeclaredType::One { name, nullable } => {
                 let kind = self.named(name, schema, depth, refs);
                 // Opaque text shows a null as itself.
-                Typed { nullable: nullable && kind != InputType::Json, kind }
+                TypedSchema { nullable: nullable && kind != InputType::Json, kind }
             }
-            Declared::Many => InputType::Json.into(),
-            Declared::Nothing => self.untyped(schema, depth, refs),
+            DeclaredType::Many => InputType::Json.into(),
+            DeclaredType::Nothing => self.untyped(schema, depth, refs),
         }
     }
 
@@ -192,7 +192,12 @@ impl<'a> Reader<'a> {
         record
     }
 
-    fn untyped(&mut self, schema: &'a Map<String, Json>, depth: usize, refs: &mut Vec<&'a str>) -> Typed {
+    fn untyped(
+        &mut self,
+        schema: &'a Map<String, Json>,
+        depth: usize,
+        refs: &mut Vec<&'a str>,
+    ) -> TypedSchema {
         if let Some(kind) = type_of_values(schema) {
             return kind.into();
         }
@@ -208,19 +213,24 @@ impl<'a> Reader<'a> {
     }
 
     /// `T` or `null`; any other union is opaque.
-    fn optional(&mut self, branches: &'a [Json], depth: usize, refs: &mut Vec<&'a str>) -> Typed {
+    fn optional(&mut self, branches: &'a [Json], depth: usize, refs: &mut Vec<&'a str>) -> TypedSchema {
         let is_null = |branch: &Json| branch.get("type").and_then(Json::as_str) == Some("null");
         match branches {
             [only] => self.read(only, depth + 1, refs),
             [null, other] | [other, null] if is_null(null) => {
                 let kind = self.read(other, depth + 1, refs).kind;
-                Typed { nullable: kind != InputType::Json, kind }
+                TypedSchema { nullable: kind != InputType::Json, kind }
             }
             _ => InputType::Json.into(),
         }
     }
 
-    fn referenced(&mut self, schema: &'a Map<String, Json>, depth: usize, refs: &mut Vec<&'a str>) -> Typed {
+    fn referenced(
+        &mut self,
+        schema: &'a Map<String, Json>,
+        depth: usize,
+        refs: &mut Vec<&'a str>,
+    ) -> TypedSchema {
         let target = schema.get("$ref").and_then(Json::as_str);
         let Some(pointer) = target.filter(|_| self.local_refs).filter(|target| !refs.contains(target)) else {
             return InputType::Json.into();
@@ -242,15 +252,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-enum Declared<'a> {
+enum DeclaredType<'a> {
     One { name: &'a str, nullable: bool },
     Many,
     Nothing,
 }
 
-fn declared_type(schema: &Map<String, Json>) -> Declared<'_> {
+fn declared_type(schema: &Map<String, Json>) -> DeclaredType<'_> {
     match schema.get("type") {
-        Some(Json::String(name)) => Declared::One { name, nullable: false },
+        Some(Json::String(name)) => DeclaredType::One { name, nullable: false },
         Some(Json::Array(names)) => {
             let mut names: BTreeSet<&str> = names.iter().filter_map(Json::as_str).collect();
             let nullable = names.remove("null");
@@ -258,12 +268,12 @@ fn declared_type(schema: &Map<String, Json>) -> Declared<'_> {
                 names.remove("integer");
             }
             match names.pop_first() {
-                Some(name) if names.is_empty() => Declared::One { name, nullable },
-                _ => Declared::Many,
+                Some(name) if names.is_empty() => DeclaredType::One { name, nullable },
+                _ => DeclaredType::Many,
             }
         }
-        Some(_) => Declared::Many,
-        None => Declared::Nothing,
+        Some(_) => DeclaredType::Many,
+        None => DeclaredType::Nothing,
     }
 }
 
@@ -336,7 +346,7 @@ mod tests {
     /// The type's Cedar text is the clearest way to say what is expected.
     fn typed(schema: Json) -> String {
         let record = RecordType::of_arguments(schema.as_object().unwrap());
-        super::super::fragment::record_text(&record)
+        super::super::schema_fragment::record_text(&record)
     }
 
     fn property(schema: Json) -> String {

@@ -232,7 +232,7 @@ pub(crate) fn place(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// Text on one line, without comments, for lists and tables.
-pub(crate) fn one_line(text: &str) -> String {
+pub(crate) fn code_line(text: &str) -> String {
     let lines = text.lines().map(|line| without_comment(line).trim());
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }

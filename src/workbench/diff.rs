@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::case::core_shorthand;
-use super::clauses::{Anatomy, one_line};
+use super::clauses::{Anatomy, code_line};
 use super::run::{Question, TestQuestions, TestRow};
 use crate::model::{Outcome, PolicyVersion};
 use crate::policy::Bundle;
@@ -216,13 +216,13 @@ impl Shown {
         let effect = compiled.effect.as_str();
         add("effect", effect.to_owned(), effect.to_owned());
         for element in &anatomy.scope {
-            let shown = one_line(element.span.text(text));
+            let shown = code_line(element.span.text(text));
             add(element.position.as_str(), shown.clone(), shown);
         }
         for clause in &anatomy.clauses {
             let kind = if clause.is_when { "when" } else { "unless" };
             // Compared by its meaning, so that spaces, comments and breaks of lines are no change.
-            let written = one_line(clause.span.text(text));
+            let written = code_line(clause.span.text(text));
             let shown = written.strip_prefix(kind).unwrap_or(&written).trim().to_owned();
             add(kind, clause.expr.to_string(), shown);
         }

@@ -47,7 +47,7 @@ pub fn format(text: &str) -> Result<String, FormatError> {
     for loc in policies.iter().filter_map(|policy| policy.loc()) {
         between(&mut formatted, text.get(end..loc.start()).unwrap_or_default());
         let policy = text.get(loc.start()..loc.end()).unwrap_or_default();
-        let pretty = policies_str_to_pretty(policy, &config).map_err(|error| one_line(&error))?;
+        let pretty = policies_str_to_pretty(policy, &config).map_err(|error| formatter_error(&error))?;
         formatted.push_str(pretty.trim_end());
         end = loc.end();
     }
@@ -60,7 +60,7 @@ pub fn format(text: &str) -> Result<String, FormatError> {
     Ok(formatted)
 }
 
-fn one_line(error: &dyn std::fmt::Debug) -> FormatError {
+fn formatter_error(error: &dyn std::fmt::Debug) -> FormatError {
     let text = format!("{error:?}");
     FormatError::Formatter(text.lines().next().unwrap_or_default().trim().to_owned())
 }

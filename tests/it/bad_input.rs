@@ -657,7 +657,7 @@ async fn naughty_strings_break_nothing() {
     assert!(written.iter().filter(|written| **written).count() > 300, "hardly any was written");
 
     let log = std::fs::read_to_string(world.log()).unwrap();
-    let hidden = |c: char| c != '\n' && caxton::audit::is_hidden(c);
+    let hidden = |c: char| c != '\n' && caxton::text::is_hidden(c);
     for line in log.lines() {
         assert!(!line.contains(hidden), "{}", line.escape_debug());
         assert!(line.starts_with('{') && line.ends_with('}'), "{}", line.escape_debug());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::{Credential, World, send};
 use caxton::api::{Access, endpoints};
-use caxton::audit::records::{Proof, Records};
+use caxton::audit::record_reader::{ChainCheck, RecordReader};
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, FromLog, PolicyFolders, diff, replay as command, run_in};
 use caxton::policy::{Bundle, OnPolicyError, SourceKind, Sources};
@@ -50,7 +50,7 @@ fn changed(file: &str, from: &str, to: &str) -> Sources {
 }
 
 fn replayed(log: &Path, baseline: &Bundle, candidate: &Bundle, settings: Settings) -> Replay {
-    let mut records = Records::open(log, Proof::Chain).unwrap();
+    let mut records = RecordReader::open(log, ChainCheck::Verify).unwrap();
     let mut replayer = Replayer::new(baseline, candidate, settings);
     while let Some(record) = records.next_record().unwrap() {
         let place = Place { log: "audit.log", line: record.line };
@@ -231,7 +231,7 @@ async fn many_threads_find_what_one_finds() {
     fs::write(&long, text.repeat(8)).unwrap();
     let settings = Settings::default();
     let (shared, proven) =
-        command::replay_log(&long, Proof::Nothing, [&baseline, &candidate], settings, None).unwrap();
+        command::replay_log(&long, ChainCheck::Skip, [&baseline, &candidate], settings, None).unwrap();
     let alone = replayed(&log, &baseline, &candidate, settings);
     assert_eq!(proven.records, alone.records * 8);
     assert!(proven.records > 600, "{}", proven.records);
@@ -252,7 +252,7 @@ async fn many_threads_find_what_one_finds() {
     // The first bad line is the one that is told.
     fs::write(&long, format!("{}nothing\n{}nothing\n", text.repeat(2), text.repeat(5))).unwrap();
     let wrong =
-        command::replay_log(&long, Proof::Nothing, [&baseline, &candidate], settings, None).unwrap_err();
+        command::replay_log(&long, ChainCheck::Skip, [&baseline, &candidate], settings, None).unwrap_err();
     let line = text.lines().count() * 2 + 1;
     assert!(wrong.to_string().contains(&format!("line {line}: the line is not JSON")), "{wrong}");
 }

@@ -12,7 +12,7 @@ const ROUNDS: u64 = 10;
 
 #[test]
 fn what_was_acknowledged_survives_kill_minus_nine() {
-    let place = Place::new();
+    let place = TestLog::new();
     let acknowledged = place.directory.path().join("acknowledged");
     let mut total = 0;
     for round in 0..ROUNDS {

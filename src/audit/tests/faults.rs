@@ -12,7 +12,7 @@ const DIRECTORY: &str = "CAXTON_TEST_FULL_DISK";
 /// full disk: after it took a part.
 #[test]
 fn a_full_disk_closes_the_gate_and_opens_it_again() {
-    let place = Place::new();
+    let place = TestLog::new();
     let test = std::env::current_exe().unwrap();
     let script = "trap '' XFSZ; ulimit -S -f \"$1\"; shift; exec \"$@\"";
     // dash counts in blocks of 512 bytes, bash in 1024; either is small.

@@ -19,7 +19,7 @@ fn fault(error: AuditError) -> Unavailable {
 
 #[tokio::test]
 async fn a_receipt_comes_after_the_line() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (journal, recovery) = place.open();
     assert_eq!((recovery.last_seq, recovery.torn), (0, None));
     let record = whole();
@@ -31,7 +31,7 @@ async fn a_receipt_comes_after_the_line() {
 
 #[tokio::test]
 async fn the_log_is_private() {
-    let place = Place::new();
+    let place = TestLog::new();
     let path = place.directory.path().join("a/b/audit.log");
     let settings = Settings { path: path.clone(), ..place.settings() };
     let (_journal, _) = Journal::open(settings, Arc::new(Metrics::new())).unwrap();
@@ -39,10 +39,22 @@ async fn the_log_is_private() {
     assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
 }
 
+#[tokio::test]
+async fn a_record_that_is_not_confirmed_is_counted() {
+    let place = TestLog::new();
+    let metrics = Arc::new(Metrics::new());
+    let (journal, _) = Journal::open(place.settings(), Arc::clone(&metrics)).unwrap();
+    journal.append(event()).await.unwrap();
+    assert_eq!(metrics.audit_dropped.get(), 0);
+    journal.close();
+    assert!(journal.append(event()).await.is_err());
+    assert_eq!(metrics.audit_dropped.get(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_write_one_chain() {
     for durability in [Durability::Written, Durability::Synced] {
-        let place = Place::new();
+        let place = TestLog::new();
         // A queue shorter than the number of tasks: some have to wait for a slot.
         let settings = Settings { durability, queue: 8, ..place.settings() };
         let metrics = Arc::new(Metrics::new());
@@ -74,7 +86,7 @@ async fn many_tasks_write_one_chain() {
 
 #[tokio::test]
 async fn a_record_that_was_queued_is_written_though_its_caller_went_away() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (journal, _) = place.open();
     {
         let append = journal.append(event());
@@ -89,7 +101,7 @@ async fn a_record_that_was_queued_is_written_though_its_caller_went_away() {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_its_record_to_the_thread() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (journal, _) = place.open();
     {
         let append = journal.append(event());
@@ -97,14 +109,14 @@ async fn a_caller_that_goes_away_leaves_its_record_to_the_thread() {
         let _ = futures::poll!(append.as_mut());
         assert_eq!(place.text(), "", "it lets others go first");
     }
-    // Nobody appends after it. The flush is the thread's as well, and comes after what was left.
+    // No other append follows it. The flush is the thread's as well, and comes after what was left.
     journal.flush().await.unwrap();
     assert_eq!(verify(&place.log()).unwrap().records, 1);
 }
 
 #[tokio::test]
 async fn callers_that_are_ready_together_share_one_write() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (journal, _) = place.open();
     let appends = (0..5).map(|_| journal.append(event()));
     let mut appends: Vec<_> = appends.map(Box::pin).collect();
@@ -122,7 +134,7 @@ async fn callers_that_are_ready_together_share_one_write() {
 
 #[tokio::test]
 async fn an_append_that_is_given_up_does_not_stay_on_the_gauge() {
-    let place = Place::new();
+    let place = TestLog::new();
     let metrics = Arc::new(Metrics::new());
     let (journal, _) = Journal::open(place.settings(), Arc::clone(&metrics)).unwrap();
     {
@@ -136,7 +148,7 @@ async fn an_append_that_is_given_up_does_not_stay_on_the_gauge() {
 
 #[tokio::test]
 async fn the_chain_goes_on_after_a_restart() {
-    let place = Place::new();
+    let place = TestLog::new();
     for round in 1..=3 {
         let (journal, recovery) = place.open();
         assert_eq!(recovery.last_seq, round - 1);
@@ -147,7 +159,7 @@ async fn the_chain_goes_on_after_a_restart() {
 
 #[tokio::test]
 async fn a_closed_journal_gives_the_file_back_and_takes_nothing() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (journal, _) = place.open();
     let other = journal.clone();
     let _ = journal.append(event()).await.unwrap();
@@ -162,7 +174,7 @@ async fn a_closed_journal_gives_the_file_back_and_takes_nothing() {
 
 #[tokio::test]
 async fn two_gateways_cannot_share_a_log() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (_journal, _) = place.open();
     let refused = Journal::open(place.settings(), Arc::new(Metrics::new())).unwrap_err();
     assert!(matches!(refused, AuditError::Locked { .. }), "{refused:?}");
@@ -171,7 +183,7 @@ async fn two_gateways_cannot_share_a_log() {
 
 #[test]
 fn a_link_or_a_directory_is_not_a_log() {
-    let place = Place::new();
+    let place = TestLog::new();
     let target = place.directory.path().join("elsewhere");
     fs::write(&target, "").unwrap();
     std::os::unix::fs::symlink(&target, place.log()).unwrap();
@@ -184,7 +196,7 @@ fn a_link_or_a_directory_is_not_a_log() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let place = Place::new();
+    let place = TestLog::new();
     let good = place.settings();
     let bad = [
         Settings { queue: 0, ..good.clone() },
@@ -203,10 +215,10 @@ fn settings_that_cannot_work_are_refused() {
 /// The log as a crash leaves it when it cuts the last line at every place there is.
 #[tokio::test]
 async fn a_torn_last_line_is_kept_aside_wherever_it_was_cut() {
-    let whole_text = Place::with_lines(3).text();
+    let whole_text = TestLog::with_lines(3).text();
     let third = whole_text.trim_end().rfind('\n').unwrap() + 1;
     for cut in third + 1..whole_text.len() {
-        let place = Place::new();
+        let place = TestLog::new();
         fs::write(place.log(), &whole_text[..cut]).unwrap();
         let (journal, recovery) = place.open();
         let torn = recovery.torn.unwrap();
@@ -220,7 +232,7 @@ async fn a_torn_last_line_is_kept_aside_wherever_it_was_cut() {
 
 #[test]
 fn torn_lines_of_several_crashes_are_all_kept() {
-    let place = Place::new();
+    let place = TestLog::new();
     for name in ["audit.log.torn-1", "audit.log.torn-1.1", "audit.log.torn-1.2"] {
         OpenOptions::new().create(true).append(true).open(place.log()).unwrap().write_all(b"{\"a").unwrap();
         assert_eq!(place.open().1.torn.unwrap().saved_to, place.directory.path().join(name));
@@ -229,7 +241,7 @@ fn torn_lines_of_several_crashes_are_all_kept() {
 
 #[test]
 fn a_whole_line_that_is_wrong_is_no_crash_and_is_refused() {
-    let text = Place::with_lines(5).text();
+    let text = TestLog::with_lines(5).text();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let cases = [
         text.replacen("deny_explicit", "allow", 1),
@@ -241,7 +253,7 @@ fn a_whole_line_that_is_wrong_is_no_crash_and_is_refused() {
         text.clone() + &"x".repeat(3 << 20),
     ];
     for damaged in cases {
-        let place = Place::new();
+        let place = TestLog::new();
         fs::write(place.log(), &damaged).unwrap();
         let refused = Journal::open(place.settings(), Arc::new(Metrics::new())).unwrap_err();
         assert!(matches!(refused, AuditError::Damaged { .. }), "{refused:?}");
@@ -251,7 +263,7 @@ fn a_whole_line_that_is_wrong_is_no_crash_and_is_refused() {
 
 #[tokio::test]
 async fn a_long_log_is_recovered_from_its_end() {
-    let place = Place::new();
+    let place = TestLog::new();
     let mut record = event();
     record.items = vec![whole().items.remove(0); 400];
     fs::write(place.log(), lines(&vec![record; 50])).unwrap();
@@ -264,7 +276,7 @@ async fn a_long_log_is_recovered_from_its_end() {
 
 #[tokio::test]
 async fn a_log_that_is_moved_away_closes_the_gate_until_it_is_back() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (journal, _) = place.open();
     let _ = journal.append(event()).await.unwrap();
     let elsewhere = place.directory.path().join("moved");
@@ -285,7 +297,7 @@ async fn a_log_that_is_moved_away_closes_the_gate_until_it_is_back() {
 
 #[tokio::test]
 async fn a_log_that_somebody_else_touches_closes_the_gate() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (journal, _) = place.open();
     for _ in 0..2 {
         let _ = journal.append(event()).await.unwrap();
@@ -307,7 +319,7 @@ async fn a_log_that_somebody_else_touches_closes_the_gate() {
 
 #[tokio::test]
 async fn an_oversized_record_is_refused_and_the_next_one_goes_on() {
-    let place = Place::new();
+    let place = TestLog::new();
     let (journal, _) = place.open();
     let mut record = event();
     record.event = Some(Box::leak("e".repeat(1 << 20).into_boxed_str()));

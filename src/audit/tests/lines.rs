@@ -4,14 +4,15 @@ use serde_json::Value as Json;
 
 use super::*;
 use crate::audit::line::{LINE_LIMIT, LineFault, check};
-use crate::audit::{AuditError, MASK, is_hidden, visible};
+use crate::audit::{AuditError, MASK, visible};
 use crate::json;
+use crate::text::is_hidden;
 
 fn parsed(line: &str) -> Json {
     json::parse(line.as_bytes()).unwrap()
 }
 
-/// What an implementation that knows nothing of ours makes of the line.
+/// The canonical form of the line as an independent implementation makes it.
 fn canonical_without_hash(line: &str) -> Vec<u8> {
     let mut value = parsed(line);
     value.as_object_mut().unwrap().remove("hash");
@@ -172,7 +173,7 @@ fn a_record_that_does_not_fit_at_all_is_refused_and_leaves_nothing() {
     item.policies = vec![policy("permit", &"p".repeat(10_000))];
     record.items = vec![item; 10];
     let mut out = "before".to_owned();
-    let refused = Encoder::default().line(&record, Link::GENESIS, 4096, &mut out).unwrap_err();
+    let refused = Encoder::default().line(&record, ChainHead::GENESIS, 4096, &mut out).unwrap_err();
     assert!(matches!(refused, AuditError::TooLarge { limit: 4096, .. }));
     assert_eq!(out, "before");
 }
@@ -245,8 +246,8 @@ fn a_long_list_stands_on_several_lines_with_every_item_and_how_it_ended() {
     for (limit, count, name) in [(512 << 10, 1_000, 900), (16 << 10, 1_000, 900), (16 << 10, 300, 10)] {
         let record = list(count, name);
         let (mut encoder, mut text) = (Encoder::default(), String::new());
-        let link = encoder.line(&record, Link::GENESIS, limit, &mut text).unwrap();
-        let after = encoder.line(&event(), link, limit, &mut text).unwrap();
+        let head = encoder.line(&record, ChainHead::GENESIS, limit, &mut text).unwrap();
+        let after = encoder.line(&event(), head, limit, &mut text).unwrap();
         let mut lines: Vec<&str> = text.lines().collect();
         lines.iter().for_each(|line| assert_sound(line));
         assert!(lines.iter().all(|line| line.len() < limit), "{limit}");
@@ -282,7 +283,7 @@ fn a_long_list_stands_on_several_lines_with_every_item_and_how_it_ended() {
     }
     // One that fits when it is shorter stands on one line, with its names as they are.
     let (mut encoder, mut text) = (Encoder::default(), String::new());
-    encoder.line(&list(100, 900), Link::GENESIS, 512 << 10, &mut text).unwrap();
+    encoder.line(&list(100, 900), ChainHead::GENESIS, 512 << 10, &mut text).unwrap();
     let line = parsed(text.trim_end());
     assert!(line.get("part").is_none() && line["items"][99]["resource"].as_str().unwrap().len() > 900);
 }

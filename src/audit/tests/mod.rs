@@ -1,6 +1,7 @@
 //! What the decision log promises, case by case.
 
 mod crash;
+mod events;
 mod faults;
 mod journal;
 mod lines;
@@ -10,7 +11,7 @@ mod verifying;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::line::{Encoder, Link};
+use super::line::{ChainHead, Encoder};
 use super::{
     AgentRecord, Item, Journal, Record, RecordError, Recovery, Settings, Shadow, SourceRecord, SubjectRecord,
 };
@@ -21,11 +22,11 @@ use crate::model::{
 use crate::telemetry::Metrics;
 
 /// A directory with a log in it.
-pub(super) struct Place {
+pub(super) struct TestLog {
     directory: tempfile::TempDir,
 }
 
-impl Place {
+impl TestLog {
     pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap() }
     }
@@ -57,7 +58,7 @@ impl Place {
 
 /// The lines that a journal writes for these records, from the first on.
 fn lines(records: &[Record]) -> String {
-    let (mut encoder, mut last, mut text) = (Encoder::default(), Link::GENESIS, String::new());
+    let (mut encoder, mut last, mut text) = (Encoder::default(), ChainHead::GENESIS, String::new());
     for record in records {
         last = encoder.line(record, last, Settings::default().record_bytes, &mut text).unwrap();
     }

@@ -8,16 +8,16 @@ use serde_json::Value as Json;
 use super::*;
 use crate::audit::LINE_LIMIT;
 use crate::audit::Tail;
-use crate::audit::query::{Decision, Filter, query, search};
-use crate::audit::records::{Proof, Proven, Records, RecordsError};
+use crate::audit::query::{DecisionFilter, Filter, query, search};
+use crate::audit::record_reader::{ChainCheck, ChainSummary, RecordReadError, RecordReader};
 
 fn seqs(records: &[Json]) -> Vec<u64> {
     records.iter().map(|record| record["seq"].as_u64().unwrap()).collect()
 }
 
 /// 1: a failed login; 2: an agent's tool call for alice; 3: bob, denied, two seconds later.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestLog {
+    let place = TestLog::new();
     let mut bob = whole();
     bob.time_millis += 2000;
     bob.actor = None;
@@ -58,7 +58,7 @@ fn each_filter_keeps_what_it_names() {
         (Filter { from_millis: Some(at), to_millis: Some(at + 1), ..Filter::all() }, vec![2]),
         (Filter { limit: Some(2), ..Filter::all() }, vec![2, 3]),
         (Filter { limit: Some(0), ..Filter::all() }, vec![]),
-        (Filter { decision: Some(Decision::Deny), limit: Some(1), ..Filter::all() }, vec![3]),
+        (Filter { decision: Some(DecisionFilter::Deny), limit: Some(1), ..Filter::all() }, vec![3]),
     ];
     for (filter, expected) in cases {
         assert_eq!(seqs(&query(&place.log(), &filter).unwrap()), expected, "{filter:?}");
@@ -89,7 +89,7 @@ fn unknown_fields_are_shown_and_broken_lines_counted() {
 
 #[test]
 fn the_tail_is_the_end_and_what_comes() {
-    let place = Place::with_lines(400);
+    let place = TestLog::with_lines(400);
     let text = place.text();
     let rest = |tail: &mut Tail| std::iter::from_fn(|| tail.next_record().unwrap()).collect::<Vec<Json>>();
     for (count, expected) in [(0, vec![]), (1, vec![400]), (3, vec![398, 399, 400])] {
@@ -110,8 +110,8 @@ fn the_tail_is_the_end_and_what_comes() {
 
 // ---- the records of several logs, with the chain proven on the way ----
 
-fn records(path: &Path, proof: Proof) -> Result<(Vec<u64>, Proven), RecordsError> {
-    let mut records = Records::open(path, proof)?;
+fn records(path: &Path, proof: ChainCheck) -> Result<(Vec<u64>, ChainSummary), RecordReadError> {
+    let mut records = RecordReader::open(path, proof)?;
     let mut seen = Vec::new();
     while let Some(record) = records.next_record()? {
         let json: serde_json::Value = serde_json::from_slice(record.text).unwrap();
@@ -121,12 +121,12 @@ fn records(path: &Path, proof: Proof) -> Result<(Vec<u64>, Proven), RecordsError
 }
 
 fn refused(path: &Path) -> String {
-    records(path, Proof::Chain).unwrap_err().to_string()
+    records(path, ChainCheck::Verify).unwrap_err().to_string()
 }
 
 #[test]
 fn a_chain_goes_on_from_log_to_log() {
-    let place = Place::with_lines(6);
+    let place = TestLog::with_lines(6);
     let text = place.text();
     let (first, second) = text.split_at(text.match_indices('\n').nth(2).unwrap().0 + 1);
     let folder = place.directory.path().join("logs");
@@ -134,15 +134,15 @@ fn a_chain_goes_on_from_log_to_log() {
     std::fs::write(folder.join("a.log"), first).unwrap();
     std::fs::write(folder.join("b.jsonl"), second).unwrap();
     std::fs::write(folder.join("notes.txt"), "not a log").unwrap();
-    let whole = Proven { records: 6, without_beginning: 0, torn_tail: 0 };
-    assert_eq!(records(&folder, Proof::Chain).unwrap(), ((1..=6).collect(), whole));
+    let whole = ChainSummary { records: 6, without_beginning: 0, torn_tail: 0 };
+    assert_eq!(records(&folder, ChainCheck::Verify).unwrap(), ((1..=6).collect(), whole));
     // Without the first, the second begins in the middle, and that is said.
     std::fs::remove_file(folder.join("a.log")).unwrap();
-    let middle = Proven { records: 3, without_beginning: 1, torn_tail: 0 };
-    assert_eq!(records(&folder, Proof::Chain).unwrap(), ((4..=6).collect(), middle));
+    let middle = ChainSummary { records: 3, without_beginning: 1, torn_tail: 0 };
+    assert_eq!(records(&folder, ChainCheck::Verify).unwrap(), ((4..=6).collect(), middle));
     // Another gateway's log begins a chain of its own.
     std::fs::write(folder.join("c.log"), lines(&[event()])).unwrap();
-    assert_eq!(records(&folder, Proof::Chain).unwrap().0, [4, 5, 6, 1]);
+    assert_eq!(records(&folder, ChainCheck::Verify).unwrap().0, [4, 5, 6, 1]);
     std::fs::remove_file(folder.join("b.jsonl")).unwrap();
     std::fs::remove_file(folder.join("c.log")).unwrap();
     assert!(refused(&folder).ends_with("has no `*.log` or `*.jsonl` file"), "{}", refused(&folder));
@@ -150,7 +150,7 @@ fn a_chain_goes_on_from_log_to_log() {
 
 #[test]
 fn what_is_no_chain_is_refused_with_its_line_or_taken_as_it_is() {
-    let place = Place::with_lines(4);
+    let place = TestLog::with_lines(4);
     let text = place.text();
     let all: Vec<&str> = text.lines().collect();
     let write = |lines: &[&str]| std::fs::write(place.log(), lines.join("\n") + "\n").unwrap();
@@ -160,12 +160,12 @@ fn what_is_no_chain_is_refused_with_its_line_or_taken_as_it_is() {
         "{}",
         refused(&place.log())
     );
-    assert_eq!(records(&place.log(), Proof::Nothing).unwrap().0, [1, 3]);
+    assert_eq!(records(&place.log(), ChainCheck::Skip).unwrap().0, [1, 3]);
     let changed = all[1].replace("request-1", "request-2");
     write(&[all[0], &changed]);
     assert!(refused(&place.log()).contains("line 2: the content does not match the hash"));
     std::fs::write(place.log(), "x".repeat(LINE_LIMIT + 10)).unwrap();
-    for proof in [Proof::Chain, Proof::Nothing] {
+    for proof in [ChainCheck::Verify, ChainCheck::Skip] {
         assert!(records(&place.log(), proof).unwrap_err().to_string().contains("line 1: the line is longer"));
     }
     assert!(refused(&place.directory.path().join("nothing.log")).ends_with("nothing.log` could not be read"));
@@ -173,13 +173,13 @@ fn what_is_no_chain_is_refused_with_its_line_or_taken_as_it_is() {
 
 #[test]
 fn a_torn_end_is_told_and_an_export_without_its_last_line_end_is_whole() {
-    let place = Place::with_lines(3);
+    let place = TestLog::with_lines(3);
     let text = place.text();
     std::fs::write(place.log(), &text[..text.len() - 40]).unwrap();
-    let (seen, proven) = records(&place.log(), Proof::Chain).unwrap();
+    let (seen, proven) = records(&place.log(), ChainCheck::Verify).unwrap();
     assert_eq!((seen, proven.torn_tail > 0), (vec![1, 2], true));
     std::fs::write(place.log(), text.trim_end()).unwrap();
-    assert_eq!(records(&place.log(), Proof::Nothing).unwrap().0, [1, 2, 3]);
+    assert_eq!(records(&place.log(), ChainCheck::Skip).unwrap().0, [1, 2, 3]);
     std::fs::write(place.log(), text.trim_end().to_owned() + "x").unwrap();
     assert!(refused(&place.log()).contains("line 3: "));
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::audit::LineFault;
 use crate::audit::verify::{VerifyFailure, verify};
 
-fn broken(place: &Place, text: impl AsRef<[u8]>) -> Option<(u64, LineFault)> {
+fn broken(place: &TestLog, text: impl AsRef<[u8]>) -> Option<(u64, LineFault)> {
     fs::write(place.log(), text).unwrap();
     match verify(&place.log()) {
         Ok(_) => None,
@@ -20,7 +20,7 @@ fn broken(place: &Place, text: impl AsRef<[u8]>) -> Option<(u64, LineFault)> {
 
 #[test]
 fn a_sound_log_is_counted() {
-    let place = Place::with_lines(3);
+    let place = TestLog::with_lines(3);
     let report = verify(&place.log()).unwrap();
     assert_eq!((report.records, report.first_seq, report.last_seq), (3, Some(1), Some(3)));
     assert!(place.text().contains(&report.last_hash));
@@ -31,7 +31,7 @@ fn a_sound_log_is_counted() {
 
 #[test]
 fn a_flip_of_any_bit_is_found_in_its_line() {
-    let place = Place::new();
+    let place = TestLog::new();
     let mut record = event();
     record.detail = Some("a\u{202e}b\u{9f}\u{e0041}".to_owned());
     let text = lines(&[record.clone(), record]).into_bytes();
@@ -48,7 +48,7 @@ fn a_flip_of_any_bit_is_found_in_its_line() {
 
 #[test]
 fn deleted_repeated_and_swapped_lines_are_found() {
-    let place = Place::with_lines(6);
+    let place = TestLog::with_lines(6);
     let text = place.text();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let sequence = |seq: usize, found: usize| {
@@ -71,7 +71,7 @@ fn deleted_repeated_and_swapped_lines_are_found() {
 
 #[test]
 fn a_splice_of_another_log_is_found() {
-    let place = Place::with_lines(4);
+    let place = TestLog::with_lines(4);
     let text = place.text();
     let other = lines(&vec![whole(); 4]);
     let (own, foreign): (Vec<_>, Vec<_>) =
@@ -85,7 +85,7 @@ fn a_splice_of_another_log_is_found() {
 
 #[test]
 fn a_record_computed_anew_breaks_the_link_of_the_next() {
-    let place = Place::with_lines(3);
+    let place = TestLog::with_lines(3);
     let text = place.text();
     let own: Vec<&str> = text.split_inclusive('\n').collect();
     let mut forged = event();
@@ -97,7 +97,7 @@ fn a_record_computed_anew_breaks_the_link_of_the_next() {
 
 #[test]
 fn foreign_lines_and_endless_ones_are_found() {
-    let place = Place::with_lines(2);
+    let place = TestLog::with_lines(2);
     let text = place.text();
     for extra in ["\n", "{}\n", "hello\n", "\r\n"] {
         assert_eq!(broken(&place, text.clone() + extra), Some((3, LineFault::NotARecord)), "{extra:?}");
@@ -109,7 +109,7 @@ fn foreign_lines_and_endless_ones_are_found() {
 
 #[test]
 fn a_torn_last_line_is_reported_and_is_no_violation() {
-    let place = Place::with_lines(2);
+    let place = TestLog::with_lines(2);
     let text = place.text();
     fs::write(place.log(), &text[..text.len() - 20]).unwrap();
     let report = verify(&place.log()).unwrap();
@@ -119,7 +119,7 @@ fn a_torn_last_line_is_reported_and_is_no_violation() {
 
 #[test]
 fn the_failure_says_where_and_what_to_do() {
-    let place = Place::with_lines(2);
+    let place = TestLog::with_lines(2);
     let text = place.text().replacen("deny_explicit", "allow", 1);
     fs::write(place.log(), text).unwrap();
     let failure = verify(&place.log()).unwrap_err();

@@ -65,20 +65,20 @@ impl Settings {
 }
 
 /// Headers with an API key in them.
-pub(super) struct Scheme {
+pub(super) struct ApiKeyScheme {
     header_names: Vec<HeaderName>,
     store: Arc<KeyStore>,
     max_age: Option<i64>,
     clock: SharedClock,
 }
 
-impl std::fmt::Debug for Scheme {
+impl std::fmt::Debug for ApiKeyScheme {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Scheme").field("header_names", &self.header_names).finish_non_exhaustive()
     }
 }
 
-impl Scheme {
+impl ApiKeyScheme {
     pub(super) fn new(settings: Settings, clock: SharedClock) -> Result<Self, AuthnError> {
         let taken = [header::AUTHORIZATION, header::COOKIE, header::HOST];
         if let Some(name) = settings.header_names.iter().find(|name| taken.contains(name)) {

@@ -65,7 +65,7 @@ impl Pepper {
     }
 }
 
-/// Writes beside the place and links into it: whoever comes second finds the whole pepper of the first.
+/// Writes a temporary file and links it into place: a second process finds the whole pepper of the first.
 fn create(path: &Path) -> Result<io::Result<()>, AuthnError> {
     let mut bytes = [0_u8; LENGTH];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| AuthnError::Random)?;

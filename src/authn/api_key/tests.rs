@@ -18,7 +18,7 @@ struct Bench {
     settings: Settings,
     clock: Arc<ManualClock>,
     store: KeyStore,
-    scheme: Scheme,
+    scheme: ApiKeyScheme,
 }
 
 impl Bench {
@@ -28,7 +28,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::at_millis(NOW));
         // Two openings of the same files, as the gateway and `caxton auth` would have.
         let store = KeyStore::open(&settings).unwrap();
-        let scheme = Scheme::new(settings.clone(), Arc::<ManualClock>::clone(&clock)).unwrap();
+        let scheme = ApiKeyScheme::new(settings.clone(), Arc::<ManualClock>::clone(&clock)).unwrap();
         Self { _directory: directory, settings, clock, store, scheme }
     }
 
@@ -144,7 +144,7 @@ fn forged(id: &KeyId, secret: &str) -> String {
     format!("{body}{sum}")
 }
 
-/// How long a refusal takes tells nothing: not whether the id exists, nor how much of the secret was right. Coarse on
+/// The time of a refusal reveals nothing: not whether the id exists, nor how much of the secret was right. Coarse on
 /// purpose, and taken in turns, so that a busy machine does not fail it; a comparison that stops at the first
 /// difference is caught by the code having none, a lookup that skips the hash by this.
 #[test]
@@ -218,7 +218,7 @@ fn a_key_that_was_to_be_replaced_long_ago_is_refused() {
     let bench = Bench::new();
     let (_, key) = bench.create(&KeyHolder::Service);
     let settings = Settings { max_age: Some(Duration::from_secs(1800)), ..bench.settings.clone() };
-    let strict = Scheme::new(settings, Arc::<ManualClock>::clone(&bench.clock)).unwrap();
+    let strict = ApiKeyScheme::new(settings, Arc::<ManualClock>::clone(&bench.clock)).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_str(&key).unwrap());
     bench.clock.advance(Duration::from_secs(1799));
@@ -304,7 +304,7 @@ fn another_pepper_makes_every_key_worthless() {
     let bench = Bench::new();
     let (_, key) = bench.create(&KeyHolder::Service);
     fs::write(&bench.settings.pepper, [7; 32]).unwrap();
-    let scheme = Scheme::new(bench.settings.clone(), Arc::<ManualClock>::clone(&bench.clock)).unwrap();
+    let scheme = ApiKeyScheme::new(bench.settings.clone(), Arc::<ManualClock>::clone(&bench.clock)).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_str(&key).unwrap());
     assert_eq!(reason(scheme.examine(&headers)), "unknown_key");
@@ -327,7 +327,7 @@ fn many_openings_at_once_share_one_pepper() {
 fn a_header_of_another_scheme_cannot_carry_keys() {
     let bench = Bench::new();
     let settings = Settings { header_names: vec![header::AUTHORIZATION], ..bench.settings.clone() };
-    assert!(matches!(Scheme::new(settings, bench.clock).err(), Some(AuthnError::HeaderTaken { .. })));
+    assert!(matches!(ApiKeyScheme::new(settings, bench.clock).err(), Some(AuthnError::HeaderTaken { .. })));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The text of an API key: `cax_live_` · 12 characters of id · `_` · 43 of secret · 6 of checksum, all base62.
 //!
-//! 43 characters of base62 are 256 bits. The prefix lets a secret scanner find keys, the checksum tells a typo or a
-//! false find from a key without asking anybody. It guards against accidents only: the secret is what counts.
+//! 43 characters of base62 are 256 bits. The prefix lets a secret scanner find keys, the checksum separates a typo or a
+//! false find from a key without a look into the store. It guards against accidents only: the secret is what counts.
 
 use aws_lc_rs::digest::{SHA256, digest};
 

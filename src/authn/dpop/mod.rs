@@ -23,7 +23,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderName, Method};
 
 use self::nonce::Nonces;
-pub(super) use self::proof::Proof;
+pub(super) use self::proof::DpopProof;
 use self::replay::{NotFresh, ProofId, Replays};
 use super::jwt::parts::TokenDigest;
 use super::scheme::{Evidence, Refused, RefusedKind};
@@ -38,7 +38,7 @@ const HEADER: HeaderName = HeaderName::from_static("dpop");
 const NONCE_REQUIRED: &str = "nonce_required";
 
 /// Judges proofs.
-pub(super) struct Proofs {
+pub(super) struct DpopProofs {
     settings: Settings,
     nonces: Nonces,
     replays: Replays,
@@ -47,13 +47,13 @@ pub(super) struct Proofs {
     clock: SharedClock,
 }
 
-impl std::fmt::Debug for Proofs {
+impl std::fmt::Debug for DpopProofs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Proofs").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
-impl Proofs {
+impl DpopProofs {
     pub(super) fn new(settings: Settings, clock: SharedClock) -> Result<Self, AuthnError> {
         Ok(Self {
             nonces: Nonces::new(seconds(settings.nonce_lifetime))?,
@@ -81,15 +81,15 @@ impl Proofs {
         &self,
         evidence: &Evidence<'e>,
         token: Option<(&str, Option<Thumbprint>)>,
-    ) -> Result<Option<Proof<'e>>, Refused> {
+    ) -> Result<Option<DpopProof<'e>>, Refused> {
         let mut values = evidence.headers.get_all(HEADER).iter();
         let value = match (values.next(), values.next()) {
             (None, _) => return Ok(None),
-            // Section 4.3: there is not more than one. The other may be somebody else's.
+            // Section 4.3: there is not more than one. The other may be an attacker's.
             (Some(_), Some(_)) => return Err(Refused::invalid(METHOD, "repeated_header")),
             (Some(value), None) => value.to_str().map_err(|_| Refused::invalid(METHOD, "malformed"))?,
         };
-        let proof = Proof::parse(value, &self.settings.algorithms)?;
+        let proof = DpopProof::parse(value, &self.settings.algorithms)?;
         let (token, bound) = token.unzip();
         // Before the signature, which costs more.
         if bound.flatten().is_some_and(|bound| bound != proof.thumbprint) {
@@ -107,7 +107,7 @@ impl Proofs {
     }
 
     /// A proof of now, and not of an earlier life of the gateway, which knew what it had seen.
-    fn check_time(&self, proof: &Proof<'_>) -> Result<(), Refused> {
+    fn check_time(&self, proof: &DpopProof<'_>) -> Result<(), Refused> {
         let now = self.clock.now_seconds();
         let leeway = seconds(self.settings.leeway);
         if proof.made > now.saturating_add(leeway) {
@@ -126,7 +126,7 @@ impl Proofs {
     }
 
     /// Takes note of the proof, which serves once.
-    pub(super) fn spend(&self, proof: &Proof<'_>, subject: &Subject) -> Result<Thumbprint, Refused> {
+    pub(super) fn spend(&self, proof: &DpopProof<'_>, subject: &Subject) -> Result<Thumbprint, Refused> {
         let mut id = Context::new(&SHA256);
         id.update(&proof.thumbprint);
         id.update(proof.claim("jti")?.as_bytes());
@@ -141,7 +141,7 @@ impl Proofs {
         Ok(proof.thumbprint)
     }
 
-    /// What a refused caller is told of proofs (section 7.1); `refused` only when it came with one, or should have.
+    /// The challenge for a refused caller (section 7.1); `refused` only when it came with one, or should have.
     pub(super) fn challenge(&self, refused: &Refused) -> Challenge {
         let error = match (refused.method, refused.reason) {
             (METHOD, NONCE_REQUIRED) => Some("use_dpop_nonce"),
@@ -174,7 +174,7 @@ pub struct Challenge {
 }
 
 /// A proof for one request does for no other.
-fn check_request(proof: &Proof<'_>, method: &Method, address: Option<&str>) -> Result<(), Refused> {
+fn check_request(proof: &DpopProof<'_>, method: &Method, address: Option<&str>) -> Result<(), Refused> {
     if proof.claim("htm")? != method.as_str() {
         return Err(Refused::invalid(METHOD, "wrong_method"));
     }
@@ -198,7 +198,7 @@ pub(super) fn check_scheme(token: &jwt::Token<'_>) -> Result<(), Refused> {
     match (token.holder.dpop, token.with_proof) {
         (Some(_), true) | (None, false) => Ok(()),
         (None, true) => Err(Refused::invalid(METHOD, "not_bound")),
-        // A stolen token, presented as if it were anybody's.
+        // A stolen token, presented as one that is not bound to a key.
         (Some(_), false) => Err(Refused::invalid(METHOD, "required")),
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::authn::jwt::JwtAlgorithm;
-use crate::authn::jwt::parts::{ClaimError, Compact, Key, date, holder_key, text};
+use crate::authn::jwt::parts::{ClaimError, Compact, VerificationKey, date, holder_key, text};
 use crate::authn::scheme::Refused;
 use crate::json;
 use crate::model::Thumbprint;
@@ -15,16 +15,16 @@ const MAX_PROOF_BYTES: usize = 8 * 1024;
 const TYPES: [&str; 1] = ["dpop+jwt"];
 
 /// Not proven yet.
-pub(in crate::authn) struct Proof<'a> {
+pub(in crate::authn) struct DpopProof<'a> {
     token: Compact<'a>,
-    key: Key,
+    key: VerificationKey,
     pub(super) thumbprint: Thumbprint,
     claims: Map<String, Value>,
     /// `iat`, in seconds since the Unix epoch.
     pub(super) made: i64,
 }
 
-impl<'a> Proof<'a> {
+impl<'a> DpopProof<'a> {
     pub(super) fn parse(proof: &'a str, algorithms: &[JwtAlgorithm]) -> Result<Self, Refused> {
         if proof.len() > MAX_PROOF_BYTES {
             return Err(Refused::invalid(METHOD, "too_long"));

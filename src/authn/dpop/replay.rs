@@ -1,7 +1,7 @@
 //! Proofs that were used and could be used again (RFC 9449, section 11.1).
 //!
 //! INVARIANT: a proof is forgotten only when its time is over. When there is no room, a proof is refused; a table that
-//! forgot early would let a thief in who first fills it.
+//! forgot early would admit an attacker who first fills it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) enum NotFresh {
 }
 
 #[derive(Default)]
-struct Table {
+struct ReplayTable {
     seen: HashSet<ProofId>,
     /// By the second in which they end.
     ends: BTreeMap<(i64, ProofId), Arc<str>>,
@@ -32,7 +32,7 @@ struct Table {
 pub(super) struct Replays {
     limit: usize,
     share: usize,
-    table: Mutex<Table>,
+    table: Mutex<ReplayTable>,
 }
 
 impl Replays {
@@ -40,7 +40,7 @@ impl Replays {
         Self { limit, share, table: Mutex::default() }
     }
 
-    /// Takes note of a proof that could be used until the second `end`. Of several who come with one at the same time,
+    /// Remembers a proof that could be used until the second `end`. Of several requests with one proof at the same time,
     /// one is let through.
     pub(super) fn take(&self, proof: ProofId, principal: &str, end: i64, now: i64) -> Result<(), NotFresh> {
         let mut table = self.table.lock();
@@ -60,7 +60,7 @@ impl Replays {
     }
 }
 
-impl Table {
+impl ReplayTable {
     fn forget(&mut self, now: i64) {
         while let Some(entry) = self.ends.first_entry() {
             if entry.key().0 >= now {

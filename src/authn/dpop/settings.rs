@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::authn::jwt::JwtAlgorithm;
 
-/// Which proofs count.
+/// Which proofs are accepted.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Algorithms that a proof may be signed with. Default `ES256`, `EdDSA`, `RS256`; `HS256` never counts.

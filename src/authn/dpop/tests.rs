@@ -124,7 +124,7 @@ fn the_example_of_the_rfc_holds() {
         wcm90ZWN0ZWRyZXNvdXJjZSIsImlhdCI6MTU2MjI2MjYxOCwiYXRoIjoiZlVIeU8ycjJaM0RaNTNFc05yV0JiMHhXWG9hTnk1OUlpS0NBcWtzb\
         VFFbyJ9.2oW9RP35yRqzhrtNP86L-Ey71EOptxRimPPToA1plemAgR6pxHF8y6-yqyVnmcw6Fy1dqd-jfxSYoMxhAJpLjA";
     const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
-    let proof = Proof::parse(PROOF, &Settings::default().algorithms).unwrap();
+    let proof = DpopProof::parse(PROOF, &Settings::default().algorithms).unwrap();
     proof.check_signature().unwrap();
     assert_eq!(encode(proof.thumbprint), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
     assert_eq!(proof.claim("ath").unwrap(), encode(TokenDigest::of(TOKEN).bytes()));
@@ -164,7 +164,7 @@ fn a_bound_token_needs_the_proof_of_its_own_key() {
         (&dpop, &["é"], "malformed"),
         (&format!("DPoP {other}"), &[&proof(&other, "b")], "wrong_key"),
         (&format!("DPoP {free}"), &[&proof(&free, "c")], "not_bound"),
-        // Bound to nobody: the proof adds nothing, and is not passed over when it is bad.
+        // The token is not bound: the proof adds nothing, and a bad one is still refused.
         (&format!("Bearer {free}"), &[&proof(&free, "d")], "accepted"),
         (&format!("Bearer {free}"), &[&proof(&bound, "e")], "wrong_token"),
     ];

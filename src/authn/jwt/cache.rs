@@ -1,6 +1,6 @@
 //! Tokens that were proven, so that their signatures need not be checked again.
 //!
-//! INVARIANT: an entry proves the signature and the claims that do not change; whoever finds one still checks its
+//! INVARIANT: an entry proves the signature and the claims that do not change; the caller still checks its
 //! times. Only proven tokens enter, so a stranger cannot fill the cache.
 
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ pub(in crate::authn) trait Ends: Clone {
 
 /// What is known about a proven token of an issuer.
 #[derive(Clone)]
-pub(in crate::authn) struct Verified {
+pub(in crate::authn) struct VerifiedToken {
     pub(in crate::authn) validity: Validity,
     pub(in crate::authn) subject: Arc<Subject>,
     pub(in crate::authn) holder: HolderKeys,
@@ -44,7 +44,7 @@ pub(in crate::authn) struct Verified {
     pub(in crate::authn) generation: u64,
 }
 
-impl Ends for Verified {
+impl Ends for VerifiedToken {
     fn expires(&self) -> i64 {
         self.validity.expires
     }

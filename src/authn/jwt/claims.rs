@@ -9,6 +9,7 @@ use super::confirmation;
 use crate::authn::Person;
 use crate::json;
 use crate::model::{HolderKeys, Proof, RoleName, Subject};
+use crate::text::is_hidden;
 
 const MAX_TEXT_BYTES: usize = 256;
 /// 9999-12-31T23:59:59Z, the last instant that a record can show.
@@ -201,7 +202,7 @@ fn check_audience(claims: &Map<String, Value>, expected: &Expected) -> Result<()
     if audiences.into_iter().any(ours) { Ok(()) } else { Err(ClaimError::Audience) }
 }
 
-/// `act` hands a token to somebody else (RFC 8693). To ignore it would make the token worth more than its issuer meant.
+/// `act` delegates a token to another party (RFC 8693). To ignore it would make the token worth more than its issuer meant.
 fn check_delegation(claims: &Map<String, Value>) -> Result<(), ClaimError> {
     if claims.contains_key("act") { Err(ClaimError::Unsupported("act")) } else { Ok(()) }
 }
@@ -247,11 +248,7 @@ pub(in crate::authn) fn text<'c>(
 }
 
 pub(in crate::authn) fn is_name(text: &str) -> bool {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.contains(hidden)
+    !text.is_empty() && text.len() <= MAX_TEXT_BYTES && !text.contains(is_hidden)
 }
 
 /// An address that the issuer says it has not checked is no attribute of the user.

@@ -1,6 +1,6 @@
 //! `cnf`: whose key a token is bound to (RFC 7800, section 3.1).
 //!
-//! A binding that is not understood refuses the token: to pass it over would let everybody who has a copy use it.
+//! A binding that is not understood refuses the token: if it were ignored, every holder of a copy could use the token.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ use crate::model::{HolderKeys, Thumbprint};
 const DPOP: &str = "jkt";
 const CERTIFICATE: &str = "x5t#S256";
 
-/// Reads the claim; a token without it is bound to nobody.
+/// Reads the claim; a token without it is not bound to a key.
 pub(in crate::authn) fn read(claim: Option<&Value>) -> Result<HolderKeys, ClaimError> {
     let Some(claim) = claim else { return Ok(HolderKeys::default()) };
     let members = claim.as_object().ok_or(ClaimError::Type("cnf"))?;
@@ -29,7 +29,7 @@ fn thumbprint(members: &Map<String, Value>, name: &str) -> Result<Option<Thumbpr
     bytes.try_into().map(Some).map_err(|_| ClaimError::Value("cnf"))
 }
 
-/// Writes the claim; none for a token that is bound to nobody.
+/// Writes the claim; none for a token that is not bound to a key.
 pub(in crate::authn) fn write(holder: &HolderKeys) -> Option<Value> {
     let member = |name: &str, thumbprint: Option<Thumbprint>| {
         thumbprint.map(|bytes| (name.to_owned(), URL_SAFE_NO_PAD.encode(bytes).into()))

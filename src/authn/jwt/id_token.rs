@@ -1,7 +1,7 @@
 //! ID tokens (OpenID Connect Core 1.0): proven by the same verifier as every other token, and then held to what makes
 //! one an answer to *this* login: made for us, for this `nonce`, with this access token.
 //!
-//! An ID token is no credential: it comes from the provider's token endpoint straight to the gateway, and nobody else's
+//! An ID token is no credential: it comes straight from the provider's token endpoint to the gateway, and no other party's
 //! is looked at.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, Verifier, claims, jws, refuse_claim};
+use super::{Settings, TokenVerifier, claims, jws, refuse_claim};
 use crate::authn::oauth2::METHOD;
 use crate::authn::scheme::{Refused, RefusedKind};
 use crate::authn::{AuthnError, LoggedIn};
@@ -22,11 +22,11 @@ use crate::json;
 use crate::model::Proof;
 use crate::telemetry::Metrics;
 
-/// Claims that only the ID token itself can say; what the provider tells of a person elsewhere has no part in them.
+/// Claims that only the ID token can state; those of the provider's userinfo endpoint are ignored for them.
 const OF_TOKEN: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
 /// What an ID token must answer to.
-pub(in crate::authn) struct Wanted<'a> {
+pub(in crate::authn) struct ExpectedIdToken<'a> {
     /// The `nonce` of the login; `None` where the protocol has no place for one (RFC 8628).
     pub(in crate::authn) nonce: Option<&'a str>,
     /// The access token that came with it.
@@ -34,12 +34,12 @@ pub(in crate::authn) struct Wanted<'a> {
 }
 
 /// An ID token that was proven.
-pub(in crate::authn) struct Proven {
+pub(in crate::authn) struct ProvenIdentity {
     claims: Map<String, Value>,
     key: Arc<str>,
 }
 
-impl Proven {
+impl ProvenIdentity {
     pub(in crate::authn) fn subject(&self) -> Option<&str> {
         self.claims.get("sub").and_then(Value::as_str)
     }
@@ -54,7 +54,7 @@ impl Proven {
 
 /// Verifies the ID tokens of one provider for one client.
 pub(in crate::authn) struct IdTokens {
-    verifier: Verifier,
+    verifier: TokenVerifier,
 }
 
 impl IdTokens {
@@ -64,7 +64,7 @@ impl IdTokens {
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, AuthnError> {
-        Ok(Self { verifier: Verifier::new(settings, clock, metrics)? })
+        Ok(Self { verifier: TokenVerifier::new(settings, clock, metrics)? })
     }
 
     /// Keeps the provider's keys fresh until `stop`.
@@ -78,11 +78,15 @@ impl IdTokens {
     }
 
     /// Checks everything that an ID token must be (OpenID Connect Core 1.0, sections 3.1.3.7 and 3.1.3.8).
-    pub(in crate::authn) fn prove(&self, text: &str, wanted: &Wanted<'_>) -> Result<Proven, Refused> {
+    pub(in crate::authn) fn prove(
+        &self,
+        text: &str,
+        wanted: &ExpectedIdToken<'_>,
+    ) -> Result<ProvenIdentity, Refused> {
         self.examine(text, wanted).map_err(|refused| Refused { method: METHOD, ..refused })
     }
 
-    fn examine(&self, text: &str, wanted: &Wanted<'_>) -> Result<Proven, Refused> {
+    fn examine(&self, text: &str, wanted: &ExpectedIdToken<'_>) -> Result<ProvenIdentity, Refused> {
         let verifier = &self.verifier;
         if text.len() > verifier.max_token_bytes {
             return Err(Refused::invalid(METHOD, "too_long"));
@@ -91,13 +95,14 @@ impl IdTokens {
             Refused::new(RefusedKind::Unavailable, METHOD, "keys_unavailable").because(error)
         })?;
         let token = jws::Compact::parse(text).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
-        // An access token of the provider is for somebody else to read (RFC 9068, section 2.1).
+        // An access token of the provider is meant for another audience (RFC 9068, section 2.1).
         if token.media_type.as_deref().is_some_and(|kind| kind != "jwt") {
             return Err(Refused::invalid(METHOD, "wrong_type"));
         }
         let key = live.ring.verify(&token).map_err(|error| verifier.refuse_key(error))?;
         let read = claims::read(&token.payload, &verifier.expected).map_err(refuse_claim)?;
-        let (now, leeway) = (verifier.clock.now_seconds(), verifier.expected.leeway_seconds);
+        let now = verifier.clock.now_seconds();
+        let leeway = verifier.expected.leeway_seconds;
         read.validity.check(now, leeway).map_err(refuse_claim)?;
         if read.validity.issued.is_none() {
             return Err(refuse_claim(claims::ClaimError::Missing("iat")));
@@ -107,11 +112,11 @@ impl IdTokens {
         check_party(&claims, &verifier.expected.audience)?;
         check_nonce(&claims, wanted.nonce)?;
         check_access_token(&claims, wanted.access_token)?;
-        Ok(Proven { claims, key })
+        Ok(ProvenIdentity { claims, key })
     }
 
     /// The person that the claims come to, read as those of any token.
-    pub(in crate::authn) fn person(&self, proven: Proven) -> Result<LoggedIn, Refused> {
+    pub(in crate::authn) fn person(&self, proven: ProvenIdentity) -> Result<LoggedIn, Refused> {
         let refuse = |error| Refused { method: METHOD, ..refuse_claim(error) };
         let payload = Value::Object(proven.claims).to_string();
         let expected = &self.verifier.expected;
@@ -151,7 +156,7 @@ fn check_nonce(claims: &Map<String, Value>, wanted: Option<&str>) -> Result<(), 
     }
 }
 
-/// `at_hash`: the left half of the hash of the access token. All algorithms that we know hash with SHA-256.
+/// `at_hash`: the left half of the hash of the access token. All supported algorithms hash with SHA-256.
 fn check_access_token(claims: &Map<String, Value>, access_token: &str) -> Result<(), Refused> {
     let Some(given) = text(claims, "at_hash")? else { return Ok(()) };
     let hash = digest(&SHA256, access_token.as_bytes());

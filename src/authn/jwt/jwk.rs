@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::JwtAlgorithm;
 use super::jws::is_kid;
-use super::key::{Key, MAX_RSA_BITS, MIN_RSA_BITS, parse};
+use super::key::{MAX_RSA_BITS, MIN_RSA_BITS, VerificationKey, parse};
 use crate::json;
 use crate::model::Thumbprint;
 
@@ -38,20 +38,20 @@ pub enum JwkError {
 
 /// The keys of a set that serve one algorithm, and what was left out and why.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) keys: Vec<Key>,
+pub(super) struct ParsedKeySet {
+    pub(super) keys: Vec<VerificationKey>,
     pub(super) left_out: Vec<(String, &'static str)>,
 }
 
 /// Reads a set for the one algorithm that the operator configured.
-pub(super) fn read(bytes: &[u8], algorithm: JwtAlgorithm) -> Result<Found, JwkError> {
+pub(super) fn read(bytes: &[u8], algorithm: JwtAlgorithm) -> Result<ParsedKeySet, JwkError> {
     let set = json::parse_object(bytes).map_err(|_| JwkError::Malformed)?;
     let listed = set.get("keys").and_then(Value::as_array).ok_or(JwkError::Malformed)?;
     if listed.len() > MAX_KEYS {
         return Err(JwkError::TooMany);
     }
     let mut kids = std::collections::HashSet::new();
-    let mut found = Found { keys: Vec::new(), left_out: Vec::new() };
+    let mut found = ParsedKeySet { keys: Vec::new(), left_out: Vec::new() };
     for jwk in listed {
         let jwk = jwk.as_object().ok_or(JwkError::Malformed)?;
         let kid = kid(jwk)?;
@@ -87,7 +87,11 @@ fn kid(jwk: &Map<String, Value>) -> Result<Option<&str>, JwkError> {
     }
 }
 
-fn key(jwk: &Map<String, Value>, kid: Option<&str>, algorithm: JwtAlgorithm) -> Result<Key, &'static str> {
+fn key(
+    jwk: &Map<String, Value>,
+    kid: Option<&str>,
+    algorithm: JwtAlgorithm,
+) -> Result<VerificationKey, &'static str> {
     check_purpose(jwk, algorithm)?;
     let bytes = |name: &str| {
         let text = text(jwk, name).ok_or("a part of the key is missing")?;
@@ -97,7 +101,8 @@ fn key(jwk: &Map<String, Value>, kid: Option<&str>, algorithm: JwtAlgorithm) -> 
     let public = match (algorithm, kind) {
         (JwtAlgorithm::Rs256, (Some("RSA"), None)) => rsa(&bytes("n")?, &bytes("e")?)?,
         (JwtAlgorithm::Es256, (Some("EC"), Some("P-256"))) => {
-            let (x, y) = (bytes("x")?, bytes("y")?);
+            let x = bytes("x")?;
+            let y = bytes("y")?;
             // RFC 7518 section 6.2.1.2: the full size of a coordinate.
             if x.len() != 32 || y.len() != 32 {
                 return Err("a coordinate does not have 32 bytes");
@@ -108,7 +113,7 @@ fn key(jwk: &Map<String, Value>, kid: Option<&str>, algorithm: JwtAlgorithm) -> 
         _ => return Err("it is a key of another kind"),
     };
     let name = kid.map_or_else(|| "jwks".into(), |kid| format!("jwks:{kid}").into());
-    Ok(Key::public(name, kid.map(str::to_owned), algorithm, public))
+    Ok(VerificationKey::public(name, kid.map(str::to_owned), algorithm, public))
 }
 
 /// The key that a proof of possession brings with it, for the one algorithm that the proof names, and its thumbprint
@@ -116,7 +121,7 @@ fn key(jwk: &Map<String, Value>, kid: Option<&str>, algorithm: JwtAlgorithm) -> 
 pub(in crate::authn) fn holder_key(
     jwk: &Map<String, Value>,
     algorithm: JwtAlgorithm,
-) -> Result<(Key, Thumbprint), &'static str> {
+) -> Result<(VerificationKey, Thumbprint), &'static str> {
     if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
         return Err("it has private parts, which nobody else may see");
     }

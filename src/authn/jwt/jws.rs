@@ -53,7 +53,7 @@ pub(in crate::authn) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// A token that lets somebody in.
+    /// An access token.
     pub(in crate::authn) fn parse(token: &'a str) -> Result<Self, JwsError> {
         Self::parse_as(token, &TYPES).map(|(token, _)| token)
     }
@@ -111,7 +111,7 @@ fn media_type(header: &Map<String, Value>, types: &[&str]) -> Result<Option<Stri
     if types.contains(&short) { Ok(Some(short.to_owned())) } else { Err(JwsError::Type) }
 }
 
-/// The `kid` of a token's header, for choosing who checks it; nothing is believed.
+/// The `kid` of a token's header, to choose the verifier; it is not trusted.
 pub(in crate::authn) fn kid_of(token: &str) -> Option<String> {
     let header = URL_SAFE_NO_PAD.decode(token.split('.').next()?).ok()?;
     let header = json::parse_object(&header).ok()?;

@@ -23,7 +23,7 @@ pub(in crate::authn) const MAX_RSA_BITS: u32 = 8192;
 /// A key file is a few kilobytes; anything larger is a mistake.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// Why no key vouches for a token.
+/// Why no key verifies a token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::authn) enum KeyError {
     #[error("no configured key has the token's `kid`")]
@@ -44,16 +44,16 @@ impl KeyError {
     }
 }
 
-/// The keys that vouch for tokens at one time.
+/// The keys that verify tokens at one time.
 #[derive(Debug, Default)]
-pub(in crate::authn) struct Keyring(Vec<Key>);
+pub(in crate::authn) struct Keyring(Vec<VerificationKey>);
 
 impl Keyring {
     pub(in crate::authn) fn load(keys: Vec<JwtKey>) -> Result<Self, AuthnError> {
-        keys.into_iter().map(Key::load).collect::<Result<_, _>>().map(Self)
+        keys.into_iter().map(VerificationKey::load).collect::<Result<_, _>>().map(Self)
     }
 
-    pub(in crate::authn) fn of(keys: Vec<Key>) -> Self {
+    pub(in crate::authn) fn of(keys: Vec<VerificationKey>) -> Self {
         Self(keys)
     }
 
@@ -78,20 +78,20 @@ impl Keyring {
     }
 }
 
-enum Check {
+enum KeyCheck {
     Public(ParsedPublicKey),
     Shared(Box<hmac::Key>),
 }
 
-pub(in crate::authn) struct Key {
+pub(in crate::authn) struct VerificationKey {
     name: Arc<str>,
     kid: Option<String>,
     algorithm: JwtAlgorithm,
-    check: Check,
+    check: KeyCheck,
     serves_unnamed: bool,
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for VerificationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key")
             .field("name", &self.name)
@@ -100,7 +100,7 @@ impl fmt::Debug for Key {
     }
 }
 
-impl Key {
+impl VerificationKey {
     pub(in crate::authn) fn load(key: JwtKey) -> Result<Self, AuthnError> {
         let refuse = |reason| AuthnError::KeyMaterial {
             key: key.name.as_ref().to_owned(),
@@ -113,8 +113,8 @@ impl Key {
             KeyMaterial::Secret(secret) => secret,
         };
         let check = match key.algorithm {
-            JwtAlgorithm::Hs256 => shared(bytes.expose()).map(|key| Check::Shared(Box::new(key))),
-            algorithm => public(algorithm, bytes.expose()).map(Check::Public),
+            JwtAlgorithm::Hs256 => shared(bytes.expose()).map(|key| KeyCheck::Shared(Box::new(key))),
+            algorithm => public(algorithm, bytes.expose()).map(KeyCheck::Public),
         }
         .map_err(refuse)?;
         Ok(Self { name: key.name, kid: key.kid, algorithm: key.algorithm, check, serves_unnamed: false })
@@ -127,7 +127,7 @@ impl Key {
         algorithm: JwtAlgorithm,
         key: ParsedPublicKey,
     ) -> Self {
-        Self { name, kid, algorithm, check: Check::Public(key), serves_unnamed: false }
+        Self { name, kid, algorithm, check: KeyCheck::Public(key), serves_unnamed: false }
     }
 
     /// Lets the key serve tokens that name no key, although it has a `kid` itself.
@@ -147,9 +147,9 @@ impl Key {
     pub(in crate::authn) fn check(&self, token: &Compact<'_>) -> bool {
         let message = token.signing_input.as_bytes();
         match &self.check {
-            Check::Public(key) => key.verify_sig(message, &token.signature).is_ok(),
+            KeyCheck::Public(key) => key.verify_sig(message, &token.signature).is_ok(),
             // Compares in constant time.
-            Check::Shared(key) => hmac::verify(key, message, &token.signature).is_ok(),
+            KeyCheck::Shared(key) => hmac::verify(key, message, &token.signature).is_ok(),
         }
     }
 }
@@ -163,7 +163,7 @@ pub(in crate::authn) fn read(path: &Path) -> Result<Secret<Vec<u8>>, AuthnError>
     Ok(bytes)
 }
 
-/// A public key as HMAC secret is the classic confusion of algorithms: everybody has it, so everybody could sign.
+/// A public key as HMAC secret is the classic confusion of algorithms: the key is public, so anyone could sign.
 fn shared(bytes: &[u8]) -> Result<hmac::Key, &'static str> {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);

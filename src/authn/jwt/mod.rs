@@ -30,10 +30,10 @@ pub(super) mod parts {
     pub(in crate::authn) use super::cache::{Cache, Ends, TokenDigest};
     pub(in crate::authn) use super::claims::{ClaimError, Expected, Validity, date, read, text};
     pub(in crate::authn) use super::confirmation::write as confirmation;
-    pub(in crate::authn) use super::id_token::{IdTokens, Wanted};
+    pub(in crate::authn) use super::id_token::{ExpectedIdToken, IdTokens};
     pub(in crate::authn) use super::jwk::holder_key;
     pub(in crate::authn) use super::jws::{Compact, kid_of};
-    pub(in crate::authn) use super::key::{Key, parse, read as read_key_file};
+    pub(in crate::authn) use super::key::{VerificationKey, parse, read as read_key_file};
     pub(in crate::authn) use super::settings::is_private;
 }
 
@@ -42,10 +42,10 @@ use std::sync::Arc;
 use http::{HeaderMap, header};
 use tokio_util::sync::CancellationToken;
 
-use self::cache::{Cache, TokenDigest, Verified};
+use self::cache::{Cache, TokenDigest, VerifiedToken};
 use self::claims::Expected;
 use self::key::KeyError;
-use self::source::Keys;
+use self::source::IssuerKeys;
 use super::AuthnError;
 use super::scheme::{Refused, RefusedKind};
 use super::tokens::Tokens;
@@ -60,19 +60,19 @@ pub(super) const METHOD: &str = "jwt";
 
 /// `Authorization: Bearer …` or `DPoP …`: a token of our own, or of the issuer that the operator trusts.
 #[derive(Debug)]
-pub(super) struct Scheme {
-    issuer: Option<Verifier>,
+pub(super) struct JwtScheme {
+    issuer: Option<TokenVerifier>,
     own: Arc<Tokens>,
 }
 
-impl Scheme {
+impl JwtScheme {
     pub(super) fn new(
         settings: Option<Settings>,
         own: Arc<Tokens>,
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, AuthnError> {
-        let issuer = settings.map(|settings| Verifier::new(settings, clock, metrics)).transpose()?;
+        let issuer = settings.map(|settings| TokenVerifier::new(settings, clock, metrics)).transpose()?;
         Ok(Self { issuer, own })
     }
 
@@ -182,25 +182,25 @@ fn presented(value: &header::HeaderValue) -> Result<(bool, &str), Refused> {
 }
 
 /// Checks tokens against settings that were checked themselves.
-struct Verifier {
-    keys: Keys,
+struct TokenVerifier {
+    keys: IssuerKeys,
     expected: Expected,
     max_token_bytes: usize,
-    cache: Cache<Verified>,
+    cache: Cache<VerifiedToken>,
     clock: SharedClock,
 }
 
-impl std::fmt::Debug for Verifier {
+impl std::fmt::Debug for TokenVerifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier").field("expected", &self.expected).finish_non_exhaustive()
     }
 }
 
-impl Verifier {
+impl TokenVerifier {
     fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
         settings.check()?;
         Ok(Self {
-            keys: Keys::load(settings.keys, settings.jwks, Arc::clone(&clock), metrics)?,
+            keys: IssuerKeys::load(settings.keys, settings.jwks, Arc::clone(&clock), metrics)?,
             expected: Expected {
                 issuer: settings.issuer,
                 audience: settings.audience,
@@ -218,7 +218,7 @@ impl Verifier {
         self.prove(token, TokenDigest::of(token)).map(|known| known.subject)
     }
 
-    fn prove(&self, token: &str, digest: TokenDigest) -> Result<Verified, Refused> {
+    fn prove(&self, token: &str, digest: TokenDigest) -> Result<VerifiedToken, Refused> {
         if token.len() > self.max_token_bytes {
             return Err(Refused::invalid(METHOD, "too_long"));
         }
@@ -236,13 +236,18 @@ impl Verifier {
         Ok(verified)
     }
 
-    fn verify_afresh(&self, token: &str, live: &source::Live, now: i64) -> Result<Verified, Refused> {
+    fn verify_afresh(
+        &self,
+        token: &str,
+        live: &source::LiveKeys,
+        now: i64,
+    ) -> Result<VerifiedToken, Refused> {
         let token =
             jws::Compact::parse(token).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
         let key = live.ring.verify(&token).map_err(|error| self.refuse_key(error))?;
         let claims = claims::read(&token.payload, &self.expected).map_err(refuse_claim)?;
         claims.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
-        Ok(Verified {
+        Ok(VerifiedToken {
             validity: claims.validity,
             holder: claims.holder,
             subject: Arc::new(claims.into_subject(&self.expected.issuer, key)),
@@ -250,7 +255,7 @@ impl Verifier {
         })
     }
 
-    /// A key that is not known may be the issuer's next one. Nobody is blocked for being early.
+    /// An unknown key may be the issuer's next one, so its callers are not blocked.
     fn refuse_key(&self, error: KeyError) -> Refused {
         let kind = match error {
             KeyError::Unknown if self.keys.unknown_kid() => RefusedKind::Unavailable,
@@ -268,7 +273,7 @@ pub(super) fn accepts_for_test(
     metrics: Arc<Metrics>,
     token: &str,
 ) -> bool {
-    Verifier::new(settings, clock, metrics).is_ok_and(|verifier| verifier.verify(token).is_ok())
+    TokenVerifier::new(settings, clock, metrics).is_ok_and(|verifier| verifier.verify(token).is_ok())
 }
 
 fn refuse_claim(error: claims::ClaimError) -> Refused {

@@ -22,7 +22,7 @@ pub enum JwtAlgorithm {
     Es256,
     /// Ed25519.
     EdDsa,
-    /// HMAC with SHA-256: whoever can check a token can make one, so prefer any other.
+    /// HMAC with SHA-256: the key that verifies a token can also make one, so prefer any other.
     Hs256,
 }
 
@@ -136,7 +136,7 @@ impl JwksUrl {
     }
 }
 
-/// Whether nobody on the way can read or change what this address is asked and answers: `https`, or this host.
+/// Whether requests to this address and their answers are safe from third parties: `https`, or this host.
 pub(in crate::authn) fn is_private(url: &reqwest::Url) -> bool {
     let own = match url.host_str() {
         Some("localhost") => true,
@@ -149,7 +149,7 @@ pub(in crate::authn) fn is_private(url: &reqwest::Url) -> bool {
     url.scheme() == "https" || url.scheme() == "http" && own
 }
 
-/// Which tokens count.
+/// Which tokens are accepted.
 #[derive(Debug)]
 pub struct Settings {
     /// At least one, at most 16; none when there is a key set.

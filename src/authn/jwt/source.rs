@@ -1,6 +1,6 @@
 //! Where the keys come from: given once, a file that is read again on a reload, or an address that is followed.
 //!
-//! A request never waits for the network. Whoever names an unknown key may set off one fetch in a while, and is told to
+//! A request never waits for the network. An unknown key may start one fetch in a while, and its caller is asked to
 //! try again; what is fetched replaces the keys as a whole, and what cannot be fetched leaves them as they are, until
 //! they are older than the operator allows: then no token counts.
 
@@ -19,7 +19,7 @@ use crate::authn::AuthnError;
 use crate::clock::SharedClock;
 use crate::telemetry::{Metrics, metrics::ResultLabels};
 
-/// Why no key vouches at the moment.
+/// Why there are no keys at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeysError {
     #[error("the issuer's keys were never fetched")]
@@ -48,22 +48,22 @@ impl From<reqwest::Error> for FetchError {
     }
 }
 
-/// A keyring and which one it is: what an older one vouched for is looked at again.
-pub(super) struct Live {
+/// A keyring and its number: tokens that an older one verified are verified again.
+pub(super) struct LiveKeys {
     pub(super) ring: Keyring,
     pub(super) generation: u64,
 }
 
 /// The keys of one issuer.
-pub(super) struct Keys {
-    live: ArcSwap<Live>,
+pub(super) struct IssuerKeys {
+    live: ArcSwap<LiveKeys>,
     place: Option<(JwtAlgorithm, JwksPlace)>,
-    remote: Option<Remote>,
+    remote: Option<RemoteKeys>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
 }
 
-struct Remote {
+struct RemoteKeys {
     settings: JwksUrl,
     client: reqwest::Client,
     /// Milliseconds since the Unix epoch; [`NEVER`] before the first.
@@ -76,7 +76,7 @@ struct Remote {
 
 const NEVER: i64 = i64::MIN;
 
-impl Keys {
+impl IssuerKeys {
     /// Reads keys and key file; an address is not asked yet.
     pub(super) fn load(
         keys: Vec<JwtKey>,
@@ -87,14 +87,16 @@ impl Keys {
         let (ring, remote) = match &place {
             None => (Keyring::load(keys)?, None),
             Some((algorithm, JwksPlace::File(path))) => (from_file(*algorithm, path)?, None),
-            Some((_, JwksPlace::Url(settings))) => (Keyring::default(), Some(Remote::new(settings.clone())?)),
+            Some((_, JwksPlace::Url(settings))) => {
+                (Keyring::default(), Some(RemoteKeys::new(settings.clone())?))
+            }
         };
-        let live = ArcSwap::from_pointee(Live { ring, generation: 0 });
+        let live = ArcSwap::from_pointee(LiveKeys { ring, generation: 0 });
         Ok(Self { live, place, remote, clock, metrics })
     }
 
-    /// The keys that vouch now.
-    pub(super) fn current(&self) -> Result<arc_swap::Guard<Arc<Live>>, KeysError> {
+    /// The keys in use now.
+    pub(super) fn current(&self) -> Result<arc_swap::Guard<Arc<LiveKeys>>, KeysError> {
         if let Some(remote) = &self.remote {
             let fetched = remote.fetched.load(Ordering::Acquire);
             if fetched == NEVER {
@@ -107,7 +109,7 @@ impl Keys {
         Ok(self.live.load())
     }
 
-    /// Whether keys vouch now, and where they come from, for the operator.
+    /// Whether keys are available now, and where they come from, for the operator.
     pub(super) fn status(&self) -> (bool, String) {
         let state = self.current().map(|live| live.ring.len());
         let place = match &self.place {
@@ -121,11 +123,12 @@ impl Keys {
         }
     }
 
-    /// Somebody named a key that is not here. Whether it may come soon: a fetch is under way or set off by this, which
+    /// A token named a key that is not here. Returns whether it may come soon: a fetch is under way or started by this, which
     /// happens once in `min_interval` at most, however many ask.
     pub(super) fn unknown_kid(&self) -> bool {
         let Some(remote) = &self.remote else { return false };
-        let (now, interval) = (self.clock.now_millis(), millis(remote.settings.min_interval));
+        let now = self.clock.now_millis();
+        let interval = millis(remote.settings.min_interval);
         let due = |last: i64| (now.saturating_sub(last) >= interval).then_some(now);
         match remote.attempted.fetch_update(Ordering::AcqRel, Ordering::Acquire, due) {
             Ok(_) => {
@@ -147,7 +150,7 @@ impl Keys {
 
     fn replace(&self, ring: Keyring) {
         let generation = self.live.load().generation.wrapping_add(1);
-        self.live.store(Arc::new(Live { ring, generation }));
+        self.live.store(Arc::new(LiveKeys { ring, generation }));
     }
 
     /// Keeps the keys of an address fresh until `stop`; returns at once when there is none.
@@ -178,7 +181,7 @@ impl Keys {
         }
     }
 
-    async fn refresh(&self, remote: &Remote) -> Result<(), FetchError> {
+    async fn refresh(&self, remote: &RemoteKeys) -> Result<(), FetchError> {
         let body = remote.fetch().await?;
         let Some((algorithm, _)) = &self.place else { return Ok(()) };
         let digest = digest(&body);
@@ -195,7 +198,7 @@ impl Keys {
     }
 }
 
-impl Remote {
+impl RemoteKeys {
     fn new(settings: JwksUrl) -> Result<Self, AuthnError> {
         let client = reqwest::Client::builder()
             .timeout(settings.timeout)
@@ -248,7 +251,7 @@ fn tell_left_out(left_out: &[(String, &'static str)]) {
     }
 }
 
-/// Tells one answer from the next; nothing hangs on it but work that is saved.
+/// A fingerprint of an answer, which saves the work for one that did not change.
 fn digest(body: &[u8]) -> u64 {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body);
     hash.as_ref().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))

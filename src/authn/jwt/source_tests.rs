@@ -14,7 +14,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::telemetry::metrics::ResultLabels;
 
-/// An issuer that answers what it is told to, and tells of each answer that it has given.
+/// An issuer with a settable answer, which reports each answer that it has given.
 struct Issuer {
     url: reqwest::Url,
     answer: Arc<Mutex<Option<Vec<u8>>>>,
@@ -51,7 +51,7 @@ async fn issuer(first: Option<Vec<u8>>) -> Issuer {
 }
 
 struct Bench {
-    verifier: Arc<Verifier>,
+    verifier: Arc<TokenVerifier>,
     clock: Arc<ManualClock>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -79,7 +79,7 @@ async fn bench(first: Option<Vec<u8>>, change: impl FnOnce(&mut JwksUrl)) -> Ben
     let clock = Arc::new(ManualClock::at_millis(NOW * 1000));
     let metrics = Arc::new(Metrics::new());
     let shared: SharedClock = Arc::<ManualClock>::clone(&clock);
-    let verifier = Arc::new(Verifier::new(settings, shared, Arc::clone(&metrics)).unwrap());
+    let verifier = Arc::new(TokenVerifier::new(settings, shared, Arc::clone(&metrics)).unwrap());
     let stop = CancellationToken::new();
     let (follower, token) = (Arc::clone(&verifier), stop.clone());
     tokio::spawn(async move { follower.keys.follow(&token).await });
@@ -147,7 +147,7 @@ async fn a_new_key_is_fetched_when_a_token_names_it_and_the_old_one_ends() {
     bench.issuer.asked.recv().await.unwrap();
     assert_eq!(bench.reason(&naming("k1")), "accepted");
     *bench.issuer.answer.lock() = Some(ok(&set("k2")));
-    // Too early for another fetch: whoever asks with unknown keys cannot make the gateway ask in turn.
+    // Too early for another fetch: callers with unknown keys cannot make the gateway send a request each time.
     for _ in 0..100 {
         assert_eq!(bench.kind(&naming("k2")), RefusedKind::Invalid);
     }
@@ -260,7 +260,7 @@ fn a_key_file_is_read_again_as_a_whole_or_not_at_all() {
         ..Settings::default()
     };
     let clock = Arc::new(ManualClock::at_millis(NOW * 1000));
-    let verifier = Verifier::new(settings, clock, Arc::new(Metrics::new())).unwrap();
+    let verifier = TokenVerifier::new(settings, clock, Arc::new(Metrics::new())).unwrap();
     let says =
         |kid: &str| verifier.verify(&naming(kid)).map_or_else(|refused| refused.reason, |_| "accepted");
     assert_eq!((says("k1"), says("k2")), ("accepted", "unknown_key"));

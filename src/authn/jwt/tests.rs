@@ -16,15 +16,15 @@ fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at_millis(NOW * 1000))
 }
 
-fn made(settings: Settings, clock: SharedClock) -> Result<Verifier, AuthnError> {
-    Verifier::new(settings, clock, Arc::new(Metrics::new()))
+fn made(settings: Settings, clock: SharedClock) -> Result<TokenVerifier, AuthnError> {
+    TokenVerifier::new(settings, clock, Arc::new(Metrics::new()))
 }
 
-fn verifier(keys: Vec<JwtKey>) -> Verifier {
+fn verifier(keys: Vec<JwtKey>) -> TokenVerifier {
     made(settings(keys), clock()).unwrap()
 }
 
-fn ed() -> Verifier {
+fn ed() -> TokenVerifier {
     verifier(vec![key(JwtAlgorithm::EdDsa)])
 }
 
@@ -288,7 +288,7 @@ fn a_public_key_is_not_taken_for_a_shared_secret() {
     let input = format!("{}.{}", encode(r#"{"alg":"RS256"}"#), encode(claims().to_string()));
     let token = format!("{input}.{}", encode(mac(pem.as_bytes(), &input)));
     assert_eq!(reason(rs256.verify(&token)), "bad_signature");
-    // And nobody can configure it so by mistake.
+    // And it cannot be configured so by mistake.
     let key = JwtKey {
         algorithm: JwtAlgorithm::Hs256,
         material: KeyMaterial::Secret(Secret::new(pem.into_bytes())),

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::jwk::{self, JwkError};
-use super::key::{Key, Keyring};
+use super::key::{Keyring, VerificationKey};
 use super::{JwtAlgorithm, JwtKey, KeyMaterial, jws};
 use crate::secret::Secret;
 
@@ -33,7 +33,7 @@ fn keyring(jwk: &Value) -> Result<Keyring, String> {
     let decode = |text: &str| base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text);
     let material = KeyMaterial::Secret(Secret::new(decode(jwk["k"].as_str().unwrap()).unwrap()));
     let key = JwtKey { name: "k".into(), algorithm, material, kid: None };
-    Key::load(key).map(|key| Keyring::of(vec![key])).map_err(|_| "secret refused".to_owned())
+    VerificationKey::load(key).map(|key| Keyring::of(vec![key])).map_err(|_| "secret refused".to_owned())
 }
 
 fn accepts(keys: &Keyring, token: &Value) -> bool {

@@ -1,7 +1,7 @@
-//! Whom a certificate names. Its chain is verified elsewhere; here it is read, strictly.
+//! The workload that a certificate names. Its chain is verified elsewhere; here its names are read, strictly.
 //!
 //! The name is the SPIFFE id, else the first URI or DNS name among the alternative names. A common name is free text that
-//! authorities check least, so it names nobody unless that is configured, and then with `CN=` before it: no common name
+//! authorities check least, so it gives no identity unless that is configured, and then with `CN=` before it: no common name
 //! can pass for an alternative one.
 
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ pub enum Naming {
     InsecureCommonName,
 }
 
-/// Why a certificate, although verified, names nobody.
+/// Why a certificate, although verified, gives no identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// It is no certificate, or has parts that cannot be read.
@@ -115,14 +115,14 @@ pub fn workload(certificate: &[u8], naming: Naming) -> Result<Workload, Identity
 }
 
 #[derive(Default)]
-struct Found {
+struct CertificateNames {
     spiffe: Option<String>,
     first: Option<String>,
     all: BTreeSet<Arc<str>>,
 }
 
-fn alternative_names(certificate: &X509Certificate<'_>) -> Result<Found, IdentityError> {
-    let mut found = Found::default();
+fn alternative_names(certificate: &X509Certificate<'_>) -> Result<CertificateNames, IdentityError> {
+    let mut found = CertificateNames::default();
     let extension = certificate.subject_alternative_name().map_err(|_| IdentityError::Malformed)?;
     let Some(extension) = extension else { return Ok(found) };
     let all = &extension.value.general_names;

@@ -1,7 +1,7 @@
 //! An authority of one's own, for a first try and for small installations: made once in the data directory, its key
 //! readable by its owner only, and each certificate it issues written down before it is handed out.
 //!
-//! It is limited to a path of one: nobody it certifies can certify others.
+//! Its path length is limited to zero: a certificate that it issues cannot issue others.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::names;
 use crate::clock::rfc3339;
+use crate::text::{clean, shorten};
 
 /// How long the authority lives: five years.
 const LIFETIME: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
@@ -62,7 +63,7 @@ pub enum LocalCaError {
 /// What a certificate is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Purpose {
+pub enum CertificatePurpose {
     /// To call the gateway with.
     Client,
     /// To be the gateway.
@@ -71,7 +72,7 @@ pub enum Purpose {
 
 /// What a certificate is to say.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct CertificateOrder {
     /// The common name, for people.
     pub common_name: String,
     /// URIs; a SPIFFE id among them names the holder.
@@ -81,26 +82,26 @@ pub struct Order {
     /// Addresses.
     pub addresses: Vec<IpAddr>,
     /// What it is for.
-    pub purpose: Purpose,
+    pub purpose: CertificatePurpose,
     /// How long it counts.
     pub lifetime: Duration,
 }
 
 /// A certificate with its key.
-pub struct Issued {
+pub struct IssuedCertificate {
     /// Certificate and key in PEM: the one file that clients and the gateway take.
     pub pem: Zeroizing<String>,
     /// What was written down of it.
-    pub entry: Entry,
+    pub entry: IssuedEntry,
 }
 
 /// The line about a certificate in `issued.jsonl`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Entry {
+pub struct IssuedEntry {
     /// When it was issued (RFC 3339).
     pub issued: String,
     /// What it is for.
-    pub purpose: Purpose,
+    pub purpose: CertificatePurpose,
     /// The serial number in hex, by which it can be revoked.
     pub serial: String,
     /// SHA-256 of the certificate in hex.
@@ -126,7 +127,8 @@ impl LocalAuthority {
     /// epoch.
     pub fn open(directory: &Path, now: i64) -> Result<(Self, bool), LocalCaError> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(file(directory))?;
-        let (key_path, certificate_path) = (directory.join("ca.key"), Self::certificate_path(directory));
+        let key_path = directory.join("ca.key");
+        let certificate_path = Self::certificate_path(directory);
         let made = if key_path.exists() {
             false
         } else {
@@ -156,7 +158,7 @@ impl LocalAuthority {
     }
 
     /// Issues a certificate with a fresh key, and writes it down. `now` is in milliseconds since the Unix epoch.
-    pub fn issue(&self, order: &Order, now: i64) -> Result<Issued, LocalCaError> {
+    pub fn issue(&self, order: &CertificateOrder, now: i64) -> Result<IssuedCertificate, LocalCaError> {
         let mut params = named(order)?;
         if !(Duration::from_secs(60)..=LONGEST).contains(&order.lifetime) {
             return Err(LocalCaError::Lifetime);
@@ -176,7 +178,7 @@ impl LocalAuthority {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let names = order.uris.iter().chain(&order.hosts).cloned();
-        let entry = Entry {
+        let entry = IssuedEntry {
             issued: rfc3339(now),
             purpose: order.purpose,
             serial: hex::encode(serial),
@@ -187,11 +189,11 @@ impl LocalAuthority {
         };
         self.write_down(&entry)?;
         let key = Zeroizing::new(key.serialize_pem());
-        Ok(Issued { pem: Zeroizing::new(format!("{}{}", certificate.pem(), *key)), entry })
+        Ok(IssuedCertificate { pem: Zeroizing::new(format!("{}{}", certificate.pem(), *key)), entry })
     }
 
-    /// Before it is handed out: what nobody knows of nobody can revoke.
-    fn write_down(&self, entry: &Entry) -> Result<(), LocalCaError> {
+    /// Before it is handed out: a certificate that is not on record could not be revoked.
+    fn write_down(&self, entry: &IssuedEntry) -> Result<(), LocalCaError> {
         let path = self.directory.join("issued.jsonl");
         let mut line = serde_json::to_string(entry)
             .map_err(|error| LocalCaError::File { path: path.clone(), source: error.into() })?;
@@ -205,11 +207,8 @@ impl LocalAuthority {
     }
 }
 
-fn named(order: &Order) -> Result<CertificateParams, LocalCaError> {
-    let wrong = |name: &str, kind| LocalCaError::Name {
-        name: name.chars().filter(|c| !c.is_control()).take(80).collect(),
-        kind,
-    };
+fn named(order: &CertificateOrder) -> Result<CertificateParams, LocalCaError> {
+    let wrong = |name: &str, kind| LocalCaError::Name { name: clean(&shorten(name, 80)), kind };
     let mut params = CertificateParams::default();
     let common = names::plain(&order.common_name).filter(|name| name.len() <= 64);
     let common = common.ok_or_else(|| {
@@ -228,8 +227,8 @@ fn named(order: &Order) -> Result<CertificateParams, LocalCaError> {
     params.subject_alt_names.extend(order.addresses.iter().map(|address| SanType::IpAddress(*address)));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![match order.purpose {
-        Purpose::Client => ExtendedKeyUsagePurpose::ClientAuth,
-        Purpose::Server => ExtendedKeyUsagePurpose::ServerAuth,
+        CertificatePurpose::Client => ExtendedKeyUsagePurpose::ClientAuth,
+        CertificatePurpose::Server => ExtendedKeyUsagePurpose::ServerAuth,
     }];
     params.is_ca = IsCa::ExplicitNoCa;
     Ok(params)
@@ -240,7 +239,7 @@ fn own(key: &KeyPair, now: i64) -> Result<String, LocalCaError> {
     let mut params = CertificateParams::default();
     let print = hex::encode(digest(&SHA256, key.public_key_raw()));
     params.distinguished_name.push(DnType::OrganizationName, "Caxton");
-    // Two authorities of the same name would be mixed up by clients that know both.
+    // Clients that trust two authorities of the same name would confuse them.
     params
         .distinguished_name
         .push(DnType::CommonName, format!("local authority {}", print.get(..8).unwrap_or_default()));
@@ -284,7 +283,7 @@ fn put(path: &Path, text: &[u8]) -> Result<bool, LocalCaError> {
     write().map_err(file(path))
 }
 
-/// The text of a key file that nobody but its owner can read.
+/// The text of a key file that only its owner can read.
 fn secret(path: &Path) -> Result<Zeroizing<String>, LocalCaError> {
     let opened = crate::regular::open(path).map_err(file(path))?;
     let facts = opened.metadata().map_err(file(path))?;
@@ -308,13 +307,13 @@ mod tests {
     const NOW: i64 = 1_767_225_600_000;
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn order(change: impl FnOnce(&mut Order)) -> Order {
-        let mut order = Order {
+    fn order(change: impl FnOnce(&mut CertificateOrder)) -> CertificateOrder {
+        let mut order = CertificateOrder {
             common_name: "pay".to_owned(),
             uris: vec!["spiffe://prod/pay".to_owned()],
             hosts: Vec::new(),
             addresses: Vec::new(),
-            purpose: Purpose::Client,
+            purpose: CertificatePurpose::Client,
             lifetime: 90 * DAY,
         };
         change(&mut order);
@@ -353,7 +352,8 @@ mod tests {
         let found = workload(&der, Naming::Alternative).unwrap();
         assert_eq!(found.subject().principal().id(), "spiffe://prod/pay");
         assert_eq!(hex::encode(found.thumbprint()), issued.entry.fingerprint);
-        let server = authority.issue(&order(|order| order.purpose = Purpose::Server), NOW).unwrap();
+        let server =
+            authority.issue(&order(|order| order.purpose = CertificatePurpose::Server), NOW).unwrap();
         let der = CertificateDer::from_pem_slice(server.pem.as_bytes()).unwrap();
         assert!(workload(&der, Naming::Alternative).is_err(), "a server is nobody's client");
         assert_ne!(issued.entry.serial, server.entry.serial);
@@ -363,12 +363,12 @@ mod tests {
     fn names_and_times_that_are_not_sound_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let (authority, _) = LocalAuthority::open(directory.path(), NOW).unwrap();
-        let refused = |change: &dyn Fn(&mut Order)| {
+        let refused = |change: &dyn Fn(&mut CertificateOrder)| {
             authority.issue(&order(change), NOW).map(|_| ()).unwrap_err().to_string()
         };
         assert!(
             refused(&|order| order.common_name = "a\r\nb".to_owned())
-                .starts_with("`ab` is not a common name")
+                .starts_with("`a\u{fffd}\u{fffd}b` is not a common name")
         );
         assert!(refused(&|order| order.common_name = String::new()).starts_with("`` is not a common name"));
         assert!(

@@ -1,4 +1,4 @@
-//! Client certificates: whom a verified certificate names, asked anew for each request.
+//! Client certificates: the identity of a verified certificate, determined anew for each request.
 //!
 //! The handshake proves that the client has the key. What the certificate is worth is asked here: by the authorities
 //! and revocation lists that are in force now, not by those of the day when the connection was opened. So a certificate
@@ -60,16 +60,16 @@ impl fmt::Debug for ClientCertificate {
 
 /// Client certificates as credentials.
 #[derive(Debug)]
-pub(super) struct Scheme {
+pub(super) struct MtlsScheme {
     trust: Option<Arc<ClientTrust>>,
 }
 
-impl Scheme {
+impl MtlsScheme {
     pub(super) fn new(trust: Option<Arc<ClientTrust>>) -> Self {
         Self { trust }
     }
 
-    /// Who is behind the certificate of the connection.
+    /// The subject of the connection's certificate.
     pub(super) fn examine(
         &self,
         certificate: Option<&ClientCertificate>,
@@ -104,7 +104,7 @@ fn judge(trust: &ClientTrust, certificate: &ClientCertificate) -> Result<Arc<Wor
 }
 
 impl Refused {
-    /// A certificate that somebody who is not a configured proxy says is the client's.
+    /// A client certificate in a header of a request that does not come from a configured proxy.
     pub fn certificate_from_stranger() -> Self {
         Self::invalid(METHOD, "untrusted_proxy")
     }
@@ -124,7 +124,7 @@ impl Refused {
     }
 }
 
-/// The principal that a certificate proves, when it does; for whoever wants to measure it.
+/// The principal that a certificate proves, if any; for benchmarks.
 pub fn prove(trust: &ClientTrust, certificate: &ClientCertificate) -> Result<Arc<Subject>, Refused> {
     judge(trust, certificate).map(|workload| Arc::clone(workload.subject()))
 }

@@ -1,4 +1,4 @@
-//! Certificates made on the spot: each that names somebody, each that must not, and what changes under an open connection.
+//! Certificates made in the test: those with an identity, those without, and changes under an open connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -283,7 +283,7 @@ fn chains_that_do_not_hold_are_refused() {
     );
     assert_eq!(judged(CertificateDer::from(b"junk".to_vec())), Err("not_verified"));
     assert!(ClientCertificate::new(Vec::new()).is_none());
-    // With a list of another authority only, nobody knows.
+    // With a list of another authority only, the status is unknown.
     place.write("other.pem", &stranger.list(&[], 10));
     let unlisted = place.trust(&["other.pem"]);
     assert!(reason(&unlisted, &place.certificate()).is_err());
@@ -294,12 +294,12 @@ fn a_certificate_that_opens_connections_names_nobody() {
     let place = Place::new();
     let settings = Settings { used_for: Use::Connection, ..Settings::new(place.path("ca.pem")) };
     let trust = Arc::new(ClientTrust::open(settings, place.clock.clone()).unwrap());
-    let scheme = Scheme::new(Some(trust));
+    let scheme = MtlsScheme::new(Some(trust));
     assert!(scheme.examine(Some(&place.certificate())).is_ok() && !scheme.names_callers());
     let stranger = Authority::new().sign(&client(|params| params.subject_alt_names = vec![dns("a.example")]));
     let stranger = ClientCertificate::new(vec![stranger]).unwrap();
     assert!(scheme.examine(Some(&stranger)).is_err(), "but it must hold");
-    assert!(Scheme::new(None).examine(Some(&stranger)).is_err());
+    assert!(MtlsScheme::new(None).examine(Some(&stranger)).is_err());
     assert!(scheme.examine(None).unwrap().is_none());
 }
 

@@ -13,9 +13,10 @@ use rustls::{CertificateError, RootCertStore};
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
 
 use super::identity::{Naming, Workload, workload};
-use super::verifier::{Anchor, Broken, Verifier, is_strong};
+use super::verifier::{Anchor, ChainFault, ClientVerifier, is_strong};
 use super::{Refused, RefusedKind, Settings};
-use crate::clock::{SharedClock, rfc3339};
+use crate::clock::SharedClock;
+use crate::events::SecurityEvent;
 
 /// Bytes of one file of authorities or revocations.
 const MAX_FILE: u64 = 64 << 20;
@@ -64,16 +65,16 @@ impl TrustError {
 }
 
 /// What is in force at one time.
-struct Loaded {
+struct LoadedTrust {
     generation: u64,
-    verifier: Arc<Verifier>,
+    verifier: Arc<ClientVerifier>,
     /// When the first list ends, in seconds since the Unix epoch.
     lists_end: i64,
 }
 
 /// Authorities and lists that have been read and do not count yet.
 pub struct PreparedTrust {
-    verifier: Arc<Verifier>,
+    verifier: Arc<ClientVerifier>,
     lists_end: i64,
     /// How many authorities and lists, for the log.
     pub summary: String,
@@ -82,7 +83,7 @@ pub struct PreparedTrust {
 impl PreparedTrust {
     /// What a handshake verifies with.
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::<Verifier>::clone(&self.verifier)
+        Arc::<ClientVerifier>::clone(&self.verifier)
     }
 }
 
@@ -90,14 +91,14 @@ impl PreparedTrust {
 pub struct ClientTrust {
     settings: Settings,
     clock: SharedClock,
-    live: ArcSwap<Loaded>,
+    live: ArcSwap<LoadedTrust>,
 }
 
 impl ClientTrust {
     /// Reads the files.
     pub fn open(settings: Settings, clock: SharedClock) -> Result<Self, TrustError> {
         let PreparedTrust { verifier, lists_end, .. } = prepare(&settings, &clock)?;
-        let live = ArcSwap::from_pointee(Loaded { generation: 0, verifier, lists_end });
+        let live = ArcSwap::from_pointee(LoadedTrust { generation: 0, verifier, lists_end });
         Ok(Self { settings, clock, live })
     }
 
@@ -108,7 +109,7 @@ impl ClientTrust {
 
     /// Judges by these from now on, the certificates of open connections too.
     pub fn commit(&self, prepared: &PreparedTrust) {
-        self.live.rcu(|old| Loaded {
+        self.live.rcu(|old| LoadedTrust {
             generation: old.generation.wrapping_add(1),
             verifier: Arc::clone(&prepared.verifier),
             lists_end: prepared.lists_end,
@@ -117,7 +118,7 @@ impl ClientTrust {
 
     /// What a handshake verifies with.
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
-        Arc::<Verifier>::clone(&self.live.load().verifier)
+        Arc::<ClientVerifier>::clone(&self.live.load().verifier)
     }
 
     /// The files and choices.
@@ -133,7 +134,7 @@ impl ClientTrust {
         self.live.load().generation
     }
 
-    /// Who holds the certificate, and until when that answer stands, in seconds since the Unix epoch.
+    /// The holder of the certificate, and until when that answer is valid, in seconds since the Unix epoch.
     pub(super) fn verify(
         &self,
         chain: &[CertificateDer<'static>],
@@ -153,7 +154,7 @@ impl ClientTrust {
 
     fn verify_by(
         &self,
-        verifier: &Verifier,
+        verifier: &ClientVerifier,
         chain: &[CertificateDer<'static>],
         now: i64,
     ) -> Result<Arc<Workload>, Refused> {
@@ -192,8 +193,8 @@ pub fn refusal(error: &rustls::Error) -> Refused {
             }
             C::UnknownIssuer => (RefusedKind::Invalid, "unknown_issuer"),
             C::BadSignature => (RefusedKind::Invalid, "bad_signature"),
-            C::Other(_) => match Broken::of(error) {
-                Some(broken @ Broken::AuthorityNotInForce) => (RefusedKind::Expired, broken.reason()),
+            C::Other(_) => match ChainFault::of(error) {
+                Some(broken @ ChainFault::AuthorityNotInForce) => (RefusedKind::Expired, broken.reason()),
                 Some(broken) => (RefusedKind::Invalid, broken.reason()),
                 None => (RefusedKind::Invalid, "not_verified"),
             },
@@ -220,13 +221,8 @@ fn prepare(settings: &Settings, clock: &SharedClock) -> Result<PreparedTrust, Tr
         for list in revocations(path)? {
             let ends = end_of(&list).ok_or_else(|| TrustError::BadList { path: path.clone() })?;
             if ends <= clock.now_seconds() {
-                tracing::warn!(
-                    target: "SECURITY",
-                    event_type = "weak_setting",
-                    "the revocation list `{}` ended {}: client certificates are refused until there is a new one",
-                    path.display(),
-                    rfc3339(ends.saturating_mul(1000)),
-                );
+                let ended_millis = ends.saturating_mul(1000);
+                SecurityEvent::RevocationListEnded { path, ended_millis }.log();
             }
             if !signer_may_sign(&list, &anchors) {
                 return Err(TrustError::NotListSigner { path: path.clone() });
@@ -236,7 +232,7 @@ fn prepare(settings: &Settings, clock: &SharedClock) -> Result<PreparedTrust, Tr
         }
     }
     let summary = format!("client authorities {}, revocation lists {}", anchors.len(), lists.len());
-    let verifier = Verifier::new(anchors, lists, settings.required).map_err(TrustError::Unusable)?;
+    let verifier = ClientVerifier::new(anchors, lists, settings.required).map_err(TrustError::Unusable)?;
     Ok(PreparedTrust { verifier: Arc::new(verifier), lists_end, summary })
 }
 
@@ -265,12 +261,7 @@ fn authorities(path: &Path, now: i64) -> Result<Vec<Anchor>, TrustError> {
         RootCertStore::empty().add(certificate.clone()).map_err(|_| bad())?;
         let validity = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
         if !(validity.0..=validity.1).contains(&now) {
-            tracing::warn!(
-                target: "SECURITY",
-                event_type = "weak_setting",
-                "`{}` holds the certificate of an authority that is not in force: its client certificates are refused",
-                path.display(),
-            );
+            SecurityEvent::AuthorityNotInForce { path }.log();
         }
         anchors.push(Anchor { validity, certificate: certificate.clone() });
     }

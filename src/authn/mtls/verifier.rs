@@ -24,7 +24,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// What a chain breaks beyond what the library checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub(super) enum ChainFault {
     /// The authority at the end of the path has ended, or has not begun.
     #[error("the certificate of the authority is not in force")]
     AuthorityNotInForce,
@@ -38,7 +38,7 @@ pub(super) enum Broken {
     NotForSignatures,
 }
 
-impl Broken {
+impl ChainFault {
     /// The reason in one word, for metrics.
     pub(super) fn reason(self) -> &'static str {
         match self {
@@ -57,8 +57,8 @@ impl Broken {
     }
 }
 
-impl From<Broken> for Error {
-    fn from(broken: Broken) -> Self {
+impl From<ChainFault> for Error {
+    fn from(broken: ChainFault) -> Self {
         Self::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(broken))))
     }
 }
@@ -86,7 +86,7 @@ struct InForce {
 }
 
 /// Verifies client certificates.
-pub(super) struct Verifier {
+pub(super) struct ClientVerifier {
     anchors: Vec<Anchor>,
     lists: Vec<CertificateRevocationListDer<'static>>,
     required: bool,
@@ -95,7 +95,7 @@ pub(super) struct Verifier {
     now: ArcSwap<InForce>,
 }
 
-impl Verifier {
+impl ClientVerifier {
     pub(super) fn new(
         anchors: Vec<Anchor>,
         lists: Vec<CertificateRevocationListDer<'static>>,
@@ -151,7 +151,7 @@ fn library<'a>(
     builder.build()
 }
 
-impl ClientCertVerifier for Verifier {
+impl ClientCertVerifier for ClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
         self.required
     }
@@ -174,19 +174,19 @@ impl ClientCertVerifier for Verifier {
         };
         let verified = match found {
             Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                // Either nobody's, or of an authority that is not in force: the operator wants to know which.
+                // Either of no configured authority, or of one that is not in force: the log says which.
                 self.everyone.verify_client_cert(end_entity, intermediates, now)?;
-                return Err(Broken::AuthorityNotInForce.into());
+                return Err(ChainFault::AuthorityNotInForce.into());
             }
             found => found?,
         };
         for certificate in intermediates.iter().chain([end_entity]) {
             if !key_is_strong(certificate).unwrap_or(false) {
-                return Err(Broken::WeakKey.into());
+                return Err(ChainFault::WeakKey.into());
             }
         }
         if !signs(end_entity).unwrap_or(false) {
-            return Err(Broken::NotForSignatures.into());
+            return Err(ChainFault::NotForSignatures.into());
         }
         Ok(verified)
     }
@@ -214,7 +214,7 @@ impl ClientCertVerifier for Verifier {
     }
 }
 
-impl fmt::Debug for Verifier {
+impl fmt::Debug for ClientVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verifier").field("anchors", &self.anchors.len()).finish_non_exhaustive()
     }

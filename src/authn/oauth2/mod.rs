@@ -1,8 +1,8 @@
-//! Login of people at an OpenID provider: authorization code with PKCE, and the device flow for who has no browser at
+//! Login of people at an OpenID provider: authorization code with PKCE, and the device flow where there is no browser at
 //! hand.
 //!
-//! The gateway is the provider's only client. Codes and ID tokens come to it from the provider and from nobody else, so
-//! there is no token that somebody could slip in; a program at the person's side gets a code of the gateway's own, for
+//! The gateway is the provider's only client. Codes and ID tokens come to it from the provider only, so
+//! an attacker cannot slip in a token; a program at the person's side gets a code of the gateway's own, for
 //! its proof key and for once. A login can be ended only by the browser that began it, only once, and only in a while.
 
 mod provider;
@@ -21,9 +21,9 @@ use reqwest::Url;
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
-use self::provider::{Asker, DeviceState, Provider, ProviderError};
-use self::waiting::{Full, Waiting, hash, random};
-use super::jwt::parts::Wanted;
+use self::provider::{DeviceState, HttpClient, Provider, ProviderError};
+use self::waiting::{TooManyWaiting, WaitingLogins, hash, random};
+use super::jwt::parts::ExpectedIdToken;
 use super::scheme::{Refused, RefusedKind};
 use super::{AuthnError, LoggedIn};
 use crate::clock::SharedClock;
@@ -69,13 +69,13 @@ pub enum LoginError {
     Failed(#[from] AuthnError),
 }
 
-impl From<Full> for LoginError {
-    fn from(_: Full) -> Self {
+impl From<TooManyWaiting> for LoginError {
+    fn from(_: TooManyWaiting) -> Self {
         Self::Busy
     }
 }
 
-/// Who is to get the session at the end of a login.
+/// The receiver of the session at the end of a login.
 #[derive(Debug, Clone)]
 pub enum Purpose {
     /// The browser itself.
@@ -86,7 +86,7 @@ pub enum Purpose {
         port: u16,
         /// SHA-256 of what the program will prove itself with, in base64url (RFC 7636).
         challenge: String,
-        /// What the program knows its own login by.
+        /// The state by which the program recognises its own login.
         state: String,
     },
 }
@@ -109,7 +109,7 @@ impl Purpose {
 }
 
 /// A login that has begun.
-pub struct Begun {
+pub struct StartedLogin {
     /// Where to send the browser.
     pub url: Url,
     /// What the browser must bring back.
@@ -118,41 +118,41 @@ pub struct Begun {
 
 /// How a provider sends a browser back (RFC 6749, sections 4.1.2 and 4.1.2.1; RFC 9207).
 #[derive(Debug, Default)]
-pub struct Returned {
+pub struct CallbackQuery {
     /// What we called the login.
     pub state: Option<String>,
     /// The code.
     pub code: Option<String>,
-    /// Who answers.
+    /// The issuer that the answer names (RFC 9207).
     pub iss: Option<String>,
     /// Why there is no code.
     pub error: Option<String>,
 }
 
 /// A login that was proven.
-pub enum Finished {
+pub enum LoginOutcome {
     /// For the browser.
     Browser(LoggedIn),
     /// For a program.
     Program {
-        /// Where it listens.
+        /// The loopback address on which the program listens.
         port: u16,
         /// What it takes its session with, once.
         code: Secret<String>,
-        /// What it knows its login by.
+        /// The state by which the program recognises its own login.
         state: String,
-        /// Who has logged in.
+        /// The person who has logged in.
         person: LoggedIn,
     },
 }
 
 /// A login on another device that has begun.
-pub struct DeviceBegun {
+pub struct StartedDeviceLogin {
     /// What the program asks with.
     pub device_code: Secret<String>,
     /// What the person types.
     pub user_code: String,
-    /// Where.
+    /// The address at which the person enters the code.
     pub verification_uri: String,
     /// The same with the code in it.
     pub verification_uri_complete: Option<String>,
@@ -162,7 +162,7 @@ pub struct DeviceBegun {
     pub interval: u64,
 }
 
-struct Under {
+struct PendingLogin {
     purpose: Purpose,
     cookie: [u8; 32],
     nonce: Secret<String>,
@@ -170,12 +170,12 @@ struct Under {
     from: IpAddr,
 }
 
-struct Ready {
+struct FinishedLogin {
     challenge: String,
     login: LoggedIn,
 }
 
-struct Device {
+struct DeviceLogin {
     details: StandardDeviceAuthorizationResponse,
     /// Not before this, in milliseconds since the Unix epoch.
     next: i64,
@@ -188,10 +188,10 @@ pub struct Logins {
     settings: Settings,
     secret: Option<Secret<String>>,
     provider: ArcSwapOption<Provider>,
-    asker: Asker,
-    under_way: Waiting<Under>,
-    ready: Waiting<Ready>,
-    devices: Waiting<Option<Device>>,
+    http: HttpClient,
+    under_way: WaitingLogins<PendingLogin>,
+    ready: WaitingLogins<FinishedLogin>,
+    devices: WaitingLogins<Option<DeviceLogin>>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
 }
@@ -210,10 +210,10 @@ impl Logins {
         Ok(Self {
             secret: settings.client_secret.as_ref().map(ClientSecret::read).transpose()?,
             provider: ArcSwapOption::empty(),
-            asker: Asker::new(settings.timeout, settings.max_bytes)?,
-            under_way: Waiting::new(waiting.0, waiting.1),
-            ready: Waiting::new(waiting.0, waiting.1),
-            devices: Waiting::new(waiting.0, waiting.1),
+            http: HttpClient::new(settings.timeout, settings.max_bytes)?,
+            under_way: WaitingLogins::new(waiting.0, waiting.1),
+            ready: WaitingLogins::new(waiting.0, waiting.1),
+            devices: WaitingLogins::new(waiting.0, waiting.1),
             settings,
             clock,
             metrics,
@@ -229,10 +229,11 @@ impl Logins {
     pub async fn follow(&self, stop: &CancellationToken) {
         let mut wait = Duration::from_secs(1);
         let provider = loop {
-            let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+            let clock = Arc::clone(&self.clock);
+            let metrics = Arc::clone(&self.metrics);
             let found = tokio::select! {
                 () = stop.cancelled() => return,
-                found = Provider::find(&self.settings, self.secret.as_ref(), &self.asker, clock, metrics) => found,
+                found = Provider::find(&self.settings, self.secret.as_ref(), &self.http, clock, metrics) => found,
             };
             match found {
                 Ok(provider) => break Arc::new(provider),
@@ -269,18 +270,24 @@ impl Logins {
     // ---- in the browser ----
 
     /// Begins a login: somewhere to go, and something to bring back.
-    pub fn begin(&self, purpose: Purpose, from: IpAddr) -> Result<Begun, LoginError> {
+    pub fn begin(&self, purpose: Purpose, from: IpAddr) -> Result<StartedLogin, LoginError> {
         let provider = self.provider()?;
-        let (state, nonce, cookie) = (random()?, random()?, random()?);
+        let state = random()?;
+        let nonce = random()?;
+        let cookie = random()?;
         let verifier = PkceCodeVerifier::new(random()?.expose().clone());
         let url = provider.authorize_url(state.expose(), nonce.expose(), &verifier);
-        let under = Under { purpose, cookie: hash(cookie.expose()), nonce, verifier, from };
+        let under = PendingLogin { purpose, cookie: hash(cookie.expose()), nonce, verifier, from };
         self.under_way.put(state.expose(), under, from, self.times(self.settings.login_timeout))?;
-        Ok(Begun { url, cookie })
+        Ok(StartedLogin { url, cookie })
     }
 
     /// Ends a login: the browser is back. Whatever comes of it, this `state` counts no more.
-    pub async fn finish(&self, returned: Returned, cookie: Option<&str>) -> Result<Finished, LoginError> {
+    pub async fn finish(
+        &self,
+        returned: CallbackQuery,
+        cookie: Option<&str>,
+    ) -> Result<LoginOutcome, LoginError> {
         let bounded = [&returned.state, &returned.code, &returned.iss, &returned.error];
         if bounded.into_iter().flatten().any(|text| text.len() > MAX_PARAMETER) {
             return Err(Refused::invalid(METHOD, "malformed").into());
@@ -289,7 +296,7 @@ impl Logins {
         let now = self.clock.now_millis();
         let under =
             self.under_way.take(&state, now).ok_or_else(|| Refused::invalid(METHOD, "wrong_state"))?;
-        // Login CSRF: somebody sends a victim's browser here with the answer to a login of their own.
+        // Login CSRF: an attacker sends a victim's browser here with the answer to the attacker's own login.
         let brought = cookie.map(hash).unwrap_or_default();
         if !bool::from(brought.ct_eq(&under.cookie)) {
             return Err(Refused::invalid(METHOD, "wrong_browser").into());
@@ -307,12 +314,13 @@ impl Logins {
         let tokens = provider.exchange(code, under.verifier).await.map_err(failed)?;
         let login = self.prove(&provider, tokens, Some(under.nonce.expose())).await?;
         match under.purpose {
-            Purpose::Browser => Ok(Finished::Browser(login)),
+            Purpose::Browser => Ok(LoginOutcome::Browser(login)),
             Purpose::Program { port, challenge, state } => {
-                let (code, person) = (random()?, login.clone());
-                let ready = Ready { challenge, login };
+                let code = random()?;
+                let person = login.clone();
+                let ready = FinishedLogin { challenge, login };
                 self.ready.put(code.expose(), ready, under.from, self.times(CODE_LIFE))?;
-                Ok(Finished::Program { port, code, state, person })
+                Ok(LoginOutcome::Program { port, code, state, person })
             }
         }
     }
@@ -332,7 +340,7 @@ impl Logins {
         tokens: provider::Tokens,
         nonce: Option<&str>,
     ) -> Result<LoggedIn, LoginError> {
-        let wanted = Wanted { nonce, access_token: &tokens.access_token };
+        let wanted = ExpectedIdToken { nonce, access_token: &tokens.access_token };
         let mut proven = provider.id_tokens.prove(&tokens.id_token, &wanted)?;
         let more = provider.userinfo(&tokens, proven.subject()).await.map_err(failed)?;
         proven.add(more);
@@ -360,10 +368,10 @@ impl Logins {
     // ---- on another device ----
 
     /// Begins a login on another device (RFC 8628, section 3.1).
-    pub async fn begin_device(&self, from: IpAddr) -> Result<DeviceBegun, LoginError> {
+    pub async fn begin_device(&self, from: IpAddr) -> Result<StartedDeviceLogin, LoginError> {
         let provider = self.provider()?;
         let device_code = random()?;
-        // The place first: whoever has none makes no work for the provider.
+        // The slot first: a caller without one causes no request to the provider.
         self.devices.put(device_code.expose(), None, from, self.times(self.settings.login_timeout))?;
         let answered = provider.device().await.ok_or(LoginError::NotOffered);
         let details = answered.and_then(|answer| answer.map_err(failed)).inspect_err(|_| {
@@ -371,7 +379,7 @@ impl Logins {
         })?;
         let life = details.expires_in().min(self.settings.login_timeout);
         let interval = details.interval().clamp(Duration::from_secs(1), Duration::from_secs(60));
-        let begun = DeviceBegun {
+        let begun = StartedDeviceLogin {
             user_code: details.user_code().secret().clone(),
             verification_uri: details.verification_uri().to_string(),
             verification_uri_complete: details.verification_uri_complete().map(|url| url.secret().clone()),
@@ -380,7 +388,7 @@ impl Logins {
             device_code,
         };
         let (now, ends) = self.times(life);
-        let device = Device { details, next: now, ends, interval: millis(interval) };
+        let device = DeviceLogin { details, next: now, ends, interval: millis(interval) };
         self.devices.with(begun.device_code.expose(), now, |place| *place = Some(device));
         Ok(begun)
     }
@@ -405,7 +413,7 @@ impl Logins {
         match state {
             DeviceState::Pending => Err(LoginError::Pending),
             DeviceState::SlowDown => {
-                let slower = |place: &mut Option<Device>| {
+                let slower = |place: &mut Option<DeviceLogin>| {
                     let Some(device) = place else { return };
                     device.interval = device.interval.saturating_add(5_000);
                     device.next = device.next.saturating_add(5_000);
@@ -418,7 +426,7 @@ impl Logins {
                 Err(Refused::invalid(METHOD, reason).into())
             }
             DeviceState::Done(tokens) => {
-                // Of two who ask at once, one has it.
+                // Of two requests at the same time, one gets it.
                 self.devices
                     .take(device_code, now)
                     .ok_or_else(|| Refused::invalid(METHOD, "unknown_code"))?;

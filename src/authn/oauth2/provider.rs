@@ -42,10 +42,10 @@ pub(super) struct WithIdToken {
 
 impl ExtraTokenFields for WithIdToken {}
 
-type Answer = StandardTokenResponse<WithIdToken, BasicTokenType>;
+type TokenAnswer = StandardTokenResponse<WithIdToken, BasicTokenType>;
 type ProviderClient = Client<
     BasicErrorResponse,
-    Answer,
+    TokenAnswer,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
@@ -100,16 +100,16 @@ impl From<http::Error> for ProviderError {
 
 /// Asks the provider; each answer is bounded.
 #[derive(Clone)]
-pub(super) struct Asker {
+pub(super) struct HttpClient {
     client: reqwest::Client,
     max_bytes: usize,
 }
 
-impl Asker {
+impl HttpClient {
     pub(super) fn new(timeout: Duration, max_bytes: usize) -> Result<Self, AuthnError> {
         let client = reqwest::Client::builder()
             .timeout(timeout)
-            // A redirect could carry a code or a secret to somebody else.
+            // A redirect could carry a code or a secret to another host.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("caxton/", env!("CARGO_PKG_VERSION")))
@@ -148,12 +148,14 @@ impl Asker {
     }
 
     /// As the library asks. That something failed is noted: the library takes it for a reason to ask again.
-    fn for_library(&self, failed: &Arc<AtomicBool>) -> impl Fn(HttpRequest) -> Asked + use<> {
-        let (asker, failed) = (self.clone(), Arc::clone(failed));
+    fn for_library(&self, failed: &Arc<AtomicBool>) -> impl Fn(HttpRequest) -> ResponseFuture + use<> {
+        let http = self.clone();
+        let failed = Arc::clone(failed);
         move |request| {
-            let (asker, failed) = (asker.clone(), Arc::clone(&failed));
+            let http = http.clone();
+            let failed = Arc::clone(&failed);
             Box::pin(async move {
-                let answer = asker.send(reqwest::Request::try_from(request)?).await;
+                let answer = http.send(reqwest::Request::try_from(request)?).await;
                 failed.store(answer.is_err(), Ordering::Release);
                 answer
             })
@@ -161,7 +163,7 @@ impl Asker {
     }
 }
 
-type Asked = Pin<Box<dyn Future<Output = Result<HttpResponse, ProviderError>> + Send>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, ProviderError>> + Send>>;
 
 /// What the provider answers when all is well.
 pub(super) struct Tokens {
@@ -170,7 +172,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    fn of(answer: &Answer) -> Result<Self, ProviderError> {
+    fn of(answer: &TokenAnswer) -> Result<Self, ProviderError> {
         let id_token = answer.extra_fields().id_token.clone().ok_or(ProviderError::NoIdToken)?;
         Ok(Self { id_token, access_token: answer.access_token().secret().clone() })
     }
@@ -189,7 +191,7 @@ pub(super) enum DeviceState {
 pub(super) struct Provider {
     client: ProviderClient,
     scopes: Vec<Scope>,
-    asker: Asker,
+    http: HttpClient,
     userinfo: Option<Url>,
     pub(super) id_tokens: IdTokens,
     /// Whether an answer must say whose it is (RFC 9207).
@@ -197,9 +199,9 @@ pub(super) struct Provider {
 }
 
 /// What a provider publishes about itself.
-struct Published(Map<String, Value>);
+struct ProviderMetadata(Map<String, Value>);
 
-impl Published {
+impl ProviderMetadata {
     fn url(&self, name: &str, what: &'static str) -> Result<Option<Url>, ProviderError> {
         let Some(text) = self.0.get(name).and_then(Value::as_str) else { return Ok(None) };
         let url = Url::parse(text).map_err(|_| ProviderError::Unreadable)?;
@@ -217,14 +219,15 @@ impl Provider {
     pub(super) async fn find(
         settings: &Settings,
         secret: Option<&Secret<String>>,
-        asker: &Asker,
+        http: &HttpClient,
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ProviderError> {
         let complete = settings.authorization_endpoint.is_some()
             && settings.token_endpoint.is_some()
             && settings.jwks_uri.is_some();
-        let published = if complete { Published(Map::new()) } else { discover(settings, asker).await? };
+        let published =
+            if complete { ProviderMetadata(Map::new()) } else { discover(settings, http).await? };
         let pick = |given: &Option<Address>, name, what| match given {
             Some(given) => Ok(Some(given.expose().clone())),
             None => published.url(name, what),
@@ -274,7 +277,7 @@ impl Provider {
         Ok(Self {
             client,
             scopes: openid.chain(settings.scopes.iter().cloned()).map(Scope::new).collect(),
-            asker: asker.clone(),
+            http: http.clone(),
             userinfo: settings.userinfo_endpoint.as_ref().map(|given| given.expose().clone()),
             id_tokens,
             says_issuer: says == Some(&Value::Bool(true)),
@@ -299,14 +302,14 @@ impl Provider {
         code: String,
         verifier: PkceCodeVerifier,
     ) -> Result<Tokens, ProviderError> {
-        let http = self.asker.for_library(&Arc::default());
+        let http = self.http.for_library(&Arc::default());
         let request = self.client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(verifier);
         Tokens::of(&request.request_async(&http).await.map_err(told)?)
     }
 
     /// Begins a login on another device; `None` when the provider has no such thing.
     pub(super) async fn device(&self) -> Option<Result<StandardDeviceAuthorizationResponse, ProviderError>> {
-        let http = self.asker.for_library(&Arc::default());
+        let http = self.http.for_library(&Arc::default());
         let request = self.client.exchange_device_code().ok()?.add_scopes(self.scopes.iter().cloned());
         Some(request.request_async(&http).await.map_err(told))
     }
@@ -325,9 +328,10 @@ impl Provider {
         details: &StandardDeviceAuthorizationResponse,
     ) -> Result<DeviceState, ProviderError> {
         // The library asks again and again; we let it ask once, and the person's program comes again.
-        let (asked, slower) = (Notify::new(), Notify::new());
+        let asked = Notify::new();
+        let slower = Notify::new();
         let failed = Arc::new(AtomicBool::new(false));
-        let http = self.asker.for_library(&failed);
+        let http = self.http.for_library(&failed);
         let again = |wait: Duration| {
             if wait > details.interval() {
                 slower.notify_one()
@@ -359,15 +363,15 @@ impl Provider {
         }
     }
 
-    /// What the provider tells of a person where it is asked about people; nothing when that is not configured.
+    /// The claims of the provider's userinfo endpoint; none when that is not configured.
     pub(super) async fn userinfo(
         &self,
         tokens: &Tokens,
         subject: Option<&str>,
     ) -> Result<Map<String, Value>, ProviderError> {
         let Some(url) = &self.userinfo else { return Ok(Map::new()) };
-        let found = self.asker.get(url.clone(), Some(&tokens.access_token)).await?;
-        // OpenID Connect Core 1.0, section 5.3.2: else an access token of somebody else could be slipped in.
+        let found = self.http.get(url.clone(), Some(&tokens.access_token)).await?;
+        // OpenID Connect Core 1.0, section 5.3.2: else the access token of another person could be slipped in.
         if found.get("sub").and_then(Value::as_str) != subject || subject.is_none() {
             return Err(ProviderError::OtherPerson);
         }
@@ -380,16 +384,16 @@ fn pending(failed: &AtomicBool, state: DeviceState) -> Result<DeviceState, Provi
 }
 
 /// Where providers publish what they are: with OpenID Connect, and without (RFC 8414).
-async fn discover(settings: &Settings, asker: &Asker) -> Result<Published, ProviderError> {
+async fn discover(settings: &Settings, http: &HttpClient) -> Result<ProviderMetadata, ProviderError> {
     let base = settings.issuer.trim_end_matches('/');
     let parse = |text: String| Url::parse(&text).map_err(|_| ProviderError::Unreadable);
     let first = parse(format!("{base}/.well-known/openid-configuration"))?;
-    let found = match asker.get(first, None).await {
+    let found = match http.get(first, None).await {
         Err(ProviderError::Status(404)) => {
             let mut second = parse(base.to_owned())?;
             let path = second.path().trim_end_matches('/').to_owned();
             second.set_path(&format!("/.well-known/oauth-authorization-server{path}"));
-            asker.get(second, None).await?
+            http.get(second, None).await?
         }
         found => found?,
     };
@@ -397,7 +401,7 @@ async fn discover(settings: &Settings, asker: &Asker) -> Result<Published, Provi
     if found.get("issuer").and_then(Value::as_str) != Some(settings.issuer.as_str()) {
         return Err(ProviderError::Issuer);
     }
-    Ok(Published(found))
+    Ok(ProviderMetadata(found))
 }
 
 /// What the library says, without what the provider wrote beyond its error word: that may be anything.

@@ -40,7 +40,7 @@ impl ClientSecret {
     }
 }
 
-/// The provider, and who we are to it. Addresses that are given come before those that the provider publishes.
+/// The provider, and the gateway's credentials there. Configured addresses take precedence over those that the provider publishes.
 pub struct Settings {
     /// The provider's name, to the letter as it stands in its tokens.
     pub issuer: String,

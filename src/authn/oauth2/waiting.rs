@@ -1,7 +1,8 @@
-//! What waits for somebody to come back: each under the digest of a secret, for once, for a while, and not too many.
+//! Logins that wait for the person to come back: each under the digest of a secret, usable once, for a limited time, and
+//! bounded in number.
 //!
-//! Anybody may begin a login, so the number is bounded, in all and for one address: who begins more than a few keeps
-//! nobody else from it. What waits is in memory only; a restart means to log in again.
+//! Every caller may begin a login, so the number is bounded, in all and for one address: an address that begins many blocks
+//! no other. Waiting logins are in memory only; a restart means to log in again.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,24 +31,24 @@ pub(super) fn hash(text: &str) -> [u8; 32] {
     out
 }
 
-/// There are too many, of everybody or of this address.
+/// There are too many, in all or of this address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct TooManyWaiting;
 
-struct Entry<T> {
+struct WaitingEntry<T> {
     value: T,
     from: IpAddr,
     ends: i64,
 }
 
 /// Things that wait, by the digest of their secret.
-pub(super) struct Waiting<T> {
-    entries: Mutex<HashMap<[u8; 32], Entry<T>>>,
+pub(super) struct WaitingLogins<T> {
+    entries: Mutex<HashMap<[u8; 32], WaitingEntry<T>>>,
     most: usize,
     most_of_address: usize,
 }
 
-impl<T> Waiting<T> {
+impl<T> WaitingLogins<T> {
     pub(super) fn new(most: usize, most_of_address: usize) -> Self {
         Self { entries: Mutex::default(), most, most_of_address }
     }
@@ -59,15 +60,15 @@ impl<T> Waiting<T> {
         value: T,
         from: IpAddr,
         (now, ends): (i64, i64),
-    ) -> Result<(), Full> {
+    ) -> Result<(), TooManyWaiting> {
         let from = network(from);
         let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.ends > now);
         let of_address = entries.values().filter(|entry| entry.from == from).count();
         if entries.len() >= self.most || of_address >= self.most_of_address {
-            return Err(Full);
+            return Err(TooManyWaiting);
         }
-        entries.insert(hash(secret), Entry { value, from, ends });
+        entries.insert(hash(secret), WaitingEntry { value, from, ends });
         Ok(())
     }
 
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn each_waits_once_and_for_a_while() {
-        let waiting = Waiting::new(10, 10);
+        let waiting = WaitingLogins::new(10, 10);
         waiting.put("a", 1, HERE, (0, 100)).unwrap();
         assert_eq!(waiting.with("a", 99, |value| *value), Some(1));
         assert_eq!(waiting.take("a", 99), Some(1));
@@ -113,13 +114,13 @@ mod tests {
 
     #[test]
     fn one_address_does_not_take_the_places_of_others() {
-        let waiting = Waiting::new(3, 2);
+        let waiting = WaitingLogins::new(3, 2);
         let v6 = |text: &str| text.parse().unwrap();
         waiting.put("a", (), v6("2001:db8::1"), (0, 100)).unwrap();
         waiting.put("b", (), v6("2001:db8::2"), (0, 100)).unwrap();
-        assert_eq!(waiting.put("c", (), v6("2001:db8::3"), (0, 100)), Err(Full), "the same line");
+        assert_eq!(waiting.put("c", (), v6("2001:db8::3"), (0, 100)), Err(TooManyWaiting), "the same line");
         waiting.put("c", (), v6("2001:db8:0:1::1"), (0, 100)).unwrap();
-        assert_eq!(waiting.put("d", (), HERE, (0, 100)), Err(Full), "too many in all");
+        assert_eq!(waiting.put("d", (), HERE, (0, 100)), Err(TooManyWaiting), "too many in all");
         waiting.put("d", (), HERE, (100, 200)).unwrap();
     }
 }

@@ -1,9 +1,9 @@
-//! Whom a session belongs to: an API key, which is read anew with each request, or a person who has logged in, whose
+//! The holder of a session: an API key, which is read anew with each request, or a person who has logged in, whose
 //! claims are those of the login and whose session ends at a time that was set then.
 
 use std::sync::Arc;
 
-use super::store::{Owner, Session};
+use super::store::{SessionOwner, StoredSession};
 use super::{METHOD, Refused, api_key, unavailable};
 use crate::authn::scheme::RefusedKind;
 use crate::authn::{AuthnError, KeyHolder, KeyRecord, Person};
@@ -11,7 +11,7 @@ use crate::model::{KeyId, Proof, Subject};
 
 /// Whose session it is.
 #[derive(Clone)]
-pub(super) enum Holder {
+pub(super) enum SessionHolder {
     Key(KeyRecord),
     Person {
         person: Box<Person>,
@@ -20,11 +20,11 @@ pub(super) enum Holder {
     },
 }
 
-impl Holder {
-    /// The holder of a stored session, if it still counts at `now`. A person counts as long as the provider that vouched
+impl SessionHolder {
+    /// The holder of a stored session, if it still counts at `now`. A person counts as long as the provider that authenticated
     /// for them is `login_issuer`.
     pub(super) fn of(
-        session: Session,
+        session: StoredSession,
         now: i64,
         max_key_age: Option<i64>,
         login_issuer: Option<&str>,
@@ -80,11 +80,11 @@ impl Holder {
     }
 
     /// How the store names it; `principal` is that of a person.
-    pub(super) fn owner<'a>(&'a self, principal: &'a str) -> Result<Owner<'a>, AuthnError> {
+    pub(super) fn owner<'a>(&'a self, principal: &'a str) -> Result<SessionOwner<'a>, AuthnError> {
         Ok(match self {
-            Self::Key(key) => Owner { id: key.id.as_str(), login: None },
+            Self::Key(key) => SessionOwner { id: key.id.as_str(), login: None },
             Self::Person { person, until } => {
-                Owner { id: principal, login: Some((serde_json::to_string(person)?, *until)) }
+                SessionOwner { id: principal, login: Some((serde_json::to_string(person)?, *until)) }
             }
         })
     }

@@ -1,10 +1,11 @@
-//! The gateway's own tokens: a short access token and a refresh token for whoever holds an API key or has logged in.
+//! The gateway's own tokens: a short-lived access token and a refresh token for the holder of an API key or a person who
+//! has logged in.
 //!
-//! A token is never worth more than the key or the login it was made from. It names a session; who the caller is and
+//! A token is never worth more than the key or the login it was made from. It names a session; the identity of the caller and
 //! what it may do is read from the key, or from what was kept of the login, on every request, so that a revoked key, an
 //! ended session or a revoked token counts from the next request on, in every process.
 //!
-//! A refresh token serves once. Whoever comes with one that was used gets the same successor while that has not been
+//! A refresh token serves once. A used one is answered with the same successor while that has not been
 //! used itself and the first answer may have been lost (`grace`); after that two hold a copy, and the session ends.
 
 mod holder;
@@ -22,14 +23,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use self::holder::Holder;
+use self::holder::SessionHolder;
 use self::refresh::RefreshText;
-use self::signing::{Old, SigningKeys, may_be_ours};
-use self::store::{Refresh, Rotated, TokenStore};
+use self::signing::{PreviousKeys, SigningKeys, may_be_ours};
+use self::store::{Rotated, StoredRefresh, TokenStore};
 use super::api_key::{self, Pepper};
 use super::jwt::JwtAlgorithm;
 use super::jwt::parts::{
-    Cache, ClaimError, Compact, Ends, Expected, Key, TokenDigest, Validity, confirmation, kid_of, parse, read,
+    Cache, ClaimError, Compact, Ends, Expected, TokenDigest, Validity, VerificationKey, confirmation, kid_of,
+    parse, read,
 };
 use super::scheme::{Refused, RefusedKind};
 use super::{AuthnError, KeyRecord, LoggedIn};
@@ -64,9 +66,9 @@ pub struct Issued {
 
 /// A refresh token that was proven: whose it is, and what stands for it and its successor in the store.
 pub struct Renewal {
-    /// Who presented it.
+    /// The subject that presented it.
     pub subject: Arc<Subject>,
-    /// What whoever presents it has to prove as well.
+    /// The keys that its presenter has to prove as well.
     pub bound: HolderKeys,
     /// The presented one.
     pub presented: [u8; 32],
@@ -77,7 +79,7 @@ pub struct Renewal {
 
 /// What is known of an access token whose signature was proven.
 #[derive(Clone)]
-struct Proven {
+struct ProvenToken {
     validity: Validity,
     bound: HolderKeys,
     session: Arc<str>,
@@ -86,15 +88,15 @@ struct Proven {
     kid: Arc<str>,
 }
 
-impl Ends for Proven {
+impl Ends for ProvenToken {
     fn expires(&self) -> i64 {
         self.validity.expires
     }
 }
 
 /// A session that counts.
-struct Live {
-    holder: Holder,
+struct LiveSession {
+    holder: SessionHolder,
     /// What its tokens are bound to.
     bound: HolderKeys,
     created: i64,
@@ -108,10 +110,10 @@ pub struct Tokens {
     store: TokenStore,
     signing: SigningKeys,
     pepper: Pepper,
-    cache: Cache<Proven>,
+    cache: Cache<ProvenToken>,
     /// Public halves by `kid`. A key of ours never changes, so what is here stays right; when it ends is asked of the
     /// store, and its tokens end before.
-    keys: Mutex<HashMap<String, Arc<Key>>>,
+    keys: Mutex<HashMap<String, Arc<VerificationKey>>>,
     touched: Mutex<HashMap<Arc<str>, i64>>,
     max_key_age: Option<i64>,
     clock: SharedClock,
@@ -135,7 +137,7 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// The same for whoever ends tokens and replaces the signing key: the private half may be lost, stolen and deleted,
+    /// The same for the code that ends tokens and replaces the signing key: the private half may be lost, stolen and deleted,
     /// or unreadable, and what is done then must not hang on it.
     pub fn open_to_end(
         settings: Settings,
@@ -208,7 +210,7 @@ impl Tokens {
             }
         };
         proven.validity.check(now.div_euclid(1000), leeway).map_err(refuse_claim)?;
-        let Live { holder, bound, created, used } = self.live_session(&proven.session, now)?;
+        let LiveSession { holder, bound, created, used } = self.live_session(&proven.session, now)?;
         // A stolen signing key could leave the binding out.
         if bound != proven.bound {
             return Err(Refused::invalid(METHOD, "claim_value").because("`cnf` is not that of the session"));
@@ -220,7 +222,7 @@ impl Tokens {
         Ok((subject, bound))
     }
 
-    fn prove(&self, text: &str, now: i64) -> Result<Proven, Refused> {
+    fn prove(&self, text: &str, now: i64) -> Result<ProvenToken, Refused> {
         let token = Compact::parse(text).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
         // Our own are all of this one type (RFC 9068, section 2.1).
         if token.media_type.as_deref() != Some("at+jwt") {
@@ -244,10 +246,10 @@ impl Tokens {
             return Err(Refused::invalid(METHOD, "claim_value")
                 .because("`exp` is further from `iat` than our tokens live"));
         }
-        Ok(Proven { validity: claims.validity, bound: claims.holder, session, jti, kid: kid.into() })
+        Ok(ProvenToken { validity: claims.validity, bound: claims.holder, session, jti, kid: kid.into() })
     }
 
-    fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<Key>>, Refused> {
+    fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<VerificationKey>>, Refused> {
         let Some(public) = self.store.signing_key(kid, self.still_signed(now)).map_err(unavailable)? else {
             self.keys.lock().remove(kid);
             return Ok(None);
@@ -258,7 +260,8 @@ impl Tokens {
         let public = parse(JwtAlgorithm::EdDsa, &public).map_err(|reason| {
             Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(reason)
         })?;
-        let key = Arc::new(Key::public(kid.into(), Some(kid.to_owned()), JwtAlgorithm::EdDsa, public));
+        let key =
+            Arc::new(VerificationKey::public(kid.into(), Some(kid.to_owned()), JwtAlgorithm::EdDsa, public));
         self.keys.lock().insert(kid.to_owned(), Arc::clone(&key));
         Ok(Some(key))
     }
@@ -269,7 +272,7 @@ impl Tokens {
     }
 
     /// A session that still counts.
-    fn live_session(&self, id: &str, now: i64) -> Result<Live, Refused> {
+    fn live_session(&self, id: &str, now: i64) -> Result<LiveSession, Refused> {
         let session = self
             .store
             .session(id)
@@ -283,11 +286,11 @@ impl Tokens {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "idle"));
         }
         let (bound, created) = (session.bound, session.created);
-        Ok(Live { holder: self.holder(session, now)?, bound, created, used })
+        Ok(LiveSession { holder: self.holder(session, now)?, bound, created, used })
     }
 
-    fn holder(&self, session: store::Session, now: i64) -> Result<Holder, Refused> {
-        Holder::of(session, now, self.max_key_age, self.settings.login_issuer.as_deref())
+    fn holder(&self, session: store::StoredSession, now: i64) -> Result<SessionHolder, Refused> {
+        SessionHolder::of(session, now, self.max_key_age, self.settings.login_issuer.as_deref())
     }
 
     /// Remembers that the session is in use. It is written down from time to time, by a thread that may wait.
@@ -319,7 +322,7 @@ impl Tokens {
 
     /// Begins a session of a key, which the caller has proven. All its tokens are bound to `bound`.
     pub fn issue(&self, record: KeyRecord, bound: HolderKeys) -> Result<Issued, AuthnError> {
-        self.begin((&Holder::Key(record), &bound), "", self.clock.now_millis())
+        self.begin((&SessionHolder::Key(record), &bound), "", self.clock.now_millis())
     }
 
     /// Begins a session of a person who has logged in, for `longest` at most. All its tokens are bound to `bound`.
@@ -329,17 +332,17 @@ impl Tokens {
         longest: Duration,
         bound: HolderKeys,
     ) -> Result<Issued, AuthnError> {
-        // It began when it was proven: a revocation since then counts, and nobody keeps a login for later.
+        // It began when it was proven: a revocation since then counts, and a login cannot be kept for later.
         let now = login.at_millis;
         let until = now.saturating_add(millis(longest));
         let principal = login.subject.principal().to_string();
-        let holder = Holder::Person { person: Box::new(login.person), until };
+        let holder = SessionHolder::Person { person: Box::new(login.person), until };
         self.begin((&holder, &bound), &principal, now)
     }
 
     fn begin(
         &self,
-        (holder, bound): (&Holder, &HolderKeys),
+        (holder, bound): (&SessionHolder, &HolderKeys),
         principal: &str,
         now: i64,
     ) -> Result<Issued, AuthnError> {
@@ -355,7 +358,7 @@ impl Tokens {
         self.pair(session, (holder, bound), refresh, now)
     }
 
-    /// Whose refresh token this is. One that was used by somebody else before ends the session, at once.
+    /// The session of a refresh token. One that another party has used before ends the session at once.
     pub fn recognise(&self, text: &str) -> Result<Renewal, Refused> {
         let text = RefreshText::parse(text).ok_or_else(|| Refused::invalid(METHOD, "malformed"))?;
         let presented = text.hash(&self.pepper);
@@ -374,7 +377,7 @@ impl Tokens {
         if now >= found.expires {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "expired"));
         }
-        let Live { holder, bound, created, .. } = self.live_session(&found.session, now)?;
+        let LiveSession { holder, bound, created, .. } = self.live_session(&found.session, now)?;
         let jti = format!("refresh-{}", found.generation).into();
         let subject = Arc::new(holder.into_subject(found.session.into(), jti));
         self.check_revoked(None, None, &subject, (Some(created), METHOD))?;
@@ -382,7 +385,7 @@ impl Tokens {
         Ok(Renewal { subject, bound, presented, successor, text })
     }
 
-    fn is_replay(&self, found: &Refresh, now: i64) -> bool {
+    fn is_replay(&self, found: &StoredRefresh, now: i64) -> bool {
         found.used.is_some_and(|(at, onward)| onward || now.saturating_sub(at) > millis(self.settings.grace))
     }
 
@@ -397,7 +400,7 @@ impl Tokens {
         let Some(found) = self.store.session(&session)? else { return Ok(None) };
         let bound = found.bound;
         let holder = self.holder(found, now).ok();
-        let same = |holder: &Holder| session == id.as_ref() && holder.key() == key.as_ref();
+        let same = |holder: &SessionHolder| session == id.as_ref() && holder.key() == key.as_ref();
         let Some(holder) = holder.filter(same) else { return Ok(None) };
         let next = renewal.text.successor(&self.pepper);
         self.pair(session.into(), (&holder, &bound), next, now).map(Some)
@@ -406,7 +409,7 @@ impl Tokens {
     fn pair(
         &self,
         session: Arc<str>,
-        (holder, bound): (&Holder, &HolderKeys),
+        (holder, bound): (&SessionHolder, &HolderKeys),
         refresh: RefreshText,
         now: i64,
     ) -> Result<Issued, AuthnError> {
@@ -424,7 +427,7 @@ impl Tokens {
     fn claims(
         &self,
         session: &str,
-        holder: &Holder,
+        holder: &SessionHolder,
         lifetime: i64,
         now: i64,
     ) -> Result<Map<String, Value>, AuthnError> {
@@ -490,13 +493,13 @@ impl Tokens {
 
     /// Makes a new signing key; answers with its `kid`. Tokens under the old one count until they end.
     pub fn rotate_signing_key(&self) -> Result<String, AuthnError> {
-        self.signing.rotate(&self.store, self.clock.now_millis(), Old::Vouches)
+        self.signing.rotate(&self.store, self.clock.now_millis(), PreviousKeys::Retired)
     }
 
     /// Makes a new signing key, because the old one is in wrong hands; answers with its `kid`. No token under an old one
     /// counts from the next request on; sessions go on with their refresh tokens.
     pub fn replace_compromised_key(&self) -> Result<String, AuthnError> {
-        self.signing.rotate(&self.store, self.clock.now_millis(), Old::IsCompromised)
+        self.signing.rotate(&self.store, self.clock.now_millis(), PreviousKeys::Compromised)
     }
 
     /// The public signing keys, as `/.well-known/jwks.json` shows them.

@@ -23,14 +23,14 @@ pub struct Settings {
     pub refresh: Duration,
     /// A session that is not used for this long is over. Default 15 minutes.
     pub idle: Duration,
-    /// How long a refresh token that was used is answered with the same successor, for whom the answer got lost.
+    /// How long a used refresh token is answered with the same successor, for a client that lost the answer.
     /// Default 30 s.
     pub grace: Duration,
     /// How far clocks may be apart; whole seconds. Default 5 s.
     pub leeway: Duration,
     /// Sessions of one key; the one idle longest makes room. Default 100.
     pub max_sessions_per_key: u32,
-    /// The provider at which people log in; sessions of another's people are over. None: nobody's count.
+    /// The provider at which people log in; sessions of another provider's people are over. `None`: no session of a person counts.
     pub login_issuer: Option<Arc<str>>,
     /// Longer tokens are refused unread; bytes.
     pub max_token_bytes: usize,

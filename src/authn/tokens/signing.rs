@@ -22,7 +22,7 @@ use crate::authn::AuthnError;
 use crate::authn::api_key::random_text;
 use crate::secret::Secret;
 
-/// Marks a `kid` of ours, so that a token of another issuer is told without asking the store.
+/// Marks a `kid` of ours, so that a token of another issuer is recognised without a look into the store.
 const PREFIX: &str = "caxton-";
 const RANDOM_LENGTH: usize = 16;
 /// A PKCS #8 Ed25519 key has less than 100 bytes.
@@ -37,11 +37,11 @@ pub(super) fn may_be_ours(kid: &str) -> bool {
 
 /// What becomes of the public halves of the keys before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Old {
-    /// They vouch for what they have signed until that has ended.
-    Vouches,
-    /// Somebody else may sign with them: they vouch for nothing any more.
-    IsCompromised,
+pub(super) enum PreviousKeys {
+    /// They verify the tokens that they have signed until those have ended.
+    Retired,
+    /// An attacker may sign with them: they verify no token any more.
+    Compromised,
 }
 
 /// Signs with the key in use.
@@ -58,13 +58,18 @@ impl SigningKeys {
     /// Makes the first key where there is none.
     pub(super) fn ensure(&self, store: &TokenStore, now: i64) -> Result<(), AuthnError> {
         if store.signing_kid()?.is_none() {
-            self.rotate(store, now, Old::Vouches)?;
+            self.rotate(store, now, PreviousKeys::Retired)?;
         }
         self.current(store).map(drop)
     }
 
     /// Makes a new key and retires the one in use; answers with the new `kid`.
-    pub(super) fn rotate(&self, store: &TokenStore, now: i64, old: Old) -> Result<String, AuthnError> {
+    pub(super) fn rotate(
+        &self,
+        store: &TokenStore,
+        now: i64,
+        old: PreviousKeys,
+    ) -> Result<String, AuthnError> {
         let kid = format!("{PREFIX}{}", random_text(RANDOM_LENGTH)?);
         let pair = Ed25519KeyPair::generate().map_err(|_| AuthnError::SigningKey)?;
         let private: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| AuthnError::SigningKey)?;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use super::refresh::RefreshHash;
-use super::signing::Old;
+use super::signing::PreviousKeys;
 use crate::authn::jwt::parts::TokenDigest;
 use crate::authn::key_store::{COLUMNS, StoredKey};
 use crate::authn::schema::MIGRATIONS;
@@ -17,20 +17,20 @@ use crate::authn::{AuthnError, KeyRecord};
 use crate::db::{self, Commits, Memo};
 use crate::model::{EntityUid, HolderKeys};
 
-/// The name of everybody in the table of revoked subjects; no principal is called so.
+/// Stands for all subjects in the table of revoked subjects; no principal has this name.
 const EVERYBODY: &str = "*";
 
-/// Whom a new session belongs to.
-pub(super) struct Owner<'a> {
+/// The holder of a new session.
+pub(super) struct SessionOwner<'a> {
     /// The key's id, or the principal of a person; what sessions are counted by.
     pub(super) id: &'a str,
-    /// Who has logged in, as JSON, and when the login ends.
+    /// The person who has logged in, as JSON, and when the login ends.
     pub(super) login: Option<(String, i64)>,
 }
 
 /// A session with its key or its person, as they are now.
 #[derive(Clone)]
-pub(super) struct Session {
+pub(super) struct StoredSession {
     pub(super) key: Option<KeyRecord>,
     pub(super) login: Option<(String, i64)>,
     /// What its tokens are bound to.
@@ -41,7 +41,7 @@ pub(super) struct Session {
 }
 
 /// A refresh token that was found.
-pub(super) struct Refresh {
+pub(super) struct StoredRefresh {
     pub(super) session: String,
     pub(super) generation: i64,
     pub(super) expires: i64,
@@ -51,7 +51,7 @@ pub(super) struct Refresh {
 
 /// What a revocation says about a token.
 #[derive(Clone, Copy)]
-pub(super) struct Revocation {
+pub(super) struct StoredRevocation {
     pub(super) token: bool,
     /// Tokens of its subject that were made before this do not count.
     pub(super) before: Option<i64>,
@@ -62,7 +62,7 @@ pub(super) struct Revocation {
 pub(super) enum Rotated {
     /// The successor is stored, or was stored a moment ago.
     Done(String),
-    /// Somebody else changed it since it was looked at.
+    /// Another request changed it since it was read.
     Lost,
 }
 
@@ -87,15 +87,16 @@ type StoredSigningKey = ([u8; 32], Option<i64>);
 pub(super) struct TokenStore {
     reader: Mutex<Connection>,
     writer: Mutex<Connection>,
-    sessions: Memo<String, Option<Session>>,
-    revocations: Memo<TokenDigest, Revocation>,
+    sessions: Memo<String, Option<StoredSession>>,
+    revocations: Memo<TokenDigest, StoredRevocation>,
     signing_keys: Memo<String, Option<StoredSigningKey>>,
 }
 
 impl TokenStore {
     /// Remembers `most` sessions, and as much about that many tokens.
     pub(super) fn open(path: &Path, most: usize) -> Result<Self, AuthnError> {
-        let (writer, reader) = (db::open_synced(path, &MIGRATIONS)?, db::open(path, &MIGRATIONS)?);
+        let writer = db::open_synced(path, &MIGRATIONS)?;
+        let reader = db::open(path, &MIGRATIONS)?;
         let commits = Commits::of(db::open(path, &MIGRATIONS)?);
         Ok(Self {
             writer: Mutex::new(writer),
@@ -124,7 +125,7 @@ impl TokenStore {
     pub(super) fn begin(
         &self,
         session: &str,
-        (owner, bound): (&Owner<'_>, &HolderKeys),
+        (owner, bound): (&SessionOwner<'_>, &HolderKeys),
         refresh: &RefreshHash,
         (now, expires, dead_before): (i64, i64, i64),
         most: u32,
@@ -150,11 +151,11 @@ impl TokenStore {
         })
     }
 
-    pub(super) fn session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
+    pub(super) fn session(&self, id: &str) -> Result<Option<StoredSession>, AuthnError> {
         self.sessions.get(id, || self.read_session(id))
     }
 
-    fn read_session(&self, id: &str) -> Result<Option<Session>, AuthnError> {
+    fn read_session(&self, id: &str) -> Result<Option<StoredSession>, AuthnError> {
         let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(&format!(
             "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL, login, until, jkt, x5t
@@ -169,7 +170,14 @@ impl TokenStore {
             })
             .optional()?;
         let Some((key, created, used, ended, (login, bound))) = found else { return Ok(None) };
-        Ok(Some(Session { key: key.map(StoredKey::parse).transpose()?, login, bound, created, used, ended }))
+        Ok(Some(StoredSession {
+            key: key.map(StoredKey::parse).transpose()?,
+            login,
+            bound,
+            created,
+            used,
+            ended,
+        }))
     }
 
     /// Writes down when sessions were used.
@@ -203,12 +211,12 @@ impl TokenStore {
 
     // ---- refresh tokens ----
 
-    pub(super) fn refresh(&self, hash: &RefreshHash) -> Result<Option<Refresh>, AuthnError> {
+    pub(super) fn refresh(&self, hash: &RefreshHash) -> Result<Option<StoredRefresh>, AuthnError> {
         find_refresh(&self.reader.lock(), hash)
     }
 
     /// Uses a refresh token and stores its successor. Looks again at all that may have changed since the token was
-    /// proven, so that of two who come at once both get the one successor, or one of them nothing.
+    /// proven, so that two requests at the same time both get the one successor, or one of them gets none.
     pub(super) fn rotate(
         &self,
         hash: &RefreshHash,
@@ -253,7 +261,7 @@ impl TokenStore {
         digest: &TokenDigest,
         jti: Option<&str>,
         subject: &EntityUid,
-    ) -> Result<Revocation, AuthnError> {
+    ) -> Result<StoredRevocation, AuthnError> {
         self.revocations.get(digest, || self.revocation(jti, subject))
     }
 
@@ -261,7 +269,7 @@ impl TokenStore {
         &self,
         jti: Option<&str>,
         subject: &EntityUid,
-    ) -> Result<Revocation, AuthnError> {
+    ) -> Result<StoredRevocation, AuthnError> {
         let subject = subject.to_string();
         let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(
@@ -269,7 +277,7 @@ impl TokenStore {
                     (SELECT max(at) FROM revoked_subject WHERE subject IN (?2, ?3))",
         )?;
         let found = statement.query_row(params![jti, subject, EVERYBODY], |row| {
-            Ok(Revocation { token: row.get(0)?, before: row.get(1)? })
+            Ok(StoredRevocation { token: row.get(0)?, before: row.get(1)? })
         })?;
         Ok(found)
     }
@@ -312,12 +320,12 @@ impl TokenStore {
         kid: &str,
         public: &[u8],
         now: i64,
-        old: Old,
+        old: PreviousKeys,
     ) -> Result<Vec<String>, AuthnError> {
-        // A key that was retired before the beginning of time vouches for nothing.
+        // A key that was retired before the Unix epoch verifies no token.
         let (at, which) = match old {
-            Old::Vouches => (now, "retired IS NULL"),
-            Old::IsCompromised => (0, "retired IS NULL OR retired > 0"),
+            PreviousKeys::Retired => (now, "retired IS NULL"),
+            PreviousKeys::Compromised => (0, "retired IS NULL OR retired > 0"),
         };
         self.change(|store| {
             let mut statement =
@@ -385,7 +393,7 @@ fn not_retired(found: Option<StoredSigningKey>, since: i64) -> Option<[u8; 32]> 
     found.and_then(|(public, retired)| counts(retired).then_some(public))
 }
 
-fn find_refresh(store: &Connection, hash: &RefreshHash) -> Result<Option<Refresh>, AuthnError> {
+fn find_refresh(store: &Connection, hash: &RefreshHash) -> Result<Option<StoredRefresh>, AuthnError> {
     let mut statement = store.prepare_cached(
         "SELECT session, generation, expires, used,
                 EXISTS (SELECT 1 FROM refresh AS next WHERE next.session = refresh.session
@@ -395,7 +403,7 @@ fn find_refresh(store: &Connection, hash: &RefreshHash) -> Result<Option<Refresh
     let found = statement.query_row([hash], |row| {
         let used: Option<i64> = row.get(3)?;
         let onward: bool = row.get(4)?;
-        Ok(Refresh {
+        Ok(StoredRefresh {
             session: row.get(0)?,
             generation: row.get(1)?,
             expires: row.get(2)?,

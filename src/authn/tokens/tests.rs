@@ -204,7 +204,7 @@ fn a_refresh_token_serves_once_and_its_replay_ends_the_session() {
     assert_eq!(second.session, first.session);
     bench.clock.advance(Duration::from_secs(31));
     assert_eq!(refresh(&bench.tokens, first.refresh.expose()).err(), Some("refresh_reused"));
-    // Thief and owner are not told apart: both are out.
+    // Thief and owner cannot be distinguished: both sessions end.
     assert_eq!(refresh(&bench.tokens, second.refresh.expose()).err(), Some("ended"));
     assert_eq!((access(&bench.tokens, &first), access(&bench.tokens, &second)), ("ended", "ended"));
 }
@@ -219,7 +219,7 @@ fn a_lost_answer_is_given_again_while_nobody_went_on() {
     let again = refresh(&bench.again(), first.refresh.expose()).unwrap();
     assert_eq!(lost.refresh.expose(), again.refresh.expose());
     let third = refresh(&bench.tokens, again.refresh.expose()).unwrap();
-    // Somebody went on: the first one is now a replay, within the grace as well.
+    // The successor was used: the first one is now a replay, within the grace as well.
     assert_eq!(refresh(&bench.tokens, first.refresh.expose()).err(), Some("refresh_reused"));
     assert_eq!(refresh(&bench.tokens, third.refresh.expose()).err(), Some("ended"));
 }
@@ -374,7 +374,7 @@ fn a_compromised_signing_key_vouches_for_nothing_at_once() {
     assert_eq!(access(&bench.tokens, &next), "accepted");
 }
 
-/// Whoever has a stolen signing key makes no token that outlives ours.
+/// A stolen signing key makes no token that outlives the gateway's own.
 #[test]
 fn a_token_that_says_it_lives_longer_than_ours_do_is_refused() {
     let bench = bench();
@@ -404,7 +404,7 @@ fn a_token_that_is_not_bound_as_its_session_is_refused() {
     assert_eq!(reason(bench.tokens.verify(token.expose())), "claim_value");
 }
 
-/// Whoever is told of a login for a program has two minutes to keep it.
+/// A program has two minutes to redeem the code of its login.
 #[test]
 fn a_login_from_before_a_revocation_counts_for_nothing_afterwards() {
     let bench = bench();

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use super::error::ReloadError;
 use super::state::STATE_FILE;
 use super::{Reloader, file};
-use crate::agents::{Digests, Draft};
+use crate::agents::{Digests, RegisterDraft};
 use crate::audit::{AgentRecord, Record};
-use crate::model::{AgentId, EventType, Outcome};
+use crate::blocking;
+use crate::events::{AgentDigests, SecurityEvent};
+use crate::model::AgentId;
 
 /// An agent that was deployed, changed or removed, with its digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub(super) struct AgentChange {
 
 impl Reloader {
     /// The agents of their directory; refused as a whole when one of them is not valid.
-    pub(super) fn agents(&self) -> Result<Option<Draft>, ReloadError> {
+    pub(super) fn agents(&self) -> Result<Option<RegisterDraft>, ReloadError> {
         let Some(agent_parts) = &self.agent_parts else { return Ok(None) };
         let draft = agent_parts.agents.draft();
         if draft.problems.is_empty() {
@@ -32,7 +34,7 @@ impl Reloader {
         Err(ReloadError::Agents(problems.join("\n")))
     }
 
-    pub(super) fn agent_changes(&self, draft: Option<&Draft>) -> Vec<AgentChange> {
+    pub(super) fn agent_changes(&self, draft: Option<&RegisterDraft>) -> Vec<AgentChange> {
         match (&self.agent_parts, draft) {
             (Some(agent_parts), Some(draft)) => changes(&agent_parts.agents.digests(), &draft.digests()),
             _ => Vec::new(),
@@ -40,7 +42,7 @@ impl Reloader {
     }
 
     /// Puts them in force. Blocking.
-    pub(super) fn install_agents(&self, draft: Option<Draft>) {
+    pub(super) fn install_agents(&self, draft: Option<RegisterDraft>) {
         let (Some(agent_parts), Some(draft)) = (&self.agent_parts, draft) else { return };
         let changed = !self.agent_changes(Some(&draft)).is_empty();
         agent_parts.agents.put_in_force(draft);
@@ -49,22 +51,20 @@ impl Reloader {
         }
     }
 
-    pub(super) fn agent_record(&self, change: AgentChange) -> Record {
+    pub(super) fn agent_record(&self, change: AgentChange) -> Option<Record> {
         let AgentChange { id, before, now } = change;
-        let (name, event_type) = match (&before, &now) {
-            (None, _) => ("agent_deployed", EventType::AgentCreation),
-            (Some(_), Some(_)) => ("agent_changed", EventType::AgentCreation),
-            (Some(_), None) => ("agent_removed", EventType::AgentDeletion),
+        let digests = AgentDigests { before: before.as_deref(), now: now.as_deref() };
+        let event = match (&before, &now) {
+            (None, _) => SecurityEvent::AgentDeployed(digests),
+            (Some(_), Some(_)) => SecurityEvent::AgentChanged(digests),
+            (Some(_), None) => SecurityEvent::AgentRemoved(digests),
         };
-        let digest = |text: &Option<String>| text.as_deref().unwrap_or("none").to_owned();
-        let detail = format!("{} -> {}", digest(&before), digest(&now));
-        let mut record = self.event(name, Outcome::Allow, detail);
-        record.event_type = event_type;
+        let mut record = self.record_of(&event)?;
         let definition = now.or(before).unwrap_or_default();
         let definition = definition.split(' ').next().unwrap_or_default().into();
         record.agent =
             Some(AgentRecord { definition_sha256: definition, id: id.as_str().into(), version: None });
-        record
+        Some(record)
     }
 
     /// Records the agents that changed since the last record, and stores them with the pins of tools. Under the emergency
@@ -85,23 +85,23 @@ impl Reloader {
         let server = pins.and_then(|pins| changed_pins(&pins, &agent_parts.pins));
         if let Some(changed) = agent.or(server) {
             let reloader = Arc::clone(self);
-            let unlocked = tokio::task::spawn_blocking(move || reloader.unlocked()).await;
-            if unlocked.map_err(|_| ReloadError::Stopped)?.is_err() {
+            let unlocked = blocking::run(move || reloader.unlocked()).await;
+            if unlocked?.is_err() {
                 return Err(ReloadError::LockedFile(changed));
             }
         }
         for change in found {
-            let record = self.agent_record(change);
+            let record = self.agent_record(change).ok_or(ReloadError::Unrecorded)?;
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         }
         let reloader = Arc::clone(self);
         let pins = agent_parts.pins.clone();
-        let noted = tokio::task::spawn_blocking(move || {
+        let noted = blocking::run(move || {
             let mut state = reloader.state.lock();
             (state.agents, state.pins) = (Some(now), Some(pins));
             file::write(&reloader.settings.data_dir.join(STATE_FILE), &*state)
         });
-        noted.await.map_err(|_| ReloadError::Stopped)?.map_err(ReloadError::Remember)
+        noted.await?.map_err(ReloadError::Remember)
     }
 }
 

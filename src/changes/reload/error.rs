@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::blocking;
 use crate::changes::loader::SourceError;
 use crate::policy::PolicyErrors;
 use crate::policy::version::VersionError;
@@ -70,6 +71,12 @@ pub enum ReloadError {
     /// The check did not finish.
     #[error("the check stopped before its end")]
     Stopped,
+}
+
+impl From<blocking::Stopped> for ReloadError {
+    fn from(_: blocking::Stopped) -> Self {
+        Self::Stopped
+    }
 }
 
 impl ReloadError {

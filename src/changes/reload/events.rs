@@ -6,9 +6,10 @@ use super::error::Cause;
 use super::state::{RefusedChange, STATE_FILE};
 use super::{CandidateChange, Reloader};
 use crate::audit::Record;
+use crate::blocking;
 use crate::changes::file;
 use crate::changes::lock::EngagedLock;
-use crate::model::{EventType, Outcome};
+use crate::events::SecurityEvent;
 
 /// The longest text about a refusal that is kept, in bytes.
 const REPORT_BYTES: usize = 16 * 1024;
@@ -24,7 +25,7 @@ impl Reloader {
     pub async fn check_lock(self: &Arc<Self>) -> bool {
         let looking = Arc::clone(self);
         // One that cannot be read holds, and each refusal says so.
-        let looked = tokio::task::spawn_blocking(move || looking.engaged()).await;
+        let looked = blocking::run(move || looking.engaged()).await;
         let Ok(Ok(now)) = looked else { return true };
         if now == self.state.lock().locked {
             return true;
@@ -33,7 +34,7 @@ impl Reloader {
             return false;
         }
         let noting = Arc::clone(self);
-        let noted = tokio::task::spawn_blocking(move || {
+        let noted = blocking::run(move || {
             let mut state = noting.state.lock();
             state.locked = now;
             file::write(&noting.settings.data_dir.join(STATE_FILE), &*state)
@@ -49,26 +50,25 @@ impl Reloader {
     }
 
     async fn record_lock(&self, engaged: Option<&EngagedLock>) -> bool {
-        let (name, detail) = match engaged {
+        match engaged {
             Some(engaged) => {
-                ("changes_locked", format!("by {}: {}", engaged.author, shortened(&engaged.reason)))
+                let reason = shortened(&engaged.reason);
+                self.note(SecurityEvent::ChangesLocked { author: &engaged.author, reason: &reason }).await
             }
-            None => ("changes_unlocked", String::new()),
-        };
-        tracing::warn!(target: "SECURITY", event_type = name, details = %detail);
-        self.record(name, Outcome::Allow, detail).await
+            None => self.note(SecurityEvent::ChangesUnlocked).await,
+        }
     }
 
     pub(super) async fn record_candidate(&self, watching: Option<CandidateChange>) {
         match watching {
             None => {}
             Some(CandidateChange::Begins(version)) => {
-                self.record("candidate_loaded", Outcome::Allow, version.as_str().to_owned()).await;
+                self.note(SecurityEvent::CandidateLoaded { version: version.as_str() }).await;
             }
             Some(CandidateChange::Refused(why)) => {
                 let why = shortened(&why);
                 tracing::warn!(error = why, "the candidate is refused; nothing watches");
-                self.record("candidate_refused", Outcome::DenyError, why).await;
+                self.note(SecurityEvent::CandidateRefused { why: &why }).await;
             }
         }
     }
@@ -76,12 +76,6 @@ impl Reloader {
     pub(super) async fn record_refusal(self: &Arc<Self>, cause: Cause, why: &str) {
         let why = shortened(why);
         self.policy.count_refusal();
-        tracing::warn!(
-            target: "SECURITY",
-            event_type = "security_violation",
-            violation_type = "hot_reload_security_violation",
-            details = %why,
-        );
         let refusal = RefusedChange {
             time_millis: self.clock.now_millis(),
             cause: cause.as_str().to_owned(),
@@ -89,31 +83,33 @@ impl Reloader {
         };
         let reloader = Arc::clone(self);
         // For the status command alone: that nothing was changed does not hang on it.
-        let noted = tokio::task::spawn_blocking(move || {
+        let noted = blocking::run(move || {
             let mut state = reloader.state.lock();
             state.refused = Some(refusal);
             file::write(&reloader.settings.data_dir.join(STATE_FILE), &*state)
         });
         let _ = noted.await;
-        self.record("reload_refused", Outcome::DenyError, why).await;
+        self.note(SecurityEvent::PolicyReloadRefused { why: &why }).await;
     }
 
-    /// Returns whether the event is on record. The event has taken place in any case, so a failure is logged.
-    async fn record(&self, name: &'static str, outcome: Outcome, detail: String) -> bool {
-        let written = self.journal.append(self.event(name, outcome, detail)).await;
+    /// Counts, logs and records an event that has happened. Returns whether it is on record; where it is not, the log has
+    /// an error.
+    async fn note(&self, event: SecurityEvent<'_>) -> bool {
+        event.emit(self.policy.metrics());
+        let Some(record) = self.record_of(&event) else { return false };
+        let written = self.journal.append(record).await;
         if let Err(error) = &written {
             let error = error as &dyn std::error::Error;
-            tracing::error!(error, event = name, "an event could not be recorded");
+            tracing::error!(error, event = event.facts().name, "an event could not be recorded");
         }
         written.is_ok()
     }
 
-    pub(super) fn event(&self, name: &'static str, outcome: Outcome, detail: String) -> Record {
-        let mut record = Record::of_gateway(self.clock.now_millis(), EventType::ConfigurationChange, outcome);
-        record.event = Some(name);
-        record.detail = Some(detail);
+    /// The record of an event, under the live policy version.
+    pub(super) fn record_of(&self, event: &SecurityEvent<'_>) -> Option<Record> {
+        let mut record = Record::of_event(event, self.clock.now_millis())?;
         record.policy_version = Some(self.policy.current().version().clone());
-        record
+        Some(record)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Reloader;
-use crate::agents::{Digests, Draft};
+use crate::agents::{Digests, RegisterDraft};
 use crate::changes::file;
 use crate::changes::lock::EngagedLock;
 use crate::model::PolicyVersion;
@@ -63,7 +63,7 @@ impl ChangeState {
 }
 
 impl Reloader {
-    pub(super) fn remember(&self, live: &Live, agents: Option<&Draft>) -> std::io::Result<()> {
+    pub(super) fn remember(&self, live: &Live, agents: Option<&RegisterDraft>) -> std::io::Result<()> {
         // Held across the write: a refusal that is noted meanwhile must not put the older mark back.
         let mut known = self.state.lock();
         let before = known.clone();
@@ -79,7 +79,7 @@ impl Reloader {
             version: Some(live.bundle.version().clone()),
             stored: live.stored.clone(),
             locked: before.locked,
-            agents: agents.map(Draft::digests).or(before.agents),
+            agents: agents.map(RegisterDraft::digests).or(before.agents),
             pins: before.pins,
             seen,
             time_millis: self.clock.now_millis(),

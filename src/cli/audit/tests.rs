@@ -6,7 +6,7 @@ use clap::Parser as _;
 use serde_json::json;
 
 use super::*;
-use crate::audit::is_hidden;
+use crate::text::is_hidden;
 
 #[derive(clap::Parser)]
 struct ParsedLine {

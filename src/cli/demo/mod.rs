@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::output::{Exit, Format, Output};
 use crate::audit::verify::{VerifyReport, verify};
+use crate::blocking;
 
 /// Options of `caxton demo`.
 #[derive(Debug, Args)]
@@ -57,7 +58,7 @@ async fn demo(options: &Options, output: &Output) -> anyhow::Result<Exit> {
     let log = stage.log();
     let verified = {
         let log = log.clone();
-        tokio::task::spawn_blocking(move || verify(&log)).await??
+        blocking::run(move || verify(&log)).await??
     };
     let as_expected = calls.iter().all(|call| call.as_expected);
     let report = Report { calls, log: log.display().to_string(), verified, as_expected };

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use super::Outcome;
 use super::stage::{DemoCredential, DemoGateway};
 use crate::audit::query::{Filter, query};
+use crate::blocking;
 
 /// The expected decision: the policy that decides, or a denial because no policy permits.
 enum ExpectedDecision {
@@ -156,7 +157,7 @@ pub(super) async fn play(stage: &DemoGateway) -> anyhow::Result<Vec<Outcome>> {
         let id = format!("demo-{:02}", number + 1);
         let answer = call(&client, stage, &step, &id).await?;
         let log = stage.log();
-        let records = tokio::task::spawn_blocking(move || query(&log, &Filter::all())).await??;
+        let records = blocking::run(move || query(&log, &Filter::all())).await??;
         let about = |record: &&Json| {
             record.get("request_id").and_then(Json::as_str) == Some(&id)
                 && record.get("action").and_then(Json::as_str) == Some(step.action)

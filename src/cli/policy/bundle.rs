@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::render::{GREEN, PLAIN, clean, counted};
+use super::render::{GREEN, PLAIN, counted};
 use super::store::{StoreOptions, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::Bundle;
 use crate::policy::version::{BundleFile, Rules, TrustedKeys, VersionError};
+use crate::text::clean;
 
 /// The largest bundle that is read, in bytes.
 const MOST_BYTES: u64 = 64 << 20;

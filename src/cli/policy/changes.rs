@@ -2,7 +2,8 @@
 
 use similar::{ChangeTag, TextDiff};
 
-use super::render::{DIM, GREEN, PLAIN, RED, clean, push};
+use super::render::{DIM, GREEN, PLAIN, RED, push};
+use crate::text::clean;
 
 /// Lines shown around a change.
 const AROUND: usize = 2;

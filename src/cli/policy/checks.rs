@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::coverage::{floored, not_green};
 use super::proofs::{self, Search};
-use super::render::{GREEN, PLAIN, RED, WIDTH, clean, counted};
+use super::render::{GREEN, PLAIN, RED, WIDTH, counted};
 use super::{PolicyFolders, find_tests, mutate, prove, render};
 use crate::cli::output::{Exit, Output};
 use crate::policy::version::{Checks, Coverage, Proofs, TestCounts};
 use crate::policy::{Bundle, Sources};
+use crate::text::clean;
 use crate::workbench::coverage::measure;
 use crate::workbench::diagnostics;
 use crate::workbench::lint::{RULES, lint};

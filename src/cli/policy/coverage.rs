@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push};
 use super::{PolicyFolders, find_tests, html, load};
 use crate::cli::output::{Exit, Output};
+use crate::text::clean;
 use crate::workbench::coverage::{Coverage, measure};
 use crate::workbench::run::{Report, Settings, examine};
 

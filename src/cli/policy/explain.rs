@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push};
 use super::{PolicyFolders, find_tests, load};
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
+use crate::text::clean;
 use crate::workbench::case::Located;
 use crate::workbench::explain::{Account, Explanation, Outcome, PartAccount, explain};
 use crate::workbench::run::{Report, Settings, SingleRequest, TestQuestions, TestResult, examine};

@@ -7,10 +7,11 @@ use serde::Serialize;
 
 use super::changes::changes;
 use super::files::replace;
-use super::render::{GREEN, PLAIN, RED, YELLOW, clean, counted};
+use super::render::{GREEN, PLAIN, RED, YELLOW, counted};
 use super::{POLICIES, chosen};
 use crate::cli::output::{Exit, Format, Output};
 use crate::policy::{SourceKind, Sources};
+use crate::text::clean;
 use crate::workbench::format::format;
 
 /// The most bytes of a file that is read.

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::render::{clean, counted};
+use super::render::counted;
 use super::store::{StoreOptions, find, when};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::{Checks, Manifest, Published};
+use crate::text::clean;
 
 /// How much to show.
 #[derive(Debug, Default, clap::Args)]

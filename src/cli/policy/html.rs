@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::coverage::floored;
-use super::markup::escaped;
 use super::render::push;
 use crate::policy::{SourceKind, Sources};
+use crate::text::{clean_lines, escape_html};
 use crate::workbench::coverage::{Coverage, Part, PolicyCoverage};
 
 const STYLE: &str = "
@@ -71,7 +71,7 @@ fn head(page: &mut String, coverage: &Coverage) {
             summary.points,
             coverage.policies.len(),
             coverage.rows,
-            escaped(coverage.policy_version.as_str(), shown)
+            escaped(coverage.policy_version.as_str())
         ),
     );
     push(
@@ -96,7 +96,7 @@ fn files(page: &mut String, by_file: &BTreeMap<&str, Vec<&PolicyCoverage>>) {
             format_args!(
                 "<tr><td><a href=\"#{}\">{}</a></td><td class=\"n\">{covered}</td><td class=\"n\">{points}</td></tr>",
                 anchor(file),
-                escaped(file, shown),
+                escaped(file),
             ),
         );
     }
@@ -104,7 +104,7 @@ fn files(page: &mut String, by_file: &BTreeMap<&str, Vec<&PolicyCoverage>>) {
 }
 
 fn file(page: &mut String, path: &str, text: &str, policies: &[&PolicyCoverage]) {
-    push(page, format_args!("<h2 id=\"{}\">{}</h2>", anchor(path), escaped(path, shown)));
+    push(page, format_args!("<h2 id=\"{}\">{}</h2>", anchor(path), escaped(path)));
     let gaps: Vec<(&PolicyCoverage, &Part)> = policies
         .iter()
         .flat_map(|policy| policy.parts.iter().map(move |part| (*policy, part)))
@@ -118,9 +118,9 @@ fn file(page: &mut String, path: &str, text: &str, policies: &[&PolicyCoverage])
                 format_args!(
                     "<li>line {}: <code>{}</code> {} <small>{}</small></li>",
                     part.line,
-                    escaped(&part.text, shown),
+                    escaped(&part.text),
                     part.gaps().join(", "),
-                    escaped(&policy.id, shown)
+                    escaped(&policy.id)
                 ),
             );
         }
@@ -141,7 +141,7 @@ fn coloured(page: &mut String, text: &str, policies: &[&PolicyCoverage]) {
         let (Some(before), Some(marked)) = (text.get(at..part.start), text.get(part.start..part.end)) else {
             continue;
         };
-        page.push_str(&escaped(before, shown));
+        page.push_str(&escaped(before));
         let class = match (part.gaps().len(), part.points()) {
             (0, 1) => "implied",
             (0, _) => "both",
@@ -151,12 +151,12 @@ fn coloured(page: &mut String, text: &str, policies: &[&PolicyCoverage]) {
         let _ = write!(
             page,
             "<mark class=\"{class}\" title=\"{}\">{}</mark>",
-            escaped(&with_cause(part), shown),
-            escaped(marked, shown)
+            escaped(&with_cause(part)),
+            escaped(marked)
         );
         at = part.end;
     }
-    page.push_str(&escaped(text.get(at..).unwrap_or_default(), shown));
+    page.push_str(&escaped(text.get(at..).unwrap_or_default()));
 }
 
 fn with_cause(part: &Part) -> String {
@@ -175,11 +175,7 @@ fn anchor(path: &str) -> String {
     path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
-/// Marks that turn the direction of text could make a policy look like another one.
-fn shown(c: char) -> char {
-    match c {
-        '\n' | '\t' => c,
-        c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => '\u{fffd}',
-        c => c,
-    }
+/// Text of a policy for the page. A character that turns the direction of text could make a policy look like another one.
+fn escaped(text: &str) -> String {
+    escape_html(&clean_lines(text))
 }

@@ -6,10 +6,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::files::create;
-use super::render::{BOLD, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
+use super::render::{BOLD, GREEN, PLAIN, RED, YELLOW, counted, push};
 use super::{POLICIES, SCHEMAS, TESTS, chosen};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
+use crate::text::clean;
 use crate::workbench::import::{From, Imported, Input, Remark, import};
 
 /// The most bytes of all files together.

@@ -1,7 +1,7 @@
 //! Test results as JUnit XML, which continuous integration systems show.
 
-use super::markup::escaped;
 use super::render::push;
+use crate::text::{escape_html, is_hidden};
 use crate::workbench::run::{Report, SuiteReport, TestReport, TestResult};
 
 /// The whole report.
@@ -22,11 +22,11 @@ pub(super) fn xml(report: &Report) -> String {
 }
 
 fn suite(xml: &mut String, suite: &SuiteReport) {
-    let name = escaped(&suite.suite, allowed);
-    push(xml, format_args!("  <testsuite name=\"{name}\" file=\"{}\">", escaped(&suite.file, allowed)));
+    let name = escaped(&suite.suite);
+    push(xml, format_args!("  <testsuite name=\"{name}\" file=\"{}\">", escaped(&suite.file)));
     if let Some(problem) = &suite.problem {
         push(xml, format_args!("    <testcase classname=\"{name}\" name=\"(file)\">"));
-        push(xml, format_args!("      <error message=\"{}\"/>", escaped(&problem.message, allowed)));
+        push(xml, format_args!("      <error message=\"{}\"/>", escaped(&problem.message)));
         push(xml, format_args!("    </testcase>"));
     }
     suite.tests.iter().for_each(|one| test(xml, &name, one));
@@ -34,7 +34,7 @@ fn suite(xml: &mut String, suite: &SuiteReport) {
 }
 
 fn test(xml: &mut String, class: &str, test: &TestReport) {
-    let head = format!("    <testcase classname=\"{class}\" name=\"{}\"", escaped(&test.name, allowed));
+    let head = format!("    <testcase classname=\"{class}\" name=\"{}\"", escaped(&test.name));
     match &test.result {
         TestResult::Passed => push(xml, format_args!("{head}/>")),
         TestResult::Failed { failures } => {
@@ -42,24 +42,26 @@ fn test(xml: &mut String, class: &str, test: &TestReport) {
             for failure in failures {
                 let (expected, got) = (failure.expected.join("; "), failure.got.join("; "));
                 let text = format!("{} expected {expected}, got {got}", failure.row);
-                push(xml, format_args!("      <failure message=\"{}\"/>", escaped(text.trim(), allowed)));
+                push(xml, format_args!("      <failure message=\"{}\"/>", escaped(text.trim())));
             }
             push(xml, format_args!("    </testcase>"));
         }
         TestResult::Broken { problem } => {
             push(xml, format_args!("{head}>"));
             let text = format!("line {}: {}", problem.line, problem.message);
-            push(xml, format_args!("      <error message=\"{}\"/>", escaped(&text, allowed)));
+            push(xml, format_args!("      <error message=\"{}\"/>", escaped(&text)));
             push(xml, format_args!("    </testcase>"));
         }
     }
 }
 
-/// Characters that XML 1.0 does not allow at all are replaced.
-fn allowed(c: char) -> char {
-    match c {
+/// Text for an attribute, on one line. Characters that cannot be seen and those that XML 1.0 does not allow are replaced.
+fn escaped(text: &str) -> String {
+    let replaced = |c: char| match c {
         '\t' | '\n' | '\r' => ' ',
-        c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => '\u{fffd}',
+        '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
+        c if is_hidden(c) => char::REPLACEMENT_CHARACTER,
         c => c,
-    }
+    };
+    escape_html(&text.chars().map(replaced).collect::<String>())
 }

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::coverage::{floored, not_green, percent, wanted};
 use super::proofs::settings;
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push};
 use super::{PolicyFolders, find_tests, load};
 use crate::cli::output::{Exit, Output};
+use crate::text::clean;
 use crate::workbench::mutate::{Mutant, Mutation, mutate_with};
 use crate::workbench::prove::{Settings, Solver};
 use crate::workbench::run;

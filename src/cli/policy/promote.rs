@@ -8,12 +8,13 @@ use serde_json::Value as Json;
 
 use super::checks::{PublishChecks, check};
 use super::publish::put;
-use super::render::{PLAIN, RED, YELLOW, clean, counted};
+use super::render::{PLAIN, RED, YELLOW, counted};
 use super::store::{PublishOptions, StoreOptions, report_error};
 use super::{PolicyFolders, diff};
-use crate::audit::records::{Proof, Records};
+use crate::audit::record_reader::{ChainCheck, RecordReader};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::Kind;
+use crate::text::clean;
 
 /// Where the gateway writes when nothing else is said.
 const LOG: &str = ".caxton/audit.log";
@@ -98,7 +99,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 
 /// What the log says; `None` when the candidate was never loaded.
 fn watched(log: &Path, version: &str) -> anyhow::Result<Option<ShadowReport>> {
-    let mut records = Records::open(log, Proof::Chain)?;
+    let mut records = RecordReader::open(log, ChainCheck::Verify)?;
     let mut found: Option<ShadowReport> = None;
     let mut kinds: BTreeMap<(String, String, String), (u64, String)> = BTreeMap::new();
     while let Some(line) = records.next_record()? {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push};
 use crate::cli::output::{Exit, Output};
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
+use crate::text::clean;
 use crate::workbench::prove::{Claim, Counterexample, Proof, Settings, Solver, Verdict, prove};
 
 /// Open places of one statement that are shown.

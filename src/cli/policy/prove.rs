@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::proofs::{Search, seek};
-use super::render::{PLAIN, RED, clean, counted};
+use super::render::{PLAIN, RED, counted};
 use super::{PolicyFolders, diff, find_tests, load, show};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, PolicyErrors};
+use crate::text::clean;
 use crate::workbench::prove::{Claim, Stated, StatedError, VersionName, stated};
 use crate::workbench::run::Suites;
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::checks::{PublishChecks, check};
-use super::render::{BOLD, GREEN, PLAIN, clean};
+use super::render::{BOLD, GREEN, PLAIN};
 use super::store::{PublishOptions, StoreOptions, find, report_error};
 use super::{PolicyFolders, sources};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::version::{Checks, Kind, Manifest, Published, VersionError, VersionStore};
 use crate::policy::{Bundle, Sources};
+use crate::text::clean;
 
 /// What to publish.
 #[derive(Debug, Default, clap::Args)]

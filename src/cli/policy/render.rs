@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::text::clean;
 use crate::workbench::diff::Side;
 use crate::workbench::run::{Failure, Promises, Report, TestReport, TestResult};
 
@@ -149,15 +150,6 @@ pub(super) fn counted(count: usize, one: &str) -> String {
         (_, Some(stem)) => format!("{count} {stem}ies"),
         (_, None) => format!("{count} {one}s"),
     }
-}
-
-/// Untrusted text of a file: it must not move the cursor or colour the terminal.
-pub(super) fn clean(text: &str) -> String {
-    let harmless = |c: char| {
-        let hidden = c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if hidden { '\u{fffd}' } else { c }
-    };
-    text.chars().map(harmless).collect()
 }
 
 /// A line more.

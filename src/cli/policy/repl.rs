@@ -14,10 +14,11 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 
 use super::explain;
-use super::render::{BOLD, DIM, GREEN, PLAIN, RED, clean, counted};
+use super::render::{BOLD, DIM, GREEN, PLAIN, RED, counted};
 use super::{PolicyFolders, load};
 use crate::cli::output::{Exit, Output};
 use crate::suggest::nearest;
+use crate::text::clean;
 use crate::workbench::explain::Explanation;
 use crate::workbench::repl::{Workbench, WorkbenchError};
 use words::{ReplHelper, brace, words};

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::diff::{load as load_version, version};
 use super::files::create;
-use super::render::{PLAIN, YELLOW, clean, counted};
+use super::render::{PLAIN, YELLOW, counted};
 use super::{PolicyFolders, load};
-use crate::audit::records::{Proof, Records};
+use crate::audit::record_reader::{ChainCheck, RecordReader};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
+use crate::text::clean;
 use crate::workbench::replay::{Flip, Replay, Settings, TestError, find, suite_of_flips, suite_of_record};
 pub use log::{RecordSelection, ReplayedLog, replay_log};
 pub(super) use text::text;
@@ -138,7 +139,7 @@ pub(super) fn from_log(
 ) -> anyhow::Result<Exit> {
     let log = log.map_or_else(|| base.join(LOG), Path::to_owned);
     let Some(bundle) = load(base, folders, output)? else { return Ok(Exit::Usage) };
-    let mut records = Records::open(&log, Proof::Nothing)?;
+    let mut records = RecordReader::open(&log, ChainCheck::Skip)?;
     while let Some(record) = records.next_record()? {
         let Some(found) = find(record.text, id).ok().flatten() else { continue };
         let (suite, failed) = suite_of_record(&bundle, found)?;

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::render::{GREEN, PLAIN, clean, counted};
+use super::render::{GREEN, PLAIN, counted};
 use super::store::{StoreOptions, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::Bundle;
 use crate::policy::version::{PublicKey, Rules, SigningKey, TrustedKeys, VersionError};
+use crate::text::clean;
 
 /// The key to make.
 #[derive(Debug, Default, clap::Args)]

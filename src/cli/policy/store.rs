@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::render::{PLAIN, RED, clean};
+use super::render::{PLAIN, RED};
 use crate::cli::output::Output;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::policy::version::{Published, SigningKey, VersionError, VersionStore, Wanted};
+use crate::text::clean;
 
 /// Where versions are kept when nothing else is said.
 const STORE: &str = ".caxton/versions";

@@ -7,6 +7,7 @@ use granit_parser::{Event, Parser, ScalarStyle, Span};
 use super::{KeyName, MAX_DEPTH, MAX_KEYS, Node, Scalar, Value, refuse_twice};
 use crate::config::problem::{Problem, ProblemCode};
 use crate::config::value_type::printable;
+use crate::text::one_line;
 
 /// A collection that is not closed yet.
 enum Open {
@@ -43,7 +44,7 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
                 builder.problems.push(
                     Problem::error(
                         ProblemCode::Syntax,
-                        format!("this is not YAML: {}", one_line(&error.info())),
+                        format!("this is not YAML: {}", one_line(&error.info(), 400)),
                     )
                     .at(text, &(at..at)),
                 );
@@ -184,8 +185,4 @@ impl Builder<'_> {
 
 fn range(span: &Span) -> Range<usize> {
     span.byte_range().unwrap_or(0..0)
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -6,7 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::{ReadContext, ValueType, printable};
 use crate::config::document::{Node, Value};
-use crate::config::problem::{ProblemCode, is_hostile};
+use crate::config::problem::ProblemCode;
+use crate::text::is_hidden;
 
 /// Values that a list holds at most.
 const MAX_ITEMS: usize = 1_000;
@@ -79,7 +80,7 @@ impl<K> NamedValues<K> {
 
     /// Named by tools, whose names other systems choose.
     pub(in crate::config) fn of_tools(each: K) -> Self {
-        Self { each, legal: |c| !is_hostile(c) }
+        Self { each, legal: |c| !is_hidden(c) }
     }
 }
 

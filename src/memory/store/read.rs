@@ -4,9 +4,9 @@ use rusqlite::{Connection, OptionalExtension as _, named_params};
 
 use super::{entity_from, relation_from, scope_columns};
 use crate::memory::error::MemoryError;
+use crate::memory::fts_query::FtsQuery;
 use crate::memory::sql;
-use crate::memory::view::{EntityView, RelationView, View as _};
-use crate::memory::words::Words;
+use crate::memory::view::{EntityView, MemoryItem as _, RelationView};
 use crate::model::{MemoryKind, MemoryRow, MemoryScope};
 
 /// What a policy may ask about a row; its content stays where it is.
@@ -92,14 +92,14 @@ pub(in crate::memory) fn relations(
 pub(in crate::memory) fn search(
     connection: &mut Connection,
     scope: &MemoryScope,
-    words: &Words,
+    query: &FtsQuery,
     limit: u32,
 ) -> Result<Vec<EntityView>, MemoryError> {
     let moment = connection.transaction()?;
     let (scope_kind, scope_id) = scope_columns(scope);
     let params = named_params! {
         ":scope_kind": scope_kind, ":scope_id": scope_id, ":limit": limit,
-        ":anywhere": words.anywhere, ":in_name": words.in_name, ":whole": words.whole,
+        ":anywhere": query.anywhere, ":in_name": query.in_name, ":whole": query.whole,
     };
     let found: Vec<EntityView> = moment
         .prepare_cached(sql::SEARCH)?

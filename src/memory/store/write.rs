@@ -1,16 +1,16 @@
 //! Writing. One transaction does a whole operation: it takes the write lock, sees that the row is still the one
-//! that was judged, keeps the quota and the index, and commits only while somebody waits.
+//! that was judged, keeps the quota and the index, and commits only while the caller waits.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, named_params};
 
-use super::lanes::Wanted;
 use super::read::{bare_entity, relation};
 use super::scope_columns;
-use crate::memory::error::{MemoryError, shown};
+use super::workers::Cancel;
+use crate::memory::error::{MemoryError, escaped_name};
+use crate::memory::fts_query::scope_word;
 use crate::memory::settings::Settings;
 use crate::memory::sql;
-use crate::memory::view::{Deleted, EntityView, RelationView, View, same_row};
-use crate::memory::words::scope_word;
+use crate::memory::view::{Deleted, EntityView, MemoryItem, RelationView, same_row};
 use crate::model::{MemoryKind, MemoryRow, MemoryScope, WriteMemoryEntity, WriteMemoryRelation};
 
 /// Stores a thing: makes it when it is not there, overwrites it otherwise.
@@ -20,7 +20,7 @@ pub(in crate::memory) fn write_entity(
     write: WriteMemoryEntity,
     author: &str,
     now: i64,
-    wanted: &Wanted<'_>,
+    cancel: &Cancel<'_>,
 ) -> Result<EntityView, MemoryError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let WriteMemoryEntity { row: judged, kind, labels, observations } = write;
@@ -41,8 +41,8 @@ pub(in crate::memory) fn write_entity(
     put_observations(&transaction, &becomes, &observations)?;
     index(&transaction, &becomes, &observations)?;
     let stored = bare_entity(&transaction, &becomes.scope, &becomes.id)?
-        .ok_or_else(|| MemoryError::NoSuchRow(shown(&becomes.id)))?;
-    wanted.check()?;
+        .ok_or_else(|| MemoryError::NoSuchRow(escaped_name(&becomes.id)))?;
+    cancel.check()?;
     transaction.commit()?;
     Ok(EntityView { observations, ..stored })
 }
@@ -54,7 +54,7 @@ pub(in crate::memory) fn write_relation(
     write: &WriteMemoryRelation,
     author: &str,
     now: i64,
-    wanted: &Wanted<'_>,
+    cancel: &Cancel<'_>,
 ) -> Result<RelationView, MemoryError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let judged = &write.row;
@@ -62,7 +62,7 @@ pub(in crate::memory) fn write_relation(
         Some(found) => {
             // `a--b` + `c` + `d` and `a` + `b` + `c--d` could be spelled alike; the first keeps the id.
             if found.from != write.from || found.to != write.to || found.kind != judged.kind {
-                return Err(MemoryError::RelationId(shown(&judged.id)));
+                return Err(MemoryError::RelationId(escaped_name(&judged.id)));
             }
             unchanged(&found, judged)?;
             touch_relation(&transaction, judged, now)?;
@@ -71,15 +71,15 @@ pub(in crate::memory) fn write_relation(
             new_as_judged(judged, judged, author)?;
             for end in [&write.from, &write.to] {
                 bare_entity(&transaction, &judged.scope, end)?
-                    .ok_or_else(|| MemoryError::UnknownEnd(shown(end)))?;
+                    .ok_or_else(|| MemoryError::UnknownEnd(escaped_name(end)))?;
             }
             room(&transaction, sql::COUNT_RELATIONS, &judged.scope, "relations", settings.max_relations)?;
             insert_relation(&transaction, write, author, now)?;
         }
     }
     let stored = relation(&transaction, &judged.scope, &judged.id)?
-        .ok_or_else(|| MemoryError::NoSuchRow(shown(&judged.id)))?;
-    wanted.check()?;
+        .ok_or_else(|| MemoryError::NoSuchRow(escaped_name(&judged.id)))?;
+    cancel.check()?;
     transaction.commit()?;
     Ok(stored)
 }
@@ -88,10 +88,10 @@ pub(in crate::memory) fn write_relation(
 pub(in crate::memory) fn delete(
     connection: &mut Connection,
     judged: &MemoryRow,
-    wanted: &Wanted<'_>,
+    cancel: &Cancel<'_>,
 ) -> Result<Deleted, MemoryError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let missing = || MemoryError::NoSuchRow(shown(&judged.id));
+    let missing = || MemoryError::NoSuchRow(escaped_name(&judged.id));
     let deleted = match judged.row {
         MemoryKind::Entity => {
             let found = bare_entity(&transaction, &judged.scope, &judged.id)?.ok_or_else(missing)?;
@@ -106,15 +106,15 @@ pub(in crate::memory) fn delete(
             Deleted { relations: delete_relation(&transaction, judged)?, entities: 0 }
         }
     };
-    wanted.check()?;
+    cancel.check()?;
     transaction.commit()?;
     Ok(deleted)
 }
 
 /// Time of check to time of use: between the decision and this transaction another call may have made the row
-/// somebody else's, or put a label on it that a policy forbids.
-fn unchanged(found: &impl View, judged: &MemoryRow) -> Result<(), MemoryError> {
-    if same_row(&found.row(), judged) { Ok(()) } else { Err(MemoryError::Changed(shown(&judged.id))) }
+/// another principal's, or put a label on it that a policy forbids.
+fn unchanged(found: &impl MemoryItem, judged: &MemoryRow) -> Result<(), MemoryError> {
+    if same_row(&found.row(), judged) { Ok(()) } else { Err(MemoryError::Changed(escaped_name(&judged.id))) }
 }
 
 /// A row that is not there was judged as the caller's own, in the form it is about to take.
@@ -122,7 +122,7 @@ fn new_as_judged(judged: &MemoryRow, becomes: &MemoryRow, author: &str) -> Resul
     if *judged.owner == *author && same_row(judged, becomes) {
         Ok(())
     } else {
-        Err(MemoryError::Changed(shown(&judged.id)))
+        Err(MemoryError::Changed(escaped_name(&judged.id)))
     }
 }
 

@@ -130,9 +130,9 @@ proptest::proptest! {
     /// Whatever the words are, what reaches the full-text engine is a sequence of quoted strings.
     #[test]
     fn no_word_leaves_its_quotes(text in "[\\PC\\x00\"*:(){}^ -]{0,80}") {
-        let Ok(words) = Words::parse(&MemoryScope::Global, &text, &Settings::default()) else { return Ok(()) };
+        let Ok(words) = FtsQuery::parse(&MemoryScope::Global, &text, &Settings::default()) else { return Ok(()) };
         for (expression, columns) in [(&words.anywhere, "name kind observations"), (&words.in_name, "name")] {
-            let head = format!("scope : \"{}\" AND {{{columns}}} : (", words::scope_word(&MemoryScope::Global));
+            let head = format!("scope : \"{}\" AND {{{columns}}} : (", fts_query::scope_word(&MemoryScope::Global));
             let body = expression.strip_prefix(&head).and_then(|rest| rest.strip_suffix(')')).unwrap();
             // Without its doubled quotes, a string ends at the next quote.
             let outside: String = body.replace("\"\"", "").split('"').step_by(2).collect();

@@ -33,7 +33,7 @@ async fn a_search_never_leaves_its_scope() {
         put(memory, &scope, "secret", &["treasure"]).await.unwrap();
     }
     put(memory, &agent("bob"), "only bob", &["treasure"]).await.unwrap();
-    let scope_word = words::scope_word(&agent("bob"));
+    let scope_word = fts_query::scope_word(&agent("bob"));
     let tries = [
         "treasure".to_owned(),
         "treasure OR bob".to_owned(),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode, SourceSpan};
 
+use crate::text::one_line;
+
 /// Why the files of a bundle could not be read at all.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -110,8 +112,8 @@ impl Problem {
     /// Takes over what Cedar reports about a text; a report may hold several problems.
     pub(crate) fn from_cedar(file: Option<(&Arc<str>, &Arc<str>)>, report: &dyn Diagnostic) -> Vec<Self> {
         let mut problem = match file {
-            Some((file, text)) => Self::in_file(file, text, one_line(report)),
-            None => Self::general(one_line(report)),
+            Some((file, text)) => Self::in_file(file, text, report_text(report)),
+            None => Self::general(report_text(report)),
         };
         problem.advice = report.help().map(|help| help.to_string());
         problem.spans = report
@@ -168,7 +170,7 @@ pub(crate) fn position_in(text: &str, offset: usize) -> Position {
 }
 
 /// Cedar's messages stay as they are, except that a report is one line.
-fn one_line(report: &dyn Diagnostic) -> String {
+fn report_text(report: &dyn Diagnostic) -> String {
     let mut text = report.to_string();
     let mut cause = report.source();
     while let Some(inner) = cause {
@@ -179,7 +181,7 @@ fn one_line(report: &dyn Diagnostic) -> String {
         }
         cause = inner.source();
     }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    one_line(&text, usize::MAX)
 }
 
 impl fmt::Display for Problem {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::policy::Effect;
+use crate::text::{push_quoted, quote};
 
 /// One policy, before it is laid out.
 #[derive(Debug, Clone)]
@@ -62,10 +63,10 @@ pub(crate) fn file(heading: &str, topic: &str, policies: &mut [PolicyText]) -> S
         policy.id = format!("{topic}.{id}");
         push(
             &mut text,
-            format_args!("\n@id({})\n@description({})", literal(&policy.id), literal(&policy.description)),
+            format_args!("\n@id({})\n@description({})", quote(&policy.id), quote(&policy.description)),
         );
         if let Some(reason) = &policy.reason {
-            push(&mut text, format_args!("@reason({})", literal(reason)));
+            push(&mut text, format_args!("@reason({})", quote(reason)));
         }
         let (principal, action, resource) = (&policy.principal, &policy.action, &policy.resource);
         let effect = policy.effect.as_str();
@@ -81,16 +82,6 @@ pub(crate) fn file(heading: &str, topic: &str, policies: &mut [PolicyText]) -> S
     text
 }
 
-/// A text as Cedar writes it.
-pub(crate) fn literal(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        escape(c, &mut quoted);
-    }
-    quoted.push('"');
-    quoted
-}
-
 /// A pattern of `like` from a text with `*` for anything.
 pub(crate) fn pattern(parts: &[&str]) -> String {
     let mut quoted = String::from("\"");
@@ -101,7 +92,7 @@ pub(crate) fn pattern(parts: &[&str]) -> String {
         for c in part.chars() {
             match c {
                 '*' => quoted.push_str("\\*"),
-                c => escape(c, &mut quoted),
+                c => push_quoted(c, &mut quoted),
             }
         }
     }
@@ -109,22 +100,9 @@ pub(crate) fn pattern(parts: &[&str]) -> String {
     quoted
 }
 
-fn escape(c: char, quoted: &mut String) {
-    match c {
-        '"' | '\\' => quoted.extend(['\\', c]),
-        ' '..='~' => quoted.push(c),
-        c if c.is_alphanumeric() => quoted.push(c),
-        // Nothing that cannot be seen, or that moves what is seen, stands in a policy as itself.
-        c => {
-            // Writing to a `String` cannot fail.
-            let _ = write!(quoted, "\\u{{{:x}}}", u32::from(c));
-        }
-    }
-}
-
 /// `Caxton::Role::"admin"`.
 pub(crate) fn entity(kind: &str, id: &str) -> String {
-    format!("Caxton::{kind}::{}", literal(id))
+    format!("Caxton::{kind}::{}", quote(id))
 }
 
 /// A name as a part of an id.

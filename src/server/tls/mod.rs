@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 pub use error::TlsError;
 pub(super) use files::{Digest, digest_of};
-pub(super) use ocsp::{OcspError, Stapler};
+pub(super) use ocsp::Stapler;
 
 use self::ocsp::{CertificateQuery, StapledResponse};
 use crate::clock::{SharedClock, rfc3339};

@@ -74,7 +74,7 @@ fn ids(registry: &Registry) -> Vec<String> {
 
 fn permit(registry: &Registry, tool: &str, arguments: Json) -> Permit<crate::model::InvokeTool> {
     let operation = registry.prepare(&id(tool), args(arguments)).unwrap();
-    Permit::for_test(operation, Subject::system())
+    Permit::for_test(operation, Subject::for_test())
 }
 
 async fn call(registry: &Registry, tool: &str, arguments: Json) -> Result<ToolResult, ToolError> {
@@ -145,14 +145,15 @@ fn the_shipped_fragment_is_what_the_generator_makes() {
 #[test]
 fn an_entity_has_exactly_the_attributes_of_the_schema() {
     let definition = Definition::read(&fake::tool("t"), 65_536).unwrap();
-    let standing = tool::Standing { pinned: false, drifted: false };
-    let marks = tool::Marks { labels: [Arc::from("pii")].into(), actor_bound: false };
+    let pin_status = tool::PinStatus { pinned: false, drifted: false };
+    let operator = tool::OperatorSettings { labels: [Arc::from("pii")].into(), actor_bound: false };
     let module = {
         let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::new(Metrics::new())).unwrap();
         let [parser, _] = crate::sandbox::builtin_tools();
         sandbox.compile_builtin(parser.name, parser.wasm, parser.fuel).unwrap()
     };
-    let tool = Tool::new(&name("s"), definition, standing, marks, tool::Backend::Builtin(module)).unwrap();
+    let tool =
+        Tool::new(&name("s"), definition, pin_status, operator, tool::Backend::Builtin(module)).unwrap();
     let entity = &tool.descriptor().entity;
     let defaults = [("read_only", false), ("destructive", true), ("idempotent", false), ("open_world", true)];
     for (hint, default) in defaults {

@@ -11,7 +11,7 @@ fn shell(script: &str, env: &[(&str, &str)]) -> ServerSettings {
     })
 }
 
-/// A server in shell: it answers the handshake and one listing, whose only tool is described by `$TOLD`.
+/// A server in shell: it answers the handshake and one listing with one tool, whose description is `$TOLD`.
 fn script(before: &str, after: &str) -> String {
     format!(
         r#"{before}

@@ -103,7 +103,8 @@ impl StreamableHttpClient for StrictClient {
         auth: Option<String>,
         headers: Headers,
     ) -> Result<Events, Failure> {
-        let (http, address) = (&self.http, Arc::clone(&self.address));
+        let http = &self.http;
+        let address = Arc::clone(&self.address);
         let events = http
             .get_stream_with_max_sse_event_size(address, session, last_event, auth, headers, self.limit)
             .await;

@@ -13,13 +13,13 @@ use rmcp::{ClientHandler, RoleClient, ServiceExt as _};
 use tokio::sync::Notify;
 
 use crate::tools::arguments::ArgumentSchema;
-use crate::tools::clean;
 use crate::tools::definition::{Definition, DefinitionError};
 use crate::tools::error::UpstreamError;
 use crate::tools::settings::{ServerSettings, Settings, Transport};
 
 use super::stdio::Child;
-use super::{Limits, Link, http, stdio};
+use super::{CallChannel, UpstreamLimits, http, stdio};
+use crate::text::one_line;
 
 /// The most pages of one listing; a server that sends ever new cursors is cut off here.
 const MAX_PAGES: usize = 64;
@@ -54,7 +54,7 @@ pub struct Listing {
 
 /// Asks `server` for its tools, and disconnects.
 pub async fn offered(server: &ServerSettings, settings: &Settings) -> Result<Listing, UpstreamError> {
-    let limits = Limits::from(settings);
+    let limits = UpstreamLimits::from(settings);
     Connection::open(server, &limits).await?.list(server, &limits).await
 }
 
@@ -62,7 +62,7 @@ pub async fn offered(server: &ServerSettings, settings: &Settings) -> Result<Lis
 #[derive(Debug)]
 pub(in crate::tools) struct Connection {
     running: RunningService<RoleClient, Handler>,
-    link: Arc<Link>,
+    channel: Arc<CallChannel>,
     changed: Arc<Notify>,
     child: Option<Child>,
 }
@@ -70,7 +70,7 @@ pub(in crate::tools) struct Connection {
 impl Connection {
     pub(in crate::tools) async fn open(
         settings: &ServerSettings,
-        limits: &Limits,
+        limits: &UpstreamLimits,
     ) -> Result<Self, UpstreamError> {
         let changed = Arc::new(Notify::new());
         let handler = Handler { changed: Arc::clone(&changed) };
@@ -86,21 +86,21 @@ impl Connection {
         };
         let running =
             running.map_err(|error| UpstreamError::Handshake(hidden(&settings.transport, error)))?;
-        let link = Arc::new(Link { peer: running.peer().clone(), broken: Notify::new() });
-        Ok(Self { running, link, changed, child })
+        let channel = Arc::new(CallChannel { peer: running.peer().clone(), broken: Notify::new() });
+        Ok(Self { running, channel, changed, child })
     }
 
-    pub(super) fn link(&self) -> Arc<Link> {
-        Arc::clone(&self.link)
+    pub(super) fn channel(&self) -> Arc<CallChannel> {
+        Arc::clone(&self.channel)
     }
 
     /// Asks for the tools. A server with too many is refused as a whole; a single bad definition is left out.
     pub(in crate::tools) async fn list(
         &self,
         settings: &ServerSettings,
-        limits: &Limits,
+        limits: &UpstreamLimits,
     ) -> Result<Listing, UpstreamError> {
-        within(settings.connect_timeout, list(&self.link.peer, &settings.transport, limits)).await?
+        within(settings.connect_timeout, list(&self.channel.peer, &settings.transport, limits)).await?
     }
 
     pub(super) fn parts(self) -> (RunningService<RoleClient, Handler>, Arc<Notify>, Option<Child>) {
@@ -123,7 +123,7 @@ fn hidden(transport: &Transport, error: impl Error + Send + Sync + 'static) -> B
 pub(super) async fn list(
     peer: &Peer<RoleClient>,
     transport: &Transport,
-    limits: &Limits,
+    limits: &UpstreamLimits,
 ) -> Result<Listing, UpstreamError> {
     let mut listing = Listing::default();
     let mut cursor = None;
@@ -158,11 +158,11 @@ pub(super) async fn list(
     Err(UpstreamError::TooManyPages { limit: MAX_PAGES })
 }
 
-fn read_tool(tool: &rmcp::model::Tool, limits: &Limits, listing: &mut Listing) {
+fn read_tool(tool: &rmcp::model::Tool, limits: &UpstreamLimits, listing: &mut Listing) {
     let read = serde_json::to_value(tool)
-        .map_err(|error| DefinitionError::Shape(clean(&error, 200)))
+        .map_err(|error| DefinitionError::Shape(one_line(&error.to_string(), 200)))
         .and_then(|mut json| {
-            // Shown to nobody, so not part of the budget either.
+            // It is not shown, so it does not count into the budget.
             if let Some(fields) = json.as_object_mut() {
                 fields.remove("_meta");
                 fields.remove("icons");
@@ -172,7 +172,7 @@ fn read_tool(tool: &rmcp::model::Tool, limits: &Limits, listing: &mut Listing) {
             Ok(definition)
         });
     match read {
-        // Which of the two is meant, nobody can say.
+        // It is undecidable which of the two is meant.
         Ok(definition) if listing.definitions.iter().any(|known| known.name == definition.name) => {
             listing.definitions.retain(|known| known.name != definition.name);
             listing.refused.push((definition.name, DefinitionError::Twice));
@@ -181,6 +181,6 @@ fn read_tool(tool: &rmcp::model::Tool, limits: &Limits, listing: &mut Listing) {
             listing.refused.push((definition.name, DefinitionError::Twice));
         }
         Ok(definition) => listing.definitions.push(definition),
-        Err(error) => listing.refused.push((clean(&tool.name, 80), error)),
+        Err(error) => listing.refused.push((one_line(&tool.name, 80), error)),
     }
 }

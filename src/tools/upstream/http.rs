@@ -9,8 +9,9 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use crate::secret::{Address, Secret};
 use crate::tools::error::UpstreamError;
 
-use super::Limits;
+use super::UpstreamLimits;
 use super::client::StrictClient;
+use crate::text::one_line;
 
 /// What an event holds beside the result itself: names, ids, framing.
 const ENVELOPE_BYTES: usize = 64 * 1024;
@@ -19,7 +20,7 @@ pub(super) fn transport(
     address: &Address,
     headers: &[(String, Secret<String>)],
     connect_timeout: Duration,
-    limits: &Limits,
+    limits: &UpstreamLimits,
 ) -> Result<StreamableHttpClientTransport<StrictClient>, UpstreamError> {
     let url = address.expose();
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -28,7 +29,7 @@ pub(super) fn transport(
     let client = reqwest::Client::builder()
         .default_headers(own_headers(headers)?)
         .connect_timeout(connect_timeout)
-        // A redirect would carry the credentials to a host that nobody configured.
+        // A redirect would carry the credentials to a host that is not configured.
         .redirect(reqwest::redirect::Policy::none())
         // No proxy from the environment: where calls go is in the configuration only.
         .no_proxy()
@@ -48,7 +49,7 @@ pub(super) fn transport(
 fn own_headers(headers: &[(String, Secret<String>)]) -> Result<HeaderMap, UpstreamError> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        let bad = || UpstreamError::Header(super::super::clean(name, 80));
+        let bad = || UpstreamError::Header(one_line(name, 80));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| bad())?;
         value.set_sensitive(true);

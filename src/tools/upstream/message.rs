@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::json::JsonError;
-use crate::tools::clean;
+use crate::text::one_line;
 
 /// The message in `bytes`. An answer that is not acceptable becomes an error for the call it belongs to; `None` for what
 /// belongs to no call.
@@ -19,7 +19,7 @@ pub(super) fn read(bytes: &[u8]) -> Option<ServerJsonRpcMessage> {
     }
 }
 
-/// Who a message is for, as far as that can be told without believing anything else in it.
+/// The request that a message answers, as far as it can be read without trusting anything else in the message.
 #[derive(Deserialize)]
 struct Envelope {
     id: Option<RequestId>,
@@ -31,7 +31,7 @@ fn refused(bytes: &[u8], error: &JsonError) -> Option<ServerJsonRpcMessage> {
     // Skips values without recursion; an id that stands twice is none.
     let envelope: Envelope = serde_json::from_slice(bytes).ok()?;
     let id = envelope.id.filter(|_| envelope.method.is_none())?;
-    let message = format!("the server's answer cannot be read: {}", clean(error, 200));
+    let message = format!("the server's answer cannot be read: {}", one_line(&error.to_string(), 200));
     let error = ErrorData::new(ErrorCode::INTERNAL_ERROR, message, None);
     Some(ServerJsonRpcMessage::error(error, Some(id)))
 }

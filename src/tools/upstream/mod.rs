@@ -7,9 +7,9 @@
 mod client;
 mod connection;
 mod http;
-mod keeper;
 mod lines;
 mod message;
+mod reconnect;
 mod stdio;
 
 use arc_swap::ArcSwapOption;
@@ -23,14 +23,15 @@ use tokio::sync::{Notify, Semaphore};
 use super::error::{ToolError, UpstreamError};
 use super::result::ToolResult;
 use super::settings::{ServerSettings, Settings};
+use crate::text::one_line;
 
 pub(super) use connection::Connection;
 pub use connection::{Listing, offered};
-pub(super) use keeper::{Abandoned, keep};
+pub(super) use reconnect::{Abandoned, keep_connected};
 
 /// The bounds that all servers share.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct UpstreamLimits {
     pub(super) tools: usize,
     pub(super) definition_bytes: usize,
     pub(super) response_bytes: usize,
@@ -41,7 +42,7 @@ pub(super) struct Limits {
     pub(super) retry_max: std::time::Duration,
 }
 
-impl From<&Settings> for Limits {
+impl From<&Settings> for UpstreamLimits {
     fn from(settings: &Settings) -> Self {
         Self {
             tools: settings.max_tools_per_server,
@@ -80,9 +81,9 @@ pub enum Health {
     },
 }
 
-/// The way for calls over one connection, and the way to say that it failed.
+/// The channel for calls over one connection, and the signal that it failed.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct CallChannel {
     peer: Peer<RoleClient>,
     broken: Notify,
 }
@@ -91,18 +92,18 @@ pub(super) struct Link {
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) settings: ServerSettings,
-    limits: Limits,
-    link: ArcSwapOption<Link>,
+    limits: UpstreamLimits,
+    channel: ArcSwapOption<CallChannel>,
     health: Mutex<Health>,
     slots: Semaphore,
 }
 
 impl Upstream {
-    pub(super) fn new(settings: ServerSettings, limits: Limits) -> Self {
+    pub(super) fn new(settings: ServerSettings, limits: UpstreamLimits) -> Self {
         Self {
             settings,
             limits,
-            link: ArcSwapOption::empty(),
+            channel: ArcSwapOption::empty(),
             health: Mutex::new(Health::Down { reason: "not connected yet".to_owned() }),
             slots: Semaphore::new(limits.calls),
         }
@@ -121,13 +122,13 @@ impl Upstream {
 
     /// Opens the way for calls. INVARIANT: the listing of this connection was compared with the pins before.
     pub(super) fn up(&self, connection: &Connection) {
-        self.link.store(Some(connection.link()));
+        self.channel.store(Some(connection.channel()));
         *self.health.lock() = Health::Up;
         tracing::info!(server = %self.settings.name, "upstream server connected");
     }
 
     pub(super) fn down(&self, reason: &dyn std::error::Error) {
-        self.link.store(None);
+        self.channel.store(None);
         let reason = super::error::chain(reason);
         tracing::warn!(server = %self.settings.name, reason, "upstream server not available");
         *self.health.lock() = Health::Down { reason };
@@ -156,19 +157,19 @@ impl Upstream {
     async fn exchange(&self, name: &str, arguments: Map<String, Json>) -> Result<CallToolResult, ToolError> {
         let unavailable = || ToolError::Unavailable { server: self.settings.name.clone() };
         let _slot = self.slots.acquire().await.map_err(|_| unavailable())?;
-        let link = self.link.load_full().ok_or_else(unavailable)?;
+        let channel = self.channel.load_full().ok_or_else(unavailable)?;
         let request = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
-        match link.peer.call_tool_once(request).await {
+        match channel.peer.call_tool_once(request).await {
             Ok(CallToolResponse::Complete(result)) => Ok(result),
             Ok(_) => Err(ToolError::NeedsMore { server: self.settings.name.clone() }),
             Err(ServiceError::McpError(error)) => Err(ToolError::Refused {
                 server: self.settings.name.clone(),
                 code: error.code.0,
-                message: super::clean(&error.message, 500),
+                message: one_line(&error.message, 500),
             }),
             Err(error) => {
                 // The next call finds a fresh connection, or none.
-                link.broken.notify_one();
+                channel.broken.notify_one();
                 let reason = super::error::chain(&error);
                 tracing::warn!(server = %self.settings.name, reason, "tool call failed");
                 Err(unavailable())

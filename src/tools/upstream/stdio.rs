@@ -9,18 +9,18 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::model::ServerName;
 use crate::secret::Secret;
-use crate::tools::clean;
 use crate::tools::error::UpstreamError;
 
-use super::Limits;
+use super::UpstreamLimits;
 use super::lines::LineTransport;
+use crate::text::one_line;
 
 /// Where programs are looked for when the settings give no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Lines of a child's standard error that are logged for one connection; the rest is read and dropped.
 const MAX_LOGGED_LINES: usize = 500;
-/// Characters of one such line.
-const MAX_LINE_CHARS: usize = 500;
+/// The longest of these lines that is logged, in bytes.
+const MAX_LINE_BYTES: usize = 500;
 
 /// The process; dropping this kills its whole group, by the id that this gateway started.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(super) fn spawn(
     command: &str,
     args: &[String],
     env: &[(String, Secret<String>)],
-    limits: &Limits,
+    limits: &UpstreamLimits,
 ) -> Result<(LineTransport, Child), UpstreamError> {
     let mut wrap = CommandWrap::with_new(command, |process| {
         process
@@ -72,7 +72,7 @@ pub(super) fn spawn(
 
 /// Reads to the end, so that the child never blocks; logs a bounded part of it, cleaned.
 async fn log_stderr(server: ServerName, mut stderr: ChildStderr) {
-    let mut lines = Lines::default();
+    let mut lines = StderrLines::default();
     let mut buffer = [0_u8; 4096];
     let mut logged = 0;
     while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
@@ -91,21 +91,21 @@ async fn log_stderr(server: ServerName, mut stderr: ChildStderr) {
 
 /// Splits bytes into cleaned lines, and keeps no more of an endless line than is logged.
 #[derive(Default)]
-struct Lines {
+struct StderrLines {
     open: Vec<u8>,
 }
 
-impl Lines {
+impl StderrLines {
     fn take_in(&mut self, bytes: &[u8]) -> Vec<String> {
         let mut ended = Vec::new();
         for &byte in bytes {
             if byte == b'\n' {
-                let line = clean(&String::from_utf8_lossy(&self.open), MAX_LINE_CHARS);
+                let line = one_line(&String::from_utf8_lossy(&self.open), MAX_LINE_BYTES);
                 if !line.trim().is_empty() {
                     ended.push(line);
                 }
                 self.open.clear();
-            } else if self.open.len() < MAX_LINE_CHARS * 4 {
+            } else if self.open.len() < MAX_LINE_BYTES * 4 {
                 self.open.push(byte);
             }
         }
@@ -119,11 +119,11 @@ mod tests {
 
     #[test]
     fn standard_error_is_cleaned_and_bounded() {
-        let mut lines = Lines::default();
+        let mut lines = StderrLines::default();
         assert!(lines.take_in(b"a\x1b[31mb").is_empty());
         assert_eq!(lines.take_in(b"c\n\n  \nd\xff\n"), ["a [31mbc", "d\u{fffd}"]);
         assert!(lines.take_in(&vec![b'x'; 1_000_000]).is_empty());
-        assert_eq!(lines.open.len(), MAX_LINE_CHARS * 4);
-        assert_eq!(lines.take_in(b"\n")[0].chars().count(), MAX_LINE_CHARS + 1);
+        assert_eq!(lines.open.len(), MAX_LINE_BYTES * 4);
+        assert_eq!(lines.take_in(b"\n")[0].len(), MAX_LINE_BYTES);
     }
 }

@@ -134,12 +134,12 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Located> {
     }
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
-        Located::at(line, CaseError::Shape(one_line(&error)))
+        Located::at(line, CaseError::Shape(parser_message(&error)))
     })
 }
 
 /// The parser's message in our words: without its picture of the source, its place, and its own settings' names.
-fn one_line(error: &serde_saphyr::Error) -> String {
+fn parser_message(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error;
     use serde_saphyr::budget::BudgetBreach;
     match error.without_snippet() {

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 pub(crate) use implied::{admits_nothing, covers, implied, may_match};
 
-use super::clauses::{Anatomy, Position, Seen, one_line, place};
+use super::clauses::{Anatomy, Position, Seen, code_line, place};
 use super::run::{Question, TestQuestions};
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
@@ -195,7 +195,7 @@ impl<'b> Watched<'b> {
             let (line, column) = place(text, span.start);
             Part {
                 kind,
-                text: one_line(span.text(text)),
+                text: code_line(span.text(text)),
                 line,
                 column,
                 start: span.start,

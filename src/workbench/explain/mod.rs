@@ -8,7 +8,7 @@ use cedar_policy_core::extensions::Extensions;
 use serde::Serialize;
 
 use super::case::core_shorthand;
-use super::clauses::{Anatomy, Seen, one_line};
+use super::clauses::{Anatomy, Seen, code_line};
 use super::coverage::matches;
 use super::run::{Question, TestQuestions, TestRow};
 use crate::model::{Outcome as Decided, PolicyMode};
@@ -170,7 +170,7 @@ fn account(
     for (element, fits) in anatomy.scope.iter().zip(fits).filter(|(element, _)| element.constrained) {
         parts.push(PartAccount {
             kind: element.position.as_str(),
-            text: one_line(element.span.text(text)),
+            text: code_line(element.span.text(text)),
             line: anatomy.line(element.span.start),
             value: if fits { Outcome::True } else { Outcome::False },
             blocks: !fits,
@@ -181,7 +181,7 @@ fn account(
     let first = parts.len();
     parts.extend(anatomy.leaves.iter().map(|leaf| PartAccount {
         kind: if leaf.is_when { "when" } else { "unless" },
-        text: one_line(leaf.span.text(text)),
+        text: code_line(leaf.span.text(text)),
         line: anatomy.line(leaf.span.start),
         value: Outcome::NotAsked,
         blocks: false,

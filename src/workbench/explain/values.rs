@@ -4,6 +4,8 @@ use cedar_policy_core::ast::{Expr, ExprKind, SlotEnv, Value};
 use cedar_policy_core::evaluator::Evaluator;
 use serde::Serialize;
 
+use crate::text::shorten;
+
 /// Characters of a value that are shown.
 const CHARACTERS: usize = 200;
 
@@ -65,10 +67,5 @@ fn operands(expr: &Expr) -> Vec<&Expr> {
 }
 
 fn shown(value: &Value) -> String {
-    let mut text = value.to_string();
-    if let Some((end, _)) = text.char_indices().nth(CHARACTERS) {
-        text.truncate(end);
-        text.push('…');
-    }
-    text
+    shorten(&value.to_string(), CHARACTERS)
 }

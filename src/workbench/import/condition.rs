@@ -1,6 +1,7 @@
 //! Conditions of other gateways on callers and tools: what they say, as Cedar, and what they come to for a given call.
 
-use crate::policy::set::text::{entity, literal, pattern};
+use crate::policy::set::text::{entity, pattern};
+use crate::text::quote;
 
 /// How a text has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,9 +53,9 @@ impl Text {
 
     fn cedar(&self, of: &str) -> String {
         match self {
-            Self::Is(text) => format!("{of} == {}", literal(text)),
+            Self::Is(text) => format!("{of} == {}", quote(text)),
             Self::OneOf(texts) => {
-                let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
+                let texts: Vec<String> = texts.iter().map(|text| quote(text)).collect();
                 format!("[{}].contains({of})", texts.join(", "))
             }
             Self::Begins(with) => format!("{of} like {}", pattern(&[with, ""])),
@@ -171,7 +172,7 @@ impl Condition {
                 "sub" | "iss" => Ok(guarded("true".to_owned())),
                 "email" => Ok(guarded("principal has email".to_owned())),
                 "roles" | "groups" => Err(format!("whether there is a claim `{name}` at all")),
-                name => Ok(guarded(format!("principal.hasTag({})", literal(name)))),
+                name => Ok(guarded(format!("principal.hasTag({})", quote(name)))),
             },
             Self::Hint(name) => Ok(format!("resource.{name}")),
         }
@@ -207,8 +208,8 @@ fn claim(name: &str, text: &Text) -> Result<String, String> {
         "groups" => parents("Group"),
         name => match text.values() {
             Some(values) => {
-                let tag = literal(name);
-                let has = |value: &&String| format!("principal.getTag({tag}).contains({})", literal(value));
+                let tag = quote(name);
+                let has = |value: &&String| format!("principal.getTag({tag}).contains({})", quote(value));
                 let any: Vec<String> = values.iter().map(has).collect();
                 let any = if any.len() == 1 { any.concat() } else { format!("({})", any.join(" || ")) };
                 Ok(format!("principal.hasTag({tag}) && {any}"))

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::workbench::replay::{key, quoted};
+use crate::text::{one_line, quote_yaml};
+use crate::workbench::replay::key;
 
 /// The most rows of a file.
 const MAX_ROWS: usize = 400;
@@ -44,7 +45,10 @@ impl Suite {
         };
         push(
             &mut text,
-            format_args!("# What {} means; the rows come from there, not from the policies.", plain(file)),
+            format_args!(
+                "# What {} means; the rows come from there, not from the policies.",
+                one_line(file, usize::MAX)
+            ),
         );
         push(&mut text, format_args!("suite: {}\nentities:", key(topic)));
         for (name, entity) in &self.entities {
@@ -53,7 +57,7 @@ impl Suite {
         push(&mut text, format_args!("tests:"));
         let mut rows = 0;
         for test in self.tests.iter().filter(|test| !test.rows.is_empty()) {
-            push(&mut text, format_args!("  - name: {}\n    matrix:", quoted(&test.name)));
+            push(&mut text, format_args!("  - name: {}\n    matrix:", quote_yaml(&test.name)));
             for row in test.rows.iter().take(MAX_ROWS.saturating_sub(rows).max(1)) {
                 let values: Vec<String> =
                     row.iter().map(|(name, value)| format!("{name}: {}", key(value))).collect();
@@ -78,8 +82,4 @@ impl Suite {
         }
         (text, rows)
     }
-}
-
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -19,10 +19,11 @@ use crate::model::EntityUid;
 use crate::policy::Effect;
 use crate::policy::set::depth;
 use crate::policy::set::depth::Language;
-use crate::policy::set::text::{PolicyText, literal};
+use crate::policy::set::text::PolicyText;
 use crate::policy::set::yaml;
+use crate::text::{quote, quote_yaml};
 use crate::workbench::matrix::subjects;
-use crate::workbench::replay::{key, quoted};
+use crate::workbench::replay::key;
 
 /// What a rule does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,8 +252,8 @@ fn caller(collected: &mut Collected, call: &Call) -> String {
     let subject = of("sub").first().map_or_else(|| "somebody".to_owned(), |subject| (*subject).clone());
     let issuer = of("iss").first().map_or_else(|| "import".to_owned(), |issuer| (*issuer).clone());
     let mut parts = Vec::new();
-    let mut attrs = vec![format!("id: {}", quoted(&subject)), format!("issuer: {}", quoted(&issuer))];
-    attrs.extend(of("email").first().map(|email| format!("email: {}", quoted(email))));
+    let mut attrs = vec![format!("id: {}", quote_yaml(&subject)), format!("issuer: {}", quote_yaml(&issuer))];
+    attrs.extend(of("email").first().map(|email| format!("email: {}", quote_yaml(email))));
     parts.push(format!("attrs: {{ {} }}", attrs.join(", ")));
     let mut parents = Vec::new();
     for (claim, kind) in [("roles", "Role"), ("groups", "Group")] {
@@ -268,12 +269,14 @@ fn caller(collected: &mut Collected, call: &Call) -> String {
     let mut tags: std::collections::BTreeMap<&String, Vec<String>> = std::collections::BTreeMap::new();
     for (name, value) in &call.claims {
         if !matches!(name.as_str(), "sub" | "iss" | "email" | "roles" | "groups") {
-            tags.entry(name).or_default().push(quoted(value));
+            tags.entry(name).or_default().push(quote_yaml(value));
         }
     }
     if !tags.is_empty() {
-        let tags: Vec<String> =
-            tags.iter().map(|(name, values)| format!("{}: [{}]", quoted(name), values.join(", "))).collect();
+        let tags: Vec<String> = tags
+            .iter()
+            .map(|(name, values)| format!("{}: [{}]", quote_yaml(name), values.join(", ")))
+            .collect();
         parts.push(format!("tags: {{ {} }}", tags.join(", ")));
     }
     let text = format!("{{ {} }}", parts.join(", "));
@@ -283,7 +286,7 @@ fn caller(collected: &mut Collected, call: &Call) -> String {
         return name.clone();
     }
     let number = collected.suite.entities.keys().filter(|name| name.starts_with("User::")).count() + 1;
-    let name = format!("User::{}", literal(&format!("caller-{number}")));
+    let name = format!("User::{}", quote(&format!("caller-{number}")));
     collected.suite.entities.insert(name.clone(), text);
     name
 }

@@ -8,7 +8,7 @@ use crate::policy::Bundle;
 use crate::policy::engine::compiled::{ActionScope, CompiledPolicy, Effect, ScopeConstraint};
 use crate::policy::set::error::Problem;
 use crate::policy::set::load::PolicyInfo;
-use crate::workbench::clauses::{Anatomy, Leaf, Span, Tree, one_line};
+use crate::workbench::clauses::{Anatomy, Leaf, Span, Tree, code_line};
 use crate::workbench::coverage::{admits_nothing, covers};
 
 const SEVERITIES: [&str; 4] = ["low", "medium", "high", "critical"];
@@ -34,7 +34,7 @@ impl Checked<'_> {
     pub(super) fn conditions(&self, found: &mut Vec<Found>) {
         let text = &self.anatomy.source.text;
         for leaf in &self.anatomy.leaves {
-            let shown = one_line(leaf.span.text(text));
+            let shown = code_line(leaf.span.text(text));
             if leaf.expr.subexpressions().any(is_url_pattern) {
                 found.push(self.found(rules::URL_LIKE, format!("`{shown}` does not check a URL"), leaf.span));
             }
@@ -66,7 +66,7 @@ impl Checked<'_> {
         for (index, leaf) in leaves.iter().enumerate() {
             if leaves.iter().take(index).any(|before| before.expr.eq_shape(&leaf.expr)) {
                 let message =
-                    format!("`{}` is there already", one_line(leaf.span.text(&self.anatomy.source.text)));
+                    format!("`{}` is there already", code_line(leaf.span.text(&self.anatomy.source.text)));
                 found.push(self.found(rules::REPEATED, message, leaf.span));
             }
         }

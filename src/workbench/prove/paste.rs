@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::text::{one_line, quote_yaml};
 use crate::workbench::run::SingleRequest;
 
 /// What the test expects.
@@ -19,7 +20,7 @@ pub(in crate::workbench) fn test_case(
     expect: &Expectation<'_>,
 ) -> String {
     let mut lines = vec![format!("- name: {}", scalar(name))];
-    lines.extend(comments.iter().map(|comment| format!("  # {}", plain(comment))));
+    lines.extend(comments.iter().map(|comment| format!("  # {}", one_line(comment, usize::MAX))));
     lines.push("  entities:".to_owned());
     let mut entities = request.entities.clone();
     for name in [&request.principal, &request.resource] {
@@ -104,29 +105,8 @@ fn scalar(text: &str) -> String {
     } else if text.chars().all(|c| matches!(c, ' '..='~') && c != '\'') {
         format!("'{text}'")
     } else {
-        quoted(text)
+        quote_yaml(text)
     }
-}
-
-/// In double quotes, with everything escaped that is not plain to see.
-fn quoted(text: &str) -> String {
-    let mut written = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => written.push_str("\\\""),
-            '\\' => written.push_str("\\\\"),
-            ' '..='~' => written.push(c),
-            c if u32::from(c) <= 0xffff => written.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => written.push_str(&format!("\\U{:08x}", u32::from(c))),
-        }
-    }
-    written.push('"');
-    written
-}
-
-/// A comment stays on its line.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ use serde_json::Value as Json;
 use reads::{Hidden, Reads};
 use record::{Asked, Decided, Known, Logged, Typed, Without};
 pub use report::{Cause, Flip, Group, LeftOut, Replay, Unlike};
+pub(in crate::workbench) use test_text::key;
 pub use test_text::{TestError, suite_of_flips, suite_of_record};
-pub(in crate::workbench) use test_text::{key, quoted};
 
 use super::diff::Side;
 use crate::model::Outcome;

@@ -18,6 +18,7 @@ use crate::clock::rfc3339;
 use crate::model::cedar_json::instant_text;
 use crate::model::{Entity, EntityUid, Fields, Value};
 use crate::policy::{Bundle, Query};
+use crate::text::{one_line, quote_yaml};
 use crate::workbench::case::{World, shorthand};
 use crate::workbench::run;
 use crate::workbench::run::{Suites, TestResult};
@@ -152,7 +153,7 @@ impl Writer<'_> {
         let typed = typed.map_err(|why| TestError::Mismatch { record: id(), why: why.to_string() })?;
         let mut text = self.test(record, item, &asked, &decided, &typed.query, known);
         for comment in note.map(str::to_owned).into_iter().chain(comments(&asked, &typed.hidden)) {
-            text = format!("  # {}\n{text}", visible(&comment));
+            text = format!("  # {}\n{text}", one_line(&comment, usize::MAX));
         }
         match self.got(&text) {
             None => Ok(text),
@@ -191,7 +192,7 @@ impl Writer<'_> {
         let item = item.map(|item| format!(" item {item}")).unwrap_or_default();
         let name = format!("record {}{item}", record.decision_id);
         let by: Vec<&str> = decided.by().collect();
-        let mut text = format!("  - name: {}\n", quoted(&name));
+        let mut text = format!("  - name: {}\n", quote_yaml(&name));
         let _ = write!(text, "    entities:\n{entities}");
         let [principal, resource] = [&asked.principal, &asked.resource].map(|uid| key(&shorthand(uid)));
         let _ = writeln!(
@@ -277,7 +278,7 @@ impl Writer<'_> {
                 (Value::Record(fields), Some(_)) => {
                     let mut inside = self.fields(yaml, value, usual, path, root);
                     if let Some(Value::Datetime(now)) = fields.get("now").filter(|_| clock) {
-                        inside.insert(0, format!("now: {}", quoted(&rfc3339(*now))));
+                        inside.insert(0, format!("now: {}", quote_yaml(&rfc3339(*now))));
                     }
                     (!inside.is_empty()).then(|| format!("{{ {} }}", inside.join(", ")))
                 }
@@ -321,8 +322,8 @@ impl Yaml {
             Value::Bool(value) => value.to_string(),
             Value::Long(value) => value.to_string(),
             Value::String(text) => self.text(text),
-            Value::Decimal(text) | Value::Duration(text) | Value::Ip(text) => quoted(text),
-            Value::Datetime(millis) => quoted(&instant_text(*millis)),
+            Value::Decimal(text) | Value::Duration(text) | Value::Ip(text) => quote_yaml(text),
+            Value::Datetime(millis) => quote_yaml(&instant_text(*millis)),
             Value::Entity(uid) => self.text(&shorthand(uid)),
             Value::Set(items) => {
                 let items: Vec<String> = items.iter().map(|item| self.value(item)).collect();
@@ -338,7 +339,7 @@ impl Yaml {
 
     fn text(&mut self, text: &str) -> String {
         if !text.contains("${") {
-            return quoted(text);
+            return quote_yaml(text);
         }
         self.variables.push(text.to_owned());
         format!("\"${{text{}}}\"", self.variables.len())
@@ -350,7 +351,7 @@ impl Yaml {
         }
         let numbered = self.variables.iter().enumerate();
         let lists: Vec<String> =
-            numbered.map(|(at, text)| format!("text{}: [{}]", at + 1, quoted(text))).collect();
+            numbered.map(|(at, text)| format!("text{}: [{}]", at + 1, quote_yaml(text))).collect();
         format!("    matrix: {{ {} }}\n", lists.join(", "))
     }
 }
@@ -402,32 +403,6 @@ pub(in crate::workbench) fn key(text: &str) -> String {
         && !word.contains(&text.to_lowercase().as_str())
     {
         true => text.to_owned(),
-        false => quoted(text),
+        false => quote_yaml(text),
     }
-}
-
-/// A text in double quotes, with everything that cannot be seen escaped.
-pub(in crate::workbench) fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            ' '..='~' => quoted.push(c),
-            c if c.is_alphanumeric() => quoted.push(c),
-            c => {
-                // Writing to a `String` cannot fail.
-                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
-            }
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// A comment in one line.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

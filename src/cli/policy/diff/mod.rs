@@ -7,13 +7,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::render::{PLAIN, YELLOW, clean, counted, invalid};
+use super::render::{PLAIN, YELLOW, counted, invalid};
 use super::replay::{RecordSelection, ReplayedLog};
 use super::store::StoreOptions;
 use super::{POLICIES, PolicyFolders, SCHEMAS, find_tests, show, sources};
 use crate::cli::output::{Exit, Output};
 use crate::policy::version::{VersionError, VersionStore, Wanted};
 use crate::policy::{Bundle, SourceKind, Sources};
+use crate::text::clean;
 use crate::workbench::diff::{Difference, diff};
 use crate::workbench::matrix::{Shift, shift};
 use crate::workbench::replay::Settings as ReplaySettings;

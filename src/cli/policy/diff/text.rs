@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::ComparedVersions;
-use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push, side};
+use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push, side};
 use crate::cli::policy::replay;
+use crate::text::clean;
 use crate::workbench::diff::{Difference, Flip, Named, Side};
 use crate::workbench::matrix::{Shift, Shifted};
 

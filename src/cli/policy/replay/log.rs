@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::audit::records::{Proof, Proven, Records, RecordsError};
+use crate::audit::record_reader::{ChainCheck, ChainSummary, RecordReadError, RecordReader};
 use crate::cli::audit::span_millis;
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
@@ -54,7 +54,7 @@ fn rule() -> impl clap::builder::TypedValueParser<Value = OnPolicyError> {
 #[derive(Serialize)]
 pub struct ReplayedLog {
     pub(super) log: String,
-    pub(super) chain: ChainCheck,
+    pub(super) chain: ReplayedChain,
     /// What was found.
     #[serde(flatten)]
     pub replay: Replay,
@@ -79,7 +79,7 @@ impl ReplayedLog {
 
 /// The check of the log's hash chain.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct ChainCheck {
+pub(super) struct ReplayedChain {
     /// Whether each line was held against the one before.
     pub(super) verified: bool,
     /// Logs that begin in the middle of a chain.
@@ -101,10 +101,11 @@ impl RecordSelection {
             Some(last) => Some(rfc3339(SystemClock.now_millis() - span_millis(last)?)),
             None => None,
         };
-        let proof = if self.no_verify { Proof::Nothing } else { Proof::Chain };
+        let proof = if self.no_verify { ChainCheck::Skip } else { ChainCheck::Verify };
         match replay_log(log, proof, versions, settings, from.as_deref()) {
-            Ok((replay, Proven { without_beginning, torn_tail, .. })) => {
-                let chain = ChainCheck { verified: proof == Proof::Chain, without_beginning, torn_tail };
+            Ok((replay, ChainSummary { without_beginning, torn_tail, .. })) => {
+                let chain =
+                    ReplayedChain { verified: proof == ChainCheck::Verify, without_beginning, torn_tail };
                 Ok(Some(ReplayedLog { log: log.display().to_string(), chain, replay }))
             }
             Err(error) => {
@@ -121,30 +122,30 @@ impl RecordSelection {
 #[derive(Debug, thiserror::Error)]
 enum ReplayStopped {
     #[error(transparent)]
-    Log(#[from] RecordsError),
+    Log(#[from] RecordReadError),
     #[error("`{log}` line {line}: {what}")]
     Line { log: String, line: u64, what: BadRecord },
 }
 
 fn advice(stopped: &anyhow::Error) -> Option<&'static str> {
     match stopped.downcast_ref::<ReplayStopped>()? {
-        ReplayStopped::Log(RecordsError::Line { .. }) => Some(
+        ReplayStopped::Log(RecordReadError::Line { .. }) => Some(
             "run `caxton audit verify` for details; for a selection or an export, which is no chain, use `--no-verify`",
         ),
-        ReplayStopped::Log(RecordsError::Read { .. }) => Some("name the log with `--log`"),
-        ReplayStopped::Log(RecordsError::Folder { .. }) | ReplayStopped::Line { .. } => None,
+        ReplayStopped::Log(RecordReadError::Read { .. }) => Some("name the log with `--log`"),
+        ReplayStopped::Log(RecordReadError::Folder { .. }) | ReplayStopped::Line { .. } => None,
     }
 }
 
 /// Replays a log. Reads and proves in this thread, decides in others: a chain is one after the other, decisions are not.
 pub fn replay_log(
     log: &Path,
-    proof: Proof,
+    proof: ChainCheck,
     [baseline, candidate]: [&Bundle; 2],
     settings: Settings,
     from: Option<&str>,
-) -> anyhow::Result<(Replay, Proven)> {
-    let mut records = Records::open(log, proof).map_err(ReplayStopped::from)?;
+) -> anyhow::Result<(Replay, ChainSummary)> {
+    let mut records = RecordReader::open(log, proof).map_err(ReplayStopped::from)?;
     let bar = match records.bytes() {
         ..NO_BAR_BELOW => indicatif::ProgressBar::hidden(),
         bytes => indicatif::ProgressBar::new(bytes),
@@ -190,10 +191,10 @@ struct LineBatch {
 
 /// Deals the lines out, batch by batch.
 fn deal(
-    records: &mut Records,
+    records: &mut RecordReader,
     lanes: &[std::sync::mpsc::SyncSender<LineBatch>],
     bar: &indicatif::ProgressBar,
-) -> Result<(), RecordsError> {
+) -> Result<(), RecordReadError> {
     let mut next = lanes.iter().cycle();
     let mut batch = LineBatch { log: "".into(), lines: Vec::new() };
     // A lane that is closed has found something wrong, which is reported when all have ended.

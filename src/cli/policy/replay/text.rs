@@ -1,8 +1,9 @@
 //! What a replay found, for people.
 
 use super::NAMED;
-use super::log::{ChainCheck, ReplayedLog};
-use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, clean, counted, push, side};
+use super::log::{ReplayedChain, ReplayedLog};
+use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push, side};
+use crate::text::clean;
 use crate::workbench::replay::{Flip, Group, Replay};
 
 /// Principals of one action that are shown.
@@ -50,11 +51,11 @@ pub(in crate::cli::policy) fn text(traffic: &ReplayedLog, most: usize) -> String
     text
 }
 
-fn about_log(text: &mut String, replay: &Replay, log: &str, chain: ChainCheck) {
+fn about_log(text: &mut String, replay: &Replay, log: &str, chain: ReplayedChain) {
     let proven = match chain {
-        ChainCheck { verified: false, .. } => format!("{YELLOW}the chain was not verified{PLAIN}"),
-        ChainCheck { without_beginning: 0, .. } => "chain intact".to_owned(),
-        ChainCheck { without_beginning, .. } => {
+        ReplayedChain { verified: false, .. } => format!("{YELLOW}the chain was not verified{PLAIN}"),
+        ReplayedChain { without_beginning: 0, .. } => "chain intact".to_owned(),
+        ReplayedChain { without_beginning, .. } => {
             let logs = counted_u64(without_beginning, "log");
             format!("chain intact, but {logs} without the records before")
         }

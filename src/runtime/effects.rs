@@ -11,7 +11,7 @@ use crate::agents::{Agent, Register};
 use crate::authz::{Denied, Guard, Refusal};
 use crate::limit::CapabilityLimits;
 use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, relation_id};
-use crate::messages::{Delivery, Line, MessageError, Switchboard};
+use crate::messages::{Conversations, Delivery, Message, MessageError};
 use crate::model::{
     AgentId, ConversationId, DecisionId, DeleteMemory, InvalidToolCall, ListMemory, ListTools, MemoryKind,
     MemoryRow, MemoryScope, Performative, ReadConversation, ReadMemory, ReasonCode, ReceiveReply, Receiver,
@@ -20,9 +20,9 @@ use crate::model::{
 };
 use crate::tools::{ArgumentError, PrepareError, Registry, Tool, ToolError, ToolResult};
 
-/// Why there was no effect.
+/// Why an operation had no effect.
 #[derive(Debug, thiserror::Error)]
-pub enum GateError {
+pub enum EffectError {
     /// The guard refused.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -43,80 +43,81 @@ pub enum GateError {
     Tool {
         /// The decision on record.
         decision: DecisionId,
-        /// What happened.
+        /// The error of the tool or of its server.
         #[source]
         error: ToolError,
     },
     /// The message could not be taken.
     #[error(transparent)]
     Message(#[from] MessageError),
-    /// There is nothing of that name, for this caller.
+    /// There is nothing of that name that this caller may see.
     #[error("there is no {0} of that name")]
     NotFound(&'static str),
 }
 
-/// What the gate is built from.
-pub struct GateParts {
-    /// Decides.
+/// What [`Effects`] is built from.
+pub struct EffectsParts {
+    /// Decides about every operation.
     pub guard: Arc<Guard>,
-    /// Remembers.
+    /// The memory of agents.
     pub memory: Memory,
-    /// Calls.
+    /// The tools and their servers.
     pub tools: Registry,
-    /// Keeps conversations.
-    pub switchboard: Switchboard,
-    /// Knows the agents.
+    /// The open conversations.
+    pub conversations: Conversations,
+    /// The agents in force.
     pub agents: Register,
-    /// Counts messages to capabilities.
+    /// Rate limits of messages to capabilities.
     pub capabilities: CapabilityLimits,
 }
 
-/// The one way to effects for those who face callers and agents.
-pub struct Gate {
+/// The policy enforcement point of the API and of agents: one function for each effect, which asks the guard and spends the
+/// permit.
+pub struct Effects {
     guard: Arc<Guard>,
     memory: Memory,
     tools: Registry,
-    switchboard: Switchboard,
+    conversations: Conversations,
     agents: Register,
     capabilities: CapabilityLimits,
 }
 
-/// A thing to remember, as a caller gives it.
+/// An entity to write to memory, as a caller gives it.
 #[derive(Debug)]
 pub struct NewEntity {
     /// Its name, unique in the scope.
     pub name: String,
-    /// What kind of thing it is.
+    /// Its kind.
     pub kind: String,
-    /// What it carries.
+    /// Its labels.
     pub labels: BTreeSet<Arc<str>>,
-    /// What is known about it.
+    /// Observations about it.
     pub observations: Vec<String>,
 }
 
-/// A relation to remember.
+/// A relation to write to memory.
 #[derive(Debug)]
 pub struct NewRelation {
-    /// Where it starts.
+    /// The name of the entity at which it starts.
     pub from: String,
-    /// What it says.
+    /// The kind of relation.
     pub kind: String,
-    /// Where it leads.
+    /// The name of the entity to which it leads.
     pub to: String,
-    /// What it carries.
+    /// Its labels.
     pub labels: BTreeSet<Arc<str>>,
 }
 
 /// A tool that the caller may see.
-pub type SeenTool = Arc<Tool>;
+pub type VisibleTool = Arc<Tool>;
 
-type Asker<'a> = (&'a Arc<Subject>, &'a Arc<RequestContext>);
+type Caller<'a> = (&'a Arc<Subject>, &'a Arc<RequestContext>);
 
-impl Gate {
-    /// Puts the gate together.
-    pub fn new(parts: GateParts) -> Self {
-        let GateParts { guard, memory, tools, switchboard, agents, capabilities } = parts;
-        Self { guard, memory, tools, switchboard, agents, capabilities }
+impl Effects {
+    /// The effects over these parts.
+    pub fn new(parts: EffectsParts) -> Self {
+        let EffectsParts { guard, memory, tools, conversations, agents, capabilities } = parts;
+        Self { guard, memory, tools, conversations, agents, capabilities }
     }
 
     /// The guard, for operations that have no effect owner of their own.
@@ -135,12 +136,12 @@ impl Gate {
     }
 
     /// Conversations.
-    pub fn switchboard(&self) -> &Switchboard {
-        &self.switchboard
+    pub fn conversations(&self) -> &Conversations {
+        &self.conversations
     }
 
     /// The tools of which some call could be permitted to the caller.
-    pub async fn list_tools(&self, (subject, context): Asker<'_>) -> Result<Vec<SeenTool>, GateError> {
+    pub async fn list_tools(&self, (subject, context): Caller<'_>) -> Result<Vec<VisibleTool>, EffectError> {
         let listing = self.guard.admit(subject, ListTools, context).await?.listing();
         let known = self.tools.tools();
         let items = known.iter().map(|tool| SeeTool { tool: Arc::clone(tool.descriptor()) }).collect();
@@ -152,27 +153,27 @@ impl Gate {
     /// Calls a tool.
     pub async fn call_tool(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         id: &ToolId,
         arguments: Map<String, Json>,
-    ) -> Result<(ToolResult, DecisionId), GateError> {
+    ) -> Result<(ToolResult, DecisionId), EffectError> {
         let operation = match self.tools.prepare(id, arguments) {
             Ok(operation) => operation,
             Err(error) => return Err(self.refuse_call((subject, context), id, error).await),
         };
-        let permit = self.guard.admit(subject, operation, context).await.map_err(as_if_there_were_none)?;
+        let permit = self.guard.admit(subject, operation, context).await.map_err(hide_existence)?;
         let decision = permit.decision();
-        let result = self.tools.call(permit).await.map_err(|error| GateError::Tool { decision, error })?;
+        let result = self.tools.call(permit).await.map_err(|error| EffectError::Tool { decision, error })?;
         Ok((result, decision))
     }
 
-    /// A call that cannot be made: on record, and explained to those who may call the tool at all.
+    /// Records a call that cannot be made. Only callers that may call the tool learn what is wrong with it.
     async fn refuse_call(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         id: &ToolId,
         error: PrepareError,
-    ) -> GateError {
+    ) -> EffectError {
         let (reason, fault) = match error {
             PrepareError::Arguments(fault) => (ReasonCode::ArgumentsInvalid, Some(fault)),
             PrepareError::ToolUnknown(_) | PrepareError::Drifted(_) => (ReasonCode::ToolUnknown, None),
@@ -182,26 +183,26 @@ impl Gate {
         let denied = self.guard.refuse(subject, &operation, Refusal::because(reason), context).await;
         match fault {
             Some(error) if denied.reason == reason => {
-                GateError::Arguments { decision: denied.decision, error }
+                EffectError::Arguments { decision: denied.decision, error }
             }
-            _ => as_if_there_were_none(denied).into(),
+            _ => hide_existence(denied).into(),
         }
     }
 
-    /// Remembers a thing. One that exists is judged as it is, and keeps its owner.
+    /// Writes an entity. The guard judges an existing one with its present attributes; it keeps its owner.
     pub async fn write_entity(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         scope: MemoryScope,
         new: NewEntity,
-    ) -> Result<(EntityView, DecisionId), GateError> {
+    ) -> Result<(EntityView, DecisionId), EffectError> {
         let kind: Arc<str> = new.kind.into();
         let mut labels = new.labels;
         // What the writer has read may be in what it writes.
         labels.extend(self.guard.labels(subject, context));
         let row = match self.memory.row(&scope, MemoryKind::Entity, &new.name).await? {
             Some(row) => {
-                // What a thing carries is not shed by writing over it.
+                // Writing over an entity does not remove its labels.
                 labels.extend(row.labels.iter().cloned());
                 row
             }
@@ -220,13 +221,13 @@ impl Gate {
         Ok((self.memory.write_entity(permit).await?, decision))
     }
 
-    /// Joins two things.
+    /// Writes a relation between two entities.
     pub async fn write_relation(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         scope: MemoryScope,
         new: NewRelation,
-    ) -> Result<(RelationView, DecisionId), GateError> {
+    ) -> Result<(RelationView, DecisionId), EffectError> {
         let id = relation_id(&new.from, &new.kind, &new.to);
         let row = match self.memory.row(&scope, MemoryKind::Relation, &id).await? {
             Some(row) => row,
@@ -245,37 +246,37 @@ impl Gate {
         Ok((self.memory.write_relation(permit).await?, decision))
     }
 
-    /// Reads one thing. A thing that is not there is asked about as if it were: who may not read it does not learn
-    /// that it does not exist.
+    /// Reads one entity. For one that does not exist the guard is asked all the same, so that a caller who may not read it
+    /// does not learn that it does not exist.
     pub async fn read_entity(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         scope: MemoryScope,
         name: &str,
-    ) -> Result<EntityView, GateError> {
-        let row = self.row_or_shadow(scope, name).await?;
+    ) -> Result<EntityView, EffectError> {
+        let row = self.row_or_placeholder(scope, name).await?;
         let permit = self.guard.admit(subject, ReadMemory { row }, context).await?;
         match self.memory.read(permit).await? {
             MemoryView::Entity(entity) => Ok(entity),
-            MemoryView::Relation(_) => Err(GateError::NotFound("entity")),
+            MemoryView::Relation(_) => Err(EffectError::NotFound("entity")),
         }
     }
 
-    /// Forgets one thing.
+    /// Deletes one entity.
     pub async fn delete_entity(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         scope: MemoryScope,
         name: &str,
-    ) -> Result<DecisionId, GateError> {
-        let row = self.row_or_shadow(scope, name).await?;
+    ) -> Result<DecisionId, EffectError> {
+        let row = self.row_or_placeholder(scope, name).await?;
         let permit = self.guard.admit(subject, DeleteMemory { row }, context).await?;
         let decision = permit.decision();
         self.memory.delete(permit).await?;
         Ok(decision)
     }
 
-    async fn row_or_shadow(&self, scope: MemoryScope, name: &str) -> Result<MemoryRow, GateError> {
+    async fn row_or_placeholder(&self, scope: MemoryScope, name: &str) -> Result<MemoryRow, EffectError> {
         Ok(match self.memory.row(&scope, MemoryKind::Entity, name).await? {
             Some(row) => row,
             None => MemoryRow {
@@ -292,11 +293,11 @@ impl Gate {
     /// Searches a scope; only hits that the caller may read come back.
     pub async fn search(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         scope: MemoryScope,
         words: String,
         limit: u32,
-    ) -> Result<Vec<EntityView>, GateError> {
+    ) -> Result<Vec<EntityView>, EffectError> {
         let permit = self.guard.admit(subject, SearchMemory { scope, words, limit }, context).await?;
         let listing = permit.listing();
         let found = self.memory.search(permit).await?;
@@ -307,10 +308,10 @@ impl Gate {
     /// Lists a scope; only rows that the caller may read come back.
     pub async fn list_entities(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         scope: MemoryScope,
         limit: u32,
-    ) -> Result<Vec<EntityView>, GateError> {
+    ) -> Result<Vec<EntityView>, EffectError> {
         let permit = self.guard.admit(subject, ListMemory { scope, limit }, context).await?;
         let listing = permit.listing();
         let found = self.memory.list(permit).await?;
@@ -318,12 +319,12 @@ impl Gate {
         Ok(found.release(permits))
     }
 
-    /// Takes a message in and routes it.
+    /// Accepts a message and routes it.
     pub async fn send(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         mut message: SendMessage,
-    ) -> Result<(Delivery, Arc<Agent>), GateError> {
+    ) -> Result<(Delivery, Arc<Agent>), EffectError> {
         let receivers = match &message.receiver {
             Receiver::Capability(name) => {
                 let providers = self.agents.providers(name);
@@ -354,7 +355,7 @@ impl Gate {
         let permit = self.guard.admit(subject, message, context).await?;
         let taken_by = permit.operation().taken_by().map(|agent| agent.uid.clone());
         let receiver = receivers.iter().find(|agent| Some(&agent.entity().uid) == taken_by.as_ref());
-        let receiver = receiver.ok_or(GateError::NotFound("agent"))?;
+        let receiver = receiver.ok_or(EffectError::NotFound("agent"))?;
         if receivers.len() > 1
             && let Err(limited) = receiver.check_rate(subject.principal())
         {
@@ -363,14 +364,14 @@ impl Gate {
         }
         // What the sender has read may be in what it says.
         let labels = self.guard.labels(subject, context);
-        Ok((self.switchboard.accept(permit, receiver.id(), labels)?, Arc::clone(receiver)))
+        Ok((self.conversations.accept(permit, receiver.id(), labels)?, Arc::clone(receiver)))
     }
 
     /// Puts the labels of a conversation on the session of the agent that reads it.
     ///
     /// # Errors
     /// The agent's session has no room for them: it must not see the conversation. That is on record.
-    pub async fn show(&self, (subject, context): Asker<'_>, delivery: &Delivery) -> Result<(), GateError> {
+    pub async fn show(&self, (subject, context): Caller<'_>, delivery: &Delivery) -> Result<(), EffectError> {
         if self.guard.carry(subject, context, &delivery.labels) {
             return Ok(());
         }
@@ -392,34 +393,34 @@ impl Gate {
         &self,
         delivery: Delivery,
         (performative, content): (Performative, String),
-        agent: Asker<'_>,
-        (subject, context): Asker<'_>,
-    ) -> Result<Arc<Line>, GateError> {
+        agent: Caller<'_>,
+        (subject, context): Caller<'_>,
+    ) -> Result<Arc<Message>, EffectError> {
         let operation = ReceiveReply {
             conversation: delivery.conversation().clone(),
             owner: delivery.owner().clone(),
             labels: self.guard.labels(agent.0, agent.1),
         };
         let permit = self.guard.admit(subject, operation, context).await?;
-        Ok(self.switchboard.reply(permit, delivery, performative, content)?)
+        Ok(self.conversations.reply(permit, delivery, performative, content)?)
     }
 
     /// Reads one of the caller's own conversations.
     pub async fn read_conversation(
         &self,
-        (subject, context): Asker<'_>,
+        (subject, context): Caller<'_>,
         conversation: ConversationId,
-    ) -> Result<Vec<Arc<Line>>, GateError> {
+    ) -> Result<Vec<Arc<Message>>, EffectError> {
         let owner = subject.principal().clone();
-        let labels = self.switchboard.labels(&owner, &conversation);
+        let labels = self.conversations.labels(&owner, &conversation);
         let operation = ReadConversation { conversation, owner, labels };
         let permit = self.guard.admit(subject, operation, context).await?;
-        self.switchboard.read(permit).ok_or(GateError::NotFound("conversation"))
+        self.conversations.read(permit).ok_or(EffectError::NotFound("conversation"))
     }
 }
 
-/// Who may not call a tool does not learn whether there is one.
-fn as_if_there_were_none(mut denied: Denied) -> Denied {
+/// A caller who may not call a tool does not learn whether it exists.
+fn hide_existence(mut denied: Denied) -> Denied {
     if matches!(denied.reason, ReasonCode::NoPermit | ReasonCode::ToolUnknown) {
         denied.caller_text = Some("there is no such tool, or you may not call it".into());
     }

@@ -25,12 +25,12 @@ struct Shared {
 }
 
 /// The thread that syncs at intervals; none when every batch is synced anyway.
-pub(super) struct Syncer {
+pub(super) struct FsyncThread {
     shared: Option<Arc<Shared>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl Syncer {
+impl FsyncThread {
     pub(super) fn start(settings: &Settings, log: &LogFile) -> io::Result<Self> {
         match settings.durability {
             Durability::Synced => Ok(Self { shared: None, thread: None }),
@@ -63,7 +63,7 @@ impl Syncer {
     }
 }
 
-impl Drop for Syncer {
+impl Drop for FsyncThread {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
             shared.state.lock().closed = true;

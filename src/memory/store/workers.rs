@@ -1,6 +1,6 @@
-//! The threads that talk to SQLite: one that writes, a few that read, each behind a bounded queue.
+//! The threads that use SQLite: one that writes, a few that read, each kind behind a bounded queue.
 //!
-//! A call that has stopped waiting is not carried out: its job looks at [`Wanted`] before it starts, and a write
+//! A call that has stopped waiting is not carried out: its job checks [`Cancel`] before it starts, and a write
 //! once more before it commits. So "not in time" means "not done", but for the instant of the commit itself.
 
 use std::path::PathBuf;
@@ -19,30 +19,31 @@ use crate::memory::settings::Settings;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// Which threads a job is for.
+/// The threads that a job runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::memory) enum Lane {
+pub(in crate::memory) enum Pool {
     Read,
     Write,
 }
 
-/// Asks whether somebody still waits for a job's answer.
-pub(in crate::memory) struct Wanted<'a>(&'a dyn Fn() -> bool);
+/// Cancellation of a job: its caller has stopped waiting for the answer.
+pub(in crate::memory) struct Cancel<'a>(&'a dyn Fn() -> bool);
 
-impl<'a> Wanted<'a> {
-    /// `waits` says whether somebody does.
+impl<'a> Cancel<'a> {
+    /// `waits` returns whether the caller still waits.
     pub(in crate::memory) fn new(waits: &'a dyn Fn() -> bool) -> Self {
         Self(waits)
     }
 
-    /// An error when nobody waits any more.
+    /// # Errors
+    /// The caller does not wait any more.
     pub(in crate::memory) fn check(&self) -> Result<(), MemoryError> {
         if (self.0)() { Ok(()) } else { Err(MemoryError::Overdue) }
     }
 }
 
-/// The queues and their threads.
-pub(in crate::memory) struct Lanes {
+/// Both queues with their threads.
+pub(in crate::memory) struct Workers {
     reads: Mutex<Option<SyncSender<Job>>>,
     writes: Mutex<Option<SyncSender<Job>>>,
     readers: Mutex<Vec<JoinHandle<()>>>,
@@ -50,7 +51,7 @@ pub(in crate::memory) struct Lanes {
     deadline: Duration,
 }
 
-impl Lanes {
+impl Workers {
     /// Opens all connections and starts the threads. The writer comes first: it makes the tables.
     pub(in crate::memory) fn open(settings: &Settings) -> Result<Self, MemoryError> {
         let path: PathBuf = settings.database.clone();
@@ -74,20 +75,20 @@ impl Lanes {
         })
     }
 
-    /// Has a job done on the lane's next free thread, and waits for its answer until the deadline.
-    pub(in crate::memory) async fn run<T, F>(&self, lane: Lane, job: F) -> Result<T, MemoryError>
+    /// Runs a job on the next free thread of a pool, and waits for its answer until the deadline.
+    pub(in crate::memory) async fn run<T, F>(&self, pool: Pool, job: F) -> Result<T, MemoryError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection, &Wanted<'_>) -> Result<T, MemoryError> + Send + 'static,
+        F: FnOnce(&mut Connection, &Cancel<'_>) -> Result<T, MemoryError> + Send + 'static,
     {
         let (answer, waiting) = oneshot::channel();
         self.send(
-            lane,
+            pool,
             Box::new(move |connection| {
                 let waits = || !answer.is_closed();
-                let wanted = Wanted::new(&waits);
-                let result = wanted.check().and_then(|()| job(connection, &wanted));
-                // Nobody waits any more: there is nobody to tell.
+                let cancel = Cancel::new(&waits);
+                let result = cancel.check().and_then(|()| job(connection, &cancel));
+                // It fails when the caller has stopped waiting.
                 let _ = answer.send(result);
             }),
         )?;
@@ -99,10 +100,10 @@ impl Lanes {
         }
     }
 
-    fn send(&self, lane: Lane, job: Job) -> Result<(), MemoryError> {
-        let queue = match lane {
-            Lane::Read => &self.reads,
-            Lane::Write => &self.writes,
+    fn send(&self, pool: Pool, job: Job) -> Result<(), MemoryError> {
+        let queue = match pool {
+            Pool::Read => &self.reads,
+            Pool::Write => &self.writes,
         };
         let queue = queue.lock();
         let Some(queue) = queue.as_ref() else { return Err(MemoryError::Closed) };
@@ -130,7 +131,7 @@ impl Lanes {
     }
 }
 
-impl Drop for Lanes {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.close();
     }

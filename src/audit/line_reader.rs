@@ -15,13 +15,13 @@ pub(super) enum Line<'a> {
 }
 
 /// The lines of a file.
-pub(super) struct Lines {
+pub(super) struct LineReader {
     reader: BufReader<File>,
     line: Vec<u8>,
     consumed: u64,
 }
 
-impl Lines {
+impl LineReader {
     pub(super) fn new(file: File) -> Self {
         Self { reader: BufReader::with_capacity(1 << 18, file), line: Vec::new(), consumed: 0 }
     }

@@ -1,4 +1,4 @@
-//! Takes allowed messages in, keeps what was said, and hands conversations back to those allowed to read them.
+//! Accepts permitted messages, keeps them in conversations, and returns a conversation to those who may read it.
 //!
 //! Conversations are bounded for each sender before they are bounded in all, so that one sender cannot take the room of
 //! the others. A conversation that is over is not shown any more, whether or not its memory has been given back.
@@ -21,7 +21,7 @@ use crate::model::{
 pub struct Settings {
     /// The longest content, in bytes. Default 1 MiB.
     pub max_message_bytes: usize,
-    /// A conversation that is silent for this long is forgotten. Default 30 minutes.
+    /// A conversation without a message for this long is removed. Default 30 minutes.
     pub conversation_timeout: Duration,
     /// The most messages in one conversation. Default 100.
     pub max_messages: usize,
@@ -49,7 +49,7 @@ impl Default for Settings {
     }
 }
 
-/// Why a message was not taken. Each is the sender's to mend.
+/// Why a message was not accepted. Each can be corrected by the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// The content is over the bound.
@@ -60,7 +60,7 @@ pub enum MessageError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The conversation is over its bound.
+    /// The conversation has as many messages as are allowed.
     #[error("the conversation has {limit} messages, the most allowed: begin another")]
     ConversationFull {
         /// Messages allowed.
@@ -79,57 +79,57 @@ pub enum MessageError {
     Busy,
 }
 
-/// One thing that was said.
+/// One message of a conversation.
 #[derive(Debug, Clone, Serialize)]
-pub struct Line {
+pub struct Message {
     /// RFC 3339, UTC.
     pub time: String,
-    /// What kind of speech act it is.
+    /// The speech act (FIPA performative).
     pub performative: Performative,
-    /// Who said it, as a Cedar name.
+    /// The sender, in Cedar's notation.
     pub sender: Arc<str>,
-    /// Who it was for, as a Cedar name.
+    /// The receiver, in Cedar's notation.
     pub receiver: Arc<str>,
-    /// What was said.
+    /// The text.
     pub content: String,
-    /// The decision that let it through.
+    /// The decision that permitted it.
     pub decision_id: DecisionId,
     /// Labels on the session of the sender when it was sent: what the sender has read may be in the content.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub labels: Labels,
 }
 
-/// What a conversation carries.
-fn labels_of(lines: &[Arc<Line>]) -> Labels {
-    lines.iter().flat_map(|line| line.labels.iter().cloned()).collect()
+/// The labels of all messages of a conversation.
+fn labels_of(messages: &[Arc<Message>]) -> Labels {
+    messages.iter().flat_map(|message| message.labels.iter().cloned()).collect()
 }
 
-type Key = (Arc<str>, ConversationId);
+type ConversationKey = (Arc<str>, ConversationId);
 
 struct Conversation {
     last: i64,
     bytes: usize,
-    lines: Vec<Arc<Line>>,
+    messages: Vec<Arc<Message>>,
 }
 
-/// What one sender has in the table.
+/// Conversations and bytes of one sender.
 #[derive(Default)]
-struct Share {
+struct SenderUsage {
     conversations: usize,
     bytes: usize,
 }
 
 #[derive(Default)]
-struct Table {
-    conversations: HashMap<Key, Conversation>,
-    shares: HashMap<Arc<str>, Share>,
+struct ConversationTable {
+    conversations: HashMap<ConversationKey, Conversation>,
+    usage_by_sender: HashMap<Arc<str>, SenderUsage>,
     bytes: usize,
 }
 
-impl Table {
-    /// Forgets what has been silent since before `since`.
+impl ConversationTable {
+    /// Removes conversations whose last message is older than `since`.
     fn expire(&mut self, since: i64) {
-        let over: Vec<Key> = self
+        let over: Vec<ConversationKey> = self
             .conversations
             .iter()
             .filter(|(_, found)| found.last < since)
@@ -138,31 +138,31 @@ impl Table {
         over.iter().for_each(|key| self.remove(key));
     }
 
-    fn remove(&mut self, key: &Key) {
+    fn remove(&mut self, key: &ConversationKey) {
         let Some(gone) = self.conversations.remove(key) else { return };
         self.bytes = self.bytes.saturating_sub(gone.bytes);
-        if let Some(share) = self.shares.get_mut(&key.0) {
-            share.conversations = share.conversations.saturating_sub(1);
-            share.bytes = share.bytes.saturating_sub(gone.bytes);
-            if share.conversations == 0 {
-                self.shares.remove(&key.0);
+        if let Some(usage) = self.usage_by_sender.get_mut(&key.0) {
+            usage.conversations = usage.conversations.saturating_sub(1);
+            usage.bytes = usage.bytes.saturating_sub(gone.bytes);
+            if usage.conversations == 0 {
+                self.usage_by_sender.remove(&key.0);
             }
         }
     }
 
-    /// Whether a line of so many bytes fits, the sender's own bounds first.
-    fn check(&self, key: &Key, bytes: usize, settings: &Settings) -> Result<(), MessageError> {
+    /// Checks whether a message of `bytes` bytes fits, the sender's own bounds first.
+    fn check(&self, key: &ConversationKey, bytes: usize, settings: &Settings) -> Result<(), MessageError> {
         let found = self.conversations.get(key);
-        if found.is_some_and(|found| found.lines.len() >= settings.max_messages) {
+        if found.is_some_and(|found| found.messages.len() >= settings.max_messages) {
             return Err(MessageError::ConversationFull { limit: settings.max_messages });
         }
-        let none = Share::default();
-        let share = self.shares.get(&key.0).unwrap_or(&none);
-        if found.is_none() && share.conversations >= settings.max_conversations_per_sender {
+        let none = SenderUsage::default();
+        let usage = self.usage_by_sender.get(&key.0).unwrap_or(&none);
+        if found.is_none() && usage.conversations >= settings.max_conversations_per_sender {
             let limit = format!("{} conversations", settings.max_conversations_per_sender);
             return Err(MessageError::TooMany { limit });
         }
-        if share.bytes.saturating_add(bytes) > settings.max_bytes_per_sender {
+        if usage.bytes.saturating_add(bytes) > settings.max_bytes_per_sender {
             return Err(MessageError::TooMany { limit: format!("{} bytes", settings.max_bytes_per_sender) });
         }
         let full = found.is_none() && self.conversations.len() >= settings.max_conversations;
@@ -172,33 +172,33 @@ impl Table {
         Ok(())
     }
 
-    fn append(&mut self, key: &Key, line: Arc<Line>, now: i64) -> Vec<Arc<Line>> {
-        let bytes = line.content.len();
-        let share = self.shares.entry(Arc::clone(&key.0)).or_default();
-        share.bytes += bytes;
+    fn append(&mut self, key: &ConversationKey, message: Arc<Message>, now: i64) -> Vec<Arc<Message>> {
+        let bytes = message.content.len();
+        let usage = self.usage_by_sender.entry(Arc::clone(&key.0)).or_default();
+        usage.bytes += bytes;
         self.bytes += bytes;
         let found = self.conversations.entry(key.clone()).or_insert_with(|| {
-            share.conversations += 1;
-            Conversation { last: now, bytes: 0, lines: Vec::new() }
+            usage.conversations += 1;
+            Conversation { last: now, bytes: 0, messages: Vec::new() }
         });
         found.last = now;
         found.bytes += bytes;
-        found.lines.push(line);
-        found.lines.clone()
+        found.messages.push(message);
+        found.messages.clone()
     }
 }
 
-/// A message that was taken in and waits for its answer.
+/// A message that was accepted and waits for its answer.
 #[derive(Debug)]
 pub struct Delivery {
-    key: Key,
+    key: ConversationKey,
     owner: EntityUid,
     receiver: Arc<str>,
-    /// What was said before, oldest first, with this message last.
-    pub history: Vec<Arc<Line>>,
-    /// What the history carries.
+    /// The messages of the conversation, oldest first, with this one last.
+    pub history: Vec<Arc<Message>>,
+    /// The labels of the history.
     pub labels: Labels,
-    /// The decision that let the message through.
+    /// The decision that permitted the message.
     pub decision: DecisionId,
 }
 
@@ -220,14 +220,14 @@ impl Delivery {
 }
 
 /// All open conversations.
-pub struct Switchboard {
+pub struct Conversations {
     settings: Settings,
     clock: SharedClock,
-    table: Mutex<Table>,
+    table: Mutex<ConversationTable>,
 }
 
-impl Switchboard {
-    /// An empty switchboard.
+impl Conversations {
+    /// No conversations yet.
     pub fn new(settings: Settings, clock: SharedClock) -> Self {
         Self { settings, clock, table: Mutex::default() }
     }
@@ -237,7 +237,7 @@ impl Switchboard {
         self.settings.max_message_bytes
     }
 
-    /// Takes a message in for `receiver`, the agent it was routed to. `labels` are those of the sender's session.
+    /// Accepts a message for `receiver`, the agent it was routed to. `labels` are those of the sender's session.
     ///
     /// # Errors
     /// A bound of the message, of its conversation, of the sender, or of all.
@@ -250,23 +250,23 @@ impl Switchboard {
         let decision = permit.decision();
         let sender = permit.subject().principal().clone();
         let owner: Arc<str> = sender.to_string().into();
-        let message = permit.into_operation();
+        let sent = permit.into_operation();
         let limit = self.settings.max_message_bytes;
-        if message.content.len() > limit {
-            return Err(MessageError::TooLong { length: message.content.len(), limit });
+        if sent.content.len() > limit {
+            return Err(MessageError::TooLong { length: sent.content.len(), limit });
         }
         let receiver: Arc<str> = EntityUid::caxton("Agent", receiver.shared()).to_string().into();
-        let key = (Arc::clone(&owner), message.conversation);
-        let line = Line {
+        let key = (Arc::clone(&owner), sent.conversation);
+        let message = Message {
             time: rfc3339(self.clock.now_millis()),
-            performative: message.performative,
+            performative: sent.performative,
             sender: owner,
             receiver: Arc::clone(&receiver),
-            content: message.content,
+            content: sent.content,
             decision_id: decision,
             labels,
         };
-        let history = self.append(&key, line.into())?;
+        let history = self.append(&key, message.into())?;
         let labels = labels_of(&history);
         Ok(Delivery { key, owner: sender, receiver, history, labels, decision })
     }
@@ -288,10 +288,10 @@ impl Switchboard {
         delivery: Delivery,
         performative: Performative,
         content: String,
-    ) -> Result<Arc<Line>, MessageError> {
+    ) -> Result<Arc<Message>, MessageError> {
         let decision_id = permit.decision();
         let ReceiveReply { labels, .. } = permit.into_operation();
-        let line = Arc::new(Line {
+        let message = Arc::new(Message {
             time: rfc3339(self.clock.now_millis()),
             performative,
             sender: Arc::clone(&delivery.receiver),
@@ -300,8 +300,8 @@ impl Switchboard {
             decision_id,
             labels,
         });
-        self.append(&delivery.key, Arc::clone(&line))?;
-        Ok(line)
+        self.append(&delivery.key, Arc::clone(&message))?;
+        Ok(message)
     }
 
     /// The labels of a conversation, for the question whether it may be read; none when there is no such conversation.
@@ -310,45 +310,49 @@ impl Switchboard {
         let since = self.since(self.clock.now_millis());
         let table = self.table.lock();
         let found = table.conversations.get(&key).filter(|found| found.last >= since);
-        found.map(|found| labels_of(&found.lines)).unwrap_or_default()
+        found.map(|found| labels_of(&found.messages)).unwrap_or_default()
     }
 
     /// What was said in a conversation; `None` when there is none of that id for that owner, or it is over.
-    pub fn read(&self, permit: Permit<ReadConversation>) -> Option<Vec<Arc<Line>>> {
+    pub fn read(&self, permit: Permit<ReadConversation>) -> Option<Vec<Arc<Message>>> {
         let ReadConversation { conversation, owner, labels } = permit.into_operation();
         let key = (owner.to_string().into(), conversation);
         let since = self.since(self.clock.now_millis());
         let table = self.table.lock();
         let found = table.conversations.get(&key).filter(|found| found.last >= since)?;
         // What came since the question was asked may carry a label that was not judged.
-        let judged = found.lines.iter().take_while(|line| line.labels.is_subset(&labels));
+        let judged = found.messages.iter().take_while(|message| message.labels.is_subset(&labels));
         Some(judged.cloned().collect())
     }
 
-    /// Gives the memory of conversations that are over back. Called by a timer.
+    /// Frees the memory of conversations that are over. Called by a timer.
     pub fn expire(&self) {
         let since = self.since(self.clock.now_millis());
         self.table.lock().expire(since);
     }
 
-    /// A conversation that was last heard of before this is over.
+    /// A conversation whose last message is older than this is over.
     fn since(&self, now: i64) -> i64 {
         let timeout = i64::try_from(self.settings.conversation_timeout.as_millis()).unwrap_or(i64::MAX);
         now.saturating_sub(timeout)
     }
 
-    fn append(&self, key: &Key, line: Arc<Line>) -> Result<Vec<Arc<Line>>, MessageError> {
+    fn append(
+        &self,
+        key: &ConversationKey,
+        message: Arc<Message>,
+    ) -> Result<Vec<Arc<Message>>, MessageError> {
         let now = self.clock.now_millis();
         let since = self.since(now);
         let mut table = self.table.lock();
         if table.conversations.get(key).is_some_and(|found| found.last < since) {
             table.remove(key);
         }
-        if table.check(key, line.content.len(), &self.settings).is_err() {
+        if table.check(key, message.content.len(), &self.settings).is_err() {
             table.expire(since);
         }
-        table.check(key, line.content.len(), &self.settings)?;
-        Ok(table.append(key, line, now))
+        table.check(key, message.content.len(), &self.settings)?;
+        Ok(table.append(key, message, now))
     }
 }
 
@@ -358,9 +362,9 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::model::{CapabilityName, Receiver, Subject};
 
-    fn board(settings: Settings) -> (Switchboard, Arc<ManualClock>) {
+    fn conversations(settings: Settings) -> (Conversations, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::at_millis(0));
-        (Switchboard::new(settings, clock.clone()), clock)
+        (Conversations::new(settings, clock.clone()), clock)
     }
 
     fn message(sender: &str, content: &str) -> Permit<SendMessage> {
@@ -381,109 +385,115 @@ mod tests {
     }
 
     fn reply(
-        board: &Switchboard,
+        conversations: &Conversations,
         delivery: Delivery,
         content: &str,
         labels: Labels,
-    ) -> Result<Arc<Line>, MessageError> {
+    ) -> Result<Arc<Message>, MessageError> {
         let operation = ReceiveReply {
             conversation: delivery.conversation().clone(),
             owner: delivery.owner().clone(),
             labels,
         };
-        let permit = Permit::for_test(operation, Subject::system());
-        board.reply(permit, delivery, Performative::Inform, content.to_owned())
+        let permit = Permit::for_test(operation, Subject::agent(&clerk(), crate::model::Proof::Internal));
+        conversations.reply(permit, delivery, Performative::Inform, content.to_owned())
     }
 
     fn conversation() -> ConversationId {
         ConversationId::parse("c1").unwrap()
     }
 
-    fn read(board: &Switchboard, owner: &str) -> Option<Vec<Arc<Line>>> {
-        read_judged(board, owner, Labels::new())
+    fn read(conversations: &Conversations, owner: &str) -> Option<Vec<Arc<Message>>> {
+        read_judged(conversations, owner, Labels::new())
     }
 
-    fn read_judged(board: &Switchboard, owner: &str, labels: Labels) -> Option<Vec<Arc<Line>>> {
+    fn read_judged(conversations: &Conversations, owner: &str, labels: Labels) -> Option<Vec<Arc<Message>>> {
         let operation = ReadConversation {
             conversation: conversation(),
             owner: EntityUid::caxton("Agent", owner),
             labels,
         };
-        board.read(Permit::for_test(operation, Subject::system()))
+        conversations.read(Permit::for_test(operation, Subject::for_test()))
     }
 
     #[test]
     fn equal_ids_of_two_senders_are_two_conversations() {
-        let (board, _) = board(Settings::default());
-        let delivery = board.accept(message("a", "hello"), &clerk(), Labels::new()).unwrap();
-        board.accept(message("b", "other"), &clerk(), Labels::new()).unwrap();
-        reply(&board, delivery, "hi", Labels::new()).unwrap();
-        let said: Vec<_> = read(&board, "a").unwrap().into_iter().map(|line| line.content.clone()).collect();
+        let (conversations, _) = conversations(Settings::default());
+        let delivery = conversations.accept(message("a", "hello"), &clerk(), Labels::new()).unwrap();
+        conversations.accept(message("b", "other"), &clerk(), Labels::new()).unwrap();
+        reply(&conversations, delivery, "hi", Labels::new()).unwrap();
+        let said: Vec<_> =
+            read(&conversations, "a").unwrap().into_iter().map(|message| message.content.clone()).collect();
         assert_eq!(said, ["hello", "hi"]);
-        assert_eq!(read(&board, "b").unwrap().len(), 1);
-        assert!(read(&board, "c").is_none());
+        assert_eq!(read(&conversations, "b").unwrap().len(), 1);
+        assert!(read(&conversations, "c").is_none());
     }
 
     #[test]
     fn bounds_are_kept_and_named() {
-        let (board, clock) = board(Settings {
+        let (conversations, clock) = conversations(Settings {
             max_message_bytes: 5,
             max_messages: 2,
             max_conversations: 1,
             ..Settings::default()
         });
         assert_eq!(
-            board.accept(message("a", "123456"), &clerk(), Labels::new()).unwrap_err(),
+            conversations.accept(message("a", "123456"), &clerk(), Labels::new()).unwrap_err(),
             MessageError::TooLong { length: 6, limit: 5 }
         );
-        board.accept(message("a", "1"), &clerk(), Labels::new()).unwrap();
-        assert_eq!(board.accept(message("b", "1"), &clerk(), Labels::new()).unwrap_err(), MessageError::Busy);
-        board.accept(message("a", "2"), &clerk(), Labels::new()).unwrap();
+        conversations.accept(message("a", "1"), &clerk(), Labels::new()).unwrap();
         assert_eq!(
-            board.accept(message("a", "3"), &clerk(), Labels::new()).unwrap_err(),
+            conversations.accept(message("b", "1"), &clerk(), Labels::new()).unwrap_err(),
+            MessageError::Busy
+        );
+        conversations.accept(message("a", "2"), &clerk(), Labels::new()).unwrap();
+        assert_eq!(
+            conversations.accept(message("a", "3"), &clerk(), Labels::new()).unwrap_err(),
             MessageError::ConversationFull { limit: 2 }
         );
         clock.advance(Duration::from_secs(31 * 60));
-        board.accept(message("b", "1"), &clerk(), Labels::new()).unwrap();
-        assert!(read(&board, "a").is_none());
+        conversations.accept(message("b", "1"), &clerk(), Labels::new()).unwrap();
+        assert!(read(&conversations, "a").is_none());
     }
 
     #[test]
     fn one_sender_cannot_take_the_room_of_others_and_what_is_over_is_not_read() {
-        let (board, clock) = board(Settings {
+        let (conversations, clock) = conversations(Settings {
             max_conversations_per_sender: 1,
             max_bytes_per_sender: 4,
             ..Settings::default()
         });
-        board.accept(message("a", "12"), &clerk(), Labels::new()).unwrap();
+        conversations.accept(message("a", "12"), &clerk(), Labels::new()).unwrap();
         let mut second = message("a", "1").into_operation();
         second.conversation = ConversationId::parse("c2").unwrap();
         let sender = Subject::agent(&AgentId::parse("a").unwrap(), crate::model::Proof::Internal);
-        let refused = board.accept(Permit::for_test(second, sender), &clerk(), Labels::new()).unwrap_err();
+        let refused =
+            conversations.accept(Permit::for_test(second, sender), &clerk(), Labels::new()).unwrap_err();
         assert_eq!(refused, MessageError::TooMany { limit: "1 conversations".to_owned() });
-        let refused = board.accept(message("a", "123"), &clerk(), Labels::new()).unwrap_err();
+        let refused = conversations.accept(message("a", "123"), &clerk(), Labels::new()).unwrap_err();
         assert_eq!(refused, MessageError::TooMany { limit: "4 bytes".to_owned() });
-        board.accept(message("b", "1234"), &clerk(), Labels::new()).unwrap();
+        conversations.accept(message("b", "1234"), &clerk(), Labels::new()).unwrap();
 
         clock.advance(Duration::from_secs(31 * 60));
-        assert!(read(&board, "a").is_none(), "over, although nothing came since");
-        board.expire();
-        let table = board.table.lock();
-        assert!(table.conversations.is_empty() && table.shares.is_empty() && table.bytes == 0);
+        assert!(read(&conversations, "a").is_none(), "over, although nothing came since");
+        conversations.expire();
+        let table = conversations.table.lock();
+        assert!(table.conversations.is_empty() && table.usage_by_sender.is_empty() && table.bytes == 0);
     }
 
     #[test]
     fn what_was_read_stays_with_what_is_said() {
-        let (board, _) = board(Settings::default());
-        let delivery = board.accept(message("a", "1"), &clerk(), Labels::from(["mail".into()])).unwrap();
+        let (conversations, _) = conversations(Settings::default());
+        let delivery =
+            conversations.accept(message("a", "1"), &clerk(), Labels::from(["mail".into()])).unwrap();
         assert_eq!(delivery.labels, Labels::from(["mail".into()]));
-        let answered = reply(&board, delivery, "2", Labels::from(["pii".into()]));
+        let answered = reply(&conversations, delivery, "2", Labels::from(["pii".into()]));
         assert_eq!(answered.unwrap().labels, Labels::from(["pii".into()]));
-        let next = board.accept(message("a", "3"), &clerk(), Labels::new()).unwrap();
+        let next = conversations.accept(message("a", "3"), &clerk(), Labels::new()).unwrap();
         assert_eq!(next.labels, Labels::from(["mail".into(), "pii".into()]));
-        assert_eq!(board.labels(&EntityUid::caxton("Agent", "a"), &conversation()), next.labels);
-        assert_eq!(labels_of(&read_judged(&board, "a", next.labels.clone()).unwrap()), next.labels);
-        let judged = read_judged(&board, "a", Labels::from(["mail".into()])).unwrap();
+        assert_eq!(conversations.labels(&EntityUid::caxton("Agent", "a"), &conversation()), next.labels);
+        assert_eq!(labels_of(&read_judged(&conversations, "a", next.labels.clone()).unwrap()), next.labels);
+        let judged = read_judged(&conversations, "a", Labels::from(["mail".into()])).unwrap();
         assert_eq!(judged.len(), 1, "what carries a label that was not judged is not shown");
     }
 }

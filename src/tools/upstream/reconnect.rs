@@ -1,4 +1,4 @@
-//! Keeps one server connected: the only task that connects, lists and publishes, so reconnecting is single flight.
+//! Keeps one server connected. Only this task connects, lists and publishes, so there is at most one attempt at a time.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::tools::error::UpstreamError;
 use super::Upstream;
 use super::connection::{Connection, Listing, list, within};
 
-/// Watches `first`, or connects; ends when `publish` says that nobody is interested any more.
+/// Watches `first`, or connects; ends when `publish` returns [`Abandoned`].
 ///
 /// `publish` compares a listing with the pins and takes it over, before the connection is opened for calls.
-pub(in crate::tools) async fn keep(
+pub(in crate::tools) async fn keep_connected(
     upstream: Arc<Upstream>,
     first: Option<Connection>,
     mut publish: impl FnMut(Listing) -> Result<(), Abandoned> + Send,
@@ -24,8 +24,8 @@ pub(in crate::tools) async fn keep(
         if let Some(connection) = current.take() {
             let since = Instant::now();
             match watch(&upstream, connection, &mut publish).await {
-                Lost::Abandoned => return,
-                Lost::Error(error) => upstream.down(&error),
+                ConnectionEnd::Abandoned => return,
+                ConnectionEnd::Error(error) => upstream.down(&error),
             }
             // A server that connects and falls over at once does not get the short pause again.
             if since.elapsed() > limits.retry_max {
@@ -47,11 +47,11 @@ pub(in crate::tools) async fn keep(
     }
 }
 
-/// Nobody holds the registry any more.
+/// The registry was dropped, so the connection is not needed any more.
 #[derive(Debug)]
 pub(in crate::tools) struct Abandoned;
 
-enum Lost {
+enum ConnectionEnd {
     Abandoned,
     Error(UpstreamError),
 }
@@ -60,31 +60,31 @@ async fn watch(
     upstream: &Upstream,
     connection: Connection,
     publish: &mut (impl FnMut(Listing) -> Result<(), Abandoned> + Send),
-) -> Lost {
-    let link = connection.link();
+) -> ConnectionEnd {
+    let channel = connection.channel();
     // The child is killed when this function ends.
     let (running, changed, _child) = connection.parts();
     let closed = running.waiting();
     tokio::pin!(closed);
     loop {
         tokio::select! {
-            _ = &mut closed => return Lost::Error(UpstreamError::Closed),
-            () = link.broken.notified() => return Lost::Error(UpstreamError::Broken),
+            _ = &mut closed => return ConnectionEnd::Error(UpstreamError::Closed),
+            () = channel.broken.notified() => return ConnectionEnd::Error(UpstreamError::Broken),
             () = changed.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
             () = tokio::time::sleep(upstream.limits.refresh_interval) => {}
         }
         let asked = within(
             upstream.settings.connect_timeout,
-            list(&link.peer, &upstream.settings.transport, &upstream.limits),
+            list(&channel.peer, &upstream.settings.transport, &upstream.limits),
         )
         .await;
         match asked.and_then(|listing| listing) {
             Ok(listing) => {
                 if publish(listing).is_err() {
-                    return Lost::Abandoned;
+                    return ConnectionEnd::Abandoned;
                 }
             }
-            Err(error) => return Lost::Error(error),
+            Err(error) => return ConnectionEnd::Error(error),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Reads the records of one or more logs in order, and proves the chain on the way.
+//! Reads the records of one or more logs in order, and verifies the chain on the way.
 //!
-//! A replay is only worth what its records are worth: whoever can write a log could make any change of the policies
-//! look harmless. So each line is held against its hash and the one before it, unless the caller says that the lines
-//! are no chain (a selection, an export), and then it is the caller's turn to say so.
+//! A replay is as trustworthy as its records: with a forged log any change of the policies looks harmless. So each line
+//! is checked against its hash and the line before it, unless the caller says that the lines are no chain (a selection or
+//! an export); the caller then has to report that nothing was verified.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::line::{LineFault, Link, check, check_next};
-use super::read::{Line, Lines};
+use super::line::{ChainHead, LineFault, check, check_next};
+use super::line_reader::{Line, LineReader};
 use super::verify::has_changed_end;
 
 /// The most logs of one folder.
@@ -17,7 +17,7 @@ const MAX_LOGS: usize = 4096;
 
 /// Why the records cannot be read on.
 #[derive(Debug, thiserror::Error)]
-pub enum RecordsError {
+pub enum RecordReadError {
     /// The system refused.
     #[error("the decision log `{path}` could not be read")]
     Read {
@@ -30,15 +30,15 @@ pub enum RecordsError {
     /// No log, or too many.
     #[error("the folder `{path}` {what}")]
     Folder {
-        /// Which folder.
+        /// The folder.
         path: PathBuf,
-        /// What it has.
+        /// What is wrong with it.
         what: &'static str,
     },
     /// A line is not as the gateway wrote it.
     #[error("`{path}` line {line}: {what}")]
     Line {
-        /// Which log.
+        /// The log.
         path: PathBuf,
         /// The line, from 1.
         line: u64,
@@ -47,18 +47,18 @@ pub enum RecordsError {
     },
 }
 
-/// Whether lines are held against each other.
+/// Whether the chain of hashes is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// Each line has to be whole and to follow the one before.
-    Chain,
-    /// Lines are taken as they are.
-    Nothing,
+pub enum ChainCheck {
+    /// Each line has to have its own hash and that of the line before.
+    Verify,
+    /// Lines are read without a check of their hashes.
+    Skip,
 }
 
-/// What is known about the chain once all records are read.
+/// The result of the verification after all records were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Proven {
+pub struct ChainSummary {
     /// Records read.
     pub records: u64,
     /// Logs that begin in the middle of a chain whose beginning was not read.
@@ -68,18 +68,18 @@ pub struct Proven {
 }
 
 /// The records of one or more logs.
-pub struct Records {
+pub struct RecordReader {
     waiting: std::vec::IntoIter<PathBuf>,
-    open: Option<Open>,
-    proof: Proof,
-    last: Option<Link>,
-    proven: Proven,
+    open: Option<OpenLog>,
+    check_chain: ChainCheck,
+    last: Option<ChainHead>,
+    proven: ChainSummary,
     done: u64,
 }
 
-struct Open {
+struct OpenLog {
     path: PathBuf,
-    lines: Lines,
+    lines: LineReader,
     line: u64,
 }
 
@@ -94,12 +94,13 @@ pub struct RecordLine<'a> {
     pub text: &'a [u8],
 }
 
-impl Records {
+impl RecordReader {
     /// The records of a log, or of all `*.log` and `*.jsonl` files in a folder, in the order of their names.
-    pub fn open(path: &Path, proof: Proof) -> Result<Self, RecordsError> {
+    pub fn open(path: &Path, check_chain: ChainCheck) -> Result<Self, RecordReadError> {
         let logs = if path.is_dir() { logs(path)? } else { vec![path.to_owned()] };
-        let (last, proven) = (None, Proven::default());
-        Ok(Self { waiting: logs.into_iter(), open: None, proof, last, proven, done: 0 })
+        let last = None;
+        let proven = ChainSummary::default();
+        Ok(Self { waiting: logs.into_iter(), open: None, check_chain, last, proven, done: 0 })
     }
 
     /// Bytes of all logs, for a progress bar.
@@ -117,18 +118,18 @@ impl Records {
     }
 
     /// What was proven so far.
-    pub fn proven(&self) -> Proven {
+    pub fn proven(&self) -> ChainSummary {
         self.proven
     }
 
     /// The next record; `None` at the end of the last log.
-    pub fn next_record(&mut self) -> Result<Option<RecordLine<'_>>, RecordsError> {
+    pub fn next_record(&mut self) -> Result<Option<RecordLine<'_>>, RecordReadError> {
         loop {
             if self.open.is_none() {
                 let Some(path) = self.waiting.next() else { return Ok(None) };
-                let file =
-                    File::open(&path).map_err(|source| RecordsError::Read { path: path.clone(), source })?;
-                self.open = Some(Open { path, lines: Lines::new(file), line: 0 });
+                let file = File::open(&path)
+                    .map_err(|source| RecordReadError::Read { path: path.clone(), source })?;
+                self.open = Some(OpenLog { path, lines: LineReader::new(file), line: 0 });
             }
             if self.advance()? {
                 break;
@@ -143,19 +144,20 @@ impl Records {
     }
 
     /// Goes to the next line of the open log; `false` at its end, which closes it.
-    fn advance(&mut self) -> Result<bool, RecordsError> {
+    fn advance(&mut self) -> Result<bool, RecordReadError> {
         let Some(open) = &mut self.open else { return Ok(false) };
         let path = &open.path;
-        let wrong = |line, what| RecordsError::Line { path: path.clone(), line, what };
+        let wrong = |line, what| RecordReadError::Line { path: path.clone(), line, what };
         let first = open.line == 0;
-        let found = open.lines.next().map_err(|source| RecordsError::Read { path: path.clone(), source })?;
+        let found =
+            open.lines.next().map_err(|source| RecordReadError::Read { path: path.clone(), source })?;
         match found {
             Some(Line::Whole(text)) => {
                 open.line += 1;
-                if self.proof == Proof::Chain {
-                    let (link, continues) =
+                if self.check_chain == ChainCheck::Verify {
+                    let (head, continues) =
                         follow(text, self.last, first).map_err(|what| wrong(open.line, what))?;
-                    self.last = Some(link);
+                    self.last = Some(head);
                     self.proven.without_beginning += u64::from(!continues);
                 }
                 self.proven.records += 1;
@@ -163,7 +165,7 @@ impl Records {
             }
             Some(Line::TooLong) => return Err(wrong(open.line + 1, LineFault::TooLong)),
             // A selection or an export may lack its last line end.
-            Some(Line::Torn(_)) if self.proof == Proof::Nothing => {
+            Some(Line::Torn(_)) if self.check_chain == ChainCheck::Skip => {
                 open.line += 1;
                 self.proven.records += 1;
                 return Ok(true);
@@ -181,18 +183,18 @@ impl Records {
 }
 
 /// The place of a line in the chain, and whether what came before it was read too.
-fn follow(text: &[u8], last: Option<Link>, first: bool) -> Result<(Link, bool), LineFault> {
+fn follow(text: &[u8], last: Option<ChainHead>, first: bool) -> Result<(ChainHead, bool), LineFault> {
     if !first {
-        return check_next(text, last.unwrap_or(Link::GENESIS)).map(|link| (link, true));
+        return check_next(text, last.unwrap_or(ChainHead::GENESIS)).map(|head| (head, true));
     }
-    let (link, before) = check(text)?;
-    let begins = link.seq == 1 && before == Link::GENESIS.hash;
-    let continues = last.is_some_and(|last| link.seq == last.seq + 1 && before == last.hash);
-    Ok((link, begins || continues))
+    let (head, before) = check(text)?;
+    let begins = head.seq == 1 && before == ChainHead::GENESIS.hash;
+    let continues = last.is_some_and(|last| head.seq == last.seq + 1 && before == last.hash);
+    Ok((head, begins || continues))
 }
 
-fn logs(folder: &Path) -> Result<Vec<PathBuf>, RecordsError> {
-    let failed = |source| RecordsError::Read { path: folder.to_owned(), source };
+fn logs(folder: &Path) -> Result<Vec<PathBuf>, RecordReadError> {
+    let failed = |source| RecordReadError::Read { path: folder.to_owned(), source };
     let mut logs = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -201,7 +203,7 @@ fn logs(folder: &Path) -> Result<Vec<PathBuf>, RecordsError> {
             logs.push(path);
         }
     }
-    let wrong = |what| RecordsError::Folder { path: folder.to_owned(), what };
+    let wrong = |what| RecordReadError::Folder { path: folder.to_owned(), what };
     match logs.len() {
         0 => Err(wrong("has no `*.log` or `*.jsonl` file")),
         1..=MAX_LOGS => {

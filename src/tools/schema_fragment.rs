@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::model::{ServerName, ToolId};
 
 use super::typing::{InputType, RecordType};
+use crate::text::quote_ascii;
 
 /// Words that Cedar keeps for itself; as attribute names they are quoted.
 const RESERVED: [&str; 11] =
@@ -35,7 +36,7 @@ pub fn cedar_fragment<'a>(
              resource: [Tool],\n    context: {{\n      source: SourceContext,\n      system: SystemContext,\n      \
              session: SessionContext,\n      actor?: ActorContext,\n      screening: ScreeningContext,\n      \
              input: {},\n    }},\n  }};\n",
-            quoted(id.as_str()),
+            quote_ascii(id.as_str()),
             input_text(input),
         );
     }
@@ -83,25 +84,7 @@ fn attribute(name: &str) -> String {
     let mut characters = name.chars();
     let starts = characters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     let plain = starts && characters.all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if plain && !RESERVED.contains(&name) { name.to_owned() } else { quoted(name) }
-}
-
-/// A Cedar string literal: everything that is not plain visible text is escaped.
-fn quoted(text: &str) -> String {
-    let mut literal = String::with_capacity(text.len() + 2);
-    literal.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => literal.push_str("\\\""),
-            '\\' => literal.push_str("\\\\"),
-            ' '..='~' => literal.push(character),
-            other => {
-                let _ = write!(literal, "\\u{{{:x}}}", u32::from(other));
-            }
-        }
-    }
-    literal.push('"');
-    literal
+    if plain && !RESERVED.contains(&name) { name.to_owned() } else { quote_ascii(name) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Turns a caller's words into a full-text query that means nothing but those words.
+//! Turns the words of a caller into a full-text query for exactly these words.
 //!
 //! FTS5 has a query language (`NEAR`, `OR`, `column:`, `*`, `^`). Each word is put into quotes here, a quote in it
 //! doubled, so none of that can be reached. What quotes cannot hold (NUL ends the text) separates words.
@@ -11,7 +11,7 @@ use crate::model::MemoryScope;
 
 /// A search that is safe to run: two FTS5 expressions, both bound to one scope.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct FtsQuery {
     /// All words, anywhere.
     pub(super) anywhere: String,
     /// All words, in the name.
@@ -20,7 +20,7 @@ pub(super) struct Words {
     pub(super) whole: String,
 }
 
-impl Words {
+impl FtsQuery {
     pub(super) fn parse(scope: &MemoryScope, text: &str, settings: &Settings) -> Result<Self, MemoryError> {
         if text.len() > settings.max_search_bytes {
             return Err(MemoryError::TooLarge {

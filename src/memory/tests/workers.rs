@@ -7,11 +7,11 @@ use futures::FutureExt as _;
 
 use super::*;
 
-/// Keeps the writer at work until told to stop: the job's future, and the end of it.
+/// Keeps the writer busy until the returned sender is used: the future of the job, and that sender.
 fn hold_writer(memory: &Memory) -> (impl Future<Output = Result<(), MemoryError>> + '_, mpsc::Sender<()>) {
     let (release, held) = mpsc::channel::<()>();
     let (started, running) = mpsc::channel::<()>();
-    let mut job = Box::pin(memory.inner.lanes.run(Lane::Write, move |_, _| {
+    let mut job = Box::pin(memory.inner.workers.run(Pool::Write, move |_, _| {
         started.send(()).unwrap();
         // An error means that the test has ended.
         let _ = held.recv();
@@ -86,7 +86,7 @@ async fn a_job_whose_caller_has_gone_is_not_even_begun() {
     let world = World::new();
     let (held, release) = hold_writer(&world.memory);
     let (begun, seen) = mpsc::channel();
-    let job = world.memory.inner.lanes.run(Lane::Write, move |_, _| {
+    let job = world.memory.inner.workers.run(Pool::Write, move |_, _| {
         begun.send(()).unwrap();
         Ok(())
     });
@@ -114,9 +114,9 @@ async fn a_write_that_is_late_is_refused_and_not_done() {
 async fn a_caller_that_leaves_in_the_middle_takes_its_write_with_it() {
     let world = World::new();
     let (row, settings) = (write("halfway").into_operation(), Settings::default());
-    let result = world.memory.inner.lanes.run(Lane::Write, move |connection, _| {
+    let result = world.memory.inner.workers.run(Pool::Write, move |connection, _| {
         let gone = || false;
-        store::write_entity(connection, &settings, row, &owner(&ada()), 0, &store::Wanted::new(&gone))
+        store::write_entity(connection, &settings, row, &owner(&ada()), 0, &store::Cancel::new(&gone))
     });
     assert!(matches!(result.await, Err(MemoryError::Overdue)));
     assert!(list(&world.memory, &agent("ada")).await.is_empty());
@@ -155,8 +155,11 @@ async fn after_the_end_nothing_is_taken_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_job_that_breaks_its_thread_closes_memory_instead_of_hanging() {
     let world = World::new();
-    let broken =
-        world.memory.inner.lanes.run(Lane::Write, |_, _| -> Result<(), MemoryError> { panic!("on purpose") });
+    let broken = world
+        .memory
+        .inner
+        .workers
+        .run(Pool::Write, |_, _| -> Result<(), MemoryError> { panic!("on purpose") });
     assert!(matches!(broken.await, Err(MemoryError::Closed)));
     assert!(matches!(put(&world.memory, &agent("ada"), "x", &[]).await, Err(MemoryError::Closed)));
     assert!(list(&world.memory, &agent("ada")).await.is_empty());
@@ -165,7 +168,7 @@ async fn a_job_that_breaks_its_thread_closes_memory_instead_of_hanging() {
 #[tokio::test]
 async fn a_reader_cannot_write() {
     let world = World::new();
-    let tried = world.memory.inner.lanes.run(Lane::Read, |connection, _| {
+    let tried = world.memory.inner.workers.run(Pool::Read, |connection, _| {
         Ok(connection.execute_batch("DELETE FROM entities").unwrap_err().to_string())
     });
     assert!(tried.await.unwrap().contains("readonly"));

@@ -1,4 +1,5 @@
-//! What answers for an agent: a language model behind an OpenAI-compatible endpoint, or a module in the sandbox.
+//! The backends that complete the turns of an agent: a language model behind an OpenAI-compatible endpoint, or a module in
+//! the sandbox.
 //!
 //! Both are asked the same question in the same shape (chat completions), one turn at a time, so the loop that
 //! carries out their calls is the same, and so are the checks on it.
@@ -14,7 +15,7 @@ use crate::model::CallModel;
 use crate::sandbox::{Module, Sandbox};
 use crate::secret::{Address, Secret};
 
-/// Where the language model is.
+/// Settings of the language model.
 pub struct ModelSettings {
     /// `https://host/v1`; plain `http` only to loopback, because the key would travel in the clear.
     pub base_url: Address,
@@ -44,7 +45,7 @@ pub enum SetupError {
 
 /// Why a turn brought no answer. The text is for the log, and for the caller as it stands.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum MindError {
+pub(super) enum BackendError {
     #[error("the model could not be reached")]
     Unreachable(#[source] reqwest::Error),
     #[error("the model answered with status {0}")]
@@ -57,9 +58,9 @@ pub(super) enum MindError {
     Module(#[from] crate::sandbox::SandboxError),
 }
 
-/// The address may hold a key: the error does not keep it.
-fn unreachable(error: reqwest::Error) -> MindError {
-    MindError::Unreachable(error.without_url())
+/// The address may have a key in it, so the error does not keep it.
+fn unreachable(error: reqwest::Error) -> BackendError {
+    BackendError::Unreachable(error.without_url())
 }
 
 /// A client of one language model.
@@ -70,7 +71,7 @@ pub struct LanguageModel {
 }
 
 impl LanguageModel {
-    /// Checks the settings; asks nobody yet.
+    /// Checks the settings. No request is sent yet.
     pub fn new(settings: ModelSettings) -> Result<Self, SetupError> {
         let mut url = settings.base_url.expose().clone();
         // A query stays behind the path.
@@ -94,14 +95,14 @@ impl LanguageModel {
         &self.settings.name
     }
 
-    async fn complete(&self, request: &Json) -> Result<Json, MindError> {
+    async fn complete(&self, request: &Json) -> Result<Json, BackendError> {
         let mut post = self.client.post(self.url.clone()).json(request);
         if let Some(key) = &self.settings.api_key {
             post = post.bearer_auth(key.expose());
         }
         let response = post.send().await.map_err(unreachable)?;
         if !response.status().is_success() {
-            return Err(MindError::Status(response.status().as_u16()));
+            return Err(BackendError::Status(response.status().as_u16()));
         }
         let limit = self.settings.max_response_bytes;
         let mut body = Vec::new();
@@ -109,21 +110,21 @@ impl LanguageModel {
         while let Some(chunk) = chunks.next().await {
             body.extend_from_slice(&chunk.map_err(unreachable)?);
             if body.len() > limit {
-                return Err(MindError::TooLarge(limit));
+                return Err(BackendError::TooLarge(limit));
             }
         }
-        let answer = crate::json::parse(&body).map_err(|_| MindError::Shape)?;
-        answer.pointer("/choices/0/message").cloned().ok_or(MindError::Shape)
+        let answer = crate::json::parse(&body).map_err(|_| BackendError::Shape)?;
+        answer.pointer("/choices/0/message").cloned().ok_or(BackendError::Shape)
     }
 }
 
-/// What answers one agent.
-pub(super) enum Mind<'a> {
+/// The backend of one agent.
+pub(super) enum Backend<'a> {
     Model(&'a LanguageModel),
     Handler(&'a Sandbox, &'a Module),
 }
 
-/// One call that the mind wants made.
+/// One call that a completion asks for.
 #[derive(Debug, Clone)]
 pub(super) struct WantedCall {
     pub(super) id: String,
@@ -131,31 +132,31 @@ pub(super) struct WantedCall {
     pub(super) arguments: String,
 }
 
-/// The mind's answer to one turn.
+/// The answer of the backend to one turn.
 #[derive(Debug)]
-pub(super) struct Thought {
+pub(super) struct Completion {
     /// The message as it goes back into the conversation.
     pub(super) message: Json,
     pub(super) content: String,
     pub(super) calls: Vec<WantedCall>,
 }
 
-impl Mind<'_> {
-    /// One turn. The request is the permit's own: what was judged is what is sent.
-    pub(super) async fn think(&self, permit: Permit<CallModel>) -> Result<Thought, MindError> {
+impl Backend<'_> {
+    /// Completes one turn. The request is that of the permit: what was judged is what is sent.
+    pub(super) async fn complete(&self, permit: Permit<CallModel>) -> Result<Completion, BackendError> {
         let request = permit.into_operation().request;
         let message = match self {
             Self::Model(model) => model.complete(&request).await?,
             Self::Handler(sandbox, module) => {
-                let input = serde_json::to_vec(&request).map_err(|_| MindError::Shape)?;
+                let input = serde_json::to_vec(&request).map_err(|_| BackendError::Shape)?;
                 sandbox.run(module, input).await?.output
             }
         };
-        thought(&message).ok_or(MindError::Shape)
+        completion(&message).ok_or(BackendError::Shape)
     }
 }
 
-fn thought(message: &Json) -> Option<Thought> {
+fn completion(message: &Json) -> Option<Completion> {
     let fields = message.as_object()?;
     let content = fields.get("content").and_then(Json::as_str).unwrap_or_default().to_owned();
     let mut calls = Vec::new();
@@ -166,14 +167,14 @@ fn thought(message: &Json) -> Option<Thought> {
             arguments: call.pointer("/function/arguments")?.as_str()?.to_owned(),
         });
     }
-    // Only what was understood goes back: a message cannot smuggle a role of its own choosing into the conversation.
+    // Only the fields read here go back: otherwise a message could bring a role of its own choosing into the conversation.
     let mut kept = serde_json::json!({ "role": "assistant", "content": content });
     if let (Some(list), Some(kept)) = (fields.get("tool_calls"), kept.as_object_mut())
         && !calls.is_empty()
     {
         kept.insert("tool_calls".to_owned(), list.clone());
     }
-    Some(Thought { message: kept, content, calls })
+    Some(Completion { message: kept, content, calls })
 }
 
 #[cfg(test)]
@@ -203,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_message_cannot_choose_its_role() {
-        let thought = thought(&serde_json::json!({ "role": "system", "content": "x", "name": "y" })).unwrap();
-        assert_eq!(thought.message, serde_json::json!({ "role": "assistant", "content": "x" }));
+        let completion =
+            completion(&serde_json::json!({ "role": "system", "content": "x", "name": "y" })).unwrap();
+        assert_eq!(completion.message, serde_json::json!({ "role": "assistant", "content": "x" }));
     }
 }
