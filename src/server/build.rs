@@ -13,7 +13,7 @@ use crate::authz::{Guard, GuardParts};
 use crate::changes::{
     Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState, load_startup,
 };
-use crate::clock::{SharedClock, SystemClock};
+use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
 use crate::memory::Memory;
@@ -93,10 +93,12 @@ pub(super) struct Parts {
     pub(super) clock: SharedClock,
 }
 
-pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
+pub(super) async fn build(
+    settings: Settings,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+) -> Result<Parts, StartError> {
     let source = settings.policy_source();
-    let clock: SharedClock = Arc::new(SystemClock);
-    let metrics = Arc::new(Metrics::new());
     // Before anything that takes time: a wrong certificate is the commonest reason not to start.
     let key_grace = settings.authn.api_keys.grace;
     let mut authn = settings.authn;
