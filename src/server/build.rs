@@ -115,7 +115,8 @@ pub(super) async fn build(
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
     let sandbox = off_thread({
-        let (settings, metrics) = (settings.sandbox, Arc::clone(&metrics));
+        let settings = settings.sandbox;
+        let metrics = Arc::clone(&metrics);
         move || Sandbox::new(settings, metrics)
     })
     .await??;
@@ -149,13 +150,17 @@ pub(super) async fn build(
     );
     let reloader = reloader.map_err(StartError::Remember)?;
     let memory = off_thread({
-        let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
+        let settings = settings.memory;
+        let clock = Arc::clone(&clock);
+        let metrics = Arc::clone(&metrics);
         move || Memory::open(settings, clock, metrics)
     })
     .await??
     .with_quotas(Arc::new(agents.clone()));
     let attributes = off_thread({
-        let (agents, tools, clock) = (agents.clone(), tools.clone(), Arc::clone(&clock));
+        let agents = agents.clone();
+        let tools = tools.clone();
+        let clock = Arc::clone(&clock);
         move || Attributes::open(settings.attributes, agents, tools, clock)
     })
     .await??;
@@ -219,7 +224,9 @@ async fn read_policies(
     policy: crate::policy::Settings,
     clock: &SharedClock,
 ) -> Result<(Live, StartupState), StartError> {
-    let (loader, reload, now) = (loader.clone(), reload.clone(), clock.now_millis());
+    let loader = loader.clone();
+    let reload = reload.clone();
+    let now = clock.now_millis();
     match off_thread(move || load_startup(&loader, &reload, policy, now)).await? {
         Ok(startup) => Ok(startup.split()),
         Err(StartupError::Policies(errors)) => Err(StartError::Policies(errors)),
