@@ -110,7 +110,7 @@ enum CandidateChange {
 }
 
 impl Reloader {
-    /// Takes over from [`first`], whose live set `policy` holds.
+    /// Takes over from [`load_startup`], whose live set `policy` holds.
     pub fn new(
         policy: Arc<LivePolicy>,
         loader: PolicyLoader,

@@ -253,7 +253,8 @@ fn list(store: &KeyStore, now: i64, output: &Output) -> anyhow::Result<Exit> {
                 KeyHolder::Agent(agent) => format!("agent {agent}"),
             };
             let permissions: Vec<&str> = key.permissions.iter().map(RoleName::as_str).collect();
-            let (created, expires) = (rfc3339(key.created), rfc3339(key.expires));
+            let created = rfc3339(key.created);
+            let expires = rfc3339(key.expires);
             let cells = [
                 key.id.as_str(),
                 key.name.as_str(),

@@ -108,7 +108,8 @@ fn random() -> anyhow::Result<String> {
 // ---- on this computer ----
 
 fn in_a_browser(open: &GatewayClient, browser: bool, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
-    let (state, verifier) = (random()?, random()?);
+    let state = random()?;
+    let verifier = random()?;
     let listener = open.wait(TcpListener::bind("127.0.0.1:0")).context("no port of this computer is free")?;
     let port = listener.local_addr()?.port();
     let mut url = open.place(&["v1", "auth", "oauth2", "authorize"])?;
@@ -181,8 +182,8 @@ fn on_another_device(open: &GatewayClient, output: &Output) -> anyhow::Result<Re
         Ok(begun) => begun,
         Err(exit) => return Ok(Err(exit)),
     };
-    let (place, user_code) =
-        (one_line(text(&begun, "/verification_uri"), 512), one_line(text(&begun, "/user_code"), 512));
+    let place = one_line(text(&begun, "/verification_uri"), 512);
+    let user_code = one_line(text(&begun, "/user_code"), 512);
     let device_code = text(&begun, "/device_code");
     if place.is_empty() || user_code.is_empty() || device_code.is_empty() {
         bail!("the answer of the gateway is no login");

@@ -189,7 +189,8 @@ fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>>
     let answers: Vec<Json> = questions
         .iter_mut()
         .map(|question| {
-            let (action, resource) = (question.action.id().to_owned(), question.resource.to_string());
+            let action = question.action.id().to_owned();
+            let resource = question.resource.to_string();
             let verdict = resolve_entities(question, &bundle, &*attributes).then(|| bundle.decide(question));
             let allowed = verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Allow);
             let policies = verdict.iter().flat_map(|verdict| verdict.deciding());

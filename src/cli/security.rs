@@ -144,7 +144,8 @@ fn issue(order: &CertificateOrder, target: &CertificateTarget, output: &Output) 
 
 fn table(made: &CertificateFile<'_>) -> String {
     let mut table = super::output::table(["certificate", ""]);
-    let (file, names) = (made.file.display().to_string(), made.entry.names.join(", "));
+    let file = made.file.display().to_string();
+    let names = made.entry.names.join(", ");
     let mut row = |name: &str, value: &str| {
         table.add_row([name, value]);
     };

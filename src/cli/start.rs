@@ -31,7 +31,8 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
     prepare::warn(&loaded, output);
     let mut settings = loaded.settings;
     settings.sandbox.compile_worker = Some(super::compile_worker());
-    let (keys, tokens) = (settings.authn.api_keys.clone(), settings.authn.jwt.is_some());
+    let keys = settings.authn.api_keys.clone();
+    let tokens = settings.authn.jwt.is_some();
     let runtime = prepare::runtime()?;
     runtime.block_on(async {
         // Listened to from here on: a signal that comes while something else is being done is not lost.

@@ -128,7 +128,8 @@ pub fn read(
         problem::redact(text, &keep)
     });
     let file_facts = security_check::FileFacts::of(&reader, &root);
-    let (mut problems, mut values) = (reader.problems, reader.values);
+    let mut problems = reader.problems;
+    let mut values = reader.values;
     values.sort_by(|a, b| a.key.cmp(&b.key));
     // After a mistake of form, a missing key may just stand in the part that could not be read, and what is left of
     // the line means nothing.
@@ -163,7 +164,8 @@ fn vault_names(root: &Node) -> Vec<String> {
 
 /// Every key of this version, in the order of the reference.
 pub fn keys() -> Vec<KeyInfo> {
-    let (root, environment) = (Node::nothing(), Environment::default());
+    let root = Node::nothing();
+    let environment = Environment::default();
     let variables = Variables { environment: &environment, vault_names: Vec::new(), base: Path::new("") };
     let mut reader = Reader::new("", &root, &variables, &[], Path::new(""));
     settings::read(&mut reader);

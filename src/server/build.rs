@@ -14,7 +14,7 @@ use crate::blocking;
 use crate::changes::{
     Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState, load_startup,
 };
-use crate::clock::{SharedClock, SystemClock};
+use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
 use crate::events::SecurityEvent;
@@ -102,10 +102,12 @@ pub(super) struct Parts {
     pub(super) clock: SharedClock,
 }
 
-pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
+pub(super) async fn build(
+    settings: Settings,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+) -> Result<Parts, StartError> {
     let source = settings.policy_source();
-    let clock: SharedClock = Arc::new(SystemClock);
-    let metrics = Arc::new(Metrics::new());
     // Before anything that takes time: a wrong certificate is the commonest reason not to start.
     let key_grace = settings.authn.api_keys.grace;
     let mut authn = settings.authn;
@@ -122,7 +124,8 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
     let sandbox = blocking::run({
-        let (settings, metrics) = (settings.sandbox, Arc::clone(&metrics));
+        let settings = settings.sandbox;
+        let metrics = Arc::clone(&metrics);
         move || Sandbox::new(settings, metrics)
     })
     .await??;
@@ -157,13 +160,17 @@ pub(super) async fn build(settings: Settings) -> Result<Parts, StartError> {
     );
     let reloader = reloader.map_err(StartError::Remember)?;
     let memory = blocking::run({
-        let (settings, clock, metrics) = (settings.memory, Arc::clone(&clock), Arc::clone(&metrics));
+        let settings = settings.memory;
+        let clock = Arc::clone(&clock);
+        let metrics = Arc::clone(&metrics);
         move || Memory::open(settings, clock, metrics)
     })
     .await??
     .with_quotas(Arc::new(agents.clone()));
     let attributes = blocking::run({
-        let (agents, tools, clock) = (agents.clone(), tools.clone(), Arc::clone(&clock));
+        let agents = agents.clone();
+        let tools = tools.clone();
+        let clock = Arc::clone(&clock);
         move || Attributes::open(settings.attributes, agents, tools, clock)
     })
     .await??;
@@ -228,7 +235,9 @@ async fn read_policies(
     policy: crate::policy::Settings,
     clock: &SharedClock,
 ) -> Result<(Live, StartupState), StartError> {
-    let (loader, reload, now) = (loader.clone(), reload.clone(), clock.now_millis());
+    let loader = loader.clone();
+    let reload = reload.clone();
+    let now = clock.now_millis();
     match blocking::run(move || load_startup(&loader, &reload, policy, now)).await? {
         Ok(startup) => Ok(startup.split()),
         Err(StartupError::Policies(errors)) => Err(StartError::Policies(errors)),

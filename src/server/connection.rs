@@ -163,11 +163,13 @@ impl ConnectionServer {
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (peer, router) = (connection.peer, self.router.clone());
+        let peer = connection.peer;
+        let router = self.router.clone();
         let service =
             service_fn(|request| answer(router.clone(), connection.clone(), activity.begin(), request));
         let mut conversation = std::pin::pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        let (mut stopping, mut limit) = (false, self.idle_timeout);
+        let mut stopping = false;
+        let mut limit = self.idle_timeout;
         loop {
             tokio::select! {
                 ended = conversation.as_mut() => {

@@ -59,7 +59,8 @@ impl PerAddress {
         let address = network(address);
         let mut members = self.members.lock();
         members.next = members.next.wrapping_add(1);
-        let (id, evict) = (members.next, CancellationToken::new());
+        let id = members.next;
+        let evict = CancellationToken::new();
         let own = members.by_address.entry(address).or_default();
         let staying = own.iter().filter(|member| !member.evict.is_cancelled()).count();
         // Evicted connections close soon; until then there may be twice as many.

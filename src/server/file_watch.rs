@@ -33,7 +33,8 @@ pub(super) async fn files(
     settings: &FollowSettings,
 ) {
     let paths: Arc<[PathBuf]> = paths.into();
-    let (mut before, mut failed) = (None, 0_u32);
+    let mut before = None;
+    let mut failed = 0_u32;
     let mut ticks = tokio::time::interval(settings.poll);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

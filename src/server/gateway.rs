@@ -8,14 +8,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::HttpLimits;
-use super::Settings;
-use super::build::{Parts, StartError, build};
+use super::build::{Parts, StartError};
 use super::certificates::{TlsReload, follow_files, staple};
 use super::connection::Transport;
 use super::listen::serve;
 use super::policy_watch;
-use crate::api::{operations_router, router};
+use super::{FollowSettings, HttpLimits, Settings};
+use crate::api::{Proxies, operations_router, router};
 use crate::audit::Record;
 use crate::blocking;
 use crate::changes::Cause;
@@ -30,6 +29,29 @@ pub struct Gateway {
     stop: CancellationToken,
     serving: Vec<JoinHandle<()>>,
     grace: Duration,
+}
+
+/// What the running gateway needs of the settings, beside its parts.
+pub(super) struct Listeners {
+    listen: SocketAddr,
+    operations: SocketAddr,
+    limits: HttpLimits,
+    proxies: Proxies,
+    follow: FollowSettings,
+    grace: Duration,
+}
+
+impl Listeners {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            listen: settings.listen,
+            operations: settings.operations,
+            limits: settings.http.clone(),
+            proxies: settings.api.proxies.clone(),
+            follow: settings.follow.clone(),
+            grace: settings.shutdown_grace,
+        }
+    }
 }
 
 /// What a reload did to the policies.
@@ -56,13 +78,15 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartErr
 }
 
 impl Gateway {
-    /// Builds everything, then binds the ports and serves.
+    /// Builds every part, then binds the ports and serves, on the system clock and with metrics of its own.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let (listen, operations) = (settings.listen, settings.operations);
-        let (limits, grace) = (settings.http.clone(), settings.shutdown_grace);
-        let proxies = settings.api.proxies.clone();
-        let follow = settings.follow.clone();
-        let parts = Arc::new(build(settings).await?);
+        Self::builder().settings(settings).start().await
+    }
+
+    /// Binds the ports and serves.
+    pub(super) async fn serve(parts: Parts, listeners: Listeners) -> Result<Self, StartError> {
+        let Listeners { listen, operations, limits, proxies, follow, grace } = listeners;
+        let parts = Arc::new(parts);
         // What was changed while no gateway ran is on record before it has an effect.
         if !parts.record_credential_events().await || !parts.reloader.check_lock().await {
             return Err(StartError::Unrecorded);

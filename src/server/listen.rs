@@ -27,7 +27,8 @@ pub(super) async fn serve(
 ) {
     let server = Arc::new(ConnectionServer::new(transport, router, &limits));
     let slots = Arc::new(Semaphore::new(limits.max_connections));
-    let (per_address, under_way) = (PerAddress::new(limits.max_connections_per_address), TaskTracker::new());
+    let per_address = PerAddress::new(limits.max_connections_per_address);
+    let under_way = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -66,7 +67,8 @@ pub(super) async fn serve(
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (server, stop) = (Arc::clone(&server), stop.clone());
+        let server = Arc::clone(&server);
+        let stop = stop.clone();
         let shared = place.is_none();
         under_way.spawn(async move {
             let received = server.serve_connection(stream, (peer, shared), activity, stop);

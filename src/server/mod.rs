@@ -3,6 +3,7 @@
 
 mod activity;
 mod build;
+mod builder;
 mod certificates;
 mod connection;
 mod connection_limits;
@@ -13,6 +14,7 @@ mod policy_watch;
 mod tls;
 
 pub use build::StartError;
+pub use builder::GatewayBuilder;
 pub use certificates::TlsReload;
 pub use gateway::{Gateway, ReloadOutcome};
 pub use tls::TlsError;

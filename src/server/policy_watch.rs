@@ -111,7 +111,8 @@ async fn fetch_until_stopped(reloader: &Arc<Reloader>, settings: &RemoteSettings
     };
     let mut failures = 0_u32;
     // A server without tags sends the same bundle each time: it is checked once, and a failure is recorded once.
-    let (mut last_bytes, mut last_failure) = (None, None);
+    let mut last_bytes = None;
+    let mut last_failure = None;
     // One that was refused is tried again when that may help: at once for what passes by itself, else when the trusted
     // keys, the store or the emergency lock have changed.
     let mut refused: Option<(Vec<u8>, bool)> = None;

@@ -90,7 +90,7 @@ pub enum DefinitionError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// Nested deeper than [`MAX_DEPTH`].
+    /// Nested deeper than 32 levels.
     #[error("the definition is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// Text that a person who approves the tool would not see, but a model would read.

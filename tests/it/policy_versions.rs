@@ -281,7 +281,7 @@ fn the_status_names_what_is_wrong() {
     assert_eq!((&files["source"], &files["watched"]), (&"files".into(), &false.into()));
     policy_command(house, 0, "publish -m first");
     fs::write(house.join("caxton.yaml"), CONFIG).unwrap();
-    assert!(status(0)["notes"][0].as_str().unwrap().contains("nobody has to sign"));
+    assert!(status(0)["notes"][0].as_str().unwrap().contains("no signature is required"));
     let trusted = policy_command(house, 0, "keygen ops --out ops.key").stdout;
     fs::write(house.join("trusted.json"), trusted).unwrap();
     let signed = CONFIG.replace("versions }", "versions, trusted_keys_file: trusted.json }");

@@ -59,7 +59,9 @@ pub fn load_startup(
     let state = ChangeState::read(&settings.data_dir).map_err(facts(path))?;
     let only = engaged.as_ref().map(|engaged| &engaged.version);
     let loaded = loader.read_at_start(state.seen.clone(), only, now_millis)?;
-    let (origin, stored, expires_millis) = (loaded.origin, loaded.stored, loaded.expires_millis);
+    let origin = loaded.origin;
+    let stored = loaded.stored;
+    let expires_millis = loaded.expires_millis;
     let bundle = Bundle::load_with(loaded.sources, policy).map_err(StartupError::Policies)?;
     // The first reload, which the gateway makes when it is up, looks at the candidate as well.
     let live = Live { bundle: Arc::new(bundle), origin, stored, expires_millis, candidate: None };

@@ -130,7 +130,8 @@ pub(super) fn unlock(options: &Unlock, environment: &Environment, output: &Outpu
             "help: put the locked version back, or look at what changed and say `--accept-version {}`",
             found.short()
         ));
-        let (found, locked) = (found.short(), engaged.version.short());
+        let found = found.short();
+        let locked = engaged.version.short();
         return refused(output, &format!("the policies there are {found}, and {locked} was locked"));
     }
     let bundle = match Bundle::load_with(sources, settings.policy) {

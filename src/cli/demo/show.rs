@@ -49,7 +49,8 @@ pub(super) fn how_to_talk(stage: &DemoGateway) -> String {
     let secret = |credential: &DemoCredential| match credential {
         DemoCredential::Token(secret) | DemoCredential::Key(secret) => secret.expose().clone(),
     };
-    let (ada, researcher) = (secret(&stage.cast.ada), secret(&stage.cast.researcher));
+    let ada = secret(&stage.cast.ada);
+    let researcher = secret(&stage.cast.researcher);
     let client = json!({
         "mcpServers": {
             "caxton": { "type": "http", "url": format!("{base}/mcp"), "headers": { "X-API-Key": researcher } },

@@ -69,7 +69,8 @@ fn build(
 ) -> anyhow::Result<Exit> {
     let store = store.existing(base)?;
     let published = find(&store, version)?;
-    let (files, unsigned) = (published.manifest.files.len(), published.signatures.is_empty());
+    let files = published.manifest.files.len();
+    let unsigned = published.signatures.is_empty();
     let version = published.manifest.version.clone();
     let text = String::from_utf8(store.bundle(published)?.to_bytes()?)?;
     super::files::replace(&base.join(out), &text)?;
@@ -137,6 +138,7 @@ fn text(described: &BundleReport<'_>) -> String {
         Some(key) => format!("signed by {}", clean(key)),
         None => "no signature was required".to_owned(),
     };
-    let (policies, files) = (counted(*policies, "policy"), counted(*files, "file"));
+    let policies = counted(*policies, "policy");
+    let files = counted(*files, "file");
     format!("{GREEN}sound{PLAIN}: {version} (@{sequence}), {policies} in {files}, {signed}")
 }

@@ -14,7 +14,8 @@ pub(super) fn changes(name: &str, old: &str, new: &str) -> String {
     let mut text = String::new();
     push(&mut text, format_args!("{RED}--- {}{PLAIN}\n{GREEN}+++ {}{PLAIN}", clean(name), clean(name)));
     for group in diff.grouped_ops(AROUND) {
-        let (first, last) = (group.first(), group.last());
+        let first = group.first();
+        let last = group.last();
         if let (Some(first), Some(last)) = (first, last) {
             let (old, new) = (
                 first.old_range().start..last.old_range().end,

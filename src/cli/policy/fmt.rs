@@ -107,7 +107,8 @@ fn files(base: &Path, options: &Options) -> anyhow::Result<Vec<PathBuf>> {
 
 fn text(done: &[FormattedFile], check: bool) -> String {
     let mut lines = Vec::new();
-    let (mut changed, mut refused) = (0, 0);
+    let mut changed = 0;
+    let mut refused = 0;
     for FormattedFile { file, outcome } in done {
         let file = clean(file);
         match outcome {

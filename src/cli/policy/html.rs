@@ -90,7 +90,8 @@ fn files(page: &mut String, by_file: &BTreeMap<&str, Vec<&PolicyCoverage>>) {
     );
     for (file, policies) in by_file {
         let sum = |of: fn(&PolicyCoverage) -> usize| -> usize { policies.iter().map(|one| of(one)).sum() };
-        let (covered, points) = (sum(|one| one.summary.covered), sum(|one| one.summary.points));
+        let covered = sum(|one| one.summary.covered);
+        let points = sum(|one| one.summary.points);
         push(
             page,
             format_args!(

@@ -115,7 +115,8 @@ fn one(
     target: &ImportTarget,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let (mut text, mut lines_before) = (String::new(), 0);
+    let mut text = String::new();
+    let mut lines_before = 0;
     for file in files {
         lines_before = text.lines().count() as u64;
         let failed = || format!("reading `{}`", file.display());
@@ -223,10 +224,12 @@ fn report(import_report: &ImportReport<'_>, dry_run: bool) -> String {
     }
     remarks(&mut text, "cannot be said", RED, &imported.gaps);
     remarks(&mut text, "note", YELLOW, &imported.notes);
-    let (policies, rows) = (counted(imported.count, "policy"), counted(imported.rows, "test row"));
+    let policies = counted(imported.count, "policy");
+    let rows = counted(imported.rows, "test row");
     let gaps = counted(imported.gaps.len(), "gap");
     if import_report.written {
-        let (policy_file, test_file) = (clean(&import_report.policy_file), clean(&import_report.test_file));
+        let policy_file = clean(&import_report.policy_file);
+        let test_file = clean(&import_report.test_file);
         push(
             &mut text,
             format_args!("{GREEN}{policies}{PLAIN} written to `{policy_file}`, {rows} to `{test_file}`"),

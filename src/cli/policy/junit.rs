@@ -40,7 +40,8 @@ fn test(xml: &mut String, class: &str, test: &TestReport) {
         TestResult::Failed { failures } => {
             push(xml, format_args!("{head}>"));
             for failure in failures {
-                let (expected, got) = (failure.expected.join("; "), failure.got.join("; "));
+                let expected = failure.expected.join("; ");
+                let got = failure.got.join("; ");
                 let text = format!("{} expected {expected}, got {got}", failure.row);
                 push(xml, format_args!("      <failure message=\"{}\"/>", escaped(text.trim())));
             }

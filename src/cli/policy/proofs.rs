@@ -145,7 +145,8 @@ pub fn text(report: &Proofs) -> String {
         statement(&mut text, proof);
     }
     let count = |verdict| report.proofs.iter().filter(|proof| proof.verdict == verdict).count();
-    let (proven, refuted) = (count(Verdict::Proven), count(Verdict::Refuted));
+    let proven = count(Verdict::Proven);
+    let refuted = count(Verdict::Refuted);
     let open = count(Verdict::NotProven);
     let colour = match (refuted, open) {
         (0, 0) => GREEN,
@@ -183,7 +184,8 @@ fn statement(text: &mut String, proof: &Proof) {
     proof.notes.iter().for_each(|note| push(text, format_args!("    {DIM}note: {}{PLAIN}", clean(note))));
     for needless in &proof.needless {
         let place = format!("{}:{}", clean(&needless.file), needless.line);
-        let (id, why) = (clean(&needless.policy), clean(&needless.why));
+        let id = clean(&needless.policy);
+        let why = clean(&needless.why);
         push(text, format_args!("    {BOLD}{id}{PLAIN}  {DIM}{place}{PLAIN}\n      {why}"));
     }
     proof.counterexamples.iter().for_each(|one| counterexample(text, one));
@@ -191,7 +193,8 @@ fn statement(text: &mut String, proof: &Proof) {
         push(text, format_args!("    … and {more} more"));
     }
     for open in proof.open.iter().take(OPEN_SHOWN) {
-        let (place, why) = (clean(&open.place), clean(&open.why));
+        let place = clean(&open.place);
+        let why = clean(&open.why);
         push(text, format_args!("    {YELLOW}{place}{PLAIN}: {why}"));
     }
     if let more @ 1.. = proof.open.len().saturating_sub(OPEN_SHOWN) {
@@ -204,7 +207,8 @@ fn statement(text: &mut String, proof: &Proof) {
 
 fn counterexample(text: &mut String, one: &Counterexample) {
     let request = &one.request;
-    let (principal, resource) = (clean(&request.principal), clean(&request.resource));
+    let principal = clean(&request.principal);
+    let resource = clean(&request.resource);
     push(
         text,
         format_args!("    {BOLD}{principal} asks for {} on {resource}{PLAIN}", clean(&request.action)),

@@ -61,7 +61,8 @@ struct PublishedReport<'p> {
 }
 
 pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
-    let (store, folders) = (options.store.open(base), &options.folders);
+    let store = options.store.open(base);
+    let folders = &options.folders;
     let sources = sources(base, folders, output)?;
     anyhow::ensure!(!options.deed.message.trim().is_empty(), "say why with `--message`");
     if let Err(error) = options.deed.key() {

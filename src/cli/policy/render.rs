@@ -39,7 +39,8 @@ pub fn report(report: &Report) -> String {
         if suite.tests.is_empty() && suite.problem.is_none() {
             continue;
         }
-        let (name, file) = (clean(&suite.suite), clean(&suite.file));
+        let name = clean(&suite.suite);
+        let file = clean(&suite.file);
         match name == file {
             true => push(&mut text, format_args!("{BOLD}{name}{PLAIN}")),
             false => push(&mut text, format_args!("{BOLD}{name}{PLAIN}  {DIM}{file}{PLAIN}")),

@@ -57,7 +57,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     let candidate = candidate(base, options, &baseline)?;
     let Some(candidate) = load_version(candidate, &options.candidate, output) else { return Ok(Exit::Usage) };
     let rule = options.recorded.on_policy_error;
-    let (baseline, candidate) = (baseline.with_errors_as(rule), candidate.with_errors_as(rule));
+    let baseline = baseline.with_errors_as(rule);
+    let candidate = candidate.with_errors_as(rule);
     let settings = Settings { other_versions: options.other_versions, keep_records: options.tests.is_some() };
     let Some(traffic) = options.recorded.replay(&log, [&baseline, &candidate], settings, output)? else {
         return Ok(Exit::Usage);

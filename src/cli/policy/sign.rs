@@ -104,7 +104,8 @@ pub(super) fn sign(base: &Path, options: &Sign, output: &Output) -> anyhow::Resu
     match signed {
         Ok(key) => {
             let manifest = &published.manifest;
-            let (version, sequence) = (manifest.version.as_str(), manifest.sequence);
+            let version = manifest.version.as_str();
+            let sequence = manifest.sequence;
             let signed = Signed { version, sequence, key_id: key.id() };
             output.data(&signed, |_| {
                 format!(

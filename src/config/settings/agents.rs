@@ -78,7 +78,7 @@ fn limits(r: &mut Reader<'_>) -> runtime::Settings {
         ),
         deadline: r.value(
             "config_agents.limits.deadline",
-            DurationRange(Duration::from_secs(1)..=Duration::from_secs(3_600)),
+            DurationRange::seconds(1, 3_600),
             usual.deadline,
             "Time for one answer.",
         ),

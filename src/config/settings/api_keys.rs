@@ -63,8 +63,8 @@ impl ApiKeys {
 
     fn rotation(r: &mut Reader<'_>) -> (Option<Duration>, Duration) {
         const INTERVAL: &str = "security.api_keys.rotation_interval";
-        let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
-        let (day, most) = (86_400, 3_660 * 86_400);
+        let day = 86_400;
+        let most = 3_660 * 86_400;
         let auto = r.value(
             "security.api_keys.auto_rotate",
             Flag,
@@ -73,13 +73,13 @@ impl ApiKeys {
         );
         let interval = r.value(
             INTERVAL,
-            span(3_600, most),
+            DurationRange::seconds(3_600, most),
             Duration::from_secs(30 * day),
             "Age at which a key is to be replaced, with `auto_rotate`.",
         );
         let grace = r.value(
             "security.api_keys.grace_period",
-            span(0, 365 * day),
+            DurationRange::seconds(0, 365 * day),
             Duration::from_secs(7 * day),
             "How long a key that was replaced still serves.",
         );

@@ -1,7 +1,6 @@
 //! `security.attributes.*`: the store of entity attributes.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::attributes::Settings;
 use crate::config::reader::Reader;
@@ -24,7 +23,7 @@ pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Settings {
         ),
         max_age: r.optional(
             "security.attributes.max_age",
-            DurationRange(Duration::from_secs(1)..=Duration::from_secs(366 * 86_400)),
+            DurationRange::seconds(1, 366 * 86_400),
             "How old the last import of attributes may be. When it is older, or there was none, everything but an import is denied. Without the key: any age.",
         ),
         ..usual

@@ -1,7 +1,6 @@
 //! `security.audit.*`: the decision log.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::audit::{Durability, Settings};
 use crate::config::reader::Reader;
@@ -23,7 +22,6 @@ struct JsonLines;
 
 impl Audit {
     pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Self {
-        let millis = |low, high| DurationRange(Duration::from_millis(low)..=Duration::from_millis(high));
         r.value(
             "security.audit.audit_log_format",
             Choice(&[("json", JsonLines)]),
@@ -52,7 +50,7 @@ impl Audit {
         );
         let deadline = r.value(
             "security.audit.deadline",
-            millis(1, 10_000),
+            DurationRange::millis(1, 10_000),
             usual.deadline,
             "Time a record may wait; then the call is refused with 503.",
         );
@@ -70,7 +68,7 @@ impl Audit {
         );
         let refusal_window = r.value(
             "security.audit.refusal_window",
-            DurationRange(Duration::from_secs(1)..=Duration::from_secs(3_600)),
+            DurationRange::seconds(1, 3_600),
             usual.refusal_window,
             "Refused credentials and calls above a rate are counted for so long by address, principal and reason: the first, each doubling and the last are a record, with `count`.",
         );
@@ -82,7 +80,7 @@ impl Audit {
         );
         let fsync_interval = r.value(
             "security.audit.sync_interval",
-            millis(10, 60_000),
+            DurationRange::millis(10, 60_000),
             usual.fsync_interval,
             "Time between two syncs of the disk, with `written`.",
         );

@@ -158,16 +158,15 @@ fn remote(r: &mut Reader<'_>) -> Option<RemoteSettings> {
         HttpsUrl { may_weaken: false },
         "Where a signed bundle (`caxton policy bundle build`) is fetched from. The last good one stays in the version store.",
     );
-    let spans = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let interval = r.value(
         "security.authorization.bundle.poll_interval",
-        spans(1, 86_400),
+        DurationRange::seconds(1, 86_400),
         Duration::from_secs(60),
         "How often `bundle.url` is asked whether there is another bundle.",
     );
     let longest_wait = r.value(
         "security.authorization.bundle.max_wait",
-        spans(1, 86_400),
+        DurationRange::seconds(1, 86_400),
         Duration::from_secs(600),
         "The longest time between questions to a bundle server that fails.",
     );

@@ -1,7 +1,6 @@
 //! `security.emergency.*`: which addresses are blocked.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
@@ -26,7 +25,7 @@ pub(super) fn blocking(r: &mut Reader<'_>) -> Option<FailureSettings> {
     );
     let block = r.value(
         "security.emergency.block_duration",
-        DurationRange(Duration::from_secs(1)..=Duration::from_secs(30 * 86_400)),
+        DurationRange::seconds(1, 30 * 86_400),
         usual.block,
         "How long an address is blocked, and after how long its failures are forgotten.",
     );

@@ -34,7 +34,6 @@ pub(super) struct Authentication {
 
 fn proofs(r: &mut Reader<'_>, leeway: Duration) -> dpop::Settings {
     let usual = dpop::Settings::default();
-    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let proofs = || Integer::new(1..=10_000_000, "proofs");
     dpop::Settings {
             algorithms: r.value(
@@ -45,7 +44,7 @@ fn proofs(r: &mut Reader<'_>, leeway: Duration) -> dpop::Settings {
             ),
             max_age: r.value(
                 "security.authentication.dpop_max_age",
-                span(1, 600),
+                DurationRange::seconds(1, 600),
                 usual.max_age,
                 "How old a proof of possession may be. It serves once in that time.",
             ),
@@ -57,7 +56,7 @@ fn proofs(r: &mut Reader<'_>, leeway: Duration) -> dpop::Settings {
             ),
             nonce_lifetime: r.value(
                 "security.authentication.dpop_nonce_lifetime",
-                span(10, 3_600),
+                DurationRange::seconds(10, 3_600),
                 usual.nonce_lifetime,
                 "How long a `DPoP-Nonce` counts.",
             ),
@@ -79,7 +78,6 @@ fn proofs(r: &mut Reader<'_>, leeway: Duration) -> dpop::Settings {
 
 /// The gateway's own tokens. What they share with tokens of another issuer stands in `usual` already.
 fn own_tokens(r: &mut Reader<'_>, usual: tokens::Settings) -> tokens::Settings {
-    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let issuer = r.value(
         "security.authentication.token_issuer",
         FreeText(512),
@@ -90,19 +88,19 @@ fn own_tokens(r: &mut Reader<'_>, usual: tokens::Settings) -> tokens::Settings {
         issuer: issuer.into(),
         access: r.value(
             "security.authentication.jwt_expiry",
-            span(60, 86_400),
+            DurationRange::seconds(60, 86_400),
             usual.access,
             "Life of an access token that the gateway makes; never longer than its API key's.",
         ),
         refresh: r.value(
             "security.authentication.refresh_token_expiry",
-            span(60, 90 * 86_400),
+            DurationRange::seconds(60, 90 * 86_400),
             usual.refresh,
             "Life of a refresh token that the gateway makes.",
         ),
         grace: r.value(
             "security.authentication.refresh_grace",
-            span(0, 300),
+            DurationRange::seconds(0, 300),
             usual.grace,
             "How long a used refresh token is answered with the same successor, in case the first answer was lost. After that a second use ends the session.",
         ),
@@ -118,7 +116,6 @@ fn own_tokens(r: &mut Reader<'_>, usual: tokens::Settings) -> tokens::Settings {
 
 /// A key set that is fetched; `None` without its address.
 fn key_set(r: &mut Reader<'_>) -> Option<JwksUrl> {
-    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let url = r.optional(
         "security.authentication.jwks_url",
         HttpsUrl { may_weaken: false },
@@ -126,25 +123,25 @@ fn key_set(r: &mut Reader<'_>) -> Option<JwksUrl> {
     );
     let refresh = r.value(
         "security.authentication.jwks_refresh_interval",
-        span(10, 86_400),
+        DurationRange::seconds(10, 86_400),
         Duration::from_secs(600),
         "Time between two fetches of the key set; after a failure the next comes sooner.",
     );
     let min_interval = r.value(
         "security.authentication.jwks_min_interval",
-        span(1, 3_600),
+        DurationRange::seconds(1, 3_600),
         Duration::from_secs(30),
         "The least time between two fetches that tokens with unknown keys set off.",
     );
     let stale_after = r.value(
         "security.authentication.jwks_stale_after",
-        span(60, 30 * 86_400),
+        DurationRange::seconds(60, 30 * 86_400),
         Duration::from_secs(86_400),
         "Age at which fetched keys no longer count when none can be fetched: then no token is accepted.",
     );
     let timeout = r.value(
         "security.authentication.jwks_timeout",
-        span(1, 60),
+        DurationRange::seconds(1, 60),
         Duration::from_secs(5),
         "Time for one fetch of the key set.",
     );
@@ -196,7 +193,7 @@ impl Authentication {
         let jwks = key_set(r);
         let leeway = r.value(
             "security.authentication.leeway",
-            DurationRange(Duration::ZERO..=Duration::from_secs(5)),
+            DurationRange::seconds(0, 5),
             Duration::from_secs(5),
             "Difference of clocks that is tolerated in `exp` and `nbf`.",
         );
@@ -228,7 +225,7 @@ impl Authentication {
         );
         let session_timeout = r.value(
             "security.authentication.session_timeout",
-            DurationRange(Duration::from_secs(1)..=Duration::from_secs(7 * 86_400)),
+            DurationRange::seconds(1, 7 * 86_400),
             Duration::from_secs(15 * 60),
             "Idle time after which a session is over: its tokens no longer count, and its facts, which policies see, are forgotten.",
         );

@@ -43,7 +43,7 @@ impl Mcp {
         let allowed_hosts = allowed_hosts(r, host);
         let connect_timeout = r.value(
             "mcp.connect_timeout",
-            seconds(1, 60),
+            DurationRange::seconds(1, 60),
             Duration::from_secs(10),
             "Time to reach an upstream server and read its tools.",
         );
@@ -76,7 +76,7 @@ impl Mcp {
             ),
             refresh_interval: r.value(
                 "mcp.refresh_interval",
-                seconds(1, 86_400),
+                DurationRange::seconds(1, 86_400),
                 usual.refresh_interval,
                 "Time after which an upstream server is asked again for its tools, so that a changed one is noticed.",
             ),
@@ -114,10 +114,6 @@ pub(super) fn tool_security(r: &mut Reader<'_>, tools: &mut Settings) {
     tools.forbidden_tools = forbidden.into_iter().collect();
 }
 
-fn seconds(low: u64, high: u64) -> DurationRange {
-    DurationRange(Duration::from_secs(low)..=Duration::from_secs(high))
-}
-
 /// A page in a browser can make its own name mean this host (DNS rebinding); the `Host` field gives it away.
 fn allowed_hosts(r: &mut Reader<'_>, host: IpAddr) -> Option<Vec<String>> {
     let names = r.optional(
@@ -137,7 +133,7 @@ fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings>
             "The first part of its tools' names: `NAME___TOOL`.",
         );
         let call_timeout =
-            r.value("timeout", seconds(1, 600), Duration::from_secs(30), "Time for a call.");
+            r.value("timeout", DurationRange::seconds(1, 600), Duration::from_secs(30), "Time for a call.");
         let labels = r.value(
             "labels",
             NamedValues::of_tools(List(FreeText(64))),
@@ -192,7 +188,8 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
         Vec::new(),
         "Environment of `command`; it inherits nothing else.",
     );
-    let (has_url, has_command) = (r.is_given("url"), r.is_given("command"));
+    let has_url = r.is_given("url");
+    let has_command = r.is_given("command");
     let stray = |r: &mut Reader<'_>, key: &str, with: &str| {
         if r.is_given(key) {
             let message = format!("has no meaning without `{with}`");

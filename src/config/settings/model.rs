@@ -20,7 +20,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<ModelSettings> {
     );
     let timeout = r.value(
         "model.timeout",
-        DurationRange(Duration::from_secs(1)..=Duration::from_secs(600)),
+        DurationRange::seconds(1, 600),
         Duration::from_secs(60),
         "Time for one answer.",
     );

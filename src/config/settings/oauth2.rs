@@ -24,7 +24,6 @@ const CALLBACK: &str = "/v1/auth/oauth2/callback";
 
 /// `None` without an issuer.
 pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Duration) -> Option<Settings> {
-    let span = |low, high| DurationRange(Duration::from_secs(low)..=Duration::from_secs(high));
     let issuer = r.optional(
         ISSUER,
         FreeText(512),
@@ -81,7 +80,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     );
     let login_timeout = r.value(
         "security.oauth2.login_timeout",
-        span(30, 3_600),
+        DurationRange::seconds(30, 3_600),
         Duration::from_secs(600),
         "How long a person may take to log in.",
     );
@@ -99,7 +98,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     );
     let timeout = r.value(
         "security.oauth2.timeout",
-        span(1, 60),
+        DurationRange::seconds(1, 60),
         Duration::from_secs(10),
         "Time for one answer of the provider.",
     );
@@ -111,7 +110,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     );
     let max_session = r.value(
         "security.oauth2.max_session",
-        span(60, 30 * 86_400),
+        DurationRange::seconds(60, 30 * 86_400),
         Duration::from_secs(12 * 3_600),
         "How long a session counts after its login, however much it is used: what the provider said of the person is not asked again before.",
     );

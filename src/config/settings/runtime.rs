@@ -97,7 +97,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Settings {
         ),
         max_compile_time: r.value(
             "runtime.limits.max_compile_time",
-            DurationRange(Duration::from_secs(1)..=Duration::from_secs(600)),
+            DurationRange::seconds(1, 600),
             usual.max_compile_time,
             "Time for compiling a module; one that takes longer is refused.",
         ),

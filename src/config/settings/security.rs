@@ -6,7 +6,7 @@ use super::authorization::Authorization;
 use super::identity::Authentication;
 use super::rate_limit::RateLimits;
 use super::server::Server;
-use super::{attributes, emergency, oauth2, vault};
+use super::{attributes, emergency, vault};
 use crate::authz::SessionSettings;
 use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
@@ -39,7 +39,7 @@ impl Security {
     pub(super) fn read(r: &mut Reader<'_>, server: &mut Server) -> Self {
         let Authentication { session_timeout, jwt, tokens, dpop } =
             Authentication::read(r, &server.data_dir, &mut server.api);
-        let oauth2 = oauth2::read(r, server.public_url.as_ref(), tokens.leeway);
+        let oauth2 = super::oauth2::read(r, server.public_url.as_ref(), tokens.leeway);
         if let Some(login) = oauth2.as_ref().filter(|login| *login.issuer == *tokens.issuer) {
             let problem =
                 Problem::error(ProblemCode::Contradiction, "is the issuer of the gateway's own tokens");

@@ -120,7 +120,7 @@ impl Server {
         bounds(r, &mut api, &mut http);
         let shutdown_grace = r.value(
             "server.shutdown_grace",
-            seconds(0, 600),
+            DurationRange::seconds(0, 600),
             Duration::from_secs(20),
             "Time that running requests have after the signal to stop.",
         );
@@ -270,25 +270,25 @@ fn bounds(r: &mut Reader<'_>, api: &mut api::Settings, http: &mut HttpLimits) {
     );
     api.request_timeout = r.value(
         "server.request_timeout",
-        seconds(1, 3_600),
+        DurationRange::seconds(1, 3_600),
         api.request_timeout,
         "Time for a whole request, effect included. More than `config_agents.limits.deadline`, or answers of agents are cut off.",
     );
     http.header_timeout = r.value(
         "server.header_timeout",
-        seconds(1, 60),
+        DurationRange::seconds(1, 60),
         http.header_timeout,
         "Time for the head of a request; stops slow-header attacks.",
     );
     api.body_timeout = r.value(
         "server.body_timeout",
-        seconds(1, 600),
+        DurationRange::seconds(1, 600),
         api.body_timeout,
         "Time for the body of a request to arrive; stops slow-body attacks. More is answered with 408.",
     );
     http.idle_timeout = r.value(
         "server.idle_timeout",
-        seconds(1, 3_600),
+        DurationRange::seconds(1, 3_600),
         http.idle_timeout,
         "Time that a connection may be without a request, from its beginning; then it is closed. HTTP/1 connections also end when `header_timeout` passes between two requests.",
     );
@@ -322,10 +322,6 @@ fn bounds(r: &mut Reader<'_>, api: &mut api::Settings, http: &mut HttpLimits) {
         http.max_connections,
         "Connections at once. One more takes the place of one that waits without a request, of the address that has the most.",
     );
-}
-
-fn seconds(low: u64, high: u64) -> DurationRange {
-    DurationRange(Duration::from_secs(low)..=Duration::from_secs(high))
 }
 
 /// `./agents` counts if it is there; a directory that is named must be there.

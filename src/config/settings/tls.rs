@@ -135,7 +135,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<TlsSettings> {
     let cipher_suites = suites(r, min_version);
     let handshake_timeout = r.value(
         "server.tls.handshake_timeout",
-        DurationRange(Duration::from_secs(1)..=Duration::from_secs(60)),
+        DurationRange::seconds(1, 60),
         Duration::from_secs(10),
         "Time for a TLS handshake, waiting for its turn included.",
     );
@@ -153,7 +153,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<TlsSettings> {
     );
     let reload_interval = r.value(
         "server.tls.reload_interval",
-        DurationRange(Duration::ZERO..=Duration::from_secs(86_400)),
+        DurationRange::seconds(0, 86_400),
         Duration::from_secs(60),
         "How often the files of TLS are looked at for a change; `0s`: on SIGHUP only. A change that is not sound leaves the old files in force.",
     );

@@ -56,13 +56,13 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<VaultSettings> {
     );
     let renew_threshold = r.value(
         "security.vault.renew_threshold",
-        DurationRange(Duration::from_secs(1)..=Duration::from_secs(30 * 86_400)),
+        DurationRange::seconds(1, 30 * 86_400),
         Duration::from_secs(3_600),
         "How long before its end a login is renewed; after half its life if that is later.",
     );
     let timeout = r.value(
         "security.vault.timeout",
-        DurationRange(Duration::from_secs(1)..=Duration::from_secs(120)),
+        DurationRange::seconds(1, 120),
         Duration::from_secs(10),
         "Time for one answer of the Vault.",
     );

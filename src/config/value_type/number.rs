@@ -60,7 +60,8 @@ impl<T: TryFrom<u64> + ToString> ValueType for Integer<T> {
     type Value = T;
 
     fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<T> {
-        let (low, high) = (self.range.start(), self.range.end());
+        let low = self.range.start();
+        let high = self.range.end();
         let word = scope.unquoted_word(node, "a whole number")?;
         let Ok(number) = word.text.parse::<i128>() else {
             return scope.reject(
@@ -100,6 +101,18 @@ const TIMES: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_
 
 /// A length of time, such as `5s`, `30m` or `90d`.
 pub(in crate::config) struct DurationRange(pub(in crate::config) RangeInclusive<Duration>);
+
+impl DurationRange {
+    /// From `low` to `high` seconds.
+    pub(in crate::config) fn seconds(low: u64, high: u64) -> Self {
+        Self(Duration::from_secs(low)..=Duration::from_secs(high))
+    }
+
+    /// From `low` to `high` milliseconds.
+    pub(in crate::config) fn millis(low: u64, high: u64) -> Self {
+        Self(Duration::from_millis(low)..=Duration::from_millis(high))
+    }
+}
 
 impl ValueType for DurationRange {
     type Value = Duration;

@@ -61,7 +61,8 @@ pub(in crate::server) fn digest_of<'p>(paths: impl Iterator<Item = &'p PathBuf>)
     for path in paths {
         // Piece by piece: a revocation list may be large. The length comes behind, so that files cannot borrow from each
         // other.
-        let (mut file, mut length) = (regular::open(path).ok()?, 0u64);
+        let mut file = regular::open(path).ok()?;
+        let mut length = 0u64;
         let mut piece = vec![0; 64 << 10];
         loop {
             let read = file.read(&mut piece).ok()?;

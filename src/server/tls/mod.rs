@@ -57,7 +57,8 @@ impl Tls {
         clock: SharedClock,
     ) -> Result<(Self, String), TlsError> {
         let Prepared { config, stapler, summary } = prepare(&settings, clients, &clock)?;
-        let (live, stapler) = (ArcSwap::new(config), ArcSwapOption::new(stapler));
+        let live = ArcSwap::new(config);
+        let stapler = ArcSwapOption::new(stapler);
         Ok((Self { settings, clock, live, stapler, changed: Notify::new() }, summary))
     }
 

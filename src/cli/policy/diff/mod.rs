@@ -68,7 +68,8 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
         return Ok(Exit::Usage);
     };
     let rule = options.recorded.on_policy_error;
-    let (old, new) = (old.with_errors_as(rule), new.with_errors_as(rule));
+    let old = old.with_errors_as(rule);
+    let new = new.with_errors_as(rule);
     let suites = find_tests(base, &[], &folders, output)?;
     let also_named = old.named_anywhere().into_iter().collect();
     let (report, questions) = examine(&new, &suites, &Settings { also_named, ..Settings::default() });
@@ -121,7 +122,8 @@ fn version_in(base: &Path, named: &str, store: &VersionStore) -> anyhow::Result<
 
 pub(super) fn folder(base: &Path, named: &str) -> anyhow::Result<Sources> {
     let folder = base.join(named);
-    let (policies, schemas) = (folder.join(POLICIES), folder.join(SCHEMAS));
+    let policies = folder.join(POLICIES);
+    let schemas = folder.join(SCHEMAS);
     anyhow::ensure!(policies.is_dir(), "`{named}` has no folder `{POLICIES}`");
     let schemas = if schemas.is_dir() { schemas } else { policies.clone() };
     Ok(with_schema(Sources::from_dirs(&policies, &schemas)?))

@@ -26,8 +26,10 @@ pub(super) fn brace(text: &str) -> usize {
 
 /// Words at spaces that are in no quotes.
 pub(super) fn words(text: &str) -> Vec<String> {
-    let (mut words, mut word) = (Vec::new(), String::new());
-    let (mut quoted, mut escaped) = (false, false);
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    let mut escaped = false;
     for c in text.chars() {
         match c {
             c if c.is_whitespace() && !quoted => {
@@ -54,7 +56,8 @@ impl ReplHelper {
     /// Where the word before the cursor begins, and what it can become.
     fn candidates(&self, line: &str, cursor: usize) -> (usize, Vec<String>) {
         let before = line.get(..cursor).unwrap_or(line);
-        let (mut start, mut quoted) = (0, false);
+        let mut start = 0;
+        let mut quoted = false;
         for (at, c) in before.char_indices() {
             match c {
                 '"' => quoted = !quoted,

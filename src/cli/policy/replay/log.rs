@@ -152,7 +152,8 @@ pub fn replay_log(
     };
     let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS));
     let parts = std::thread::scope(|scope| {
-        let (mut lanes, mut running) = (Vec::new(), Vec::new());
+        let mut lanes = Vec::new();
+        let mut running = Vec::new();
         for _ in 0..workers {
             let (lane, batches) = std::sync::mpsc::sync_channel::<LineBatch>(2);
             lanes.push(lane);

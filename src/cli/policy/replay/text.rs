@@ -11,11 +11,13 @@ const PRINCIPALS: usize = 5;
 
 /// The whole report, with at most `most` flips of one action.
 pub(in crate::cli::policy) fn text(traffic: &ReplayedLog, most: usize) -> String {
-    let (replay, mut text) = (&traffic.replay, String::new());
+    let replay = &traffic.replay;
+    let mut text = String::new();
     about_log(&mut text, replay, &traffic.log, traffic.chain);
     for unlike in replay.unlike.iter().take(most) {
         push(&mut text, format_args!("\n{RED}not reproduced{PLAIN}  {}", clean(&unlike.asked)));
-        let (log, now) = (side(&unlike.recorded), side(&unlike.now));
+        let log = side(&unlike.recorded);
+        let now = side(&unlike.now);
         push(&mut text, format_args!("  the log says {log}, its own version decides {RED}{now}{PLAIN}"));
         let record = record(&unlike.record, unlike.item);
         push(&mut text, format_args!("  {DIM}{record}  {}:{}{PLAIN}", clean(&unlike.log), unlike.line));
@@ -77,7 +79,8 @@ fn about_log(text: &mut String, replay: &Replay, log: &str, chain: ReplayedChain
         push(text, format_args!("  {DIM}{} about events{PLAIN}", counted_u64(replay.events, "record")));
     }
     for left in &replay.left_out {
-        let (count, first) = (counted_u64(left.count, "decision"), clean(&left.first));
+        let count = counted_u64(left.count, "decision");
+        let first = clean(&left.first);
         let cause = clean(&left.cause.to_string());
         push(text, format_args!("  {YELLOW}{count} not evaluated{PLAIN}: {cause}  {DIM}{first}{PLAIN}"));
     }

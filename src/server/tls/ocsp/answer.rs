@@ -94,7 +94,8 @@ impl CertificateQuery {
     }
 
     fn is_about_us(&self, response: &SingleResponse) -> bool {
-        let (theirs, ours) = (&response.cert_id, &self.id);
+        let theirs = &response.cert_id;
+        let ours = &self.id;
         theirs.hash_algorithm.oid == SHA1
             && theirs.issuer_name_hash == ours.issuer_name_hash
             && theirs.issuer_key_hash == ours.issuer_key_hash
