@@ -34,12 +34,12 @@ pub enum HandlerName {
     File(String),
 }
 
-/// What memory an agent uses when it acts by itself.
+/// The memory that an agent uses when it acts by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// Whether memory functions are offered at all.
     pub enabled: bool,
-    /// Where it reads and writes.
+    /// The scope that it reads and writes.
     pub scope: MemoryScope,
     /// The most entities in that scope, when it is less than the gateway's own bound.
     pub max_entities: Option<u32>,
@@ -47,7 +47,7 @@ pub struct MemoryPlan {
     pub max_relations: Option<u32>,
 }
 
-/// What an agent file says.
+/// The content of an agent's file.
 #[derive(Debug, Clone)]
 pub struct Definition {
     /// The agent's name, which is its id.
@@ -56,7 +56,7 @@ pub struct Definition {
     pub version: String,
     /// One line for people.
     pub description: String,
-    /// What it does for others.
+    /// The capabilities that it offers.
     pub capabilities: BTreeSet<CapabilityName>,
     /// The tools it may be offered, as `<server>___<tool>`.
     pub tools: BTreeSet<ToolId>,
@@ -66,7 +66,7 @@ pub struct Definition {
     pub workspace: Option<WorkspaceId>,
     /// The model it asks for; the gateway's own when it names none.
     pub model: Option<String>,
-    /// What answers in place of a model.
+    /// The module that answers in place of a model.
     pub handler: Option<HandlerName>,
     /// How often one sender may wake it.
     pub rate_limit: Option<Rate>,

@@ -11,7 +11,7 @@ pub use register::{ACTIVE, Agent, Digests, Loaded, Problem, Register, RegisterDr
 
 use std::path::PathBuf;
 
-/// Where agents come from, and how many may be.
+/// The directory of agents, and the limit of their number.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The directory of `*.md` files; `None` for no agents.

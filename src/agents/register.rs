@@ -25,7 +25,7 @@ pub const ACTIVE: &str = "active";
 
 /// An agent, ready to be woken.
 pub struct Agent {
-    /// What its file says.
+    /// The content of its file.
     pub definition: Definition,
     /// Its module, compiled, when it answers without a model.
     pub handler: Option<Module>,
@@ -101,7 +101,7 @@ pub struct Problem {
     pub help: Option<&'static str>,
 }
 
-/// What a load found.
+/// The result of a load.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// Agents that can be woken now.
@@ -112,7 +112,7 @@ pub struct Loaded {
 
 type AgentTable = BTreeMap<AgentId, Arc<Agent>>;
 
-/// What a directory holds, read and not yet in force.
+/// The agents of a directory, read and not yet in force.
 pub struct RegisterDraft {
     table: AgentTable,
     /// Files that were refused.
@@ -120,7 +120,7 @@ pub struct RegisterDraft {
 }
 
 impl RegisterDraft {
-    /// What its agents are, as [`Register::digests`] says it of those in force.
+    /// The digests of its agents, like [`Register::digests`] for those in force.
     pub fn digests(&self) -> Digests {
         digests(&self.table)
     }
@@ -189,7 +189,7 @@ impl Register {
         self.table.store(Arc::new(draft.table));
     }
 
-    /// What the agents in force are.
+    /// The digests of the agents in force.
     pub fn digests(&self) -> Digests {
         digests(&self.table.load())
     }

@@ -9,7 +9,7 @@ use crate::policy::{Bundle, Completeness};
 /// The longest id, in bytes.
 const ID_BYTES: usize = 512;
 
-/// What the store would hold of an entity after a change; `None` when nothing.
+/// The stored entity after a change; `None` when it is deleted.
 pub(super) fn outcome(
     uid: &EntityUid,
     change: EntityChange,

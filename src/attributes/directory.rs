@@ -69,7 +69,7 @@ pub enum ChangesSince {
 /// The result of a change to one entity.
 #[derive(Debug, Clone)]
 pub struct WriteResult {
-    /// What is stored now; `None` when it was deleted.
+    /// The stored entity; `None` when it was deleted.
     pub entry: Option<Arc<StoredEntity>>,
     /// The version that the change made.
     pub version: u64,
@@ -126,7 +126,7 @@ impl Attributes {
         )))
     }
 
-    /// What is stored at this moment.
+    /// The snapshot of this moment.
     pub fn read(&self, permit: Permit<ReadEntities>) -> Arc<Snapshot> {
         let ReadEntities = permit.into_operation();
         self.0.snapshot.load_full()

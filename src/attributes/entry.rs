@@ -34,7 +34,7 @@ impl StoredEntity {
         }
     }
 
-    /// What was stored, without what the name says.
+    /// The stored entity without the attributes that follow from its name.
     pub(super) fn draft(&self) -> Draft {
         let mut entity = Entity::clone(&self.entity);
         if entity.uid.type_name() == USER {
@@ -60,7 +60,7 @@ impl StoredEntity {
 
 /// The type of people.
 pub(super) const USER: &str = "Caxton::User";
-/// What a person's name says of itself.
+/// Attributes that follow from a person's name.
 pub(super) const IDENTITY: [&str; 2] = ["id", "issuer"];
 
 /// A person's name is `<issuer>|<subject>`, which the schema wants as attributes as well.

@@ -52,7 +52,7 @@ pub enum AttributesError {
     /// The database failed.
     #[error("the store of attributes failed")]
     Query(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// What the database holds is not what was stored.
+    /// The content of the database is damaged.
     #[error("the store of attributes holds `{0}`, which is no entity")]
     Damaged(String),
 }

@@ -24,7 +24,7 @@ pub use snapshot::Snapshot;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the store is, and its bounds.
+/// The database of attributes and its limits.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The database file.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// What the first record has as its `prev_hash`: nothing came before it.
+    /// The `prev_hash` of the first record, which has no predecessor: all zeros.
     pub const GENESIS: Self = Self([0; 32]);
 
     /// The digest of `bytes`.

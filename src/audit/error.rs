@@ -38,7 +38,7 @@ pub enum AuditError {
     Damaged {
         /// The log.
         path: PathBuf,
-        /// What is wrong there.
+        /// The fault.
         #[source]
         source: LineFault,
     },
@@ -59,7 +59,7 @@ pub enum AuditError {
 }
 
 impl AuditError {
-    /// What the operator can do about it.
+    /// Advice for the operator.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Locked { .. } => Some("give each gateway its own data directory"),

@@ -79,7 +79,7 @@ impl LogFile {
         Ok(Self { file, path: path.to_owned(), identity, length: found.len(), torn: false })
     }
 
-    /// Where the next line will start.
+    /// The offset of the next line, in bytes.
     pub(super) fn length(&self) -> u64 {
         self.length
     }

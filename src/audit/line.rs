@@ -356,7 +356,7 @@ struct CutSubject<'a> {
     principal: CutText<'a>,
 }
 
-/// What is wrong with a line.
+/// The fault of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineFault {
     /// Longer than any record can be.

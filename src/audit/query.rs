@@ -77,7 +77,7 @@ impl QueryError {
     }
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub struct SearchResult {
     /// The records, oldest first.

@@ -27,7 +27,7 @@ pub struct Record {
     pub request_id: RequestId,
     /// W3C trace context: trace id and span id.
     pub trace: Option<(Arc<str>, Arc<str>)>,
-    /// What kind of event it is.
+    /// The kind of event.
     pub event_type: EventType,
     /// Which event of its kind (`login_failure`, `policy_reload`).
     pub event: Option<&'static str>,
@@ -59,7 +59,7 @@ pub struct Record {
     pub actor: Option<String>,
     /// The agent's definition, when an agent asked.
     pub agent: Option<AgentRecord>,
-    /// What was asked for.
+    /// The action that was asked for, `tool:call`.
     pub action: Option<Arc<str>>,
     /// On what, in Cedar's notation.
     pub resource: Option<String>,
@@ -72,7 +72,7 @@ pub struct Record {
     pub open_input: bool,
     /// SHA-256 of the canonical arguments.
     pub args_sha256: Option<String>,
-    /// Where it came from.
+    /// The source of the request.
     pub source: SourceRecord,
     /// The items of a list, each with its own outcome.
     pub items: Vec<Item>,
@@ -203,7 +203,7 @@ impl Record {
     }
 }
 
-/// Where the paths of masked entity values begin.
+/// The prefix of paths of masked entity values.
 const ENTITIES: &str = "entities.";
 
 /// An entity as the policies saw it; its values are records by the names that tests use too (`attrs`, `tags`).
@@ -235,7 +235,7 @@ impl EntityRecord {
 /// A policy that could not be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordError {
-    /// What the policy engine said.
+    /// The message of the policy engine.
     pub message: String,
     /// The policy's `@id`.
     pub policy: Arc<str>,
@@ -279,7 +279,7 @@ pub struct AgentRecord {
     pub version: Option<Arc<str>>,
 }
 
-/// Where a request came from.
+/// The source of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SourceRecord {
     /// The peer's address.
@@ -300,7 +300,7 @@ impl From<&Source> for SourceRecord {
 /// One item of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// What was asked for, when it differs from the record's action.
+    /// The action, when it differs from the record's action.
     pub action: Option<Arc<str>>,
     /// The outcome of the decision.
     pub outcome: Outcome,
@@ -352,7 +352,7 @@ impl Item {
     }
 }
 
-/// What a candidate bundle would have said.
+/// The decision of a candidate bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shadow {
     /// How it would have ended.

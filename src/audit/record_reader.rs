@@ -32,7 +32,7 @@ pub enum RecordReadError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         what: &'static str,
     },
     /// A line is not as the gateway wrote it.
@@ -42,7 +42,7 @@ pub enum RecordReadError {
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The fault.
         what: LineFault,
     },
 }
@@ -117,7 +117,7 @@ impl RecordReader {
         self.done + self.open.as_ref().map_or(0, |open| open.lines.consumed())
     }
 
-    /// What was proven so far.
+    /// The result of the verification so far.
     pub fn proven(&self) -> ChainSummary {
         self.proven
     }

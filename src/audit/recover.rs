@@ -14,7 +14,7 @@ use super::digest::Digest;
 use super::file::{LogFile, beside};
 use super::line::{ChainHead, LINE_LIMIT, LineFault, check, check_next};
 
-/// What was found when the log was opened.
+/// The state of the log when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// Number of the last record; 0 when there is none.
@@ -30,7 +30,7 @@ pub struct Recovery {
 pub struct TornLine {
     /// How much of it there was.
     pub bytes: u64,
-    /// Where it is kept.
+    /// The file that keeps it.
     pub saved_to: PathBuf,
 }
 

@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 use super::digest::Digest;
 use crate::model::Value;
 
-/// What stands in place of a masked value.
+/// Replaces a masked value.
 pub const MASK: &str = "[masked]";
 
 /// Words in a name that make its value a credential. Compared in lower case without `-`, `_`, `.` and spaces.
@@ -230,7 +230,7 @@ impl Serialize for MaskedName<'_> {
 pub(super) const TEXT_BYTES: usize = 1024;
 /// Sets and records with more members than this go into the record as their digest.
 const MEMBERS: usize = 256;
-/// What lies deeper than this goes into the record as its digest.
+/// Values that are nested deeper than this go into the record as their digest.
 const DEPTH: u8 = 24;
 /// Whole numbers beyond this are written as text: RFC 8785 numbers are doubles, which would round them.
 const SAFE_LONG: i64 = (1 << 53) - 1;

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::record::Record;
 use crate::model::{Outcome, ReasonCode};
 
-/// What is counted together.
+/// Refusals with an equal key are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct RefusalKey {
     /// Address and principal; `None` for all that came when the table was full.

@@ -57,7 +57,7 @@ impl Tail {
     }
 }
 
-/// Where the last `count` whole lines begin, found from the end.
+/// The offset of the last `count` whole lines, searched from the end.
 fn before_last_lines(file: &File, count: usize) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     let mut newlines = 0;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::line::{ChainHead, LineFault, check, check_next};
 use super::line_reader::{Line, LineReader};
 
-/// What a sound log has in it.
+/// The result for a sound log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// The number of records.
@@ -47,13 +47,13 @@ pub enum VerifyFailure {
         line: u64,
         /// The record that should be there.
         seq: u64,
-        /// What is wrong with it.
+        /// The fault.
         what: LineFault,
     },
 }
 
 impl VerifyFailure {
-    /// What the operator can do about it.
+    /// Advice for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Read { .. } => "name the log file, and run as a user who may read it",

@@ -43,7 +43,7 @@ impl Settings {
     }
 }
 
-/// What was shown beside a login.
+/// The credentials that were presented beside a login.
 pub struct Held<'e> {
     certificate: Option<Thumbprint>,
     proof: Option<dpop::DpopProof<'e>>,
@@ -205,7 +205,7 @@ impl Authenticator {
         refused
     }
 
-    /// What client certificates are judged by, when any are accepted.
+    /// The trust settings of client certificates, when any are accepted.
     pub fn client_trust(&self) -> Option<&Arc<ClientTrust>> {
         self.client_trust.as_ref()
     }

@@ -39,7 +39,7 @@ impl Person {
 pub struct LoggedIn {
     /// The principal.
     pub subject: Arc<Subject>,
-    /// What a session keeps of it.
+    /// The claims that a session keeps.
     pub person: Person,
     /// When that was, in milliseconds since the Unix epoch.
     pub at_millis: i64,

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use super::mtls::ClientCertificate;
 use crate::model::{HolderKeys, KeyId, Subject};
 
-/// What a request shows of its caller.
+/// The parts of a request that can have credentials.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'r> {
     /// Its header fields.
@@ -65,7 +65,7 @@ impl From<Result<Arc<Subject>, Refused>> for Presented {
 pub enum RefusedKind {
     /// Nothing was presented.
     Missing,
-    /// What was presented does not count.
+    /// The credential is not valid.
     Invalid,
     /// It was good once; said only after the credential has been proven genuine.
     Expired,

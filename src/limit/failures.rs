@@ -135,7 +135,7 @@ impl<C: Clock> FailedAttempts<C> {
     }
 }
 
-/// What counts as one address: a host of IPv6 has a whole /64 to itself.
+/// The network that counts as one address: a /64 for IPv6, because one host has all of it.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

@@ -30,7 +30,7 @@ pub(super) struct Keyed<K: Hash + Eq + Clone, C: Clock = DefaultClock> {
     /// A word of `caxton_rate_limited_total{scope}`.
     scope: &'static str,
     checks: AtomicU64,
-    /// What the limiter counts its time from.
+    /// The instant from which the limiter counts its time.
     start: C::Instant,
     metrics: Arc<Metrics>,
 }

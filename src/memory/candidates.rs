@@ -13,7 +13,7 @@ use super::view::{EntityView, MemoryItem, same_row};
 use crate::authz::Permit;
 use crate::model::{MemoryRow, ReadMemory};
 
-/// What was found, best first. Only attributes can be seen.
+/// The rows that were found, best first. Only their attributes are accessible.
 pub struct Candidates<V = EntityView> {
     locked: Vec<V>,
 }
@@ -33,7 +33,7 @@ impl<V: MemoryItem> Candidates<V> {
         self.locked.is_empty()
     }
 
-    /// What each row is to a policy, in the order found.
+    /// Each row as policies see it, in the order found.
     pub fn rows(&self) -> Vec<MemoryRow> {
         self.locked.iter().map(MemoryItem::row).collect()
     }

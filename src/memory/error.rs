@@ -88,7 +88,7 @@ pub enum MemoryError {
 }
 
 impl MemoryError {
-    /// Whose fault it is.
+    /// Who can correct the cause.
     pub fn fault(&self) -> Fault {
         match self {
             Self::TooLarge { .. }
@@ -104,7 +104,7 @@ impl MemoryError {
         }
     }
 
-    /// What to do about it, when that is known.
+    /// Advice, when there is any.
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Changed(_) => Some("read the row again and repeat the request"),

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where memory lives and how much it takes. The default is the sound one.
+/// The database of memory and its limits. The defaults suit a small installation.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The SQLite file. It is made 0600, its directory 0700.

@@ -49,7 +49,7 @@ fn open_writer(path: &Path) -> Result<Connection, MemoryError> {
     }
 }
 
-/// What is wrong with the file, if something is.
+/// The first fault of the file, if there is one.
 fn examine(connection: &Connection, path: &Path) -> rusqlite::Result<Option<String>> {
     let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {

@@ -10,18 +10,18 @@ use crate::model::{MemoryKind, MemoryRow, MemoryScope};
 /// A thing that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EntityView {
-    /// Whose memory it is in.
+    /// The scope it belongs to.
     #[serde(serialize_with = "as_text")]
     pub scope: MemoryScope,
     /// Unique in its scope.
     pub name: Arc<str>,
-    /// What the writer calls this kind of thing.
+    /// The kind, as its writer calls it.
     pub kind: Arc<str>,
     /// The principal that wrote it first, in Cedar's notation.
     pub owner: Arc<str>,
-    /// What it carries (`pii`).
+    /// Its labels (`pii`).
     pub labels: BTreeSet<Arc<str>>,
-    /// What is known about it, in the order it was given.
+    /// Observations about it, in the order in which they were written.
     pub observations: Vec<String>,
     /// When it was first written (RFC 3339, UTC).
     pub created: String,
@@ -32,7 +32,7 @@ pub struct EntityView {
 /// A statement that joins two things of one scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RelationView {
-    /// Whose memory it is in.
+    /// The scope it belongs to.
     #[serde(serialize_with = "as_text")]
     pub scope: MemoryScope,
     /// `<from>--<kind>--<to>`, unique in its scope.
@@ -63,12 +63,12 @@ pub enum MemoryView {
     Relation(RelationView),
 }
 
-/// What was deleted.
+/// How many rows a deletion removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Deleted {
-    /// Relations that went with the thing, or the one that was asked for.
+    /// Relations that were deleted with the entity, or the one that was asked for.
     pub relations: usize,
-    /// Things: one or none.
+    /// Entities: one or none.
     pub entities: usize,
 }
 

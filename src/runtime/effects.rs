@@ -34,7 +34,7 @@ pub enum EffectError {
     Arguments {
         /// The decision on record.
         decision: Option<DecisionId>,
-        /// What is wrong with them.
+        /// The fault in them.
         #[source]
         error: ArgumentError,
     },
@@ -55,7 +55,7 @@ pub enum EffectError {
     NotFound(&'static str),
 }
 
-/// What [`Effects`] is built from.
+/// The parts of [`Effects`].
 pub struct EffectsParts {
     /// Decides about every operation.
     pub guard: Arc<Guard>,

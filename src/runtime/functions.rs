@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::effects::VisibleTool;
 use crate::model::ToolId;
 
-/// What a function name stands for.
+/// The function behind a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Function {
     Tool(ToolId),
@@ -94,7 +94,7 @@ impl Functions {
         &self.offered
     }
 
-    /// What `name` stands for, when it was offered.
+    /// The function of this name, when it was offered.
     pub(super) fn find(&self, name: &str) -> Option<&Function> {
         self.by_name.get(name)
     }

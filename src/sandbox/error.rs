@@ -10,7 +10,7 @@ pub enum SandboxError {
     Setting {
         /// The field of `Settings`.
         setting: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         detail: String,
     },
     /// The engine or its thread could not be made.
@@ -21,7 +21,7 @@ pub enum SandboxError {
     NotWasm {
         /// The module.
         module: String,
-        /// What the validator says.
+        /// The message of the validator.
         detail: String,
     },
     /// The module's bytes exceed the limit.
@@ -39,7 +39,7 @@ pub enum SandboxError {
     Unfit {
         /// The module.
         module: String,
-        /// What the engine says.
+        /// The message of the engine.
         detail: String,
     },
     /// The module asks for something that guests do not get.
@@ -105,7 +105,7 @@ pub enum SandboxError {
     MemoryGrowth {
         /// The module.
         module: String,
-        /// What it asked for, in bytes.
+        /// The size that it asked for, in bytes.
         wanted: usize,
         /// The limit in bytes.
         limit: usize,
@@ -147,7 +147,7 @@ pub enum SandboxError {
     Compile {
         /// The module.
         module: String,
-        /// What there is too much of.
+        /// The limit that is exceeded, in words.
         detail: String,
     },
     /// The guest's output is not one JSON document.
@@ -155,7 +155,7 @@ pub enum SandboxError {
     OutputNotJson {
         /// The module.
         module: String,
-        /// Where it stops being one.
+        /// The error of the JSON reader.
         detail: String,
     },
     /// The host's own part failed.

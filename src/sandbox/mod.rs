@@ -44,7 +44,7 @@ pub use worker::compile_only;
 /// The longest message of the engine or of a guest in an error, in bytes.
 const DETAIL_BYTES: usize = 512;
 
-/// What a guest answered.
+/// The answer of a guest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completed {
     /// The JSON document that it wrote, read strictly. Still untrusted text.

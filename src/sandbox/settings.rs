@@ -27,7 +27,7 @@ pub struct Settings {
     pub max_input_bytes: usize,
     /// Output document, in bytes. Default 4 MiB.
     pub max_output_bytes: usize,
-    /// What is kept of a guest's message on standard error, in bytes. Default 1 KiB.
+    /// The longest part of a guest's message on standard error that is kept, in bytes. Default 1 KiB.
     pub max_message_bytes: usize,
     /// A module's own size, in bytes. Default 8 MiB.
     pub max_module_bytes: usize,

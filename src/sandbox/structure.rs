@@ -17,7 +17,7 @@ const MOST_EDGES: u32 = 50_000;
 /// Parameters and results of one type.
 const MOST_VALUES: usize = 256;
 
-/// What has too much of something, in words.
+/// The limit that is exceeded, in words.
 pub(super) type Excess = String;
 
 /// Checks one part of a module; the outer error is a malformed module.

@@ -51,7 +51,7 @@ pub(super) enum HostStop {
     MemoryGrowth(usize),
 }
 
-/// What one call owns: its streams and its limits.
+/// The state of one call: its streams and its limits.
 #[derive(Debug)]
 pub(super) struct CallState {
     input: Vec<u8>,

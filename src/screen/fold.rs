@@ -4,7 +4,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::text;
 
-/// What the text had that a reader does not see.
+/// Hidden characters that were found in the text.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HiddenMarks {
     /// Zero-width and other invisible characters.

@@ -111,6 +111,8 @@ impl From<ClientError> for RequestFailure {
             ClientError::APIError { code, errors } if errors.is_empty() => format!("status {code}"),
             // Vault's own words about a refusal name paths and policies.
             ClientError::APIError { code, errors } => {
+                let errors: Vec<&str> =
+                    errors.iter().map(|error| error.trim()).filter(|error| !error.is_empty()).collect();
                 format!("status {code}: {}", one_line(&errors.join("; "), 200))
             }
             ClientError::RestClientError { source: Http::ServerResponseError { code, .. } } => {

@@ -30,7 +30,7 @@ pub struct ArgumentError {
     pub path: String,
     /// The JSON Schema keyword, or `caxton` for a rule of the gateway.
     pub rule: String,
-    /// What is wanted, without the value that was given.
+    /// The expected value, without the one that was given.
     pub message: String,
 }
 

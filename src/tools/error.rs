@@ -167,7 +167,7 @@ pub struct Problem {
     pub server: ServerName,
     /// Which tool, when it is about one.
     pub tool: Option<String>,
-    /// What is wrong: one line.
+    /// The fault, in one line.
     pub message: String,
     /// The advice for the operator.
     pub help: String,

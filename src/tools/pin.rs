@@ -250,12 +250,12 @@ impl Pins {
     }
 }
 
-/// Where the pinned definitions of `server` are.
+/// The file with the pinned definitions of `server`.
 pub fn pin_path(dir: &Path, server: &ServerName) -> PathBuf {
     dir.join(format!("{server}.tools.json"))
 }
 
-/// Where the schema fragment of `server` is.
+/// The file with the schema fragment of `server`.
 pub fn fragment_path(dir: &Path, server: &ServerName) -> PathBuf {
     dir.join(format!("{server}.cedarschema"))
 }

@@ -67,7 +67,7 @@ impl Settings {
         self.allowed_tools.as_ref().is_none_or(named) && !named(&self.forbidden_tools)
     }
 
-    /// Where pins and fragments are.
+    /// The directory of pins and fragments.
     pub fn pin_dir(&self) -> PathBuf {
         self.schema_dir.join("tools")
     }
@@ -84,7 +84,7 @@ pub struct ServerSettings {
     pub connect_timeout: Duration,
     /// The deadline of a call.
     pub call_timeout: Duration,
-    /// What the output of a tool carries (`pii`), by tool name; put on the session when it is called.
+    /// Labels of the output of a tool (`pii`), by tool name; put on the session when it is called.
     pub labels: BTreeMap<String, BTreeSet<Arc<str>>>,
     /// Tools that an agent calls for an actor only where the actor may call them too; `*` for all of the server's.
     pub actor_bound: BTreeSet<String>,

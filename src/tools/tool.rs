@@ -23,7 +23,7 @@ pub(super) struct PinStatus {
     pub(super) drifted: bool,
 }
 
-/// What carries the calls out.
+/// The executor of a tool's calls.
 #[derive(Debug, Clone)]
 pub(super) enum Backend {
     /// A server.

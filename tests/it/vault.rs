@@ -245,7 +245,7 @@ async fn a_secret_that_cannot_be_had_is_an_error_that_names_it_and_shows_nothing
         (
             "none",
             None,
-            "the secret `secret/caxton/none` could not be read (status 404: /v1/secret/data/caxton/none; )",
+            "the secret `secret/caxton/none` could not be read (status 404: /v1/secret/data/caxton/none)",
         ),
         (
             "deep/two",

@@ -26,7 +26,7 @@ use crate::model::{Proof, Subject};
 
 pub(super) const METHOD: &str = "api_key";
 
-/// Where keys are kept and how they arrive.
+/// The store of keys and the header in which they are sent.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The database of keys.

@@ -15,7 +15,7 @@ const LENGTH: usize = 32;
 /// Hashes keys.
 pub(in crate::authn) struct Pepper(hmac::Key);
 
-/// What is stored of a key.
+/// The stored hash of a key.
 pub(in crate::authn) type KeyHash = [u8; 32];
 
 impl Pepper {

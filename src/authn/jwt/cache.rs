@@ -28,13 +28,13 @@ impl TokenDigest {
     }
 }
 
-/// What is known about a proven token; it ends.
+/// The verified content of a token, with its end.
 pub(in crate::authn) trait Ends: Clone {
     /// Seconds since the Unix epoch.
     fn expires(&self) -> i64;
 }
 
-/// What is known about a proven token of an issuer.
+/// The verified content of a token of the issuer.
 #[derive(Clone)]
 pub(in crate::authn) struct VerifiedToken {
     pub(in crate::authn) validity: Validity,

@@ -37,7 +37,7 @@ const KNOWN: [&str; 14] = [
 /// 3.3.2.11); providers add `typ` and `session_state`.
 const OF_PROTOCOL: [&str; 8] = ["nonce", "at_hash", "c_hash", "s_hash", "azp", "sid", "typ", "session_state"];
 
-/// What is wrong with the claims.
+/// A fault of the claims.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::authn) enum ClaimError {
     #[error("the claims are not a JSON object with each name once")]
@@ -76,7 +76,7 @@ impl ClaimError {
     }
 }
 
-/// What the claims must match.
+/// The values that the claims must match.
 #[derive(Debug)]
 pub(in crate::authn) struct Expected {
     pub(in crate::authn) issuer: Arc<str>,
@@ -114,7 +114,7 @@ impl Validity {
 pub(in crate::authn) struct Claims {
     pub(in crate::authn) validity: Validity,
     pub(in crate::authn) subject: String,
-    /// What its holder has to prove as well.
+    /// The keys that its holder has to prove as well.
     pub(in crate::authn) holder: HolderKeys,
     jti: Option<Arc<str>>,
     email: Option<String>,

@@ -25,7 +25,7 @@ use crate::telemetry::Metrics;
 /// Claims that only the ID token can state; those of the provider's userinfo endpoint are ignored for them.
 const OF_TOKEN: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
-/// What an ID token must answer to.
+/// The values that an ID token must match.
 pub(in crate::authn) struct ExpectedIdToken<'a> {
     /// The `nonce` of the login; `None` where the protocol has no place for one (RFC 8628).
     pub(in crate::authn) nonce: Option<&'a str>,

@@ -11,7 +11,7 @@ const MAX_KID_BYTES: usize = 128;
 /// (`logout+jwt`, `dpop+jwt`, …) say something else than "let me in".
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
-/// What is wrong with the token before its signature is looked at.
+/// A fault of the token that is found before its signature is checked.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::authn) enum JwsError {
     #[error("a token has three parts with dots between")]

@@ -160,7 +160,7 @@ pub(crate) fn read_untrusted(bytes: &[u8]) {
 pub(super) struct Token<'h> {
     pub(super) text: &'h str,
     pub(super) subject: Arc<Subject>,
-    /// What its holder has to prove as well.
+    /// The keys that its holder has to prove as well.
     pub(super) holder: HolderKeys,
     /// Whether it came with the scheme `DPoP`.
     pub(super) with_proof: bool,

@@ -48,7 +48,7 @@ impl std::str::FromStr for JwtAlgorithm {
     }
 }
 
-/// Where a key comes from.
+/// The source of a key.
 pub enum KeyMaterial {
     /// A file: a PEM public key, or for HS256 the raw secret (one final line break is not part of it).
     File(PathBuf),
@@ -93,7 +93,7 @@ pub enum JwksPlace {
 /// How a key set is fetched.
 #[derive(Debug, Clone)]
 pub struct JwksUrl {
-    /// Where it is: `https`, or `http` on this host.
+    /// Its address: `https`, or `http` on this host.
     pub url: crate::secret::Address,
     /// Time between two fetches that succeed. Default 10 minutes.
     pub refresh: Duration,
@@ -158,7 +158,7 @@ pub struct Settings {
     pub jwks: Option<(JwtAlgorithm, JwksPlace)>,
     /// The one issuer (`iss`).
     pub issuer: Arc<str>,
-    /// What a token's `aud` must contain.
+    /// The audience that a token's `aud` must contain.
     pub audience: Arc<str>,
     /// Names of this gateway as a protected resource (RFC 9728, RFC 8707); a token for one of them is for us as well.
     pub resources: Vec<Arc<str>>,

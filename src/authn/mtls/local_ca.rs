@@ -60,7 +60,7 @@ pub enum LocalCaError {
     Random,
 }
 
-/// What a certificate is for.
+/// The purpose of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificatePurpose {
@@ -70,7 +70,7 @@ pub enum CertificatePurpose {
     Server,
 }
 
-/// What a certificate is to say.
+/// The content of a certificate to be issued.
 #[derive(Debug, Clone)]
 pub struct CertificateOrder {
     /// The common name, for people.
@@ -81,7 +81,7 @@ pub struct CertificateOrder {
     pub hosts: Vec<String>,
     /// Addresses.
     pub addresses: Vec<IpAddr>,
-    /// What it is for.
+    /// The purpose.
     pub purpose: CertificatePurpose,
     /// How long it counts.
     pub lifetime: Duration,
@@ -91,7 +91,7 @@ pub struct CertificateOrder {
 pub struct IssuedCertificate {
     /// Certificate and key in PEM: the one file that clients and the gateway take.
     pub pem: Zeroizing<String>,
-    /// What was written down of it.
+    /// Its entry in the list of issued certificates.
     pub entry: IssuedEntry,
 }
 
@@ -100,7 +100,7 @@ pub struct IssuedCertificate {
 pub struct IssuedEntry {
     /// When it was issued (RFC 3339).
     pub issued: String,
-    /// What it is for.
+    /// The purpose.
     pub purpose: CertificatePurpose,
     /// The serial number in hex, by which it can be revoked.
     pub serial: String,
@@ -152,7 +152,7 @@ impl LocalAuthority {
         Ok((Self { directory: directory.to_owned(), issuer, ends }, made))
     }
 
-    /// Where the certificate of an authority in `directory` is: what `ca_file` and `curl --cacert` take.
+    /// The file with the certificate of an authority in `directory`, for `ca_file` and `curl --cacert`.
     pub fn certificate_path(directory: &Path) -> PathBuf {
         directory.join("ca.pem")
     }

@@ -35,7 +35,7 @@ pub struct ClientCertificate {
     judged: Mutex<Option<Judgement>>,
 }
 
-/// What was found, and for how long it holds.
+/// The result for a certificate, and how long it is valid.
 #[derive(Clone)]
 struct Judgement {
     /// By which generation of authorities and lists.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What a client certificate is good for.
+/// What a client certificate is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
     /// It names the caller.
@@ -18,7 +18,7 @@ pub struct Settings {
     pub ca_file: PathBuf,
     /// Their revocation lists, in PEM or DER. When there is one, every authority of a chain needs one.
     pub crl_files: Vec<PathBuf>,
-    /// What a certificate is good for; it names the caller.
+    /// What a client certificate is used for.
     pub used_for: Use,
     /// Whether a connection without a certificate is refused in the handshake.
     pub required: bool,

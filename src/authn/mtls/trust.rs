@@ -44,7 +44,7 @@ pub enum TrustError {
 }
 
 impl TrustError {
-    /// What the operator can do.
+    /// Advice for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "check the path, and that the gateway's user may read the file",
@@ -64,7 +64,7 @@ impl TrustError {
     }
 }
 
-/// What is in force at one time.
+/// The authorities and revocation lists in force at one time.
 struct LoadedTrust {
     generation: u64,
     verifier: Arc<ClientVerifier>,
@@ -81,7 +81,7 @@ pub struct PreparedTrust {
 }
 
 impl PreparedTrust {
-    /// What a handshake verifies with.
+    /// The verifier for handshakes.
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::<ClientVerifier>::clone(&self.verifier)
     }
@@ -116,7 +116,7 @@ impl ClientTrust {
         });
     }
 
-    /// What a handshake verifies with.
+    /// The verifier for handshakes.
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::<ClientVerifier>::clone(&self.live.load().verifier)
     }

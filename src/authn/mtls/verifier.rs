@@ -22,7 +22,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// What a chain breaks beyond what the library checks.
+/// Faults of a chain beyond those that the library checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ChainFault {
     /// The authority at the end of the path has ended, or has not begun.

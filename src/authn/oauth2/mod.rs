@@ -110,16 +110,16 @@ impl Purpose {
 
 /// A login that has begun.
 pub struct StartedLogin {
-    /// Where to send the browser.
+    /// The address to which the browser is sent.
     pub url: Url,
-    /// What the browser must bring back.
+    /// The cookie that the browser must send back.
     pub cookie: Secret<String>,
 }
 
 /// How a provider sends a browser back (RFC 6749, sections 4.1.2 and 4.1.2.1; RFC 9207).
 #[derive(Debug, Default)]
 pub struct CallbackQuery {
-    /// What we called the login.
+    /// The state of the login.
     pub state: Option<String>,
     /// The code.
     pub code: Option<String>,
@@ -137,7 +137,7 @@ pub enum LoginOutcome {
     Program {
         /// The loopback address on which the program listens.
         port: u16,
-        /// What it takes its session with, once.
+        /// The code for its session, which can be used once.
         code: Secret<String>,
         /// The state by which the program recognises its own login.
         state: String,
@@ -148,9 +148,9 @@ pub enum LoginOutcome {
 
 /// A login on another device that has begun.
 pub struct StartedDeviceLogin {
-    /// What the program asks with.
+    /// The code with which the program polls.
     pub device_code: Secret<String>,
-    /// What the person types.
+    /// The code that the person types.
     pub user_code: String,
     /// The address at which the person enters the code.
     pub verification_uri: String,

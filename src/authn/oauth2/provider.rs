@@ -33,7 +33,7 @@ use crate::json;
 use crate::secret::{Address, Secret};
 use crate::telemetry::Metrics;
 
-/// What comes with an access token.
+/// Fields of a token response beside the access token.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WithIdToken {
     #[serde(default)]
@@ -165,7 +165,7 @@ impl HttpClient {
 
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, ProviderError>> + Send>>;
 
-/// What the provider answers when all is well.
+/// The tokens of a successful answer.
 pub(super) struct Tokens {
     pub(super) id_token: String,
     pub(super) access_token: String,
@@ -198,7 +198,7 @@ pub(super) struct Provider {
     pub(super) says_issuer: bool,
 }
 
-/// What a provider publishes about itself.
+/// The metadata that a provider publishes.
 struct ProviderMetadata(Map<String, Value>);
 
 impl ProviderMetadata {
@@ -284,7 +284,7 @@ impl Provider {
         })
     }
 
-    /// Where to send a browser.
+    /// The address to which the browser is sent.
     pub(super) fn authorize_url(&self, state: &str, nonce: &str, verifier: &PkceCodeVerifier) -> Url {
         let (url, _) = self
             .client
@@ -383,7 +383,7 @@ fn pending(failed: &AtomicBool, state: DeviceState) -> Result<DeviceState, Provi
     if failed.load(Ordering::Acquire) { Err(ProviderError::NoAnswer) } else { Ok(state) }
 }
 
-/// Where providers publish what they are: with OpenID Connect, and without (RFC 8414).
+/// The paths of a provider's metadata: with OpenID Connect, and without (RFC 8414).
 async fn discover(settings: &Settings, http: &HttpClient) -> Result<ProviderMetadata, ProviderError> {
     let base = settings.issuer.trim_end_matches('/');
     let parse = |text: String| Url::parse(&text).map_err(|_| ProviderError::Unreadable);

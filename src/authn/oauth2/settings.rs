@@ -12,7 +12,7 @@ use crate::authn::jwt::JwtAlgorithm;
 use crate::authn::jwt::parts::{is_private, read_key_file};
 use crate::secret::Secret;
 
-/// Where our secret at the provider is.
+/// The source of the gateway's client secret.
 pub enum ClientSecret {
     /// Here.
     Given(Secret<String>),
@@ -44,13 +44,13 @@ impl ClientSecret {
 pub struct Settings {
     /// The provider's name, to the letter as it stands in its tokens.
     pub issuer: String,
-    /// Where a browser is sent.
+    /// The authorization endpoint.
     pub authorization_endpoint: Option<Address>,
-    /// Where a code is exchanged.
+    /// The token endpoint.
     pub token_endpoint: Option<Address>,
-    /// Where more is asked of a person after each login; only when it is given.
+    /// The userinfo endpoint, called after each login; only when it is given.
     pub userinfo_endpoint: Option<Address>,
-    /// Where a login on another device begins (RFC 8628).
+    /// The device authorization endpoint (RFC 8628).
     pub device_authorization_endpoint: Option<Address>,
     /// The provider's keys.
     pub jwks_uri: Option<Address>,
@@ -58,9 +58,9 @@ pub struct Settings {
     pub client_id: String,
     /// Our secret at the provider; `None` for a public client.
     pub client_secret: Option<ClientSecret>,
-    /// Where the provider sends the browser back to, exactly as registered there.
+    /// The redirect address, exactly as registered at the provider.
     pub redirect_uri: Url,
-    /// What we ask for; `openid` is always among them.
+    /// The scopes that are requested; `openid` is always among them.
     pub scopes: Vec<String>,
     /// The one algorithm of ID tokens. Default RS256.
     pub algorithm: JwtAlgorithm,

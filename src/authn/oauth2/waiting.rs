@@ -72,7 +72,7 @@ impl<T> WaitingLogins<T> {
         Ok(())
     }
 
-    /// What waits under the secret; it waits no longer.
+    /// Removes and returns the entry of the secret.
     pub(super) fn take(&self, secret: &str, now: i64) -> Option<T> {
         let entry = self.entries.lock().remove(&hash(secret))?;
         (entry.ends > now).then_some(entry.value)

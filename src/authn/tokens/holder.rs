@@ -9,7 +9,7 @@ use crate::authn::scheme::RefusedKind;
 use crate::authn::{AuthnError, KeyHolder, KeyRecord, Person};
 use crate::model::{KeyId, Proof, Subject};
 
-/// Whose session it is.
+/// The holder of a session.
 #[derive(Clone)]
 pub(super) enum SessionHolder {
     Key(KeyRecord),

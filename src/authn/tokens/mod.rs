@@ -77,7 +77,7 @@ pub struct Renewal {
     text: RefreshText,
 }
 
-/// What is known of an access token whose signature was proven.
+/// The verified content of an access token.
 #[derive(Clone)]
 struct ProvenToken {
     validity: Validity,
@@ -97,7 +97,7 @@ impl Ends for ProvenToken {
 /// A session that counts.
 struct LiveSession {
     holder: SessionHolder,
-    /// What its tokens are bound to.
+    /// The keys that its tokens are bound to.
     bound: HolderKeys,
     created: i64,
     used: i64,

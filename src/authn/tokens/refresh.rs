@@ -15,7 +15,7 @@ const PREFIX: &str = "cax_rt_";
 const SECRET_LENGTH: usize = 43;
 const CHECKSUM_LENGTH: usize = 6;
 
-/// What is stored of a refresh token.
+/// The stored hash of a refresh token.
 pub(in crate::authn) type RefreshHash = [u8; 32];
 
 /// A text that is shaped like a refresh token and has the right checksum.

@@ -35,7 +35,7 @@ pub(super) fn may_be_ours(kid: &str) -> bool {
     })
 }
 
-/// What becomes of the public halves of the keys before.
+/// The fate of the public halves of earlier keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PreviousKeys {
     /// They verify the tokens that they have signed until those have ended.

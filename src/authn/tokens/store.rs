@@ -33,7 +33,7 @@ pub(super) struct SessionOwner<'a> {
 pub(super) struct StoredSession {
     pub(super) key: Option<KeyRecord>,
     pub(super) login: Option<(String, i64)>,
-    /// What its tokens are bound to.
+    /// The keys that its tokens are bound to.
     pub(super) bound: HolderKeys,
     pub(super) created: i64,
     pub(super) used: i64,
@@ -49,7 +49,7 @@ pub(super) struct StoredRefresh {
     pub(super) used: Option<(i64, bool)>,
 }
 
-/// What a revocation says about a token.
+/// The revocations that apply to a token.
 #[derive(Clone, Copy)]
 pub(super) struct StoredRevocation {
     pub(super) token: bool,
@@ -73,7 +73,7 @@ pub struct PendingEvent {
     pub id: i64,
     /// When, in milliseconds since the Unix epoch.
     pub at: i64,
-    /// What happened (`sessions_revoked`).
+    /// The name of the event (`sessions_revoked`).
     pub name: String,
     /// To what.
     pub detail: String,

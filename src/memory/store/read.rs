@@ -9,7 +9,7 @@ use crate::memory::sql;
 use crate::memory::view::{EntityView, MemoryItem as _, RelationView};
 use crate::model::{MemoryKind, MemoryRow, MemoryScope};
 
-/// What a policy may ask about a row; its content stays where it is.
+/// The row as policies see it, without its content.
 pub(in crate::memory) fn row(
     connection: &Connection,
     scope: &MemoryScope,

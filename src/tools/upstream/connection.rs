@@ -43,7 +43,7 @@ impl ClientHandler for Handler {
     }
 }
 
-/// What a server offers now.
+/// The tools that a server offers now.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Definitions within the budget, each with a schema that arguments can be checked against.
