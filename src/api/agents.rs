@@ -51,8 +51,8 @@ pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Admitted(permit): Admitted<ListAgents>,
 ) -> Result<Json<Agents>, Problem> {
-    let agents = api.gate.agents();
-    let permits = api.gate.guard().admit_each(&permit.listing(), agents.questions()).await?;
+    let agents = api.effects.agents();
+    let permits = api.effects.guard().admit_each(&permit.listing(), agents.questions()).await?;
     let agents = agents.list(permits);
     Ok(Json(Agents { agents: agents.iter().map(|agent| view(agent)).collect() }))
 }
@@ -63,7 +63,7 @@ pub(super) async fn read(
     caller: Caller,
     Path(id): Path<AgentId>,
 ) -> Result<Json<AgentView>, Problem> {
-    let agents = api.gate.agents();
+    let agents = api.effects.agents();
     let permit = caller.admit(&api, ReadAgent { agent: agents.entity(&id) }).await?;
     let agent = agents.read(permit).ok_or_else(|| Problem::not_found("there is no agent of that id"))?;
     Ok(Json(view(&agent)))
@@ -85,7 +85,7 @@ pub(super) async fn capabilities(
     State(api): State<Arc<Api>>,
     Admitted(permit): Admitted<ListAgents>,
 ) -> Result<Json<Capabilities>, Problem> {
-    let counts = api.gate.agents().capabilities(permit).into_iter();
+    let counts = api.effects.agents().capabilities(permit).into_iter();
     let capabilities = counts.map(|(name, agents)| Capability { name: name.to_string(), agents }).collect();
     Ok(Json(Capabilities { capabilities }))
 }

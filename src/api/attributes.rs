@@ -130,7 +130,7 @@ pub(super) async fn unlocked<O: Operation>(
     let reloader = Arc::clone(&api.reloader);
     let Err(locked) = blocking::run(move || reloader.unlocked()).await? else { return Ok(()) };
     let refusal = Refusal::because(ReasonCode::ChangesLocked);
-    let denied = api.gate.guard().refuse(&caller.subject, operation, refusal, &caller.context).await;
+    let denied = api.effects.guard().refuse(&caller.subject, operation, refusal, &caller.context).await;
     Err(match denied.reason {
         ReasonCode::ChangesLocked => Problem::from(locked),
         _ => Problem::from(denied),
@@ -145,7 +145,7 @@ pub(super) async fn change(
     change: EntityChange,
     body: &Map<String, Any>,
 ) -> Result<Json<Done>, Problem> {
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     let anyway = change.only_takes_away();
     let operation = WriteEntity { uid, change, sha256: crate::json::sha256(body) };
     if !anyway {
@@ -231,7 +231,7 @@ pub(super) async fn import(
         read_draft(entity, None).map_err(at)
     });
     let drafts = drafts.collect::<Result<Vec<_>, Problem>>()?;
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     let operation = ImportEntities { drafts, replace: import.replace, sha256 };
     unlocked(&api, &caller, &operation).await?;
     let permit = caller.admit(&api, operation).await?;

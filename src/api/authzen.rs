@@ -167,7 +167,7 @@ pub(super) async fn evaluation(
 
 async fn one(api: &Api, caller: &Caller, question: Question) -> Result<Decision, Problem> {
     let query = query(api, question, &Question::default()).map_err(Problem::malformed)?;
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     let (id, verdicts) = guard.evaluate(&caller.subject, &caller.context, [query], |_| false).await?;
     verdicts.first().map(|verdict| decision(id, verdict)).ok_or_else(Problem::internal)
 }
@@ -197,7 +197,7 @@ pub(super) async fn evaluations(
     };
     let asked = queries.iter().take_while(|query| query.is_ok() || !stops(false));
     let good = asked.filter_map(|query| query.as_ref().ok().cloned()).collect::<Vec<_>>();
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     let enough = |verdict: &Verdict| stops(verdict.outcome == Outcome::Allow);
     let (id, verdicts) = guard.evaluate(&caller.subject, &caller.context, good, enough).await?;
     Ok(Json(Answer::Many(Decisions { evaluations: in_order(id, &queries, &verdicts, stops) })))
@@ -259,7 +259,7 @@ pub(super) fn action_uid(api: &Api, subject: &str, resource: &str, name: &str) -
         Some((namespace, _)) => EntityUid::new(format_smolstr!("{namespace}::Action"), name),
         None => EntityUid::new("Action", name),
     };
-    let bundle = api.gate.guard().policy().current();
+    let bundle = api.effects.guard().policy().current();
     let first = beside(subject);
     if bundle.knows_action(&first) {
         return first;

@@ -52,7 +52,7 @@ impl Caller {
 impl Caller {
     /// Asks the guard for an operation of this caller.
     pub(super) async fn admit<O: Operation>(&self, api: &Api, operation: O) -> Result<Permit<O>, Denied> {
-        api.gate.guard().admit(&self.subject, operation, &self.context).await
+        api.effects.guard().admit(&self.subject, operation, &self.context).await
     }
 }
 
@@ -243,7 +243,7 @@ async fn make_room(
         _ => api.settings.max_body_bytes,
     };
     let Some(length) = room::length(request, most) else { return Ok(None) };
-    if let Some(limited) = api.gate.guard().above_rate(subject) {
+    if let Some(limited) = api.effects.guard().above_rate(subject) {
         context.meter.note(0);
         quota::record(api, subject, context, "principal").await;
         return Err(Problem::limited("too many requests", limited.retry_after));

@@ -175,7 +175,7 @@ async fn answer(
     context: Arc<RequestContext>,
     read: Result<ForwardRequest, Odd>,
 ) -> Result<Response, Problem> {
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     // Who has connected, and not whom a header names: a client may say that it is a proxy.
     let is_proxy = api.settings.ext_authz_peers.iter().any(|range| range.contains(&peer));
     let nowhere = || ForwardRequest {

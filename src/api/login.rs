@@ -270,8 +270,11 @@ async fn begin(
         .await
         .map_err(|answer| Failed::Answer(Box::new(answer)))?;
     let who = login.subject.principal().id().to_owned();
-    let permit =
-        api.gate.guard().admit(&login.subject, IssueToken { holder: HolderKeys::default() }, context).await?;
+    let permit = api
+        .effects
+        .guard()
+        .admit(&login.subject, IssueToken { holder: HolderKeys::default() }, context)
+        .await?;
     let decision = permit.decision();
     let issued = work(api, move |credentials| credentials.log_in(permit, login)).await?;
     Ok((auth::pair(&issued, decision), who))

@@ -137,7 +137,7 @@ impl ServerHandler for Ingress {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = caller(&context)?;
-        let seen = self.api.gate.list_tools(caller.asker()).await.map_err(refused)?;
+        let seen = self.api.effects.list_tools(caller.asker()).await.map_err(refused)?;
         let tools: Vec<Json> = seen.iter().map(|tool| tool.definition().to_mcp(tool.id().as_str())).collect();
         serde_json::from_value(json!({ "resultType": COMPLETE, "tools": tools }))
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))
@@ -153,7 +153,7 @@ impl ServerHandler for Ingress {
         let id = ToolId::parse(&request.name)
             .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
         let arguments = request.arguments.unwrap_or_default();
-        let result = match self.api.gate.call_tool(caller.asker(), &id, arguments).await {
+        let result = match self.api.effects.call_tool(caller.asker(), &id, arguments).await {
             Ok((result, decision)) => json!({
                 "resultType": COMPLETE,
                 "content": result.content,

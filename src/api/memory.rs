@@ -65,7 +65,7 @@ pub(super) async fn list(
     Query(page): Query<Page>,
 ) -> Result<Json<Entities>, Problem> {
     let scope = scope(&name, &caller)?;
-    Ok(Json(Entities { entities: api.gate.list_entities(caller.asker(), scope, page.limit).await? }))
+    Ok(Json(Entities { entities: api.effects.list_entities(caller.asker(), scope, page.limit).await? }))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -89,7 +89,7 @@ pub(super) async fn write_entity(
     let scope = scope(&name, &caller)?;
     let EntityBody { name, kind, labels, observations } = body;
     let new = NewEntity { name, kind, labels, observations };
-    let (view, decision_id) = api.gate.write_entity(caller.asker(), scope, new).await?;
+    let (view, decision_id) = api.effects.write_entity(caller.asker(), scope, new).await?;
     Ok(Json(WrittenEntity { decision_id, view }))
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn read(
     Path((name, entity)): Path<(String, String)>,
 ) -> Result<Json<EntityView>, Problem> {
     let scope = scope(&name, &caller)?;
-    Ok(Json(api.gate.read_entity(caller.asker(), scope, &entity).await?))
+    Ok(Json(api.effects.read_entity(caller.asker(), scope, &entity).await?))
 }
 
 pub(super) async fn forget(
@@ -108,7 +108,7 @@ pub(super) async fn forget(
     Path((name, entity)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let scope = scope(&name, &caller)?;
-    api.gate.delete_entity(caller.asker(), scope, &entity).await?;
+    api.effects.delete_entity(caller.asker(), scope, &entity).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -132,7 +132,7 @@ pub(super) async fn write_relation(
     let scope = scope(&name, &caller)?;
     let RelationBody { from, kind, to, labels } = body;
     let (view, decision_id) =
-        api.gate.write_relation(caller.asker(), scope, NewRelation { from, kind, to, labels }).await?;
+        api.effects.write_relation(caller.asker(), scope, NewRelation { from, kind, to, labels }).await?;
     Ok(Json(WrittenRelation { decision_id, view }))
 }
 
@@ -151,5 +151,7 @@ pub(super) async fn search(
     StrictJson(search): StrictJson<Search>,
 ) -> Result<Json<Entities>, Problem> {
     let scope = scope(&name, &caller)?;
-    Ok(Json(Entities { entities: api.gate.search(caller.asker(), scope, search.words, search.limit).await? }))
+    Ok(Json(Entities {
+        entities: api.effects.search(caller.asker(), scope, search.words, search.limit).await?,
+    }))
 }

@@ -63,7 +63,7 @@ pub(super) async fn send_to_capability(
 async fn deliver(api: &Api, caller: &Caller, envelope: Envelope) -> Result<Json<Answered>, Problem> {
     let receiver = match (envelope.capability, envelope.receiver) {
         (Some(capability), None) => Receiver::Capability(capability),
-        (None, Some(id)) => Receiver::Agent(api.gate.agents().entity(&id)),
+        (None, Some(id)) => Receiver::Agent(api.effects.agents().entity(&id)),
         _ => return Err(Problem::invalid("name either a `capability` or a `receiver`")),
     };
     let conversation = match envelope.conversation_id {
@@ -78,7 +78,7 @@ async fn deliver(api: &Api, caller: &Caller, envelope: Envelope) -> Result<Json<
         chosen: None,
         content: envelope.content,
     };
-    let (delivery, agent) = api.gate.send(caller.asker(), message).await?;
+    let (delivery, agent) = api.effects.send(caller.asker(), message).await?;
     let (conversation_id, decision_id) = (delivery.conversation().clone(), delivery.decision);
     let reply = api.runtime.converse(delivery, &agent, &caller.subject, &caller.context).await?;
     Ok(Json(Answered { conversation_id, decision_id, reply }))
@@ -97,6 +97,6 @@ pub(super) async fn conversation(
     caller: Caller,
     Path(id): Path<ConversationId>,
 ) -> Result<Json<Conversation>, Problem> {
-    let messages = api.gate.read_conversation(caller.asker(), id.clone()).await?;
+    let messages = api.effects.read_conversation(caller.asker(), id.clone()).await?;
     Ok(Json(Conversation { conversation_id: id, messages }))
 }

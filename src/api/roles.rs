@@ -74,7 +74,7 @@ pub(super) async fn assign(
     StrictJson(body): StrictJson<Membership>,
 ) -> Result<Json<Done>, Problem> {
     let (uid, role, body) = body.parts(&api)?;
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     let known = guard.policy().current().named_roles();
     if !known.iter().any(|name| name == role.id()) && api.attributes.snapshot().get(&role).is_none() {
         let change = EntityChange::Assign(role.clone());
@@ -118,7 +118,7 @@ pub(super) struct Roles {
 
 /// All roles that policies name or the store gives, with who has each. What tokens claim is not known here.
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Roles>, Problem> {
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     let permit = caller.admit(&api, ReadEntities).await?;
     let snapshot = api.attributes.read(permit);
     let named = guard.policy().current().named_roles().into_iter().map(|name| (name, true));
@@ -171,7 +171,7 @@ pub(super) async fn check(
 ) -> Result<Json<Checked>, Problem> {
     let who = Who { user: check.user, agent: check.agent, service: check.service };
     let principal = who.uid(&api)?;
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     let bundle = guard.policy().current();
     let questions = bundle.permission_questions(&principal, &check.permission);
     let asked = questions.clone();

@@ -174,7 +174,7 @@ async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
         let more = usize::from(verdict.outcome == Outcome::Allow);
         count.fetch_add(more, Ordering::Relaxed) + more >= place.limit
     };
-    let guard = api.gate.guard();
+    let guard = api.effects.guard();
     let (decision_id, verdicts) = guard.evaluate(&caller.subject, &caller.context, questions, full).await?;
     let all = asked.get().map(Vec::as_slice).unwrap_or_default();
     let allowed = all.iter().zip(&verdicts).filter(|(_, verdict)| verdict.outcome == Outcome::Allow);
@@ -200,7 +200,7 @@ fn candidates(api: &Api, side: Side, kind: &str, template: &Query, after: Option
         Side::Resource => (&template.principal, template.clone()),
     };
     let attributes = api.attributes.current();
-    let bundle = api.gate.guard().policy().current();
+    let bundle = api.effects.guard().policy().current();
     if !all_known(&template.entities, &*attributes) || !resolve_entities(&mut known, &bundle, &*attributes) {
         return Vec::new();
     }
@@ -294,7 +294,7 @@ pub(super) async fn actions(
         entities.push(entity(&target, &resource.properties).map_err(Problem::malformed)?.into());
     }
     let context = record(&context).map_err(Problem::malformed)?;
-    let bundle = api.gate.guard().policy().current();
+    let bundle = api.effects.guard().policy().current();
     let look = || {
         if !all_known(&entities, &*api.attributes.current()) {
             return Vec::new();

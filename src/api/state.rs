@@ -119,7 +119,7 @@ pub struct Api {
     /// The rate of a principal's decisions, which the guard counts.
     pub per_principal: Rate,
     /// The one way to effects.
-    pub gate: Arc<Effects>,
+    pub effects: Arc<Effects>,
     /// What is known of people and things.
     pub attributes: crate::attributes::Attributes,
     /// Wakes agents.

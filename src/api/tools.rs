@@ -31,7 +31,7 @@ pub(super) struct Tools {
 
 /// The tools of which some call could be permitted to the caller.
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Tools>, Problem> {
-    let seen = api.gate.list_tools(caller.asker()).await?;
+    let seen = api.effects.list_tools(caller.asker()).await?;
     let view = |tool: &Arc<crate::tools::Tool>| ToolView {
         id: tool.id().to_string(),
         server: tool.id().server().to_owned(),
@@ -69,7 +69,7 @@ pub(super) async fn call(
     StrictJson(call): StrictJson<Call>,
 ) -> Result<Json<Called>, Problem> {
     let id = ToolId::new(&server, &tool).map_err(|error| Problem::malformed(error.to_string()))?;
-    let (result, decision_id) = api.gate.call_tool(caller.asker(), &id, call.arguments).await?;
+    let (result, decision_id) = api.effects.call_tool(caller.asker(), &id, call.arguments).await?;
     Ok(Json(Called {
         decision_id,
         is_error: result.is_error,

@@ -193,7 +193,7 @@ pub(super) async fn build(
         replayable: settings.replayable,
     }));
     guard.set_lockdown(settings.lockdown);
-    let gate = Arc::new(Effects::new(EffectsParts {
+    let effects = Arc::new(Effects::new(EffectsParts {
         guard,
         memory: memory.clone(),
         tools: tools.clone(),
@@ -202,7 +202,7 @@ pub(super) async fn build(
         agents: agents.clone(),
     }));
     let runtime =
-        Arc::new(Runtime::new(Arc::clone(&gate), sandbox, model, settings.runtime, Arc::clone(&metrics)));
+        Arc::new(Runtime::new(Arc::clone(&effects), sandbox, model, settings.runtime, Arc::clone(&metrics)));
     let failures = settings.failures.map(|settings| FailedAttempts::new(settings, Arc::clone(&metrics)));
     let rooms = crate::api::Rooms::new(settings.api.rooms);
     let api = Arc::new(Api {
@@ -211,7 +211,7 @@ pub(super) async fn build(
         failures,
         quotas: Quotas::new(&settings.quotas, &metrics),
         per_principal: settings.limit.per_principal,
-        gate,
+        effects,
         attributes,
         runtime,
         reloader: Arc::clone(&reloader),

@@ -197,7 +197,7 @@ async fn expire_conversations(parts: Arc<Parts>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => parts.api.gate.conversations().expire(),
+            _ = ticks.tick() => parts.api.effects.conversations().expire(),
         }
     }
 }
