@@ -137,7 +137,7 @@ fn decisions() {
             let reloader = scope.spawn(|| {
                 let mut count = 0;
                 while !stop.load(Ordering::SeqCst) {
-                    policy.install(live(bundle(&files)));
+                    policy.install(live(bundle(&files)), || {});
                     count += 1;
                 }
                 count

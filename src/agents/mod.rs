@@ -7,7 +7,7 @@ mod definition;
 mod register;
 
 pub use definition::{Definition, DefinitionError, HandlerName, MemoryPlan};
-pub use register::{ACTIVE, Agent, Digests, Loaded, Problem, Register, RegisterDraft};
+pub use register::{ACTIVE, Agent, AgentSnapshot, Digests, Loaded, Problem, Register, RegisterDraft};
 
 use std::path::PathBuf;
 

@@ -112,6 +112,17 @@ pub struct Loaded {
 
 type AgentTable = BTreeMap<AgentId, Arc<Agent>>;
 
+/// The agents of one moment.
+#[derive(Clone)]
+pub struct AgentSnapshot(Arc<AgentTable>);
+
+impl AgentSnapshot {
+    /// The agent of that id.
+    pub fn get(&self, id: &AgentId) -> Option<&Arc<Agent>> {
+        self.0.get(id)
+    }
+}
+
 /// The agents of a directory, read and not yet in force.
 pub struct RegisterDraft {
     table: AgentTable,
@@ -273,6 +284,11 @@ impl Register {
     /// The agent of that id.
     pub fn get(&self, id: &AgentId) -> Option<Arc<Agent>> {
         self.table.load().get(id).cloned()
+    }
+
+    /// The agents of this moment, which do not change with later reloads.
+    pub fn snapshot(&self) -> AgentSnapshot {
+        AgentSnapshot(self.table.load_full())
     }
 
     /// All agents, by id.

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::directory::Sources;
 use super::entry::StoredEntity;
 use super::snapshot::Snapshot;
+use crate::agents::AgentSnapshot;
 use crate::authz::Attributes;
 use crate::model::{AgentId, Claims, Entity, EntityUid, MemoryScope, ToolId};
 use crate::policy::{Bundle, Query, close};
@@ -25,17 +26,19 @@ use crate::policy::{Bundle, Query, close};
 pub(super) struct DecisionAttributes {
     sources: Arc<Sources>,
     snapshot: Arc<Snapshot>,
+    agents: AgentSnapshot,
     /// A principal had more parents than one decision may look at, so it is unknown which of them are revoked.
     too_much: AtomicBool,
 }
 
 impl DecisionAttributes {
     pub(super) fn new(sources: Arc<Sources>, snapshot: Arc<Snapshot>) -> Self {
-        Self { sources, snapshot, too_much: AtomicBool::new(false) }
+        let agents = sources.agents.snapshot();
+        Self { sources, snapshot, agents, too_much: AtomicBool::new(false) }
     }
 
     fn agent(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
-        let agent = self.sources.agents.get(&AgentId::parse(uid.id()).ok()?)?;
+        let agent = self.agents.get(&AgentId::parse(uid.id()).ok()?)?;
         Some(match self.snapshot.get(uid) {
             None => Arc::clone(agent.entity()),
             Some(entry) => {

@@ -59,8 +59,8 @@ impl Guard {
         context: &'a RequestContext,
         key: &SessionKey,
     ) -> RequestState<'a> {
-        let attributes = self.attributes.current();
-        let (live, now) = (self.policy.live(), self.clock.now_millis());
+        let (live, attributes) = self.policy.at_one_moment(|| self.attributes.current());
+        let now = self.clock.now_millis();
         RequestState {
             principal: attributes.principal(subject.entity()),
             attributes,

@@ -4,7 +4,6 @@
 //! parsed and validated, all within a bound of time; then it is recorded, remembered, and swapped in whole. What fails at
 //! any step changes nothing: the old set serves, and there is one record and one line for the security log.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,7 @@ use crate::policy::live::{Live, LivePolicy, Reloaded};
 use crate::policy::shadow::Candidate;
 use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionStore};
 use crate::stack;
+use crate::tools::{PinDraft, Registry};
 
 mod agents;
 mod error;
@@ -74,18 +74,23 @@ pub struct Reloader {
     turn: Arc<AsyncMutex<()>>,
 }
 
-/// The agents, which are read and put in force together with the policies.
+/// What is read and put in force together with the policies.
 struct AgentParts {
     agents: Register,
     attributes: Attributes,
-    /// The pins of tools, which are read at the start only, by server.
-    pins: BTreeMap<String, String>,
+    tools: Registry,
+}
+
+/// Agents and pins of tools, read and not in force.
+struct PreparedParts {
+    agents: RegisterDraft,
+    pins: PinDraft,
 }
 
 /// A set that may become live.
 struct PreparedChange {
-    /// The agents beside it; `None` where a change is of policies alone.
-    agents: Option<RegisterDraft>,
+    /// The agents and pins beside it; `None` where a change is of policies alone.
+    parts: Option<PreparedParts>,
     live: Live,
     what: String,
     /// What is written to the version store first, once the change is on record.
@@ -136,16 +141,10 @@ impl Reloader {
         Ok(reloader)
     }
 
-    /// From now on agents change together with the policies, or neither does. `pins` are the digests of the tools' pins by
-    /// server.
+    /// From now on agents and pins of tools change together with the policies, or none of them does.
     #[must_use]
-    pub fn with_agents(
-        mut self,
-        agents: Register,
-        attributes: Attributes,
-        pins: BTreeMap<String, String>,
-    ) -> Self {
-        self.agent_parts = Some(AgentParts { agents, attributes, pins });
+    pub fn with_agents(mut self, agents: Register, attributes: Attributes, tools: Registry) -> Self {
+        self.agent_parts = Some(AgentParts { agents, attributes, tools });
         self
     }
 
@@ -179,7 +178,7 @@ impl Reloader {
         self.lock.engaged()
     }
 
-    /// Reads the policies and the agents again and makes them live: all of them, or none.
+    /// Reads the policies, the agents and the pins of tools again and makes them live: all of them, or none.
     pub async fn reload(self: &Arc<Self>, cause: Cause) -> Result<Reloaded, ReloadError> {
         self.change(cause, move |reloader| {
             let loaded = reloader.loader.read(reloader.seen(), reloader.clock.now_millis())?;
@@ -190,8 +189,8 @@ impl Reloader {
                 Cause::Watch => matches!(reloader.loader.source, PolicySource::Files { .. }),
                 Cause::Tools | Cause::Remote => false,
             };
-            let agents = if of_files { reloader.agents()? } else { None };
-            Ok(PreparedChange { agents, ..prepared })
+            let parts = if of_files { reloader.parts()? } else { None };
+            Ok(PreparedChange { parts, ..prepared })
         })
         .await
     }
@@ -284,7 +283,7 @@ impl Reloader {
         let bundle = Arc::new(bundle);
         let (candidate, candidate_change) = self.candidate(&bundle);
         let live = Live { bundle, origin, stored, expires_millis, candidate };
-        Ok(PreparedChange { agents: None, live, what, store_write: None, candidate_change })
+        Ok(PreparedChange { parts: None, live, what, store_write: None, candidate_change })
     }
 
     /// The candidate beside a set, and what happened to it. A candidate that cannot be loaded does not keep the set from
@@ -372,17 +371,23 @@ impl Reloader {
         // A check that overruns is not waited for; what it comes to goes nowhere, and until then nothing else is begun.
         let (prepared, turn) =
             tokio::time::timeout(bound, checked).await.map_err(slow)?.map_err(|_| ReloadError::Stopped)?;
-        let PreparedChange { agents, live, what, store_write, candidate_change } = prepared?;
+        let PreparedChange { parts, live, mut what, store_write, candidate_change } = prepared?;
         let before = self.policy.live();
         let from = before.bundle.version().clone();
         let to = live.bundle.version().clone();
-        let of_agents = self.agent_changes(agents.as_ref());
-        if cause == Cause::Watch && from == to && before.origin == live.origin && of_agents.is_empty() {
+        let of_agents = self.agent_changes(parts.as_ref().map(|parts| &parts.agents));
+        let of_pins = self.pin_changes(parts.as_ref());
+        let unchanged = of_agents.is_empty() && of_pins.is_empty();
+        if cause == Cause::Watch && from == to && before.origin == live.origin && unchanged {
             // What was seen to change is what this gateway itself has just made live.
             return Ok(Reloaded { from, to });
         }
         // The check took its time: a lock that was engaged meanwhile holds.
         self.unlocked()?;
+        for changed in of_pins {
+            what.push_str(", ");
+            what.push_str(&changed);
+        }
         let detail = format!("{}: {what}: {} -> {}", cause.as_str(), from.as_str(), to.as_str());
         let event = SecurityEvent::PoliciesReloaded { detail: &detail };
         let mut record = self.record_of(&event).ok_or(ReloadError::Unrecorded)?;
@@ -405,9 +410,8 @@ impl Reloader {
                 Some(StoreWrite::Signatures(published)) => reloader.store()?.resign(&published)?,
                 None => {}
             }
-            reloader.remember(&live, agents.as_ref()).map_err(ReloadError::Remember)?;
-            reloader.install_agents(agents);
-            Ok::<_, ReloadError>(reloader.policy.install(live))
+            reloader.remember(&live, parts.as_ref()).map_err(ReloadError::Remember)?;
+            Ok::<_, ReloadError>(reloader.install(live, parts))
         });
         let reloaded = swapped.await??;
         self.record_candidate(candidate_change).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::RwLock;
 
 use super::shadow::Candidate;
 use super::version::Seen;
@@ -57,6 +58,8 @@ impl Live {
 /// Holds what decides. Requests under way keep what they began with.
 pub struct LivePolicy {
     live: ArcSwap<Live>,
+    /// Held for reading while a request takes what it is decided by, for writing while all of that is swapped.
+    swap: RwLock<()>,
     settings: Settings,
     metrics: Arc<Metrics>,
 }
@@ -75,7 +78,7 @@ impl LivePolicy {
     pub fn new(live: Live, settings: Settings, metrics: Arc<Metrics>) -> Self {
         warn_of(&live.bundle);
         metrics.set_policy_version(live.bundle.version().as_str());
-        Self { live: ArcSwap::from_pointee(live), settings, metrics }
+        Self { live: ArcSwap::from_pointee(live), swap: RwLock::new(()), settings, metrics }
     }
 
     /// The bundle that decides at this moment.
@@ -93,11 +96,23 @@ impl LivePolicy {
         self.current().load_next(sources, self.settings)
     }
 
-    /// Puts a set in the place of the live one. For [`crate::changes`] alone, which has it judged and recorded first.
-    pub fn install(&self, live: Live) -> Reloaded {
+    /// What `take` reads beside the live set, at one moment with it: no request is decided by new policies and old agents, or
+    /// the other way round. `take` only copies references: nothing waits while it runs.
+    pub fn at_one_moment<T>(&self, take: impl FnOnce() -> T) -> (Arc<Live>, T) {
+        let _unchanged = self.swap.read();
+        (self.live(), take())
+    }
+
+    /// Puts a set in the place of the live one, together with what `beside` puts in force. For [`crate::changes`] alone,
+    /// which has it judged and recorded first.
+    pub fn install(&self, live: Live, beside: impl FnOnce()) -> Reloaded {
         warn_of(&live.bundle);
         let to = live.bundle.version().clone();
-        let old = self.live.swap(Arc::new(live));
+        let old = {
+            let _alone = self.swap.write();
+            beside();
+            self.live.swap(Arc::new(live))
+        };
         self.metrics.set_policy_version(to.as_str());
         self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "applied" }).inc();
         Reloaded { from: old.bundle.version().clone(), to }

@@ -174,12 +174,7 @@ pub(super) async fn build(
         move || Attributes::open(settings.attributes, agents, tools, clock)
     })
     .await??;
-    let pins = blocking::run({
-        let tools = tools.clone();
-        move || tools.pin_digests()
-    })
-    .await?;
-    let reloader = Arc::new(reloader.with_agents(agents.clone(), attributes.clone(), pins));
+    let reloader = Arc::new(reloader.with_agents(agents.clone(), attributes.clone(), tools.clone()));
     reloader.agents_at_start().await.map_err(StartError::Agents)?;
     let guard = Arc::new(Guard::new(GuardParts {
         policy,

@@ -34,6 +34,8 @@ pub(super) struct ServerTools {
     known: BTreeMap<String, Arc<Tool>>,
     /// Those of them that the server offers.
     offered: BTreeSet<String>,
+    /// The definitions of the last listing, to compare with pins that are read again; `None` before the first one.
+    listing: Option<Vec<Definition>>,
 }
 
 impl ServerTools {
@@ -52,7 +54,7 @@ impl ServerTools {
             None => PinSource::None,
         };
         let mut server_tools =
-            Self { upstream, pin_source, known: BTreeMap::new(), offered: BTreeSet::new() };
+            Self { upstream, pin_source, known: BTreeMap::new(), offered: BTreeSet::new(), listing: None };
         let mut problems = Vec::new();
         server_tools.offered = server_tools
             .pins()
@@ -77,18 +79,53 @@ impl ServerTools {
     pub(super) fn take(&mut self, listing: Listing, settings: &Settings) -> Vec<Problem> {
         let mut problems: Vec<Problem> =
             listing.refused.iter().map(|(tool, error)| Problem::refused(self.name(), tool, error)).collect();
+        self.compare(&listing.definitions, settings, &mut problems);
+        self.listing = Some(listing.definitions);
+        problems
+    }
+
+    /// Takes other pins over, and compares the last listing with them. Returns the problems, for the operator.
+    pub(super) fn repin(&mut self, pins: Option<Pins>, settings: &Settings) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        match (pins, &self.pin_source) {
+            (Some(pins), PinSource::Approved(same)) if pins == *same => return problems,
+            (Some(pins), _) => self.pin_source = PinSource::Approved(pins),
+            // What was seen first stays what a server's tools are compared with.
+            (None, PinSource::FirstSeen(_) | PinSource::None) => return problems,
+            (None, PinSource::Approved(_)) if settings.auto_import => {
+                self.pin_source = PinSource::FirstSeen(Pins::empty(self.name()));
+            }
+            (None, PinSource::Approved(_)) => self.pin_source = PinSource::None,
+        }
+        match self.listing.take() {
+            Some(listing) => {
+                self.compare(&listing, settings, &mut problems);
+                self.listing = Some(listing);
+            }
+            None => {
+                let names = |pins: &Pins| pins.definitions().map(|d| d.name.clone()).collect();
+                self.offered = self.pins().map(names).unwrap_or_default();
+                self.rebuild(&BTreeMap::new(), settings, &mut problems);
+            }
+        }
+        problems
+    }
+
+    /// Compares a listing with the pins, and makes the tools anew.
+    fn compare(&mut self, listing: &[Definition], settings: &Settings, problems: &mut Vec<Problem>) {
         if let PinSource::FirstSeen(pins) = &mut self.pin_source {
-            listing.definitions.iter().for_each(|definition| pins.remember(definition));
+            listing.iter().for_each(|definition| pins.remember(definition));
         }
         let Some(pins) = self.pins() else {
-            problems.push(self.not_imported(listing.definitions.len()));
-            return problems;
+            problems.push(self.not_imported(listing.len()));
+            self.offered.clear();
+            self.known.clear();
+            return;
         };
-        let changes = pins.compare(&listing.definitions);
+        let changes = pins.compare(listing);
         problems.extend(changes.iter().filter_map(|(tool, change)| self.changed(tool, change)));
-        self.offered = listing.definitions.into_iter().map(|definition| definition.name).collect();
-        self.rebuild(&changes, settings, &mut problems);
-        problems
+        self.offered = listing.iter().map(|definition| definition.name.clone()).collect();
+        self.rebuild(&changes, settings, problems);
     }
 
     /// Makes the tools anew from the pinned definitions; those that did not change are kept.
@@ -181,6 +218,11 @@ impl ServerTools {
     }
 }
 
+/// The name of a fragment that is in no file.
+pub(super) fn fragment_name(server: &ServerName) -> String {
+    format!("tools/{server}.cedarschema")
+}
+
 /// All tools at one moment.
 #[derive(Debug)]
 pub(super) struct Catalogue {
@@ -196,7 +238,7 @@ impl Catalogue {
         let mut fragments = Vec::new();
         for server_tools in servers {
             by_id.extend(server_tools.tools().map(|tool| (tool.id().clone(), Arc::clone(tool))));
-            let name = || format!("tools/{}.cedarschema", server_tools.name());
+            let name = || fragment_name(server_tools.name());
             fragments.extend(server_tools.fragment().map(|text| (name(), text)));
         }
         Self { list: by_id.values().cloned().collect(), by_id, fragments }

@@ -26,7 +26,7 @@ pub use builtin::builtin_fragment;
 pub use definition::{Annotations, Definition, DefinitionError};
 pub use error::{PrepareError, Problem, RegistryError, ToolError, UpstreamError};
 pub use pin::{PinChange, PinError, Pins, fragment_path, pin_path};
-pub use registry::Registry;
+pub use registry::{PinDraft, Registry};
 pub use result::ToolResult;
 pub use schema_fragment::cedar_fragment;
 pub use settings::{ServerSettings, Settings, Transport};

@@ -17,9 +17,10 @@ use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
 use super::builtin;
+use super::catalogue::fragment_name;
 use super::catalogue::{Catalogue, ServerTools};
 use super::error::{PrepareError, Problem, RegistryError, ToolError};
-use super::pin::{MAX_FILE_BYTES, Pins, pin_path};
+use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
 use super::result::ToolResult;
 use super::settings::Settings;
 use super::tool::{Backend, Tool};
@@ -28,6 +29,20 @@ use super::upstream::{self, Connection, Health, Listing, Upstream};
 /// The tools of the live gateway. Cheap to clone; the connections end with the last clone.
 #[derive(Debug, Clone)]
 pub struct Registry(Arc<Inner>);
+
+/// Pins as their files have them, read and not in force.
+#[derive(Debug)]
+pub struct PinDraft {
+    pins: BTreeMap<ServerName, Option<Pins>>,
+    digests: BTreeMap<String, String>,
+}
+
+impl PinDraft {
+    /// The digest of each server's file; none for a server without pins.
+    pub fn digests(&self) -> &BTreeMap<String, String> {
+        &self.digests
+    }
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -94,9 +109,55 @@ impl Registry {
         Ok((Self(inner), problems))
     }
 
-    /// Schema fragments that are in no file: name and text, for servers taken over by `auto_import`.
+    /// Schema fragments that are in no file: name and text, for servers taken over by `auto_import`. A server whose pins
+    /// have been written meanwhile has its fragment in the file beside them. Blocking.
     pub fn fragments(&self) -> Vec<(String, String)> {
-        self.0.catalogue.load().fragments.clone()
+        let dir = self.0.settings.pin_dir();
+        let mut fragments = self.0.catalogue.load().fragments.clone();
+        for upstream in &self.0.upstreams {
+            let server = &upstream.settings.name;
+            if pin_path(&dir, server).exists() {
+                let name = fragment_name(server);
+                fragments.retain(|(known, _)| *known != name);
+            }
+        }
+        fragments
+    }
+
+    /// Reads the pins of all servers again, without an effect. Blocking.
+    ///
+    /// # Errors
+    /// The pins of a server cannot be trusted, or were changed while they were read.
+    pub fn read_pins(&self) -> Result<PinDraft, PinError> {
+        let dir = self.0.settings.pin_dir();
+        let digests = self.pin_digests();
+        let mut pins = BTreeMap::new();
+        for upstream in &self.0.upstreams {
+            let server = &upstream.settings.name;
+            let loaded = Pins::load(&dir, server, self.0.settings.max_definition_bytes)?;
+            pins.insert(server.clone(), loaded);
+        }
+        if self.pin_digests() != digests {
+            let message = "a file of pins was changed while it was read".to_owned();
+            return Err(PinError::Form { path: dir, message });
+        }
+        Ok(PinDraft { pins, digests })
+    }
+
+    /// Puts pins in force, those of all servers at once.
+    pub fn put_pins_in_force(&self, draft: PinDraft) {
+        let mut problems = Vec::new();
+        let mut all_tools = self.0.server_tools.lock();
+        for (server, pins) in draft.pins {
+            if let Some(server_tools) = all_tools.get_mut(&server) {
+                problems.extend(server_tools.repin(pins, &self.0.settings));
+            }
+        }
+        self.0.rebuild_catalogue(&all_tools);
+        drop(all_tools);
+        for problem in problems {
+            tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
+        }
     }
 
     /// The digest of each server's pins as they lie in their file; none for a server without pins. Blocking.
@@ -181,13 +242,17 @@ impl Inner {
             .get_mut(server)
             .map(|server_tools| server_tools.take(listing, &self.settings))
             .unwrap_or_default();
+        self.rebuild_catalogue(&all_tools);
+        problems
+    }
+
+    /// Called with the lock held, so that two servers cannot undo each other's change.
+    fn rebuild_catalogue(&self, all_tools: &BTreeMap<ServerName, ServerTools>) {
         let catalogue = Catalogue::new(&self.builtin, all_tools.values());
         if catalogue.differs(&self.catalogue.load()) {
-            // Stored under the lock, so that two servers cannot undo each other's change.
             self.catalogue.store(Arc::new(catalogue));
             self.generation.send_modify(|generation| *generation += 1);
         }
-        problems
     }
 
     fn watch(self: &Arc<Self>, upstream: &Arc<Upstream>, first: Option<Connection>) {

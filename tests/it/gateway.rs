@@ -268,6 +268,67 @@ async fn a_tool_that_changed_since_it_was_approved_is_not_called_whatever_the_po
     world.stop().await;
 }
 
+/// Pins, policies and agents of one reload are in force together, or none of them is.
+#[tokio::test]
+async fn pins_that_were_approved_again_are_in_force_after_a_reload_and_broken_ones_refuse_it() {
+    let (url, calls) = support::upstream(json!([support::tool("wave", "Waves at the whole room.")])).await;
+    let name = ServerName::parse("party").unwrap();
+    let world = World::with(|settings, directory| {
+        let policies = directory.join("policies");
+        let schemas = directory.join("schemas");
+        std::fs::create_dir(&policies).unwrap();
+        support::write(&policies.join("house.cedar"), HOUSE);
+        std::fs::create_dir(&schemas).unwrap();
+        std::fs::copy("schemas/caxton.cedarschema", schemas.join("caxton.cedarschema")).unwrap();
+        pin(&schemas, &name, "Waves.");
+        let upstream = Transport::Http { url: url.parse().unwrap(), headers: Vec::new() };
+        settings.tools.servers = vec![ServerSettings::new(name.clone(), upstream)];
+        settings.tools.schema_dir = schemas.clone();
+        settings.policy_dir = Some(policies);
+        settings.schema_dir = Some(schemas);
+    })
+    .await;
+    let caller = world.service("guest", &[]);
+    let schemas = world.directory.path().join("schemas");
+    let call = async || {
+        let call = json!({ "arguments": { "text": "hello" } });
+        world.post(&caller, "/v1/tools/party/wave/call", &call).await.status
+    };
+    let reload = async || world.post(&caller, "/v1/policies/reload", &json!({})).await.status;
+    assert_eq!(call().await, StatusCode::FORBIDDEN, "not as approved");
+
+    pin(&schemas, &name, "Waves at the whole room.");
+    assert_eq!(reload().await, StatusCode::OK);
+    assert_eq!(call().await, StatusCode::OK);
+    let detail = |record: &Json| record["detail"].as_str().unwrap_or_default().to_owned();
+    let reloads: Vec<Json> =
+        world.records().into_iter().filter(|record| record["event"] == "policy_reload").collect();
+    assert!(detail(&reloads[0]).contains("pins of the server `party`"), "{reloads:?}");
+
+    // One broken file: neither it nor the policies beside it are taken over.
+    let file = schemas.join("tools/party.tools.json");
+    let pinned = std::fs::read_to_string(&file).unwrap();
+    support::write(&file, &pinned.replace("Waves at", "Shouts at"));
+    let closed =
+        "@id(\"house.none\") forbid (principal, action in Caxton::Action::\"tool:call\", resource);\n";
+    support::write(&world.directory.path().join("policies/house.cedar"), &format!("{HOUSE}{closed}"));
+    assert_eq!(reload().await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(call().await, StatusCode::OK, "the set from before decides");
+    support::write(&file, &pinned);
+    assert_eq!(reload().await, StatusCode::OK);
+    assert_eq!(call().await, StatusCode::FORBIDDEN);
+    assert_eq!(calls.lock().unwrap().len(), 2);
+    world.stop().await;
+}
+
+const HOUSE: &str = "@id(\"house.all\") permit (principal, action, resource);\n";
+
+/// Approves the tool `wave` with this description.
+fn pin(schemas: &std::path::Path, server: &ServerName, text: &str) {
+    let definition = Definition::read(&support::tool("wave", text), 65_536).unwrap();
+    Pins::new(server, [definition]).unwrap().write(&schemas.join("tools")).unwrap();
+}
+
 #[tokio::test]
 async fn a_message_that_nobody_can_take_is_on_record_as_refused() {
     let world = World::new().await;

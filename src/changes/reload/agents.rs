@@ -1,17 +1,18 @@
-//! Agents change together with the policies, because an agent's rights follow from both. Each agent that is deployed,
+//! Agents and pins of tools change together with the policies, because an agent's rights follow from all three. Each agent that is deployed,
 //! changed or removed has a record of its own, also one that changed while no gateway ran.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::error::ReloadError;
 use super::state::STATE_FILE;
-use super::{Reloader, file};
+use super::{PreparedParts, Reloader, file};
 use crate::agents::{Digests, RegisterDraft};
 use crate::audit::{AgentRecord, Record};
 use crate::blocking;
 use crate::events::{AgentDigests, SecurityEvent};
 use crate::model::AgentId;
+use crate::policy::live::{Live, Reloaded};
 
 /// An agent that was deployed, changed or removed, with its digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,16 +23,17 @@ pub(super) struct AgentChange {
 }
 
 impl Reloader {
-    /// The agents of their directory; refused as a whole when one of them is not valid.
-    pub(super) fn agents(&self) -> Result<Option<RegisterDraft>, ReloadError> {
+    /// The agents of their directory and the pins of tools; refused as a whole when one of them is not valid.
+    pub(super) fn parts(&self) -> Result<Option<PreparedParts>, ReloadError> {
         let Some(agent_parts) = &self.agent_parts else { return Ok(None) };
-        let draft = agent_parts.agents.draft();
-        if draft.problems.is_empty() {
-            return Ok(Some(draft));
+        let agents = agent_parts.agents.draft();
+        if !agents.problems.is_empty() {
+            agent_parts.agents.tell(&agents.problems);
+            let problems: Vec<String> = agents.problems.iter().map(ToString::to_string).collect();
+            return Err(ReloadError::Agents(problems.join("\n")));
         }
-        agent_parts.agents.tell(&draft.problems);
-        let problems: Vec<String> = draft.problems.iter().map(ToString::to_string).collect();
-        Err(ReloadError::Agents(problems.join("\n")))
+        let pins = agent_parts.tools.read_pins().map_err(|error| ReloadError::Pins(Box::new(error)))?;
+        Ok(Some(PreparedParts { agents, pins }))
     }
 
     pub(super) fn agent_changes(&self, draft: Option<&RegisterDraft>) -> Vec<AgentChange> {
@@ -41,14 +43,27 @@ impl Reloader {
         }
     }
 
-    /// Puts them in force. Blocking.
-    pub(super) fn install_agents(&self, draft: Option<RegisterDraft>) {
-        let (Some(agent_parts), Some(draft)) = (&self.agent_parts, draft) else { return };
-        let changed = !self.agent_changes(Some(&draft)).is_empty();
-        agent_parts.agents.put_in_force(draft);
+    /// The servers whose pins are not those of the last change, in words.
+    pub(super) fn pin_changes(&self, parts: Option<&PreparedParts>) -> Vec<String> {
+        let Some(parts) = parts else { return Vec::new() };
+        let before = self.state.lock().pins.clone().unwrap_or_default();
+        changed_pins(&before, parts.pins.digests())
+    }
+
+    /// Puts a set in force, with the agents and pins beside it. Blocking.
+    pub(super) fn install(&self, live: Live, parts: Option<PreparedParts>) -> Reloaded {
+        let (Some(agent_parts), Some(parts)) = (&self.agent_parts, parts) else {
+            return self.policy.install(live, || {});
+        };
+        let changed = !self.agent_changes(Some(&parts.agents)).is_empty();
+        let reloaded = self.policy.install(live, || {
+            agent_parts.agents.put_in_force(parts.agents);
+            agent_parts.tools.put_pins_in_force(parts.pins);
+        });
         if changed && let Err(error) = agent_parts.attributes.agents_changed() {
             tracing::error!(error = &error as &dyn std::error::Error, "the change of agents was not counted");
         }
+        reloaded
     }
 
     pub(super) fn agent_record(&self, change: AgentChange) -> Option<Record> {
@@ -72,17 +87,19 @@ impl Reloader {
     pub async fn agents_at_start(self: &Arc<Self>) -> Result<(), ReloadError> {
         let Some(agent_parts) = &self.agent_parts else { return Ok(()) };
         let now = agent_parts.agents.digests();
+        let tools = agent_parts.tools.clone();
+        let now_pinned = blocking::run(move || tools.pin_digests()).await?;
         let (agents, pins) = {
             let state = self.state.lock();
             (state.agents.clone(), state.pins.clone())
         };
         let found = changes(agents.as_ref().unwrap_or(&BTreeMap::new()), &now);
-        if found.is_empty() && agents.is_some() && pins.as_ref() == Some(&agent_parts.pins) {
+        if found.is_empty() && agents.is_some() && pins.as_ref() == Some(&now_pinned) {
             return Ok(());
         }
         // Without stored agents it is unknown what they were when the lock was engaged.
         let agent = found.first().filter(|_| agents.is_some()).map(|change| format!("agent `{}`", change.id));
-        let server = pins.and_then(|pins| changed_pins(&pins, &agent_parts.pins));
+        let server = pins.and_then(|pins| changed_pins(&pins, &now_pinned).into_iter().next());
         if let Some(changed) = agent.or(server) {
             let reloader = Arc::clone(self);
             let unlocked = blocking::run(move || reloader.unlocked()).await;
@@ -95,21 +112,22 @@ impl Reloader {
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
         }
         let reloader = Arc::clone(self);
-        let pins = agent_parts.pins.clone();
         let noted = blocking::run(move || {
             let mut state = reloader.state.lock();
-            (state.agents, state.pins) = (Some(now), Some(pins));
+            (state.agents, state.pins) = (Some(now), Some(now_pinned));
             file::write(&reloader.settings.data_dir.join(STATE_FILE), &*state)
         });
         noted.await?.map_err(ReloadError::Remember)
     }
 }
 
-/// A server whose pins have changed.
-fn changed_pins(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
-    let mut all = before.keys().chain(now.keys());
-    all.find(|server| before.get(*server) != now.get(*server))
+/// The servers whose pins have changed, in words.
+fn changed_pins(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
+    let all: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    all.into_iter()
+        .filter(|server| before.get(*server) != now.get(*server))
         .map(|server| format!("pins of the server `{server}`"))
+        .collect()
 }
 
 fn changes(before: &Digests, now: &Digests) -> Vec<AgentChange> {
@@ -134,9 +152,9 @@ mod tests {
         };
         let before = of(&[("files", "a"), ("mail", "b")]);
         for now in [of(&[("files", "a")]), of(&[("files", "a"), ("mail", "c")])] {
-            assert_eq!(changed_pins(&before, &now), Some("pins of the server `mail`".to_owned()));
+            assert_eq!(changed_pins(&before, &now), ["pins of the server `mail`"]);
         }
-        assert!(changed_pins(&of(&[]), &of(&[("mail", "b")])).is_some());
-        assert_eq!(changed_pins(&before, &before), None);
+        assert_eq!(changed_pins(&of(&[]), &of(&[("mail", "b")])).len(), 1);
+        assert_eq!(changed_pins(&before, &before).len(), 0);
     }
 }

@@ -6,6 +6,7 @@ use crate::blocking;
 use crate::changes::loader::SourceError;
 use crate::policy::PolicyErrors;
 use crate::policy::version::VersionError;
+use crate::tools::PinError;
 
 /// The cause of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,9 @@ pub enum ReloadError {
     /// An agent beside the set cannot be deployed.
     #[error("{0}")]
     Agents(String),
+    /// The pins of a server cannot be trusted.
+    #[error("{0}{cause}", cause = std::error::Error::source(.0).map(|cause| format!(": {cause}")).unwrap_or_default())]
+    Pins(Box<PinError>),
     /// An agent, or the pins of a server, are not what they were when the emergency lock was engaged.
     #[error("changes are locked, and not as before: the {0}")]
     LockedFile(String),

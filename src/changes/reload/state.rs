@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Reloader;
-use crate::agents::{Digests, RegisterDraft};
+use super::{PreparedParts, Reloader};
+use crate::agents::Digests;
 use crate::changes::file;
 use crate::changes::lock::EngagedLock;
 use crate::model::PolicyVersion;
@@ -63,7 +63,7 @@ impl ChangeState {
 }
 
 impl Reloader {
-    pub(super) fn remember(&self, live: &Live, agents: Option<&RegisterDraft>) -> std::io::Result<()> {
+    pub(super) fn remember(&self, live: &Live, parts: Option<&PreparedParts>) -> std::io::Result<()> {
         // Held across the write: a refusal that is noted meanwhile must not put the older mark back.
         let mut known = self.state.lock();
         let before = known.clone();
@@ -79,8 +79,8 @@ impl Reloader {
             version: Some(live.bundle.version().clone()),
             stored: live.stored.clone(),
             locked: before.locked,
-            agents: agents.map(RegisterDraft::digests).or(before.agents),
-            pins: before.pins,
+            agents: parts.map(|parts| parts.agents.digests()).or(before.agents),
+            pins: parts.map(|parts| parts.pins.digests().clone()).or(before.pins),
             seen,
             time_millis: self.clock.now_millis(),
             refused: None,
