@@ -151,7 +151,7 @@ pub(super) async fn change(
     if !anyway {
         unlocked(api, caller, &operation).await?;
     }
-    let permit = caller.admit(&api, operation).await?;
+    let permit = caller.admit(api, operation).await?;
     let decision_id = permit.decision();
     let (attributes, bundle) = (api.attributes.clone(), guard.policy().current());
     let reloader = Arc::clone(&api.reloader);
