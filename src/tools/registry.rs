@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
+use std::thread::available_parallelism;
 
 use crate::telemetry::metrics::Gauge;
 use arc_swap::ArcSwap;
@@ -12,7 +13,8 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::authz::Permit;
-use crate::model::{InvokeTool, ServerName, ToolId};
+use crate::limit::Turns;
+use crate::model::{EntityUid, InvokeTool, ServerName, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
@@ -55,6 +57,13 @@ struct Inner {
     catalogue: ArcSwap<Catalogue>,
     generation: watch::Sender<u64>,
     connections: Mutex<Vec<AbortOnDropHandle<()>>>,
+    guests: Arc<Turns<EntityUid>>,
+}
+
+/// The guests of one caller that run at once: half of the cores, at least one. Guests compute, and share the cores with what
+/// answers all callers.
+pub(super) fn guests_at_once() -> usize {
+    available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 impl Registry {
@@ -88,6 +97,7 @@ impl Registry {
             server_tools: Mutex::new(all_tools),
             generation: watch::Sender::new(0),
             connections: Mutex::new(Vec::new()),
+            guests: Turns::new(guests_at_once()),
             upstreams,
         });
         let first = join_all(inner.upstreams.iter().map(|upstream| upstream.connect())).await;
@@ -200,6 +210,7 @@ impl Registry {
 
     /// Carries an allowed call out, once, with the arguments that were judged.
     pub async fn call(&self, permit: Permit<InvokeTool>) -> Result<ToolResult, ToolError> {
+        let caller = permit.subject().principal().clone();
         let InvokeTool { tool: judged, arguments, redact, input: _ } = permit.into_operation();
         // INVARIANT: the tool that is called is the one that was judged, with the same definition and standing.
         let live = self.get(&judged.id).filter(|tool| Arc::ptr_eq(tool.descriptor(), &judged));
@@ -211,10 +222,19 @@ impl Registry {
             Backend::Upstream(upstream) => upstream.call(tool.definition().wire_name(), arguments).await,
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
+                let _turn = self.0.guests.turn(caller).await;
                 builtin::call(&self.0.sandbox, module, arguments, limit).await
             }
         };
         result.map(|result| result.redacted(&redact))
+    }
+}
+
+#[cfg(test)]
+impl Registry {
+    /// The calls under way, as the metric counts them.
+    pub(super) fn calls_under_way(&self) -> usize {
+        usize::try_from(self.0.metrics.active_tool_sessions.get()).unwrap_or_default()
     }
 }
 

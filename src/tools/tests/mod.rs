@@ -131,6 +131,52 @@ async fn built_in_tools_are_there_without_any_server() {
     assert_eq!(error, PrepareError::ToolUnknown(id("builtin___none")));
 }
 
+/// A schema whose check doubles with each definition: it runs until its fuel is gone.
+fn doubling() -> Json {
+    let definition = |number: usize| {
+        let next = json!({ "$ref": format!("#/$defs/d{}", number + 1) });
+        (format!("d{number}"), json!({ "allOf": [next, next] }))
+    };
+    let mut definitions: Map<String, Json> = (0..60).map(definition).collect();
+    definitions.insert("d60".to_owned(), json!({ "type": "object" }));
+    let schema = json!({ "$ref": "#/$defs/d0", "$defs": definitions });
+    json!({ "schema": schema.to_string(), "document": "{}" })
+}
+
+/// The attack: as many guests that compute as there are places for all callers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn guests_of_one_caller_wait_for_each_other_and_not_for_those_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (registry, _) = connect(settings(dir.path(), Vec::new())).await.unwrap();
+    let done = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let start = |what: &'static str, caller: &str, tool: &str, arguments: Json| {
+        let subject =
+            Subject::agent(&crate::model::AgentId::parse(caller).unwrap(), crate::model::Proof::Internal);
+        let operation = registry.prepare(&id(tool), args(arguments)).unwrap();
+        let permit = Permit::for_test(operation, subject);
+        let (registry, done) = (registry.clone(), Arc::clone(&done));
+        tokio::spawn(async move {
+            // What the guest says of such a schema does not matter here.
+            let _ = registry.call(permit).await;
+            done.lock().push(what);
+        })
+    };
+    let slow: Vec<_> = (0..super::registry::guests_at_once())
+        .map(|_| start("slow", "busy", "builtin___json_validator", doubling()))
+        .collect();
+    while registry.calls_under_way() < slow.len() {
+        tokio::task::yield_now().await;
+    }
+    let own = start("own", "busy", "builtin___csv_parser", json!({ "text": "a\n1\n" }));
+    let other = start("other", "honest", "builtin___csv_parser", json!({ "text": "a\n1\n" }));
+    for call in slow.into_iter().chain([own, other]) {
+        call.await.unwrap();
+    }
+    let order = done.lock().clone();
+    let place = |what: &str| order.iter().position(|one| *one == what).unwrap();
+    assert!(place("other") < place("slow") && place("slow") < place("own"), "{order:?}");
+}
+
 #[test]
 fn the_shipped_fragment_is_what_the_generator_makes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/tools/builtin.cedarschema");
