@@ -1,6 +1,6 @@
 //! Obligations of permits, as a caller meets them: what is masked on the way to a tool and back, and what stays on the session.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use reqwest::StatusCode;
 use serde_json::{Value as Json, json};
