@@ -127,18 +127,6 @@ pub struct ReadConversation {
     pub labels: BTreeSet<Arc<str>>,
 }
 
-impl sealed::Sealed for ReadConversation {}
-impl Operation for ReadConversation {
-    const EVENT: EventType = EventType::Message;
-    const READS: bool = true;
-    fn action(&self) -> Action {
-        Action::MessageReceive
-    }
-    fn resource(&self) -> Arc<Entity> {
-        conversation(&self.conversation, &self.owner, &self.labels)
-    }
-}
-
 /// Receive the reply to a message of one's own (`message:receive` on its conversation).
 #[derive(Debug)]
 pub struct ReceiveReply {
@@ -150,17 +138,25 @@ pub struct ReceiveReply {
     pub labels: BTreeSet<Arc<str>>,
 }
 
-impl sealed::Sealed for ReceiveReply {}
-impl Operation for ReceiveReply {
-    const EVENT: EventType = EventType::Message;
-    const READS: bool = true;
-    fn action(&self) -> Action {
-        Action::MessageReceive
-    }
-    fn resource(&self) -> Arc<Entity> {
-        conversation(&self.conversation, &self.owner, &self.labels)
-    }
+/// `message:receive` on a conversation, with the labels of what is received. Two types, so that the permit of one is not spent
+/// for the other.
+macro_rules! receives {
+    ($($operation:ident),*) => {$(
+        impl sealed::Sealed for $operation {}
+        impl Operation for $operation {
+            const EVENT: EventType = EventType::Message;
+            const READS: bool = true;
+            fn action(&self) -> Action {
+                Action::MessageReceive
+            }
+            fn resource(&self) -> Arc<Entity> {
+                conversation(&self.conversation, &self.owner, &self.labels)
+            }
+        }
+    )*};
 }
+
+receives!(ReadConversation, ReceiveReply);
 
 fn conversation(id: &ConversationId, owner: &EntityUid, labels: &BTreeSet<Arc<str>>) -> Arc<Entity> {
     let typed_owner = match owner.type_name() {
