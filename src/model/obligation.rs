@@ -240,6 +240,9 @@ mod tests {
         }
         assert!(Obligation::redactions(" ").is_err() && Obligation::labels("").is_err());
         assert!(Obligation::labels("a\u{7}").is_err());
+        assert!(Obligation::labels(&"a ".repeat(MOST)).is_ok());
+        assert_eq!(Obligation::labels(&"a ".repeat(MOST + 1)), Err(ObligationError::Many));
+        assert_eq!(Obligation::redactions(&"/a ".repeat(MOST + 1)), Err(ObligationError::Many));
         let all: Obligations = Obligation::labels("pii  hr pii").unwrap().into_iter().collect();
         assert_eq!(all.iter().map(ToString::to_string).collect::<Vec<_>>(), ["label:hr", "label:pii"]);
     }

@@ -1,7 +1,7 @@
 //! `roles.yaml`: roles with permission words.
 //!
 //! A word is an action or a group of actions of the schema, so a role becomes one permit with the words as they were
-//! written. A word that nothing in the schema answers to gives nothing there, and is told.
+//! written. A word that the schema does not have gives nothing, and is listed as a gap.
 
 use super::suite::Test;
 use super::{Collected, ImportError, Input};
