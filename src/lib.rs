@@ -34,6 +34,7 @@ pub mod text;
 #[doc(hidden)]
 pub mod db;
 pub mod events;
+pub mod mcp;
 pub mod model;
 
 pub mod audit;

@@ -27,7 +27,7 @@ const LAYERS: &[(&[&str], bool)] = &[
         ],
         true,
     ),
-    (&["model", "db", "events"], true),
+    (&["model", "db", "events", "mcp"], true),
     (&["policy", "authn", "audit", "screen", "limit", "secrets"], false),
     (&["authz"], false),
     (
@@ -87,7 +87,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("oauth2", &["authn/oauth2/"]),
     ("vaultrs", &["secrets/"]),
     ("rustify", &["secrets/"]),
-    ("rmcp", &["api/mcp.rs", "tools/result.rs", "tools/upstream/"]),
 ];
 
 struct Source {

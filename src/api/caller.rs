@@ -433,7 +433,7 @@ fn route(request: &Request) -> Arc<str> {
 }
 
 /// W3C Trace Context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`.
-fn traceparent(text: &str) -> Option<(Arc<str>, Arc<str>)> {
+pub(super) fn traceparent(text: &str) -> Option<(Arc<str>, Arc<str>)> {
     let mut parts = text.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| {

@@ -124,6 +124,8 @@ pub struct Api {
     pub attributes: crate::attributes::Attributes,
     /// Wakes agents.
     pub runtime: Arc<Runtime>,
+    /// Sessions of MCP clients.
+    pub mcp_sessions: super::McpSessions,
     /// Changes what decides.
     pub reloader: Arc<Reloader>,
     /// The decision log, for those who may read it.

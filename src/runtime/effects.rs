@@ -18,7 +18,7 @@ use crate::model::{
     RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
     WriteMemoryRelation,
 };
-use crate::tools::{ArgumentError, PrepareError, Registry, Tool, ToolError, ToolResult};
+use crate::tools::{ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult};
 
 /// Why an operation had no effect.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +108,24 @@ pub struct NewRelation {
     pub labels: BTreeSet<Arc<str>>,
 }
 
+/// A call of a tool, as a caller gives it.
+#[derive(Debug, Default)]
+pub struct ToolCall {
+    /// The arguments.
+    pub arguments: Map<String, Json>,
+    /// `_meta` of the request, for the tool's server.
+    pub meta: Map<String, Json>,
+    /// How it is carried out.
+    pub options: CallOptions,
+}
+
+impl ToolCall {
+    /// A call with these arguments, of which nothing is heard before its result.
+    pub fn new(arguments: Map<String, Json>) -> Self {
+        Self { arguments, ..Self::default() }
+    }
+}
+
 /// A tool that the caller may see.
 pub type VisibleTool = Arc<Tool>;
 
@@ -155,15 +173,17 @@ impl Effects {
         &self,
         (subject, context): Caller<'_>,
         id: &ToolId,
-        arguments: Map<String, Json>,
+        call: ToolCall,
     ) -> Result<(ToolResult, DecisionId), EffectError> {
-        let operation = match self.tools.prepare(id, arguments) {
+        let ToolCall { arguments, meta, options } = call;
+        let mut operation = match self.tools.prepare(id, arguments) {
             Ok(operation) => operation,
             Err(error) => return Err(self.refuse_call((subject, context), id, error).await),
         };
+        operation.meta = meta;
         let permit = self.guard.admit(subject, operation, context).await.map_err(hide_existence)?;
         let decision = permit.decision();
-        let result = self.tools.call(permit).await.map_err(|error| EffectError::Tool { decision, error })?;
+        let result = self.tools.call(permit, options).await.map_err(|error| EffectError::Tool { decision, error })?;
         Ok((result, decision))
     }
 

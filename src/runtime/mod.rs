@@ -6,6 +6,6 @@ mod functions;
 mod model_backend;
 mod turn;
 
-pub use effects::{EffectError, Effects, EffectsParts, NewEntity, NewRelation, VisibleTool};
+pub use effects::{EffectError, Effects, EffectsParts, NewEntity, NewRelation, ToolCall, VisibleTool};
 pub use model_backend::{LanguageModel, ModelSettings, SetupError};
 pub use turn::{Reply, Runtime, Settings};

@@ -219,6 +219,7 @@ pub(super) async fn build(
         rooms,
         large_bodies: Default::default(),
         under_way: tokio_util::task::TaskTracker::new(),
+        mcp_sessions: crate::api::McpSessions::new(Arc::clone(&clock)),
     });
     Ok(Parts { api, certificates, reloader, journal, memory, tools, clock })
 }

@@ -186,7 +186,7 @@ impl Pins {
         for definition in live {
             let change = match self.tools.get(&definition.name) {
                 None => PinChange::Added,
-                Some(pinned) if pinned == definition => PinChange::Unchanged,
+                Some(pinned) if definition.is_pinned_as(pinned) => PinChange::Unchanged,
                 Some(pinned) => PinChange::Changed { fields: pinned.changed_fields(definition) },
             };
             changes.insert(definition.name.clone(), change);

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::authz::Permit;
 use crate::limit::Turns;
-use crate::model::{EntityUid, InvokeTool, ServerName, ToolId};
+use crate::model::{EntityUid, InvokeTool, ServerName, ToolDescriptor, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
@@ -26,7 +26,7 @@ use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
 use super::result::ToolResult;
 use super::settings::Settings;
 use super::tool::{Backend, Tool};
-use super::upstream::{self, Connection, Health, Listing, Upstream};
+use super::upstream::{self, Connection, Health, Listing, Outgoing, ServerEvents, Upstream};
 
 /// The tools of the live gateway. Cheap to clone; the connections end with the last clone.
 #[derive(Debug, Clone)]
@@ -198,6 +198,11 @@ impl Registry {
         self.0.catalogue.load().by_id.get(id).cloned()
     }
 
+    /// Whether there is a server of this name, the built-in one among them.
+    pub fn has_server(&self, name: &ServerName) -> bool {
+        name.as_str() == builtin::SERVER || self.0.upstreams.iter().any(|upstream| upstream.settings.name == *name)
+    }
+
     /// Each server and whether it can be called.
     pub fn health(&self) -> Vec<(ServerName, Health)> {
         self.0.upstreams.iter().map(|upstream| (upstream.settings.name.clone(), upstream.health())).collect()
@@ -209,17 +214,19 @@ impl Registry {
     }
 
     /// Carries an allowed call out, once, with the arguments that were judged.
-    pub async fn call(&self, permit: Permit<InvokeTool>) -> Result<ToolResult, ToolError> {
+    pub async fn call(&self, permit: Permit<InvokeTool>, options: CallOptions) -> Result<ToolResult, ToolError> {
         let caller = permit.subject().principal().clone();
-        let InvokeTool { tool: judged, arguments, redact, input: _ } = permit.into_operation();
-        // INVARIANT: the tool that is called is the one that was judged, with the same definition and standing.
-        let live = self.get(&judged.id).filter(|tool| Arc::ptr_eq(tool.descriptor(), &judged));
-        let Some(tool) = live.filter(|tool| !tool.drifted()) else {
-            return Err(ToolError::Changed(judged.id.clone()));
-        };
+        let InvokeTool { tool: judged, arguments, meta, redact, input: _ } = permit.into_operation();
+        let Some(tool) = self.judged(&judged) else { return Err(ToolError::Changed(judged.id.clone())) };
         let _session = ActiveCall::open(&self.0.metrics.active_tool_sessions);
         let result = match tool.backend() {
-            Backend::Upstream(upstream) => upstream.call(tool.definition().wire_name(), arguments).await,
+            Backend::Upstream(upstream) => {
+                let mut outgoing = Outgoing::new("tools/call", call_params(&tool, arguments, meta));
+                outgoing.param_headers = Some(tool.param_headers());
+                outgoing.events = options.events;
+                let answer = upstream.request(outgoing, || self.judged(&judged).is_some()).await;
+                answer.and_then(|answer| self.result(tool.server(), answer))
+            }
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
                 let _turn = self.0.guests.turn(caller).await;
@@ -228,6 +235,44 @@ impl Registry {
         };
         result.map(|result| result.redacted(&redact))
     }
+
+    /// The tool that was judged, if it is still there with the same definition and standing.
+    fn judged(&self, judged: &Arc<ToolDescriptor>) -> Option<Arc<Tool>> {
+        let live = self.get(&judged.id).filter(|tool| Arc::ptr_eq(tool.descriptor(), judged));
+        live.filter(|tool| !tool.drifted())
+    }
+
+    /// The result in an answer to `tools/call`.
+    fn result(&self, server: &ServerName, mut answer: Map<String, Json>) -> Result<ToolResult, ToolError> {
+        match answer.remove("resultType") {
+            None => {}
+            Some(Json::String(kind)) if kind == "complete" => {}
+            // Input of a person, or a task.
+            Some(_) => return Err(ToolError::NeedsMore { server: server.clone() }),
+        }
+        let result = ToolResult::from_mcp(answer)
+            .map_err(|why| ToolError::Unusable { server: server.clone(), message: why.to_owned() })?;
+        let limit = self.0.settings.max_response_bytes;
+        if result.fits(limit) { Ok(result) } else { Err(ToolError::TooLarge { limit }) }
+    }
+}
+
+/// The parameters of `tools/call`.
+fn call_params(tool: &Tool, arguments: Map<String, Json>, meta: Map<String, Json>) -> Map<String, Json> {
+    let mut params = Map::new();
+    params.insert("name".to_owned(), tool.definition().wire_name().into());
+    params.insert("arguments".to_owned(), Json::Object(arguments));
+    if !meta.is_empty() {
+        params.insert("_meta".to_owned(), Json::Object(meta));
+    }
+    params
+}
+
+/// How a call is carried out, apart from what was judged.
+#[derive(Debug, Default)]
+pub struct CallOptions {
+    /// Takes what the server says before it answers.
+    pub events: Option<ServerEvents>,
 }
 
 #[cfg(test)]

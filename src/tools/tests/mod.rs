@@ -79,7 +79,7 @@ fn permit(registry: &Registry, tool: &str, arguments: Json) -> Permit<crate::mod
 
 async fn call(registry: &Registry, tool: &str, arguments: Json) -> Result<ToolResult, ToolError> {
     let permit = permit(registry, tool, arguments);
-    tokio::time::timeout(PATIENCE, registry.call(permit)).await.unwrap()
+    tokio::time::timeout(PATIENCE, registry.call(permit, CallOptions::default())).await.unwrap()
 }
 
 /// Waits for the registry to change until `done` holds.
@@ -156,7 +156,7 @@ async fn guests_of_one_caller_wait_for_each_other_and_not_for_those_of_another()
         let (registry, done) = (registry.clone(), Arc::clone(&done));
         tokio::spawn(async move {
             // What the guest says of such a schema does not matter here.
-            let _ = registry.call(permit).await;
+            let _ = registry.call(permit, CallOptions::default()).await;
             done.lock().push(what);
         })
     };
