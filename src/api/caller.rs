@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -19,7 +20,7 @@ use super::ext_authz;
 use super::problem::Problem;
 use super::quota;
 use super::room::{self, Room};
-use super::state::Api;
+use super::state::{Api, Settings};
 use super::target;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
@@ -291,7 +292,7 @@ pub(super) async fn listen_to(
     certificate: Result<Shown, Unreadable>,
     context: &RequestContext,
 ) -> Result<Shown, Problem> {
-    if !origin_allowed(headers, &api.settings.allowed_origins) {
+    if !origin_allowed(headers, &api.settings) {
         return Err(Problem::origin());
     }
     let Ok(certificate) = certificate else {
@@ -395,12 +396,23 @@ pub(super) async fn report(api: &Api, context: &RequestContext, refused: &Refuse
 }
 
 /// A request of a browser page comes with its origin (RFC 6454); only pages that were named may call. This stops a
-/// page that had its own name resolve to this host (DNS rebinding).
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
-    headers
-        .get_all(header::ORIGIN)
-        .iter()
-        .all(|origin| origin.to_str().is_ok_and(|origin| allowed.iter().any(|name| name == origin)))
+/// page that had its own name resolve to this host (DNS rebinding). A page of this very host may call where the names of this
+/// host are known: another name cannot be said to be one of them.
+fn origin_allowed(headers: &HeaderMap, settings: &Settings) -> bool {
+    let is_allowed = |origin: &str| {
+        settings.allowed_origins.iter().any(|name| name == origin) || is_own_origin(origin, headers, settings)
+    };
+    headers.get_all(header::ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(is_allowed))
+}
+
+fn is_own_origin(origin: &str, headers: &HeaderMap, settings: &Settings) -> bool {
+    let Some(names) = &settings.allowed_hosts else { return false };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let bare = host.host().trim_start_matches('[').trim_end_matches(']');
+    let is_own = names.iter().any(|name| name.eq_ignore_ascii_case(bare));
+    let of_origin = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    is_own && of_origin.is_some_and(|of_origin| of_origin.eq_ignore_ascii_case(host.as_str()))
 }
 
 /// What a request says of its circumstances, and what is known of them; of a client behind an unreadable proxy, nothing.
@@ -460,14 +472,23 @@ mod tests {
 
     #[test]
     fn only_named_origins_may_call() {
-        let allowed = ["https://console.example".to_owned()];
-        let from = |origin: &'static str| {
+        let mut settings =
+            Settings { allowed_origins: vec!["https://console.example".to_owned()], ..Settings::default() };
+        let from = |settings: &Settings, origin: &'static str, host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-            origin_allowed(&headers, &allowed)
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            origin_allowed(&headers, settings)
         };
-        assert!(origin_allowed(&HeaderMap::new(), &allowed));
-        assert!(from("https://console.example"));
-        assert!(!from("https://console.example.evil") && !from("null") && !from("http://127.0.0.1:8080"));
+        let host = "127.0.0.1:8080";
+        assert!(origin_allowed(&HeaderMap::new(), &settings));
+        assert!(from(&settings, "https://console.example", host));
+        for origin in ["https://console.example.evil", "null", "http://127.0.0.1:8081", "http://localhost:8080"] {
+            assert!(!from(&settings, origin, host), "{origin}");
+        }
+        assert!(from(&settings, "http://127.0.0.1:8080", host), "a page of this host");
+        assert!(!from(&settings, "http://evil.example", "evil.example"), "a name that resolves to this host");
+        settings.allowed_hosts = None;
+        assert!(!from(&settings, "http://127.0.0.1:8080", host), "which names are of this host is not known");
     }
 }

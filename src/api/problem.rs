@@ -119,6 +119,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "host", "requests to this host name are not accepted")
     }
 
+    /// 409.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
     /// 413.
     pub fn too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("at most {limit} bytes are accepted"))

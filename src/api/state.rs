@@ -124,8 +124,8 @@ pub struct Api {
     pub attributes: crate::attributes::Attributes,
     /// Wakes agents.
     pub runtime: Arc<Runtime>,
-    /// Sessions of MCP clients.
-    pub mcp_sessions: super::McpSessions,
+    /// What is kept of MCP clients.
+    pub mcp: super::McpState,
     /// Changes what decides.
     pub reloader: Arc<Reloader>,
     /// The decision log, for those who may read it.

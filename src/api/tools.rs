@@ -13,7 +13,6 @@ use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::model::{DecisionId, ServerName, ToolId};
-use crate::runtime::ToolCall;
 
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct ToolView {
@@ -70,7 +69,7 @@ pub(super) async fn call(
     StrictJson(call): StrictJson<Call>,
 ) -> Result<Json<Called>, Problem> {
     let id = ToolId::new(&server, &tool).map_err(|error| Problem::malformed(error.to_string()))?;
-    let (result, decision_id) = api.effects.call_tool(caller.asker(), &id, ToolCall::new(call.arguments)).await?;
+    let (result, decision_id) = api.effects.call_tool(caller.asker(), &id, call.arguments).await?;
     Ok(Json(Called {
         decision_id,
         is_error: result.is_error,

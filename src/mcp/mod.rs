@@ -32,6 +32,8 @@ pub mod meta {
     pub const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
     /// The subscription that a notification belongs to.
     pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+    /// The least level of log messages that a request asks for.
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
 }

@@ -11,6 +11,7 @@ use super::{Action, Entity, EntityUid, EventType, JsonPointer, Value};
 mod credential;
 mod entities;
 mod http;
+mod mcp;
 mod memory;
 mod messages;
 mod tools;
@@ -18,6 +19,7 @@ mod tools;
 pub use credential::{CreateKey, IssueToken, KeyFacts, RenewToken, RevokeKey, RotateKey};
 pub use entities::*;
 pub use http::*;
+pub use mcp::*;
 pub use memory::*;
 pub use messages::*;
 pub use tools::*;
@@ -154,6 +156,12 @@ on_fixed_resource! {
     ListAgents: Authorization, AgentList, gateway();
     /// See which tools there are (`tool:list` on the gateway); each tool is asked about by itself.
     ListTools: Authorization, ToolList, gateway();
+    /// See which prompts there are (`prompt:list` on the gateway); each is asked about by itself.
+    ListPrompts: Authorization, PromptList, gateway();
+    /// See which resources and templates there are (`resource:list` on the gateway); each is asked about by itself.
+    ListResources: Authorization, ResourceList, gateway();
+    /// Choose which log messages servers send (`logging:set` on the gateway).
+    SetLogLevel: Authorization, LoggingSet, gateway();
     /// Read the live policies (`policy:read`).
     ReadPolicies: Authorization, PolicyRead, live_policies();
     /// Ask the decision point about a request of one's own (`policy:test`).

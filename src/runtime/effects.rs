@@ -18,7 +18,7 @@ use crate::model::{
     RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
     WriteMemoryRelation,
 };
-use crate::tools::{ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult};
+use crate::tools::{Answered, ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult};
 
 /// Why an operation had no effect.
 #[derive(Debug, thiserror::Error)]
@@ -113,23 +113,16 @@ pub struct NewRelation {
 pub struct ToolCall {
     /// The arguments.
     pub arguments: Map<String, Json>,
-    /// `_meta` of the request, for the tool's server.
-    pub meta: Map<String, Json>,
+    /// The other parameters of the request (`_meta` among them), for the tool's server.
+    pub rest: Map<String, Json>,
     /// How it is carried out.
     pub options: CallOptions,
-}
-
-impl ToolCall {
-    /// A call with these arguments, of which nothing is heard before its result.
-    pub fn new(arguments: Map<String, Json>) -> Self {
-        Self { arguments, ..Self::default() }
-    }
 }
 
 /// A tool that the caller may see.
 pub type VisibleTool = Arc<Tool>;
 
-type Caller<'a> = (&'a Arc<Subject>, &'a Arc<RequestContext>);
+pub(super) type Caller<'a> = (&'a Arc<Subject>, &'a Arc<RequestContext>);
 
 impl Effects {
     /// The effects over these parts.
@@ -168,19 +161,35 @@ impl Effects {
         Ok(seen.collect())
     }
 
-    /// Calls a tool.
+    /// Calls a tool for a caller that answers no questions of its server.
     pub async fn call_tool(
+        &self,
+        caller: Caller<'_>,
+        id: &ToolId,
+        arguments: Map<String, Json>,
+    ) -> Result<(ToolResult, DecisionId), EffectError> {
+        match self.call_tool_in_rounds(caller, id, ToolCall { arguments, ..ToolCall::default() }).await? {
+            (Answered::Complete(result), decision) => Ok((result, decision)),
+            (Answered::InputRequired(_), decision) => {
+                let error = ToolError::NeedsMore { tool: id.clone() };
+                Err(EffectError::Tool { decision, error })
+            }
+        }
+    }
+
+    /// Calls a tool. Its server may want answers of the client first.
+    pub async fn call_tool_in_rounds(
         &self,
         (subject, context): Caller<'_>,
         id: &ToolId,
         call: ToolCall,
-    ) -> Result<(ToolResult, DecisionId), EffectError> {
-        let ToolCall { arguments, meta, options } = call;
+    ) -> Result<(Answered<ToolResult>, DecisionId), EffectError> {
+        let ToolCall { arguments, rest, options } = call;
         let mut operation = match self.tools.prepare(id, arguments) {
             Ok(operation) => operation,
             Err(error) => return Err(self.refuse_call((subject, context), id, error).await),
         };
-        operation.meta = meta;
+        operation.rest = rest;
         let permit = self.guard.admit(subject, operation, context).await.map_err(hide_existence)?;
         let decision = permit.decision();
         let result = self.tools.call(permit, options).await.map_err(|error| EffectError::Tool { decision, error })?;

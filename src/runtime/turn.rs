@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::effects::{EffectError, Effects, NewEntity, ToolCall};
+use super::effects::{EffectError, Effects, NewEntity};
 use super::functions::{Function, Functions, arguments};
 use super::model_backend::{Backend, LanguageModel, WantedCall};
 use crate::agents::Agent;
@@ -213,7 +213,7 @@ impl Runtime {
         let text = |name: &str| arguments.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
         match function {
             Function::Tool(id) => {
-                let (result, _) = self.effects.call_tool(caller, id, ToolCall::new(arguments)).await?;
+                let (result, _) = self.effects.call_tool(caller, id, arguments).await?;
                 let content = result.structured.unwrap_or(Json::Array(result.content));
                 Ok(if result.is_error { json!({ "error": content }) } else { content })
             }

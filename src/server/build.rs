@@ -59,6 +59,9 @@ pub enum StartError {
     /// The tools could not be set up.
     #[error("the tools could not be set up")]
     Tools(#[from] crate::tools::RegistryError),
+    /// No key for the state of MCP requests can be made.
+    #[error("MCP could not be set up")]
+    Mcp(#[from] crate::api::NoRandomness),
     /// The model's settings are not valid.
     #[error("the language model could not be set up")]
     Model(#[from] crate::runtime::SetupError),
@@ -219,7 +222,7 @@ pub(super) async fn build(
         rooms,
         large_bodies: Default::default(),
         under_way: tokio_util::task::TaskTracker::new(),
-        mcp_sessions: crate::api::McpSessions::new(Arc::clone(&clock)),
+        mcp: crate::api::McpState::new(&clock)?,
     });
     Ok(Parts { api, certificates, reloader, journal, memory, tools, clock })
 }

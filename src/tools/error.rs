@@ -148,10 +148,10 @@ pub enum ToolError {
         message: String,
     },
     /// The server wants something that the gateway does not offer (input of a person, a background task).
-    #[error("the server `{server}` wants more than one answer")]
+    #[error("the tool `{tool}` wants more than its arguments")]
     NeedsMore {
-        /// The server.
-        server: ServerName,
+        /// The tool.
+        tool: ToolId,
     },
     /// The sandbox stopped a built-in tool.
     #[error("the tool `{tool}` was stopped: {message}")]

@@ -24,6 +24,7 @@ use super::catalogue::{Catalogue, ServerTools};
 use super::error::{PrepareError, Problem, RegistryError, ToolError};
 use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
 use super::result::ToolResult;
+use super::session::{Answered, ClientSide};
 use super::settings::Settings;
 use super::tool::{Backend, Tool};
 use super::upstream::{self, Connection, Health, Listing, Outgoing, ServerEvents, Upstream};
@@ -214,26 +215,43 @@ impl Registry {
     }
 
     /// Carries an allowed call out, once, with the arguments that were judged.
-    pub async fn call(&self, permit: Permit<InvokeTool>, options: CallOptions) -> Result<ToolResult, ToolError> {
+    pub async fn call(&self, permit: Permit<InvokeTool>, options: CallOptions) -> Result<Answered<ToolResult>, ToolError> {
         let caller = permit.subject().principal().clone();
-        let InvokeTool { tool: judged, arguments, meta, redact, input: _ } = permit.into_operation();
+        let InvokeTool { tool: judged, arguments, rest, redact, input: _ } = permit.into_operation();
         let Some(tool) = self.judged(&judged) else { return Err(ToolError::Changed(judged.id.clone())) };
         let _session = ActiveCall::open(&self.0.metrics.active_tool_sessions);
         let result = match tool.backend() {
             Backend::Upstream(upstream) => {
-                let mut outgoing = Outgoing::new("tools/call", call_params(&tool, arguments, meta));
+                let mut outgoing = Outgoing::new("tools/call", call_params(&tool, arguments, rest));
                 outgoing.param_headers = Some(tool.param_headers());
                 outgoing.events = options.events;
-                let answer = upstream.request(outgoing, || self.judged(&judged).is_some()).await;
-                answer.and_then(|answer| self.result(tool.server(), answer))
+                let still_wanted = || self.judged(&judged).is_some();
+                let answer = upstream.request(outgoing, options.client.as_ref(), still_wanted).await?;
+                self.result(&tool, answer)
             }
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
                 let _turn = self.0.guests.turn(caller).await;
-                builtin::call(&self.0.sandbox, module, arguments, limit).await
+                builtin::call(&self.0.sandbox, module, arguments, limit).await.map(Answered::Complete)
             }
         };
-        result.map(|result| result.redacted(&redact))
+        Ok(match result? {
+            Answered::Complete(result) => Answered::Complete(result.redacted(&redact)),
+            round => round,
+        })
+    }
+
+    /// The upstream servers, or the one of this name.
+    pub(super) fn upstreams<'a>(
+        &'a self,
+        only: Option<&'a ServerName>,
+    ) -> impl Iterator<Item = &'a Arc<Upstream>> {
+        self.0.upstreams.iter().filter(move |upstream| only.is_none_or(|name| upstream.settings.name == *name))
+    }
+
+    /// The most items of one list of a server.
+    pub(super) fn most_items(&self) -> usize {
+        self.0.settings.max_tools_per_server
     }
 
     /// The tool that was judged, if it is still there with the same definition and standing.
@@ -243,28 +261,30 @@ impl Registry {
     }
 
     /// The result in an answer to `tools/call`.
-    fn result(&self, server: &ServerName, mut answer: Map<String, Json>) -> Result<ToolResult, ToolError> {
+    fn result(
+        &self,
+        tool: &Tool,
+        mut answer: Map<String, Json>,
+    ) -> Result<Answered<ToolResult>, ToolError> {
         match answer.remove("resultType") {
             None => {}
             Some(Json::String(kind)) if kind == "complete" => {}
-            // Input of a person, or a task.
-            Some(_) => return Err(ToolError::NeedsMore { server: server.clone() }),
+            Some(Json::String(kind)) if kind == "input_required" => return Ok(Answered::InputRequired(answer)),
+            // A task.
+            Some(_) => return Err(ToolError::NeedsMore { tool: tool.id().clone() }),
         }
         let result = ToolResult::from_mcp(answer)
-            .map_err(|why| ToolError::Unusable { server: server.clone(), message: why.to_owned() })?;
+            .map_err(|why| ToolError::Unusable { server: tool.server().clone(), message: why.to_owned() })?;
         let limit = self.0.settings.max_response_bytes;
-        if result.fits(limit) { Ok(result) } else { Err(ToolError::TooLarge { limit }) }
+        if result.fits(limit) { Ok(Answered::Complete(result)) } else { Err(ToolError::TooLarge { limit }) }
     }
 }
 
 /// The parameters of `tools/call`.
-fn call_params(tool: &Tool, arguments: Map<String, Json>, meta: Map<String, Json>) -> Map<String, Json> {
-    let mut params = Map::new();
+fn call_params(tool: &Tool, arguments: Map<String, Json>, rest: Map<String, Json>) -> Map<String, Json> {
+    let mut params = rest;
     params.insert("name".to_owned(), tool.definition().wire_name().into());
     params.insert("arguments".to_owned(), Json::Object(arguments));
-    if !meta.is_empty() {
-        params.insert("_meta".to_owned(), Json::Object(meta));
-    }
     params
 }
 
@@ -273,6 +293,8 @@ fn call_params(tool: &Tool, arguments: Map<String, Json>, meta: Map<String, Json
 pub struct CallOptions {
     /// Takes what the server says before it answers.
     pub events: Option<ServerEvents>,
+    /// The client on whose behalf it is; without one, the gateway itself.
+    pub client: Option<ClientSide>,
 }
 
 #[cfg(test)]

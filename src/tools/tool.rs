@@ -127,7 +127,7 @@ impl Tool {
         }
         let (arguments, input) = self.schema.check(arguments)?;
         let tool = Arc::clone(&self.descriptor);
-        Ok(InvokeTool { tool, arguments, input, meta: Map::new(), redact: Vec::new() })
+        Ok(InvokeTool { tool, arguments, input, rest: Map::new(), redact: Vec::new() })
     }
 }
 

@@ -13,13 +13,13 @@ use crate::tools::Tool;
 pub(super) enum Era {
     /// A version with a handshake.
     Handshake(Version),
-    /// 2026-07-28.
-    Stateless,
+    /// 2026-07-28; with what the client of the request can do.
+    Stateless(Map<String, Json>),
 }
 
 impl Era {
     pub(super) fn is_stateless(&self) -> bool {
-        *self == Self::Stateless
+        matches!(self, Self::Stateless(_))
     }
 
     /// The generation of a message by its header fields and its `_meta`. `tool` finds a tool by the name that the client has
@@ -54,20 +54,19 @@ impl Era {
         if !Version::parse(named).is_some_and(Version::is_stateless) {
             return Err(unsupported(named));
         }
-        if !own.is_some_and(|fields| fields.get(meta::CLIENT_CAPABILITIES).is_some_and(Json::is_object)) {
-            return Err(missing(meta::CLIENT_CAPABILITIES));
-        }
+        let capabilities = own.and_then(|fields| fields.get(meta::CLIENT_CAPABILITIES)).and_then(Json::as_object);
+        let capabilities = capabilities.ok_or_else(|| missing(meta::CLIENT_CAPABILITIES))?;
         let tool = called_tool(method, params).and_then(tool);
         let param_headers = tool.as_ref().map(|tool| tool.param_headers());
         check_headers(headers, method, params, param_headers).map_err(|error| mismatch(&error.to_string()))?;
-        Ok(Self::Stateless)
+        Ok(Self::Stateless(capabilities.clone()))
     }
 
     fn of_header(header: Option<&str>) -> Result<Self, RpcError> {
         match header {
             None => Ok(Self::Handshake(Version::UNNAMED)),
             Some(text) => match Version::parse(text) {
-                Some(version) if version.is_stateless() => Ok(Self::Stateless),
+                Some(version) if version.is_stateless() => Ok(Self::Stateless(Map::new())),
                 Some(version) => Ok(Self::Handshake(version)),
                 None => Err(unsupported(text)),
             },
@@ -122,7 +121,7 @@ mod tests {
     #[test]
     fn header_and_body_say_one_version() {
         let new = json!({ meta::VERSION: "2026-07-28", meta::CLIENT_CAPABILITIES: {} });
-        assert_eq!(era("2026-07-28", "tools/list", new.clone()), Ok(Era::Stateless));
+        assert_eq!(era("2026-07-28", "tools/list", new.clone()), Ok(Era::Stateless(Map::new())));
         assert_eq!(era("", "tools/list", new.clone()), Err(code::HEADER_MISMATCH));
         assert_eq!(era("2025-11-25", "tools/list", new), Err(code::HEADER_MISMATCH));
         let unknown = json!({ meta::VERSION: "v999.0.0", meta::CLIENT_CAPABILITIES: {} });
@@ -143,6 +142,6 @@ mod tests {
         assert_eq!(era("", "tools/list", json!({})), Ok(Era::Handshake(Version::UNNAMED)));
         assert_eq!(era("2025-11-25", "tools/list", json!({})), Ok(Era::Handshake(Version::V2025_11_25)));
         assert_eq!(era("1999-01-01", "tools/list", json!({})), Err(code::UNSUPPORTED_VERSION));
-        assert_eq!(era("2026-07-28", "initialize", json!({})), Ok(Era::Stateless), "it is told that there is none");
+        assert_eq!(era("2026-07-28", "initialize", json!({})), Ok(Era::Stateless(Map::new())), "it is told that there is none");
     }
 }

@@ -6,46 +6,14 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Arrived;
 use super::era::Era;
-use crate::api::problem::Problem;
+use super::names::Scope;
+use super::params;
+use super::result;
 use crate::api::state::Api;
 use crate::mcp::{RpcError, Version, code, meta, object, one_field};
-use crate::model::{DecisionId, ServerName, ToolId};
+use crate::model::{Complete, CompletionRef, ServerName, SubscribeResource};
 use crate::runtime::{EffectError, ToolCall};
-use crate::tools::{CallOptions, ServerEvents, Tool, ToolError, ToolResult};
-
-/// Which tools stand behind an address, and under which names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// `/mcp`: all, as `<server>___<tool>`.
-    All,
-    /// `/servers/{name}/mcp`: those of one server, under its own names.
-    One(ServerName),
-}
-
-impl Scope {
-    fn has(&self, tool: &Tool) -> bool {
-        match self {
-            Self::All => true,
-            Self::One(server) => tool.server() == server,
-        }
-    }
-
-    fn name_of<'a>(&self, tool: &'a Tool) -> &'a str {
-        match self {
-            Self::All => tool.id().as_str(),
-            Self::One(_) => tool.definition().wire_name(),
-        }
-    }
-
-    /// The tool that a client means by a name.
-    fn tool_id(&self, name: &str) -> Result<ToolId, RpcError> {
-        let id = match self {
-            Self::All => ToolId::parse(name),
-            Self::One(server) => ToolId::new(server, name),
-        };
-        id.map_err(|error| RpcError::invalid_params(error.to_string()))
-    }
-}
+use crate::tools::{CallOptions, ClientSide, ServerEvents, Tool, ToolError};
 
 /// The tool that a client means, when there is one.
 pub(super) fn tool_named(api: &Api, scope: &Scope, name: &str) -> Option<Arc<Tool>> {
@@ -55,6 +23,10 @@ pub(super) fn tool_named(api: &Api, scope: &Scope, name: &str) -> Option<Arc<Too
 /// Told to every client that connects.
 const INSTRUCTIONS: &str = "A policy gateway. The list shows the tools you may use; a call that policy refuses answers with \
                             the reason and a decision id.";
+
+/// The log levels of RFC 5424, as MCP names them.
+const LEVELS: [&str; 8] =
+    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// What a method gave.
 pub(super) struct Given {
@@ -77,17 +49,26 @@ impl Arrived {
         mut params: Map<String, Json>,
         events: Option<ServerEvents>,
     ) -> Result<Given, RpcError> {
-        let own = take_meta(&mut params)?;
-        let mut given: Given = match (method, self.era.is_stateless()) {
-            ("initialize", false) => return self.initialize(&params),
-            ("ping", false) => Map::new().into(),
-            ("server/discover", true) => self.discover().into(),
-            ("tools/list", _) => self.list_tools().await?.into(),
-            ("tools/call", _) => self.call_tool(params, own, events).await?.into(),
+        let own = params::take_object(&mut params, "_meta")?.unwrap_or_default();
+        let stateless = self.era.is_stateless();
+        let result = match method {
+            "initialize" if !stateless => return self.initialize(&params),
+            "ping" if !stateless => Map::new(),
+            "logging/setLevel" if !stateless => self.set_log_level(params).await?,
+            "resources/subscribe" if !stateless => self.subscribe(params, true).await?,
+            "resources/unsubscribe" if !stateless => self.subscribe(params, false).await?,
+            "server/discover" if stateless => self.discover(),
+            "tools/list" => self.list_tools().await?,
+            "tools/call" => self.call_tool(params, own, events).await?,
+            "prompts/list" => self.list_prompts().await?,
+            "prompts/get" => self.get_prompt(params, own, events).await?,
+            "resources/list" => self.list_resources(false).await?,
+            "resources/templates/list" => self.list_resources(true).await?,
+            "resources/read" => self.read_resource(params, own, events).await?,
+            "completion/complete" if self.offers("completions") => self.complete(params, own).await?,
             _ => return Err(RpcError::method_not_found(method)),
         };
-        dress(&mut given.result, method, &self.era);
-        Ok(given)
+        Ok(result::dressed(result, method, &self.era).into())
     }
 
     fn initialize(&self, params: &Map<String, Json>) -> Result<Given, RpcError> {
@@ -103,7 +84,8 @@ impl Arrived {
         let principal = self.caller.subject.principal();
         let session = self
             .api
-            .mcp_sessions
+            .mcp
+            .sessions
             .open(principal, self.scope.clone(), version, capabilities)
             .map_err(|full| RpcError::new(code::REFUSED, full.to_string()))?;
         let result = object(json!({
@@ -124,15 +106,57 @@ impl Arrived {
         }))
     }
 
+    fn offers(&self, capability: &str) -> bool {
+        self.api.effects.tools().offers(self.scope.only(), capability)
+    }
+
+    /// What the servers behind the address have, as far as it is passed on.
     fn capabilities(&self) -> Json {
-        json!({ "tools": { "listChanged": true } })
+        let mut capabilities = object(json!({ "tools": { "listChanged": true } }));
+        let with_sessions = !self.era.is_stateless();
+        for (name, is_passed_on, inner) in [
+            ("prompts", true, json!({})),
+            ("resources", true, if with_sessions { json!({ "subscribe": true }) } else { json!({}) }),
+            ("completions", true, json!({})),
+            ("logging", with_sessions, json!({})),
+        ] {
+            if is_passed_on && self.offers(name) {
+                capabilities.insert(name.to_owned(), inner);
+            }
+        }
+        Json::Object(capabilities)
+    }
+
+    async fn set_log_level(&self, mut params: Map<String, Json>) -> Result<Map<String, Json>, RpcError> {
+        if !self.offers("logging") {
+            return Err(RpcError::method_not_found("logging/setLevel"));
+        }
+        let level = params::take_text(&mut params, "level")?;
+        if !LEVELS.contains(&level.as_str()) {
+            return Err(RpcError::invalid_params("`level` is none of RFC 5424"));
+        }
+        let Some(session) = &self.session else { return Err(needs_session("a log level")) };
+        let asked = self.api.effects.set_log_level(self.caller.asker(), &session.client, &level);
+        asked.await.map_err(result::refused)?;
+        Ok(Map::new())
+    }
+
+    async fn subscribe(&self, mut params: Map<String, Json>, begins: bool) -> Result<Map<String, Json>, RpcError> {
+        if !self.offers("resources") {
+            return Err(RpcError::method_not_found("resources/subscribe"));
+        }
+        let uri = params::take_text(&mut params, "uri")?;
+        let Some(session) = &self.session else { return Err(needs_session("a subscription")) };
+        let operation = SubscribeResource { resource: self.scope.resource(&uri, false)?, begins };
+        let effects = &self.api.effects;
+        let answer = effects.subscribe_resource(self.caller.asker(), operation, &session.client).await;
+        answer.map_err(result::refused)
     }
 
     async fn list_tools(&self) -> Result<Map<String, Json>, RpcError> {
-        let seen = self.api.effects.list_tools(self.caller.asker()).await.map_err(refused)?;
-        let in_scope = seen.iter().filter(|tool| self.scope.has(tool));
-        let tools: Vec<Json> =
-            in_scope.map(|tool| tool.definition().to_mcp(self.scope.name_of(tool))).collect();
+        let seen = self.api.effects.list_tools(self.caller.asker()).await.map_err(result::refused)?;
+        let named = seen.iter().filter_map(|tool| Some((tool, self.scope.tool_name(tool)?)));
+        let tools: Vec<Json> = named.map(|(tool, name)| tool.definition().to_mcp(name)).collect();
         Ok(one_field("tools", tools))
     }
 
@@ -143,103 +167,165 @@ impl Arrived {
         own: Map<String, Json>,
         events: Option<ServerEvents>,
     ) -> Result<Map<String, Json>, RpcError> {
-        let Some(Json::String(name)) = params.remove("name") else {
-            return Err(RpcError::invalid_params("`name` must be a string"));
-        };
-        let arguments = match params.remove("arguments") {
-            Some(Json::Object(arguments)) => arguments,
-            None | Some(Json::Null) => Map::new(),
-            Some(_) => return Err(RpcError::invalid_params("`arguments` must be an object")),
-        };
+        let name = params::take_text(&mut params, "name")?;
+        let arguments = params::take_object(&mut params, "arguments")?.unwrap_or_default();
         let id = self.scope.tool_id(&name)?;
-        let call = ToolCall { arguments, meta: self.passed_on(own), options: CallOptions { events } };
-        match self.api.effects.call_tool(self.caller.asker(), &id, call).await {
-            Ok((result, decision)) => Ok(answer(result, decision)),
-            // The server's own word, as the client would have had it without a gateway.
-            Err(EffectError::Tool { error: ToolError::Refused { error, .. }, .. }) => Err(*error),
-            Err(error) => Ok(refusal(error)),
+        let server = ServerName::parse(id.server()).map_err(|_| RpcError::invalid_params("no such tool"))?;
+        let binding = self.binding("tools/call", &name, &arguments);
+        let mut rest = self.rest(params, own, &binding)?;
+        for _ in 0..params::MOST_ROUNDS {
+            let options = self.options(events.clone());
+            let call = ToolCall { arguments: arguments.clone(), rest: rest.clone(), options };
+            let answer = self.api.effects.call_tool_in_rounds(self.caller.asker(), &id, call).await;
+            let (answer, decision) = match answer {
+                Ok(answer) => answer,
+                Err(EffectError::Tool { error: ToolError::Refused { error, .. }, .. }) => return Err(*error),
+                Err(error) => return Ok(result::refusal(error)),
+            };
+            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+                params::Settled::Complete(found) => {
+                    let mut shown = result::of_call(found);
+                    result::add_meta(&mut shown, "caxton/decision_id", decision.to_string().into());
+                    self.scope.show_uris(&server, &mut shown);
+                    return Ok(shown);
+                }
+                params::Settled::AskTheClient(round) => return Ok(round),
+                params::Settled::Again(answers) => rest.extend(answers),
+            }
         }
+        Err(params::too_many_rounds())
     }
 
-    /// `_meta` of a request as it goes on to a server: without what is between the client and the gateway, with the trace.
-    fn passed_on(&self, mut own: Map<String, Json>) -> Map<String, Json> {
-        own.retain(|key, _| !key.starts_with(meta::PROTOCOL_PREFIX));
+    async fn list_prompts(&self) -> Result<Map<String, Json>, RpcError> {
+        let listed = self.api.effects.list_prompts(self.caller.asker(), self.scope.only()).await;
+        let mut prompts = Vec::new();
+        for (server, mut prompt) in listed.map_err(result::refused)? {
+            if let Some(Json::String(name)) = prompt.get_mut("name") {
+                *name = self.scope.prompt_name(&server, name);
+            }
+            prompts.push(prompt);
+        }
+        Ok(one_field("prompts", prompts))
+    }
+
+    async fn get_prompt(
+        &self,
+        mut params: Map<String, Json>,
+        own: Map<String, Json>,
+        events: Option<ServerEvents>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let name = params::take_text(&mut params, "name")?;
+        let arguments = params::take_object(&mut params, "arguments")?.unwrap_or_default();
+        let prompt = self.scope.prompt(&name)?;
+        let server = prompt.server.clone();
+        let binding = self.binding("prompts/get", &name, &arguments);
+        let mut rest = self.rest(params, own, &binding)?;
+        for _ in 0..params::MOST_ROUNDS {
+            let carried = (rest.clone(), self.options(events.clone()));
+            let effects = &self.api.effects;
+            let answer = effects.get_prompt(self.caller.asker(), prompt.clone(), arguments.clone(), carried).await;
+            let (answer, _) = answer.map_err(result::refused)?;
+            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+                params::Settled::Complete(mut found) => {
+                    self.scope.show_uris(&server, &mut found);
+                    return Ok(found);
+                }
+                params::Settled::AskTheClient(round) => return Ok(round),
+                params::Settled::Again(answers) => rest.extend(answers),
+            }
+        }
+        Err(params::too_many_rounds())
+    }
+
+    async fn list_resources(&self, templates: bool) -> Result<Map<String, Json>, RpcError> {
+        let effects = &self.api.effects;
+        let listed = effects.list_resources(self.caller.asker(), self.scope.only(), templates).await;
+        let mut resources = Vec::new();
+        for (server, mut resource) in listed.map_err(result::refused)? {
+            self.scope.show_uri(&server, &mut resource);
+            resources.push(resource);
+        }
+        Ok(one_field(if templates { "resourceTemplates" } else { "resources" }, resources))
+    }
+
+    async fn read_resource(
+        &self,
+        mut params: Map<String, Json>,
+        own: Map<String, Json>,
+        events: Option<ServerEvents>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let uri = params::take_text(&mut params, "uri")?;
+        let resource = self.scope.resource(&uri, false)?;
+        let server = resource.server.clone();
+        let binding = self.binding("resources/read", &uri, &Map::new());
+        let mut rest = self.rest(params, own, &binding)?;
+        for _ in 0..params::MOST_ROUNDS {
+            let carried = (rest.clone(), self.options(events.clone()));
+            let answer = self.api.effects.read_resource(self.caller.asker(), resource.clone(), carried).await;
+            let (answer, _) = answer.map_err(|error| result::resource_refused(error, &uri, &self.era))?;
+            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+                params::Settled::Complete(mut found) => {
+                    self.scope.show_uris(&server, &mut found);
+                    return Ok(found);
+                }
+                params::Settled::AskTheClient(round) => return Ok(round),
+                params::Settled::Again(answers) => rest.extend(answers),
+            }
+        }
+        Err(params::too_many_rounds())
+    }
+
+    async fn complete(
+        &self,
+        mut params: Map<String, Json>,
+        own: Map<String, Json>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let Some(mut reference) = params::take_object(&mut params, "ref")? else {
+            return Err(RpcError::invalid_params("`ref` is missing"));
+        };
+        let reference = match reference.get("type").and_then(Json::as_str) {
+            Some("ref/prompt") => {
+                let name = params::take_text(&mut reference, "name")?;
+                CompletionRef::Prompt(self.scope.prompt(&name)?)
+            }
+            Some("ref/resource") => {
+                let uri = params::take_text(&mut reference, "uri")?;
+                CompletionRef::Resource(self.scope.resource(&uri, uri.contains('{'))?)
+            }
+            _ => return Err(RpcError::invalid_params("`ref.type` is neither `ref/prompt` nor `ref/resource`")),
+        };
+        let rest = self.with_meta(params, own);
+        let asked = self.api.effects.complete(self.caller.asker(), Complete { reference, rest }, self.options(None));
+        asked.await.map_err(result::refused)
+    }
+
+    fn options(&self, events: Option<ServerEvents>) -> CallOptions {
+        let client = match (&self.era, &self.session) {
+            (Era::Stateless(capabilities), _) => Some(ClientSide::Stateless(capabilities.clone())),
+            (_, Some(session)) => Some(ClientSide::Session(Arc::clone(&session.client))),
+            (_, None) => None,
+        };
+        CallOptions { events, client }
+    }
+
+    /// The parameters that go on as they came, with `_meta` as a server gets it: without what is between the client and the
+    /// gateway, with the trace.
+    pub(super) fn with_meta(&self, mut params: Map<String, Json>, mut own: Map<String, Json>) -> Map<String, Json> {
+        own.retain(|key, _| !key.starts_with(meta::PROTOCOL_PREFIX) || key == meta::LOG_LEVEL);
         if let Some((trace, span)) = &self.caller.context.trace {
             own.entry(meta::TRACEPARENT).or_insert_with(|| format!("00-{trace}-{span}-01").into());
         }
-        own
+        if !own.is_empty() {
+            params.insert("_meta".to_owned(), Json::Object(own));
+        }
+        params
     }
 }
 
-/// `_meta` of the parameters, taken out of them.
-fn take_meta(params: &mut Map<String, Json>) -> Result<Map<String, Json>, RpcError> {
-    match params.remove("_meta") {
-        None => Ok(Map::new()),
-        Some(Json::Object(fields)) => Ok(fields),
-        Some(_) => Err(RpcError::invalid_params("`_meta` must be an object")),
-    }
+fn needs_session(what: &str) -> RpcError {
+    RpcError::new(code::INVALID_REQUEST, format!("{what} belongs to a session: initialize first"))
 }
 
 fn server_info() -> Json {
     json!({ "name": "caxton", "version": env!("CARGO_PKG_VERSION") })
-}
-
-/// The result of a call, with the decision that allowed it.
-fn answer(result: ToolResult, decision: DecisionId) -> Map<String, Json> {
-    let ToolResult { content, structured, is_error, rest } = result;
-    let mut fields = rest;
-    fields.insert("content".to_owned(), Json::Array(content));
-    fields.extend(structured.map(|value| ("structuredContent".to_owned(), value)));
-    fields.insert("isError".to_owned(), is_error.into());
-    add_meta(&mut fields, "caxton/decision_id", decision.to_string().into());
-    fields
-}
-
-fn refusal(error: EffectError) -> Map<String, Json> {
-    let problem = Problem::from(error);
-    object(json!({
-        "content": [{ "type": "text", "text": problem.line() }],
-        "isError": true,
-        "_meta": { "caxton/refusal": problem.data() },
-    }))
-}
-
-fn refused(error: EffectError) -> RpcError {
-    let problem = Problem::from(error);
-    RpcError::new(code::REFUSED, problem.line()).with_data(problem.data())
-}
-
-fn add_meta(fields: &mut Map<String, Json>, key: &str, value: Json) {
-    let own = fields.entry("_meta").or_insert_with(|| json!({}));
-    if let Some(own) = own.as_object_mut() {
-        own.insert(key.to_owned(), value);
-    }
-}
-
-/// Gives a result the fields of its generation: 2026-07-28 has a type in every result and the age of lists; earlier versions
-/// have neither.
-fn dress(result: &mut Map<String, Json>, method: &str, era: &Era) {
-    let caches = matches!(
-        method,
-        "server/discover"
-            | "tools/list"
-            | "prompts/list"
-            | "resources/list"
-            | "resources/templates/list"
-            | "resources/read"
-    );
-    if era.is_stateless() {
-        result.entry("resultType").or_insert_with(|| "complete".into());
-        if caches {
-            // What one caller may see is nobody else's, and may change with the next policy.
-            result.insert("ttlMs".to_owned(), 0.into());
-            result.insert("cacheScope".to_owned(), "private".into());
-        }
-    } else {
-        result.remove("resultType");
-        if caches {
-            result.remove("ttlMs");
-            result.remove("cacheScope");
-        }
-    }
 }

@@ -7,7 +7,11 @@
 mod accept;
 mod era;
 mod methods;
+mod names;
+mod params;
 mod reply;
+mod result;
+mod seal;
 mod sessions;
 
 use std::sync::Arc;
@@ -23,13 +27,32 @@ use super::caller::Caller;
 use super::host::Called;
 use super::problem::Problem;
 use super::state::Api;
+use crate::clock::SharedClock;
 use crate::mcp::{HEADER_SESSION, Id, Message, RpcError, code};
-use crate::model::ServerName;
+use crate::authz::Permit;
+use crate::model::{ListTools, ServerName};
 use accept::Accept;
 use era::Era;
-use methods::Scope;
-pub use sessions::McpSessions;
-use sessions::Session;
+use names::Scope;
+pub use seal::NoRandomness;
+use seal::Seal;
+use sessions::{McpSessions, Session};
+
+/// What the gateway keeps of its MCP clients.
+pub struct McpState {
+    sessions: McpSessions,
+    seal: Seal,
+}
+
+impl McpState {
+    /// No session is open, and no state is sealed.
+    ///
+    /// # Errors
+    /// The system has no randomness for the key.
+    pub fn new(clock: &SharedClock) -> Result<Self, NoRandomness> {
+        Ok(Self { sessions: McpSessions::new(Arc::clone(clock)), seal: Seal::new(Arc::clone(clock))? })
+    }
+}
 
 /// `/mcp`.
 pub(super) async fn all(
@@ -48,6 +71,8 @@ pub(super) async fn one(
     request: Request,
 ) -> Result<Response, Problem> {
     if !api.effects.tools().has_server(&server) {
+        // Only who may see tools learns which servers there are.
+        let Permit { .. } = caller.admit(&api, ListTools).await?;
         return Err(Problem::not_found(format!("there is no server `{server}`")));
     }
     serve(api, caller, Scope::One(server), request).await
@@ -70,10 +95,11 @@ async fn serve(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) ->
 fn check_host(api: &Api, request: &Request) -> Result<(), Problem> {
     let Some(names) = &api.settings.allowed_hosts else { return Ok(()) };
     let host = request.extensions().get::<Called>().and_then(|called| called.0.as_ref());
-    let is_allowed = host.is_some_and(|host| {
+    let Some(host) = host else { return Err(Problem::malformed("the `Host` field is missing: send it once")) };
+    let is_allowed = {
         let bare = host.host().trim_start_matches('[').trim_end_matches(']');
         names.iter().any(|name| name.eq_ignore_ascii_case(bare) || name.eq_ignore_ascii_case(host.as_str()))
-    });
+    };
     if is_allowed { Ok(()) } else { Err(Problem::host()) }
 }
 
@@ -147,7 +173,7 @@ fn session(
     }
     let Some(id) = headers.get(&HEADER_SESSION) else { return Ok(None) };
     let id = id.to_str().unwrap_or_default();
-    match api.mcp_sessions.get(id, caller.subject.principal(), scope) {
+    match api.mcp.sessions.get(id, caller.subject.principal(), scope) {
         Some(session) => Ok(Some(session)),
         None => Err(RpcError::new(code::INVALID_REQUEST, "there is no such session; initialize again")),
     }
@@ -173,13 +199,13 @@ fn listen(api: Arc<Api>, caller: &Caller, scope: &Scope, headers: &HeaderMap) ->
         return Err(Problem::not_acceptable("send `Accept: text/event-stream`"));
     }
     let session = named_session(&api, caller, scope, headers)?;
-    Ok(reply::own_stream(api, &session))
+    reply::own_stream(api, &session)
 }
 
 /// `DELETE`: the client is done.
 fn end(api: &Api, caller: &Caller, scope: &Scope, headers: &HeaderMap) -> Result<Response, Problem> {
     let session = named_session(api, caller, scope, headers)?;
-    api.mcp_sessions.end(&session);
+    api.mcp.sessions.end(&session);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -193,7 +219,7 @@ fn named_session(
         return Err(Problem::malformed("send `Mcp-Session-Id`: only a session has a stream"));
     };
     let id = id.to_str().unwrap_or_default();
-    let session = api.mcp_sessions.get(id, caller.subject.principal(), scope);
+    let session = api.mcp.sessions.get(id, caller.subject.principal(), scope);
     session.ok_or_else(|| Problem::not_found("there is no such session"))
 }
 

@@ -10,14 +10,18 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, Stream};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use tokio::sync::mpsc;
 
 use super::Arrived;
 use super::methods::Given;
 use super::sessions::Session;
+use super::{params, result};
+use crate::api::problem::Problem;
 use crate::api::state::Api;
-use crate::mcp::{HEADER_SESSION, Id, Message, RpcError, code};
+use crate::authz::Permit;
+use crate::mcp::{HEADER_SESSION, Id, Message, RpcError, code, meta, object, one_field};
+use crate::model::{AskClient, ListTools, ServerRequest};
 use crate::tools::FromServer;
 
 /// Messages of a server that wait for the client to take them; the server waits when there are more.
@@ -68,6 +72,9 @@ pub(super) async fn to_request(
     method: String,
     params: Map<String, Json>,
 ) -> Response {
+    if method == "subscriptions/listen" && arrived.era.is_stateless() {
+        return subscription(arrived, id, params).await;
+    }
     let arrived = Arc::new(arrived);
     let (events, said) = mpsc::channel(WAITING);
     // Who takes no events is sent none, so nobody is asked for any.
@@ -102,20 +109,19 @@ impl Exchange {
             let said = tokio::select! {
                 biased;
                 Some(said) = self.said.recv() => said,
-                outcome = &mut self.work => return self.last(outcome),
+                outcome = &mut self.work => return self.last(outcome).await,
             };
-            if let Some(message) = self.arrived.pass_on(said) {
+            if let Some(message) = self.arrived.pass_on(said).await {
                 return Next::Said(message);
             }
         }
     }
 
-    fn last(&mut self, outcome: Result<Given, RpcError>) -> Next {
+    async fn last(&mut self, outcome: Result<Given, RpcError>) -> Next {
         // INVARIANT: the sender has gone with the work, so what is still there was said before the answer.
         while let Ok(said) = self.said.try_recv() {
-            if let Some(message) = self.arrived.pass_on(said) {
-                let outcome = std::mem::replace(&mut self.work, std::future::ready(outcome).boxed());
-                drop(outcome);
+            if let Some(message) = self.arrived.pass_on(said).await {
+                self.work = std::future::ready(outcome).boxed();
                 return Next::Said(message);
             }
         }
@@ -180,32 +186,105 @@ fn with_session(mut response: Response, session: Option<Box<str>>) -> Response {
 
 impl Arrived {
     /// What a server said, as the client receives it; none for what the client does not take.
-    fn pass_on(self: &Arc<Self>, said: FromServer) -> Option<Message> {
+    async fn pass_on(&self, said: FromServer) -> Option<Message> {
         match said {
             FromServer::Notification { method, params } => Some(Message::Notification { method, params }),
-            // Without an answer the server is told that the client offers no such method.
-            FromServer::Request { .. } => None,
+            // Where it is dropped, the server is told that the client offers no such method.
+            FromServer::Request { server, method, params, reply } => {
+                let request = ServerRequest::of_method(&method)?;
+                let session = self.session.as_ref().filter(|session| session.client.can(request.capability()))?;
+                let operation = AskClient { server, request, params };
+                let permit = match self.api.effects.ask_client(self.caller.asker(), operation).await {
+                    Ok(permit) => permit,
+                    Err(error) => {
+                        drop(reply.send(Err(result::refused(error))));
+                        return None;
+                    }
+                };
+                let (id, answer) = session.ask()?;
+                tokio::spawn(async move {
+                    if let Some(answer) = answer.wait().await {
+                        // The request may have ended meanwhile.
+                        drop(reply.send(answer));
+                    }
+                });
+                let AskClient { server, params, .. } = permit.into_operation();
+                Some(Message::Request { id, method, params: params::named(request, &server, params) })
+            }
         }
     }
 }
 
-/// What the gateway says by itself to the client of a session: that the list of tools changed.
-pub(super) fn own_stream(api: Arc<Api>, session: &Arc<Session>) -> Response {
+/// The stream on which the gateway speaks by itself to the client of a session: that the list of tools changed, and what servers
+/// say to the client outside of its requests. A session has one.
+pub(super) fn own_stream(api: Arc<Api>, session: &Arc<Session>) -> Result<Response, Problem> {
+    let Some(aside) = session.take_aside() else {
+        return Err(Problem::conflict("this session has a stream already"));
+    };
     let changes = api.effects.tools().changes();
-    let stream = stream::unfold((api, Arc::clone(session), changes), |(api, session, mut changes)| async move {
+    let stream = stream::unfold((api, Arc::clone(session), changes, aside), |(api, session, mut changes, mut aside)| async move {
         loop {
-            tokio::select! {
+            let message = tokio::select! {
                 changed = changes.changed() => {
                     changed.ok()?;
-                    let method = "notifications/tools/list_changed".to_owned();
-                    let sent = event(&Message::Notification { method, params: Map::new() });
-                    return Some((sent, (api, session, changes)));
+                    Some(tools_changed(Map::new()))
+                }
+                Some(FromServer::Notification { method, params }) = aside.next() => {
+                    Some(Message::Notification { method, params })
                 }
                 () = session.ended.notified() => return None,
-                () = tokio::time::sleep(TICK) => {}
-            }
-            if !api.readiness.is_ready() || !api.mcp_sessions.is_open(&session) {
+                () = tokio::time::sleep(TICK) => None,
+            };
+            if !api.readiness.is_ready() || !api.mcp.sessions.keep(&session) {
                 return None;
+            }
+            if let Some(message) = message {
+                return Some((event(&message), (api, session, changes, aside)));
+            }
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
+}
+
+fn tools_changed(params: Map<String, Json>) -> Message {
+    Message::Notification { method: "notifications/tools/list_changed".to_owned(), params }
+}
+
+/// `subscriptions/listen` (2026-07-28): a stream that begins with what is listened to and lasts as long as the client holds it.
+/// Only changes of the list of tools are told.
+async fn subscription(arrived: Arrived, id: Id, params: Map<String, Json>) -> Response {
+    if !arrived.accept.events {
+        return Problem::not_acceptable("send `Accept: text/event-stream`").into_response();
+    }
+    if let Err(refused) = arrived.caller.admit(&arrived.api, ListTools).await.map(Permit::into_operation) {
+        return error(StatusCode::OK, Some(id), result::refused(refused.into()));
+    }
+    let wanted = params.get("notifications").and_then(|wanted| wanted.get("toolsListChanged"));
+    let listens = wanted.and_then(Json::as_bool) == Some(true);
+    let of_this = object(json!({ (meta::SUBSCRIPTION_ID): id }));
+    let notifications = if listens { json!({ "toolsListChanged": true }) } else { json!({}) };
+    let first = Message::Notification {
+        method: "notifications/subscriptions/acknowledged".to_owned(),
+        params: object(json!({ "_meta": of_this, "notifications": notifications })),
+    };
+    let changes = arrived.api.effects.tools().changes();
+    let stream = stream::unfold((arrived, Some(first), changes), move |(arrived, first, mut changes)| {
+        let of_this = of_this.clone();
+        async move {
+            if let Some(first) = first {
+                return Some((event(&first), (arrived, None, changes)));
+            }
+            loop {
+                tokio::select! {
+                    changed = changes.changed(), if listens => {
+                        changed.ok()?;
+                        return Some((event(&tools_changed(one_field("_meta", of_this))), (arrived, None, changes)));
+                    }
+                    () = tokio::time::sleep(TICK) => {}
+                }
+                if !arrived.api.readiness.is_ready() {
+                    return None;
+                }
             }
         }
     });

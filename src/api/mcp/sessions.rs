@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::methods::Scope;
+use super::names::Scope;
 use crate::clock::SharedClock;
 use crate::mcp::{Id, RpcError, Version};
 use crate::model::EntityUid;
+use crate::tools::{ClientSession, FromServer};
 
 /// A session that was idle for this long ends.
 const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -24,11 +25,14 @@ const MOST: usize = 20_000;
 /// The most requests of servers that wait for the client's answer in one session.
 const MOST_WAITING: usize = 32;
 
+/// Messages of servers that wait for the client's stream; further ones are dropped.
+const MOST_ASIDE: usize = 64;
+
 /// What the client of a session answered to a request of a server.
 type Answer = Result<Map<String, Json>, RpcError>;
 
 /// All open sessions.
-pub struct McpSessions {
+pub(super) struct McpSessions {
     clock: SharedClock,
     table: Mutex<HashMap<Box<str>, Arc<Session>>>,
 }
@@ -38,9 +42,10 @@ pub(super) struct Session {
     pub(super) id: Box<str>,
     principal: EntityUid,
     scope: Scope,
-    pub(super) version: Version,
-    /// What the client said it can do.
-    pub(super) capabilities: Map<String, Json>,
+    /// What concerns the servers behind the gateway.
+    pub(super) client: Arc<ClientSession>,
+    /// What servers say outside of requests. Taken by the client's stream, while it has one.
+    aside: Mutex<Option<mpsc::Receiver<FromServer>>>,
     last_used: AtomicI64,
     /// Requests of the client that can be cancelled.
     under_way: Mutex<HashMap<Id, Arc<Notify>>>,
@@ -58,7 +63,7 @@ pub(super) struct SessionsFull;
 
 impl McpSessions {
     /// No session is open.
-    pub fn new(clock: SharedClock) -> Self {
+    pub(super) fn new(clock: SharedClock) -> Self {
         Self { clock, table: Mutex::default() }
     }
 
@@ -86,12 +91,13 @@ impl McpSessions {
         if table.len() >= MOST {
             return Err(SessionsFull);
         }
+        let (sender, aside) = mpsc::channel(MOST_ASIDE);
         let session = Arc::new(Session {
             id: id.clone(),
             principal: principal.clone(),
             scope,
-            version,
-            capabilities,
+            client: Arc::new(ClientSession::new(version, capabilities, sender)),
+            aside: Mutex::new(Some(aside)),
             last_used: AtomicI64::new(now),
             under_way: Mutex::default(),
             waiting: Mutex::default(),
@@ -124,8 +130,9 @@ impl McpSessions {
         session.ended.notify_waiters();
     }
 
-    /// Whether a session is open.
-    pub(super) fn is_open(&self, session: &Session) -> bool {
+    /// Whether a session is still open. Its stream keeps it so.
+    pub(super) fn keep(&self, session: &Session) -> bool {
+        session.last_used.store(self.clock.now_millis(), Ordering::Relaxed);
         self.table.lock().contains_key(&session.id)
     }
 }
@@ -134,6 +141,12 @@ impl Session {
     fn is_live(&self, now: i64) -> bool {
         let idle = now.saturating_sub(self.last_used.load(Ordering::Relaxed));
         idle < i64::try_from(IDLE.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// What servers say outside of requests, until the stream that takes it ends.
+    pub(super) fn take_aside(self: &Arc<Self>) -> Option<Aside> {
+        let messages = self.aside.lock().take()?;
+        Some(Aside { session: Arc::clone(self), messages: Some(messages) })
     }
 
     /// Notes that a request is under way, so that it can be cancelled.
@@ -168,6 +181,24 @@ impl Session {
             // The request may have ended meanwhile.
             let _ = sender.send(answer);
         }
+    }
+}
+
+/// The messages for the one stream of a session; given back when the stream ends.
+pub(super) struct Aside {
+    session: Arc<Session>,
+    messages: Option<mpsc::Receiver<FromServer>>,
+}
+
+impl Aside {
+    pub(super) async fn next(&mut self) -> Option<FromServer> {
+        self.messages.as_mut()?.recv().await
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        *self.session.aside.lock() = self.messages.take();
     }
 }
 

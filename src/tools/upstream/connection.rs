@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::tools::error::UpstreamError;
+use crate::tools::session::ClientSession;
 use crate::tools::settings::{ServerSettings, Settings};
 
 use super::UpstreamLimits;
@@ -40,7 +41,19 @@ impl Connection {
         Ok(Self { link, _own_stream: own_stream })
     }
 
-    pub(super) fn link(&self) -> &Arc<Link> {
+    /// A connection with a session of the client's own. What the server says outside of calls goes to the client.
+    pub(super) async fn open_for(
+        settings: &ServerSettings,
+        limits: &UpstreamLimits,
+        client: &ClientSession,
+    ) -> Result<Self, UpstreamError> {
+        let opening = handshake::open_session(settings, limits, client);
+        let link = within(settings.connect_timeout, opening).await??;
+        let own_stream = AbortOnDropHandle::new(tokio::spawn(follow_always(&link)));
+        Ok(Self { link, _own_stream: Some(own_stream) })
+    }
+
+    pub(in crate::tools) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
@@ -85,12 +98,14 @@ fn follow(link: &Arc<Link>) -> Option<impl Future<Output = ()> + use<>> {
     let tools = link.agreement.capabilities.get("tools");
     let tells = tools.and_then(|tools| tools.get("listChanged")).and_then(serde_json::Value::as_bool);
     let over_http = matches!(link.wire, Wire::Http(_));
-    let stateless = link.agreement.version.is_stateless();
-    if tells != Some(true) || !(over_http || stateless) {
-        return None;
-    }
+    let stateless = link.is_stateless();
+    (tells == Some(true) && (over_http || stateless)).then(|| follow_always(link))
+}
+
+fn follow_always(link: &Arc<Link>) -> impl Future<Output = ()> + use<> {
+    let stateless = link.is_stateless();
     let link = Arc::downgrade(link);
-    Some(async move {
+    async move {
         loop {
             let Some(link) = link.upgrade() else { return };
             let heard = if stateless { subscribe(&link).await } else { hear(&link).await };
@@ -103,7 +118,7 @@ fn follow(link: &Arc<Link>) -> Option<impl Future<Output = ()> + use<>> {
             }
             tokio::time::sleep(STREAM_PAUSE).await;
         }
-    })
+    }
 }
 
 async fn hear(link: &Arc<Link>) -> Result<(), Failure> {

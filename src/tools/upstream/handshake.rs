@@ -8,25 +8,46 @@ use std::sync::{Arc, Weak};
 use http::HeaderValue;
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json, json};
-use tokio::sync::Notify;
-
 use crate::mcp::{Id, Message, RpcError, Version, code};
 use crate::tools::error::UpstreamError;
+use crate::tools::session::ClientSession;
 use crate::tools::settings::{ServerSettings, Transport};
 
 use super::UpstreamLimits;
 use super::http::{HttpWire, is_old_server};
-use super::link::{Agreement, Failure, Link, Wire, client_info, stamp};
+use super::link::{Agreement, Failure, Link, Outgoing, Wire, client_info, stamp};
 use super::stdio::{LinkSlot, StdioWire};
+
+/// Opens a client's own session at a server that has sessions.
+pub(super) async fn open_session(
+    settings: &ServerSettings,
+    limits: &UpstreamLimits,
+    client: &ClientSession,
+) -> Result<Arc<Link>, UpstreamError> {
+    let Transport::Http { url, headers } = &settings.transport else { return Err(UpstreamError::Address) };
+    let wire = HttpWire::new(url, headers, settings.connect_timeout, limits)?;
+    // The client's version, so that the server asks in the form that the client knows.
+    let params = initialize_params(client.version, &client.capabilities);
+    let version = HeaderValue::from_static(client.version.as_str());
+    let answer = wire.first_request(&Id::Number(0), "initialize", params, version).await;
+    let (answer, session) = answer.map_err(handshake)?;
+    let agreement = initialized_agreement(answer, session).map_err(handshake)?;
+    let link = Arc::new(Link::new(&settings.name, (Wire::Http(wire), agreement), 1, Some(client.aside.clone())));
+    initialized(&link).await.map_err(handshake)?;
+    if let Some(level) = client.log_level() {
+        let request = Outgoing::new("logging/setLevel", crate::mcp::one_field("level", level));
+        link.request(request).await.map_err(handshake)?;
+    }
+    Ok(link)
+}
 
 /// Opens the way to a server and agrees on a version with it.
 pub(super) async fn open(settings: &ServerSettings, limits: &UpstreamLimits) -> Result<Arc<Link>, UpstreamError> {
-    let changed = Arc::new(Notify::new());
     match &settings.transport {
         Transport::Http { url, headers } => {
             let wire = HttpWire::new(url, headers, settings.connect_timeout, limits)?;
             let (agreement, next_id) = agree_over_http(&wire).await.map_err(handshake)?;
-            let link = Arc::new(Link::new(Wire::Http(wire), agreement, next_id, changed));
+            let link = Arc::new(Link::new(&settings.name, (Wire::Http(wire), agreement), next_id, None));
             initialized(&link).await.map_err(handshake)?;
             Ok(link)
         }
@@ -34,7 +55,7 @@ pub(super) async fn open(settings: &ServerSettings, limits: &UpstreamLimits) -> 
             let slot: LinkSlot = Arc::new(Mutex::new(Weak::new()));
             let wire = StdioWire::spawn(&settings.name, command, args, env, limits, Arc::clone(&slot))?;
             let (agreement, next_id) = agree_over_pipes(&wire).await.map_err(handshake)?;
-            let link = Arc::new(Link::new(Wire::Stdio(wire), agreement, next_id, changed));
+            let link = Arc::new(Link::new(&settings.name, (Wire::Stdio(wire), agreement), next_id, None));
             *slot.lock() = Arc::downgrade(&link);
             initialized(&link).await.map_err(handshake)?;
             Ok(link)
@@ -68,13 +89,13 @@ async fn agree_over_http(wire: &HttpWire) -> Result<(Agreement, i64), Failure> {
     tracing::debug!(%reason, "the server does not know `server/discover`");
     let version = HeaderValue::from_static(Version::NEWEST_WITH_SESSIONS.as_str());
     let (answer, session) =
-        wire.first_request(&Id::Number(1), "initialize", initialize_params(), version).await?;
+        wire.first_request(&Id::Number(1), "initialize", own_params(), version).await?;
     Ok((initialized_agreement(answer, session)?, 2))
 }
 
 /// The agreement, and the id of the next request.
 async fn agree_over_pipes(wire: &StdioWire) -> Result<(Agreement, i64), Failure> {
-    match wire.first_request(Id::Number(0), "initialize", initialize_params()).await {
+    match wire.first_request(Id::Number(0), "initialize", own_params()).await {
         Ok(answer) => Ok((initialized_agreement(answer, None)?, 1)),
         Err(Failure::Refused(RpcError { code: code::METHOD_NOT_FOUND | code::UNSUPPORTED_VERSION, .. })) => {
             let answer = wire.first_request(Id::Number(1), "server/discover", discover_params()).await?;
@@ -84,13 +105,17 @@ async fn agree_over_pipes(wire: &StdioWire) -> Result<(Agreement, i64), Failure>
     }
 }
 
-fn initialize_params() -> Map<String, Json> {
+fn initialize_params(version: Version, capabilities: &Map<String, Json>) -> Map<String, Json> {
     crate::mcp::object(json!({
-        "protocolVersion": Version::NEWEST_WITH_SESSIONS,
-        // The gateway itself offers a server nothing: no sampling, no roots, no elicitation.
-        "capabilities": {},
+        "protocolVersion": version,
+        "capabilities": capabilities,
         "clientInfo": client_info(),
     }))
+}
+
+/// The gateway itself offers a server nothing: no sampling, no roots, no elicitation.
+fn own_params() -> Map<String, Json> {
+    initialize_params(Version::NEWEST_WITH_SESSIONS, &Map::new())
 }
 
 fn discover_params() -> Map<String, Json> {

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::mcp::{Id, Message, ParamHeaders, RpcError, Version, code, meta};
+use crate::model::ServerName;
 use crate::secret::Address;
 
 use super::http::HttpWire;
@@ -29,6 +30,8 @@ pub enum FromServer {
     },
     /// The server asks the client for something (sampling, elicitation, roots).
     Request {
+        /// The server.
+        server: ServerName,
         /// The method.
         method: String,
         /// The parameters.
@@ -103,11 +106,14 @@ pub(super) struct Agreement {
 /// An open way to a server. Requests run side by side.
 #[derive(Debug)]
 pub(in crate::tools) struct Link {
+    server: ServerName,
     pub(super) wire: Wire,
     pub(super) agreement: Agreement,
     ids: AtomicI64,
-    /// The server says that one of its lists changed.
+    /// The server says that its list of tools changed.
     pub(super) changed: Arc<Notify>,
+    /// Takes what the server says outside of a request, in a client's own session.
+    aside: Option<ServerEvents>,
 }
 
 /// Name and version, as a server is told them.
@@ -116,8 +122,14 @@ pub(super) fn client_info() -> Json {
 }
 
 impl Link {
-    pub(super) fn new(wire: Wire, agreement: Agreement, first_id: i64, changed: Arc<Notify>) -> Self {
-        Self { wire, agreement, ids: AtomicI64::new(first_id), changed }
+    pub(super) fn new(
+        server: &ServerName,
+        (wire, agreement): (Wire, Agreement),
+        first_id: i64,
+        aside: Option<ServerEvents>,
+    ) -> Self {
+        let server = server.clone();
+        Self { server, wire, agreement, ids: AtomicI64::new(first_id), changed: Arc::new(Notify::new()), aside }
     }
 
     /// Whether the server keeps a session for us, which it may forget.
@@ -125,9 +137,22 @@ impl Link {
         self.agreement.session.is_some()
     }
 
+    pub(super) fn is_stateless(&self) -> bool {
+        self.agreement.version.is_stateless()
+    }
+
+    pub(super) fn is_over_http(&self) -> bool {
+        matches!(self.wire, Wire::Http(_))
+    }
+
     /// Whether the server said that it has this (`prompts`, `resources`).
     pub(in crate::tools) fn offers(&self, capability: &str) -> bool {
         self.agreement.capabilities.contains_key(capability)
+    }
+
+    /// The object that the server gave for a capability.
+    pub(in crate::tools) fn capability(&self, name: &str) -> Option<Json> {
+        self.agreement.capabilities.get(name).cloned()
     }
 
     /// Sends a request and waits for its answer. When the future is dropped, the server is told to stop.
@@ -169,10 +194,12 @@ impl Link {
     }
 
     async fn take_notification(&self, method: String, params: Map<String, Json>, events: Option<&CallEvents>) {
-        if method == "notifications/tools/list_changed" {
-            self.changed.notify_one();
-        } else if let Some(events) = events {
-            events.notify(method, params).await;
+        match (events, &self.aside) {
+            _ if method == "notifications/tools/list_changed" => self.changed.notify_one(),
+            (Some(events), _) => events.notify(method, params).await,
+            // Nobody waits for it: what finds no room is dropped.
+            (None, Some(aside)) => drop(aside.try_send(FromServer::Notification { method, params })),
+            (None, None) => {}
         }
     }
 
@@ -190,7 +217,7 @@ impl Link {
             (_, Some(events)) => {
                 let (reply, answer) = oneshot::channel();
                 let refused = RpcError::method_not_found(&method);
-                let request = FromServer::Request { method, params, reply };
+                let request = FromServer::Request { server: self.server.clone(), method, params, reply };
                 if events.events.send(request).await.is_ok() {
                     // The server may say more before this is answered.
                     let link = Arc::clone(self);
@@ -234,11 +261,6 @@ impl CallEvents {
         }
         // Who does not listen any more has hung up.
         let _ = self.events.send(FromServer::Notification { method, params }).await;
-    }
-
-    /// Whether this token was given to the server for this request.
-    pub(super) fn owns(&self, token: Option<&Json>) -> bool {
-        self.token.as_ref().is_some_and(|(own, _)| Some(own) == token)
     }
 }
 

@@ -21,6 +21,8 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::error::{ToolError, UpstreamError};
+use super::offers::add_client;
+use super::session::{ClientSession, ClientSide};
 use super::settings::{ServerSettings, Settings};
 use crate::mcp::Message;
 use crate::text::one_line;
@@ -30,6 +32,7 @@ pub use connection::offered;
 pub(super) use link::{Failure, Link, Outgoing};
 pub use link::{FromServer, ServerEvents};
 pub use listing::Listing;
+pub(super) use listing::items;
 pub(super) use reconnect::{Abandoned, keep_connected};
 
 /// The bounds that all servers share.
@@ -172,10 +175,11 @@ impl Upstream {
     pub(super) async fn request(
         &self,
         outgoing: Outgoing<'_>,
+        client: Option<&ClientSide>,
         still_wanted: impl FnOnce() -> bool,
     ) -> Result<Map<String, Json>, ToolError> {
         let limit = self.settings.call_timeout;
-        let exchange = self.exchange(outgoing, still_wanted);
+        let exchange = self.exchange(outgoing, client, still_wanted);
         tokio::time::timeout(limit, exchange)
             .await
             .unwrap_or_else(|_| Err(ToolError::Timeout { server: self.settings.name.clone(), limit }))
@@ -183,25 +187,53 @@ impl Upstream {
 
     async fn exchange(
         &self,
-        outgoing: Outgoing<'_>,
+        mut outgoing: Outgoing<'_>,
+        client: Option<&ClientSide>,
         still_wanted: impl FnOnce() -> bool,
     ) -> Result<Map<String, Json>, ToolError> {
         let _slot = self.slots.acquire().await.map_err(|_| self.unavailable())?;
-        let link = self.open_link().await?;
+        let (link, session) = self.link_for(client).await?;
+        if link.is_stateless() {
+            add_client(&mut outgoing.params, client);
+        }
         let again = link.has_session().then(|| outgoing.clone());
         let failure = match link.request(outgoing).await {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
         let (Failure::SessionLost, Some(again)) = (&failure, again) else { return Err(self.failed(failure)) };
-        if self.forget(&link) {
-            self.session_lost.notify_one();
+        match session {
+            Some(session) => session.forget(&self.settings.name, &link),
+            None if self.forget(&link) => self.session_lost.notify_one(),
+            None => {}
         }
-        let link = self.open_link().await?;
+        let (link, _) = self.link_for(client).await?;
         if !still_wanted() {
             return Err(self.unavailable());
         }
         link.request(again).await.map_err(|failure| self.failed(failure))
+    }
+
+    /// The way for a client's request: the one that all share, or that of the client's own session at the server.
+    async fn link_for<'a>(
+        &self,
+        client: Option<&'a ClientSide>,
+    ) -> Result<(Arc<Link>, Option<&'a Arc<ClientSession>>), ToolError> {
+        let shared = self.open_link().await?;
+        let Some(ClientSide::Session(session)) = client else { return Ok((shared, None)) };
+        // A child process for each client would be too much; one serves all, and asks no client for anything.
+        if shared.is_stateless() || !shared.is_over_http() || !session.needs_own() {
+            return Ok((shared, None));
+        }
+        let place = session.place(&self.settings.name);
+        let opened = place.get_or_try_init(|| Connection::open_for(&self.settings, &self.limits, session)).await;
+        let connection = opened.map_err(|error| {
+            let reason = super::error::chain(&error);
+            tracing::warn!(server = %self.settings.name, reason, "a client's session at an upstream server cannot be opened");
+            self.doubted.notify_one();
+            self.unavailable()
+        })?;
+        Ok((Arc::clone(connection.link()), Some(session)))
     }
 
     /// The way to the server, once it is there: a session that is being renewed is waited for.
