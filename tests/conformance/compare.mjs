@@ -2,7 +2,16 @@
 // side. Each process that it starts is stopped by its own id.
 
 import { execFileSync, spawn } from "node:child_process";
-import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -119,8 +128,23 @@ async function startGateway(caxton, upstreamPort, logs) {
   mkdirSync(join(home, "policies"), { recursive: true });
   writeFileSync(join(home, "caxton.yaml"), gatewayConfig(upstreamPort));
   writeFileSync(join(home, "policies/all.cedar"), ALLOW_ALL);
-  const make = ["auth", "create-key", "--name", "suite", "--permissions", "*", "--expires-in", "1d", "--data-dir", "data"];
-  const key = execFileSync(caxton, make, { cwd: home, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  const make = [
+    "auth",
+    "create-key",
+    "--name",
+    "suite",
+    "--permissions",
+    "*",
+    "--expires-in",
+    "1d",
+    "--data-dir",
+    "data",
+  ];
+  const key = execFileSync(caxton, make, {
+    cwd: home,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  }).trim();
   const gateway = await start("the gateway", caxton, ["start", "--config", "caxton.yaml"], {
     cwd: home,
     stream: "stderr",
@@ -136,7 +160,10 @@ const nothing = (port) => ({ host: "127.0.0.1", port, key: "none", path: "/mcp",
 /** Runs the suite once; resolves with what it printed. */
 function suite(run, given, log) {
   return new Promise((done, failed) => {
-    const child = spawn(suiteNode(), [suiteProgram(run.suite), ...given], { cwd: PLACE, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(suiteNode(), [suiteProgram(run.suite), ...given], {
+      cwd: PLACE,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     const stop = async () => child.kill("SIGKILL");
     running.add(stop);
     const late = setTimeout(stop, RUN_LIMIT_MS);
@@ -170,9 +197,19 @@ async function scenarios(run, logs) {
 async function results(run, names, url, logs) {
   const place = join(logs, "results");
   mkdirSync(place, { recursive: true });
-  const one = (name) => suite(run, ["server", "--url", url, "--scenario", name, "-o", place, ...version(run)], join(logs, `${name}.log`));
+  const one = (name) =>
+    suite(
+      run,
+      ["server", "--url", url, "--scenario", name, "-o", place, ...version(run)],
+      join(logs, `${name}.log`),
+    );
   if (run.version === undefined || options.scenario) for (const name of names) await one(name);
-  else await suite(run, ["server", "--url", url, "--suite", "all", "-o", place, ...version(run)], join(logs, "suite.log"));
+  else
+    await suite(
+      run,
+      ["server", "--url", url, "--suite", "all", "-o", place, ...version(run)],
+      join(logs, "suite.log"),
+    );
 
   const found = new Map();
   for (const directory of readdirSync(place)) {
@@ -184,7 +221,8 @@ async function results(run, names, url, logs) {
 }
 
 // The old suite has no versions for one scenario.
-const version = (run) => (run.version === undefined || (run.suite === OLD && options.scenario) ? [] : ["--spec-version", run.version]);
+const version = (run) =>
+  run.version === undefined || (run.suite === OLD && options.scenario) ? [] : ["--spec-version", run.version];
 
 /** Checks in order; the same one twice has two places. */
 function keyed(checks) {
@@ -207,7 +245,11 @@ function cell(checks) {
     const word = WORDS[check.status] ?? check.status;
     counts[word] = (counts[word] ?? 0) + 1;
   }
-  return Object.entries(counts).map(([word, count]) => `${count} ${word}`).join(", ") || "nothing";
+  return (
+    Object.entries(counts)
+      .map(([word, count]) => `${count} ${word}`)
+      .join(", ") || "nothing"
+  );
 }
 
 // What is another one each time: ids, times, addresses, sealed states.
@@ -242,7 +284,8 @@ function seen(value) {
   const kept = JSON.stringify(value ?? null, (key, inner) => {
     if (key.startsWith("caxton/")) return undefined;
     if (OPAQUE.has(key) && inner !== undefined && inner !== null) return `<${key}>`;
-    if (key === "_meta" && inner && Object.keys(inner).every((name) => name.startsWith("caxton/"))) return undefined;
+    if (key === "_meta" && inner && Object.keys(inner).every((name) => name.startsWith("caxton/")))
+      return undefined;
     return inner;
   });
   return FRESH.reduce((text, [from, to]) => text.replaceAll(from, to), kept);
@@ -265,20 +308,26 @@ function differences(direct, through) {
     const [here, there] = [left.get(key), right.get(key)];
     if (here?.status !== there?.status) {
       const why = (there?.errorMessage ?? here?.errorMessage ?? "").replaceAll("\n", " ").slice(0, 400);
-      lines.push(`${key}: directly ${here?.status ?? "absent"}, through Caxton ${there?.status ?? "absent"}${why && `: ${why}`}`);
+      lines.push(
+        `${key}: directly ${here?.status ?? "absent"}, through Caxton ${there?.status ?? "absent"}${why && `: ${why}`}`,
+      );
       continue;
     }
     const [what, other] = [seen(here.details), seen(there.details)];
-    if (what !== other && !MEANT.some(({ check }) => check === here.id)) lines.push(`${key}: ${here.status}, but it saw something else: ${apart(what, other)}`);
+    if (what !== other && !MEANT.some(({ check }) => check === here.id))
+      lines.push(`${key}: ${here.status}, but it saw something else: ${apart(what, other)}`);
   }
-  if (direct === undefined || through === undefined) lines.push(`no result ${direct === undefined ? "directly" : "through Caxton"}`);
+  if (direct === undefined || through === undefined)
+    lines.push(`no result ${direct === undefined ? "directly" : "through Caxton"}`);
   return lines;
 }
 
 const failures = (checks) =>
   checks === undefined
     ? ["no result"]
-    : [...keyed(checks)].filter(([, { status }]) => status === "FAILURE").map(([key, { errorMessage }]) => `${key}: ${errorMessage}`);
+    : [...keyed(checks)]
+        .filter(([, { status }]) => status === "FAILURE")
+        .map(([key, { errorMessage }]) => `${key}: ${errorMessage}`);
 
 /** The suite directly, and through a gateway if there is one; fresh processes for each. */
 async function both(run, caxton, logs) {
@@ -312,7 +361,13 @@ async function both(run, caxton, logs) {
 function table(run, { names, direct, through }) {
   let [differ, fail] = [0, 0];
   const details = [];
-  const row = (...cells) => console.log(cells.map((text, at) => (at < 2 ? text.padEnd([46, 28][at]) : text)).join(" ").trimEnd());
+  const row = (...cells) =>
+    console.log(
+      cells
+        .map((text, at) => (at < 2 ? text.padEnd([46, 28][at]) : text))
+        .join(" ")
+        .trimEnd(),
+    );
   console.log(`\n${run.name}`);
   row("scenario", "directly", ...(through ? ["through Caxton"] : []));
   for (const name of names) {
@@ -339,8 +394,10 @@ async function main() {
   const caxton = positionals[0] === undefined ? undefined : resolve(positionals[0]);
   if (caxton !== undefined && !existsSync(caxton)) throw new Stop(`there is no ${caxton}`);
   const unknown = (options.run ?? []).filter((name) => !RUNS.some((run) => run.name === name));
-  if (unknown.length > 0) throw new Stop(`no such run: ${unknown}; there are ${RUNS.map(({ name }) => name).join(", ")}`);
-  const logs = options.keep === undefined ? mkdtempSync(join(tmpdir(), "caxton-conformance-")) : resolve(options.keep);
+  if (unknown.length > 0)
+    throw new Stop(`no such run: ${unknown}; there are ${RUNS.map(({ name }) => name).join(", ")}`);
+  const logs =
+    options.keep === undefined ? mkdtempSync(join(tmpdir(), "caxton-conformance-")) : resolve(options.keep);
   mkdirSync(logs, { recursive: true });
   const sum = { differ: 0, fail: 0, count: 0 };
   try {
@@ -353,7 +410,9 @@ async function main() {
     }
     if (sum.count === 0) throw new Stop("no scenario was run");
     const compared = caxton !== undefined || options.control;
-    console.log(`\n${sum.count} scenarios: ${sum.fail} fail directly${compared ? `, ${sum.differ} differ through Caxton` : ""}`);
+    console.log(
+      `\n${sum.count} scenarios: ${sum.fail} fail directly${compared ? `, ${sum.differ} differ through Caxton` : ""}`,
+    );
     return sum.differ > 0 || sum.fail > 0 ? 1 : 0;
   } finally {
     if (options.keep === undefined) rmSync(logs, { recursive: true, force: true });

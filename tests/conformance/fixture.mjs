@@ -13,7 +13,13 @@ import {
   toNodeHandler,
   toWebRequest,
 } from "@modelcontextprotocol/node";
-import { McpServer, createMcpHandler, createRequestStateCodec, isInitializeRequest, isLegacyRequest } from "@modelcontextprotocol/server";
+import {
+  McpServer,
+  createMcpHandler,
+  createRequestStateCodec,
+  isInitializeRequest,
+  isLegacyRequest,
+} from "@modelcontextprotocol/server";
 import { addPrompts, addResources, addSubscription } from "./prompts.mjs";
 import { addRounds } from "./rounds.mjs";
 import { skills } from "./skills.mjs";
@@ -146,7 +152,8 @@ async function answerLegacy(request, response, body) {
     if (!session) return refuse(response, 404, -32001, "Session not found");
     return session.transport.handleRequest(request, response, body);
   }
-  if (!isInitializeRequest(body)) return refuse(response, 400, -32000, "Bad Request: Mcp-Session-Id header is required");
+  if (!isInitializeRequest(body))
+    return refuse(response, 400, -32000, "Bad Request: Mcp-Session-Id header is required");
   const transport = await openSession();
   return transport.handleRequest(request, response, body);
 }
@@ -171,7 +178,8 @@ const validOrigin = localhostOriginValidation();
 
 async function answer(request, response) {
   if (!validHost(request, response) || !validOrigin(request, response)) return undefined;
-  if (new URL(request.url, "http://localhost").pathname !== "/mcp") return refuse(response, 404, -32000, "Not found");
+  if (new URL(request.url, "http://localhost").pathname !== "/mcp")
+    return refuse(response, 404, -32000, "Not found");
   if (request.method !== "POST") return answerLegacy(request, response, undefined);
   const { body, tooLarge } = await read(request);
   if (tooLarge) return refuse(response, 413, -32000, "Too large");
@@ -191,4 +199,7 @@ server.listen(Number(process.argv[2] ?? 0), "127.0.0.1", () => {
   process.stdout.write(`${JSON.stringify({ port: server.address().port })}\n`);
 });
 
-process.stdin.on("end", () => process.exit(0)).on("error", () => process.exit(0)).resume();
+process.stdin
+  .on("end", () => process.exit(0))
+  .on("error", () => process.exit(0))
+  .resume();

@@ -49,7 +49,11 @@ export function passThrough(gateway, header, complain) {
         const length = lines.find((line) => /^content-length:/i.test(line));
         bodyLeft = length === undefined ? 0 : Number(length.split(":")[1]);
         const [first, ...fields] = lines;
-        const sent = [first, header, ...fields.map((line) => renamed(line, own, `${gateway.host}:${gateway.port}`))];
+        const sent = [
+          first,
+          header,
+          ...fields.map((line) => renamed(line, own, `${gateway.host}:${gateway.port}`)),
+        ];
         upstream.write(Buffer.from(`${sent.join("\r\n")}\r\n\r\n`, "latin1"));
       }
     });

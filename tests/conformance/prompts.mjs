@@ -19,7 +19,9 @@ export function addPrompts(mcp, world) {
       title: "With arguments",
       description: "Says its arguments.",
       argsSchema: z.object({
-        arg1: completable(z.string().describe("First test argument"), (begun) => WORDS.filter((word) => word.startsWith(begun))),
+        arg1: completable(z.string().describe("First test argument"), (begun) =>
+          WORDS.filter((word) => word.startsWith(begun)),
+        ),
         arg2: z.string().describe("Second test argument"),
       }),
     },
@@ -27,7 +29,10 @@ export function addPrompts(mcp, world) {
   );
   mcp.registerPrompt(
     "test_prompt_with_embedded_resource",
-    { description: "Brings a resource along.", argsSchema: z.object({ resourceUri: z.string().describe("What to bring") }) },
+    {
+      description: "Brings a resource along.",
+      argsSchema: z.object({ resourceUri: z.string().describe("What to bring") }),
+    },
     async ({ resourceUri }) => ({
       messages: [
         user({
@@ -41,9 +46,13 @@ export function addPrompts(mcp, world) {
   mcp.registerPrompt("test_prompt_with_image", { description: "Brings an image along." }, async () => ({
     messages: [user(image()), user(text("Please analyze the image above."))],
   }));
-  const extra = mcp.registerPrompt("test_extra_prompt", { description: "Is there, and then it is not." }, async () => ({
-    messages: [user(text("I am here."))],
-  }));
+  const extra = mcp.registerPrompt(
+    "test_extra_prompt",
+    { description: "Is there, and then it is not." },
+    async () => ({
+      messages: [user(text("I am here."))],
+    }),
+  );
   if (!world.extraPrompt) extra.disable();
   return extra;
 }
@@ -55,7 +64,9 @@ export function addResources(mcp) {
     "test://static-text",
     { title: "Static text", description: "A text.", mimeType: "text/plain" },
     async (uri) => ({
-      contents: [{ uri: uri.href, mimeType: "text/plain", text: "This is the content of the static text resource." }],
+      contents: [
+        { uri: uri.href, mimeType: "text/plain", text: "This is the content of the static text resource." },
+      ],
     }),
   );
   mcp.registerResource(

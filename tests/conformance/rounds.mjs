@@ -62,11 +62,16 @@ export function addRounds(mcp, states) {
       return says(`Elicitation completed: ${told(found.answer)}`);
     });
 
-  add("test_sampling", "Asks the client's model.", z.object({ prompt: z.string() }), async ({ prompt }, context) => {
-    const found = answers(context, ["sample"]);
-    if (!found) return inputRequired({ inputRequests: { sample: samples(prompt) } });
-    return says(`LLM response: ${sampled(found.sample)}`);
-  });
+  add(
+    "test_sampling",
+    "Asks the client's model.",
+    z.object({ prompt: z.string() }),
+    async ({ prompt }, context) => {
+      const found = answers(context, ["sample"]);
+      if (!found) return inputRequired({ inputRequests: { sample: samples(prompt) } });
+      return says(`LLM response: ${sampled(found.sample)}`);
+    },
+  );
   asking(
     "test_elicitation",
     "Asks the client's user.",
@@ -77,82 +82,127 @@ export function addRounds(mcp, states) {
       email: { type: "string", description: "User's email address" },
     },
   );
-  asking("test_elicitation_sep1034_defaults", "Asks, with defaults.", NO_ARGUMENTS, () => "Please check", DEFAULTS, []);
-  asking("test_elicitation_sep1330_enums", "Asks, with choices of every kind.", NO_ARGUMENTS, () => "Please choose", ENUMS, []);
+  asking(
+    "test_elicitation_sep1034_defaults",
+    "Asks, with defaults.",
+    NO_ARGUMENTS,
+    () => "Please check",
+    DEFAULTS,
+    [],
+  );
+  asking(
+    "test_elicitation_sep1330_enums",
+    "Asks, with choices of every kind.",
+    NO_ARGUMENTS,
+    () => "Please choose",
+    ENUMS,
+    [],
+  );
 
   add("test_input_required_result_elicitation", "Asks for a name.", NO_ARGUMENTS, async (_given, context) => {
     const content = acceptedContent(context.mcpReq.inputResponses, "user_name");
     if (typeof content?.name !== "string") return inputRequired({ inputRequests: { user_name: asksName() } });
     return says(`Hello, ${content.name}!`);
   });
-  add("test_input_required_result_sampling", "Asks the model for a capital.", NO_ARGUMENTS, async (_given, context) => {
-    const found = answers(context, ["capital_question"]);
-    if (!found) {
-      return inputRequired({ inputRequests: { capital_question: samples("What is the capital of France?") } });
-    }
-    return says(sampled(found.capital_question));
-  });
+  add(
+    "test_input_required_result_sampling",
+    "Asks the model for a capital.",
+    NO_ARGUMENTS,
+    async (_given, context) => {
+      const found = answers(context, ["capital_question"]);
+      if (!found) {
+        return inputRequired({ inputRequests: { capital_question: samples("What is the capital of France?") } });
+      }
+      return says(sampled(found.capital_question));
+    },
+  );
   add("test_input_required_result_list_roots", "Asks for the roots.", NO_ARGUMENTS, async (_given, context) => {
     const found = answers(context, ["client_roots"]);
     if (!found) return inputRequired({ inputRequests: { client_roots: inputRequired.listRoots() } });
     return says(`Roots: ${JSON.stringify(context.mcpReq.inputResponses.client_roots.roots)}`);
   });
-  add("test_input_required_result_request_state", "Asks, and wants its state back.", NO_ARGUMENTS, async (_given, context) => {
-    const state = context.mcpReq.requestState();
-    if (answers(context, ["confirm"]) && state?.step === "confirm") return says("state-ok");
-    return inputRequired({
-      inputRequests: { confirm: asks("Please confirm", { ok: { type: "boolean" } }) },
-      requestState: await states.mint({ step: "confirm" }),
-    });
-  });
-  add("test_input_required_result_tampered_state", "Refuses a state that is not its own.", NO_ARGUMENTS, async (_given, context) => {
-    const state = context.mcpReq.requestState();
-    if (answers(context, ["confirm"]) && state?.step === "tampered") return says("The state is whole.");
-    return inputRequired({
-      inputRequests: { confirm: asks("Please confirm", { ok: { type: "boolean" } }) },
-      requestState: await states.mint({ step: "tampered" }),
-    });
-  });
-  add("test_input_required_result_multiple_inputs", "Asks for three things at once.", NO_ARGUMENTS, async (_given, context) => {
-    const found = answers(context, ["user_name", "greeting", "client_roots"]);
-    if (found && context.mcpReq.requestState()?.step === "three") return says("All three are here.");
-    return inputRequired({
-      inputRequests: {
-        user_name: asksName(),
-        greeting: samples("Generate a greeting", 50),
-        client_roots: inputRequired.listRoots(),
-      },
-      requestState: await states.mint({ step: "three" }),
-    });
-  });
-  add("test_input_required_result_multi_round", "Asks twice, one after the other.", NO_ARGUMENTS, async (_given, context) => {
-    const state = context.mcpReq.requestState();
-    const { inputResponses } = context.mcpReq;
-    if (state?.step === 2 && inputResponses?.step2) {
-      return says(`${state.name} likes ${acceptedContent(inputResponses, "step2")?.color}.`);
-    }
-    const name = acceptedContent(inputResponses, "step1")?.name;
-    if (state?.step === 1 && name !== undefined) {
+  add(
+    "test_input_required_result_request_state",
+    "Asks, and wants its state back.",
+    NO_ARGUMENTS,
+    async (_given, context) => {
+      const state = context.mcpReq.requestState();
+      if (answers(context, ["confirm"]) && state?.step === "confirm") return says("state-ok");
       return inputRequired({
-        inputRequests: { step2: asks("Step 2: What is your favorite color?", { color: { type: "string" } }) },
-        requestState: await states.mint({ step: 2, name }),
+        inputRequests: { confirm: asks("Please confirm", { ok: { type: "boolean" } }) },
+        requestState: await states.mint({ step: "confirm" }),
       });
-    }
-    return inputRequired({
-      inputRequests: { step1: asks("Step 1: What is your name?", { name: { type: "string" } }) },
-      requestState: await states.mint({ step: 1 }),
-    });
-  });
-  add("test_input_required_result_capabilities", "Asks only for what the client can do.", NO_ARGUMENTS, async (_given, context) => {
-    const can = mcp.server.getClientCapabilities() ?? {};
-    const wanted = {
-      ...(can.sampling && { greeting: samples("Generate a greeting", 50) }),
-      ...(can.elicitation && { user_name: asksName() }),
-      ...(can.roots && { client_roots: inputRequired.listRoots() }),
-    };
-    if (Object.keys(wanted).length === 0 || answers(context, Object.keys(wanted))) return says("Nothing is missing.");
-    return inputRequired({ inputRequests: wanted });
-  });
+    },
+  );
+  add(
+    "test_input_required_result_tampered_state",
+    "Refuses a state that is not its own.",
+    NO_ARGUMENTS,
+    async (_given, context) => {
+      const state = context.mcpReq.requestState();
+      if (answers(context, ["confirm"]) && state?.step === "tampered") return says("The state is whole.");
+      return inputRequired({
+        inputRequests: { confirm: asks("Please confirm", { ok: { type: "boolean" } }) },
+        requestState: await states.mint({ step: "tampered" }),
+      });
+    },
+  );
+  add(
+    "test_input_required_result_multiple_inputs",
+    "Asks for three things at once.",
+    NO_ARGUMENTS,
+    async (_given, context) => {
+      const found = answers(context, ["user_name", "greeting", "client_roots"]);
+      if (found && context.mcpReq.requestState()?.step === "three") return says("All three are here.");
+      return inputRequired({
+        inputRequests: {
+          user_name: asksName(),
+          greeting: samples("Generate a greeting", 50),
+          client_roots: inputRequired.listRoots(),
+        },
+        requestState: await states.mint({ step: "three" }),
+      });
+    },
+  );
+  add(
+    "test_input_required_result_multi_round",
+    "Asks twice, one after the other.",
+    NO_ARGUMENTS,
+    async (_given, context) => {
+      const state = context.mcpReq.requestState();
+      const { inputResponses } = context.mcpReq;
+      if (state?.step === 2 && inputResponses?.step2) {
+        return says(`${state.name} likes ${acceptedContent(inputResponses, "step2")?.color}.`);
+      }
+      const name = acceptedContent(inputResponses, "step1")?.name;
+      if (state?.step === 1 && name !== undefined) {
+        return inputRequired({
+          inputRequests: { step2: asks("Step 2: What is your favorite color?", { color: { type: "string" } }) },
+          requestState: await states.mint({ step: 2, name }),
+        });
+      }
+      return inputRequired({
+        inputRequests: { step1: asks("Step 1: What is your name?", { name: { type: "string" } }) },
+        requestState: await states.mint({ step: 1 }),
+      });
+    },
+  );
+  add(
+    "test_input_required_result_capabilities",
+    "Asks only for what the client can do.",
+    NO_ARGUMENTS,
+    async (_given, context) => {
+      const can = mcp.server.getClientCapabilities() ?? {};
+      const wanted = {
+        ...(can.sampling && { greeting: samples("Generate a greeting", 50) }),
+        ...(can.elicitation && { user_name: asksName() }),
+        ...(can.roots && { client_roots: inputRequired.listRoots() }),
+      };
+      if (Object.keys(wanted).length === 0 || answers(context, Object.keys(wanted)))
+        return says("Nothing is missing.");
+      return inputRequired({ inputRequests: wanted });
+    },
+  );
 
   mcp.registerPrompt(
     "test_input_required_result_prompt",
@@ -161,7 +211,9 @@ export function addRounds(mcp, states) {
       const content = acceptedContent(context.mcpReq.inputResponses, "user_context");
       if (typeof content?.context !== "string") {
         return inputRequired({
-          inputRequests: { user_context: asks("What context should the prompt use?", { context: { type: "string" } }) },
+          inputRequests: {
+            user_context: asks("What context should the prompt use?", { context: { type: "string" } }),
+          },
         });
       }
       return { messages: [{ role: "user", content: text(`The context is ${content.context}.`) }] };

@@ -2,7 +2,13 @@
 // go on after their call was answered, and the methods with which a client follows them.
 
 import { randomUUID } from "node:crypto";
-import { MissingRequiredClientCapabilityError, ProtocolError, Server, acceptedContent, inputRequired } from "@modelcontextprotocol/server";
+import {
+  MissingRequiredClientCapabilityError,
+  ProtocolError,
+  Server,
+  acceptedContent,
+  inputRequired,
+} from "@modelcontextprotocol/server";
 import * as z from "zod";
 import { says, text, wait } from "./content.mjs";
 
@@ -67,7 +73,10 @@ class Task {
 }
 
 const confirms = (message, properties) =>
-  inputRequired.elicit({ message, requestedSchema: { type: "object", properties, required: Object.keys(properties) } });
+  inputRequired.elicit({
+    message,
+    requestedSchema: { type: "object", properties, required: Object.keys(properties) },
+  });
 const CONFIRM = { confirm: { type: "boolean" } };
 const userName = () => confirms("What is your name?", { name: { type: "string" } });
 
@@ -168,8 +177,10 @@ export class TaskServer extends Server {
 
 /** Adds the tools and, for `era` "modern", the methods. */
 export function addTasks(mcp, era) {
-  mcp.registerTool("greet", { description: "Greets.", inputSchema: z.object({ name: z.string() }) }, async ({ name }) =>
-    says(`Hello, ${name}!`),
+  mcp.registerTool(
+    "greet",
+    { description: "Greets.", inputSchema: z.object({ name: z.string() }) },
+    async ({ name }) => says(`Hello, ${name}!`),
   );
   for (const [name, { description, inputSchema, work, ask }] of Object.entries(WORK)) {
     mcp.registerTool(name, { description, inputSchema }, async (given) => (ask ? ask() : work(given)));

@@ -84,11 +84,20 @@ export function addTools(mcp, world) {
   }));
   add("test_resource_link", "Returns a link to a resource.", NO_ARGUMENTS, async () => ({
     content: [
-      { type: "resource_link", uri: "test://static-text", name: "static-text", mimeType: "text/plain", description: "A text." },
+      {
+        type: "resource_link",
+        uri: "test://static-text",
+        name: "static-text",
+        mimeType: "text/plain",
+        description: "A text.",
+      },
     ],
   }));
-  add("test_big_text", "Returns as many letters as asked for.", z.object({ bytes: z.number().int().min(0) }), async (given) =>
-    says("x".repeat(given.bytes)),
+  add(
+    "test_big_text",
+    "Returns as many letters as asked for.",
+    z.object({ bytes: z.number().int().min(0) }),
+    async (given) => says("x".repeat(given.bytes)),
   );
   mcp.registerTool(
     "test_structured_content",
@@ -125,7 +134,11 @@ export function addTools(mcp, world) {
   );
 
   add("test_tool_with_logging", "Logs three times.", NO_ARGUMENTS, async (_given, context) => {
-    for (const [words, pause] of [["Tool execution started", 50], ["Tool processing data", 50], ["Tool execution completed", 0]]) {
+    for (const [words, pause] of [
+      ["Tool execution started", 50],
+      ["Tool processing data", 50],
+      ["Tool execution completed", 0],
+    ]) {
       await context.mcpReq.log("info", words);
       await wait(pause);
     }
@@ -143,11 +156,16 @@ export function addTools(mcp, world) {
     }
     return says("Progress was told.");
   });
-  add("test_reconnection", "Ends the stream in the middle; the answer comes to who reconnects.", NO_ARGUMENTS, async (_given, context) => {
-    context.http?.closeSSE?.();
-    await wait(100);
-    return says("The answer came after the stream had ended.");
-  });
+  add(
+    "test_reconnection",
+    "Ends the stream in the middle; the answer comes to who reconnects.",
+    NO_ARGUMENTS,
+    async (_given, context) => {
+      context.http?.closeSSE?.();
+      await wait(100);
+      return says("The answer came after the stream had ended.");
+    },
+  );
   add(
     "test_slow",
     "Answers after some time, unless it is cancelled.",
@@ -207,7 +225,9 @@ export function addTools(mcp, world) {
       return says(`${uri} has changed.`);
     },
   );
-  const extra = add("test_extra_tool", "Is there, and then it is not.", NO_ARGUMENTS, async () => says("I am here."));
+  const extra = add("test_extra_tool", "Is there, and then it is not.", NO_ARGUMENTS, async () =>
+    says("I am here."),
+  );
   if (!world.extraTool) extra.disable();
   return extra;
 }
