@@ -1,23 +1,13 @@
 // The work of `compare`: starts the server, and the gateway in front of it, runs the suite, and sets the results side by
-// side. Each process that it starts is stopped by its own id.
+// side.
 
-import { execFileSync, spawn } from "node:child_process";
-import {
-  createWriteStream,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { passThrough } from "./pass-through.mjs";
+import { Stop, main, runToEnd, startCaxton, startProgram } from "./processes.mjs";
 
 const PLACE = dirname(fileURLToPath(import.meta.url));
 const SERVER = "fixture";
@@ -37,27 +27,9 @@ const RUNS = [
 
 /** For one run of a suite, on a busy machine, with scenarios that wait for what never comes. */
 const RUN_LIMIT_MS = 20 * 60_000;
-const START_LIMIT_MS = 120_000;
 
 // What the suite tells about its own doing; how often depends on the clock.
 const CHATTER = new Set(["outgoing-request", "incoming-response", "incoming-sse-event", "stream-closed"]);
-
-// The rates are no part of this.
-const gatewayConfig = (port) => `
-server: { port: 0, metrics_port: 0, data_dir: data }
-security:
-  authorization: { policy_dir: policies }
-  audit: { deadline: 10s }
-  api_keys: { rate_limit_per_key: 1000000/second, burst_limit: 1000000 }
-  rate_limit: { per_principal: 1000000/second, burst: 1000000 }
-mcp:
-  auto_import: true
-  servers:
-    - { name: ${SERVER}, url: "http://127.0.0.1:${port}/mcp" }
-`;
-const ALLOW_ALL = '@id("all")\npermit (principal, action, resource);\n';
-
-class Stop extends Error {}
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -65,6 +37,7 @@ const { values: options, positionals } = parseArgs({
     run: { type: "string", multiple: true },
     scenario: { type: "string", multiple: true },
     path: { type: "string", default: `/servers/${SERVER}/mcp` },
+    only: { type: "string" },
     control: { type: "boolean", default: false },
     keep: { type: "string" },
   },
@@ -80,106 +53,20 @@ function suiteNode() {
 
 const suiteProgram = (suite) => join(PLACE, "node_modules", suite, "dist/index.js");
 
-/** What runs; each is a function that stops it. */
-const running = new Set();
-
-/** Starts a process; `line` sees what it says on `stream` until it returns something, which is the answer. */
-function start(name, command, given, { cwd, stream, log, line }) {
-  const child = spawn(command, given, { cwd, stdio: ["pipe", "pipe", "pipe"] });
-  const stop = () =>
-    new Promise((stopped) => {
-      if (child.exitCode !== null || child.signalCode !== null) return stopped();
-      const late = setTimeout(() => child.kill("SIGKILL"), 10_000);
-      child.once("exit", () => {
-        clearTimeout(late);
-        stopped();
-      });
-      child.kill("SIGTERM");
-    });
-  running.add(stop);
-  const written = createWriteStream(log);
-  return new Promise((ready, failed) => {
-    const give = (problem) => failed(new Stop(`${name} ${problem}; see ${log}`));
-    const late = setTimeout(() => give("did not start in time"), START_LIMIT_MS);
-    child.once("error", (error) => give(error.message));
-    child.once("exit", (code, signal) => give(`ended with ${signal ?? code}`));
-    for (const from of ["stdout", "stderr"]) {
-      createInterface({ input: child[from] }).on("line", (text) => {
-        written.write(`${text}\n`);
-        const found = from === stream ? line(text) : undefined;
-        if (found === undefined) return;
-        clearTimeout(late);
-        ready({ found, stop: () => stop().finally(() => running.delete(stop)) });
-      });
-    }
-  });
-}
-
-const startFixture = (logs) =>
-  start("the server", process.execPath, [join(PLACE, "fixture.mjs")], {
-    cwd: PLACE,
-    stream: "stdout",
-    log: join(logs, "fixture.log"),
-    line: (text) => (text.startsWith("{") ? JSON.parse(text).port : undefined),
-  });
+const startFixture = (logs, plan) =>
+  startProgram("the server", join(PLACE, "fixture.mjs"), join(logs, "fixture.log"), plan);
 
 async function startGateway(caxton, upstreamPort, logs) {
-  const home = join(logs, "gateway");
-  mkdirSync(join(home, "policies"), { recursive: true });
-  writeFileSync(join(home, "caxton.yaml"), gatewayConfig(upstreamPort));
-  writeFileSync(join(home, "policies/all.cedar"), ALLOW_ALL);
-  const make = [
-    "auth",
-    "create-key",
-    "--name",
-    "suite",
-    "--permissions",
-    "*",
-    "--expires-in",
-    "1d",
-    "--data-dir",
-    "data",
-  ];
-  const key = execFileSync(caxton, make, {
-    cwd: home,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "ignore"],
-  }).trim();
-  const gateway = await start("the gateway", caxton, ["start", "--config", "caxton.yaml"], {
-    cwd: home,
-    stream: "stderr",
-    log: join(logs, "gateway.log"),
-    line: (text) => / on http:\/\/(127\.0\.0\.1):(\d+),/.exec(text)?.slice(1, 3),
-  });
-  return { host: gateway.found[0], port: Number(gateway.found[1]), key, path: options.path, stop: gateway.stop };
+  const gateway = await startCaxton(caxton, { server: SERVER, port: upstreamPort, keys: ["suite"] }, logs);
+  return { ...gateway, key: gateway.keys.suite, path: options.path };
 }
 
 /** In the gateway's place: the server itself. */
 const nothing = (port) => ({ host: "127.0.0.1", port, key: "none", path: "/mcp", stop: async () => {} });
 
 /** Runs the suite once; resolves with what it printed. */
-function suite(run, given, log) {
-  return new Promise((done, failed) => {
-    const child = spawn(suiteNode(), [suiteProgram(run.suite), ...given], {
-      cwd: PLACE,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    const stop = async () => child.kill("SIGKILL");
-    running.add(stop);
-    const late = setTimeout(stop, RUN_LIMIT_MS);
-    const parts = [];
-    child.stdout.on("data", (part) => parts.push(part));
-    child.stderr.on("data", (part) => parts.push(part));
-    child.once("error", failed);
-    child.once("close", () => {
-      clearTimeout(late);
-      running.delete(stop);
-      const printed = Buffer.concat(parts).toString("utf8");
-      writeFileSync(log, printed);
-      done(printed);
-    });
-  });
-}
+const suite = ({ suite: name }, given, log) =>
+  runToEnd(suiteNode(), [suiteProgram(name), ...given], { cwd: PLACE, log, limit: RUN_LIMIT_MS });
 
 /** The scenarios of a run, in the suite's order. */
 async function scenarios(run, logs) {
@@ -331,10 +218,10 @@ const failures = (checks) =>
 
 /** The suite directly, and through a gateway if there is one; fresh processes for each. */
 async function both(run, caxton, logs) {
-  const half = async (name, work) => {
+  const half = async (name, plan, work) => {
     const place = join(logs, run.name.replace("/", "-"), name);
     mkdirSync(place, { recursive: true });
-    const fixture = await startFixture(place);
+    const fixture = await startFixture(place, plan);
     try {
       return await work(fixture.found, place);
     } finally {
@@ -343,9 +230,11 @@ async function both(run, caxton, logs) {
   };
   const names = await scenarios(run, logs);
   if (names.length === 0) return { names };
-  const direct = await half("direct", (port, place) => results(run, names, `http://127.0.0.1:${port}/mcp`, place));
+  const direct = await half("direct", {}, (port, place) =>
+    results(run, names, `http://127.0.0.1:${port}/mcp`, place),
+  );
   if (caxton === undefined && !options.control) return { names, direct };
-  const through = await half("through", async (port, place) => {
+  const through = await half("through", { only: options.only }, async (port, place) => {
     const gateway = options.control ? nothing(port) : await startGateway(caxton, port, place);
     const way = await passThrough(gateway, `X-API-Key: ${gateway.key}`, (words) => console.error(words));
     try {
@@ -389,10 +278,10 @@ function table(run, { names, direct, through }) {
   return { differ, fail, count: names.length };
 }
 
-async function main() {
+await main(async () => {
   if (positionals.length > 1) throw new Stop("one binary at most");
   const caxton = positionals[0] === undefined ? undefined : resolve(positionals[0]);
-  if (caxton !== undefined && !existsSync(caxton)) throw new Stop(`there is no ${caxton}`);
+  if (![undefined, "stateful", "stateless"].includes(options.only)) throw new Stop("--only stateful or stateless");
   const unknown = (options.run ?? []).filter((name) => !RUNS.some((run) => run.name === name));
   if (unknown.length > 0)
     throw new Stop(`no such run: ${unknown}; there are ${RUNS.map(({ name }) => name).join(", ")}`);
@@ -417,16 +306,4 @@ async function main() {
   } finally {
     if (options.keep === undefined) rmSync(logs, { recursive: true, force: true });
   }
-}
-
-const end = async () => Promise.all([...running].map((stop) => stop()));
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => end().finally(() => process.exit(1)));
-main()
-  .catch((error) => {
-    console.error(error instanceof Stop ? `compare: ${error.message}` : error);
-    return 2;
-  })
-  .then(async (code) => {
-    await end();
-    process.exit(code);
-  });
+});

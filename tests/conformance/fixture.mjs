@@ -1,11 +1,12 @@
 // The server that the conformance suite is run against: all of its scenarios, in both generations of the protocol, with
 // the official SDK.
 //
-// Listens on a free port of the loopback interface, or on the one that is given, prints {"port": …} once it does, and
-// ends when its standard input does, so that it never outlives its test. What goes wrong is told on standard error.
+// stdin: one line of JSON, {} or {"only": "stateful" | "stateless"} for a server of one generation. stdout: one line,
+// {"port": …}. It ends when stdin does, so that it never outlives its test. What goes wrong is told on standard error.
 
 import { randomBytes, randomUUID } from "node:crypto";
 import { createServer } from "node:http";
+import { createInterface } from "node:readline";
 import {
   NodeStreamableHTTPServerTransport,
   localhostHostValidation,
@@ -25,6 +26,10 @@ import { addRounds } from "./rounds.mjs";
 import { skills } from "./skills.mjs";
 import { TASKS, TaskServer, addTasks } from "./tasks.mjs";
 import { addTools } from "./tools.mjs";
+
+const lines = createInterface({ input: process.stdin });
+const plan = JSON.parse((await lines[Symbol.asyncIterator]().next()).value);
+lines.on("close", () => process.exit(0));
 
 const INFO = { name: "caxton-conformance-fixture", title: "Conformance fixture", version: "1.0.0" };
 const ANY = { ttlMs: 1000, cacheScope: "public" };
@@ -180,11 +185,15 @@ async function answer(request, response) {
   if (!validHost(request, response) || !validOrigin(request, response)) return undefined;
   if (new URL(request.url, "http://localhost").pathname !== "/mcp")
     return refuse(response, 404, -32000, "Not found");
-  if (request.method !== "POST") return answerLegacy(request, response, undefined);
+  if (request.method !== "POST") {
+    return plan.only === "stateless" ? answerModern(request, response) : answerLegacy(request, response, undefined);
+  }
   const { body, tooLarge } = await read(request);
   if (tooLarge) return refuse(response, 413, -32000, "Too large");
   if (body === undefined) return refuse(response, 400, -32700, "Parse error");
-  const legacy = await isLegacyRequest(await toWebRequest(request, body), body);
+  const legacy = plan.only
+    ? plan.only === "stateful"
+    : await isLegacyRequest(await toWebRequest(request, body), body);
   return legacy ? answerLegacy(request, response, body) : answerModern(request, response, body);
 }
 
