@@ -8,8 +8,9 @@
 //                  client gives up)
 //   GET /seen      {"requests": […], "bytes": …}: all that has come in at /mcp and /elsewhere since the last DELETE of it;
 //                  `bytes` is what came over the wire on all connections, in base64
-//   POST /restart  forgets the sessions and closes the other connections; the port stays
-// Further arguments of `bad`: `seconds` for slow rows, `key` to begin anew where a row goes wrong only once.
+//   POST /restart  forgets the sessions and closes the idle connections; the port stays
+// Further arguments of `bad`: `seconds` for slow rows, `key` to begin anew where a row goes wrong only once. Further keys
+// of the plan: `list` and `initialize`, each a name out of LISTS and GREETINGS below, for what goes wrong before a call.
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -862,13 +863,15 @@ if (!plan.stateless) {
   row("session-lost-always", "fails", "does not know any session, ever", lost);
   row("restart", "either", "starts anew in the middle, once: sessions and connections are gone", (call) => {
     if (!once(call)) return json(call, good(call));
-    return restart();
+    restart();
+    return call.response.req.socket.destroy();
   });
 }
 
-function restart(but) {
+/** Nobody's call is cut off: only connections without a request are closed. */
+function restart() {
   sessions = new Set();
-  for (const socket of connections) if (socket !== but) socket.destroy();
+  server.closeIdleConnections();
 }
 
 // ---- the protocol ----
@@ -899,15 +902,89 @@ function callTool(call, { name, arguments: given = {} }) {
   return found.answer(call);
 }
 
+const tool = (name, more = {}) => ({
+  name,
+  description: "Is only there.",
+  inputSchema: { type: "object" },
+  ...more,
+});
+const page = (tools, nextCursor) => ({ ...CACHED, tools, ...(nextCursor !== undefined && { nextCursor }) });
+
+// What can be wrong with `tools/list`. `good` and `bad` are on the first page, but for the last four.
+const LISTS = {
+  malformed: () =>
+    page([
+      tool(7),
+      tool(""),
+      tool("no-schema", { inputSchema: undefined }),
+      tool("schema-text", { inputSchema: "object" }),
+      tool("schema-array", { inputSchema: { type: "array" } }),
+      tool("description-array", { description: ["Is only there."] }),
+      tool("control\u0007"),
+      tool("hidden", { description: "Is \u202eonly there." }),
+      tool("output-text", { outputSchema: "object" }),
+      tool("annotations-text", { annotations: "safe" }),
+      tool("twice"),
+      tool("twice", { description: "Has the name of another." }),
+      "good",
+      null,
+      ...TOOLS,
+      tool("last"),
+    ]),
+  "cursor-repeats": () => page(TOOLS, "again"),
+  "cursor-empty": () => page(TOOLS, ""),
+  "cursor-number": () => page(TOOLS, 7),
+  "cursor-null": () => page(TOOLS, null),
+  "cursor-endless": (cursor) =>
+    page(cursor === undefined ? TOOLS : [tool(`tool-${cursor}`)], String(Number(cursor ?? 0) + 1)),
+  "two-pages": (cursor) => (cursor === undefined ? page(TOOLS, "next") : page([tool("last")])),
+  "second-page-fails": (cursor) => (cursor === undefined ? page(TOOLS, "next") : undefined),
+  many: () => page([...TOOLS, ...Array.from({ length: 5000 }, (_, at) => tool(`tool-${at}`))]),
+  "huge-definition": () => page([...TOOLS, tool("huge", { description: "x".repeat(LARGE / 2) })]),
+  empty: () => page([]),
+  "no-array": () => ({ ...page([]), tools: {} }),
+  nothing: () => ({}),
+  fails: () => undefined,
+};
+
+// What can be wrong with the answer to `initialize`, or to `server/discover`.
+const GREETINGS = {
+  "no-session": (greeting) => greeting,
+  "version-unknown": (greeting) => ({
+    ...greeting,
+    protocolVersion: "1999-01-01",
+    supportedVersions: ["1999-01-01"],
+  }),
+  "version-number": (greeting) => ({ ...greeting, protocolVersion: 7, supportedVersions: 7 }),
+  "no-capabilities": (greeting) => ({ ...greeting, capabilities: undefined }),
+  "capabilities-array": (greeting) => ({ ...greeting, capabilities: [] }),
+  "no-server-info": (greeting) => ({ ...greeting, serverInfo: undefined, _meta: undefined }),
+  "long-instructions": (greeting) => ({ ...greeting, instructions: "x".repeat(LARGE) }),
+  nothing: () => ({}),
+};
+
+function named(among, name) {
+  if (name === undefined) return undefined;
+  if (!Object.hasOwn(among, name)) throw new Error(`no such name: ${name}; there are ${Object.keys(among)}`);
+  return among[name];
+}
+const listing = named(LISTS, plan.list) ?? (() => page(TOOLS));
+const greeted = named(GREETINGS, plan.initialize) ?? ((greeting) => greeting);
+// A server without sessions is not asked for one.
+const sessionless = plan.stateless || plan.initialize === "no-session";
+
 const COMMON = {
-  "tools/list": (call) => json(call, envelope(call, { ...CACHED, tools: TOOLS })),
+  "tools/list"(call, params) {
+    const found = listing(params.cursor);
+    json(call, found === undefined ? failed(call, -32603, "the list is lost") : envelope(call, found));
+  },
   "tools/call": (call, params) => callTool(call, params),
 };
 const STATEFUL = {
   ...COMMON,
   ping: (call) => json(call, envelope(call, {})),
   initialize(call, params) {
-    call.response.setHeader("mcp-session-id", call.session);
+    if (call.session !== undefined) call.response.setHeader("mcp-session-id", call.session);
     const protocolVersion = VERSIONS.includes(params.protocolVersion) ? params.protocolVersion : VERSIONS[0];
     json(
       call,
@@ -917,22 +994,21 @@ const STATEFUL = {
 };
 const MODERN = {
   ...COMMON,
-  "server/discover": (call) =>
-    json(
-      call,
-      envelope(call, {
-        ...CACHED,
-        supportedVersions: [STATELESS],
-        capabilities: { tools: {} },
-        _meta: { "io.modelcontextprotocol/serverInfo": INFO },
-      }),
-    ),
+  "server/discover"(call) {
+    const greeting = {
+      ...CACHED,
+      supportedVersions: [STATELESS],
+      capabilities: { tools: {} },
+      _meta: { "io.modelcontextprotocol/serverInfo": INFO },
+    };
+    json(call, envelope(call, greeted(greeting)));
+  },
 };
 const METHODS = plan.stateless ? MODERN : STATEFUL;
 
 async function answerMcp(request, response, message) {
   const call = { response, id: message?.id, session: request.headers["mcp-session-id"] };
-  if (!plan.stateless) {
+  if (!sessionless) {
     if (message?.method === "initialize") sessions.add((call.session = randomUUID()));
     else if (call.session === undefined)
       return send(
@@ -967,7 +1043,6 @@ async function read(request) {
   return Buffer.concat(parts);
 }
 
-const connections = new Set();
 const server = createServer(async (request, response) => {
   const seen = { method: request.method, url: request.url, headers: request.rawHeaders, body: "", ended: "open" };
   const told = request.url === "/mcp" || request.url === "/elsewhere";
@@ -1000,7 +1075,7 @@ const server = createServer(async (request, response) => {
     }
     if (request.url === "/seen") return json(call, { requests, bytes: Buffer.concat(bytes).toString("base64") });
     if (request.url === "/restart" && request.method === "POST") {
-      restart(request.socket);
+      restart();
       return send(call, 204, {});
     }
     return send(call, 404, {});
@@ -1011,13 +1086,12 @@ const server = createServer(async (request, response) => {
   }
 });
 server.on("connection", (socket) => {
-  connections.add(socket);
   let size = 0;
   socket.on("data", (part) => {
     size += part.length;
     if (size <= RECORDED) bytes.push(Buffer.from(part));
   });
-  socket.on("error", () => {}).on("close", () => connections.delete(socket));
+  socket.on("error", () => {});
 });
 // A pooled connection lasts until its client closes it.
 Object.assign(server, { keepAliveTimeout: 600_000, requestTimeout: 0, headersTimeout: 0, timeout: 0 });
