@@ -986,10 +986,8 @@ const STATEFUL = {
   initialize(call, params) {
     if (call.session !== undefined) call.response.setHeader("mcp-session-id", call.session);
     const protocolVersion = VERSIONS.includes(params.protocolVersion) ? params.protocolVersion : VERSIONS[0];
-    json(
-      call,
-      envelope(call, { protocolVersion, capabilities: { tools: { listChanged: true } }, serverInfo: INFO }),
-    );
+    const greeting = { protocolVersion, capabilities: { tools: { listChanged: true } }, serverInfo: INFO };
+    json(call, envelope(call, greeted(greeting)));
   },
 };
 const MODERN = {

@@ -23,6 +23,8 @@ const { values: options, positionals } = parseArgs({
   options: {
     row: { type: "string", multiple: true },
     stateless: { type: "boolean", default: false },
+    list: { type: "string" },
+    initialize: { type: "string" },
     path: { type: "string", default: `/servers/${SERVER}/mcp` },
     keep: { type: "string" },
   },
@@ -136,7 +138,8 @@ await main(async () => {
   if (positionals.length !== 1) throw new Stop("the gateway's binary is wanted");
   const logs = options.keep === undefined ? mkdtempSync(join(tmpdir(), "caxton-matrix-")) : resolve(options.keep);
   mkdirSync(logs, { recursive: true });
-  const plan = { stateless: options.stateless };
+  const { stateless, list, initialize } = options;
+  const plan = { stateless, list, initialize };
   const program = join(PLACE, "../clients/misbehave.mjs");
   const server = await startProgram("the server", program, join(logs, "misbehave.log"), plan);
   const at = `http://127.0.0.1:${server.found}`;
