@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { passThrough } from "./pass-through.mjs";
 import { Stop, main, runToEnd, startCaxton, startProgram } from "./processes.mjs";
+import { apart, seen } from "./sameness.mjs";
 
 const PLACE = dirname(fileURLToPath(import.meta.url));
 const SERVER = "fixture";
@@ -139,52 +140,8 @@ function cell(checks) {
   );
 }
 
-// What is another one each time: ids, times, addresses, sealed states.
-const FRESH = [
-  [/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<id>"],
-  [/\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z/g, "<time>"],
-  [/127\.0\.0\.1:\d+/g, "<address>"],
-];
-/** Keys whose values are chance, or in which a gateway speaks for itself; that they are there is compared. */
-const OPAQUE = new Set([
-  "requestState",
-  "sessionId",
-  "sessionIdSent",
-  "lastEventId",
-  "lastEventIdUsed",
-  "eventId",
-  "eventCount",
-  "messagesValidated",
-  "subscriptionId",
-  "io.modelcontextprotocol/subscriptionId",
-  "serverInfo",
-  "io.modelcontextprotocol/serverInfo",
-  "supported",
-  "supportedVersions",
-]);
-
 /** Where the gateway is meant to show something else than the server: `{ check, why }`, `check` being an id. */
 const MEANT = [];
-
-/** What the suite saw, as text, without what is another one each time and without what Caxton adds to `_meta`. */
-function seen(value) {
-  const kept = JSON.stringify(value ?? null, (key, inner) => {
-    if (key.startsWith("caxton/")) return undefined;
-    if (OPAQUE.has(key) && inner !== undefined && inner !== null) return `<${key}>`;
-    if (key === "_meta" && inner && Object.keys(inner).every((name) => name.startsWith("caxton/")))
-      return undefined;
-    return inner;
-  });
-  return FRESH.reduce((text, [from, to]) => text.replaceAll(from, to), kept);
-}
-
-/** Around the first place in which two texts differ. */
-function apart(left, right) {
-  let at = 0;
-  while (at < left.length && left[at] === right[at]) at += 1;
-  const from = Math.max(0, at - 40);
-  return `directly …${left.slice(from, at + 120)}…, through Caxton …${right.slice(from, at + 120)}…`;
-}
 
 /** Lines, one a check that came out otherwise through the gateway, or for which the suite saw something else. */
 function differences(direct, through) {

@@ -67,10 +67,11 @@ export const startProgram = (name, file, log, plan) =>
   });
 
 /** Runs a program to its end, or until it has had its time; resolves with all that it printed. */
-export function runToEnd(command, given, { cwd, log, limit }) {
+export function runToEnd(command, given, { cwd, log, limit, input }) {
   return new Promise((done, failed) => {
-    const child = spawn(command, given, { cwd, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, given, { cwd, stdio: ["pipe", "pipe", "pipe"] });
     const stop = stopper(child);
+    child.stdin.on("error", () => {}).end(input === undefined ? "" : `${JSON.stringify(input)}\n`);
     const late = setTimeout(stop, limit);
     const parts = [];
     child.stdout.on("data", (part) => parts.push(part));
