@@ -483,7 +483,9 @@ mod tests {
         let host = "127.0.0.1:8080";
         assert!(origin_allowed(&HeaderMap::new(), &settings));
         assert!(from(&settings, "https://console.example", host));
-        for origin in ["https://console.example.evil", "null", "http://127.0.0.1:8081", "http://localhost:8080"] {
+        for origin in
+            ["https://console.example.evil", "null", "http://127.0.0.1:8081", "http://localhost:8080"]
+        {
             assert!(!from(&settings, origin, host), "{origin}");
         }
         assert!(from(&settings, "http://127.0.0.1:8080", host), "a page of this host");

@@ -122,7 +122,8 @@ impl EventReader {
                 self.event.id = Some(String::from_utf8_lossy(value).into_owned());
             }
             b"retry" => {
-                let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+                let digits =
+                    std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
                 self.event.retry = digits.and_then(|digits| digits.parse().ok()).or(self.event.retry);
             }
             // A comment, the event's name, or a field of another time.

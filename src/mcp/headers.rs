@@ -164,7 +164,9 @@ fn compare(headers: &HeaderMap, field: &HeaderName, expected: Option<&str>) -> R
         (None, None) => Ok(()),
         (Some(found), Some(expected)) if found == expected => Ok(()),
         (None, Some(_)) => Err(HeaderMismatch(format!("the header field `{field}` is missing"))),
-        (Some(_), _) => Err(HeaderMismatch(format!("the header field `{field}` does not say what the body says"))),
+        (Some(_), _) => {
+            Err(HeaderMismatch(format!("the header field `{field}` does not say what the body says")))
+        }
     }
 }
 
@@ -176,7 +178,11 @@ fn encode(text: &str) -> String {
         && !edge(bytes.first().copied())
         && !edge(bytes.last().copied())
         && !(text.starts_with(BASE64_PREFIX) && text.ends_with(BASE64_SUFFIX));
-    if plain { text.to_owned() } else { format!("{BASE64_PREFIX}{}{BASE64_SUFFIX}", BASE64_STANDARD.encode(text)) }
+    if plain {
+        text.to_owned()
+    } else {
+        format!("{BASE64_PREFIX}{}{BASE64_SUFFIX}", BASE64_STANDARD.encode(text))
+    }
 }
 
 fn decode(value: &str) -> Option<String> {
@@ -242,7 +248,10 @@ mod tests {
             for other in ["other", "=?base64?b3RoZXI=?="] {
                 let mut different = good.clone();
                 different.insert(HeaderName::from_static(field), HeaderValue::from_static(other));
-                assert_eq!(refused(&different), format!("the header field `{field}` does not say what the body says"));
+                assert_eq!(
+                    refused(&different),
+                    format!("the header field `{field}` does not say what the body says")
+                );
             }
             let mut broken = good.clone();
             broken.insert(HeaderName::from_static(field), HeaderValue::from_static("=?base64?%%?="));

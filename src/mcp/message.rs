@@ -152,7 +152,8 @@ impl Message {
             Ok(Json::Array(_)) => Err(Unreadable::invalid(None, "batches of messages are not accepted")),
             Ok(_) => Err(Unreadable::invalid(None, "a message is an object")),
             Err(error) => {
-                let message = format!("the message is not acceptable JSON: {}", one_line(&error.to_string(), 200));
+                let message =
+                    format!("the message is not acceptable JSON: {}", one_line(&error.to_string(), 200));
                 let error = RpcError::new(code::PARSE_ERROR, message);
                 Err(Unreadable { id: Envelope::id_in(bytes), error })
             }
@@ -166,7 +167,9 @@ impl Message {
             Some(Json::Null) if !fields.contains_key("method") => None,
             Some(value) => match Id::read(value) {
                 Some(id) => Some(id),
-                None => return Err(Unreadable::invalid(None, "`id` must be a whole number or a short string")),
+                None => {
+                    return Err(Unreadable::invalid(None, "`id` must be a whole number or a short string"));
+                }
             },
         };
         if fields.get("jsonrpc").and_then(Json::as_str) != Some("2.0") {
@@ -225,12 +228,9 @@ impl Message {
     /// The message as JSON text.
     pub fn to_vec(&self) -> Vec<u8> {
         let wire = match self {
-            Self::Request { id, method, params } => Wire {
-                id: Some(Some(id)),
-                method: Some(method),
-                params: Some(params),
-                ..Wire::default()
-            },
+            Self::Request { id, method, params } => {
+                Wire { id: Some(Some(id)), method: Some(method), params: Some(params), ..Wire::default() }
+            }
             Self::Notification { method, params } => Wire {
                 method: Some(method),
                 params: (!params.is_empty()).then_some(params),
@@ -265,7 +265,14 @@ struct Wire<'a> {
 
 impl Default for Wire<'_> {
     fn default() -> Self {
-        Self { jsonrpc: Cow::Borrowed("2.0"), id: None, method: None, params: None, result: None, error: None }
+        Self {
+            jsonrpc: Cow::Borrowed("2.0"),
+            id: None,
+            method: None,
+            params: None,
+            result: None,
+            error: None,
+        }
     }
 }
 
@@ -332,7 +339,11 @@ mod tests {
     #[test]
     fn what_is_no_message_is_refused_with_the_id_that_it_answers() {
         let number = Some(Id::Number(7));
-        let deep = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{}{}}}"#, "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","id":7,"result":{}{}}}"#,
+            "[".repeat(1_000_000),
+            "]".repeat(1_000_000)
+        );
         for (text, id, code) in [
             ("", None, code::PARSE_ERROR),
             ("no json", None, code::PARSE_ERROR),
@@ -349,9 +360,17 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, None, code::INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, None, code::INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","id":7,"method":3}"#, number.clone(), code::INVALID_REQUEST),
-            (r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":[1]}"#, number.clone(), code::INVALID_REQUEST),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":[1]}"#,
+                number.clone(),
+                code::INVALID_REQUEST,
+            ),
             (r#"{"jsonrpc":"2.0","id":7,"result":[]}"#, number.clone(), code::INVALID_REQUEST),
-            (r#"{"jsonrpc":"2.0","id":7,"result":{},"error":{"code":1,"message":"x"}}"#, number.clone(), code::INVALID_REQUEST),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"result":{},"error":{"code":1,"message":"x"}}"#,
+                number.clone(),
+                code::INVALID_REQUEST,
+            ),
             (r#"{"jsonrpc":"2.0","id":7,"error":{"code":"x"}}"#, number.clone(), code::INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","id":7}"#, number, code::INVALID_REQUEST),
             (r#"{"jsonrpc":"2.0","result":{}}"#, None, code::INVALID_REQUEST),

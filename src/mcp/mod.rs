@@ -26,6 +26,8 @@ pub mod meta {
     pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
     /// Name and version of the client.
     pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    /// Name and version of the server.
+    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
     /// What the client can do.
     pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
     /// The prefix of keys that belong to the connection between two parties and do not go on to a third.

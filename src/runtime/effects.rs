@@ -18,7 +18,9 @@ use crate::model::{
     RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
     WriteMemoryRelation,
 };
-use crate::tools::{Answered, ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult};
+use crate::tools::{
+    Answered, ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult,
+};
 
 /// Why an operation had no effect.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +194,8 @@ impl Effects {
         operation.rest = rest;
         let permit = self.guard.admit(subject, operation, context).await.map_err(hide_existence)?;
         let decision = permit.decision();
-        let result = self.tools.call(permit, options).await.map_err(|error| EffectError::Tool { decision, error })?;
+        let result =
+            self.tools.call(permit, options).await.map_err(|error| EffectError::Tool { decision, error })?;
         Ok((result, decision))
     }
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value as Json};
 use super::effects::{Caller, EffectError, Effects};
 use crate::authz::Permit;
 use crate::model::{
-    AskClient, Complete, DecisionId, GetPrompt, ListPrompts, ListResources, Operation, PromptRef, ReadResource,
-    ResourceRef, ServerName, SetLogLevel, SubscribeResource,
+    AskClient, Complete, DecisionId, GetPrompt, ListPrompts, ListResources, Operation, PromptRef,
+    ReadResource, ResourceRef, ServerName, SetLogLevel, SubscribeResource,
 };
 use crate::tools::{Answered, CallOptions, ClientSession, ToolError};
 
@@ -53,7 +53,11 @@ impl Effects {
     ) -> Result<(Answered<Map<String, Json>>, DecisionId), EffectError> {
         let permit = self.admit(caller, GetPrompt { prompt, arguments, rest }).await?;
         let decision = permit.decision();
-        self.tools().get_prompt(permit, options).await.map(|answer| (answer, decision)).map_err(failed(decision))
+        self.tools()
+            .get_prompt(permit, options)
+            .await
+            .map(|answer| (answer, decision))
+            .map_err(failed(decision))
     }
 
     /// Reads a resource.
@@ -65,7 +69,11 @@ impl Effects {
     ) -> Result<(Answered<Map<String, Json>>, DecisionId), EffectError> {
         let permit = self.admit(caller, ReadResource { resource, rest }).await?;
         let decision = permit.decision();
-        self.tools().read_resource(permit, options).await.map(|answer| (answer, decision)).map_err(failed(decision))
+        self.tools()
+            .read_resource(permit, options)
+            .await
+            .map(|answer| (answer, decision))
+            .map_err(failed(decision))
     }
 
     /// Begins or ends a subscription in the client's session.

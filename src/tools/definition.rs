@@ -283,7 +283,8 @@ mod tests {
         let one =
             json!({ "name": "a", "description": "d", "inputSchema": { "type": "object", "properties": {} } });
         let two = json!({ "inputSchema": { "properties": {}, "type": "object" }, "_meta": { "t": 1 }, "name": "a", "description": "d" });
-        let same = json!({ "inputSchema": { "properties": {}, "type": "object" }, "name": "a", "description": "d" });
+        let same =
+            json!({ "inputSchema": { "properties": {}, "type": "object" }, "name": "a", "description": "d" });
         let three =
             json!({ "name": "a", "description": "D", "inputSchema": { "type": "object", "properties": {} } });
         let digest = |json| Definition::read(json, BUDGET).unwrap().sha256();

@@ -201,7 +201,8 @@ impl Registry {
 
     /// Whether there is a server of this name, the built-in one among them.
     pub fn has_server(&self, name: &ServerName) -> bool {
-        name.as_str() == builtin::SERVER || self.0.upstreams.iter().any(|upstream| upstream.settings.name == *name)
+        name.as_str() == builtin::SERVER
+            || self.0.upstreams.iter().any(|upstream| upstream.settings.name == *name)
     }
 
     /// Each server and whether it can be called.
@@ -215,7 +216,11 @@ impl Registry {
     }
 
     /// Carries an allowed call out, once, with the arguments that were judged.
-    pub async fn call(&self, permit: Permit<InvokeTool>, options: CallOptions) -> Result<Answered<ToolResult>, ToolError> {
+    pub async fn call(
+        &self,
+        permit: Permit<InvokeTool>,
+        options: CallOptions,
+    ) -> Result<Answered<ToolResult>, ToolError> {
         let caller = permit.subject().principal().clone();
         let InvokeTool { tool: judged, arguments, rest, redact, input: _ } = permit.into_operation();
         let Some(tool) = self.judged(&judged) else { return Err(ToolError::Changed(judged.id.clone())) };
@@ -246,7 +251,10 @@ impl Registry {
         &'a self,
         only: Option<&'a ServerName>,
     ) -> impl Iterator<Item = &'a Arc<Upstream>> {
-        self.0.upstreams.iter().filter(move |upstream| only.is_none_or(|name| upstream.settings.name == *name))
+        self.0
+            .upstreams
+            .iter()
+            .filter(move |upstream| only.is_none_or(|name| upstream.settings.name == *name))
     }
 
     /// The most items of one list of a server.
@@ -261,15 +269,13 @@ impl Registry {
     }
 
     /// The result in an answer to `tools/call`.
-    fn result(
-        &self,
-        tool: &Tool,
-        mut answer: Map<String, Json>,
-    ) -> Result<Answered<ToolResult>, ToolError> {
+    fn result(&self, tool: &Tool, mut answer: Map<String, Json>) -> Result<Answered<ToolResult>, ToolError> {
         match answer.remove("resultType") {
             None => {}
             Some(Json::String(kind)) if kind == "complete" => {}
-            Some(Json::String(kind)) if kind == "input_required" => return Ok(Answered::InputRequired(answer)),
+            Some(Json::String(kind)) if kind == "input_required" => {
+                return Ok(Answered::InputRequired(answer));
+            }
             // A task.
             Some(_) => return Err(ToolError::NeedsMore { tool: tool.id().clone() }),
         }

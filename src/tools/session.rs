@@ -97,7 +97,9 @@ impl ClientSession {
     /// The connections that are open.
     pub(super) fn open_links(&self) -> Vec<(ServerName, Arc<Link>)> {
         let links = self.links.lock();
-        let open = links.iter().filter_map(|(server, place)| Some((server.clone(), Arc::clone(place.get()?.link()))));
+        let open = links
+            .iter()
+            .filter_map(|(server, place)| Some((server.clone(), Arc::clone(place.get()?.link()))));
         open.collect()
     }
 

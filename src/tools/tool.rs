@@ -68,7 +68,15 @@ impl Tool {
         let entity = entity(&id, &definition, pin_status, &operator, sandboxed);
         let descriptor = Arc::new(ToolDescriptor { id, entity: entity.into(), labels: operator.labels });
         let param_headers = ParamHeaders::of_schema(&definition.input_schema);
-        Ok(Self { descriptor, definition, schema, param_headers, server: server.clone(), pin_status, backend })
+        Ok(Self {
+            descriptor,
+            definition,
+            schema,
+            param_headers,
+            server: server.clone(),
+            pin_status,
+            backend,
+        })
     }
 
     /// The tool's id.

@@ -30,7 +30,8 @@ impl Accept {
             if parts.any(is_weight_of_zero) {
                 continue;
             }
-            if ["*/*", "application/*", "application/json"].iter().any(|name| kind.eq_ignore_ascii_case(name)) {
+            if ["*/*", "application/*", "application/json"].iter().any(|name| kind.eq_ignore_ascii_case(name))
+            {
                 accept.json = true;
             } else if ["text/*", "text/event-stream"].iter().any(|name| kind.eq_ignore_ascii_case(name)) {
                 accept.events = true;

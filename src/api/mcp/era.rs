@@ -41,11 +41,13 @@ impl Era {
         let named = own.and_then(|fields| fields.get(meta::VERSION));
         let is_stateless = named.is_some()
             || method == "server/discover"
-            || (method != "initialize" && header.is_some_and(|version| version >= Version::V2026_07_28.as_str()));
+            || (method != "initialize"
+                && header.is_some_and(|version| version >= Version::V2026_07_28.as_str()));
         if !is_stateless {
             return Self::of_header(header);
         }
-        let missing = |key: &str| RpcError::invalid_params(format!("`_meta` has no `{key}` of the right kind"));
+        let missing =
+            |key: &str| RpcError::invalid_params(format!("`_meta` has no `{key}` of the right kind"));
         let named = named.and_then(Json::as_str).ok_or_else(|| missing(meta::VERSION))?;
         let header = header.ok_or_else(|| mismatch("the header field `mcp-protocol-version` is missing"))?;
         if header != named {
@@ -54,11 +56,13 @@ impl Era {
         if !Version::parse(named).is_some_and(Version::is_stateless) {
             return Err(unsupported(named));
         }
-        let capabilities = own.and_then(|fields| fields.get(meta::CLIENT_CAPABILITIES)).and_then(Json::as_object);
+        let capabilities =
+            own.and_then(|fields| fields.get(meta::CLIENT_CAPABILITIES)).and_then(Json::as_object);
         let capabilities = capabilities.ok_or_else(|| missing(meta::CLIENT_CAPABILITIES))?;
         let tool = called_tool(method, params).and_then(tool);
         let param_headers = tool.as_ref().map(|tool| tool.param_headers());
-        check_headers(headers, method, params, param_headers).map_err(|error| mismatch(&error.to_string()))?;
+        check_headers(headers, method, params, param_headers)
+            .map_err(|error| mismatch(&error.to_string()))?;
         Ok(Self::Stateless(capabilities.clone()))
     }
 
@@ -127,7 +131,9 @@ mod tests {
         let unknown = json!({ meta::VERSION: "v999.0.0", meta::CLIENT_CAPABILITIES: {} });
         assert_eq!(era("v999.0.0", "tools/list", unknown.clone()), Err(code::UNSUPPORTED_VERSION));
         assert_eq!(era("2026-07-28", "tools/list", unknown), Err(code::HEADER_MISMATCH));
-        for own in [json!({}), json!(3), json!({ meta::VERSION: 3 }), json!({ meta::CLIENT_CAPABILITIES: {} })] {
+        for own in
+            [json!({}), json!(3), json!({ meta::VERSION: 3 }), json!({ meta::CLIENT_CAPABILITIES: {} })]
+        {
             assert_eq!(era("2026-07-28", "server/discover", own.clone()), Err(code::INVALID_PARAMS), "{own}");
             assert_eq!(era("2026-07-28", "tools/list", own.clone()), Err(code::INVALID_PARAMS), "{own}");
         }
@@ -142,6 +148,10 @@ mod tests {
         assert_eq!(era("", "tools/list", json!({})), Ok(Era::Handshake(Version::UNNAMED)));
         assert_eq!(era("2025-11-25", "tools/list", json!({})), Ok(Era::Handshake(Version::V2025_11_25)));
         assert_eq!(era("1999-01-01", "tools/list", json!({})), Err(code::UNSUPPORTED_VERSION));
-        assert_eq!(era("2026-07-28", "initialize", json!({})), Ok(Era::Stateless(Map::new())), "it is told that there is none");
+        assert_eq!(
+            era("2026-07-28", "initialize", json!({})),
+            Ok(Era::Stateless(Map::new())),
+            "it is told that there is none"
+        );
     }
 }

@@ -25,8 +25,7 @@ const INSTRUCTIONS: &str = "A policy gateway. The list shows the tools you may u
                             the reason and a decision id.";
 
 /// The log levels of RFC 5424, as MCP names them.
-const LEVELS: [&str; 8] =
-    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// What a method gave.
 pub(super) struct Given {
@@ -57,7 +56,7 @@ impl Arrived {
             "logging/setLevel" if !stateless => self.set_log_level(params).await?,
             "resources/subscribe" if !stateless => self.subscribe(params, true).await?,
             "resources/unsubscribe" if !stateless => self.subscribe(params, false).await?,
-            "server/discover" if stateless => self.discover(),
+            "server/discover" if stateless => return Ok(self.discover().into()),
             "tools/list" => self.list_tools().await?,
             "tools/call" => self.call_tool(params, own, events).await?,
             "prompts/list" => self.list_prompts().await?,
@@ -99,10 +98,13 @@ impl Arrived {
 
     fn discover(&self) -> Map<String, Json> {
         object(json!({
+            "resultType": "complete",
+            "ttlMs": 0,
+            "cacheScope": "private",
             "supportedVersions": Version::ALL,
             "capabilities": self.capabilities(),
             "instructions": INSTRUCTIONS,
-            "_meta": { "io.modelcontextprotocol/serverInfo": server_info() },
+            "_meta": { (meta::SERVER_INFO): server_info() },
         }))
     }
 
@@ -141,7 +143,11 @@ impl Arrived {
         Ok(Map::new())
     }
 
-    async fn subscribe(&self, mut params: Map<String, Json>, begins: bool) -> Result<Map<String, Json>, RpcError> {
+    async fn subscribe(
+        &self,
+        mut params: Map<String, Json>,
+        begins: bool,
+    ) -> Result<Map<String, Json>, RpcError> {
         if !self.offers("resources") {
             return Err(RpcError::method_not_found("resources/subscribe"));
         }
@@ -223,7 +229,8 @@ impl Arrived {
         for _ in 0..params::MOST_ROUNDS {
             let carried = (rest.clone(), self.options(events.clone()));
             let effects = &self.api.effects;
-            let answer = effects.get_prompt(self.caller.asker(), prompt.clone(), arguments.clone(), carried).await;
+            let answer =
+                effects.get_prompt(self.caller.asker(), prompt.clone(), arguments.clone(), carried).await;
             let (answer, _) = answer.map_err(result::refused)?;
             match self.settle(answer, &server, &binding, events.as_ref()).await? {
                 params::Settled::Complete(mut found) => {
@@ -292,10 +299,13 @@ impl Arrived {
                 let uri = params::take_text(&mut reference, "uri")?;
                 CompletionRef::Resource(self.scope.resource(&uri, uri.contains('{'))?)
             }
-            _ => return Err(RpcError::invalid_params("`ref.type` is neither `ref/prompt` nor `ref/resource`")),
+            _ => {
+                return Err(RpcError::invalid_params("`ref.type` is neither `ref/prompt` nor `ref/resource`"));
+            }
         };
         let rest = self.with_meta(params, own);
-        let asked = self.api.effects.complete(self.caller.asker(), Complete { reference, rest }, self.options(None));
+        let asked =
+            self.api.effects.complete(self.caller.asker(), Complete { reference, rest }, self.options(None));
         asked.await.map_err(result::refused)
     }
 
@@ -310,7 +320,11 @@ impl Arrived {
 
     /// The parameters that go on as they came, with `_meta` as a server gets it: without what is between the client and the
     /// gateway, with the trace.
-    pub(super) fn with_meta(&self, mut params: Map<String, Json>, mut own: Map<String, Json>) -> Map<String, Json> {
+    pub(super) fn with_meta(
+        &self,
+        mut params: Map<String, Json>,
+        mut own: Map<String, Json>,
+    ) -> Map<String, Json> {
         own.retain(|key, _| !key.starts_with(meta::PROTOCOL_PREFIX) || key == meta::LOG_LEVEL);
         if let Some((trace, span)) = &self.caller.context.trace {
             own.entry(meta::TRACEPARENT).or_insert_with(|| format!("00-{trace}-{span}-01").into());

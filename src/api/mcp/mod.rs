@@ -27,9 +27,9 @@ use super::caller::Caller;
 use super::host::Called;
 use super::problem::Problem;
 use super::state::Api;
+use crate::authz::Permit;
 use crate::clock::SharedClock;
 use crate::mcp::{HEADER_SESSION, Id, Message, RpcError, code};
-use crate::authz::Permit;
 use crate::model::{ListTools, ServerName};
 use accept::Accept;
 use era::Era;
@@ -95,7 +95,9 @@ async fn serve(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) ->
 fn check_host(api: &Api, request: &Request) -> Result<(), Problem> {
     let Some(names) = &api.settings.allowed_hosts else { return Ok(()) };
     let host = request.extensions().get::<Called>().and_then(|called| called.0.as_ref());
-    let Some(host) = host else { return Err(Problem::malformed("the `Host` field is missing: send it once")) };
+    let Some(host) = host else {
+        return Err(Problem::malformed("the `Host` field is missing: send it once"));
+    };
     let is_allowed = {
         let bare = host.host().trim_start_matches('[').trim_end_matches(']');
         names.iter().any(|name| name.eq_ignore_ascii_case(bare) || name.eq_ignore_ascii_case(host.as_str()))
@@ -206,7 +208,7 @@ fn listen(api: Arc<Api>, caller: &Caller, scope: &Scope, headers: &HeaderMap) ->
 fn end(api: &Api, caller: &Caller, scope: &Scope, headers: &HeaderMap) -> Result<Response, Problem> {
     let session = named_session(api, caller, scope, headers)?;
     api.mcp.sessions.end(&session);
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(StatusCode::OK.into_response())
 }
 
 fn named_session(

@@ -139,7 +139,10 @@ impl Arrived {
         events: Option<&ServerEvents>,
     ) -> Result<Map<String, Json>, RpcError> {
         let Some(events) = events else {
-            return Err(RpcError::new(code::REFUSED, "the server asks the client, which takes no event stream"));
+            return Err(RpcError::new(
+                code::REFUSED,
+                "the server asks the client, which takes no event stream",
+            ));
         };
         let mut answers = Map::new();
         for (key, mut question) in take_questions(&mut round)? {
@@ -147,7 +150,8 @@ impl Arrived {
             let Some(Json::String(method)) = question.remove("method") else { return Err(unusable()) };
             let (reply, answer) = oneshot::channel();
             let request = FromServer::Request { server: server.clone(), method, params, reply };
-            let unanswered = || RpcError::new(code::REFUSED, "the client did not answer the server's question");
+            let unanswered =
+                || RpcError::new(code::REFUSED, "the client did not answer the server's question");
             events.send(request).await.map_err(|_| unanswered())?;
             let answer = answer.await.map_err(|_| unanswered())??;
             answers.insert(key, Json::Object(answer));

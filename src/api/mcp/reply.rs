@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{self, Stream};
+use futures::stream::{self, StreamExt as _};
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::mpsc;
 
@@ -44,7 +44,9 @@ fn status_of(error: &RpcError, is_stateless: bool) -> StatusCode {
     match error.code {
         _ if !is_stateless => StatusCode::OK,
         code::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
-        code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION => StatusCode::BAD_REQUEST,
+        code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION => {
+            StatusCode::BAD_REQUEST
+        }
         _ => StatusCode::OK,
     }
 }
@@ -153,27 +155,35 @@ impl Exchange {
                 (status, session, Err(message))
             }
         };
-        let stream: std::pin::Pin<Box<dyn Stream<Item = Result<Event, Infallible>> + Send>> = match first {
-            Err(last) => Box::pin(stream::iter([event(&last)])),
-            Ok(message) => Box::pin(stream::unfold((self, Some(message)), |(mut exchange, ready)| async move {
-                let Some(message) = ready else { return None };
-                let sent = event(&message);
-                if matches!(message, Message::Response { .. }) {
-                    return Some((sent, (exchange, None)));
-                }
-                let following = match exchange.next().await {
-                    Next::Said(message) => message,
-                    Next::Done(outcome) => exchange.message(outcome).2,
-                };
-                Some((sent, (exchange, Some(following))))
-            })),
+        let stream = match first {
+            Err(last) => stream::iter([event(&last)]).boxed(),
+            Ok(message) => stream::unfold(Some((self, Some(message))), Self::next_event).boxed(),
         };
         let body = Sse::new(stream).keep_alive(KeepAlive::default());
         with_session((status, body).into_response(), session)
     }
 }
 
-fn event(message: &Message) -> Result<Event, Infallible> {
+impl Exchange {
+    /// The next event of the stream, and what is left of it: a message that is ready, or whatever comes.
+    async fn next_event(
+        left: Option<(Self, Option<Message>)>,
+    ) -> Option<(Sent, Option<(Self, Option<Message>)>)> {
+        let (mut exchange, ready) = left?;
+        let message = match ready {
+            Some(message) => message,
+            None => match exchange.next().await {
+                Next::Said(message) => message,
+                Next::Done(outcome) => return Some((event(&exchange.message(outcome).2), None)),
+            },
+        };
+        Some((event(&message), Some((exchange, None))))
+    }
+}
+
+type Sent = Result<Event, Infallible>;
+
+fn event(message: &Message) -> Sent {
     // JSON text has no line ends.
     Ok(Event::default().data(String::from_utf8(message.to_vec()).unwrap_or_default()))
 }
@@ -192,7 +202,8 @@ impl Arrived {
             // Where it is dropped, the server is told that the client offers no such method.
             FromServer::Request { server, method, params, reply } => {
                 let request = ServerRequest::of_method(&method)?;
-                let session = self.session.as_ref().filter(|session| session.client.can(request.capability()))?;
+                let session =
+                    self.session.as_ref().filter(|session| session.client.can(request.capability()))?;
                 let operation = AskClient { server, request, params };
                 let permit = match self.api.effects.ask_client(self.caller.asker(), operation).await {
                     Ok(permit) => permit,
@@ -222,27 +233,30 @@ pub(super) fn own_stream(api: Arc<Api>, session: &Arc<Session>) -> Result<Respon
         return Err(Problem::conflict("this session has a stream already"));
     };
     let changes = api.effects.tools().changes();
-    let stream = stream::unfold((api, Arc::clone(session), changes, aside), |(api, session, mut changes, mut aside)| async move {
-        loop {
-            let message = tokio::select! {
-                changed = changes.changed() => {
-                    changed.ok()?;
-                    Some(tools_changed(Map::new()))
+    let stream = stream::unfold(
+        (api, Arc::clone(session), changes, aside),
+        |(api, session, mut changes, mut aside)| async move {
+            loop {
+                let message = tokio::select! {
+                    changed = changes.changed() => {
+                        changed.ok()?;
+                        Some(tools_changed(Map::new()))
+                    }
+                    Some(FromServer::Notification { method, params }) = aside.next() => {
+                        Some(Message::Notification { method, params })
+                    }
+                    () = session.ended.notified() => return None,
+                    () = tokio::time::sleep(TICK) => None,
+                };
+                if !api.readiness.is_ready() || !api.mcp.sessions.keep(&session) {
+                    return None;
                 }
-                Some(FromServer::Notification { method, params }) = aside.next() => {
-                    Some(Message::Notification { method, params })
+                if let Some(message) = message {
+                    return Some((event(&message), (api, session, changes, aside)));
                 }
-                () = session.ended.notified() => return None,
-                () = tokio::time::sleep(TICK) => None,
-            };
-            if !api.readiness.is_ready() || !api.mcp.sessions.keep(&session) {
-                return None;
             }
-            if let Some(message) = message {
-                return Some((event(&message), (api, session, changes, aside)));
-            }
-        }
-    });
+        },
+    );
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::era::Era;
 use crate::api::problem::Problem;
-use crate::mcp::{RpcError, code, object};
+use crate::mcp::{RpcError, code, meta, object};
 use crate::runtime::EffectError;
 use crate::tools::{ToolError, ToolResult};
 
@@ -14,7 +14,9 @@ pub(super) fn of_call(result: ToolResult) -> Map<String, Json> {
     let mut fields = rest;
     fields.insert("content".to_owned(), Json::Array(content));
     fields.extend(structured.map(|value| ("structuredContent".to_owned(), value)));
-    fields.insert("isError".to_owned(), is_error.into());
+    if is_error {
+        fields.insert("isError".to_owned(), true.into());
+    }
     fields
 }
 
@@ -58,14 +60,10 @@ pub(super) fn add_meta(fields: &mut Map<String, Json>, key: &str, value: Json) {
 /// Gives a result the fields of its generation: 2026-07-28 has a type in every result and an age for what can be kept; earlier
 /// versions have neither.
 pub(super) fn dressed(mut result: Map<String, Json>, method: &str, era: &Era) -> Map<String, Json> {
+    forget_server(&mut result);
     let can_be_kept = matches!(
         method,
-        "server/discover"
-            | "tools/list"
-            | "prompts/list"
-            | "resources/list"
-            | "resources/templates/list"
-            | "resources/read"
+        "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "resources/read"
     );
     if era.is_stateless() {
         let is_complete = result.entry("resultType").or_insert_with(|| "complete".into()) == "complete";
@@ -84,6 +82,15 @@ pub(super) fn dressed(mut result: Map<String, Json>, method: &str, era: &Era) ->
     result
 }
 
+/// Which server it was is between the gateway and the server.
+fn forget_server(result: &mut Map<String, Json>) {
+    let Some(Json::Object(own)) = result.get_mut("_meta") else { return };
+    let was_there = own.remove(meta::SERVER_INFO).is_some();
+    if was_there && own.is_empty() {
+        result.remove("_meta");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,7 +98,8 @@ mod tests {
 
     #[test]
     fn each_generation_has_its_own_fields() {
-        let sent = object(json!({ "tools": [], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public" }));
+        let sent =
+            object(json!({ "tools": [], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public" }));
         let old = dressed(sent.clone(), "tools/list", &Era::Handshake(Version::V2025_11_25));
         assert_eq!(Json::Object(old), json!({ "tools": [] }));
         let new = dressed(sent, "tools/list", &Era::Stateless(Map::new()));

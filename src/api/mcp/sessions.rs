@@ -258,7 +258,8 @@ mod tests {
     fn a_session_is_its_owners_for_its_address_and_for_a_while() {
         let clock = Arc::new(ManualClock::at_millis(0));
         let sessions = McpSessions::new(clock.clone());
-        let open = |name: &str| sessions.open(&who(name), Scope::All, Version::V2025_11_25, Map::new()).unwrap();
+        let open =
+            |name: &str| sessions.open(&who(name), Scope::All, Version::V2025_11_25, Map::new()).unwrap();
         let session = open("a");
         assert!(sessions.get(&session.id, &who("a"), &Scope::All).is_some());
         assert!(sessions.get(&session.id, &who("b"), &Scope::All).is_none(), "of another principal");
@@ -278,7 +279,8 @@ mod tests {
     fn one_principal_has_so_many_sessions_and_takes_none_from_others() {
         let clock = Arc::new(ManualClock::at_millis(0));
         let sessions = McpSessions::new(clock.clone());
-        let open = |name: &str| sessions.open(&who(name), Scope::All, Version::V2025_11_25, Map::new()).unwrap();
+        let open =
+            |name: &str| sessions.open(&who(name), Scope::All, Version::V2025_11_25, Map::new()).unwrap();
         let others = open("b");
         let first = open("a");
         for _ in 0..MOST_OF_ONE {

@@ -79,7 +79,11 @@ fn permit(registry: &Registry, tool: &str, arguments: Json) -> Permit<crate::mod
 
 async fn call(registry: &Registry, tool: &str, arguments: Json) -> Result<ToolResult, ToolError> {
     let permit = permit(registry, tool, arguments);
-    tokio::time::timeout(PATIENCE, registry.call(permit, CallOptions::default())).await.unwrap()
+    let called = registry.call(permit, CallOptions::default());
+    match tokio::time::timeout(PATIENCE, called).await.unwrap()? {
+        Answered::Complete(result) => Ok(result),
+        round => panic!("{round:?}"),
+    }
 }
 
 /// Waits for the registry to change until `done` holds.

@@ -5,13 +5,13 @@
 
 use std::sync::{Arc, Weak};
 
-use http::HeaderValue;
-use parking_lot::Mutex;
-use serde_json::{Map, Value as Json, json};
 use crate::mcp::{Id, Message, RpcError, Version, code};
 use crate::tools::error::UpstreamError;
 use crate::tools::session::ClientSession;
 use crate::tools::settings::{ServerSettings, Transport};
+use http::HeaderValue;
+use parking_lot::Mutex;
+use serde_json::{Map, Value as Json, json};
 
 use super::UpstreamLimits;
 use super::http::{HttpWire, is_old_server};
@@ -32,7 +32,8 @@ pub(super) async fn open_session(
     let answer = wire.first_request(&Id::Number(0), "initialize", params, version).await;
     let (answer, session) = answer.map_err(handshake)?;
     let agreement = initialized_agreement(answer, session).map_err(handshake)?;
-    let link = Arc::new(Link::new(&settings.name, (Wire::Http(wire), agreement), 1, Some(client.aside.clone())));
+    let link =
+        Arc::new(Link::new(&settings.name, (Wire::Http(wire), agreement), 1, Some(client.aside.clone())));
     initialized(&link).await.map_err(handshake)?;
     if let Some(level) = client.log_level() {
         let request = Outgoing::new("logging/setLevel", crate::mcp::one_field("level", level));
@@ -42,7 +43,10 @@ pub(super) async fn open_session(
 }
 
 /// Opens the way to a server and agrees on a version with it.
-pub(super) async fn open(settings: &ServerSettings, limits: &UpstreamLimits) -> Result<Arc<Link>, UpstreamError> {
+pub(super) async fn open(
+    settings: &ServerSettings,
+    limits: &UpstreamLimits,
+) -> Result<Arc<Link>, UpstreamError> {
     match &settings.transport {
         Transport::Http { url, headers } => {
             let wire = HttpWire::new(url, headers, settings.connect_timeout, limits)?;
@@ -72,7 +76,8 @@ async fn initialized(link: &Link) -> Result<(), Failure> {
     if link.agreement.version.is_stateless() {
         return Ok(());
     }
-    let message = Message::Notification { method: "notifications/initialized".to_owned(), params: Map::new() };
+    let message =
+        Message::Notification { method: "notifications/initialized".to_owned(), params: Map::new() };
     link.send(&message).await
 }
 
@@ -88,8 +93,7 @@ async fn agree_over_http(wire: &HttpWire) -> Result<(Agreement, i64), Failure> {
     let Some(reason) = is_old_server(&failure) else { return Err(failure) };
     tracing::debug!(%reason, "the server does not know `server/discover`");
     let version = HeaderValue::from_static(Version::NEWEST_WITH_SESSIONS.as_str());
-    let (answer, session) =
-        wire.first_request(&Id::Number(1), "initialize", own_params(), version).await?;
+    let (answer, session) = wire.first_request(&Id::Number(1), "initialize", own_params(), version).await?;
     Ok((initialized_agreement(answer, session)?, 2))
 }
 
@@ -97,7 +101,9 @@ async fn agree_over_http(wire: &HttpWire) -> Result<(Agreement, i64), Failure> {
 async fn agree_over_pipes(wire: &StdioWire) -> Result<(Agreement, i64), Failure> {
     match wire.first_request(Id::Number(0), "initialize", own_params()).await {
         Ok(answer) => Ok((initialized_agreement(answer, None)?, 1)),
-        Err(Failure::Refused(RpcError { code: code::METHOD_NOT_FOUND | code::UNSUPPORTED_VERSION, .. })) => {
+        Err(Failure::Refused(RpcError {
+            code: code::METHOD_NOT_FOUND | code::UNSUPPORTED_VERSION, ..
+        })) => {
             let answer = wire.first_request(Id::Number(1), "server/discover", discover_params()).await?;
             Ok((discovered_agreement(answer)?, 2))
         }
@@ -130,18 +136,24 @@ fn initialized_agreement(
 ) -> Result<Agreement, Failure> {
     let version = answer.get("protocolVersion").and_then(Json::as_str).and_then(Version::parse);
     let Some(version) = version else {
-        return Err(Failure::Unusable("`initialize` names no protocol version that is spoken here".to_owned()));
+        return Err(Failure::Unusable(
+            "`initialize` names no protocol version that is spoken here".to_owned(),
+        ));
     };
     Ok(agreement(version, session, &mut answer))
 }
 
 fn discovered_agreement(mut answer: Map<String, Json>) -> Result<Agreement, Failure> {
     let versions = answer.get("supportedVersions").and_then(Json::as_array);
-    let newest = Json::from(Version::V2026_07_28.as_str());
-    if !versions.is_some_and(|versions| versions.contains(&newest)) {
-        return Err(Failure::Unusable("`server/discover` names no protocol version that is spoken here".to_owned()));
+    let versions = versions.into_iter().flatten().filter_map(Json::as_str).filter_map(Version::parse);
+    let versions: Vec<Version> = versions.collect();
+    if !versions.contains(&Version::V2026_07_28) {
+        return Err(Failure::Unusable(
+            "`server/discover` names no protocol version that is spoken here".to_owned(),
+        ));
     }
-    Ok(agreement(Version::V2026_07_28, None, &mut answer))
+    let knows_sessions = versions.iter().any(|version| !version.is_stateless());
+    Ok(Agreement { knows_sessions, ..agreement(Version::V2026_07_28, None, &mut answer) })
 }
 
 fn agreement(version: Version, session: Option<HeaderValue>, answer: &mut Map<String, Json>) -> Agreement {
@@ -149,5 +161,5 @@ fn agreement(version: Version, session: Option<HeaderValue>, answer: &mut Map<St
         Some(Json::Object(capabilities)) => capabilities,
         _ => Map::new(),
     };
-    Agreement { version, session, capabilities }
+    Agreement { version, session, knows_sessions: true, capabilities }
 }

@@ -69,7 +69,11 @@ impl HttpWire {
             .user_agent(concat!("caxton/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| UpstreamError::Client(Box::new(error)))?;
-        Ok(Self { http, address: address.clone(), limit: limits.response_bytes.saturating_add(ENVELOPE_BYTES) })
+        Ok(Self {
+            http,
+            address: address.clone(),
+            limit: limits.response_bytes.saturating_add(ENVELOPE_BYTES),
+        })
     }
 
     /// A request of the handshake: nothing is agreed yet. Gives the session that the server opened.
@@ -160,7 +164,8 @@ impl HttpWire {
         let mut headers = agreed(agreement);
         headers.insert(header::ACCEPT, EVENTS);
         if let Some(event) = last_event {
-            let value = HeaderValue::from_str(event).map_err(|_| unusable("the id of an event is no header value"))?;
+            let value = HeaderValue::from_str(event)
+                .map_err(|_| unusable("the id of an event is no header value"))?;
             headers.insert(LAST_EVENT, value);
         }
         let request = self.http.get(self.address.expose().clone()).headers(headers);
@@ -228,7 +233,9 @@ impl HttpWire {
     async fn json_answer(&self, response: Response, id: &Id) -> Result<Map<String, Json>, Failure> {
         let body = self.body(response).await?;
         match Message::read(&body) {
-            Ok(Message::Response { id: of, outcome }) if of.as_ref() == Some(id) => outcome.map_err(Failure::Refused),
+            Ok(Message::Response { id: of, outcome }) if of.as_ref() == Some(id) => {
+                outcome.map_err(Failure::Refused)
+            }
             // An error about a request whose id the server could not read: there was one request.
             Ok(Message::Response { id: None, outcome: Err(error) }) => Err(Failure::Refused(error)),
             Ok(Message::Response { .. }) => Err(unusable("it belongs to another request")),
@@ -287,7 +294,9 @@ impl HttpWire {
                         }
                     }
                     Err(error) if error.id.as_ref() == Some(id) => return Err(unusable(&error.to_string())),
-                    Err(error) => tracing::debug!(%error, "an event of the server cannot be read and was left out"),
+                    Err(error) => {
+                        tracing::debug!(%error, "an event of the server cannot be read and was left out")
+                    }
                 }
             }
         }

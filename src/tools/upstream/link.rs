@@ -100,6 +100,8 @@ pub(super) struct Agreement {
     pub(super) version: Version,
     /// The session, of servers that have one.
     pub(super) session: Option<HeaderValue>,
+    /// Whether the server also speaks a version with sessions.
+    pub(super) knows_sessions: bool,
     pub(super) capabilities: Map<String, Json>,
 }
 
@@ -129,7 +131,14 @@ impl Link {
         aside: Option<ServerEvents>,
     ) -> Self {
         let server = server.clone();
-        Self { server, wire, agreement, ids: AtomicI64::new(first_id), changed: Arc::new(Notify::new()), aside }
+        Self {
+            server,
+            wire,
+            agreement,
+            ids: AtomicI64::new(first_id),
+            changed: Arc::new(Notify::new()),
+            aside,
+        }
     }
 
     /// Whether the server keeps a session for us, which it may forget.
@@ -139,6 +148,11 @@ impl Link {
 
     pub(super) fn is_stateless(&self) -> bool {
         self.agreement.version.is_stateless()
+    }
+
+    /// Whether a client may have a session of its own at the server.
+    pub(super) fn knows_sessions(&self) -> bool {
+        self.is_over_http() && self.agreement.knows_sessions
     }
 
     pub(super) fn is_over_http(&self) -> bool {
@@ -193,7 +207,12 @@ impl Link {
         }
     }
 
-    async fn take_notification(&self, method: String, params: Map<String, Json>, events: Option<&CallEvents>) {
+    async fn take_notification(
+        &self,
+        method: String,
+        params: Map<String, Json>,
+        events: Option<&CallEvents>,
+    ) {
         match (events, &self.aside) {
             _ if method == "notifications/tools/list_changed" => self.changed.notify_one(),
             (Some(events), _) => events.notify(method, params).await,

@@ -161,7 +161,8 @@ impl Upstream {
     fn forget(&self, lost: &Arc<Link>) -> bool {
         let lost = Some(Arc::clone(lost));
         let previous = self.link.compare_and_swap(&lost, None);
-        let was_in_use = previous.as_ref().is_some_and(|link| lost.as_ref().is_some_and(|lost| Arc::ptr_eq(link, lost)));
+        let was_in_use =
+            previous.as_ref().is_some_and(|link| lost.as_ref().is_some_and(|lost| Arc::ptr_eq(link, lost)));
         if was_in_use {
             tracing::info!(server = %self.settings.name, "the upstream server has forgotten the session; a new one is opened");
         }
@@ -222,11 +223,12 @@ impl Upstream {
         let shared = self.open_link().await?;
         let Some(ClientSide::Session(session)) = client else { return Ok((shared, None)) };
         // A child process for each client would be too much; one serves all, and asks no client for anything.
-        if shared.is_stateless() || !shared.is_over_http() || !session.needs_own() {
+        if !shared.knows_sessions() || !session.needs_own() {
             return Ok((shared, None));
         }
         let place = session.place(&self.settings.name);
-        let opened = place.get_or_try_init(|| Connection::open_for(&self.settings, &self.limits, session)).await;
+        let opened =
+            place.get_or_try_init(|| Connection::open_for(&self.settings, &self.limits, session)).await;
         let connection = opened.map_err(|error| {
             let reason = super::error::chain(&error);
             tracing::warn!(server = %self.settings.name, reason, "a client's session at an upstream server cannot be opened");

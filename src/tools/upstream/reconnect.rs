@@ -78,8 +78,7 @@ async fn watch(
             () = link.changed.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
             () = tokio::time::sleep(upstream.limits.refresh_interval) => {}
         }
-        let asked =
-            within(upstream.settings.connect_timeout, listing::tools(&link, &upstream.limits)).await;
+        let asked = within(upstream.settings.connect_timeout, listing::tools(&link, &upstream.limits)).await;
         match asked.and_then(|listing| listing) {
             Ok(listing) => {
                 if publish(listing).is_err() {

@@ -236,7 +236,9 @@ impl Waiting {
                     let why = one_line(&error.to_string(), 300);
                     self.arrive(id, Err(Failure::Unusable(why))).await;
                 }
-                None => tracing::debug!(%error, "a line of the server belongs to no request and was left out"),
+                None => {
+                    tracing::debug!(%error, "a line of the server belongs to no request and was left out")
+                }
             },
         }
     }
