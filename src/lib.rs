@@ -35,6 +35,7 @@ pub mod text;
 pub mod db;
 pub mod events;
 pub mod model;
+pub mod shared_state;
 
 pub mod audit;
 pub mod authn;

@@ -27,7 +27,7 @@ const LAYERS: &[(&[&str], bool)] = &[
         ],
         true,
     ),
-    (&["model", "db", "events"], true),
+    (&["model", "db", "events", "shared_state"], true),
     (&["policy", "authn", "audit", "screen", "limit", "secrets"], false),
     (&["authz"], false),
     (

@@ -14,10 +14,11 @@ use super::Settings;
 use super::definition::{Definition, HandlerName};
 use crate::authz::Permit;
 use crate::events::SecurityEvent;
-use crate::limit::{Limited, Rate, RateLimiter};
+use crate::limit::{Limited, Rate};
 use crate::memory::Quotas;
 use crate::model::{AgentId, CapabilityName, Entity, EntityUid, ListAgents, MemoryScope, ReadAgent, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
+use crate::shared_state::{CountedLimit, RateCounter, RateCounters, Unavailable};
 use crate::telemetry::Metrics;
 
 /// The attribute `status` of every agent in force.
@@ -30,7 +31,7 @@ pub struct Agent {
     /// Its module, compiled, when it answers without a model.
     pub handler: Option<Module>,
     /// How often one sender may wake it.
-    pub limiter: Option<RateLimiter>,
+    pub limiter: Option<Arc<dyn RateCounter>>,
     entity: Arc<Entity>,
 }
 
@@ -48,9 +49,12 @@ impl Agent {
     /// Counts one message of `sender` against the limit of the agent's file, or says when to come back.
     ///
     /// # Errors
-    /// The limit is reached.
-    pub fn check_rate(&self, sender: &EntityUid) -> Result<(), Limited> {
-        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.check(sender).map(drop))
+    /// The counter cannot be asked: the message is refused.
+    pub async fn check_rate(&self, sender: &EntityUid) -> Result<Result<(), Limited>, Unavailable> {
+        match &self.limiter {
+            Some(limiter) => Ok(limiter.take(sender).await?.map(drop)),
+            None => Ok(Ok(())),
+        }
     }
 
     fn digest(&self) -> String {
@@ -61,8 +65,10 @@ impl Agent {
     }
 }
 
-fn limits(rate: Rate) -> crate::limit::Settings {
-    crate::limit::Settings { per_principal: rate, ..Default::default() }
+/// The limit of an agent's file.
+fn limit(agent: &AgentId, rate: Rate) -> CountedLimit {
+    let per_sender = crate::limit::Settings { per_principal: rate, ..Default::default() };
+    CountedLimit { name: agent.shared(), ..per_sender.limit() }
 }
 
 fn entity(definition: &Definition) -> Entity {
@@ -152,12 +158,19 @@ pub struct Register {
     settings: Arc<Settings>,
     sandbox: Sandbox,
     metrics: Arc<Metrics>,
+    counters: Arc<dyn RateCounters>,
 }
 
 impl Register {
-    /// An empty register.
-    pub fn new(settings: Settings, sandbox: Sandbox, metrics: Arc<Metrics>) -> Self {
-        Self { table: Arc::default(), turn: Arc::default(), settings: Arc::new(settings), sandbox, metrics }
+    /// An empty register. `counters` makes the counter of each agent whose file has a limit.
+    pub fn new(
+        settings: Settings,
+        sandbox: Sandbox,
+        metrics: Arc<Metrics>,
+        counters: Arc<dyn RateCounters>,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        Self { table: Arc::default(), turn: Arc::default(), settings, sandbox, metrics, counters }
     }
 
     /// Reads the directory and puts what is there in force, for a start: a file that is refused is left out. Compiles
@@ -257,8 +270,7 @@ impl Register {
         {
             return Ok(Arc::clone(known));
         }
-        let limiter =
-            definition.rate_limit.map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
+        let limiter = definition.rate_limit.map(|rate| self.counters.counter(&limit(&definition.id, rate)));
         Ok(Arc::new(Agent { entity: entity(&definition).into(), definition, handler, limiter }))
     }
 

@@ -400,7 +400,7 @@ async fn prove_login(
 ) -> Result<(LoggedIn, HolderKeys), LoginError> {
     let held = api.authenticator.held(evidence)?;
     let login = redeem(logins(api)?, grant).await?;
-    let holder = api.authenticator.holds(held, &login.subject)?;
+    let holder = api.authenticator.holds(held, &login.subject).await?;
     Ok((login, holder))
 }
 

@@ -19,6 +19,7 @@ use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::policy::version::VersionError;
 use crate::runtime::EffectError;
+use crate::shared_state::{ConversationLimit, Unavailable};
 use crate::tools::ToolError;
 
 /// An `application/problem+json` answer.
@@ -245,8 +246,24 @@ impl IntoResponse for Problem {
     }
 }
 
+/// What a caller learns when a port of the shared state cannot be asked.
+const STATE_UNAVAILABLE: &str = "state that decisions depend on is not available at the moment; retry later";
+
+impl From<Unavailable> for Problem {
+    fn from(why: Unavailable) -> Self {
+        why.report();
+        Self { reason: Some(ReasonCode::StateUnavailable.as_str()), ..Self::unavailable(STATE_UNAVAILABLE) }
+    }
+}
+
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
+        if denied.reason == ReasonCode::StateUnavailable {
+            let mut problem = Self::unavailable(STATE_UNAVAILABLE);
+            problem.reason = Some(denied.reason.as_str());
+            problem.decision_id = denied.decision;
+            return problem;
+        }
         if denied.reason == ReasonCode::AuditUnavailable {
             let mut problem = Self::unavailable("decisions cannot be recorded at the moment");
             problem.reason = Some(ReasonCode::AuditUnavailable.as_str());
@@ -338,9 +355,12 @@ impl From<MessageError> for Problem {
         let detail = error.to_string();
         match error {
             MessageError::TooLong { limit, .. } => Self::too_large(limit),
-            MessageError::ConversationFull { .. } => Self::invalid(detail),
-            MessageError::TooMany { .. } => Self::limited(detail, Duration::from_secs(60)),
-            MessageError::Busy => Self::unavailable(detail),
+            MessageError::Limit(ConversationLimit::ConversationFull { .. }) => Self::invalid(detail),
+            MessageError::Limit(ConversationLimit::TooMany { .. }) => {
+                Self::limited(detail, Duration::from_secs(60))
+            }
+            MessageError::Limit(ConversationLimit::Busy) => Self::unavailable(detail),
+            MessageError::Unavailable(why) => why.into(),
         }
     }
 }
@@ -424,7 +444,26 @@ impl From<EffectError> for Problem {
             }
             EffectError::Tool { decision, error } => Self::from(error).of_decision(decision),
             EffectError::Message(error) => error.into(),
+            EffectError::Unavailable(why) => why.into(),
             EffectError::NotFound(_) => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_that_cannot_be_asked_is_no_fault_of_the_caller() {
+        let why = Unavailable::new("sessions", "10.0.0.7: connection refused");
+        for problem in [
+            Problem::from(why.clone()),
+            MessageError::from(why.clone()).into(),
+            EffectError::from(why).into(),
+        ] {
+            assert_eq!((problem.status, problem.reason), (503, Some("state_unavailable")));
+            assert!(!problem.detail.contains("10.0.0.7"), "where state is kept is not said to the caller");
         }
     }
 }

@@ -8,9 +8,10 @@ use super::pending::require_supported;
 use super::permit::{Allow, Listing, Permit};
 use super::record::{DecisionFacts, build_record, list_item};
 use super::refusal::Denied;
-use super::session::SessionKey;
+use super::shared::{SharedFacts, unavailable};
 use crate::model::{DecisionId, Input, Obligations, Operation, Outcome, ReasonCode, Screening};
 use crate::policy::Verdict;
+use crate::shared_state::SessionKey;
 
 impl Guard {
     /// Asks about every item of a list that has itself been allowed; answers with a permit for each item that is.
@@ -23,14 +24,21 @@ impl Guard {
         let began = Instant::now();
         let (subject, context) = (&list.subject, &list.context);
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
-        let state = self.request_state(subject, context, &key);
+        let mut whole = Verdict::without_policy(Outcome::Allow, ReasonCode::Permitted);
+        let (shared, items) = match self.shared_facts(&key).await {
+            Ok(shared) => (shared, items),
+            Err(why) => {
+                whole = unavailable(&why);
+                (SharedFacts::default(), Vec::new())
+            }
+        };
+        let state = self.request_state(subject, context, shared);
         let decision = DecisionId::generate();
         let mut entries = Vec::with_capacity(items.len());
         let mut allowed = Vec::with_capacity(items.len());
         let mut all_entities = Vec::new();
         let mut obligations = Obligations::default();
-        let mut cedar_context =
-            build_context(context, &state.facts, &Screening::default(), self.system(&state));
+        let mut cedar_context = build_context(context, &Screening::default(), &state);
         for operation in items {
             let (action, resource) = (operation.action(), operation.resource());
             let input = operation.input();
@@ -45,7 +53,7 @@ impl Guard {
                 // An item that is only shown to exist is not what its permits put under obligations.
                 verdict.obligations = Obligations::default();
             }
-            self.count_on_session(&key, &operation, &resource, &mut verdict);
+            self.count_on_session(&key, &operation, &resource, &mut verdict).await;
             obligations = obligations.with(verdict.obligations.clone());
             let mut entry = list_item(&action, &resource.uid, &verdict);
             entry.shadow = self.shadow(&state, decision, &action, &verdict, evaluation.candidate);
@@ -63,7 +71,7 @@ impl Guard {
             }
         }
         set_input(&mut cedar_context, Input::Absent);
-        let whole = Verdict { obligations, ..Verdict::without_policy(Outcome::Allow, ReasonCode::Permitted) };
+        whole.obligations = obligations;
         let facts = DecisionFacts {
             decision,
             event_type: O::EVENT,
@@ -81,6 +89,9 @@ impl Guard {
         };
         let record = build_record(&state, self.replayable, facts);
         let receipt = self.journal.append(record).await.map_err(|_| Denied::unrecorded())?;
+        if whole.outcome != Outcome::Allow {
+            return Err(Denied::new(Some(receipt), whole, None));
+        }
         Permit::mint_each(allowed, receipt, subject, context).ok_or_else(Denied::unrecorded)
     }
 }

@@ -17,6 +17,7 @@ use crate::authz::resolve_entities;
 use crate::changes::PolicyLoader;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Environment;
+use crate::limit::LocalCounters;
 use crate::model::{EntityUid, Outcome};
 use crate::policy::Bundle;
 use crate::sandbox::Sandbox;
@@ -215,7 +216,8 @@ fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>>
 fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::Attributes>> {
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;
-    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
+    let counters = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
+    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), counters);
     if let Some(problem) = agents.load().problems.into_iter().next() {
         anyhow::bail!("an agent could not be loaded: {problem}");
     }

@@ -9,16 +9,18 @@ use crate::api::{Api, Readiness};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
+use crate::authn::dpop::LocalReplays;
 use crate::authz::{Guard, GuardParts};
 use crate::blocking;
 use crate::changes::{
-    Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState, load_startup,
+    ChangeLock, EmergencyLock, Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState,
+    load_startup,
 };
 use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
 use crate::events::SecurityEvent;
-use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
+use crate::limit::{CapabilityLimits, FailedAttempts, LocalCounters, Quotas};
 use crate::memory::Memory;
 use crate::messages::Conversations;
 use crate::policy::PolicyErrors;
@@ -26,6 +28,9 @@ use crate::policy::live::{Live, LivePolicy};
 use crate::runtime::{Effects, EffectsParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
+use crate::shared_state::{
+    AddressBlocks, LocalConversations, LocalLockdown, LocalSessions, Lockdown, RateCounters,
+};
 use crate::telemetry::Metrics;
 use crate::tools::Registry;
 
@@ -80,6 +85,9 @@ pub enum StartError {
     /// The agents may not be put in force, or their changes could not be recorded.
     #[error("the agents cannot be put in force")]
     Agents(#[source] crate::changes::ReloadError),
+    /// State that gateways share cannot be asked.
+    #[error("state that gateways share cannot be asked")]
+    SharedState(#[from] crate::shared_state::Unavailable),
     /// A thread that set up a part ended without a result.
     #[error("a part of the gateway stopped while it was set up")]
     Stopped,
@@ -119,7 +127,8 @@ pub(super) async fn build(
     if let (Some(jwt), Some(url)) = (&mut authn.jwt, &settings.api.public_url) {
         jwt.resources = crate::api::resources(url).map(Into::into).into();
     }
-    let authenticator = Authenticator::new(authn, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let replays = Arc::new(LocalReplays::new(&authn.dpop));
+    let authenticator = Authenticator::new(authn, replays, Arc::clone(&clock), Arc::clone(&metrics))?;
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
@@ -134,10 +143,12 @@ pub(super) async fn build(
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
     let loader = PolicyLoader { source, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
-    let (live, state) = read_policies(&loader, &settings.reload, settings.policy, &clock).await?;
+    let lock: Arc<dyn EmergencyLock> = Arc::new(ChangeLock::in_directory(&settings.reload.data_dir));
+    let (live, state) = read_policies(&loader, &lock, &settings.reload, settings.policy, &clock).await?;
     let policy = Arc::new(LivePolicy::new(live, settings.policy, Arc::clone(&metrics)));
 
-    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
+    let counters: Arc<dyn RateCounters> = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
+    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), Arc::clone(&counters));
     load_agents(&agents).await?;
     let decision_log = DecisionLog::new(settings.audit.path.clone());
     let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&metrics))?;
@@ -152,7 +163,7 @@ pub(super) async fn build(
     );
     let reloader = Reloader::new(
         Arc::clone(&policy),
-        loader,
+        (loader, lock),
         settings.reload,
         state,
         journal.clone(),
@@ -176,35 +187,41 @@ pub(super) async fn build(
     .await??;
     let reloader = Arc::new(reloader.with_agents(agents.clone(), attributes.clone(), tools.clone()));
     reloader.agents_at_start().await.map_err(StartError::Agents)?;
+    let lockdown = Arc::new(LocalLockdown::default());
+    lockdown.set(settings.lockdown).await?;
     let guard = Arc::new(Guard::new(GuardParts {
         policy,
         journal: journal.clone(),
-        limiter: RateLimiter::new(&settings.limit, Arc::clone(&metrics)),
+        limiter: counters.counter(&settings.limit.limit()),
         screen: Screen::new(settings.screen),
         attributes: Arc::new(attributes.clone()),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
-        sessions: settings.sessions,
+        sessions: Arc::new(LocalSessions::new(settings.sessions, Arc::clone(&clock))),
+        lockdown,
         replayable: settings.replayable,
     }));
-    guard.set_lockdown(settings.lockdown);
+    let longest = settings.messages.max_message_bytes;
+    let conversations = LocalConversations::new(settings.messages, Arc::clone(&clock));
     let effects = Arc::new(Effects::new(EffectsParts {
         guard,
         memory: memory.clone(),
         tools: tools.clone(),
-        conversations: Conversations::new(settings.messages, Arc::clone(&clock)),
-        capabilities: CapabilityLimits::new(&settings.quotas, &metrics),
+        conversations: Conversations::new(longest, Arc::new(conversations), Arc::clone(&clock)),
+        capabilities: CapabilityLimits::new(&settings.quotas, &*counters),
         agents: agents.clone(),
     }));
     let runtime =
         Arc::new(Runtime::new(Arc::clone(&effects), sandbox, model, settings.runtime, Arc::clone(&metrics)));
-    let failures = settings.failures.map(|settings| FailedAttempts::new(settings, Arc::clone(&metrics)));
+    let failures = settings.failures.map(|settings| -> Arc<dyn AddressBlocks> {
+        Arc::new(FailedAttempts::new(settings, Arc::clone(&metrics)))
+    });
     let rooms = crate::api::Rooms::new(settings.api.rooms);
     let api = Arc::new(Api {
         authenticator,
         credentials,
         failures,
-        quotas: Quotas::new(&settings.quotas, &metrics),
+        quotas: Quotas::new(&settings.quotas, &*counters),
         per_principal: settings.limit.per_principal,
         effects,
         attributes,
@@ -226,14 +243,16 @@ pub(super) async fn build(
 /// The policy set that the gateway starts with.
 async fn read_policies(
     loader: &PolicyLoader,
+    lock: &Arc<dyn EmergencyLock>,
     reload: &ReloadSettings,
     policy: crate::policy::Settings,
     clock: &SharedClock,
 ) -> Result<(Live, StartupState), StartError> {
     let loader = loader.clone();
     let reload = reload.clone();
+    let lock = Arc::clone(lock);
     let now = clock.now_millis();
-    match blocking::run(move || load_startup(&loader, &reload, policy, now)).await? {
+    match blocking::run(move || load_startup(&loader, &*lock, &reload, policy, now)).await? {
         Ok(startup) => Ok(startup.split()),
         Err(StartupError::Policies(errors)) => Err(StartError::Policies(errors)),
         Err(error) => Err(StartError::Sources(error)),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::render::counted;
 use super::store::{StoreOptions, find, when};
 use crate::cli::output::{Exit, Output, table};
-use crate::policy::version::{Checks, Manifest, Published};
+use crate::policy::version::{Checks, Manifest, Published, VersionSource as _};
 use crate::text::clean;
 
 /// How much to show.

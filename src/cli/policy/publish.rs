@@ -10,7 +10,9 @@ use super::store::{PublishOptions, StoreOptions, find, report_error};
 use super::{PolicyFolders, sources};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
-use crate::policy::version::{Checks, Kind, Manifest, Published, VersionError, VersionStore};
+use crate::policy::version::{
+    Checks, Kind, Manifest, Published, VersionError, VersionSource as _, VersionStore,
+};
 use crate::policy::{Bundle, Sources};
 use crate::text::clean;
 

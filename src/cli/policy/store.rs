@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::render::{PLAIN, RED};
 use crate::cli::output::Output;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
-use crate::policy::version::{Published, SigningKey, VersionError, VersionStore, Wanted};
+use crate::policy::version::{Published, SigningKey, VersionError, VersionSource as _, VersionStore, Wanted};
 use crate::text::clean;
 
 /// Where versions are kept when nothing else is said.
@@ -30,7 +30,7 @@ impl StoreOptions {
         let store = self.open(base);
         match store.exists() {
             true => Ok(store),
-            false => Err(anyhow::Error::from(VersionError::Empty(store.root().to_owned())).context(
+            false => Err(anyhow::Error::from(VersionError::Empty(store.place())).context(
                 "publish a set first with `caxton policy publish`, or name the store with `--store`",
             )),
         }

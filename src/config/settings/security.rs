@@ -7,12 +7,12 @@ use super::identity::Authentication;
 use super::rate_limit::RateLimits;
 use super::server::Server;
 use super::{attributes, emergency, vault};
-use crate::authz::SessionSettings;
 use crate::config::problem::{Problem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Flag, List, ParsedWord};
 use crate::limit::{FailureSettings, QuotaSettings};
 use crate::secrets::VaultSettings;
+use crate::shared_state::SessionSettings;
 use crate::{audit, authn, limit};
 
 /// What the section says of the modules below it.

@@ -39,8 +39,11 @@ pub enum VersionError {
     #[error("{0}")]
     Swapped(String),
     /// There is nothing in the store.
-    #[error("nothing is published in `{}`", .0.display())]
-    Empty(PathBuf),
+    #[error("nothing is published in `{0}`")]
+    Empty(String),
+    /// The published versions cannot be asked.
+    #[error(transparent)]
+    Unavailable(#[from] crate::shared_state::Unavailable),
     /// No version of that name.
     #[error("there is no published version `{0}`")]
     NotFound(String),

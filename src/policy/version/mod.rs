@@ -15,6 +15,7 @@ mod key;
 mod manifest;
 mod remote;
 mod rules;
+mod source;
 mod store;
 
 pub use bundle_file::BundleFile;
@@ -23,7 +24,10 @@ pub use key::{PublicKey, SigningKey, TrustedKeys};
 pub use manifest::{Checks, Coverage, FileEntry, Kind, Manifest, Proofs, Published, Signature, TestCounts};
 pub use remote::{Remote, RemoteError};
 pub use rules::{Accepted, Rules, Seen};
-pub use store::{VersionStore, Wanted};
+pub use source::{VersionSource, Wanted};
+pub use store::VersionStore;
 
+#[cfg(test)]
+pub(crate) mod contract;
 #[cfg(test)]
 mod tests;

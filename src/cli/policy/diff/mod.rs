@@ -12,7 +12,7 @@ use super::replay::{RecordSelection, ReplayedLog};
 use super::store::StoreOptions;
 use super::{POLICIES, PolicyFolders, SCHEMAS, find_tests, show, sources};
 use crate::cli::output::{Exit, Output};
-use crate::policy::version::{VersionError, VersionStore, Wanted};
+use crate::policy::version::{VersionError, VersionSource as _, VersionStore, Wanted};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::text::clean;
 use crate::workbench::diff::{Difference, diff};
