@@ -6,8 +6,8 @@
 mod definition;
 mod register;
 
-pub use definition::{Definition, DefinitionError, HandlerName, MemoryPlan};
-pub use register::{ACTIVE, Agent, AgentSnapshot, Digests, Loaded, Problem, Register, RegisterDraft};
+pub use definition::{AgentDefinition, AgentDefinitionError, HandlerName, MemoryPlan};
+pub use register::{ACTIVE, Agent, AgentProblem, AgentSnapshot, Digests, Loaded, Register, RegisterDraft};
 
 use std::path::PathBuf;
 

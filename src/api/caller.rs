@@ -27,7 +27,7 @@ use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
 use crate::authz::{Denied, Permit};
 use crate::events::SecurityEvent;
 use crate::limit::network;
-use crate::model::{HolderKeys, Meter, Operation, RequestContext, RequestId, Source, Subject};
+use crate::model::{HolderKeys, Meter, Operation, RequestContext, RequestId, RequestSource, Subject};
 use crate::secret::Secret;
 use crate::telemetry::AuthLabels;
 use crate::text::one_line;
@@ -355,7 +355,7 @@ pub(super) fn refusal(api: &Api, refused: &Refused) -> Problem {
 
 /// Tells the operator of a client certificate that a handshake refused: that request never came.
 pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused) {
-    let mut source = Source::local();
+    let mut source = RequestSource::local();
     source.ip = peer.ip().to_canonical();
     source.tls = true;
     let context = RequestContext { source, ..RequestContext::internal() };
@@ -409,7 +409,7 @@ fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
 fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Arrival>) -> RequestContext {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let mut source = Source::local();
+    let mut source = RequestSource::local();
     source.ip = arrived.map_or(connection.peer.ip().to_canonical(), |arrived| arrived.ip);
     source.tls = arrived.is_some_and(|arrived| arrived.tls);
     source.mtls = arrived.is_some_and(|arrived| matches!(arrived.certificate, Ok(Some(_))));

@@ -20,7 +20,7 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::authz::{AttributeSource as _, Attributes, resolve_entities};
+use crate::authz::{AttributeSource as _, KnownAttributes, resolve_entities};
 use crate::model::{DecisionId, Entity, EntityUid, Outcome};
 use crate::policy::{Query, Reachable, Side, Verdict};
 
@@ -189,7 +189,7 @@ async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
 }
 
 /// Whether every entity that the question names is known: a search about an unknown one finds nothing.
-fn all_known(named: &[Arc<Entity>], attributes: &dyn Attributes) -> bool {
+fn all_known(named: &[Arc<Entity>], attributes: &dyn KnownAttributes) -> bool {
     named.iter().all(|entity| entity.is_stated() || attributes.entity(&entity.uid).is_some())
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::AuditError;
-use super::error::Unavailable;
+use super::error::JournalFault;
 use super::file::{FileFault, LogFile};
 use super::fsync_thread::FsyncThread;
 use super::journal::Receipt;
@@ -100,7 +100,7 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<(), AuditError> {
-        self.file.sync().map_err(|error| AuditError::Unavailable(self.failed(error.into())))
+        self.file.sync().map_err(|error| AuditError::JournalFault(self.failed(error.into())))
     }
 
     fn stage(&mut self, record: &Record, answer: ReceiptSender) {
@@ -133,7 +133,7 @@ impl Writer {
                 self.staged = self.written;
                 let cause = self.failed(fault);
                 for (answer, _) in self.receipts_due.drain(..) {
-                    drop(answer.send(Err(AuditError::Unavailable(cause.clone()))));
+                    drop(answer.send(Err(AuditError::JournalFault(cause.clone()))));
                 }
             }
         }
@@ -168,7 +168,7 @@ impl Writer {
     }
 
     /// Marks the journal as unhealthy, so that requests are refused, and logs that on the first failure.
-    fn failed(&self, fault: FileFault) -> Unavailable {
+    fn failed(&self, fault: FileFault) -> JournalFault {
         self.metrics.audit_sink_errors.get_or_create(&SinkLabels { sink: "file" }).inc();
         if self.queue.is_healthy() {
             tracing::error!(
@@ -180,7 +180,7 @@ impl Writer {
         self.queue.set_healthy(false);
         // From now on the thread probes the file.
         self.queue.wake_writer();
-        Unavailable::File(Arc::new(fault))
+        JournalFault::File(Arc::new(fault))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::context::{set_permitted, without_actor};
 use super::guard::Guard;
-use super::pip::Attributes;
+use super::pip::KnownAttributes;
 use super::record::list_item;
 use super::shared::SharedFacts;
 use crate::audit::Item;
@@ -24,7 +24,7 @@ pub(super) struct RequestState<'a> {
     /// Whether the time of the live set is over.
     pub(super) expired: bool,
     pub(super) shared: SharedFacts,
-    pub(super) attributes: Arc<dyn Attributes>,
+    pub(super) attributes: Arc<dyn KnownAttributes>,
     pub(super) principal: Option<Arc<Entity>>,
     pub(super) now: i64,
 }
@@ -168,7 +168,7 @@ impl Guard {
 /// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
 /// said of an agent is judged as it is. Of an unknown entity there is the name alone, as in Cedar: a policy that looks at an
 /// attribute of it errs. Whether one decision may look at all that is then named.
-pub fn resolve_entities(question: &mut Query, bundle: &Bundle, attributes: &dyn Attributes) -> bool {
+pub fn resolve_entities(question: &mut Query, bundle: &Bundle, attributes: &dyn KnownAttributes) -> bool {
     question.entities.retain_mut(|entity| {
         let known = match (entity.is_bare(), entity.uid.type_name()) {
             (true, _) => attributes.entity(&entity.uid),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::context::{build_context, set_input};
 use super::guard::Guard;
 use super::pending::require_supported;
-use super::permit::{Allow, Listing, Permit};
+use super::permit::{AdmittedList, Allow, Permit};
 use super::record::{DecisionFacts, build_record, list_item};
 use super::refusal::Denied;
 use super::shared::{SharedFacts, unavailable};
@@ -18,7 +18,7 @@ impl Guard {
     /// The whole list is one record, under `list`'s resource.
     pub async fn admit_each<O: Operation>(
         &self,
-        list: &Listing,
+        list: &AdmittedList,
         items: Vec<O>,
     ) -> Result<Vec<Permit<O>>, Denied> {
         let began = Instant::now();

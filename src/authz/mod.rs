@@ -18,6 +18,6 @@ mod tests;
 
 pub use decide::resolve_entities;
 pub use guard::{Guard, GuardParts};
-pub use permit::{Listing, Permit};
-pub use pip::{AttributeSource, Attributes};
+pub use permit::{AdmittedList, Permit};
+pub use pip::{AttributeSource, KnownAttributes};
 pub use refusal::{Denied, Refusal};

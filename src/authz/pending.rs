@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::context::{build_context, set_input};
 use super::decide::RequestState;
 use super::guard::Guard;
-use super::pip::Attributes;
+use super::pip::KnownAttributes;
 use super::record::{DecisionFacts, build_record};
 use super::refusal::Refusal;
 use super::screening::Screened;
@@ -28,7 +28,7 @@ pub(super) struct PendingDecision {
     /// Which of the operation's candidates is allowed.
     pub(super) chosen: Option<usize>,
     pub(super) bundle: Arc<Bundle>,
-    pub(super) attributes: Arc<dyn Attributes>,
+    pub(super) attributes: Arc<dyn KnownAttributes>,
     /// What was known of the session and the lockdown.
     pub(super) shared: SharedFacts,
     pub(super) retry_after: Option<Duration>,

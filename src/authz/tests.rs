@@ -35,12 +35,12 @@ const POLICY: &str = r#"@id("t.all") permit (principal, action, resource);
 struct AsProven;
 
 impl AttributeSource for AsProven {
-    fn current(&self) -> Arc<dyn Attributes> {
+    fn current(&self) -> Arc<dyn KnownAttributes> {
         Arc::new(Self)
     }
 }
 
-impl Attributes for AsProven {
+impl KnownAttributes for AsProven {
     fn entity(&self, _: &EntityUid) -> Option<Arc<Entity>> {
         None
     }

@@ -56,7 +56,7 @@ pub enum Command {
     /// Show what a permission allows a principal
     ///
     /// Example: `caxton auth check --user ann --permission agent:deploy --offline --config caxton.yaml`
-    Check(super::roles::Check),
+    Check(super::roles::CheckOptions),
     /// List all keys, without their secrets
     ///
     /// Example: `caxton auth list-keys --format json`

@@ -15,14 +15,14 @@ use crate::server::{Gateway, ReloadOutcome, StartError, TlsReload};
 
 /// Options of `caxton start`.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct StartOptions {
     /// The configuration file; without one, embedded defaults: loopback only, data under `./.caxton`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 /// Runs the gateway: SIGHUP reloads, SIGTERM and Ctrl-C drain.
-pub fn run(options: &Options, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
     let Prepared { loaded, vault } = match prepare::load(options.config.as_deref(), environment, output)? {
         Ok(prepared) => prepared,
         Err(exit) => return Ok(exit),

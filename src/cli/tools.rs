@@ -12,7 +12,7 @@ use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Definition, Listing, PinChange, Pins, Problem, Registry, ServerSettings, Settings, fragment_path,
+    Definition, Listing, PinChange, Pins, Registry, ServerSettings, Settings, ToolProblem, fragment_path,
     offered, pin_path,
 };
 
@@ -78,7 +78,7 @@ pub fn run(
 #[derive(Serialize)]
 struct Inventory {
     tools: Vec<ToolRow>,
-    problems: Vec<Problem>,
+    problems: Vec<ToolProblem>,
 }
 
 #[derive(Serialize)]
@@ -121,7 +121,7 @@ async fn list(settings: Settings, sandbox: sandbox::Settings, output: &Output) -
     Ok(if inventory.problems.is_empty() { Exit::Fine } else { Exit::Found })
 }
 
-fn report_problems(problems: &[Problem], output: &Output) {
+fn report_problems(problems: &[ToolProblem], output: &Output) {
     for problem in problems {
         let tool = problem.tool.as_deref().map(|tool| format!(" `{tool}`")).unwrap_or_default();
         output.say(format_args!("warning: `{}`{tool}: {}", problem.server, problem.message));

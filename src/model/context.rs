@@ -11,7 +11,7 @@ use super::{Entity, RequestId};
 
 /// Where the request came from.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct RequestSource {
     /// The peer's address.
     pub ip: IpAddr,
     /// Whether the connection is encrypted.
@@ -22,7 +22,7 @@ pub struct Source {
     pub user_agent: Option<Arc<str>>,
 }
 
-impl Source {
+impl RequestSource {
     /// The gateway itself: background work and the calls of its agents.
     pub fn local() -> Self {
         Self { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), tls: false, mtls: false, user_agent: None }
@@ -110,7 +110,7 @@ pub struct RequestContext {
     /// Correlates the records of one request.
     pub request_id: RequestId,
     /// Where it came from.
-    pub source: Source,
+    pub source: RequestSource,
     /// The client's session, when it has one of its own.
     pub session: Option<Arc<str>>,
     /// Who asked first, in an agent's turn.
@@ -128,7 +128,7 @@ impl RequestContext {
     pub fn internal() -> Self {
         Self {
             request_id: RequestId::generate(),
-            source: Source::local(),
+            source: RequestSource::local(),
             session: None,
             actor: None,
             route: None,

@@ -13,7 +13,7 @@ use crate::blocking;
 use crate::changes::{Cause, PolicySource, Reloader};
 use crate::config::{FollowSettings, RemoteSettings};
 use crate::policy::live::Origin;
-use crate::policy::version::{Remote, RemoteError};
+use crate::policy::version::{BundleServer, RemoteError};
 use crate::shared_state::{EngagedLock, Unavailable};
 
 /// Follows the source of the policies until the gateway stops.
@@ -106,7 +106,7 @@ pub(super) async fn remote(reloader: Arc<Reloader>, settings: FollowSettings, st
 }
 
 async fn fetch_until_stopped(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
-    let mut remote = match Remote::new(settings.url.clone(), reloader.settings().max_bundle_bytes) {
+    let mut remote = match BundleServer::new(settings.url.clone(), reloader.settings().max_bundle_bytes) {
         Ok(remote) => remote,
         Err(error) => return reloader.refuse(Cause::Remote, &with_cause(&error)).await,
     };

@@ -162,7 +162,7 @@ impl ToolError {
 
 /// A problem with a server or a tool that an operator can correct; the gateway runs on without it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
+pub struct ToolProblem {
     /// The server.
     pub server: ServerName,
     /// Which tool, when it is about one.
@@ -173,7 +173,7 @@ pub struct Problem {
     pub help: String,
 }
 
-impl Problem {
+impl ToolProblem {
     pub(super) fn unreachable(server: &ServerName, error: &UpstreamError) -> Self {
         Self {
             server: server.clone(),

@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 use super::builtin;
 use super::catalogue::fragment_name;
 use super::catalogue::{Catalogue, ServerTools};
-use super::error::{PrepareError, Problem, RegistryError, ToolError};
+use super::error::{PrepareError, RegistryError, ToolError, ToolProblem};
 use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
 use super::result::ToolResult;
 use super::settings::Settings;
@@ -75,7 +75,7 @@ impl Registry {
         mut settings: Settings,
         sandbox: Sandbox,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, Vec<Problem>), RegistryError> {
+    ) -> Result<(Self, Vec<ToolProblem>), RegistryError> {
         let limits = upstream::UpstreamLimits::from(&settings);
         let upstreams = upstreams(&mut settings, limits)?;
         let builtin = builtin::load(&sandbox, &settings)?;
@@ -110,7 +110,7 @@ impl Registry {
                 }
                 Err(error) => {
                     upstream.down(&error);
-                    problems.push(Problem::unreachable(&upstream.settings.name, &error));
+                    problems.push(ToolProblem::unreachable(&upstream.settings.name, &error));
                     None
                 }
             };
@@ -256,7 +256,7 @@ fn upstreams(
 }
 
 impl Inner {
-    fn publish(&self, server: &ServerName, listing: Listing) -> Vec<Problem> {
+    fn publish(&self, server: &ServerName, listing: Listing) -> Vec<ToolProblem> {
         let mut all_tools = self.server_tools.lock();
         let problems = all_tools
             .get_mut(server)

@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::run::{Question, TestQuestions};
 use crate::policy::engine::compiled::Effect;
 use crate::policy::engine::evaluate::Answer;
-use crate::policy::set::error::{PolicyErrors, Problem};
+use crate::policy::set::error::{PolicyErrors, PolicyProblem};
 use crate::policy::set::load::parse_uid;
 use crate::policy::{Bundle, SourceKind, Sources};
 
@@ -47,7 +47,7 @@ impl Default for Settings {
 
 /// What was measured at one size.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct Measurement {
     /// Policies in the set.
     pub policies: usize,
     /// Questions asked in each round.
@@ -76,7 +76,7 @@ pub fn measure(
     questions: &TestQuestions,
     settings: &Settings,
     mut step: impl FnMut(usize),
-) -> Result<Vec<Row>, PolicyErrors> {
+) -> Result<Vec<Measurement>, PolicyErrors> {
     let all: Vec<&Question> = questions.test_rows.iter().flat_map(|test_row| &test_row.questions).collect();
     let stride = all.len().div_ceil(QUESTIONS).max(1);
     let questions: Vec<&Question> = all.into_iter().step_by(stride).collect();
@@ -97,7 +97,7 @@ fn row(
     filler: &[String],
     questions: &[&Question],
     time: Duration,
-) -> Result<Row, PolicyErrors> {
+) -> Result<Measurement, PolicyErrors> {
     let filled = |name: &str, text: &[String]| (SourceKind::Policy, name.into(), text.concat().into());
     let files = || filler.chunks(PER_FILE).enumerate();
     let sources = |changed: Option<&str>| {
@@ -152,7 +152,7 @@ fn row(
     }
     let rounds = of_ours.len();
     let (ours_us, cedar_us) = (median(of_ours), median(of_cedar));
-    Ok(Row {
+    Ok(Measurement {
         policies: bundle.policies().count(),
         questions: questions.len(),
         rounds,
@@ -173,7 +173,8 @@ fn file_name(number: usize) -> String {
 
 /// How long Cedar takes to parse and validate the set, in milliseconds, and the set.
 fn cedar(sources: &Sources) -> Result<(f64, PolicySet), PolicyErrors> {
-    let general = |error: &dyn std::error::Error| PolicyErrors::from(Problem::general(error.to_string()));
+    let general =
+        |error: &dyn std::error::Error| PolicyErrors::from(PolicyProblem::general(error.to_string()));
     let begun = Instant::now();
     let (mut fragments, mut set) = (Vec::new(), PolicySet::new());
     for source in sources.iter() {

@@ -12,7 +12,7 @@ use crate::workbench::prove::{Circumstances, CircumstancesError, Claim, Several}
 
 /// What to prove, and how long to try.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct AnalyzeOptions {
     /// What to prove [default: `never-errors` and `none-needless`]
     #[command(subcommand)]
     pub question: Option<ProofQuestion>,
@@ -104,7 +104,7 @@ impl RequestScope {
     }
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &AnalyzeOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let Some(claims) = claims(base, &bundle, options.question.as_ref(), output)? else {
         return Ok(Exit::Usage);

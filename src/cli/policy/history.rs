@@ -13,7 +13,7 @@ use crate::text::clean;
 
 /// How much to show.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct HistoryOptions {
     /// The newest so many.
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub show: usize,
@@ -45,7 +45,7 @@ struct HistoryEntry {
     manifest: Manifest,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &HistoryOptions, output: &Output) -> anyhow::Result<Exit> {
     let store = options.store.existing(base)?;
     let mut entries = Vec::new();
     for (place, number) in store.numbers()?.into_iter().rev().take(options.show).enumerate() {

@@ -39,7 +39,7 @@ impl StoreOptions {
 
 /// Author, message and key of a publication.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct PublishOptions {
+pub struct PublicationOptions {
     /// Why; stands in the history.
     #[arg(long, short, value_name = "TEXT")]
     pub message: String,
@@ -54,7 +54,7 @@ pub struct PublishOptions {
     pub expires_in: Option<std::time::Duration>,
 }
 
-impl PublishOptions {
+impl PublicationOptions {
     /// Who.
     pub(super) fn author(&self) -> String {
         let user = || std::env::var_os("USER").map(|name| name.to_string_lossy().into_owned());

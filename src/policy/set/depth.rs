@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::error::Problem;
+use super::error::PolicyProblem;
 
 /// The most levels of one expression. The threads that work on policies have a stack for these ([`crate::stack`]).
 pub(crate) const MOST_LEVELS: usize = 1_000;
@@ -34,8 +34,8 @@ pub(crate) struct TooDeep {
 
 impl TooDeep {
     /// The problem at its place in a file.
-    pub(crate) fn problem(self, file: &Arc<str>, text: &Arc<str>) -> Problem {
-        let problem = Problem::in_file(file, text, self.to_string());
+    pub(crate) fn problem(self, file: &Arc<str>, text: &Arc<str>) -> PolicyProblem {
+        let problem = PolicyProblem::in_file(file, text, self.to_string());
         let advice = "split it into several policies, or into sets (`[a, b].contains(c)`)";
         problem.at(Some((self.at, 1).into()), "here").with_advice(advice)
     }

@@ -72,7 +72,7 @@ pub struct Checks {
     /// How many changes the tests notice.
     pub mutation: Option<Coverage>,
     /// The proofs; `None` when none was wanted.
-    pub proofs: Option<Proofs>,
+    pub proofs: Option<ProofCounts>,
 }
 
 /// Tests that passed.
@@ -98,7 +98,7 @@ pub struct Coverage {
 /// Proofs that were found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Proofs {
+pub struct ProofCounts {
     /// Statements that hold for every request.
     pub proven: u64,
     /// The solver with its version.

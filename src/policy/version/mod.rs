@@ -21,8 +21,10 @@ mod store;
 pub use bundle_file::BundleFile;
 pub use error::VersionError;
 pub use key::{PublicKey, SigningKey, TrustedKeys};
-pub use manifest::{Checks, Coverage, FileEntry, Kind, Manifest, Proofs, Published, Signature, TestCounts};
-pub use remote::{Remote, RemoteError};
+pub use manifest::{
+    Checks, Coverage, FileEntry, Kind, Manifest, ProofCounts, Published, Signature, TestCounts,
+};
+pub use remote::{BundleServer, RemoteError};
 pub use rules::{Accepted, Rules, Seen};
 pub use source::{VersionSource, Wanted};
 pub use store::VersionStore;

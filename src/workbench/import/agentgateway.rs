@@ -8,11 +8,11 @@ use serde_json::Value as Json;
 
 use super::condition::Condition;
 use super::toolhive::{Kind, Rule, STRICTER, rules};
-use super::{Collected, ImportError, Input, cel};
+use super::{Collected, ImportError, ImportInput, cel};
 use crate::policy::set::text::PolicyText;
 use crate::policy::set::yaml;
 
-pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
+pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
     let json: Json = yaml::parse(input.text)?;
     let mut found = Vec::new();
     find(&json, &mut found);

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use super::agentgateway::{lists, name_of};
 use super::condition::{Call, Condition, Text, calls};
 use super::suite::Test;
-use super::{Collected, ImportError, Input};
+use super::{Collected, ImportError, ImportInput};
 use crate::model::EntityUid;
 use crate::policy::Effect;
 use crate::policy::set::depth;
@@ -60,7 +60,7 @@ struct Rules {
     group_claim_name: Option<String>,
 }
 
-pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
+pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
     let file: File = yaml::parse(input.text)?;
     let source = |what: String| ImportError::Source { line: 1, what };
     if file.kind != "cedarv1" || !matches!(file.version.to_string().trim_matches('"'), "1.0" | "1") {
@@ -110,7 +110,7 @@ fn line_of(text: &str, policy: &str) -> u64 {
 }
 
 /// The policies and tests of rules on calls.
-pub(super) fn rules(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]) {
+pub(super) fn rules(input: &ImportInput<'_>, collected: &mut Collected, rules: &[Rule]) {
     if rules.is_empty() {
         return;
     }
@@ -154,7 +154,7 @@ pub(super) fn rules(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]
 }
 
 /// Calls that tell the rules apart, with what the source says of each.
-fn pin(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]) {
+fn pin(input: &ImportInput<'_>, collected: &mut Collected, rules: &[Rule]) {
     let calls_tool = EntityUid::action("tool:call");
     let all = subjects(input.schema);
     let Some(subject) = all.iter().find(|subject| input.schema.is_action_in(&subject.action, &calls_tool))

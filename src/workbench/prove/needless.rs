@@ -2,7 +2,7 @@
 
 use cedar_policy_symcc::{Env, matches_implies_asserts, never_matches_asserts};
 
-use super::claim::{Needless, Open, Proof};
+use super::claim::{Needless, Open, ProofResult};
 use super::compare::{Here, with_forbids};
 use super::decisions::UNCONFIRMED;
 use super::witness::confirmed;
@@ -19,7 +19,7 @@ enum Settled {
     Open(String, String),
 }
 
-pub(super) fn prove(bundle: &Bundle, words: &str, solver: &Solver, step: Step<'_>) -> Proof {
+pub(super) fn prove(bundle: &Bundle, words: &str, solver: &Solver, step: Step<'_>) -> ProofResult {
     let rules = Rule::all(bundle);
     let search = Search::new(bundle, &rules);
     step(rules.len(), false);
@@ -28,7 +28,7 @@ pub(super) fn prove(bundle: &Bundle, words: &str, solver: &Solver, step: Step<'_
         step(1, true);
         settled.unwrap_or(Settled::Needed)
     });
-    let mut proof = Proof::new(words, search.environments.len());
+    let mut proof = ProofResult::new(words, search.environments.len());
     for (rule, settled) in rules.iter().zip(settled) {
         let id = rule.compiled.id.as_ref();
         match settled {
