@@ -1,6 +1,6 @@
 //! Deployed agents: markdown files with YAML front matter, read strictly and held in one register.
 //!
-//! An agent is what its definition says and nothing more: the guard takes its attributes from here, whatever
+//! An agent is what its definition says and nothing more: the guard takes its attributes from here, not from what
 //! the credential claims.
 
 mod definition;

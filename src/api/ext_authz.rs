@@ -1,7 +1,7 @@
 //! A proxy asks before it lets a request on: Envoy's `ext_authz` over HTTP, and nginx's `auth_request`.
 //!
 //! The caller's own credentials come along and are proven as on every route. Only configured proxies may ask, because
-//! whoever asks chooses method, host and path. A path that another program could read in a second way is refused: what
+//! the peer that asks chooses method, host and path. A path that another program could read in a second way is refused: what
 //! was judged and what the program behind the proxy serves must be the same.
 
 use std::net::IpAddr;

@@ -163,7 +163,7 @@ async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
     question: impl Fn(EntityUid) -> Query + Sync,
     found: impl Fn(&EntityUid) -> Found,
 ) -> Result<Json<Results>, Problem> {
-    // Nobody is looked for before the guard has let the caller ask.
+    // No search begins before the guard has let the caller ask.
     let asked: OnceLock<Vec<EntityUid>> = OnceLock::new();
     let all = || asked.get_or_init(&candidates);
     let questions = std::iter::once(()).flat_map(|()| all().iter().take(MOST).cloned().map(&question));
@@ -304,7 +304,7 @@ pub(super) async fn actions(
         // An action is called by its name alone where that means it, so only such are found; of each name there is one.
         let named = |uid: &EntityUid| action_uid(&api, &subject.kind, &resource.kind, uid.id()) == *uid;
         let mut found: Vec<EntityUid> = all.filter(later).filter(named).collect();
-        // In the order that a page's token goes on in: by name, whatever the namespace.
+        // In the order that a page's token goes on in: by name, without the namespace.
         found.sort_by(|one, other| one.id().cmp(other.id()));
         found.truncate(MOST + 1);
         found

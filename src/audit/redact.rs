@@ -1,6 +1,6 @@
 //! Keeps credentials out of the record, and large values small.
 //!
-//! Names that are used for credentials and texts that look like one are masked, whatever the caller meant: a
+//! Names that are used for credentials and texts that look like one are masked without regard to what the caller meant: a
 //! log is read by more people than the request was for.
 
 use std::borrow::Cow;
@@ -212,7 +212,7 @@ fn mask_word(word: &str, after_scheme: bool) -> Option<String> {
     }
     let long = word.bytes().filter(u8::is_ascii_alphanumeric).count() >= LONG_CREDENTIAL;
     let like_one = is_credential_text(word) && word.bytes().any(|byte| byte.is_ascii_digit());
-    // What stands behind `Bearer` is one, whatever it looks like.
+    // What stands behind `Bearer` is one in any form.
     let is_one = long && like_one || after_scheme && word.len() >= 8;
     is_one.then(|| MASK.to_owned())
 }

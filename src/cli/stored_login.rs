@@ -1,4 +1,4 @@
-//! A login for further commands of a person: one file for each gateway, in the person's own directory, for nobody else's
+//! A login for further commands of a person: one file for each gateway, in the person's own directory, for no other user's
 //! eyes.
 
 use std::fs::{self, DirBuilder, OpenOptions};

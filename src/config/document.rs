@@ -62,7 +62,7 @@ pub(super) enum Value {
 /// A value that is not a collection.
 pub(super) struct Scalar {
     pub(super) text: String,
-    /// Written in quotes: a text, whatever it looks like.
+    /// Written in quotes: a text, also when it looks like a number.
     pub(super) quoted: bool,
 }
 

@@ -54,7 +54,7 @@ pub(super) struct ReadContext<'a> {
     pub(super) variable: Option<&'static str>,
     /// `security.allow_weakened`.
     pub(super) weakened: bool,
-    /// Whether a part of the value came from where secrets come from: then it is not shown, whatever the key is.
+    /// Whether a part of the value came from where secrets come from: then it is not shown under any key.
     pub(super) from_secret: bool,
     pub(super) problems: &'a mut Vec<ConfigProblem>,
 }

@@ -28,7 +28,7 @@ impl RequestSource {
         Self { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), tls: false, mtls: false, user_agent: None }
     }
 
-    /// Whether nobody on a network could read the request: encrypted, or from this host.
+    /// Whether the request could not be read on a network: encrypted, or from this host.
     pub fn is_private(&self) -> bool {
         self.tls || self.ip.is_loopback()
     }
@@ -69,7 +69,7 @@ impl Screening {
     }
 }
 
-/// Who an agent acts for: the first that asked, of whatever kind, also where agents asked one another in between.
+/// Who an agent acts for: the first that asked, of any kind, also where agents asked one another in between.
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// The principal that asked, with the attributes that its credential gives it.
@@ -78,7 +78,7 @@ pub struct Actor {
     pub scopes: BTreeSet<Arc<str>>,
 }
 
-/// What is left of the caller's quota: noted by whoever counts decisions, read for the headers of the answer. Shared by all
+/// What is left of the caller's quota: noted where decisions are counted, read for the headers of the answer. Shared by all
 /// decisions of one request; the last one counts.
 #[derive(Debug, Clone)]
 pub struct Meter(Arc<AtomicU64>);

@@ -72,7 +72,7 @@ pub enum ReasonCode {
     AuditUnavailable,
     /// The caller could not be authenticated.
     Unauthenticated,
-    /// Somebody asked as a proxy that is none.
+    /// The caller asked as a proxy and is not configured as one.
     PeerUnknown,
     /// What is known of people and things is too old, or more than one decision may look at.
     AttributesUnavailable,

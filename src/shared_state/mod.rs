@@ -1,7 +1,7 @@
 //! Ports for the state that the gateways of a fleet share: one trait for each kind of state, which one process keeps in
 //! memory or in its data directory, and several keep in one place.
 //!
-//! A port says what must hold whoever keeps the state: which step is atomic, what is forgotten and when, which bound
+//! A port says what must hold wherever the state is kept: which step is atomic, what is forgotten and when, which bound
 //! refuses. Its suite in `contract` tests exactly that, and every implementation has to pass it. The embedded
 //! implementation stands in the module that owns the state; the composition root chooses.
 //!

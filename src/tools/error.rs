@@ -188,7 +188,7 @@ impl ToolProblem {
             server: server.clone(),
             tool: Some(tool.to_owned()),
             message: format!("the tool is left out: {error}"),
-            help: "the server's author has to mend the definition".to_owned(),
+            help: "the server's author has to correct the definition".to_owned(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who may do what: every role on every action on every type of resource, as one table that people review like an API.
 //!
 //! The circumstances are the neutral ones of tests, and so are the entities: what hangs on anything else (a limit in the
-//! input, lockdown, an agent's own tools) is for tests to say. A role is whatever policies name as `Role::"…"`; those that
+//! input, lockdown, an agent's own tools) is for tests to say. A role is what policies name as `Role::"…"`; those that
 //! are named like an action are permission words, which are many and say one thing each, and so have a list of their own.
 
 mod shift;

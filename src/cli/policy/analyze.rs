@@ -27,7 +27,7 @@ pub struct AnalyzeOptions {
 /// The kind of proof.
 #[derive(Debug, clap::Subcommand)]
 pub enum ProofQuestion {
-    /// No policy can err, whatever the request.
+    /// No policy can err for any request.
     #[command(after_help = "Example:\n  caxton policy analyze never-errors memory.private memory.own")]
     NeverErrors {
         /// Only these policies [default: all]

@@ -221,7 +221,7 @@ impl Authentication {
             "security.authentication.require_tls",
             Flag,
             true,
-            "Refuse every request that crossed a network without TLS, whatever it presents. Requests from this host are not affected.",
+            "Refuse every request that crossed a network without TLS, with any credential. Requests from this host are not affected.",
         );
         let session_timeout = r.value(
             "security.authentication.session_timeout",

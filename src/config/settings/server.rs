@@ -58,7 +58,7 @@ pub(super) struct Server {
     pub(super) api: api::Settings,
     /// Bounds of connections.
     pub(super) http: HttpLimits,
-    /// Under which address callers reach the API; `None`: whatever they call it.
+    /// Under which address callers reach the API; `None`: any.
     pub(super) public_url: Option<Address>,
     /// HTTP without TLS on addresses other than loopback.
     pub(super) insecure_http: bool,
@@ -268,7 +268,7 @@ fn bounds(r: &mut Reader<'_>, api: &mut api::Settings, http: &mut HttpLimits) {
         "server.max_bodies",
         Size(1 << 20..=16 << 30),
         rooms.in_all,
-        "The same in all; more is answered with 503. A single body may be as large as `max_body`, whatever the three say.",
+        "The same in all; more is answered with 503. A single body may be as large as `max_body`, also when that is more than the three.",
     );
     api.request_timeout = r.value(
         "server.request_timeout",

@@ -1,6 +1,6 @@
 //! How deep a text of policies or of a schema nests, before a parser that recurses sees it.
 //!
-//! Cedar's parser, its validator and whatever drops what they built take one frame of the stack for each level, and a
+//! Cedar's parser, its validator and the code that drops what they built take one frame of the stack for each level, and a
 //! stack that is used up ends the process: 1,000 parentheses are a kilobyte. So the tokens are walked here first, without
 //! recursion. What is counted is an upper bound of the levels of the expression that the text would become: brackets,
 //! `if`, and operators in a row, of which each takes the ones before it as its operand.

@@ -50,7 +50,7 @@ pub enum VersionError {
     /// Several versions begin so.
     #[error("`{0}` is the beginning of several published versions: give more digits")]
     Ambiguous(String),
-    /// Somebody else was faster.
+    /// Another publication took the number first.
     #[error("number {0} was published in the meantime")]
     Raced(u64),
     /// No trusted signature where one is wanted.

@@ -214,7 +214,7 @@ impl Manifest {
 }
 
 /// A name that stays below its directory and comes back the same when the directory is read. The threat: a bundle with
-/// `../../etc/cron.d/x` in it, written out by whoever looks at it.
+/// `../../etc/cron.d/x` in it, written out by a program that reads it.
 pub(super) fn check_name(kind: SourceKind, name: &str) -> Result<(), VersionError> {
     let ending = match kind {
         SourceKind::Policy => name.ends_with(".cedar"),

@@ -21,7 +21,7 @@ pub(crate) async fn check<L: EmergencyLock>(make: impl Fn() -> L) {
     assert_eq!(lock_of_one.engaged(), Ok(None));
     assert_eq!(lock_of_one.release(), Ok(false));
     assert_eq!(lock_of_one.engage(&lock("ada")), Ok(()));
-    // Whoever looks sees it, also after a restart.
+    // Every gateway sees it, also after a restart.
     let lock_of_another = make();
     assert_eq!(lock_of_another.engaged(), Ok(Some(lock("ada"))));
     assert_eq!(lock_of_another.engage(&lock("eve")), Err(EngageError::Engaged));

@@ -12,7 +12,7 @@ use crate::shared_state::PortFuture;
 
 struct State {
     id: Arc<str>,
-    /// Held by whoever has the turn.
+    /// Held with the turn.
     turn: Arc<tokio::sync::Mutex<()>>,
     began: i64,
     last: i64,

@@ -1,7 +1,7 @@
 //! One agent's `authorization:` document: which agents may ask for its capabilities, and which may write to it.
 //!
 //! Such a list is complete: who is not on it may not. So each becomes a permit for those on it and a forbid for other
-//! agents, which holds whatever other policies permit.
+//! agents, which holds whether or not other policies permit it.
 
 use std::collections::BTreeMap;
 

@@ -109,7 +109,7 @@ fn line_of(text: &str, source: &str) -> u64 {
     found.map_or(0, |at| at as u64 + 1)
 }
 
-/// Whatever a rule says, lists show what can be called.
+/// Under every rule, lists show what can be called.
 pub(super) fn lists() -> PolicyText {
     PolicyText {
         action: "action == Caxton::Action::\"tool:list\"".to_owned(),

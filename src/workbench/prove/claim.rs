@@ -71,7 +71,7 @@ impl Claim {
         Ok(Self { words, place: None, kind: Kind::NeverErrors(only.to_vec()) })
     }
 
-    /// Whatever is permitted is permitted by `other` as well, except for requests of some actions.
+    /// Everything that is permitted is permitted by `other` as well, except for requests of some actions.
     pub fn no_more_permissive(
         bundle: &Bundle,
         other: Arc<Bundle>,
@@ -152,7 +152,7 @@ pub enum ProofVerdict {
     Proven,
     /// There is a request that speaks against it.
     Refuted,
-    /// Nobody knows. Never a pass.
+    /// Unknown. Never a pass.
     NotProven,
 }
 

@@ -83,7 +83,7 @@ impl Pair<'_> {
         proof.concluded()
     }
 
-    /// What is said of requests that there are none of is true, and nobody means it.
+    /// What is said of requests that there are none of is true, and is not what its author means.
     fn says_nothing(&self, places: &[Place<'_>], about: &[Rule<'_>], solver: &Solver) -> Option<Open> {
         let met = |session: &mut Session<'_>| {
             places.iter().any(|place| {

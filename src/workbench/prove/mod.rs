@@ -2,7 +2,7 @@
 //!
 //! Policies and statement become one formula for each request environment (an action with the types of principal and
 //! resource), and a solver looks for a request that speaks against the statement. If it finds none there is none. If it
-//! finds one, the request is evaluated as the gateway would, and only then shown. Whatever else happens (no solver, no
+//! finds one, the request is evaluated as the gateway would, and only then shown. Anything else (no solver, no
 //! answer in time, a request that does not hold up) is *not proven*, never a pass.
 //!
 //! The rules are the gateway's, not just Cedar's: policies in `log_only` mode do not decide, and a `forbid` that cannot

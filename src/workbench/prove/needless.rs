@@ -97,7 +97,7 @@ impl<'s, 'b> Search<'s, 'b> {
         match rule.compiled.effect {
             // Without a forbid, more may be permitted.
             Effect::Forbid => here.implies(&others, &all, &speaks, session),
-            // What it permits by itself is mostly permitted by nobody else, and evaluating tells so at once.
+            // What it permits by itself is mostly permitted by no other policy, and evaluating tells so at once.
             Effect::Permit => {
                 let own = [rule];
                 let alone = with_forbids(&others, &own);
@@ -154,11 +154,11 @@ impl<'s, 'b> Search<'s, 'b> {
                 let id = &other.compiled.id;
                 return match (rule.compiled.effect, other.compiled.effect) {
                     (Effect::Permit, Effect::Permit) => {
-                        format!("whatever it permits, `{id}` permits as well")
+                        format!("`{id}` permits everything that it permits")
                     }
-                    (Effect::Permit, Effect::Forbid) => format!("whatever it permits, `{id}` forbids"),
+                    (Effect::Permit, Effect::Forbid) => format!("`{id}` forbids everything that it permits"),
                     (Effect::Forbid, Effect::Forbid) => {
-                        format!("whatever it forbids, `{id}` forbids as well")
+                        format!("`{id}` forbids everything that it forbids")
                     }
                     (Effect::Forbid, Effect::Permit) => continue,
                 };
