@@ -67,17 +67,7 @@ pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -
             tokio::select! {
                 _ = stop.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => {
-                    match gateway.reload().await {
-                        ReloadOutcome::Applied { to, .. } => output.say(format_args!("reloaded: policies {}", to.short())),
-                        ReloadOutcome::Refused(report) => output.say(format_args!("reload refused, the old policies stay:\n{report}")),
-                    }
-                    match gateway.reload_tls().await {
-                        TlsReload::NotInUse => {}
-                        TlsReload::Applied(summary) => output.say(format_args!("reloaded: {summary}")),
-                        TlsReload::Refused(report) => output.say(format_args!("reload refused, the old certificate stays:\n{report}")),
-                    }
-                }
+                _ = reload.recv() => reload_all(&gateway, output).await,
             }
         }
         output.say("draining");
@@ -88,6 +78,23 @@ pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -
         }
         Ok(Exit::Fine)
     })
+}
+
+/// Reads policies, agents and certificates again, and says what came of it.
+async fn reload_all(gateway: &Gateway, output: &Output) {
+    match gateway.reload().await {
+        ReloadOutcome::Applied { to, .. } => output.say(format_args!("reloaded: policies {}", to.short())),
+        ReloadOutcome::Refused(report) => {
+            output.say(format_args!("reload refused, the old policies stay:\n{report}"));
+        }
+    }
+    match gateway.reload_tls().await {
+        TlsReload::NotInUse => {}
+        TlsReload::Applied(summary) => output.say(format_args!("reloaded: {summary}")),
+        TlsReload::Refused(report) => {
+            output.say(format_args!("reload refused, the old certificate stays:\n{report}"));
+        }
+    }
 }
 
 /// A login at the Vault that no gateway keeps alive is ended.

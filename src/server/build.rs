@@ -116,32 +116,19 @@ pub(super) async fn build(
     metrics: Arc<Metrics>,
 ) -> Result<Parts, StartError> {
     let source = settings.policy_source();
-    // Before anything that takes time: a wrong certificate is the commonest reason not to start.
     let key_grace = settings.authn.api_keys.grace;
-    let mut authn = settings.authn;
-    let authorization_server = authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
-    let login = authn.oauth2.as_ref();
-    let issuers = authn.issuers();
+    let authorization_server = settings.authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
+    let issuers = settings.authn.issuers();
+    let login = settings.authn.oauth2.as_ref();
     let longest_login = login.map_or(std::time::Duration::ZERO, |login| login.max_session);
-    // A token may be issued for the resource names that the metadata publishes.
-    if let (Some(jwt), Some(url)) = (&mut authn.jwt, &settings.api.public_url) {
-        jwt.resources = crate::api::resources(url).map(Into::into).into();
-    }
-    let replays = Arc::new(LocalReplays::new(&authn.dpop));
-    let authenticator = Authenticator::new(authn, replays, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let public_url = settings.api.public_url.as_deref();
+    // Before anything that takes time: a wrong certificate is the commonest reason not to start.
+    let authenticator = open_authenticator(settings.authn, public_url, &clock, &metrics)?;
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
-    let sandbox = blocking::run({
-        let settings = settings.sandbox;
-        let metrics = Arc::clone(&metrics);
-        move || Sandbox::new(settings, metrics)
-    })
-    .await??;
-    let (tools, problems) = Registry::connect(settings.tools, sandbox.clone(), Arc::clone(&metrics)).await?;
-    for problem in problems {
-        tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
-    }
+    let sandbox = open_sandbox(settings.sandbox, &metrics).await?;
+    let tools = connect_tools(settings.tools, &sandbox, &metrics).await?;
     let loader = PolicyLoader { source, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
     let lock: Arc<dyn EmergencyLock> = Arc::new(ChangeLock::in_directory(&settings.reload.data_dir));
     let (live, state) = read_policies(&loader, &lock, &settings.reload, settings.policy, &clock).await?;
@@ -151,10 +138,7 @@ pub(super) async fn build(
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), Arc::clone(&counters));
     load_agents(&agents).await?;
     let decision_log = DecisionLog::new(settings.audit.path.clone());
-    let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&metrics))?;
-    if let Some(repaired) = recovery.torn {
-        SecurityEvent::JournalRepaired { bytes: repaired.bytes, saved_to: &repaired.saved_to }.emit(&metrics);
-    }
+    let journal = open_journal(settings.audit, &metrics)?;
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
         Arc::clone(authenticator.tokens()),
@@ -170,21 +154,8 @@ pub(super) async fn build(
         Arc::clone(&clock),
     );
     let reloader = reloader.map_err(StartError::Remember)?;
-    let memory = blocking::run({
-        let settings = settings.memory;
-        let clock = Arc::clone(&clock);
-        let metrics = Arc::clone(&metrics);
-        move || Memory::open(settings, clock, metrics)
-    })
-    .await??
-    .with_quotas(Arc::new(agents.clone()));
-    let attributes = blocking::run({
-        let agents = agents.clone();
-        let tools = tools.clone();
-        let clock = Arc::clone(&clock);
-        move || Attributes::open(settings.attributes, agents, tools, clock)
-    })
-    .await??;
+    let memory = open_memory(settings.memory, &agents, &clock, &metrics).await?;
+    let attributes = open_attributes(settings.attributes, &agents, &tools, &clock).await?;
     let reloader = Arc::new(reloader.with_agents(agents.clone(), attributes.clone(), tools.clone()));
     reloader.agents_at_start().await.map_err(StartError::Agents)?;
     let lockdown = Arc::new(LocalLockdown::default());
@@ -238,6 +209,72 @@ pub(super) async fn build(
         under_way: tokio_util::task::TaskTracker::new(),
     });
     Ok(Parts { api, certificates, reloader, journal, memory, tools, clock })
+}
+
+fn open_authenticator(
+    mut settings: crate::authn::Settings,
+    public_url: Option<&str>,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+) -> Result<Authenticator, crate::authn::AuthnError> {
+    // A token may be issued for the resource names that the metadata publishes.
+    if let (Some(jwt), Some(url)) = (&mut settings.jwt, public_url) {
+        jwt.resources = crate::api::resources(url).map(Into::into).into();
+    }
+    let replays = Arc::new(LocalReplays::new(&settings.dpop));
+    Authenticator::new(settings, replays, Arc::clone(clock), Arc::clone(metrics))
+}
+
+async fn open_sandbox(
+    settings: crate::sandbox::Settings,
+    metrics: &Arc<Metrics>,
+) -> Result<Sandbox, StartError> {
+    let metrics = Arc::clone(metrics);
+    Ok(blocking::run(move || Sandbox::new(settings, metrics)).await??)
+}
+
+/// The tools of all servers that can be reached; what is wrong with others is logged.
+async fn connect_tools(
+    settings: crate::tools::Settings,
+    sandbox: &Sandbox,
+    metrics: &Arc<Metrics>,
+) -> Result<Registry, StartError> {
+    let (tools, problems) = Registry::connect(settings, sandbox.clone(), Arc::clone(metrics)).await?;
+    for problem in problems {
+        tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
+    }
+    Ok(tools)
+}
+
+/// The decision log; that its torn end was cut off is a security event.
+fn open_journal(settings: crate::audit::Settings, metrics: &Arc<Metrics>) -> Result<Journal, StartError> {
+    let (journal, recovery) = Journal::open(settings, Arc::clone(metrics))?;
+    if let Some(repaired) = recovery.torn {
+        SecurityEvent::JournalRepaired { bytes: repaired.bytes, saved_to: &repaired.saved_to }.emit(metrics);
+    }
+    Ok(journal)
+}
+
+/// Memory, with the quotas of the agents' files.
+async fn open_memory(
+    settings: crate::memory::Settings,
+    agents: &Register,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+) -> Result<Memory, StartError> {
+    let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
+    let memory = blocking::run(move || Memory::open(settings, clock, metrics)).await??;
+    Ok(memory.with_quotas(Arc::new(agents.clone())))
+}
+
+async fn open_attributes(
+    settings: crate::attributes::Settings,
+    agents: &Register,
+    tools: &Registry,
+    clock: &SharedClock,
+) -> Result<Attributes, StartError> {
+    let (agents, tools, clock) = (agents.clone(), tools.clone(), Arc::clone(clock));
+    Ok(blocking::run(move || Attributes::open(settings, agents, tools, clock)).await??)
 }
 
 /// The policy set that the gateway starts with.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use cedar_policy::{Schema, SchemaFragment, ValidationMode};
 use cedar_policy_core::ast::{PolicyID, PolicySet, SlotId, Template};
-use cedar_policy_core::authorizer::{AuthorizationError, Authorizer};
+use cedar_policy_core::authorizer::{AuthorizationError, Authorizer, Response};
 use cedar_policy_core::parser::parse_policyset;
 use serde::Serialize;
 
@@ -92,27 +92,39 @@ pub fn measure(
     Ok(rows)
 }
 
+/// The sources of a set with further policies, and with `changed` at the end of the last file.
+fn with_filler(like: &Bundle, filler: &[String], changed: Option<&str>) -> Sources {
+    let own = like.sources().iter();
+    let mut texts: Vec<(SourceKind, Arc<str>, Arc<str>)> =
+        own.map(|file| (file.kind, Arc::clone(&file.name), Arc::clone(&file.text))).collect();
+    for (number, file) in filler.chunks(PER_FILE).enumerate() {
+        texts.push((SourceKind::Policy, file_name(number).into(), file.concat().into()));
+    }
+    if let (Some(changed), Some((_, _, text))) = (changed, texts.last_mut()) {
+        *text = format!("{text}{changed}").into();
+    }
+    like.sources().links().iter().cloned().fold(Sources::from_texts(texts), Sources::with_link)
+}
+
+/// Whether Cedar's own authoriser determines other policies, or errs in others.
+fn differs(response: &Response, answer: &Answer<'_>) -> bool {
+    let diagnostics = &response.diagnostics;
+    let reasons: BTreeSet<String> = diagnostics.reason.iter().map(ToString::to_string).collect();
+    let id = |AuthorizationError::PolicyEvaluationError { id, .. }: &AuthorizationError| id.to_string();
+    let erred: BTreeSet<String> = diagnostics.errors.iter().map(id).collect();
+    let ours: BTreeSet<String> = answer.erred.iter().map(|(policy, _)| policy.id.to_string()).collect();
+    reasons != deciding(answer) || erred != ours
+}
+
 fn row(
     like: &Bundle,
     filler: &[String],
     questions: &[&Question],
     time: Duration,
 ) -> Result<Measurement, PolicyErrors> {
-    let filled = |name: &str, text: &[String]| (SourceKind::Policy, name.into(), text.concat().into());
-    let files = || filler.chunks(PER_FILE).enumerate();
-    let sources = |changed: Option<&str>| {
-        let own =
-            like.sources().iter().map(|file| (file.kind, Arc::clone(&file.name), Arc::clone(&file.text)));
-        let mut texts: Vec<_> =
-            own.chain(files().map(|(number, file)| filled(&file_name(number), file))).collect();
-        if let (Some(changed), Some((_, _, text))) = (changed, texts.last_mut()) {
-            *text = format!("{text}{changed}").into();
-        }
-        let links = like.sources().links().iter().cloned();
-        links.fold(Sources::from_texts(texts), Sources::with_link)
-    };
     let settings = *like.settings();
-    let (whole, changed) = (sources(None), sources(Some("// Changed.\n")));
+    let whole = with_filler(like, filler, None);
+    let changed = with_filler(like, filler, Some("// Changed.\n"));
     let (check_ms, set) = cedar(&whole)?;
     let begun = Instant::now();
     let bundle = Bundle::load_with(whole, settings)?;
@@ -126,25 +138,10 @@ fn row(
         authorizer.is_authorized(question.prepared.request.clone(), &set, &question.prepared.entities)
     };
     let ours = |question: &Question| bundle.answer(&question.prepared.request, &question.prepared.entities);
-    let differences = questions
-        .iter()
-        .filter(|question| {
-            let response = plain(question);
-            let reasons: BTreeSet<String> =
-                response.diagnostics.reason.iter().map(ToString::to_string).collect();
-            let erred: BTreeSet<String> = response
-                .diagnostics
-                .errors
-                .iter()
-                .map(|AuthorizationError::PolicyEvaluationError { id, .. }| id.to_string())
-                .collect();
-            let answer = ours(question);
-            reasons != deciding(&answer)
-                || erred != answer.erred.iter().map(|(policy, _)| policy.id.to_string()).collect()
-        })
-        .count();
+    let differences = questions.iter().filter(|question| differs(&plain(question), &ours(question))).count();
 
-    let (mut of_ours, mut of_cedar) = (Vec::new(), Vec::new());
+    let mut of_ours = Vec::new();
+    let mut of_cedar = Vec::new();
     let begun = Instant::now();
     while of_ours.is_empty() || begun.elapsed() < time {
         of_ours.push(turn(questions, |question| drop(black_box(ours(black_box(question))))));

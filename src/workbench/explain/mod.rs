@@ -8,7 +8,7 @@ use cedar_policy_core::extensions::Extensions;
 use serde::Serialize;
 
 use super::case::core_shorthand;
-use super::clauses::{Anatomy, Seen, code_line};
+use super::clauses::{Anatomy, Leaf, Seen, code_line};
 use super::coverage::matches;
 use super::run::{Question, TestQuestions, TestRow};
 use crate::model::{Outcome as Decided, PolicyMode};
@@ -159,6 +159,19 @@ fn one(
     })
 }
 
+/// A part of a condition, before the evaluation gets to it.
+fn part_not_asked(anatomy: &Anatomy, leaf: &Leaf) -> PartAccount {
+    PartAccount {
+        kind: if leaf.is_when { "when" } else { "unless" },
+        text: code_line(leaf.span.text(&anatomy.source.text)),
+        line: anatomy.line(leaf.span.start),
+        value: PartOutcome::NotAsked,
+        blocks: false,
+        error: None,
+        looked_at: Vec::new(),
+    }
+}
+
 fn account(
     anatomy: &Anatomy,
     compiled: &CompiledPolicy,
@@ -179,15 +192,7 @@ fn account(
         });
     }
     let first = parts.len();
-    parts.extend(anatomy.leaves.iter().map(|leaf| PartAccount {
-        kind: if leaf.is_when { "when" } else { "unless" },
-        text: code_line(leaf.span.text(text)),
-        line: anatomy.line(leaf.span.start),
-        value: PartOutcome::NotAsked,
-        blocks: false,
-        error: None,
-        looked_at: Vec::new(),
-    }));
+    parts.extend(anatomy.leaves.iter().map(|leaf| part_not_asked(anatomy, leaf)));
     let holds = anatomy.evaluate(evaluator, &compiled.slots, &mut |number, seen| {
         let (Some(part), Some(leaf)) = (parts.get_mut(first + number), anatomy.leaves.get(number)) else {
             return;
