@@ -134,7 +134,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest of a set; number and parent come with [`super::VersionStore::next`].
+    /// The manifest of a set; number and parent come with [`super::VersionSource::next`].
     pub fn new(sources: &Sources, kind: Kind, author: &str, message: &str, time_millis: i64) -> Self {
         let entry = |file: &Source| FileEntry {
             kind: file.kind,
