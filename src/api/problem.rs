@@ -173,6 +173,11 @@ impl Problem {
         self
     }
 
+    fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
     fn of_decision(mut self, decision: DecisionId) -> Self {
         self.decision_id = Some(decision);
         self
@@ -399,23 +404,13 @@ impl From<CredentialError> for Problem {
 impl From<LoginError> for Problem {
     fn from(error: LoginError) -> Self {
         let detail = error.to_string();
-        let told = |reason| {
-            let mut problem = Self::malformed(detail.clone());
-            problem.reason = Some(reason);
-            problem
-        };
-        let later = |seconds| {
-            let mut problem = Self::unavailable(detail.clone());
-            problem.retry_after = Some(Duration::from_secs(seconds));
-            problem
-        };
         match error {
             LoginError::NotOffered => Self::not_found(detail),
-            LoginError::ProviderDown => later(10),
-            LoginError::Busy => later(30),
+            LoginError::ProviderDown => Self::busy(detail, Duration::from_secs(10)),
+            LoginError::Busy => Self::busy(detail, Duration::from_secs(30)),
             LoginError::Parameter(_) => Self::malformed(detail),
-            LoginError::Pending => told("authorization_pending"),
-            LoginError::SlowDown => told("slow_down"),
+            LoginError::Pending => Self::malformed(detail).because("authorization_pending"),
+            LoginError::SlowDown => Self::malformed(detail).because("slow_down"),
             LoginError::Refused(refused) => Self::of_refusal(&refused),
             LoginError::Failed(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a login failed");

@@ -55,7 +55,7 @@ pub enum AuditError {
     Encode(#[source] serde_json::Error),
     /// The record is not written: there must be no effect.
     #[error("the decision log cannot take records")]
-    JournalFault(#[source] JournalFault),
+    Unavailable(#[source] JournalFault),
 }
 
 impl AuditError {
@@ -67,7 +67,7 @@ impl AuditError {
             Self::Damaged { .. } => Some(
                 "run `caxton audit verify` on it, then keep the file elsewhere as evidence and start a new one",
             ),
-            Self::JournalFault(cause) => cause.help(),
+            Self::Unavailable(cause) => cause.help(),
             Self::Settings(_) | Self::File { .. } | Self::TooLarge { .. } | Self::Encode(_) => None,
         }
     }

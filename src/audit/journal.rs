@@ -119,18 +119,18 @@ impl Journal {
 
     async fn append_in_time(&self, record: Box<Record>) -> Result<Receipt, AuditError> {
         let inner = &self.inner;
-        let late = || AuditError::JournalFault(JournalFault::Slow);
+        let late = || AuditError::Unavailable(JournalFault::Slow);
         let deadline = Instant::now() + inner.deadline;
         let mut left = AppendGuard::new(inner);
         let (answer, mut reply) = oneshot::channel();
         let share = timeout_at(deadline, inner.shares.acquire(&record)).await.map_err(|_| late())?;
-        let share = share.ok_or(AuditError::JournalFault(JournalFault::Closed))?;
+        let share = share.ok_or(AuditError::Unavailable(JournalFault::Closed))?;
         let slot = match inner.queue.try_slot() {
             Some(slot) => slot,
             None => timeout_at(deadline, inner.queue.slot()).await.map_err(|_| late())?,
         };
         let push = |slot| inner.queue.push(slot, Job { record, answer, share });
-        slot.and_then(push).map_err(AuditError::JournalFault)?;
+        slot.and_then(push).map_err(AuditError::Unavailable)?;
         if inner.group_commit.is_open() {
             left.job = true;
             // Others that are ready queue theirs first: then one write serves them all.
@@ -142,7 +142,7 @@ impl Journal {
         } else {
             inner.queue.wake_writer();
         }
-        let closed = |_| Err(AuditError::JournalFault(JournalFault::Closed));
+        let closed = |_| Err(AuditError::Unavailable(JournalFault::Closed));
         match reply.try_recv() {
             Ok(written) => written,
             Err(TryRecvError::Closed) => closed(()),
@@ -190,8 +190,8 @@ impl Journal {
     /// Returns once every record that was queued before is on the disk.
     pub async fn flush(&self) -> Result<(), AuditError> {
         let (answer, reply) = oneshot::channel();
-        self.inner.queue.flush(answer).map_err(AuditError::JournalFault)?;
-        reply.await.unwrap_or(Err(AuditError::JournalFault(JournalFault::Closed)))
+        self.inner.queue.flush(answer).map_err(AuditError::Unavailable)?;
+        reply.await.unwrap_or(Err(AuditError::Unavailable(JournalFault::Closed)))
     }
 
     /// Takes no more records, writes and syncs those that wait, and gives the file back. Blocks.

@@ -161,14 +161,13 @@ fn sounds_like_credential(name: &str) -> bool {
 }
 
 fn is_credential_text(text: &str) -> bool {
-    let starts = |prefix: &&str| {
-        text.len() >= prefix.len() + 8
-            && text
-                .as_bytes()
-                .get(..prefix.len())
-                .is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
-    };
-    PREFIXES.iter().any(starts) || is_token(text)
+    PREFIXES.iter().any(|prefix| has_prefix_and_more(text, prefix)) || is_token(text)
+}
+
+/// Whether a text begins with the prefix, in any case, and at least eight bytes follow.
+fn has_prefix_and_more(text: &str, prefix: &str) -> bool {
+    let head = text.as_bytes().get(..prefix.len());
+    text.len() >= prefix.len() + 8 && head.is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
 /// A JSON Web Token: three parts, the first of which is the base64url of `{"`.

@@ -100,7 +100,7 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<(), AuditError> {
-        self.file.sync().map_err(|error| AuditError::JournalFault(self.failed(error.into())))
+        self.file.sync().map_err(|error| AuditError::Unavailable(self.failed(error.into())))
     }
 
     fn stage(&mut self, record: &Record, answer: ReceiptSender) {
@@ -133,7 +133,7 @@ impl Writer {
                 self.staged = self.written;
                 let cause = self.failed(fault);
                 for (answer, _) in self.receipts_due.drain(..) {
-                    drop(answer.send(Err(AuditError::JournalFault(cause.clone()))));
+                    drop(answer.send(Err(AuditError::Unavailable(cause.clone()))));
                 }
             }
         }

@@ -130,19 +130,20 @@ fn report_problems(problems: &[ToolProblem], output: &Output) {
 }
 
 fn find<'a>(settings: &'a Settings, server: &str) -> anyhow::Result<&'a ServerSettings> {
-    let known = || {
-        let names: Vec<String> = settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
-        if names.is_empty() {
-            "none are configured".to_owned()
-        } else {
-            format!("there are {}", names.join(", "))
-        }
-    };
-    settings
-        .servers
-        .iter()
-        .find(|known| known.name.as_str() == server)
-        .with_context(|| format!("there is no server `{server}` in the configuration: {}", known()))
+    let found = settings.servers.iter().find(|known| known.name.as_str() == server);
+    found.with_context(|| {
+        format!("there is no server `{server}` in the configuration: {}", configured_servers(settings))
+    })
+}
+
+/// The names of the servers, for a message.
+fn configured_servers(settings: &Settings) -> String {
+    let names: Vec<String> = settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
+    if names.is_empty() {
+        "none are configured".to_owned()
+    } else {
+        format!("there are {}", names.join(", "))
+    }
 }
 
 async fn ask(settings: &Settings, server: &ServerSettings, output: &Output) -> anyhow::Result<Listing> {

@@ -12,7 +12,7 @@ use crate::audit::{AuditError, Durability, FileFault, JournalFault};
 
 fn fault(error: AuditError) -> JournalFault {
     match error {
-        AuditError::JournalFault(cause) => cause,
+        AuditError::Unavailable(cause) => cause,
         other => panic!("{other:?}"),
     }
 }

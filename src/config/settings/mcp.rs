@@ -190,15 +190,6 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
     );
     let has_url = r.is_given("url");
     let has_command = r.is_given("command");
-    let stray = |r: &mut Reader<'_>, key: &str, with: &str| {
-        if r.is_given(key) {
-            let message = format!("has no meaning without `{with}`");
-            r.report(
-                ConfigProblem::error(ProblemCode::Contradiction, message).with_help("remove one of them"),
-                key,
-            );
-        }
-    };
     match (has_url, has_command) {
         (true, true) => {
             let problem =
@@ -211,12 +202,12 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
             None
         }
         (true, false) => {
-            stray(r, "args", "command");
-            stray(r, "env", "command");
+            report_meaningless(r, "args", "command");
+            report_meaningless(r, "env", "command");
             Some(Transport::Http { url: url?, headers })
         }
         (false, true) => {
-            stray(r, "headers", "url");
+            report_meaningless(r, "headers", "url");
             Some(Transport::Stdio { command: command?, args, env })
         }
     }
@@ -263,5 +254,14 @@ impl crate::config::value_type::ValueType for ArgumentList {
 
     fn secret(&self) -> bool {
         true
+    }
+}
+
+/// Reports `key` when it is given: without `with`, it has no meaning.
+fn report_meaningless(r: &mut Reader<'_>, key: &str, with: &str) {
+    if r.is_given(key) {
+        let message = format!("has no meaning without `{with}`");
+        let problem = ConfigProblem::error(ProblemCode::Contradiction, message);
+        r.report(problem.with_help("remove one of them"), key);
     }
 }

@@ -133,15 +133,20 @@ pub struct Manifest {
     pub checks: Checks,
 }
 
-impl Manifest {
-    /// The manifest of a set; number and parent come with [`super::VersionSource::next`].
-    pub fn new(sources: &Sources, kind: Kind, author: &str, message: &str, time_millis: i64) -> Self {
-        let entry = |file: &Source| FileEntry {
+impl FileEntry {
+    fn of(file: &Source) -> Self {
+        Self {
             kind: file.kind,
             name: file.name.to_string(),
             sha256: sha256(file.text.as_bytes()),
             bytes: file.text.len() as u64,
-        };
+        }
+    }
+}
+
+impl Manifest {
+    /// The manifest of a set; number and parent come with [`super::VersionSource::next`].
+    pub fn new(sources: &Sources, kind: Kind, author: &str, message: &str, time_millis: i64) -> Self {
         Self {
             format: FORMAT.to_owned(),
             version: sources.version(),
@@ -152,7 +157,7 @@ impl Manifest {
             message: message.to_owned(),
             time_millis: u64::try_from(time_millis).unwrap_or(0),
             expires_millis: None,
-            files: sources.iter().map(entry).collect(),
+            files: sources.iter().map(FileEntry::of).collect(),
             checks: Checks::default(),
         }
     }
