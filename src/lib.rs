@@ -36,6 +36,7 @@ pub mod db;
 pub mod events;
 pub mod mcp;
 pub mod model;
+pub mod shared_state;
 
 pub mod audit;
 pub mod authn;

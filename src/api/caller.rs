@@ -26,10 +26,9 @@ use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
 use crate::authz::{Denied, Permit};
-use crate::blocking;
 use crate::events::SecurityEvent;
 use crate::limit::network;
-use crate::model::{HolderKeys, Meter, Operation, RequestContext, RequestId, Source, Subject};
+use crate::model::{HolderKeys, Meter, Operation, RequestContext, RequestId, RequestSource, Subject};
 use crate::secret::Secret;
 use crate::telemetry::AuthLabels;
 use crate::text::one_line;
@@ -154,17 +153,15 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
         let certificate = listen_to(&api, &parts.headers, certificate, &context).await?;
         let bounds = (LONGEST_REFRESH, api.settings.body_timeout);
         let RefreshBody { refresh_token } = read_as(&parts.headers, body, bounds).await?;
-        let (shared, headers, method) = (Arc::clone(&api), parts.headers.clone(), parts.method.clone());
-        let refresh_token = Secret::new(refresh_token);
-        let work = move || match certificate {
+        let answer = match certificate {
             Ok(certificate) => {
+                let (headers, method) = (&parts.headers, &parts.method);
                 let (certificate, address) = (certificate.as_deref(), called.as_deref());
-                let evidence = Evidence { headers: &headers, certificate, method: &method, address };
-                shared.authenticator.recognise(&evidence, refresh_token.expose())
+                let evidence = Evidence { headers, certificate, method, address };
+                api.authenticator.recognise(&evidence, Secret::new(refresh_token)).await
             }
-            Err(forged) => Err(shared.authenticator.count(forged)),
+            Err(forged) => Err(api.authenticator.count(forged)),
         };
-        let answer = blocking::run(work).await?;
         admit_caller(&api, answer, &context).await
     };
     let response = match proven.await {
@@ -244,7 +241,7 @@ async fn make_room(
         _ => api.settings.max_body_bytes,
     };
     let Some(length) = room::length(request, most) else { return Ok(None) };
-    if let Some(limited) = api.effects.guard().above_rate(subject) {
+    if let Some(limited) = api.effects.guard().above_rate(subject).await? {
         context.meter.note(0);
         quota::record(api, subject, context, "principal").await;
         return Err(Problem::limited("too many requests", limited.retry_after));
@@ -300,7 +297,9 @@ pub(super) async fn listen_to(
         return Err(Problem::malformed("the address of the caller cannot be read from the proxy's header"));
     };
     // First of all, so that a blocked address writes no records.
-    if let Some(Err(limited)) = api.failures.as_ref().map(|failures| failures.check(context.source.ip)) {
+    if let Some(failures) = &api.failures
+        && let Err(limited) = failures.check(context.source.ip).await?
+    {
         let detail = "credentials from this address were refused too often";
         return Err(Problem::limited(detail, limited.retry_after));
     }
@@ -328,7 +327,7 @@ pub(super) async fn admit_caller<T>(
         Err(refused) => {
             // Who presents nothing guesses nothing, and what has expired was good once.
             if let (Some(failures), RefusedKind::Invalid) = (&api.failures, refused.kind)
-                && let Some(time) = failures.failed(address)
+                && let Some(time) = failures.failed(address).await?
             {
                 SecurityEvent::AddressBlocked { address, time }.emit(&api.metrics);
             }
@@ -357,7 +356,7 @@ pub(super) fn refusal(api: &Api, refused: &Refused) -> Problem {
 
 /// Tells the operator of a client certificate that a handshake refused: that request never came.
 pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused) {
-    let mut source = Source::local();
+    let mut source = RequestSource::local();
     source.ip = peer.ip().to_canonical();
     source.tls = true;
     let context = RequestContext { source, ..RequestContext::internal() };
@@ -366,11 +365,14 @@ pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused
     let address = context.source.ip;
     // As with every other credential: what comes from a blocked address is counted, and fills no log.
     if let Some(failures) = api.failures.as_ref().filter(|_| !api.settings.proxies.include(address)) {
-        if failures.check(address).is_err() {
+        // Nothing is let in here: what cannot be asked is reported as any other refusal.
+        if matches!(failures.check(address).await, Ok(Err(_))) {
             return;
         }
-        if refused.kind == RefusedKind::Invalid {
-            failures.failed(address);
+        if refused.kind == RefusedKind::Invalid
+            && let Err(why) = failures.failed(address).await
+        {
+            why.report();
         }
     }
     report(api, &context, refused).await;
@@ -419,7 +421,7 @@ fn is_own_origin(origin: &str, headers: &HeaderMap, settings: &Settings) -> bool
 fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Arrival>) -> RequestContext {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let mut source = Source::local();
+    let mut source = RequestSource::local();
     source.ip = arrived.map_or(connection.peer.ip().to_canonical(), |arrived| arrived.ip);
     source.tls = arrived.is_some_and(|arrived| arrived.tls);
     source.mtls = arrived.is_some_and(|arrived| matches!(arrived.certificate, Ok(Some(_))));

@@ -30,7 +30,7 @@ use utoipa::{IntoParams, ToSchema};
 pub enum Access {
     /// The guard is asked for an action of this kind on every request.
     Action(ActionKind),
-    /// Anybody; the text says why.
+    /// Open to all callers; the text says why.
     Open(&'static str),
 }
 

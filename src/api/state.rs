@@ -13,8 +13,9 @@ use crate::changes::Reloader;
 use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
-use crate::limit::{FailedAttempts, Quotas, Rate};
+use crate::limit::{Quotas, Rate};
 use crate::runtime::{Effects, Runtime};
+use crate::shared_state::AddressBlocks;
 use crate::telemetry::Metrics;
 
 /// Bounds and choices of the HTTP face.
@@ -113,7 +114,7 @@ pub struct Api {
     /// Makes and ends keys and tokens.
     pub credentials: Credentials,
     /// Blocks addresses whose credentials are refused too often, when it is wanted.
-    pub failures: Option<FailedAttempts>,
+    pub failures: Option<Arc<dyn AddressBlocks>>,
     /// Counts requests by key and by route.
     pub quotas: Quotas,
     /// The rate of a principal's decisions, which the guard counts.

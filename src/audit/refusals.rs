@@ -83,12 +83,16 @@ impl Refusals {
         };
         let ended: Vec<_> = counts.extract_if(ended).collect();
         drop(counts);
-        let with_count = |(_, counted): (RefusalKey, RefusalCount)| {
-            let mut record = counted.last?;
-            record.count = counted.left;
-            Some(*record)
-        };
-        ended.into_iter().filter_map(with_count).collect()
+        ended.into_iter().filter_map(|(_, counted)| counted.into_record()).collect()
+    }
+}
+
+impl RefusalCount {
+    /// The last record, with the number of refusals it stands for.
+    fn into_record(self) -> Option<Record> {
+        let mut record = self.last?;
+        record.count = self.left;
+        Some(*record)
     }
 }
 

@@ -49,7 +49,7 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     /// Whether the caller sees the resource's content, so that its labels go on the session.
     const READS: bool = false;
 
-    /// Whether it mends what is known of people and things, and so may be asked for when that is too old.
+    /// Whether it brings the attributes of people and things up to date, and so may be asked for when they are too old.
     const ALLOWED_WHEN_STALE: bool = false;
 
     /// Whether its arguments and its result can be redacted. A permit that demands that of another operation denies it.
@@ -66,7 +66,7 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
         Input::Absent
     }
 
-    /// Shows every piece of text that somebody outside wrote to the screens.
+    /// Shows every piece of text that was written outside the gateway to the screens.
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         let _ = visit;
     }

@@ -18,6 +18,7 @@ use crate::model::{
     RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
     WriteMemoryRelation,
 };
+use crate::shared_state::Unavailable;
 use crate::tools::{
     Answered, ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult,
 };
@@ -52,6 +53,9 @@ pub enum EffectError {
     /// The message could not be taken.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// A limit that gateways share cannot be asked: the message is refused.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// There is nothing of that name that this caller may see.
     #[error("there is no {0} of that name")]
     NotFound(&'static str),
@@ -231,7 +235,7 @@ impl Effects {
         let kind: Arc<str> = new.kind.into();
         let mut labels = new.labels;
         // What the writer has read may be in what it writes.
-        labels.extend(self.guard.labels(subject, context));
+        labels.extend(self.guard.labels(subject, context).await?);
         let row = match self.memory.row(&scope, MemoryKind::Entity, &new.name).await? {
             Some(row) => {
                 // Writing over an entity does not remove its labels.
@@ -269,7 +273,7 @@ impl Effects {
                 id,
                 owner: subject.principal().to_string().into(),
                 kind: new.kind.into(),
-                labels: new.labels.into_iter().chain(self.guard.labels(subject, context)).collect(),
+                labels: new.labels.into_iter().chain(self.guard.labels(subject, context).await?).collect(),
             },
         };
         let operation = WriteMemoryRelation { row, from: new.from.into(), to: new.to.into() };
@@ -373,13 +377,13 @@ impl Effects {
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
         }
         if let Receiver::Capability(name) = &message.receiver
-            && let Err(limited) = self.capabilities.check(name, subject.principal())
+            && let Err(limited) = self.capabilities.check(name, subject.principal()).await?
         {
             let refusal = Refusal::limited(limited.retry_after);
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
         }
         if let [receiver] = receivers.as_slice()
-            && let Err(limited) = receiver.check_rate(subject.principal())
+            && let Err(limited) = receiver.check_rate(subject.principal()).await?
         {
             let refusal = Refusal::limited(limited.retry_after);
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
@@ -389,14 +393,14 @@ impl Effects {
         let receiver = receivers.iter().find(|agent| Some(&agent.entity().uid) == taken_by.as_ref());
         let receiver = receiver.ok_or(EffectError::NotFound("agent"))?;
         if receivers.len() > 1
-            && let Err(limited) = receiver.check_rate(subject.principal())
+            && let Err(limited) = receiver.check_rate(subject.principal()).await?
         {
             let refusal = Refusal::limited(limited.retry_after);
             return Err(self.guard.refuse(subject, permit.operation(), refusal, context).await.into());
         }
         // What the sender has read may be in what it says.
-        let labels = self.guard.labels(subject, context);
-        Ok((self.conversations.accept(permit, receiver.id(), labels)?, Arc::clone(receiver)))
+        let labels = self.guard.labels(subject, context).await?;
+        Ok((self.conversations.accept(permit, receiver.id(), labels).await?, Arc::clone(receiver)))
     }
 
     /// Puts the labels of a conversation on the session of the agent that reads it.
@@ -404,7 +408,7 @@ impl Effects {
     /// # Errors
     /// The agent's session has no room for them: it must not see the conversation. That is on record.
     pub async fn show(&self, (subject, context): Caller<'_>, delivery: &Delivery) -> Result<(), EffectError> {
-        if self.guard.carry(subject, context, &delivery.labels) {
+        if self.guard.carry(subject, context, &delivery.labels).await? {
             return Ok(());
         }
         let operation = ReadConversation {
@@ -431,10 +435,10 @@ impl Effects {
         let operation = ReceiveReply {
             conversation: delivery.conversation().clone(),
             owner: delivery.owner().clone(),
-            labels: self.guard.labels(agent.0, agent.1),
+            labels: self.guard.labels(agent.0, agent.1).await?,
         };
         let permit = self.guard.admit(subject, operation, context).await?;
-        Ok(self.conversations.reply(permit, delivery, performative, content)?)
+        Ok(self.conversations.reply(permit, delivery, performative, content).await?)
     }
 
     /// Reads one of the caller's own conversations.
@@ -444,10 +448,10 @@ impl Effects {
         conversation: ConversationId,
     ) -> Result<Vec<Arc<Message>>, EffectError> {
         let owner = subject.principal().clone();
-        let labels = self.conversations.labels(&owner, &conversation);
+        let labels = self.conversations.labels(&owner, &conversation).await?;
         let operation = ReadConversation { conversation, owner, labels };
         let permit = self.guard.admit(subject, operation, context).await?;
-        self.conversations.read(permit).ok_or(EffectError::NotFound("conversation"))
+        self.conversations.read(permit).await?.ok_or(EffectError::NotFound("conversation"))
     }
 }
 

@@ -190,7 +190,7 @@ impl ToolError {
 
 /// A problem with a server or a tool that an operator can correct; the gateway runs on without it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
+pub struct ToolProblem {
     /// The server.
     pub server: ServerName,
     /// Which tool, when it is about one.
@@ -201,7 +201,7 @@ pub struct Problem {
     pub help: String,
 }
 
-impl Problem {
+impl ToolProblem {
     pub(super) fn unreachable(server: &ServerName, error: &UpstreamError) -> Self {
         Self {
             server: server.clone(),
@@ -216,7 +216,7 @@ impl Problem {
             server: server.clone(),
             tool: Some(tool.to_owned()),
             message: format!("the tool is left out: {error}"),
-            help: "the server's author has to mend the definition".to_owned(),
+            help: "the server's author has to correct the definition".to_owned(),
         }
     }
 }

@@ -26,7 +26,7 @@ mod tests;
 pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
 pub use builtin::builtin_fragment;
 pub use definition::{Annotations, Definition, DefinitionError};
-pub use error::{PrepareError, Problem, RegistryError, ToolError, UpstreamError};
+pub use error::{PrepareError, RegistryError, ToolError, ToolProblem, UpstreamError};
 pub use offers::Offered;
 pub use pin::{PinChange, PinError, Pins, fragment_path, pin_path};
 pub use registry::{CallOptions, PinDraft, Registry};

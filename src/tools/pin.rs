@@ -277,16 +277,17 @@ fn read_bounded(path: &Path) -> Result<Option<String>, PinError> {
 }
 
 fn replace(path: &Path, text: &str) -> Result<(), PinError> {
-    let written = || {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    written().map_err(|source| PinError::PinFile { path: path.to_owned(), source })
+    write_beside_and_rename(path, text).map_err(|source| PinError::PinFile { path: path.to_owned(), source })
+}
+
+fn write_beside_and_rename(path: &Path, text: &str) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let mut file = fs::File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
 }
 
 #[cfg(test)]

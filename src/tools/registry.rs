@@ -1,6 +1,7 @@
 //! All tools of the gateway, of servers and built in, and the one way to call one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread::available_parallelism;
 
@@ -21,7 +22,7 @@ use crate::telemetry::Metrics;
 use super::builtin;
 use super::catalogue::fragment_name;
 use super::catalogue::{Catalogue, ServerTools};
-use super::error::{PrepareError, Problem, RegistryError, ToolError};
+use super::error::{PrepareError, RegistryError, ToolError, ToolProblem};
 use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
 use super::result::ToolResult;
 use super::session::{Answered, ClientSide};
@@ -76,7 +77,7 @@ impl Registry {
         mut settings: Settings,
         sandbox: Sandbox,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, Vec<Problem>), RegistryError> {
+    ) -> Result<(Self, Vec<ToolProblem>), RegistryError> {
         let limits = upstream::UpstreamLimits::from(&settings);
         let upstreams = upstreams(&mut settings, limits)?;
         let builtin = builtin::load(&sandbox, &settings)?;
@@ -111,7 +112,7 @@ impl Registry {
                 }
                 Err(error) => {
                     upstream.down(&error);
-                    problems.push(Problem::unreachable(&upstream.settings.name, &error));
+                    problems.push(ToolProblem::unreachable(&upstream.settings.name, &error));
                     None
                 }
             };
@@ -175,12 +176,7 @@ impl Registry {
     pub fn pin_digests(&self) -> BTreeMap<String, String> {
         let dir = self.0.settings.pin_dir();
         let names = self.0.upstreams.iter().map(|upstream| &upstream.settings.name);
-        let digest = |server: &ServerName| {
-            let bytes = crate::regular::read(&pin_path(&dir, server), MAX_FILE_BYTES).ok()?;
-            let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-            Some((server.to_string(), hex::encode(sha256)))
-        };
-        names.filter_map(digest).collect()
+        names.filter_map(|name| Some((name.to_string(), file_digest(&pin_path(&dir, name))?))).collect()
     }
 
     /// Changes when tools came, went or drifted. The policy bundle needs the new [`Registry::fragments`]; until
@@ -329,7 +325,7 @@ fn upstreams(
 }
 
 impl Inner {
-    fn publish(&self, server: &ServerName, listing: Listing) -> Vec<Problem> {
+    fn publish(&self, server: &ServerName, listing: Listing) -> Vec<ToolProblem> {
         let mut all_tools = self.server_tools.lock();
         let problems = all_tools
             .get_mut(server)
@@ -364,6 +360,13 @@ impl Inner {
         let task = tokio::spawn(upstream::keep_connected(Arc::clone(upstream), first, publish));
         self.connections.lock().push(AbortOnDropHandle::new(task));
     }
+}
+
+/// SHA-256 of a file, in hexadecimal digits; `None` when it cannot be read.
+fn file_digest(path: &Path) -> Option<String> {
+    let bytes = crate::regular::read(path, MAX_FILE_BYTES).ok()?;
+    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    Some(hex::encode(sha256))
 }
 
 /// A call under way, as the metric counts it; also when the caller goes away in the middle.
