@@ -8,7 +8,7 @@ use super::Arrived;
 use super::era::Era;
 use super::names::Scope;
 use super::params;
-use super::result;
+use super::result::{self, server_info};
 use crate::api::state::Api;
 use crate::mcp::{RpcError, Version, code, meta, object, one_field};
 use crate::model::{Complete, CompletionRef, ServerName, SubscribeResource};
@@ -300,7 +300,9 @@ impl Arrived {
                 CompletionRef::Resource(self.scope.resource(&uri, uri.contains('{'))?)
             }
             _ => {
-                return Err(RpcError::invalid_params("`ref.type` is neither `ref/prompt` nor `ref/resource`"));
+                return Err(RpcError::invalid_params(
+                    "`ref.type` is neither `ref/prompt` nor `ref/resource`",
+                ));
             }
         };
         let rest = self.with_meta(params, own);
@@ -338,8 +340,4 @@ impl Arrived {
 
 fn needs_session(what: &str) -> RpcError {
     RpcError::new(code::INVALID_REQUEST, format!("{what} belongs to a session: initialize first"))
-}
-
-fn server_info() -> Json {
-    json!({ "name": "caxton", "version": env!("CARGO_PKG_VERSION") })
 }

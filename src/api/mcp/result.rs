@@ -66,6 +66,7 @@ pub(super) fn dressed(mut result: Map<String, Json>, method: &str, era: &Era) ->
         "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "resources/read"
     );
     if era.is_stateless() {
+        add_meta(&mut result, meta::SERVER_INFO, server_info());
         let is_complete = result.entry("resultType").or_insert_with(|| "complete".into()) == "complete";
         if can_be_kept && is_complete {
             // What one caller may see is nobody else's, and may change with the next policy.
@@ -80,6 +81,11 @@ pub(super) fn dressed(mut result: Map<String, Json>, method: &str, era: &Era) ->
         }
     }
     result
+}
+
+/// Name and version, as a client is told them.
+pub(super) fn server_info() -> Json {
+    json!({ "name": "caxton", "version": env!("CARGO_PKG_VERSION") })
 }
 
 /// Which server it was is between the gateway and the server.
@@ -103,9 +109,11 @@ mod tests {
         let old = dressed(sent.clone(), "tools/list", &Era::Handshake(Version::V2025_11_25));
         assert_eq!(Json::Object(old), json!({ "tools": [] }));
         let new = dressed(sent, "tools/list", &Era::Stateless(Map::new()));
-        let expected = json!({ "tools": [], "resultType": "complete", "ttlMs": 0, "cacheScope": "private" });
+        let own = json!({ (meta::SERVER_INFO): server_info() });
+        let expected = json!({ "tools": [], "resultType": "complete", "ttlMs": 0, "cacheScope": "private", "_meta": own });
         assert_eq!(Json::Object(new), expected);
         let round = object(json!({ "resultType": "input_required", "inputRequests": {} }));
-        assert_eq!(dressed(round.clone(), "resources/read", &Era::Stateless(Map::new())), round);
+        let round = dressed(round, "resources/read", &Era::Stateless(Map::new()));
+        assert!(!round.contains_key("ttlMs") && round["resultType"] == "input_required");
     }
 }

@@ -145,15 +145,13 @@ fn initialized_agreement(
 
 fn discovered_agreement(mut answer: Map<String, Json>) -> Result<Agreement, Failure> {
     let versions = answer.get("supportedVersions").and_then(Json::as_array);
-    let versions = versions.into_iter().flatten().filter_map(Json::as_str).filter_map(Version::parse);
-    let versions: Vec<Version> = versions.collect();
-    if !versions.contains(&Version::V2026_07_28) {
+    let newest = Json::from(Version::V2026_07_28.as_str());
+    if !versions.is_some_and(|versions| versions.contains(&newest)) {
         return Err(Failure::Unusable(
             "`server/discover` names no protocol version that is spoken here".to_owned(),
         ));
     }
-    let knows_sessions = versions.iter().any(|version| !version.is_stateless());
-    Ok(Agreement { knows_sessions, ..agreement(Version::V2026_07_28, None, &mut answer) })
+    Ok(agreement(Version::V2026_07_28, None, &mut answer))
 }
 
 fn agreement(version: Version, session: Option<HeaderValue>, answer: &mut Map<String, Json>) -> Agreement {
@@ -161,5 +159,5 @@ fn agreement(version: Version, session: Option<HeaderValue>, answer: &mut Map<St
         Some(Json::Object(capabilities)) => capabilities,
         _ => Map::new(),
     };
-    Agreement { version, session, knows_sessions: true, capabilities }
+    Agreement { version, session, capabilities }
 }

@@ -4,7 +4,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use http::HeaderValue;
 use serde_json::{Map, Value as Json, json};
@@ -100,8 +100,6 @@ pub(super) struct Agreement {
     pub(super) version: Version,
     /// The session, of servers that have one.
     pub(super) session: Option<HeaderValue>,
-    /// Whether the server also speaks a version with sessions.
-    pub(super) knows_sessions: bool,
     pub(super) capabilities: Map<String, Json>,
 }
 
@@ -112,6 +110,8 @@ pub(in crate::tools) struct Link {
     pub(super) wire: Wire,
     pub(super) agreement: Agreement,
     ids: AtomicI64,
+    /// The server has refused to open a session for a client.
+    refuses_sessions: AtomicBool,
     /// The server says that its list of tools changed.
     pub(super) changed: Arc<Notify>,
     /// Takes what the server says outside of a request, in a client's own session.
@@ -136,6 +136,7 @@ impl Link {
             wire,
             agreement,
             ids: AtomicI64::new(first_id),
+            refuses_sessions: AtomicBool::new(false),
             changed: Arc::new(Notify::new()),
             aside,
         }
@@ -150,9 +151,14 @@ impl Link {
         self.agreement.version.is_stateless()
     }
 
-    /// Whether a client may have a session of its own at the server.
-    pub(super) fn knows_sessions(&self) -> bool {
-        self.is_over_http() && self.agreement.knows_sessions
+    /// Whether a client may have a session of its own at the server. A server of 2026-07-28 does not say whether it also speaks
+    /// an earlier version: it is tried once.
+    pub(super) fn may_have_sessions(&self) -> bool {
+        self.is_over_http() && !self.refuses_sessions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_no_sessions(&self) {
+        self.refuses_sessions.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn is_over_http(&self) -> bool {

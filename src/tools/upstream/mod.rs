@@ -223,18 +223,25 @@ impl Upstream {
         let shared = self.open_link().await?;
         let Some(ClientSide::Session(session)) = client else { return Ok((shared, None)) };
         // A child process for each client would be too much; one serves all, and asks no client for anything.
-        if !shared.knows_sessions() || !session.needs_own() {
+        if !shared.may_have_sessions() || !session.needs_own() {
             return Ok((shared, None));
         }
         let place = session.place(&self.settings.name);
         let opened =
             place.get_or_try_init(|| Connection::open_for(&self.settings, &self.limits, session)).await;
-        let connection = opened.map_err(|error| {
-            let reason = super::error::chain(&error);
-            tracing::warn!(server = %self.settings.name, reason, "a client's session at an upstream server cannot be opened");
-            self.doubted.notify_one();
-            self.unavailable()
-        })?;
+        let connection = match opened {
+            Ok(connection) => connection,
+            Err(error) if error.is_of_an_answer() && shared.is_stateless() => {
+                shared.note_no_sessions();
+                return Ok((shared, None));
+            }
+            Err(error) => {
+                let reason = super::error::chain(&error);
+                tracing::warn!(server = %self.settings.name, reason, "a client's session at an upstream server cannot be opened");
+                self.doubted.notify_one();
+                return Err(self.unavailable());
+            }
+        };
         Ok((Arc::clone(connection.link()), Some(session)))
     }
 
