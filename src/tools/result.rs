@@ -47,6 +47,9 @@ impl ToolResult {
             Some(Json::Bool(is_error)) => is_error,
             Some(_) => return Err("`isError` is neither true nor false"),
         };
+        if result.get("_meta").is_some_and(|own| !own.is_object()) {
+            return Err("`_meta` is not an object");
+        }
         Ok(Self { content, structured, is_error, rest: result })
     }
 
@@ -72,9 +75,20 @@ impl ToolResult {
     }
 }
 
-/// A block of content is an object with a type; which types there are, the client knows.
+/// A block of content is an object with a type, and has the fields of its type where that is one of 2025-11-25. Others are for
+/// the client to know.
 fn is_block(block: &Json) -> bool {
-    block.get("type").is_some_and(Json::is_string)
+    let Some(kind) = block.get("type").and_then(Json::as_str) else { return false };
+    let has_text = |fields: &Json, name: &str| fields.get(name).is_some_and(Json::is_string);
+    match kind {
+        "text" => has_text(block, "text"),
+        "image" | "audio" => has_text(block, "data") && has_text(block, "mimeType"),
+        "resource_link" => has_text(block, "uri") && has_text(block, "name"),
+        "resource" => block.get("resource").is_some_and(|resource| {
+            has_text(resource, "uri") && (has_text(resource, "text") || has_text(resource, "blob"))
+        }),
+        _ => true,
+    }
 }
 
 /// Counts what is written, and fails at the end of the budget.
@@ -149,7 +163,20 @@ mod tests {
             (json!({ "content": {} }), "`content` is not a list of content blocks"),
             (json!({ "content": ["a"] }), "`content` is not a list of content blocks"),
             (json!({ "content": [{}] }), "`content` is not a list of content blocks"),
+            (
+                json!({ "content": [{ "type": "text", "text": 7 }] }),
+                "`content` is not a list of content blocks",
+            ),
+            (
+                json!({ "content": [{ "type": "image", "data": "" }] }),
+                "`content` is not a list of content blocks",
+            ),
+            (
+                json!({ "content": [{ "type": "resource", "resource": {} }] }),
+                "`content` is not a list of content blocks",
+            ),
             (json!({ "content": [], "isError": "no" }), "`isError` is neither true nor false"),
+            (json!({ "content": [], "_meta": "x" }), "`_meta` is not an object"),
         ] {
             assert_eq!(read(bad).unwrap_err(), why);
         }

@@ -214,6 +214,9 @@ impl HttpWire {
     /// Tells by status and media type how the answer comes. A refusal in JSON-RPC is one, whatever its status.
     async fn head(&self, response: Response, id: &Id) -> Result<Head, Failure> {
         let status = response.status();
+        if response.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+            return Err(unusable("it is encoded, which was not asked for"));
+        }
         if status.is_success() {
             return match status {
                 StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(Head::Taken),

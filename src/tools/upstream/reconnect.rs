@@ -1,6 +1,7 @@
 //! Keeps one server connected. Only this task connects, lists and publishes, so there is at most one attempt at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,6 +10,11 @@ use crate::tools::error::UpstreamError;
 use super::Upstream;
 use super::connection::{Connection, within};
 use super::listing::{self, Listing};
+
+/// Attempts at a server that has just forgotten the session, before it counts as away.
+const QUICK_ATTEMPTS: u32 = 3;
+/// The pause between them.
+const QUICK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Watches `first`, or connects; ends when `publish` returns [`Abandoned`].
 ///
@@ -21,13 +27,17 @@ pub(in crate::tools) async fn keep_connected(
     let limits = upstream.limits;
     let mut pause = limits.retry_min;
     let mut current = first;
+    let mut quick_attempts = 0;
     loop {
         if let Some(connection) = current.take() {
             let since = Instant::now();
             match watch(&upstream, connection, &mut publish).await {
                 ConnectionEnd::Abandoned => return,
                 // The server is there: it is connected to again at once.
-                ConnectionEnd::SessionLost => pause = std::time::Duration::ZERO,
+                ConnectionEnd::SessionLost => {
+                    pause = Duration::ZERO;
+                    quick_attempts = QUICK_ATTEMPTS;
+                }
                 ConnectionEnd::Error(error) => {
                     upstream.down(&error);
                     // A server that connects and falls over at once does not get the short pause again.
@@ -38,15 +48,21 @@ pub(in crate::tools) async fn keep_connected(
             }
         }
         tokio::time::sleep(pause).await;
-        pause = pause.saturating_mul(2).clamp(limits.retry_min, limits.retry_max);
+        pause = match quick_attempts {
+            0 => pause.saturating_mul(2).clamp(limits.retry_min, limits.retry_max),
+            _ => QUICK_PAUSE,
+        };
         match upstream.connect().await {
             Ok((connection, listing)) => {
                 if publish(listing).is_err() {
                     return;
                 }
                 upstream.up(&connection);
+                quick_attempts = 0;
                 current = Some(connection);
             }
+            // A server that starts anew breaks connections for a moment, while calls wait for the new session.
+            Err(_) if quick_attempts > 0 => quick_attempts -= 1,
             Err(error) => upstream.down(&error),
         }
     }
