@@ -8,8 +8,7 @@ use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
-use crate::authn::Authenticator;
-use crate::authn::dpop::LocalReplays;
+use crate::authn::{Authenticator, AuthnPorts};
 use crate::authz::{Guard, GuardParts};
 use crate::blocking;
 use crate::changes::{
@@ -225,8 +224,8 @@ fn open_authenticator(
     if let (Some(jwt), Some(url)) = (&mut settings.jwt, public_url) {
         jwt.resources = crate::api::resources(url).map(Into::into).into();
     }
-    let replays = Arc::new(LocalReplays::new(&settings.dpop));
-    Authenticator::new(settings, replays, Arc::clone(clock), Arc::clone(metrics))
+    let ports = AuthnPorts::local(&settings)?;
+    Authenticator::new(settings, ports, Arc::clone(clock), Arc::clone(metrics))
 }
 
 async fn open_sandbox(

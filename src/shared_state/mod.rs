@@ -52,6 +52,18 @@ impl Unavailable {
         Self { port, cause: cause.to_string().into() }
     }
 
+    /// State of this kind could not be asked, because of an error and its causes.
+    fn with_cause(port: &'static str, error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(next) = cause {
+            text.push_str(": ");
+            text.push_str(&next.to_string());
+            cause = next.source();
+        }
+        Self { port, cause: text.into() }
+    }
+
     /// Tells the operator. What was to be decided by the answer is denied.
     pub fn report(&self) {
         tracing::error!(
@@ -80,6 +92,11 @@ impl<'a, T> PortFuture<'a, T> {
     /// There will be no answer.
     pub fn unavailable(why: Unavailable) -> Self {
         Self(Answer::Now(Some(Err(why))))
+    }
+
+    /// The answer is there, or the error that took its place.
+    pub fn of<E: std::error::Error>(port: &'static str, answer: Result<T, E>) -> Self {
+        Self(Answer::Now(Some(answer.map_err(|error| Unavailable::with_cause(port, &error)))))
     }
 
     /// The answer comes later.
