@@ -117,9 +117,9 @@ fn csv_parser() -> Arc<ToolDescriptor> {
     let states = ["pinned", "drifted", "sandboxed"];
     let mut entity = Entity::bare(EntityUid::caxton("Tool", id.shared()));
     entity = entity.with("labels", Value::texts(Vec::<&str>::new()));
-    entity = texts.iter().fold(entity, |entity, (name, text)| entity.with(*name, Value::text(*text)));
+    entity = texts.iter().fold(entity, |entity, (name, text)| entity.with(name, Value::text(*text)));
     let flags = hints.iter().chain(&declared).chain(&states);
-    entity = flags.fold(entity, |entity, name| entity.with(*name, Value::Bool(false)));
+    entity = flags.fold(entity, |entity, name| entity.with(name, Value::Bool(false)));
     let labels = Labels::from(["mail".into()]);
     Arc::new(ToolDescriptor { id, entity: Arc::new(entity), labels })
 }

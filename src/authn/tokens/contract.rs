@@ -15,7 +15,7 @@ fn owner(id: &str) -> SessionOwner<'_> {
 }
 
 fn begin(logins: &impl LoginStore, session: &str, of: &str, refresh: u8, now: i64) {
-    let held = HolderKeys { dpop: None, certificate: Some([7; 32].into()) };
+    let held = HolderKeys { dpop: None, certificate: Some([7; 32]) };
     logins.begin(session, (&owner(of), &held), &[refresh; 32], (now, now + HOUR, now - 2 * HOUR), 2).unwrap();
 }
 
@@ -39,7 +39,7 @@ async fn a_session_is_found_until_it_is_ended_and_forgotten(logins: &impl LoginS
     begin(logins, "s1", "alice", 1, 0);
     let found = logins.session("s1").await.unwrap().unwrap();
     assert_eq!(found.login, owner("alice").login);
-    assert_eq!(found.bound, HolderKeys { dpop: None, certificate: Some([7; 32].into()) });
+    assert_eq!(found.bound, HolderKeys { dpop: None, certificate: Some([7; 32]) });
     assert_eq!((found.created, found.used, found.ended), (0, 0, false));
     assert_eq!(logins.find_session("s1").unwrap(), Some(found));
     logins.touch(&[("s1".into(), HOUR), ("unknown".into(), HOUR)]).unwrap();

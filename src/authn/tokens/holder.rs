@@ -37,7 +37,7 @@ impl SessionHolder {
         if now >= until {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "login_over"));
         }
-        let person: Box<Person> = serde_json::from_str(&login).map_err(|error| unavailable(error))?;
+        let person: Box<Person> = serde_json::from_str(&login).map_err(unavailable)?;
         if login_issuer != Some(person.issuer.as_str()) {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "login_over"));
         }
