@@ -185,10 +185,11 @@ async fn labels_and_lists_need_the_session() {
     broken.assert_unavailable(&broken.guard.admit_each(&listing, items()).await.err().unwrap());
 
     assert!(well.guard.labels(&subject, &context).await.is_ok());
-    assert!(well.guard.carry(&subject, &context, &Labels::new()).await.unwrap());
+    let pii = Labels::from(["pii".into()]);
+    assert!(well.guard.carry(&subject, &context, &pii).await.unwrap());
     let denied = broken.guard.labels(&subject, &context).await.unwrap_err();
     assert_eq!(denied.reason, ReasonCode::StateUnavailable);
-    let denied = broken.guard.carry(&subject, &context, &Labels::new()).await.unwrap_err();
+    let denied = broken.guard.carry(&subject, &context, &pii).await.unwrap_err();
     assert_eq!(denied.reason, ReasonCode::StateUnavailable);
 
     assert_eq!(well.guard.above_rate(&subject).await, Ok(None));

@@ -5,6 +5,8 @@
 //! refuses. Its suite in `contract` tests exactly that, and every implementation has to pass it. The embedded
 //! implementation stands in the module that owns the state; the composition root chooses.
 //!
+//! An implementation that asks over a network bounds each wait itself, and answers [`Unavailable`] when the bound is reached.
+//!
 //! INVARIANT: what cannot be asked allows nothing. Each answer is a [`Result`] with [`Unavailable`], and its caller denies
 //! what it would have decided by the answer.
 
