@@ -448,6 +448,7 @@ fn no_permit_is_dropped() {
 /// Names that several public types may have, and why. This list only shrinks.
 const SHARED_NAMES: &[(&str, &str)] = &[
     ("Settings", "each module owns its own; used with the name of the module"),
+    ("Message", "one of a conversation, and one of MCP: the word of each protocol, used with its module"),
     ("Command", "the subcommands of one group of the command line, matched in the file that declares them"),
 ];
 
