@@ -25,6 +25,7 @@ pub mod tokens;
 
 pub use chain::{Authenticator, MethodStatus, Settings};
 pub use error::AuthnError;
+pub use jwt::{KeyDraft, KeyFiles};
 pub use key_store::{KeyHolder, KeyRecord, KeyStore, NewKey};
 pub use person::{LoggedIn, Person};
 pub use scheme::{Evidence, Presented, Proven, Refused, RefusedKind};

@@ -18,7 +18,7 @@ use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
 use crate::events::SecurityEvent;
-use crate::limit::{CapabilityLimits, FailedAttempts, Quotas, RateLimiter};
+use crate::limit::{CapabilityLimits, FailedAttempts, Pace, Quotas, RateLimiter};
 use crate::memory::Memory;
 use crate::messages::Conversations;
 use crate::policy::PolicyErrors;
@@ -174,7 +174,12 @@ pub(super) async fn build(
         move || Attributes::open(settings.attributes, agents, tools, clock)
     })
     .await??;
-    let reloader = Arc::new(reloader.with_agents(agents.clone(), attributes.clone(), tools.clone()));
+    let reloader = Arc::new(reloader.with_agents(
+        agents.clone(),
+        attributes.clone(),
+        tools.clone(),
+        authenticator.key_files(),
+    ));
     reloader.agents_at_start().await.map_err(StartError::Agents)?;
     let guard = Arc::new(Guard::new(GuardParts {
         policy,
@@ -205,6 +210,7 @@ pub(super) async fn build(
         credentials,
         failures,
         quotas: Quotas::new(&settings.quotas, &metrics),
+        pace: Pace::new(settings.quotas.refusals, settings.quotas.max_entries),
         per_principal: settings.limit.per_principal,
         effects,
         attributes,
