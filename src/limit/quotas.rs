@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 
 use super::keyed::Keyed;
-use super::{Limited, Rate, Remaining};
+use super::{Limited, Rate, Remaining, at_least_one};
 use crate::model::{CapabilityName, EntityUid, KeyId, Proof, Subject};
 use crate::telemetry::Metrics;
 
@@ -19,6 +20,9 @@ pub struct QuotaSettings {
     pub per_route: BTreeMap<String, Rate>,
     /// By one principal to a capability.
     pub per_capability: BTreeMap<CapabilityName, Rate>,
+    /// Refusals of one caller, or of one address that proves nobody, that are answered at once; more are answered at this
+    /// rate.
+    pub refusals: Rate,
     /// How many are counted one by one for each limit; the rest share one count.
     pub max_entries: usize,
 }
@@ -29,6 +33,11 @@ impl Default for QuotaSettings {
             per_key: None,
             per_route: BTreeMap::new(),
             per_capability: BTreeMap::new(),
+            refusals: Rate {
+                count: at_least_one(200),
+                per: Duration::from_secs(1),
+                burst: at_least_one(200),
+            },
             max_entries: 100_000,
         }
     }
@@ -133,8 +142,6 @@ impl CapabilityLimits {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use governor::clock::FakeRelativeClock;
 
     use super::*;

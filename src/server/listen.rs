@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::HttpLimits;
 use super::activity::Activity;
 use super::connection::{ConnectionServer, Transport};
-use super::connection_limits::PerAddress;
+use super::connection_limits::{PerAddress, Slot};
 use crate::api::Proxies;
 
 /// Serves `router` on `listener` until `stop`; then waits for requests under way, at most for `grace`.
@@ -69,9 +69,9 @@ pub(super) async fn serve(
         let _ = stream.set_nodelay(true);
         let server = Arc::clone(&server);
         let stop = stop.clone();
-        let shared = place.is_none();
         under_way.spawn(async move {
-            let received = server.serve_connection(stream, (peer, shared), activity, stop);
+            let shown = place.as_ref().map(Slot::place);
+            let received = server.serve_connection(stream, (peer, shown), activity, stop);
             match &place {
                 None => received.await,
                 Some(place) => tokio::select! {

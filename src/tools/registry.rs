@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
-use std::thread::available_parallelism;
 
 use crate::telemetry::metrics::Gauge;
 use arc_swap::ArcSwap;
@@ -13,8 +12,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::authz::Permit;
-use crate::limit::Turns;
-use crate::model::{EntityUid, InvokeTool, ServerName, ToolId};
+use crate::model::{InvokeTool, ServerName, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
@@ -57,13 +55,6 @@ struct Inner {
     catalogue: ArcSwap<Catalogue>,
     generation: watch::Sender<u64>,
     connections: Mutex<Vec<AbortOnDropHandle<()>>>,
-    guests: Arc<Turns<EntityUid>>,
-}
-
-/// The guests of one caller that run at once: half of the cores, at least one. Guests compute, and share the cores with what
-/// answers all callers.
-pub(super) fn guests_at_once() -> usize {
-    available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 impl Registry {
@@ -97,7 +88,6 @@ impl Registry {
             server_tools: Mutex::new(all_tools),
             generation: watch::Sender::new(0),
             connections: Mutex::new(Vec::new()),
-            guests: Turns::new(guests_at_once()),
             upstreams,
         });
         let first = join_all(inner.upstreams.iter().map(|upstream| upstream.connect())).await;
@@ -139,6 +129,11 @@ impl Registry {
     /// # Errors
     /// The pins of a server cannot be trusted, or were changed while they were read.
     pub fn read_pins(&self) -> Result<PinDraft, PinError> {
+        self.read_pins_while(|| {})
+    }
+
+    /// The same, with what happens to the files `meanwhile`.
+    pub(super) fn read_pins_while(&self, meanwhile: impl FnOnce()) -> Result<PinDraft, PinError> {
         let dir = self.0.settings.pin_dir();
         let digests = self.pin_digests();
         let mut pins = BTreeMap::new();
@@ -147,6 +142,7 @@ impl Registry {
             let loaded = Pins::load(&dir, server, self.0.settings.max_definition_bytes)?;
             pins.insert(server.clone(), loaded);
         }
+        meanwhile();
         if self.pin_digests() != digests {
             let message = "a file of pins was changed while it was read".to_owned();
             return Err(PinError::Form { path: dir, message });
@@ -222,8 +218,7 @@ impl Registry {
             Backend::Upstream(upstream) => upstream.call(tool.definition().wire_name(), arguments).await,
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
-                let _turn = self.0.guests.turn(caller).await;
-                builtin::call(&self.0.sandbox, module, arguments, limit).await
+                builtin::call(&self.0.sandbox, &caller, module, arguments, limit).await
             }
         };
         result.map(|result| result.redacted(&redact))
