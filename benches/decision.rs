@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use caxton::model::{Entity, EntityUid, Outcome, Value};
-use caxton::policy::{Bundle, Check, JsonEntities, JsonNames, JsonQuery, Query, Sources};
+use caxton::policy::{Bundle, EntityCheck, JsonEntities, JsonNames, JsonQuery, Query, Sources};
 use cedar_policy as cedar;
 use serde_json::{Value as Json, json};
 
@@ -366,10 +366,10 @@ fn json_query(bundle: &Bundle, query: &Query) -> JsonQuery {
         })
         .collect();
     let entities: JsonEntities =
-        bundle.entities_from_json(&Json::from(list).to_string(), Check::Schema).unwrap();
+        bundle.entities_from_json(&Json::from(list).to_string(), EntityCheck::Schema).unwrap();
     let (principal, action, resource) = (uid(&query.principal), uid(&query.action), uid(&query.resource));
     let names = JsonNames { principal: &principal, action: &action, resource: &resource };
-    bundle.query_from_json(&names, plain_json(&query.context), &entities, Check::Schema).unwrap()
+    bundle.query_from_json(&names, plain_json(&query.context), &entities, EntityCheck::Schema).unwrap()
 }
 
 fn plain_json(value: &Value) -> Json {

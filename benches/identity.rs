@@ -23,6 +23,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use caxton::authn::dpop::LocalReplays;
 use caxton::authn::issue::TokenIssuer;
 use caxton::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
 use caxton::authn::mtls::{self, ClientCertificate, ClientTrust};
@@ -134,7 +135,8 @@ impl Bench {
                 dpop: Default::default(),
                 oauth2: None,
             };
-            Authenticator::new(settings, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
+            let replays = Arc::new(LocalReplays::new(&settings.dpop));
+            Authenticator::new(settings, replays, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
         };
         let (known, forgetful) = (authenticator(10_000), authenticator(0));
         let secret = make_key(known.keys());
@@ -264,7 +266,9 @@ impl Bound {
             tokens: tokens::Settings::in_directory(directory.path()),
             ..Settings::default()
         };
-        let authenticator = Authenticator::new(settings, shared(), Arc::new(Metrics::new())).unwrap();
+        let replays = Arc::new(LocalReplays::new(&settings.dpop));
+        let authenticator =
+            Authenticator::new(settings, replays, shared(), Arc::new(Metrics::new())).unwrap();
         // What a process before this one may have seen needs a nonce.
         clock.advance(Duration::from_secs(10));
         let pair = Ed25519KeyPair::generate().unwrap();

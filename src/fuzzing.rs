@@ -8,7 +8,7 @@
     reason = "a property that does not hold is reported by a panic"
 )]
 
-use crate::agents::Definition;
+use crate::agents::AgentDefinition;
 use crate::authn::jwt;
 use crate::policy::version::{BundleFile, Published};
 use crate::policy::{Bundle, Sources};
@@ -82,7 +82,7 @@ fn mcp_message(bytes: &[u8]) {
 
 fn agent_file(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = Definition::parse(text);
+        let _ = AgentDefinition::parse(text);
     }
 }
 

@@ -35,7 +35,9 @@ pub mod text;
 #[doc(hidden)]
 pub mod db;
 pub mod events;
+pub mod mcp;
 pub mod model;
+pub mod shared_state;
 
 pub mod audit;
 pub mod authn;

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -28,7 +28,7 @@ const LAYERS: &[(&[&str], bool)] = &[
         ],
         true,
     ),
-    (&["model", "db", "events"], true),
+    (&["model", "db", "events", "mcp", "shared_state"], true),
     (&["policy", "authn", "audit", "screen", "limit", "secrets"], false),
     (&["authz"], false),
     (
@@ -90,7 +90,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("oauth2", &["authn/oauth2/"]),
     ("vaultrs", &["secrets/"]),
     ("rustify", &["secrets/"]),
-    ("rmcp", &["api/mcp.rs", "tools/result.rs", "tools/upstream/"]),
 ];
 
 struct Source {
@@ -447,6 +446,58 @@ fn no_permit_is_dropped() {
         .flat_map(|source| source.authority.dropped.iter().map(|what| format!("{}: {what}", source.path)));
     let dropped: Vec<String> = dropped.collect();
     assert!(dropped.is_empty(), "permits that nobody spends:\n{}", dropped.join("\n"));
+}
+
+/// Names that several public types may have, and why. This list only shrinks.
+const SHARED_NAMES: &[(&str, &str)] = &[
+    ("Settings", "each module owns its own; used with the name of the module"),
+    ("Command", "the subcommands of one group of the command line, matched in the file that declares them"),
+];
+
+/// Names of the public types of a file, tests apart.
+#[derive(Default)]
+struct PublicTypes(Vec<String>);
+
+impl PublicTypes {
+    fn note(&mut self, visibility: &syn::Visibility, name: &syn::Ident) {
+        if matches!(visibility, syn::Visibility::Public(_)) {
+            self.0.push(name.to_string());
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for PublicTypes {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        match item {
+            syn::Item::Mod(module) if is_test(&module.attrs) => return,
+            syn::Item::Struct(item) => self.note(&item.vis, &item.ident),
+            syn::Item::Enum(item) => self.note(&item.vis, &item.ident),
+            syn::Item::Union(item) => self.note(&item.vis, &item.ident),
+            syn::Item::Trait(item) => self.note(&item.vis, &item.ident),
+            syn::Item::Type(item) => self.note(&item.vis, &item.ident),
+            _ => {}
+        }
+        syn::visit::visit_item(self, item);
+    }
+}
+
+/// A name says which type it is: a reader who finds it in another file need not ask which of several is meant.
+#[test]
+fn two_public_types_do_not_have_one_name() {
+    let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for source in sources() {
+        let mut types = PublicTypes::default();
+        types.visit_file(&syn::parse_file(&source.text).unwrap());
+        for name in types.0 {
+            places.entry(name).or_default().push(&source.path);
+        }
+    }
+    places.retain(|_, places| places.len() > 1);
+    let allowed = |name: &str| SHARED_NAMES.iter().any(|(shared, _)| *shared == name);
+    let twice: Vec<_> = places.iter().filter(|(name, _)| !allowed(name)).collect();
+    assert!(twice.is_empty(), "several public types of one name: {twice:#?}");
+    let unused: Vec<_> = SHARED_NAMES.iter().filter(|(name, _)| !places.contains_key(*name)).collect();
+    assert!(unused.is_empty(), "listed, and no longer shared: {unused:?}");
 }
 
 /// A permit is minted in one place, and the constructor for tests is in no build that can run.

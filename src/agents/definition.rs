@@ -14,7 +14,7 @@ use crate::model::{AgentId, CapabilityName, MemoryScope, ServerName, ToolId, Wor
 /// Why a file is not an agent, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct DefinitionError {
+pub struct AgentDefinitionError {
     /// Line of the file, from 1.
     pub line: u64,
     /// Column, from 1.
@@ -49,7 +49,7 @@ pub struct MemoryPlan {
 
 /// The content of an agent's file.
 #[derive(Debug, Clone)]
-pub struct Definition {
+pub struct AgentDefinition {
     /// The agent's name, which is its id.
     pub id: AgentId,
     /// The author's version.
@@ -139,13 +139,13 @@ struct RawSecurity {
     allowed_capabilities: Option<BTreeSet<CapabilityName>>,
 }
 
-impl Definition {
+impl AgentDefinition {
     /// Reads the text of an agent file.
-    pub fn parse(text: &str) -> Result<Self, DefinitionError> {
+    pub fn parse(text: &str) -> Result<Self, AgentDefinitionError> {
         let (front, first_line, instructions) = split(text)?;
         let raw: Raw = serde_saphyr::from_str_with_options(front, options())
             .map_err(|error| yaml_error(&error, first_line))?;
-        let wrong = |message: String, help| DefinitionError { line: 1, column: 1, message, help };
+        let wrong = |message: String, help| AgentDefinitionError { line: 1, column: 1, message, help };
         let tools = raw.tools.iter().map(|name| tool_id(name)).collect::<Result<_, _>>()?;
         if raw.security.require_auth == Some(false) {
             return Err(wrong(
@@ -203,8 +203,8 @@ impl Definition {
 }
 
 /// Front matter, the line it begins on, and what follows it.
-fn split(text: &str) -> Result<(&str, u64, &str), DefinitionError> {
-    let wrong = |line, message: &str| DefinitionError {
+fn split(text: &str) -> Result<(&str, u64, &str), AgentDefinitionError> {
+    let wrong = |line, message: &str| AgentDefinitionError {
         line,
         column: 1,
         message: message.to_owned(),
@@ -240,7 +240,7 @@ fn options() -> serde_saphyr::Options {
     }
 }
 
-fn yaml_error(error: &serde_saphyr::Error, first_line: u64) -> DefinitionError {
+fn yaml_error(error: &serde_saphyr::Error, first_line: u64) -> AgentDefinitionError {
     let (line, column) = error.location().map_or((1, 1), |at| (at.line() + first_line - 1, at.column()));
     let message = error.without_snippet().to_string();
     // The library ends its message with its own position, which is counted inside the front matter.
@@ -256,17 +256,17 @@ fn yaml_error(error: &serde_saphyr::Error, first_line: u64) -> DefinitionError {
         }
         other => other.to_owned(),
     };
-    DefinitionError { line, column, message, help: None }
+    AgentDefinitionError { line, column, message, help: None }
 }
 
 /// A bare name is a built-in tool.
-fn tool_id(name: &str) -> Result<ToolId, DefinitionError> {
+fn tool_id(name: &str) -> Result<ToolId, AgentDefinitionError> {
     let id = if name.contains(ToolId::SEPARATOR) {
         ToolId::parse(name)
     } else {
         ServerName::parse("builtin").and_then(|server| ToolId::new(&server, name))
     };
-    id.map_err(|error| DefinitionError {
+    id.map_err(|error| AgentDefinitionError {
         line: 1,
         column: 1,
         message: format!("`tools`: {error}"),
@@ -274,7 +274,7 @@ fn tool_id(name: &str) -> Result<ToolId, DefinitionError> {
     })
 }
 
-fn handler(name: &str) -> Result<HandlerName, DefinitionError> {
+fn handler(name: &str) -> Result<HandlerName, AgentDefinitionError> {
     let plain = |text: &str| {
         !text.is_empty()
             && !text.starts_with('.')
@@ -283,7 +283,7 @@ fn handler(name: &str) -> Result<HandlerName, DefinitionError> {
     match name.strip_prefix("builtin:") {
         Some(builtin) if plain(builtin) => Ok(HandlerName::Builtin(builtin.to_owned())),
         None if plain(name) && name.ends_with(".wasm") => Ok(HandlerName::File(name.to_owned())),
-        _ => Err(DefinitionError {
+        _ => Err(AgentDefinitionError {
             line: 1,
             column: 1,
             message: format!("`handler: {}` names no module", name.escape_debug()),
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_whole_file_is_read() {
-        let agent = Definition::parse(WHOLE).unwrap();
+        let agent = AgentDefinition::parse(WHOLE).unwrap();
         assert_eq!(agent.id.as_str(), "researcher");
         let tools: Vec<_> = agent.tools.iter().map(ToolId::as_str).collect();
         assert_eq!(tools, ["builtin___csv_parser", "everything___get-sum"]);
@@ -327,7 +327,7 @@ mod tests {
             ("---\ncapabilities: [a]\n---\n", 2, "name"),
         ];
         for (text, line, part) in cases {
-            let error = Definition::parse(text).unwrap_err();
+            let error = AgentDefinition::parse(text).unwrap_err();
             assert!(error.message.to_lowercase().contains(part), "{text:?}: {error:?}");
             assert_eq!(error.line, *line, "{text:?}: {error:?}");
         }
@@ -336,8 +336,8 @@ mod tests {
     #[test]
     fn a_bomb_is_refused_quickly() {
         let deep = format!("---\nname: x\ncapabilities: {}{}\n---\n", "[".repeat(5_000), "]".repeat(5_000));
-        assert!(Definition::parse(&deep).is_err());
+        assert!(AgentDefinition::parse(&deep).is_err());
         let aliases = "---\nname: &a x\ncapabilities: [*a, *a, *a]\n---\n";
-        assert!(Definition::parse(aliases).is_err());
+        assert!(AgentDefinition::parse(aliases).is_err());
     }
 }

@@ -1,13 +1,13 @@
 //! Deployed agents: markdown files with YAML front matter, read strictly and held in one register.
 //!
-//! An agent is what its definition says and nothing more: the guard takes its attributes from here, whatever
+//! An agent is what its definition says and nothing more: the guard takes its attributes from here, not from what
 //! the credential claims.
 
 mod definition;
 mod register;
 
-pub use definition::{Definition, DefinitionError, HandlerName, MemoryPlan};
-pub use register::{ACTIVE, Agent, AgentSnapshot, Digests, Loaded, Problem, Register, RegisterDraft};
+pub use definition::{AgentDefinition, AgentDefinitionError, HandlerName, MemoryPlan};
+pub use register::{ACTIVE, Agent, AgentProblem, AgentSnapshot, Digests, Loaded, Register, RegisterDraft};
 
 use std::path::PathBuf;
 

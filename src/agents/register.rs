@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::Settings;
-use super::definition::{Definition, HandlerName};
+use super::definition::{AgentDefinition, HandlerName};
 use crate::authz::Permit;
 use crate::events::SecurityEvent;
-use crate::limit::{Limited, Rate, RateLimiter};
+use crate::limit::{Limited, Rate};
 use crate::memory::Quotas;
 use crate::model::{AgentId, CapabilityName, Entity, EntityUid, ListAgents, MemoryScope, ReadAgent, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
+use crate::shared_state::{CountedLimit, RateCounter, RateCounters, Unavailable};
 use crate::telemetry::Metrics;
 
 /// The attribute `status` of every agent in force.
@@ -26,11 +27,11 @@ pub const ACTIVE: &str = "active";
 /// An agent, ready to be woken.
 pub struct Agent {
     /// The content of its file.
-    pub definition: Definition,
+    pub definition: AgentDefinition,
     /// Its module, compiled, when it answers without a model.
     pub handler: Option<Module>,
     /// How often one sender may wake it.
-    pub limiter: Option<RateLimiter>,
+    pub limiter: Option<Arc<dyn RateCounter>>,
     entity: Arc<Entity>,
 }
 
@@ -48,9 +49,12 @@ impl Agent {
     /// Counts one message of `sender` against the limit of the agent's file, or says when to come back.
     ///
     /// # Errors
-    /// The limit is reached.
-    pub fn check_rate(&self, sender: &EntityUid) -> Result<(), Limited> {
-        self.limiter.as_ref().map_or(Ok(()), |limiter| limiter.check(sender).map(drop))
+    /// The counter cannot be asked: the message is refused.
+    pub async fn check_rate(&self, sender: &EntityUid) -> Result<Result<(), Limited>, Unavailable> {
+        match &self.limiter {
+            Some(limiter) => Ok(limiter.take(sender).await?.map(drop)),
+            None => Ok(Ok(())),
+        }
     }
 
     fn digest(&self) -> String {
@@ -61,11 +65,13 @@ impl Agent {
     }
 }
 
-fn limits(rate: Rate) -> crate::limit::Settings {
-    crate::limit::Settings { per_principal: rate, ..Default::default() }
+/// The limit of an agent's file.
+fn limit(agent: &AgentId, rate: Rate) -> CountedLimit {
+    let per_sender = crate::limit::Settings { per_principal: rate, ..Default::default() };
+    CountedLimit { name: agent.shared(), ..per_sender.limit() }
 }
 
-fn entity(definition: &Definition) -> Entity {
+fn entity(definition: &AgentDefinition) -> Entity {
     let mut entity = Entity::bare(EntityUid::caxton("Agent", definition.id.shared()))
         .with("name", Value::text(definition.id.shared()))
         .with("version", Value::text(&definition.version))
@@ -88,7 +94,7 @@ fn entity(definition: &Definition) -> Entity {
 /// A file that is not an agent. The others are not touched by it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{line}:{column}: {message}", path.display())]
-pub struct Problem {
+pub struct AgentProblem {
     /// The file.
     pub path: PathBuf,
     /// Line, from 1.
@@ -107,7 +113,7 @@ pub struct Loaded {
     /// Agents that can be woken now.
     pub agents: usize,
     /// Files that were refused.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<AgentProblem>,
 }
 
 type AgentTable = BTreeMap<AgentId, Arc<Agent>>;
@@ -127,7 +133,7 @@ impl AgentSnapshot {
 pub struct RegisterDraft {
     table: AgentTable,
     /// Files that were refused.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<AgentProblem>,
 }
 
 impl RegisterDraft {
@@ -152,12 +158,19 @@ pub struct Register {
     settings: Arc<Settings>,
     sandbox: Sandbox,
     metrics: Arc<Metrics>,
+    counters: Arc<dyn RateCounters>,
 }
 
 impl Register {
-    /// An empty register.
-    pub fn new(settings: Settings, sandbox: Sandbox, metrics: Arc<Metrics>) -> Self {
-        Self { table: Arc::default(), turn: Arc::default(), settings: Arc::new(settings), sandbox, metrics }
+    /// An empty register. `counters` makes the counter of each agent whose file has a limit.
+    pub fn new(
+        settings: Settings,
+        sandbox: Sandbox,
+        metrics: Arc<Metrics>,
+        counters: Arc<dyn RateCounters>,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        Self { table: Arc::default(), turn: Arc::default(), settings, sandbox, metrics, counters }
     }
 
     /// Reads the directory and puts what is there in force, for a start: a file that is refused is left out. Compiles
@@ -206,13 +219,13 @@ impl Register {
     }
 
     /// Logs and counts the files that were refused.
-    pub fn tell(&self, problems: &[Problem]) {
+    pub fn tell(&self, problems: &[AgentProblem]) {
         for problem in problems {
             SecurityEvent::AgentFileRefused { problem: &problem.to_string() }.emit(&self.metrics);
         }
     }
 
-    fn files(&self, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    fn files(&self, problems: &mut Vec<AgentProblem>) -> Vec<PathBuf> {
         let Some(directory) = &self.settings.directory else { return Vec::new() };
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
@@ -229,12 +242,12 @@ impl Register {
         files
     }
 
-    fn read_file(&self, path: &Path, old: &AgentTable) -> Result<Arc<Agent>, Problem> {
+    fn read_file(&self, path: &Path, old: &AgentTable) -> Result<Arc<Agent>, AgentProblem> {
         let text =
             read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
         let text =
             String::from_utf8(text).map_err(|_| problem(path, "the file is not UTF-8 text".to_owned()))?;
-        let definition = Definition::parse(&text).map_err(|error| Problem {
+        let definition = AgentDefinition::parse(&text).map_err(|error| AgentProblem {
             path: path.to_owned(),
             line: error.line,
             column: error.column,
@@ -257,13 +270,12 @@ impl Register {
         {
             return Ok(Arc::clone(known));
         }
-        let limiter =
-            definition.rate_limit.map(|rate| RateLimiter::new(&limits(rate), Arc::clone(&self.metrics)));
+        let limiter = definition.rate_limit.map(|rate| self.counters.counter(&limit(&definition.id, rate)));
         Ok(Arc::new(Agent { entity: entity(&definition).into(), definition, handler, limiter }))
     }
 
     /// The module of an agent; one that is in use is not compiled again.
-    fn handler(&self, agent: &Path, definition: &Definition) -> Result<Option<Module>, String> {
+    fn handler(&self, agent: &Path, definition: &AgentDefinition) -> Result<Option<Module>, String> {
         let (name, bytes) = match &definition.handler {
             None => return Ok(None),
             Some(HandlerName::Builtin(name)) => {
@@ -381,8 +393,8 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn problem(path: &Path, message: String) -> Problem {
-    Problem { path: path.to_owned(), line: 1, column: 1, message, help: None }
+fn problem(path: &Path, message: String) -> AgentProblem {
+    AgentProblem { path: path.to_owned(), line: 1, column: 1, message, help: None }
 }
 
 /// The strictest of the agents that use a scope bounds it.

@@ -2,7 +2,7 @@
 //!
 //! A proxy is believed only if its address is configured. Of the addresses that a chain of proxies has written down, the
 //! right-most that is not a configured proxy is the client's: what stands left of it the client may have made up. Headers
-//! from anybody else say nothing; a certificate that somebody else passes on is a forged credential and is refused.
+//! from other peers say nothing; a certificate that another peer passes on is a forged credential and is refused.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -284,7 +284,7 @@ mod tests {
         for bad in ["unknown", "", "198.51.100.7,", "198.51.100.7, _hidden", "1.2.3"] {
             assert_eq!(by("10.0.0.1", bad), Err(Unreadable), "{bad}");
         }
-        // Whoever is no proxy is believed nothing.
+        // A peer that is no proxy is believed nothing.
         assert_eq!(by("198.51.100.9", "127.0.0.1"), is("198.51.100.9"));
         assert_eq!(from("10.0.0.1", &[], ForwardedBy::XForwardedFor), Ok(("10.0.0.1".to_owned(), false)));
         let long = vec!["10.1.1.1"; 100].join(", ");

@@ -121,7 +121,7 @@ pub(super) struct Done {
 }
 
 /// Refuses a change while the emergency lock is engaged. Roles and attributes decide as much as policies do: an attacker
-/// with an administrator's key must not give himself what nobody can take back until the lock is gone.
+/// with an administrator's key must not give himself what cannot be taken back until the lock is gone.
 pub(super) async fn unlocked<O: Operation>(
     api: &Arc<Api>,
     caller: &Caller,

@@ -112,12 +112,6 @@ fn unacceptable(error: &JsonError) -> Problem {
     Problem::malformed(format!("the body is not acceptable JSON: {error}"))
 }
 
-/// The body as JSON.
-pub(super) async fn read(request: Request, api: &Api) -> Result<Json, Problem> {
-    let (parts, body) = request.into_parts();
-    parse(&json_bytes(&parts.headers, body, bounds(api)).await?)
-}
-
 /// Callers whose large body is read or worked on. Such a body takes memory before the policies are asked about it, so
 /// there is one of each caller at a time.
 #[derive(Debug, Default)]

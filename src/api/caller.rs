@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -20,17 +21,19 @@ use super::ext_authz;
 use super::problem::Problem;
 use super::quota;
 use super::room::{self, Room};
-use super::state::{Api, PacedParty};
+use super::state::{Api, PacedParty, Settings};
 use super::target;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
 use crate::authz::{Denied, Permit};
-use crate::blocking::{self, Stopped};
+use crate::blocking::Stopped;
 use crate::events::SecurityEvent;
 use crate::heavy;
 use crate::limit::network;
-use crate::model::{EntityUid, HolderKeys, Meter, Operation, RequestContext, RequestId, Source, Subject};
+use crate::model::{
+    EntityUid, HolderKeys, Meter, Operation, RequestContext, RequestId, RequestSource, Subject,
+};
 use crate::secret::Secret;
 use crate::telemetry::AuthLabels;
 use crate::text::one_line;
@@ -160,17 +163,15 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
         let certificate = listen_to(&api, &parts.headers, certificate, &context).await?;
         let bounds = (LONGEST_REFRESH, api.settings.body_timeout);
         let RefreshBody { refresh_token } = read_as(&parts.headers, body, bounds).await?;
-        let (shared, headers, method) = (Arc::clone(&api), parts.headers.clone(), parts.method.clone());
-        let refresh_token = Secret::new(refresh_token);
-        let work = move || match certificate {
+        let answer = match certificate {
             Ok(certificate) => {
+                let (headers, method) = (&parts.headers, &parts.method);
                 let (certificate, address) = (certificate.as_deref(), called.as_deref());
-                let evidence = Evidence { headers: &headers, certificate, method: &method, address };
-                shared.authenticator.recognise(&evidence, refresh_token.expose())
+                let evidence = Evidence { headers, certificate, method, address };
+                api.authenticator.recognise(&evidence, Secret::new(refresh_token)).await
             }
-            Err(forged) => Err(shared.authenticator.count(forged)),
+            Err(forged) => Err(api.authenticator.count(forged)),
         };
-        let answer = blocking::run(work).await?;
         admit_caller(&api, answer, &context).await
     };
     let mut principal = None;
@@ -273,7 +274,7 @@ async fn make_room(
         _ => api.settings.max_body_bytes,
     };
     let Some(length) = room::length(request, most) else { return Ok(None) };
-    if let Some(limited) = api.effects.guard().above_rate(subject) {
+    if let Some(limited) = api.effects.guard().above_rate(subject).await? {
         context.meter.note(0);
         quota::record(api, subject, context, "principal").await;
         return Err(Problem::limited("too many requests", limited.retry_after));
@@ -346,7 +347,7 @@ pub(super) async fn listen_to(
     certificate: Result<Shown, Unreadable>,
     context: &RequestContext,
 ) -> Result<Shown, Problem> {
-    if !origin_allowed(headers, &api.settings.allowed_origins) {
+    if !origin_allowed(headers, &api.settings) {
         return Err(Problem::origin());
     }
     let Ok(certificate) = certificate else {
@@ -354,7 +355,9 @@ pub(super) async fn listen_to(
         return Err(Problem::malformed("the address of the caller cannot be read from the proxy's header"));
     };
     // First of all, so that a blocked address writes no records.
-    if let Some(Err(limited)) = api.failures.as_ref().map(|failures| failures.check(context.source.ip)) {
+    if let Some(failures) = &api.failures
+        && let Err(limited) = failures.check(context.source.ip).await?
+    {
         let detail = "credentials from this address were refused too often";
         return Err(Problem::limited(detail, limited.retry_after));
     }
@@ -382,7 +385,7 @@ pub(super) async fn admit_caller<T>(
         Err(refused) => {
             // Who presents nothing guesses nothing, and what has expired was good once.
             if let (Some(failures), RefusedKind::Invalid) = (&api.failures, refused.kind)
-                && let Some(time) = failures.failed(address)
+                && let Some(time) = failures.failed(address).await?
             {
                 SecurityEvent::AddressBlocked { address, time }.emit(&api.metrics);
             }
@@ -411,7 +414,7 @@ pub(super) fn refusal(api: &Api, refused: &Refused) -> Problem {
 
 /// Tells the operator of a client certificate that a handshake refused: that request never came.
 pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused) {
-    let mut source = Source::local();
+    let mut source = RequestSource::local();
     source.ip = peer.ip().to_canonical();
     source.tls = true;
     let context = RequestContext { source, ..RequestContext::internal() };
@@ -420,11 +423,14 @@ pub async fn refused_in_handshake(api: &Api, peer: SocketAddr, refused: &Refused
     let address = context.source.ip;
     // As with every other credential: what comes from a blocked address is counted, and fills no log.
     if let Some(failures) = api.failures.as_ref().filter(|_| !api.settings.proxies.include(address)) {
-        if failures.check(address).is_err() {
+        // Nothing is let in here: what cannot be asked is reported as any other refusal.
+        if matches!(failures.check(address).await, Ok(Err(_))) {
             return;
         }
-        if refused.kind == RefusedKind::Invalid {
-            failures.failed(address);
+        if refused.kind == RefusedKind::Invalid
+            && let Err(why) = failures.failed(address).await
+        {
+            why.report();
         }
     }
     report(api, &context, refused).await;
@@ -450,19 +456,30 @@ pub(super) async fn report(api: &Api, context: &RequestContext, refused: &Refuse
 }
 
 /// A request of a browser page comes with its origin (RFC 6454); only pages that were named may call. This stops a
-/// page that had its own name resolve to this host (DNS rebinding).
-fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
-    headers
-        .get_all(header::ORIGIN)
-        .iter()
-        .all(|origin| origin.to_str().is_ok_and(|origin| allowed.iter().any(|name| name == origin)))
+/// page that had its own name resolve to this host (DNS rebinding). A page of this very host may call where the names of this
+/// host are known: another name cannot be said to be one of them.
+fn origin_allowed(headers: &HeaderMap, settings: &Settings) -> bool {
+    let is_allowed = |origin: &str| {
+        settings.allowed_origins.iter().any(|name| name == origin) || is_own_origin(origin, headers, settings)
+    };
+    headers.get_all(header::ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(is_allowed))
+}
+
+fn is_own_origin(origin: &str, headers: &HeaderMap, settings: &Settings) -> bool {
+    let Some(names) = &settings.allowed_hosts else { return false };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else { return false };
+    let bare = host.host().trim_start_matches('[').trim_end_matches(']');
+    let is_own = names.iter().any(|name| name.eq_ignore_ascii_case(bare));
+    let of_origin = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    is_own && of_origin.is_some_and(|of_origin| of_origin.eq_ignore_ascii_case(host.as_str()))
 }
 
 /// What a request says of its circumstances, and what is known of them; of a client behind an unreadable proxy, nothing.
 fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Arrival>) -> RequestContext {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let mut source = Source::local();
+    let mut source = RequestSource::local();
     source.ip = arrived.map_or(connection.peer.ip().to_canonical(), |arrived| arrived.ip);
     source.tls = arrived.is_some_and(|arrived| arrived.tls);
     source.mtls = arrived.is_some_and(|arrived| matches!(arrived.certificate, Ok(Some(_))));
@@ -488,7 +505,7 @@ fn route(request: &Request) -> Arc<str> {
 }
 
 /// W3C Trace Context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`.
-fn traceparent(text: &str) -> Option<(Arc<str>, Arc<str>)> {
+pub(super) fn traceparent(text: &str) -> Option<(Arc<str>, Arc<str>)> {
     let mut parts = text.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| {
@@ -515,14 +532,25 @@ mod tests {
 
     #[test]
     fn only_named_origins_may_call() {
-        let allowed = ["https://console.example".to_owned()];
-        let from = |origin: &'static str| {
+        let mut settings =
+            Settings { allowed_origins: vec!["https://console.example".to_owned()], ..Settings::default() };
+        let from = |settings: &Settings, origin: &'static str, host: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
-            origin_allowed(&headers, &allowed)
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            origin_allowed(&headers, settings)
         };
-        assert!(origin_allowed(&HeaderMap::new(), &allowed));
-        assert!(from("https://console.example"));
-        assert!(!from("https://console.example.evil") && !from("null") && !from("http://127.0.0.1:8080"));
+        let host = "127.0.0.1:8080";
+        assert!(origin_allowed(&HeaderMap::new(), &settings));
+        assert!(from(&settings, "https://console.example", host));
+        for origin in
+            ["https://console.example.evil", "null", "http://127.0.0.1:8081", "http://localhost:8080"]
+        {
+            assert!(!from(&settings, origin, host), "{origin}");
+        }
+        assert!(from(&settings, "http://127.0.0.1:8080", host), "a page of this host");
+        assert!(!from(&settings, "http://evil.example", "evil.example"), "a name that resolves to this host");
+        settings.allowed_hosts = None;
+        assert!(!from(&settings, "http://127.0.0.1:8080", host), "which names are of this host is not known");
     }
 }

@@ -7,7 +7,7 @@ use crate::authn::mtls::ClientCertificate;
 use crate::model::EntityUid;
 
 /// The place of a connection among those of its address.
-pub trait Place: std::fmt::Debug + Send + Sync {
+pub trait ConnectionPlace: std::fmt::Debug + Send + Sync {
     /// Says who was proven on it.
     ///
     /// # Errors
@@ -31,5 +31,5 @@ pub struct Connection {
     /// The certificate whose key the client has proven to have, as far as the handshake goes.
     pub certificate: Option<Arc<ClientCertificate>>,
     /// Its place; none behind a trusted proxy, whose connections are not counted.
-    pub place: Option<Arc<dyn Place>>,
+    pub place: Option<Arc<dyn ConnectionPlace>>,
 }

@@ -1,7 +1,7 @@
 //! A proxy asks before it lets a request on: Envoy's `ext_authz` over HTTP, and nginx's `auth_request`.
 //!
 //! The caller's own credentials come along and are proven as on every route. Only configured proxies may ask, because
-//! whoever asks chooses method, host and path. A path that another program could read in a second way is refused: what
+//! the peer that asks chooses method, host and path. A path that another program could read in a second way is refused: what
 //! was judged and what the program behind the proxy serves must be the same.
 
 use std::net::IpAddr;
@@ -169,6 +169,11 @@ fn decode(raw: &str) -> Result<String, Odd> {
     String::from_utf8(bytes).map_err(|_| Odd::TwoWays)
 }
 
+/// Stands in the record for a request that could not be read.
+fn unreadable_request() -> ForwardRequest {
+    ForwardRequest { method: HttpMethod::Get, host: "(unknown)".into(), path: "/".into(), query: "".into() }
+}
+
 async fn answer(
     api: &Api,
     (caller, peer): (&Caller, IpAddr),
@@ -178,16 +183,10 @@ async fn answer(
     let guard = api.effects.guard();
     // Who has connected, and not whom a header names: a client may say that it is a proxy.
     let is_proxy = api.settings.ext_authz_peers.iter().any(|range| range.contains(&peer));
-    let nowhere = || ForwardRequest {
-        method: HttpMethod::Get,
-        host: "(unknown)".into(),
-        path: "/".into(),
-        query: "".into(),
-    };
     let operation = match (is_proxy, read) {
         (true, Ok(operation)) => operation,
         (false, read) => {
-            let operation = read.unwrap_or_else(|_| nowhere());
+            let operation = read.unwrap_or_else(|_| unreadable_request());
             let refusal = Refusal::because(ReasonCode::PeerUnknown);
             return Err(guard.refuse(&caller.subject, &operation, refusal, &caller.context).await.into());
         }
@@ -195,7 +194,10 @@ async fn answer(
             let principal = caller.subject.principal();
             SecurityEvent::ProxiedRequestRefused { principal, why: &odd.to_string() }.emit(&api.metrics);
             let refusal = Refusal::because(ReasonCode::ArgumentsInvalid);
-            return Err(guard.refuse(&caller.subject, &nowhere(), refusal, &caller.context).await.into());
+            return Err(guard
+                .refuse(&caller.subject, &unreadable_request(), refusal, &caller.context)
+                .await
+                .into());
         }
     };
     let permit = guard.admit(&caller.subject, operation, &context).await?;

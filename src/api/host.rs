@@ -1,6 +1,6 @@
 //! For which host a request is: decided once, before anything else of the request is looked at.
 //!
-//! A request can say it three times over: in its target, in `:authority`, in `Host`. Whoever reads one of them judges
+//! A request can say it three times over: in its target, in `:authority`, in `Host`. A reader of one of them judges
 //! another request than the reader of the next one, so those that contradict each other are refused, and what is left
 //! stands in one place for all readers: the `Host` field.
 

@@ -294,7 +294,7 @@ fn hand_over(person: &LoggedIn, place: &str) -> Response {
 fn welcome(who: &str, pair: &auth::Pair) -> Response {
     let minutes = pair.expires_in / 60;
     let body = format!(
-        "<p>as <code>{}</code></p>\n<p><label>Access token, for {minutes} minutes<textarea readonly rows=\"6\">{}</textarea></label></p>\n<p><label>Refresh token, for once<textarea readonly rows=\"2\">{}</textarea></label></p>\n<p><small>Whoever has these acts as you. End the session with <code>POST /v1/auth/logout</code>.</small></p>\n",
+        "<p>as <code>{}</code></p>\n<p><label>Access token, for {minutes} minutes<textarea readonly rows=\"6\">{}</textarea></label></p>\n<p><label>Refresh token, for once<textarea readonly rows=\"2\">{}</textarea></label></p>\n<p><small>A holder of these tokens acts as you. End the session with <code>POST /v1/auth/logout</code>.</small></p>\n",
         escape_html(who),
         escape_html(&pair.access_token),
         escape_html(&pair.refresh_token)
@@ -387,7 +387,7 @@ pub(super) async fn prove_token(State(api): State<Arc<Api>>, request: Request, n
             let response = caller::within_limits(&api, (&subject, &context), request, next).await;
             caller::named(&api, response, &context)
         }
-        // Nothing in the body: whatever the connection proves.
+        // Nothing in the body: what the connection proves.
         Ok(None) => caller::prove(State(api), Request::from_parts(parts, Body::empty()), next).await,
         Err(problem) => {
             let response = problem.into_response();
@@ -405,7 +405,7 @@ async fn prove_login(
 ) -> Result<(LoggedIn, HolderKeys), LoginError> {
     let held = api.authenticator.held(evidence)?;
     let login = redeem(logins(api)?, grant).await?;
-    let holder = api.authenticator.holds(held, &login.subject)?;
+    let holder = api.authenticator.holds(held, &login.subject).await?;
     Ok((login, holder))
 }
 

@@ -16,6 +16,7 @@ use crate::blocking;
 use crate::changes::Publications;
 use crate::clock::rfc3339;
 use crate::model::{PolicyVersion, PublishPolicies, ReadPolicies, ReloadPolicies, RollbackPolicies};
+use crate::policy::PolicyProblem;
 use crate::policy::live::{Live, Origin, Reloaded};
 use crate::policy::shadow::ShadowReport;
 use crate::policy::version::{Kind, Published};
@@ -172,8 +173,8 @@ struct WarningView {
     help: Option<String>,
 }
 
-impl From<&crate::policy::Problem> for WarningView {
-    fn from(warning: &crate::policy::Problem) -> Self {
+impl From<&PolicyProblem> for WarningView {
+    fn from(warning: &PolicyProblem) -> Self {
         let position = warning.position();
         Self {
             file: warning.file.as_deref().map(str::to_owned),

@@ -19,6 +19,7 @@ use crate::messages::MessageError;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::policy::version::VersionError;
 use crate::runtime::EffectError;
+use crate::shared_state::{ConversationLimit, Unavailable};
 use crate::tools::ToolError;
 
 /// An `application/problem+json` answer.
@@ -119,6 +120,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "host", "requests to this host name are not accepted")
     }
 
+    /// 409.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
     /// 413.
     pub fn too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("at most {limit} bytes are accepted"))
@@ -169,6 +175,11 @@ impl Problem {
     ) -> Self {
         let headers = self.headers.get_or_insert_default();
         fields.into_iter().for_each(|(name, value)| _ = headers.append(name, value));
+        self
+    }
+
+    fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
         self
     }
 
@@ -245,8 +256,24 @@ impl IntoResponse for Problem {
     }
 }
 
+/// What a caller learns when a port of the shared state cannot be asked.
+const STATE_UNAVAILABLE: &str = "state that decisions depend on is not available at the moment; retry later";
+
+impl From<Unavailable> for Problem {
+    fn from(why: Unavailable) -> Self {
+        why.report();
+        Self { reason: Some(ReasonCode::StateUnavailable.as_str()), ..Self::unavailable(STATE_UNAVAILABLE) }
+    }
+}
+
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
+        if denied.reason == ReasonCode::StateUnavailable {
+            let mut problem = Self::unavailable(STATE_UNAVAILABLE);
+            problem.reason = Some(denied.reason.as_str());
+            problem.decision_id = denied.decision;
+            return problem;
+        }
         if denied.reason == ReasonCode::AuditUnavailable {
             let mut problem = Self::unavailable("decisions cannot be recorded at the moment");
             problem.reason = Some(ReasonCode::AuditUnavailable.as_str());
@@ -341,9 +368,12 @@ impl From<MessageError> for Problem {
         let detail = error.to_string();
         match error {
             MessageError::TooLong { limit, .. } => Self::too_large(limit),
-            MessageError::ConversationFull { .. } => Self::invalid(detail),
-            MessageError::TooMany { .. } => Self::limited(detail, Duration::from_secs(60)),
-            MessageError::Busy => Self::unavailable(detail),
+            MessageError::Limit(ConversationLimit::ConversationFull { .. }) => Self::invalid(detail),
+            MessageError::Limit(ConversationLimit::TooMany { .. }) => {
+                Self::limited(detail, Duration::from_secs(60))
+            }
+            MessageError::Limit(ConversationLimit::Busy) => Self::unavailable(detail),
+            MessageError::Unavailable(why) => why.into(),
         }
     }
 }
@@ -382,23 +412,13 @@ impl From<CredentialError> for Problem {
 impl From<LoginError> for Problem {
     fn from(error: LoginError) -> Self {
         let detail = error.to_string();
-        let told = |reason| {
-            let mut problem = Self::malformed(detail.clone());
-            problem.reason = Some(reason);
-            problem
-        };
-        let later = |seconds| {
-            let mut problem = Self::unavailable(detail.clone());
-            problem.retry_after = Some(Duration::from_secs(seconds));
-            problem
-        };
         match error {
             LoginError::NotOffered => Self::not_found(detail),
-            LoginError::ProviderDown => later(10),
-            LoginError::Busy => later(30),
+            LoginError::ProviderDown => Self::busy(detail, Duration::from_secs(10)),
+            LoginError::Busy => Self::busy(detail, Duration::from_secs(30)),
             LoginError::Parameter(_) => Self::malformed(detail),
-            LoginError::Pending => told("authorization_pending"),
-            LoginError::SlowDown => told("slow_down"),
+            LoginError::Pending => Self::malformed(detail).because("authorization_pending"),
+            LoginError::SlowDown => Self::malformed(detail).because("slow_down"),
             LoginError::Refused(refused) => Self::of_refusal(&refused),
             LoginError::Failed(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a login failed");
@@ -427,7 +447,26 @@ impl From<EffectError> for Problem {
             }
             EffectError::Tool { decision, error } => Self::from(error).of_decision(decision),
             EffectError::Message(error) => error.into(),
+            EffectError::Unavailable(why) => why.into(),
             EffectError::NotFound(_) => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_that_cannot_be_asked_is_no_fault_of_the_caller() {
+        let why = Unavailable::new("sessions", "10.0.0.7: connection refused");
+        for problem in [
+            Problem::from(why.clone()),
+            MessageError::from(why.clone()).into(),
+            EffectError::from(why).into(),
+        ] {
+            assert_eq!((problem.status, problem.reason), (503, Some("state_unavailable")));
+            assert!(!problem.detail.contains("10.0.0.7"), "where state is kept is not said to the caller");
         }
     }
 }

@@ -26,9 +26,10 @@ pub(super) async fn within(
     context: &RequestContext,
     route: &str,
 ) -> Result<Vec<LimitStatus>, Response> {
-    let exceeded = match api.quotas.check(subject, route) {
-        Ok(met) => return Ok(met),
-        Err(exceeded) => exceeded,
+    let exceeded = match api.quotas.check(subject, route).await {
+        Ok(Ok(met)) => return Ok(met),
+        Ok(Err(exceeded)) => exceeded,
+        Err(why) => return Err(Problem::from(why).into_response()),
     };
     record(api, subject, context, exceeded.met.policy).await;
     let mut answer = Problem::limited("too many requests", exceeded.limited.retry_after).into_response();

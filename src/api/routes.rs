@@ -8,7 +8,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, any_service, delete, get, patch, post, put};
+use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 
 use super::caller::RefreshBody;
 use super::connection::Connection;
@@ -31,7 +31,7 @@ use utoipa::{IntoParams, ToSchema};
 pub enum Access {
     /// The guard is asked for an action of this kind on every request.
     Action(ActionKind),
-    /// Anybody; the text says why.
+    /// Open to all callers; the text says why.
     Open(&'static str),
 }
 
@@ -400,6 +400,8 @@ const MCP: Endpoint = Endpoint {
     on_disconnect: OnDisconnect::Cancel,
 };
 
+const SERVER_MCP: Endpoint = Endpoint { path: "/servers/{name}/mcp", ..MCP };
+
 fn routes(api: &Arc<Api>, table: Vec<Route>) -> Router<Arc<Api>> {
     table.into_iter().fold(Router::new(), |router, Route { endpoint, handler, computes, .. }| {
         let handler = match endpoint.on_disconnect {
@@ -435,17 +437,20 @@ async fn on_heavy_threads(request: Request, next: Next) -> Response {
 /// Every route of the gateway.
 pub fn endpoints() -> Vec<Endpoint> {
     let tables = [table(), refresh_table(), token_table(), login_table(), open_table(), operations_table()];
-    tables.into_iter().flatten().map(|route| route.endpoint).chain([MCP]).collect()
+    tables.into_iter().flatten().map(|route| route.endpoint).chain([MCP, SERVER_MCP]).collect()
 }
 
 /// Every route of the API port with what it takes and gives.
 pub(super) fn documented() -> Vec<(Endpoint, Doc)> {
-    let mut mcp = Doc::default();
-    mcp.takes::<AnyObject>();
-    mcp.gives::<AnyObject>(200);
-    mcp.speaks::<AnyObject>();
+    let mcp = || {
+        let mut mcp = Doc::default();
+        mcp.takes::<AnyObject>();
+        mcp.gives::<AnyObject>(200);
+        mcp.speaks::<AnyObject>();
+        mcp
+    };
     let tables = [table(), refresh_table(), token_table(), login_table(), open_table()].into_iter().flatten();
-    tables.map(|route| (route.endpoint, route.doc)).chain([(MCP, mcp)]).collect()
+    tables.map(|route| (route.endpoint, route.doc)).chain([(MCP, mcp()), (SERVER_MCP, mcp())]).collect()
 }
 
 /// The API, without the operations port.
@@ -457,11 +462,10 @@ pub fn router(api: Arc<Api>) -> Router {
         routes(&api, token_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::prove_token));
     let logging_in =
         routes(&api, login_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::hear));
-    let reread = from_fn_with_state(Arc::clone(&api), mcp::reread);
-    let mcp = any_service(mcp::service(Arc::clone(&api))).layer(reread);
     let open = refreshing.merge(taking).merge(logging_in).merge(routes(&api, open_table()));
     router
-        .route(MCP.path, mcp)
+        .route(MCP.path, any(mcp::all))
+        .route(SERVER_MCP.path, any(mcp::one))
         .route_layer(from_fn_with_state(Arc::clone(&api), prove))
         .merge(open.route_layer(from_fn_with_state(Arc::clone(&api), finish)))
         .method_not_allowed_fallback(no_such_method)

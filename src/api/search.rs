@@ -20,9 +20,9 @@ use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::authz::{AttributeSource as _, Attributes, resolve_entities};
+use crate::authz::{AttributeSource as _, KnownAttributes, resolve_entities};
 use crate::model::{DecisionId, Entity, EntityUid, Outcome};
-use crate::policy::{Query, Reachable, Side, Verdict};
+use crate::policy::{Bundle, Query, Reachable, Side, Verdict};
 
 /// What is searched for: only the type counts, the id is read over (AuthZEN 1.0, section 8.4).
 #[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
@@ -163,7 +163,7 @@ async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
     question: impl Fn(EntityUid) -> Query + Sync,
     found: impl Fn(&EntityUid) -> Found,
 ) -> Result<Json<Results>, Problem> {
-    // Nobody is looked for before the guard has let the caller ask.
+    // No search begins before the guard has let the caller ask.
     let asked: OnceLock<Vec<EntityUid>> = OnceLock::new();
     let all = || asked.get_or_init(&candidates);
     let questions = std::iter::once(()).flat_map(|()| all().iter().take(MOST).cloned().map(&question));
@@ -189,7 +189,7 @@ async fn page<C: Fn() -> Vec<EntityUid> + Sync>(
 }
 
 /// Whether every entity that the question names is known: a search about an unknown one finds nothing.
-fn all_known(named: &[Arc<Entity>], attributes: &dyn Attributes) -> bool {
+fn all_known(named: &[Arc<Entity>], attributes: &dyn KnownAttributes) -> bool {
     named.iter().all(|entity| entity.is_stated() || attributes.entity(&entity.uid).is_some())
 }
 
@@ -295,19 +295,9 @@ pub(super) async fn actions(
     }
     let context = record(&context).map_err(Problem::malformed)?;
     let bundle = api.effects.guard().policy().current();
-    let look = || {
-        if !all_known(&entities, &*api.attributes.current()) {
-            return Vec::new();
-        }
-        let all = bundle.actions_between(&subject.kind, &resource.kind).into_iter();
-        let later = |uid: &EntityUid| place.after.as_deref().is_none_or(|after| uid.id() > after);
-        // An action is called by its name alone where that means it, so only such are found; of each name there is one.
-        let named = |uid: &EntityUid| action_uid(&api, &subject.kind, &resource.kind, uid.id()) == *uid;
-        let mut found: Vec<EntityUid> = all.filter(later).filter(named).collect();
-        // In the order that a page's token goes on in: by name, whatever the namespace.
-        found.sort_by(|one, other| one.id().cmp(other.id()));
-        found.truncate(MOST + 1);
-        found
+    let look = || match all_known(&entities, &*api.attributes.current()) {
+        true => actions_after(&api, &bundle, (&subject.kind, &resource.kind), place.after.as_deref()),
+        false => Vec::new(),
     };
     let question = |action: EntityUid| Query {
         principal: principal.clone(),
@@ -317,4 +307,22 @@ pub(super) async fn actions(
         entities: entities.clone(),
     };
     page(&api, &caller, &place, look, question, |uid| Found::Action { name: uid.id().to_owned() }).await
+}
+
+/// The actions of these types that come after a name, at most one page and one more of them.
+fn actions_after(
+    api: &Api,
+    bundle: &Bundle,
+    (principal, resource): (&str, &str),
+    after: Option<&str>,
+) -> Vec<EntityUid> {
+    let is_later = |uid: &EntityUid| after.is_none_or(|after| uid.id() > after);
+    // An action is called by its name alone where that means it, so only such are found; of each name there is one.
+    let is_named = |uid: &EntityUid| action_uid(api, principal, resource, uid.id()) == *uid;
+    let all = bundle.actions_between(principal, resource).into_iter();
+    let mut found: Vec<EntityUid> = all.filter(is_later).filter(is_named).collect();
+    // In the order that a page's token goes on in: by name, without the namespace.
+    found.sort_by(|one, other| one.id().cmp(other.id()));
+    found.truncate(MOST + 1);
+    found
 }

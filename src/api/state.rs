@@ -14,9 +14,10 @@ use crate::changes::Reloader;
 use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
-use crate::limit::{FailedAttempts, Pace, Quotas, Rate};
+use crate::limit::{Pace, Quotas, Rate};
 use crate::model::EntityUid;
 use crate::runtime::{Effects, Runtime};
+use crate::shared_state::AddressBlocks;
 use crate::telemetry::Metrics;
 
 /// Bounds and choices of the HTTP face.
@@ -124,7 +125,7 @@ pub struct Api {
     /// Makes and ends keys and tokens.
     pub credentials: Credentials,
     /// Blocks addresses whose credentials are refused too often, when it is wanted.
-    pub failures: Option<FailedAttempts>,
+    pub failures: Option<Arc<dyn AddressBlocks>>,
     /// Counts requests by key and by route.
     pub quotas: Quotas,
     /// Holds back refusals that one caller, or one address that proves nobody, sets off too fast.
@@ -137,6 +138,8 @@ pub struct Api {
     pub attributes: crate::attributes::Attributes,
     /// Wakes agents.
     pub runtime: Arc<Runtime>,
+    /// What is kept of MCP clients.
+    pub mcp: super::McpState,
     /// Changes what decides.
     pub reloader: Arc<Reloader>,
     /// The decision log, for those who may read it.

@@ -13,6 +13,7 @@ use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::model::{DecisionId, ServerName, ToolId};
+use crate::tools::Tool;
 
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct ToolView {
@@ -24,6 +25,18 @@ pub(super) struct ToolView {
     input_schema: Map<String, Value>,
 }
 
+impl ToolView {
+    fn of(tool: &Tool) -> Self {
+        Self {
+            id: tool.id().to_string(),
+            server: tool.id().server().to_owned(),
+            name: tool.id().tool().to_owned(),
+            description: tool.definition().description.clone(),
+            input_schema: tool.definition().input_schema.clone(),
+        }
+    }
+}
+
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Tools {
     tools: Vec<ToolView>,
@@ -32,14 +45,7 @@ pub(super) struct Tools {
 /// The tools of which some call could be permitted to the caller.
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Tools>, Problem> {
     let seen = api.effects.list_tools(caller.asker()).await?;
-    let view = |tool: &Arc<crate::tools::Tool>| ToolView {
-        id: tool.id().to_string(),
-        server: tool.id().server().to_owned(),
-        name: tool.id().tool().to_owned(),
-        description: tool.definition().description.clone(),
-        input_schema: tool.definition().input_schema.clone(),
-    };
-    Ok(Json(Tools { tools: seen.iter().map(view).collect() }))
+    Ok(Json(Tools { tools: seen.iter().map(|tool| ToolView::of(tool)).collect() }))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

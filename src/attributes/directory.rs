@@ -45,12 +45,12 @@ pub(super) struct Inner {
 struct Writer {
     store: Store,
     /// The newest changes, oldest first.
-    changes: VecDeque<EntityChange>,
+    changes: VecDeque<ChangedEntity>,
 }
 
 /// One change of an entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntityChange {
+pub struct ChangedEntity {
     /// The version that the change made.
     pub version: u64,
     /// The entity that changed.
@@ -115,7 +115,7 @@ impl Attributes {
         settings: Settings,
         agents: Register,
         tools: Registry,
-    ) -> Result<Arc<dyn crate::authz::Attributes>, AttributesError> {
+    ) -> Result<Arc<dyn crate::authz::KnownAttributes>, AttributesError> {
         let snapshot = match settings.database.exists() {
             true => Store::open(&settings.database)?.load()?,
             false => Snapshot::default(),
@@ -275,7 +275,7 @@ impl Attributes {
     fn show(&self, writer: &mut Writer, next: Snapshot, changed: impl IntoIterator<Item = EntityUid>) {
         let version = next.version();
         self.0.snapshot.store(Arc::new(next));
-        writer.changes.extend(changed.into_iter().map(|uid| EntityChange { version, uid }));
+        writer.changes.extend(changed.into_iter().map(|uid| ChangedEntity { version, uid }));
         let over = writer.changes.len().saturating_sub(self.0.sources.settings.max_changes);
         let last = writer.changes.drain(..over).next_back().map(|changed| changed.version);
         // When a part of a version was dropped, all of it is: watchers have to read everything again.
@@ -287,7 +287,7 @@ impl Attributes {
 }
 
 impl AttributeSource for Attributes {
-    fn current(&self) -> Arc<dyn crate::authz::Attributes> {
+    fn current(&self) -> Arc<dyn crate::authz::KnownAttributes> {
         Arc::new(DecisionAttributes::new(Arc::clone(&self.0.sources), self.0.snapshot.load_full()))
     }
 }

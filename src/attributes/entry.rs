@@ -121,23 +121,28 @@ pub fn read_draft(given: &Map<String, Json>, name: Option<&EntityUid>) -> Result
     Ok(draft)
 }
 
+/// The fields of a partial change: each with its new value, or without one to be removed.
+fn read_patched_fields<N: From<String>, C: FromIterator<(N, Option<Value>)>>(
+    path: &str,
+    given: &Json,
+) -> Result<C, AttributesError> {
+    let fields = object(path, given)?.iter().map(|(name, value)| {
+        let value = match value {
+            Json::Null => None,
+            value => Some(crate::model::cedar_json::read(&format!("{path}.{name}"), value)?),
+        };
+        Ok((N::from(name.clone()), value))
+    });
+    fields.collect()
+}
+
 /// Reads a partial change: JSON Merge Patch (RFC 7396) of `attrs` and `tags`, whole lists of `parents` and `revoked`.
 pub fn read_patch(given: &Map<String, Json>) -> Result<Patch, AttributesError> {
     let mut patch = Patch::default();
-    let fields = |path: &str, given: &Json| {
-        let each = object(path, given)?.iter().map(|(name, value)| {
-            let value = match value {
-                Json::Null => None,
-                value => Some(crate::model::cedar_json::read(&format!("{path}.{name}"), value)?),
-            };
-            Ok((name.as_str().into(), value))
-        });
-        each.collect::<Result<_, AttributesError>>()
-    };
     for (key, value) in given {
         match key.as_str() {
-            "attrs" => patch.attributes = fields("attrs", value)?,
-            "tags" => patch.tags = fields("tags", value)?,
+            "attrs" => patch.attributes = read_patched_fields("attrs", value)?,
+            "tags" => patch.tags = read_patched_fields("tags", value)?,
             "parents" => patch.parents = Some(read_uids("parents", value)?),
             "claims" => patch.claims = Some(claims(value)?),
             "revoked" => patch.revoked = Some(read_uids("revoked", value)?),

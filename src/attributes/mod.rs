@@ -16,7 +16,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{Attributes, ChangesSince, EntityChange, ImportResult, WriteResult};
+pub use directory::{Attributes, ChangedEntity, ChangesSince, ImportResult, WriteResult};
 pub use entry::{StoredEntity, read_draft, read_patch};
 pub use error::AttributesError;
 pub use snapshot::Snapshot;

@@ -72,7 +72,8 @@ impl Bench {
         std::fs::write(&file, "---\nname: clerk\nworkspace: office\n---\n").unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let settings = crate::agents::Settings { directory: Some(agents), ..Default::default() };
-        let agents = Register::new(settings, sandbox.clone(), Arc::clone(&metrics));
+        let counters = Arc::new(crate::limit::LocalCounters::new(Arc::clone(&metrics)));
+        let agents = Register::new(settings, sandbox.clone(), Arc::clone(&metrics), counters);
         assert_eq!(agents.load().agents, 1);
         let clock = Arc::new(ManualClock::at_millis(1_000_000));
         let mut settings = Settings::in_directory(directory.path());

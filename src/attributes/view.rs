@@ -18,7 +18,7 @@ use super::directory::Sources;
 use super::entry::StoredEntity;
 use super::snapshot::Snapshot;
 use crate::agents::AgentSnapshot;
-use crate::authz::Attributes;
+use crate::authz::KnownAttributes;
 use crate::model::{AgentId, Claims, Entity, EntityUid, MemoryScope, ToolId};
 use crate::policy::{Bundle, Query, close};
 
@@ -89,7 +89,7 @@ impl DecisionAttributes {
     }
 }
 
-impl Attributes for DecisionAttributes {
+impl KnownAttributes for DecisionAttributes {
     fn entity(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
         match uid.type_name() {
             "Caxton::Agent" => self.agent(uid),

@@ -55,7 +55,7 @@ pub enum AuditError {
     Encode(#[source] serde_json::Error),
     /// The record is not written: there must be no effect.
     #[error("the decision log cannot take records")]
-    Unavailable(#[source] Unavailable),
+    Unavailable(#[source] JournalFault),
 }
 
 impl AuditError {
@@ -75,7 +75,7 @@ impl AuditError {
 
 /// Why the journal does not take records at the moment.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Unavailable {
+pub enum JournalFault {
     /// The file did not take it.
     #[error(transparent)]
     File(Arc<FileFault>),
@@ -87,7 +87,7 @@ pub enum Unavailable {
     Closed,
 }
 
-impl Unavailable {
+impl JournalFault {
     fn help(&self) -> Option<&'static str> {
         match self {
             Self::File(fault) => fault.help(),

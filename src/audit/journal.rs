@@ -23,7 +23,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::AuditError;
-use super::error::Unavailable;
+use super::error::JournalFault;
 use super::file::LogFile;
 use super::fsync_thread::FsyncThread;
 use super::principal_shares::PrincipalShares;
@@ -119,12 +119,12 @@ impl Journal {
 
     async fn append_in_time(&self, record: Box<Record>) -> Result<Receipt, AuditError> {
         let inner = &self.inner;
-        let late = || AuditError::Unavailable(Unavailable::Slow);
+        let late = || AuditError::Unavailable(JournalFault::Slow);
         let deadline = Instant::now() + inner.deadline;
         let mut left = AppendGuard::new(inner);
         let (answer, mut reply) = oneshot::channel();
         let share = timeout_at(deadline, inner.shares.acquire(&record)).await.map_err(|_| late())?;
-        let share = share.ok_or(AuditError::Unavailable(Unavailable::Closed))?;
+        let share = share.ok_or(AuditError::Unavailable(JournalFault::Closed))?;
         let slot = match inner.queue.try_slot() {
             Some(slot) => slot,
             None => timeout_at(deadline, inner.queue.slot()).await.map_err(|_| late())?,
@@ -142,7 +142,7 @@ impl Journal {
         } else {
             inner.queue.wake_writer();
         }
-        let closed = |_| Err(AuditError::Unavailable(Unavailable::Closed));
+        let closed = |_| Err(AuditError::Unavailable(JournalFault::Closed));
         match reply.try_recv() {
             Ok(written) => written,
             Err(TryRecvError::Closed) => closed(()),
@@ -191,7 +191,7 @@ impl Journal {
     pub async fn flush(&self) -> Result<(), AuditError> {
         let (answer, reply) = oneshot::channel();
         self.inner.queue.flush(answer).map_err(AuditError::Unavailable)?;
-        reply.await.unwrap_or(Err(AuditError::Unavailable(Unavailable::Closed)))
+        reply.await.unwrap_or(Err(AuditError::Unavailable(JournalFault::Closed)))
     }
 
     /// Takes no more records, writes and syncs those that wait, and gives the file back. Blocks.

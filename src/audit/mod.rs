@@ -31,7 +31,7 @@ mod writer;
 mod tests;
 
 pub use digest::Digest;
-pub use error::{AuditError, Unavailable};
+pub use error::{AuditError, JournalFault};
 pub use escape::{escape_json, visible};
 pub use file::FileFault;
 pub use journal::{Journal, Receipt};

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError, oneshot};
 
 use super::AuditError;
-use super::error::Unavailable;
+use super::error::JournalFault;
 use super::journal::Receipt;
 use super::principal_shares::QueueShare;
 use super::record::Record;
@@ -67,25 +67,25 @@ impl Queue {
     }
 
     /// A free slot, when there is one now.
-    pub(super) fn try_slot(&self) -> Option<Result<SemaphorePermit<'_>, Unavailable>> {
+    pub(super) fn try_slot(&self) -> Option<Result<SemaphorePermit<'_>, JournalFault>> {
         match self.slots.try_acquire() {
             Ok(slot) => Some(Ok(slot)),
-            Err(TryAcquireError::Closed) => Some(Err(Unavailable::Closed)),
+            Err(TryAcquireError::Closed) => Some(Err(JournalFault::Closed)),
             Err(TryAcquireError::NoPermits) => None,
         }
     }
 
     /// Waits for a free slot.
-    pub(super) async fn slot(&self) -> Result<SemaphorePermit<'_>, Unavailable> {
-        self.slots.acquire().await.map_err(|_| Unavailable::Closed)
+    pub(super) async fn slot(&self) -> Result<SemaphorePermit<'_>, JournalFault> {
+        self.slots.acquire().await.map_err(|_| JournalFault::Closed)
     }
 
     /// Queues the job; its slot is free again when the job was written. The writer thread is not woken: see
     /// [`Queue::wake_writer`].
-    pub(super) fn push(&self, slot: SemaphorePermit<'_>, job: Job) -> Result<(), Unavailable> {
+    pub(super) fn push(&self, slot: SemaphorePermit<'_>, job: Job) -> Result<(), JournalFault> {
         let mut pending = self.pending.lock();
         if pending.closed {
-            return Err(Unavailable::Closed);
+            return Err(JournalFault::Closed);
         }
         pending.jobs.push(job);
         slot.forget();
@@ -99,10 +99,10 @@ impl Queue {
     }
 
     /// Asks the thread for a flush.
-    pub(super) fn flush(&self, answer: Flush) -> Result<(), Unavailable> {
+    pub(super) fn flush(&self, answer: Flush) -> Result<(), JournalFault> {
         let mut pending = self.pending.lock();
         if pending.closed {
-            return Err(Unavailable::Closed);
+            return Err(JournalFault::Closed);
         }
         pending.flushes.push(answer);
         drop(pending);

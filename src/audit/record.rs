@@ -13,7 +13,7 @@ use super::redact;
 use crate::events::SecurityEvent;
 use crate::model::{
     DecisionId, Entity, EntityUid, EventType, Fields, Outcome, PolicyRef, PolicyVersion, Proof, ReasonCode,
-    RequestId, Source, Subject, Value,
+    RequestId, RequestSource, Subject, Value,
 };
 
 /// One decision, or one security event.
@@ -93,7 +93,7 @@ impl Record {
             Outcome::Allow => ReasonCode::Permitted,
             _ => ReasonCode::PolicyError,
         };
-        let source = SourceRecord::from(&Source::local());
+        let source = SourceRecord::from(&RequestSource::local());
         let decision = DecisionId::generate();
         let request = RequestId::generate();
         Self::new(decision, time_millis, request, source, event_type, outcome, reason)
@@ -291,8 +291,8 @@ pub struct SourceRecord {
     pub user_agent: Option<Arc<str>>,
 }
 
-impl From<&Source> for SourceRecord {
-    fn from(source: &Source) -> Self {
+impl From<&RequestSource> for SourceRecord {
+    fn from(source: &RequestSource) -> Self {
         Self { ip: source.ip, tls: source.tls, user_agent: source.user_agent.clone() }
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps credentials out of the record, and large values small.
 //!
-//! Names that are used for credentials and texts that look like one are masked, whatever the caller meant: a
+//! Names that are used for credentials and texts that look like one are masked without regard to what the caller meant: a
 //! log is read by more people than the request was for.
 
 use std::borrow::Cow;
@@ -161,14 +161,13 @@ fn sounds_like_credential(name: &str) -> bool {
 }
 
 fn is_credential_text(text: &str) -> bool {
-    let starts = |prefix: &&str| {
-        text.len() >= prefix.len() + 8
-            && text
-                .as_bytes()
-                .get(..prefix.len())
-                .is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
-    };
-    PREFIXES.iter().any(starts) || is_token(text)
+    PREFIXES.iter().any(|prefix| has_prefix_and_more(text, prefix)) || is_token(text)
+}
+
+/// Whether a text begins with the prefix, in any case, and at least eight bytes follow.
+fn has_prefix_and_more(text: &str, prefix: &str) -> bool {
+    let head = text.as_bytes().get(..prefix.len());
+    text.len() >= prefix.len() + 8 && head.is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
 /// A JSON Web Token: three parts, the first of which is the base64url of `{"`.
@@ -212,7 +211,7 @@ fn mask_word(word: &str, after_scheme: bool) -> Option<String> {
     }
     let long = word.bytes().filter(u8::is_ascii_alphanumeric).count() >= LONG_CREDENTIAL;
     let like_one = is_credential_text(word) && word.bytes().any(|byte| byte.is_ascii_digit());
-    // What stands behind `Bearer` is one, whatever it looks like.
+    // What stands behind `Bearer` is one in any form.
     let is_one = long && like_one || after_scheme && word.len() >= 8;
     is_one.then(|| MASK.to_owned())
 }

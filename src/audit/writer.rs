@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::AuditError;
-use super::error::Unavailable;
+use super::error::JournalFault;
 use super::file::{FileFault, LogFile};
 use super::fsync_thread::FsyncThread;
 use super::journal::Receipt;
@@ -168,7 +168,7 @@ impl Writer {
     }
 
     /// Marks the journal as unhealthy, so that requests are refused, and logs that on the first failure.
-    fn failed(&self, fault: FileFault) -> Unavailable {
+    fn failed(&self, fault: FileFault) -> JournalFault {
         self.metrics.audit_sink_errors.get_or_create(&SinkLabels { sink: "file" }).inc();
         if self.queue.is_healthy() {
             tracing::error!(
@@ -180,7 +180,7 @@ impl Writer {
         self.queue.set_healthy(false);
         // From now on the thread probes the file.
         self.queue.wake_writer();
-        Unavailable::File(Arc::new(fault))
+        JournalFault::File(Arc::new(fault))
     }
 }
 

@@ -13,8 +13,11 @@ use super::oauth2::{Logins, Settings as LoginSettings};
 use super::scheme::{Evidence, Proven, Refused, RefusedKind};
 use super::tokens::{Renewal, Tokens};
 use super::{AuthnError, KeyStore, api_key, dpop, jwt, tokens};
+use crate::blocking;
 use crate::clock::SharedClock;
 use crate::model::{HolderKeys, Subject, Thumbprint};
+use crate::secret::Secret;
+use crate::shared_state::ReplayTable;
 use crate::telemetry::{AuthLabels, Metrics};
 
 /// Which ways in are open.
@@ -78,7 +81,13 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// Reads every key; fails on the first that cannot be used.
-    pub fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
+    /// Proofs of possession that were used are remembered in `replays`.
+    pub fn new(
+        settings: Settings,
+        replays: Arc<dyn ReplayTable>,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, AuthnError> {
         let reason = "it is the name under which the gateway signs tokens of its own";
         if settings.jwt.as_ref().is_some_and(|jwt| jwt.issuer == settings.tokens.issuer) {
             return Err(AuthnError::JwtSetting { setting: "issuer", reason });
@@ -92,7 +101,7 @@ impl Authenticator {
         let tokens = Arc::new(Tokens::open(own, max_key_age, Arc::clone(&clock))?);
         let trust = settings.mtls.map(|mtls| ClientTrust::open(mtls, Arc::clone(&clock))).transpose()?;
         let client_trust = trust.map(Arc::new);
-        let proofs = DpopProofs::new(settings.dpop, Arc::clone(&clock))?;
+        let proofs = DpopProofs::new(settings.dpop, replays, Arc::clone(&clock))?;
         let jwt = jwt::JwtScheme::new(settings.jwt, Arc::clone(&tokens), clock, Arc::clone(&metrics))?;
         Ok(Self {
             jwt,
@@ -122,15 +131,27 @@ impl Authenticator {
     }
 
     /// Whose refresh token this is. It comes alone, but for what the session is bound to: a second credential in the
-    /// headers is never passed over. Waits for the disk when the token was used before: call it off the async threads.
-    pub fn recognise(&self, evidence: &Evidence<'_>, refresh_token: &str) -> Result<Renewal, Refused> {
-        self.find_renewal(evidence, refresh_token).map_err(|refused| self.count(refused))
+    /// headers is never passed over.
+    pub async fn recognise(
+        &self,
+        evidence: &Evidence<'_>,
+        refresh_token: Secret<String>,
+    ) -> Result<Renewal, Refused> {
+        self.find_renewal(evidence, refresh_token).await.map_err(|refused| self.count(refused))
     }
 
-    fn find_renewal(&self, evidence: &Evidence<'_>, refresh_token: &str) -> Result<Renewal, Refused> {
+    async fn find_renewal(
+        &self,
+        evidence: &Evidence<'_>,
+        refresh_token: Secret<String>,
+    ) -> Result<Renewal, Refused> {
         let certificate = self.alone(evidence)?;
-        let renewal = self.tokens.recognise(refresh_token)?;
-        let dpop = self.proofs.examine(evidence, None, &renewal.subject)?;
+        let tokens = Arc::clone(&self.tokens);
+        // Waits for the disk when the token was used before.
+        let found = blocking::run(move || tokens.recognise(refresh_token.expose())).await;
+        let stopped = |why| Refused::new(RefusedKind::Unavailable, tokens::METHOD, "stopped").because(why);
+        let renewal = found.map_err(stopped)??;
+        let dpop = self.proofs.examine(evidence, None, &renewal.subject).await?;
         dpop::confirm(&renewal.bound, &HolderKeys { dpop, certificate })?;
         Ok(renewal)
     }
@@ -142,8 +163,11 @@ impl Authenticator {
     }
 
     /// The keys of a person who has logged in, to which the tokens of the session will be bound.
-    pub fn holds(&self, held: Held<'_>, subject: &Subject) -> Result<HolderKeys, Refused> {
-        let dpop = held.proof.map(|proof| self.proofs.spend(&proof, subject)).transpose()?;
+    pub async fn holds(&self, held: Held<'_>, subject: &Subject) -> Result<HolderKeys, Refused> {
+        let dpop = match held.proof {
+            Some(proof) => Some(self.proofs.spend(&proof, subject).await?),
+            None => None,
+        };
         Ok(HolderKeys { dpop, certificate: held.certificate })
     }
 
@@ -228,13 +252,13 @@ impl Authenticator {
 
     /// The caller behind what the request shows, or why there is none.
     ///
-    /// Never waits for the network. A signature costs at most about 100 µs and an API key one indexed read of
+    /// Waits for the network only where used proofs of possession are shared with other gateways. A signature costs at most about 100 µs and an API key one indexed read of
     /// a local file in WAL mode (microseconds, readers never wait for writers), so neither leaves the thread.
     pub async fn authenticate(&self, evidence: &Evidence<'_>) -> Result<Proven, Refused> {
-        self.decide(evidence).map_err(|refused| self.count(refused))
+        self.decide(evidence).await.map_err(|refused| self.count(refused))
     }
 
-    fn decide(&self, evidence: &Evidence<'_>) -> Result<Proven, Refused> {
+    async fn decide(&self, evidence: &Evidence<'_>) -> Result<Proven, Refused> {
         let workload = self.mtls.examine(evidence.certificate)?;
         let certificate = workload.as_ref().map(|workload| *workload.thumbprint());
         let token = self.jwt.examine(evidence.headers)?;
@@ -249,7 +273,7 @@ impl Authenticator {
         let subject = agreed([named, by_token, key])?;
         token.as_ref().map_or(Ok(()), dpop::check_scheme)?;
         let shown = token.as_ref().map(|token| (token.text, token.holder.dpop));
-        let dpop = self.proofs.examine(evidence, shown, &subject)?;
+        let dpop = self.proofs.examine(evidence, shown, &subject).await?;
         let holder = HolderKeys { dpop, certificate };
         token.map_or(Ok(()), |token| dpop::confirm(&token.holder, &holder))?;
         Ok(Proven { subject, holder })

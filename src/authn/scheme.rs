@@ -113,7 +113,7 @@ impl Refused {
         Self::invalid("none", "unreadable_proxy_header")
     }
 
-    /// Whatever was presented crossed a network in the clear, and may be in other hands by now.
+    /// What was presented crossed a network in the clear, and may be in other hands by now.
     pub fn insecure_transport() -> Self {
         Self::invalid("none", "insecure_transport")
     }

@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::model::{Actor, Input, RequestContext, Screening, SessionFacts, Value};
+use super::decide::RequestState;
+use crate::model::{Actor, Input, RequestContext, Screening, Value};
 
 /// The field of `context` that is the operation's own.
 pub(super) const INPUT: &str = "input";
 
 /// A name that stands in the program. In each record here they stand in order.
-pub(super) fn key(name: &'static str) -> SmolStr {
+fn key(name: &'static str) -> SmolStr {
     SmolStr::new_static(name)
 }
 
 /// `context`, as `schemas/caxton.cedarschema` types it, but for the input.
 pub(super) fn build_context(
     context: &RequestContext,
-    facts: &SessionFacts,
     screening: &Screening,
-    system: Value,
+    state: &RequestState<'_>,
 ) -> Value {
+    let facts = &state.shared.session;
     let source = &context.source;
     let actor = context.actor.as_ref().map(|actor| (key(ACTOR), describe_actor(actor)));
     let agent = source.user_agent.clone().map(|agent| (key("user_agent"), Value::String(agent)));
@@ -46,9 +47,24 @@ pub(super) fn build_context(
         (key("screening"), screens),
         (key("session"), session),
         (key("source"), Value::record(origin.into_iter().chain(agent))),
-        (key("system"), system),
+        (key("system"), system(state)),
     ];
     Value::record(actor.into_iter().chain(fields))
+}
+
+/// `context.system`.
+fn system(state: &RequestState<'_>) -> Value {
+    let seconds = state.now.div_euclid(1000);
+    let hour = seconds.div_euclid(3600).rem_euclid(24);
+    // 1970-01-01 was a Thursday, day 4 of ISO 8601's week.
+    let weekday = (seconds.div_euclid(86_400) + 3).rem_euclid(7) + 1;
+    Value::record([
+        (key("hour"), Value::Long(hour)),
+        (key("lockdown"), Value::Bool(state.shared.lockdown)),
+        (key("now"), Value::Datetime(state.now)),
+        (key("policy_version"), Value::String(state.bundle.version().shared())),
+        (key("weekday"), Value::Long(weekday)),
+    ])
 }
 
 /// The field of `context` that says who an agent acts for.

@@ -3,19 +3,17 @@
 //! Nothing here waits, and nothing is recorded: a decision is made on one bundle and one view of the attributes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::context::{key, set_permitted, without_actor};
+use super::context::{set_permitted, without_actor};
 use super::guard::Guard;
-use super::pip::Attributes;
+use super::pip::KnownAttributes;
 use super::record::list_item;
-use super::session::{Labels, SessionKey};
+use super::shared::SharedFacts;
 use crate::audit::Item;
-use crate::model::{
-    Action, Entity, Obligations, Outcome, ReasonCode, RequestContext, SessionFacts, Subject, Value,
-};
+use crate::model::{Action, Entity, Obligations, Outcome, ReasonCode, RequestContext, Subject, Value};
 use crate::policy::shadow::Candidate;
 use crate::policy::{Bundle, Query, Verdict};
+use crate::shared_state::Labels;
 
 /// What every question of one request has in common.
 pub(super) struct RequestState<'a> {
@@ -25,8 +23,8 @@ pub(super) struct RequestState<'a> {
     pub(super) candidate: Option<Arc<Candidate>>,
     /// Whether the time of the live set is over.
     pub(super) expired: bool,
-    pub(super) facts: SessionFacts,
-    pub(super) attributes: Arc<dyn Attributes>,
+    pub(super) shared: SharedFacts,
+    pub(super) attributes: Arc<dyn KnownAttributes>,
     pub(super) principal: Option<Arc<Entity>>,
     pub(super) now: i64,
 }
@@ -57,7 +55,7 @@ impl Guard {
         &self,
         subject: &'a Subject,
         context: &'a RequestContext,
-        key: &SessionKey,
+        shared: SharedFacts,
     ) -> RequestState<'a> {
         let (live, attributes) = self.policy.at_one_moment(|| self.attributes.current());
         let now = self.clock.now_millis();
@@ -69,7 +67,7 @@ impl Guard {
             bundle: Arc::clone(&live.bundle),
             candidate: live.candidate.clone(),
             expired: live.is_expired(now),
-            facts: self.sessions.facts(key),
+            shared,
             now,
         }
     }
@@ -165,27 +163,12 @@ impl Guard {
         let obligations = Obligations::default();
         Chosen { chosen: Err(refused), cedar_context, items, entities, obligations }
     }
-
-    /// `context.system`.
-    pub(super) fn system(&self, state: &RequestState<'_>) -> Value {
-        let seconds = state.now.div_euclid(1000);
-        let hour = seconds.div_euclid(3600).rem_euclid(24);
-        // 1970-01-01 was a Thursday, day 4 of ISO 8601's week.
-        let weekday = (seconds.div_euclid(86_400) + 3).rem_euclid(7) + 1;
-        Value::record([
-            (key("hour"), Value::Long(hour)),
-            (key("lockdown"), Value::Bool(self.lockdown.load(Ordering::SeqCst))),
-            (key("now"), Value::Datetime(state.now)),
-            (key("policy_version"), Value::String(state.bundle.version().shared())),
-            (key("weekday"), Value::Long(weekday)),
-        ])
-    }
 }
 
 /// An entity of which a question says nothing is the known one, and what it does say counts as a claim does; but what is
 /// said of an agent is judged as it is. Of an unknown entity there is the name alone, as in Cedar: a policy that looks at an
 /// attribute of it errs. Whether one decision may look at all that is then named.
-pub fn resolve_entities(question: &mut Query, bundle: &Bundle, attributes: &dyn Attributes) -> bool {
+pub fn resolve_entities(question: &mut Query, bundle: &Bundle, attributes: &dyn KnownAttributes) -> bool {
     question.entities.retain_mut(|entity| {
         let known = match (entity.is_bare(), entity.uid.type_name()) {
             (true, _) => attributes.entity(&entity.uid),

@@ -7,6 +7,7 @@ use super::decide::{RequestState, resolve_entities};
 use super::guard::Guard;
 use super::record::answer_item;
 use super::refusal::Denied;
+use super::shared::unavailable;
 use crate::model::{DecisionId, Outcome, ReasonCode, RequestContext, Screening, Subject, TestPolicies};
 use crate::policy::{Query, Verdict};
 
@@ -28,12 +29,13 @@ impl Guard {
         enough: impl Fn(&Verdict) -> bool,
     ) -> Result<(DecisionId, Vec<Verdict>), Denied> {
         let mut pending = self.decide(subject, &TestPolicies, context, None).await;
-        let mut verdicts = Vec::new();
+        let (mut verdicts, mut failed) = (Vec::new(), None);
         if pending.verdict.outcome == Outcome::Allow {
             let cedar_context = LazyLock::new(|| {
                 let bundle = Arc::clone(&pending.bundle);
-                let state = RequestState { bundle, ..self.request_state(subject, context, &pending.key) };
-                build_context(context, &state.facts, &Screening::default(), self.system(&state))
+                let shared = pending.shared.clone();
+                let state = RequestState { bundle, ..self.request_state(subject, context, shared) };
+                build_context(context, &Screening::default(), &state)
             });
             for mut question in questions {
                 pending.bundle.complete(&mut question, || &*cedar_context);
@@ -47,8 +49,11 @@ impl Guard {
                 let last = enough(&verdict);
                 verdicts.push(verdict);
                 // The first was counted when the asking was.
-                if verdicts.len() > 1 {
-                    self.limiter.owe(subject.principal(), 1);
+                if verdicts.len() > 1
+                    && let Err(why) = self.limiter.owe(subject.principal(), 1).await
+                {
+                    failed = Some(why);
+                    break;
                 }
                 if last {
                     break;
@@ -60,6 +65,9 @@ impl Guard {
             let left = context.meter.remaining().unwrap_or(0);
             let more = u32::try_from(verdicts.len().saturating_sub(1)).unwrap_or(u32::MAX);
             context.meter.note(left.saturating_sub(more));
+        }
+        if let Some(why) = failed {
+            pending.deny(unavailable(&why));
         }
         let receipt = self.append_record(pending.record).await?;
         match (pending.verdict.outcome, receipt) {

@@ -4,19 +4,19 @@
 //! promise: there is no permit before the journal has the record, and no record says more than was decided.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::permit::{Allow, Permit};
 use super::pip::AttributeSource;
 use super::refusal::{Denied, Refusal};
 use super::screening::Screener;
-use super::session::{Labels, SessionKey, SessionSettings, Sessions};
 use crate::audit::{Journal, Receipt, Record};
 use crate::clock::SharedClock;
-use crate::limit::{Limited, RateLimiter};
 use crate::model::{Operation, RequestContext, Subject};
 use crate::policy::live::LivePolicy;
 use crate::screen::Screen;
+use crate::shared_state::{
+    Counted, Labels, Limited, Lockdown, RateCounter, SessionKey, Sessions, Unavailable,
+};
 use crate::telemetry::Metrics;
 
 /// What the guard needs from those who build it.
@@ -26,7 +26,7 @@ pub struct GuardParts {
     /// Takes the records.
     pub journal: Journal,
     /// Bounds each principal.
-    pub limiter: RateLimiter,
+    pub limiter: Arc<dyn RateCounter>,
     /// Looks at untrusted text.
     pub screen: Screen,
     /// Knows people and things.
@@ -35,8 +35,10 @@ pub struct GuardParts {
     pub clock: SharedClock,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// Bounds of the session table.
-    pub sessions: SessionSettings,
+    /// Knows what each session has done so far.
+    pub sessions: Arc<dyn Sessions>,
+    /// Says whether there is a lockdown.
+    pub lockdown: Arc<dyn Lockdown>,
     /// Whether context is recorded with values (`true`) or with digests of texts.
     pub replayable: bool,
 }
@@ -45,13 +47,13 @@ pub struct GuardParts {
 pub struct Guard {
     pub(super) policy: Arc<LivePolicy>,
     pub(super) journal: Journal,
-    pub(super) limiter: RateLimiter,
+    pub(super) limiter: Arc<dyn RateCounter>,
     pub(super) screener: Screener,
     pub(super) attributes: Arc<dyn AttributeSource>,
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) sessions: Sessions,
-    pub(super) lockdown: AtomicBool,
+    pub(super) sessions: Arc<dyn Sessions>,
+    pub(super) lockdown: Arc<dyn Lockdown>,
     pub(super) replayable: bool,
 }
 
@@ -59,7 +61,6 @@ impl Guard {
     /// Puts the guard together.
     pub fn new(parts: GuardParts) -> Self {
         Self {
-            sessions: Sessions::new(parts.sessions, parts.clock.clone()),
             policy: parts.policy,
             journal: parts.journal,
             limiter: parts.limiter,
@@ -67,7 +68,8 @@ impl Guard {
             attributes: parts.attributes,
             clock: parts.clock,
             metrics: parts.metrics,
-            lockdown: AtomicBool::new(false),
+            sessions: parts.sessions,
+            lockdown: parts.lockdown,
             replayable: parts.replayable,
         }
     }
@@ -83,26 +85,37 @@ impl Guard {
     }
 
     /// Whether the caller is above its rate already, before anything of a request is read. Counts nothing.
-    pub fn above_rate(&self, subject: &Subject) -> Option<Limited> {
-        self.limiter.peek(subject.principal()).err()
-    }
-
-    /// Closes or opens the gate; what that means is policy (`context.system.lockdown`).
-    pub fn set_lockdown(&self, on: bool) {
-        self.lockdown.store(on, Ordering::SeqCst);
+    ///
+    /// # Errors
+    /// The rate cannot be asked: nothing of the request may be read.
+    pub async fn above_rate(&self, subject: &Subject) -> Result<Option<Limited>, Unavailable> {
+        Ok(self.limiter.peek(subject.principal()).await?.err())
     }
 
     /// The labels that the subject's session carries.
-    pub fn labels(&self, subject: &Subject, context: &RequestContext) -> Labels {
-        self.sessions.labels(&SessionKey::new(subject.principal(), context.session.as_ref()))
+    ///
+    /// # Errors
+    /// The session cannot be asked: nothing that would carry its labels may be written or sent.
+    pub async fn labels(&self, subject: &Subject, context: &RequestContext) -> Result<Labels, Denied> {
+        let key = SessionKey::new(subject.principal(), context.session.as_ref());
+        self.sessions.labels(&key).await.map_err(|why| Denied::state_unavailable(&why))
     }
 
     /// Puts the labels of what the subject is about to be shown on its session. `false`, and nothing is put there, when
     /// the session has no room for them: then the subject must not see it.
+    ///
+    /// # Errors
+    /// The session cannot be asked: the subject must not see it either.
     #[must_use = "what cannot be carried must not be shown"]
-    pub fn carry(&self, subject: &Subject, context: &RequestContext, labels: &Labels) -> bool {
+    pub async fn carry(
+        &self,
+        subject: &Subject,
+        context: &RequestContext,
+        labels: &Labels,
+    ) -> Result<bool, Denied> {
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
-        self.sessions.count(&key, None, labels)
+        let counted = self.sessions.count(&key, None, labels).await;
+        counted.map(|counted| counted == Counted::Counted).map_err(|why| Denied::state_unavailable(&why))
     }
 
     /// Asks for one operation.

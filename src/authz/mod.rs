@@ -11,12 +11,13 @@ mod pip;
 mod record;
 mod refusal;
 mod screening;
-mod session;
+mod shared;
 mod signals;
+#[cfg(test)]
+mod tests;
 
 pub use decide::resolve_entities;
 pub use guard::{Guard, GuardParts};
-pub use permit::{Listing, Permit};
-pub use pip::{AttributeSource, Attributes};
+pub use permit::{AdmittedList, Permit};
+pub use pip::{AttributeSource, KnownAttributes};
 pub use refusal::{Denied, Refusal};
-pub use session::{Labels, SessionSettings};

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::context::{build_context, set_input};
-use super::decide::labels;
+use super::decide::RequestState;
 use super::guard::Guard;
-use super::pip::Attributes;
+use super::pip::KnownAttributes;
 use super::record::{DecisionFacts, build_record};
 use super::refusal::Refusal;
 use super::screening::Screened;
-use super::session::{Labels, SessionKey};
-use crate::audit::Record;
+use super::shared::{Counting, SharedFacts, unavailable};
+use crate::audit::{Item, Record};
 use crate::limit::network;
-use crate::model::{DecisionId, Entity, Operation, Outcome, ReasonCode, RequestContext, Subject};
+use crate::model::{
+    DecisionId, Entity, Operation, Outcome, ReasonCode, RequestContext, Screening, Subject, Value,
+};
 use crate::policy::{Bundle, Verdict};
+use crate::shared_state::{Limited, SessionKey};
 
 /// A decision that is made and not yet on record.
 pub(super) struct PendingDecision {
@@ -24,10 +27,35 @@ pub(super) struct PendingDecision {
     pub(super) record: Option<Box<Record>>,
     /// Which of the operation's candidates is allowed.
     pub(super) chosen: Option<usize>,
-    pub(super) key: SessionKey,
     pub(super) bundle: Arc<Bundle>,
-    pub(super) attributes: Arc<dyn Attributes>,
+    pub(super) attributes: Arc<dyn KnownAttributes>,
+    /// What was known of the session and the lockdown.
+    pub(super) shared: SharedFacts,
     pub(super) retry_after: Option<Duration>,
+}
+
+impl PendingDecision {
+    /// Denies what was allowed, before its record is in the journal.
+    pub(super) fn deny(&mut self, verdict: Verdict) {
+        if let Some(record) = &mut self.record {
+            record.outcome = verdict.outcome;
+            record.reason_code = verdict.reason;
+        }
+        self.verdict = verdict;
+    }
+}
+
+/// What the policies said of an operation and of its candidates.
+struct Judgement {
+    verdict: Verdict,
+    retry_after: Option<Duration>,
+    /// What the candidate set would have decided.
+    candidate: Option<Outcome>,
+    cedar_context: Value,
+    entities: Vec<Arc<Entity>>,
+    /// The candidates that were asked about, and which of them is allowed.
+    items: Vec<Item>,
+    chosen: Option<usize>,
 }
 
 impl Guard {
@@ -41,59 +69,84 @@ impl Guard {
     ) -> PendingDecision {
         let began = Instant::now();
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
-        let action = operation.action();
-        let resource = operation.resource();
-        let counted = self.limiter.check(subject.principal());
-        let Screened { screening, more } = match counted {
-            Err(_) => Screened::default(),
-            Ok(_) => self.screener.screen(subject.principal(), operation).await,
+        let Counting { screened: Screened { screening, .. }, mut refused } =
+            self.count_request(subject, operation, context).await;
+        // INVARIANT: held until the call is counted.
+        let turn = self.turn(&key, operation.tool()).await;
+        let shared = match &turn {
+            Ok(_) => self.shared_facts(&key).await,
+            Err(why) => Err(why.clone()),
         };
-        self.limiter.owe(subject.principal(), more);
-        context.meter.note(counted.map_or(0, |left| left.remaining.saturating_sub(more)));
-        let limited = counted.err();
-        // INVARIANT: held until the call is counted. Nothing in between waits.
-        let turn = operation.tool().map(|_| self.sessions.turn(&key));
-        let _alone = turn.as_ref().map(|turn| turn.lock());
-        let state = self.request_state(subject, context, &key);
-        let mut cedar_context = build_context(context, &state.facts, &screening, self.system(&state));
+        let shared = shared.unwrap_or_else(|why| {
+            refused.get_or_insert_with(|| (unavailable(&why), None));
+            SharedFacts::default()
+        });
+        let state = self.request_state(subject, context, shared);
+        let mut cedar_context = build_context(context, &screening, &state);
         let open_input = set_input(&mut cedar_context, operation.input());
-        let (mut entities, mut candidate) = (Vec::new(), None);
-        let (mut verdict, retry_after) = match limited {
-            Some(limited) => (
-                Verdict::without_policy(Outcome::Limited, ReasonCode::RateLimited),
-                Some(limited.retry_after),
-            ),
-            None => {
-                let evaluation =
-                    self.judge(&state, &action, &resource, cedar_context, open_input, O::ALLOWED_WHEN_STALE);
-                (cedar_context, entities) = (evaluation.cedar_context, evaluation.entities);
-                match impossible {
-                    Some(refused) if refused.outranks(&evaluation.verdict) => {
-                        (refused.verdict(), refused.retry_after)
-                    }
-                    _ => {
-                        candidate = evaluation.candidate;
-                        (evaluation.verdict, None)
-                    }
-                }
-            }
+        let resource = operation.resource();
+        let mut judged = match refused {
+            Some((verdict, limited)) => Judgement::without_policy(verdict, limited, cedar_context),
+            None => self.judge_operation(&state, operation, (cedar_context, open_input), impossible),
         };
-        let decision = DecisionId::generate();
-        let (mut items, mut chosen) = (Vec::new(), None);
-        if verdict.outcome == Outcome::Allow && !operation.candidates().is_empty() {
-            let found = self.choose(&state, &action, operation.candidates(), cedar_context);
-            (cedar_context, items) = (found.cedar_context, found.items);
-            entities.extend(found.entities);
+        require_supported::<O>(&mut judged.verdict);
+        self.count_on_session(&key, operation, &resource, &mut judged.verdict).await;
+        self.count_denied(&key, &judged.verdict).await;
+        drop(turn);
+        self.write_down(operation, &resource, (state, began), (screening, open_input), judged)
+    }
+
+    /// What the policies say of the operation, and of the candidates that could carry it out.
+    fn judge_operation<O: Operation>(
+        &self,
+        state: &RequestState<'_>,
+        operation: &O,
+        (cedar_context, open_input): (Value, bool),
+        impossible: Option<Refusal>,
+    ) -> Judgement {
+        let (action, resource) = (operation.action(), operation.resource());
+        let stale = O::ALLOWED_WHEN_STALE;
+        let evaluation = self.judge(state, &action, &resource, cedar_context, open_input, stale);
+        let mut judged = Judgement {
+            candidate: evaluation.candidate,
+            entities: evaluation.entities,
+            ..Judgement::without_policy(evaluation.verdict, None, evaluation.cedar_context)
+        };
+        if let Some(refusal) = impossible
+            && refusal.outranks(&judged.verdict)
+        {
+            judged.verdict = refusal.verdict();
+            judged.retry_after = refusal.retry_after;
+            judged.candidate = None;
+        }
+        if judged.verdict.outcome == Outcome::Allow && !operation.candidates().is_empty() {
+            let found = self.choose(state, &action, operation.candidates(), judged.cedar_context);
+            judged.cedar_context = found.cedar_context;
+            judged.items = found.items;
+            judged.entities.extend(found.entities);
             match found.chosen {
                 Ok(candidate) => {
-                    chosen = Some(candidate);
-                    verdict.obligations = verdict.obligations.with(found.obligations);
+                    judged.chosen = Some(candidate);
+                    judged.verdict.obligations = judged.verdict.obligations.with(found.obligations);
                 }
-                Err(refused) => verdict = refused,
+                Err(refused) => judged.verdict = refused,
             }
         }
-        require_supported::<O>(&mut verdict);
-        self.count_on_session(&key, operation, &resource, &mut verdict);
+        judged
+    }
+
+    /// Builds the record of a decision, counts and logs it.
+    fn write_down<O: Operation>(
+        &self,
+        operation: &O,
+        resource: &Entity,
+        (state, began): (RequestState<'_>, Instant),
+        (screening, open_input): (Screening, bool),
+        judged: Judgement,
+    ) -> PendingDecision {
+        let Judgement { verdict, retry_after, candidate, cedar_context, entities, items, chosen } = judged;
+        let decision = DecisionId::generate();
+        let action = operation.action();
         let facts = DecisionFacts {
             decision,
             event_type: O::EVENT,
@@ -111,7 +164,7 @@ impl Guard {
         };
         let mut record = Some(Box::new(build_record(&state, self.replayable, facts)));
         if verdict.outcome == Outcome::Limited {
-            let (address, reason) = (network(context.source.ip), ("rate_limited", O::EVENT.as_str()));
+            let (address, reason) = (network(state.context.source.ip), ("rate_limited", O::EVENT.as_str()));
             record = record.and_then(|record| self.journal.count_refusal(record, address, reason));
         }
         self.count(&action, &verdict);
@@ -119,30 +172,24 @@ impl Guard {
         if screening.injection {
             self.metrics.injection_attempts.inc();
         }
-        if verdict.outcome != Outcome::Allow {
-            self.sessions.denied(&key);
-        }
         if record.is_some() {
-            self.security_log(O::EVENT, subject, &resource.uid, &screening, &verdict, decision);
+            self.security_log(O::EVENT, state.subject, &resource.uid, &screening, &verdict, decision);
         }
-        let (bundle, attributes) = (state.bundle, state.attributes);
-        PendingDecision { decision, verdict, record, chosen, key, bundle, attributes, retry_after }
+        let RequestState { bundle, attributes, shared, .. } = state;
+        PendingDecision { decision, verdict, record, chosen, bundle, attributes, shared, retry_after }
     }
+}
 
-    /// Counts an allowed operation, what is read by it and what its permits put on the session, before anything is shown or
-    /// waits. It is denied when the session
-    /// has no room for the labels.
-    pub(super) fn count_on_session<O: Operation>(
-        &self,
-        key: &SessionKey,
-        operation: &O,
-        resource: &Entity,
-        verdict: &mut Verdict,
-    ) {
-        let mut read = if O::READS { labels(resource) } else { Labels::new() };
-        read.extend(verdict.obligations.labels().cloned());
-        if verdict.outcome == Outcome::Allow && !self.sessions.count(key, operation.tool(), &read) {
-            *verdict = Verdict::without_policy(Outcome::DenyError, ReasonCode::LabelsFull);
+impl Judgement {
+    fn without_policy(verdict: Verdict, limited: Option<Limited>, cedar_context: Value) -> Self {
+        Self {
+            verdict,
+            retry_after: limited.map(|limited| limited.retry_after),
+            candidate: None,
+            cedar_context,
+            entities: Vec::new(),
+            items: Vec::new(),
+            chosen: None,
         }
     }
 }

@@ -67,7 +67,7 @@ impl Allow {
 
 /// The heading of a list: who asked for it and what it was. Gives no right to anything in it.
 #[derive(Debug)]
-pub struct Listing {
+pub struct AdmittedList {
     pub(super) action: Action,
     pub(super) resource: EntityUid,
     pub(super) subject: Arc<Subject>,
@@ -136,8 +136,8 @@ impl<O: Operation> Permit<O> {
     }
 
     /// Under which heading the items of this list are asked about, for after the permit is spent.
-    pub fn listing(&self) -> Listing {
-        Listing {
+    pub fn listing(&self) -> AdmittedList {
+        AdmittedList {
             action: self.operation.action(),
             resource: self.operation.resource().uid.clone(),
             subject: Arc::clone(&self.subject),

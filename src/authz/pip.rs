@@ -8,11 +8,11 @@ use crate::policy::{Bundle, Query};
 /// A local store of attributes (policy information point). Answers from memory; a decision never waits for a network.
 pub trait AttributeSource: Send + Sync + 'static {
     /// What is known at this moment. A decision takes it once, so that it sees one state of the world.
-    fn current(&self) -> Arc<dyn Attributes>;
+    fn current(&self) -> Arc<dyn KnownAttributes>;
 }
 
 /// What is known at one moment.
-pub trait Attributes: Send + Sync {
+pub trait KnownAttributes: Send + Sync {
     /// The entity, or `None` when nothing of that name is known.
     fn entity(&self, uid: &EntityUid) -> Option<Arc<Entity>>;
 

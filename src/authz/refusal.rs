@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::audit::Receipt;
 use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::policy::Verdict;
+use crate::shared_state::Unavailable;
 
 /// Why there is no permit. Holds what the caller may know; the record holds the rest.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -33,6 +34,12 @@ impl Denied {
             caller_text: verdict.caller_text,
             retry_after,
         }
+    }
+
+    /// What could not be asked allows nothing. There is no record of its own.
+    pub(super) fn state_unavailable(why: &Unavailable) -> Self {
+        why.report();
+        Self { reason: ReasonCode::StateUnavailable, ..Self::unrecorded() }
     }
 
     /// No record, no effect.

@@ -24,6 +24,24 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> std::io::Result<Option<T
 /// Writes the value to a temporary file, syncs it, renames it to `path` and syncs the directory, so that the file survives
 /// a loss of power.
 pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
+    put(path, value, |beside| std::fs::rename(beside, path))
+}
+
+/// The same for a file that is not there; `AlreadyExists` when there is one. Of several at the same time, one succeeds.
+pub(super) fn create<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()> {
+    put(path, value, |beside| {
+        // A link, unlike a renaming, never takes a name that is there.
+        let linked = std::fs::hard_link(beside, path);
+        std::fs::remove_file(beside)?;
+        linked
+    })
+}
+
+fn put<T: Serialize>(
+    path: &Path,
+    value: &T,
+    name: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut bytes = serde_json::to_vec_pretty(value).map_err(std::io::Error::other)?;
     bytes.push(b'\n');
@@ -33,7 +51,7 @@ pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> std::io::Result<()>
     let written = made.and_then(|mut made| {
         made.write_all(&bytes)?;
         made.sync_all()?;
-        std::fs::rename(&beside, path)?;
+        name(&beside)?;
         path.parent().map_or(Ok(()), |directory| std::fs::File::open(directory)?.sync_all())
     });
     if written.is_err() {

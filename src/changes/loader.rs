@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::PolicyVersion;
 use crate::policy::live::Origin;
 use crate::policy::version::{
-    BundleFile, Published, Rules, Seen, TrustedKeys, VersionError, VersionStore, Wanted,
+    BundleFile, Published, Rules, Seen, TrustedKeys, VersionError, VersionSource, Wanted,
 };
 use crate::policy::{Limits, PolicyError, SourceKind, Sources};
 
@@ -30,7 +30,7 @@ pub enum PolicySource {
     /// Published versions; the newest decides.
     Store {
         /// The store.
-        store: VersionStore,
+        store: Arc<dyn VersionSource>,
         /// The keys of which one must have signed; `None`: no signature is needed. Read anew each time, so that keys can
         /// rotate.
         trusted_keys: Option<PathBuf>,
@@ -179,9 +179,9 @@ impl PolicyLoader {
     }
 
     /// The store and whether its publications must be signed; `None` when policies come from directories.
-    pub fn store(&self) -> Option<(&VersionStore, bool)> {
+    pub fn store(&self) -> Option<(&dyn VersionSource, bool)> {
         match &self.source {
-            PolicySource::Store { store, trusted_keys } => Some((store, trusted_keys.is_some())),
+            PolicySource::Store { store, trusted_keys } => Some((&**store, trusted_keys.is_some())),
             PolicySource::Files { .. } => None,
         }
     }

@@ -1,32 +1,17 @@
-//! The emergency lock: while it is there, nothing changes what decides.
+//! The emergency lock of one data directory: while it is there, nothing changes what decides.
 //!
-//! It is a file in the data directory, so that it holds across a restart and can be set when the gateway hangs. It names
+//! It is a file, so that it holds across a restart and can be set when the gateway hangs. It names
 //! the version that was live: a gateway that starts under the lock decides by that version or does not start. A user who
 //! can write to the data directory can remove the lock, and controls the gateway in any case.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::file;
-use crate::model::PolicyVersion;
+use crate::shared_state::{EmergencyLock, EngageError, EngagedLock, Unavailable};
 
 /// The name of the file in the data directory.
 const NAME: &str = "change.lock";
-
-/// The content of an engaged lock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EngagedLock {
-    /// The reason that the operator gave.
-    pub reason: String,
-    /// The operator who engaged it.
-    pub author: String,
-    /// When it was engaged, in milliseconds since the Unix epoch.
-    pub time_millis: i64,
-    /// The version that was live, which goes on deciding.
-    pub version: PolicyVersion,
-}
 
 /// The emergency lock of a data directory.
 #[derive(Debug, Clone)]
@@ -40,27 +25,50 @@ impl ChangeLock {
         Self { path: data_dir.join(NAME) }
     }
 
-    /// The engaged lock; `None` when there is none. A lock that cannot be read counts as engaged: callers treat the error
-    /// as one.
-    pub fn engaged(&self) -> std::io::Result<Option<EngagedLock>> {
-        file::read(&self.path)
+    fn unavailable(&self, error: &io::Error) -> Unavailable {
+        Unavailable::new("emergency lock", format_args!("`{}`: {error}", self.path.display()))
+    }
+}
+
+impl EmergencyLock for ChangeLock {
+    fn engaged(&self) -> Result<Option<EngagedLock>, Unavailable> {
+        file::read(&self.path).map_err(|error| self.unavailable(&error))
     }
 
-    /// Engages the lock; `AlreadyExists` when it is engaged.
-    pub fn engage(&self, engaged: &EngagedLock) -> std::io::Result<()> {
-        match self.path.exists() {
-            true => Err(std::io::ErrorKind::AlreadyExists.into()),
-            false => file::write(&self.path, engaged),
+    fn engage(&self, engaged: &EngagedLock) -> Result<(), EngageError> {
+        match file::create(&self.path, engaged) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(EngageError::Engaged),
+            Err(error) => Err(self.unavailable(&error).into()),
         }
     }
 
-    /// Releases the lock.
-    pub fn release(&self) -> std::io::Result<()> {
-        std::fs::remove_file(&self.path)
+    fn release(&self) -> Result<bool, Unavailable> {
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.unavailable(&error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_state::contract;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_lock_of_a_data_directory_keeps_the_contract() {
+        let directory = tempfile::tempdir().unwrap();
+        contract::emergency_lock::check(|| ChangeLock::in_directory(directory.path())).await;
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left beside it");
     }
 
-    /// The path of the lock file, for messages.
-    pub fn path(&self) -> &Path {
-        &self.path
+    #[test]
+    fn a_lock_that_cannot_be_read_is_not_taken_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(NAME), "{").unwrap();
+        let lock = ChangeLock::in_directory(directory.path());
+        assert!(lock.engaged().is_err());
     }
 }

@@ -9,8 +9,10 @@ mod lock;
 mod reload;
 
 pub use loader::{Fragments, PolicyLoader, PolicySource, SourceError, sources_from_dirs};
-pub use lock::{ChangeLock, EngagedLock};
+pub use lock::ChangeLock;
 pub use reload::{
     Cause, ChangeState, Publications, RefusedChange, ReloadError, ReloadSettings, Reloader, Startup,
     StartupError, StartupState, load_startup,
 };
+
+pub use crate::shared_state::{EmergencyLock, EngageError, EngagedLock};

@@ -13,7 +13,6 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::file;
 use super::loader::{LoadedSources, PolicyLoader, PolicySource};
-use super::lock::{ChangeLock, EngagedLock};
 use crate::agents::{Register, RegisterDraft};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
@@ -26,7 +25,8 @@ use crate::model::{PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolic
 use crate::policy::Bundle;
 use crate::policy::live::{Live, LivePolicy, Reloaded};
 use crate::policy::shadow::Candidate;
-use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionStore};
+use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionSource};
+use crate::shared_state::{EmergencyLock, EngagedLock, Unavailable};
 use crate::stack;
 use crate::tools::{PinDraft, Registry};
 
@@ -36,6 +36,8 @@ mod events;
 mod read;
 mod startup;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Cause, ReloadError};
 pub use read::Publications;
@@ -64,7 +66,7 @@ impl ReloadSettings {
 pub struct Reloader {
     policy: Arc<LivePolicy>,
     loader: PolicyLoader,
-    lock: ChangeLock,
+    lock: Arc<dyn EmergencyLock>,
     settings: ReloadSettings,
     journal: Journal,
     clock: SharedClock,
@@ -118,16 +120,15 @@ enum CandidateChange {
 }
 
 impl Reloader {
-    /// Takes over from [`load_startup`], whose live set `policy` holds.
+    /// Takes over from [`load_startup`], whose live set `policy` holds, under the same `lock`.
     pub fn new(
         policy: Arc<LivePolicy>,
-        loader: PolicyLoader,
+        (loader, lock): (PolicyLoader, Arc<dyn EmergencyLock>),
         settings: ReloadSettings,
         state: StartupState,
         journal: Journal,
         clock: SharedClock,
     ) -> Result<Self, std::io::Error> {
-        let lock = ChangeLock::in_directory(&settings.data_dir);
         let reloader = Self {
             policy,
             loader,
@@ -177,13 +178,8 @@ impl Reloader {
         self.state.lock().clone()
     }
 
-    /// Where the emergency lock is.
-    pub fn lock_file(&self) -> PathBuf {
-        self.lock.path().to_owned()
-    }
-
     /// The engaged emergency lock. Blocking.
-    pub fn engaged(&self) -> std::io::Result<Option<EngagedLock>> {
+    pub fn engaged(&self) -> Result<Option<EngagedLock>, Unavailable> {
         self.lock.engaged()
     }
 
@@ -261,7 +257,7 @@ impl Reloader {
         .await
     }
 
-    fn store(&self) -> Result<&VersionStore, ReloadError> {
+    fn store(&self) -> Result<&dyn VersionSource, ReloadError> {
         self.loader.store().map(|(store, _)| store).ok_or(ReloadError::NoStore)
     }
 
@@ -396,7 +392,8 @@ impl Reloader {
             return Ok(Reloaded { from, to, warnings: Vec::new() });
         }
         // The check took its time: a lock that was engaged meanwhile holds.
-        self.unlocked()?;
+        let reloader = Arc::clone(self);
+        blocking::run(move || reloader.unlocked()).await??;
         for changed in of_pins {
             what.push_str(", ");
             what.push_str(&changed);
@@ -440,9 +437,7 @@ impl Reloader {
         match self.lock.engaged() {
             Ok(None) => Ok(()),
             Ok(Some(engaged)) => Err(ReloadError::Locked(engaged.reason)),
-            Err(error) => {
-                Err(ReloadError::Locked(format!("`{}` cannot be read: {error}", self.lock.path().display())))
-            }
+            Err(error) => Err(ReloadError::Locked(error.to_string())),
         }
     }
 }

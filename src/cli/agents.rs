@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::output::{Exit, Output, table};
 use super::prepare;
-use crate::changes::{ChangeLock, ChangeState, PolicySource};
+use crate::changes::{ChangeLock, ChangeState, EmergencyLock as _, PolicySource};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::config::Environment;
-use crate::policy::version::{Rules, Seen, TrustedKeys, VersionError, VersionStore};
+use crate::policy::version::{Rules, Seen, TrustedKeys, VersionError, VersionSource};
 use crate::server::Settings;
 
 /// What to do with agents.
@@ -94,7 +94,7 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<ChangeControls> {
             );
         }
         PolicySource::Store { store, trusted_keys } => {
-            published(&mut status, &store, trusted_keys.as_deref(), state.seen, now);
+            published(&mut status, &*store, trusted_keys.as_deref(), state.seen, now);
         }
     }
     if let Some(reason) = &status.locked {
@@ -108,7 +108,7 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<ChangeControls> {
 
 fn published(
     status: &mut ChangeControls,
-    store: &VersionStore,
+    store: &dyn VersionSource,
     trusted: Option<&std::path::Path>,
     seen: Option<Seen>,
     now: i64,

@@ -48,7 +48,7 @@ pub enum Command {
     },
     /// Show the newest records that match.
     #[command(after_help = "Example:\n  caxton audit query --decision deny --agent researcher --last 24h")]
-    Query(Box<Query>),
+    Query(Box<QueryOptions>),
     /// Show the last records, and with `--follow` those that come.
     #[command(after_help = "Example:\n  caxton audit tail --follow")]
     Tail {
@@ -66,7 +66,7 @@ pub enum Command {
 
 /// Which records.
 #[derive(Debug, Args)]
-pub struct Query {
+pub struct QueryOptions {
     /// Only this kind of event (`authorization`, `tool_call`, `authentication`, …).
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
@@ -165,7 +165,7 @@ fn bar(bytes: u64) -> indicatif::ProgressBar {
     }
 }
 
-fn query(asked: &Query, output: &Output) -> anyhow::Result<Exit> {
+fn query(asked: &QueryOptions, output: &Output) -> anyhow::Result<Exit> {
     let mut filter = Filter::parse(
         asked.event_type.as_deref(),
         asked.user.as_deref(),

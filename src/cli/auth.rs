@@ -13,7 +13,7 @@ use super::auth_tokens;
 use super::output::{Exit, Format, Output, table};
 use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyRecord, KeyStore};
-use crate::changes::ChangeLock;
+use crate::changes::{ChangeLock, EmergencyLock as _};
 use crate::clock::{Clock, SystemClock, rfc3339};
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
 use crate::policy::{Bundle, Sources};
@@ -56,7 +56,7 @@ pub enum Command {
     /// Show what a permission allows a principal
     ///
     /// Example: `caxton auth check --user ann --permission agent:deploy --offline --config caxton.yaml`
-    Check(super::roles::Check),
+    Check(super::roles::CheckOptions),
     /// List all keys, without their secrets
     ///
     /// Example: `caxton auth list-keys --format json`

@@ -167,12 +167,17 @@ async fn request(stream: &mut TcpStream) -> Option<String> {
 
 fn code(path: &str, state: &str) -> Option<String> {
     let url = Url::parse("http://127.0.0.1").ok()?.join(path).ok()?;
-    let find = |wanted: &str| {
-        let mut values = url.query_pairs().filter(|(name, _)| name == wanted).map(|(_, value)| value);
-        let first = values.next()?.into_owned();
-        values.next().is_none().then_some(first)
-    };
-    (find("state")? == state).then(|| find("code")).flatten()
+    if single_parameter(&url, "state")? != state {
+        return None;
+    }
+    single_parameter(&url, "code")
+}
+
+/// The value of a query parameter that stands there once.
+fn single_parameter(url: &Url, wanted: &str) -> Option<String> {
+    let mut values = url.query_pairs().filter(|(name, _)| name == wanted).map(|(_, value)| value);
+    let first = values.next()?.into_owned();
+    values.next().is_none().then_some(first)
 }
 
 // ---- on another device ----

@@ -54,9 +54,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway. Example: `caxton start --config caxton.yaml`
-    Start(start::Options),
+    Start(start::StartOptions),
     /// Run a temporary gateway and a dozen real calls, each with its decision. Example: `caxton demo --serve`
-    Demo(demo::Options),
+    Demo(demo::DemoOptions),
     /// Show change controls (reload, emergency lock). Example: `caxton agents hot-reload-security-status`
     #[command(subcommand)]
     Agents(agents::Command),

@@ -36,7 +36,7 @@ use serde::Serialize;
 
 use super::output::{Exit, Format, Output};
 use crate::clock::{Clock as _, SystemClock};
-use crate::policy::{Bundle, Problem, SourceKind, Sources};
+use crate::policy::{Bundle, PolicyProblem, SourceKind, Sources};
 use crate::workbench::diagnostics;
 use crate::workbench::diagnostics::Finding;
 use crate::workbench::run::{Report, Settings, Suites, Summary, run as run_tests};
@@ -79,66 +79,66 @@ pub enum Command {
     },
     /// Show which parts of policies were never true, or never false, in a test.
     #[command(after_help = "Example:\n  caxton policy coverage --min 95 --html coverage.html")]
-    Coverage(coverage::Options),
+    Coverage(coverage::CoverageOptions),
     /// Explain a decision: each policy that made it or came near, with what each of its clauses came to.
     #[command(
         after_help = "Example:\n  caxton policy explain --principal 'Agent::\"a\"' --action tool:list --resource 'Gateway::\"g\"'"
     )]
-    Explain(explain::Options),
+    Explain(explain::ExplainOptions),
     /// Find legal policies that are most likely mistakes; `docs/lint.md` has every rule with its reason.
     #[command(after_help = "Example:\n  caxton policy lint --sarif lint.sarif")]
-    Lint(lint::Options),
+    Lint(lint::LintOptions),
     /// Change the policies in small ways, one at a time, and show which changes no test notices.
     #[command(after_help = "Example:\n  caxton policy mutate --min 95")]
-    Mutate(mutate::Options),
+    Mutate(mutate::MutateOptions),
     /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests, over
     /// who may do what, and over recorded traffic.
     #[command(
         after_help = "Example:\n  caxton policy diff origin/main\n  caxton policy diff origin/main --log audit.log --last 7d"
     )]
-    Diff(Box<diff::Options>),
+    Diff(Box<diff::DiffOptions>),
     /// Prove what holds for every possible request; needs the solver cvc5. See `docs/proof.md`.
     #[command(
         after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
     )]
-    Analyze(analyze::Options),
+    Analyze(analyze::AnalyzeOptions),
     /// Prove the statements under `prove` in the test files; needs the solver cvc5.
     #[command(after_help = "Example:\n  caxton policy prove policy-tests/memory.test.yaml")]
-    Prove(prove::Options),
+    Prove(prove::ProveOptions),
     /// Decide recorded decisions again with other policies: which come out otherwise. Exit code 1 when one does.
     #[command(
         after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
     )]
-    Replay(Box<replay::Options>),
+    Replay(Box<replay::ReplayOptions>),
     /// Print what editors need: JSON Schemas of test files, and the whole Cedar schema in one.
     #[command(after_help = "Example:\n  caxton policy schema tests > .vscode/caxton-tests.schema.json")]
-    Schema(schema::Options),
+    Schema(schema::SchemaOptions),
     /// Interactive session: set entities, evaluate requests, change policies in memory.
     #[command(after_help = "Example:\n  caxton policy repl --entities policy-tests/common.fixtures.yaml")]
-    Repl(repl::Options),
+    Repl(repl::ReplOptions),
     /// Format the policies; comments stay, and a file whose meaning would change is left as it is.
     #[command(after_help = "Example:\n  caxton policy fmt --check")]
-    Fmt(fmt::Options),
+    Fmt(fmt::FmtOptions),
     /// Convert the rules of another product to policies and tests; exit code 1 when a rule cannot be expressed.
     #[command(after_help = "Example:\n  caxton policy import --from toolhive authz-config.json")]
-    Import(import::Options),
+    Import(import::ImportOptions),
     /// Convert a `roles.yaml` to policies and tests; exit code 1 when a rule cannot be expressed.
     #[command(after_help = "Example:\n  caxton policy import-roles roles.yaml --name team-roles")]
     ImportRoles(import::Roles),
     /// Show the permission matrix: every role, action and resource type, as a table to keep and to compare.
     #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
-    Matrix(matrix::Options),
+    Matrix(matrix::MatrixOptions),
     /// Measure decisions over the tests' questions, beside Cedar's plain authoriser, at several sizes of the set.
     #[command(after_help = "Example:\n  caxton policy bench --sizes 100,10000")]
-    Bench(bench::Options),
+    Bench(bench::BenchOptions),
     /// Check a set, and make it a version that a gateway can follow; refused unless it passes everything.
     #[command(
         after_help = "Example:\n  caxton policy publish --message \"auditors read the log\" --key ops.key"
     )]
-    Publish(Box<publish::Options>),
+    Publish(Box<publish::PublishOptions>),
     /// Show what was published: who, when, why, and what it had passed.
     #[command(after_help = "Example:\n  caxton policy history --show 5")]
-    History(history::Options),
+    History(history::HistoryOptions),
     /// Make an older version live again; with no VERSION the one before.
     #[command(
         after_help = "Example:\n  caxton policy rollback @12 --message \"@13 locked the auditors out\""
@@ -162,7 +162,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  caxton policy promote --candidate ../next --log audit.log -m \"watched for a week\""
     )]
-    Promote(Box<promote::Options>),
+    Promote(Box<promote::PromoteOptions>),
     /// Carry a version in one file. Example: `caxton policy bundle build --out policies.bundle`
     #[command(subcommand)]
     Bundle(bundle::Command),
@@ -338,7 +338,7 @@ fn load(base: &Path, folders: &PolicyFolders, output: &Output) -> anyhow::Result
     }
 }
 
-fn show(problems: &[Problem], output: &Output) {
+fn show(problems: &[PolicyProblem], output: &Output) {
     for problem in diagnostics::in_order(problems) {
         output.say(diagnostics::render(problem, render::WIDTH).trim_end());
         output.say("");

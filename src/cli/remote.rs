@@ -230,12 +230,16 @@ impl GatewayClient {
             "slow_down" => return Ok(GatewayAnswer::Wait(true)),
             _ => {}
         }
-        let detail = match text(&json, "/detail") {
+        Ok(self.refusal(status, &json))
+    }
+
+    /// What a refused request means to a person, and the exit code.
+    fn refusal(&self, status: StatusCode, json: &Json) -> GatewayAnswer {
+        let detail = match text(json, "/detail") {
             "" => format!("status {status}"),
             detail => detail.to_owned(),
         };
-        let decision =
-            json.get("decision_id").map(|_| format!(" (decision {})", text(&json, "/decision_id")));
+        let decision = json.get("decision_id").map(|_| format!(" (decision {})", text(json, "/decision_id")));
         let exit = match status {
             StatusCode::UNAUTHORIZED
             | StatusCode::FORBIDDEN
@@ -250,7 +254,7 @@ impl GatewayClient {
             }
             _ => "",
         };
-        Ok(GatewayAnswer::Refused(exit, format!("{detail}{}{again}", decision.unwrap_or_default())))
+        GatewayAnswer::Refused(exit, format!("{detail}{}{again}", decision.unwrap_or_default()))
     }
 
     /// Sends a request, and reports a refusal or a gateway that cannot be reached.

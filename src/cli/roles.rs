@@ -17,6 +17,7 @@ use crate::authz::resolve_entities;
 use crate::changes::PolicyLoader;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Environment;
+use crate::limit::LocalCounters;
 use crate::model::{EntityUid, Outcome};
 use crate::policy::Bundle;
 use crate::sandbox::Sandbox;
@@ -77,7 +78,7 @@ pub struct Membership {
 
 /// Who, and which permission.
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckOptions {
     #[command(flatten)]
     who: RoleHolder,
     /// A permission word: an action or a group of actions (`agent:deploy`, `memory:*`)
@@ -131,7 +132,7 @@ fn change(
 }
 
 /// Shows what a permission allows: exit code 0 when all of it is allowed, else 1.
-pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
+pub fn check(check: &CheckOptions, output: &Output) -> anyhow::Result<Exit> {
     let answered = match check.offline {
         true => offline(check, output)?,
         false => {
@@ -166,7 +167,7 @@ pub fn check(check: &Check, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// What a gateway with this configuration would answer, by the files on disk now and with a neutral context.
-fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
+fn offline(check: &CheckOptions, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
     let environment = Environment::of_process();
     let mut settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
         Ok(loaded) => loaded.settings,
@@ -212,10 +213,11 @@ fn offline(check: &Check, output: &Output) -> anyhow::Result<Result<Json, Exit>>
 }
 
 /// The attributes of people and agents. Tool servers are not contacted: a permission is not about one tool.
-fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::Attributes>> {
+fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::KnownAttributes>> {
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;
-    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
+    let counters = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
+    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), counters);
     if let Some(problem) = agents.load().problems.into_iter().next() {
         anyhow::bail!("an agent could not be loaded: {problem}");
     }

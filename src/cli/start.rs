@@ -15,14 +15,14 @@ use crate::server::{Gateway, ReloadOutcome, StartError, TlsReload};
 
 /// Options of `caxton start`.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct StartOptions {
     /// The configuration file; without one, embedded defaults: loopback only, data under `./.caxton`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 /// Runs the gateway: SIGHUP reloads, SIGTERM and Ctrl-C drain.
-pub fn run(options: &Options, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
     let Prepared { loaded, vault } = match prepare::load(options.config.as_deref(), environment, output)? {
         Ok(prepared) => prepared,
         Err(exit) => return Ok(exit),
@@ -67,17 +67,7 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
             tokio::select! {
                 _ = stop.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => {
-                    match gateway.reload().await {
-                        ReloadOutcome::Applied { to, .. } => output.say(format_args!("reloaded: policies {}", to.short())),
-                        ReloadOutcome::Refused(report) => output.say(format_args!("reload refused, the old policies stay:\n{report}")),
-                    }
-                    match gateway.reload_tls().await {
-                        TlsReload::NotInUse => {}
-                        TlsReload::Applied(summary) => output.say(format_args!("reloaded: {summary}")),
-                        TlsReload::Refused(report) => output.say(format_args!("reload refused, the old certificate stays:\n{report}")),
-                    }
-                }
+                _ = reload.recv() => reload_all(&gateway, output).await,
             }
         }
         output.say("draining");
@@ -88,6 +78,23 @@ pub fn run(options: &Options, environment: &Environment, output: &Output) -> any
         }
         Ok(Exit::Fine)
     })
+}
+
+/// Reads policies, agents and certificates again, and says what came of it.
+async fn reload_all(gateway: &Gateway, output: &Output) {
+    match gateway.reload().await {
+        ReloadOutcome::Applied { to, .. } => output.say(format_args!("reloaded: policies {}", to.short())),
+        ReloadOutcome::Refused(report) => {
+            output.say(format_args!("reload refused, the old policies stay:\n{report}"));
+        }
+    }
+    match gateway.reload_tls().await {
+        TlsReload::NotInUse => {}
+        TlsReload::Applied(summary) => output.say(format_args!("reloaded: {summary}")),
+        TlsReload::Refused(report) => {
+            output.say(format_args!("reload refused, the old certificate stays:\n{report}"));
+        }
+    }
 }
 
 /// A login at the Vault that no gateway keeps alive is ended.

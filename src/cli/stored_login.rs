@@ -1,10 +1,10 @@
-//! A login for further commands of a person: one file for each gateway, in the person's own directory, for nobody else's
+//! A login for further commands of a person: one file for each gateway, in the person's own directory, for no other user's
 //! eyes.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -77,13 +77,15 @@ impl StoredLogin {
             DirBuilder::new().recursive(true).mode(0o700).create(directory).with_context(failed)?;
         }
         let fresh = path.with_extension(format!("{}.new", std::process::id()));
-        let written = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            fs::rename(&fresh, &path)
-        };
-        written().inspect_err(|_| drop(fs::remove_file(&fresh))).with_context(failed)
+        self.write(&fresh, &path).inspect_err(|_| drop(fs::remove_file(&fresh))).with_context(failed)
+    }
+
+    /// Writes a new file beside `path`, and gives it that name.
+    fn write(&self, fresh: &Path, path: &Path) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        file.sync_all()?;
+        fs::rename(fresh, path)
     }
 
     /// Forgets it.

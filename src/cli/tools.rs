@@ -12,7 +12,7 @@ use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Definition, Listing, PinChange, Pins, Problem, Registry, ServerSettings, Settings, fragment_path,
+    Definition, Listing, PinChange, Pins, Registry, ServerSettings, Settings, ToolProblem, fragment_path,
     offered, pin_path,
 };
 
@@ -78,7 +78,7 @@ pub fn run(
 #[derive(Serialize)]
 struct Inventory {
     tools: Vec<ToolRow>,
-    problems: Vec<Problem>,
+    problems: Vec<ToolProblem>,
 }
 
 #[derive(Serialize)]
@@ -121,7 +121,7 @@ async fn list(settings: Settings, sandbox: sandbox::Settings, output: &Output) -
     Ok(if inventory.problems.is_empty() { Exit::Fine } else { Exit::Found })
 }
 
-fn report_problems(problems: &[Problem], output: &Output) {
+fn report_problems(problems: &[ToolProblem], output: &Output) {
     for problem in problems {
         let tool = problem.tool.as_deref().map(|tool| format!(" `{tool}`")).unwrap_or_default();
         output.say(format_args!("warning: `{}`{tool}: {}", problem.server, problem.message));
@@ -130,19 +130,20 @@ fn report_problems(problems: &[Problem], output: &Output) {
 }
 
 fn find<'a>(settings: &'a Settings, server: &str) -> anyhow::Result<&'a ServerSettings> {
-    let known = || {
-        let names: Vec<String> = settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
-        if names.is_empty() {
-            "none are configured".to_owned()
-        } else {
-            format!("there are {}", names.join(", "))
-        }
-    };
-    settings
-        .servers
-        .iter()
-        .find(|known| known.name.as_str() == server)
-        .with_context(|| format!("there is no server `{server}` in the configuration: {}", known()))
+    let found = settings.servers.iter().find(|known| known.name.as_str() == server);
+    found.with_context(|| {
+        format!("there is no server `{server}` in the configuration: {}", configured_servers(settings))
+    })
+}
+
+/// The names of the servers, for a message.
+fn configured_servers(settings: &Settings) -> String {
+    let names: Vec<String> = settings.servers.iter().map(|server| format!("`{}`", server.name)).collect();
+    if names.is_empty() {
+        "none are configured".to_owned()
+    } else {
+        format!("there are {}", names.join(", "))
+    }
 }
 
 async fn ask(settings: &Settings, server: &ServerSettings, output: &Output) -> anyhow::Result<Listing> {

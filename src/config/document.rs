@@ -10,7 +10,7 @@ mod yaml;
 use std::ops::Range;
 use std::path::Path;
 
-use super::problem::{Position, Problem, ProblemCode};
+use super::problem::{ConfigProblem, Position, ProblemCode};
 use super::value_type::printable;
 
 /// Bytes of a configuration file that are read at most.
@@ -24,14 +24,14 @@ const MAX_DEPTH: usize = 16;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum DocumentFormat {
     /// YAML 1.2; JSON is part of it.
     Yaml,
     /// TOML 1.1.
     Toml,
 }
 
-impl Format {
+impl DocumentFormat {
     /// TOML when the name ends in `.toml`, else YAML.
     pub fn of(path: &Path) -> Self {
         match path.extension().and_then(|end| end.to_str()) {
@@ -62,7 +62,7 @@ pub(super) enum Value {
 /// A value that is not a collection.
 pub(super) struct Scalar {
     pub(super) text: String,
-    /// Written in quotes: a text, whatever it looks like.
+    /// Written in quotes: a text, also when it looks like a number.
     pub(super) quoted: bool,
 }
 
@@ -98,24 +98,29 @@ impl Node {
 }
 
 /// Reads `text`. What could be read is returned even when there are mistakes, so that the rest can be checked too.
-pub(super) fn parse(text: &str, format: Format) -> (Node, Vec<Problem>) {
+pub(super) fn parse(text: &str, format: DocumentFormat) -> (Node, Vec<ConfigProblem>) {
     if text.len() > MAX_BYTES {
-        let problem = Problem::error(ProblemCode::Syntax, "the file is larger than 1 MiB")
+        let problem = ConfigProblem::error(ProblemCode::Syntax, "the file is larger than 1 MiB")
             .with_help("a configuration is a few pages; check that this is the right file");
         return (Node::nothing(), vec![problem]);
     }
     match format {
-        Format::Yaml => yaml::parse(text),
-        Format::Toml => toml::parse(text),
+        DocumentFormat::Yaml => yaml::parse(text),
+        DocumentFormat::Toml => toml::parse(text),
     }
 }
 
 /// Refuses a name that its section already has, and says where both stand.
-fn refuse_twice(text: &str, section: &[(KeyName, Node)], path: &str, name: &KeyName) -> Option<Problem> {
+fn refuse_twice(
+    text: &str,
+    section: &[(KeyName, Node)],
+    path: &str,
+    name: &KeyName,
+) -> Option<ConfigProblem> {
     let first = section.iter().find(|(known, _)| known.text == name.text)?;
     let line = Position::of(text, &first.0.at).line;
     Some(
-        Problem::error(ProblemCode::Duplicate, "stands here a second time")
+        ConfigProblem::error(ProblemCode::Duplicate, "stands here a second time")
             .of_key(format!("{path}{}", printable(&name.text)))
             .at(text, &name.at)
             .with_help(format!("it is first given on line {line}; keep one of the two")),

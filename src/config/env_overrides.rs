@@ -5,7 +5,7 @@
 
 use super::document::Node;
 use super::environment::Environment;
-use super::problem::{Problem, ProblemCode};
+use super::problem::{ConfigProblem, ProblemCode};
 use crate::suggest::nearest_within;
 
 /// A key whose value comes from the environment.
@@ -54,7 +54,7 @@ pub(super) const VARIABLES: &[EnvVariable] = &[
 ];
 
 /// Reads the variables; a value that would weaken, or a name that is nearly one of ours, is a mistake.
-pub(super) fn read(environment: &Environment) -> (Vec<EnvOverride>, Vec<Problem>) {
+pub(super) fn read(environment: &Environment) -> (Vec<EnvOverride>, Vec<ConfigProblem>) {
     let mut overrides = Vec::new();
     let mut problems = Vec::new();
     for switch in VARIABLES {
@@ -65,7 +65,7 @@ pub(super) fn read(environment: &Environment) -> (Vec<EnvOverride>, Vec<Problem>
             }
             VariableEffect::AlwaysOn { value } if text == value => {}
             VariableEffect::AlwaysOn { value } => problems.push(
-                Problem::error(
+                ConfigProblem::error(
                     ProblemCode::Weakens,
                     format!("only `{value}` is accepted: {}, always", switch.doc),
                 )
@@ -79,13 +79,13 @@ pub(super) fn read(environment: &Environment) -> (Vec<EnvOverride>, Vec<Problem>
 }
 
 /// A misspelt name. Other names are accepted: Kubernetes sets `CAXTON_SERVICE_HOST` and the like.
-fn misspelt(name: &str) -> Option<Problem> {
+fn misspelt(name: &str) -> Option<ConfigProblem> {
     if VARIABLES.iter().any(|switch| switch.name == name) {
         return None;
     }
     let near = nearest_within(2, name, VARIABLES.iter().map(|switch| switch.name))?;
     Some(
-        Problem::error(ProblemCode::UnknownKey, "no such switch")
+        ConfigProblem::error(ProblemCode::UnknownKey, "no such switch")
             .of_variable(name)
             .with_help(format!("did you mean `{near}`?")),
     )

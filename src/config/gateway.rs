@@ -52,7 +52,7 @@ pub struct Settings {
     /// The screening of untrusted text.
     pub screen: crate::screen::Settings,
     /// Session facts for policies.
-    pub sessions: crate::authz::SessionSettings,
+    pub sessions: crate::shared_state::SessionSettings,
     /// The memory database.
     pub memory: crate::memory::Settings,
     /// The WebAssembly sandbox.
@@ -95,7 +95,7 @@ impl Settings {
     pub fn policy_source(&self) -> crate::changes::PolicySource {
         match self.published.clone() {
             Some(PublishedSettings { store, trusted_keys }) => crate::changes::PolicySource::Store {
-                store: crate::policy::version::VersionStore::new(store),
+                store: std::sync::Arc::new(crate::policy::version::VersionStore::new(store)),
                 trusted_keys,
             },
             None => crate::changes::PolicySource::Files {

@@ -38,13 +38,13 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-pub use document::{Format, MAX_BYTES};
+pub use document::{DocumentFormat, MAX_BYTES};
 pub use environment::Environment;
 pub use gateway::{
     FollowSettings, HttpLimits, MinVersion, OcspSettings, PublishedSettings, RemoteSettings, Settings,
     TlsSettings,
 };
-pub use problem::{Position, Problem, ProblemCode, Problems};
+pub use problem::{ConfigProblem, Position, ProblemCode, Problems};
 pub use reader::{EffectiveValue, KeyInfo, KeyStatus, ValueSource};
 pub use reference::reference;
 pub use schema::json_schema;
@@ -97,11 +97,11 @@ pub fn locate(named: Option<&Path>) -> Option<PathBuf> {
 /// Reads and checks `file`, or with `None` the embedded defaults.
 pub fn load(file: Option<&Path>, environment: &Environment) -> Result<LoadedConfig, Problems> {
     let Some(path) = file else {
-        return read("", Format::Yaml, None, environment);
+        return read("", DocumentFormat::Yaml, None, environment);
     };
     let text = read_file(path)
         .map_err(|problem| Problems::new(Some(path.display().to_string()), None, vec![*problem]))?;
-    let mut loaded = read(&text, Format::of(path), Some(path), environment)?;
+    let mut loaded = read(&text, DocumentFormat::of(path), Some(path), environment)?;
     loaded.file_facts.look_at(path);
     Ok(loaded)
 }
@@ -109,7 +109,7 @@ pub fn load(file: Option<&Path>, environment: &Environment) -> Result<LoadedConf
 /// Checks `text`. `file` is what it is called and where its relative paths begin.
 pub fn read(
     text: &str,
-    format: Format,
+    format: DocumentFormat,
     file: Option<&Path>,
     environment: &Environment,
 ) -> Result<LoadedConfig, Problems> {
@@ -124,7 +124,7 @@ pub fn read(
     let broken = syntax.iter().any(|problem| problem.code == ProblemCode::Syntax);
     let shown = (!broken).then(|| {
         let mut keep = reader.shown_ranges(&root);
-        keep.extend(syntax.iter().filter_map(Problem::repeated));
+        keep.extend(syntax.iter().filter_map(ConfigProblem::repeated));
         problem::redact(text, &keep)
     });
     let file_facts = security_check::FileFacts::of(&reader, &root);
@@ -135,7 +135,8 @@ pub fn read(
     // the line means nothing.
     if broken {
         let lines: Vec<_> = syntax.iter().filter_map(|problem| Some(problem.position?.line)).collect();
-        let on_line = |problem: &Problem| problem.position.is_some_and(|place| lines.contains(&place.line));
+        let on_line =
+            |problem: &ConfigProblem| problem.position.is_some_and(|place| lines.contains(&place.line));
         problems.retain(|problem| problem.code != ProblemCode::Missing && !on_line(problem));
     }
     problems.extend(syntax);
@@ -172,12 +173,12 @@ pub fn keys() -> Vec<KeyInfo> {
     reader.keys
 }
 
-fn read_file(path: &Path) -> Result<String, Box<Problem>> {
-    let unreadable = |message: String| Box::new(Problem::error(ProblemCode::Unreadable, message));
+fn read_file(path: &Path) -> Result<String, Box<ConfigProblem>> {
+    let unreadable = |message: String| Box::new(ConfigProblem::error(ProblemCode::Unreadable, message));
     let file = crate::regular::open(path).map_err(|error| {
         let message = format!("`{}` cannot be read: {}", path.display(), plain(&error));
         let help = "check the path, and that this user may read the file";
-        Box::new(Problem::error(ProblemCode::Unreadable, message).with_help(help))
+        Box::new(ConfigProblem::error(ProblemCode::Unreadable, message).with_help(help))
     })?;
     let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();

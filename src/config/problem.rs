@@ -66,7 +66,7 @@ impl Position {
 
 /// One mistake, or one warning.
 #[derive(Debug, Clone, Serialize)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The kind of mistake.
     pub code: ProblemCode,
     /// Whether the configuration can still be used.
@@ -89,7 +89,7 @@ pub struct Problem {
     at: Option<Range<usize>>,
 }
 
-impl Problem {
+impl ConfigProblem {
     /// A mistake.
     pub(super) fn error(code: ProblemCode, message: impl Into<String>) -> Self {
         let message = message.into();
@@ -148,7 +148,7 @@ pub struct Problems {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The mistakes.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
     /// Mistakes beyond the bound, which are not listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub more: usize,
@@ -163,9 +163,10 @@ fn is_zero(count: &usize) -> bool {
 
 impl Problems {
     /// Gathers mistakes of `file`, whose text may be shown as `shown`.
-    pub(super) fn new(file: Option<String>, shown: Option<String>, mut problems: Vec<Problem>) -> Self {
+    pub(super) fn new(file: Option<String>, shown: Option<String>, mut problems: Vec<ConfigProblem>) -> Self {
         problems.sort_by(|a, b| {
-            let order = |problem: &Problem| (problem.position.is_none(), problem.position, problem.warning);
+            let order =
+                |problem: &ConfigProblem| (problem.position.is_none(), problem.position, problem.warning);
             order(a).cmp(&order(b))
         });
         let more = problems.len().saturating_sub(MAX_PROBLEMS);
@@ -202,7 +203,7 @@ impl Problems {
         text
     }
 
-    fn source_of(&self, problem: &Problem) -> Option<NamedSource<Arc<str>>> {
+    fn source_of(&self, problem: &ConfigProblem) -> Option<NamedSource<Arc<str>>> {
         problem.at.as_ref()?;
         let shown = self.shown.clone()?;
         Some(NamedSource::new(self.file.as_deref().unwrap_or("configuration"), shown))
@@ -224,7 +225,7 @@ impl std::error::Error for Problems {}
 /// One mistake as miette wants to see it.
 #[derive(Debug)]
 struct ProblemReport<'a> {
-    problem: &'a Problem,
+    problem: &'a ConfigProblem,
     source: Option<NamedSource<Arc<str>>>,
 }
 

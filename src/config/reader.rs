@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::document::{Node, Value};
 use super::env_overrides::EnvOverride;
 use super::expand::Variables;
-use super::problem::{Position, Problem, ProblemCode};
+use super::problem::{ConfigProblem, Position, ProblemCode};
 use super::value_type::{ReadContext, ValueType, printable};
 
 /// One key, as the reference and the schema describe it.
@@ -105,7 +105,7 @@ pub(super) struct Reader<'a> {
     pub(super) weakened: bool,
     pub(super) keys: Vec<KeyInfo>,
     pub(super) values: Vec<EffectiveValue>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<ConfigProblem>,
     pub(super) records: Vec<String>,
 }
 
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
     ) -> Option<K::Value> {
         self.declare(path, &kind, None, doc, KeyStatus::Required);
         if self.frame.node.find(path).is_none() {
-            self.report(Problem::error(ProblemCode::Missing, "must be given"), path);
+            self.report(ConfigProblem::error(ProblemCode::Missing, "must be given"), path);
         }
         self.read(path, &kind)
     }
@@ -200,14 +200,17 @@ impl<'a> Reader<'a> {
             self.set_in_force(fixed.path, word.text, source);
         } else if fixed.ignored == Some(word.text.as_str()) {
             let message = format!("`{}` is the weaker value: `{set_in_force}` stays in force", word.shown);
-            self.report(Problem::warning(ProblemCode::Weakens, message).with_help(fixed.help), fixed.path);
+            self.report(
+                ConfigProblem::warning(ProblemCode::Weakens, message).with_help(fixed.help),
+                fixed.path,
+            );
             self.set_in_force(fixed.path, set_in_force.to_owned(), ValueSource::Default);
         } else {
             let message = match fixed.code {
                 ProblemCode::NotAvailable => format!("`{}` is not available in this version", word.shown),
                 _ => format!("`{}` would switch off a protection that is always on", word.shown),
             };
-            self.report(Problem::error(fixed.code, message).with_help(fixed.help), fixed.path);
+            self.report(ConfigProblem::error(fixed.code, message).with_help(fixed.help), fixed.path);
         }
     }
 
@@ -232,7 +235,7 @@ impl<'a> Reader<'a> {
             Some(Value::Scalar(_) | Value::Section(_)) => {
                 self.frame = outer.clone();
                 self.report(
-                    Problem::error(ProblemCode::WrongType, "is not a list")
+                    ConfigProblem::error(ProblemCode::WrongType, "is not a list")
                         .with_help("begin each record with `- `"),
                     path,
                 );
@@ -241,7 +244,7 @@ impl<'a> Reader<'a> {
         };
         if items.len() > 256 {
             self.frame = outer.clone();
-            self.report(Problem::error(ProblemCode::OutOfRange, "has more than 256 records"), path);
+            self.report(ConfigProblem::error(ProblemCode::OutOfRange, "has more than 256 records"), path);
         }
         for (number, item) in items.iter().enumerate().take(256) {
             let shown = format!("{}{path}[{number}].", outer.shown);
@@ -253,7 +256,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports a mistake at `path`, or at the record or section that should have it.
-    pub(super) fn report(&mut self, problem: Problem, path: &str) {
+    pub(super) fn report(&mut self, problem: ConfigProblem, path: &str) {
         if self.describing {
             return;
         }
@@ -271,8 +274,10 @@ impl<'a> Reader<'a> {
 
     /// Reports that `path` is missing although `given` needs it; the position is that of `given`.
     pub(super) fn report_missing(&mut self, path: &str, given: &str) {
-        let problem =
-            Problem::error(ProblemCode::Missing, format!("must be given with `{}{given}`", self.frame.shown));
+        let problem = ConfigProblem::error(
+            ProblemCode::Missing,
+            format!("must be given with `{}{given}`", self.frame.shown),
+        );
         self.report(problem, given);
         if let Some(problem) = self.problems.last_mut().filter(|_| !self.describing) {
             problem.key = Some(format!("{}{path}", self.frame.shown));

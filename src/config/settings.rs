@@ -30,7 +30,7 @@ use self::mcp::Mcp;
 use self::security::Security;
 use self::server::Server;
 use super::gateway::Settings;
-use super::problem::{Problem, ProblemCode};
+use super::problem::{ConfigProblem, ProblemCode};
 use super::reader::Reader;
 use super::value_type::Flag;
 use crate::changes::ReloadSettings;
@@ -132,7 +132,7 @@ fn check_transport(reader: &mut Reader<'_>, server: &Server) {
     const INSECURE: &str = "server.insecure_http";
     let proxied = !server.api.proxies.networks.is_empty();
     if server.insecure_http && server.tls.is_none() && !proxied && server.api.require_tls {
-        let problem = Problem::error(
+        let problem = ConfigProblem::error(
             ProblemCode::Contradiction,
             "every request would be refused: `security.authentication.require_tls` wants TLS",
         );

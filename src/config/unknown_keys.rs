@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::document::{KeyName, Node, Value};
-use super::problem::{Problem, ProblemCode};
+use super::problem::{ConfigProblem, ProblemCode};
 use super::reader::{KeyInfo, Reader};
 use super::unsupported::{UNSUPPORTED, UnsupportedKey};
 use super::value_type::printable;
@@ -20,14 +20,14 @@ impl Reader<'_> {
     pub(super) fn check_key_names(&mut self, root: &Node) {
         let mut problems = Vec::new();
         if !matches!(root.value, Value::Section(_) | Value::Empty) {
-            let problem = Problem::error(ProblemCode::WrongType, "the file is not a section of keys");
+            let problem = ConfigProblem::error(ProblemCode::WrongType, "the file is not a section of keys");
             problems.push(problem.at(self.text, &root.at).with_help("write `server:` and its keys below it"));
         }
         self.section(root, "", "", &mut problems);
         self.problems.append(&mut problems);
     }
 
-    fn section(&self, node: &Node, pattern: &str, shown: &str, problems: &mut Vec<Problem>) {
+    fn section(&self, node: &Node, pattern: &str, shown: &str, problems: &mut Vec<ConfigProblem>) {
         let Value::Section(entries) = &node.value else { return };
         for (name, child) in entries {
             if problems.len() >= MAX_FOUND {
@@ -46,7 +46,7 @@ impl Reader<'_> {
                     }
                     Value::Empty => {}
                     Value::Scalar(_) | Value::List(_) => problems.push(
-                        Problem::error(ProblemCode::WrongType, "is a section of keys, not a value")
+                        ConfigProblem::error(ProblemCode::WrongType, "is a section of keys, not a value")
                             .of_key(shown)
                             .at(self.text, &child.at),
                     ),
@@ -58,7 +58,7 @@ impl Reader<'_> {
     }
 
     /// The records of a list are sections too.
-    fn list(&self, node: &Node, path: &str, shown: &str, problems: &mut Vec<Problem>) {
+    fn list(&self, node: &Node, path: &str, shown: &str, problems: &mut Vec<ConfigProblem>) {
         let Value::List(items) = &node.value else { return };
         if !self.records.iter().any(|known| known == path) {
             return;
@@ -70,7 +70,7 @@ impl Reader<'_> {
                     self.section(item, &format!("{path}[]."), &format!("{shown}."), problems);
                 }
                 Value::Empty | Value::Scalar(_) | Value::List(_) => problems.push(
-                    Problem::error(ProblemCode::WrongType, "is not a record of keys")
+                    ConfigProblem::error(ProblemCode::WrongType, "is not a record of keys")
                         .of_key(shown)
                         .at(self.text, &item.at),
                 ),
@@ -83,8 +83,8 @@ impl Reader<'_> {
         self.keys.iter().any(|key| begins(&key.path)) || UNSUPPORTED.iter().any(|later| begins(later.path))
     }
 
-    fn unknown(&self, name: &KeyName, pattern: &str, shown: String) -> Problem {
-        let problem = Problem::error(ProblemCode::UnknownKey, "no such key").of_key(shown);
+    fn unknown(&self, name: &KeyName, pattern: &str, shown: String) -> ConfigProblem {
+        let problem = ConfigProblem::error(ProblemCode::UnknownKey, "no such key").of_key(shown);
         let siblings = self.names_below(pattern);
         if let Some(known) = nearest(&name.text, siblings.iter().map(AsRef::as_ref)) {
             return problem.with_help(format!("did you mean `{pattern}{known}`?"));
@@ -158,8 +158,11 @@ fn unsupported(path: &str) -> Option<&'static UnsupportedKey> {
     })
 }
 
-fn not_available(shown: &str, later: &UnsupportedKey) -> Problem {
-    Problem::error(ProblemCode::NotAvailable, format!("is not available in this version: {}", later.doc))
-        .of_key(shown)
-        .with_help(later.instead)
+fn not_available(shown: &str, later: &UnsupportedKey) -> ConfigProblem {
+    ConfigProblem::error(
+        ProblemCode::NotAvailable,
+        format!("is not available in this version: {}", later.doc),
+    )
+    .of_key(shown)
+    .with_help(later.instead)
 }

@@ -18,7 +18,7 @@ pub(super) use text::{Choice, FreeText, ParsedWord, SecretText};
 
 use super::document::{Node, Value};
 use super::expand::{ExpandError, Variables};
-use super::problem::{Problem, ProblemCode};
+use super::problem::{ConfigProblem, ProblemCode};
 use crate::text::{clean, shorten};
 
 /// A type of values.
@@ -54,9 +54,9 @@ pub(super) struct ReadContext<'a> {
     pub(super) variable: Option<&'static str>,
     /// `security.allow_weakened`.
     pub(super) weakened: bool,
-    /// Whether a part of the value came from where secrets come from: then it is not shown, whatever the key is.
+    /// Whether a part of the value came from where secrets come from: then it is not shown under any key.
     pub(super) from_secret: bool,
-    pub(super) problems: &'a mut Vec<Problem>,
+    pub(super) problems: &'a mut Vec<ConfigProblem>,
 }
 
 /// One value as text, after expansion. No `Debug`: it may be a secret.
@@ -79,7 +79,7 @@ impl ReadContext<'_> {
         message: impl Into<String>,
         help: &str,
     ) -> Option<T> {
-        let problem = Problem::error(code, message).of_key(self.key.clone());
+        let problem = ConfigProblem::error(code, message).of_key(self.key.clone());
         let problem = if help.is_empty() { problem } else { problem.with_help(help) };
         let problem = match self.variable {
             Some(name) => problem.of_variable(name),

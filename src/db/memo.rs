@@ -187,7 +187,7 @@ mod tests {
         assert_eq!((none.count("a"), none.count("a"), none.reads.get()), (0, 0, 2));
     }
 
-    /// While others write, nobody reads something older than what it knows to be committed.
+    /// While others write, no reader gets something older than what it knows to be committed.
     #[test]
     fn readers_beside_writers_never_see_the_past() {
         let bench = Bench::new(10);

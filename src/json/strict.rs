@@ -1,5 +1,5 @@
 //! A deserializer around another that reads as it does, but refuses a key that stands twice in one object and what is
-//! nested too deeply. In fields that nobody asks for, too.
+//! nested too deeply. In fields that are not asked for, too.
 
 use std::borrow::Cow;
 use std::cell::Cell;

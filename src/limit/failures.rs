@@ -17,6 +17,7 @@ use governor::middleware::StateInformationMiddleware;
 use parking_lot::{Mutex, RwLock};
 
 use super::{Limited, Table};
+use crate::shared_state::{AddressBlocks, PortFuture};
 use crate::telemetry::{Metrics, ScopeLabels};
 
 /// The shortest time between two sweeps of full tables.
@@ -35,7 +36,11 @@ pub struct FailureSettings {
 
 impl Default for FailureSettings {
     fn default() -> Self {
-        Self { attempts: super::at_least_one(3), block: Duration::from_secs(15 * 60), max_addresses: 100_000 }
+        Self {
+            attempts: const { NonZeroU32::new(3).unwrap() },
+            block: Duration::from_secs(15 * 60),
+            max_addresses: 100_000,
+        }
     }
 }
 
@@ -135,6 +140,19 @@ impl<C: Clock> FailedAttempts<C> {
     }
 }
 
+impl<C: Clock + Send + Sync + 'static> AddressBlocks for FailedAttempts<C>
+where
+    C::Instant: Send + Sync,
+{
+    fn check(&self, address: IpAddr) -> PortFuture<'_, Result<(), Limited>> {
+        PortFuture::now(self.check(address))
+    }
+
+    fn failed(&self, address: IpAddr) -> PortFuture<'_, Option<Duration>> {
+        PortFuture::now(self.failed(address))
+    }
+}
+
 /// The network that counts as one address: a /64 for IPv6, because one host has all of it.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -154,6 +172,8 @@ mod tests {
     use governor::clock::FakeRelativeClock;
 
     use super::*;
+    use crate::shared_state::contract;
+    use crate::shared_state::faulty::Delayed;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -166,6 +186,20 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_blocks_of_a_process_keep_the_contract() {
+        let make = |max_addresses| {
+            let (counter, clock, _) = counter(max_addresses);
+            (counter, move |time| clock.advance(time))
+        };
+        contract::counters::check_blocks(make).await;
+        let delayed = |max_addresses| {
+            let (counter, advance) = make(max_addresses);
+            (Delayed(counter), advance)
+        };
+        contract::counters::check_blocks(delayed).await;
     }
 
     #[test]

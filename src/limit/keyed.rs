@@ -14,6 +14,8 @@ use governor::nanos::Nanos;
 use governor::state::StateStore as _;
 
 use super::{Limited, Rate, Remaining, Table};
+use crate::model::EntityUid;
+use crate::shared_state::{PortFuture, RateCounter};
 use crate::telemetry::{Metrics, ScopeLabels};
 
 /// Full buckets are removed once in this many checks.
@@ -21,6 +23,11 @@ pub(super) const SWEEP_EVERY: u64 = 4096;
 
 /// The longest that one request can owe.
 const MAX_OWED: Duration = Duration::from_secs(366 * 24 * 3600);
+
+fn quota(rate: Rate) -> Option<Quota> {
+    let burst = NonZeroU32::new(rate.burst())?;
+    Quota::with_period(rate.interval()).map(|quota| quota.allow_burst(burst))
+}
 
 /// Counts by key. `C` is the monotonic clock; tests bring their own.
 pub(super) struct Keyed<K: Hash + Eq + Clone, C: Clock = DefaultClock> {
@@ -39,7 +46,7 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
     /// Counts `max` keys one by one; the rest share one count.
     pub(super) fn new(rate: Rate, max: usize, scope: &'static str, clock: C, metrics: Arc<Metrics>) -> Self {
         // `Rate` cannot be zero; were it so, one in a minute would be the answer that fails closed.
-        let quota = rate.quota().unwrap_or(Quota::per_minute(NonZeroU32::MIN));
+        let quota = quota(rate).unwrap_or(Quota::per_minute(NonZeroU32::MIN));
         let table = Table::new(max);
         let start = clock.now();
         let limiter =
@@ -67,7 +74,7 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
         // INVARIANT: `Err` replaces nothing. A key without an entry has its whole burst.
         let Err(Some(full_again)) = found else { return Ok(()) };
         let now = u64::from(self.limiter.clock().now().duration_since(self.start));
-        let interval = self.rate.per() / self.rate.count();
+        let interval = self.rate.interval();
         // The first of a burst owes nothing.
         let burst = interval.checked_mul(self.rate.burst().saturating_sub(1)).unwrap_or(Duration::MAX);
         let from = full_again.as_u64().saturating_sub(u64::try_from(burst.as_nanos()).unwrap_or(u64::MAX));
@@ -86,7 +93,7 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
         if more == 0 {
             return;
         }
-        let interval = self.rate.per() / self.rate.count();
+        let interval = self.rate.interval();
         let time = interval.checked_mul(more).unwrap_or(MAX_OWED).min(MAX_OWED);
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         // A key that was forgotten meanwhile has been quiet for long enough.
@@ -97,10 +104,6 @@ impl<K: Hash + Eq + Clone, C: Clock> Keyed<K, C> {
             }
             None => Err(()),
         });
-    }
-
-    pub(super) fn rate(&self) -> Rate {
-        self.rate
     }
 
     /// How many keys have a count of their own at the moment.
@@ -115,12 +118,20 @@ impl<K: Hash + Eq + Clone, C: Clock> fmt::Debug for Keyed<K, C> {
     }
 }
 
-impl Rate {
-    /// The state of a bucket with `left` in it, for the headers of an answer.
-    pub fn remaining(self, left: u32) -> Remaining {
-        let interval = self.per() / self.count();
-        let missing = self.burst().saturating_sub(left);
-        let times = |count: u32| interval.checked_mul(count).unwrap_or(Duration::MAX);
-        Remaining { limit: self.burst(), remaining: left, reset: times(missing), window: times(self.burst()) }
+impl<C> RateCounter for Keyed<EntityUid, C>
+where
+    C: Clock + Send + Sync + 'static,
+    C::Instant: Send + Sync,
+{
+    fn take<'a>(&'a self, key: &'a EntityUid) -> PortFuture<'a, Result<Remaining, Limited>> {
+        PortFuture::now(self.check(key))
+    }
+
+    fn peek<'a>(&'a self, key: &'a EntityUid) -> PortFuture<'a, Result<(), Limited>> {
+        PortFuture::now(self.peek(key))
+    }
+
+    fn owe<'a>(&'a self, key: &'a EntityUid, more: u32) -> PortFuture<'a, ()> {
+        PortFuture::now(self.owe(key, more))
     }
 }

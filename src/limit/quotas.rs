@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
-
-use super::keyed::Keyed;
-use super::{Limited, Rate, Remaining, at_least_one};
-use crate::model::{CapabilityName, EntityUid, KeyId, Proof, Subject};
-use crate::telemetry::Metrics;
+use super::{Limited, Rate, Remaining};
+use crate::model::{CapabilityName, EntityUid, Proof, Subject};
+use crate::shared_state::{CountedLimit, RateCounter, RateCounters, Unavailable};
 
 /// The limits; none by default.
 #[derive(Debug, Clone)]
@@ -33,11 +29,7 @@ impl Default for QuotaSettings {
             per_key: None,
             per_route: BTreeMap::new(),
             per_capability: BTreeMap::new(),
-            refusals: Rate {
-                count: at_least_one(200),
-                per: Duration::from_secs(1),
-                burst: at_least_one(200),
-            },
+            refusals: Rate::REFUSALS,
             max_entries: 100_000,
         }
     }
@@ -61,90 +53,129 @@ pub struct QuotaExceeded {
     pub limited: Limited,
 }
 
-/// Counts requests by key and by route.
-#[derive(Debug)]
-pub struct Quotas<C: Clock = DefaultClock> {
-    per_key: Option<Keyed<KeyId, C>>,
-    per_route: BTreeMap<String, Keyed<EntityUid, C>>,
+/// A limit with its counter.
+struct Limit {
+    rate: Rate,
+    counter: Arc<dyn RateCounter>,
 }
 
-impl Quotas {
-    /// Counts on the system's monotonic clock.
-    pub fn new(settings: &QuotaSettings, metrics: &Arc<Metrics>) -> Self {
-        Self::with_clock(settings, &DefaultClock::default(), metrics)
+impl Limit {
+    fn new(
+        counters: &dyn RateCounters,
+        scope: &'static str,
+        name: &str,
+        rate: Rate,
+        max_keys: usize,
+    ) -> Self {
+        let counter = counters.counter(&CountedLimit { scope, name: name.into(), rate, max_keys });
+        Self { rate, counter }
+    }
+
+    async fn count(
+        &self,
+        key: &EntityUid,
+        policy: &'static str,
+    ) -> Result<Result<LimitStatus, QuotaExceeded>, Unavailable> {
+        Ok(match self.counter.take(key).await? {
+            Ok(left) => Ok(LimitStatus { policy, left }),
+            Err(limited) => {
+                let met = LimitStatus { policy, left: self.rate.remaining(0) };
+                Err(QuotaExceeded { met, limited })
+            }
+        })
     }
 }
 
-impl<C: Clock + Clone> Quotas<C> {
-    /// Counts on any clock.
-    pub fn with_clock(settings: &QuotaSettings, clock: &C, metrics: &Arc<Metrics>) -> Self {
+/// Counts requests by key and by route.
+pub struct Quotas {
+    per_key: Option<Limit>,
+    per_route: BTreeMap<String, Limit>,
+}
+
+impl Quotas {
+    /// Counts with counters of `counters`.
+    pub fn new(settings: &QuotaSettings, counters: &dyn RateCounters) -> Self {
         let max = settings.max_entries;
-        let route = |(route, rate): (&String, &Rate)| {
-            (route.clone(), Keyed::new(*rate, max, "route", clock.clone(), Arc::clone(metrics)))
-        };
+        let per_route = settings.per_route.iter();
         Self {
-            per_key: settings
-                .per_key
-                .map(|rate| Keyed::new(rate, max, "key", clock.clone(), Arc::clone(metrics))),
-            per_route: settings.per_route.iter().map(route).collect(),
+            per_key: settings.per_key.map(|rate| Limit::new(counters, "key", "", rate, max)),
+            per_route: per_route
+                .map(|(route, rate)| (route.clone(), Limit::new(counters, "route", route, *rate, max)))
+                .collect(),
         }
     }
 
     /// Counts a request of `subject` on `route` (a template), against every limit that it meets.
-    pub fn check(&self, subject: &Subject, route: &str) -> Result<Vec<LimitStatus>, QuotaExceeded> {
+    ///
+    /// # Errors
+    /// A counter cannot be asked: the request is refused.
+    pub async fn check(
+        &self,
+        subject: &Subject,
+        route: &str,
+    ) -> Result<Result<Vec<LimitStatus>, QuotaExceeded>, Unavailable> {
         let mut met = Vec::new();
         // A token counts with the key that it was made from.
-        if let (Some(limiter), Proof::ApiKey { id } | Proof::Session { key: Some(id), .. }) =
+        if let (Some(limit), Proof::ApiKey { id } | Proof::Session { key: Some(id), .. }) =
             (&self.per_key, subject.proof())
         {
-            met.push(count(limiter, id, "key")?);
+            match limit.count(&EntityUid::caxton("ApiKey", id.shared()), "key").await? {
+                Ok(status) => met.push(status),
+                Err(exceeded) => return Ok(Err(exceeded)),
+            }
         }
-        if let Some(limiter) = self.per_route.get(route) {
-            met.push(count(limiter, subject.principal(), "route")?);
+        if let Some(limit) = self.per_route.get(route) {
+            match limit.count(subject.principal(), "route").await? {
+                Ok(status) => met.push(status),
+                Err(exceeded) => return Ok(Err(exceeded)),
+            }
         }
-        Ok(met)
-    }
-}
-
-fn count<K, C>(limiter: &Keyed<K, C>, key: &K, policy: &'static str) -> Result<LimitStatus, QuotaExceeded>
-where
-    K: std::hash::Hash + Eq + Clone,
-    C: Clock,
-{
-    match limiter.check(key) {
-        Ok(left) => Ok(LimitStatus { policy, left }),
-        Err(limited) => {
-            Err(QuotaExceeded { met: LimitStatus { policy, left: limiter.rate().remaining(0) }, limited })
-        }
+        Ok(Ok(met))
     }
 }
 
 /// Counts messages to capabilities.
-#[derive(Debug, Default)]
-pub struct CapabilityLimits(BTreeMap<CapabilityName, Keyed<EntityUid>>);
+#[derive(Default)]
+pub struct CapabilityLimits(BTreeMap<CapabilityName, Arc<dyn RateCounter>>);
 
 impl CapabilityLimits {
-    /// Counts on the system's monotonic clock.
-    pub fn new(settings: &QuotaSettings, metrics: &Arc<Metrics>) -> Self {
-        let limiter = |(name, rate): (&CapabilityName, &Rate)| {
-            let clock = DefaultClock::default();
-            let max = settings.max_entries;
-            (name.clone(), Keyed::new(*rate, max, "capability", clock, Arc::clone(metrics)))
+    /// Counts with counters of `counters`.
+    pub fn new(settings: &QuotaSettings, counters: &dyn RateCounters) -> Self {
+        let counter = |(name, rate): (&CapabilityName, &Rate)| {
+            let (scope, max_keys) = ("capability", settings.max_entries);
+            let limit = CountedLimit { scope, name: name.shared(), rate: *rate, max_keys };
+            (name.clone(), counters.counter(&limit))
         };
-        Self(settings.per_capability.iter().map(limiter).collect())
+        Self(settings.per_capability.iter().map(counter).collect())
     }
 
     /// Counts a message of `sender`, where the capability has a limit.
-    pub fn check(&self, capability: &CapabilityName, sender: &EntityUid) -> Result<(), Limited> {
-        self.0.get(capability).map_or(Ok(()), |limiter| limiter.check(sender).map(drop))
+    ///
+    /// # Errors
+    /// The counter cannot be asked: the message is refused.
+    pub async fn check(
+        &self,
+        capability: &CapabilityName,
+        sender: &EntityUid,
+    ) -> Result<Result<(), Limited>, Unavailable> {
+        match self.0.get(capability) {
+            Some(counter) => Ok(counter.take(sender).await?.map(drop)),
+            None => Ok(Ok(())),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use governor::clock::FakeRelativeClock;
 
     use super::*;
+    use crate::limit::LocalCounters;
+    use crate::model::KeyId;
+    use crate::shared_state::faulty::Unreachable;
+    use crate::telemetry::Metrics;
 
     fn caller(key: &str) -> Subject {
         let id = KeyId::parse(key).unwrap();
@@ -158,8 +189,8 @@ mod tests {
         Subject::service("ci", &id, [], [], 0, 0, proof)
     }
 
-    #[test]
-    fn each_key_and_each_route_has_a_count_of_its_own() {
+    #[tokio::test]
+    async fn each_key_and_each_route_has_a_count_of_its_own() {
         let (clock, metrics) = (FakeRelativeClock::default(), Arc::new(Metrics::new()));
         clock.advance(Duration::from_secs(1_000));
         let settings = QuotaSettings {
@@ -167,25 +198,43 @@ mod tests {
             per_route: [("/v1/messages".to_owned(), "1/minute".parse().unwrap())].into(),
             ..QuotaSettings::default()
         };
-        let quotas = Quotas::with_clock(&settings, &clock, &metrics);
+        let quotas = Quotas::new(&settings, &LocalCounters { clock: clock.clone(), metrics });
+        let check = async |caller: &Subject, route| quotas.check(caller, route).await.unwrap();
         let (one, two) = (caller("one"), caller("two"));
-        let met = quotas.check(&one, "/v1/messages").unwrap();
+        let met = check(&one, "/v1/messages").await.unwrap();
         assert_eq!(
             met.iter().map(|met| (met.policy, met.left.remaining)).collect::<Vec<_>>(),
             [("key", 2), ("route", 0)]
         );
         assert_eq!((met[0].left.reset, met[0].left.window), (Duration::from_secs(1), Duration::from_secs(3)));
         // The same principal with another key: a fresh count for the key, none left on the route.
-        let exceeded = quotas.check(&two, "/v1/messages").unwrap_err();
+        let exceeded = check(&two, "/v1/messages").await.unwrap_err();
         assert_eq!((exceeded.met.policy, exceeded.limited.retry_after), ("route", Duration::from_secs(60)));
         // A token is no way around the limit of its key.
-        assert!(
-            quotas.check(&one, "/v1/tools").is_ok() && quotas.check(&with_token("one"), "/v1/tools").is_ok()
-        );
-        assert_eq!(quotas.check(&with_token("one"), "/v1/tools").unwrap_err().met.policy, "key");
-        assert_eq!(quotas.check(&one, "/v1/tools").unwrap_err().met.policy, "key");
+        assert!(check(&one, "/v1/tools").await.is_ok());
+        assert!(check(&with_token("one"), "/v1/tools").await.is_ok());
+        assert_eq!(check(&with_token("one"), "/v1/tools").await.unwrap_err().met.policy, "key");
+        assert_eq!(check(&one, "/v1/tools").await.unwrap_err().met.policy, "key");
         clock.advance(Duration::from_secs(1));
-        assert!(quotas.check(&one, "/v1/tools").is_ok());
-        assert_eq!(quotas.check(&Subject::for_test(), "/v1/tools").unwrap(), [], "no key, no limit of keys");
+        assert!(check(&one, "/v1/tools").await.is_ok());
+        assert_eq!(check(&Subject::for_test(), "/v1/tools").await, Ok(vec![]), "no key, no limit of keys");
+    }
+
+    #[tokio::test]
+    async fn limits_that_cannot_be_asked_let_nothing_through() {
+        let settings = QuotaSettings {
+            per_key: Some(Rate::PER_PRINCIPAL),
+            per_route: [("/v1/messages".to_owned(), Rate::PER_PRINCIPAL)].into(),
+            per_capability: [(CapabilityName::parse("desk").unwrap(), Rate::PER_PRINCIPAL)].into(),
+            ..QuotaSettings::default()
+        };
+        let quotas = Quotas::new(&settings, &Unreachable);
+        assert!(quotas.check(&caller("one"), "/v1/tools").await.is_err(), "of the key");
+        assert!(quotas.check(&Subject::for_test(), "/v1/messages").await.is_err(), "of the route");
+        assert!(quotas.check(&Subject::for_test(), "/v1/tools").await.is_ok(), "no limit, nothing to ask");
+        let capabilities = CapabilityLimits::new(&settings, &Unreachable);
+        let sender = EntityUid::caxton("User", "a");
+        assert!(capabilities.check(&CapabilityName::parse("desk").unwrap(), &sender).await.is_err());
+        assert!(capabilities.check(&CapabilityName::parse("other").unwrap(), &sender).await.is_ok());
     }
 }

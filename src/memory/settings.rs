@@ -23,7 +23,7 @@ pub struct Settings {
     pub max_name_bytes: usize,
     /// Most labels of one row.
     pub max_labels: usize,
-    /// Most rows that a search or a list answers, whatever was asked for.
+    /// Most rows that a search or a list answers, also when more is asked for.
     pub max_search_results: u32,
     /// Most bytes of a search.
     pub max_search_bytes: usize,

@@ -4,4 +4,6 @@
 
 mod conversations;
 
-pub use conversations::{Conversations, Delivery, Message, MessageError, Settings};
+pub use conversations::{Conversations, Delivery, MessageError};
+
+pub use crate::shared_state::{ConversationSettings as Settings, Message};

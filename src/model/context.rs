@@ -11,7 +11,7 @@ use super::{Entity, RequestId};
 
 /// Where the request came from.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct RequestSource {
     /// The peer's address.
     pub ip: IpAddr,
     /// Whether the connection is encrypted.
@@ -22,13 +22,13 @@ pub struct Source {
     pub user_agent: Option<Arc<str>>,
 }
 
-impl Source {
+impl RequestSource {
     /// The gateway itself: background work and the calls of its agents.
     pub fn local() -> Self {
         Self { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), tls: false, mtls: false, user_agent: None }
     }
 
-    /// Whether nobody on a network could read the request: encrypted, or from this host.
+    /// Whether the request could not be read on a network: encrypted, or from this host.
     pub fn is_private(&self) -> bool {
         self.tls || self.ip.is_loopback()
     }
@@ -69,7 +69,7 @@ impl Screening {
     }
 }
 
-/// Who an agent acts for: the first that asked, of whatever kind, also where agents asked one another in between.
+/// Who an agent acts for: the first that asked, of any kind, also where agents asked one another in between.
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// The principal that asked, with the attributes that its credential gives it.
@@ -78,7 +78,7 @@ pub struct Actor {
     pub scopes: BTreeSet<Arc<str>>,
 }
 
-/// What is left of the caller's quota: noted by whoever counts decisions, read for the headers of the answer. Shared by all
+/// What is left of the caller's quota: noted where decisions are counted, read for the headers of the answer. Shared by all
 /// decisions of one request; the last one counts.
 #[derive(Debug, Clone)]
 pub struct Meter(Arc<AtomicU64>);
@@ -110,7 +110,7 @@ pub struct RequestContext {
     /// Correlates the records of one request.
     pub request_id: RequestId,
     /// Where it came from.
-    pub source: Source,
+    pub source: RequestSource,
     /// The client's session, when it has one of its own.
     pub session: Option<Arc<str>>,
     /// Who asked first, in an agent's turn.
@@ -128,7 +128,7 @@ impl RequestContext {
     pub fn internal() -> Self {
         Self {
             request_id: RequestId::generate(),
-            source: Source::local(),
+            source: RequestSource::local(),
             session: None,
             actor: None,
             route: None,

@@ -72,10 +72,12 @@ pub enum ReasonCode {
     AuditUnavailable,
     /// The caller could not be authenticated.
     Unauthenticated,
-    /// Somebody asked as a proxy that is none.
+    /// The caller asked as a proxy and is not configured as one.
     PeerUnknown,
     /// What is known of people and things is too old, or more than one decision may look at.
     AttributesUnavailable,
+    /// State that gateways share (rate limits, sessions, the lockdown) could not be asked.
+    StateUnavailable,
     /// The emergency lock is engaged.
     ChangesLocked,
 }
@@ -102,6 +104,7 @@ impl ReasonCode {
             Self::Unauthenticated => "unauthenticated",
             Self::PeerUnknown => "peer_unknown",
             Self::AttributesUnavailable => "attributes_unavailable",
+            Self::StateUnavailable => "state_unavailable",
             Self::ChangesLocked => "changes_locked",
         }
     }

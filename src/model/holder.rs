@@ -3,7 +3,7 @@
 /// A SHA-256 of a key or a certificate.
 pub type Thumbprint = [u8; 32];
 
-/// What a token is bound to (RFC 7800, section 3.1), or what a caller has proven to hold. Nothing of it: bound to nobody.
+/// What a token is bound to (RFC 7800, section 3.1), or what a caller has proven to hold. Nothing of it: not bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HolderKeys {
     /// Thumbprint (RFC 7638) of the key that signs proofs of possession (RFC 9449): `jkt`.

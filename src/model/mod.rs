@@ -17,7 +17,7 @@ mod scope;
 mod subject;
 
 pub use action::{Action, ActionKind};
-pub use context::{Actor, Meter, RequestContext, Screening, SessionFacts, Source};
+pub use context::{Actor, Meter, RequestContext, RequestSource, Screening, SessionFacts};
 pub use decision::{EventType, Outcome, PolicyMode, PolicyRef, ReasonCode};
 pub use entity::{Entity, EntityUid, Fields, Value};
 pub use holder::{HolderKeys, Thumbprint};

@@ -11,6 +11,7 @@ use super::{Action, Entity, EntityUid, EventType, JsonPointer, Value};
 mod credential;
 mod entities;
 mod http;
+mod mcp;
 mod memory;
 mod messages;
 mod tools;
@@ -18,6 +19,7 @@ mod tools;
 pub use credential::{CreateKey, IssueToken, KeyFacts, RenewToken, RevokeKey, RotateKey};
 pub use entities::*;
 pub use http::*;
+pub use mcp::*;
 pub use memory::*;
 pub use messages::*;
 pub use tools::*;
@@ -47,7 +49,7 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
     /// Whether the caller sees the resource's content, so that its labels go on the session.
     const READS: bool = false;
 
-    /// Whether it mends what is known of people and things, and so may be asked for when that is too old.
+    /// Whether it brings the attributes of people and things up to date, and so may be asked for when they are too old.
     const ALLOWED_WHEN_STALE: bool = false;
 
     /// Whether its arguments and its result can be redacted. A permit that demands that of another operation denies it.
@@ -64,7 +66,7 @@ pub trait Operation: sealed::Sealed + Send + Sync + 'static {
         Input::Absent
     }
 
-    /// Shows every piece of text that somebody outside wrote to the screens.
+    /// Shows every piece of text that was written outside the gateway to the screens.
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         let _ = visit;
     }
@@ -154,6 +156,12 @@ on_fixed_resource! {
     ListAgents: Authorization, AgentList, gateway();
     /// See which tools there are (`tool:list` on the gateway); each tool is asked about by itself.
     ListTools: Authorization, ToolList, gateway();
+    /// See which prompts there are (`prompt:list` on the gateway); each is asked about by itself.
+    ListPrompts: Authorization, PromptList, gateway();
+    /// See which resources and templates there are (`resource:list` on the gateway); each is asked about by itself.
+    ListResources: Authorization, ResourceList, gateway();
+    /// Choose which log messages servers send (`logging:set` on the gateway).
+    SetLogLevel: Authorization, LoggingSet, gateway();
     /// Read the live policies (`policy:read`).
     ReadPolicies: Authorization, PolicyRead, live_policies();
     /// Ask the decision point about a request of one's own (`policy:test`).

@@ -22,7 +22,7 @@ pub enum Proof {
     },
     /// A person who has just logged in at the provider; a session comes of it.
     Login {
-        /// Which key of the provider vouched for the ID token.
+        /// The key of the provider that signed the ID token.
         key: Arc<str>,
     },
     /// An access token of the gateway's own, made from an API key or from a login.

@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use super::shadow::Candidate;
 use super::version::Seen;
-use super::{Bundle, PolicyErrors, Problem, Settings, Sources};
+use super::{Bundle, PolicyErrors, PolicyProblem, Settings, Sources};
 use crate::model::PolicyVersion;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ResultLabels;
@@ -72,7 +72,7 @@ pub struct Reloaded {
     /// The version that decides now.
     pub to: PolicyVersion,
     /// What is suspicious in it, as `caxton policy validate` says.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<PolicyProblem>,
 }
 
 impl LivePolicy {

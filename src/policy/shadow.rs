@@ -97,17 +97,14 @@ impl Candidate {
     /// How it did so far.
     pub fn report(&self) -> ShadowReport {
         let flips = self.flips.lock();
-        let flip = |(&(action, from, to), counted): (&Change, &Counted)| FlipCount {
-            action,
-            from,
-            to,
-            count: counted.count,
-            last: counted.last,
-        };
+        let mut counts = Vec::with_capacity(flips.len());
+        for (&(action, from, to), counted) in flips.iter() {
+            counts.push(FlipCount { action, from, to, count: counted.count, last: counted.last });
+        }
         ShadowReport {
             version: self.bundle.version().clone(),
             asked: self.asked.load(Ordering::Relaxed),
-            flips: flips.iter().map(flip).collect(),
+            flips: counts,
         }
     }
 }

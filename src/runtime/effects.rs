@@ -18,7 +18,10 @@ use crate::model::{
     RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
     WriteMemoryRelation,
 };
-use crate::tools::{ArgumentError, PrepareError, Registry, Tool, ToolError, ToolResult};
+use crate::shared_state::Unavailable;
+use crate::tools::{
+    Answered, ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult,
+};
 
 /// Why an operation had no effect.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,9 @@ pub enum EffectError {
     /// The message could not be taken.
     #[error(transparent)]
     Message(#[from] MessageError),
+    /// A limit that gateways share cannot be asked: the message is refused.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// There is nothing of that name that this caller may see.
     #[error("there is no {0} of that name")]
     NotFound(&'static str),
@@ -108,10 +114,21 @@ pub struct NewRelation {
     pub labels: BTreeSet<Arc<str>>,
 }
 
+/// A call of a tool, as a caller gives it.
+#[derive(Debug, Default)]
+pub struct ToolCall {
+    /// The arguments.
+    pub arguments: Map<String, Json>,
+    /// The other parameters of the request (`_meta` among them), for the tool's server.
+    pub rest: Map<String, Json>,
+    /// How it is carried out.
+    pub options: CallOptions,
+}
+
 /// A tool that the caller may see.
 pub type VisibleTool = Arc<Tool>;
 
-type Caller<'a> = (&'a Arc<Subject>, &'a Arc<RequestContext>);
+pub(super) type Caller<'a> = (&'a Arc<Subject>, &'a Arc<RequestContext>);
 
 impl Effects {
     /// The effects over these parts.
@@ -150,20 +167,39 @@ impl Effects {
         Ok(seen.collect())
     }
 
-    /// Calls a tool.
+    /// Calls a tool for a caller that answers no questions of its server.
     pub async fn call_tool(
         &self,
-        (subject, context): Caller<'_>,
+        caller: Caller<'_>,
         id: &ToolId,
         arguments: Map<String, Json>,
     ) -> Result<(ToolResult, DecisionId), EffectError> {
-        let operation = match self.tools.prepare(id, arguments) {
+        match self.call_tool_in_rounds(caller, id, ToolCall { arguments, ..ToolCall::default() }).await? {
+            (Answered::Complete(result), decision) => Ok((result, decision)),
+            (Answered::InputRequired(_), decision) => {
+                let error = ToolError::NeedsMore { tool: id.clone() };
+                Err(EffectError::Tool { decision, error })
+            }
+        }
+    }
+
+    /// Calls a tool. Its server may want answers of the client first.
+    pub async fn call_tool_in_rounds(
+        &self,
+        (subject, context): Caller<'_>,
+        id: &ToolId,
+        call: ToolCall,
+    ) -> Result<(Answered<ToolResult>, DecisionId), EffectError> {
+        let ToolCall { arguments, rest, options } = call;
+        let mut operation = match self.tools.prepare(id, arguments) {
             Ok(operation) => operation,
             Err(error) => return Err(self.refuse_call((subject, context), id, error).await),
         };
+        operation.rest = rest;
         let permit = self.guard.admit(subject, operation, context).await.map_err(hide_existence)?;
         let decision = permit.decision();
-        let result = self.tools.call(permit).await.map_err(|error| EffectError::Tool { decision, error })?;
+        let result =
+            self.tools.call(permit, options).await.map_err(|error| EffectError::Tool { decision, error })?;
         Ok((result, decision))
     }
 
@@ -199,7 +235,7 @@ impl Effects {
         let kind: Arc<str> = new.kind.into();
         let mut labels = new.labels;
         // What the writer has read may be in what it writes.
-        labels.extend(self.guard.labels(subject, context));
+        labels.extend(self.guard.labels(subject, context).await?);
         let row = match self.memory.row(&scope, MemoryKind::Entity, &new.name).await? {
             Some(row) => {
                 // Writing over an entity does not remove its labels.
@@ -237,7 +273,7 @@ impl Effects {
                 id,
                 owner: subject.principal().to_string().into(),
                 kind: new.kind.into(),
-                labels: new.labels.into_iter().chain(self.guard.labels(subject, context)).collect(),
+                labels: new.labels.into_iter().chain(self.guard.labels(subject, context).await?).collect(),
             },
         };
         let operation = WriteMemoryRelation { row, from: new.from.into(), to: new.to.into() };
@@ -341,13 +377,13 @@ impl Effects {
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
         }
         if let Receiver::Capability(name) = &message.receiver
-            && let Err(limited) = self.capabilities.check(name, subject.principal())
+            && let Err(limited) = self.capabilities.check(name, subject.principal()).await?
         {
             let refusal = Refusal::limited(limited.retry_after);
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
         }
         if let [receiver] = receivers.as_slice()
-            && let Err(limited) = receiver.check_rate(subject.principal())
+            && let Err(limited) = receiver.check_rate(subject.principal()).await?
         {
             let refusal = Refusal::limited(limited.retry_after);
             return Err(self.guard.refuse(subject, &message, refusal, context).await.into());
@@ -357,14 +393,14 @@ impl Effects {
         let receiver = receivers.iter().find(|agent| Some(&agent.entity().uid) == taken_by.as_ref());
         let receiver = receiver.ok_or(EffectError::NotFound("agent"))?;
         if receivers.len() > 1
-            && let Err(limited) = receiver.check_rate(subject.principal())
+            && let Err(limited) = receiver.check_rate(subject.principal()).await?
         {
             let refusal = Refusal::limited(limited.retry_after);
             return Err(self.guard.refuse(subject, permit.operation(), refusal, context).await.into());
         }
         // What the sender has read may be in what it says.
-        let labels = self.guard.labels(subject, context);
-        Ok((self.conversations.accept(permit, receiver.id(), labels)?, Arc::clone(receiver)))
+        let labels = self.guard.labels(subject, context).await?;
+        Ok((self.conversations.accept(permit, receiver.id(), labels).await?, Arc::clone(receiver)))
     }
 
     /// Puts the labels of a conversation on the session of the agent that reads it.
@@ -372,7 +408,7 @@ impl Effects {
     /// # Errors
     /// The agent's session has no room for them: it must not see the conversation. That is on record.
     pub async fn show(&self, (subject, context): Caller<'_>, delivery: &Delivery) -> Result<(), EffectError> {
-        if self.guard.carry(subject, context, &delivery.labels) {
+        if self.guard.carry(subject, context, &delivery.labels).await? {
             return Ok(());
         }
         let operation = ReadConversation {
@@ -399,10 +435,10 @@ impl Effects {
         let operation = ReceiveReply {
             conversation: delivery.conversation().clone(),
             owner: delivery.owner().clone(),
-            labels: self.guard.labels(agent.0, agent.1),
+            labels: self.guard.labels(agent.0, agent.1).await?,
         };
         let permit = self.guard.admit(subject, operation, context).await?;
-        Ok(self.conversations.reply(permit, delivery, performative, content)?)
+        Ok(self.conversations.reply(permit, delivery, performative, content).await?)
     }
 
     /// Reads one of the caller's own conversations.
@@ -412,10 +448,10 @@ impl Effects {
         conversation: ConversationId,
     ) -> Result<Vec<Arc<Message>>, EffectError> {
         let owner = subject.principal().clone();
-        let labels = self.conversations.labels(&owner, &conversation);
+        let labels = self.conversations.labels(&owner, &conversation).await?;
         let operation = ReadConversation { conversation, owner, labels };
         let permit = self.guard.admit(subject, operation, context).await?;
-        self.conversations.read(permit).ok_or(EffectError::NotFound("conversation"))
+        self.conversations.read(permit).await?.ok_or(EffectError::NotFound("conversation"))
     }
 }
 

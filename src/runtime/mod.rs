@@ -4,8 +4,10 @@
 mod effects;
 mod functions;
 mod model_backend;
+mod servers;
 mod turn;
 
-pub use effects::{EffectError, Effects, EffectsParts, NewEntity, NewRelation, VisibleTool};
+pub use effects::{EffectError, Effects, EffectsParts, NewEntity, NewRelation, ToolCall, VisibleTool};
 pub use model_backend::{LanguageModel, ModelSettings, SetupError};
+pub use servers::ServerItems;
 pub use turn::{Reply, Runtime, Settings};

@@ -5,8 +5,8 @@
 //! no files, no network, no environment, no arguments, no running clock. What is promised to the gateway:
 //!
 //! - each call gets a fresh instance: nothing of one call is left for the next one;
-//! - memory, stack, instructions, time, input, output and the number of instances are bounded, whatever the guest
-//!   does, and a guest that breaks a bound ends alone;
+//! - memory, stack, instructions, time, input, output and the number of instances are bounded, and a
+//!   guest that breaks a bound ends alone;
 //! - a module is checked import by import before it is compiled, and compiled before the first request.
 //!
 //! The sandbox does not decide whether a call is allowed. Its callers, `tools` and `runtime`, hold the permit.

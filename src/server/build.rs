@@ -9,16 +9,18 @@ use crate::api::{Api, Readiness};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
 use crate::authn::Authenticator;
+use crate::authn::dpop::LocalReplays;
 use crate::authz::{Guard, GuardParts};
 use crate::blocking;
 use crate::changes::{
-    Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState, load_startup,
+    ChangeLock, EmergencyLock, Fragments, PolicyLoader, ReloadSettings, Reloader, StartupError, StartupState,
+    load_startup,
 };
 use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
 use crate::events::SecurityEvent;
-use crate::limit::{CapabilityLimits, FailedAttempts, Pace, Quotas, RateLimiter};
+use crate::limit::{CapabilityLimits, FailedAttempts, LocalCounters, Pace, Quotas};
 use crate::memory::Memory;
 use crate::messages::Conversations;
 use crate::policy::PolicyErrors;
@@ -26,6 +28,9 @@ use crate::policy::live::{Live, LivePolicy};
 use crate::runtime::{Effects, EffectsParts, LanguageModel, Runtime};
 use crate::sandbox::Sandbox;
 use crate::screen::Screen;
+use crate::shared_state::{
+    AddressBlocks, LocalConversations, LocalLockdown, LocalSessions, Lockdown, RateCounters,
+};
 use crate::telemetry::Metrics;
 use crate::tools::Registry;
 
@@ -59,6 +64,9 @@ pub enum StartError {
     /// The tools could not be set up.
     #[error("the tools could not be set up")]
     Tools(#[from] crate::tools::RegistryError),
+    /// No key for the state of MCP requests can be made.
+    #[error("MCP could not be set up")]
+    Mcp(#[from] crate::api::NoRandomness),
     /// The model's settings are not valid.
     #[error("the language model could not be set up")]
     Model(#[from] crate::runtime::SetupError),
@@ -80,6 +88,9 @@ pub enum StartError {
     /// The agents may not be put in force, or their changes could not be recorded.
     #[error("the agents cannot be put in force")]
     Agents(#[source] crate::changes::ReloadError),
+    /// State that gateways share cannot be asked.
+    #[error("state that gateways share cannot be asked")]
+    SharedState(#[from] crate::shared_state::Unavailable),
     /// A thread that set up a part ended without a result.
     #[error("a part of the gateway stopped while it was set up")]
     Stopped,
@@ -108,42 +119,29 @@ pub(super) async fn build(
     metrics: Arc<Metrics>,
 ) -> Result<Parts, StartError> {
     let source = settings.policy_source();
-    // Before anything that takes time: a wrong certificate is the commonest reason not to start.
     let key_grace = settings.authn.api_keys.grace;
-    let mut authn = settings.authn;
-    let authorization_server = authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
-    let login = authn.oauth2.as_ref();
-    let issuers = authn.issuers();
+    let authorization_server = settings.authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
+    let issuers = settings.authn.issuers();
+    let login = settings.authn.oauth2.as_ref();
     let longest_login = login.map_or(std::time::Duration::ZERO, |login| login.max_session);
-    // A token may be issued for the resource names that the metadata publishes.
-    if let (Some(jwt), Some(url)) = (&mut authn.jwt, &settings.api.public_url) {
-        jwt.resources = crate::api::resources(url).map(Into::into).into();
-    }
-    let authenticator = Authenticator::new(authn, Arc::clone(&clock), Arc::clone(&metrics))?;
+    let public_url = settings.api.public_url.as_deref();
+    // Before anything that takes time: a wrong certificate is the commonest reason not to start.
+    let authenticator = open_authenticator(settings.authn, public_url, &clock, &metrics)?;
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
-    let sandbox = blocking::run({
-        let settings = settings.sandbox;
-        let metrics = Arc::clone(&metrics);
-        move || Sandbox::new(settings, metrics)
-    })
-    .await??;
-    let (tools, problems) = Registry::connect(settings.tools, sandbox.clone(), Arc::clone(&metrics)).await?;
-    for problem in problems {
-        tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
-    }
+    let sandbox = open_sandbox(settings.sandbox, &metrics).await?;
+    let tools = connect_tools(settings.tools, &sandbox, &metrics).await?;
     let loader = PolicyLoader { source, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
-    let (live, state) = read_policies(&loader, &settings.reload, settings.policy, &clock).await?;
+    let lock: Arc<dyn EmergencyLock> = Arc::new(ChangeLock::in_directory(&settings.reload.data_dir));
+    let (live, state) = read_policies(&loader, &lock, &settings.reload, settings.policy, &clock).await?;
     let policy = Arc::new(LivePolicy::new(live, settings.policy, Arc::clone(&metrics)));
 
-    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics));
+    let counters: Arc<dyn RateCounters> = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
+    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), Arc::clone(&counters));
     load_agents(&agents).await?;
     let decision_log = DecisionLog::new(settings.audit.path.clone());
-    let (journal, recovery) = Journal::open(settings.audit, Arc::clone(&metrics))?;
-    if let Some(repaired) = recovery.torn {
-        SecurityEvent::JournalRepaired { bytes: repaired.bytes, saved_to: &repaired.saved_to }.emit(&metrics);
-    }
+    let journal = open_journal(settings.audit, &metrics)?;
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
         Arc::clone(authenticator.tokens()),
@@ -152,28 +150,15 @@ pub(super) async fn build(
     );
     let reloader = Reloader::new(
         Arc::clone(&policy),
-        loader,
+        (loader, lock),
         settings.reload,
         state,
         journal.clone(),
         Arc::clone(&clock),
     );
     let reloader = reloader.map_err(StartError::Remember)?;
-    let memory = blocking::run({
-        let settings = settings.memory;
-        let clock = Arc::clone(&clock);
-        let metrics = Arc::clone(&metrics);
-        move || Memory::open(settings, clock, metrics)
-    })
-    .await??
-    .with_quotas(Arc::new(agents.clone()));
-    let attributes = blocking::run({
-        let agents = agents.clone();
-        let tools = tools.clone();
-        let clock = Arc::clone(&clock);
-        move || Attributes::open(settings.attributes, agents, tools, clock)
-    })
-    .await??;
+    let memory = open_memory(settings.memory, &agents, &clock, &metrics).await?;
+    let attributes = open_attributes(settings.attributes, &agents, &tools, &clock).await?;
     let reloader = Arc::new(reloader.with_agents(
         agents.clone(),
         attributes.clone(),
@@ -181,35 +166,41 @@ pub(super) async fn build(
         authenticator.key_files(),
     ));
     reloader.agents_at_start().await.map_err(StartError::Agents)?;
+    let lockdown = Arc::new(LocalLockdown::default());
+    lockdown.set(settings.lockdown).await?;
     let guard = Arc::new(Guard::new(GuardParts {
         policy,
         journal: journal.clone(),
-        limiter: RateLimiter::new(&settings.limit, Arc::clone(&metrics)),
+        limiter: counters.counter(&settings.limit.limit()),
         screen: Screen::new(settings.screen),
         attributes: Arc::new(attributes.clone()),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
-        sessions: settings.sessions,
+        sessions: Arc::new(LocalSessions::new(settings.sessions, Arc::clone(&clock))),
+        lockdown,
         replayable: settings.replayable,
     }));
-    guard.set_lockdown(settings.lockdown);
+    let longest = settings.messages.max_message_bytes;
+    let conversations = LocalConversations::new(settings.messages, Arc::clone(&clock));
     let effects = Arc::new(Effects::new(EffectsParts {
         guard,
         memory: memory.clone(),
         tools: tools.clone(),
-        conversations: Conversations::new(settings.messages, Arc::clone(&clock)),
-        capabilities: CapabilityLimits::new(&settings.quotas, &metrics),
+        conversations: Conversations::new(longest, Arc::new(conversations), Arc::clone(&clock)),
+        capabilities: CapabilityLimits::new(&settings.quotas, &*counters),
         agents: agents.clone(),
     }));
     let runtime =
         Arc::new(Runtime::new(Arc::clone(&effects), sandbox, model, settings.runtime, Arc::clone(&metrics)));
-    let failures = settings.failures.map(|settings| FailedAttempts::new(settings, Arc::clone(&metrics)));
+    let failures = settings.failures.map(|settings| -> Arc<dyn AddressBlocks> {
+        Arc::new(FailedAttempts::new(settings, Arc::clone(&metrics)))
+    });
     let rooms = crate::api::Rooms::new(settings.api.rooms);
     let api = Arc::new(Api {
         authenticator,
         credentials,
         failures,
-        quotas: Quotas::new(&settings.quotas, &metrics),
+        quotas: Quotas::new(&settings.quotas, &*counters),
         pace: Pace::new(settings.quotas.refusals, settings.quotas.max_entries),
         per_principal: settings.limit.per_principal,
         effects,
@@ -225,21 +216,90 @@ pub(super) async fn build(
         rooms,
         large_bodies: Default::default(),
         under_way: tokio_util::task::TaskTracker::new(),
+        mcp: crate::api::McpState::new(&clock)?,
     });
     Ok(Parts { api, certificates, reloader, journal, memory, tools, clock })
+}
+
+fn open_authenticator(
+    mut settings: crate::authn::Settings,
+    public_url: Option<&str>,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+) -> Result<Authenticator, crate::authn::AuthnError> {
+    // A token may be issued for the resource names that the metadata publishes.
+    if let (Some(jwt), Some(url)) = (&mut settings.jwt, public_url) {
+        jwt.resources = crate::api::resources(url).map(Into::into).into();
+    }
+    let replays = Arc::new(LocalReplays::new(&settings.dpop));
+    Authenticator::new(settings, replays, Arc::clone(clock), Arc::clone(metrics))
+}
+
+async fn open_sandbox(
+    settings: crate::sandbox::Settings,
+    metrics: &Arc<Metrics>,
+) -> Result<Sandbox, StartError> {
+    let metrics = Arc::clone(metrics);
+    Ok(blocking::run(move || Sandbox::new(settings, metrics)).await??)
+}
+
+/// The tools of all servers that can be reached; what is wrong with others is logged.
+async fn connect_tools(
+    settings: crate::tools::Settings,
+    sandbox: &Sandbox,
+    metrics: &Arc<Metrics>,
+) -> Result<Registry, StartError> {
+    let (tools, problems) = Registry::connect(settings, sandbox.clone(), Arc::clone(metrics)).await?;
+    for problem in problems {
+        tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
+    }
+    Ok(tools)
+}
+
+/// The decision log; that its torn end was cut off is a security event.
+fn open_journal(settings: crate::audit::Settings, metrics: &Arc<Metrics>) -> Result<Journal, StartError> {
+    let (journal, recovery) = Journal::open(settings, Arc::clone(metrics))?;
+    if let Some(repaired) = recovery.torn {
+        SecurityEvent::JournalRepaired { bytes: repaired.bytes, saved_to: &repaired.saved_to }.emit(metrics);
+    }
+    Ok(journal)
+}
+
+/// Memory, with the quotas of the agents' files.
+async fn open_memory(
+    settings: crate::memory::Settings,
+    agents: &Register,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+) -> Result<Memory, StartError> {
+    let (clock, metrics) = (Arc::clone(clock), Arc::clone(metrics));
+    let memory = blocking::run(move || Memory::open(settings, clock, metrics)).await??;
+    Ok(memory.with_quotas(Arc::new(agents.clone())))
+}
+
+async fn open_attributes(
+    settings: crate::attributes::Settings,
+    agents: &Register,
+    tools: &Registry,
+    clock: &SharedClock,
+) -> Result<Attributes, StartError> {
+    let (agents, tools, clock) = (agents.clone(), tools.clone(), Arc::clone(clock));
+    Ok(blocking::run(move || Attributes::open(settings, agents, tools, clock)).await??)
 }
 
 /// The policy set that the gateway starts with.
 async fn read_policies(
     loader: &PolicyLoader,
+    lock: &Arc<dyn EmergencyLock>,
     reload: &ReloadSettings,
     policy: crate::policy::Settings,
     clock: &SharedClock,
 ) -> Result<(Live, StartupState), StartError> {
     let loader = loader.clone();
     let reload = reload.clone();
+    let lock = Arc::clone(lock);
     let now = clock.now_millis();
-    match blocking::run(move || load_startup(&loader, &reload, policy, now)).await? {
+    match blocking::run(move || load_startup(&loader, &*lock, &reload, policy, now)).await? {
         Ok(startup) => Ok(startup.split()),
         Err(StartupError::Policies(errors)) => Err(StartError::Policies(errors)),
         Err(error) => Err(StartError::Sources(error)),

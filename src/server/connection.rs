@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 use super::HttpLimits;
 use super::activity::{Activity, RequestInProgress};
 use super::tls::Tls;
-use crate::api::{Api, Connection, Place, refused_in_handshake};
+use crate::api::{Api, Connection, ConnectionPlace, refused_in_handshake};
 use crate::authn::Refused;
 use crate::authn::mtls::{ClientCertificate, refusal};
 use crate::limit::{Turns, network};
@@ -87,7 +87,7 @@ impl ConnectionServer {
     pub(super) async fn serve_connection(
         &self,
         stream: TcpStream,
-        (peer, place): (SocketAddr, Option<Arc<dyn Place>>),
+        (peer, place): (SocketAddr, Option<Arc<dyn ConnectionPlace>>),
         activity: Activity,
         stop: CancellationToken,
     ) {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
-use crate::api::{Crowded, Place};
+use crate::api::{ConnectionPlace, Crowded};
 use crate::limit::network;
 use crate::model::EntityUid;
 
@@ -133,7 +133,7 @@ fn evict_longest_waiting(members: &[OpenConnection]) -> bool {
 
 impl Slot {
     /// For the requests of the connection.
-    pub(super) fn place(&self) -> Arc<dyn Place> {
+    pub(super) fn place(&self) -> Arc<dyn ConnectionPlace> {
         Arc::<HeldPlace>::clone(&self.held)
     }
 
@@ -146,7 +146,7 @@ impl Slot {
     }
 }
 
-impl Place for HeldPlace {
+impl ConnectionPlace for HeldPlace {
     fn proven(&self, caller: &EntityUid) -> Result<(), Crowded> {
         {
             let mut known = self.caller.lock();

@@ -199,7 +199,11 @@ async fn expire_conversations(parts: Arc<Parts>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = ticks.tick() => parts.api.effects.conversations().expire(),
+            _ = ticks.tick() => {
+                if let Err(error) = parts.api.effects.conversations().expire().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "conversations that are over were not removed");
+                }
+            }
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Accepts connections within bounds: how many at once, and how long each may take to send a request.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,21 +31,9 @@ pub(super) async fn serve(
     let per_address = PerAddress::new(limits.max_connections_per_address);
     let under_way = TaskTracker::new();
     loop {
-        let accepted = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors: a pause, so that the loop does not spin until some are free again.
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a connection could not be accepted"
-                );
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
+            accepted = accept(&listener) => accepted,
         };
         let activity = Activity::new();
         // Behind a proxy many clients have one address.
@@ -71,14 +60,8 @@ pub(super) async fn serve(
         let stop = stop.clone();
         under_way.spawn(async move {
             let shown = place.as_ref().map(Slot::place);
-            let received = server.serve_connection(stream, (peer, shown), activity, stop);
-            match &place {
-                None => received.await,
-                Some(place) => tokio::select! {
-                    () = received => {}
-                    () = place.evicted() => tracing::debug!(%peer, "a connection without a request made room"),
-                },
-            }
+            let served = server.serve_connection(stream, (peer, shown), activity, stop);
+            serve_until_evicted(served, place.as_ref(), peer).await;
             drop((slot, place));
         });
     }
@@ -86,6 +69,34 @@ pub(super) async fn serve(
     under_way.close();
     if tokio::time::timeout(grace, under_way.wait()).await.is_err() {
         tracing::warn!("requests were still under way when the gateway stopped");
+    }
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                // Out of file descriptors: a pause, so that the loop does not spin until some are free again.
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a connection could not be accepted"
+                );
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection until it ends, or has to make room for another of its address.
+async fn serve_until_evicted(served: impl Future<Output = ()>, place: Option<&Slot>, peer: SocketAddr) {
+    match place {
+        None => served.await,
+        Some(place) => tokio::select! {
+            () = served => {}
+            () = place.evicted() => tracing::debug!(%peer, "a connection without a request made room"),
+        },
     }
 }
 

@@ -13,7 +13,8 @@ use crate::blocking;
 use crate::changes::{Cause, PolicySource, Reloader};
 use crate::config::{FollowSettings, RemoteSettings};
 use crate::policy::live::Origin;
-use crate::policy::version::{Remote, RemoteError};
+use crate::policy::version::{BundleServer, RemoteError};
+use crate::shared_state::{EngagedLock, Unavailable};
 
 /// Follows the source of the policies until the gateway stops.
 pub(super) async fn source(parts: Arc<Parts>, settings: FollowSettings, stop: CancellationToken) {
@@ -51,8 +52,11 @@ pub(super) async fn lock(reloader: Arc<Reloader>, settings: FollowSettings, stop
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct StoreState {
     newest: Option<u64>,
-    /// Of the newest publication (signatures are added later), of the trusted keys and of the lock.
-    touched: [Option<SystemTime>; 3],
+    /// Of the newest publication with its signatures, which may come later.
+    revision: Option<String>,
+    trusted_keys: Option<SystemTime>,
+    /// The emergency lock; an error while it cannot be asked.
+    locked: Option<Result<Option<EngagedLock>, Unavailable>>,
 }
 
 async fn follow_store(reloader: &Arc<Reloader>, poll: Duration) {
@@ -81,15 +85,12 @@ async fn store_state(reloader: &Arc<Reloader>) -> StoreState {
         let PolicySource::Store { store, trusted_keys } = &reloader.loader().source else {
             return StoreState::default();
         };
-        let touched = |path: PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();
-        let newest = store.numbers().ok().and_then(|numbers| numbers.last().copied());
+        let touched = |path: &PathBuf| std::fs::metadata(path).and_then(|found| found.modified()).ok();
         StoreState {
-            newest,
-            touched: [
-                newest.and_then(|number| touched(store.history_file(number))),
-                trusted_keys.clone().and_then(touched),
-                touched(reloader.lock_file()),
-            ],
+            newest: store.numbers().ok().and_then(|numbers| numbers.last().copied()),
+            revision: store.revision().ok().flatten(),
+            trusted_keys: trusted_keys.as_ref().and_then(touched),
+            locked: Some(reloader.engaged()),
         }
     });
     looked.await.unwrap_or_default()
@@ -105,7 +106,7 @@ pub(super) async fn remote(reloader: Arc<Reloader>, settings: FollowSettings, st
 }
 
 async fn fetch_until_stopped(reloader: &Arc<Reloader>, settings: &RemoteSettings) {
-    let mut remote = match Remote::new(settings.url.clone(), reloader.settings().max_bundle_bytes) {
+    let mut remote = match BundleServer::new(settings.url.clone(), reloader.settings().max_bundle_bytes) {
         Ok(remote) => remote,
         Err(error) => return reloader.refuse(Cause::Remote, &with_cause(&error)).await,
     };

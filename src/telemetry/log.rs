@@ -17,7 +17,7 @@ pub fn init(settings: &LogSettings) {
     let _ = log.try_init();
 }
 
-/// Security events have to reach the SIEM whatever the level is. The client of the Vault logs its requests, and those may
+/// Security events have to reach the SIEM at every log level. The client of the Vault logs its requests, and those may
 /// hold secrets, so it is silent.
 fn filter(level: &str) -> String {
     format!("{level},SECURITY=info,vaultrs=off,rustify=off")

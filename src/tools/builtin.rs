@@ -88,9 +88,9 @@ pub(super) async fn call(
             });
         }
     };
-    let size = result.size();
-    if size > max_response_bytes {
-        return Err(ToolError::TooLarge { size, limit: max_response_bytes });
+    if result.fits(max_response_bytes) {
+        Ok(result)
+    } else {
+        Err(ToolError::TooLarge { limit: max_response_bytes })
     }
-    Ok(result)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::model::{ServerName, ToolId};
 
 use super::definition::Definition;
-use super::error::Problem;
+use super::error::ToolProblem;
 use super::pin::{PinChange, Pins};
 use super::schema_fragment::cedar_fragment;
 use super::settings::Settings;
@@ -44,7 +44,7 @@ impl ServerTools {
         upstream: Arc<Upstream>,
         pins: Option<Pins>,
         settings: &Settings,
-    ) -> (Self, Vec<Problem>) {
+    ) -> (Self, Vec<ToolProblem>) {
         let pin_source = match pins {
             Some(pins) => PinSource::Approved(pins),
             None if settings.auto_import => {
@@ -76,16 +76,19 @@ impl ServerTools {
     }
 
     /// Takes a listing over. Returns the problems in it, for the operator.
-    pub(super) fn take(&mut self, listing: Listing, settings: &Settings) -> Vec<Problem> {
-        let mut problems: Vec<Problem> =
-            listing.refused.iter().map(|(tool, error)| Problem::refused(self.name(), tool, error)).collect();
+    pub(super) fn take(&mut self, listing: Listing, settings: &Settings) -> Vec<ToolProblem> {
+        let mut problems: Vec<ToolProblem> = listing
+            .refused
+            .iter()
+            .map(|(tool, error)| ToolProblem::refused(self.name(), tool, error))
+            .collect();
         self.compare(&listing.definitions, settings, &mut problems);
         self.listing = Some(listing.definitions);
         problems
     }
 
     /// Takes other pins over, and compares the last listing with them. Returns the problems, for the operator.
-    pub(super) fn repin(&mut self, pins: Option<Pins>, settings: &Settings) -> Vec<Problem> {
+    pub(super) fn repin(&mut self, pins: Option<Pins>, settings: &Settings) -> Vec<ToolProblem> {
         let mut problems = Vec::new();
         match (pins, &self.pin_source) {
             (Some(pins), PinSource::Approved(same)) if pins == *same => return problems,
@@ -112,7 +115,7 @@ impl ServerTools {
     }
 
     /// Compares a listing with the pins, and makes the tools anew.
-    fn compare(&mut self, listing: &[Definition], settings: &Settings, problems: &mut Vec<Problem>) {
+    fn compare(&mut self, listing: &[Definition], settings: &Settings, problems: &mut Vec<ToolProblem>) {
         if let PinSource::FirstSeen(pins) = &mut self.pin_source {
             listing.iter().for_each(|definition| pins.remember(definition));
         }
@@ -133,7 +136,7 @@ impl ServerTools {
         &mut self,
         changes: &BTreeMap<String, PinChange>,
         settings: &Settings,
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<ToolProblem>,
     ) {
         let pinned = matches!(self.pin_source, PinSource::Approved(_));
         let definitions: Vec<Definition> =
@@ -148,7 +151,7 @@ impl ServerTools {
                     known.insert(name, tool);
                 }
                 Ok(None) => {}
-                Err(error) => problems.push(Problem::refused(self.name(), &name, &error)),
+                Err(error) => problems.push(ToolProblem::refused(self.name(), &name, &error)),
             }
         }
         self.known = known;
@@ -187,9 +190,9 @@ impl ServerTools {
         })
     }
 
-    fn not_imported(&self, count: usize) -> Problem {
+    fn not_imported(&self, count: usize) -> ToolProblem {
         let server = self.name();
-        Problem {
+        ToolProblem {
             server: server.clone(),
             tool: None,
             message: format!("none of the server's {count} tools is approved"),
@@ -197,7 +200,7 @@ impl ServerTools {
         }
     }
 
-    fn changed(&self, tool: &str, change: &PinChange) -> Option<Problem> {
+    fn changed(&self, tool: &str, change: &PinChange) -> Option<ToolProblem> {
         let server = self.name();
         let approve = format!("see `caxton tools diff {server}`, then `caxton tools approve {server}`");
         let (message, help) = match (change, &self.pin_source) {
@@ -214,7 +217,7 @@ impl ServerTools {
             }
             (PinChange::Removed | PinChange::Unchanged, _) => return None,
         };
-        Some(Problem { server: server.clone(), tool: Some(tool.to_owned()), message, help })
+        Some(ToolProblem { server: server.clone(), tool: Some(tool.to_owned()), message, help })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A tool as its server describes it, read once under a budget, and the digest that pins it.
 //!
-//! Only the fields of [`Definition`] are read, kept, pinned and shown to clients. What a server sends beside
-//! them (`_meta`, icons) is dropped, so nothing reaches a model that the pin does not cover.
+//! All of it is pinned, also fields that nothing here knows (`_meta`, icons, extensions): nothing reaches a model that the pin
+//! does not cover.
 
 use std::fmt;
 
@@ -62,6 +62,9 @@ pub struct Definition {
     /// Hints.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub annotations: Option<Annotations>,
+    /// The other fields (`_meta`, `icons`, `execution`, extensions), as they came.
+    #[serde(flatten)]
+    pub rest: Map<String, Json>,
 }
 
 /// Why a definition is not taken over.
@@ -157,6 +160,12 @@ impl Definition {
         json
     }
 
+    /// Whether a server's definition is the pinned one. A pin without further fields was made when they were neither pinned nor
+    /// shown, and shows none: that the server sends some is no change of it.
+    pub fn is_pinned_as(&self, pinned: &Self) -> bool {
+        self == pinned || (pinned.rest.is_empty() && Self { rest: Map::new(), ..self.clone() } == *pinned)
+    }
+
     /// The top-level fields in which two definitions differ, by their MCP names.
     pub fn changed_fields(&self, other: &Self) -> Vec<&'static str> {
         [
@@ -166,6 +175,7 @@ impl Definition {
             ("inputSchema", self.input_schema != other.input_schema),
             ("outputSchema", self.output_schema != other.output_schema),
             ("annotations", self.annotations != other.annotations),
+            ("other fields", self.rest != other.rest),
         ]
         .into_iter()
         .filter_map(|(field, changed)| changed.then_some(field))
@@ -269,14 +279,20 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_ignores_the_order_of_keys_and_what_is_not_kept() {
+    fn the_digest_ignores_the_order_of_keys_and_covers_every_field() {
         let one =
             json!({ "name": "a", "description": "d", "inputSchema": { "type": "object", "properties": {} } });
         let two = json!({ "inputSchema": { "properties": {}, "type": "object" }, "_meta": { "t": 1 }, "name": "a", "description": "d" });
+        let same =
+            json!({ "inputSchema": { "properties": {}, "type": "object" }, "name": "a", "description": "d" });
         let three =
             json!({ "name": "a", "description": "D", "inputSchema": { "type": "object", "properties": {} } });
         let digest = |json| Definition::read(json, BUDGET).unwrap().sha256();
-        assert_eq!(digest(&one), digest(&two));
+        assert_eq!(digest(&one), digest(&same));
+        assert_ne!(digest(&one), digest(&two), "`_meta` is pinned");
+        let [bare, with_meta] = [&one, &two].map(|json| Definition::read(json, BUDGET).unwrap());
+        assert!(with_meta.is_pinned_as(&bare) && !bare.is_pinned_as(&with_meta));
+        assert_eq!(with_meta.to_mcp("a")["_meta"], json!({ "t": 1 }));
         assert_ne!(digest(&one), digest(&three));
         assert_eq!(digest(&one).len(), 64);
     }

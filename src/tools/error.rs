@@ -8,6 +8,8 @@ use crate::model::{ServerName, ToolId};
 use super::arguments::ArgumentError;
 use super::definition::DefinitionError;
 use super::pin::PinError;
+use super::upstream::Failure;
+use crate::mcp::RpcError;
 use crate::text::one_line;
 
 /// Why a server cannot be used. For the operator.
@@ -37,27 +39,48 @@ pub enum UpstreamError {
     /// The question for its tools failed.
     #[error("the question for its tools failed")]
     Listing(#[source] Box<dyn Error + Send + Sync>),
-    /// The answer to `tools/list` is something else.
-    #[error("its answer to `tools/list` is not a list of tools")]
-    NotATools,
-    /// It lists more tools than the setting allows.
-    #[error("it lists more than {limit} tools")]
-    TooManyTools {
-        /// Tools allowed.
+    /// It lists more items than the setting allows.
+    #[error("it lists more than {limit} {what}")]
+    TooMany {
+        /// Items allowed.
         limit: usize,
+        /// `tools`, `prompts` and so on.
+        what: String,
     },
     /// Its listing has more pages than are read.
-    #[error("its list of tools has more than {limit} pages")]
+    #[error("its list of {what} has more than {limit} pages")]
     TooManyPages {
         /// Pages allowed.
         limit: usize,
+        /// `tools`, `prompts` and so on.
+        what: String,
     },
     /// The connection ended.
     #[error("the connection was closed")]
     Closed,
-    /// A call failed in a way that leaves the connection in doubt.
-    #[error("a call broke the connection")]
-    Broken,
+}
+
+impl UpstreamError {
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Handshake(cause) | Self::Listing(cause) => cause.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether the server is there and has only forgotten the session.
+    pub(super) fn is_session_lost(&self) -> bool {
+        matches!(self.failure(), Some(Failure::SessionLost))
+    }
+
+    /// Whether the server answered, and its answer could not be used.
+    pub(super) fn is_of_an_answer(&self) -> bool {
+        let unusable = matches!(
+            self.failure(),
+            Some(Failure::Refused(_) | Failure::Status(_) | Failure::Unusable(_) | Failure::TooLarge(_))
+        );
+        unusable || matches!(self, Self::TooMany { .. } | Self::TooManyPages { .. })
+    }
 }
 
 /// Why the registry cannot be made at all.
@@ -109,20 +132,26 @@ pub enum ToolError {
         limit: Duration,
     },
     /// The server refused the call (a JSON-RPC error).
-    #[error("the server `{server}` refused the call with code {code}: {message}")]
+    #[error("the server `{server}` refused the call with code {code}: {message}", code = error.code, message = error.message)]
     Refused {
         /// The server.
         server: ServerName,
-        /// The JSON-RPC error code.
-        code: i32,
-        /// The server's words, cleaned and bounded; still untrusted text.
+        /// Its error. The message is cleaned and bounded; all of it is untrusted.
+        error: Box<RpcError>,
+    },
+    /// The server's answer is none that can be passed on.
+    #[error("the answer of the server `{server}` cannot be used: {message}")]
+    Unusable {
+        /// The server.
+        server: ServerName,
+        /// Why, for the operator.
         message: String,
     },
     /// The server wants something that the gateway does not offer (input of a person, a background task).
-    #[error("the server `{server}` wants more than one answer")]
+    #[error("the tool `{tool}` wants more than its arguments")]
     NeedsMore {
-        /// The server.
-        server: ServerName,
+        /// The tool.
+        tool: ToolId,
     },
     /// The sandbox stopped a built-in tool.
     #[error("the tool `{tool}` was stopped: {message}")]
@@ -135,10 +164,8 @@ pub enum ToolError {
         told: String,
     },
     /// The result is larger than the setting allows.
-    #[error("the result has {size} bytes, at most {limit} are allowed")]
+    #[error("the result has more than {limit} bytes")]
     TooLarge {
-        /// Bytes given.
-        size: usize,
         /// Bytes allowed.
         limit: usize,
     },
@@ -152,7 +179,8 @@ impl ToolError {
             Self::Unavailable { .. } => "the tool's server is not available".to_owned(),
             Self::Timeout { .. } => "the tool did not answer in time".to_owned(),
             // The message of the tool's own server, as the caller would have received it without a gateway.
-            Self::Refused { message, .. } => message.clone(),
+            Self::Refused { error, .. } => error.message.clone(),
+            Self::Unusable { .. } => "the tool's server gave an answer that cannot be used".to_owned(),
             Self::NeedsMore { .. } => "the tool wants input that this gateway does not pass on".to_owned(),
             Self::Sandbox { told, .. } => told.clone(),
             Self::TooLarge { .. } => "the tool's answer is too large".to_owned(),
@@ -162,7 +190,7 @@ impl ToolError {
 
 /// A problem with a server or a tool that an operator can correct; the gateway runs on without it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
+pub struct ToolProblem {
     /// The server.
     pub server: ServerName,
     /// Which tool, when it is about one.
@@ -173,7 +201,7 @@ pub struct Problem {
     pub help: String,
 }
 
-impl Problem {
+impl ToolProblem {
     pub(super) fn unreachable(server: &ServerName, error: &UpstreamError) -> Self {
         Self {
             server: server.clone(),
@@ -188,7 +216,7 @@ impl Problem {
             server: server.clone(),
             tool: Some(tool.to_owned()),
             message: format!("the tool is left out: {error}"),
-            help: "the server's author has to mend the definition".to_owned(),
+            help: "the server's author has to correct the definition".to_owned(),
         }
     }
 }

@@ -186,7 +186,7 @@ impl Pins {
         for definition in live {
             let change = match self.tools.get(&definition.name) {
                 None => PinChange::Added,
-                Some(pinned) if pinned == definition => PinChange::Unchanged,
+                Some(pinned) if definition.is_pinned_as(pinned) => PinChange::Unchanged,
                 Some(pinned) => PinChange::Changed { fields: pinned.changed_fields(definition) },
             };
             changes.insert(definition.name.clone(), change);
@@ -277,16 +277,17 @@ fn read_bounded(path: &Path) -> Result<Option<String>, PinError> {
 }
 
 fn replace(path: &Path, text: &str) -> Result<(), PinError> {
-    let written = || {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        let mut file = fs::File::create(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    written().map_err(|source| PinError::PinFile { path: path.to_owned(), source })
+    write_beside_and_rename(path, text).map_err(|source| PinError::PinFile { path: path.to_owned(), source })
+}
+
+fn write_beside_and_rename(path: &Path, text: &str) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let mut file = fs::File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! All tools of the gateway, of servers and built in, and the one way to call one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use crate::telemetry::metrics::Gauge;
@@ -12,19 +13,20 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::authz::Permit;
-use crate::model::{InvokeTool, ServerName, ToolId};
+use crate::model::{InvokeTool, ServerName, ToolDescriptor, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
 use super::builtin;
 use super::catalogue::fragment_name;
 use super::catalogue::{Catalogue, ServerTools};
-use super::error::{PrepareError, Problem, RegistryError, ToolError};
+use super::error::{PrepareError, RegistryError, ToolError, ToolProblem};
 use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
 use super::result::ToolResult;
+use super::session::{Answered, ClientSide};
 use super::settings::Settings;
 use super::tool::{Backend, Tool};
-use super::upstream::{self, Connection, Health, Listing, Upstream};
+use super::upstream::{self, Connection, Health, Listing, Outgoing, ServerEvents, Upstream};
 
 /// The tools of the live gateway. Cheap to clone; the connections end with the last clone.
 #[derive(Debug, Clone)]
@@ -66,7 +68,7 @@ impl Registry {
         mut settings: Settings,
         sandbox: Sandbox,
         metrics: Arc<Metrics>,
-    ) -> Result<(Self, Vec<Problem>), RegistryError> {
+    ) -> Result<(Self, Vec<ToolProblem>), RegistryError> {
         let limits = upstream::UpstreamLimits::from(&settings);
         let upstreams = upstreams(&mut settings, limits)?;
         let builtin = builtin::load(&sandbox, &settings)?;
@@ -100,7 +102,7 @@ impl Registry {
                 }
                 Err(error) => {
                     upstream.down(&error);
-                    problems.push(Problem::unreachable(&upstream.settings.name, &error));
+                    problems.push(ToolProblem::unreachable(&upstream.settings.name, &error));
                     None
                 }
             };
@@ -170,12 +172,7 @@ impl Registry {
     pub fn pin_digests(&self) -> BTreeMap<String, String> {
         let dir = self.0.settings.pin_dir();
         let names = self.0.upstreams.iter().map(|upstream| &upstream.settings.name);
-        let digest = |server: &ServerName| {
-            let bytes = crate::regular::read(&pin_path(&dir, server), MAX_FILE_BYTES).ok()?;
-            let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-            Some((server.to_string(), hex::encode(sha256)))
-        };
-        names.filter_map(digest).collect()
+        names.filter_map(|name| Some((name.to_string(), file_digest(&pin_path(&dir, name))?))).collect()
     }
 
     /// Changes when tools came, went or drifted. The policy bundle needs the new [`Registry::fragments`]; until
@@ -194,6 +191,12 @@ impl Registry {
         self.0.catalogue.load().by_id.get(id).cloned()
     }
 
+    /// Whether there is a server of this name, the built-in one among them.
+    pub fn has_server(&self, name: &ServerName) -> bool {
+        name.as_str() == builtin::SERVER
+            || self.0.upstreams.iter().any(|upstream| upstream.settings.name == *name)
+    }
+
     /// Each server and whether it can be called.
     pub fn health(&self) -> Vec<(ServerName, Health)> {
         self.0.upstreams.iter().map(|upstream| (upstream.settings.name.clone(), upstream.health())).collect()
@@ -205,31 +208,98 @@ impl Registry {
     }
 
     /// Carries an allowed call out, once, with the arguments that were judged.
-    pub async fn call(&self, permit: Permit<InvokeTool>) -> Result<ToolResult, ToolError> {
+    pub async fn call(
+        &self,
+        permit: Permit<InvokeTool>,
+        options: CallOptions,
+    ) -> Result<Answered<ToolResult>, ToolError> {
         let caller = permit.subject().principal().clone();
-        let InvokeTool { tool: judged, arguments, redact, input: _ } = permit.into_operation();
-        // INVARIANT: the tool that is called is the one that was judged, with the same definition and standing.
-        let live = self.get(&judged.id).filter(|tool| Arc::ptr_eq(tool.descriptor(), &judged));
-        let Some(tool) = live.filter(|tool| !tool.drifted()) else {
-            return Err(ToolError::Changed(judged.id.clone()));
-        };
+        let InvokeTool { tool: judged, arguments, rest, redact, input: _ } = permit.into_operation();
+        let Some(tool) = self.judged(&judged) else { return Err(ToolError::Changed(judged.id.clone())) };
         let _session = ActiveCall::open(&self.0.metrics.active_tool_sessions);
         let result = match tool.backend() {
-            Backend::Upstream(upstream) => upstream.call(tool.definition().wire_name(), arguments).await,
+            Backend::Upstream(upstream) => {
+                let mut outgoing = Outgoing::new("tools/call", call_params(&tool, arguments, rest));
+                outgoing.param_headers = Some(tool.param_headers());
+                outgoing.events = options.events;
+                let still_wanted = || self.judged(&judged).is_some();
+                let answer = upstream.request(outgoing, options.client.as_ref(), still_wanted).await?;
+                self.result(&tool, answer)
+            }
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
-                builtin::call(&self.0.sandbox, &caller, module, arguments, limit).await
+                let answered = builtin::call(&self.0.sandbox, &caller, module, arguments, limit).await;
+                answered.map(Answered::Complete)
             }
         };
-        result.map(|result| result.redacted(&redact))
+        Ok(match result? {
+            Answered::Complete(result) => Answered::Complete(result.redacted(&redact)),
+            round => round,
+        })
     }
+
+    /// The upstream servers, or the one of this name.
+    pub(super) fn upstreams<'a>(
+        &'a self,
+        only: Option<&'a ServerName>,
+    ) -> impl Iterator<Item = &'a Arc<Upstream>> {
+        self.0
+            .upstreams
+            .iter()
+            .filter(move |upstream| only.is_none_or(|name| upstream.settings.name == *name))
+    }
+
+    /// The most items of one list of a server.
+    pub(super) fn most_items(&self) -> usize {
+        self.0.settings.max_tools_per_server
+    }
+
+    /// The tool that was judged, if it is still there with the same definition and standing.
+    fn judged(&self, judged: &Arc<ToolDescriptor>) -> Option<Arc<Tool>> {
+        let live = self.get(&judged.id).filter(|tool| Arc::ptr_eq(tool.descriptor(), judged));
+        live.filter(|tool| !tool.drifted())
+    }
+
+    /// The result in an answer to `tools/call`.
+    fn result(&self, tool: &Tool, mut answer: Map<String, Json>) -> Result<Answered<ToolResult>, ToolError> {
+        match answer.remove("resultType") {
+            None => {}
+            Some(Json::String(kind)) if kind == "complete" => {}
+            Some(Json::String(kind)) if kind == "input_required" => {
+                return Ok(Answered::InputRequired(answer));
+            }
+            // A task.
+            Some(_) => return Err(ToolError::NeedsMore { tool: tool.id().clone() }),
+        }
+        let result = ToolResult::from_mcp(answer)
+            .map_err(|why| ToolError::Unusable { server: tool.server().clone(), message: why.to_owned() })?;
+        let limit = self.0.settings.max_response_bytes;
+        if result.fits(limit) { Ok(Answered::Complete(result)) } else { Err(ToolError::TooLarge { limit }) }
+    }
+}
+
+/// The parameters of `tools/call`.
+fn call_params(tool: &Tool, arguments: Map<String, Json>, rest: Map<String, Json>) -> Map<String, Json> {
+    let mut params = rest;
+    params.insert("name".to_owned(), tool.definition().wire_name().into());
+    params.insert("arguments".to_owned(), Json::Object(arguments));
+    params
+}
+
+/// How a call is carried out, apart from what was judged.
+#[derive(Debug, Default)]
+pub struct CallOptions {
+    /// Takes what the server says before it answers.
+    pub events: Option<ServerEvents>,
+    /// The client on whose behalf it is; without one, the gateway itself.
+    pub client: Option<ClientSide>,
 }
 
 #[cfg(test)]
 impl Registry {
-    /// The calls under way, as the metric counts them.
-    pub(super) fn calls_under_way(&self) -> usize {
-        usize::try_from(self.0.metrics.active_tool_sessions.get()).unwrap_or_default()
+    /// The guests that run, as the metric counts them.
+    pub(super) fn guests_under_way(&self) -> usize {
+        usize::try_from(self.0.metrics.wasm_instances.get()).unwrap_or_default()
     }
 }
 
@@ -251,7 +321,7 @@ fn upstreams(
 }
 
 impl Inner {
-    fn publish(&self, server: &ServerName, listing: Listing) -> Vec<Problem> {
+    fn publish(&self, server: &ServerName, listing: Listing) -> Vec<ToolProblem> {
         let mut all_tools = self.server_tools.lock();
         let problems = all_tools
             .get_mut(server)
@@ -286,6 +356,13 @@ impl Inner {
         let task = tokio::spawn(upstream::keep_connected(Arc::clone(upstream), first, publish));
         self.connections.lock().push(AbortOnDropHandle::new(task));
     }
+}
+
+/// SHA-256 of a file, in hexadecimal digits; `None` when it cannot be read.
+fn file_digest(path: &Path) -> Option<String> {
+    let bytes = crate::regular::read(path, MAX_FILE_BYTES).ok()?;
+    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    Some(hex::encode(sha256))
 }
 
 /// A call under way, as the metric counts it; also when the caller goes away in the middle.

@@ -1,8 +1,7 @@
 //! What a tool answered, in MCP's shape.
 
-use rmcp::model::CallToolResult;
 use serde::Serialize;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::model::JsonPointer;
 
@@ -17,13 +16,16 @@ pub struct ToolResult {
     pub structured: Option<Json>,
     /// Whether the tool itself says that it failed.
     pub is_error: bool,
+    /// What else the server sent (`_meta` and fields that nothing here knows), as it came.
+    #[serde(flatten)]
+    pub rest: Map<String, Json>,
 }
 
 impl ToolResult {
     /// An answer of one text.
     pub fn text(text: impl Into<String>, is_error: bool) -> Self {
         let block = json!({ "type": "text", "text": text.into() });
-        Self { content: vec![block], structured: None, is_error }
+        Self { content: vec![block], structured: None, is_error, rest: Map::new() }
     }
 
     /// A structured answer, with its JSON text for clients that read text only.
@@ -31,13 +33,24 @@ impl ToolResult {
         Self { structured: Some(value.clone()), ..Self::text(value.to_string(), false) }
     }
 
-    pub(super) fn from_mcp(result: CallToolResult) -> Self {
-        Self {
-            // A content block is text and maps with text keys: it always serialises.
-            content: result.content.iter().filter_map(|block| serde_json::to_value(block).ok()).collect(),
-            structured: result.structured_content,
-            is_error: result.is_error.unwrap_or(false),
+    /// Takes the result of `tools/call` apart. The error says in which field it is none.
+    pub(super) fn from_mcp(mut result: Map<String, Json>) -> Result<Self, &'static str> {
+        let structured = result.remove("structuredContent").filter(|value| !value.is_null());
+        let content = match result.remove("content") {
+            Some(Json::Array(blocks)) if blocks.iter().all(is_block) => blocks,
+            Some(_) => return Err("`content` is not a list of content blocks"),
+            None if structured.is_some() => Vec::new(),
+            None => return Err("it has no `content`"),
+        };
+        let is_error = match result.remove("isError") {
+            None | Some(Json::Null) => false,
+            Some(Json::Bool(is_error)) => is_error,
+            Some(_) => return Err("`isError` is neither true nor false"),
+        };
+        if result.get("_meta").is_some_and(|own| !own.is_object()) {
+            return Err("`_meta` is not an object");
         }
+        Ok(Self { content, structured, is_error, rest: result })
     }
 
     /// The result with what `pointers` point to masked: in the structured result, and in each text that is a JSON object or
@@ -52,12 +65,43 @@ impl ToolResult {
             }
         }
         self.content = self.content.into_iter().map(|block| redacted_block(&block, pointers)).collect();
+        self.rest.clear();
         self
     }
 
-    /// Bytes of its JSON text.
-    pub(super) fn size(&self) -> usize {
-        serde_json::to_vec(self).map_or(usize::MAX, |bytes| bytes.len())
+    /// Whether its JSON text has at most so many bytes.
+    pub(super) fn fits(&self, limit: usize) -> bool {
+        serde_json::to_writer(Budget(limit), self).is_ok()
+    }
+}
+
+/// A block of content is an object with a type, and has the fields of its type where that is one of 2025-11-25. Others are for
+/// the client to know.
+fn is_block(block: &Json) -> bool {
+    let Some(kind) = block.get("type").and_then(Json::as_str) else { return false };
+    let has_text = |fields: &Json, name: &str| fields.get(name).is_some_and(Json::is_string);
+    match kind {
+        "text" => has_text(block, "text"),
+        "image" | "audio" => has_text(block, "data") && has_text(block, "mimeType"),
+        "resource_link" => has_text(block, "uri") && has_text(block, "name"),
+        "resource" => block.get("resource").is_some_and(|resource| {
+            has_text(resource, "uri") && (has_text(resource, "text") || has_text(resource, "blob"))
+        }),
+        _ => true,
+    }
+}
+
+/// Counts what is written, and fails at the end of the budget.
+struct Budget(usize);
+
+impl std::io::Write for Budget {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -94,6 +138,7 @@ mod tests {
             json!({ "type": "image", "data": "123-45", "mimeType": "image/png" }),
             json!({ "type": "text", "text": "\"123-45\"" }),
         ]);
+        result.rest.insert("_meta".to_owned(), json!({ "x": "123-45" }));
         let untouched = result.clone().redacted(&[]);
         assert_eq!(untouched, result);
         let redacted = result.redacted(&pointers);
@@ -101,5 +146,46 @@ mod tests {
         assert_eq!(redacted.structured.unwrap()["customer"], json!({ "name": "Ann", "ssn": "[redacted]" }));
         assert_eq!(redacted.content.len(), 5);
         assert_eq!(redacted.content[1]["text"], WITHHELD);
+    }
+
+    #[test]
+    fn what_a_server_sends_is_kept_and_what_is_no_result_is_refused() {
+        let read = |value: Json| ToolResult::from_mcp(serde_json::from_value(value).unwrap());
+        let sent = json!({
+            "content": [{ "type": "text", "text": "a", "annotations": { "x": 1 } }, { "type": "new", "y": [] }],
+            "structuredContent": { "a": 1 }, "isError": true, "_meta": { "a/b": 1 }, "later": null,
+        });
+        assert_eq!(serde_json::to_value(read(sent.clone()).unwrap()).unwrap(), sent);
+        assert_eq!(read(json!({ "structuredContent": [1] })).unwrap().content, [] as [Json; 0]);
+        for (bad, why) in [
+            (json!({}), "it has no `content`"),
+            (json!({ "content": null }), "`content` is not a list of content blocks"),
+            (json!({ "content": {} }), "`content` is not a list of content blocks"),
+            (json!({ "content": ["a"] }), "`content` is not a list of content blocks"),
+            (json!({ "content": [{}] }), "`content` is not a list of content blocks"),
+            (
+                json!({ "content": [{ "type": "text", "text": 7 }] }),
+                "`content` is not a list of content blocks",
+            ),
+            (
+                json!({ "content": [{ "type": "image", "data": "" }] }),
+                "`content` is not a list of content blocks",
+            ),
+            (
+                json!({ "content": [{ "type": "resource", "resource": {} }] }),
+                "`content` is not a list of content blocks",
+            ),
+            (json!({ "content": [], "isError": "no" }), "`isError` is neither true nor false"),
+            (json!({ "content": [], "_meta": "x" }), "`_meta` is not an object"),
+        ] {
+            assert_eq!(read(bad).unwrap_err(), why);
+        }
+    }
+
+    #[test]
+    fn a_result_is_measured_without_being_written() {
+        let result = ToolResult::text("x".repeat(100), false);
+        let size = serde_json::to_vec(&result).unwrap().len();
+        assert!(result.fits(size) && !result.fits(size - 1));
     }
 }

@@ -36,7 +36,7 @@ pub struct Settings {
     pub retry_max: Duration,
     /// When given, only these tools exist: names, or ids with their server.
     pub allowed_tools: Option<BTreeSet<String>>,
-    /// These tools do not exist, whatever else is said: names, or ids with their server.
+    /// These tools do not exist, also when they are allowed elsewhere: names, or ids with their server.
     pub forbidden_tools: BTreeSet<String>,
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
+use crate::mcp::ParamHeaders;
 use crate::model::{Entity, EntityUid, InvokeTool, ServerName, ToolDescriptor, ToolId, Value};
 use crate::sandbox::Module;
 
@@ -38,6 +39,7 @@ pub struct Tool {
     descriptor: Arc<ToolDescriptor>,
     definition: Definition,
     schema: ArgumentSchema,
+    param_headers: ParamHeaders,
     server: ServerName,
     pin_status: PinStatus,
     backend: Backend,
@@ -65,7 +67,16 @@ impl Tool {
         let sandboxed = matches!(backend, Backend::Builtin(_));
         let entity = entity(&id, &definition, pin_status, &operator, sandboxed);
         let descriptor = Arc::new(ToolDescriptor { id, entity: entity.into(), labels: operator.labels });
-        Ok(Self { descriptor, definition, schema, server: server.clone(), pin_status, backend })
+        let param_headers = ParamHeaders::of_schema(&definition.input_schema);
+        Ok(Self {
+            descriptor,
+            definition,
+            schema,
+            param_headers,
+            server: server.clone(),
+            pin_status,
+            backend,
+        })
     }
 
     /// The tool's id.
@@ -86,6 +97,11 @@ impl Tool {
     /// The types of `context.input`.
     pub fn input_type(&self) -> &RecordType {
         self.schema.input()
+    }
+
+    /// The arguments that a request of version 2026-07-28 repeats in header fields.
+    pub fn param_headers(&self) -> &ParamHeaders {
+        &self.param_headers
     }
 
     /// The server that offers it.
@@ -118,7 +134,8 @@ impl Tool {
             return Err(PrepareError::Drifted(self.id().clone()));
         }
         let (arguments, input) = self.schema.check(arguments)?;
-        Ok(InvokeTool { tool: Arc::clone(&self.descriptor), arguments, input, redact: Vec::new() })
+        let tool = Arc::clone(&self.descriptor);
+        Ok(InvokeTool { tool, arguments, input, rest: Map::new(), redact: Vec::new() })
     }
 }
 

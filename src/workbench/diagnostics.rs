@@ -3,7 +3,7 @@
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde::Serialize;
 
-use crate::policy::Problem;
+use crate::policy::PolicyProblem;
 
 /// A problem as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,8 +24,8 @@ pub struct Finding {
     pub help: Option<String>,
 }
 
-impl From<&Problem> for Finding {
-    fn from(problem: &Problem) -> Self {
+impl From<&PolicyProblem> for Finding {
+    fn from(problem: &PolicyProblem) -> Self {
         let position = problem.position();
         Self {
             severity: if problem.fatal { "error" } else { "warning" },
@@ -40,8 +40,8 @@ impl From<&Problem> for Finding {
 }
 
 /// Problems by file and place, so that the same files always give the same text.
-pub fn in_order(problems: &[Problem]) -> Vec<&Problem> {
-    let mut ordered: Vec<&Problem> = problems.iter().collect();
+pub fn in_order(problems: &[PolicyProblem]) -> Vec<&PolicyProblem> {
+    let mut ordered: Vec<&PolicyProblem> = problems.iter().collect();
     ordered.sort_by_key(|problem| {
         let place = problem.position().map(|position| (position.line, position.column));
         (problem.file.clone(), place, problem.message.clone())
@@ -50,7 +50,7 @@ pub fn in_order(problems: &[Problem]) -> Vec<&Problem> {
 }
 
 /// A problem with the lines it is about, marked; in colour, for a stream that takes colour away where it must.
-pub fn render(problem: &Problem, width: usize) -> String {
+pub fn render(problem: &PolicyProblem, width: usize) -> String {
     let handler =
         GraphicalReportHandler::new_themed(GraphicalTheme::unicode()).with_width(width).with_links(false);
     let mut text = String::new();
@@ -63,7 +63,7 @@ pub fn render(problem: &Problem, width: usize) -> String {
 
 /// The problem without its place in the message, which the picture shows already.
 #[derive(Debug)]
-struct Named<'p>(&'p Problem);
+struct Named<'p>(&'p PolicyProblem);
 
 impl std::fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -89,14 +89,14 @@ pub struct Flip {
     /// The resource of the request.
     pub resource: String,
     /// What the older version decides.
-    pub old: Side,
+    pub old: ComparedSide,
     /// What the newer one decides.
-    pub new: Side,
+    pub new: ComparedSide,
 }
 
 /// One version's decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Side {
+pub struct ComparedSide {
     /// What was decided.
     pub outcome: &'static str,
     /// Whether that is a permission.
@@ -163,13 +163,13 @@ impl Difference {
             principal: core_shorthand(asked.principal.uid),
             action: core_shorthand(asked.action.uid),
             resource: core_shorthand(asked.resource.uid),
-            old: Side::of(&was),
-            new: Side::of(&is),
+            old: ComparedSide::of(&was),
+            new: ComparedSide::of(&is),
         });
     }
 }
 
-impl Side {
+impl ComparedSide {
     pub(super) fn of(verdict: &Verdict) -> Self {
         Self::of_parts(verdict.outcome, verdict.deciding().map(|policy| policy.id.as_ref()))
     }

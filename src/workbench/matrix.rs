@@ -1,7 +1,7 @@
 //! Who may do what: every role on every action on every type of resource, as one table that people review like an API.
 //!
 //! The circumstances are the neutral ones of tests, and so are the entities: what hangs on anything else (a limit in the
-//! input, lockdown, an agent's own tools) is for tests to say. A role is whatever policies name as `Role::"…"`; those that
+//! input, lockdown, an agent's own tools) is for tests to say. A role is what policies name as `Role::"…"`; those that
 //! are named like an action are permission words, which are many and say one thing each, and so have a list of their own.
 
 mod shift;
@@ -28,14 +28,14 @@ pub struct Matrix {
     /// Who, by column.
     pub principals: Vec<String>,
     /// A row for each action and resource.
-    pub rows: Vec<Row>,
+    pub rows: Vec<MatrixRow>,
     /// What each permission word gives.
     pub words: Vec<Word>,
 }
 
 /// An action on a resource.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct MatrixRow {
     /// The action of the request.
     pub action: String,
     /// The resource of the request.
@@ -113,7 +113,7 @@ impl Matrix {
             .partition(|role| bundle.knows_action(&EntityUid::action(role.as_str())));
         let principals = Principal::all(&roles);
         let subjects = subjects(bundle);
-        let rows = subjects.iter().map(|subject| Row {
+        let rows = subjects.iter().map(|subject| MatrixRow {
             action: subject.action.id().to_owned(),
             resource: shorthand(&subject.resource),
             cells: principals.iter().map(|principal| cell(bundle, principal, subject)).collect(),

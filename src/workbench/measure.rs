@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use cedar_policy::{Schema, SchemaFragment, ValidationMode};
 use cedar_policy_core::ast::{PolicyID, PolicySet, SlotId, Template};
-use cedar_policy_core::authorizer::{AuthorizationError, Authorizer};
+use cedar_policy_core::authorizer::{AuthorizationError, Authorizer, Response};
 use cedar_policy_core::parser::parse_policyset;
 use serde::Serialize;
 
 use super::run::{Question, TestQuestions};
 use crate::policy::engine::compiled::Effect;
 use crate::policy::engine::evaluate::Answer;
-use crate::policy::set::error::{PolicyErrors, Problem};
+use crate::policy::set::error::{PolicyErrors, PolicyProblem};
 use crate::policy::set::load::parse_uid;
 use crate::policy::{Bundle, SourceKind, Sources};
 
@@ -47,7 +47,7 @@ impl Default for Settings {
 
 /// What was measured at one size.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct Measurement {
     /// Policies in the set.
     pub policies: usize,
     /// Questions asked in each round.
@@ -76,7 +76,7 @@ pub fn measure(
     questions: &TestQuestions,
     settings: &Settings,
     mut step: impl FnMut(usize),
-) -> Result<Vec<Row>, PolicyErrors> {
+) -> Result<Vec<Measurement>, PolicyErrors> {
     let all: Vec<&Question> = questions.test_rows.iter().flat_map(|test_row| &test_row.questions).collect();
     let stride = all.len().div_ceil(QUESTIONS).max(1);
     let questions: Vec<&Question> = all.into_iter().step_by(stride).collect();
@@ -92,27 +92,39 @@ pub fn measure(
     Ok(rows)
 }
 
+/// The sources of a set with further policies, and with `changed` at the end of the last file.
+fn with_filler(like: &Bundle, filler: &[String], changed: Option<&str>) -> Sources {
+    let own = like.sources().iter();
+    let mut texts: Vec<(SourceKind, Arc<str>, Arc<str>)> =
+        own.map(|file| (file.kind, Arc::clone(&file.name), Arc::clone(&file.text))).collect();
+    for (number, file) in filler.chunks(PER_FILE).enumerate() {
+        texts.push((SourceKind::Policy, file_name(number).into(), file.concat().into()));
+    }
+    if let (Some(changed), Some((_, _, text))) = (changed, texts.last_mut()) {
+        *text = format!("{text}{changed}").into();
+    }
+    like.sources().links().iter().cloned().fold(Sources::from_texts(texts), Sources::with_link)
+}
+
+/// Whether Cedar's own authoriser determines other policies, or errs in others.
+fn differs(response: &Response, answer: &Answer<'_>) -> bool {
+    let diagnostics = &response.diagnostics;
+    let reasons: BTreeSet<String> = diagnostics.reason.iter().map(ToString::to_string).collect();
+    let id = |AuthorizationError::PolicyEvaluationError { id, .. }: &AuthorizationError| id.to_string();
+    let erred: BTreeSet<String> = diagnostics.errors.iter().map(id).collect();
+    let ours: BTreeSet<String> = answer.erred.iter().map(|(policy, _)| policy.id.to_string()).collect();
+    reasons != deciding(answer) || erred != ours
+}
+
 fn row(
     like: &Bundle,
     filler: &[String],
     questions: &[&Question],
     time: Duration,
-) -> Result<Row, PolicyErrors> {
-    let filled = |name: &str, text: &[String]| (SourceKind::Policy, name.into(), text.concat().into());
-    let files = || filler.chunks(PER_FILE).enumerate();
-    let sources = |changed: Option<&str>| {
-        let own =
-            like.sources().iter().map(|file| (file.kind, Arc::clone(&file.name), Arc::clone(&file.text)));
-        let mut texts: Vec<_> =
-            own.chain(files().map(|(number, file)| filled(&file_name(number), file))).collect();
-        if let (Some(changed), Some((_, _, text))) = (changed, texts.last_mut()) {
-            *text = format!("{text}{changed}").into();
-        }
-        let links = like.sources().links().iter().cloned();
-        links.fold(Sources::from_texts(texts), Sources::with_link)
-    };
+) -> Result<Measurement, PolicyErrors> {
     let settings = *like.settings();
-    let (whole, changed) = (sources(None), sources(Some("// Changed.\n")));
+    let whole = with_filler(like, filler, None);
+    let changed = with_filler(like, filler, Some("// Changed.\n"));
     let (check_ms, set) = cedar(&whole)?;
     let begun = Instant::now();
     let bundle = Bundle::load_with(whole, settings)?;
@@ -126,25 +138,10 @@ fn row(
         authorizer.is_authorized(question.prepared.request.clone(), &set, &question.prepared.entities)
     };
     let ours = |question: &Question| bundle.answer(&question.prepared.request, &question.prepared.entities);
-    let differences = questions
-        .iter()
-        .filter(|question| {
-            let response = plain(question);
-            let reasons: BTreeSet<String> =
-                response.diagnostics.reason.iter().map(ToString::to_string).collect();
-            let erred: BTreeSet<String> = response
-                .diagnostics
-                .errors
-                .iter()
-                .map(|AuthorizationError::PolicyEvaluationError { id, .. }| id.to_string())
-                .collect();
-            let answer = ours(question);
-            reasons != deciding(&answer)
-                || erred != answer.erred.iter().map(|(policy, _)| policy.id.to_string()).collect()
-        })
-        .count();
+    let differences = questions.iter().filter(|question| differs(&plain(question), &ours(question))).count();
 
-    let (mut of_ours, mut of_cedar) = (Vec::new(), Vec::new());
+    let mut of_ours = Vec::new();
+    let mut of_cedar = Vec::new();
     let begun = Instant::now();
     while of_ours.is_empty() || begun.elapsed() < time {
         of_ours.push(turn(questions, |question| drop(black_box(ours(black_box(question))))));
@@ -152,7 +149,7 @@ fn row(
     }
     let rounds = of_ours.len();
     let (ours_us, cedar_us) = (median(of_ours), median(of_cedar));
-    Ok(Row {
+    Ok(Measurement {
         policies: bundle.policies().count(),
         questions: questions.len(),
         rounds,
@@ -173,7 +170,8 @@ fn file_name(number: usize) -> String {
 
 /// How long Cedar takes to parse and validate the set, in milliseconds, and the set.
 fn cedar(sources: &Sources) -> Result<(f64, PolicySet), PolicyErrors> {
-    let general = |error: &dyn std::error::Error| PolicyErrors::from(Problem::general(error.to_string()));
+    let general =
+        |error: &dyn std::error::Error| PolicyErrors::from(PolicyProblem::general(error.to_string()));
     let begun = Instant::now();
     let (mut fragments, mut set) = (Vec::new(), PolicySet::new());
     for source in sources.iter() {

@@ -214,7 +214,7 @@ async fn a_policy_sees_what_a_change_names() {
 /// Under the emergency lock nobody gets more than he has, administrators included; what can only take away goes on.
 #[tokio::test]
 async fn under_the_emergency_lock_roles_can_be_taken_and_nothing_be_given() {
-    use caxton::changes::{ChangeLock, EngagedLock};
+    use caxton::changes::{ChangeLock, EmergencyLock as _, EngagedLock};
     let world = World::new().await;
     let (root, eve) = (world.person("root", &["admin"]), world.person("eve", &["viewer"]));
     put(&world, &root, &user("mallory"), json!({ "parents": [role("admin")] })).await;

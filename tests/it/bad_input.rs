@@ -56,13 +56,27 @@ fn caller(world: &World) -> Credential {
 /// Our own refusal: a problem with a detail that says what is wrong.
 fn assert_problem(what: &str, answer: &Answer, status: StatusCode, detail: &str) {
     assert_eq!(answer.status, status, "{what}: {answer:?}");
-    assert_eq!(answer.headers["content-type"], "application/problem+json", "{what}: {answer:?}");
+    let kind = answer.headers["content-type"].to_str().unwrap();
+    if status == StatusCode::BAD_REQUEST && kind == "application/json" {
+        return assert_rpc_error(what, answer, detail);
+    }
+    assert_eq!(kind, "application/problem+json", "{what}: {answer:?}");
     let problem = answer.json();
     assert_eq!(problem["status"], status.as_u16(), "{what}: {problem}");
     assert!(problem["type"].as_str().unwrap().starts_with("urn:caxton:problem:"), "{what}: {problem}");
     let found = problem["detail"].as_str().unwrap();
     assert!(found.contains(detail), "{what}: `{found}` does not say `{detail}`");
     assert!(!found.contains(char::is_control), "{what}: {problem}");
+}
+
+/// What MCP says of a body that is no message: an error of JSON-RPC without an id, and nothing else.
+fn assert_rpc_error(what: &str, answer: &Answer, detail: &str) {
+    let message = answer.json();
+    assert!(message["id"].is_null() && message.get("result").is_none(), "{what}: {message}");
+    assert!([-32700, -32600].map(Json::from).contains(&message["error"]["code"]), "{what}: {message}");
+    let found = message["error"]["message"].as_str().unwrap();
+    assert!(found.contains(detail), "{what}: `{found}` does not say `{detail}`");
+    assert!(!found.contains(char::is_control), "{what}: {message}");
 }
 
 /// The gateway answers, and its log is as it wrote it.
@@ -712,7 +726,8 @@ fn problems(directory: &Path) -> Vec<(String, String)> {
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(caxton::sandbox::Settings::default(), Arc::clone(&metrics)).unwrap();
     let settings = caxton::agents::Settings { directory: Some(directory.to_owned()), ..Default::default() };
-    let loaded = Register::new(settings, sandbox, metrics).load();
+    let counters = Arc::new(caxton::limit::LocalCounters::new(Arc::clone(&metrics)));
+    let loaded = Register::new(settings, sandbox, metrics, counters).load();
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     loaded.problems.iter().map(|problem| (name(&problem.path), problem.to_string())).collect()
 }

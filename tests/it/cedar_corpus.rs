@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use crate::support::cedar_data::Files;
 use caxton::model::{EntityUid, Outcome, ReasonCode};
-use caxton::policy::{Bundle, Check, Effect, JsonNames, Sources};
+use caxton::policy::{Bundle, Effect, EntityCheck, JsonNames, Sources};
 use caxton::workbench::run::{Settings, Suites, run as run_tests};
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ fn run(name: &str, files: &Files, counts: &mut Counts) {
     let sources = Sources::new().with_schema("case.cedarschema", text("schema"));
     let bundle = Bundle::insecure_load_as_cedar(sources.with_policy("case.cedar", text("policies")));
     let bundle = bundle.unwrap_or_else(|errors| panic!("{name}: {errors}"));
-    let entities = bundle.entities_from_json(text("entities"), Check::Schema);
+    let entities = bundle.entities_from_json(text("entities"), EntityCheck::Schema);
     let entities = entities.unwrap_or_else(|error| panic!("{name}: {error}"));
     counts.files += 1;
     for request in case["requests"].as_array().unwrap() {
@@ -47,8 +47,8 @@ fn run(name: &str, files: &Files, counts: &mut Counts) {
         let (principal, action, resource) = (&request["principal"], &request["action"], &request["resource"]);
         let names = JsonNames { principal, action, resource };
         let check = match request.get("validateRequest").and_then(Value::as_bool) {
-            Some(false) => Check::Nothing,
-            _ => Check::Schema,
+            Some(false) => EntityCheck::Nothing,
+            _ => EntityCheck::Schema,
         };
         let query = bundle.query_from_json(&names, request["context"].clone(), &entities, check);
         let query = query.unwrap_or_else(|error| panic!("{label}: {error}"));

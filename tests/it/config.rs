@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::golden::golden;
 use caxton::config::{
-    Environment, Format, KeyStatus, ProblemCode, Problems, UNSUPPORTED, json_schema, keys, load, locate,
-    read, reference, security_check,
+    DocumentFormat, Environment, KeyStatus, ProblemCode, Problems, UNSUPPORTED, json_schema, keys, load,
+    locate, read, reference, security_check,
 };
 
 fn root() -> PathBuf {
@@ -28,7 +28,7 @@ fn environment() -> Environment {
 
 /// Reads `name` of the golden directory as if it stood in a directory of its own.
 fn refused(name: &str, text: &str) -> Problems {
-    read(text, Format::of(Path::new(name)), Some(Path::new(name)), &environment())
+    read(text, DocumentFormat::of(Path::new(name)), Some(Path::new(name)), &environment())
         .err()
         .unwrap_or_else(|| panic!("{name} was accepted"))
 }
@@ -234,7 +234,7 @@ fn switches_win_over_the_file_and_never_weaken() {
         ("CAXTON_HOT_RELOAD_VALIDATION", "strict"),
         ("CAXTON_SERVICE_HOST", "10.0.0.1"),
     ]);
-    let loaded = read("server: { log_level: warn }", Format::Yaml, None, &good).unwrap();
+    let loaded = read("server: { log_level: warn }", DocumentFormat::Yaml, None, &good).unwrap();
     assert_eq!(loaded.process.log_level.as_str(), "debug");
     let level = loaded.values.iter().find(|value| value.key == "server.log_level").unwrap();
     assert_eq!(serde_json::to_value(&level.source).unwrap()["environment"]["variable"], "CAXTON_LOG_LEVEL");
@@ -264,9 +264,9 @@ fn weakening_needs_the_operators_word() {
             "security: {{ allow_weakened: {allow} }}\nmcp: {{ servers: [{{ name: far, url: 'http://far.example.com/mcp' }}] }}"
         )
     };
-    let refused = read(&text(false), Format::Yaml, None, &Environment::default()).err().unwrap();
+    let refused = read(&text(false), DocumentFormat::Yaml, None, &Environment::default()).err().unwrap();
     assert_eq!(refused.problems[0].code, ProblemCode::Weakens);
-    let loaded = read(&text(true), Format::Yaml, None, &Environment::default()).unwrap();
+    let loaded = read(&text(true), DocumentFormat::Yaml, None, &Environment::default()).unwrap();
     let keys: Vec<_> = security_check(&loaded).into_iter().map(|weakness| weakness.key).collect();
     assert!(
         keys.contains(&"security.allow_weakened".to_owned())
@@ -281,7 +281,7 @@ fn http_beyond_the_host_is_a_choice() {
             "server: {{ host: 0.0.0.0, insecure_http: true }}\nsecurity: {{ authentication: {{ require_tls: {require_tls} }} }}\n"
         )
     };
-    let read = |text: &str| read(text, Format::Yaml, None, &Environment::default());
+    let read = |text: &str| read(text, DocumentFormat::Yaml, None, &Environment::default());
     let refused = read(&text(true)).unwrap_err().problems;
     assert_eq!(refused[0].code, ProblemCode::Contradiction, "it would serve nobody");
     let found = security_check(&read(&text(false)).unwrap());
@@ -406,8 +406,8 @@ fn values_are_read_as_documented() {
         ),
     ];
     for (text, key, want) in cases {
-        let loaded =
-            read(text, Format::Yaml, None, &environment()).unwrap_or_else(|e| panic!("{}", e.render(false)));
+        let loaded = read(text, DocumentFormat::Yaml, None, &environment())
+            .unwrap_or_else(|e| panic!("{}", e.render(false)));
         let value = loaded.values.iter().find(|value| value.key == key).unwrap();
         assert_eq!(value.value, want, "{text}");
     }
@@ -431,10 +431,10 @@ fn the_schema_knows_every_key() {
 }
 
 mod hostile {
-    use super::{Environment, Format, Path, read};
+    use super::{DocumentFormat, Environment, Path, read};
     use proptest::prelude::*;
 
-    fn survives(text: &str, format: Format) {
+    fn survives(text: &str, format: DocumentFormat) {
         let environment = Environment::from_iter([("A", "${A}"), ("B", "\u{1b}[31m")]);
         if let Err(problems) = read(text, format, Some(Path::new("x.yaml")), &environment) {
             assert!(!problems.is_empty());
@@ -483,14 +483,14 @@ mod hostile {
 
         #[test]
         fn any_text_is_answered(text in any::<String>()) {
-            survives(&text, Format::Yaml);
-            survives(&text, Format::Toml);
+            survives(&text, DocumentFormat::Yaml);
+            survives(&text, DocumentFormat::Toml);
         }
 
         #[test]
         fn any_nearly_right_text_is_answered(text in pieces()) {
-            survives(&text, Format::Yaml);
-            survives(&text, Format::Toml);
+            survives(&text, DocumentFormat::Yaml);
+            survives(&text, DocumentFormat::Toml);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::support::{Credential, World, outcome, send};
 use caxton::api::{Access, endpoints};
 use caxton::authn::issue::TokenIssuer;
 use caxton::authn::jwt::KeyMaterial;
-use caxton::changes::{ChangeLock, EngagedLock};
+use caxton::changes::{ChangeLock, EmergencyLock as _, EngagedLock};
 use caxton::clock::{Clock as _, SystemClock};
 use caxton::limit::FailureSettings;
 use caxton::model::ServerName;

@@ -218,7 +218,7 @@ impl Folder {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn run(&self, options: coverage::Options) -> Exit {
+    fn run(&self, options: coverage::CoverageOptions) -> Exit {
         run_in(self.0.path(), Command::Coverage(options), &Output::new(Format::Table)).unwrap()
     }
 }
@@ -226,7 +226,7 @@ impl Folder {
 #[test]
 fn the_gate_tells_enough_from_too_little_and_from_unknown() {
     let folder = Folder::new(&row("tls", "Agent::\"a\"", "tool:list", "{ source: { tls: true } }", "allow"));
-    let with = |min| coverage::Options { min, ..coverage::Options::default() };
+    let with = |min| coverage::CoverageOptions { min, ..coverage::CoverageOptions::default() };
     assert_eq!(folder.run(with(None)), Exit::Fine);
     // The two elements that matched, the hour, `tls` and the `unless`: 5 of 12 points.
     assert_eq!(folder.run(with(Some(41.6))), Exit::Fine);
@@ -235,7 +235,7 @@ fn the_gate_tells_enough_from_too_little_and_from_unknown() {
     assert_eq!(failing.run(with(None)), Exit::Found, "tests that fail prove nothing");
     let broken = Folder::new(&row("tls", "Agent::\"a\"", "tool:lst", "{}", "allow"));
     assert_eq!(broken.run(with(None)), Exit::Usage);
-    let nothing = coverage::Options { filter: Some("no such".to_owned()), ..with(None) };
+    let nothing = coverage::CoverageOptions { filter: Some("no such".to_owned()), ..with(None) };
     assert_eq!(folder.run(nothing), Exit::Usage);
 }
 
@@ -244,7 +244,8 @@ fn the_page_stands_alone_and_shows_texts_as_texts() {
     let folder = Folder::new(&row("tls", "Agent::\"a\"", "tool:list", "{ source: { tls: true } }", "allow"));
     folder.write("policies/a.cedar", &format!("// <script>alert(1)</script>\n{LATE}"));
     let page = folder.path("coverage.html");
-    folder.run(coverage::Options { html: Some(page.clone()), ..coverage::Options::default() });
+    folder
+        .run(coverage::CoverageOptions { html: Some(page.clone()), ..coverage::CoverageOptions::default() });
     let page = fs::read_to_string(page).unwrap();
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
     for outside in ["<script", "http://", "https://", "<link", "<img", "@import", "url("] {

@@ -144,7 +144,7 @@ fn cells_of_the_matrix_that_differ_are_told() {
 permit (principal in Caxton::Role::\"chief\", action == Caxton::Action::\"agent:view\", resource is Caxton::Agent);";
     let (old, new) = (set(OLD), set(&format!("{OLD}{chief}")));
     let told = |shift: &Shift| -> Vec<String> {
-        let side = |side: &Option<caxton::workbench::diff::Side>| {
+        let side = |side: &Option<caxton::workbench::diff::ComparedSide>| {
             side.as_ref()
                 .map_or_else(String::new, |side| format!("{} {}", side.outcome, side.policies.join(",")))
         };
@@ -220,7 +220,7 @@ impl Folder {
     }
 
     fn run(&self, base: &str, old: &str, new: Option<&str>) -> anyhow::Result<Exit> {
-        let options = command::Options {
+        let options = command::DiffOptions {
             old: old.to_owned(),
             new: new.map(str::to_owned),
             show: 3,

@@ -8,7 +8,7 @@ use std::path::Path;
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, explain as command, run_in};
 use caxton::policy::{Bundle, Sources};
-use caxton::workbench::explain::{Account, Explanation, Outcome, explain};
+use caxton::workbench::explain::{Account, Explanation, PartOutcome, explain};
 use caxton::workbench::run::{Settings, SingleRequest, examine};
 
 fn asked(principal: &str, action: &str, resource: &str, context: &str) -> Explanation {
@@ -25,7 +25,7 @@ fn asked(principal: &str, action: &str, resource: &str, context: &str) -> Explan
 }
 
 /// `(text, value, blocks)` of each part.
-fn parts(account: &Account) -> Vec<(&str, Outcome, bool)> {
+fn parts(account: &Account) -> Vec<(&str, PartOutcome, bool)> {
     account.parts.iter().map(|part| (part.text.as_str(), part.value, part.blocks)).collect()
 }
 
@@ -36,16 +36,16 @@ fn the_policy_that_decided_tells_each_part_and_what_it_looked_at() {
     let [private] = found.decided.as_slice() else { panic!("{:?}", found.decided) };
     assert_eq!(
         (private.id.as_str(), private.effect, private.result),
-        ("memory.private", "forbid", Outcome::True)
+        ("memory.private", "forbid", PartOutcome::True)
     );
     assert_eq!(
         parts(private),
         [
-            ("principal is Caxton::Agent", Outcome::True, false),
-            ("action in Caxton::Action::\"memory:*\"", Outcome::True, false),
-            ("resource.scope == \"agent\"", Outcome::True, false),
-            ("resource has agent", Outcome::True, false),
-            ("resource.agent == principal", Outcome::False, false),
+            ("principal is Caxton::Agent", PartOutcome::True, false),
+            ("action in Caxton::Action::\"memory:*\"", PartOutcome::True, false),
+            ("resource.scope == \"agent\"", PartOutcome::True, false),
+            ("resource has agent", PartOutcome::True, false),
+            ("resource.agent == principal", PartOutcome::False, false),
         ]
     );
     let looked = &private.parts[4].looked_at[0];
@@ -57,8 +57,8 @@ fn the_policy_that_decided_tells_each_part_and_what_it_looked_at() {
     assert_eq!(
         parts(near("memory.workspace"))[2..],
         [
-            ("resource has workspace", Outcome::False, true),
-            ("principal in resource.workspace", Outcome::NotAsked, false)
+            ("resource has workspace", PartOutcome::False, true),
+            ("principal in resource.workspace", PartOutcome::NotAsked, false)
         ]
     );
     let all = Bundle::load(Sources::shipped()).unwrap().policies().count();
@@ -71,8 +71,8 @@ fn an_unless_that_holds_blocks() {
     assert_eq!(found.outcome, "allow");
     assert_eq!(found.decided[0].id, "agents.list-tools");
     let inactive = found.near.iter().find(|account| account.id == "agents.inactive").unwrap();
-    assert_eq!(inactive.result, Outcome::False);
-    assert_eq!(parts(inactive)[1], ("principal.status == \"active\"", Outcome::True, true));
+    assert_eq!(inactive.result, PartOutcome::False);
+    assert_eq!(parts(inactive)[1], ("principal.status == \"active\"", PartOutcome::True, true));
     // What was allowed needs no other permit: only forbids came near.
     assert!(found.near.iter().all(|account| account.effect == "forbid"));
 }
@@ -105,7 +105,7 @@ fn an_error_is_told_with_its_cause() {
     let found = explain(&bundle, &questions).pop().unwrap();
     assert_eq!(found.outcome, "deny_error");
     let over = found.decided.iter().find(|account| account.id == "t.over").unwrap();
-    assert_eq!(over.result, Outcome::Error);
+    assert_eq!(over.result, PartOutcome::Error);
     assert!(over.parts[1].error.as_ref().unwrap().contains("integer overflow"), "{:?}", over.parts[1]);
     assert_eq!(over.parts[1].looked_at[0].value.as_deref(), Some("2"));
 }
@@ -131,18 +131,18 @@ fn the_guide_is_right() {
 
 // ---- the command ----
 
-fn run(options: command::Options) -> anyhow::Result<Exit> {
+fn run(options: command::ExplainOptions) -> anyhow::Result<Exit> {
     run_in(Path::new(env!("CARGO_MANIFEST_DIR")), Command::Explain(options), &Output::new(Format::Json))
 }
 
-fn flags(action: &str, context: &str) -> command::Options {
-    command::Options {
+fn flags(action: &str, context: &str) -> command::ExplainOptions {
+    command::ExplainOptions {
         principal: Some("Agent::\"researcher\"".to_owned()),
         action: Some(action.to_owned()),
         resource: Some("Gateway::\"caxton\"".to_owned()),
         context: Some(context.to_owned()),
         near: 1,
-        ..command::Options::default()
+        ..command::ExplainOptions::default()
     }
 }
 
@@ -157,10 +157,13 @@ fn a_request_comes_from_flags_from_a_file_or_from_a_test_and_a_typo_is_an_error(
         "entities": {"Agent::\"x\"": {"attrs": {"status": "suspended"}}}, "now": "2026-01-10T10:00:00Z"}"#,
     )
     .unwrap();
-    let from = |request| command::Options { request: Some(request), ..command::Options::default() };
+    let from =
+        |request| command::ExplainOptions { request: Some(request), ..command::ExplainOptions::default() };
     assert_eq!(run(from(file.clone())).unwrap(), Exit::Fine);
-    let by_test =
-        |text: &str| command::Options { test: Some(text.to_owned()), ..command::Options::default() };
+    let by_test = |text: &str| command::ExplainOptions {
+        test: Some(text.to_owned()),
+        ..command::ExplainOptions::default()
+    };
     assert_eq!(run(by_test("agents: an agent lists tools")).unwrap(), Exit::Fine);
 
     let refused = |options| run(options).unwrap_err().to_string();
@@ -172,7 +175,7 @@ fn a_request_comes_from_flags_from_a_file_or_from_a_test_and_a_typo_is_an_error(
     assert!(refused(flags("memory:read", "{}")).starts_with("the request does not fit the schema: "));
     assert_eq!(refused(by_test("no such")), "there is no request to explain");
     assert!(refused(by_test("roles")).ends_with("at most 20 are explained in one run"));
-    assert!(refused(command::Options::default()).starts_with("name a request: "));
+    assert!(refused(command::ExplainOptions::default()).starts_with("name a request: "));
     fs::write(&file, "{\"principle\": 1}").unwrap();
     assert!(format!("{:#}", run(from(file)).unwrap_err()).contains("unknown field `principle`"));
 }
@@ -180,6 +183,6 @@ fn a_request_comes_from_flags_from_a_file_or_from_a_test_and_a_typo_is_an_error(
 #[test]
 fn entities_come_from_a_file_of_fixtures() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("policy-tests/common.fixtures.yaml");
-    let options = command::Options { entities: Some(fixtures), ..flags("tool:list", "{}") };
+    let options = command::ExplainOptions { entities: Some(fixtures), ..flags("tool:list", "{}") };
     assert_eq!(run(options).unwrap(), Exit::Fine);
 }

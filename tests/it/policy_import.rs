@@ -9,7 +9,7 @@ use crate::support::golden::golden;
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, import as command, run_in};
 use caxton::policy::{Bundle, SourceKind, Sources};
-use caxton::workbench::import::{From, ImportError, Imported, Input, import};
+use caxton::workbench::import::{From, ImportError, ImportInput, Imported, import};
 
 const ROLES: &str = include_str!("../import/roles.yaml");
 const AGENT: &str = include_str!("../import/agent.yaml");
@@ -19,7 +19,8 @@ const AGENTGATEWAY: &str = include_str!("../import/agentgateway.yaml");
 
 fn imported(from: From, text: &str) -> Result<Imported, ImportError> {
     let schema = Bundle::load(Sources::new().with_shipped(SourceKind::Schema)).unwrap();
-    let input = Input { topic: "team", file: "rules", text, lines_before: 0, server: None, schema: &schema };
+    let input =
+        ImportInput { topic: "team", file: "rules", text, lines_before: 0, server: None, schema: &schema };
     import(from, &input)
 }
 
@@ -269,11 +270,11 @@ fn what_was_imported_passes_its_tests_and_the_other_checks() {
         let path = base.join(format!("{name}.txt"));
         fs::write(&path, text).unwrap();
         let target = command::ImportTarget { accept_gaps: true, ..command::ImportTarget::default() };
-        let options = command::Options { from, server: None, files: vec![path], target };
+        let options = command::ImportOptions { from, server: None, files: vec![path], target };
         assert_eq!(run_in(base, Command::Import(options), &output).unwrap(), Exit::Fine, "{name}");
     }
     let folders = caxton::cli::policy::PolicyFolders::default;
     assert_eq!(run_in(base, Command::Validate { folders: folders() }, &output).unwrap(), Exit::Fine);
-    let fmt = caxton::cli::policy::fmt::Options { files: Vec::<PathBuf>::new(), check: true };
+    let fmt = caxton::cli::policy::fmt::FmtOptions { files: Vec::<PathBuf>::new(), check: true };
     assert_eq!(run_in(base, Command::Fmt(fmt), &output).unwrap(), Exit::Fine);
 }

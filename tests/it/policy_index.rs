@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use caxton::model::{Entity, EntityUid, Fields, Outcome, ReasonCode, Value};
-use caxton::policy::{Bundle, Check, JsonNames, Link, Query, Reachable, Side, Sources, Verdict, close};
+use caxton::policy::{Bundle, EntityCheck, JsonNames, Link, Query, Reachable, Side, Sources, Verdict, close};
 use cedar_policy as cedar;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
@@ -509,11 +509,11 @@ proptest! {
         for query in queries {
             let (request, entities) = oracle_request(&query, &schema, None).unwrap();
             let list: Json = query.entities.iter().map(|entity| cedar_entity(entity)).collect();
-            let given = bundle.entities_from_json(&list.to_string(), Check::Schema).unwrap();
+            let given = bundle.entities_from_json(&list.to_string(), EntityCheck::Schema).unwrap();
             let (principal, action, resource) =
                 (cedar_uid(&query.principal), cedar_uid(&query.action), cedar_uid(&query.resource));
             let names = JsonNames { principal: &principal, action: &action, resource: &resource };
-            let asked = bundle.query_from_json(&names, cedar_json(&query.context), &given, Check::Nothing).unwrap();
+            let asked = bundle.query_from_json(&names, cedar_json(&query.context), &given, EntityCheck::Nothing).unwrap();
             let said = bundle.decide_as_cedar(&asked);
             prop_assert_eq!((said.allow, said.reasons, said.errors), oracle(&request, &set, &entities));
         }

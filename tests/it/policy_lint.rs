@@ -138,7 +138,7 @@ fn exit_codes_and_sarif() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    let run = |options: command::Options| {
+    let run = |options: command::LintOptions| {
         run_in(folder.path(), Command::Lint(options), &Output::new(Format::Table))
     };
     write(
@@ -146,7 +146,7 @@ fn exit_codes_and_sarif() {
         "@id(\"t.a\")\npermit (principal, action, resource)\nwhen { context.source.mtls };\n",
     );
     let sarif = folder.path().join("lint.sarif");
-    let options = command::Options { sarif: Some(sarif.clone()), ..command::Options::default() };
+    let options = command::LintOptions { sarif: Some(sarif.clone()), ..command::LintOptions::default() };
     assert_eq!(run(options).unwrap(), Exit::Found);
     let written: serde_json::Value = serde_json::from_str(&fs::read_to_string(sarif).unwrap()).unwrap();
     assert_eq!(written["version"], "2.1.0");
@@ -160,14 +160,16 @@ fn exit_codes_and_sarif() {
     );
     assert_eq!(written["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap().len(), RULES.len());
 
-    let without = |id: &str| command::Options { without: vec![id.to_owned()], ..command::Options::default() };
+    let without =
+        |id: &str| command::LintOptions { without: vec![id.to_owned()], ..command::LintOptions::default() };
     assert_eq!(run(without("open-permit")).unwrap(), Exit::Fine);
     assert!(
         run(without("open-permits")).unwrap_err().to_string().starts_with("there is no rule `open-permits`")
     );
     write("policies/a.cedar", "permit (principal, action, resource);");
     assert_eq!(
-        run(command::Options { folders: PolicyFolders::default(), ..command::Options::default() }).unwrap(),
+        run(command::LintOptions { folders: PolicyFolders::default(), ..command::LintOptions::default() })
+            .unwrap(),
         Exit::Usage
     );
 }

@@ -21,10 +21,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode as HttpStatus, header};
 use axum::response::IntoResponse as _;
-use caxton::changes::{ChangeLock, EngagedLock};
+use caxton::changes::{ChangeLock, EmergencyLock as _, EngagedLock};
 use caxton::clock::{Clock, SystemClock};
 use caxton::policy::Sources;
-use caxton::policy::version::{BundleFile, Kind, Manifest, Published, SigningKey, TrustedKeys, VersionStore};
+use caxton::policy::version::{
+    BundleFile, Kind, Manifest, Published, SigningKey, TrustedKeys, VersionSource as _, VersionStore,
+};
 use caxton::server::{Gateway, PublishedSettings, RemoteSettings, Settings, StartError};
 use reqwest::StatusCode;
 use serde_json::{Value as Json, json};
@@ -675,7 +677,10 @@ async fn a_lock_that_is_engaged_during_a_change_holds() {
             roles_file: None,
         };
         let loader = PolicyLoader { source, fragments: Arc::new(fragments), candidate_dir: None };
-        let (live, state) = load_startup(&loader, &settings, Default::default(), 0).unwrap().split();
+        let lock = ChangeLock::in_directory(directory.path());
+        let started = load_startup(&loader, &lock, &settings, Default::default(), 0).unwrap();
+        let (live, state) = started.split();
+        let loader = (loader, Arc::new(lock) as _);
         let metrics = Arc::new(caxton::telemetry::Metrics::new());
         let policy = Arc::new(LivePolicy::new(live, Default::default(), Arc::clone(&metrics)));
         let log = directory.path().join("audit.log");

@@ -17,10 +17,10 @@ fn set(policies: &str) -> Bundle {
 }
 
 fn run(base: &Path, check: Option<&Path>, write: Option<&Path>) -> anyhow::Result<Exit> {
-    let options = command::Options {
+    let options = command::MatrixOptions {
         check: check.map(PathBuf::from),
         write: write.map(PathBuf::from),
-        ..command::Options::default()
+        ..command::MatrixOptions::default()
     };
     run_in(base, Command::Matrix(options), &Output::new(Format::Table))
 }

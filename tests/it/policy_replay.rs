@@ -13,7 +13,7 @@ use caxton::audit::record_reader::{ChainCheck, RecordReader};
 use caxton::cli::output::{Exit, Format, Output};
 use caxton::cli::policy::{Command, FromLog, PolicyFolders, diff, replay as command, run_in};
 use caxton::policy::{Bundle, OnPolicyError, SourceKind, Sources};
-use caxton::workbench::replay::{Cause, Place, Replay, Replayer, Settings, find, suite_of_record};
+use caxton::workbench::replay::{NotEvaluated, Place, Replay, Replayer, Settings, find, suite_of_record};
 use caxton::workbench::run::{Settings as RunSettings, Suites, run};
 use reqwest::Method;
 use serde_json::{Value as Json, json};
@@ -117,8 +117,8 @@ async fn every_decision_of_a_gateway_comes_out_as_it_was_recorded() {
     assert_eq!((replay.flipped, replay.other_policies), (0, 0));
     assert!(replay.reproduced > 90, "{replay:#?}");
     assert_eq!(replay.compared, replay.reproduced);
-    let causes: Vec<&Cause> = replay.left_out.iter().map(|left| &left.cause).collect();
-    assert!(causes.iter().all(|cause| matches!(cause, Cause::Gateway { .. })), "{causes:?}");
+    let causes: Vec<&NotEvaluated> = replay.left_out.iter().map(|left| &left.cause).collect();
+    assert!(causes.iter().all(|cause| matches!(cause, NotEvaluated::Gateway { .. })), "{causes:?}");
     // Lists and questions about others are among them, each item by itself.
     let text = fs::read_to_string(&log).unwrap();
     let lines: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -145,7 +145,7 @@ async fn a_log_that_is_not_replayable_says_so_and_is_not_guessed_at() {
     let replay = replayed(&log, &shipped(), &candidate, Settings::default());
     assert_eq!((replay.compared, replay.flipped), (0, 0));
     assert!(
-        replay.left_out.iter().any(|left| left.cause == Cause::NoEntities && left.count > 0),
+        replay.left_out.iter().any(|left| left.cause == NotEvaluated::NoEntities && left.count > 0),
         "{replay:?}"
     );
 }
@@ -238,7 +238,7 @@ async fn many_threads_find_what_one_finds() {
     assert_eq!((shared.flipped, shared.reproduced), (alone.flipped * 8, alone.reproduced * 8));
     let lines: Vec<u64> = shared.flips.iter().map(|flip| flip.line).collect();
     assert!(lines.is_sorted());
-    let causes = |replay: &Replay| -> Vec<(Cause, u64, String)> {
+    let causes = |replay: &Replay| -> Vec<(NotEvaluated, u64, String)> {
         replay.left_out.iter().map(|left| (left.cause.clone(), left.count, left.first.clone())).collect()
     };
     let eight: Vec<_> =
@@ -354,10 +354,10 @@ fn a_decision_that_hangs_on_a_value_the_log_does_not_hold_is_left_out() {
         // The version that decided knew the value; the log does not.
         let replay = one(&record(&seeing), &seeing, &blind);
         assert_eq!((replay.reproduced, replay.not_reproduced), (0, 0));
-        assert_eq!(replay.left_out[0].cause, Cause::Hidden { path: "context.input.url".to_owned() });
+        assert_eq!(replay.left_out[0].cause, NotEvaluated::Hidden { path: "context.input.url".to_owned() });
         // And so does the candidate.
         let replay = one(&record(&blind), &blind, &seeing);
-        assert_eq!(replay.left_out[0].cause, Cause::Hidden { path: "context.input.url".to_owned() });
+        assert_eq!(replay.left_out[0].cause, NotEvaluated::Hidden { path: "context.input.url".to_owned() });
         assert_eq!((replay.compared, replay.flipped), (0, 0));
     }
     // Values that are there are looked at, and attributes of entities are values too.
@@ -379,7 +379,7 @@ fn a_decision_that_hangs_on_a_value_the_log_does_not_hold_is_left_out() {
     );
     assert_eq!(
         one(&record, &blind, &by_tools).left_out[0].cause,
-        Cause::Hidden { path: "attrs.tools".to_owned() }
+        NotEvaluated::Hidden { path: "attrs.tools".to_owned() }
     );
 }
 
@@ -434,7 +434,7 @@ fn decisions_of_other_versions_are_counted_and_taken_only_when_asked_to() {
     let input = json!({ "url": "a", "size": 3 });
     let record = call(&input, entities(json!([])), "deny_default", "", &"0".repeat(64));
     let replay = one(&record, &bundle, &narrow);
-    assert_eq!((replay.left_out[0].cause.clone(), replay.compared), (Cause::OtherVersion, 0));
+    assert_eq!((replay.left_out[0].cause.clone(), replay.compared), (NotEvaluated::OtherVersion, 0));
     assert_eq!(replay.other_versions.values().sum::<u64>(), 1);
     let settings = Settings { other_versions: true, ..Settings::default() };
     let mut replayer = Replayer::new(&bundle, &narrow, settings);
@@ -516,9 +516,9 @@ impl Folder {
         fs::read_to_string(self.0.path().join(name)).unwrap()
     }
 
-    fn run(&self, change: impl FnOnce(&mut command::Options)) -> anyhow::Result<Exit> {
+    fn run(&self, change: impl FnOnce(&mut command::ReplayOptions)) -> anyhow::Result<Exit> {
         let mut options =
-            command::Options { candidate: "candidate".to_owned(), show: 3, ..Default::default() };
+            command::ReplayOptions { candidate: "candidate".to_owned(), show: 3, ..Default::default() };
         change(&mut options);
         run_in(self.0.path(), Command::Replay(options.into()), &Output::new(Format::Table))
     }
@@ -548,7 +548,7 @@ async fn exit_codes_say_flips_and_bad_logs() {
     }
     assert_eq!(folder.run(|options| options.candidate = "same".to_owned()).unwrap(), Exit::Fine);
     // A folder of logs, and only the last week.
-    let week = |options: &mut command::Options| {
+    let week = |options: &mut command::ReplayOptions| {
         options.recorded.log = Some(folder.0.path().join(".caxton"));
         options.recorded.last = Some("7d".to_owned());
     };
@@ -567,7 +567,8 @@ async fn exit_codes_say_flips_and_bad_logs() {
 #[tokio::test]
 async fn the_command_refuses_what_it_cannot_do() {
     let folder = Folder::new().await;
-    let refused = |change: &dyn Fn(&mut command::Options)| format!("{:#}", folder.run(change).unwrap_err());
+    let refused =
+        |change: &dyn Fn(&mut command::ReplayOptions)| format!("{:#}", folder.run(change).unwrap_err());
     folder.write("empty/README.md", "");
     assert_eq!(
         refused(&|options| options.candidate = "empty".to_owned()),
@@ -608,13 +609,13 @@ async fn a_comparison_takes_recorded_traffic_as_well() {
         folder.write(&format!("{place}/{}", source.name), &source.text);
     }
     folder.write("policy-tests/none.test.yaml", "suite: none\ntests: []\n");
-    let diff = |change: &dyn Fn(&mut diff::Options)| {
-        let mut options = diff::Options { old: "old".to_owned(), show: 3, ..Default::default() };
+    let diff = |change: &dyn Fn(&mut diff::DiffOptions)| {
+        let mut options = diff::DiffOptions { old: "old".to_owned(), show: 3, ..Default::default() };
         change(&mut options);
         run_in(folder.0.path(), Command::Diff(options.into()), &Output::new(Format::Table))
     };
     let log = folder.0.path().join(".caxton/audit.log");
-    let with_log = |options: &mut diff::Options| options.recorded.log = Some(log.clone());
+    let with_log = |options: &mut diff::DiffOptions| options.recorded.log = Some(log.clone());
     assert_eq!(diff(&with_log).unwrap(), Exit::Fine);
     // Neither tests nor matrix know this caller: only the log shows what it loses.
     folder.write(
@@ -634,7 +635,7 @@ async fn what_a_candidate_names_and_the_log_does_not_hold_is_not_guessed_at() {
     let named = "@id(\"own.off\") forbid (principal, action == Caxton::Action::\"agent:list\", resource) when { Caxton::Agent::\"clerk\".status == \"off\" };";
     let candidate = Bundle::load(Sources::shipped().with_policy("own.cedar", named)).unwrap();
     let replay = replayed(&log, &shipped(), &candidate, Settings::default());
-    let cause = Cause::Hidden { path: "Caxton::Agent::\"clerk\"".to_owned() };
+    let cause = NotEvaluated::Hidden { path: "Caxton::Agent::\"clerk\"".to_owned() };
     assert!(replay.left_out.iter().any(|left| left.cause == cause), "{:?}", replay.left_out);
     assert_eq!(replay.flipped, 0);
     assert!(replay.compared > 0, "the others are compared");

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use caxton::policy::{Bundle, SourceKind, Sources};
 use caxton::workbench::prove::{
-    Circumstances, CircumstancesError, Claim, Proof, Settings, Several, Solver, SolverError, Verdict, prove,
+    Circumstances, CircumstancesError, Claim, ProofResult, ProofVerdict, Settings, Several, Solver,
+    SolverError, prove,
 };
 use caxton::workbench::run::{Settings as RunSettings, Suites, TestResult, run};
 
@@ -27,11 +28,11 @@ fn set(policies: &str) -> Bundle {
     Bundle::load(schema.with_policy("a.cedar", policies)).unwrap()
 }
 
-fn sought(bundle: &Bundle, claim: Result<Claim, impl std::fmt::Debug>) -> Option<Proof> {
+fn sought(bundle: &Bundle, claim: Result<Claim, impl std::fmt::Debug>) -> Option<ProofResult> {
     Some(prove(bundle, &claim.unwrap(), &solver()?, &|_, _| {}))
 }
 
-fn against(ours: &str, theirs: &str, except: &[&str]) -> Option<Proof> {
+fn against(ours: &str, theirs: &str, except: &[&str]) -> Option<ProofResult> {
     let (ours, theirs) = (set(ours), Arc::new(set(theirs)));
     let except: Vec<String> = except.iter().map(|action| (*action).to_owned()).collect();
     sought(&ours, Claim::no_more_permissive(&ours, theirs, "before", &except))
@@ -42,8 +43,8 @@ fn several(texts: &[&str]) -> Several {
 }
 
 /// A counterexample is a test: pasted into a suite it reads, and fails as the report says.
-fn fails_as_told(bundle: &Bundle, proof: &Proof) {
-    assert_eq!(proof.verdict, Verdict::Refuted);
+fn fails_as_told(bundle: &Bundle, proof: &ProofResult) {
+    assert_eq!(proof.verdict, ProofVerdict::Refuted);
     for counterexample in &proof.counterexamples {
         let mut suites = Suites::default();
         suites.add("a.test.yaml", format!("suite: s\ntests:\n{}", counterexample.test));
@@ -61,7 +62,7 @@ fn fails_as_told(bundle: &Bundle, proof: &Proof) {
 fn what_holds_is_proven_and_what_does_not_comes_with_a_request() {
     let wider = LIST.replace("< 3", "<= 3");
     let Some(proof) = against(LIST, &wider, &[]) else { return };
-    assert_eq!((proof.verdict, proof.refuted_in), (Verdict::Proven, 0));
+    assert_eq!((proof.verdict, proof.refuted_in), (ProofVerdict::Proven, 0));
     let Some(proof) = against(&wider, LIST, &[]) else { return };
     fails_as_told(&set(&wider), &proof);
     // Five kinds of principals on two kinds of resources.
@@ -82,7 +83,7 @@ fn what_holds_is_proven_and_what_does_not_comes_with_a_request() {
     // What is left out is not looked at, neither by its own name nor by that of its group.
     for except in ["tool:list", "tool:*"] {
         let Some(proof) = against(&wider, LIST, &[except]) else { return };
-        assert_eq!(proof.verdict, Verdict::Proven);
+        assert_eq!(proof.verdict, ProofVerdict::Proven);
         assert!(proof.environments < 299);
     }
 }
@@ -99,11 +100,11 @@ when { context.session.denied <= 50 && context.session.denied >= -46116860184273
 ";
     let (one, other) = (set(guarded), Arc::new(set(spelt_out)));
     let Some(proof) = sought(&one, Claim::equivalent(&one, other, "spelt out", &[])) else { return };
-    assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
+    assert_eq!(proof.verdict, ProofVerdict::Proven, "{proof:#?}");
     // A policy that only watches permits nothing.
     let watched = format!("@mode(\"log_only\") {LIST}");
     let Some(proof) = against(&watched, "", &[]) else { return };
-    assert_eq!(proof.verdict, Verdict::Proven);
+    assert_eq!(proof.verdict, ProofVerdict::Proven);
     let Some(proof) = against(LIST, &watched, &[]) else { return };
     fails_as_told(&set(LIST), &proof);
 }
@@ -123,7 +124,7 @@ when {{ context.session.denied + context.session.tool_calls > 10 }};
     assert_eq!((decided.outcome, decided.policies.as_slice()), ("deny_error", &["t.sum".to_owned()][..]));
     assert!(decided.errors[0].contains("integer overflow"), "{decided:?}");
     let Some(proof) = sought(&bundle, Claim::never_errors(&bundle, &["t.list".to_owned()])) else { return };
-    assert_eq!(proof.verdict, Verdict::Proven);
+    assert_eq!(proof.verdict, ProofVerdict::Proven);
     let unknown = Claim::never_errors(&bundle, &["t.lst".to_owned()]).unwrap_err();
     assert_eq!(unknown.to_string(), "there is no policy `t.lst`");
     assert_eq!(unknown.help().unwrap(), "did you mean `t.list`?");
@@ -141,14 +142,14 @@ fn circumstances_are_a_scope_and_conditions() {
     };
     let often = about(&["Agent", "Role::\"viewer\""], &["context.session.denied > 2"], &[]);
     let Some(proof) = sought(&bundle, Claim::always_denies(&bundle, &often)) else { return };
-    assert_eq!(proof.verdict, Verdict::Proven);
+    assert_eq!(proof.verdict, ProofVerdict::Proven);
     assert_eq!(
         proof.statement,
         "nothing is permitted for principal Agent or Role::\"viewer\", action tool:list, resource Gateway, when context.session.denied > 2"
     );
     let seldom = about(&["Agent"], &[], &["context.session.denied > 2"]);
     let Some(proof) = sought(&bundle, Claim::always_allows(&bundle, &seldom)) else { return };
-    assert_eq!(proof.verdict, Verdict::Proven);
+    assert_eq!(proof.verdict, ProofVerdict::Proven);
     let once = about(&["Agent"], &["context.session.denied == 1"], &[]);
     let Some(proof) = sought(&bundle, Claim::always_denies(&bundle, &once)) else { return };
     fails_as_told(&bundle, &proof);
@@ -200,7 +201,7 @@ fn circumstances_that_no_request_meets_prove_nothing() {
         ..Circumstances::default()
     };
     let Some(proof) = sought(&bundle, Claim::always_denies(&bundle, &about)) else { return };
-    assert_eq!(proof.verdict, Verdict::NotProven);
+    assert_eq!(proof.verdict, ProofVerdict::NotProven);
     assert_eq!(proof.open[0].why, "no request meets the circumstances: the statement says nothing");
 }
 
@@ -229,7 +230,7 @@ when { context.source.tls };
             ("t.idle", 9, "nothing that it forbids would be permitted without it")
         ]
     );
-    assert_eq!(proof.verdict, Verdict::Refuted);
+    assert_eq!(proof.verdict, ProofVerdict::Refuted);
 }
 
 #[test]
@@ -259,9 +260,9 @@ fn an_action_that_the_other_schema_does_not_have_is_denied_there() {
     let Some(proof) = sought(&back, Claim::no_more_permissive(&back, Arc::clone(&ours), "after", &[])) else {
         return;
     };
-    assert_eq!(proof.verdict, Verdict::Proven);
+    assert_eq!(proof.verdict, ProofVerdict::Proven);
     let Some(proof) = sought(&back, Claim::equivalent(&back, ours, "after", &[])) else { return };
-    assert_eq!((proof.verdict, proof.refuted_in), (Verdict::Refuted, 1));
+    assert_eq!((proof.verdict, proof.refuted_in), (ProofVerdict::Refuted, 1));
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn older_policies_that_do_not_fit_the_newer_schema_are_not_proven() {
     let ours = with("proven", &policy("proven"));
     let theirs = Arc::new(with("signed", &policy("signed")));
     let Some(proof) = sought(&ours, Claim::no_more_permissive(&ours, theirs, "before", &[])) else { return };
-    assert_eq!(proof.verdict, Verdict::NotProven);
+    assert_eq!(proof.verdict, ProofVerdict::NotProven);
     assert_eq!(proof.open[0].place, "Agent tool:list Gateway");
     assert!(proof.open[0].why.contains("not well typed"), "{proof:?}");
     assert!(
@@ -373,7 +374,7 @@ fn a_solver_that_hangs_is_killed_and_sees_nothing_of_the_environment() {
         assert_eq!(solver.version(), "cvc5 0.1");
         let began = Instant::now();
         let proof = prove(&bundle, &claim, &solver, &|_, _| {});
-        assert_eq!(proof.verdict, Verdict::NotProven);
+        assert_eq!(proof.verdict, ProofVerdict::NotProven);
         let why = format!("the solver came to no answer within {seconds} s");
         assert!(proof.open[0].why.starts_with(&why), "{proof:?}");
         assert!(began.elapsed() < Duration::from_secs(500), "it was waited for");
@@ -404,7 +405,7 @@ fn a_solver_that_breaks_off_or_talks_nonsense_proves_nothing() {
         let proof = prove(&bundle, &claim, &solver, &|_, _| {});
         // A solver that lies is beyond us: cvc5 is trusted to say `unsat` only when it is so.
         if !answer.contains("unsat") {
-            assert_eq!(proof.verdict, Verdict::NotProven, "{answer}");
+            assert_eq!(proof.verdict, ProofVerdict::NotProven, "{answer}");
             assert_eq!(proof.open.len(), 10, "{answer}");
         }
         assert_eq!(proof.refuted_in, 0);
@@ -551,9 +552,9 @@ fn many_permits_are_held_against_each_other_in_pieces() {
     let wider = many(|number| if number == 7 { 50 } else { number + 5 }, "!context.source.tls");
     let reworded = many(|number| number + 5, "context.source.tls == false");
     let Some(proof) = against(&plain, &wider, &[]) else { return };
-    assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
+    assert_eq!(proof.verdict, ProofVerdict::Proven, "{proof:#?}");
     let Some(proof) = against(&plain, &reworded, &[]) else { return };
-    assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
+    assert_eq!(proof.verdict, ProofVerdict::Proven, "{proof:#?}");
     let Some(proof) = against(&wider, &plain, &[]) else { return };
     fails_as_told(&set(&wider), &proof);
     assert_eq!(proof.refuted_in, 1);
@@ -562,11 +563,11 @@ fn many_permits_are_held_against_each_other_in_pieces() {
     // With one permit for all that they permit, none of them is its like: the whole other set answers.
     let one = "@id(\"t.all\") permit (principal, action == Caxton::Action::\"tool:list\", resource) when { context.source.tls && context.session.denied < 17 };";
     let Some(proof) = against(&plain, one, &[]) else { return };
-    assert_eq!(proof.verdict, Verdict::Refuted, "the last bound is 18: {proof:#?}");
+    assert_eq!(proof.verdict, ProofVerdict::Refuted, "the last bound is 18: {proof:#?}");
     let Some(proof) = against(&plain, &one.replace("17", "18"), &[]) else { return };
-    assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
+    assert_eq!(proof.verdict, ProofVerdict::Proven, "{proof:#?}");
     let bundle = set(&plain);
-    for (when, verdict) in [(16, Verdict::Refuted), (17, Verdict::Proven)] {
+    for (when, verdict) in [(16, ProofVerdict::Refuted), (17, ProofVerdict::Proven)] {
         let when = format!("context.session.denied > {when}");
         let about = Circumstances { when: several(&[when.as_str()]), ..Circumstances::default() };
         let Some(proof) = sought(&bundle, Claim::always_denies(&bundle, &about)) else { return };

@@ -7,7 +7,7 @@ use caxton::policy::{Bundle, PolicyErrors, SourceKind, Sources};
 use caxton::workbench::coverage::measure;
 use caxton::workbench::lint::lint;
 use caxton::workbench::mutate::mutate;
-use caxton::workbench::prove::{Circumstances, Claim, Proof, Several, Verdict, prove};
+use caxton::workbench::prove::{Circumstances, Claim, ProofResult, ProofVerdict, Several, prove};
 use caxton::workbench::run::{Settings, Suites, examine};
 
 use crate::support::solver::solver;
@@ -328,7 +328,7 @@ enum Asked {
     Denies(&'static str, &'static str, &'static str),
 }
 
-fn proof_of(bundle: &Bundle, asked: &Asked) -> Option<Proof> {
+fn proof_of(bundle: &Bundle, asked: &Asked) -> Option<ProofResult> {
     let several = |text: &str| Several(vec![text.to_owned()]);
     let claim = match asked {
         Asked::NeverErrors => Claim::never_errors(bundle, &[]).unwrap(),
@@ -426,7 +426,7 @@ fn what_only_a_proof_finds_is_found() {
         let others: Vec<&str> = lint(&bundle, Some(&questions)).iter().map(|one| one.rule.id).collect();
         assert!(others.iter().all(|rule| *rule == "missing-test"), "{fault}: {others:?}");
         let Some(proof) = proof_of(&bundle, &asked) else { return };
-        assert_eq!(proof.verdict, Verdict::Refuted, "{fault}: {proof:#?}");
+        assert_eq!(proof.verdict, ProofVerdict::Refuted, "{fault}: {proof:#?}");
         let needless = proof.needless.iter().map(|one| format!("{}: {}", one.policy, one.why));
         let told: Vec<String> =
             needless.chain(proof.counterexamples.iter().map(|one| one.test.clone())).collect();
@@ -439,6 +439,6 @@ fn in_a_sound_set_everything_is_proven() {
     let bundle = load(SOUND).unwrap();
     for asked in [Asked::NeverErrors, Asked::NoneNeedless, Asked::NoMoreThanSound, PRIVATE] {
         let Some(proof) = proof_of(&bundle, &asked) else { return };
-        assert_eq!(proof.verdict, Verdict::Proven, "{proof:#?}");
+        assert_eq!(proof.verdict, ProofVerdict::Proven, "{proof:#?}");
     }
 }

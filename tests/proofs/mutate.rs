@@ -424,7 +424,7 @@ fn the_gate_and_the_list_of_survivors() {
     write("policies/a.cedar", LIMIT);
     write("policy-tests/a.test.yaml", &format!("{WORLD}{}", list("none", 0, "allow")));
     let run = |min| {
-        let options = command::Options { min, ..command::Options::default() };
+        let options = command::MutateOptions { min, ..command::MutateOptions::default() };
         run_in(folder.path(), Command::Mutate(options), &Output::new(Format::Table)).unwrap()
     };
     assert_eq!(run(None), Exit::Fine);

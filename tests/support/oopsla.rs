@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use caxton::model::EntityUid;
-use caxton::policy::{Bundle, CedarAnswer, Check, JsonNames, JsonQuery, Link, Sources};
+use caxton::policy::{Bundle, CedarAnswer, EntityCheck, JsonNames, JsonQuery, Link, Sources};
 use cedar_policy as cedar;
 use serde_json::{Value as Json, json};
 
@@ -74,7 +74,7 @@ impl Application {
         let bundle = Bundle::insecure_load_as_cedar(sources).unwrap();
         let text = Json::from(world.clone()).to_string();
         let entities = cedar::Entities::from_json_str(&text, Some(&schema)).unwrap();
-        let known = bundle.entities_from_json(&text, Check::Schema).unwrap();
+        let known = bundle.entities_from_json(&text, EntityCheck::Schema).unwrap();
         let names: Vec<EntityUid> = world.iter().map(|entity| uid(&entity["uid"])).collect();
         // In one order on every run, so that a seed means one thing.
         let mut environments: Vec<_> = schema.request_envs().collect();
@@ -102,7 +102,7 @@ impl Application {
             let json = |uid: &EntityUid| json!({ "type": uid.type_name(), "id": uid.id() });
             let action = json!({ "type": action.type_name().to_string(), "id": action.id().unescaped() });
             let names = JsonNames { principal: &json(principal), action: &action, resource: &json(resource) };
-            let query = bundle.query_from_json(&names, json!({}), &known, Check::Schema);
+            let query = bundle.query_from_json(&names, json!({}), &known, EntityCheck::Schema);
             (query.unwrap(), request.unwrap())
         });
         let requests = requests.take(count).collect();

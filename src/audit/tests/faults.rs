@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::audit::verify::verify;
-use crate::audit::{AuditError, Durability, FileFault, Unavailable};
+use crate::audit::{AuditError, Durability, FileFault, JournalFault};
 
 const DIRECTORY: &str = "CAXTON_TEST_FULL_DISK";
 
@@ -63,7 +63,7 @@ async fn fill_and_recover(settings: Settings) {
             break error;
         }
     };
-    let AuditError::Unavailable(Unavailable::File(fault)) = refused else { panic!("{refused:?}") };
+    let AuditError::Unavailable(JournalFault::File(fault)) = refused else { panic!("{refused:?}") };
     assert!(matches!(*fault, FileFault::Io(_)), "{fault}");
     let sink = crate::telemetry::SinkLabels { sink: "file" };
     assert!(metrics.audit_sink_errors.get_or_create(&sink).get() > 0);

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::audit::verify::verify;
-use crate::audit::{AuditError, Durability, FileFault, Unavailable};
+use crate::audit::{AuditError, Durability, FileFault, JournalFault};
 
-fn fault(error: AuditError) -> Unavailable {
+fn fault(error: AuditError) -> JournalFault {
     match error {
         AuditError::Unavailable(cause) => cause,
         other => panic!("{other:?}"),
@@ -165,7 +165,7 @@ async fn a_closed_journal_gives_the_file_back_and_takes_nothing() {
     let _ = journal.append(event()).await.unwrap();
     journal.close();
     assert!(!other.available());
-    assert!(matches!(fault(other.append(event()).await.unwrap_err()), Unavailable::Closed));
+    assert!(matches!(fault(other.append(event()).await.unwrap_err()), JournalFault::Closed));
     assert!(other.flush().await.is_err());
     let (again, recovery) = place.open();
     assert_eq!(recovery.last_seq, 1);
@@ -282,7 +282,7 @@ async fn a_log_that_is_moved_away_closes_the_gate_until_it_is_back() {
     let elsewhere = place.directory.path().join("moved");
     fs::rename(place.log(), &elsewhere).unwrap();
     let refused = |error| match fault(error) {
-        Unavailable::File(fault) => assert!(matches!(*fault, FileFault::Replaced), "{fault}"),
+        JournalFault::File(fault) => assert!(matches!(*fault, FileFault::Replaced), "{fault}"),
         other => panic!("{other}"),
     };
     refused(journal.append(event()).await.unwrap_err());
@@ -306,7 +306,7 @@ async fn a_log_that_somebody_else_touches_closes_the_gate() {
     let file = OpenOptions::new().append(true).open(place.log()).unwrap();
     (&file).write_all(b"{\"forged\":true}\n").unwrap();
     let expect_changed = |error| match fault(error) {
-        Unavailable::File(fault) => assert!(matches!(*fault, FileFault::Changed { .. }), "{fault}"),
+        JournalFault::File(fault) => assert!(matches!(*fault, FileFault::Changed { .. }), "{fault}"),
         other => panic!("{other}"),
     };
     expect_changed(journal.append(event()).await.unwrap_err());

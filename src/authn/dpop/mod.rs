@@ -17,6 +17,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,12 +26,13 @@ use http::{HeaderName, Method};
 
 use self::nonce::Nonces;
 pub(super) use self::proof::DpopProof;
-use self::replay::{NotFresh, ProofId, Replays};
+pub use self::replay::LocalReplays;
 use super::jwt::parts::TokenDigest;
 use super::scheme::{Evidence, Refused, RefusedKind};
 use super::{AuthnError, jwt, mtls};
 use crate::clock::SharedClock;
 use crate::model::{HolderKeys, Subject, Thumbprint};
+use crate::shared_state::{NotFresh, ProofId, ReplayTable};
 
 pub use self::settings::Settings;
 
@@ -41,7 +44,7 @@ const NONCE_REQUIRED: &str = "nonce_required";
 pub(super) struct DpopProofs {
     settings: Settings,
     nonces: Nonces,
-    replays: Replays,
+    replays: Arc<dyn ReplayTable>,
     /// When this process began, in seconds since the Unix epoch.
     began: i64,
     clock: SharedClock,
@@ -54,10 +57,14 @@ impl std::fmt::Debug for DpopProofs {
 }
 
 impl DpopProofs {
-    pub(super) fn new(settings: Settings, clock: SharedClock) -> Result<Self, AuthnError> {
+    pub(super) fn new(
+        settings: Settings,
+        replays: Arc<dyn ReplayTable>,
+        clock: SharedClock,
+    ) -> Result<Self, AuthnError> {
         Ok(Self {
             nonces: Nonces::new(seconds(settings.nonce_lifetime))?,
-            replays: Replays::new(settings.max_proofs, settings.max_proofs_per_principal),
+            replays,
             began: clock.now_seconds(),
             settings,
             clock,
@@ -66,14 +73,16 @@ impl DpopProofs {
 
     /// The key that the caller has proven to hold, when the request has a proof. It goes with the access `token`, if there
     /// is one; a token that is bound must be bound to this very key.
-    pub(super) fn examine(
+    pub(super) async fn examine(
         &self,
         evidence: &Evidence<'_>,
         token: Option<(&str, Option<Thumbprint>)>,
         subject: &Subject,
     ) -> Result<Option<Thumbprint>, Refused> {
-        let proof = self.check(evidence, token)?;
-        proof.map(|proof| self.spend(&proof, subject)).transpose()
+        match self.check(evidence, token)? {
+            Some(proof) => self.spend(&proof, subject).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A proof that holds for this request, if there is one. It counts when it is spent.
@@ -126,7 +135,11 @@ impl DpopProofs {
     }
 
     /// Takes note of the proof, which serves once.
-    pub(super) fn spend(&self, proof: &DpopProof<'_>, subject: &Subject) -> Result<Thumbprint, Refused> {
+    pub(super) async fn spend(
+        &self,
+        proof: &DpopProof<'_>,
+        subject: &Subject,
+    ) -> Result<Thumbprint, Refused> {
         let mut id = Context::new(&SHA256);
         id.update(&proof.thumbprint);
         id.update(proof.claim("jti")?.as_bytes());
@@ -134,11 +147,13 @@ impl DpopProofs {
         bytes.copy_from_slice(id.finish().as_ref());
         let end = proof.made.saturating_add(seconds(self.settings.max_age));
         let principal = subject.principal().to_string();
-        self.replays.take(bytes, &principal, end, self.clock.now_seconds()).map_err(|error| match error {
-            NotFresh::Used => Refused::invalid(METHOD, "replayed"),
-            NotFresh::Full => Refused::new(RefusedKind::Unavailable, METHOD, "too_many_proofs"),
-        })?;
-        Ok(proof.thumbprint)
+        let unavailable = |reason| Refused::new(RefusedKind::Unavailable, METHOD, reason);
+        match self.replays.take(bytes, &principal, end, self.clock.now_seconds()).await {
+            Ok(Ok(())) => Ok(proof.thumbprint),
+            Ok(Err(NotFresh::Used)) => Err(Refused::invalid(METHOD, "replayed")),
+            Ok(Err(NotFresh::Full)) => Err(unavailable("too_many_proofs")),
+            Err(why) => Err(unavailable("state_unavailable").because(why)),
+        }
     }
 
     /// The challenge for a refused caller (section 7.1); `refused` only when it came with one, or should have.

@@ -8,41 +8,32 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// SHA-256 over the key and the `jti` of a proof.
-pub(super) type ProofId = [u8; 32];
-
-/// Why a proof does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotFresh {
-    /// It was used before.
-    Used,
-    /// There are too many, of this principal or of all.
-    Full,
-}
+use super::Settings;
+use crate::shared_state::{NotFresh, PortFuture, ProofId, ReplayTable};
 
 #[derive(Default)]
-struct ReplayTable {
+struct UsedProofs {
     seen: HashSet<ProofId>,
     /// By the second in which they end.
     ends: BTreeMap<(i64, ProofId), Arc<str>>,
     of_principal: HashMap<Arc<str>, usize>,
 }
 
-/// At most `limit` proofs, and `share` of one principal.
-pub(super) struct Replays {
+/// The used proofs of one process: at most `limit`, and `share` of one principal.
+pub struct LocalReplays {
     limit: usize,
     share: usize,
-    table: Mutex<ReplayTable>,
+    table: Mutex<UsedProofs>,
 }
 
-impl Replays {
-    pub(super) fn new(limit: usize, share: usize) -> Self {
+impl LocalReplays {
+    /// An empty table with the bounds of these settings.
+    pub fn new(settings: &Settings) -> Self {
+        let (limit, share) = (settings.max_proofs, settings.max_proofs_per_principal);
         Self { limit, share, table: Mutex::default() }
     }
 
-    /// Remembers a proof that could be used until the second `end`. Of several requests with one proof at the same time,
-    /// one is let through.
-    pub(super) fn take(&self, proof: ProofId, principal: &str, end: i64, now: i64) -> Result<(), NotFresh> {
+    fn try_take(&self, proof: ProofId, principal: &str, end: i64, now: i64) -> Result<(), NotFresh> {
         let mut table = self.table.lock();
         table.forget(now);
         if table.seen.contains(&proof) {
@@ -60,7 +51,19 @@ impl Replays {
     }
 }
 
-impl ReplayTable {
+impl ReplayTable for LocalReplays {
+    fn take<'a>(
+        &'a self,
+        proof: ProofId,
+        principal: &'a str,
+        end: i64,
+        now: i64,
+    ) -> PortFuture<'a, Result<(), NotFresh>> {
+        PortFuture::now(self.try_take(proof, principal, end, now))
+    }
+}
+
+impl UsedProofs {
     fn forget(&mut self, now: i64) {
         while let Some(entry) = self.ends.first_entry() {
             if entry.key().0 >= now {
@@ -76,5 +79,22 @@ impl ReplayTable {
                 self.of_principal.remove(&principal);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_state::contract;
+    use crate::shared_state::faulty::Delayed;
+
+    fn table(max_proofs: usize, max_proofs_per_principal: usize) -> LocalReplays {
+        LocalReplays::new(&Settings { max_proofs, max_proofs_per_principal, ..Settings::default() })
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_proofs_of_a_process_keep_the_contract() {
+        contract::replay::check(table).await;
+        contract::replay::check(|all, each| Delayed(table(all, each))).await;
     }
 }

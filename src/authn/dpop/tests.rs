@@ -13,6 +13,7 @@ use crate::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::scheme::Proven;
 use crate::authn::{self, Authenticator, api_key, tokens};
 use crate::clock::{Clock as _, ManualClock};
+use crate::shared_state::faulty::Unreachable;
 use crate::telemetry::Metrics;
 
 /// 2026-01-10T10:00:00Z.
@@ -48,7 +49,8 @@ fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     };
     change(&mut settings.dpop);
     let (shared, metrics) = (Arc::<ManualClock>::clone(&clock), Arc::new(Metrics::new()));
-    let authenticator = Authenticator::new(settings, shared, metrics).unwrap();
+    let replays = Arc::new(LocalReplays::new(&settings.dpop));
+    let authenticator = Authenticator::new(settings, replays, shared, metrics).unwrap();
     clock.advance(Duration::from_secs(66));
     Bench { _directory: directory, clock, authenticator, issuer }
 }
@@ -358,14 +360,6 @@ fn a_proof_serves_once_whoever_comes_first() {
 
 #[test]
 fn a_full_table_refuses_and_one_principal_does_not_fill_it() {
-    let table = Replays::new(3, 2);
-    let take = |id: u8, who: &str, now: i64| table.take([id; 32], who, 100, now);
-    assert_eq!((take(1, "a", 0), take(2, "a", 0)), (Ok(()), Ok(())));
-    assert_eq!(take(3, "a", 0), Err(NotFresh::Full));
-    assert_eq!((take(3, "b", 0), take(4, "c", 0)), (Ok(()), Err(NotFresh::Full)));
-    // What is in it is never pushed out.
-    assert_eq!(take(1, "a", 100), Err(NotFresh::Used));
-    assert_eq!((take(5, "a", 101), take(1, "c", 101)), (Ok(()), Ok(())));
     let bench = bench_with(|settings| settings.max_proofs_per_principal = 1);
     let token = bench.bound(JwtAlgorithm::Es256);
     let authorization = format!("DPoP {token}");
@@ -405,6 +399,19 @@ fn a_nonce_shows_that_a_proof_was_made_a_moment_ago() {
     assert_eq!(with_nonce(&bench, &token, "d", &nonce), "nonce_required");
     let next = bench.authenticator.next_nonce().unwrap();
     assert_eq!(with_nonce(&bench, &token, "e", &next), "accepted");
+}
+
+/// A table that cannot be asked may have seen the proof.
+#[tokio::test]
+async fn a_proof_is_refused_when_used_proofs_cannot_be_asked() {
+    let bench = bench();
+    let token = bench.bound(JwtAlgorithm::Es256);
+    let proof = proof(&token, "a");
+    let clock = Arc::<ManualClock>::clone(&bench.clock);
+    let judge = DpopProofs::new(Settings::default(), Arc::new(Unreachable), clock).unwrap();
+    let parsed = DpopProof::parse(&proof, &Settings::default().algorithms).unwrap();
+    let refused = judge.spend(&parsed, &Subject::for_test()).await.unwrap_err();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "state_unavailable"));
 }
 
 /// What a process knew of used proofs is gone with it: a thief must not gain by a restart.

@@ -273,18 +273,20 @@ fn words(claims: &Map<String, Value>, name: &'static str) -> Result<BTreeSet<Arc
     }
 }
 
+/// The texts of a claim that is a text or a list of texts.
+fn texts_of(value: &Value) -> Option<BTreeSet<Arc<str>>> {
+    match value {
+        Value::String(text) => Some([Arc::from(text.as_str())].into()),
+        Value::Array(items) => items.iter().map(|item| item.as_str().map(Arc::from)).collect(),
+        _ => None,
+    }
+}
+
 /// All other claims that are texts or lists of texts. Others are of no use to a policy and stay out.
 fn tags(claims: &Map<String, Value>) -> Vec<(Arc<str>, BTreeSet<Arc<str>>)> {
-    let values = |value: &Value| -> Option<BTreeSet<Arc<str>>> {
-        match value {
-            Value::String(text) => Some([Arc::from(text.as_str())].into()),
-            Value::Array(items) => items.iter().map(|item| item.as_str().map(Arc::from)).collect(),
-            _ => None,
-        }
-    };
     claims
         .iter()
         .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
-        .filter_map(|(name, value)| Some((Arc::from(name.as_str()), values(value)?)))
+        .filter_map(|(name, value)| Some((Arc::from(name.as_str()), texts_of(value)?)))
         .collect()
 }

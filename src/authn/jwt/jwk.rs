@@ -123,7 +123,7 @@ pub(in crate::authn) fn holder_key(
     algorithm: JwtAlgorithm,
 ) -> Result<(VerificationKey, Thumbprint), &'static str> {
     if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
-        return Err("it has private parts, which nobody else may see");
+        return Err("it has private parts, which only its owner may see");
     }
     let key = key(jwk, None, algorithm)?;
     // In the order of their names, without space; the values are base64url and need no escapes.

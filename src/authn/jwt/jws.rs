@@ -58,7 +58,7 @@ impl<'a> Compact<'a> {
         Self::parse_as(token, &TYPES).map(|(token, _)| token)
     }
 
-    /// Whatever has one of these types in short form, or none; with its whole header.
+    /// A token that has one of these types in short form, or none; with its whole header.
     pub(in crate::authn) fn parse_as(
         token: &'a str,
         types: &[&str],

@@ -198,12 +198,7 @@ impl LocalAuthority {
         let mut line = serde_json::to_string(entry)
             .map_err(|error| LocalCaError::File { path: path.clone(), source: error.into() })?;
         line.push('\n');
-        let append = || {
-            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-            file.write_all(line.as_bytes())?;
-            file.sync_all()
-        };
-        append().map_err(file(&path))
+        append_synced(&path, line.as_bytes()).map_err(file(&path))
     }
 }
 
@@ -264,23 +259,31 @@ fn file(path: &Path) -> impl FnOnce(std::io::Error) -> LocalCaError {
     move |source| LocalCaError::File { path, source }
 }
 
+fn append_synced(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
 /// Writes a new file as a whole; `false` when another process was first, whose file stands.
 fn put(path: &Path, text: &[u8]) -> Result<bool, LocalCaError> {
     let mut suffix = [0; 8];
     aws_lc_rs::rand::fill(&mut suffix).map_err(|_| LocalCaError::Random)?;
     let draft = path.with_extension(hex::encode(suffix));
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        let linked = fs::hard_link(&draft, path);
-        fs::remove_file(&draft)?;
-        match linked {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            other => other.map(|()| true),
-        }
-    };
-    write().map_err(file(path))
+    link_from(&draft, path, text).map_err(file(path))
+}
+
+/// Writes `draft`, and links it to `path` unless that is there.
+fn link_from(draft: &Path, path: &Path, text: &[u8]) -> std::io::Result<bool> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(draft, path);
+    fs::remove_file(draft)?;
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        other => other.map(|()| true),
+    }
 }
 
 /// The text of a key file that only its owner can read.

@@ -34,27 +34,31 @@ fn spiffe(text: &str) -> Option<&str> {
     let (domain, path) = rest.split_once('/').map_or((rest, None), |(domain, path)| (domain, Some(path)));
     let in_domain =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_');
-    let in_path = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let segment = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(in_path);
-    let good = !domain.is_empty()
-        && domain.len() <= 255
-        && domain.bytes().all(in_domain)
-        && path.is_none_or(|path| path.split('/').all(segment));
-    good.then_some(text)
+    let good_domain = !domain.is_empty() && domain.len() <= 255 && domain.bytes().all(in_domain);
+    let good_path = path.is_none_or(|path| path.split('/').all(is_spiffe_segment));
+    (good_domain && good_path).then_some(text)
+}
+
+/// One segment of a SPIFFE id's path (SPIFFE-ID, section 2.2).
+fn is_spiffe_segment(part: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    !part.is_empty() && part != "." && part != ".." && part.bytes().all(inside)
 }
 
 /// A host name, in lower case; `*` may stand for its first label.
 pub(super) fn dns(text: &str) -> Option<String> {
     let labels = text.strip_prefix("*.").unwrap_or(text);
-    let label = |label: &str| {
-        let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        (1..=63).contains(&label.len())
-            && label.bytes().all(inside)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    (text.len() <= 253 && labels.split('.').all(label) && !is_number(labels))
-        .then(|| text.to_ascii_lowercase())
+    let good = text.len() <= 253 && labels.split('.').all(is_label) && !is_number(labels);
+    good.then(|| text.to_ascii_lowercase())
+}
+
+/// One label of a host name (RFC 1123, section 2.1), with `_` as it is used in practice.
+fn is_label(label: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=63).contains(&label.len())
+        && label.bytes().all(inside)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
 }
 
 /// Whether a reader of addresses takes the name for an IPv4 address (`10.0.0.1`, `127.1`, `0x7f000001`): its last label is a

@@ -238,7 +238,7 @@ impl Logins {
             match found {
                 Ok(provider) => break Arc::new(provider),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, issuer = %self.settings.issuer, "nobody can log in yet: the provider is not known");
+                    tracing::warn!(error = &error as &dyn std::error::Error, issuer = %self.settings.issuer, "logins are refused: the provider is not known yet");
                 }
             }
             tokio::select! {
@@ -282,7 +282,7 @@ impl Logins {
         Ok(StartedLogin { url, cookie })
     }
 
-    /// Ends a login: the browser is back. Whatever comes of it, this `state` counts no more.
+    /// Ends a login: the browser is back. This `state` counts no more, with any outcome.
     pub async fn finish(
         &self,
         returned: CallbackQuery,

@@ -79,7 +79,7 @@ pub(super) enum ProviderError {
     Refused(String),
     #[error("the provider gave no id token: is `openid` among the scopes?")]
     NoIdToken,
-    #[error("what the provider tells of the person is about somebody else")]
+    #[error("what the provider tells of the person is about another person")]
     OtherPerson,
     #[error("the settings of the provider cannot be used: {0}")]
     Setup(String),
@@ -214,6 +214,40 @@ impl ProviderMetadata {
     }
 }
 
+/// The client of these endpoints, without a secret.
+fn client(
+    settings: &Settings,
+    authorize: Url,
+    token: Url,
+    device: Option<Url>,
+) -> Result<ProviderClient, oauth2::url::ParseError> {
+    let device = device.map(|url| DeviceAuthorizationUrl::new(url.into())).transpose()?;
+    Ok(Client::new(ClientId::new(settings.client_id.clone()))
+        .set_auth_uri(AuthUrl::new(authorize.into())?)
+        .set_token_uri(TokenUrl::new(token.into())?)
+        .set_redirect_uri(RedirectUrl::new(settings.redirect_uri.to_string())?)
+        .set_device_authorization_url_option(device))
+}
+
+/// Checks the provider's ID tokens, with the keys at this address.
+fn id_tokens(
+    settings: &Settings,
+    keys: Url,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+) -> Result<IdTokens, ProviderError> {
+    let settings = jwt::Settings {
+        jwks: Some((settings.algorithm, JwksPlace::Url(JwksUrl::new(keys.into())))),
+        issuer: settings.issuer.as_str().into(),
+        audience: settings.client_id.as_str().into(),
+        leeway: settings.leeway,
+        max_token_bytes: 16 * 1024,
+        cache_entries: 0,
+        ..jwt::Settings::default()
+    };
+    IdTokens::new(settings, clock, metrics).map_err(|error| ProviderError::Setup(error.to_string()))
+}
+
 impl Provider {
     /// Asks the provider about itself, unless everything is configured.
     pub(super) async fn find(
@@ -242,14 +276,8 @@ impl Provider {
             "device_authorization_endpoint",
             "device authorization endpoint",
         )?;
-        let setup = |error: oauth2::url::ParseError| ProviderError::Setup(error.to_string());
-        let mut client = Client::new(ClientId::new(settings.client_id.clone()))
-            .set_auth_uri(AuthUrl::new(authorize.into()).map_err(setup)?)
-            .set_token_uri(TokenUrl::new(token.into()).map_err(setup)?)
-            .set_redirect_uri(RedirectUrl::new(settings.redirect_uri.to_string()).map_err(setup)?)
-            .set_device_authorization_url_option(
-                device.map(|url| DeviceAuthorizationUrl::new(url.into())).transpose().map_err(setup)?,
-            );
+        let mut client = client(settings, authorize, token, device)
+            .map_err(|error| ProviderError::Setup(error.to_string()))?;
         if let Some(secret) = secret {
             client = client.set_client_secret(ClientSecret::new(secret.expose().clone()));
         }
@@ -257,20 +285,7 @@ impl Provider {
         if methods("client_secret_basic") == Some(false) && methods("client_secret_post") == Some(true) {
             client = client.set_auth_type(AuthType::RequestBody);
         }
-        let id_tokens = IdTokens::new(
-            jwt::Settings {
-                jwks: Some((settings.algorithm, JwksPlace::Url(JwksUrl::new(keys.into())))),
-                issuer: settings.issuer.as_str().into(),
-                audience: settings.client_id.as_str().into(),
-                leeway: settings.leeway,
-                max_token_bytes: 16 * 1024,
-                cache_entries: 0,
-                ..jwt::Settings::default()
-            },
-            clock,
-            metrics,
-        )
-        .map_err(|error| ProviderError::Setup(error.to_string()))?;
+        let id_tokens = id_tokens(settings, keys, clock, metrics)?;
         let says = published.0.get("authorization_response_iss_parameter_supported");
         // Without it the provider gives no ID token (OpenID Connect Core 1.0, section 3.1.2.1).
         let openid = std::iter::once("openid".to_owned()).filter(|openid| !settings.scopes.contains(openid));

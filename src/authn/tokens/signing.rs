@@ -7,7 +7,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
@@ -146,15 +146,17 @@ impl SigningKeys {
 
     fn write(&self, kid: &str, private: &[u8]) -> Result<(), AuthnError> {
         let path = self.path(kid);
-        let write = || {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            file.write_all(private)?;
-            file.sync_all()?;
-            fs::File::open(&self.directory)?.sync_all()
-        };
-        write().map_err(|source| AuthnError::KeyFile { path: path.clone(), source })
+        write_synced(&self.directory, &path, private).map_err(|source| AuthnError::KeyFile { path, source })
     }
+}
+
+/// Writes a new file in a directory, which is made when it is not there, so that it outlasts a loss of power.
+fn write_synced(directory: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::File::open(directory)?.sync_all()
 }
 
 /// The public halves as a key set (RFC 7517, RFC 8037).

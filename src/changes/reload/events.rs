@@ -8,8 +8,8 @@ use super::{CandidateChange, Reloader};
 use crate::audit::Record;
 use crate::blocking;
 use crate::changes::file;
-use crate::changes::lock::EngagedLock;
 use crate::events::SecurityEvent;
+use crate::shared_state::EngagedLock;
 
 /// The longest text about a refusal that is kept, in bytes.
 const REPORT_BYTES: usize = 16 * 1024;

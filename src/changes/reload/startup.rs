@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::ReloadSettings;
 use super::state::{ChangeState, STATE_FILE};
 use crate::changes::loader::{PolicyLoader, SourceError};
-use crate::changes::lock::ChangeLock;
 use crate::policy::live::{Live, Origin};
 use crate::policy::{Bundle, PolicyErrors};
+use crate::shared_state::{EmergencyLock, Unavailable};
 
 /// The policy set that a gateway starts with.
 pub struct Startup {
@@ -26,7 +26,10 @@ pub enum StartupError {
     /// The set is not valid.
     #[error("the policies are not valid")]
     Policies(#[source] PolicyErrors),
-    /// The lock, or what was accepted before, cannot be read.
+    /// The emergency lock cannot be asked, and counts as engaged.
+    #[error(transparent)]
+    Lock(#[from] Unavailable),
+    /// What was accepted before cannot be read.
     #[error("`{}` cannot be read", path.display())]
     Facts {
         /// Which file.
@@ -48,13 +51,13 @@ pub enum StartupError {
 /// Reads the policy set that a gateway starts with, under the same rules as every change.
 pub fn load_startup(
     loader: &PolicyLoader,
+    lock: &dyn EmergencyLock,
     settings: &ReloadSettings,
     policy: crate::policy::Settings,
     now_millis: i64,
 ) -> Result<Startup, StartupError> {
     let facts = |path: PathBuf| move |source| StartupError::Facts { path, source };
-    let lock = ChangeLock::in_directory(&settings.data_dir);
-    let engaged = lock.engaged().map_err(facts(lock.path().to_owned()))?;
+    let engaged = lock.engaged()?;
     let path = settings.data_dir.join(STATE_FILE);
     let state = ChangeState::read(&settings.data_dir).map_err(facts(path))?;
     let only = engaged.as_ref().map(|engaged| &engaged.version);

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{PreparedParts, Reloader};
 use crate::agents::Digests;
 use crate::changes::file;
-use crate::changes::lock::EngagedLock;
 use crate::model::PolicyVersion;
 use crate::policy::live::{Live, Origin};
 use crate::policy::version::Seen;
+use crate::shared_state::EngagedLock;
 
 /// The name of its file in the data directory.
 pub(super) const STATE_FILE: &str = "policy-state.json";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::changes::{ChangeLock, ChangeState, EngagedLock, PolicyLoader, PolicySource};
+use crate::changes::{ChangeLock, ChangeState, EmergencyLock as _, EngagedLock, PolicyLoader, PolicySource};
 use crate::cli::output::{Exit, Output};
 use crate::cli::prepare;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
@@ -100,7 +100,7 @@ pub(super) fn lock(options: &Lock, environment: &Environment, output: &Output) -
         time_millis: SystemClock.now_millis(),
         version,
     };
-    lock.engage(&engaged).with_context(|| format!("writing `{}`", lock.path().display()))?;
+    lock.engage(&engaged)?;
     let state = LockState { locked: true, version: engaged.version, reason: Some(engaged.reason) };
     output.data(&state, |state| {
         format!("locked: policies {} decide until `caxton config unlock`", state.version.short())
@@ -145,7 +145,7 @@ pub(super) fn unlock(options: &Unlock, environment: &Environment, output: &Outpu
             format!("{} tests passed, {} failed, {} broken", summary.passed, summary.failed, summary.broken);
         return refused(output, &why);
     }
-    lock.release().with_context(|| format!("removing `{}`", lock.path().display()))?;
+    lock.release()?;
     let state = LockState { locked: false, version: found, reason: None };
     output.data(&state, |state| {
         format!("unlocked: policies {} are valid and pass {} tests", state.version.short(), summary.passed)

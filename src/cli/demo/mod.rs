@@ -14,7 +14,7 @@ use crate::blocking;
 
 /// Options of `caxton demo`.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct DemoOptions {
     /// Keep the gateway up and print how to talk to it.
     #[arg(long)]
     serve: bool,
@@ -42,12 +42,12 @@ struct Report {
 }
 
 /// Runs the demo.
-pub fn run(options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub fn run(options: &DemoOptions, output: &Output) -> anyhow::Result<Exit> {
     let runtime = super::prepare::runtime()?;
     runtime.block_on(demo(options, output))
 }
 
-async fn demo(options: &Options, output: &Output) -> anyhow::Result<Exit> {
+async fn demo(options: &DemoOptions, output: &Output) -> anyhow::Result<Exit> {
     let stage = stage::DemoGateway::set_up().await?;
     output.say(format_args!(
         "gateway on http://{} (data in {})",

@@ -12,7 +12,7 @@ use crate::workbench::prove::{Circumstances, CircumstancesError, Claim, Several}
 
 /// What to prove, and how long to try.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct AnalyzeOptions {
     /// What to prove [default: `never-errors` and `none-needless`]
     #[command(subcommand)]
     pub question: Option<ProofQuestion>,
@@ -27,7 +27,7 @@ pub struct Options {
 /// The kind of proof.
 #[derive(Debug, clap::Subcommand)]
 pub enum ProofQuestion {
-    /// No policy can err, whatever the request.
+    /// No policy can err for any request.
     #[command(after_help = "Example:\n  caxton policy analyze never-errors memory.private memory.own")]
     NeverErrors {
         /// Only these policies [default: all]
@@ -104,7 +104,7 @@ impl RequestScope {
     }
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &AnalyzeOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let Some(claims) = claims(base, &bundle, options.question.as_ref(), output)? else {
         return Ok(Exit::Usage);

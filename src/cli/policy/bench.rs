@@ -7,12 +7,12 @@ use super::coverage::not_green;
 use super::render::{PLAIN, RED, counted};
 use super::{PolicyFolders, find_tests, load};
 use crate::cli::output::{Exit, Output, table};
-use crate::workbench::measure::{Row, Settings, measure};
+use crate::workbench::measure::{Measurement, Settings, measure};
 use crate::workbench::run::{Settings as TestSettings, examine};
 
 /// What to measure.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct BenchOptions {
     /// Test files or folders of them, whose questions are asked [default: `policy-tests`, else the built-in tests]
     pub files: Vec<PathBuf>,
     /// Sizes of the set; policies that apply to no request are added to yours up to each [default: 10,100,1000,10000]
@@ -26,7 +26,7 @@ pub struct Options {
     pub folders: PolicyFolders,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &BenchOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.folders, output)?;
     let (report, questions) = examine(&bundle, &suites, &TestSettings::default());
@@ -63,7 +63,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     Ok(Exit::Fine)
 }
 
-fn text(rows: &[Row]) -> String {
+fn text(rows: &[Measurement]) -> String {
     let mut lines = table([
         "policies",
         "decision µs",

@@ -10,7 +10,7 @@ use super::store::{StoreOptions, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::Bundle;
-use crate::policy::version::{BundleFile, Rules, TrustedKeys, VersionError};
+use crate::policy::version::{BundleFile, Rules, TrustedKeys, VersionError, VersionSource as _};
 use crate::text::clean;
 
 /// The largest bundle that is read, in bytes.

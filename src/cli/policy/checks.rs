@@ -8,7 +8,7 @@ use super::proofs::{self, Search};
 use super::render::{GREEN, PLAIN, RED, WIDTH, counted};
 use super::{PolicyFolders, find_tests, mutate, prove, render};
 use crate::cli::output::{Exit, Output};
-use crate::policy::version::{Checks, Coverage, Proofs, TestCounts};
+use crate::policy::version::{Checks, Coverage, ProofCounts, TestCounts};
 use crate::policy::{Bundle, Sources};
 use crate::text::clean;
 use crate::workbench::coverage::measure;
@@ -169,7 +169,7 @@ fn proved(
     suites: &Suites,
     demands: &PublishChecks,
     output: &Output,
-) -> Result<Option<Proofs>, Exit> {
+) -> Result<Option<ProofCounts>, Exit> {
     let statements = prove::statements(suites, output).ok_or(Exit::Usage)?;
     if statements.is_empty() && !demands.prove {
         return Ok(None);
@@ -183,7 +183,7 @@ fn proved(
         Exit::Fine => {
             passed(output, &format!("{} proven", counted(claims.len(), "statement")));
             let solver = report.solver.unwrap_or_default();
-            Ok(Some(Proofs { proven: claims.len() as u64, solver: clean(&solver) }))
+            Ok(Some(ProofCounts { proven: claims.len() as u64, solver: clean(&solver) }))
         }
         exit => {
             output.say(proofs::text(&report).trim_end());

@@ -13,7 +13,7 @@ use crate::workbench::run::{Report, Settings, examine};
 
 /// What to measure and where to write it.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct CoverageOptions {
     /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
     pub files: Vec<PathBuf>,
     /// Count only tests whose `suite: name` contains this text.
@@ -47,7 +47,7 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &CoverageOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.folders, output)?;
     let (report, questions) =

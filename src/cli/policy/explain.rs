@@ -10,12 +10,12 @@ use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
 use crate::text::clean;
 use crate::workbench::case::Located;
-use crate::workbench::explain::{Account, Explanation, Outcome, PartAccount, explain};
+use crate::workbench::explain::{Account, Explanation, PartAccount, PartOutcome, explain};
 use crate::workbench::run::{Report, Settings, SingleRequest, TestQuestions, TestResult, examine};
 
 /// Which request, and against what.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct ExplainOptions {
     /// Explain the tests whose `suite: name` contains this text.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["request", "principal", "action", "resource"])]
     pub test: Option<String>,
@@ -48,7 +48,7 @@ pub struct Options {
 /// The most requests that are explained in one run.
 const MOST: usize = 20;
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &ExplainOptions, output: &Output) -> anyhow::Result<Exit> {
     let single = single(options)?;
     if single.is_none() && options.test.is_none() {
         anyhow::bail!(
@@ -82,7 +82,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
     Ok(Exit::Fine)
 }
 
-fn single(options: &Options) -> anyhow::Result<Option<SingleRequest>> {
+fn single(options: &ExplainOptions) -> anyhow::Result<Option<SingleRequest>> {
     if let Some(file) = &options.request {
         let text = std::fs::read_to_string(file).with_context(|| format!("reading `{}`", file.display()))?;
         let request =
@@ -102,7 +102,7 @@ fn single(options: &Options) -> anyhow::Result<Option<SingleRequest>> {
 fn ask(
     bundle: &Bundle,
     request: SingleRequest,
-    options: &Options,
+    options: &ExplainOptions,
 ) -> anyhow::Result<(Report, TestQuestions)> {
     let fixtures = match &options.entities {
         Some(file) => {
@@ -165,9 +165,9 @@ pub fn text(explanation: &Explanation, near: usize) -> String {
 fn report_error(text: &mut String, account: &Account) {
     let mode = if account.log_only { ", log only" } else { "" };
     let result = match account.result {
-        Outcome::True => "held",
-        Outcome::False | Outcome::NotAsked => "did not hold",
-        Outcome::Error => "could not be evaluated",
+        PartOutcome::True => "held",
+        PartOutcome::False | PartOutcome::NotAsked => "did not hold",
+        PartOutcome::Error => "could not be evaluated",
     };
     let place = format!("{}:{}", clean(&account.file), account.line);
     push(
@@ -185,16 +185,16 @@ fn report_error(text: &mut String, account: &Account) {
 
 fn tell_part(text: &mut String, part: &PartAccount) {
     let (mark, colour, word) = match (part.value, part.blocks) {
-        (Outcome::True, false) => ("✓", GREEN, "true"),
-        (Outcome::True, true) => ("✗", RED, "true"),
-        (Outcome::False, true) => ("✗", RED, "false"),
-        (Outcome::False, false) => ("✓", GREEN, "false"),
-        (Outcome::Error, _) => ("!", YELLOW, "error"),
-        (Outcome::NotAsked, _) => ("·", DIM, "not asked"),
+        (PartOutcome::True, false) => ("✓", GREEN, "true"),
+        (PartOutcome::True, true) => ("✗", RED, "true"),
+        (PartOutcome::False, true) => ("✗", RED, "false"),
+        (PartOutcome::False, false) => ("✓", GREEN, "false"),
+        (PartOutcome::Error, _) => ("!", YELLOW, "error"),
+        (PartOutcome::NotAsked, _) => ("·", DIM, "not asked"),
     };
     let scope = matches!(part.kind, "principal" | "action" | "resource");
     let (kind, word) = match (scope, part.value) {
-        (true, Outcome::True) => ("scope", "matches"),
+        (true, PartOutcome::True) => ("scope", "matches"),
         (true, _) => ("scope", "does not match"),
         (false, _) => (part.kind, word),
     };

@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 16 << 20;
 
 /// Which files, and whether to write them.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct FmtOptions {
     /// Files with policies, or folders of them [default: `policies`]
     pub files: Vec<PathBuf>,
     /// Write nothing: show what would change. Exit code 1 when something would.
@@ -46,7 +46,7 @@ enum FormatOutcome {
     Refused { why: String },
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &FmtOptions, output: &Output) -> anyhow::Result<Exit> {
     let files = files(base, options)?;
     let mut done = Vec::new();
     for file in files {
@@ -86,7 +86,7 @@ fn one(file: &Path, check: bool, output: &Output) -> anyhow::Result<FormatOutcom
 }
 
 /// The files as named; a folder stands for its policies, as the gateway would find them.
-fn files(base: &Path, options: &Options) -> anyhow::Result<Vec<PathBuf>> {
+fn files(base: &Path, options: &FmtOptions) -> anyhow::Result<Vec<PathBuf>> {
     let mut named = options.files.clone();
     if named.is_empty() {
         let folder = chosen(base, None, POLICIES);

@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::render::counted;
 use super::store::{StoreOptions, find, when};
 use crate::cli::output::{Exit, Output, table};
-use crate::policy::version::{Checks, Manifest, Published};
+use crate::policy::version::{Checks, Manifest, Published, VersionSource as _};
 use crate::text::clean;
 
 /// How much to show.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct HistoryOptions {
     /// The newest so many.
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub show: usize,
@@ -45,7 +45,7 @@ struct HistoryEntry {
     manifest: Manifest,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &HistoryOptions, output: &Output) -> anyhow::Result<Exit> {
     let store = options.store.existing(base)?;
     let mut entries = Vec::new();
     for (place, number) in store.numbers()?.into_iter().rev().take(options.show).enumerate() {

@@ -11,7 +11,7 @@ use super::{POLICIES, SCHEMAS, TESTS, chosen};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::text::clean;
-use crate::workbench::import::{From, Imported, Input, Remark, import};
+use crate::workbench::import::{From, ImportInput, Imported, Remark, import};
 
 /// The most bytes of all files together.
 const MAX_BYTES: u64 = 2 << 20;
@@ -55,7 +55,7 @@ pub struct ImportTarget {
 
 /// Which rules.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct ImportOptions {
     /// The format of the rules.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub from: RuleFormat,
@@ -91,7 +91,7 @@ struct ImportReport<'i> {
     imported: &'i Imported,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &ImportOptions, output: &Output) -> anyhow::Result<Exit> {
     let from = match options.from {
         RuleFormat::AgentAuthz => From::AgentAuthz,
         RuleFormat::Rbac => From::Rbac,
@@ -138,7 +138,8 @@ fn one(
     }
     let schema = schema(base, target, output)?;
     let file = last.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let input = Input { topic: &topic, file: &file, text: &text, lines_before, server, schema: &schema };
+    let input =
+        ImportInput { topic: &topic, file: &file, text: &text, lines_before, server, schema: &schema };
     let imported = import(from, &input).with_context(|| format!("`{}`", last.display()))?;
     let refused = !imported.gaps.is_empty() && !target.accept_gaps;
     let written = !refused && !target.dry_run;

@@ -17,7 +17,7 @@ use crate::workbench::run::{Settings, TestQuestions, examine};
 
 /// What to look at and where to write it.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct LintOptions {
     /// Leave a rule out; may be given more than once.
     #[arg(long, value_name = "RULE")]
     pub without: Vec<String>,
@@ -37,7 +37,7 @@ struct Linted<'f> {
     finding: Finding,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &LintOptions, output: &Output) -> anyhow::Result<Exit> {
     if let Some(unknown) = options.without.iter().find(|id| RULES.iter().all(|rule| rule.id != **id)) {
         anyhow::bail!("there is no rule `{unknown}`; docs/lint.md lists them");
     }
@@ -76,7 +76,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 fn questions(
     base: &Path,
     bundle: &Bundle,
-    options: &Options,
+    options: &LintOptions,
     output: &Output,
 ) -> anyhow::Result<Option<TestQuestions>> {
     let folders = &options.folders;

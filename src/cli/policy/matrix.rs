@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 16 << 20;
 
 /// What to do with the table.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct MatrixOptions {
     /// Compare with this file; exit code 1 when it differs.
     #[arg(long, value_name = "FILE", conflicts_with = "write")]
     pub check: Option<PathBuf>,
@@ -38,7 +38,7 @@ struct CheckedFile<'m> {
     matrix: &'m Matrix,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &MatrixOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let matrix = Matrix::of(&bundle);
     let table = matrix.markdown();

@@ -15,7 +15,7 @@ use crate::workbench::run::examine;
 
 /// What to change and how good the tests have to be.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct MutateOptions {
     /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
     pub files: Vec<PathBuf>,
     /// Exit with 1 when less than this is noticed.
@@ -32,7 +32,7 @@ pub struct Options {
     pub folders: PolicyFolders,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &MutateOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.folders, output)?;
     let (report, questions) = examine(&bundle, &suites, &run::Settings::default());

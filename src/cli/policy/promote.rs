@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::checks::{PublishChecks, check};
 use super::publish::put;
 use super::render::{PLAIN, RED, YELLOW, counted};
-use super::store::{PublishOptions, StoreOptions, report_error};
+use super::store::{PublicationOptions, StoreOptions, report_error};
 use super::{PolicyFolders, diff};
 use crate::audit::record_reader::{ChainCheck, RecordReader};
 use crate::cli::output::{Exit, Output, table};
@@ -21,7 +21,7 @@ const LOG: &str = ".caxton/audit.log";
 
 /// What to promote.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct PromoteOptions {
     /// The folder that `security.authorization.candidate_dir` names.
     #[arg(long, value_name = "DIR")]
     pub candidate: String,
@@ -33,7 +33,7 @@ pub struct Options {
     pub accept_flips: u64,
     /// Who, why, with which key.
     #[command(flatten)]
-    pub deed: PublishOptions,
+    pub deed: PublicationOptions,
     /// What it has to pass.
     #[command(flatten)]
     pub demands: PublishChecks,
@@ -64,7 +64,7 @@ struct FlipCount {
     last: String,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &PromoteOptions, output: &Output) -> anyhow::Result<Exit> {
     let sources = diff::folder(base, &options.candidate)?;
     let version = sources.version();
     let log = options.log.clone().unwrap_or_else(|| base.join(LOG));

@@ -10,7 +10,7 @@ use crate::cli::output::{Exit, Output};
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
 use crate::text::clean;
-use crate::workbench::prove::{Claim, Counterexample, Proof, Settings, Solver, Verdict, prove};
+use crate::workbench::prove::{Claim, Counterexample, ProofResult, ProofVerdict, Settings, Solver, prove};
 
 /// Open places of one statement that are shown.
 const OPEN_SHOWN: usize = 5;
@@ -63,7 +63,7 @@ impl Search {
 
 /// What came of all statements.
 #[derive(Debug, Serialize)]
-pub struct Proofs {
+pub struct ProofReport {
     /// The solver with its version; none when there was none.
     pub solver: Option<String>,
     /// The policies.
@@ -71,7 +71,7 @@ pub struct Proofs {
     /// The limit of one question, in seconds.
     pub timeout_seconds: f64,
     /// One for each statement.
-    pub proofs: Vec<Proof>,
+    pub proofs: Vec<ProofResult>,
 }
 
 /// Seeks proofs of all claims, prints the report and says how it ended.
@@ -87,17 +87,17 @@ pub(super) fn seek(
 }
 
 /// How it ended: 1 with something refuted, 3 with something not proven.
-pub(super) fn ended(report: &Proofs) -> Exit {
+pub(super) fn ended(report: &ProofReport) -> Exit {
     let any = |verdict| report.proofs.iter().any(|proof| proof.verdict == verdict);
     match () {
-        () if any(Verdict::Refuted) => Exit::Found,
-        () if any(Verdict::NotProven) => Exit::Unreachable,
+        () if any(ProofVerdict::Refuted) => Exit::Found,
+        () if any(ProofVerdict::NotProven) => Exit::Unreachable,
         () => Exit::Fine,
     }
 }
 
 /// Seeks proofs of all claims.
-pub(super) fn sought(bundle: &Bundle, claims: &[Claim], search: &Search, output: &Output) -> Proofs {
+pub(super) fn sought(bundle: &Bundle, claims: &[Claim], search: &Search, output: &Output) -> ProofReport {
     let settings = search.settings();
     let (solver, proofs) = match Solver::find(&settings) {
         Ok(solver) => {
@@ -110,10 +110,10 @@ pub(super) fn sought(bundle: &Bundle, claims: &[Claim], search: &Search, output:
             output.say(
                 "help: install cvc5 (on Debian, the package `cvc5`), or name it with the variable `CVC5`",
             );
-            (None, claims.iter().map(|claim| Proof::not_begun(claim, "there is no solver")).collect())
+            (None, claims.iter().map(|claim| ProofResult::not_begun(claim, "there is no solver")).collect())
         }
     };
-    Proofs {
+    ProofReport {
         solver,
         policy_version: bundle.version().clone(),
         timeout_seconds: settings.timeout.as_secs_f64(),
@@ -121,7 +121,7 @@ pub(super) fn sought(bundle: &Bundle, claims: &[Claim], search: &Search, output:
     }
 }
 
-fn one(bundle: &Bundle, claim: &Claim, solver: &Solver) -> Proof {
+fn one(bundle: &Bundle, claim: &Claim, solver: &Solver) -> ProofResult {
     // Drawn on stderr, and only on a terminal.
     let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {wide_msg}");
     let bar = indicatif::ProgressBar::new(0).with_message(clean(&claim.words));
@@ -139,15 +139,15 @@ fn one(bundle: &Bundle, claim: &Claim, solver: &Solver) -> Proof {
 }
 
 /// The report for people.
-pub fn text(report: &Proofs) -> String {
+pub fn text(report: &ProofReport) -> String {
     let mut text = String::new();
     for proof in &report.proofs {
         statement(&mut text, proof);
     }
     let count = |verdict| report.proofs.iter().filter(|proof| proof.verdict == verdict).count();
-    let proven = count(Verdict::Proven);
-    let refuted = count(Verdict::Refuted);
-    let open = count(Verdict::NotProven);
+    let proven = count(ProofVerdict::Proven);
+    let refuted = count(ProofVerdict::Refuted);
+    let open = count(ProofVerdict::NotProven);
     let colour = match (refuted, open) {
         (0, 0) => GREEN,
         (0, _) => YELLOW,
@@ -165,21 +165,21 @@ pub fn text(report: &Proofs) -> String {
     text
 }
 
-fn statement(text: &mut String, proof: &Proof) {
+fn statement(text: &mut String, proof: &ProofResult) {
     let place =
         proof.place.as_ref().map(|place| format!("  {DIM}{}{PLAIN}", clean(place))).unwrap_or_default();
     let words = format!("{}{place}", clean(&proof.statement));
     let environments = counted(proof.environments, "environment");
     match proof.verdict {
-        Verdict::Proven => {
+        ProofVerdict::Proven => {
             push(text, format_args!("{GREEN}✓ proven{PLAIN}  {words}  {DIM}{environments}{PLAIN}"));
         }
-        Verdict::Refuted if proof.refuted_in > 0 => {
+        ProofVerdict::Refuted if proof.refuted_in > 0 => {
             let share = format!("not so in {} of {environments}", proof.refuted_in);
             push(text, format_args!("{RED}✗ refuted{PLAIN}  {words}  {DIM}{share}{PLAIN}"));
         }
-        Verdict::Refuted => push(text, format_args!("{RED}✗ refuted{PLAIN}  {words}")),
-        Verdict::NotProven => push(text, format_args!("{YELLOW}? not proven{PLAIN}  {words}")),
+        ProofVerdict::Refuted => push(text, format_args!("{RED}✗ refuted{PLAIN}  {words}")),
+        ProofVerdict::NotProven => push(text, format_args!("{YELLOW}? not proven{PLAIN}  {words}")),
     }
     proof.notes.iter().for_each(|note| push(text, format_args!("    {DIM}note: {}{PLAIN}", clean(note))));
     for needless in &proof.needless {
@@ -200,7 +200,7 @@ fn statement(text: &mut String, proof: &Proof) {
     if let more @ 1.. = proof.open.len().saturating_sub(OPEN_SHOWN) {
         push(text, format_args!("    … and {more} more that are not settled"));
     }
-    if proof.verdict != Verdict::Proven {
+    if proof.verdict != ProofVerdict::Proven {
         text.push('\n');
     }
 }

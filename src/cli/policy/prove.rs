@@ -16,7 +16,7 @@ use crate::workbench::run::Suites;
 
 /// Whose statements to prove, and how long to try.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct ProveOptions {
     /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
     pub files: Vec<PathBuf>,
     /// Bounds of the search for proofs.
@@ -27,7 +27,7 @@ pub struct Options {
     pub folders: PolicyFolders,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &ProveOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let suites = find_tests(base, &options.files, &options.folders, output)?;
     let Some(statements) = statements(&suites, output) else { return Ok(Exit::Usage) };

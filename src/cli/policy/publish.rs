@@ -6,20 +6,22 @@ use serde::Serialize;
 
 use super::checks::{PublishChecks, check};
 use super::render::{BOLD, GREEN, PLAIN};
-use super::store::{PublishOptions, StoreOptions, find, report_error};
+use super::store::{PublicationOptions, StoreOptions, find, report_error};
 use super::{PolicyFolders, sources};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
-use crate::policy::version::{Checks, Kind, Manifest, Published, VersionError, VersionStore};
+use crate::policy::version::{
+    Checks, Kind, Manifest, Published, VersionError, VersionSource as _, VersionStore,
+};
 use crate::policy::{Bundle, Sources};
 use crate::text::clean;
 
 /// What to publish.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct PublishOptions {
     /// Who, why, with which key.
     #[command(flatten)]
-    pub deed: PublishOptions,
+    pub deed: PublicationOptions,
     /// What it has to pass.
     #[command(flatten)]
     pub demands: PublishChecks,
@@ -60,7 +62,7 @@ struct PublishedReport<'p> {
     manifest: &'p Manifest,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &PublishOptions, output: &Output) -> anyhow::Result<Exit> {
     let store = options.store.open(base);
     let folders = &options.folders;
     let sources = sources(base, folders, output)?;
@@ -87,7 +89,7 @@ pub(super) fn rollback(base: &Path, options: &Rollback, output: &Output) -> anyh
         output.say(format_args!("version {} is live already", target.manifest.version.short()));
         return Ok(Exit::Found);
     }
-    let deed = PublishOptions {
+    let deed = PublicationOptions {
         message: options.message.clone(),
         author: options.author.clone(),
         key: options.key.clone(),
@@ -114,7 +116,7 @@ pub(super) fn put(
     sources: &Sources,
     what: (Kind, Option<u64>),
     checks: Checks,
-    deed: &PublishOptions,
+    deed: &PublicationOptions,
     output: &Output,
 ) -> anyhow::Result<Exit> {
     match publish(store, sources, what, checks, deed) {
@@ -136,7 +138,7 @@ fn publish(
     sources: &Sources,
     (kind, expires_millis): (Kind, Option<u64>),
     checks: Checks,
-    deed: &PublishOptions,
+    deed: &PublicationOptions,
 ) -> Result<Published, VersionError> {
     let manifest = Manifest::new(sources, kind, &deed.author(), &deed.message, SystemClock.now_millis());
     let manifest = Manifest { checks, expires_millis, ..manifest };

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::text::clean;
-use crate::workbench::diff::Side;
+use crate::workbench::diff::ComparedSide;
 use crate::workbench::run::{Failure, Promises, Report, TestReport, TestResult};
 
 /// Columns that messages are wrapped to.
@@ -160,7 +160,7 @@ pub(super) fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 /// A decision with the policies that made it.
-pub(super) fn side(side: &Side) -> String {
+pub(super) fn side(side: &ComparedSide) -> String {
     match side.policies.as_slice() {
         [] => side.outcome.to_owned(),
         policies => format!("{} by {}", side.outcome, clean(&policies.join(", "))),

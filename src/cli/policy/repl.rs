@@ -49,7 +49,7 @@ const COMMANDS: [&str; 15] = [
 
 /// What to begin with.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct ReplOptions {
     /// A `*.fixtures.yaml` file with entities to begin with.
     #[arg(long, value_name = "FILE")]
     pub entities: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub struct Options {
 /// A session.
 struct Session<'s> {
     base: &'s Path,
-    options: &'s Options,
+    options: &'s ReplOptions,
     output: &'s Output,
     bench: Workbench,
     /// A policy that is being typed.
@@ -80,7 +80,7 @@ enum ReplFlow {
     End,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &ReplOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let mut session = Session {
         base,

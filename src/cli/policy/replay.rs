@@ -13,7 +13,9 @@ use crate::audit::record_reader::{ChainCheck, RecordReader};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::text::clean;
-use crate::workbench::replay::{Flip, Replay, Settings, TestError, find, suite_of_flips, suite_of_record};
+use crate::workbench::replay::{
+    Replay, ReplayFlip, Settings, TestError, find, suite_of_flips, suite_of_record,
+};
 pub use log::{RecordSelection, ReplayedLog, replay_log};
 pub(super) use text::text;
 
@@ -24,7 +26,7 @@ const NAMED: usize = 3;
 
 /// Which log, and what is compared.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct ReplayOptions {
     /// The records [default: `.caxton/audit.log`]
     #[command(flatten)]
     pub recorded: RecordSelection,
@@ -48,7 +50,7 @@ pub struct Options {
     pub folders: PolicyFolders,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &ReplayOptions, output: &Output) -> anyhow::Result<Exit> {
     if let Some(file) = options.tests.as_deref().filter(|file| file.exists()) {
         anyhow::bail!("`{}` is there already; name a new file", file.display());
     }
@@ -72,7 +74,7 @@ pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Re
 }
 
 /// A folder of `*.cedar` files is taken with the schema that the baseline has; everything else is as `diff` has it.
-fn candidate(base: &Path, options: &Options, baseline: &Bundle) -> anyhow::Result<Sources> {
+fn candidate(base: &Path, options: &ReplayOptions, baseline: &Bundle) -> anyhow::Result<Sources> {
     let folder = base.join(&options.candidate);
     if !folder.is_dir() || folder.join(super::POLICIES).is_dir() {
         return version(base, &options.candidate);
@@ -99,11 +101,11 @@ fn write_tests(
     replay: &Replay,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let is_wanted = |flip: &&Flip| {
+    let is_wanted = |flip: &&ReplayFlip| {
         let seq = flip.seq.map(|seq| seq.to_string());
         wanted.is_none_or(|wanted| flip.record == wanted || seq.as_deref() == Some(wanted))
     };
-    let flips: Vec<&Flip> = replay.flips.iter().filter(is_wanted).collect();
+    let flips: Vec<&ReplayFlip> = replay.flips.iter().filter(is_wanted).collect();
     if let Some(wanted) = wanted.filter(|_| flips.is_empty()) {
         anyhow::bail!("no decision of record `{wanted}` flips");
     }

@@ -20,7 +20,7 @@ pub enum SchemaKind {
 
 /// Which schema, and of what.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct SchemaOptions {
     /// The schema to print.
     #[arg(value_enum, default_value_t, value_name = "OF")]
     pub of: SchemaKind,
@@ -29,7 +29,7 @@ pub struct Options {
     pub folders: PolicyFolders,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &SchemaOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
     let schema = match options.of {
         SchemaKind::Tests => test_schema(&bundle),

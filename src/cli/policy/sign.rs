@@ -9,7 +9,7 @@ use super::store::{StoreOptions, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::Bundle;
-use crate::policy::version::{PublicKey, Rules, SigningKey, TrustedKeys, VersionError};
+use crate::policy::version::{PublicKey, Rules, SigningKey, TrustedKeys, VersionError, VersionSource as _};
 use crate::text::clean;
 
 /// The key to make.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::render::{PLAIN, RED};
 use crate::cli::output::Output;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
-use crate::policy::version::{Published, SigningKey, VersionError, VersionStore, Wanted};
+use crate::policy::version::{Published, SigningKey, VersionError, VersionSource as _, VersionStore, Wanted};
 use crate::text::clean;
 
 /// Where versions are kept when nothing else is said.
@@ -30,7 +30,7 @@ impl StoreOptions {
         let store = self.open(base);
         match store.exists() {
             true => Ok(store),
-            false => Err(anyhow::Error::from(VersionError::Empty(store.root().to_owned())).context(
+            false => Err(anyhow::Error::from(VersionError::Empty(store.place())).context(
                 "publish a set first with `caxton policy publish`, or name the store with `--store`",
             )),
         }
@@ -39,7 +39,7 @@ impl StoreOptions {
 
 /// Author, message and key of a publication.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct PublishOptions {
+pub struct PublicationOptions {
     /// Why; stands in the history.
     #[arg(long, short, value_name = "TEXT")]
     pub message: String,
@@ -54,7 +54,7 @@ pub struct PublishOptions {
     pub expires_in: Option<std::time::Duration>,
 }
 
-impl PublishOptions {
+impl PublicationOptions {
     /// Who.
     pub(super) fn author(&self) -> String {
         let user = || std::env::var_os("USER").map(|name| name.to_string_lossy().into_owned());

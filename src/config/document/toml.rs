@@ -4,10 +4,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{KeyName, Node, Scalar, Value};
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 
 /// Reads TOML; the parser recovers, so all its mistakes are reported.
-pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
+pub(super) fn parse(text: &str) -> (Node, Vec<ConfigProblem>) {
     let (table, errors) = DeTable::parse_recoverable(text);
     let problems = errors
         .iter()
@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
             let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
             let code =
                 if message.contains("duplicate key") { ProblemCode::Duplicate } else { ProblemCode::Syntax };
-            let problem = Problem::error(code, format!("this is not TOML: {message}"));
+            let problem = ConfigProblem::error(code, format!("this is not TOML: {message}"));
             match error.span() {
                 Some(at) => problem.at(text, &at),
                 None => problem,

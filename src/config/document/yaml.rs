@@ -5,7 +5,7 @@ use std::ops::Range;
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::{KeyName, MAX_DEPTH, MAX_KEYS, Node, Scalar, Value, refuse_twice};
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::value_type::printable;
 use crate::text::one_line;
 
@@ -19,11 +19,11 @@ struct Builder<'a> {
     text: &'a str,
     open: Vec<(usize, Open)>,
     root: Option<Node>,
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
 /// Reads YAML. A mistake of form ends the reading; a key given twice or an alias does not.
-pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
+pub(super) fn parse(text: &str) -> (Node, Vec<ConfigProblem>) {
     let options = granit_parser::options! {
         disallow_directives: true,
         emit_comments: false,
@@ -42,7 +42,7 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Problem>) {
             Err(error) => {
                 let at = error.marker().byte_offset().unwrap_or(text.len());
                 builder.problems.push(
-                    Problem::error(
+                    ConfigProblem::error(
                         ProblemCode::Syntax,
                         format!("this is not YAML: {}", one_line(&error.info(), 400)),
                     )
@@ -89,7 +89,8 @@ impl Builder<'_> {
     }
 
     fn stop(&mut self, message: &str, help: &str, at: &Range<usize>) -> bool {
-        self.problems.push(Problem::error(ProblemCode::Syntax, message).at(self.text, at).with_help(help));
+        self.problems
+            .push(ConfigProblem::error(ProblemCode::Syntax, message).at(self.text, at).with_help(help));
         false
     }
 
@@ -174,7 +175,7 @@ impl Builder<'_> {
     }
 
     /// Closes what a mistake left open, so that the keys before it are still checked.
-    fn finish(mut self) -> (Node, Vec<Problem>) {
+    fn finish(mut self) -> (Node, Vec<ConfigProblem>) {
         let end = self.text.len()..self.text.len();
         while !self.open.is_empty() {
             self.end(&end);

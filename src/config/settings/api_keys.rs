@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rate_limit::checked_rate;
 use crate::authn::api_key::Settings;
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Choice, DurationRange, Flag, Frequency, Integer, ParsedWord, RateType};
 use crate::limit;
@@ -34,7 +34,8 @@ impl ApiKeys {
             header_name.as_str(),
             "authorization" | "cookie" | "host" | "content-length" | "content-type"
         ) {
-            let problem = Problem::error(ProblemCode::Contradiction, "this header field has another meaning");
+            let problem =
+                ConfigProblem::error(ProblemCode::Contradiction, "this header field has another meaning");
             r.report(problem.with_help("write `X-API-Key`"), "security.api_keys.header_name");
         }
         r.value(
@@ -84,7 +85,7 @@ impl ApiKeys {
             "How long a key that was replaced still serves.",
         );
         if r.is_given(INTERVAL) && !auto {
-            let problem = Problem::error(
+            let problem = ConfigProblem::error(
                 ProblemCode::Missing,
                 "has no effect: keys may grow as old as they were made for",
             );

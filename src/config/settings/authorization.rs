@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::server::default_directory;
 use crate::config::gateway::{FollowSettings, PublishedSettings, RemoteSettings};
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::{Reader, ValueSource};
 use crate::config::value_type::{Choice, DirectoryPath, DurationRange, FilePath, Flag, HttpsUrl, Size};
 use crate::policy::{self, OnPolicyError};
@@ -132,13 +132,14 @@ fn check(r: &mut Reader<'_>, stored: bool) {
     for key in ["security.authorization.policy_dir", WATCH, EXTEND, ROLES] {
         if stored && r.is_given(key) {
             let problem =
-                Problem::error(ProblemCode::Contradiction, "has no effect: published versions decide");
+                ConfigProblem::error(ProblemCode::Contradiction, "has no effect: published versions decide");
             r.report(problem.with_help(format!("remove it, or remove `{STORE}`")), key);
         }
     }
     for key in [KEYS, URL] {
         if !stored && r.is_given(key) {
-            let problem = Problem::error(ProblemCode::Missing, "has no effect: no version store is given");
+            let problem =
+                ConfigProblem::error(ProblemCode::Missing, "has no effect: no version store is given");
             r.report(
                 problem.with_help(format!("set `{STORE}`; files in directories carry no signature")),
                 key,
@@ -146,7 +147,8 @@ fn check(r: &mut Reader<'_>, stored: bool) {
         }
     }
     if r.is_given(URL) && !r.is_given(KEYS) {
-        let problem = Problem::error(ProblemCode::Missing, "the bundle server could replace the policies");
+        let problem =
+            ConfigProblem::error(ProblemCode::Missing, "the bundle server could replace the policies");
         r.report(problem.with_help(format!("give `{KEYS}`")), URL);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{DurationRange, Flag, Integer};
 use crate::limit::FailureSettings;
@@ -32,7 +32,8 @@ pub(super) fn blocking(r: &mut Reader<'_>) -> Option<FailureSettings> {
     for key in ["max_failed_auth_attempts", "block_duration"] {
         let key = format!("security.emergency.{key}");
         if !on && r.is_given(&key) {
-            let problem = Problem::error(ProblemCode::Missing, "has no effect: addresses are not blocked");
+            let problem =
+                ConfigProblem::error(ProblemCode::Missing, "has no effect: addresses are not blocked");
             r.report(problem.with_help(format!("set `{SWITCH}: true`, or remove the key")), &key);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::api;
 use crate::authn::jwt::{self, JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::{dpop, tokens};
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{
     Choice, DurationRange, FilePath, Flag, FreeText, HttpsUrl, Integer, List, Size,
@@ -221,7 +221,7 @@ impl Authentication {
             "security.authentication.require_tls",
             Flag,
             true,
-            "Refuse every request that crossed a network without TLS, whatever it presents. Requests from this host are not affected.",
+            "Refuse every request that crossed a network without TLS, with any credential. Requests from this host are not affected.",
         );
         let session_timeout = r.value(
             "security.authentication.session_timeout",
@@ -247,7 +247,7 @@ impl Authentication {
         let dpop = proofs(r, leeway);
         if *tokens.issuer == *issuer && source.is_some() {
             let problem =
-                Problem::error(ProblemCode::Contradiction, "is the issuer of the gateway's own tokens");
+                ConfigProblem::error(ProblemCode::Contradiction, "is the issuer of the gateway's own tokens");
             let problem = problem.with_help("give `security.authentication.token_issuer` another value");
             r.report(problem, "security.authentication.jwt_issuer");
         }
@@ -281,15 +281,18 @@ impl Authentication {
         let wanted_key = wanted.first().copied().unwrap_or(SECRET);
         let strays: Vec<_> = stray.iter().filter(|key| r.is_given(key)).collect();
         for key in &strays {
-            let problem = Problem::error(ProblemCode::Contradiction, "does not belong to `jwt_algorithm`")
-                .with_help(format!("give `{wanted_key}`, or choose the algorithm of this key"));
+            let problem =
+                ConfigProblem::error(ProblemCode::Contradiction, "does not belong to `jwt_algorithm`")
+                    .with_help(format!("give `{wanted_key}`, or choose the algorithm of this key"));
             r.report(problem, key);
         }
         let mut given = wanted.iter().filter(|key| r.is_given(key));
         match (given.next(), given.next()) {
             (Some(first), Some(second)) => {
-                let problem =
-                    Problem::error(ProblemCode::Contradiction, format!("cannot be given beside `{first}`"));
+                let problem = ConfigProblem::error(
+                    ProblemCode::Contradiction,
+                    format!("cannot be given beside `{first}`"),
+                );
                 r.report(problem.with_help("keys come from one source: keep one of the two"), second);
             }
             (Some(_), None) => {}
@@ -302,7 +305,7 @@ impl Authentication {
         for key in ["jwt_algorithm", "jwt_issuer", "jwt_audience"] {
             let key = format!("security.authentication.{key}");
             if r.is_given(&key) {
-                let problem = Problem::error(
+                let problem = ConfigProblem::error(
                     ProblemCode::Missing,
                     "has no effect: no key is given, so no token of another issuer is accepted",
                 );

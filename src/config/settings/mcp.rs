@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api;
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{
     DurationRange, Flag, FreeText, HttpsUrl, Integer, List, NamedValues, ParsedWord, SecretText, Size,
@@ -107,7 +107,7 @@ pub(super) fn tool_security(r: &mut Reader<'_>, tools: &mut Settings) {
     let both = forbidden.iter().find(|tool| allowed.as_ref().is_some_and(|all| all.contains(tool)));
     if let Some(tool) = both {
         let problem =
-            Problem::error(ProblemCode::Contradiction, format!("`{tool}` is allowed and forbidden"));
+            ConfigProblem::error(ProblemCode::Contradiction, format!("`{tool}` is allowed and forbidden"));
         r.report(problem.with_help("take it out of one of the lists"), "tool_security.forbidden_tools");
     }
     tools.allowed_tools = allowed.map(|names| names.into_iter().collect());
@@ -152,7 +152,7 @@ fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings>
         if reserved || !names.insert(name.clone()) {
             let message =
                 if reserved { "is the name of the built-in tools" } else { "is the name of another server" };
-            r.report(Problem::error(ProblemCode::Contradiction, message).with_help("choose another name"), "name");
+            r.report(ConfigProblem::error(ProblemCode::Contradiction, message).with_help("choose another name"), "name");
             return None;
         }
         Some(ServerSettings {
@@ -190,33 +190,24 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
     );
     let has_url = r.is_given("url");
     let has_command = r.is_given("command");
-    let stray = |r: &mut Reader<'_>, key: &str, with: &str| {
-        if r.is_given(key) {
-            let message = format!("has no meaning without `{with}`");
-            r.report(
-                Problem::error(ProblemCode::Contradiction, message).with_help("remove one of them"),
-                key,
-            );
-        }
-    };
     match (has_url, has_command) {
         (true, true) => {
             let problem =
-                Problem::error(ProblemCode::Contradiction, "a server has `url` or `command`, not both");
+                ConfigProblem::error(ProblemCode::Contradiction, "a server has `url` or `command`, not both");
             r.report(problem.with_help("remove one of them"), "command");
             None
         }
         (false, false) => {
-            r.report(Problem::error(ProblemCode::Missing, "must be given, or `command`"), "url");
+            r.report(ConfigProblem::error(ProblemCode::Missing, "must be given, or `command`"), "url");
             None
         }
         (true, false) => {
-            stray(r, "args", "command");
-            stray(r, "env", "command");
+            report_meaningless(r, "args", "command");
+            report_meaningless(r, "env", "command");
             Some(Transport::Http { url: url?, headers })
         }
         (false, true) => {
-            stray(r, "headers", "url");
+            report_meaningless(r, "headers", "url");
             Some(Transport::Stdio { command: command?, args, env })
         }
     }
@@ -263,5 +254,14 @@ impl crate::config::value_type::ValueType for ArgumentList {
 
     fn secret(&self) -> bool {
         true
+    }
+}
+
+/// Reports `key` when it is given: without `with`, it has no meaning.
+fn report_meaningless(r: &mut Reader<'_>, key: &str, with: &str) {
+    if r.is_given(key) {
+        let message = format!("has no meaning without `{with}`");
+        let problem = ConfigProblem::error(ProblemCode::Contradiction, message);
+        r.report(problem.with_help("remove one of them"), key);
     }
 }

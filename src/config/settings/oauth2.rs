@@ -7,7 +7,7 @@ use reqwest::Url as PlainUrl;
 use super::identity::ALGORITHMS;
 use crate::authn::jwt::JwtAlgorithm;
 use crate::authn::oauth2::{ClientSecret, Settings};
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{
     Choice, DurationRange, FilePath, FreeText, HttpsUrl, Integer, List, SecretText, Size,
@@ -135,7 +135,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     }
     if r.is_given(SECRET) && r.is_given(SECRET_FILE) {
         let problem =
-            Problem::error(ProblemCode::Contradiction, format!("cannot be given beside `{SECRET}`"));
+            ConfigProblem::error(ProblemCode::Contradiction, format!("cannot be given beside `{SECRET}`"));
         r.report(problem.with_help("keep one of the two"), SECRET_FILE);
     }
     let redirect_uri = redirect_uri(r, redirect, public_url)?;
@@ -166,7 +166,7 @@ fn redirect_uri(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Addr
         let url = address.expose();
         if !url.path().ends_with(CALLBACK) || url.query().is_some() || url.fragment().is_some() {
             let problem =
-                Problem::error(ProblemCode::OutOfRange, "is not where the gateway takes logins back");
+                ConfigProblem::error(ProblemCode::OutOfRange, "is not where the gateway takes logins back");
             r.report(problem.with_help(format!("write an address that ends in `{CALLBACK}`")), REDIRECT);
         }
         return Some(url.clone());
@@ -201,7 +201,7 @@ fn check_issuer(r: &mut Reader<'_>, issuer: &str) {
         safe && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
     };
     if !url.as_ref().is_some_and(sound) {
-        let problem = Problem::error(ProblemCode::OutOfRange, "is not the name of an OpenID provider");
+        let problem = ConfigProblem::error(ProblemCode::OutOfRange, "is not the name of an OpenID provider");
         let help =
             "write its `https` address without query and fragment, as `https://login.example/realms/main`";
         r.report(problem.with_help(help), ISSUER);

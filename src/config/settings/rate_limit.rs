@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api;
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Frequency, Integer, NamedValues, RateType, printable};
 use crate::limit::{self, QuotaSettings};
@@ -80,8 +80,10 @@ fn routes(r: &mut Reader<'_>, rates: Vec<(String, Frequency)>) -> BTreeMap<Strin
     let mut limits = BTreeMap::new();
     for (route, rate) in rates {
         if !known.contains(route.as_str()) {
-            let problem =
-                Problem::error(ProblemCode::OutOfRange, format!("`{}` is not a route", printable(&route)));
+            let problem = ConfigProblem::error(
+                ProblemCode::OutOfRange,
+                format!("`{}` is not a route", printable(&route)),
+            );
             let names: Vec<_> = known.iter().copied().collect();
             r.report(problem.with_help(format!("write one of {}", names.join(", "))), PER_ROUTE);
         }
@@ -109,7 +111,7 @@ fn capabilities(
             }
             Err(_) => {
                 let message = format!("`{}` is not the name of a capability", printable(&name));
-                r.report(Problem::error(ProblemCode::WrongType, message), PER_CAPABILITY);
+                r.report(ConfigProblem::error(ProblemCode::WrongType, message), PER_CAPABILITY);
             }
         }
     }
@@ -124,7 +126,7 @@ pub(super) fn checked_rate(
     (rate_key, burst_key): (&str, &str),
 ) -> limit::Rate {
     limit::Rate::new(rate.count, rate.per, burst).unwrap_or_else(|_| {
-        let problem = Problem::error(
+        let problem = ConfigProblem::error(
             ProblemCode::Contradiction,
             "a burst would take more than 366 days to refill, or no time at all",
         );

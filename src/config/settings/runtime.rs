@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Choice, DurationRange, FreeText, Integer, List, Size};
 use crate::sandbox::Settings;
@@ -138,12 +138,14 @@ fn wasi_calls(r: &mut Reader<'_>) -> BTreeSet<String> {
         "Calls that are refused in any case. What is not allowed is blocked already.",
     );
     if let Some(inert) = blocked.iter().find(|name| INERT.contains(&name.as_str())) {
-        let problem = Problem::error(ProblemCode::Contradiction, format!("`{inert}` cannot be blocked"));
+        let problem =
+            ConfigProblem::error(ProblemCode::Contradiction, format!("`{inert}` cannot be blocked"));
         let problem =
             problem.with_help("every WASI program calls it to start or end; it gives a module nothing");
         r.report(problem, "runtime.syscalls.blocked_calls");
     } else if let Some(both) = blocked.iter().find(|name| allowed.contains(&name.as_str())) {
-        let problem = Problem::error(ProblemCode::Contradiction, format!("`{both}` is allowed and blocked"));
+        let problem =
+            ConfigProblem::error(ProblemCode::Contradiction, format!("`{both}` is allowed and blocked"));
         let help = if r.is_given("runtime.syscalls.allowed_wasi_calls") {
             "take it out of one of the lists"
         } else {

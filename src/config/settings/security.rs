@@ -7,12 +7,12 @@ use super::identity::Authentication;
 use super::rate_limit::RateLimits;
 use super::server::Server;
 use super::{attributes, emergency, vault};
-use crate::authz::SessionSettings;
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Flag, List, ParsedWord};
 use crate::limit::{FailureSettings, QuotaSettings};
 use crate::secrets::VaultSettings;
+use crate::shared_state::SessionSettings;
 use crate::{audit, authn, limit};
 
 /// What the section says of the modules below it.
@@ -42,7 +42,7 @@ impl Security {
         let oauth2 = super::oauth2::read(r, server.public_url.as_ref(), tokens.leeway);
         if let Some(login) = oauth2.as_ref().filter(|login| *login.issuer == *tokens.issuer) {
             let problem =
-                Problem::error(ProblemCode::Contradiction, "is the issuer of the gateway's own tokens");
+                ConfigProblem::error(ProblemCode::Contradiction, "is the issuer of the gateway's own tokens");
             let help = format!("another one than `{}`", login.issuer);
             r.report(problem.with_help(help), "security.oauth2.issuer");
         }

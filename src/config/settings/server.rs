@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::api::{self, ForwardedBy, Proxies};
 use crate::authn::mtls;
 use crate::config::gateway::{HttpLimits, TlsSettings};
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::{Reader, ValueSource};
 use crate::config::value_type::{
     Choice, DirectoryPath, DurationRange, Flag, HttpsUrl, Integer, List, ParsedWord, Size,
@@ -58,7 +58,7 @@ pub(super) struct Server {
     pub(super) api: api::Settings,
     /// Bounds of connections.
     pub(super) http: HttpLimits,
-    /// Under which address callers reach the API; `None`: whatever they call it.
+    /// Under which address callers reach the API; `None`: any.
     pub(super) public_url: Option<Address>,
     /// HTTP without TLS on addresses other than loopback.
     pub(super) insecure_http: bool,
@@ -144,15 +144,15 @@ impl Server {
 
     fn check(&self, r: &mut Reader<'_>) {
         if !self.listen.ip().is_loopback() && !self.insecure_http && self.tls.is_none() {
-            let problem =
-                Problem::error(ProblemCode::Weakens, "the API would listen without TLS beyond this host")
-                    .with_help(
-                        "give a certificate in `server.tls`, or use `127.0.0.1` behind a proxy that ends TLS",
-                    );
+            let problem = ConfigProblem::error(
+                ProblemCode::Weakens,
+                "the API would listen without TLS beyond this host",
+            )
+            .with_help("give a certificate in `server.tls`, or use `127.0.0.1` behind a proxy that ends TLS");
             r.report(problem, "server.host");
         }
         if self.api.proxies.networks.iter().any(|network| network.prefix_len() == 0) {
-            let problem = Problem::error(ProblemCode::Weakens, "every client could forge its address");
+            let problem = ConfigProblem::error(ProblemCode::Weakens, "every client could forge its address");
             r.report(problem.with_help("name the networks of your proxies only"), "server.trusted_proxies");
         }
         if self.api.proxies.networks.is_empty() {
@@ -166,7 +166,7 @@ impl Server {
             r.report_missing("server.tls.ca_file", "server.client_cert_header");
         }
         if self.clients.is_some() && self.tls.is_none() && self.api.proxies.certificate_header.is_none() {
-            let problem = Problem::error(
+            let problem = ConfigProblem::error(
                 ProblemCode::Missing,
                 "has no effect: the API has no TLS, and no proxy passes certificates on",
             );
@@ -174,13 +174,15 @@ impl Server {
             r.report(problem.with_help(help), "server.tls.ca_file");
         }
         if self.insecure_http && self.tls.is_some() {
-            let problem = Problem::error(ProblemCode::Contradiction, "has no effect: the API has TLS");
+            let problem = ConfigProblem::error(ProblemCode::Contradiction, "has no effect: the API has TLS");
             r.report(problem.with_help("remove the key"), "server.insecure_http");
         }
         if self.listen.port() != 0 && self.listen.port() == self.operations.port() {
-            let problem =
-                Problem::error(ProblemCode::Contradiction, "the API and the metrics have the same port")
-                    .with_help("give `server.metrics_port` another one");
+            let problem = ConfigProblem::error(
+                ProblemCode::Contradiction,
+                "the API and the metrics have the same port",
+            )
+            .with_help("give `server.metrics_port` another one");
             let key = if r.is_given("server.metrics_port") { "server.metrics_port" } else { "server.port" };
             r.report(problem, key);
         }
@@ -266,7 +268,7 @@ fn bounds(r: &mut Reader<'_>, api: &mut api::Settings, http: &mut HttpLimits) {
         "server.max_bodies",
         Size(1 << 20..=16 << 30),
         rooms.in_all,
-        "The same in all; more is answered with 503. A single body may be as large as `max_body`, whatever the three say.",
+        "The same in all; more is answered with 503. A single body may be as large as `max_body`, also when that is more than the three.",
     );
     api.request_timeout = r.value(
         "server.request_timeout",

@@ -6,7 +6,7 @@ use rustls::CipherSuite;
 
 use crate::authn::mtls;
 use crate::config::gateway::{MinVersion, OcspSettings, TlsSettings};
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, Integer, List, SignedUrl};
 
@@ -74,7 +74,7 @@ pub(super) fn clients(r: &mut Reader<'_>) -> Option<mtls::Settings> {
 /// one would look like a protection.
 fn without_verification(r: &mut Reader<'_>, required: bool) {
     if required {
-        let problem = Problem::error(
+        let problem = ConfigProblem::error(
             ProblemCode::Contradiction,
             "a certificate that is not verified proves nothing, so none can be required",
         );
@@ -199,11 +199,11 @@ fn suites(r: &mut Reader<'_>, min_version: MinVersion) -> Vec<CipherSuite> {
     );
     let old = |suite: &CipherSuite| SUITES.iter().skip(OF_TLS13).any(|(_, known)| known == suite);
     if chosen.iter().all(old) {
-        let problem = Problem::error(ProblemCode::Contradiction, "has no suite of TLS 1.3");
+        let problem = ConfigProblem::error(ProblemCode::Contradiction, "has no suite of TLS 1.3");
         r.report(problem.with_help("add `TLS_AES_256_GCM_SHA384`, or remove the key"), CIPHERS);
     } else if min_version == MinVersion::Tls13 && chosen.iter().any(old) {
         let problem =
-            Problem::error(ProblemCode::Contradiction, "has a suite of TLS 1.2, which is not spoken");
+            ConfigProblem::error(ProblemCode::Contradiction, "has a suite of TLS 1.2, which is not spoken");
         let help = "remove the suites that begin with `TLS_ECDHE_`, or set `server.tls.min_version: \"1.2\"`";
         r.report(problem.with_help(help), CIPHERS);
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::problem::{Problem, ProblemCode};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, FreeText, HttpsUrl, ParsedWord};
 use crate::secrets::{SecretRequest, VaultLogin, VaultSettings};
@@ -159,7 +159,7 @@ fn secrets(r: &mut Reader<'_>) -> Vec<SecretRequest> {
             r.optional("field", FreeText(256), "Which field of it; may be left out when it has only one.");
         let name = name?.0;
         if names.contains(&name) {
-            r.report(Problem::error(ProblemCode::Contradiction, "this name stands for another secret already"), "env");
+            r.report(ConfigProblem::error(ProblemCode::Contradiction, "this name stands for another secret already"), "env");
             return None;
         }
         names.push(name.clone());

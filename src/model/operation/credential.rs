@@ -51,7 +51,7 @@ pub struct KeyFacts {
 }
 
 impl KeyFacts {
-    /// A key that nobody has is asked about like any other.
+    /// An unknown key is asked about like any other.
     pub fn unknown(id: KeyId) -> Self {
         Self { id, name: "".into(), permissions: Vec::new() }
     }

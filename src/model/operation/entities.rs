@@ -32,7 +32,7 @@ pub struct Draft {
     pub entity: Entity,
     /// What claimed parents count.
     pub claims: Claims,
-    /// Parents that do not count, whoever claims them.
+    /// Parents that do not count, also when a credential claims them.
     pub revoked: Vec<EntityUid>,
 }
 
@@ -54,7 +54,7 @@ pub struct Patch {
 /// What is done to one entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntityChange {
-    /// It is this from now on, whatever it was.
+    /// It is this from now on; what it was is replaced.
     Put(Draft),
     /// Parts of it change.
     Patch(Patch),
@@ -62,7 +62,7 @@ pub enum EntityChange {
     Delete,
     /// It is in this role from now on.
     Assign(EntityUid),
-    /// It is no longer in this role, whoever says so.
+    /// It is no longer in this role, also when a credential claims it.
     Revoke(EntityUid),
 }
 
@@ -102,7 +102,7 @@ impl EntityChange {
     pub fn only_takes_away(&self) -> bool {
         match self {
             Self::Revoke(_) => true,
-            // To forget somebody is to believe what a token claims again.
+            // To forget a person is to believe what a token claims again.
             Self::Put(_) | Self::Patch(_) | Self::Delete | Self::Assign(_) => false,
         }
     }

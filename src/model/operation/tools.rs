@@ -29,6 +29,8 @@ pub struct InvokeTool {
     pub arguments: Map<String, Json>,
     /// The same arguments as Cedar types them.
     pub input: Value,
+    /// The other parameters of the request (`_meta` among them), which go to the tool's server as they came.
+    pub rest: Map<String, Json>,
     /// What is masked in the result; said by the permits that allowed the call.
     pub redact: Vec<JsonPointer>,
 }
@@ -48,6 +50,7 @@ impl Operation for InvokeTool {
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit_fields(&self.arguments, visit);
+        visit_fields(&self.rest, visit);
     }
     fn arguments(&self) -> Option<&Map<String, Json>> {
         Some(&self.arguments)

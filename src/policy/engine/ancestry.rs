@@ -52,15 +52,21 @@ pub(crate) fn entity_states(
     schema: &SchemaIndex,
 ) -> Result<Vec<EntityState>, Mismatch> {
     let hierarchy = Hierarchy::new(given);
-    let related = |entity: &Arc<model::Entity>| {
-        let via = hierarchy.via(entity)?;
-        let whole = || endow(entity, names(entity, &via, schema)?, schema, &Projection::ALL);
-        match entity_cache::get_or_build(entity, &via, schema, whole) {
-            Some(form) => Ok(EntityState::Cached(form)),
-            None => names(entity, &via, schema).map(|names| EntityState::Unbuilt(Box::new(names))),
-        }
-    };
-    given.iter().map(related).collect()
+    given.iter().map(|entity| entity_state(entity, &hierarchy, schema)).collect()
+}
+
+/// One entity with its ancestors: as it is cached, or its names alone.
+fn entity_state(
+    entity: &Arc<model::Entity>,
+    hierarchy: &Hierarchy<'_>,
+    schema: &SchemaIndex,
+) -> Result<EntityState, Mismatch> {
+    let via = hierarchy.via(entity)?;
+    let whole = || endow(entity, names(entity, &via, schema)?, schema, &Projection::ALL);
+    match entity_cache::get_or_build(entity, &via, schema, whole) {
+        Some(form) => Ok(EntityState::Cached(form)),
+        None => names(entity, &via, schema).map(|names| EntityState::Unbuilt(Box::new(names))),
+    }
 }
 
 /// The entity's name with those of its ancestors; `via` are those of the question that lift it into more than its parents.

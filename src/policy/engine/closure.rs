@@ -76,7 +76,7 @@ impl Bundle {
         if about.is_empty() {
             return Vec::new();
         }
-        // What does not fit the schema is denied, whatever the policies name.
+        // What does not fit the schema is denied under any policies.
         let Ok(framed) = Framed::of(query, self.schema_index()) else { return Vec::new() };
         let asked = framed.asked();
         let in_question = about.into_iter().filter(|policy| asked.in_scope(policy));

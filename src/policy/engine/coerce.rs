@@ -1,6 +1,6 @@
 //! Values that came without types, typed by the schema: a text where the schema has an address is an address.
 //!
-//! A decision does not need to be told what is wrong with a value, it denies. Whoever stores one does: a [`TypeFault`]
+//! A decision does not need to be told what is wrong with a value, it denies. Code that stores one does: a [`TypeFault`]
 //! names the path, what the schema expects there and what was found.
 
 use super::request::Query;

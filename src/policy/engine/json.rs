@@ -33,7 +33,7 @@ impl JsonQuery {
 
 /// Whether JSON is held against the bundle's schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
+pub enum EntityCheck {
     /// It must fit the schema; types are read by it.
     Schema,
     /// It is taken as it is.
@@ -43,12 +43,12 @@ pub enum Check {
 /// Why JSON is not a question.
 #[derive(Debug, thiserror::Error)]
 #[error("the {part} cannot be used: {reason}")]
-pub struct JsonError {
+pub struct RequestJsonError {
     part: &'static str,
     reason: String,
 }
 
-impl JsonError {
+impl RequestJsonError {
     fn of(part: &'static str) -> impl FnOnce(String) -> Self {
         move |reason| Self { part, reason }
     }
@@ -78,10 +78,15 @@ pub struct JsonNames<'a> {
 
 impl Bundle {
     /// Reads entities.
-    pub fn entities_from_json(&self, text: &str, check: Check) -> Result<JsonEntities, JsonError> {
-        let schema = (check == Check::Schema).then_some(self.schema());
+    pub fn entities_from_json(
+        &self,
+        text: &str,
+        check: EntityCheck,
+    ) -> Result<JsonEntities, RequestJsonError> {
+        let schema = (check == EntityCheck::Schema).then_some(self.schema());
         let entities = Entities::from_json_str(text, schema);
-        let entities = entities.map_err(|error| whole(&error)).map_err(JsonError::of("list of entities"))?;
+        let entities =
+            entities.map_err(|error| whole(&error)).map_err(RequestJsonError::of("list of entities"))?;
         Ok(JsonEntities(entities.into()))
     }
 
@@ -91,21 +96,23 @@ impl Bundle {
         names: &JsonNames<'_>,
         context: serde_json::Value,
         entities: &JsonEntities,
-        check: Check,
-    ) -> Result<JsonQuery, JsonError> {
+        check: EntityCheck,
+    ) -> Result<JsonQuery, RequestJsonError> {
         let name = |part, value: &serde_json::Value| {
-            EntityUid::from_json(value.clone()).map_err(|error| whole(&error)).map_err(JsonError::of(part))
+            EntityUid::from_json(value.clone())
+                .map_err(|error| whole(&error))
+                .map_err(RequestJsonError::of(part))
         };
         let (principal, action, resource) = (
             name("principal", names.principal)?,
             name("action", names.action)?,
             name("resource", names.resource)?,
         );
-        let schema = (check == Check::Schema).then_some(self.schema());
+        let schema = (check == EntityCheck::Schema).then_some(self.schema());
         let context = Context::from_json_value(context, schema.map(|schema| (schema, &action)));
-        let context = context.map_err(|error| whole(&error)).map_err(JsonError::of("context"))?;
+        let context = context.map_err(|error| whole(&error)).map_err(RequestJsonError::of("context"))?;
         let request = Request::new(principal, action, resource, context, schema);
-        let request = request.map_err(|error| whole(&error)).map_err(JsonError::of("request"))?;
+        let request = request.map_err(|error| whole(&error)).map_err(RequestJsonError::of("request"))?;
         Ok(JsonQuery { request, entities: entities.clone() })
     }
 

@@ -23,9 +23,9 @@ const NOT_CARRIED_OUT: [(&str, &str); 4] = [
 /// Annotations by name, in order; each name is there once. A set has thousands of these with a handful in each, so they lie
 /// in one row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Annotations(Box<[(Arc<str>, Arc<str>)]>);
+pub struct PolicyAnnotations(Box<[(Arc<str>, Arc<str>)]>);
 
-impl Annotations {
+impl PolicyAnnotations {
     /// The value of one.
     pub fn get(&self, name: &str) -> Option<&Arc<str>> {
         let at = self.0.binary_search_by(|(known, _)| known.as_ref().cmp(name)).ok()?;
@@ -38,7 +38,7 @@ impl Annotations {
     }
 }
 
-impl FromIterator<(Arc<str>, Arc<str>)> for Annotations {
+impl FromIterator<(Arc<str>, Arc<str>)> for PolicyAnnotations {
     fn from_iter<I: IntoIterator<Item = (Arc<str>, Arc<str>)>>(all: I) -> Self {
         let mut all: Vec<(Arc<str>, Arc<str>)> = all.into_iter().collect();
         all.sort();
@@ -51,7 +51,7 @@ impl FromIterator<(Arc<str>, Arc<str>)> for Annotations {
 ///
 /// # Errors
 /// The text of one is not what it should be.
-pub(crate) fn obligations(annotations: &Annotations) -> Result<Vec<Obligation>, ObligationError> {
+pub(crate) fn obligations(annotations: &PolicyAnnotations) -> Result<Vec<Obligation>, ObligationError> {
     let labels = annotations.get("label").map(|text| Obligation::labels(text)).transpose()?;
     let redactions = annotations.get("redact").map(|text| Obligation::redactions(text)).transpose()?;
     Ok(labels.into_iter().chain(redactions).flatten().collect())

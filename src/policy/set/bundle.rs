@@ -8,7 +8,7 @@ use cedar_policy_core::ast::{Entity, EntityUID, Request};
 use cedar_policy_core::entities::Entities;
 use rustc_hash::FxHashSet;
 
-use super::error::{PolicyErrors, Problem};
+use super::error::{PolicyErrors, PolicyProblem};
 use super::load::{CompiledSchema, Loaded, PolicyInfo, Strictness, load};
 use super::policy_file::PolicyFile;
 use super::settings::{OnPolicyError, Settings};
@@ -33,7 +33,7 @@ pub struct Bundle {
     /// The files by themselves, for the load after this.
     policy_files: Vec<Arc<PolicyFile>>,
     infos: Vec<Arc<PolicyInfo>>,
-    warnings: Vec<Problem>,
+    warnings: Vec<PolicyProblem>,
     program: Vec<Arc<CompiledPolicy>>,
     index: Index,
     /// Actions that conditions name: they must be there to be asked about, whatever the request's action is.
@@ -111,7 +111,7 @@ impl Bundle {
     }
 
     /// What is suspicious without being wrong (a policy that can never hold).
-    pub fn warnings(&self) -> &[Problem] {
+    pub fn warnings(&self) -> &[PolicyProblem] {
         &self.warnings
     }
 

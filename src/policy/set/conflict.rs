@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cedar_policy::SchemaFragment;
 use serde_json::Value as Json;
 
-use super::error::{Problem, position_in};
+use super::error::{PolicyProblem, position_in};
 use super::source::{Source, SourceKind, Sources};
 
 /// What a name is declared as, and the words with which a schema says so.
@@ -13,7 +13,7 @@ const KINDS: [(&str, &str); 3] = [("entityTypes", "entity"), ("actions", "action
 
 /// Everything that is declared in more than one file, or outside of all namespaces by a name that one of them has: Cedar
 /// would have it hide the other.
-pub(crate) fn declared_twice(sources: &Sources) -> Vec<Problem> {
+pub(crate) fn declared_twice(sources: &Sources) -> Vec<PolicyProblem> {
     let mut seen: BTreeMap<(usize, String), &Source> = BTreeMap::new();
     let mut problems = Vec::new();
     for source in sources.iter().filter(|source| source.kind == SourceKind::Schema) {
@@ -35,12 +35,12 @@ pub(crate) fn declared_twice(sources: &Sources) -> Vec<Problem> {
 }
 
 /// That a name is taken by an earlier one.
-fn taken(kind: usize, (source, name): (&Source, &str), (first, known): (&Source, &str)) -> Problem {
+fn taken(kind: usize, (source, name): (&Source, &str), (first, known): (&Source, &str)) -> PolicyProblem {
     let word = KINDS.get(kind).map_or("", |(_, word)| word);
     let line = find(first, word, known).map_or(1, |offset| position_in(&first.text, offset).line);
     let as_what = if name == known { String::new() } else { format!(" as `{known}`") };
     let message = format!("the {word} `{name}` is already declared{as_what} in `{}:{line}`", first.path);
-    let problem = Problem::in_file(&source.path, &source.text, message);
+    let problem = PolicyProblem::in_file(&source.path, &source.text, message);
     let span = find(source, word, name).map(|offset| (offset, word.len()).into());
     problem.at(span, "declared again here").with_advice("declare it in a namespace of your own")
 }

@@ -1,13 +1,13 @@
 //! How deep a text of policies or of a schema nests, before a parser that recurses sees it.
 //!
-//! Cedar's parser, its validator and whatever drops what they built take one frame of the stack for each level, and a
+//! Cedar's parser, its validator and the code that drops what they built take one frame of the stack for each level, and a
 //! stack that is used up ends the process: 1,000 parentheses are a kilobyte. So the tokens are walked here first, without
 //! recursion. What is counted is an upper bound of the levels of the expression that the text would become: brackets,
 //! `if`, and operators in a row, of which each takes the ones before it as its operand.
 
 use std::sync::Arc;
 
-use super::error::Problem;
+use super::error::PolicyProblem;
 
 /// The most levels of one expression. The threads that work on policies have a stack for these ([`crate::stack`]).
 pub(crate) const MOST_LEVELS: usize = 1_000;
@@ -34,8 +34,8 @@ pub(crate) struct TooDeep {
 
 impl TooDeep {
     /// The problem at its place in a file.
-    pub(crate) fn problem(self, file: &Arc<str>, text: &Arc<str>) -> Problem {
-        let problem = Problem::in_file(file, text, self.to_string());
+    pub(crate) fn problem(self, file: &Arc<str>, text: &Arc<str>) -> PolicyProblem {
+        let problem = PolicyProblem::in_file(file, text, self.to_string());
         let advice = "split it into several policies, or into sets (`[a, b].contains(c)`)";
         problem.at(Some((self.at, 1).into()), "here").with_advice(advice)
     }

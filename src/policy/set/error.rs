@@ -61,7 +61,7 @@ pub enum PolicyError {
 
 /// One thing that is wrong with a bundle (or, as a warning, suspicious in it).
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct PolicyProblem {
     /// What is wrong: one line.
     pub message: String,
     /// What to do about it.
@@ -79,14 +79,14 @@ pub struct Problem {
 
 /// A place in a file as editors count: both from one, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct SourcePosition {
     /// The line.
     pub line: usize,
     /// The column.
     pub column: usize,
 }
 
-impl Problem {
+impl PolicyProblem {
     /// A problem of the whole bundle, without a place.
     pub(crate) fn general(message: impl Into<String>) -> Self {
         Self {
@@ -155,18 +155,18 @@ impl Problem {
     }
 
     /// Where the problem begins.
-    pub fn position(&self) -> Option<Position> {
+    pub fn position(&self) -> Option<SourcePosition> {
         let (offset, ..) = self.spans.first()?;
         Some(position_in(self.source.as_ref()?.inner(), *offset))
     }
 }
 
 /// The place of a byte in a text; the end of the text for one behind it.
-pub(crate) fn position_in(text: &str, offset: usize) -> Position {
+pub(crate) fn position_in(text: &str, offset: usize) -> SourcePosition {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-    Position { line: before.matches('\n').count() + 1, column }
+    SourcePosition { line: before.matches('\n').count() + 1, column }
 }
 
 /// Cedar's messages stay as they are, except that a report is one line.
@@ -184,10 +184,10 @@ fn report_text(report: &dyn Diagnostic) -> String {
     one_line(&text, usize::MAX)
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for PolicyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.file, self.position()) {
-            (Some(file), Some(Position { line, column })) => write!(f, "{file}:{line}:{column}: ")?,
+            (Some(file), Some(SourcePosition { line, column })) => write!(f, "{file}:{line}:{column}: ")?,
             (Some(file), None) => write!(f, "{file}: ")?,
             (None, _) => {}
         }
@@ -195,9 +195,9 @@ impl fmt::Display for Problem {
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for PolicyProblem {}
 
-impl Diagnostic for Problem {
+impl Diagnostic for PolicyProblem {
     fn severity(&self) -> Option<Severity> {
         Some(if self.fatal { Severity::Error } else { Severity::Warning })
     }
@@ -219,9 +219,9 @@ impl Diagnostic for Problem {
 /// Everything that is wrong with a bundle. Never empty.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the policy bundle is refused: {}", summary(.0))]
-pub struct PolicyErrors(Vec<Problem>);
+pub struct PolicyErrors(Vec<PolicyProblem>);
 
-fn summary(problems: &[Problem]) -> String {
+fn summary(problems: &[PolicyProblem]) -> String {
     match problems {
         [] => "no reason was given".to_owned(),
         [only] => only.to_string(),
@@ -231,18 +231,18 @@ fn summary(problems: &[Problem]) -> String {
 
 impl PolicyErrors {
     /// `Ok` when there are no problems: the only way to a bundle.
-    pub(crate) fn check(problems: Vec<Problem>) -> Result<(), Self> {
+    pub(crate) fn check(problems: Vec<PolicyProblem>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
     }
 
     /// The problems, in the order of the files.
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[PolicyProblem] {
         &self.0
     }
 }
 
-impl From<Problem> for PolicyErrors {
-    fn from(problem: Problem) -> Self {
+impl From<PolicyProblem> for PolicyErrors {
+    fn from(problem: PolicyProblem) -> Self {
         Self(vec![problem])
     }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use cedar_policy::{Schema, SchemaFragment, Validator};
 use cedar_policy_core::ast::{self, Eid, EntityUID, PolicyID, SlotId};
 
-use super::annotations::{Annotations, obligations};
+use super::annotations::{PolicyAnnotations, obligations};
 use super::conflict::declared_twice;
 use super::depth::{self, Language};
-use super::error::{PolicyErrors, Problem};
+use super::error::{PolicyErrors, PolicyProblem};
 use super::policy_file::{Body, Checked, Entry, PolicyFile, check};
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
@@ -44,7 +44,7 @@ pub struct PolicyInfo {
     /// Byte offset of its text in the file.
     pub offset: usize,
     /// All annotations by name.
-    pub annotations: Annotations,
+    pub annotations: PolicyAnnotations,
     /// Whether it is a template, which decides nothing until it is linked.
     pub is_template: bool,
     /// The template it was linked from.
@@ -79,7 +79,7 @@ pub(crate) struct Loaded {
     pub(crate) infos: Vec<Arc<PolicyInfo>>,
     /// What decides, in the same order.
     pub(crate) program: Vec<Arc<CompiledPolicy>>,
-    pub(crate) warnings: Vec<Problem>,
+    pub(crate) warnings: Vec<PolicyProblem>,
 }
 
 /// The schema, which everything else stands on.
@@ -89,7 +89,7 @@ pub(crate) struct CompiledSchema {
     files: Vec<Source>,
     pub(crate) schema: Schema,
     pub(crate) schema_index: SchemaIndex,
-    warnings: Vec<Problem>,
+    warnings: Vec<PolicyProblem>,
 }
 
 impl CompiledSchema {
@@ -146,21 +146,22 @@ pub(crate) fn load(
     if loader.infos.len() > limits.policies {
         let message =
             format!("{} policies are more than the {} allowed", loader.infos.len(), limits.policies);
-        loader.problems.push(Problem::general(message));
+        loader.problems.push(PolicyProblem::general(message));
     }
     loader.problems.append(&mut loader.invalid);
     PolicyErrors::check(loader.problems)?;
-    let compiled_schema = compiled_schema.ok_or_else(|| Problem::general("the schema could not be read"))?;
+    let compiled_schema =
+        compiled_schema.ok_or_else(|| PolicyProblem::general("the schema could not be read"))?;
     let Loader { policy_files, infos, program, warnings, .. } = loader;
     Ok(Loaded { compiled_schema, policy_files, infos, program, warnings })
 }
 
 #[derive(Default)]
 struct Loader {
-    problems: Vec<Problem>,
+    problems: Vec<PolicyProblem>,
     /// What validation found; reported after all else.
-    invalid: Vec<Problem>,
-    warnings: Vec<Problem>,
+    invalid: Vec<PolicyProblem>,
+    warnings: Vec<PolicyProblem>,
     policy_files: Vec<Arc<PolicyFile>>,
     infos: Vec<Arc<PolicyInfo>>,
     program: Vec<Arc<CompiledPolicy>>,
@@ -173,7 +174,7 @@ impl Loader {
         let mut previous: Option<&Source> = None;
         for source in sources.iter() {
             if previous.is_some_and(|before| (before.kind, &before.name) == (source.kind, &source.name)) {
-                let problem = Problem::in_file(&source.path, &source.text, "the file is given twice");
+                let problem = PolicyProblem::in_file(&source.path, &source.text, "the file is given twice");
                 self.problems.push(problem.with_advice("give each file of a bundle a name of its own"));
             }
             previous = Some(source);
@@ -188,7 +189,7 @@ impl Loader {
             if source.name.ends_with(".json") {
                 match SchemaFragment::from_json_str(&source.text) {
                     Ok(fragment) => fragments.push(fragment),
-                    Err(error) => self.problems.extend(Problem::from_cedar(file, &error)),
+                    Err(error) => self.problems.extend(PolicyProblem::from_cedar(file, &error)),
                 }
                 continue;
             }
@@ -199,12 +200,12 @@ impl Loader {
             match SchemaFragment::from_cedarschema_str(&source.text) {
                 Ok((fragment, cautions)) => {
                     for warning in cautions {
-                        let found = Problem::from_cedar(file, &warning);
-                        warnings.extend(found.into_iter().map(Problem::into_warning));
+                        let found = PolicyProblem::from_cedar(file, &warning);
+                        warnings.extend(found.into_iter().map(PolicyProblem::into_warning));
                     }
                     fragments.push(fragment);
                 }
-                Err(error) => self.problems.extend(Problem::from_cedar(file, &error)),
+                Err(error) => self.problems.extend(PolicyProblem::from_cedar(file, &error)),
             }
         }
         if self.problems.len() > before {
@@ -218,7 +219,7 @@ impl Loader {
                 Some(CompiledSchema { strictness, files, schema, schema_index, warnings })
             }
             Ok(_) => {
-                let problem = Problem::general("the schema leaves names external that no file defines");
+                let problem = PolicyProblem::general("the schema leaves names external that no file defines");
                 self.problems.push(problem);
                 None
             }
@@ -226,7 +227,7 @@ impl Loader {
                 // Cedar says what is there twice, but not where.
                 let twice = declared_twice(sources);
                 match twice.is_empty() {
-                    true => self.problems.extend(Problem::from_cedar(None, &error)),
+                    true => self.problems.extend(PolicyProblem::from_cedar(None, &error)),
                     false => self.problems.extend(twice),
                 }
                 None
@@ -285,7 +286,7 @@ impl Loader {
         }
         for link in links {
             if let Err(message) = self.link(link, &mut set) {
-                self.problems.push(Problem::general(message).about(&link.id));
+                self.problems.push(PolicyProblem::general(message).about(&link.id));
             }
         }
         let Some((validator, schema)) = validator else { return };

@@ -12,9 +12,9 @@ use cedar_policy_core::parser;
 use cedar_policy_core::validator::ValidatorSchema;
 use miette::{Diagnostic, SourceSpan};
 
-use super::annotations::{Annotations, obligations, refusal};
+use super::annotations::{PolicyAnnotations, obligations, refusal};
 use super::depth::{self, Language};
-use super::error::Problem;
+use super::error::PolicyProblem;
 use super::load::{PolicyInfo, Strictness};
 use super::source::Source;
 use crate::model::PolicyMode;
@@ -38,7 +38,7 @@ pub(crate) enum Entry {
     /// A policy or template with a name.
     Policy(ParsedPolicy),
     /// What cannot be taken in at all.
-    Invalid(Vec<Problem>),
+    Invalid(Vec<PolicyProblem>),
 }
 
 /// A policy or template that has a name, and what validation says of it.
@@ -62,8 +62,8 @@ pub(crate) enum Body {
 /// What validation found.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    pub(crate) errors: Vec<Problem>,
-    pub(crate) warnings: Vec<Problem>,
+    pub(crate) errors: Vec<PolicyProblem>,
+    pub(crate) warnings: Vec<PolicyProblem>,
 }
 
 impl PolicyFile {
@@ -100,10 +100,10 @@ impl PolicyFile {
     }
 
     /// That an id is taken.
-    pub(crate) fn repeats(&self, named: &ParsedPolicy, before: &PolicyInfo, line: usize) -> Problem {
+    pub(crate) fn repeats(&self, named: &ParsedPolicy, before: &PolicyInfo, line: usize) -> PolicyProblem {
         let id = &named.info.id;
         let message = format!("the id `{id}` is already used in `{}:{line}`", before.file);
-        let problem = Problem::in_file(&self.source.path, &self.source.text, message);
+        let problem = PolicyProblem::in_file(&self.source.path, &self.source.text, message);
         problem
             .at(named.span, "used again here")
             .about(id)
@@ -123,7 +123,10 @@ pub(crate) fn check<'s>(
     let mut found: HashMap<String, Checked> = HashMap::new();
     let reported = |report: &dyn Diagnostic, id: &str| {
         let file = source_of(id).map(|source| (&source.path, &source.text));
-        Problem::from_cedar(file, report).into_iter().map(|problem| problem.about(id)).collect::<Vec<_>>()
+        PolicyProblem::from_cedar(file, report)
+            .into_iter()
+            .map(|problem| problem.about(id))
+            .collect::<Vec<_>>()
     };
     for error in result.validation_errors() {
         let id: &str = error.policy_id().as_ref();
@@ -145,7 +148,7 @@ pub(crate) fn check<'s>(
                     .errors
                     .extend(problems.into_iter().map(|problem| problem.with_advice(advice.as_str())));
             }
-            _ => checked.warnings.extend(problems.into_iter().map(Problem::into_warning)),
+            _ => checked.warnings.extend(problems.into_iter().map(PolicyProblem::into_warning)),
         }
     }
     // Cedar gives what it finds in one policy in no order.
@@ -190,8 +193,9 @@ fn group_advice(action: &EntityUID, schema: &Schema) -> Option<String> {
 const AT_ONE_PLACE: usize = 3;
 
 /// A policy that is about everything is wrong in one place for each type or action that does not have what it looks at.
-fn gathered(problems: Vec<Problem>) -> Vec<Problem> {
-    let alike = |one: &Problem, other: &Problem| !one.spans.is_empty() && one.spans == other.spans;
+fn gathered(problems: Vec<PolicyProblem>) -> Vec<PolicyProblem> {
+    let alike =
+        |one: &PolicyProblem, other: &PolicyProblem| !one.spans.is_empty() && one.spans == other.spans;
     let groups = problems.chunk_by(alike).flat_map(|group| match group {
         [first, rest @ ..] if group.len() > AT_ONE_PLACE => {
             let mut first = first.clone();
@@ -224,7 +228,8 @@ impl Reader<'_> {
             Ok(parsed) => parsed,
             Err(errors) => {
                 let file = Some((&self.source.path, &self.source.text));
-                let problems = errors.iter().flat_map(|error| Problem::from_cedar(file, error)).collect();
+                let problems =
+                    errors.iter().flat_map(|error| PolicyProblem::from_cedar(file, error)).collect();
                 return self.entries.push(Entry::Invalid(problems));
             }
         };
@@ -241,8 +246,8 @@ impl Reader<'_> {
     }
 
     /// Takes one static policy or template. (To Cedar a static policy is a template without slots.)
-    fn entry(&mut self, template: &Template, line: usize) -> Result<ParsedPolicy, Vec<Problem>> {
-        let annotations: Annotations = template
+    fn entry(&mut self, template: &Template, line: usize) -> Result<ParsedPolicy, Vec<PolicyProblem>> {
+        let annotations: PolicyAnnotations = template
             .annotations()
             .map(|(name, value)| (self.name(AsRef::<str>::as_ref(name)), value.val.as_str().into()))
             .collect();
@@ -294,7 +299,11 @@ impl Reader<'_> {
         new
     }
 
-    fn id_of(&self, template: &Template, annotations: &Annotations) -> Result<Arc<str>, Vec<Problem>> {
+    fn id_of(
+        &self,
+        template: &Template,
+        annotations: &PolicyAnnotations,
+    ) -> Result<Arc<str>, Vec<PolicyProblem>> {
         let given = annotations.get("id");
         let (message, advice) = match given {
             _ if self.strictness == Strictness::AsCedar => {
@@ -316,14 +325,14 @@ impl Reader<'_> {
     fn refuse_unknown(
         &self,
         template: &Template,
-        annotations: &Annotations,
+        annotations: &PolicyAnnotations,
         id: &str,
-    ) -> Result<(), Vec<Problem>> {
+    ) -> Result<(), Vec<PolicyProblem>> {
         if self.strictness == Strictness::AsCedar {
             return Ok(());
         }
         let refused = annotations.iter().filter_map(|(name, _)| refusal(name));
-        let problems: Vec<Problem> = refused
+        let problems: Vec<PolicyProblem> = refused
             .map(|(message, advice)| {
                 self.place(template, &message, "this policy").with_advice(advice).about(id)
             })
@@ -335,9 +344,9 @@ impl Reader<'_> {
     fn check_obligations(
         &self,
         template: &Template,
-        annotations: &Annotations,
+        annotations: &PolicyAnnotations,
         id: &str,
-    ) -> Result<(), Vec<Problem>> {
+    ) -> Result<(), Vec<PolicyProblem>> {
         if self.strictness == Strictness::AsCedar {
             return Ok(());
         }
@@ -354,7 +363,11 @@ impl Reader<'_> {
         }
     }
 
-    fn mode_of(&self, template: &Template, annotations: &Annotations) -> Result<PolicyMode, Vec<Problem>> {
+    fn mode_of(
+        &self,
+        template: &Template,
+        annotations: &PolicyAnnotations,
+    ) -> Result<PolicyMode, Vec<PolicyProblem>> {
         match annotations.get("mode").map(|mode| mode.as_ref()) {
             _ if self.strictness == Strictness::AsCedar => Ok(PolicyMode::Enforce),
             None => Ok(PolicyMode::Enforce),
@@ -368,8 +381,8 @@ impl Reader<'_> {
         }
     }
 
-    fn place(&self, template: &Template, message: &str, label: &str) -> Problem {
-        let problem = Problem::in_file(&self.source.path, &self.source.text, message);
+    fn place(&self, template: &Template, message: &str, label: &str) -> PolicyProblem {
+        let problem = PolicyProblem::in_file(&self.source.path, &self.source.text, message);
         problem.at(template.loc().map(Into::into), label)
     }
 }

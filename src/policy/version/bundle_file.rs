@@ -41,7 +41,7 @@ impl BundleFile {
         Ok(Self { published, sources })
     }
 
-    /// Reads a file: bounded, strict, and every text is the one that the manifest names. Whether anybody vouches for
+    /// Reads a file: bounded, strict, and every text is the one that the manifest names. Whether a trusted key has signed
     /// it is for [`super::Rules`] to say.
     pub fn parse(bytes: &[u8], limit: u64) -> Result<Self, VersionError> {
         if bytes.len() as u64 > limit {

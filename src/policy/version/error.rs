@@ -39,15 +39,18 @@ pub enum VersionError {
     #[error("{0}")]
     Swapped(String),
     /// There is nothing in the store.
-    #[error("nothing is published in `{}`", .0.display())]
-    Empty(PathBuf),
+    #[error("nothing is published in `{0}`")]
+    Empty(String),
+    /// The published versions cannot be asked.
+    #[error(transparent)]
+    Unavailable(#[from] crate::shared_state::Unavailable),
     /// No version of that name.
     #[error("there is no published version `{0}`")]
     NotFound(String),
     /// Several versions begin so.
     #[error("`{0}` is the beginning of several published versions: give more digits")]
     Ambiguous(String),
-    /// Somebody else was faster.
+    /// Another publication took the number first.
     #[error("number {0} was published in the meantime")]
     Raced(u64),
     /// No trusted signature where one is wanted.

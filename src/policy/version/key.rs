@@ -1,8 +1,8 @@
 //! Keys that sign versions: Ed25519 (RFC 8032), each with a name, and the set of those that are trusted.
 //!
 //! Keys rotate: the new one is added to the trusted set, the live version is signed with it as well, then the old one is
-//! taken out or runs out. A key that has run out vouches for nothing, whatever time a manifest gives itself: whoever has
-//! an old key could write an old time.
+//! taken out or runs out. Nothing that an expired key has signed is accepted, also under an earlier time in the
+//! manifest: a party that has an old key could write an old time.
 
 use std::path::Path;
 

@@ -72,7 +72,7 @@ pub struct Checks {
     /// How many changes the tests notice.
     pub mutation: Option<Coverage>,
     /// The proofs; `None` when none was wanted.
-    pub proofs: Option<Proofs>,
+    pub proofs: Option<ProofCounts>,
 }
 
 /// Tests that passed.
@@ -98,7 +98,7 @@ pub struct Coverage {
 /// Proofs that were found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Proofs {
+pub struct ProofCounts {
     /// Statements that hold for every request.
     pub proven: u64,
     /// The solver with its version.
@@ -133,15 +133,20 @@ pub struct Manifest {
     pub checks: Checks,
 }
 
-impl Manifest {
-    /// The manifest of a set; number and parent come with [`super::VersionStore::next`].
-    pub fn new(sources: &Sources, kind: Kind, author: &str, message: &str, time_millis: i64) -> Self {
-        let entry = |file: &Source| FileEntry {
+impl FileEntry {
+    fn of(file: &Source) -> Self {
+        Self {
             kind: file.kind,
             name: file.name.to_string(),
             sha256: sha256(file.text.as_bytes()),
             bytes: file.text.len() as u64,
-        };
+        }
+    }
+}
+
+impl Manifest {
+    /// The manifest of a set; number and parent come with [`super::VersionSource::next`].
+    pub fn new(sources: &Sources, kind: Kind, author: &str, message: &str, time_millis: i64) -> Self {
         Self {
             format: FORMAT.to_owned(),
             version: sources.version(),
@@ -152,7 +157,7 @@ impl Manifest {
             message: message.to_owned(),
             time_millis: u64::try_from(time_millis).unwrap_or(0),
             expires_millis: None,
-            files: sources.iter().map(entry).collect(),
+            files: sources.iter().map(FileEntry::of).collect(),
             checks: Checks::default(),
         }
     }
@@ -214,7 +219,7 @@ impl Manifest {
 }
 
 /// A name that stays below its directory and comes back the same when the directory is read. The threat: a bundle with
-/// `../../etc/cron.d/x` in it, written out by whoever looks at it.
+/// `../../etc/cron.d/x` in it, written out by a program that reads it.
 pub(super) fn check_name(kind: SourceKind, name: &str) -> Result<(), VersionError> {
     let ending = match kind {
         SourceKind::Policy => name.ends_with(".cedar"),

@@ -31,14 +31,14 @@ fn fetch(error: reqwest::Error) -> RemoteError {
 
 /// Where bundles come from.
 #[derive(Debug)]
-pub struct Remote {
+pub struct BundleServer {
     client: Client,
     url: Address,
     limit: u64,
     etag: Option<HeaderValue>,
 }
 
-impl Remote {
+impl BundleServer {
     /// Asks at `url` for bundles of at most `limit` bytes. Follows no redirect: the address that was configured is the
     /// one that is trusted.
     pub fn new(url: Address, limit: u64) -> Result<Self, RemoteError> {

@@ -12,55 +12,20 @@
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use super::bundle_file::{BundleFile, fits, gather};
+use super::bundle_file::{fits, gather};
 use super::error::VersionError;
 use super::manifest::{MANIFEST_BYTES, Manifest, Published, sha256};
+use super::source::VersionSource;
 use crate::policy::set::settings::Limits;
 use crate::policy::{Source, Sources};
-
-/// The fewest digits that name a version.
-const FEWEST_DIGITS: usize = 6;
 
 /// A directory of published versions.
 #[derive(Debug, Clone)]
 pub struct VersionStore {
     root: PathBuf,
     limits: Limits,
-}
-
-/// How a person names a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    /// `current`: the newest publication.
-    Current,
-    /// `previous`: the set that was live before the newest.
-    Previous,
-    /// `@12`: the publication with this number.
-    Number(u64),
-    /// The first digits of a version.
-    Digest(String),
-}
-
-impl std::str::FromStr for Wanted {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        match text {
-            "current" => Ok(Self::Current),
-            "previous" => Ok(Self::Previous),
-            _ => match text.strip_prefix('@').map(str::parse) {
-                Some(Ok(number)) => Ok(Self::Number(number)),
-                None if text.len() >= FEWEST_DIGITS && text.len() <= 64 && is_hex(text) => {
-                    Ok(Self::Digest(text.to_owned()))
-                }
-                _ => Err(format!(
-                    "a version is `current`, `previous`, a number like `@12`, or at least {FEWEST_DIGITS} digits of its digest"
-                )),
-            },
-        }
-    }
 }
 
 impl VersionStore {
@@ -92,8 +57,31 @@ impl VersionStore {
         self.root.join("objects").join(digest.get(..2).unwrap_or_default()).join(digest)
     }
 
-    /// The numbers of all publications, oldest first.
-    pub fn numbers(&self) -> Result<Vec<u64>, VersionError> {
+    fn keep_texts<'s>(&self, files: impl Iterator<Item = &'s Source>) -> Result<(), VersionError> {
+        let mut touched = HashSet::new();
+        for file in files {
+            let digest = sha256(file.text.as_bytes());
+            let path = self.object(&digest);
+            // What is there under this name and is not this text was damaged: it is written again.
+            let limit = file.text.len() as u64;
+            if read_bounded(&path, limit).is_ok_and(|there| there == file.text.as_bytes()) {
+                continue;
+            }
+            let directory = path.parent().unwrap_or(&self.root).to_owned();
+            std::fs::create_dir_all(&directory).map_err(VersionError::io(&directory))?;
+            replace(&path, file.text.as_bytes()).map_err(VersionError::io(&path))?;
+            touched.insert(directory);
+        }
+        if !touched.is_empty() {
+            touched.insert(self.root.join("objects"));
+            touched.insert(self.root.clone());
+        }
+        touched.iter().try_for_each(|directory| sync(directory))
+    }
+}
+
+impl VersionSource for VersionStore {
+    fn numbers(&self) -> Result<Vec<u64>, VersionError> {
         let directory = self.history_dir();
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
@@ -111,8 +99,7 @@ impl VersionStore {
         Ok(numbers)
     }
 
-    /// The publication with this number.
-    pub fn read(&self, sequence: u64) -> Result<Published, VersionError> {
+    fn read(&self, sequence: u64) -> Result<Published, VersionError> {
         let path = self.history_file(sequence);
         if !path.exists() {
             return Err(VersionError::NotFound(format!("@{sequence}")));
@@ -124,44 +111,7 @@ impl VersionStore {
         }
     }
 
-    /// The newest publication, which is what is live.
-    pub fn newest(&self) -> Result<Published, VersionError> {
-        match self.numbers()?.last() {
-            Some(number) => self.read(*number),
-            None => Err(VersionError::Empty(self.root.clone())),
-        }
-    }
-
-    /// All publications, newest first.
-    pub fn history(&self) -> Result<Vec<Published>, VersionError> {
-        self.numbers()?.into_iter().rev().map(|number| self.read(number)).collect()
-    }
-
-    /// The newest publication of the named version.
-    pub fn find(&self, wanted: &Wanted) -> Result<Published, VersionError> {
-        match wanted {
-            Wanted::Current => self.newest(),
-            Wanted::Number(number) => self.read(*number),
-            Wanted::Previous => {
-                let parent = self.newest()?.manifest.parent;
-                let parent = parent.ok_or_else(|| VersionError::NotFound("previous".to_owned()))?;
-                self.find(&Wanted::Digest(parent.as_str().to_owned()))
-            }
-            Wanted::Digest(digits) => {
-                let history = self.history()?;
-                let mut found =
-                    history.into_iter().filter(|one| one.manifest.version.as_str().starts_with(digits));
-                let Some(first) = found.next() else { return Err(VersionError::NotFound(digits.clone())) };
-                match found.all(|other| other.manifest.version == first.manifest.version) {
-                    true => Ok(first),
-                    false => Err(VersionError::Ambiguous(digits.clone())),
-                }
-            }
-        }
-    }
-
-    /// The texts of a publication, each held against its digest.
-    pub fn sources(&self, manifest: &Manifest) -> Result<Sources, VersionError> {
+    fn sources(&self, manifest: &Manifest) -> Result<Sources, VersionError> {
         manifest.check()?;
         gather(manifest, |digest| {
             let path = self.object(digest);
@@ -172,26 +122,7 @@ impl VersionStore {
         })
     }
 
-    /// A publication in one file.
-    pub fn bundle(&self, published: Published) -> Result<BundleFile, VersionError> {
-        let sources = self.sources(&published.manifest)?;
-        BundleFile::new(published, sources)
-    }
-
-    /// Gives a manifest the next number, and the live version as its parent.
-    pub fn next(&self, mut manifest: Manifest) -> Result<Manifest, VersionError> {
-        let newest = match self.newest() {
-            Ok(newest) => Some(newest.manifest),
-            Err(VersionError::Empty(_)) => None,
-            Err(error) => return Err(error),
-        };
-        manifest.sequence = newest.as_ref().map_or(0, |newest| newest.sequence).saturating_add(1);
-        manifest.parent = newest.map(|newest| newest.version);
-        Ok(manifest)
-    }
-
-    /// Keeps a publication with its texts. It is live as soon as this returns, or it is not there at all.
-    pub fn add(&self, published: &Published, sources: &Sources) -> Result<(), VersionError> {
+    fn add(&self, published: &Published, sources: &Sources) -> Result<(), VersionError> {
         published.check()?;
         fits(&published.manifest, sources)?;
         let newest = self.numbers()?.last().copied().unwrap_or(0);
@@ -218,8 +149,7 @@ impl VersionStore {
         }
     }
 
-    /// Replaces the signatures of a publication that is there.
-    pub fn resign(&self, published: &Published) -> Result<(), VersionError> {
+    fn resign(&self, published: &Published) -> Result<(), VersionError> {
         published.check()?;
         let sequence = published.manifest.sequence;
         if self.read(sequence)?.manifest != published.manifest {
@@ -230,26 +160,16 @@ impl VersionStore {
         sync(&self.history_dir())
     }
 
-    fn keep_texts<'s>(&self, files: impl Iterator<Item = &'s Source>) -> Result<(), VersionError> {
-        let mut touched = HashSet::new();
-        for file in files {
-            let digest = sha256(file.text.as_bytes());
-            let path = self.object(&digest);
-            // What is there under this name and is not this text was damaged: it is written again.
-            let limit = file.text.len() as u64;
-            if read_bounded(&path, limit).is_ok_and(|there| there == file.text.as_bytes()) {
-                continue;
-            }
-            let directory = path.parent().unwrap_or(&self.root).to_owned();
-            std::fs::create_dir_all(&directory).map_err(VersionError::io(&directory))?;
-            replace(&path, file.text.as_bytes()).map_err(VersionError::io(&path))?;
-            touched.insert(directory);
-        }
-        if !touched.is_empty() {
-            touched.insert(self.root.join("objects"));
-            touched.insert(self.root.clone());
-        }
-        touched.iter().try_for_each(|directory| sync(directory))
+    fn revision(&self) -> Result<Option<String>, VersionError> {
+        let Some(newest) = self.numbers()?.last().copied() else { return Ok(None) };
+        let path = self.history_file(newest);
+        let signed = std::fs::metadata(&path).and_then(|found| found.modified());
+        let signed = signed.map_err(VersionError::io(&path))?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Some(format!("{newest} {}", signed.as_nanos())))
+    }
+
+    fn place(&self) -> String {
+        self.root.display().to_string()
     }
 }
 

@@ -41,6 +41,16 @@ fn trusting(keys: &[&SigningKey]) -> Rules {
 }
 
 #[test]
+fn a_store_keeps_the_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let number = std::cell::Cell::new(0);
+    contract::check(|| {
+        number.set(number.get() + 1);
+        VersionStore::new(directory.path().join(number.get().to_string()))
+    });
+}
+
+#[test]
 fn what_goes_in_comes_out() {
     let (_directory, store) = store();
     assert!(matches!(store.newest(), Err(VersionError::Empty(_))));

@@ -17,12 +17,28 @@ use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
+/// The cursors of a list.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cursors {
+    /// There is one page.
+    #[default]
+    None,
+    /// Each page has another one: a list without an end.
+    EverNew,
+    /// Each page has the same one.
+    Same,
+    /// Each page has an empty one.
+    Empty,
+}
+
 /// What the server offers and what it was asked.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) tools: Vec<Json>,
-    /// The next cursor of every page: a list without an end.
-    pub(super) endless: bool,
+    /// The next cursor of every page.
+    pub(super) cursors: Cursors,
+    /// Pages that were asked for.
+    pub(super) pages: usize,
     /// `tools/list` is never answered.
     pub(super) silent: bool,
     pub(super) calls: Vec<(String, Json)>,
@@ -46,11 +62,17 @@ impl ServerHandler for Handler {
         if self.0.lock().silent {
             std::future::pending::<()>().await;
         }
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.pages += 1;
         let tools: Vec<Tool> =
             state.tools.iter().map(|json| serde_json::from_value(json.clone()).unwrap()).collect();
         let mut page = ListToolsResult::with_all_items(tools);
-        page.next_cursor = state.endless.then(|| "more".to_owned());
+        page.next_cursor = match state.cursors {
+            Cursors::None => None,
+            Cursors::EverNew => Some(state.pages.to_string()),
+            Cursors::Same => Some("more".to_owned()),
+            Cursors::Empty => Some(String::new()),
+        };
         Ok(page)
     }
 

@@ -1,6 +1,6 @@
 //! Servers over streamable HTTP.
 
-use super::fake::{Fake, described, tool};
+use super::fake::{Cursors, Fake, described, tool};
 use super::*;
 use crate::secret::Secret;
 
@@ -83,7 +83,7 @@ async fn a_definition_that_changes_while_the_gateway_runs_is_drift() {
     assert_eq!(shown.as_deref(), Some("a tool"), "the changed text is shown to nobody");
     let refused = registry.prepare(&id("s___echo"), args(json!({ "text": "a" }))).unwrap_err();
     assert_eq!(refused, PrepareError::Drifted(id("s___echo")));
-    let error = registry.call(before).await.unwrap_err();
+    let error = registry.call(before, CallOptions::default()).await.unwrap_err();
     assert_eq!(error, ToolError::Changed(id("s___echo")), "a decision from before does not count");
     assert!(fake.state.lock().calls.is_empty());
     call(&registry, "s___same", json!({ "text": "a" })).await.unwrap();
@@ -129,6 +129,10 @@ async fn a_server_that_restarts_is_compared_again_before_it_is_called() {
     assert!(fake.state.lock().calls.is_empty());
 }
 
+fn settings_of(dir: &Path, fake: &Fake) -> Settings {
+    settings(dir, vec![http(fake)])
+}
+
 #[tokio::test]
 async fn answers_are_bounded_in_time_and_size() {
     let dir = tempfile::tempdir().unwrap();
@@ -136,16 +140,19 @@ async fn answers_are_bounded_in_time_and_size() {
     let (patient, _) = connect(settings(dir.path(), vec![http(&fake)])).await.unwrap();
     let text = || json!({ "text": "a" });
     let refused = call(&patient, "s___refuse", text()).await.unwrap_err();
-    let ToolError::Refused { code, message, .. } = &refused else { panic!("{refused:?}") };
-    assert_eq!((*code, message.as_str()), (-32602, "no [31m thanks"));
+    let ToolError::Refused { error, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!((error.code, error.message.as_str()), (-32602, "no [31m thanks"));
     let server = ServerSettings { call_timeout: SHORT, ..http(&fake) };
-    let settings = Settings { max_response_bytes: 1_900_000, ..settings(dir.path(), vec![server]) };
+    let settings = settings(dir.path(), vec![server]);
     let (registry, _) = connect(settings).await.unwrap();
     let timeout = ToolError::Timeout { server: name("s"), limit: SHORT };
     assert_eq!(call(&registry, "s___hang", text()).await.unwrap_err(), timeout);
-    // Beyond the size of one event: the transport stops reading, and nothing of it arrives.
+    // Beyond the size of one event: nothing more of it is read, and the next call is not hurt.
+    let settings = Settings { max_response_bytes: 1_900_000, ..settings_of(dir.path(), &fake) };
+    let (registry, _) = connect(settings).await.unwrap();
     let huge = call(&registry, "s___huge", text()).await.unwrap_err();
-    assert!(matches!(huge, ToolError::Timeout { .. } | ToolError::Unavailable { .. }), "{huge:?}");
+    assert_eq!(huge, ToolError::TooLarge { limit: 1_900_000 });
+    call(&registry, "s___echo", text()).await.unwrap();
 }
 
 #[tokio::test]
@@ -159,7 +166,7 @@ async fn calls_wait_for_a_free_slot_and_are_counted_while_they_run() {
     let hanging = permit(&registry, "s___hang", json!({ "text": "a" }));
     let first = tokio::spawn({
         let registry = registry.clone();
-        async move { registry.call(hanging).await }
+        async move { registry.call(hanging, CallOptions::default()).await }
     });
     let mut look = tokio::time::interval(Duration::from_millis(1));
     while fake.state.lock().calls.is_empty() {
@@ -197,9 +204,15 @@ async fn a_server_that_lists_without_end_is_refused_as_a_whole() {
     assert!(ids(&registry).is_empty());
 
     let fake = Fake::start(Vec::new()).await;
-    fake.state.lock().endless = true;
+    fake.state.lock().cursors = Cursors::EverNew;
     let (_, problems) = connect(settings(http(&fake))).await.unwrap();
     assert!(problems[0].message.contains("more than 64 pages"), "{problems:?}");
+    for cursors in [Cursors::Same, Cursors::Empty] {
+        let fake = Fake::start(vec![tool("echo")]).await;
+        fake.state.lock().cursors = cursors;
+        let (registry, problems) = connect(settings(http(&fake))).await.unwrap();
+        assert_eq!((ids(&registry), problems), (vec!["s___echo".to_owned()], vec![]), "{cursors:?}");
+    }
 
     let fake = Fake::start(Vec::new()).await;
     fake.state.lock().silent = true;

@@ -57,7 +57,7 @@ fn settings(dir: &Path, servers: Vec<ServerSettings>) -> Settings {
     }
 }
 
-async fn connect(settings: Settings) -> Result<(Registry, Vec<Problem>), RegistryError> {
+async fn connect(settings: Settings) -> Result<(Registry, Vec<ToolProblem>), RegistryError> {
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::clone(&metrics)).unwrap();
     tokio::time::timeout(PATIENCE, Registry::connect(settings, sandbox, metrics)).await.unwrap()
@@ -79,7 +79,11 @@ fn permit(registry: &Registry, tool: &str, arguments: Json) -> Permit<crate::mod
 
 async fn call(registry: &Registry, tool: &str, arguments: Json) -> Result<ToolResult, ToolError> {
     let permit = permit(registry, tool, arguments);
-    tokio::time::timeout(PATIENCE, registry.call(permit)).await.unwrap()
+    let called = registry.call(permit, CallOptions::default());
+    match tokio::time::timeout(PATIENCE, called).await.unwrap()? {
+        Answered::Complete(result) => Ok(result),
+        round => panic!("{round:?}"),
+    }
 }
 
 /// Waits for the registry to change until `done` holds.
@@ -177,14 +181,14 @@ async fn guests_of_one_caller_wait_for_each_other_and_not_for_those_of_another()
         let (registry, done) = (registry.clone(), Arc::clone(&done));
         tokio::spawn(async move {
             // What the guest says of such a schema does not matter here.
-            let _ = registry.call(permit).await;
+            let _ = registry.call(permit, CallOptions::default()).await;
             done.lock().push(what);
         })
     };
     let slow: Vec<_> = (0..crate::sandbox::guests_at_once())
         .map(|_| start("slow", "busy", "builtin___json_validator", doubling()))
         .collect();
-    while registry.calls_under_way() < slow.len() {
+    while registry.guests_under_way() < slow.len() {
         tokio::task::yield_now().await;
     }
     let own = start("own", "busy", "builtin___csv_parser", json!({ "text": "a\n1\n" }));

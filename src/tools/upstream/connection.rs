@@ -1,56 +1,22 @@
-//! An open connection to a server, and the bounded question for its tools.
+//! An open connection to a server: the link for calls, and the stream on which the server speaks by itself.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rmcp::model::{
-    ClientCapabilities, ClientConfig, ClientRequest, Implementation, ListToolsRequest,
-    PaginatedRequestParams, ServerResult,
-};
-use rmcp::service::{NotificationContext, Peer, RunningService};
-use rmcp::{ClientHandler, RoleClient, ServiceExt as _};
-use tokio::sync::Notify;
+use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::tools::arguments::ArgumentSchema;
-use crate::tools::definition::{Definition, DefinitionError};
 use crate::tools::error::UpstreamError;
-use crate::tools::settings::{ServerSettings, Settings, Transport};
+use crate::tools::session::ClientSession;
+use crate::tools::settings::{ServerSettings, Settings};
 
-use super::stdio::Child;
-use super::{CallChannel, UpstreamLimits, http, stdio};
-use crate::text::one_line;
+use super::UpstreamLimits;
+use super::handshake;
+use super::link::{Failure, Link, Outgoing, Wire};
+use super::listing::{self, Listing};
 
-/// The most pages of one listing; a server that sends ever new cursors is cut off here.
-const MAX_PAGES: usize = 64;
-
-/// The gateway's side of the protocol: it offers a server nothing.
-#[derive(Debug)]
-pub(super) struct Handler {
-    changed: Arc<Notify>,
-}
-
-impl ClientHandler for Handler {
-    fn get_info(&self) -> ClientConfig {
-        ClientConfig::new(
-            ClientCapabilities::default(),
-            Implementation::new("caxton", env!("CARGO_PKG_VERSION")),
-        )
-    }
-
-    async fn on_tool_list_changed(&self, _: NotificationContext<RoleClient>) {
-        self.changed.notify_one();
-    }
-}
-
-/// The tools that a server offers now.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// Definitions within the budget, each with a schema that arguments can be checked against.
-    pub definitions: Vec<Definition>,
-    /// The tools that were left out, and why.
-    pub refused: Vec<(String, DefinitionError)>,
-}
+/// The pause before the server's own stream is opened again.
+const STREAM_PAUSE: Duration = Duration::from_secs(5);
 
 /// Asks `server` for its tools, and disconnects.
 pub async fn offered(server: &ServerSettings, settings: &Settings) -> Result<Listing, UpstreamError> {
@@ -61,10 +27,8 @@ pub async fn offered(server: &ServerSettings, settings: &Settings) -> Result<Lis
 /// A connection; dropping it ends it, and the child process with it.
 #[derive(Debug)]
 pub(in crate::tools) struct Connection {
-    running: RunningService<RoleClient, Handler>,
-    channel: Arc<CallChannel>,
-    changed: Arc<Notify>,
-    child: Option<Child>,
+    link: Arc<Link>,
+    _own_stream: Option<AbortOnDropHandle<()>>,
 }
 
 impl Connection {
@@ -72,26 +36,25 @@ impl Connection {
         settings: &ServerSettings,
         limits: &UpstreamLimits,
     ) -> Result<Self, UpstreamError> {
-        let changed = Arc::new(Notify::new());
-        let handler = Handler { changed: Arc::clone(&changed) };
-        let (running, child) = match &settings.transport {
-            Transport::Http { url, headers } => {
-                let transport = http::transport(url, headers, settings.connect_timeout, limits)?;
-                (within(settings.connect_timeout, handler.serve(transport)).await?, None)
-            }
-            Transport::Stdio { command, args, env } => {
-                let (transport, child) = stdio::spawn(&settings.name, command, args, env, limits)?;
-                (within(settings.connect_timeout, handler.serve(transport)).await?, Some(child))
-            }
-        };
-        let running =
-            running.map_err(|error| UpstreamError::Handshake(hidden(&settings.transport, error)))?;
-        let channel = Arc::new(CallChannel { peer: running.peer().clone(), broken: Notify::new() });
-        Ok(Self { running, channel, changed, child })
+        let link = within(settings.connect_timeout, handshake::open(settings, limits)).await??;
+        let own_stream = follow(&link).map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
+        Ok(Self { link, _own_stream: own_stream })
     }
 
-    pub(super) fn channel(&self) -> Arc<CallChannel> {
-        Arc::clone(&self.channel)
+    /// A connection with a session of the client's own. What the server says outside of calls goes to the client.
+    pub(super) async fn open_for(
+        settings: &ServerSettings,
+        limits: &UpstreamLimits,
+        client: &ClientSession,
+    ) -> Result<Self, UpstreamError> {
+        let opening = handshake::open_session(settings, limits, client);
+        let link = within(settings.connect_timeout, opening).await??;
+        let own_stream = AbortOnDropHandle::new(tokio::spawn(follow_always(&link)));
+        Ok(Self { link, _own_stream: Some(own_stream) })
+    }
+
+    pub(in crate::tools) fn link(&self) -> &Arc<Link> {
+        &self.link
     }
 
     /// Asks for the tools. A server with too many is refused as a whole; a single bad definition is left out.
@@ -100,11 +63,29 @@ impl Connection {
         settings: &ServerSettings,
         limits: &UpstreamLimits,
     ) -> Result<Listing, UpstreamError> {
-        within(settings.connect_timeout, list(&self.channel.peer, &settings.transport, limits)).await?
+        within(settings.connect_timeout, listing::tools(&self.link, limits)).await?
     }
 
-    pub(super) fn parts(self) -> (RunningService<RoleClient, Handler>, Arc<Notify>, Option<Child>) {
-        (self.running, self.changed, self.child)
+    /// Ends when the connection has ended by itself. Over HTTP there is none that could.
+    pub(super) async fn closed(&self) {
+        match &self.link.wire {
+            Wire::Http(_) => std::future::pending().await,
+            Wire::Stdio(wire) => wire.closed().await,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let link = Arc::clone(&self.link);
+        if link.agreement.session.is_some() {
+            runtime.spawn(async move {
+                if let Wire::Http(wire) = &link.wire {
+                    wire.end_session(&link.agreement).await;
+                }
+            });
+        }
     }
 }
 
@@ -112,75 +93,43 @@ pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = T>) ->
     tokio::time::timeout(limit, work).await.map_err(|_| UpstreamError::Timeout { limit })
 }
 
-/// The error as it may be seen: the library's own names the whole address.
-fn hidden(transport: &Transport, error: impl Error + Send + Sync + 'static) -> Box<dyn Error + Send + Sync> {
-    match transport {
-        Transport::Http { url, .. } => Box::new(url.hide_in(&error)),
-        Transport::Stdio { .. } => Box::new(error),
-    }
+/// Hears what a server says by itself: that its tools changed. A server that does not offer to say it is not listened to.
+fn follow(link: &Arc<Link>) -> Option<impl Future<Output = ()> + use<>> {
+    let tools = link.agreement.capabilities.get("tools");
+    let tells = tools.and_then(|tools| tools.get("listChanged")).and_then(serde_json::Value::as_bool);
+    let over_http = matches!(link.wire, Wire::Http(_));
+    let stateless = link.is_stateless();
+    (tells == Some(true) && (over_http || stateless)).then(|| follow_always(link))
 }
 
-pub(super) async fn list(
-    peer: &Peer<RoleClient>,
-    transport: &Transport,
-    limits: &UpstreamLimits,
-) -> Result<Listing, UpstreamError> {
-    let mut listing = Listing::default();
-    let mut cursor = None;
-    let mut seen = 0;
-    for _ in 0..MAX_PAGES {
-        let params = PaginatedRequestParams::default().with_cursor(cursor.take());
-        // Not `Peer::list_tools`: it may answer from a cache whose age the server decides.
-        let request = ClientRequest::ListToolsRequest(ListToolsRequest {
-            method: Default::default(),
-            params: Some(params),
-            extensions: Default::default(),
-        });
-        let answer = peer
-            .send_request(request)
-            .await
-            .map_err(|error| UpstreamError::Listing(hidden(transport, error)))?;
-        let ServerResult::ListToolsResult(page) = answer else {
-            return Err(UpstreamError::NotATools);
-        };
-        seen += page.tools.len();
-        if seen > limits.tools {
-            return Err(UpstreamError::TooManyTools { limit: limits.tools });
-        }
-        for tool in page.tools {
-            read_tool(&tool, limits, &mut listing);
-        }
-        match page.next_cursor {
-            None => return Ok(listing),
-            next => cursor = next,
-        }
-    }
-    Err(UpstreamError::TooManyPages { limit: MAX_PAGES })
-}
-
-fn read_tool(tool: &rmcp::model::Tool, limits: &UpstreamLimits, listing: &mut Listing) {
-    let read = serde_json::to_value(tool)
-        .map_err(|error| DefinitionError::Shape(one_line(&error.to_string(), 200)))
-        .and_then(|mut json| {
-            // It is not shown, so it does not count into the budget.
-            if let Some(fields) = json.as_object_mut() {
-                fields.remove("_meta");
-                fields.remove("icons");
+fn follow_always(link: &Arc<Link>) -> impl Future<Output = ()> + use<> {
+    let stateless = link.is_stateless();
+    let link = Arc::downgrade(link);
+    async move {
+        loop {
+            let Some(link) = link.upgrade() else { return };
+            let heard = if stateless { subscribe(&link).await } else { hear(&link).await };
+            drop(link);
+            match heard {
+                // The server has no such stream: its tools are asked for at intervals all the same.
+                Err(Failure::Status(405 | 404 | 400 | 501) | Failure::Refused(_)) => return,
+                Err(error) => tracing::debug!(%error, "the server's own stream ended"),
+                Ok(()) => {}
             }
-            let definition = Definition::read(&json, limits.definition_bytes)?;
-            ArgumentSchema::compile(&definition.input_schema)?;
-            Ok(definition)
-        });
-    match read {
-        // It is undecidable which of the two is meant.
-        Ok(definition) if listing.definitions.iter().any(|known| known.name == definition.name) => {
-            listing.definitions.retain(|known| known.name != definition.name);
-            listing.refused.push((definition.name, DefinitionError::Twice));
+            tokio::time::sleep(STREAM_PAUSE).await;
         }
-        Ok(definition) if listing.refused.iter().any(|(name, _)| *name == definition.name) => {
-            listing.refused.push((definition.name, DefinitionError::Twice));
-        }
-        Ok(definition) => listing.definitions.push(definition),
-        Err(error) => listing.refused.push((one_line(&tool.name, 80), error)),
     }
+}
+
+async fn hear(link: &Arc<Link>) -> Result<(), Failure> {
+    match &link.wire {
+        Wire::Http(wire) => wire.read_own_stream(link).await,
+        Wire::Stdio(_) => Ok(()),
+    }
+}
+
+/// `subscriptions/listen` (2026-07-28): a request whose answer is a stream of notifications.
+async fn subscribe(link: &Arc<Link>) -> Result<(), Failure> {
+    let params = crate::mcp::object(json!({ "notifications": { "toolsListChanged": true } }));
+    link.request(Outgoing::new("subscriptions/listen", params)).await.map(drop)
 }

@@ -1,107 +1,89 @@
 //! One message a line, as servers over standard input and output speak.
 
 use std::io;
-use std::sync::Arc;
 
-use rmcp::RoleClient;
-use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
-use rmcp::transport::Transport;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::Mutex;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 
-use super::message;
-
-/// The pipes of a child, each line read strictly and within a bound.
+/// Reads lines within a bound. A longer one is left out.
 #[derive(Debug)]
-pub(super) struct LineTransport {
-    output: BufReader<ChildStdout>,
+pub(super) struct LineReader<R> {
+    input: R,
     /// The line so far. A read that is cancelled goes on here.
     line: Vec<u8>,
     /// Whether the rest of a line that was too long is being skipped.
     skipping: bool,
     limit: usize,
-    input: Arc<Mutex<Option<ChildStdin>>>,
 }
 
-impl LineTransport {
-    /// LineTransport of at most `limit` bytes.
-    pub(super) fn new(output: ChildStdout, input: ChildStdin, limit: usize) -> Self {
-        Self {
-            output: BufReader::new(output),
-            line: Vec::new(),
-            skipping: false,
-            limit,
-            input: Arc::new(Mutex::new(Some(input))),
-        }
+/// A line, as far as it is given out.
+pub(super) enum Line {
+    /// The whole line, with its end.
+    Whole(Vec<u8>),
+    /// The beginning of a line that was too long; the rest was skipped.
+    TooLong(Vec<u8>),
+}
+
+/// Bytes of a line that was too long which are given out: its id may be among them.
+const BEGINNING: usize = 4096;
+
+impl<R: AsyncBufRead + Unpin> LineReader<R> {
+    /// Lines of at most `limit` bytes.
+    pub(super) fn new(input: R, limit: usize) -> Self {
+        Self { input, line: Vec::new(), skipping: false, limit }
     }
 
-    /// Whether a whole line is there; `false` at the end of the output.
-    async fn fill(&mut self) -> io::Result<bool> {
+    /// The next line; none at the end.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
-            let part = self.output.fill_buf().await?;
+            let part = self.input.fill_buf().await?;
             if part.is_empty() {
-                return Ok(false);
+                return Ok(None);
             }
             let end = part.iter().position(|byte| *byte == b'\n');
             let taken = end.map_or(part.len(), |end| end + 1);
             if self.line.len().saturating_add(taken) > self.limit {
                 self.skipping = true;
-                self.line.clear();
+                self.line.extend_from_slice(part.get(..taken.min(BEGINNING)).unwrap_or_default());
+                self.line.truncate(BEGINNING);
+                self.line.shrink_to_fit();
             } else if !self.skipping {
                 self.line.extend_from_slice(part.get(..taken).unwrap_or_default());
             }
-            self.output.consume(taken);
+            self.input.consume(taken);
             if end.is_some() {
-                if !self.skipping {
-                    return Ok(true);
-                }
-                tracing::warn!(limit = self.limit, "a line of the server is too long and was left out");
-                self.skipping = false;
+                let line = std::mem::take(&mut self.line);
+                return Ok(Some(if std::mem::take(&mut self.skipping) {
+                    Line::TooLong(line)
+                } else {
+                    Line::Whole(line)
+                }));
             }
         }
     }
 }
 
-impl Transport<RoleClient> for LineTransport {
-    type Error = io::Error;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn send(
-        &mut self,
-        message: TxJsonRpcMessage<RoleClient>,
-    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let input = Arc::clone(&self.input);
-        async move {
-            let mut line = serde_json::to_vec(&message)?;
-            line.push(b'\n');
-            let mut input = input.lock().await;
-            let input = input.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-            input.write_all(&line).await?;
-            input.flush().await
-        }
-    }
-
-    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        loop {
-            match self.fill().await {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => {
-                    tracing::warn!(%error, "the output of the server cannot be read");
-                    return None;
-                }
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_left_out_and_the_next_is_read() {
+        let long = "x".repeat(10_000);
+        let text = format!("one\n{long}\ntwo\nopen");
+        for capacity in [1, 7, 100_000] {
+            let input = tokio::io::BufReader::with_capacity(capacity, text.as_bytes());
+            let mut lines = LineReader::new(input, 5_000);
+            let mut read = Vec::new();
+            while let Some(line) = lines.next().await.unwrap() {
+                read.push(match line {
+                    Line::Whole(line) => String::from_utf8(line).unwrap(),
+                    Line::TooLong(beginning) => {
+                        assert!(long.as_bytes().starts_with(&beginning) && beginning.len() <= BEGINNING);
+                        "too long".to_owned()
+                    }
+                });
             }
-            let read = message::read(self.line.trim_ascii());
-            self.line.clear();
-            match read {
-                Some(message) => return Some(message),
-                None => tracing::debug!("a line of the server belongs to no call and was left out"),
-            }
+            assert_eq!(read, ["one\n", "too long", "two\n"]);
         }
-    }
-
-    async fn close(&mut self) -> io::Result<()> {
-        drop(self.input.lock().await.take());
-        Ok(())
     }
 }

@@ -4,29 +4,35 @@
 //! gateway's own credentials only, and every answer is bounded in size and time. A call is never tried twice:
 //! the server may have carried it out.
 
-mod client;
 mod connection;
+mod handshake;
 mod http;
 mod lines;
-mod message;
+mod link;
+mod listing;
 mod reconnect;
 mod stdio;
 
+use std::sync::Arc;
+
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use rmcp::RoleClient;
-use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult};
-use rmcp::service::{Peer, ServiceError};
 use serde_json::{Map, Value as Json};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::error::{ToolError, UpstreamError};
-use super::result::ToolResult;
+use super::offers::add_client;
+use super::session::{ClientSession, ClientSide};
 use super::settings::{ServerSettings, Settings};
+use crate::mcp::Message;
 use crate::text::one_line;
 
 pub(super) use connection::Connection;
-pub use connection::{Listing, offered};
+pub use connection::offered;
+pub(super) use link::{Failure, Link, Outgoing};
+pub use link::{FromServer, ServerEvents};
+pub use listing::Listing;
+pub(super) use listing::items;
 pub(super) use reconnect::{Abandoned, keep_connected};
 
 /// The bounds that all servers share.
@@ -60,7 +66,9 @@ impl From<&Settings> for UpstreamLimits {
 /// Reads bytes as a server's message and as a tool's definition, and keeps neither: for fuzzing.
 pub(crate) fn read_untrusted(bytes: &[u8]) {
     // No outcome is a fault.
-    let _ = message::read(bytes);
+    let _ = Message::read(bytes);
+    let mut events = Vec::new();
+    let _ = crate::mcp::EventReader::new(64 * 1024).take_in(bytes, &mut events);
     if let Ok(json) = crate::json::parse(bytes)
         && let Ok(definition) = super::Definition::read(&json, 64 * 1024)
     {
@@ -81,21 +89,20 @@ pub enum Health {
     },
 }
 
-/// The channel for calls over one connection, and the signal that it failed.
-#[derive(Debug)]
-pub(super) struct CallChannel {
-    peer: Peer<RoleClient>,
-    broken: Notify,
-}
-
 /// A server as the registry holds it.
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) settings: ServerSettings,
     limits: UpstreamLimits,
-    channel: ArcSwapOption<CallChannel>,
+    link: ArcSwapOption<Link>,
     health: Mutex<Health>,
     slots: Semaphore,
+    /// Counts how often the server came or went: a request that finds the session being renewed waits for the next time.
+    connections: watch::Sender<u64>,
+    /// A request found the session gone.
+    session_lost: Notify,
+    /// A request found nobody there.
+    doubted: Notify,
 }
 
 impl Upstream {
@@ -103,14 +110,22 @@ impl Upstream {
         Self {
             settings,
             limits,
-            channel: ArcSwapOption::empty(),
+            link: ArcSwapOption::empty(),
             health: Mutex::new(Health::Down { reason: "not connected yet".to_owned() }),
             slots: Semaphore::new(limits.calls),
+            connections: watch::Sender::new(0),
+            session_lost: Notify::new(),
+            doubted: Notify::new(),
         }
     }
 
     pub(super) fn health(&self) -> Health {
         self.health.lock().clone()
+    }
+
+    /// The open way to the server; none while it is away.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        self.link.load_full()
     }
 
     /// Connects and lists the tools; calls are possible only after [`Upstream::up`].
@@ -122,57 +137,150 @@ impl Upstream {
 
     /// Opens the way for calls. INVARIANT: the listing of this connection was compared with the pins before.
     pub(super) fn up(&self, connection: &Connection) {
-        self.channel.store(Some(connection.channel()));
+        self.link.store(Some(Arc::clone(connection.link())));
         *self.health.lock() = Health::Up;
+        self.connections.send_modify(|count| *count += 1);
         tracing::info!(server = %self.settings.name, "upstream server connected");
     }
 
     pub(super) fn down(&self, reason: &dyn std::error::Error) {
-        self.channel.store(None);
+        self.link.store(None);
         let reason = super::error::chain(reason);
         tracing::warn!(server = %self.settings.name, reason, "upstream server not available");
         *self.health.lock() = Health::Down { reason };
+        self.connections.send_modify(|count| *count += 1);
     }
 
-    /// Calls a tool by the server's own name for it.
-    pub(super) async fn call(
-        &self,
-        name: &str,
-        arguments: Map<String, Json>,
-    ) -> Result<ToolResult, ToolError> {
-        let limit = self.settings.call_timeout;
-        let answer = tokio::time::timeout(limit, self.exchange(name, arguments)).await;
-        let result = match answer {
-            Err(_) => return Err(ToolError::Timeout { server: self.settings.name.clone(), limit }),
-            Ok(result) => result?,
-        };
-        let result = ToolResult::from_mcp(result);
-        let size = result.size();
-        if size > self.limits.response_bytes {
-            return Err(ToolError::TooLarge { size, limit: self.limits.response_bytes });
+    /// The server is there, and its list of tools cannot be used.
+    fn complain(&self, error: &UpstreamError) {
+        let reason = super::error::chain(error);
+        tracing::warn!(server = %self.settings.name, reason, "the tools of an upstream server cannot be listed");
+    }
+
+    /// The server has forgotten the session of this link: nothing is sent over it any more. Says whether it was the one in use.
+    fn forget(&self, lost: &Arc<Link>) -> bool {
+        let lost = Some(Arc::clone(lost));
+        let previous = self.link.compare_and_swap(&lost, None);
+        let was_in_use =
+            previous.as_ref().is_some_and(|link| lost.as_ref().is_some_and(|lost| Arc::ptr_eq(link, lost)));
+        if was_in_use {
+            tracing::info!(server = %self.settings.name, "the upstream server has forgotten the session; a new one is opened");
         }
-        Ok(result)
+        was_in_use
     }
 
-    async fn exchange(&self, name: &str, arguments: Map<String, Json>) -> Result<CallToolResult, ToolError> {
-        let unavailable = || ToolError::Unavailable { server: self.settings.name.clone() };
-        let _slot = self.slots.acquire().await.map_err(|_| unavailable())?;
-        let channel = self.channel.load_full().ok_or_else(unavailable)?;
-        let request = CallToolRequestParams::new(name.to_owned()).with_arguments(arguments);
-        match channel.peer.call_tool_once(request).await {
-            Ok(CallToolResponse::Complete(result)) => Ok(result),
-            Ok(_) => Err(ToolError::NeedsMore { server: self.settings.name.clone() }),
-            Err(ServiceError::McpError(error)) => Err(ToolError::Refused {
-                server: self.settings.name.clone(),
-                code: error.code.0,
-                message: one_line(&error.message, 500),
-            }),
+    /// Sends a request within the deadline of a call and the bounds of the server.
+    ///
+    /// When the server answers that it has forgotten the session, it has not looked at the request: `still_wanted` is asked
+    /// once the connection is renewed, and the request is sent a second time where it says so.
+    pub(super) async fn request(
+        &self,
+        outgoing: Outgoing<'_>,
+        client: Option<&ClientSide>,
+        still_wanted: impl FnOnce() -> bool,
+    ) -> Result<Map<String, Json>, ToolError> {
+        let limit = self.settings.call_timeout;
+        let exchange = self.exchange(outgoing, client, still_wanted);
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or_else(|_| Err(ToolError::Timeout { server: self.settings.name.clone(), limit }))
+    }
+
+    async fn exchange(
+        &self,
+        mut outgoing: Outgoing<'_>,
+        client: Option<&ClientSide>,
+        still_wanted: impl FnOnce() -> bool,
+    ) -> Result<Map<String, Json>, ToolError> {
+        let _slot = self.slots.acquire().await.map_err(|_| self.unavailable())?;
+        let (link, session) = self.link_for(client).await?;
+        if link.is_stateless() {
+            add_client(&mut outgoing.params, client);
+        }
+        let again = link.has_session().then(|| outgoing.clone());
+        let failure = match link.request(outgoing).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let (Failure::SessionLost, Some(again)) = (&failure, again) else { return Err(self.failed(failure)) };
+        match session {
+            Some(session) => session.forget(&self.settings.name, &link),
+            None if self.forget(&link) => self.session_lost.notify_one(),
+            None => {}
+        }
+        let (link, _) = self.link_for(client).await?;
+        if !still_wanted() {
+            return Err(self.unavailable());
+        }
+        link.request(again).await.map_err(|failure| self.failed(failure))
+    }
+
+    /// The way for a client's request: the one that all share, or that of the client's own session at the server.
+    async fn link_for<'a>(
+        &self,
+        client: Option<&'a ClientSide>,
+    ) -> Result<(Arc<Link>, Option<&'a Arc<ClientSession>>), ToolError> {
+        let shared = self.open_link().await?;
+        let Some(ClientSide::Session(session)) = client else { return Ok((shared, None)) };
+        // A child process for each client would be too much; one serves all, and asks no client for anything.
+        if !shared.may_have_sessions() || !session.needs_own() {
+            return Ok((shared, None));
+        }
+        let place = session.place(&self.settings.name);
+        let opened =
+            place.get_or_try_init(|| Connection::open_for(&self.settings, &self.limits, session)).await;
+        let connection = match opened {
+            Ok(connection) => connection,
+            Err(error) if error.is_of_an_answer() && shared.is_stateless() => {
+                shared.note_no_sessions();
+                return Ok((shared, None));
+            }
             Err(error) => {
-                // The next call finds a fresh connection, or none.
-                channel.broken.notify_one();
                 let reason = super::error::chain(&error);
-                tracing::warn!(server = %self.settings.name, reason, "tool call failed");
-                Err(unavailable())
+                tracing::warn!(server = %self.settings.name, reason, "a client's session at an upstream server cannot be opened");
+                self.doubted.notify_one();
+                return Err(self.unavailable());
+            }
+        };
+        Ok((Arc::clone(connection.link()), Some(session)))
+    }
+
+    /// The way to the server, once it is there: a session that is being renewed is waited for.
+    async fn open_link(&self) -> Result<Arc<Link>, ToolError> {
+        let mut changes = self.connections.subscribe();
+        loop {
+            if let Some(link) = self.link() {
+                return Ok(link);
+            }
+            if self.health() != Health::Up || changes.changed().await.is_err() {
+                return Err(self.unavailable());
+            }
+        }
+    }
+
+    fn unavailable(&self) -> ToolError {
+        ToolError::Unavailable { server: self.settings.name.clone() }
+    }
+
+    /// What a failure means for its request. Only when nobody was there is the connection looked at.
+    fn failed(&self, failure: Failure) -> ToolError {
+        let server = self.settings.name.clone();
+        match failure {
+            Failure::Refused(error) => ToolError::Refused {
+                server,
+                error: Box::new(crate::mcp::RpcError { message: one_line(&error.message, 500), ..error }),
+            },
+            Failure::TooLarge(_) => ToolError::TooLarge { limit: self.limits.response_bytes },
+            Failure::Status(_) | Failure::Unusable(_) => {
+                let message = one_line(&super::error::chain(&failure), 400);
+                tracing::debug!(%server, message, "the answer of an upstream server cannot be used");
+                ToolError::Unusable { server, message }
+            }
+            Failure::Unreachable(_) | Failure::Interrupted(_) | Failure::SessionLost => {
+                self.doubted.notify_one();
+                let reason = super::error::chain(&failure);
+                tracing::warn!(%server, reason, "a request to an upstream server failed");
+                ToolError::Unavailable { server }
             }
         }
     }

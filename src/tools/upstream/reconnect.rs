@@ -1,13 +1,20 @@
 //! Keeps one server connected. Only this task connects, lists and publishes, so there is at most one attempt at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::tools::error::UpstreamError;
 
 use super::Upstream;
-use super::connection::{Connection, Listing, list, within};
+use super::connection::{Connection, within};
+use super::listing::{self, Listing};
+
+/// Attempts at a server that has just forgotten the session, before it counts as away.
+const QUICK_ATTEMPTS: u32 = 3;
+/// The pause between them.
+const QUICK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Watches `first`, or connects; ends when `publish` returns [`Abandoned`].
 ///
@@ -20,28 +27,42 @@ pub(in crate::tools) async fn keep_connected(
     let limits = upstream.limits;
     let mut pause = limits.retry_min;
     let mut current = first;
+    let mut quick_attempts = 0;
     loop {
         if let Some(connection) = current.take() {
             let since = Instant::now();
             match watch(&upstream, connection, &mut publish).await {
                 ConnectionEnd::Abandoned => return,
-                ConnectionEnd::Error(error) => upstream.down(&error),
-            }
-            // A server that connects and falls over at once does not get the short pause again.
-            if since.elapsed() > limits.retry_max {
-                pause = limits.retry_min;
+                // The server is there: it is connected to again at once.
+                ConnectionEnd::SessionLost => {
+                    pause = Duration::ZERO;
+                    quick_attempts = QUICK_ATTEMPTS;
+                }
+                ConnectionEnd::Error(error) => {
+                    upstream.down(&error);
+                    // A server that connects and falls over at once does not get the short pause again.
+                    if since.elapsed() > limits.retry_max {
+                        pause = limits.retry_min;
+                    }
+                }
             }
         }
         tokio::time::sleep(pause).await;
-        pause = pause.saturating_mul(2).min(limits.retry_max);
+        pause = match quick_attempts {
+            0 => pause.saturating_mul(2).clamp(limits.retry_min, limits.retry_max),
+            _ => QUICK_PAUSE,
+        };
         match upstream.connect().await {
             Ok((connection, listing)) => {
                 if publish(listing).is_err() {
                     return;
                 }
                 upstream.up(&connection);
+                quick_attempts = 0;
                 current = Some(connection);
             }
+            // A server that starts anew breaks connections for a moment, while calls wait for the new session.
+            Err(_) if quick_attempts > 0 => quick_attempts -= 1,
             Err(error) => upstream.down(&error),
         }
     }
@@ -53,6 +74,8 @@ pub(in crate::tools) struct Abandoned;
 
 enum ConnectionEnd {
     Abandoned,
+    /// The server no longer knows the session.
+    SessionLost,
     Error(UpstreamError),
 }
 
@@ -61,29 +84,29 @@ async fn watch(
     connection: Connection,
     publish: &mut (impl FnMut(Listing) -> Result<(), Abandoned> + Send),
 ) -> ConnectionEnd {
-    let channel = connection.channel();
-    // The child is killed when this function ends.
-    let (running, changed, _child) = connection.parts();
-    let closed = running.waiting();
-    tokio::pin!(closed);
+    let link = Arc::clone(connection.link());
     loop {
         tokio::select! {
-            _ = &mut closed => return ConnectionEnd::Error(UpstreamError::Closed),
-            () = channel.broken.notified() => return ConnectionEnd::Error(UpstreamError::Broken),
-            () = changed.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
+            () = connection.closed() => return ConnectionEnd::Error(UpstreamError::Closed),
+            () = upstream.session_lost.notified() => return ConnectionEnd::SessionLost,
+            // A call found nobody there: the question below shows whether that is so.
+            () = upstream.doubted.notified() => {}
+            () = link.changed.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
             () = tokio::time::sleep(upstream.limits.refresh_interval) => {}
         }
-        let asked = within(
-            upstream.settings.connect_timeout,
-            list(&channel.peer, &upstream.settings.transport, &upstream.limits),
-        )
-        .await;
+        let asked = within(upstream.settings.connect_timeout, listing::tools(&link, &upstream.limits)).await;
         match asked.and_then(|listing| listing) {
             Ok(listing) => {
                 if publish(listing).is_err() {
                     return ConnectionEnd::Abandoned;
                 }
             }
+            Err(error) if error.is_session_lost() => {
+                upstream.forget(&link);
+                return ConnectionEnd::SessionLost;
+            }
+            // The server is there, and its tools are those of its last good answer.
+            Err(error) if error.is_of_an_answer() => upstream.complain(&error),
             Err(error) => return ConnectionEnd::Error(error),
         }
     }

@@ -1,6 +1,6 @@
 //! The shape of a test file and of a fixture file, read under a budget.
 //!
-//! Test files come with pull requests from anybody: no aliases, no merge keys, no duplicate keys, bounded depth
+//! Test files come with pull requests from outside: no aliases, no merge keys, no duplicate keys, bounded depth
 //! and size, and no key that is not known.
 
 use std::collections::BTreeMap;

@@ -24,7 +24,7 @@ impl<'s> Typing<'s> {
         Self { schema_names, mentioned: Vec::new(), stand_in: None }
     }
 
-    /// A record: what was given, and the neutral value of whatever else is required.
+    /// A record: what was given, and the neutral value of everything else that is required.
     pub(super) fn record(
         &mut self,
         types: &Attributes,

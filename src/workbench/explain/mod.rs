@@ -8,7 +8,7 @@ use cedar_policy_core::extensions::Extensions;
 use serde::Serialize;
 
 use super::case::core_shorthand;
-use super::clauses::{Anatomy, Seen, code_line};
+use super::clauses::{Anatomy, Leaf, Seen, code_line};
 use super::coverage::matches;
 use super::run::{Question, TestQuestions, TestRow};
 use crate::model::{Outcome as Decided, PolicyMode};
@@ -59,7 +59,7 @@ pub struct Account {
     /// The line it starts in.
     pub line: usize,
     /// What it came to as a whole.
-    pub result: Outcome,
+    pub result: PartOutcome,
     /// Its parts, in the order of the text.
     pub parts: Vec<PartAccount>,
 }
@@ -67,7 +67,7 @@ pub struct Account {
 /// What a policy or a part came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum PartOutcome {
     /// It held.
     True,
     /// It did not hold.
@@ -88,7 +88,7 @@ pub struct PartAccount {
     /// Its line.
     pub line: usize,
     /// What it came to.
-    pub value: Outcome,
+    pub value: PartOutcome,
     /// Whether this part, as it came out, keeps the policy from holding.
     pub blocks: bool,
     /// Why it could not be evaluated.
@@ -159,6 +159,19 @@ fn one(
     })
 }
 
+/// A part of a condition, before the evaluation gets to it.
+fn part_not_asked(anatomy: &Anatomy, leaf: &Leaf) -> PartAccount {
+    PartAccount {
+        kind: if leaf.is_when { "when" } else { "unless" },
+        text: code_line(leaf.span.text(&anatomy.source.text)),
+        line: anatomy.line(leaf.span.start),
+        value: PartOutcome::NotAsked,
+        blocks: false,
+        error: None,
+        looked_at: Vec::new(),
+    }
+}
+
 fn account(
     anatomy: &Anatomy,
     compiled: &CompiledPolicy,
@@ -172,43 +185,35 @@ fn account(
             kind: element.position.as_str(),
             text: code_line(element.span.text(text)),
             line: anatomy.line(element.span.start),
-            value: if fits { Outcome::True } else { Outcome::False },
+            value: if fits { PartOutcome::True } else { PartOutcome::False },
             blocks: !fits,
             error: None,
             looked_at: Vec::new(),
         });
     }
     let first = parts.len();
-    parts.extend(anatomy.leaves.iter().map(|leaf| PartAccount {
-        kind: if leaf.is_when { "when" } else { "unless" },
-        text: code_line(leaf.span.text(text)),
-        line: anatomy.line(leaf.span.start),
-        value: Outcome::NotAsked,
-        blocks: false,
-        error: None,
-        looked_at: Vec::new(),
-    }));
+    parts.extend(anatomy.leaves.iter().map(|leaf| part_not_asked(anatomy, leaf)));
     let holds = anatomy.evaluate(evaluator, &compiled.slots, &mut |number, seen| {
         let (Some(part), Some(leaf)) = (parts.get_mut(first + number), anatomy.leaves.get(number)) else {
             return;
         };
         (part.value, part.error) = match seen {
-            Seen::True => (Outcome::True, None),
-            Seen::False => (Outcome::False, None),
-            Seen::Error(why) => (Outcome::Error, Some(why)),
+            Seen::True => (PartOutcome::True, None),
+            Seen::False => (PartOutcome::False, None),
+            Seen::Error(why) => (PartOutcome::Error, Some(why)),
         };
         part.looked_at = looked_at(&leaf.expr, evaluator, &compiled.slots);
     });
     // Evaluation stops at what settles it: the last part that was asked is the one that says no.
     if holds != Some(true)
-        && let Some(last) = parts.iter_mut().skip(first).rfind(|part| part.value != Outcome::NotAsked)
+        && let Some(last) = parts.iter_mut().skip(first).rfind(|part| part.value != PartOutcome::NotAsked)
     {
         last.blocks = true;
     }
     let result = match (fits == [true; 3], holds) {
-        (true, None) => Outcome::Error,
-        (true, Some(true)) => Outcome::True,
-        _ => Outcome::False,
+        (true, None) => PartOutcome::Error,
+        (true, Some(true)) => PartOutcome::True,
+        _ => PartOutcome::False,
     };
     Account {
         id: compiled.id.to_string(),

@@ -1,7 +1,7 @@
 //! One agent's `authorization:` document: which agents may ask for its capabilities, and which may write to it.
 //!
 //! Such a list is complete: who is not on it may not. So each becomes a permit for those on it and a forbid for other
-//! agents, which holds whatever other policies permit.
+//! agents, which holds whether or not other policies permit it.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_saphyr::Spanned;
 
 use super::condition::Text;
 use super::suite::Test;
-use super::{Collected, ImportError, Input};
+use super::{Collected, ImportError, ImportInput};
 use crate::model::EntityUid;
 use crate::policy::set::text::{PolicyText, entity, pattern};
 use crate::policy::set::yaml;
@@ -60,7 +60,7 @@ struct Pattern {
     pattern: String,
 }
 
-pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
+pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
     let file: File = yaml::parse(input.text)?;
     let rules = file.authorization;
     let agent = &rules.agent_id.value;

@@ -8,11 +8,11 @@ use serde_json::Value as Json;
 
 use super::condition::Condition;
 use super::toolhive::{Kind, Rule, STRICTER, rules};
-use super::{Collected, ImportError, Input, cel};
+use super::{Collected, ImportError, ImportInput, cel};
 use crate::policy::set::text::PolicyText;
 use crate::policy::set::yaml;
 
-pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
+pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
     let json: Json = yaml::parse(input.text)?;
     let mut found = Vec::new();
     find(&json, &mut found);
@@ -109,7 +109,7 @@ fn line_of(text: &str, source: &str) -> u64 {
     found.map_or(0, |at| at as u64 + 1)
 }
 
-/// Whatever a rule says, lists show what can be called.
+/// Under every rule, lists show what can be called.
 pub(super) fn lists() -> PolicyText {
     PolicyText {
         action: "action == Caxton::Action::\"tool:list\"".to_owned(),

@@ -154,7 +154,7 @@ impl Condition {
             });
             Ok(parts.collect::<Result<Vec<_>, _>>()?.join(with))
         };
-        // Agents and programs have no claims, whatever is asked about them.
+        // Agents and programs have no claims.
         let guarded = |text: String| match (users, text.as_str()) {
             (true, _) => text,
             (false, "true") => "principal is Caxton::User".to_owned(),
@@ -220,7 +220,7 @@ fn claim(name: &str, text: &Text) -> Result<String, String> {
 }
 
 /// Calls that tell conditions apart: every tool and server that is named and one that is not, by every caller that is
-/// described, by one who is all of them, and by one who is nobody.
+/// described, by one who is all of them, and by one who is none of them.
 pub(super) fn calls(conditions: &[&Condition], server: Option<&str>) -> Vec<Call> {
     let (mut tools, mut servers, mut hints) = (Vec::new(), Vec::new(), vec![Vec::new()]);
     let mut callers: Vec<Vec<(String, String)>> = vec![Vec::new()];

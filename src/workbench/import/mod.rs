@@ -39,7 +39,7 @@ pub enum From {
 
 /// What is imported, and where to.
 #[derive(Debug, Clone, Copy)]
-pub struct Input<'a> {
+pub struct ImportInput<'a> {
     /// The topic: the file's name and the first part of each `@id`.
     pub topic: &'a str,
     /// The file's name, for descriptions.
@@ -140,7 +140,7 @@ impl Collected {
 }
 
 /// Imports a source.
-pub fn import(from: From, input: &Input<'_>) -> Result<Imported, ImportError> {
+pub fn import(from: From, input: &ImportInput<'_>) -> Result<Imported, ImportError> {
     let read = match from {
         From::Roles => roles::read,
         From::AgentAuthz => agent_authz::read,
@@ -174,7 +174,7 @@ pub fn import(from: From, input: &Input<'_>) -> Result<Imported, ImportError> {
 }
 
 /// Whether the policies are valid and come to what the tests say.
-fn check(input: &Input<'_>, policies: &str, tests: &str, rows: usize) -> Result<(), String> {
+fn check(input: &ImportInput<'_>, policies: &str, tests: &str, rows: usize) -> Result<(), String> {
     let schemas = input.schema.sources().iter().filter(|source| source.kind == SourceKind::Schema);
     let sources = schemas.fold(Sources::new(), |all, schema| all.with_schema(&schema.name, &schema.text));
     let sources = sources.with_policy(&format!("{}.cedar", input.topic), policies);

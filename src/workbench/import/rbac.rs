@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::roles::Known;
-use super::{Collected, ImportError, Input};
+use super::{Collected, ImportError, ImportInput};
 use crate::policy::set::yaml;
 
 /// The only ways to match and to combine that are known.
@@ -33,7 +33,7 @@ struct Rules {
     members: Vec<(String, String, u64)>,
 }
 
-pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
+pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
     let rules = lines(input.text)?;
     if rules.permissions.is_empty() {
         let what = "there is no `p` line: name the policy file, after the model when there is one".to_owned();

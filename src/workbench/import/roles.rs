@@ -4,7 +4,7 @@
 //! written. A word that the schema does not have gives nothing, and is listed as a gap.
 
 use super::suite::Test;
-use super::{Collected, ImportError, Input};
+use super::{Collected, ImportError, ImportInput};
 use crate::model::EntityUid;
 use crate::policy::set::roles::{PermissionWords, WordError, read as read_roles};
 use crate::policy::set::text::slug;
@@ -12,7 +12,7 @@ use crate::workbench::case::shorthand;
 use crate::workbench::matrix::{Subject, subjects};
 use crate::workbench::replay::key;
 
-pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
+pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
     let roles = read_roles(input.text)?;
     let mut collected =
         Collected { heading: format!("The roles of {}.", input.file), ..Collected::default() };
@@ -38,7 +38,7 @@ pub(super) struct Known<'i> {
 }
 
 impl<'i> Known<'i> {
-    pub(super) fn new(input: &'i Input<'i>) -> Self {
+    pub(super) fn new(input: &'i ImportInput<'i>) -> Self {
         let mut seen = std::collections::BTreeSet::new();
         let subjects = subjects(input.schema).into_iter().filter(|subject| {
             // A role is asked about types: one resource of each is enough.

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use super::agentgateway::{lists, name_of};
 use super::condition::{Call, Condition, Text, calls};
 use super::suite::Test;
-use super::{Collected, ImportError, Input};
+use super::{Collected, ImportError, ImportInput};
 use crate::model::EntityUid;
 use crate::policy::Effect;
 use crate::policy::set::depth;
@@ -22,7 +22,7 @@ use crate::policy::set::depth::Language;
 use crate::policy::set::text::PolicyText;
 use crate::policy::set::yaml;
 use crate::text::{quote, quote_yaml};
-use crate::workbench::matrix::subjects;
+use crate::workbench::matrix::{Subject, subjects};
 use crate::workbench::replay::key;
 
 /// What a rule does.
@@ -60,7 +60,7 @@ struct Rules {
     group_claim_name: Option<String>,
 }
 
-pub(super) fn read(input: &Input<'_>) -> Result<Collected, ImportError> {
+pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
     let file: File = yaml::parse(input.text)?;
     let source = |what: String| ImportError::Source { line: 1, what };
     if file.kind != "cedarv1" || !matches!(file.version.to_string().trim_matches('"'), "1.0" | "1") {
@@ -110,7 +110,7 @@ fn line_of(text: &str, policy: &str) -> u64 {
 }
 
 /// The policies and tests of rules on calls.
-pub(super) fn rules(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]) {
+pub(super) fn rules(input: &ImportInput<'_>, collected: &mut Collected, rules: &[Rule]) {
     if rules.is_empty() {
         return;
     }
@@ -153,8 +153,65 @@ pub(super) fn rules(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]
     pin(input, collected, rules);
 }
 
+/// What a tool may say of itself, and first of all nothing.
+const HINTS: &[&str] = &["none", "read_only", "destructive", "idempotent", "open_world"];
+
+/// A row of a test: the caller, the tool, its server and its hint.
+type TestRow = Vec<(&'static str, String)>;
+
+/// Calls that tell the rules apart: those that the rules allow, that a rule denies, and that no rule allows.
+fn rows_by_outcome(input: &ImportInput<'_>, collected: &mut Collected, rules: &[Rule]) -> [Vec<TestRow>; 3] {
+    let conditions: Vec<&Condition> = rules.iter().map(|rule| &rule.condition).collect();
+    let [mut allowed, mut denied, mut not_allowed]: [Vec<TestRow>; 3] = Default::default();
+    for call in calls(&conditions, input.server) {
+        let hint = call.hints.first().map_or("none", |hint| hint).to_owned();
+        let row = vec![
+            ("caller", caller(collected, &call)),
+            ("tool", call.tool.clone()),
+            ("server", call.server.clone()),
+            ("hint", hint),
+        ];
+        match decide(rules, &call, input.server) {
+            Some(true) => allowed.push(row),
+            Some(false) => denied.push(row),
+            None => not_allowed.push(row),
+        }
+    }
+    [allowed, denied, not_allowed]
+}
+
+/// The test of the calls of tools with this hint; `None` when there are none.
+fn test_of_hint(
+    subject: &Subject,
+    (name, outcome): (&str, &'static str),
+    hint: &str,
+    rows: &[TestRow],
+) -> Option<Test> {
+    let has_hint = |row: &&TestRow| row.iter().any(|(name, value)| *name == "hint" && value == hint);
+    let without_hint = |row: &TestRow| row.iter().filter(|(name, _)| *name != "hint").cloned().collect();
+    let rows: Vec<TestRow> = rows.iter().filter(has_hint).map(without_hint).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let flags = HINTS.iter().skip(1).map(|flag| format!("{flag}: {}", *flag == hint));
+    let flags: Vec<String> = flags.collect();
+    let entity =
+        format!("{{ attrs: {{ name: \"${{tool}}\", server: \"${{server}}\", {} }} }}", flags.join(", "));
+    let name = if hint == "none" { name.to_owned() } else { format!("{name}, of a tool that is {hint}") };
+    let resource = crate::workbench::case::shorthand(&subject.resource);
+    Some(Test {
+        name,
+        entities: [(resource.clone(), entity)].into_iter().collect(),
+        rows,
+        principal: "${caller}".to_owned(),
+        action: subject.action.id().to_owned(),
+        resource,
+        outcome,
+    })
+}
+
 /// Calls that tell the rules apart, with what the source says of each.
-fn pin(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]) {
+fn pin(input: &ImportInput<'_>, collected: &mut Collected, rules: &[Rule]) {
     let calls_tool = EntityUid::action("tool:call");
     let all = subjects(input.schema);
     let Some(subject) = all.iter().find(|subject| input.schema.is_action_in(&subject.action, &calls_tool))
@@ -162,59 +219,18 @@ fn pin(input: &Input<'_>, collected: &mut Collected, rules: &[Rule]) {
         collected.note(0, "the schema has no tool to test the rules with");
         return;
     };
-    let conditions: Vec<&Condition> = rules.iter().map(|rule| &rule.condition).collect();
-    let resource = crate::workbench::case::shorthand(&subject.resource);
-    let mut rows: [Vec<Vec<(&'static str, String)>>; 3] = Default::default();
-    for call in calls(&conditions, input.server) {
-        let at = match decide(rules, &call, input.server) {
-            Some(true) => 0,
-            Some(false) => 1,
-            None => 2,
-        };
-        let caller = caller(collected, &call);
-        let mut row = vec![("caller", caller), ("tool", call.tool.clone()), ("server", call.server.clone())];
-        row.push(("hint", call.hints.first().map_or("none", |hint| hint).to_owned()));
-        if let Some(rows) = rows.get_mut(at) {
-            rows.push(row);
-        }
-    }
-    let hints = rules.iter().any(|rule| {
+    let rows = rows_by_outcome(input, collected, rules);
+    let hints_matter = rules.iter().any(|rule| {
         let mut hints = false;
         rule.condition.visit(&mut |part| hints |= matches!(part, Condition::Hint(_)));
         hints
     });
-    let words = ["what the rules allow", "what a rule denies", "what no rule allows"];
-    for ((name, outcome), rows) in words.into_iter().zip(["allow", "deny_explicit", "deny_default"]).zip(rows)
+    let names = ["what the rules allow", "what a rule denies", "what no rule allows"];
+    for ((name, outcome), rows) in names.into_iter().zip(["allow", "deny_explicit", "deny_default"]).zip(rows)
     {
-        for hint in ["none", "read_only", "destructive", "idempotent", "open_world"] {
-            let of = |row: &&Vec<(&'static str, String)>| {
-                row.iter().any(|(name, value)| *name == "hint" && value == hint)
-            };
-            let own: Vec<_> = rows
-                .iter()
-                .filter(of)
-                .map(|row| row.iter().filter(|(name, _)| *name != "hint").cloned().collect::<Vec<_>>())
-                .collect();
-            if own.is_empty() || (hint != "none" && !hints) {
-                continue;
-            }
-            let flags = ["read_only", "destructive", "idempotent", "open_world"];
-            let flags: Vec<String> = flags.iter().map(|flag| format!("{flag}: {}", *flag == hint)).collect();
-            let entity = format!(
-                "{{ attrs: {{ name: \"${{tool}}\", server: \"${{server}}\", {} }} }}",
-                flags.join(", ")
-            );
-            let name =
-                if hint == "none" { name.to_owned() } else { format!("{name}, of a tool that is {hint}") };
-            collected.suite.tests.push(Test {
-                name,
-                entities: [(resource.clone(), entity)].into_iter().collect(),
-                rows: own,
-                principal: "${caller}".to_owned(),
-                action: subject.action.id().to_owned(),
-                resource: resource.clone(),
-                outcome,
-            });
+        let hints = if hints_matter { HINTS } else { HINTS.get(..1).unwrap_or_default() };
+        for hint in hints {
+            collected.suite.tests.extend(test_of_hint(subject, (name, outcome), hint, &rows));
         }
     }
     // The neutral tool stands in its server.
@@ -393,88 +409,106 @@ fn id(uid: &EntityUID) -> String {
     AsRef::<str>::as_ref(uid.eid()).to_owned()
 }
 
+fn without_counterpart(expression: &Expr) -> String {
+    format!("`{expression}` has no counterpart")
+}
+
 fn condition_of(expression: &Expr) -> Result<Condition, String> {
-    let unknown = || Err(format!("`{expression}` has no counterpart"));
-    match expression.expr_kind() {
-        ExprKind::Lit(Literal::Bool(value)) => Ok(Condition::Always(*value)),
-        ExprKind::And { left, right } => Ok(Condition::All(vec![condition_of(left)?, condition_of(right)?])),
-        ExprKind::Or { left, right } => Ok(Condition::Any(vec![condition_of(left)?, condition_of(right)?])),
-        ExprKind::UnaryApp { op: UnaryOp::Not, arg } => Ok(Condition::Not(Box::new(condition_of(arg)?))),
-        ExprKind::HasAttr { expr, attr } => match (expr.expr_kind(), attr.strip_prefix("claim_")) {
-            (ExprKind::Var(Var::Principal | Var::Context), Some(claim)) => {
-                Ok(Condition::ClaimThere(claim.to_owned()))
-            }
-            // Every tool has its hints here.
-            (ExprKind::Var(Var::Resource), None) if hint(attr).is_some() => Ok(Condition::Always(true)),
-            _ => unknown(),
-        },
-        ExprKind::BinaryApp { op: BinaryOp::Eq, arg1, arg2 } => match (place(arg1), arg2.expr_kind()) {
-            (Some(Place::Claim(claim)), ExprKind::Lit(Literal::String(text))) => {
-                Ok(Condition::Claim(claim, Text::Is(text.to_string())))
-            }
-            (Some(Place::Tool), ExprKind::Lit(Literal::String(text))) => {
-                Ok(Condition::Tool(Text::Is(text.to_string())))
-            }
-            (Some(Place::Hint(name)), ExprKind::Lit(Literal::Bool(true))) => Ok(Condition::Hint(name)),
-            (Some(Place::Hint(name)), ExprKind::Lit(Literal::Bool(false))) => {
-                Ok(Condition::Not(Box::new(Condition::Hint(name))))
-            }
-            (None, ExprKind::Lit(Literal::EntityUID(uid)))
-                if matches!(arg1.expr_kind(), ExprKind::Var(Var::Resource)) =>
-            {
-                Ok(Condition::Tool(Text::Is(id(uid))))
-            }
-            _ => unknown(),
-        },
-        ExprKind::BinaryApp { op: BinaryOp::Contains, arg1, arg2 } => {
-            let texts = |set: &Expr| match set.expr_kind() {
-                ExprKind::Set(items) => items.iter().map(text).collect::<Option<Vec<_>>>(),
-                ExprKind::Lit(_) => None,
-                _ => None,
-            };
-            match (place(arg1), text(arg2), texts(arg1), place(arg2)) {
-                (Some(Place::Claim(claim)), Some(value), _, _) => {
-                    Ok(Condition::Claim(claim, Text::Is(value)))
-                }
-                (_, _, Some(values), Some(Place::Claim(claim))) => {
-                    Ok(Condition::Claim(claim, Text::OneOf(values)))
-                }
-                (_, _, Some(values), Some(Place::Tool)) => Ok(Condition::Tool(Text::OneOf(values))),
-                _ => unknown(),
-            }
+    let condition = match expression.expr_kind() {
+        ExprKind::Lit(Literal::Bool(value)) => Some(Condition::Always(*value)),
+        ExprKind::And { left, right } => {
+            Some(Condition::All(vec![condition_of(left)?, condition_of(right)?]))
         }
+        ExprKind::Or { left, right } => Some(Condition::Any(vec![condition_of(left)?, condition_of(right)?])),
+        ExprKind::UnaryApp { op: UnaryOp::Not, arg } => Some(Condition::Not(Box::new(condition_of(arg)?))),
+        ExprKind::HasAttr { expr, attr } => condition_of_presence(expr, attr),
+        ExprKind::BinaryApp { op: BinaryOp::Eq, arg1, arg2 } => condition_of_equality(arg1, arg2),
+        ExprKind::BinaryApp { op: BinaryOp::Contains, arg1, arg2 } => condition_of_contains(arg1, arg2),
         ExprKind::BinaryApp { op: BinaryOp::In, arg1, arg2 } => match (arg1.expr_kind(), arg2.expr_kind()) {
             (ExprKind::Var(Var::Principal), ExprKind::Lit(Literal::EntityUID(uid))) => {
-                Ok(Condition::Claim("groups".to_owned(), Text::Is(id(uid))))
+                Some(Condition::Claim("groups".to_owned(), Text::Is(id(uid))))
             }
-            _ => unknown(),
+            _ => None,
         },
         ExprKind::Like { expr, pattern } => {
-            let parts = pattern.iter().fold(vec![String::new()], |mut parts, element| {
-                match (element, parts.last_mut()) {
-                    (PatternElem::Char(c), Some(last)) => last.push(*c),
-                    (PatternElem::Char(_), None) => {}
-                    (PatternElem::Wildcard, _) => parts.push(String::new()),
-                }
-                parts
-            });
-            let text = match parts.as_slice() {
-                [whole] => Text::Is(whole.clone()),
-                [begin, end] if end.is_empty() => Text::Begins(begin.clone()),
-                [begin, end] if begin.is_empty() => Text::Ends(end.clone()),
-                [begin, middle, end] if begin.is_empty() && end.is_empty() => Text::Has(middle.clone()),
-                _ => return unknown(),
-            };
-            match place(expr) {
-                Some(Place::Claim(claim)) => Ok(Condition::Claim(claim, text)),
-                Some(Place::Tool) => Ok(Condition::Tool(text)),
-                _ => unknown(),
-            }
+            text_of_pattern(pattern.iter()).and_then(|text| match place(expr)? {
+                Place::Claim(claim) => Some(Condition::Claim(claim, text)),
+                Place::Tool => Some(Condition::Tool(text)),
+                Place::Hint(_) => None,
+            })
         }
         _ => match place(expression) {
-            Some(Place::Hint(name)) => Ok(Condition::Hint(name)),
-            _ => unknown(),
+            Some(Place::Hint(name)) => Some(Condition::Hint(name)),
+            _ => None,
         },
+    };
+    condition.ok_or_else(|| without_counterpart(expression))
+}
+
+/// `principal has claim_x`, `resource has readOnlyHint`.
+fn condition_of_presence(of: &Expr, attribute: &str) -> Option<Condition> {
+    match (of.expr_kind(), attribute.strip_prefix("claim_")) {
+        (ExprKind::Var(Var::Principal | Var::Context), Some(claim)) => {
+            Some(Condition::ClaimThere(claim.to_owned()))
+        }
+        // Every tool has its hints here.
+        (ExprKind::Var(Var::Resource), None) if hint(attribute).is_some() => Some(Condition::Always(true)),
+        _ => None,
+    }
+}
+
+/// `principal.claim_x == "y"`, `resource == Tool::"x"`, `resource.readOnlyHint == true`.
+fn condition_of_equality(left: &Expr, right: &Expr) -> Option<Condition> {
+    match (place(left), right.expr_kind()) {
+        (Some(Place::Claim(claim)), ExprKind::Lit(Literal::String(text))) => {
+            Some(Condition::Claim(claim, Text::Is(text.to_string())))
+        }
+        (Some(Place::Tool), ExprKind::Lit(Literal::String(text))) => {
+            Some(Condition::Tool(Text::Is(text.to_string())))
+        }
+        (Some(Place::Hint(name)), ExprKind::Lit(Literal::Bool(true))) => Some(Condition::Hint(name)),
+        (Some(Place::Hint(name)), ExprKind::Lit(Literal::Bool(false))) => {
+            Some(Condition::Not(Box::new(Condition::Hint(name))))
+        }
+        (None, ExprKind::Lit(Literal::EntityUID(uid)))
+            if matches!(left.expr_kind(), ExprKind::Var(Var::Resource)) =>
+        {
+            Some(Condition::Tool(Text::Is(id(uid))))
+        }
+        _ => None,
+    }
+}
+
+/// `principal.claim_x.contains("y")`, `["a", "b"].contains(principal.claim_x)`.
+fn condition_of_contains(set: &Expr, element: &Expr) -> Option<Condition> {
+    if let (Some(Place::Claim(claim)), Some(value)) = (place(set), text(element)) {
+        return Some(Condition::Claim(claim, Text::Is(value)));
+    }
+    let ExprKind::Set(items) = set.expr_kind() else { return None };
+    let values = items.iter().map(text).collect::<Option<Vec<_>>>()?;
+    match place(element)? {
+        Place::Claim(claim) => Some(Condition::Claim(claim, Text::OneOf(values))),
+        Place::Tool => Some(Condition::Tool(Text::OneOf(values))),
+        Place::Hint(_) => None,
+    }
+}
+
+/// The pattern of a `like`, where one wildcard stands at its beginning or end, or one at both.
+fn text_of_pattern<'p>(pattern: impl Iterator<Item = &'p PatternElem>) -> Option<Text> {
+    let mut parts = vec![String::new()];
+    for element in pattern {
+        match (element, parts.last_mut()) {
+            (PatternElem::Char(c), Some(last)) => last.push(*c),
+            (PatternElem::Char(_), None) => {}
+            (PatternElem::Wildcard, _) => parts.push(String::new()),
+        }
+    }
+    match parts.as_slice() {
+        [whole] => Some(Text::Is(whole.clone())),
+        [begin, end] if end.is_empty() => Some(Text::Begins(begin.clone())),
+        [begin, end] if begin.is_empty() => Some(Text::Ends(end.clone())),
+        [begin, middle, end] if begin.is_empty() && end.is_empty() => Some(Text::Has(middle.clone())),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::Found;
 use super::rules::{self, Rule};
 use crate::policy::Bundle;
 use crate::policy::engine::compiled::{ActionScope, CompiledPolicy, Effect, ScopeConstraint};
-use crate::policy::set::error::Problem;
+use crate::policy::set::error::PolicyProblem;
 use crate::policy::set::load::PolicyInfo;
 use crate::workbench::clauses::{Anatomy, Leaf, Span, Tree, code_line};
 use crate::workbench::coverage::{admits_nothing, covers};
@@ -23,7 +23,7 @@ pub(super) struct Checked<'b> {
 impl Checked<'_> {
     pub(super) fn found(&self, rule: Rule, message: String, span: Span) -> Found {
         let source = &self.anatomy.source;
-        let problem = Problem::in_file(&source.path, &source.text, message)
+        let problem = PolicyProblem::in_file(&source.path, &source.text, message)
             .at(Some((span.start, span.end - span.start).into()), rule.id)
             .with_advice(rule.help)
             .about(&self.info.id)

@@ -10,7 +10,7 @@ use super::clauses::Anatomy;
 use super::coverage::measure;
 use super::run::TestQuestions;
 use crate::policy::Bundle;
-use crate::policy::set::error::Problem;
+use crate::policy::set::error::PolicyProblem;
 use check::Checked;
 
 /// Something that a rule found.
@@ -19,7 +19,7 @@ pub struct Found {
     /// The rule.
     pub rule: Rule,
     /// Where and what; never fatal.
-    pub problem: Problem,
+    pub problem: PolicyProblem,
 }
 
 /// Asks every rule about every policy; the tests are asked when they are there.

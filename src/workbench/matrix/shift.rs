@@ -8,7 +8,7 @@ use super::{Cell, Principal, cell, roles, subjects};
 use crate::model::Outcome;
 use crate::policy::Bundle;
 use crate::workbench::case::shorthand;
-use crate::workbench::diff::Side;
+use crate::workbench::diff::ComparedSide;
 
 /// Two versions, cell by cell.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -29,9 +29,9 @@ pub struct Shifted {
     /// The resource of the request.
     pub resource: String,
     /// What the older version decides; none when the action is not for this principal there.
-    pub old: Option<Side>,
+    pub old: Option<ComparedSide>,
     /// What the newer one decides, likewise.
-    pub new: Option<Side>,
+    pub new: Option<ComparedSide>,
 }
 
 /// Asks both about everything that either knows of.
@@ -68,6 +68,6 @@ fn same(was: Option<Outcome>, is: Option<Outcome>) -> bool {
     }
 }
 
-fn side(cell: Cell) -> Option<Side> {
-    Some(Side::of_parts(cell.outcome?, cell.policies.iter().map(String::as_str)))
+fn side(cell: Cell) -> Option<ComparedSide> {
+    Some(ComparedSide::of_parts(cell.outcome?, cell.policies.iter().map(String::as_str)))
 }

@@ -71,7 +71,7 @@ impl Claim {
         Ok(Self { words, place: None, kind: Kind::NeverErrors(only.to_vec()) })
     }
 
-    /// Whatever is permitted is permitted by `other` as well, except for requests of some actions.
+    /// Everything that is permitted is permitted by `other` as well, except for requests of some actions.
     pub fn no_more_permissive(
         bundle: &Bundle,
         other: Arc<Bundle>,
@@ -147,24 +147,24 @@ impl Claim {
 /// How a proof ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum ProofVerdict {
     /// The statement holds for every request.
     Proven,
     /// There is a request that speaks against it.
     Refuted,
-    /// Nobody knows. Never a pass.
+    /// Unknown. Never a pass.
     NotProven,
 }
 
 /// What came of a statement.
 #[derive(Debug, Clone, Serialize)]
-pub struct Proof {
+pub struct ProofResult {
     /// The statement.
     pub statement: String,
     /// Where it is stated, `memory.test.yaml:12`; none for a question.
     pub place: Option<String>,
     /// How it ended.
-    pub verdict: Verdict,
+    pub verdict: ProofVerdict,
     /// Request environments it was held against.
     pub environments: usize,
     /// Environments with a request that speaks against it.
@@ -201,12 +201,12 @@ pub struct Open {
     pub why: String,
 }
 
-impl Proof {
+impl ProofResult {
     pub(super) fn new(statement: &str, environments: usize) -> Self {
         Self {
             statement: statement.to_owned(),
             place: None,
-            verdict: Verdict::Proven,
+            verdict: ProofVerdict::Proven,
             environments,
             refuted_in: 0,
             counterexamples: Vec::new(),
@@ -220,16 +220,16 @@ impl Proof {
     pub fn not_begun(claim: &Claim, why: &str) -> Self {
         let open = vec![Open { place: "everywhere".to_owned(), why: why.to_owned() }];
         let place = claim.place.clone();
-        Self { verdict: Verdict::NotProven, place, open, ..Self::new(&claim.words, 0) }
+        Self { verdict: ProofVerdict::NotProven, place, open, ..Self::new(&claim.words, 0) }
     }
 
     pub(super) fn concluded(mut self) -> Self {
         self.verdict = if self.refuted_in > 0 || !self.needless.is_empty() {
-            Verdict::Refuted
+            ProofVerdict::Refuted
         } else if self.open.is_empty() {
-            Verdict::Proven
+            ProofVerdict::Proven
         } else {
-            Verdict::NotProven
+            ProofVerdict::NotProven
         };
         self
     }

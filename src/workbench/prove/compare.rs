@@ -28,7 +28,7 @@ impl Here<'_> {
         together(rules, self.env, self.schema)
     }
 
-    /// Whether whatever `one` permits is permitted by `other`; `speaks` tells whether a request really speaks against it.
+    /// Whether everything that `one` permits is permitted by `other`; `speaks` tells whether a request really speaks against it.
     pub(super) fn implies(
         &self,
         one: Rules<'_, '_>,
@@ -47,7 +47,7 @@ impl Here<'_> {
         let small = permits(&one).count().max(permits(other).count()) <= AT_ONCE;
         self.each(&one, small, session, &mut |permit, part, session| {
             // The same permit, or its other version, is mostly enough, and what a permit lets through by itself is
-            // mostly let through by nobody else: the whole other set is asked about last.
+            // mostly let through by no other policy: the whole other set is asked about last.
             if let Some(permit) = permit {
                 let twin = permits(other).find(|other| permit.says_the_same(other));
                 let version = || permits(other).find(|other| other.policy().id == permit.policy().id);

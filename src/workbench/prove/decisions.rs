@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cedar_policy::Schema;
 use cedar_policy_symcc::{Env, never_matches_asserts};
 
-use super::claim::{Open, Proof, Relation};
+use super::claim::{Open, ProofResult, Relation};
 use super::compare::Here;
 use super::paste::{Expectation, test_case};
 use super::space::same;
@@ -45,7 +45,7 @@ enum Settled {
 }
 
 impl Pair<'_> {
-    pub(super) fn prove(&self, words: &str, solver: &Solver, step: Step<'_>) -> Proof {
+    pub(super) fn prove(&self, words: &str, solver: &Solver, step: Step<'_>) -> ProofResult {
         let places = self.places();
         let (ours, theirs) = (Rule::all(self.bundle), Rule::all(self.other));
         step(places.len(), false);
@@ -54,7 +54,7 @@ impl Pair<'_> {
             step(1, true);
             settled.unwrap_or(Settled::Holds)
         });
-        let mut proof = Proof::new(words, places.len());
+        let mut proof = ProofResult::new(words, places.len());
         if self.schemas_differ() {
             proof.notes.push(format!(
                 "the schemas differ; {} is read with the schema here wherever both have the environment",
@@ -83,7 +83,7 @@ impl Pair<'_> {
         proof.concluded()
     }
 
-    /// What is said of requests that there are none of is true, and nobody means it.
+    /// What is said of requests that there are none of is true, and is not what its author means.
     fn says_nothing(&self, places: &[Place<'_>], about: &[Rule<'_>], solver: &Solver) -> Option<Open> {
         let met = |session: &mut Session<'_>| {
             places.iter().any(|place| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cedar_policy_symcc::never_errors_asserts;
 
-use super::claim::{Open, Proof};
+use super::claim::{Open, ProofResult};
 use super::decisions::UNCONFIRMED;
 use super::paste::{Expectation, test_case};
 use super::space::never_errs;
@@ -21,7 +21,13 @@ enum Settled {
     Broken(Box<SingleRequest>),
 }
 
-pub(super) fn prove(bundle: &Bundle, words: &str, only: &[String], solver: &Solver, step: Step<'_>) -> Proof {
+pub(super) fn prove(
+    bundle: &Bundle,
+    words: &str,
+    only: &[String],
+    solver: &Solver,
+    step: Step<'_>,
+) -> ProofResult {
     // One in `log_only` mode will decide some day: it is looked at as well.
     let rules: Vec<Rule<'_>> = bundle
         .program()
@@ -40,7 +46,7 @@ pub(super) fn prove(bundle: &Bundle, words: &str, only: &[String], solver: &Solv
         step(1, true);
         settled.unwrap_or(Settled::Holds)
     });
-    let mut proof = Proof::new(words, environments.len());
+    let mut proof = ProofResult::new(words, environments.len());
     let mut shown = Vec::new();
     let (mut refuted, mut told) = (BTreeSet::new(), BTreeSet::new());
     for ((rule, env), settled) in places.iter().zip(settled) {

@@ -2,7 +2,7 @@
 //!
 //! Policies and statement become one formula for each request environment (an action with the types of principal and
 //! resource), and a solver looks for a request that speaks against the statement. If it finds none there is none. If it
-//! finds one, the request is evaluated as the gateway would, and only then shown. Whatever else happens (no solver, no
+//! finds one, the request is evaluated as the gateway would, and only then shown. Anything else (no solver, no
 //! answer in time, a request that does not hold up) is *not proven*, never a pass.
 //!
 //! The rules are the gateway's, not just Cedar's: policies in `log_only` mode do not decide, and a `forbid` that cannot
@@ -24,7 +24,7 @@ pub(super) mod witness;
 
 pub use circumstances::CircumstancesError;
 use claim::Kind;
-pub use claim::{Claim, Needless, Open, Proof, Verdict};
+pub use claim::{Claim, Needless, Open, ProofResult, ProofVerdict};
 pub use settings::Settings;
 pub(super) use solver::{Answer, Session};
 pub use solver::{Solver, SolverError};
@@ -40,7 +40,7 @@ use crate::policy::Bundle;
 pub type Step<'s> = &'s (dyn Fn(usize, bool) + Sync);
 
 /// Seeks a proof that `claim` holds for the policies of `bundle`, on all threads that the settings allow.
-pub fn prove(bundle: &Bundle, claim: &Claim, solver: &Solver, step: Step<'_>) -> Proof {
+pub fn prove(bundle: &Bundle, claim: &Claim, solver: &Solver, step: Step<'_>) -> ProofResult {
     let proof = match &claim.kind {
         Kind::NeverErrors(only) => errors::prove(bundle, &claim.words, only, solver, step),
         Kind::Decisions { relation, other, named, except } => {
@@ -49,5 +49,5 @@ pub fn prove(bundle: &Bundle, claim: &Claim, solver: &Solver, step: Step<'_>) ->
         }
         Kind::NoneNeedless => needless::prove(bundle, &claim.words, solver, step),
     };
-    Proof { place: claim.place.clone(), ..proof }
+    ProofResult { place: claim.place.clone(), ..proof }
 }

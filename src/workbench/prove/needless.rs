@@ -2,7 +2,7 @@
 
 use cedar_policy_symcc::{Env, matches_implies_asserts, never_matches_asserts};
 
-use super::claim::{Needless, Open, Proof};
+use super::claim::{Needless, Open, ProofResult};
 use super::compare::{Here, with_forbids};
 use super::decisions::UNCONFIRMED;
 use super::witness::confirmed;
@@ -19,7 +19,7 @@ enum Settled {
     Open(String, String),
 }
 
-pub(super) fn prove(bundle: &Bundle, words: &str, solver: &Solver, step: Step<'_>) -> Proof {
+pub(super) fn prove(bundle: &Bundle, words: &str, solver: &Solver, step: Step<'_>) -> ProofResult {
     let rules = Rule::all(bundle);
     let search = Search::new(bundle, &rules);
     step(rules.len(), false);
@@ -28,7 +28,7 @@ pub(super) fn prove(bundle: &Bundle, words: &str, solver: &Solver, step: Step<'_
         step(1, true);
         settled.unwrap_or(Settled::Needed)
     });
-    let mut proof = Proof::new(words, search.environments.len());
+    let mut proof = ProofResult::new(words, search.environments.len());
     for (rule, settled) in rules.iter().zip(settled) {
         let id = rule.compiled.id.as_ref();
         match settled {
@@ -97,7 +97,7 @@ impl<'s, 'b> Search<'s, 'b> {
         match rule.compiled.effect {
             // Without a forbid, more may be permitted.
             Effect::Forbid => here.implies(&others, &all, &speaks, session),
-            // What it permits by itself is mostly permitted by nobody else, and evaluating tells so at once.
+            // What it permits by itself is mostly permitted by no other policy, and evaluating tells so at once.
             Effect::Permit => {
                 let own = [rule];
                 let alone = with_forbids(&others, &own);
@@ -154,11 +154,11 @@ impl<'s, 'b> Search<'s, 'b> {
                 let id = &other.compiled.id;
                 return match (rule.compiled.effect, other.compiled.effect) {
                     (Effect::Permit, Effect::Permit) => {
-                        format!("whatever it permits, `{id}` permits as well")
+                        format!("`{id}` permits everything that it permits")
                     }
-                    (Effect::Permit, Effect::Forbid) => format!("whatever it permits, `{id}` forbids"),
+                    (Effect::Permit, Effect::Forbid) => format!("`{id}` forbids everything that it permits"),
                     (Effect::Forbid, Effect::Forbid) => {
-                        format!("whatever it forbids, `{id}` forbids as well")
+                        format!("`{id}` forbids everything that it forbids")
                     }
                     (Effect::Forbid, Effect::Permit) => continue,
                 };

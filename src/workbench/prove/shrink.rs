@@ -97,7 +97,7 @@ impl Shrinking<'_> {
         }
     }
 
-    /// `Agent::"agent-1"` for whatever name the solver made up. A name that a policy knows does not bear it.
+    /// `Agent::"agent-1"` for a name that the solver made up. A name that a policy knows does not bear it.
     fn rename(&mut self) {
         let mut names: Vec<String> = [&self.request.principal, &self.request.resource]
             .into_iter()

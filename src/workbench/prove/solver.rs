@@ -55,7 +55,7 @@ pub(in crate::workbench) enum Answer {
     Holds,
     /// It does not hold for this one.
     Broken(Box<Env>),
-    /// Nobody knows.
+    /// Unknown.
     Open(String),
 }
 

@@ -127,7 +127,7 @@ fn chosen(several: &Several) -> Result<Vec<String>, CaseError> {
     }
 }
 
-/// A test came with a pull request from anybody: it names no folder elsewhere on the machine.
+/// A test may come with a pull request from outside: it names no folder elsewhere on the machine.
 fn name(version: &Version) -> Result<VersionName, CaseError> {
     match (&version.reference, &version.dir) {
         (Some(reference), None) => Ok(VersionName::Reference(reference.clone())),

@@ -19,11 +19,11 @@ use serde_json::Value as Json;
 
 use reads::{Hidden, Reads};
 use record::{Asked, Decided, Known, Logged, Typed, Without};
-pub use report::{Cause, Flip, Group, LeftOut, Replay, Unlike};
+pub use report::{Group, LeftOut, NotEvaluated, Replay, ReplayFlip, Unlike};
 pub(in crate::workbench) use test_text::key;
 pub use test_text::{TestError, suite_of_flips, suite_of_record};
 
-use super::diff::Side;
+use super::diff::ComparedSide;
 use crate::model::Outcome;
 use crate::policy::Bundle;
 use crate::policy::engine::request::{Input, Prepared, prepare};
@@ -149,17 +149,17 @@ impl<'b> Replayer<'b> {
             let version = record.policy_version.clone().unwrap_or_default();
             *self.replay.other_versions.entry(version).or_default() += 1;
             if !self.settings.other_versions {
-                return self.leave_out(record, Cause::OtherVersion);
+                return self.leave_out(record, NotEvaluated::OtherVersion);
             }
         }
         let typed = asked.typed(&[self.baseline, self.candidate], known);
         if let Some(hidden) = self.seen(self.baseline, &asked, &typed) {
-            return self.leave_out(record, Cause::Hidden { path: hidden });
+            return self.leave_out(record, NotEvaluated::Hidden { path: hidden });
         }
         let prepared = self.prepared(self.baseline, &asked, &typed);
         let was = verdict(self.baseline, &asked, &prepared);
         if own && !same(&was, &decided) {
-            return self.replay.unlike(place, record, item, &asked, &decided, Side::of(&was));
+            return self.replay.unlike(place, record, item, &asked, &decided, ComparedSide::of(&was));
         }
         // Most candidates have the same schema, and what was built for one fits both.
         let again = if self.same_schema {
@@ -171,10 +171,10 @@ impl<'b> Replayer<'b> {
         };
         let (typed, prepared) = again.as_ref().map_or((&typed, &prepared), |(typed, again)| (typed, again));
         if let Some(hidden) = self.seen(self.candidate, &asked, typed) {
-            return self.leave_out(record, Cause::Hidden { path: hidden });
+            return self.leave_out(record, NotEvaluated::Hidden { path: hidden });
         }
         if let Some(path) = self.unrecorded(typed) {
-            return self.leave_out(record, Cause::Hidden { path });
+            return self.leave_out(record, NotEvaluated::Hidden { path });
         }
         let is = verdict(self.candidate, &asked, prepared);
         self.replay.reproduced += u64::from(own);
@@ -207,7 +207,7 @@ impl<'b> Replayer<'b> {
         prepare(&typed.query, input, bundle.schema_index(), named)
     }
 
-    fn leave_out(&mut self, record: &Logged, cause: Cause) {
+    fn leave_out(&mut self, record: &Logged, cause: NotEvaluated) {
         self.replay.leave_out(cause, record);
     }
 

@@ -11,7 +11,7 @@ use super::record::{Asked, Decided, Logged, Without};
 use crate::model::PolicyVersion;
 use crate::policy::engine::verdict::Verdict;
 use crate::workbench::case::shorthand;
-use crate::workbench::diff::Side;
+use crate::workbench::diff::ComparedSide;
 
 /// The most flips that are kept one by one; others are counted.
 const MAX_FLIPS: usize = 20_000;
@@ -60,9 +60,9 @@ pub struct Replay {
     /// Flips by the policy that now decides, else by the one that did.
     pub by_policy: Vec<Group>,
     /// The flips; at most 20,000 of them.
-    pub flips: Vec<Flip>,
+    pub flips: Vec<ReplayFlip>,
     #[serde(skip)]
-    causes: BTreeMap<Cause, LeftOut>,
+    causes: BTreeMap<NotEvaluated, LeftOut>,
     #[serde(skip)]
     groups: [BTreeMap<String, Group>; 3],
 }
@@ -70,7 +70,7 @@ pub struct Replay {
 /// Why a decision was not evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
-pub enum Cause {
+pub enum NotEvaluated {
     /// The gateway decided without asking the policies (a rate limit, a tool that is not there).
     Gateway {
         /// The record's reason.
@@ -92,7 +92,7 @@ pub enum Cause {
 }
 
 /// The cause in words.
-impl fmt::Display for Cause {
+impl fmt::Display for NotEvaluated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gateway { reason } => write!(f, "the gateway decided without the policies (`{reason}`)"),
@@ -107,7 +107,7 @@ impl fmt::Display for Cause {
     }
 }
 
-impl From<Without> for Cause {
+impl From<Without> for NotEvaluated {
     fn from(without: Without) -> Self {
         match without {
             Without::Gateway(reason) => Self::Gateway { reason },
@@ -123,7 +123,7 @@ impl From<Without> for Cause {
 pub struct LeftOut {
     /// The cause.
     #[serde(flatten)]
-    pub cause: Cause,
+    pub cause: NotEvaluated,
     /// How many.
     pub count: u64,
     /// The first of them.
@@ -132,7 +132,7 @@ pub struct LeftOut {
 
 /// A decision that came out otherwise.
 #[derive(Debug, Clone, Serialize)]
-pub struct Flip {
+pub struct ReplayFlip {
     /// The `decision_id` of the record.
     pub record: String,
     /// Its number in the log.
@@ -154,9 +154,9 @@ pub struct Flip {
     /// The resource of the request.
     pub resource: String,
     /// What was decided.
-    pub old: Side,
+    pub old: ComparedSide,
     /// What the candidate decides.
-    pub new: Side,
+    pub new: ComparedSide,
     /// Why the request does not fit the candidate's schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mismatch: Option<String>,
@@ -179,9 +179,9 @@ pub struct Unlike {
     /// Who, what, on what.
     pub asked: String,
     /// What the log says.
-    pub recorded: Side,
+    pub recorded: ComparedSide,
     /// What the recorded version decides.
-    pub now: Side,
+    pub now: ComparedSide,
 }
 
 /// Flips that have something in common.
@@ -302,7 +302,7 @@ impl Replay {
         (self.by_action, self.by_principal, self.by_policy) = (action, principal, policy);
     }
 
-    pub(super) fn leave_out(&mut self, cause: Cause, record: &Logged) {
+    pub(super) fn leave_out(&mut self, cause: NotEvaluated, record: &Logged) {
         let left = self.causes.entry(cause.clone());
         let first = || LeftOut { cause, count: 0, first: record.decision_id.clone() };
         left.or_insert_with(first).count += 1;
@@ -315,7 +315,7 @@ impl Replay {
         item: Option<usize>,
         asked: &Asked<'_>,
         decided: &Decided<'_>,
-        now: Side,
+        now: ComparedSide,
     ) {
         self.not_reproduced += 1;
         if self.unlike.len() < MAX_UNLIKE {
@@ -330,7 +330,7 @@ impl Replay {
                     shorthand(&asked.action),
                     shorthand(&asked.resource)
                 ),
-                recorded: Side::of_parts(decided.outcome, decided.by()),
+                recorded: ComparedSide::of_parts(decided.outcome, decided.by()),
                 now,
             });
         }
@@ -352,7 +352,7 @@ impl Replay {
             self.other_policies += u64::from(by(was) != by(is));
             return;
         }
-        let flip = Flip {
+        let flip = ReplayFlip {
             record: record.decision_id.clone(),
             seq: record.seq,
             item: item.map(|item| item + 1),
@@ -362,8 +362,8 @@ impl Replay {
             principal: shorthand(&asked.principal),
             action: shorthand(&asked.action),
             resource: shorthand(&asked.resource),
-            old: Side::of(was),
-            new: Side::of(is),
+            old: ComparedSide::of(was),
+            new: ComparedSide::of(is),
             mismatch: is.mismatch.as_ref().map(ToString::to_string),
             kept: None,
         };
@@ -383,7 +383,7 @@ impl Replay {
 }
 
 impl Group {
-    fn add(&mut self, flip: &Flip) {
+    fn add(&mut self, flip: &ReplayFlip) {
         self.flips += 1;
         self.opened += u64::from(flip.new.allows);
         self.closed += u64::from(flip.old.allows);

@@ -12,8 +12,8 @@ use smol_str::SmolStr;
 
 use super::reads::{Hidden, Reads, Root};
 use super::record::{Asked, Decided, Known, Logged, Without};
-use super::report::Cause;
-use super::{BadRecord, Flip};
+use super::report::NotEvaluated;
+use super::{BadRecord, ReplayFlip};
 use crate::clock::rfc3339;
 use crate::model::cedar_json::instant_text;
 use crate::model::{Entity, EntityUid, Fields, Value};
@@ -60,7 +60,7 @@ pub enum TestError {
 pub fn suite_of_flips<'f>(
     baseline: &Bundle,
     candidate: &Bundle,
-    flips: impl IntoIterator<Item = &'f Flip>,
+    flips: impl IntoIterator<Item = &'f ReplayFlip>,
 ) -> (String, usize, Vec<TestError>) {
     let reads = Reads::of_bundles(&[baseline, candidate]);
     let writer = Writer { bundle: baseline, reads: &reads };
@@ -145,7 +145,7 @@ impl Writer<'_> {
         let (asked, decided) = question.map_err(|without| {
             let why = match without {
                 Without::NoDecision => "it tells of an event".to_owned(),
-                without => Cause::from(without).to_string(),
+                without => NotEvaluated::from(without).to_string(),
             };
             TestError::Without { record: id(), why }
         })?;

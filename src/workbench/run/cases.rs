@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_saphyr::Spanned;
 
 use super::questions::{Expected, Question, Recorder};
-use super::{Failure, Got, TestReport, TestResult, report::Problem};
+use super::{Failure, Got, TestReport, TestResult, report::SuiteProblem};
 use crate::model::{EntityUid, Outcome, ReasonCode};
 use crate::policy::{Bundle, Query, Verdict};
 use crate::workbench::case::{
@@ -76,8 +76,8 @@ impl<'b> Runner<'b> {
         test: &TestCase,
         line: u64,
         notes: &mut Notes<'_>,
-    ) -> Result<(usize, Vec<Failure>), Problem> {
-        let broken = |error| Problem::from(Located::at(line, error));
+    ) -> Result<(usize, Vec<Failure>), SuiteProblem> {
+        let broken = |error| SuiteProblem::from(Located::at(line, error));
         let rows = rows(test.matrix.as_ref()).map_err(broken)?;
         let mut failures = Vec::new();
         for row in &rows {
@@ -85,7 +85,7 @@ impl<'b> Runner<'b> {
             notes.row.clone_from(&label);
             let in_row = |located: Located| {
                 let row = (!label.is_empty()).then(|| label.clone());
-                Problem { row, ..Problem::from(located) }
+                SuiteProblem { row, ..SuiteProblem::from(located) }
             };
             let failure = self.row(test, row, line, notes).map_err(in_row)?;
             failures.extend(failure.map(|failure| Failure { row: label.clone(), ..failure }));

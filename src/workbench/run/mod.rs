@@ -1,7 +1,7 @@
 //! Runs policy tests: every row of every test against a bundle, offline.
 //!
 //! A test passes, fails (the policies decide otherwise than it says) or is broken (what it says means nothing).
-//! A broken test never counts as passed, whatever it expects.
+//! A broken test never counts as passed, also where it expects an error.
 
 mod cases;
 mod peer;

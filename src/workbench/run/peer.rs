@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::questions::{Expected, Question, Recorder, TestQuestions};
-use super::report::Problem;
+use super::report::SuiteProblem;
 use super::{Failure, Got, Settings, SuiteReport, TestReport, TestResult};
-use crate::policy::{Bundle, Check, JsonNames};
+use crate::policy::{Bundle, EntityCheck, JsonNames};
 use crate::workbench::case::{CaseError, Located, SchemaNames};
 
 /// The most bytes of one file.
@@ -97,7 +97,7 @@ fn test(bundle: &Bundle, name: String, case: &PeerCase, recorder: Option<Recorde
     let result = match compare(bundle, case, &name, &mut decided_by, recorder) {
         Ok(None) => TestResult::Passed,
         Ok(Some(failure)) => TestResult::Failed { failures: vec![failure] },
-        Err(error) => TestResult::Broken { problem: Problem::from(Located::at(0, error)) },
+        Err(error) => TestResult::Broken { problem: SuiteProblem::from(Located::at(0, error)) },
     };
     TestReport { name, line: 0, rows: 1, decided_by, result }
 }
@@ -122,10 +122,11 @@ fn compare(
     let named = |uid: &crate::model::EntityUid| json!({ "type": uid.type_name(), "id": uid.id() });
     let (principal, action, resource) = (named(&principal), named(&action), named(&resource));
     let names = JsonNames { principal: &principal, action: &action, resource: &resource };
-    let mismatch = |error: crate::policy::JsonError| CaseError::Mismatch(error.to_string());
-    let entities = bundle.entities_from_json(&case.entities.to_string(), Check::Schema).map_err(mismatch)?;
+    let mismatch = |error: crate::policy::RequestJsonError| CaseError::Mismatch(error.to_string());
+    let entities =
+        bundle.entities_from_json(&case.entities.to_string(), EntityCheck::Schema).map_err(mismatch)?;
     let context = case.request.context.clone().unwrap_or_else(|| json!({}));
-    let query = bundle.query_from_json(&names, context, &entities, Check::Schema).map_err(mismatch)?;
+    let query = bundle.query_from_json(&names, context, &entities, EntityCheck::Schema).map_err(mismatch)?;
     let answer = bundle.decide_as_cedar(&query);
     if let Some(mut recorder) = recorder {
         let expected = Expected::Cedar {

@@ -24,7 +24,7 @@ pub struct SuiteReport {
     /// What it calls itself.
     pub suite: String,
     /// Why nothing in it could be run.
-    pub problem: Option<Problem>,
+    pub problem: Option<SuiteProblem>,
     /// Its tests, in order.
     pub tests: Vec<TestReport>,
 }
@@ -59,7 +59,7 @@ pub enum TestResult {
     /// The test means nothing as it stands.
     Broken {
         /// Why.
-        problem: Problem,
+        problem: SuiteProblem,
     },
 }
 
@@ -89,7 +89,7 @@ pub struct Got {
 
 /// A mistake in a test file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct SuiteProblem {
     /// The line, from 1; 0 for the whole file.
     pub line: u64,
     /// The matrix row, when it is about one.
@@ -100,7 +100,7 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
-impl From<Located> for Problem {
+impl From<Located> for SuiteProblem {
     fn from(located: Located) -> Self {
         Self { line: located.line, row: None, message: located.error.to_string(), help: located.error.help() }
     }

@@ -50,7 +50,7 @@ impl SingleRequest {
                     "principal": self.principal, "action": self.action, "resource": self.resource,
                     "context": self.context,
                 },
-                // Nobody compares: the answer itself is wanted.
+                // Nothing is compared: the answer itself is wanted.
                 "expect": { "outcome": "allow" },
             }],
         });

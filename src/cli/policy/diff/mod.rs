@@ -12,7 +12,7 @@ use super::replay::{RecordSelection, ReplayedLog};
 use super::store::StoreOptions;
 use super::{POLICIES, PolicyFolders, SCHEMAS, find_tests, show, sources};
 use crate::cli::output::{Exit, Output};
-use crate::policy::version::{VersionError, VersionStore, Wanted};
+use crate::policy::version::{VersionError, VersionSource as _, VersionStore, Wanted};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::text::clean;
 use crate::workbench::diff::{Difference, diff};
@@ -23,7 +23,7 @@ pub use text::text;
 
 /// Which two versions.
 #[derive(Debug, Default, clap::Args)]
-pub struct Options {
+pub struct DiffOptions {
     /// The older version: a folder with `policies` and `schemas` in it, a published version (`current`, `previous`,
     /// `@12`, or the first digits of its digest), or a git commit.
     #[arg(value_name = "OLD")]
@@ -55,7 +55,7 @@ pub struct ComparedVersions {
     pub traffic: Option<ReplayedLog>,
 }
 
-pub(super) fn run(base: &Path, options: &Options, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(base: &Path, options: &DiffOptions, output: &Output) -> anyhow::Result<Exit> {
     let folders = PolicyFolders::default();
     let newer = match &options.new {
         Some(new) => version_in(base, new, &options.store.open(base))?,

@@ -6,7 +6,7 @@ use super::ComparedVersions;
 use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push, side};
 use crate::cli::policy::replay;
 use crate::text::clean;
-use crate::workbench::diff::{Difference, Flip, Named, Side};
+use crate::workbench::diff::{ComparedSide, Difference, Flip, Named};
 use crate::workbench::matrix::{Shift, Shifted};
 
 /// The whole report, with at most `most` flips of one action.
@@ -51,7 +51,7 @@ fn totals(text: &mut String, difference: &Difference, matrix: &Shift) {
             difference.new_version.short()
         ),
     );
-    let allows = |side: &Option<Side>| side.as_ref().is_some_and(|side| side.allows);
+    let allows = |side: &Option<ComparedSide>| side.as_ref().is_some_and(|side| side.allows);
     let opened = matrix.flips.iter().filter(|cell| allows(&cell.new)).count();
     let closed = matrix.flips.iter().filter(|cell| allows(&cell.old)).count();
     push(
@@ -135,8 +135,8 @@ fn moved(text: &mut String, cell: &Shifted) {
     turned(text, cell.old.as_ref(), cell.new.as_ref());
 }
 
-fn turned(text: &mut String, old: Option<&Side>, new: Option<&Side>) {
-    let shown = |one: Option<&Side>| one.map_or_else(|| "not there".to_owned(), side);
+fn turned(text: &mut String, old: Option<&ComparedSide>, new: Option<&ComparedSide>) {
+    let shown = |one: Option<&ComparedSide>| one.map_or_else(|| "not there".to_owned(), side);
     let colour = if new.is_some_and(|new| new.allows) { RED } else { YELLOW };
     push(text, format_args!("    {} → {colour}{}{PLAIN}", shown(old), shown(new)));
 }

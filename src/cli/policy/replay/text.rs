@@ -4,7 +4,7 @@ use super::NAMED;
 use super::log::{ReplayedChain, ReplayedLog};
 use crate::cli::policy::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push, side};
 use crate::text::clean;
-use crate::workbench::replay::{Flip, Group, Replay};
+use crate::workbench::replay::{Group, Replay, ReplayFlip};
 
 /// Principals of one action that are shown.
 const PRINCIPALS: usize = 5;
@@ -28,7 +28,8 @@ pub(in crate::cli::policy) fn text(traffic: &ReplayedLog, most: usize) -> String
     for action in &replay.by_action {
         let flips = counted_u64(action.flips, "flip");
         push(&mut text, format_args!("\n{BOLD}{}{PLAIN}  {flips}", clean(&action.name)));
-        let of_action: Vec<&Flip> = replay.flips.iter().filter(|flip| flip.action == action.name).collect();
+        let of_action: Vec<&ReplayFlip> =
+            replay.flips.iter().filter(|flip| flip.action == action.name).collect();
         of_action.iter().take(most).for_each(|flip| report_error(&mut text, flip));
         if let more @ 1.. = action.flips.saturating_sub(most as u64) {
             push(&mut text, format_args!("  … and {more} more"));
@@ -107,7 +108,7 @@ fn groups(text: &mut String, head: &str, groups: &[Group]) {
     }
 }
 
-fn report_error(text: &mut String, flip: &Flip) {
+fn report_error(text: &mut String, flip: &ReplayFlip) {
     let colour = if flip.new.allows { RED } else { YELLOW };
     push(text, format_args!("  {} on {}", clean(&flip.principal), clean(&flip.resource)));
     push(text, format_args!("    {} → {colour}{}{PLAIN}", side(&flip.old), side(&flip.new)));

@@ -1,0 +1,343 @@
+//! The methods of the protocol: what each asks of the gateway, and what it answers.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::Arrived;
+use super::era::Era;
+use super::names::Scope;
+use super::params;
+use super::result::{self, server_info};
+use crate::api::state::Api;
+use crate::mcp::{RpcError, Version, code, meta, object, one_field};
+use crate::model::{Complete, CompletionRef, ServerName, SubscribeResource};
+use crate::runtime::{EffectError, ToolCall};
+use crate::tools::{CallOptions, ClientSide, ServerEvents, Tool, ToolError};
+
+/// The tool that a client means, when there is one.
+pub(super) fn tool_named(api: &Api, scope: &Scope, name: &str) -> Option<Arc<Tool>> {
+    api.effects.tools().get(&scope.tool_id(name).ok()?)
+}
+
+/// Told to every client that connects.
+const INSTRUCTIONS: &str = "A policy gateway. The list shows the tools you may use; a call that policy refuses answers with \
+                            the reason and a decision id.";
+
+/// The log levels of RFC 5424, as MCP names them.
+const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// What a method gave.
+pub(super) struct Given {
+    pub(super) result: Map<String, Json>,
+    /// The session that `initialize` opened.
+    pub(super) session: Option<Box<str>>,
+}
+
+impl From<Map<String, Json>> for Given {
+    fn from(result: Map<String, Json>) -> Self {
+        Self { result, session: None }
+    }
+}
+
+impl Arrived {
+    /// Carries a request out. `events` takes what a server says before it answers.
+    pub(super) async fn carry_out(
+        &self,
+        method: &str,
+        mut params: Map<String, Json>,
+        events: Option<ServerEvents>,
+    ) -> Result<Given, RpcError> {
+        let own = params::take_object(&mut params, "_meta")?.unwrap_or_default();
+        let stateless = self.era.is_stateless();
+        let result = match method {
+            "initialize" if !stateless => return self.initialize(&params),
+            "ping" if !stateless => Map::new(),
+            "logging/setLevel" if !stateless => self.set_log_level(params).await?,
+            "resources/subscribe" if !stateless => self.subscribe(params, true).await?,
+            "resources/unsubscribe" if !stateless => self.subscribe(params, false).await?,
+            "server/discover" if stateless => return Ok(self.discover().into()),
+            "tools/list" => self.list_tools().await?,
+            "tools/call" => self.call_tool(params, own, events).await?,
+            "prompts/list" => self.list_prompts().await?,
+            "prompts/get" => self.get_prompt(params, own, events).await?,
+            "resources/list" => self.list_resources(false).await?,
+            "resources/templates/list" => self.list_resources(true).await?,
+            "resources/read" => self.read_resource(params, own, events).await?,
+            "completion/complete" if self.offers("completions") => self.complete(params, own).await?,
+            _ => return Err(RpcError::method_not_found(method)),
+        };
+        Ok(result::dressed(result, method, &self.era).into())
+    }
+
+    fn initialize(&self, params: &Map<String, Json>) -> Result<Given, RpcError> {
+        let Some(asked) = params.get("protocolVersion").and_then(Json::as_str) else {
+            return Err(RpcError::invalid_params("`protocolVersion` is missing"));
+        };
+        let version = Version::negotiate(asked);
+        let capabilities = match params.get("capabilities") {
+            Some(Json::Object(capabilities)) => capabilities.clone(),
+            None => Map::new(),
+            Some(_) => return Err(RpcError::invalid_params("`capabilities` must be an object")),
+        };
+        let principal = self.caller.subject.principal();
+        let session = self
+            .api
+            .mcp
+            .sessions
+            .open(principal, self.scope.clone(), version, capabilities)
+            .map_err(|full| RpcError::new(code::REFUSED, full.to_string()))?;
+        let result = object(json!({
+            "protocolVersion": version,
+            "capabilities": self.capabilities(),
+            "serverInfo": server_info(),
+            "instructions": INSTRUCTIONS,
+        }));
+        Ok(Given { result, session: Some(session.id.clone()) })
+    }
+
+    fn discover(&self) -> Map<String, Json> {
+        object(json!({
+            "resultType": "complete",
+            "ttlMs": 0,
+            "cacheScope": "private",
+            "supportedVersions": Version::ALL,
+            "capabilities": self.capabilities(),
+            "instructions": INSTRUCTIONS,
+            "_meta": { (meta::SERVER_INFO): server_info() },
+        }))
+    }
+
+    fn offers(&self, capability: &str) -> bool {
+        self.api.effects.tools().offers(self.scope.only(), capability)
+    }
+
+    /// What the servers behind the address have, as far as it is passed on.
+    fn capabilities(&self) -> Json {
+        let mut capabilities = object(json!({ "tools": { "listChanged": true } }));
+        let with_sessions = !self.era.is_stateless();
+        for (name, is_passed_on, inner) in [
+            ("prompts", true, json!({})),
+            ("resources", true, if with_sessions { json!({ "subscribe": true }) } else { json!({}) }),
+            ("completions", true, json!({})),
+            ("logging", with_sessions, json!({})),
+        ] {
+            if is_passed_on && self.offers(name) {
+                capabilities.insert(name.to_owned(), inner);
+            }
+        }
+        Json::Object(capabilities)
+    }
+
+    async fn set_log_level(&self, mut params: Map<String, Json>) -> Result<Map<String, Json>, RpcError> {
+        if !self.offers("logging") {
+            return Err(RpcError::method_not_found("logging/setLevel"));
+        }
+        let level = params::take_text(&mut params, "level")?;
+        if !LEVELS.contains(&level.as_str()) {
+            return Err(RpcError::invalid_params("`level` is none of RFC 5424"));
+        }
+        let Some(session) = &self.session else { return Err(needs_session("a log level")) };
+        let asked = self.api.effects.set_log_level(self.caller.asker(), &session.client, &level);
+        asked.await.map_err(result::refused)?;
+        Ok(Map::new())
+    }
+
+    async fn subscribe(
+        &self,
+        mut params: Map<String, Json>,
+        begins: bool,
+    ) -> Result<Map<String, Json>, RpcError> {
+        if !self.offers("resources") {
+            return Err(RpcError::method_not_found("resources/subscribe"));
+        }
+        let uri = params::take_text(&mut params, "uri")?;
+        let Some(session) = &self.session else { return Err(needs_session("a subscription")) };
+        let operation = SubscribeResource { resource: self.scope.resource(&uri, false)?, begins };
+        let effects = &self.api.effects;
+        let answer = effects.subscribe_resource(self.caller.asker(), operation, &session.client).await;
+        answer.map_err(result::refused)
+    }
+
+    async fn list_tools(&self) -> Result<Map<String, Json>, RpcError> {
+        let seen = self.api.effects.list_tools(self.caller.asker()).await.map_err(result::refused)?;
+        let named = seen.iter().filter_map(|tool| Some((tool, self.scope.tool_name(tool)?)));
+        let tools: Vec<Json> = named.map(|(tool, name)| tool.definition().to_mcp(name)).collect();
+        Ok(one_field("tools", tools))
+    }
+
+    /// A refusal is a tool's error, not a protocol's: clients show the first to the model and hide the second.
+    async fn call_tool(
+        &self,
+        mut params: Map<String, Json>,
+        own: Map<String, Json>,
+        events: Option<ServerEvents>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let name = params::take_text(&mut params, "name")?;
+        let arguments = params::take_object(&mut params, "arguments")?.unwrap_or_default();
+        let id = self.scope.tool_id(&name)?;
+        let server = ServerName::parse(id.server()).map_err(|_| RpcError::invalid_params("no such tool"))?;
+        let binding = self.binding("tools/call", &name, &arguments);
+        let mut rest = self.rest(params, own, &binding)?;
+        for _ in 0..params::MOST_ROUNDS {
+            let options = self.options(events.clone());
+            let call = ToolCall { arguments: arguments.clone(), rest: rest.clone(), options };
+            let answer = self.api.effects.call_tool_in_rounds(self.caller.asker(), &id, call).await;
+            let (answer, decision) = match answer {
+                Ok(answer) => answer,
+                Err(EffectError::Tool { error: ToolError::Refused { error, .. }, .. }) => return Err(*error),
+                Err(error) => return Ok(result::refusal(error)),
+            };
+            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+                params::Settled::Complete(found) => {
+                    let mut shown = result::of_call(found);
+                    result::add_meta(&mut shown, "caxton/decision_id", decision.to_string().into());
+                    self.scope.show_uris(&server, &mut shown);
+                    return Ok(shown);
+                }
+                params::Settled::AskTheClient(round) => return Ok(round),
+                params::Settled::Again(answers) => rest.extend(answers),
+            }
+        }
+        Err(params::too_many_rounds())
+    }
+
+    async fn list_prompts(&self) -> Result<Map<String, Json>, RpcError> {
+        let listed = self.api.effects.list_prompts(self.caller.asker(), self.scope.only()).await;
+        let mut prompts = Vec::new();
+        for (server, mut prompt) in listed.map_err(result::refused)? {
+            if let Some(Json::String(name)) = prompt.get_mut("name") {
+                *name = self.scope.prompt_name(&server, name);
+            }
+            prompts.push(prompt);
+        }
+        Ok(one_field("prompts", prompts))
+    }
+
+    async fn get_prompt(
+        &self,
+        mut params: Map<String, Json>,
+        own: Map<String, Json>,
+        events: Option<ServerEvents>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let name = params::take_text(&mut params, "name")?;
+        let arguments = params::take_object(&mut params, "arguments")?.unwrap_or_default();
+        let prompt = self.scope.prompt(&name)?;
+        let server = prompt.server.clone();
+        let binding = self.binding("prompts/get", &name, &arguments);
+        let mut rest = self.rest(params, own, &binding)?;
+        for _ in 0..params::MOST_ROUNDS {
+            let carried = (rest.clone(), self.options(events.clone()));
+            let effects = &self.api.effects;
+            let answer =
+                effects.get_prompt(self.caller.asker(), prompt.clone(), arguments.clone(), carried).await;
+            let (answer, _) = answer.map_err(result::refused)?;
+            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+                params::Settled::Complete(mut found) => {
+                    self.scope.show_uris(&server, &mut found);
+                    return Ok(found);
+                }
+                params::Settled::AskTheClient(round) => return Ok(round),
+                params::Settled::Again(answers) => rest.extend(answers),
+            }
+        }
+        Err(params::too_many_rounds())
+    }
+
+    async fn list_resources(&self, templates: bool) -> Result<Map<String, Json>, RpcError> {
+        let effects = &self.api.effects;
+        let listed = effects.list_resources(self.caller.asker(), self.scope.only(), templates).await;
+        let mut resources = Vec::new();
+        for (server, mut resource) in listed.map_err(result::refused)? {
+            self.scope.show_uri(&server, &mut resource);
+            resources.push(resource);
+        }
+        Ok(one_field(if templates { "resourceTemplates" } else { "resources" }, resources))
+    }
+
+    async fn read_resource(
+        &self,
+        mut params: Map<String, Json>,
+        own: Map<String, Json>,
+        events: Option<ServerEvents>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let uri = params::take_text(&mut params, "uri")?;
+        let resource = self.scope.resource(&uri, false)?;
+        let server = resource.server.clone();
+        let binding = self.binding("resources/read", &uri, &Map::new());
+        let mut rest = self.rest(params, own, &binding)?;
+        for _ in 0..params::MOST_ROUNDS {
+            let carried = (rest.clone(), self.options(events.clone()));
+            let answer = self.api.effects.read_resource(self.caller.asker(), resource.clone(), carried).await;
+            let (answer, _) = answer.map_err(|error| result::resource_refused(error, &uri, &self.era))?;
+            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+                params::Settled::Complete(mut found) => {
+                    self.scope.show_uris(&server, &mut found);
+                    return Ok(found);
+                }
+                params::Settled::AskTheClient(round) => return Ok(round),
+                params::Settled::Again(answers) => rest.extend(answers),
+            }
+        }
+        Err(params::too_many_rounds())
+    }
+
+    async fn complete(
+        &self,
+        mut params: Map<String, Json>,
+        own: Map<String, Json>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let Some(mut reference) = params::take_object(&mut params, "ref")? else {
+            return Err(RpcError::invalid_params("`ref` is missing"));
+        };
+        let reference = match reference.get("type").and_then(Json::as_str) {
+            Some("ref/prompt") => {
+                let name = params::take_text(&mut reference, "name")?;
+                CompletionRef::Prompt(self.scope.prompt(&name)?)
+            }
+            Some("ref/resource") => {
+                let uri = params::take_text(&mut reference, "uri")?;
+                CompletionRef::Resource(self.scope.resource(&uri, uri.contains('{'))?)
+            }
+            _ => {
+                return Err(RpcError::invalid_params(
+                    "`ref.type` is neither `ref/prompt` nor `ref/resource`",
+                ));
+            }
+        };
+        let rest = self.with_meta(params, own);
+        let asked =
+            self.api.effects.complete(self.caller.asker(), Complete { reference, rest }, self.options(None));
+        asked.await.map_err(result::refused)
+    }
+
+    fn options(&self, events: Option<ServerEvents>) -> CallOptions {
+        let client = match (&self.era, &self.session) {
+            (Era::Stateless(capabilities), _) => Some(ClientSide::Stateless(capabilities.clone())),
+            (_, Some(session)) => Some(ClientSide::Session(Arc::clone(&session.client))),
+            (_, None) => None,
+        };
+        CallOptions { events, client }
+    }
+
+    /// The parameters that go on as they came, with `_meta` as a server gets it: without what is between the client and the
+    /// gateway, with the trace.
+    pub(super) fn with_meta(
+        &self,
+        mut params: Map<String, Json>,
+        mut own: Map<String, Json>,
+    ) -> Map<String, Json> {
+        own.retain(|key, _| !key.starts_with(meta::PROTOCOL_PREFIX) || key == meta::LOG_LEVEL);
+        if let Some((trace, span)) = &self.caller.context.trace {
+            own.entry(meta::TRACEPARENT).or_insert_with(|| format!("00-{trace}-{span}-01").into());
+        }
+        if !own.is_empty() {
+            params.insert("_meta".to_owned(), Json::Object(own));
+        }
+        params
+    }
+}
+
+fn needs_session(what: &str) -> RpcError {
+    RpcError::new(code::INVALID_REQUEST, format!("{what} belongs to a session: initialize first"))
+}

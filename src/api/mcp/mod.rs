@@ -1,0 +1,244 @@
+//! The Model Context Protocol towards clients, over streamable HTTP: `/mcp` with the tools of all servers under
+//! `<server>___<tool>`, and `/servers/{name}/mcp` with one server under its own names.
+//!
+//! A message is read once, strictly; the guard is asked; what goes on is what was read. Both generations are spoken: the
+//! versions with a handshake and sessions, and 2026-07-28, where each request stands alone.
+
+mod accept;
+mod era;
+mod methods;
+mod names;
+mod params;
+mod reply;
+mod result;
+mod seal;
+mod sessions;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value as Json};
+
+use super::address::Path;
+use super::body;
+use super::caller::Caller;
+use super::host::Called;
+use super::problem::Problem;
+use super::state::Api;
+use crate::authz::Permit;
+use crate::clock::SharedClock;
+use crate::mcp::{HEADER_SESSION, Id, Message, RpcError, code};
+use crate::model::{ListTools, ServerName};
+use accept::Accept;
+use era::Era;
+use names::Scope;
+pub use seal::NoRandomness;
+use seal::Seal;
+use sessions::{McpSessions, Session};
+
+/// What the gateway keeps of its MCP clients.
+pub struct McpState {
+    sessions: McpSessions,
+    seal: Seal,
+}
+
+impl McpState {
+    /// No session is open, and no state is sealed.
+    ///
+    /// # Errors
+    /// The system has no randomness for the key.
+    pub fn new(clock: &SharedClock) -> Result<Self, NoRandomness> {
+        Ok(Self { sessions: McpSessions::new(Arc::clone(clock)), seal: Seal::new(Arc::clone(clock))? })
+    }
+}
+
+/// `/mcp`.
+pub(super) async fn all(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    serve(api, caller, Scope::All, request).await
+}
+
+/// `/servers/{name}/mcp`.
+pub(super) async fn one(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(server): Path<ServerName>,
+    request: Request,
+) -> Result<Response, Problem> {
+    if !api.effects.tools().has_server(&server) {
+        // Only who may see tools learns which servers there are.
+        let Permit { .. } = caller.admit(&api, ListTools).await?;
+        return Err(Problem::not_found(format!("there is no server `{server}`")));
+    }
+    serve(api, caller, Scope::One(server), request).await
+}
+
+async fn serve(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> Result<Response, Problem> {
+    check_host(&api, &request)?;
+    match *request.method() {
+        Method::POST => post(api, caller, scope, request).await,
+        Method::GET => listen(api, &caller, &scope, request.headers()),
+        Method::DELETE => end(&api, &caller, &scope, request.headers()),
+        _ => {
+            let methods = HeaderValue::from_static("GET, POST, DELETE");
+            Err(Problem::method().with_headers([(header::ALLOW, methods)]))
+        }
+    }
+}
+
+/// A page whose own name was made to resolve to this host (DNS rebinding) calls under that name.
+fn check_host(api: &Api, request: &Request) -> Result<(), Problem> {
+    let Some(names) = &api.settings.allowed_hosts else { return Ok(()) };
+    let host = request.extensions().get::<Called>().and_then(|called| called.0.as_ref());
+    let Some(host) = host else {
+        return Err(Problem::malformed("the `Host` field is missing: send it once"));
+    };
+    let is_allowed = {
+        let bare = host.host().trim_start_matches('[').trim_end_matches(']');
+        names.iter().any(|name| name.eq_ignore_ascii_case(bare) || name.eq_ignore_ascii_case(host.as_str()))
+    };
+    if is_allowed { Ok(()) } else { Err(Problem::host()) }
+}
+
+/// One message of a client and how it came.
+struct Arrived {
+    api: Arc<Api>,
+    caller: Caller,
+    scope: Scope,
+    era: Era,
+    session: Option<Arc<Session>>,
+    accept: Accept,
+}
+
+async fn post(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> Result<Response, Problem> {
+    let accept = Accept::of(request.headers())?;
+    let (parts, content) = request.into_parts();
+    if !body::is_json(&parts.headers) {
+        return Err(Problem::media_type());
+    }
+    let bytes = body::bounded(content, api.settings.max_body_bytes, api.settings.body_timeout).await?;
+    let message = match Message::read(&bytes) {
+        Ok(message) => message,
+        Err(unreadable) => {
+            return Ok(reply::error(StatusCode::BAD_REQUEST, unreadable.id, unreadable.error));
+        }
+    };
+    drop(bytes);
+    let mut caller = caller;
+    let era = match Era::of(&parts.headers, &message, &|name| methods::tool_named(&api, &scope, name)) {
+        Ok(era) => era,
+        Err(refused) => return Ok(reply::error(StatusCode::BAD_REQUEST, request_id(&message), refused)),
+    };
+    let session = match session(&api, &caller, &scope, &era, &parts.headers) {
+        Ok(session) => session,
+        Err(lost) => return Ok(reply::error(StatusCode::NOT_FOUND, request_id(&message), lost)),
+    };
+    if let Message::Request { params, .. } = &message {
+        follow_trace(&mut caller, params);
+    }
+    let arrived = Arrived { api, caller, scope, era, session, accept };
+    match message {
+        Message::Request { id, method, params } => Ok(reply::to_request(arrived, id, method, params).await),
+        Message::Notification { method, params } => {
+            arrived.take_notification(&method, &params);
+            Ok(StatusCode::ACCEPTED.into_response())
+        }
+        Message::Response { id, outcome } => {
+            arrived.take_response(id, outcome);
+            Ok(StatusCode::ACCEPTED.into_response())
+        }
+    }
+}
+
+fn request_id(message: &Message) -> Option<Id> {
+    match message {
+        Message::Request { id, .. } => Some(id.clone()),
+        _ => None,
+    }
+}
+
+/// The session that a request names. One of another caller is none.
+fn session(
+    api: &Api,
+    caller: &Caller,
+    scope: &Scope,
+    era: &Era,
+    headers: &HeaderMap,
+) -> Result<Option<Arc<Session>>, RpcError> {
+    if era.is_stateless() {
+        return Ok(None);
+    }
+    let Some(id) = headers.get(&HEADER_SESSION) else { return Ok(None) };
+    let id = id.to_str().unwrap_or_default();
+    match api.mcp.sessions.get(id, caller.subject.principal(), scope) {
+        Some(session) => Ok(Some(session)),
+        None => Err(RpcError::new(code::INVALID_REQUEST, "there is no such session; initialize again")),
+    }
+}
+
+/// The trace in `_meta` (W3C Trace Context), when the header fields had none.
+fn follow_trace(caller: &mut Caller, params: &Map<String, Json>) {
+    if caller.context.trace.is_some() {
+        return;
+    }
+    let fields = params.get("_meta");
+    let text = fields.and_then(|fields| fields.get(crate::mcp::meta::TRACEPARENT)).and_then(Json::as_str);
+    if let Some(trace) = text.and_then(super::caller::traceparent) {
+        let mut context = (*caller.context).clone();
+        context.trace = Some(trace);
+        caller.context = Arc::new(context);
+    }
+}
+
+/// `GET`: the stream on which the gateway speaks by itself to a client with a session.
+fn listen(api: Arc<Api>, caller: &Caller, scope: &Scope, headers: &HeaderMap) -> Result<Response, Problem> {
+    if !Accept::of(headers)?.events {
+        return Err(Problem::not_acceptable("send `Accept: text/event-stream`"));
+    }
+    let session = named_session(&api, caller, scope, headers)?;
+    reply::own_stream(api, &session)
+}
+
+/// `DELETE`: the client is done.
+fn end(api: &Api, caller: &Caller, scope: &Scope, headers: &HeaderMap) -> Result<Response, Problem> {
+    let session = named_session(api, caller, scope, headers)?;
+    api.mcp.sessions.end(&session);
+    Ok(StatusCode::OK.into_response())
+}
+
+fn named_session(
+    api: &Api,
+    caller: &Caller,
+    scope: &Scope,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Problem> {
+    let Some(id) = headers.get(&HEADER_SESSION) else {
+        return Err(Problem::malformed("send `Mcp-Session-Id`: only a session has a stream"));
+    };
+    let id = id.to_str().unwrap_or_default();
+    let session = api.mcp.sessions.get(id, caller.subject.principal(), scope);
+    session.ok_or_else(|| Problem::not_found("there is no such session"))
+}
+
+impl Arrived {
+    fn take_notification(&self, method: &str, params: &Map<String, Json>) {
+        let Some(session) = &self.session else { return };
+        if method == "notifications/cancelled"
+            && let Some(id) = params.get("requestId").cloned().and_then(|id| serde_json::from_value(id).ok())
+        {
+            session.cancel(&id);
+        }
+    }
+
+    /// The client's answer to a request of a server.
+    fn take_response(&self, id: Option<Id>, outcome: Result<Map<String, Json>, RpcError>) {
+        if let (Some(session), Some(id)) = (&self.session, id) {
+            session.answer(&id, outcome);
+        }
+    }
+}

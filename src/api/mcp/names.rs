@@ -1,0 +1,162 @@
+//! Under which names a client sees what servers offer: at `/mcp` with the server in front, at `/servers/{name}/mcp` the
+//! server's own.
+//!
+//! A tool or a prompt is `<server>___<name>`. A resource is `<server>+<uri>`, which is a URI again: `+` is allowed in a scheme
+//! (RFC 3986, section 3.1), and server names have none.
+
+use serde_json::{Map, Value as Json};
+
+use crate::mcp::RpcError;
+use crate::model::{PromptRef, ResourceRef, ServerName, ToolId};
+use crate::tools::Tool;
+
+/// What stands between the server's name and its own word.
+const SEPARATOR: &str = "___";
+
+/// Which servers stand behind an address, and under which names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// `/mcp`: all.
+    All,
+    /// `/servers/{name}/mcp`: one, under its own names.
+    One(ServerName),
+}
+
+impl Scope {
+    /// The one server; none for all.
+    pub(super) fn only(&self) -> Option<&ServerName> {
+        match self {
+            Self::All => None,
+            Self::One(server) => Some(server),
+        }
+    }
+
+    /// The name of a tool, if it stands behind this address.
+    pub(super) fn tool_name<'a>(&self, tool: &'a Tool) -> Option<&'a str> {
+        match self {
+            Self::All => Some(tool.id().as_str()),
+            Self::One(server) => (tool.server() == server).then(|| tool.definition().wire_name()),
+        }
+    }
+
+    /// The tool that a client means by a name.
+    pub(super) fn tool_id(&self, name: &str) -> Result<ToolId, RpcError> {
+        let id = match self {
+            Self::All => ToolId::parse(name),
+            Self::One(server) => ToolId::new(server, name),
+        };
+        id.map_err(|error| RpcError::invalid_params(error.to_string()))
+    }
+
+    pub(super) fn prompt_name(&self, server: &ServerName, name: &str) -> String {
+        match self {
+            Self::All => format!("{server}{SEPARATOR}{name}"),
+            Self::One(_) => name.to_owned(),
+        }
+    }
+
+    /// The prompt that a client means by a name.
+    pub(super) fn prompt(&self, name: &str) -> Result<PromptRef, RpcError> {
+        let (server, name) = self.split(name, SEPARATOR, "prompt")?;
+        Ok(PromptRef { server, name })
+    }
+
+    pub(super) fn uri(&self, server: &ServerName, uri: &str) -> String {
+        match self {
+            Self::All => format!("{server}+{uri}"),
+            Self::One(_) => uri.to_owned(),
+        }
+    }
+
+    /// The resource, or template, that a client means by a URI.
+    pub(super) fn resource(&self, uri: &str, is_template: bool) -> Result<ResourceRef, RpcError> {
+        let (server, uri) = self.split(uri, "+", "resource")?;
+        Ok(ResourceRef { server, uri, is_template })
+    }
+
+    fn split(&self, name: &str, separator: &str, what: &str) -> Result<(ServerName, String), RpcError> {
+        let unknown = || RpcError::invalid_params(format!("there is no such {what}, or you may not use it"));
+        match self {
+            Self::One(server) => Ok((server.clone(), name.to_owned())),
+            Self::All => {
+                let (server, name) = name.split_once(separator).ok_or_else(unknown)?;
+                Ok((ServerName::parse(server).map_err(|_| unknown())?, name.to_owned()))
+            }
+        }
+    }
+
+    /// Writes the URIs of resources in a server's result as this address has them.
+    pub(super) fn show_uris(&self, server: &ServerName, result: &mut Map<String, Json>) {
+        if *self != Self::All {
+            return;
+        }
+        for list in ["content", "contents", "messages"] {
+            let items = result.get_mut(list).and_then(Json::as_array_mut);
+            for item in items.into_iter().flatten() {
+                self.show_uri(server, item);
+                for inner in ["resource", "content"] {
+                    if let Some(item) = item.get_mut(inner) {
+                        self.show_uri(server, item);
+                        if let Some(item) = item.get_mut("resource") {
+                            self.show_uri(server, item);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes the URI of one object as this address has it.
+    pub(super) fn show_uri(&self, server: &ServerName, item: &mut Json) {
+        for key in ["uri", "uriTemplate"] {
+            if let Some(Json::String(uri)) = item.get_mut(key) {
+                *uri = self.uri(server, uri);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_what_is_understood() {
+        let server = ServerName::parse("files-2").unwrap();
+        for scope in [Scope::All, Scope::One(server.clone())] {
+            for name in ["a", "a___b", "a+b", "file:///x+y?z", ""] {
+                let prompt = scope.prompt(&scope.prompt_name(&server, name)).unwrap();
+                assert_eq!((&prompt.server, prompt.name.as_str()), (&server, name));
+                let resource = scope.resource(&scope.uri(&server, name), false).unwrap();
+                assert_eq!((&resource.server, resource.uri.as_str()), (&server, name));
+            }
+        }
+        for name in ["", "a", "file:///x", "a b___c"] {
+            assert!(Scope::All.prompt(name).is_err(), "{name}");
+        }
+        assert!(Scope::All.resource("file:///x", false).is_err());
+    }
+
+    #[test]
+    fn uris_in_results_lead_back_to_their_server() {
+        let server = ServerName::parse("s").unwrap();
+        let mut result = crate::mcp::object(json!({
+            "content": [
+                { "type": "resource_link", "uri": "file:///a" },
+                { "type": "resource", "resource": { "uri": "file:///b", "text": "file:///x" } },
+                { "type": "text", "text": "file:///c" },
+            ],
+            "messages": [{ "role": "user", "content": { "type": "resource", "resource": { "uri": "file:///d" } } }],
+            "contents": [{ "uri": "file:///e" }],
+        }));
+        let before = result.clone();
+        Scope::One(server.clone()).show_uris(&server, &mut result);
+        assert_eq!(result, before);
+        Scope::All.show_uris(&server, &mut result);
+        let text = serde_json::to_string(&result).unwrap();
+        assert_eq!(text.matches("s+file:///").count(), 4, "{text}");
+        assert!(text.contains("\"text\":\"file:///x\"") && text.contains("\"text\":\"file:///c\""), "{text}");
+    }
+}

@@ -1,0 +1,205 @@
+//! Parameters of requests, and the rounds in which a server of version 2026-07-28 asks the client before it answers.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value as Json, json};
+use tokio::sync::oneshot;
+
+use super::Arrived;
+use super::result;
+use crate::mcp::{RpcError, code};
+use crate::model::{AskClient, ServerName, ServerRequest};
+use crate::tools::{Answered, FromServer, ServerEvents};
+
+/// The most rounds of one request. More are a server that asks without end.
+pub(super) const MOST_ROUNDS: usize = 10;
+/// The most questions of one round.
+const MOST_QUESTIONS: usize = 16;
+
+/// What became of a server's answer.
+pub(super) enum Settled<T> {
+    /// It is the result.
+    Complete(T),
+    /// The client is asked by the result of this request, and comes again.
+    AskTheClient(Map<String, Json>),
+    /// The client has been asked and has answered: the request goes to the server again with these parameters.
+    Again(Map<String, Json>),
+}
+
+/// A text among the parameters.
+pub(super) fn take_text(params: &mut Map<String, Json>, key: &str) -> Result<String, RpcError> {
+    match params.remove(key) {
+        Some(Json::String(text)) => Ok(text),
+        _ => Err(RpcError::invalid_params(format!("`{key}` must be a string"))),
+    }
+}
+
+/// An object among the parameters, which may be left out.
+pub(super) fn take_object(
+    params: &mut Map<String, Json>,
+    key: &str,
+) -> Result<Option<Map<String, Json>>, RpcError> {
+    match params.remove(key) {
+        Some(Json::Object(fields)) => Ok(Some(fields)),
+        None => Ok(None),
+        Some(_) => Err(RpcError::invalid_params(format!("`{key}` must be an object"))),
+    }
+}
+
+pub(super) fn too_many_rounds() -> RpcError {
+    RpcError::new(code::REFUSED, format!("the server asked in more than {MOST_ROUNDS} rounds"))
+}
+
+impl Arrived {
+    /// Whose request a state belongs to: the principal, the address, the method, and what it asks for.
+    pub(super) fn binding(&self, method: &str, name: &str, arguments: &Map<String, Json>) -> String {
+        let asked = json!([self.caller.subject.principal().to_string(), method, name, arguments]);
+        let scope = self.scope.only().map_or("", ServerName::as_str);
+        // Without a digest the state belongs to no request, so it opens for none.
+        format!("{scope} {}", crate::json::sha256(&asked).unwrap_or_default())
+    }
+
+    /// The parameters that go on, with the server's own state in the place of ours.
+    pub(super) fn rest(
+        &self,
+        mut params: Map<String, Json>,
+        own: Map<String, Json>,
+        binding: &str,
+    ) -> Result<Map<String, Json>, RpcError> {
+        // A task would outlive the decision about it.
+        params.remove("task");
+        let answers = take_object(&mut params, "inputResponses")?;
+        params.extend(answers.map(|answers| ("inputResponses".to_owned(), Json::Object(answers))));
+        match params.remove("requestState") {
+            None => {}
+            Some(Json::String(sealed)) => {
+                let state = self.api.mcp.seal.open(&sealed, binding).map_err(|error| {
+                    let data = json!({ "reason": "invalid_request_state" });
+                    RpcError::invalid_params(error.to_string()).with_data(data)
+                })?;
+                params.extend(state.map(|state| ("requestState".to_owned(), state.into())));
+            }
+            Some(_) => return Err(RpcError::invalid_params("`requestState` must be a string")),
+        }
+        Ok(self.with_meta(params, own))
+    }
+
+    /// Takes a server's answer: a result, or questions that the policies let it ask.
+    pub(super) async fn settle<T>(
+        &self,
+        answer: Answered<T>,
+        server: &ServerName,
+        binding: &str,
+        events: Option<&ServerEvents>,
+    ) -> Result<Settled<T>, RpcError> {
+        let round = match answer {
+            Answered::Complete(result) => return Ok(Settled::Complete(result)),
+            Answered::InputRequired(round) => round,
+        };
+        if self.era.is_stateless() {
+            self.ask_in_result(round, server, binding).await.map(Settled::AskTheClient)
+        } else {
+            self.ask_in_stream(round, server, events).await.map(Settled::Again)
+        }
+    }
+
+    /// The questions as the result for a client of 2026-07-28, with the state sealed.
+    async fn ask_in_result(
+        &self,
+        mut round: Map<String, Json>,
+        server: &ServerName,
+        binding: &str,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let mut questions = take_questions(&mut round)?;
+        for question in questions.values_mut() {
+            let (request, params) = read_question(question)?;
+            let operation = AskClient { server: server.clone(), request, params };
+            let permit = self.api.effects.ask_client(self.caller.asker(), operation).await;
+            let AskClient { params, .. } = permit.map_err(result::refused)?.into_operation();
+            question.insert("params".to_owned(), Json::Object(named(request, server, params)));
+        }
+        let state = match round.remove("requestState") {
+            Some(Json::String(state)) => Some(state),
+            None => None,
+            Some(_) => return Err(unusable()),
+        };
+        let sealed = self.api.mcp.seal.close(state, binding).ok_or_else(unusable)?;
+        let questions = questions.into_iter().map(|(key, question)| (key, Json::Object(question)));
+        round.insert("inputRequests".to_owned(), Json::Object(questions.collect()));
+        round.insert("requestState".to_owned(), sealed.into());
+        round.insert("resultType".to_owned(), "input_required".into());
+        Ok(round)
+    }
+
+    /// The questions as requests on the stream of an earlier version, and the answers as parameters of the next round.
+    async fn ask_in_stream(
+        &self,
+        mut round: Map<String, Json>,
+        server: &ServerName,
+        events: Option<&ServerEvents>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let Some(events) = events else {
+            return Err(RpcError::new(
+                code::REFUSED,
+                "the server asks the client, which takes no event stream",
+            ));
+        };
+        let mut answers = Map::new();
+        for (key, mut question) in take_questions(&mut round)? {
+            let (_, params) = read_question(&mut question)?;
+            let Some(Json::String(method)) = question.remove("method") else { return Err(unusable()) };
+            let (reply, answer) = oneshot::channel();
+            let request = FromServer::Request { server: server.clone(), method, params, reply };
+            let unanswered =
+                || RpcError::new(code::REFUSED, "the client did not answer the server's question");
+            events.send(request).await.map_err(|_| unanswered())?;
+            let answer = answer.await.map_err(|_| unanswered())??;
+            answers.insert(key, Json::Object(answer));
+        }
+        let mut again = Map::new();
+        again.insert("inputResponses".to_owned(), Json::Object(answers));
+        again.extend(round.remove("requestState").map(|state| ("requestState".to_owned(), state)));
+        Ok(again)
+    }
+}
+
+/// The questions of a round, by the server's key for each.
+type Questions = BTreeMap<String, Map<String, Json>>;
+
+fn take_questions(round: &mut Map<String, Json>) -> Result<Questions, RpcError> {
+    let found = match round.remove("inputRequests") {
+        None => return Ok(Questions::new()),
+        Some(Json::Object(found)) if found.len() <= MOST_QUESTIONS => found,
+        Some(_) => return Err(unusable()),
+    };
+    let mut questions = Questions::new();
+    for (key, question) in found {
+        let Json::Object(question) = question else { return Err(unusable()) };
+        questions.insert(key, question);
+    }
+    Ok(questions)
+}
+
+fn read_question(question: &mut Map<String, Json>) -> Result<(ServerRequest, Map<String, Json>), RpcError> {
+    let request = question.get("method").and_then(Json::as_str).and_then(ServerRequest::of_method);
+    let request = request.ok_or_else(unusable)?;
+    Ok((request, take_object(question, "params").map_err(|_| unusable())?.unwrap_or_default()))
+}
+
+/// The question as the client shows it: a person sees which server asks.
+pub(super) fn named(
+    request: ServerRequest,
+    server: &ServerName,
+    mut params: Map<String, Json>,
+) -> Map<String, Json> {
+    if request == ServerRequest::Elicitation
+        && let Some(Json::String(message)) = params.get_mut("message")
+    {
+        *message = format!("{server}: {message}");
+    }
+    params
+}
+
+fn unusable() -> RpcError {
+    RpcError::new(code::REFUSED, "the server asks the client for something that cannot be passed on")
+}

@@ -1,0 +1,119 @@
+//! Results and errors as the client of each generation has them.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::era::Era;
+use crate::api::problem::Problem;
+use crate::mcp::{RpcError, code, meta, object};
+use crate::runtime::EffectError;
+use crate::tools::{ToolError, ToolResult};
+
+/// The result of a call.
+pub(super) fn of_call(result: ToolResult) -> Map<String, Json> {
+    let ToolResult { content, structured, is_error, rest } = result;
+    let mut fields = rest;
+    fields.insert("content".to_owned(), Json::Array(content));
+    fields.extend(structured.map(|value| ("structuredContent".to_owned(), value)));
+    if is_error {
+        fields.insert("isError".to_owned(), true.into());
+    }
+    fields
+}
+
+/// A refused or failed call, as the model sees it.
+pub(super) fn refusal(error: EffectError) -> Map<String, Json> {
+    let problem = Problem::from(error);
+    object(json!({
+        "content": [{ "type": "text", "text": problem.line() }],
+        "isError": true,
+        "_meta": { "caxton/refusal": problem.data() },
+    }))
+}
+
+/// A refused or failed request that is no call. What its server refused is the server's own word.
+pub(super) fn refused(error: EffectError) -> RpcError {
+    if let EffectError::Tool { error: ToolError::Refused { error, .. }, .. } = error {
+        return *error;
+    }
+    let problem = Problem::from(error);
+    RpcError::new(code::REFUSED, problem.line()).with_data(problem.data())
+}
+
+/// The same for a resource: that there is none has another code in each generation.
+pub(super) fn resource_refused(error: EffectError, uri: &str, era: &Era) -> RpcError {
+    let mut error = refused(error);
+    if error.code == code::RESOURCE_NOT_FOUND && era.is_stateless() {
+        error.code = code::INVALID_PARAMS;
+        error.data.get_or_insert_with(|| json!({ "uri": uri }));
+    }
+    error
+}
+
+/// Adds a field to `_meta` of a result.
+pub(super) fn add_meta(fields: &mut Map<String, Json>, key: &str, value: Json) {
+    let own = fields.entry("_meta").or_insert_with(|| json!({}));
+    if let Some(own) = own.as_object_mut() {
+        own.insert(key.to_owned(), value);
+    }
+}
+
+/// Gives a result the fields of its generation: 2026-07-28 has a type in every result and an age for what can be kept; earlier
+/// versions have neither.
+pub(super) fn dressed(mut result: Map<String, Json>, method: &str, era: &Era) -> Map<String, Json> {
+    forget_server(&mut result);
+    let can_be_kept = matches!(
+        method,
+        "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "resources/read"
+    );
+    if era.is_stateless() {
+        add_meta(&mut result, meta::SERVER_INFO, server_info());
+        let is_complete = result.entry("resultType").or_insert_with(|| "complete".into()) == "complete";
+        if can_be_kept && is_complete {
+            // What one caller may see is nobody else's, and may change with the next policy.
+            result.insert("ttlMs".to_owned(), 0.into());
+            result.insert("cacheScope".to_owned(), "private".into());
+        }
+    } else {
+        result.remove("resultType");
+        if can_be_kept {
+            result.remove("ttlMs");
+            result.remove("cacheScope");
+        }
+    }
+    result
+}
+
+/// Name and version, as a client is told them.
+pub(super) fn server_info() -> Json {
+    json!({ "name": "caxton", "version": env!("CARGO_PKG_VERSION") })
+}
+
+/// Which server it was is between the gateway and the server.
+fn forget_server(result: &mut Map<String, Json>) {
+    let Some(Json::Object(own)) = result.get_mut("_meta") else { return };
+    let was_there = own.remove(meta::SERVER_INFO).is_some();
+    if was_there && own.is_empty() {
+        result.remove("_meta");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mcp::Version;
+
+    #[test]
+    fn each_generation_has_its_own_fields() {
+        let sent =
+            object(json!({ "tools": [], "resultType": "complete", "ttlMs": 60_000, "cacheScope": "public" }));
+        let old = dressed(sent.clone(), "tools/list", &Era::Handshake(Version::V2025_11_25));
+        assert_eq!(Json::Object(old), json!({ "tools": [] }));
+        let new = dressed(sent, "tools/list", &Era::Stateless(Map::new()));
+        let own = json!({ (meta::SERVER_INFO): server_info() });
+        let expected = json!({ "tools": [], "resultType": "complete", "ttlMs": 0, "cacheScope": "private", "_meta": own });
+        assert_eq!(Json::Object(new), expected);
+        let round = object(json!({ "resultType": "input_required", "inputRequests": {} }));
+        let round = dressed(round, "resources/read", &Era::Stateless(Map::new()));
+        assert!(!round.contains_key("ttlMs") && round["resultType"] == "input_required");
+    }
+}

@@ -1,0 +1,41 @@
+//! The vocabulary of the Model Context Protocol that both ends of the gateway share: JSON-RPC messages, protocol versions,
+//! event streams and the header fields of version 2026-07-28.
+//!
+//! A message is read once, strictly, into [`Message`], and what goes on is what was read. Fields that nothing here knows
+//! stay as they are.
+
+mod events;
+mod headers;
+mod message;
+mod version;
+
+pub use events::{Event, EventReader, EventTooLarge};
+pub use headers::{
+    HEADER_METHOD, HEADER_NAME, HEADER_SESSION, HEADER_VERSION, HeaderMismatch, ParamHeaders, check_headers,
+    request_headers,
+};
+pub use message::{Id, Message, RpcError, Unreadable, code};
+pub(crate) use message::{object, one_field};
+pub use version::Version;
+
+/// `_meta` keys that the protocol gives a meaning (version 2026-07-28, "General fields").
+pub mod meta {
+    /// The token under which the progress of a request is reported.
+    pub const PROGRESS_TOKEN: &str = "progressToken";
+    /// The protocol version of this request.
+    pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// Name and version of the client.
+    pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    /// Name and version of the server.
+    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+    /// What the client can do.
+    pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    /// The prefix of keys that belong to the connection between two parties and do not go on to a third.
+    pub const PROTOCOL_PREFIX: &str = "io.modelcontextprotocol/";
+    /// The subscription that a notification belongs to.
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+    /// The least level of log messages that a request asks for.
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// W3C trace context.
+    pub const TRACEPARENT: &str = "traceparent";
+}

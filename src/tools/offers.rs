@@ -1,0 +1,267 @@
+//! What servers offer beside tools: prompts, resources, templates, completions. Nothing of it is kept here: lists are asked for
+//! when a client asks, and each item is judged before it is shown.
+
+use futures::future::join_all;
+use serde_json::{Map, Value as Json, json};
+use std::sync::Arc;
+
+use crate::authz::Permit;
+use crate::mcp::{object, one_field};
+use crate::model::{
+    Complete, CompletionRef, GetPrompt, ListPrompts, ListResources, PromptRef, ReadResource, ResourceRef,
+    SeePrompt, SeeResource, ServerName, SetLogLevel, SubscribeResource,
+};
+use crate::text::{is_hidden, one_line};
+
+use super::error::ToolError;
+use super::registry::{CallOptions, Registry};
+use super::session::{Answered, ClientSession, ClientSide};
+use super::upstream::{Outgoing, Upstream, items};
+
+/// The longest name or URI of an item, in characters.
+const LONGEST_NAME: usize = 2_048;
+
+/// Items of servers that nobody may see before each has been judged.
+#[derive(Debug)]
+pub struct Offered(Vec<(ServerName, String, Json)>);
+
+impl Offered {
+    /// A question for each prompt.
+    pub fn prompts(&self) -> Vec<SeePrompt> {
+        let item = |(place, (server, name, _)): (usize, &(ServerName, String, Json))| SeePrompt {
+            prompt: PromptRef { server: server.clone(), name: name.clone() },
+            place,
+        };
+        self.0.iter().enumerate().map(item).collect()
+    }
+
+    /// A question for each resource, or template.
+    pub fn resources(&self, is_template: bool) -> Vec<SeeResource> {
+        let item = |(place, (server, uri, _)): (usize, &(ServerName, String, Json))| SeeResource {
+            resource: ResourceRef { server: server.clone(), uri: uri.clone(), is_template },
+            place,
+        };
+        self.0.iter().enumerate().map(item).collect()
+    }
+
+    /// The prompts that were permitted, each with its server.
+    pub fn release_prompts(self, permits: Vec<Permit<SeePrompt>>) -> Vec<(ServerName, Json)> {
+        self.release(permits.into_iter().map(|permit| permit.into_operation().place))
+    }
+
+    /// The resources that were permitted, each with its server.
+    pub fn release_resources(self, permits: Vec<Permit<SeeResource>>) -> Vec<(ServerName, Json)> {
+        self.release(permits.into_iter().map(|permit| permit.into_operation().place))
+    }
+
+    fn release(self, places: impl Iterator<Item = usize>) -> Vec<(ServerName, Json)> {
+        let mut items: Vec<Option<(ServerName, String, Json)>> = self.0.into_iter().map(Some).collect();
+        let released = places.filter_map(|place| items.get_mut(place).and_then(Option::take));
+        released.map(|(server, _, item)| (server, item)).collect()
+    }
+}
+
+/// A list of servers' items: the method, the field of the answer, the field of an item that names it, the capability.
+struct Kind {
+    method: &'static str,
+    list: &'static str,
+    name: &'static str,
+    capability: &'static str,
+}
+
+const PROMPTS: Kind = Kind { method: "prompts/list", list: "prompts", name: "name", capability: "prompts" };
+const RESOURCES: Kind =
+    Kind { method: "resources/list", list: "resources", name: "uri", capability: "resources" };
+const TEMPLATES: Kind = Kind {
+    method: "resources/templates/list",
+    list: "resourceTemplates",
+    name: "uriTemplate",
+    capability: "resources",
+};
+
+impl Registry {
+    /// The capabilities of servers, of all or of one: what a client of them is told.
+    pub fn offers(&self, only: Option<&ServerName>, capability: &str) -> bool {
+        self.upstreams(only).any(|upstream| upstream.link().is_some_and(|link| link.offers(capability)))
+    }
+
+    /// What one server said that it has: the object behind a capability.
+    pub fn capability(&self, server: &ServerName, capability: &str) -> Option<Json> {
+        self.upstreams(Some(server)).next()?.link()?.capability(capability)
+    }
+
+    /// The prompts of servers, of all or of one.
+    pub async fn prompts(&self, permit: Permit<ListPrompts>, only: Option<&ServerName>) -> Offered {
+        let ListPrompts = permit.into_operation();
+        self.list(&PROMPTS, only).await
+    }
+
+    /// The resources, or the templates, of servers, of all or of one.
+    pub async fn resources(
+        &self,
+        permit: Permit<ListResources>,
+        only: Option<&ServerName>,
+        templates: bool,
+    ) -> Offered {
+        let ListResources = permit.into_operation();
+        self.list(if templates { &TEMPLATES } else { &RESOURCES }, only).await
+    }
+
+    /// Asks the servers side by side. One that fails has no items.
+    async fn list(&self, kind: &Kind, only: Option<&ServerName>) -> Offered {
+        let asked = self.upstreams(only).map(|upstream| list_of(upstream, kind, self.most_items()));
+        Offered(join_all(asked).await.into_iter().flatten().collect())
+    }
+
+    /// Gets a prompt.
+    pub async fn get_prompt(
+        &self,
+        permit: Permit<GetPrompt>,
+        options: CallOptions,
+    ) -> Result<Answered<Map<String, Json>>, ToolError> {
+        let GetPrompt { prompt, arguments, rest } = permit.into_operation();
+        let mut params = rest;
+        params.insert("name".to_owned(), prompt.name.into());
+        if !arguments.is_empty() {
+            params.insert("arguments".to_owned(), Json::Object(arguments));
+        }
+        self.ask(&prompt.server, "prompts/get", params, options).await.map(answered)
+    }
+
+    /// Reads a resource.
+    pub async fn read_resource(
+        &self,
+        permit: Permit<ReadResource>,
+        options: CallOptions,
+    ) -> Result<Answered<Map<String, Json>>, ToolError> {
+        let ReadResource { resource, rest } = permit.into_operation();
+        let mut params = rest;
+        params.insert("uri".to_owned(), resource.uri.into());
+        self.ask(&resource.server, "resources/read", params, options).await.map(answered)
+    }
+
+    /// Begins or ends a subscription in the client's session.
+    pub async fn subscribe(
+        &self,
+        permit: Permit<SubscribeResource>,
+        session: &Arc<ClientSession>,
+    ) -> Result<Map<String, Json>, ToolError> {
+        let SubscribeResource { resource, begins } = permit.into_operation();
+        session.will_subscribe();
+        let method = if begins { "resources/subscribe" } else { "resources/unsubscribe" };
+        let options = CallOptions { client: Some(ClientSide::Session(Arc::clone(session))), events: None };
+        self.ask(&resource.server, method, one_field("uri", resource.uri), options).await
+    }
+
+    /// Has an argument completed.
+    pub async fn complete(
+        &self,
+        permit: Permit<Complete>,
+        options: CallOptions,
+    ) -> Result<Map<String, Json>, ToolError> {
+        let Complete { reference, rest } = permit.into_operation();
+        let (server, reference) = match reference {
+            CompletionRef::Prompt(prompt) => {
+                (prompt.server, json!({ "type": "ref/prompt", "name": prompt.name }))
+            }
+            CompletionRef::Resource(resource) => {
+                (resource.server, json!({ "type": "ref/resource", "uri": resource.uri }))
+            }
+        };
+        let mut params = rest;
+        params.insert("ref".to_owned(), reference);
+        self.ask(&server, "completion/complete", params, options).await
+    }
+
+    /// Chooses which log messages the client of a session receives.
+    pub async fn set_log_level(
+        &self,
+        permit: Permit<SetLogLevel>,
+        session: &Arc<ClientSession>,
+        level: &str,
+    ) {
+        let SetLogLevel = permit.into_operation();
+        session.set_log_level(level.to_owned());
+        for (server, link) in session.open_links() {
+            let request = Outgoing::new("logging/setLevel", one_field("level", level));
+            if let Err(error) = link.request(request).await {
+                tracing::debug!(%server, %error, "the log level was not taken");
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        server: &ServerName,
+        method: &str,
+        params: Map<String, Json>,
+        options: CallOptions,
+    ) -> Result<Map<String, Json>, ToolError> {
+        let upstream = self.upstreams(Some(server)).next();
+        let upstream = upstream.ok_or_else(|| ToolError::Unavailable { server: server.clone() })?;
+        let mut outgoing = Outgoing::new(method, params);
+        outgoing.events = options.events;
+        upstream.request(outgoing, options.client.as_ref(), || true).await
+    }
+}
+
+fn answered(mut answer: Map<String, Json>) -> Answered<Map<String, Json>> {
+    if answer.get("resultType").is_some_and(|kind| kind == "input_required") {
+        answer.remove("resultType");
+        return Answered::InputRequired(answer);
+    }
+    Answered::Complete(answer)
+}
+
+async fn list_of(upstream: &Arc<Upstream>, kind: &Kind, most: usize) -> Vec<(ServerName, String, Json)> {
+    let server = &upstream.settings.name;
+    let Some(link) = upstream.link().filter(|link| link.offers(kind.capability)) else { return Vec::new() };
+    let asked = items(&link, kind.method, kind.list, most);
+    let found = match tokio::time::timeout(upstream.settings.connect_timeout, asked).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            let reason = super::error::chain(&error);
+            tracing::warn!(%server, method = kind.method, reason, "a list of an upstream server cannot be used");
+            return Vec::new();
+        }
+        Err(_) => {
+            tracing::warn!(%server, method = kind.method, "an upstream server did not answer in time");
+            return Vec::new();
+        }
+    };
+    let mut named = Vec::with_capacity(found.len());
+    for item in found {
+        let name = item.get(kind.name).and_then(Json::as_str).map(str::to_owned);
+        match name.filter(|name| is_plain(name)) {
+            Some(name) => named.push((server.clone(), name, item)),
+            None => {
+                let shown = one_line(&item.to_string(), 80);
+                tracing::debug!(%server, item = shown, "an item without a plain name is left out");
+            }
+        }
+    }
+    named
+}
+
+/// Whether a name is what it looks like.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().count() <= LONGEST_NAME && !name.chars().any(is_hidden)
+}
+
+/// The level of the session, as a request of 2026-07-28 says it.
+pub(super) fn log_level(client: Option<&ClientSide>) -> Option<(String, Json)> {
+    let Some(ClientSide::Session(session)) = client else { return None };
+    let level = session.log_level()?;
+    Some((crate::mcp::meta::LOG_LEVEL.to_owned(), level.into()))
+}
+
+/// `_meta` of a request to a server of 2026-07-28, with what its client can do.
+pub(super) fn add_client(params: &mut Map<String, Json>, client: Option<&ClientSide>) {
+    let Some(client) = client else { return };
+    let fields = params.entry("_meta").or_insert_with(|| Json::Object(object(json!({}))));
+    if let Some(fields) = fields.as_object_mut() {
+        let capabilities = Json::Object(client.capabilities().clone());
+        fields.insert(crate::mcp::meta::CLIENT_CAPABILITIES.to_owned(), capabilities);
+        fields.extend(log_level(Some(client)));
+    }
+}

@@ -1,0 +1,125 @@
+//! What a client brings to the servers behind the gateway: its capabilities, and sessions of its own at servers that ask their
+//! clients for something (versions before 2026-07-28).
+//!
+//! A server with sessions decides by the capabilities in `initialize` whether it may ask for a model's or a person's answer, and
+//! keeps log level and subscriptions by session. So that no client gets what another asked for, such a client has a session of
+//! its own there. Calls of all others share one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value as Json};
+use tokio::sync::OnceCell;
+
+use crate::mcp::Version;
+use crate::model::ServerName;
+
+use super::upstream::{Connection, Link, ServerEvents};
+
+/// Capabilities of a client that let a server ask it for something.
+const ASKED_FOR: [&str; 3] = ["sampling", "elicitation", "roots"];
+
+/// The client of a call.
+#[derive(Debug, Clone)]
+pub enum ClientSide {
+    /// One with a session.
+    Session(Arc<ClientSession>),
+    /// One of version 2026-07-28: its capabilities come with each request.
+    Stateless(Map<String, Json>),
+}
+
+impl ClientSide {
+    /// What the client can do.
+    pub(super) fn capabilities(&self) -> &Map<String, Json> {
+        match self {
+            Self::Session(session) => &session.capabilities,
+            Self::Stateless(capabilities) => capabilities,
+        }
+    }
+}
+
+/// The part of a client's session that concerns the servers behind the gateway.
+#[derive(Debug)]
+pub struct ClientSession {
+    pub(super) version: Version,
+    pub(super) capabilities: Map<String, Json>,
+    /// Takes what a server says outside of a call. When nobody takes it, it is dropped.
+    pub(super) aside: ServerEvents,
+    log_level: Mutex<Option<String>>,
+    subscribes: AtomicBool,
+    links: Mutex<HashMap<ServerName, Arc<OnceCell<Connection>>>>,
+}
+
+impl ClientSession {
+    /// A session of a client that speaks `version` and can do `capabilities`.
+    pub fn new(version: Version, capabilities: Map<String, Json>, aside: ServerEvents) -> Self {
+        Self {
+            version,
+            capabilities,
+            aside,
+            log_level: Mutex::default(),
+            subscribes: AtomicBool::new(false),
+            links: Mutex::default(),
+        }
+    }
+
+    /// Whether the client declared this capability.
+    pub fn can(&self, capability: &str) -> bool {
+        self.capabilities.contains_key(capability)
+    }
+
+    /// Whether its calls need a session of its own at a server that has sessions.
+    pub(super) fn needs_own(&self) -> bool {
+        ASKED_FOR.iter().any(|capability| self.can(capability))
+            || self.subscribes.load(Ordering::Relaxed)
+            || self.log_level.lock().is_some()
+    }
+
+    pub(super) fn log_level(&self) -> Option<String> {
+        self.log_level.lock().clone()
+    }
+
+    pub(super) fn set_log_level(&self, level: String) {
+        *self.log_level.lock() = Some(level);
+    }
+
+    pub(super) fn will_subscribe(&self) {
+        self.subscribes.store(true, Ordering::Relaxed);
+    }
+
+    /// The place of its connection to a server.
+    pub(super) fn place(&self, server: &ServerName) -> Arc<OnceCell<Connection>> {
+        Arc::clone(self.links.lock().entry(server.clone()).or_default())
+    }
+
+    /// The connections that are open.
+    pub(super) fn open_links(&self) -> Vec<(ServerName, Arc<Link>)> {
+        let links = self.links.lock();
+        let open = links
+            .iter()
+            .filter_map(|(server, place)| Some((server.clone(), Arc::clone(place.get()?.link()))));
+        open.collect()
+    }
+
+    /// The server has forgotten this connection's session.
+    pub(super) fn forget(&self, server: &ServerName, lost: &Arc<Link>) {
+        let mut links = self.links.lock();
+        let is_lost = |place: &Arc<OnceCell<Connection>>| {
+            place.get().is_some_and(|connection| Arc::ptr_eq(connection.link(), lost))
+        };
+        if links.get(server).is_some_and(is_lost) {
+            links.remove(server);
+        }
+    }
+}
+
+/// A result of `tools/call`, `prompts/get` or `resources/read`.
+#[derive(Debug)]
+pub enum Answered<T> {
+    /// The result.
+    Complete(T),
+    /// The server wants answers of the client first (2026-07-28): `inputRequests` and `requestState`.
+    InputRequired(Map<String, Json>),
+}

@@ -1,0 +1,347 @@
+//! The way to one server: requests with their answers, and what the server says in between.
+//!
+//! One call's trouble is that call's: an answer that cannot be used fails the request that it belongs to, and the link stays.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use http::HeaderValue;
+use serde_json::{Map, Value as Json, json};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::mcp::{Id, Message, ParamHeaders, RpcError, Version, code, meta};
+use crate::model::ServerName;
+use crate::secret::Address;
+
+use super::http::HttpWire;
+use super::stdio::StdioWire;
+
+/// What a server says while a request of ours is under way.
+#[derive(Debug)]
+pub enum FromServer {
+    /// Progress, a log line.
+    Notification {
+        /// The method.
+        method: String,
+        /// The parameters; a progress token in them is that of the request's sender.
+        params: Map<String, Json>,
+    },
+    /// The server asks the client for something (sampling, elicitation, roots).
+    Request {
+        /// The server.
+        server: ServerName,
+        /// The method.
+        method: String,
+        /// The parameters.
+        params: Map<String, Json>,
+        /// Takes the answer. When it is dropped, the server is told that the client did not answer.
+        reply: oneshot::Sender<Result<Map<String, Json>, RpcError>>,
+    },
+}
+
+/// Takes what a server says during one request. A receiver that has gone is no error.
+pub type ServerEvents = mpsc::Sender<FromServer>;
+
+/// Why a request had no result.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::tools) enum Failure {
+    /// There is no connection: nothing of the request has reached the server.
+    #[error("it cannot be reached")]
+    Unreachable(#[source] Box<dyn Error + Send + Sync>),
+    /// The connection ended after the request was sent; the server may have carried it out.
+    #[error("the connection ended before the answer")]
+    Interrupted(#[source] Box<dyn Error + Send + Sync>),
+    /// The server no longer knows our session: it did not look at the request.
+    #[error("it does not know the session any more")]
+    SessionLost,
+    /// A JSON-RPC error.
+    #[error("it answered with an error: {0}")]
+    Refused(RpcError),
+    /// An HTTP status that is no answer.
+    #[error("it answered with HTTP status {0}")]
+    Status(u16),
+    /// An answer that cannot be used.
+    #[error("its answer cannot be used: {0}")]
+    Unusable(String),
+    /// An answer larger than the setting allows, in bytes.
+    #[error("its answer has more than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// One request to a server.
+#[derive(Clone)]
+pub(in crate::tools) struct Outgoing<'a> {
+    pub(in crate::tools) method: &'a str,
+    pub(in crate::tools) params: Map<String, Json>,
+    /// The arguments that are repeated in header fields (2026-07-28).
+    pub(in crate::tools) param_headers: Option<&'a ParamHeaders>,
+    /// Takes what the server says before it answers; without it, the server is not asked to say anything.
+    pub(in crate::tools) events: Option<ServerEvents>,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(in crate::tools) fn new(method: &'a str, params: Map<String, Json>) -> Self {
+        Self { method, params, param_headers: None, events: None }
+    }
+}
+
+/// The bytes' way.
+#[derive(Debug)]
+pub(super) enum Wire {
+    Http(HttpWire),
+    Stdio(StdioWire),
+}
+
+/// What was agreed with the server.
+#[derive(Debug, Clone)]
+pub(super) struct Agreement {
+    pub(super) version: Version,
+    /// The session, of servers that have one.
+    pub(super) session: Option<HeaderValue>,
+    pub(super) capabilities: Map<String, Json>,
+}
+
+/// An open way to a server. Requests run side by side.
+#[derive(Debug)]
+pub(in crate::tools) struct Link {
+    server: ServerName,
+    pub(super) wire: Wire,
+    pub(super) agreement: Agreement,
+    ids: AtomicI64,
+    /// The server has refused to open a session for a client.
+    refuses_sessions: AtomicBool,
+    /// The server says that its list of tools changed.
+    pub(super) changed: Arc<Notify>,
+    /// Takes what the server says outside of a request, in a client's own session.
+    aside: Option<ServerEvents>,
+}
+
+/// Name and version, as a server is told them.
+pub(super) fn client_info() -> Json {
+    json!({ "name": "caxton", "version": env!("CARGO_PKG_VERSION") })
+}
+
+impl Link {
+    pub(super) fn new(
+        server: &ServerName,
+        (wire, agreement): (Wire, Agreement),
+        first_id: i64,
+        aside: Option<ServerEvents>,
+    ) -> Self {
+        let server = server.clone();
+        Self {
+            server,
+            wire,
+            agreement,
+            ids: AtomicI64::new(first_id),
+            refuses_sessions: AtomicBool::new(false),
+            changed: Arc::new(Notify::new()),
+            aside,
+        }
+    }
+
+    /// Whether the server keeps a session for us, which it may forget.
+    pub(super) fn has_session(&self) -> bool {
+        self.agreement.session.is_some()
+    }
+
+    pub(super) fn is_stateless(&self) -> bool {
+        self.agreement.version.is_stateless()
+    }
+
+    /// Whether a client may have a session of its own at the server. A server of 2026-07-28 does not say whether it also speaks
+    /// an earlier version: it is tried once.
+    pub(super) fn may_have_sessions(&self) -> bool {
+        self.is_over_http() && !self.refuses_sessions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_no_sessions(&self) {
+        self.refuses_sessions.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_over_http(&self) -> bool {
+        matches!(self.wire, Wire::Http(_))
+    }
+
+    /// Whether the server said that it has this (`prompts`, `resources`).
+    pub(in crate::tools) fn offers(&self, capability: &str) -> bool {
+        self.agreement.capabilities.contains_key(capability)
+    }
+
+    /// The object that the server gave for a capability.
+    pub(in crate::tools) fn capability(&self, name: &str) -> Option<Json> {
+        self.agreement.capabilities.get(name).cloned()
+    }
+
+    /// Sends a request and waits for its answer. When the future is dropped, the server is told to stop.
+    pub(in crate::tools) async fn request(
+        self: &Arc<Self>,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Map<String, Json>, Failure> {
+        let Outgoing { method, mut params, param_headers, events } = outgoing;
+        let id = Id::Number(self.ids.fetch_add(1, Ordering::Relaxed));
+        let token = own_token(&mut params, &id, events.is_some());
+        if self.agreement.version.is_stateless() {
+            stamp(&mut params, self.agreement.version);
+        }
+        let mut cancel = CancelOnDrop { link: self, id: Some(id.clone()) };
+        let events = events.map(|events| CallEvents { events, token });
+        let answer = match &self.wire {
+            Wire::Http(wire) => wire.request(self, &id, method, params, param_headers, events).await,
+            Wire::Stdio(wire) => wire.request(self, id, method, params, events).await,
+        };
+        cancel.id = None;
+        answer
+    }
+
+    /// Sends a message that has no answer.
+    pub(super) async fn send(&self, message: &Message) -> Result<(), Failure> {
+        match &self.wire {
+            Wire::Http(wire) => wire.send(&self.agreement, message).await,
+            Wire::Stdio(wire) => wire.send(message).await,
+        }
+    }
+
+    /// Takes a message that is not the answer that is waited for.
+    pub(super) async fn take(self: &Arc<Self>, message: Message, events: Option<&CallEvents>) {
+        match message {
+            Message::Notification { method, params } => self.take_notification(method, params, events).await,
+            Message::Request { id, method, params } => self.take_request(id, method, params, events).await,
+            Message::Response { .. } => tracing::debug!("an answer of the server belongs to no request"),
+        }
+    }
+
+    async fn take_notification(
+        &self,
+        method: String,
+        params: Map<String, Json>,
+        events: Option<&CallEvents>,
+    ) {
+        match (events, &self.aside) {
+            _ if method == "notifications/tools/list_changed" => self.changed.notify_one(),
+            (Some(events), _) => events.notify(method, params).await,
+            // Nobody waits for it: what finds no room is dropped.
+            (None, Some(aside)) => drop(aside.try_send(FromServer::Notification { method, params })),
+            (None, None) => {}
+        }
+    }
+
+    /// A server may always ask whether we are there. Anything else goes to the client whose request is under way, or is
+    /// refused: the gateway itself offers a server nothing.
+    async fn take_request(
+        self: &Arc<Self>,
+        id: Id,
+        method: String,
+        params: Map<String, Json>,
+        events: Option<&CallEvents>,
+    ) {
+        let answer = match (method.as_str(), events) {
+            ("ping", _) => Ok(Map::new()),
+            (_, Some(events)) => {
+                let (reply, answer) = oneshot::channel();
+                let refused = RpcError::method_not_found(&method);
+                let request = FromServer::Request { server: self.server.clone(), method, params, reply };
+                if events.events.send(request).await.is_ok() {
+                    // The server may say more before this is answered.
+                    let link = Arc::clone(self);
+                    tokio::spawn(async move {
+                        let answer = answer.await.unwrap_or(Err(refused));
+                        link.reply(id, answer).await;
+                    });
+                    return;
+                }
+                Err(refused)
+            }
+            (other, None) => Err(RpcError::method_not_found(other)),
+        };
+        self.reply(id, answer).await;
+    }
+
+    async fn reply(&self, id: Id, answer: Result<Map<String, Json>, RpcError>) {
+        let message = Message::Response { id: Some(id), outcome: answer };
+        if let Err(error) = self.send(&message).await {
+            tracing::debug!(%error, "an answer to the server was not taken");
+        }
+    }
+}
+
+/// The sender's events, with the token under which it expects progress.
+#[derive(Debug)]
+pub(super) struct CallEvents {
+    events: ServerEvents,
+    token: Option<(Json, Json)>,
+}
+
+impl CallEvents {
+    async fn notify(&self, method: String, mut params: Map<String, Json>) {
+        if method == "notifications/progress" {
+            // Progress of something else than this request is not for its sender.
+            let Some((own, theirs)) = &self.token else { return };
+            if params.get(meta::PROGRESS_TOKEN) != Some(own) {
+                return;
+            }
+            params.insert(meta::PROGRESS_TOKEN.to_owned(), theirs.clone());
+        }
+        // Who does not listen any more has hung up.
+        let _ = self.events.send(FromServer::Notification { method, params }).await;
+    }
+}
+
+/// Puts a token of our own in the place of the sender's: two senders may have chosen the same one. Gives both back.
+fn own_token(params: &mut Map<String, Json>, id: &Id, listens: bool) -> Option<(Json, Json)> {
+    let fields = params.get_mut("_meta")?.as_object_mut()?;
+    let theirs = fields.remove(meta::PROGRESS_TOKEN)?;
+    if !listens || !(theirs.is_string() || theirs.is_number()) {
+        return None;
+    }
+    let own = Json::String(id.to_string());
+    fields.insert(meta::PROGRESS_TOKEN.to_owned(), own.clone());
+    Some((own, theirs))
+}
+
+/// What each request of a stateless version says of its sender: the gateway, never the client behind it.
+pub(super) fn stamp(params: &mut Map<String, Json>, version: Version) {
+    let fields = params.entry("_meta").or_insert_with(|| Json::Object(Map::new()));
+    let Some(fields) = fields.as_object_mut() else { return };
+    fields.insert(meta::VERSION.to_owned(), version.as_str().into());
+    fields.insert(meta::CLIENT_INFO.to_owned(), client_info());
+    fields.entry(meta::CLIENT_CAPABILITIES).or_insert_with(|| json!({}));
+}
+
+/// Tells the server to stop when nobody waits for the answer any more.
+struct CancelOnDrop<'a> {
+    link: &'a Arc<Link>,
+    id: Option<Id>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let over_http = matches!(self.link.wire, Wire::Http(_));
+        // Over HTTP a stateless server sees that the stream was closed (2026-07-28, "Cancellation").
+        if over_http && self.link.agreement.version.is_stateless() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let link = Arc::clone(self.link);
+        let params = crate::mcp::object(json!({ "requestId": id, "reason": "the client went away" }));
+        let message = Message::Notification { method: "notifications/cancelled".to_owned(), params };
+        runtime.spawn(async move {
+            if let Err(error) = link.send(&message).await {
+                tracing::debug!(%error, "the server was not told that a request is cancelled");
+            }
+        });
+    }
+}
+
+/// The error as it may be seen: an HTTP client's own names the whole address, which may hold a key.
+pub(super) fn hidden(address: &Address, error: &(dyn Error + 'static)) -> Box<dyn Error + Send + Sync> {
+    Box::new(address.hide_in(error))
+}
+
+/// Whether an error says that the server does not speak the version, or not in this way.
+pub(super) fn is_of_another_era(error: &RpcError) -> bool {
+    !matches!(error.code, code::MISSING_CAPABILITY | code::HEADER_MISMATCH)
+}

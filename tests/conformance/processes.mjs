@@ -1,0 +1,154 @@
+// Starts the processes that the tools of this directory need, a gateway among them, and stops each by its own id.
+
+import { execFileSync, spawn } from "node:child_process";
+import { createWriteStream, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const START_LIMIT_MS = 120_000;
+const STOP_LIMIT_MS = 10_000;
+
+/** What is told to who runs the tool, without a stack. */
+export class Stop extends Error {}
+
+/** What runs; each is a function that stops it. */
+const running = new Set();
+
+/** Stops a child, and in the end by force. */
+function stopper(child) {
+  const stop = () =>
+    new Promise((stopped) => {
+      if (child.exitCode !== null || child.signalCode !== null) return stopped();
+      const late = setTimeout(() => child.kill("SIGKILL"), STOP_LIMIT_MS);
+      child.once("exit", () => {
+        clearTimeout(late);
+        stopped();
+      });
+      child.kill("SIGTERM");
+      return undefined;
+    }).finally(() => running.delete(stop));
+  running.add(stop);
+  return stop;
+}
+
+/** Starts a process; `line` sees what it says on `stream` until it returns something, which is what was `found`. */
+export function start(name, command, given, { cwd, stream, log, line, plan }) {
+  const child = spawn(command, given, { cwd, stdio: ["pipe", "pipe", "pipe"] });
+  const stop = stopper(child);
+  if (plan !== undefined) child.stdin.write(`${JSON.stringify(plan)}\n`);
+  const written = createWriteStream(log);
+  return new Promise((ready, failed) => {
+    const give = (problem) => failed(new Stop(`${name} ${problem}; see ${log}`));
+    const late = setTimeout(() => give("did not start in time"), START_LIMIT_MS);
+    child.once("error", (error) => give(error.message));
+    child.once("exit", (code, signal) => {
+      clearTimeout(late);
+      give(`ended with ${signal ?? code}`);
+    });
+    for (const from of ["stdout", "stderr"]) {
+      createInterface({ input: child[from] }).on("line", (text) => {
+        written.write(`${text}\n`);
+        const found = from === stream ? line(text) : undefined;
+        if (found === undefined) return;
+        clearTimeout(late);
+        ready({ found, stop, child });
+      });
+    }
+  });
+}
+
+/** A program of Node that says its port first and ends with its input. */
+export const startProgram = (name, file, log, plan) =>
+  start(name, process.execPath, [file], {
+    stream: "stdout",
+    log,
+    plan,
+    line: (text) => (text.startsWith("{") ? JSON.parse(text).port : undefined),
+  });
+
+/** Runs a program to its end, or until it has had its time; resolves with all that it printed. */
+export function runToEnd(command, given, { cwd, log, limit, input }) {
+  return new Promise((done, failed) => {
+    const child = spawn(command, given, { cwd, stdio: ["pipe", "pipe", "pipe"] });
+    const stop = stopper(child);
+    child.stdin.on("error", () => {}).end(input === undefined ? "" : `${JSON.stringify(input)}\n`);
+    const late = setTimeout(stop, limit);
+    const parts = [];
+    child.stdout.on("data", (part) => parts.push(part));
+    child.stderr.on("data", (part) => parts.push(part));
+    child.once("error", failed);
+    child.once("close", () => {
+      clearTimeout(late);
+      running.delete(stop);
+      const printed = Buffer.concat(parts).toString("utf8");
+      writeFileSync(log, printed);
+      done(printed);
+    });
+  });
+}
+
+// The rates are no part of this.
+const config = ({ server, port, timeout = "30s" }) => `
+server: { port: 0, metrics_port: 0, data_dir: data }
+security:
+  authorization: { policy_dir: policies }
+  audit: { deadline: 10s }
+  api_keys: { rate_limit_per_key: 1000000/second, burst_limit: 1000000 }
+  rate_limit: { per_principal: 1000000/second, burst: 1000000 }
+mcp:
+  auto_import: true
+  servers:
+    - { name: ${server}, url: "http://127.0.0.1:${port}/mcp", timeout: ${timeout} }
+`;
+const ALLOW_ALL = '@id("all")\npermit (principal, action, resource);\n';
+
+/** A gateway with one server behind it, a policy that allows everything, and a key for each name. */
+export async function startCaxton(caxton, { keys, ...upstream }, logs) {
+  if (!existsSync(caxton)) throw new Stop(`there is no ${caxton}`);
+  const home = join(logs, "gateway");
+  mkdirSync(join(home, "policies"), { recursive: true });
+  writeFileSync(join(home, "caxton.yaml"), config(upstream));
+  writeFileSync(join(home, "policies/all.cedar"), ALLOW_ALL);
+  const made = {};
+  for (const name of keys) {
+    const make = [
+      "auth",
+      "create-key",
+      "--name",
+      name,
+      "--permissions",
+      "*",
+      "--expires-in",
+      "1d",
+      "--data-dir",
+      "data",
+    ];
+    made[name] = execFileSync(caxton, make, {
+      cwd: home,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
+  }
+  const gateway = await start("the gateway", caxton, ["start", "--config", "caxton.yaml"], {
+    cwd: home,
+    stream: "stderr",
+    log: join(logs, "gateway.log"),
+    line: (text) => / on http:\/\/(127\.0\.0\.1):(\d+),/.exec(text)?.slice(1, 3),
+  });
+  const [host, port] = gateway.found;
+  return { host, port: Number(port), keys: made, stop: gateway.stop, child: gateway.child };
+}
+
+/** Runs a tool: its exit code is what `work` returns, 2 if it could not be done; nothing is left running. */
+export async function main(work) {
+  const end = () => Promise.all([...running].map((stop) => stop()));
+  for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => end().finally(() => process.exit(1)));
+  let code = 2;
+  try {
+    code = await work();
+  } catch (error) {
+    console.error(error instanceof Stop ? error.message : error);
+  }
+  await end();
+  process.exit(code);
+}
