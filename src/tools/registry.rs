@@ -223,7 +223,8 @@ impl Registry {
                 outgoing.param_headers = Some(tool.param_headers());
                 outgoing.events = options.events;
                 let still_wanted = || self.judged(&judged).is_some();
-                let answer = upstream.request(outgoing, options.client.as_ref(), still_wanted).await?;
+                let answer =
+                    upstream.request(outgoing, (&caller, options.client.as_ref()), still_wanted).await?;
                 self.result(&tool, answer)
             }
             Backend::Builtin(module) => {
