@@ -16,6 +16,7 @@ const LAYERS: &[(&[&str], bool)] = &[
         &[
             "blocking",
             "clock",
+            "heavy",
             "json",
             "regular",
             "secret",
@@ -83,6 +84,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["authn/mtls/local_ca.rs"]),
     ("x509_parser", &["authn/mtls/", "server/tls/files.rs", "server/tls/ocsp/"]),
     ("x509_ocsp", &["server/tls/ocsp/"]),
+    ("webpki", &["authn/mtls/verifier.rs"]),
+    ("thread_priority", &["heavy.rs"]),
     ("jsonwebtoken", &["authn/jwt"]),
     ("oauth2", &["authn/oauth2/"]),
     ("vaultrs", &["secrets/"]),
@@ -392,11 +395,11 @@ fn no_key_means_more_to_serde_json_than_it_says() {
     }
 }
 
-/// Work off the async threads goes through one wrapper. The sandbox chooses its thread by the kind of the runtime.
+/// Work off the async threads goes through one wrapper, and what computes long through another.
 #[test]
 fn work_off_the_async_threads_has_one_door() {
     for source in sources() {
-        let allowed = matches!(source.path.as_str(), "blocking.rs" | "sandbox/mod.rs");
+        let allowed = matches!(source.path.as_str(), "blocking.rs" | "heavy.rs");
         assert!(allowed || !source.text.contains("spawn_blocking"), "{} calls `spawn_blocking`", source.path);
     }
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dpop::DpopProofs;
 use super::dpop::LocalReplays;
+use super::jwt::KeyFiles;
 use super::mtls::{self, ClientTrust};
 use super::oauth2::{Logins, Settings as LoginSettings};
 use super::scheme::{Evidence, Proven, Refused, RefusedKind};
@@ -267,9 +268,9 @@ impl Authenticator {
         tokio::join!(self.jwt.follow_keys(stop), logins);
     }
 
-    /// Reads the issuer's key file again, when there is one; a file that is refused changes nothing.
-    pub fn reload_keys(&self) -> Option<Result<(), AuthnError>> {
-        self.jwt.reload_keys()
+    /// The issuer's keys that lie in files; `None` when there are none.
+    pub fn key_files(&self) -> Option<KeyFiles> {
+        self.jwt.key_files()
     }
 
     /// The caller behind what the request shows, or why there is none.

@@ -25,6 +25,7 @@ pub mod tokens;
 
 pub use chain::{Authenticator, AuthnPorts, MethodStatus, Settings};
 pub use error::AuthnError;
+pub use jwt::{KeyDraft, KeyFiles};
 pub use key_store::{HashedKey, KeyHolder, KeyRecord, KeyStore, KeyTable, LocalKeys, NewHash, NewKey};
 pub use person::{LoggedIn, Person};
 pub use scheme::{Evidence, Presented, Proven, Refused, RefusedKind};

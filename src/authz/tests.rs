@@ -126,7 +126,7 @@ fn csv_parser() -> Arc<ToolDescriptor> {
 
 fn call() -> InvokeTool {
     let input = Value::record([("text", Value::text("a,b"))]);
-    InvokeTool { tool: csv_parser(), arguments: Map::new(), input, redact: Vec::new(), rest: Map::new() }
+    InvokeTool { tool: csv_parser(), arguments: Map::new(), input, rest: Map::new(), redact: Vec::new() }
 }
 
 impl Bench {

@@ -46,6 +46,7 @@ use self::cache::{Cache, VerifiedToken};
 use self::claims::Expected;
 use self::key::KeyError;
 use self::source::IssuerKeys;
+pub use self::source::{KeyDraft, KeyFiles};
 use super::AuthnError;
 use super::scheme::{Refused, RefusedKind};
 use super::tokens::Tokens;
@@ -89,9 +90,9 @@ impl JwtScheme {
         self.issuer.as_ref().map(|verifier| verifier.keys.status())
     }
 
-    /// Reads a key file again; `None` when there is none.
-    pub(super) fn reload_keys(&self) -> Option<Result<(), AuthnError>> {
-        self.issuer.as_ref().and_then(|verifier| verifier.keys.reload())
+    /// The keys that lie in files; `None` when there are none.
+    pub(super) fn key_files(&self) -> Option<KeyFiles> {
+        self.issuer.as_ref().and_then(|verifier| KeyFiles::of(&verifier.keys))
     }
 
     pub(super) fn presents(&self, headers: &HeaderMap) -> bool {
@@ -184,7 +185,7 @@ fn presented(value: &header::HeaderValue) -> Result<(bool, &str), Refused> {
 
 /// Checks tokens against settings that were checked themselves.
 struct TokenVerifier {
-    keys: IssuerKeys,
+    keys: Arc<IssuerKeys>,
     expected: Expected,
     max_token_bytes: usize,
     cache: Cache<VerifiedToken>,
@@ -201,7 +202,7 @@ impl TokenVerifier {
     fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
         settings.check()?;
         Ok(Self {
-            keys: IssuerKeys::load(settings.keys, settings.jwks, Arc::clone(&clock), metrics)?,
+            keys: Arc::new(IssuerKeys::load(settings.keys, settings.jwks, Arc::clone(&clock), metrics)?),
             expected: Expected {
                 issuer: settings.issuer,
                 audience: settings.audience,
