@@ -18,8 +18,10 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
-    reason = "a bench that cannot be set up has failed, and its figures go to stdout"
+    clippy::disallowed_methods,
+    reason = "a bench that cannot be set up has failed, its figures go to stdout, and the hostile process ends at once"
 )]
 
 #[path = "../tests/support/child.rs"]
