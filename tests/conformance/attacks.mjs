@@ -57,17 +57,24 @@ const ATTACKS = {
     const own = await victim.open(ELICITATION);
     const thief = await mallory.open(ELICITATION);
     const sessions = [thief.session, own.session, undefined];
-    const asked = own.call("act", { trick: "asks" }, {
-      async reply() {
-        await sleep(1_000);
-        return { result: { action: "decline" } };
+    const asked = own.call(
+      "act",
+      { trick: "asks" },
+      {
+        async reply() {
+          await sleep(1_000);
+          return { result: { action: "decline" } };
+        },
       },
-    });
+    );
     await sleep(300);
     // Before the victim answers, Mallory tries every id that he can guess.
     for (const session of sessions)
       for (let number = 0; number < 20; number += 1) {
-        const liar = Object.assign(new Client(mallory.gateway, mallory.key, PATH), { version: thief.version, session });
+        const liar = Object.assign(new Client(mallory.gateway, mallory.key, PATH), {
+          version: thief.version,
+          session,
+        });
         const forged = await liar.post({ jsonrpc: "2.0", id: `caxton-${number}`, ...accepts() });
         await forged.text();
       }
@@ -80,7 +87,10 @@ const ATTACKS = {
     const slow = own.call("act", { trick: "chats", wait_ms: 1_000 }, { id: 7 });
     await sleep(200);
     for (const session of [thief.session, own.session]) {
-      const liar = Object.assign(new Client(mallory.gateway, mallory.key, PATH), { version: own.version, session });
+      const liar = Object.assign(new Client(mallory.gateway, mallory.key, PATH), {
+        version: own.version,
+        session,
+      });
       await (await liar.post(note("notifications/cancelled", { requestId: 7 }))).text();
     }
     const { answer } = await slow;
@@ -118,7 +128,10 @@ const ATTACKS = {
     const before = await victim.open(ELICITATION);
     await mallory.open({ elicitation: 7 }).then((own) => own.session && own.call("good", {}));
     await mallory.open({ sampling: "x" }).then((own) => own.session && own.call("good", {}));
-    for (const [when, own] of [["before", before], ["after", await victim.open(ELICITATION)]]) {
+    for (const [when, own] of [
+      ["before", before],
+      ["after", await victim.open(ELICITATION)],
+    ]) {
       await own.call("good", { text: when });
       const { session } = server.seen.messages.findLast(({ method }) => method === "tools/call");
       if (session === undefined) wrong(`a session opened ${when} has none at the server any more`);
@@ -169,7 +182,9 @@ const ATTACKS = {
         [constants.HTTP2_HEADER_METHOD]: "POST",
         [constants.HTTP2_HEADER_PATH]: PATH,
         host: `${gateway.host}:${gateway.port}`,
-        ...Object.fromEntries(Object.entries(mallory.headers()).map(([name, value]) => [name.toLowerCase(), value])),
+        ...Object.fromEntries(
+          Object.entries(mallory.headers()).map(([name, value]) => [name.toLowerCase(), value]),
+        ),
         "mcp-method": "tools/call",
         "mcp-name": "act",
       });
@@ -246,7 +261,8 @@ const ATTACKS = {
   },
 
   "a question in an error": {
-    policy: '@id("all")\npermit (principal, action, resource);\n@id("no")\nforbid (principal, action == Caxton::Action::"elicitation:create", resource);\n',
+    policy:
+      '@id("all")\npermit (principal, action, resource);\n@id("no")\nforbid (principal, action == Caxton::Action::"elicitation:create", resource);\n',
     async attack({ mallory, wrong }) {
       const own = await mallory.open({ elicitation: { form: {}, url: {} } });
       const asked = await own.call("act", { trick: "asks" }, { reply: accepts });
@@ -276,7 +292,10 @@ const ATTACKS = {
       note("notifications/progress", { progressToken: 1, progress: 1 }),
       note("evil/notification", { x: 1 }),
     ];
-    for (const [name, caller] of [["2025-11-25", own], ["2026-07-28", mallory]]) {
+    for (const [name, caller] of [
+      ["2025-11-25", own],
+      ["2026-07-28", mallory],
+    ]) {
       const { events } = await caller.call("act", { trick: "smuggles", messages });
       for (const { method, params } of events) {
         const fits = method === "notifications/message" && params?._meta === undefined;
@@ -295,7 +314,8 @@ const ATTACKS = {
     const data = (from) => from.messages.map(({ params }) => params?.data).filter(Boolean);
     const both = data(heard).filter((text) => data(overheard).includes(text));
     if (both.length > 0) wrong(`on two clients' streams: ${both}`);
-    if (data(heard).length > 1 || data(overheard).length > 1) wrong(`heard ${data(heard)}, overheard ${data(overheard)}`);
+    if (data(heard).length > 1 || data(overheard).length > 1)
+      wrong(`heard ${data(heard)}, overheard ${data(overheard)}`);
     heard.close();
     overheard.close();
   },
@@ -312,15 +332,20 @@ const ATTACKS = {
       const { events } = await own.call("act", { trick: "asks", message: text }, { reply: accepts });
       const message = events[0]?.params?.message;
       if (message === undefined) wrong(`${what}: it was not asked`);
-      else if (!message.startsWith(`${SERVER}: `)) wrong(`${what}: it does not name the server: ${shown(message)}`);
+      else if (!message.startsWith(`${SERVER}: `))
+        wrong(`${what}: it does not name the server: ${shown(message)}`);
       // eslint-disable-next-line no-control-regex
-      else if (/[\u202a-\u202e\u2066-\u2069\u200b\u0000-\u0008\u000e-\u001f]|[\u{e0000}-\u{e007f}]/u.test(message) || /: \n/.test(message))
+      else if (
+        /[\u202a-\u202e\u2066-\u2069\u200b\u0000-\u0008\u000e-\u001f]|[\u{e0000}-\u{e007f}]/u.test(message) ||
+        /: \n/.test(message)
+      )
         wrong(`${what}: ${shown(message)}`);
     }
   },
 
   "a flood of questions": {
-    policy: '@id("all")\npermit (principal, action, resource);\n@id("no")\nforbid (principal, action == Caxton::Action::"elicitation:create", resource);\n',
+    policy:
+      '@id("all")\npermit (principal, action, resource);\n@id("no")\nforbid (principal, action == Caxton::Action::"elicitation:create", resource);\n',
     async attack({ mallory, victim, gateway, wrong }) {
       const own = await mallory.open(ELICITATION);
       const before = recorded(gateway);
@@ -343,8 +368,13 @@ const ATTACKS = {
       ["the name with a null", { "Mcp-Name": "=?base64?YWN0AA==?=" }],
       ["Base64 with an end that nobody needs", { "Mcp-Name": "=?base64?YWN1?=" }],
     ]) {
-      const { response, answer } = await mallory.call("act", { trick: "gives", result: { content: words("x") } }, { headers });
-      if (response.status !== 400 || answer?.error?.code !== -32020) wrong(`${what}: ${response.status} ${shown(answer)}`);
+      const { response, answer } = await mallory.call(
+        "act",
+        { trick: "gives", result: { content: words("x") } },
+        { headers },
+      );
+      if (response.status !== 400 || answer?.error?.code !== -32020)
+        wrong(`${what}: ${response.status} ${shown(answer)}`);
     }
     for (const [what, headers] of [
       ["an argument without its header", {}],
@@ -355,12 +385,17 @@ const ATTACKS = {
     }
     const after = server.seen.messages.filter(({ method }) => method === "tools/call").length;
     if (after !== before) wrong("the server has got one of them");
-    const right = await mallory.call("hidden", { region: "eu" }, { headers: { "Mcp-Param-Region": "eu", "Mcp-Param-Other": "x" } });
+    const right = await mallory.call(
+      "hidden",
+      { region: "eu" },
+      { headers: { "Mcp-Param-Region": "eu", "Mcp-Param-Other": "x" } },
+    );
     if (said(right.answer) !== "good: undefined") wrong(`with the right one: ${shown(right)}`);
   },
 
   "a tool that one may not see": {
-    policy: '@id("all")\npermit (principal, action, resource);\n@id("no")\nforbid (principal, action == Caxton::Action::"hostile___hidden", resource);\n',
+    policy:
+      '@id("all")\npermit (principal, action, resource);\n@id("no")\nforbid (principal, action == Caxton::Action::"hostile___hidden", resource);\n',
     async attack({ mallory, wrong }) {
       const shape = ({ response, answer }) => {
         const text = JSON.stringify(answer?.error ?? answer?.result)
@@ -372,7 +407,8 @@ const ATTACKS = {
         shape(await mallory.call("hidden", { region: "eu" })),
         shape(await mallory.call("absent", { region: "eu" })),
       ];
-      if (there !== not) wrong(`it is told apart from one that is not there: ${there.slice(0, 160)} | ${not.slice(0, 160)}`);
+      if (there !== not)
+        wrong(`it is told apart from one that is not there: ${there.slice(0, 160)} | ${not.slice(0, 160)}`);
     },
   },
 
@@ -408,7 +444,8 @@ const ATTACKS = {
     for (const session of server.seen.streams.keys())
       server.speak(session, note("notifications/message", { level: "info", data: "after the end" }));
     await sleep(1_000);
-    if (JSON.stringify(heard.messages).includes("after the end")) wrong("its stream still tells what the server says");
+    if (JSON.stringify(heard.messages).includes("after the end"))
+      wrong("its stream still tells what the server says");
     else if (!heard.ended) wrong("its stream stays open");
     heard.close();
   },
@@ -420,7 +457,8 @@ const recorded = ({ home }) => readFileSync(join(home, "data/audit.log"), "utf8"
 await main(async () => {
   if (positionals.length !== 1) throw new Stop("the gateway's binary is wanted");
   const unknown = (options.attack ?? []).filter((name) => !Object.hasOwn(ATTACKS, name));
-  if (unknown.length > 0) throw new Stop(`no such attack: ${unknown}; there are ${Object.keys(ATTACKS).join(", ")}`);
+  if (unknown.length > 0)
+    throw new Stop(`no such attack: ${unknown}; there are ${Object.keys(ATTACKS).join(", ")}`);
   const root = options.keep === undefined ? mkdtempSync(join(tmpdir(), "caxton-attacks-")) : resolve(options.keep);
   let [count, harm] = [0, 0];
   for (const [name, given] of Object.entries(ATTACKS)) {

@@ -261,7 +261,8 @@ await main(async () => {
     }
     if (sum.count === 0) throw new Stop("no scenario was run");
     const compared = caxton !== undefined || options.control;
-    const whole = caxton !== undefined && !options.run && !options.scenario && !options.only && options.path === PATH;
+    const whole =
+      caxton !== undefined && !options.run && !options.scenario && !options.only && options.path === PATH;
     const stale = whole ? meant.unused((entry) => RUNS.some((run) => isAbout(entry, run))) : [];
     for (const why of stale) console.log(`meant to differ, and does not any more: ${why}`);
     console.log(

@@ -119,8 +119,7 @@ export async function startHostile() {
   async function act(message, response) {
     const given = message.params.arguments ?? {};
     const stateless = message.params._meta?.["io.modelcontextprotocol/protocolVersion"] !== undefined;
-    const begin = () =>
-      response.headersSent || response.writeHead(200, { "content-type": "text/event-stream" });
+    const begin = () => response.headersSent || response.writeHead(200, { "content-type": "text/event-stream" });
     const sse = (value) => {
       begin();
       response.write(event(value));

@@ -88,7 +88,7 @@ export function runToEnd(command, given, { cwd, log, limit, input }) {
 }
 
 // The rates are no part of this.
-const config = ({ server, port, timeout = "30s", calls = 32 }) => `
+const config = ({ server, port, timeout = "30s", calls = 32, tools = 256 }) => `
 server: { port: 0, metrics_port: 0, data_dir: data }
 security:
   authorization: { policy_dir: policies }
@@ -98,6 +98,7 @@ security:
 mcp:
   auto_import: true
   max_concurrent_calls: ${calls}
+  max_tools_per_server: ${tools}
   servers:
     - { name: ${server}, url: "http://127.0.0.1:${port}/mcp", timeout: ${timeout} }
 `;

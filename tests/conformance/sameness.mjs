@@ -33,10 +33,12 @@ const sorted = (object) =>
  * What was seen, as text, without what is another one each time and without what Caxton adds to `_meta`.
  *
  * `rules` are entries of `meant.mjs`: `without` names keys that are left out, `PARENT.KEY` those of one parent only; the
- * lists under the keys in `sorted` are in the order of their items' text; `replace` has pairs for `String.replaceAll`.
+ * lists under the keys in `sorted` are in the order of their items' text; items of lists whose text matches `leaveOut` are
+ * left out; `replace` has pairs for `String.replaceAll`.
  */
 export function seen(value, rules = []) {
   const without = new Set(rules.flatMap((rule) => rule.without ?? []));
+  const leftOut = rules.flatMap((rule) => rule.leaveOut ?? []);
   const unordered = new Set(rules.flatMap((rule) => rule.sorted ?? []));
   const plain = (inner, key, parent) => {
     if (key.startsWith("caxton/") || without.has(key) || without.has(`${parent}.${key}`)) return undefined;
@@ -44,7 +46,9 @@ export function seen(value, rules = []) {
     if (OPAQUE.has(key)) return `<${key}>`;
     if (typeof inner !== "object") return inner;
     if (Array.isArray(inner)) {
-      const items = inner.map((item) => plain(item, Array.isArray(item) ? key : "", key));
+      const items = inner
+        .map((item) => plain(item, Array.isArray(item) ? key : "", key))
+        .filter((item) => !leftOut.some((pattern) => pattern.test(JSON.stringify(item))));
       return unordered.has(key) && !Array.isArray(inner[0]) ? ordered(items) : items;
     }
     if (key === "_meta" && Object.keys(inner).every((name) => name.startsWith("caxton/"))) return undefined;
