@@ -3,18 +3,19 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { connect as connectHttp2, constants } from "node:http2";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startHostile, words } from "./hostile.mjs";
 import { Client, said } from "./mcp-client.mjs";
 import { Stop, main, startCaxton } from "./processes.mjs";
 
+const PLACE = dirname(fileURLToPath(import.meta.url));
 const SERVER = "hostile";
 const PATH = `/servers/${SERVER}/mcp`;
 const CALLS = 4;
 const CALL_SECONDS = 2;
-const MEGABYTE = 1024 * 1024;
 const ELICITATION = { elicitation: {} };
 
 const { values: options, positionals } = parseArgs({
@@ -32,6 +33,25 @@ async function until(true_, patience = 10_000) {
   const end = Date.now() + patience;
   while (!true_() && Date.now() < end) await sleep(50);
   return true_();
+}
+
+/** Makes calls over HTTP/2 and takes nothing of the answers: there the client says how much it takes. */
+function unread(gateway, caller, count, given) {
+  const stuck = connectHttp2(`http://${gateway.host}:${gateway.port}`, { settings: { initialWindowSize: 0 } });
+  stuck.on("error", () => {});
+  const own = caller.headers({ "Mcp-Method": "tools/call", "Mcp-Name": "act" });
+  for (let number = 0; number < count; number += 1) {
+    const stream = stuck.request({
+      [constants.HTTP2_HEADER_METHOD]: "POST",
+      [constants.HTTP2_HEADER_PATH]: PATH,
+      host: `${gateway.host}:${gateway.port}`,
+      ...Object.fromEntries(Object.entries(own).map(([name, value]) => [name.toLowerCase(), value])),
+    });
+    stream.on("error", () => {});
+    const params = { name: "act", arguments: given, _meta: { progressToken: "unread" } };
+    stream.end(JSON.stringify(caller.message("tools/call", params)));
+  }
+  return stuck;
 }
 
 /**
@@ -172,30 +192,42 @@ const ATTACKS = {
   },
 
   "an answer that is not read": async ({ mallory, victim, gateway, wrong }) => {
-    // HTTP/2 lets the client say how much it takes: nothing.
-    const stuck = connectHttp2(`http://${gateway.host}:${gateway.port}`, { settings: { initialWindowSize: 0 } });
-    stuck.on("error", () => {});
-    for (let number = 0; number < CALLS; number += 1) {
-      const message = mallory.message("tools/call", { name: "act", arguments: { trick: "chats", wait_ms: 100 } });
-      const body = JSON.stringify(message);
-      const stream = stuck.request({
-        [constants.HTTP2_HEADER_METHOD]: "POST",
-        [constants.HTTP2_HEADER_PATH]: PATH,
-        host: `${gateway.host}:${gateway.port}`,
-        ...Object.fromEntries(
-          Object.entries(mallory.headers()).map(([name, value]) => [name.toLowerCase(), value]),
-        ),
-        "mcp-method": "tools/call",
-        "mcp-name": "act",
-      });
-      stream.on("error", () => {});
-      stream.end(body);
-    }
+    const stuck = unread(gateway, mallory, CALLS, { trick: "chats", wait_ms: 100 });
     // Each of these calls has had its time by then.
     await sleep((CALL_SECONDS + 2) * 1000);
     const { answer, broken } = await victim.call("good", { text: "mine" });
     if (said(answer) !== "good: mine") wrong(`nobody else can call the server: ${broken ?? shown(answer)}`);
     stuck.destroy();
+  },
+
+  "an answer of a child process that is not read": {
+    program: join(PLACE, "hostile-stdio.mjs"),
+    async attack({ mallory, victim, gateway, wrong }) {
+      const stuck = unread(gateway, mallory, 1, { count: 2_000, wait_ms: 100, text: "stuck" });
+      await sleep(500);
+      const took = [];
+      for (let number = 0; number < 3; number += 1) {
+        const began = Date.now();
+        const { answer, broken } = await victim.call("good", { text: "mine" });
+        took.push(Date.now() - began);
+        if (said(answer) !== "good: mine") wrong(`nobody else can call the server: ${broken ?? shown(answer)}`);
+      }
+      if (Math.max(...took) > (CALL_SECONDS * 1000) / 2) wrong(`calls of somebody else took ${took} ms`);
+      stuck.destroy();
+    },
+  },
+
+  "a list without end": async ({ mallory, victim, gateway, wrong }) => {
+    const before = memory(gateway);
+    let most = before;
+    const watch = setInterval(() => (most = Math.max(most, memory(gateway))), 20);
+    const lists = Array.from({ length: 8 }, () => mallory.request("prompts/list"));
+    const { answer } = await victim.call("good", { text: "mine" });
+    if (said(answer) !== "good: mine") wrong(`the victim's call: ${shown(answer)}`);
+    await Promise.all(lists);
+    clearInterval(watch);
+    const grown = Math.round(most - before);
+    if (grown > 200) wrong(`8 lists of one server hold ${grown} MB`);
   },
 
   "one caller's slow calls": async ({ mallory, victim, wrong }) => {
@@ -316,6 +348,14 @@ const ATTACKS = {
     if (both.length > 0) wrong(`on two clients' streams: ${both}`);
     if (data(heard).length > 1 || data(overheard).length > 1)
       wrong(`heard ${data(heard)}, overheard ${data(overheard)}`);
+    // Outside of a call the gateway asks nobody.
+    const before = [heard, overheard].map(({ messages }) => messages.length);
+    const params = { message: "Who are you?", requestedSchema: { type: "object", properties: {} } };
+    for (const session of server.seen.streams.keys())
+      server.speak(session, { jsonrpc: "2.0", id: "aside", method: "elicitation/create", params });
+    await sleep(1_000);
+    for (const [at, { messages }] of [heard, overheard].entries())
+      for (const message of messages.slice(before[at])) wrong(`asked outside of a call: ${shown(message)}`);
     heard.close();
     overheard.close();
   },
@@ -463,13 +503,14 @@ await main(async () => {
   let [count, harm] = [0, 0];
   for (const [name, given] of Object.entries(ATTACKS)) {
     if (options.attack && !options.attack.includes(name)) continue;
-    const { attack, policy } = typeof given === "function" ? { attack: given } : given;
+    const { attack, policy, program } = typeof given === "function" ? { attack: given } : given;
     const logs = join(root, name.replaceAll(/[^a-z0-9]+/g, "-"));
     mkdirSync(logs, { recursive: true });
     const server = await startHostile();
     const upstream = {
       server: SERVER,
       port: server.port,
+      program,
       keys: ["mallory", "victim"],
       timeout: `${CALL_SECONDS}s`,
       calls: CALLS,

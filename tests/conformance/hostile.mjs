@@ -13,6 +13,7 @@ const CAPABILITIES = {
   tools: { listChanged: true },
   logging: {},
   resources: { subscribe: true, listChanged: true },
+  prompts: {},
 };
 const ANY = { type: "object", additionalProperties: true };
 const TOOLS = [
@@ -24,6 +25,7 @@ const TOOLS = [
   },
 ];
 const PATIENCE_MS = 20_000;
+const LARGE = 900_000;
 
 export const words = (text) => [{ type: "text", text }];
 const event = (value, fields = "") => `${fields}data: ${JSON.stringify(value)}\n\n`;
@@ -41,6 +43,7 @@ export async function startHostile() {
     /** Answers of clients to requests of this server. */
     answers: [],
     rounds: 0,
+    pages: 0,
     /** Open streams that a GET asked for, by session. */
     streams: new Map(),
   };
@@ -184,6 +187,14 @@ export async function startHostile() {
         return json({ result: { resultType: "complete", ttlMs: 0, cacheScope: "public", tools: TOOLS } });
       case "tools/call":
         return act(message, response);
+      case "prompts/list": {
+        // Pages without end, each as large as one answer may be.
+        seen.pages += 1;
+        const prompts = [{ name: `prompt-${seen.pages}`, description: "x".repeat(LARGE) }];
+        return json({
+          result: { resultType: "complete", ttlMs: 0, cacheScope: "public", prompts, nextCursor: `${seen.pages}` },
+        });
+      }
       case "subscriptions/listen": {
         response.writeHead(200, { "content-type": "text/event-stream" });
         const { notifications } = message.params;

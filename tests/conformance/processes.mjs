@@ -88,7 +88,7 @@ export function runToEnd(command, given, { cwd, log, limit, input }) {
 }
 
 // The rates are no part of this.
-const config = ({ server, port, timeout = "30s", calls = 32, tools = 256 }) => `
+const config = ({ server, port, program, timeout = "30s", calls = 32, tools = 256 }) => `
 server: { port: 0, metrics_port: 0, data_dir: data }
 security:
   authorization: { policy_dir: policies }
@@ -100,8 +100,13 @@ mcp:
   max_concurrent_calls: ${calls}
   max_tools_per_server: ${tools}
   servers:
-    - { name: ${server}, url: "http://127.0.0.1:${port}/mcp", timeout: ${timeout} }
+    - { name: ${server}, timeout: ${timeout}, ${at(port, program)} }
 `;
+/** Over HTTP, or as a child process of the gateway. */
+const at = (port, program) =>
+  program === undefined
+    ? `url: "http://127.0.0.1:${port}/mcp"`
+    : `command: ${JSON.stringify(process.execPath)}, args: [${JSON.stringify(program)}]`;
 const ALLOW_ALL = '@id("all")\npermit (principal, action, resource);\n';
 
 /**
