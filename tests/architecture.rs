@@ -360,7 +360,7 @@ const JSON_READERS: &[(&str, &str)] = &[
     ("authn/key_store.rs", "our own column, from a database that only we write"),
     ("authn/tokens/holder.rs", "our own column, from a database that only we write"),
     ("memory/store.rs", "our own column, from a database that only we write"),
-    ("tools/upstream/message.rs", "the id alone of a message that the strict reader has refused"),
+    ("mcp/message.rs", "the id alone of a message that the strict reader has refused"),
     ("policy/version/key.rs", "a private key, of which the strict reader would leave copies in memory"),
 ];
 

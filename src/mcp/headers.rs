@@ -125,7 +125,16 @@ pub fn request_headers(
     fields
 }
 
-/// Compares the header fields of a request with its body.
+/// Whether the header fields have to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// They have to (2026-07-28).
+    Always,
+    /// Those that are there say what the body says (earlier versions).
+    WhereGiven,
+}
+
+/// Compares `Mcp-Method` and `Mcp-Name` of a request with its body.
 ///
 /// # Errors
 /// A field that has to be there is missing, stands twice, cannot be read or says something else.
@@ -133,18 +142,32 @@ pub fn check_headers(
     headers: &HeaderMap,
     method: &str,
     params: &Map<String, Json>,
-    param_headers: Option<&ParamHeaders>,
+    needed: Needed,
 ) -> Result<(), HeaderMismatch> {
-    compare(headers, &HEADER_METHOD, Some(method))?;
-    if let Some(name) = name_of(method, params) {
-        compare(headers, &HEADER_NAME, Some(name))?;
+    let is_checked = |field: &HeaderName| needed == Needed::Always || headers.contains_key(field);
+    if is_checked(&HEADER_METHOD) {
+        compare(headers, &HEADER_METHOD, Some(method))?;
     }
-    if let Some(param_headers) = param_headers {
-        for (field, value) in param_headers.values(params.get("arguments")) {
-            compare(headers, field, value.as_deref())?;
+    match name_of(method, params) {
+        Some(name) if is_checked(&HEADER_NAME) => compare(headers, &HEADER_NAME, Some(name)),
+        _ => Ok(()),
+    }
+}
+
+impl ParamHeaders {
+    /// Compares the fields of a call with its arguments.
+    ///
+    /// # Errors
+    /// As of [`check_headers`].
+    pub fn check(&self, headers: &HeaderMap, arguments: &Map<String, Json>) -> Result<(), HeaderMismatch> {
+        for (path, field) in &self.0 {
+            let (first, rest) = path.split_first().unzip();
+            let value = first.and_then(|first| arguments.get(first));
+            let value = value.and_then(|value| value_at(value, rest.unwrap_or_default()));
+            compare(headers, field, value.and_then(plain).as_deref())?;
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn compare(headers: &HeaderMap, field: &HeaderName, expected: Option<&str>) -> Result<(), HeaderMismatch> {
@@ -224,7 +247,8 @@ mod tests {
         ] {
             let params = object(json!({ "name": "n\u{f6}", "arguments": arguments }));
             let sent = map(request_headers("tools/call", &params, Some(&fields)));
-            check_headers(&sent, "tools/call", &params, Some(&fields)).unwrap();
+            check_headers(&sent, "tools/call", &params, Needed::Always).unwrap();
+            fields.check(&sent, params["arguments"].as_object().unwrap()).unwrap();
             assert_eq!(sent.contains_key("mcp-param-region"), arguments["region"].is_string());
         }
     }
@@ -235,8 +259,10 @@ mod tests {
         let fields = ParamHeaders::of_schema(&schema);
         let params = object(json!({ "name": "a", "arguments": { "r": "eu" } }));
         let good = map(request_headers("tools/call", &params, Some(&fields)));
+        let arguments = params["arguments"].as_object().unwrap();
         let refused = |headers: &HeaderMap| {
-            check_headers(headers, "tools/call", &params, Some(&fields)).unwrap_err().to_string()
+            let checked = check_headers(headers, "tools/call", &params, Needed::Always);
+            checked.and_then(|()| fields.check(headers, arguments)).unwrap_err().to_string()
         };
         for field in ["mcp-method", "mcp-name", "mcp-param-r"] {
             let mut without = good.clone();
@@ -259,7 +285,11 @@ mod tests {
         }
         let mut unasked = map(request_headers("tools/call", &object(json!({ "name": "a" })), Some(&fields)));
         unasked.insert("mcp-param-r", HeaderValue::from_static("eu"));
-        let params = object(json!({ "name": "a", "arguments": {} }));
-        assert!(check_headers(&unasked, "tools/call", &params, Some(&fields)).is_err());
+        assert!(fields.check(&unasked, &Map::new()).is_err());
+        for needed in [Needed::Always, Needed::WhereGiven] {
+            let bare = check_headers(&HeaderMap::new(), "tools/call", &params, needed);
+            assert_eq!(bare.is_err(), needed == Needed::Always);
+            assert!(check_headers(&good, "tools/list", &params, needed).is_err());
+        }
     }
 }

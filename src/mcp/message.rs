@@ -21,6 +21,10 @@ pub mod code {
     pub const INVALID_PARAMS: i64 = -32602;
     /// The request failed here.
     pub const INTERNAL_ERROR: i64 = -32603;
+    /// A server's own error.
+    pub const SERVER_ERROR: i64 = -32000;
+    /// The client has to visit an address first (2025-11-25).
+    pub const URL_ELICITATION: i64 = -32042;
     /// There is no such resource (versions before 2026-07-28).
     pub const RESOURCE_NOT_FOUND: i64 = -32002;
     /// The gateway refused the request: policy, rate, or a server that is not there.

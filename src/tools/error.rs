@@ -9,7 +9,7 @@ use super::arguments::ArgumentError;
 use super::definition::DefinitionError;
 use super::pin::PinError;
 use super::upstream::Failure;
-use crate::mcp::RpcError;
+use crate::mcp::{RpcError, code};
 use crate::text::one_line;
 
 /// Why a server cannot be used. For the operator.
@@ -71,6 +71,17 @@ impl UpstreamError {
     /// Whether the server is there and has only forgotten the session.
     pub(super) fn is_session_lost(&self) -> bool {
         matches!(self.failure(), Some(Failure::SessionLost))
+    }
+
+    /// Whether the server does not know the handshake of the versions with sessions.
+    pub(super) fn knows_no_sessions(&self) -> bool {
+        match self.failure() {
+            Some(Failure::Refused(error)) => {
+                matches!(error.code, code::METHOD_NOT_FOUND | code::UNSUPPORTED_VERSION)
+            }
+            Some(Failure::Status(status)) => matches!(status, 404 | 405),
+            _ => false,
+        }
     }
 
     /// Whether the server answered, and its answer could not be used.

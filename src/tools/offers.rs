@@ -4,12 +4,13 @@
 use futures::future::join_all;
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::authz::Permit;
 use crate::mcp::{object, one_field};
 use crate::model::{
-    Complete, CompletionRef, GetPrompt, ListPrompts, ListResources, PromptRef, ReadResource, ResourceRef,
-    SeePrompt, SeeResource, ServerName, SetLogLevel, SubscribeResource,
+    Complete, CompletionRef, EntityUid, GetPrompt, ListPrompts, ListResources, PromptRef, ReadResource,
+    ResourceRef, SeePrompt, SeeResource, ServerName, SetLogLevel, SubscribeResource,
 };
 use crate::text::{is_hidden, one_line};
 
@@ -20,6 +21,13 @@ use super::upstream::{Outgoing, Upstream, items};
 
 /// The longest name or URI of an item, in characters.
 const LONGEST_NAME: usize = 2_048;
+
+/// How long a server has to take a log level.
+const LEVEL_TIME: Duration = Duration::from_secs(5);
+/// The most bytes of one item of a list, as JSON.
+const LARGEST_ITEM: usize = 64 * 1024;
+/// The most bytes of all items of one list.
+const LARGEST_LIST: usize = 4 * 1024 * 1024;
 
 /// Items of servers that nobody may see before each has been judged.
 #[derive(Debug)]
@@ -119,13 +127,14 @@ impl Registry {
         permit: Permit<GetPrompt>,
         options: CallOptions,
     ) -> Result<Answered<Map<String, Json>>, ToolError> {
+        let caller = permit.subject().principal().clone();
         let GetPrompt { prompt, arguments, rest } = permit.into_operation();
         let mut params = rest;
         params.insert("name".to_owned(), prompt.name.into());
         if !arguments.is_empty() {
             params.insert("arguments".to_owned(), Json::Object(arguments));
         }
-        self.ask(&prompt.server, "prompts/get", params, options).await.map(answered)
+        self.ask((&caller, &prompt.server), "prompts/get", params, options).await.map(answered)
     }
 
     /// Reads a resource.
@@ -134,10 +143,11 @@ impl Registry {
         permit: Permit<ReadResource>,
         options: CallOptions,
     ) -> Result<Answered<Map<String, Json>>, ToolError> {
+        let caller = permit.subject().principal().clone();
         let ReadResource { resource, rest } = permit.into_operation();
         let mut params = rest;
         params.insert("uri".to_owned(), resource.uri.into());
-        self.ask(&resource.server, "resources/read", params, options).await.map(answered)
+        self.ask((&caller, &resource.server), "resources/read", params, options).await.map(answered)
     }
 
     /// Begins or ends a subscription in the client's session.
@@ -146,11 +156,12 @@ impl Registry {
         permit: Permit<SubscribeResource>,
         session: &Arc<ClientSession>,
     ) -> Result<Map<String, Json>, ToolError> {
+        let caller = permit.subject().principal().clone();
         let SubscribeResource { resource, begins } = permit.into_operation();
         session.will_subscribe();
         let method = if begins { "resources/subscribe" } else { "resources/unsubscribe" };
         let options = CallOptions { client: Some(ClientSide::Session(Arc::clone(session))), events: None };
-        self.ask(&resource.server, method, one_field("uri", resource.uri), options).await
+        self.ask((&caller, &resource.server), method, one_field("uri", resource.uri), options).await
     }
 
     /// Has an argument completed.
@@ -159,6 +170,7 @@ impl Registry {
         permit: Permit<Complete>,
         options: CallOptions,
     ) -> Result<Map<String, Json>, ToolError> {
+        let caller = permit.subject().principal().clone();
         let Complete { reference, rest } = permit.into_operation();
         let (server, reference) = match reference {
             CompletionRef::Prompt(prompt) => {
@@ -170,7 +182,7 @@ impl Registry {
         };
         let mut params = rest;
         params.insert("ref".to_owned(), reference);
-        self.ask(&server, "completion/complete", params, options).await
+        self.ask((&caller, &server), "completion/complete", params, options).await
     }
 
     /// Chooses which log messages the client of a session receives.
@@ -183,16 +195,16 @@ impl Registry {
         let SetLogLevel = permit.into_operation();
         session.set_log_level(level.to_owned());
         for (server, link) in session.open_links() {
-            let request = Outgoing::new("logging/setLevel", one_field("level", level));
-            if let Err(error) = link.request(request).await {
-                tracing::debug!(%server, %error, "the log level was not taken");
+            let request = link.request(Outgoing::new("logging/setLevel", one_field("level", level)));
+            if !tokio::time::timeout(LEVEL_TIME, request).await.is_ok_and(|answer| answer.is_ok()) {
+                tracing::debug!(%server, "the log level was not taken");
             }
         }
     }
 
     async fn ask(
         &self,
-        server: &ServerName,
+        (caller, server): (&EntityUid, &ServerName),
         method: &str,
         params: Map<String, Json>,
         options: CallOptions,
@@ -201,7 +213,7 @@ impl Registry {
         let upstream = upstream.ok_or_else(|| ToolError::Unavailable { server: server.clone() })?;
         let mut outgoing = Outgoing::new(method, params);
         outgoing.events = options.events;
-        upstream.request(outgoing, options.client.as_ref(), || true).await
+        upstream.request(outgoing, (caller, options.client.as_ref()), || true).await
     }
 }
 
@@ -216,6 +228,7 @@ fn answered(mut answer: Map<String, Json>) -> Answered<Map<String, Json>> {
 async fn list_of(upstream: &Arc<Upstream>, kind: &Kind, most: usize) -> Vec<(ServerName, String, Json)> {
     let server = &upstream.settings.name;
     let Some(link) = upstream.link().filter(|link| link.offers(kind.capability)) else { return Vec::new() };
+    let Some(_slot) = upstream.slot().await else { return Vec::new() };
     let asked = items(&link, kind.method, kind.list, most);
     let found = match tokio::time::timeout(upstream.settings.connect_timeout, asked).await {
         Ok(Ok(found)) => found,
@@ -230,7 +243,14 @@ async fn list_of(upstream: &Arc<Upstream>, kind: &Kind, most: usize) -> Vec<(Ser
         }
     };
     let mut named = Vec::with_capacity(found.len());
+    let mut room = LARGEST_LIST;
     for item in found {
+        let size = item.to_string().len();
+        let Some(left) = room.checked_sub(size).filter(|_| size <= LARGEST_ITEM) else {
+            tracing::debug!(%server, size, "an item that is too large is left out");
+            continue;
+        };
+        room = left;
         let name = item.get(kind.name).and_then(Json::as_str).map(str::to_owned);
         match name.filter(|name| is_plain(name)) {
             Some(name) => named.push((server.clone(), name, item)),

@@ -227,12 +227,13 @@ impl Registry {
                 outgoing.param_headers = Some(tool.param_headers());
                 outgoing.events = options.events;
                 let still_wanted = || self.judged(&judged).is_some();
-                let answer = upstream.request(outgoing, options.client.as_ref(), still_wanted).await?;
+                let answer =
+                    upstream.request(outgoing, (&caller, options.client.as_ref()), still_wanted).await?;
                 self.result(&tool, answer)
             }
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
-                let _turn = self.0.guests.turn(caller).await;
+                let _turn = self.0.guests.turn(caller.clone()).await;
                 builtin::call(&self.0.sandbox, module, arguments, limit).await.map(Answered::Complete)
             }
         };

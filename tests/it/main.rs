@@ -17,6 +17,7 @@ mod crash;
 mod ext_authz;
 mod gateway;
 mod limits;
+mod mcp;
 mod mtls;
 mod obligations;
 mod ocsp;

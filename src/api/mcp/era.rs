@@ -1,12 +1,9 @@
 //! Which generation of the protocol a message is of, and whether what it says of itself fits together.
 
-use std::sync::Arc;
-
 use axum::http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
-use crate::mcp::{HEADER_VERSION, Message, RpcError, Version, check_headers, code, meta};
-use crate::tools::Tool;
+use crate::mcp::{HEADER_VERSION, Message, Needed, RpcError, Version, check_headers, code, meta};
 
 /// The generation of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,17 +19,12 @@ impl Era {
         matches!(self, Self::Stateless(_))
     }
 
-    /// The generation of a message by its header fields and its `_meta`. `tool` finds a tool by the name that the client has
-    /// for it.
+    /// The generation of a message by its header fields and its `_meta`.
     ///
     /// # Errors
     /// The version is not spoken here (`-32022`), fields are missing (`-32602`), or header and body contradict each other
     /// (`-32020`).
-    pub(super) fn of(
-        headers: &HeaderMap,
-        message: &Message,
-        tool: &dyn Fn(&str) -> Option<Arc<Tool>>,
-    ) -> Result<Self, RpcError> {
+    pub(super) fn of(headers: &HeaderMap, message: &Message) -> Result<Self, RpcError> {
         let header = header_version(headers)?;
         let Message::Request { method, params, .. } = message else {
             return Self::of_header(header);
@@ -44,6 +36,9 @@ impl Era {
             || (method != "initialize"
                 && header.is_some_and(|version| version >= Version::V2026_07_28.as_str()));
         if !is_stateless {
+            // A device in between that goes by these fields must not be told something else.
+            check_headers(headers, method, params, Needed::WhereGiven)
+                .map_err(|error| mismatch(&error.to_string()))?;
             return Self::of_header(header);
         }
         let missing =
@@ -59,11 +54,9 @@ impl Era {
         let capabilities =
             own.and_then(|fields| fields.get(meta::CLIENT_CAPABILITIES)).and_then(Json::as_object);
         let capabilities = capabilities.ok_or_else(|| missing(meta::CLIENT_CAPABILITIES))?;
-        let tool = called_tool(method, params).and_then(tool);
-        let param_headers = tool.as_ref().map(|tool| tool.param_headers());
-        check_headers(headers, method, params, param_headers)
+        check_headers(headers, method, params, Needed::Always)
             .map_err(|error| mismatch(&error.to_string()))?;
-        Ok(Self::Stateless(capabilities.clone()))
+        Ok(Self::Stateless(super::params::capabilities(capabilities)?))
     }
 
     fn of_header(header: Option<&str>) -> Result<Self, RpcError> {
@@ -76,10 +69,6 @@ impl Era {
             },
         }
     }
-}
-
-fn called_tool<'a>(method: &str, params: &'a Map<String, Json>) -> Option<&'a str> {
-    if method == "tools/call" { params.get("name")?.as_str() } else { None }
 }
 
 fn header_version(headers: &HeaderMap) -> Result<Option<&str>, RpcError> {
@@ -119,7 +108,7 @@ mod tests {
         let params = json!({ "_meta": own });
         let params = params.as_object().unwrap().clone();
         let message = Message::Request { id: Id::Number(1), method: method.to_owned(), params };
-        Era::of(&headers, &message, &|_| None).map_err(|error| error.code)
+        Era::of(&headers, &message).map_err(|error| error.code)
     }
 
     #[test]

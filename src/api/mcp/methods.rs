@@ -6,19 +6,12 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Arrived;
 use super::era::Era;
-use super::names::Scope;
 use super::params;
 use super::result::{self, server_info};
-use crate::api::state::Api;
 use crate::mcp::{RpcError, Version, code, meta, object, one_field};
-use crate::model::{Complete, CompletionRef, ServerName, SubscribeResource};
+use crate::model::{Complete, CompletionRef, ServerName, SubscribeResource, ToolId};
 use crate::runtime::{EffectError, ToolCall};
-use crate::tools::{CallOptions, ClientSide, ServerEvents, Tool, ToolError};
-
-/// The tool that a client means, when there is one.
-pub(super) fn tool_named(api: &Api, scope: &Scope, name: &str) -> Option<Arc<Tool>> {
-    api.effects.tools().get(&scope.tool_id(name).ok()?)
-}
+use crate::tools::{CallOptions, ClientSide, ServerEvents, ToolError};
 
 /// Told to every client that connects.
 const INSTRUCTIONS: &str = "A policy gateway. The list shows the tools you may use; a call that policy refuses answers with \
@@ -50,6 +43,10 @@ impl Arrived {
     ) -> Result<Given, RpcError> {
         let own = params::take_object(&mut params, "_meta")?.unwrap_or_default();
         let stateless = self.era.is_stateless();
+        if method.ends_with("/list") && params.get("cursor").is_some_and(|cursor| !cursor.is_null()) {
+            // Every list is one page.
+            return Err(RpcError::invalid_params("there is no page at this `cursor`"));
+        }
         let result = match method {
             "initialize" if !stateless => return self.initialize(&params),
             "ping" if !stateless => Map::new(),
@@ -76,7 +73,7 @@ impl Arrived {
         };
         let version = Version::negotiate(asked);
         let capabilities = match params.get("capabilities") {
-            Some(Json::Object(capabilities)) => capabilities.clone(),
+            Some(Json::Object(capabilities)) => params::capabilities(capabilities)?,
             None => Map::new(),
             Some(_) => return Err(RpcError::invalid_params("`capabilities` must be an object")),
         };
@@ -176,6 +173,7 @@ impl Arrived {
         let name = params::take_text(&mut params, "name")?;
         let arguments = params::take_object(&mut params, "arguments")?.unwrap_or_default();
         let id = self.scope.tool_id(&name)?;
+        self.check_param_headers(&id, &arguments).await?;
         let server = ServerName::parse(id.server()).map_err(|_| RpcError::invalid_params("no such tool"))?;
         let binding = self.binding("tools/call", &name, &arguments);
         let mut rest = self.rest(params, own, &binding)?;
@@ -185,7 +183,9 @@ impl Arrived {
             let answer = self.api.effects.call_tool_in_rounds(self.caller.asker(), &id, call).await;
             let (answer, decision) = match answer {
                 Ok(answer) => answer,
-                Err(EffectError::Tool { error: ToolError::Refused { error, .. }, .. }) => return Err(*error),
+                Err(EffectError::Tool { error: ToolError::Refused { error, .. }, .. }) => {
+                    return Err(result::of_server(*error));
+                }
                 Err(error) => return Ok(result::refusal(error)),
             };
             match self.settle(answer, &server, &binding, events.as_ref()).await? {
@@ -200,6 +200,20 @@ impl Arrived {
             }
         }
         Err(params::too_many_rounds())
+    }
+
+    /// The arguments that header fields repeat (2026-07-28). Who may not see the tool does not learn that it has any: its call is
+    /// refused as that of every other tool.
+    async fn check_param_headers(&self, id: &ToolId, arguments: &Map<String, Json>) -> Result<(), RpcError> {
+        let Some(tool) = self.api.effects.tools().get(id).filter(|_| self.era.is_stateless()) else {
+            return Ok(());
+        };
+        let Err(mismatch) = tool.param_headers().check(&self.headers, arguments) else { return Ok(()) };
+        let seen = self.api.effects.list_tools(self.caller.asker()).await.map_err(result::refused)?;
+        if seen.iter().any(|seen| seen.id() == id) {
+            return Err(RpcError::new(code::HEADER_MISMATCH, mismatch.to_string()));
+        }
+        Ok(())
     }
 
     async fn list_prompts(&self) -> Result<Map<String, Json>, RpcError> {
@@ -234,6 +248,7 @@ impl Arrived {
             let (answer, _) = answer.map_err(result::refused)?;
             match self.settle(answer, &server, &binding, events.as_ref()).await? {
                 params::Settled::Complete(mut found) => {
+                    result::forget_forged(&mut found);
                     self.scope.show_uris(&server, &mut found);
                     return Ok(found);
                 }
@@ -272,6 +287,7 @@ impl Arrived {
             let (answer, _) = answer.map_err(|error| result::resource_refused(error, &uri, &self.era))?;
             match self.settle(answer, &server, &binding, events.as_ref()).await? {
                 params::Settled::Complete(mut found) => {
+                    result::forget_forged(&mut found);
                     self.scope.show_uris(&server, &mut found);
                     return Ok(found);
                 }
@@ -308,7 +324,9 @@ impl Arrived {
         let rest = self.with_meta(params, own);
         let asked =
             self.api.effects.complete(self.caller.asker(), Complete { reference, rest }, self.options(None));
-        asked.await.map_err(result::refused)
+        let mut found = asked.await.map_err(result::refused)?;
+        result::forget_forged(&mut found);
+        Ok(found)
     }
 
     fn options(&self, events: Option<ServerEvents>) -> CallOptions {

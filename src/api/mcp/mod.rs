@@ -113,6 +113,7 @@ struct Arrived {
     era: Era,
     session: Option<Arc<Session>>,
     accept: Accept,
+    headers: HeaderMap,
 }
 
 async fn post(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> Result<Response, Problem> {
@@ -130,7 +131,7 @@ async fn post(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> 
     };
     drop(bytes);
     let mut caller = caller;
-    let era = match Era::of(&parts.headers, &message, &|name| methods::tool_named(&api, &scope, name)) {
+    let era = match Era::of(&parts.headers, &message) {
         Ok(era) => era,
         Err(refused) => return Ok(reply::error(StatusCode::BAD_REQUEST, request_id(&message), refused)),
     };
@@ -141,7 +142,7 @@ async fn post(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> 
     if let Message::Request { params, .. } = &message {
         follow_trace(&mut caller, params);
     }
-    let arrived = Arrived { api, caller, scope, era, session, accept };
+    let arrived = Arrived { api, caller, scope, era, session, accept, headers: parts.headers };
     match message {
         Message::Request { id, method, params } => Ok(reply::to_request(arrived, id, method, params).await),
         Message::Notification { method, params } => {

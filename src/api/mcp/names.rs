@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::mcp::RpcError;
+use crate::mcp::{Message, RpcError};
 use crate::model::{PromptRef, ResourceRef, ServerName, ToolId};
 use crate::tools::Tool;
 
@@ -83,6 +83,20 @@ impl Scope {
                 Ok((ServerName::parse(server).map_err(|_| unknown())?, name.to_owned()))
             }
         }
+    }
+
+    /// A server's notification as this address has it.
+    pub(super) fn notification(
+        &self,
+        server: &ServerName,
+        method: String,
+        params: Map<String, Json>,
+    ) -> Message {
+        let mut params = params;
+        if let (Self::All, Some(Json::String(uri))) = (self, params.get_mut("uri")) {
+            *uri = self.uri(server, uri);
+        }
+        Message::Notification { method, params }
     }
 
     /// Writes the URIs of resources in a server's result as this address has them.

@@ -9,12 +9,27 @@ use super::Arrived;
 use super::result;
 use crate::mcp::{RpcError, code};
 use crate::model::{AskClient, ServerName, ServerRequest};
+use crate::text::clean_lines;
 use crate::tools::{Answered, FromServer, ServerEvents};
 
 /// The most rounds of one request. More are a server that asks without end.
 pub(super) const MOST_ROUNDS: usize = 10;
 /// The most questions of one round.
 const MOST_QUESTIONS: usize = 16;
+
+/// The most of what a client says that it can do, in bytes of JSON. It is kept with a session, and goes to servers.
+const MOST_CAPABILITIES: usize = 16 * 1024;
+
+/// What a client can do: objects by name.
+pub(super) fn capabilities(fields: &Map<String, Json>) -> Result<Map<String, Json>, RpcError> {
+    if !fields.values().all(Json::is_object) {
+        return Err(RpcError::invalid_params("each capability must be an object"));
+    }
+    if serde_json::to_vec(fields).map_or(usize::MAX, |bytes| bytes.len()) > MOST_CAPABILITIES {
+        return Err(RpcError::invalid_params(format!("capabilities have {MOST_CAPABILITIES} bytes at most")));
+    }
+    Ok(fields.clone())
+}
 
 /// What became of a server's answer.
 pub(super) enum Settled<T> {
@@ -186,18 +201,29 @@ fn read_question(question: &mut Map<String, Json>) -> Result<(ServerRequest, Map
     Ok((request, take_object(question, "params").map_err(|_| unusable())?.unwrap_or_default()))
 }
 
-/// The question as the client shows it: a person sees which server asks.
+/// The question as the client shows it: a person sees which server asks, and nothing that looks like another question.
 pub(super) fn named(
     request: ServerRequest,
     server: &ServerName,
     mut params: Map<String, Json>,
 ) -> Map<String, Json> {
-    if request == ServerRequest::Elicitation
-        && let Some(Json::String(message)) = params.get_mut("message")
-    {
-        *message = format!("{server}: {message}");
+    if request == ServerRequest::Elicitation {
+        params.values_mut().for_each(clean);
+        if let Some(Json::String(message)) = params.get_mut("message") {
+            *message = format!("{server}: {}", message.trim_start());
+        }
     }
     params
+}
+
+/// Puts a mark in the place of what a person would not see.
+fn clean(value: &mut Json) {
+    match value {
+        Json::String(text) => *text = clean_lines(text),
+        Json::Array(items) => items.iter_mut().for_each(clean),
+        Json::Object(fields) => fields.values_mut().for_each(clean),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
 }
 
 fn unusable() -> RpcError {

@@ -12,6 +12,8 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Arrived;
 use super::methods::Given;
@@ -28,6 +30,11 @@ use crate::tools::FromServer;
 const WAITING: usize = 16;
 /// How often a stream without messages looks whether it should end.
 const TICK: Duration = Duration::from_secs(1);
+/// A stream of the gateway's own ends after this time, so that its client comes back with a credential that still counts.
+const LONGEST_STREAM: Duration = Duration::from_secs(5 * 60);
+/// The most requests of servers that are decided during one request of a client. A server that asks more is told that the
+/// client offers no such method.
+const MOST_QUESTIONS: usize = 64;
 
 /// A JSON-RPC error as the whole answer.
 pub(super) fn error(status: StatusCode, id: Option<Id>, error: RpcError) -> Response {
@@ -59,6 +66,10 @@ struct Exchange {
     arrived: Arc<Arrived>,
     work: Work,
     said: mpsc::Receiver<FromServer>,
+    /// Questions of servers so far.
+    asked: usize,
+    /// Whether the client takes log messages.
+    takes_log: bool,
 }
 
 /// What comes next.
@@ -77,12 +88,15 @@ pub(super) async fn to_request(
     if method == "subscriptions/listen" && arrived.era.is_stateless() {
         return subscription(arrived, id, params).await;
     }
+    // A client of 2026-07-28 says with each request whether it wants them.
+    let own = params.get("_meta");
+    let takes_log = !arrived.era.is_stateless() || own.is_some_and(|own| own.get(meta::LOG_LEVEL).is_some());
     let arrived = Arc::new(arrived);
     let (events, said) = mpsc::channel(WAITING);
     // Who takes no events is sent none, so nobody is asked for any.
     let events = arrived.accept.events.then_some(events);
     let work = carry_out(Arc::clone(&arrived), id.clone(), method, params, events).boxed();
-    let mut exchange = Exchange { id, arrived, work, said };
+    let mut exchange = Exchange { id, arrived, work, said, asked: 0, takes_log };
     match exchange.next().await {
         Next::Done(outcome) if exchange.arrived.accept.json => exchange.document(outcome),
         first => exchange.events(first),
@@ -113,7 +127,7 @@ impl Exchange {
                 Some(said) = self.said.recv() => said,
                 outcome = &mut self.work => return self.last(outcome).await,
             };
-            if let Some(message) = self.arrived.pass_on(said).await {
+            if let Some(message) = self.pass_on(said).await {
                 return Next::Said(message);
             }
         }
@@ -122,7 +136,7 @@ impl Exchange {
     async fn last(&mut self, outcome: Result<Given, RpcError>) -> Next {
         // INVARIANT: the sender has gone with the work, so what is still there was said before the answer.
         while let Ok(said) = self.said.try_recv() {
-            if let Some(message) = self.arrived.pass_on(said).await {
+            if let Some(message) = self.pass_on(said).await {
                 self.work = std::future::ready(outcome).boxed();
                 return Next::Said(message);
             }
@@ -142,12 +156,24 @@ impl Exchange {
         }
     }
 
+    /// From here on the request comes to its end within its deadline, whether the client reads or not: one that does not would
+    /// keep its place at the server from others. It still ends with the client.
+    fn run_by_itself(&mut self) {
+        let work = std::mem::replace(&mut self.work, std::future::pending().boxed());
+        let task = AbortOnDropHandle::new(tokio::spawn(work));
+        let failed = |_| Err(RpcError::new(code::INTERNAL_ERROR, "the request failed"));
+        self.work = async move { task.await.unwrap_or_else(failed) }.boxed();
+    }
+
     fn document(&self, outcome: Result<Given, RpcError>) -> Response {
         let (status, session, message) = self.message(outcome);
         with_session(json(status, &message), session)
     }
 
-    fn events(self, first: Next) -> Response {
+    fn events(mut self, first: Next) -> Response {
+        if matches!(first, Next::Said(_)) {
+            self.run_by_itself();
+        }
         let (status, session, first) = match first {
             Next::Said(message) => (StatusCode::OK, None, Ok(message)),
             Next::Done(outcome) => {
@@ -194,35 +220,42 @@ fn with_session(mut response: Response, session: Option<Box<str>>) -> Response {
     response
 }
 
-impl Arrived {
+impl Exchange {
     /// What a server said, as the client receives it; none for what the client does not take.
-    async fn pass_on(&self, said: FromServer) -> Option<Message> {
-        match said {
-            FromServer::Notification { method, params } => Some(Message::Notification { method, params }),
-            // Where it is dropped, the server is told that the client offers no such method.
-            FromServer::Request { server, method, params, reply } => {
-                let request = ServerRequest::of_method(&method)?;
-                let session =
-                    self.session.as_ref().filter(|session| session.client.can(request.capability()))?;
-                let operation = AskClient { server, request, params };
-                let permit = match self.api.effects.ask_client(self.caller.asker(), operation).await {
-                    Ok(permit) => permit,
-                    Err(error) => {
-                        drop(reply.send(Err(result::refused(error))));
-                        return None;
-                    }
-                };
-                let (id, answer) = session.ask()?;
-                tokio::spawn(async move {
-                    if let Some(answer) = answer.wait().await {
-                        // The request may have ended meanwhile.
-                        drop(reply.send(answer));
-                    }
-                });
-                let AskClient { server, params, .. } = permit.into_operation();
-                Some(Message::Request { id, method, params: params::named(request, &server, params) })
+    async fn pass_on(&mut self, said: FromServer) -> Option<Message> {
+        let (server, method, params, reply) = match said {
+            FromServer::Notification { method, .. }
+                if method == "notifications/message" && !self.takes_log =>
+            {
+                return None;
             }
-        }
+            FromServer::Notification { server, method, params } => {
+                return Some(self.arrived.scope.notification(&server, method, params));
+            }
+            FromServer::Request { server, method, params, reply } => (server, method, params, reply),
+        };
+        // Where `reply` is dropped, the server is told that the client offers no such method.
+        self.asked += 1;
+        let request = ServerRequest::of_method(&method).filter(|_| self.asked <= MOST_QUESTIONS)?;
+        let arrived = Arc::clone(&self.arrived);
+        let session = arrived.session.as_ref().filter(|session| session.client.can(request.capability()))?;
+        let operation = AskClient { server, request, params };
+        let permit = match arrived.api.effects.ask_client(arrived.caller.asker(), operation).await {
+            Ok(permit) => permit,
+            Err(error) => {
+                drop(reply.send(Err(result::refused(error))));
+                return None;
+            }
+        };
+        let (id, answer) = session.ask()?;
+        tokio::spawn(async move {
+            if let Some(answer) = answer.wait().await {
+                // The request may have ended meanwhile.
+                drop(reply.send(answer));
+            }
+        });
+        let AskClient { server, params, .. } = permit.into_operation();
+        Some(Message::Request { id, method, params: params::named(request, &server, params) })
     }
 }
 
@@ -233,22 +266,23 @@ pub(super) fn own_stream(api: Arc<Api>, session: &Arc<Session>) -> Result<Respon
         return Err(Problem::conflict("this session has a stream already"));
     };
     let changes = api.effects.tools().changes();
+    let until = Instant::now() + LONGEST_STREAM;
     let stream = stream::unfold(
         (api, Arc::clone(session), changes, aside),
-        |(api, session, mut changes, mut aside)| async move {
+        move |(api, session, mut changes, mut aside)| async move {
             loop {
                 let message = tokio::select! {
                     changed = changes.changed() => {
                         changed.ok()?;
                         Some(tools_changed(Map::new()))
                     }
-                    Some(FromServer::Notification { method, params }) = aside.next() => {
-                        Some(Message::Notification { method, params })
+                    Some(FromServer::Notification { server, method, params }) = aside.next() => {
+                        Some(session.scope.notification(&server, method, params))
                     }
                     () = session.ended.notified() => return None,
                     () = tokio::time::sleep(TICK) => None,
                 };
-                if !api.readiness.is_ready() || !api.mcp.sessions.keep(&session) {
+                if Instant::now() >= until || !api.readiness.is_ready() || !api.mcp.sessions.keep(&session) {
                     return None;
                 }
                 if let Some(message) = message {
@@ -282,6 +316,7 @@ async fn subscription(arrived: Arrived, id: Id, params: Map<String, Json>) -> Re
         params: object(json!({ "_meta": of_this, "notifications": notifications })),
     };
     let changes = arrived.api.effects.tools().changes();
+    let until = Instant::now() + LONGEST_STREAM;
     let stream = stream::unfold((arrived, Some(first), changes), move |(arrived, first, mut changes)| {
         let of_this = of_this.clone();
         async move {
@@ -296,7 +331,7 @@ async fn subscription(arrived: Arrived, id: Id, params: Map<String, Json>) -> Re
                     }
                     () = tokio::time::sleep(TICK) => {}
                 }
-                if !arrived.api.readiness.is_ready() {
+                if Instant::now() >= until || !arrived.api.readiness.is_ready() {
                     return None;
                 }
             }

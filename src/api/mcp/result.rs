@@ -8,10 +8,29 @@ use crate::mcp::{RpcError, code, meta, object};
 use crate::runtime::EffectError;
 use crate::tools::{ToolError, ToolResult};
 
+/// A server's error as the client has it. Codes with a meaning between the client and the gateway are the gateway's alone; so is
+/// one that asks the client for something, which is decided as a question, and an error is none.
+pub(super) fn of_server(error: RpcError) -> RpcError {
+    match error.code {
+        code::REFUSED | code::URL_ELICITATION | code::HEADER_MISMATCH | code::UNSUPPORTED_VERSION => {
+            RpcError::new(code::SERVER_ERROR, error.message)
+        }
+        _ => error,
+    }
+}
+
+/// What the gateway alone says of a result, taken out of a server's.
+pub(super) fn forget_forged(fields: &mut Map<String, Json>) {
+    if let Some(Json::Object(own)) = fields.get_mut("_meta") {
+        own.retain(|key, _| !key.starts_with("caxton/"));
+    }
+}
+
 /// The result of a call.
 pub(super) fn of_call(result: ToolResult) -> Map<String, Json> {
     let ToolResult { content, structured, is_error, rest } = result;
     let mut fields = rest;
+    forget_forged(&mut fields);
     fields.insert("content".to_owned(), Json::Array(content));
     fields.extend(structured.map(|value| ("structuredContent".to_owned(), value)));
     if is_error {
@@ -33,7 +52,7 @@ pub(super) fn refusal(error: EffectError) -> Map<String, Json> {
 /// A refused or failed request that is no call. What its server refused is the server's own word.
 pub(super) fn refused(error: EffectError) -> RpcError {
     if let EffectError::Tool { error: ToolError::Refused { error, .. }, .. } = error {
-        return *error;
+        return of_server(*error);
     }
     let problem = Problem::from(error);
     RpcError::new(code::REFUSED, problem.line()).with_data(problem.data())

@@ -18,6 +18,8 @@ use crate::tools::{ClientSession, FromServer};
 
 /// A session that was idle for this long ends.
 const IDLE: Duration = Duration::from_secs(30 * 60);
+/// How often sessions that were idle too long are looked for.
+const SWEEP_MILLIS: i64 = 60_000;
 /// The most sessions of one principal; the one idle longest makes room.
 const MOST_OF_ONE: usize = 100;
 /// The most sessions in all.
@@ -34,6 +36,8 @@ type Answer = Result<Map<String, Json>, RpcError>;
 /// All open sessions.
 pub(super) struct McpSessions {
     clock: SharedClock,
+    /// When sessions that were idle too long were last looked for, in milliseconds since the Unix epoch.
+    swept: AtomicI64,
     table: Mutex<HashMap<Box<str>, Arc<Session>>>,
 }
 
@@ -41,7 +45,7 @@ pub(super) struct McpSessions {
 pub(super) struct Session {
     pub(super) id: Box<str>,
     principal: EntityUid,
-    scope: Scope,
+    pub(super) scope: Scope,
     /// What concerns the servers behind the gateway.
     pub(super) client: Arc<ClientSession>,
     /// What servers say outside of requests. Taken by the client's stream, while it has one.
@@ -52,6 +56,8 @@ pub(super) struct Session {
     /// Requests of servers that the client has not answered.
     waiting: Mutex<HashMap<Id, oneshot::Sender<Answer>>>,
     next_id: AtomicI64,
+    /// Before the number of a question: a server cannot guess the id of another's.
+    id_prefix: Box<str>,
     /// The session has ended: its streams end too.
     pub(super) ended: Notify,
 }
@@ -64,7 +70,8 @@ pub(super) struct SessionsFull;
 impl McpSessions {
     /// No session is open.
     pub(super) fn new(clock: SharedClock) -> Self {
-        Self { clock, table: Mutex::default() }
+        let swept = AtomicI64::new(clock.now_millis());
+        Self { clock, swept, table: Mutex::default() }
     }
 
     /// Opens a session.
@@ -78,6 +85,8 @@ impl McpSessions {
         let mut random = [0_u8; 24];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| SessionsFull)?;
         let id: Box<str> = hex::encode(random).into();
+        let mut prefix = [0_u8; 8];
+        aws_lc_rs::rand::fill(&mut prefix).map_err(|_| SessionsFull)?;
         let now = self.clock.now_millis();
         let mut table = self.table.lock();
         table.retain(|_, session| session.is_live(now));
@@ -102,6 +111,7 @@ impl McpSessions {
             under_way: Mutex::default(),
             waiting: Mutex::default(),
             next_id: AtomicI64::new(1),
+            id_prefix: hex::encode(prefix).into(),
             ended: Notify::new(),
         });
         table.insert(id, Arc::clone(&session));
@@ -112,11 +122,12 @@ impl McpSessions {
     pub(super) fn get(&self, id: &str, principal: &EntityUid, scope: &Scope) -> Option<Arc<Session>> {
         let now = self.clock.now_millis();
         let mut table = self.table.lock();
-        let session = table.get(id)?;
-        if !session.is_live(now) {
-            table.remove(id);
-            return None;
+        // Their sessions at servers end with them.
+        if now.saturating_sub(self.swept.load(Ordering::Relaxed)) > SWEEP_MILLIS {
+            self.swept.store(now, Ordering::Relaxed);
+            table.retain(|_, session| session.is_live(now));
         }
+        let session = table.get(id).filter(|session| session.is_live(now))?;
         if session.principal != *principal || session.scope != *scope {
             return None;
         }
@@ -169,7 +180,7 @@ impl Session {
         if waiting.len() >= MOST_WAITING {
             return None;
         }
-        let id = Id::Text(format!("caxton-{}", self.next_id.fetch_add(1, Ordering::Relaxed)));
+        let id = Id::Text(format!("{}-{}", self.id_prefix, self.next_id.fetch_add(1, Ordering::Relaxed)));
         let (sender, receiver) = oneshot::channel();
         waiting.insert(id.clone(), sender);
         Some((id.clone(), ClientAnswer { session: Arc::clone(self), id, receiver }))

@@ -25,6 +25,10 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// The pause before a stream that the server closed is taken up again, when it names none.
 const RESUME_PAUSE: Duration = Duration::from_millis(1_000);
+/// The shortest pause, whatever the server asks for.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long a server has to take a message that has no answer.
+const SEND_TIME: Duration = Duration::from_secs(10);
 /// The longest pause that a server may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -152,7 +156,9 @@ impl HttpWire {
         {
             headers.extend(request_headers(method, params, None));
         }
-        let response = self.post(message, headers, agreement.session.is_some()).await?;
+        let posted =
+            tokio::time::timeout(SEND_TIME, self.post(message, headers, agreement.session.is_some()));
+        let response = posted.await.unwrap_or_else(|slow| Err(Failure::Interrupted(Box::new(slow))))?;
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(Failure::Status(status.as_u16())),
@@ -190,8 +196,8 @@ impl HttpWire {
             return;
         }
         let request = self.http.delete(self.address.expose().clone()).headers(agreed(agreement));
-        if let Err(error) = request.send().await {
-            tracing::debug!(error = %error.without_url(), "the session at the server was not ended");
+        if !tokio::time::timeout(SEND_TIME, request.send()).await.is_ok_and(|answer| answer.is_ok()) {
+            tracing::debug!("the session at the server was not ended");
         }
     }
 
@@ -283,7 +289,9 @@ impl HttpWire {
             reader.take_in(&chunk, &mut events).map_err(|error| Failure::TooLarge(error.0))?;
             for Event { id: event, data, retry } in events.drain(..) {
                 last_event = event.or(last_event);
-                pause = retry.map_or(pause, |millis| Duration::from_millis(millis).min(LONGEST_PAUSE));
+                pause = retry.map_or(pause, |millis| {
+                    Duration::from_millis(millis).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+                });
                 if data.trim_ascii().is_empty() {
                     continue;
                 }

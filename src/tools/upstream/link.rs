@@ -23,6 +23,8 @@ use super::stdio::StdioWire;
 pub enum FromServer {
     /// Progress, a log line.
     Notification {
+        /// The server.
+        server: ServerName,
         /// The method.
         method: String,
         /// The parameters; a progress token in them is that of the request's sender.
@@ -221,10 +223,14 @@ impl Link {
     ) {
         match (events, &self.aside) {
             _ if method == "notifications/tools/list_changed" => self.changed.notify_one(),
-            (Some(events), _) => events.notify(method, params).await,
+            (Some(events), _) => events.notify(&self.server, method, params).await,
             // Nobody waits for it: what finds no room is dropped.
-            (None, Some(aside)) => drop(aside.try_send(FromServer::Notification { method, params })),
-            (None, None) => {}
+            (None, Some(aside)) if SAID_ASIDE.contains(&method.as_str()) => {
+                let server = self.server.clone();
+                let params = without_protocol_meta(params);
+                drop(aside.try_send(FromServer::Notification { server, method, params }));
+            }
+            (None, _) => {}
         }
     }
 
@@ -267,6 +273,26 @@ impl Link {
     }
 }
 
+/// What a server may say before its answer. Anything else could cancel another server's question, or speak for the gateway.
+const SAID_IN_A_CALL: [&str; 3] =
+    ["notifications/progress", "notifications/message", "notifications/elicitation/complete"];
+/// What a server may say by itself, in a client's own session.
+const SAID_ASIDE: [&str; 5] = [
+    "notifications/message",
+    "notifications/resources/updated",
+    "notifications/resources/list_changed",
+    "notifications/prompts/list_changed",
+    "notifications/elicitation/complete",
+];
+
+/// Without what has a meaning between two parties, and is theirs.
+fn without_protocol_meta(mut params: Map<String, Json>) -> Map<String, Json> {
+    if let Some(Json::Object(own)) = params.get_mut("_meta") {
+        own.retain(|key, _| !key.starts_with(meta::PROTOCOL_PREFIX) && !key.starts_with("caxton/"));
+    }
+    params
+}
+
 /// The sender's events, with the token under which it expects progress.
 #[derive(Debug)]
 pub(super) struct CallEvents {
@@ -275,7 +301,11 @@ pub(super) struct CallEvents {
 }
 
 impl CallEvents {
-    async fn notify(&self, method: String, mut params: Map<String, Json>) {
+    async fn notify(&self, server: &ServerName, method: String, params: Map<String, Json>) {
+        if !SAID_IN_A_CALL.contains(&method.as_str()) {
+            return;
+        }
+        let mut params = without_protocol_meta(params);
         if method == "notifications/progress" {
             // Progress of something else than this request is not for its sender.
             let Some((own, theirs)) = &self.token else { return };
@@ -285,7 +315,8 @@ impl CallEvents {
             params.insert(meta::PROGRESS_TOKEN.to_owned(), theirs.clone());
         }
         // Who does not listen any more has hung up.
-        let _ = self.events.send(FromServer::Notification { method, params }).await;
+        let server = server.clone();
+        let _ = self.events.send(FromServer::Notification { server, method, params }).await;
     }
 }
 

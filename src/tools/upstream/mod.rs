@@ -18,13 +18,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use super::error::{ToolError, UpstreamError};
 use super::offers::add_client;
 use super::session::{ClientSession, ClientSide};
 use super::settings::{ServerSettings, Settings};
+use crate::limit::Turns;
 use crate::mcp::Message;
+use crate::model::EntityUid;
 use crate::text::one_line;
 
 pub(super) use connection::Connection;
@@ -97,6 +99,8 @@ pub(super) struct Upstream {
     link: ArcSwapOption<Link>,
     health: Mutex<Health>,
     slots: Semaphore,
+    /// The part of them that one caller has at once.
+    turns: Arc<Turns<EntityUid>>,
     /// Counts how often the server came or went: a request that finds the session being renewed waits for the next time.
     connections: watch::Sender<u64>,
     /// A request found the session gone.
@@ -113,6 +117,7 @@ impl Upstream {
             link: ArcSwapOption::empty(),
             health: Mutex::new(Health::Down { reason: "not connected yet".to_owned() }),
             slots: Semaphore::new(limits.calls),
+            turns: Turns::new((limits.calls / 2).max(1)),
             connections: watch::Sender::new(0),
             session_lost: Notify::new(),
             doubted: Notify::new(),
@@ -176,11 +181,14 @@ impl Upstream {
     pub(super) async fn request(
         &self,
         outgoing: Outgoing<'_>,
-        client: Option<&ClientSide>,
+        (caller, client): (&EntityUid, Option<&ClientSide>),
         still_wanted: impl FnOnce() -> bool,
     ) -> Result<Map<String, Json>, ToolError> {
         let limit = self.settings.call_timeout;
-        let exchange = self.exchange(outgoing, client, still_wanted);
+        let exchange = async {
+            let _turn = self.turns.turn(caller.clone()).await;
+            self.exchange(outgoing, client, still_wanted).await
+        };
         tokio::time::timeout(limit, exchange)
             .await
             .unwrap_or_else(|_| Err(ToolError::Timeout { server: self.settings.name.clone(), limit }))
@@ -215,6 +223,11 @@ impl Upstream {
         link.request(again).await.map_err(|failure| self.failed(failure))
     }
 
+    /// A place among the requests under way at the server.
+    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        self.slots.acquire().await.ok()
+    }
+
     /// The way for a client's request: the one that all share, or that of the client's own session at the server.
     async fn link_for<'a>(
         &self,
@@ -232,7 +245,10 @@ impl Upstream {
         let connection = match opened {
             Ok(connection) => connection,
             Err(error) if error.is_of_an_answer() && shared.is_stateless() => {
-                shared.note_no_sessions();
+                // Anything else may be this client's, or of this moment.
+                if error.knows_no_sessions() {
+                    shared.note_no_sessions();
+                }
                 return Ok((shared, None));
             }
             Err(error) => {

@@ -30,8 +30,11 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const MAX_LOGGED_LINES: usize = 500;
 /// The longest of these lines that is logged, in bytes.
 const MAX_LINE_BYTES: usize = 500;
-/// Messages of the server for one request that wait to be taken.
-const WAITING: usize = 16;
+/// Messages of the server for one request that wait to be taken. Of further notifications the rest is dropped, so that a caller
+/// who does not read stops nobody else.
+const WAITING: usize = 256;
+/// Lines that wait to be written.
+const QUEUED: usize = 16;
 
 /// What a request waits for.
 type Arrival = Result<Message, Failure>;
@@ -88,7 +91,7 @@ impl StdioWire {
         let (closing, closed) = watch::channel(false);
         let lines = LineReader::new(BufReader::new(output), limits.response_bytes);
         let reader = read(lines, Arc::clone(&waiting), slot, limits.response_bytes, closing);
-        let (queue, queued) = mpsc::channel(WAITING);
+        let (queue, queued) = mpsc::channel(QUEUED);
         Ok(Self {
             lines: queue,
             waiting,
@@ -253,8 +256,9 @@ impl Waiting {
                 let place = table.values().find(|place| place.token.as_ref() == Some(token));
                 place.map(|place| place.arrivals.clone())
             };
-            if let Some(arrivals) = arrivals {
-                let _ = arrivals.send(Ok(message)).await;
+            // A place stays for the answer.
+            if let Some(arrivals) = arrivals.filter(|arrivals| arrivals.capacity() > 1) {
+                let _ = arrivals.try_send(Ok(message));
             }
             return;
         }
@@ -268,7 +272,7 @@ impl Waiting {
         let arrivals = self.0.lock().get(id).map(|place| place.arrivals.clone());
         match arrivals {
             // Who has gone meanwhile needs it no more.
-            Some(arrivals) => drop(arrivals.send(arrival).await),
+            Some(arrivals) => drop(arrivals.try_send(arrival)),
             None => tracing::debug!("an answer of the server belongs to no request"),
         }
     }
