@@ -330,7 +330,7 @@ const ATTACKS = {
     ]) {
       const { events } = await caller.call("act", { trick: "smuggles", messages });
       for (const { method, params } of events) {
-        const fits = method === "notifications/message" && params?._meta === undefined;
+        const fits = method === "notifications/message" && Object.keys(params?._meta ?? {}).length === 0;
         if (!fits) wrong(`to a client of ${name}: ${shown({ method, params })}`);
       }
     }
@@ -434,8 +434,9 @@ const ATTACKS = {
   },
 
   "a tool that one may not see": {
+    // What is forbidden is told; what nobody permits is hidden.
     policy:
-      '@id("all")\npermit (principal, action, resource);\n@id("no")\nforbid (principal, action == Caxton::Action::"hostile___hidden", resource);\n',
+      '@id("all")\npermit (principal, action, resource) unless { action == Caxton::Action::"hostile___hidden" };\n',
     async attack({ mallory, wrong }) {
       const shape = ({ response, answer }) => {
         const text = JSON.stringify(answer?.error ?? answer?.result)

@@ -131,11 +131,12 @@ function unexpected(client, lines) {
 const meant = new Meant(MEANT);
 const isAbout = ({ only }) => only?.includes(options.only) ?? true;
 
-function differences(direct, through) {
+function differences(name, direct, through) {
   const found = [];
   for (const [at, step] of [CONNECT, ...STEPS].entries()) {
     if (step.own) continue;
-    const fits = (entry) => isAbout(entry) && entry.steps.test(shown(step));
+    const fits = (entry) =>
+      isAbout(entry) && (entry.clients?.includes(name) ?? true) && entry.steps.test(shown(step));
     const texts = meant.difference(direct[at], through[at], fits);
     if (texts) found.push(`${at} ${shown(step)}: ${apart(...texts)}`);
   }
@@ -179,7 +180,7 @@ await main(async () => {
         }
       });
       found.push(...unexpected(client, through).map((text) => `through Caxton: ${text}`));
-      found.push(...differences(direct, through));
+      found.push(...differences(name, direct, through));
     }
     console.log(`${name}: ${direct.length} steps, ${found.length} things wrong`);
     for (const text of found) console.log(`  ${text}`);

@@ -1,8 +1,9 @@
 // Where the gateway is meant to show something else than the server behind it, each with its reason.
 //
-// An entry is for the checks (or steps) that it names, in all `runs` or those given, whatever server is behind the gateway
-// or only with `only`. What it makes equal is in `sameness.mjs` (`without`, `sorted`, `leaveOut`, `replace`), or the outcomes that
-// may stand beside each other (`statuses`). One that is about nothing any more is reported.
+// An entry is for the checks (or steps) that it names, in all `runs` (or for all `clients`) or those given, whatever
+// server is behind the gateway or only with `only`. What it makes equal is in `sameness.mjs` (`without`, `sorted`,
+// `leaveOut`, `replace`), or the outcomes that may stand beside each other (`statuses`). One that is about nothing any
+// more is reported.
 
 const DIRECTLY_WITHOUT = ["SUCCESS", "absent"];
 const MODERN = ["0.2/2026-07-28"];
@@ -218,6 +219,13 @@ export const STEPS = [
   { why: NEWER_LISTS, steps: of("resources", "templates"), leaveOut: [/"uri(?:Template)?":"skill:/] },
   { why: PRIVATE, steps: of("read .*"), without: ["ttlMs", "cacheScope"] },
   { why: OWN_WORDS, steps: of("log-level", "ping"), without: ["error.message"] },
+  {
+    why: OLD_SERVER,
+    only: ["stateful"],
+    clients: ["typescript-2026", "python-auto"],
+    steps: of("call test_sampling", "call test_elicitation", "call test_input_required_result_list_roots"),
+    without: ["asked", "result"],
+  },
   {
     why: "a question that a server of 2026-07-28 puts into its result has no progress token",
     only: ["stateless"],
