@@ -408,6 +408,7 @@ fn asking() -> Script {
             return stateful(message, &json!([tool("ask", "asks")])).unwrap();
         }
         let (sender, receiver) = mpsc::channel(8);
+        let asked = format!("q{}", upstream.of("tools/call").len());
         let (upstream, message) = (upstream.clone(), message.clone());
         tokio::spawn(async move {
             let token = &message["params"]["_meta"]["progressToken"];
@@ -420,9 +421,9 @@ fn asking() -> Script {
             let params =
                 json!({ "message": "Sure?", "requestedSchema": { "type": "object", "properties": {} } });
             let question =
-                json!({ "jsonrpc": "2.0", "id": "q1", "method": "elicitation/create", "params": params });
+                json!({ "jsonrpc": "2.0", "id": asked, "method": "elicitation/create", "params": params });
             sender.send(question).await.unwrap();
-            let answer = upstream.answer_to("q1").await;
+            let answer = upstream.answer_to(&asked).await;
             let text = answer.get("result").unwrap_or(&answer["error"]).to_string();
             let result = json!({ "content": [{ "type": "text", "text": text }] });
             sender.send(json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })).await.unwrap();
