@@ -16,6 +16,8 @@ const SERVER = "hostile";
 const PATH = `/servers/${SERVER}/mcp`;
 const CALLS = 4;
 const CALL_SECONDS = 2;
+/** After this time nothing is told to who has shown a key that was revoked. */
+const REVOKED_MS = 15_000;
 const ELICITATION = { elicitation: {} };
 
 const { values: options, positionals } = parseArgs({
@@ -35,24 +37,32 @@ async function until(true_, patience = 10_000) {
   return true_();
 }
 
-/** Makes calls over HTTP/2 and takes nothing of the answers: there the client says how much it takes. */
-function unread(gateway, caller, count, given) {
-  const stuck = connectHttp2(`http://${gateway.host}:${gateway.port}`, { settings: { initialWindowSize: 0 } });
-  stuck.on("error", () => {});
-  const own = caller.headers({ "Mcp-Method": "tools/call", "Mcp-Name": "act" });
+/** Sends the same message many times over one connection of HTTP/2. */
+function overHttp2(gateway, caller, count, message, settings) {
+  const connection = connectHttp2(`http://${gateway.host}:${gateway.port}`, { settings });
+  connection.on("error", () => {});
+  /** Requests that were answered, as far as the first of the answer goes. */
+  connection.answered = 0;
+  const { method, params } = message;
+  const own = caller.headers({ "Mcp-Method": method, ...(params.name && { "Mcp-Name": params.name }) });
   for (let number = 0; number < count; number += 1) {
-    const stream = stuck.request({
+    const stream = connection.request({
       [constants.HTTP2_HEADER_METHOD]: "POST",
       [constants.HTTP2_HEADER_PATH]: PATH,
       host: `${gateway.host}:${gateway.port}`,
       ...Object.fromEntries(Object.entries(own).map(([name, value]) => [name.toLowerCase(), value])),
     });
-    stream.on("error", () => {});
-    const params = { name: "act", arguments: given, _meta: { progressToken: "unread" } };
-    stream.end(JSON.stringify(caller.message("tools/call", params)));
+    stream.on("error", () => {}).on("response", (answer) => (connection.answered += answer[":status"] === 200));
+    stream.end(JSON.stringify(message));
   }
-  return stuck;
+  return connection;
 }
+
+/** Makes calls and takes nothing of the answers: HTTP/2 lets the client say how much it takes. */
+const unread = (gateway, caller, count, given) => {
+  const params = { name: "act", arguments: given, _meta: { progressToken: "unread" } };
+  return overHttp2(gateway, caller, count, caller.message("tools/call", params), { initialWindowSize: 0 });
+};
 
 /**
  * Each attack gets a gateway, its server, two callers, and `wrong`, which takes what it did. `policy`: in the place of one
@@ -195,6 +205,7 @@ const ATTACKS = {
     const stuck = unread(gateway, mallory, CALLS, { trick: "chats", wait_ms: 100 });
     // Each of these calls has had its time by then.
     await sleep((CALL_SECONDS + 2) * 1000);
+    if (stuck.answered === 0) wrong("none of them has begun");
     const { answer, broken } = await victim.call("good", { text: "mine" });
     if (said(answer) !== "good: mine") wrong(`nobody else can call the server: ${broken ?? shown(answer)}`);
     stuck.destroy();
@@ -205,6 +216,7 @@ const ATTACKS = {
     async attack({ mallory, victim, gateway, wrong }) {
       const stuck = unread(gateway, mallory, 1, { count: 2_000, wait_ms: 100, text: "stuck" });
       await sleep(500);
+      if (stuck.answered === 0) wrong("it has not begun");
       const took = [];
       for (let number = 0; number < 3; number += 1) {
         const began = Date.now();
@@ -249,6 +261,37 @@ const ATTACKS = {
     over.abort();
     await Promise.all(busy);
     if (good < 4) wrong(`${4 - good} of 4 calls of somebody else fail; they took ${took} ms`);
+  },
+
+  "one caller's lists that do not come": async ({ mallory, victim, wrong }) => {
+    const over = new AbortController();
+    const lists = Array.from({ length: CALLS * 4 }, () =>
+      mallory.request("resources/list", {}, { signal: over.signal }),
+    );
+    await sleep(500);
+    for (let number = 0; number < 3; number += 1) {
+      const { answer } = await victim.call("good", { text: "mine" });
+      if (said(answer) !== "good: mine") wrong(`a call of somebody else: ${shown(answer)}`);
+    }
+    over.abort();
+    await Promise.all(lists);
+  },
+
+  "subscriptions without end": async ({ mallory, victim, gateway, wrong }) => {
+    const before = memory(gateway);
+    const connections = [];
+    for (let number = 0; number < 10; number += 1) {
+      const message = mallory.message("subscriptions/listen", { notifications: { toolsListChanged: true } });
+      connections.push(overHttp2(gateway, mallory, 100, message, {}));
+    }
+    await sleep(3_000);
+    const open = connections.reduce((sum, { answered }) => sum + answered, 0);
+    if (open === 0) wrong("there is not even one");
+    const { answer } = await victim.call("good", { text: "mine" });
+    if (said(answer) !== "good: mine") wrong(`a call of somebody else, beside ${open}: ${shown(answer)}`);
+    const grown = Math.round(memory(gateway) - before);
+    if (grown > 100) wrong(`${open} streams of one caller hold ${grown} MB`);
+    for (const connection of connections) connection.destroy();
   },
 
   "a cancellation that is not answered": async ({ mallory, server, wrong }) => {
@@ -383,6 +426,20 @@ const ATTACKS = {
     }
   },
 
+  "a question that is changed": async ({ mallory, wrong }) => {
+    const own = await mallory.open(ELICITATION);
+    // Joiners, selectors and marks of direction are part of how people write.
+    const message =
+      "Is it right? \u2764\ufe0f \u{1f469}\u200d\u{1f467} \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645";
+    const choices = ["\u2764\ufe0f", "\u{1f469}\u200d\u{1f467}", "two\nlines"];
+    const properties = { which: { type: "string", enum: choices, default: choices[0] } };
+    const { events } = await own.call("act", { trick: "asks", message, properties }, { reply: accepts });
+    const asked = events[0]?.params;
+    if (asked?.message !== `${SERVER}: ${message}`) wrong(`the message: ${shown(asked?.message)}`);
+    if (JSON.stringify(asked?.requestedSchema?.properties) !== JSON.stringify(properties))
+      wrong(`the choices: ${shown(asked?.requestedSchema?.properties)}`);
+  },
+
   "a flood of questions": {
     policy:
       '@id("all")\npermit (principal, action, resource);\n@id("no")\nforbid (principal, action == Caxton::Action::"elicitation:create", resource);\n',
@@ -481,7 +538,7 @@ const ATTACKS = {
     gateway.manage("auth", "revoke-key", /^cax_live_([^_]+)_/.exec(mallory.key)[1], "--data-dir", "data");
     const { response } = await own.request("tools/list");
     if (response?.status !== 401) wrong(`a request: ${response?.status}`);
-    await sleep(3_000);
+    await until(() => heard.ended, REVOKED_MS);
     for (const session of server.seen.streams.keys())
       server.speak(session, note("notifications/message", { level: "info", data: "after the end" }));
     await sleep(1_000);

@@ -69,7 +69,10 @@ export async function startHostile() {
         jsonrpc: "2.0",
         id,
         method: "elicitation/create",
-        params: { message: given.message ?? "Who are you?", requestedSchema: { type: "object", properties: {} } },
+        params: {
+          message: given.message ?? "Who are you?",
+          requestedSchema: { type: "object", properties: given.properties ?? {} },
+        },
       });
       const answer = await Promise.race([told, sleep(PATIENCE_MS, "nobody")]);
       done({ content: words(JSON.stringify(answer.result ?? answer.error ?? answer)) });
@@ -187,6 +190,9 @@ export async function startHostile() {
         return json({ result: { resultType: "complete", ttlMs: 0, cacheScope: "public", tools: TOOLS } });
       case "tools/call":
         return act(message, response);
+      case "resources/list":
+        // Taken, and never answered.
+        return hold("resources/list", response);
       case "prompts/list": {
         // Pages without end, each as large as one answer may be.
         seen.pages += 1;
