@@ -154,6 +154,23 @@ const ATTACKS = {
       wrong(`it goes on: ${shown(asked)}`);
   },
 
+  "questions that nobody answers": async ({ mallory, server, wrong }) => {
+    const open = () => [...server.seen.streams.keys()].some((session) => session !== undefined);
+    for (const answers of [true, false]) {
+      const own = await mallory.open(ELICITATION);
+      // More than may wait at once.
+      if (!answers) await own.call("act", { trick: "floods", count: 50, wait_ms: 500 });
+      const { answer } = await own.call("act", { trick: "asks" }, { reply: accepts });
+      if (!said(answer).includes("accept")) wrong(`after them the client is not asked any more: ${shown(answer)}`);
+      if (!(await until(open))) wrong("there is no session at the server");
+      await fetch(own.url, { method: "DELETE", headers: own.headers() });
+      if (!(await until(() => !open(), 5_000)))
+        wrong(
+          `${answers ? "answered" : "not answered"}: the session has ended, and the one at the server stays open`,
+        );
+    }
+  },
+
   "a capability that is none": async ({ mallory, victim, server, wrong }) => {
     const before = await victim.open(ELICITATION);
     await mallory.open({ elicitation: 7 }).then((own) => own.session && own.call("good", {}));

@@ -185,6 +185,13 @@ export const CHECKS = [
     without: ["resultType"],
   },
   {
+    why: "a server of an earlier version has no tasks: it does slow work before it answers, and the suite does not wait for it",
+    runs: ["0.2/extensions"],
+    only: ["stateful"],
+    checks: of("tasks-result-type-complete-on-non-task-responses"),
+    statuses: [["SUCCESS", "FAILURE"]],
+  },
+  {
     why: OLD_SERVER,
     runs: MODERN,
     only: ["stateful"],
