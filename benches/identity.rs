@@ -23,11 +23,12 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use caxton::authn::dpop::LocalReplays;
 use caxton::authn::issue::TokenIssuer;
 use caxton::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
 use caxton::authn::mtls::{self, ClientCertificate, ClientTrust};
-use caxton::authn::{Authenticator, Evidence, KeyHolder, KeyStore, Settings, api_key, jwt, tokens};
+use caxton::authn::{
+    Authenticator, AuthnPorts, Evidence, KeyHolder, KeyStore, Settings, api_key, jwt, tokens,
+};
 use caxton::clock::{Clock as _, ManualClock, SystemClock};
 use caxton::model::{HolderKeys, RoleName, ServiceName};
 use caxton::telemetry::Metrics;
@@ -135,8 +136,8 @@ impl Bench {
                 dpop: Default::default(),
                 oauth2: None,
             };
-            let replays = Arc::new(LocalReplays::new(&settings.dpop));
-            Authenticator::new(settings, replays, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
+            let ports = AuthnPorts::local(&settings).unwrap();
+            Authenticator::new(settings, ports, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap()
         };
         let (known, forgetful) = (authenticator(10_000), authenticator(0));
         let secret = make_key(known.keys());
@@ -266,9 +267,8 @@ impl Bound {
             tokens: tokens::Settings::in_directory(directory.path()),
             ..Settings::default()
         };
-        let replays = Arc::new(LocalReplays::new(&settings.dpop));
-        let authenticator =
-            Authenticator::new(settings, replays, shared(), Arc::new(Metrics::new())).unwrap();
+        let ports = AuthnPorts::local(&settings).unwrap();
+        let authenticator = Authenticator::new(settings, ports, shared(), Arc::new(Metrics::new())).unwrap();
         // What a process before this one may have seen needs a nonce.
         clock.advance(Duration::from_secs(10));
         let pair = Ed25519KeyPair::generate().unwrap();

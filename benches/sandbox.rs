@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use caxton::model::EntityUid;
 use caxton::sandbox::{Sandbox, Settings, builtin_handler, builtin_tools};
 use caxton::telemetry::Metrics;
 use wasmtime::{
@@ -141,10 +142,11 @@ fn main() -> Result<(), Failure> {
             floors.push(before.elapsed());
             // From a task, as a request is one.
             let (sandbox, module, input) = (sandbox.clone(), module.clone(), input.clone());
+            let caller = EntityUid::caxton("Service", "bench");
             let task = runtime.spawn(async move {
                 let before = Instant::now();
                 for _ in 0..CALLS {
-                    std::hint::black_box(sandbox.run(&module, input.clone().into_bytes()).await?);
+                    std::hint::black_box(sandbox.run(&caller, &module, input.clone().into_bytes()).await?);
                 }
                 Ok::<_, caxton::sandbox::SandboxError>(before.elapsed())
             });

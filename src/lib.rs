@@ -21,6 +21,7 @@
 
 mod blocking;
 pub mod clock;
+mod heavy;
 #[doc(hidden)]
 pub mod json;
 mod regular;

@@ -6,6 +6,7 @@
 
 mod failures;
 mod keyed;
+mod pace;
 mod quotas;
 mod turns;
 
@@ -22,6 +23,7 @@ use crate::shared_state::{CountedLimit, RateCounter, RateCounters};
 use crate::telemetry::Metrics;
 
 pub use failures::{FailedAttempts, FailureSettings, network};
+pub use pace::Pace;
 pub use quotas::{CapabilityLimits, LimitStatus, QuotaExceeded, QuotaSettings, Quotas};
 pub use turns::{Turn, Turns};
 

@@ -15,7 +15,7 @@ use super::definition::{AgentDefinition, HandlerName};
 use crate::authz::Permit;
 use crate::events::SecurityEvent;
 use crate::limit::{Limited, Rate};
-use crate::memory::Quotas;
+use crate::memory::MemoryQuotas;
 use crate::model::{AgentId, CapabilityName, Entity, EntityUid, ListAgents, MemoryScope, ReadAgent, Value};
 use crate::sandbox::{Module, Sandbox, builtin_handler};
 use crate::shared_state::{CountedLimit, RateCounter, RateCounters, Unavailable};
@@ -398,7 +398,7 @@ fn problem(path: &Path, message: String) -> AgentProblem {
 }
 
 /// The strictest of the agents that use a scope bounds it.
-impl Quotas for Register {
+impl MemoryQuotas for Register {
     fn of(&self, scope: &MemoryScope) -> (Option<u32>, Option<u32>) {
         let table = self.table.load();
         let plans =

@@ -245,7 +245,7 @@ mod tests {
 
     fn connection(peer: &str, tls: bool) -> Connection {
         let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 1);
-        Connection { peer: at(peer), local: at("10.0.0.2"), tls, certificate: None }
+        Connection { peer: at(peer), local: at("10.0.0.2"), tls, certificate: None, place: None }
     }
 
     fn from(

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
@@ -20,15 +21,19 @@ use super::ext_authz;
 use super::problem::Problem;
 use super::quota;
 use super::room::{self, Room};
-use super::state::{Api, Settings};
+use super::state::{Api, PacedParty, Settings};
 use super::target;
 use crate::audit::{Record, SourceRecord};
 use crate::authn::mtls::ClientCertificate;
 use crate::authn::{Evidence, Proven, Refused, RefusedKind, Renewal};
 use crate::authz::{Denied, Permit};
+use crate::blocking::Stopped;
 use crate::events::SecurityEvent;
+use crate::heavy;
 use crate::limit::network;
-use crate::model::{HolderKeys, Meter, Operation, RequestContext, RequestId, RequestSource, Subject};
+use crate::model::{
+    EntityUid, HolderKeys, Meter, Operation, RequestContext, RequestId, RequestSource, Subject,
+};
 use crate::secret::Secret;
 use crate::telemetry::AuthLabels;
 use crate::text::one_line;
@@ -83,6 +88,8 @@ pub(super) type Shown = Result<Option<Arc<ClientCertificate>>, Refused>;
 const REQUEST_ID: &str = "x-request-id";
 /// The value that the next proof of possession must hold (RFC 9449, section 8).
 const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+/// When a caller who has its share of connections may try another.
+const LATER: Duration = Duration::from_secs(1);
 /// The most of a `User-Agent` that is kept, in characters.
 const LONGEST_AGENT: usize = 256;
 
@@ -103,14 +110,17 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
         };
         admit_caller(&api, answer, &context).await
     };
+    let mut principal = None;
     let response = match proven.await {
         Ok(Proven { subject, holder }) => {
+            principal = Some(subject.principal().clone());
             let caller = Caller { subject: Arc::clone(&subject), context: Arc::clone(&context), holder };
             request.extensions_mut().insert(caller);
             within_limits(&api, (&subject, &context), request, next).await
         }
         Err(problem) => problem.into_response(),
     };
+    paced(&api, response.status(), &context, principal).await;
     named(&api, response, &context)
 }
 
@@ -164,8 +174,10 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
         };
         admit_caller(&api, answer, &context).await
     };
+    let mut principal = None;
     let response = match proven.await {
         Ok(renewal) => {
+            principal = Some(renewal.subject.principal().clone());
             let mut request = Request::from_parts(parts, Body::empty());
             let (subject, holder) = (Arc::clone(&renewal.subject), renewal.bound);
             let caller = Caller { subject: Arc::clone(&subject), context: Arc::clone(&context), holder };
@@ -175,6 +187,7 @@ pub(super) async fn prove_refresh(State(api): State<Arc<Api>>, request: Request,
         }
         Err(problem) => problem.into_response(),
     };
+    paced(&api, response.status(), &context, principal).await;
     named(&api, response, &context)
 }
 
@@ -211,6 +224,10 @@ pub(super) async fn within_limits(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let place = request.extensions().get::<Connection>().and_then(|connection| connection.place.as_ref());
+    if place.is_some_and(|place| place.proven(subject.principal()).is_err()) {
+        return crowded();
+    }
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let met = match quota::within(api, subject, context, &route).await {
         Ok(met) => met,
@@ -218,7 +235,11 @@ pub(super) async fn within_limits(
     };
     let mut answer = match make_room(api, (subject, context), &route, &mut request).await {
         Ok(room) => {
-            let answer = tokio::time::timeout(api.settings.request_timeout, next.run(request)).await;
+            let large = room.as_ref().is_some_and(|room| room.is_large());
+            let work = next.run(request);
+            let answer =
+                async { if large { heavy::run(work).await.unwrap_or_else(stopped) } else { work.await } };
+            let answer = tokio::time::timeout(api.settings.request_timeout, answer).await;
             drop(room);
             answer.unwrap_or_else(|_| Problem::timeout().into_response())
         }
@@ -226,6 +247,18 @@ pub(super) async fn within_limits(
     };
     quota::finish(api, context, met, answer.headers_mut());
     answer
+}
+
+/// The answer on a connection that is kept for other callers of its address: it is closed.
+fn crowded() -> Response {
+    let detail = "you have your share of the connections that your address may have: use those, or close one";
+    let close = (header::CONNECTION, HeaderValue::from_static("close"));
+    Problem::busy(detail, LATER).with_headers([close]).into_response()
+}
+
+/// The answer to a request whose work ended without one.
+pub(super) fn stopped(_: Stopped) -> Response {
+    Problem::internal().into_response()
 }
 
 /// Room for the body of the request, when it has one. It goes with the request too: a change comes to its end although its
@@ -269,6 +302,31 @@ pub(super) fn name_anyway(own: Option<HeaderValue>, headers: &mut HeaderMap) {
 
 fn request_id(own: Option<&str>) -> RequestId {
     own.map_or_else(RequestId::generate, RequestId::from_caller)
+}
+
+/// Holds back the answer to a request that was refused before anything was decided, where there are too many of them.
+pub(super) async fn paced(
+    api: &Api,
+    status: StatusCode,
+    context: &RequestContext,
+    principal: Option<EntityUid>,
+) {
+    let refused = matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+    );
+    if refused {
+        let address = || PacedParty::Address(network(context.source.ip));
+        let wait = api.pace.wait(principal.map_or_else(address, PacedParty::Principal), Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
 }
 
 pub(super) fn named(api: &Api, mut response: Response, context: &RequestContext) -> Response {

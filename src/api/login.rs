@@ -75,6 +75,7 @@ pub(super) async fn hear(State(api): State<Arc<Api>>, mut request: Request, next
         }
         Err(problem) => show(problem),
     };
+    caller::paced(&api, response.status(), &context, None).await;
     caller::named(&api, response, &context)
 }
 
@@ -388,7 +389,11 @@ pub(super) async fn prove_token(State(api): State<Arc<Api>>, request: Request, n
         }
         // Nothing in the body: what the connection proves.
         Ok(None) => caller::prove(State(api), Request::from_parts(parts, Body::empty()), next).await,
-        Err(problem) => caller::named(&api, problem.into_response(), &context),
+        Err(problem) => {
+            let response = problem.into_response();
+            caller::paced(&api, response.status(), &context, None).await;
+            caller::named(&api, response, &context)
+        }
     }
 }
 

@@ -35,7 +35,7 @@ mod tools;
 
 pub use arrival::{ForwardedBy, Proxies};
 pub use caller::refused_in_handshake;
-pub use connection::Connection;
+pub use connection::{Connection, ConnectionPlace, Crowded};
 pub use mcp::{McpState, NoRandomness};
 pub use openapi::document;
 pub use problem::Problem;

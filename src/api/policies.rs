@@ -16,6 +16,7 @@ use crate::blocking;
 use crate::changes::Publications;
 use crate::clock::rfc3339;
 use crate::model::{PolicyVersion, PublishPolicies, ReadPolicies, ReloadPolicies, RollbackPolicies};
+use crate::policy::PolicyProblem;
 use crate::policy::live::{Live, Origin, Reloaded};
 use crate::policy::shadow::ShadowReport;
 use crate::policy::version::{Kind, Published};
@@ -157,11 +158,39 @@ fn view(published: Published, origin: &Origin) -> VersionView {
 pub(super) struct Changed {
     from: PolicyVersion,
     version: PolicyVersion,
+    /// What is suspicious in the new set; it decides all the same.
+    warnings: Vec<WarningView>,
+}
+
+/// One warning of the validator, with the fields of `caxton policy validate --format json`.
+#[derive(Serialize, utoipa::ToSchema)]
+struct WarningView {
+    file: Option<String>,
+    line: Option<usize>,
+    column: Option<usize>,
+    policy: Option<String>,
+    message: String,
+    help: Option<String>,
+}
+
+impl From<&PolicyProblem> for WarningView {
+    fn from(warning: &PolicyProblem) -> Self {
+        let position = warning.position();
+        Self {
+            file: warning.file.as_deref().map(str::to_owned),
+            line: position.map(|position| position.line),
+            column: position.map(|position| position.column),
+            policy: warning.policy.as_deref().map(str::to_owned),
+            message: warning.message.clone(),
+            help: warning.advice.clone(),
+        }
+    }
 }
 
 impl From<Reloaded> for Changed {
     fn from(reloaded: Reloaded) -> Self {
-        Self { from: reloaded.from, version: reloaded.to }
+        let warnings = reloaded.warnings.iter().map(WarningView::from).collect();
+        Self { from: reloaded.from, version: reloaded.to, warnings }
     }
 }
 

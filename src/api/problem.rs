@@ -341,7 +341,10 @@ impl From<ReloadError> for Problem {
             ReloadError::NoStore | ReloadError::MustBeSigned => {
                 Self::new(StatusCode::CONFLICT, "not-here", detail)
             }
-            ReloadError::Policies(_) | ReloadError::Agents(_) | ReloadError::Pins(_) => Self::invalid(detail),
+            ReloadError::Policies(_)
+            | ReloadError::Agents(_)
+            | ReloadError::Pins(_)
+            | ReloadError::Keys(_) => Self::invalid(detail),
             ReloadError::Source(SourceError::Version(error)) => match error {
                 VersionError::NotFound(_) | VersionError::Empty(_) => Self::not_found(detail),
                 VersionError::Replayed { .. } | VersionError::Raced(_) => {

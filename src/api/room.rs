@@ -19,6 +19,10 @@ use crate::model::EntityUid;
 /// When a caller that found no room may try again.
 const LATER: Duration = Duration::from_secs(1);
 
+/// Bytes of a body that are read between other requests; what is longer makes the whole request one of low priority. A
+/// body that does not say how long it is counts as the longest.
+const LARGE: usize = 64 * 1024;
+
 /// The bounds, in bytes. A single body may be as large as a bound: it then has all of it.
 #[derive(Debug, Clone, Copy)]
 pub struct RoomSettings {
@@ -100,6 +104,13 @@ impl Rooms {
         taken.connections.insert(connection, of_connection);
         drop(taken);
         Ok(Room { rooms: Arc::clone(self), caller: caller.clone(), connection, bytes })
+    }
+}
+
+impl Room {
+    /// Whether reading the body takes so long that it is done on threads of low priority.
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes.in_all > LARGE
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, host, login, mcp, memory,
     messages, policies, resource, roles, search, tools,
 };
+use crate::heavy;
 use crate::memory::{EntityView, RelationView};
 use crate::model::{ActionKind, HttpMethod};
 use crate::telemetry::metrics::HttpLabels;
@@ -70,9 +71,18 @@ struct Route {
     endpoint: Endpoint,
     handler: Handler,
     doc: Doc,
+    /// Whether it is answered on threads of low priority.
+    computes: bool,
 }
 
 impl Route {
+    /// A request that may compute long whatever its body is: an agent answers a whole conversation, a search asks about
+    /// each entity.
+    fn computes_long(mut self) -> Self {
+        self.computes = true;
+        self
+    }
+
     /// A request that ends with its caller, although its method is not `GET`.
     fn ends_with_its_caller(mut self) -> Self {
         self.endpoint.on_disconnect = OnDisconnect::Cancel;
@@ -140,6 +150,7 @@ fn guarded(method: &'static str, path: &'static str, action: ActionKind, handler
         endpoint: Endpoint { method, path, access: Access::Action(action), on_disconnect },
         handler,
         doc: Doc::default(),
+        computes: false,
     }
 }
 
@@ -153,6 +164,7 @@ fn open(path: &'static str, why: &'static str, handler: Handler) -> Route {
         },
         handler,
         doc: Doc::default(),
+        computes: false,
     }
 }
 
@@ -170,14 +182,17 @@ fn table() -> Vec<Route> {
             ActionKind::MessageSend,
             post(messages::send_to_capability),
         )
+        .computes_long()
         .ends_with_its_caller()
         .takes::<messages::Envelope>()
         .gives::<messages::Answered>(),
         guarded("POST", "/v1/messages", ActionKind::MessageSend, post(messages::send))
+            .computes_long()
             .ends_with_its_caller()
             .takes::<messages::Envelope>()
             .gives::<messages::Answered>(),
         guarded("GET", "/v1/conversations/{id}", ActionKind::MessageReceive, get(messages::conversation))
+            .computes_long()
             .gives::<messages::Conversation>(),
         guarded("GET", "/v1/tools", ActionKind::ToolList, get(tools::list)).gives::<tools::Tools>(),
         guarded("POST", "/v1/tools/{server}/{tool}/call", ActionKind::ToolCall, post(tools::call))
@@ -222,14 +237,17 @@ fn table() -> Vec<Route> {
             .takes::<authzen::Batch>()
             .gives::<authzen::Answer>(),
         guarded("POST", "/access/v1/search/subject", ActionKind::PolicyTest, post(search::subjects))
+            .computes_long()
             .ends_with_its_caller()
             .takes::<search::SubjectSearch>()
             .gives::<search::Results>(),
         guarded("POST", "/access/v1/search/resource", ActionKind::PolicyTest, post(search::resources))
+            .computes_long()
             .ends_with_its_caller()
             .takes::<search::ResourceSearch>()
             .gives::<search::Results>(),
         guarded("POST", "/access/v1/search/action", ActionKind::PolicyTest, post(search::actions))
+            .computes_long()
             .ends_with_its_caller()
             .takes::<search::ActionSearch>()
             .gives::<search::Results>(),
@@ -306,6 +324,7 @@ fn table() -> Vec<Route> {
             .takes::<policies::Back>()
             .gives::<policies::Changed>(),
         guarded("GET", "/v1/audit/events", ActionKind::AuditRead, get(audit::events))
+            .computes_long()
             .asks::<audit::Ask>()
             .gives::<audit::Events>(),
     ]
@@ -384,13 +403,14 @@ const MCP: Endpoint = Endpoint {
 const SERVER_MCP: Endpoint = Endpoint { path: "/servers/{name}/mcp", ..MCP };
 
 fn routes(api: &Arc<Api>, table: Vec<Route>) -> Router<Arc<Api>> {
-    table.into_iter().fold(Router::new(), |router, Route { endpoint, handler, .. }| {
+    table.into_iter().fold(Router::new(), |router, Route { endpoint, handler, computes, .. }| {
         let handler = match endpoint.on_disconnect {
             OnDisconnect::RunToCompletion => {
                 handler.route_layer(from_fn_with_state(Arc::clone(api), run_to_completion))
             }
             OnDisconnect::Cancel => handler,
         };
+        let handler = if computes { handler.route_layer(from_fn(on_heavy_threads)) } else { handler };
         router.route(endpoint.path, handler)
     })
 }
@@ -407,6 +427,11 @@ async fn run_to_completion(State(api): State<Arc<Api>>, request: Request, next: 
     };
     let ended = api.under_way.spawn(work).await;
     ended.unwrap_or_else(|_| Problem::internal().into_response())
+}
+
+/// Answers a request on the threads of low priority.
+async fn on_heavy_threads(request: Request, next: Next) -> Response {
+    heavy::run(next.run(request)).await.unwrap_or_else(caller::stopped)
 }
 
 /// Every route of the gateway.

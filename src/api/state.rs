@@ -1,5 +1,6 @@
 //! What the handlers share.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::changes::Reloader;
 use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
-use crate::limit::{Quotas, Rate};
+use crate::limit::{Pace, Quotas, Rate};
+use crate::model::EntityUid;
 use crate::runtime::{Effects, Runtime};
 use crate::shared_state::AddressBlocks;
 use crate::telemetry::Metrics;
@@ -107,6 +109,15 @@ impl Readiness {
     }
 }
 
+/// Whose refusals are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PacedParty {
+    /// Those of a proven caller.
+    Principal(EntityUid),
+    /// Those of an address that proves nobody; a /64 of IPv6 is one.
+    Address(IpAddr),
+}
+
 /// What the handlers share.
 pub struct Api {
     /// Proves callers.
@@ -117,6 +128,8 @@ pub struct Api {
     pub failures: Option<Arc<dyn AddressBlocks>>,
     /// Counts requests by key and by route.
     pub quotas: Quotas,
+    /// Holds back refusals that one caller, or one address that proves nobody, sets off too fast.
+    pub pace: Pace<PacedParty>,
     /// The rate of a principal's decisions, which the guard counts.
     pub per_principal: Rate,
     /// The one way to effects.

@@ -164,11 +164,11 @@ impl Journal {
         self.inner.refusals.note(record.into(), address, reason, std::time::Instant::now())
     }
 
-    /// Writes down what was counted and is not on record yet, where its window is over, or `all` of it. How many
+    /// Writes down what was counted and is not on record yet, where it has waited long enough, or `all` of it. How many
     /// refusals could not be written down.
     pub async fn record_counted(&self, all: bool) -> u64 {
         let mut lost = 0;
-        for record in self.inner.refusals.over(std::time::Instant::now(), all) {
+        for record in self.inner.refusals.due(std::time::Instant::now(), all) {
             let count = record.count;
             if self.append(record).await.is_err() {
                 lost += count;

@@ -2,8 +2,9 @@
 //!
 //! The attack: fill the disk, and the log's readers, with refused credentials and calls above a rate. Of what one
 //! address and one principal are refused for one reason, the first is a record, then the second, the fourth, the
-//! eighth, and the last when the window is over. Each says in `count` for how many it stands, itself included, so that
-//! the counts add up to what there was. What was allowed, and what a policy has denied, is never counted here.
+//! eighth, and so on, whatever came since in each ten seconds, and the last when the window is over. Each says in `count`
+//! for how many it stands, itself included, so that the counts add up to what there was. A process that is killed loses what
+//! was counted in the last ten seconds, and no record. What was allowed, and what a policy has denied, is never counted here.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,6 +14,9 @@ use parking_lot::Mutex;
 
 use super::record::Record;
 use crate::model::{Outcome, ReasonCode};
+
+/// The longest that counted refusals wait for their record.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Refusals with an equal key are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,6 +29,8 @@ struct RefusalKey {
 #[derive(Debug)]
 struct RefusalCount {
     since: Instant,
+    /// When the last record of them was written.
+    written: Instant,
     all: u64,
     /// Those that no record stands for yet.
     left: u64,
@@ -62,12 +68,14 @@ impl Refusals {
         if counts.len() >= self.max && !counts.contains_key(&key) {
             key.of = None;
         }
-        let counted = counts.entry(key).or_insert(RefusalCount { since: now, all: 0, left: 0, last: None });
+        let new = RefusalCount { since: now, written: now, all: 0, left: 0, last: None };
+        let counted = counts.entry(key).or_insert(new);
         counted.all = counted.all.saturating_add(1);
         counted.left = counted.left.saturating_add(1);
         if counted.all.is_power_of_two() {
             record.count = std::mem::take(&mut counted.left);
             counted.last = None;
+            counted.written = now;
             return Some(record);
         }
         record.shorten();
@@ -75,23 +83,27 @@ impl Refusals {
         None
     }
 
-    /// The last record of each window that is over, with those it stands for. `all`: of every window.
-    pub(super) fn over(&self, now: Instant, all: bool) -> Vec<Record> {
-        let mut counts = self.counts.lock();
-        let ended = |_: &RefusalKey, counted: &mut RefusalCount| {
-            all || now.duration_since(counted.since) >= self.window
-        };
-        let ended: Vec<_> = counts.extract_if(ended).collect();
-        drop(counts);
-        ended.into_iter().filter_map(|(_, counted)| counted.into_record()).collect()
+    /// What is to be written now: of each window that is over, and of each whose last record is [`LONGEST_WAIT`] old, the
+    /// last refusal with those it stands for. `all`: of every window.
+    pub(super) fn due(&self, now: Instant, all: bool) -> Vec<Record> {
+        let mut due = Vec::new();
+        self.counts.lock().retain(|_, counted| {
+            let over = all || now.duration_since(counted.since) >= self.window;
+            if over || now.duration_since(counted.written) >= LONGEST_WAIT {
+                due.extend(counted.take(now));
+            }
+            !over
+        });
+        due
     }
 }
 
 impl RefusalCount {
-    /// The last record, with the number of refusals it stands for.
-    fn into_record(self) -> Option<Record> {
-        let mut record = self.last?;
-        record.count = self.left;
+    /// The record of those that none stands for yet; `None` when there are none.
+    fn take(&mut self, now: Instant) -> Option<Record> {
+        let mut record = self.last.take()?;
+        record.count = std::mem::take(&mut self.left);
+        self.written = now;
         Some(*record)
     }
 }
@@ -129,11 +141,32 @@ mod tests {
         let (refusals, now) = (Refusals::new(MINUTE, 100), Instant::now());
         let counts: Vec<u64> = (0..1_000).filter_map(|_| written(&refusals, ip(1), now)).collect();
         assert_eq!(counts, [1, 1, 2, 4, 8, 16, 32, 64, 128, 256]);
-        assert_eq!(refusals.over(now, false).len(), 0, "the window is not over");
-        let over: Vec<u64> = refusals.over(now + MINUTE, false).iter().map(|record| record.count).collect();
+        assert_eq!(refusals.due(now, false).len(), 0, "the window is not over");
+        let over: Vec<u64> = refusals.due(now + MINUTE, false).iter().map(|record| record.count).collect();
         assert_eq!(over, [1_000 - 512]);
-        assert_eq!(refusals.over(now + MINUTE, true).len(), 0, "said once");
+        assert_eq!(refusals.due(now + MINUTE, true).len(), 0, "said once");
         assert_eq!(written(&refusals, ip(1), now + MINUTE), Some(1), "a new window");
+    }
+
+    #[test]
+    fn what_is_counted_waits_ten_seconds_at_most() {
+        let (refusals, now) = (Refusals::new(MINUTE, 100), Instant::now());
+        let second = Duration::from_secs(1);
+        for _ in 0..7 {
+            written(&refusals, ip(1), now);
+        }
+        let due = |after: Duration| -> Vec<u64> {
+            refusals.due(now + after, false).iter().map(|record| record.count).collect()
+        };
+        assert!(due(9 * second).is_empty());
+        assert_eq!(due(10 * second), [3], "one, one and two had records");
+        assert!(due(20 * second).is_empty(), "nothing came since");
+        // The eighth is a doubling and has its record; the ninth waits again.
+        assert_eq!(written(&refusals, ip(1), now + 21 * second), Some(1));
+        assert_eq!(written(&refusals, ip(1), now + 22 * second), None);
+        assert_eq!((due(30 * second), due(31 * second)), (vec![], vec![1]));
+        assert!(due(MINUTE).is_empty(), "the window is over, and all of it was said");
+        assert!(refusals.counts.lock().is_empty());
     }
 
     #[test]
@@ -154,7 +187,7 @@ mod tests {
         });
         let found = refusals.note(Box::new(of_one), ip(1), REASON, now);
         assert_eq!(found.map(|record| record.count), Some(1));
-        assert_eq!(refusals.over(now, true).len(), 1, "only the first has one that was not written");
+        assert_eq!(refusals.due(now, true).len(), 1, "only the first has one that was not written");
     }
 
     #[test]
@@ -179,7 +212,7 @@ mod tests {
         let mut named = event();
         named.policies = vec![policy];
         assert!((0..5).all(|_| refusals.note(Box::new(named.clone()), ip(1), REASON, now).is_some()));
-        assert!(refusals.over(now, true).is_empty());
+        assert!(refusals.due(now, true).is_empty());
     }
 
     #[test]
@@ -193,7 +226,7 @@ mod tests {
         long.resource = Some("x".repeat(100_000));
         long.set_context(crate::model::Value::text("x".repeat(100_000)));
         drop(refusals.note(Box::new(long), ip(255), REASON, now));
-        let kept = refusals.over(now, true);
+        let kept = refusals.due(now, true);
         let kept: Vec<_> = kept.iter().map(|record| (record.count, record.context().is_none())).collect();
         assert_eq!(kept, [(247 - 128, true)]);
     }

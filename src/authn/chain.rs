@@ -7,11 +7,13 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::dpop::DpopProofs;
+use super::dpop::LocalReplays;
+use super::jwt::KeyFiles;
 use super::mtls::{self, ClientTrust};
 use super::oauth2::{Logins, Settings as LoginSettings};
 use super::scheme::{Evidence, Proven, Refused, RefusedKind};
-use super::tokens::{Renewal, Tokens};
-use super::{AuthnError, KeyStore, api_key, dpop, jwt, tokens};
+use super::tokens::{LocalLogins, LoginStore, Renewal, Tokens};
+use super::{AuthnError, KeyStore, KeyTable, LocalKeys, api_key, dpop, jwt, tokens};
 use crate::blocking;
 use crate::clock::SharedClock;
 use crate::model::{HolderKeys, Subject, Thumbprint};
@@ -43,6 +45,29 @@ impl Settings {
         let login = self.oauth2.as_ref().map(|login| login.issuer.as_str().into());
         issuers.extend(login.filter(|login| !issuers.contains(login)));
         issuers
+    }
+}
+
+/// Where credentials are kept that the gateways of a fleet share.
+#[derive(Clone)]
+pub struct AuthnPorts {
+    /// API keys.
+    pub keys: Arc<dyn KeyTable>,
+    /// Sessions, revocations and signing keys.
+    pub logins: Arc<dyn LoginStore>,
+    /// Proofs of possession that were used.
+    pub replays: Arc<dyn ReplayTable>,
+}
+
+impl AuthnPorts {
+    /// The embedded ones: databases of the data directory, and a table that ends with the process.
+    pub fn local(settings: &Settings) -> Result<Self, AuthnError> {
+        let own = &settings.tokens;
+        Ok(Self {
+            keys: Arc::new(LocalKeys::open(&settings.api_keys.store)?),
+            logins: Arc::new(LocalLogins::open(&own.store, own.cache_entries)?),
+            replays: Arc::new(LocalReplays::new(&settings.dpop)),
+        })
     }
 }
 
@@ -80,10 +105,9 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// Reads every key; fails on the first that cannot be used.
-    /// Proofs of possession that were used are remembered in `replays`.
     pub fn new(
         settings: Settings,
-        replays: Arc<dyn ReplayTable>,
+        ports: AuthnPorts,
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, AuthnError> {
@@ -96,11 +120,11 @@ impl Authenticator {
         let logins =
             settings.oauth2.map(|oauth2| Logins::new(oauth2, Arc::clone(&clock), Arc::clone(&metrics)));
         let max_key_age = settings.api_keys.max_age;
-        let api_key = api_key::ApiKeyScheme::new(settings.api_keys, Arc::clone(&clock))?;
-        let tokens = Arc::new(Tokens::open(own, max_key_age, Arc::clone(&clock))?);
+        let api_key = api_key::ApiKeyScheme::new(settings.api_keys, ports.keys, Arc::clone(&clock))?;
+        let tokens = Arc::new(Tokens::open(own, ports.logins, max_key_age, Arc::clone(&clock))?);
         let trust = settings.mtls.map(|mtls| ClientTrust::open(mtls, Arc::clone(&clock))).transpose()?;
         let client_trust = trust.map(Arc::new);
-        let proofs = DpopProofs::new(settings.dpop, replays, Arc::clone(&clock))?;
+        let proofs = DpopProofs::new(settings.dpop, ports.replays, Arc::clone(&clock))?;
         let jwt = jwt::JwtScheme::new(settings.jwt, Arc::clone(&tokens), clock, Arc::clone(&metrics))?;
         Ok(Self {
             jwt,
@@ -244,9 +268,9 @@ impl Authenticator {
         tokio::join!(self.jwt.follow_keys(stop), logins);
     }
 
-    /// Reads the issuer's key file again, when there is one; a file that is refused changes nothing.
-    pub fn reload_keys(&self) -> Option<Result<(), AuthnError>> {
-        self.jwt.reload_keys()
+    /// The issuer's keys that lie in files; `None` when there are none.
+    pub fn key_files(&self) -> Option<KeyFiles> {
+        self.jwt.key_files()
     }
 
     /// The caller behind what the request shows, or why there is none.
@@ -260,8 +284,8 @@ impl Authenticator {
     async fn decide(&self, evidence: &Evidence<'_>) -> Result<Proven, Refused> {
         let workload = self.mtls.examine(evidence.certificate)?;
         let certificate = workload.as_ref().map(|workload| *workload.thumbprint());
-        let token = self.jwt.examine(evidence.headers)?;
-        let key = self.api_key.examine(evidence.headers).proven()?;
+        let token = self.jwt.examine(evidence.headers).await?;
+        let key = self.api_key.examine(evidence.headers).await.proven()?;
         // The issuer has said that the holder of this certificate acts as the subject of the token: one caller, not two.
         let is_of_token = token.as_ref().is_some_and(|token| {
             token.holder.certificate.is_some() && token.holder.certificate == certificate

@@ -9,6 +9,9 @@ use crate::model::IdError;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message says what it is")]
 pub enum AuthnError {
+    /// The store of logins cannot be asked.
+    #[error(transparent)]
+    Unavailable(#[from] crate::shared_state::Unavailable),
     #[error("the key file `{path}` could not be read")]
     KeyFile { path: PathBuf, source: std::io::Error },
     #[error("the key `{key}` cannot be used with {algorithm}: {reason}")]

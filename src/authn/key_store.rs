@@ -1,20 +1,24 @@
-//! The API keys on disk: the principal and the validity of each. The keys themselves are not in it.
+//! The API keys: the principal and the validity of each. The keys themselves are not kept.
+//!
+//! Where they are kept is a port, because the gateways of a fleet have to know the same ones.
 
-use parking_lot::Mutex;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+#[cfg(test)]
+mod contract;
+mod local;
+
+use std::sync::Arc;
+
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
 use super::AuthnError;
 use super::api_key::{KeyText, Pepper, Settings, random_key};
-use super::schema::MIGRATIONS;
-use crate::db;
 use crate::model::{AgentId, KeyId, RoleName, ServiceName};
 use crate::secret::Secret;
+use crate::shared_state::{PortFuture, Unavailable};
 
-/// The columns of a [`StoredKey`], in its order.
-pub(super) const COLUMNS: &str =
-    "api_key.id, name, agent, permissions, api_key.created, api_key.expires, revoked, replaced_by";
+pub use local::LocalKeys;
+pub(super) use local::{COLUMNS, StoredKey};
 
 /// The principal of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -57,66 +61,77 @@ pub struct NewKey {
     pub expires: i64,
 }
 
-/// A row as SQLite gives it, not yet believed.
-pub(super) struct StoredKey {
-    id: String,
-    name: String,
-    agent: Option<String>,
-    permissions: String,
-    created: i64,
-    expires: i64,
-    revoked: Option<i64>,
-    replaced_by: Option<String>,
+/// A key with the hash of its text.
+#[derive(Debug)]
+pub struct HashedKey {
+    /// HMAC-SHA256 of the whole text of the key under the pepper.
+    pub hash: [u8; 32],
+    /// The key; an error where the row is not one that this gateway writes.
+    pub record: Result<KeyRecord, AuthnError>,
 }
 
-impl StoredKey {
-    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            agent: row.get(2)?,
-            permissions: row.get(3)?,
-            created: row.get(4)?,
-            expires: row.get(5)?,
-            revoked: row.get(6)?,
-            replaced_by: row.get(7)?,
-        })
-    }
-
-    pub(super) fn parse(self) -> Result<KeyRecord, AuthnError> {
-        Ok(KeyRecord {
-            id: KeyId::parse(self.id)?,
-            name: ServiceName::parse(self.name)?,
-            holder: match self.agent {
-                Some(agent) => KeyHolder::Agent(AgentId::parse(agent)?),
-                None => KeyHolder::Service,
-            },
-            permissions: serde_json::from_str(&self.permissions)?,
-            created: self.created,
-            expires: self.expires,
-            revoked: self.revoked,
-            replaced_by: self.replaced_by.map(KeyId::parse).transpose()?,
-        })
-    }
+/// What a new key is stored with.
+#[derive(Debug, Clone, Copy)]
+pub struct NewHash<'a> {
+    /// The public part.
+    pub id: &'a KeyId,
+    /// HMAC-SHA256 of the whole text of the key under the pepper.
+    pub hash: &'a [u8; 32],
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created: i64,
+    /// From when on it is refused, in milliseconds since the Unix epoch.
+    pub expires: i64,
 }
 
-/// The store. Lookups take microseconds and have a connection of their own, so that none waits for a change, which may
-/// wait for another process.
+/// Where API keys are kept. Instants are milliseconds since the Unix epoch.
+///
+/// Every change is one step, and is seen by the next request of every gateway that shares the table: a key that was revoked is
+/// refused. [`KeyTable::lookup`] is asked while a request waits; the other methods may wait for a disk or a network, and are
+/// called on threads that may block.
+pub trait KeyTable: Send + Sync + 'static {
+    /// A key with its hash, also one that does not count any more.
+    fn lookup<'a>(&'a self, id: &'a KeyId) -> PortFuture<'a, Option<HashedKey>>;
+
+    /// Whether there is no key at all.
+    fn is_empty(&self) -> Result<bool, AuthnError>;
+
+    /// The record of a key, also of one that does not count any more.
+    fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, AuthnError>;
+
+    /// All keys, the oldest first.
+    fn list(&self) -> Result<Vec<KeyRecord>, AuthnError>;
+
+    /// Stores a new key with the name, the holder and the permissions of `record`.
+    fn insert(&self, new: &NewHash<'_>, record: &KeyRecord) -> Result<(), AuthnError>;
+
+    /// Stores the successor of `old`, with the same name, holder and permissions; the old one ends at `old_ends` at the
+    /// latest. `false`, and nothing stored, when the old one is not there, does not count at `new.created`, or has a
+    /// successor: of several at once, one succeeds.
+    fn replace(&self, old: &KeyId, new: &NewHash<'_>, old_ends: i64) -> Result<bool, AuthnError>;
+
+    /// Revokes a key; `false` when there is no such key. A key that is revoked already keeps its first instant.
+    fn revoke(&self, id: &KeyId, now: i64) -> Result<bool, AuthnError>;
+
+    /// Leaves word for the decision log; see [`KeyStore::note`].
+    fn note(&self, name: &str, detail: &str, now: i64) -> Result<(), AuthnError>;
+}
+
+/// The store: the table of keys, and the pepper under which their texts are hashed.
 pub struct KeyStore {
-    connection: Mutex<Connection>,
-    writer: Mutex<Connection>,
+    table: Arc<dyn KeyTable>,
     pepper: Pepper,
 }
 
 impl KeyStore {
-    /// Opens the store of `settings`, making it and the pepper when neither is there.
+    /// Opens the local store of `settings`, making it and the pepper when neither is there.
     pub fn open(settings: &Settings) -> Result<Self, AuthnError> {
-        let connection = db::open(&settings.store, &MIGRATIONS)?;
-        let has_keys: bool =
-            connection.query_row("SELECT EXISTS (SELECT 1 FROM api_key)", [], |row| row.get(0))?;
-        let pepper = Pepper::open(&settings.pepper, !has_keys)?;
-        let writer = Mutex::new(db::open_synced(&settings.store, &MIGRATIONS)?);
-        Ok(Self { connection: Mutex::new(connection), writer, pepper })
+        Self::over(Arc::new(LocalKeys::open(&settings.store)?), settings)
+    }
+
+    /// The store over a table, with the pepper of `settings`, which is made when there are no keys yet.
+    pub fn over(table: Arc<dyn KeyTable>, settings: &Settings) -> Result<Self, AuthnError> {
+        let pepper = Pepper::open(&settings.pepper, table.is_empty()?)?;
+        Ok(Self { table, pepper })
     }
 
     /// Makes a key. `now` and `expires` are milliseconds since the Unix epoch.
@@ -131,26 +146,19 @@ impl KeyStore {
         if expires <= now {
             return Err(AuthnError::Expiry);
         }
-        self.insert(&self.writer.lock(), (name, holder, permissions), now, expires)
-    }
-
-    fn insert(
-        &self,
-        connection: &Connection,
-        (name, holder, permissions): (&ServiceName, &KeyHolder, &[RoleName]),
-        now: i64,
-        expires: i64,
-    ) -> Result<NewKey, AuthnError> {
         let (id, secret) = random_key()?;
-        let agent = match holder {
-            KeyHolder::Service => None,
-            KeyHolder::Agent(agent) => Some(agent.as_str()),
+        let record = KeyRecord {
+            id: id.clone(),
+            name: name.clone(),
+            holder: holder.clone(),
+            permissions: permissions.to_vec(),
+            created: now,
+            expires,
+            revoked: None,
+            replaced_by: None,
         };
         let hash = self.pepper.hash(secret.expose());
-        connection.execute(
-            "INSERT INTO api_key (id, hash, name, agent, permissions, created, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![id.as_str(), hash, name.as_str(), agent, serde_json::to_string(permissions)?, now, expires],
-        )?;
+        self.table.insert(&NewHash { id: &id, hash: &hash, created: now, expires }, &record)?;
         Ok(NewKey { id, secret, expires })
     }
 
@@ -158,88 +166,52 @@ impl KeyStore {
     /// it was made. The old one serves for `grace_millis` longer at most. `None` when there is no such key that still
     /// counts and has no successor yet.
     pub fn rotate(&self, id: &KeyId, now: i64, grace_millis: i64) -> Result<Option<NewKey>, AuthnError> {
-        let mut connection = self.writer.lock();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let Some(old) = find(&transaction, id)? else { return Ok(None) };
-        if old.revoked.is_some() || old.expires <= now || old.replaced_by.is_some() {
-            return Ok(None);
-        }
+        let Some(old) = self.table.find(id)? else { return Ok(None) };
+        let (new_id, secret) = random_key()?;
         let expires = now.saturating_add(old.expires.saturating_sub(old.created));
-        let new = self.insert(&transaction, (&old.name, &old.holder, &old.permissions), now, expires)?;
-        transaction.execute(
-            "UPDATE api_key SET replaced_by = ?2, expires = min(expires, ?3) WHERE id = ?1",
-            params![id.as_str(), new.id.as_str(), now.saturating_add(grace_millis)],
-        )?;
-        transaction.commit()?;
-        Ok(Some(new))
+        let hash = self.pepper.hash(secret.expose());
+        let new = NewHash { id: &new_id, hash: &hash, created: now, expires };
+        let replaced = self.table.replace(id, &new, now.saturating_add(grace_millis))?;
+        Ok(replaced.then_some(NewKey { id: new_id, secret, expires }))
     }
 
     /// The record of a key, also of one that does not count any more.
     pub fn find(&self, id: &KeyId) -> Result<Option<KeyRecord>, AuthnError> {
-        find(&self.connection.lock(), id)
+        self.table.find(id)
     }
 
     /// Leaves word for the decision log, from a program that does not hold the log: the gateway writes it there within
     /// seconds, or when it starts, before it serves. `now` is in milliseconds since the Unix epoch.
     pub fn note(&self, name: &str, detail: &str, now: i64) -> Result<(), AuthnError> {
-        self.writer.lock().execute(
-            "INSERT INTO event (at, name, detail) VALUES (?1, ?2, ?3)",
-            params![now, name, detail],
-        )?;
-        Ok(())
+        self.table.note(name, detail, now)
     }
 
     /// All keys, the oldest first.
     pub fn list(&self) -> Result<Vec<KeyRecord>, AuthnError> {
-        let connection = self.connection.lock();
-        let mut statement =
-            connection.prepare(&format!("SELECT {COLUMNS} FROM api_key ORDER BY created, id"))?;
-        let rows = statement.query_map([], StoredKey::read)?;
-        rows.map(|row| row.map_err(AuthnError::from).and_then(StoredKey::parse)).collect()
+        self.table.list()
     }
 
     /// Revokes a key at `now` (milliseconds since the Unix epoch); `false` when there is no such key. It counts from the
     /// next request on, in every process; a key that is revoked already keeps its first instant.
     pub fn revoke(&self, id: &KeyId, now: i64) -> Result<bool, AuthnError> {
-        let changed = self.writer.lock().execute(
-            "UPDATE api_key SET revoked = coalesce(revoked, ?2) WHERE id = ?1",
-            params![id.as_str(), now],
-        )?;
-        Ok(changed > 0)
+        self.table.revoke(id, now)
     }
 
-    /// The record of a key whose secret is right; `None` for an unknown id as for a wrong secret, in the same time.
-    pub(super) fn prove(&self, key: &KeyText<'_>) -> Result<Option<KeyRecord>, AuthnError> {
+    /// The record of a key whose secret is right; `None` for an unknown id as for a wrong secret, which are compared in the
+    /// same time.
+    ///
+    /// # Errors
+    /// The table cannot be asked, or the row of the key is damaged.
+    pub(super) async fn prove(&self, key: &KeyText<'_>) -> Result<Option<KeyRecord>, AuthnError> {
         let presented = self.pepper.hash(key.whole);
-        let found = self.lookup(&key.id)?;
+        let found = self.table.lookup(&key.id).await.map_err(|why: Unavailable| AuthnError::from(why))?;
         // An unknown id is compared as well, with a hash that nothing has.
-        let stored = found.as_ref().map_or([0; 32], |(hash, _)| *hash);
+        let stored = found.as_ref().map_or([0; 32], |found| found.hash);
         let same = bool::from(presented.ct_eq(&stored));
         match found {
-            Some((_, row)) if same => row.parse().map(Some),
+            Some(found) if same => found.record.map(Some),
             _ => Ok(None),
         }
-    }
-
-    fn lookup(&self, id: &KeyId) -> Result<Option<([u8; 32], StoredKey)>, AuthnError> {
-        let connection = self.connection.lock();
-        let mut statement =
-            connection.prepare_cached(&format!("SELECT {COLUMNS}, hash FROM api_key WHERE id = ?1"))?;
-        let found =
-            statement.query_row([id.as_str()], |row| Ok((row.get(8)?, StoredKey::read(row)?))).optional()?;
-        Ok(found)
-    }
-}
-
-fn find(connection: &Connection, id: &KeyId) -> Result<Option<KeyRecord>, AuthnError> {
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM api_key WHERE id = ?1"))?;
-    statement.query_row([id.as_str()], StoredKey::read).optional()?.map(StoredKey::parse).transpose()
-}
-
-/// The conversion is here so that the error type does not depend on SQLite.
-impl From<rusqlite::Error> for AuthnError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Query(Box::new(error))
     }
 }
 

@@ -23,9 +23,10 @@ mod scheme;
 mod tests;
 pub mod tokens;
 
-pub use chain::{Authenticator, MethodStatus, Settings};
+pub use chain::{Authenticator, AuthnPorts, MethodStatus, Settings};
 pub use error::AuthnError;
-pub use key_store::{KeyHolder, KeyRecord, KeyStore, NewKey};
+pub use jwt::{KeyDraft, KeyFiles};
+pub use key_store::{HashedKey, KeyHolder, KeyRecord, KeyStore, KeyTable, LocalKeys, NewHash, NewKey};
 pub use person::{LoggedIn, Person};
 pub use scheme::{Evidence, Presented, Proven, Refused, RefusedKind};
 pub use tokens::{Issued, PendingEvent, Renewal, Tokens};

@@ -48,10 +48,9 @@ fn bench(with_jwt: bool) -> Bench {
     let metrics = Arc::new(Metrics::new());
     let tokens = tokens::Settings::in_directory(directory.path());
     let settings = Settings { jwt, api_keys, tokens, ..Settings::default() };
-    let replays = Arc::new(dpop::LocalReplays::new(&settings.dpop));
+    let ports = AuthnPorts::local(&settings).unwrap();
     let authenticator =
-        Authenticator::new(settings, replays, Arc::<ManualClock>::clone(&clock), Arc::clone(&metrics))
-            .unwrap();
+        Authenticator::new(settings, ports, Arc::<ManualClock>::clone(&clock), Arc::clone(&metrics)).unwrap();
     Bench {
         _directory: directory,
         clock,

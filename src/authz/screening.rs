@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use tokio::sync::Semaphore;
 
-use crate::blocking;
+use crate::heavy;
 use crate::limit::Turns;
 use crate::model::{EntityUid, Operation, Screening};
 use crate::screen::Screen;
@@ -57,7 +57,7 @@ impl Screener {
             let _held = (turn, place);
             screen.scan(|visit| texts.iter().for_each(|text| visit(text)))
         };
-        let screening = blocking::run(work).await.unwrap_or_else(|_| Screen::unread());
+        let screening = heavy::compute(work).await.unwrap_or_else(|_| Screen::unread());
         Screened { screening, more }
     }
 }

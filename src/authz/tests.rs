@@ -117,16 +117,16 @@ fn csv_parser() -> Arc<ToolDescriptor> {
     let states = ["pinned", "drifted", "sandboxed"];
     let mut entity = Entity::bare(EntityUid::caxton("Tool", id.shared()));
     entity = entity.with("labels", Value::texts(Vec::<&str>::new()));
-    entity = texts.iter().fold(entity, |entity, (name, text)| entity.with(*name, Value::text(*text)));
+    entity = texts.iter().fold(entity, |entity, (name, text)| entity.with(name, Value::text(*text)));
     let flags = hints.iter().chain(&declared).chain(&states);
-    entity = flags.fold(entity, |entity, name| entity.with(*name, Value::Bool(false)));
+    entity = flags.fold(entity, |entity, name| entity.with(name, Value::Bool(false)));
     let labels = Labels::from(["mail".into()]);
     Arc::new(ToolDescriptor { id, entity: Arc::new(entity), labels })
 }
 
 fn call() -> InvokeTool {
     let input = Value::record([("text", Value::text("a,b"))]);
-    InvokeTool { tool: csv_parser(), arguments: Map::new(), input, redact: Vec::new() }
+    InvokeTool { tool: csv_parser(), arguments: Map::new(), input, rest: Map::new(), redact: Vec::new() }
 }
 
 impl Bench {
@@ -185,10 +185,11 @@ async fn labels_and_lists_need_the_session() {
     broken.assert_unavailable(&broken.guard.admit_each(&listing, items()).await.err().unwrap());
 
     assert!(well.guard.labels(&subject, &context).await.is_ok());
-    assert!(well.guard.carry(&subject, &context, &Labels::new()).await.unwrap());
+    let pii = Labels::from(["pii".into()]);
+    assert!(well.guard.carry(&subject, &context, &pii).await.unwrap());
     let denied = broken.guard.labels(&subject, &context).await.unwrap_err();
     assert_eq!(denied.reason, ReasonCode::StateUnavailable);
-    let denied = broken.guard.carry(&subject, &context, &Labels::new()).await.unwrap_err();
+    let denied = broken.guard.carry(&subject, &context, &pii).await.unwrap_err();
     assert_eq!(denied.reason, ReasonCode::StateUnavailable);
 
     assert_eq!(well.guard.above_rate(&subject).await, Ok(None));

@@ -16,6 +16,7 @@ use super::loader::{LoadedSources, PolicyLoader, PolicySource};
 use crate::agents::{Register, RegisterDraft};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
+use crate::authn::{KeyDraft, KeyFiles};
 use crate::authz::Permit;
 use crate::blocking;
 use crate::clock::SharedClock;
@@ -81,12 +82,14 @@ struct AgentParts {
     agents: Register,
     attributes: Attributes,
     tools: Registry,
+    keys: Option<KeyFiles>,
 }
 
-/// Agents and pins of tools, read and not in force.
+/// Agents, pins of tools and the issuer's keys, read and not in force.
 struct PreparedParts {
     agents: RegisterDraft,
     pins: PinDraft,
+    keys: Option<KeyDraft>,
 }
 
 /// A set that may become live.
@@ -142,10 +145,16 @@ impl Reloader {
         Ok(reloader)
     }
 
-    /// From now on agents and pins of tools change together with the policies, or none of them does.
+    /// From now on agents, pins of tools and the keys in files change together with the policies, or none of them does.
     #[must_use]
-    pub fn with_agents(mut self, agents: Register, attributes: Attributes, tools: Registry) -> Self {
-        self.agent_parts = Some(AgentParts { agents, attributes, tools });
+    pub fn with_agents(
+        mut self,
+        agents: Register,
+        attributes: Attributes,
+        tools: Registry,
+        keys: Option<KeyFiles>,
+    ) -> Self {
+        self.agent_parts = Some(AgentParts { agents, attributes, tools, keys });
         self
     }
 
@@ -174,7 +183,7 @@ impl Reloader {
         self.lock.engaged()
     }
 
-    /// Reads the policies, the agents and the pins of tools again and makes them live: all of them, or none.
+    /// Reads the policies, the agents, the pins of tools and the issuer's keys again and makes them live: all of them, or none.
     pub async fn reload(self: &Arc<Self>, cause: Cause) -> Result<Reloaded, ReloadError> {
         self.change(cause, move |reloader| {
             let loaded = reloader.loader.read(reloader.seen(), reloader.clock.now_millis())?;
@@ -336,6 +345,9 @@ impl Reloader {
             let done = reloader.attempt(cause, prepare).await;
             if let Err(error) = &done {
                 reloader.record_refusal(cause, &error.with_cause()).await;
+                if let ReloadError::Keys(_) = error {
+                    reloader.note(SecurityEvent::IssuerKeysRefused { error: &error.with_cause() }).await;
+                }
             }
             done
         });
@@ -373,10 +385,11 @@ impl Reloader {
         let to = live.bundle.version().clone();
         let of_agents = self.agent_changes(parts.as_ref().map(|parts| &parts.agents));
         let of_pins = self.pin_changes(parts.as_ref());
-        let unchanged = of_agents.is_empty() && of_pins.is_empty();
+        let of_keys = parts.as_ref().and_then(|parts| parts.keys.as_ref()).is_some_and(KeyDraft::is_change);
+        let unchanged = of_agents.is_empty() && of_pins.is_empty() && !of_keys;
         if cause == Cause::Watch && from == to && before.origin == live.origin && unchanged {
             // What was seen to change is what this gateway itself has just made live.
-            return Ok(Reloaded { from, to });
+            return Ok(Reloaded { from, to, warnings: Vec::new() });
         }
         // The check took its time: a lock that was engaged meanwhile holds.
         let reloader = Arc::clone(self);
@@ -390,6 +403,9 @@ impl Reloader {
         let mut record = self.record_of(&event).ok_or(ReloadError::Unrecorded)?;
         record.policy_version = Some(to);
         self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;
+        if of_keys && !self.note(SecurityEvent::IssuerKeysReloaded).await {
+            return Err(ReloadError::Unrecorded);
+        }
         for change in of_agents {
             let record = self.agent_record(change).ok_or(ReloadError::Unrecorded)?;
             self.journal.append(record).await.map_err(|_| ReloadError::Unrecorded)?;

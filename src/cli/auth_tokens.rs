@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use super::auth::{DataDirectory, existing};
 use super::output::{Exit, Format, Output, table};
 use super::remote::Remote;
+use crate::authn::tokens::LocalLogins;
 use crate::authn::{KeyStore, Tokens};
 use crate::clock::{Clock as _, SystemClock};
 
@@ -185,8 +186,10 @@ fn stores(data_dir: &DataDirectory) -> anyhow::Result<(KeyStore, Tokens)> {
     let keys = existing(path)?;
     let settings = crate::authn::tokens::Settings::in_directory(path);
     // In an incident the private signing key may be gone: nothing here needs it.
-    let tokens = Tokens::open_to_end(settings, None, Arc::new(SystemClock))
-        .with_context(|| format!("the sessions in `{}` cannot be used", path.display()))?;
+    let unusable = || format!("the sessions in `{}` cannot be used", path.display());
+    let logins = LocalLogins::open(&settings.store, settings.cache_entries).with_context(unusable)?;
+    let tokens = Tokens::open_to_end(settings, Arc::new(logins), None, Arc::new(SystemClock))
+        .with_context(unusable)?;
     Ok((keys, tokens))
 }
 

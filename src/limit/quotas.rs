@@ -16,6 +16,9 @@ pub struct QuotaSettings {
     pub per_route: BTreeMap<String, Rate>,
     /// By one principal to a capability.
     pub per_capability: BTreeMap<CapabilityName, Rate>,
+    /// Refusals of one caller, or of one address that proves nobody, that are answered at once; more are answered at this
+    /// rate.
+    pub refusals: Rate,
     /// How many are counted one by one for each limit; the rest share one count.
     pub max_entries: usize,
 }
@@ -26,6 +29,7 @@ impl Default for QuotaSettings {
             per_key: None,
             per_route: BTreeMap::new(),
             per_capability: BTreeMap::new(),
+            refusals: Rate::REFUSALS,
             max_entries: 100_000,
         }
     }

@@ -41,11 +41,11 @@ use view::same_row;
 #[derive(Clone)]
 pub struct Memory {
     inner: Arc<Inner>,
-    quotas: Option<Arc<dyn Quotas>>,
+    quotas: Option<Arc<dyn MemoryQuotas>>,
 }
 
 /// Bounds that a scope has of its own, below the gateway's: what an agent's definition allows its memory.
-pub trait Quotas: Send + Sync + 'static {
+pub trait MemoryQuotas: Send + Sync + 'static {
     /// The most entities and the most relations of `scope`; `None` where only the gateway's bound holds.
     fn of(&self, scope: &MemoryScope) -> (Option<u32>, Option<u32>);
 }
@@ -69,7 +69,7 @@ impl Memory {
 
     /// The same memory, in which scopes have bounds of their own as well.
     #[must_use]
-    pub fn with_quotas(self, quotas: Arc<dyn Quotas>) -> Self {
+    pub fn with_quotas(self, quotas: Arc<dyn MemoryQuotas>) -> Self {
         Self { quotas: Some(quotas), ..self }
     }
 

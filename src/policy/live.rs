@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use super::shadow::Candidate;
 use super::version::Seen;
-use super::{Bundle, PolicyErrors, Settings, Sources};
+use super::{Bundle, PolicyErrors, PolicyProblem, Settings, Sources};
 use crate::model::PolicyVersion;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ResultLabels;
@@ -65,12 +65,14 @@ pub struct LivePolicy {
 }
 
 /// What a reload did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Reloaded {
     /// The version that decided before.
     pub from: PolicyVersion,
     /// The version that decides now.
     pub to: PolicyVersion,
+    /// What is suspicious in it, as `caxton policy validate` says.
+    pub warnings: Vec<PolicyProblem>,
 }
 
 impl LivePolicy {
@@ -108,6 +110,7 @@ impl LivePolicy {
     pub fn install(&self, live: Live, beside: impl FnOnce()) -> Reloaded {
         warn_of(&live.bundle);
         let to = live.bundle.version().clone();
+        let warnings = live.bundle.warnings().to_vec();
         let old = {
             let _alone = self.swap.write();
             beside();
@@ -115,7 +118,7 @@ impl LivePolicy {
         };
         self.metrics.set_policy_version(to.as_str());
         self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "applied" }).inc();
-        Reloaded { from: old.bundle.version().clone(), to }
+        Reloaded { from: old.bundle.version().clone(), to, warnings }
     }
 
     /// Gives the live set another candidate, unless another set has become live since `beside` was.

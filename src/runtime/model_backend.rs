@@ -11,7 +11,7 @@ use reqwest::{Client, Url};
 use serde_json::Value as Json;
 
 use crate::authz::Permit;
-use crate::model::CallModel;
+use crate::model::{CallModel, EntityUid};
 use crate::sandbox::{Module, Sandbox};
 use crate::secret::{Address, Secret};
 
@@ -144,16 +144,23 @@ pub(super) struct Completion {
 impl Backend<'_> {
     /// Completes one turn. The request is that of the permit: what was judged is what is sent.
     pub(super) async fn complete(&self, permit: Permit<CallModel>) -> Result<Completion, BackendError> {
+        let caller = guests_of(&permit);
         let request = permit.into_operation().request;
         let message = match self {
             Self::Model(model) => model.complete(&request).await?,
             Self::Handler(sandbox, module) => {
                 let input = serde_json::to_vec(&request).map_err(|_| BackendError::Shape)?;
-                sandbox.run(module, input).await?.output
+                sandbox.run(&caller, module, input).await?.output
             }
         };
         completion(&message).ok_or(BackendError::Shape)
     }
+}
+
+/// Whose guest the module of an agent is: of whoever asked the agent, so that one caller's messages wait for each other.
+fn guests_of(permit: &Permit<CallModel>) -> EntityUid {
+    let actor = permit.context().actor.as_ref().map(|actor| actor.principal.uid.clone());
+    actor.unwrap_or_else(|| permit.subject().principal().clone())
 }
 
 fn completion(message: &Json) -> Option<Completion> {

@@ -24,14 +24,16 @@ mod wasi;
 mod worker;
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::heavy;
+use crate::limit::{Turn, Turns};
+use crate::model::EntityUid;
 use crate::telemetry::Metrics;
 
 pub use builtin::{BuiltinTool, builtin_handler, builtin_tools};
@@ -63,10 +65,17 @@ struct Inner {
     settings: Settings,
     engine: wasmtime::Engine,
     slots: Arc<Semaphore>,
+    turns: Arc<Turns<EntityUid>>,
     metrics: Arc<Metrics>,
     /// The modules in use, so that a reload compiles none of them again.
     compiled: Mutex<Vec<module::WeakModule>>,
     _ticker: engine::Ticker,
+}
+
+/// The guests of one caller that run at once: half of the cores, at least one. Guests compute, and share the cores with
+/// those of all callers.
+pub fn guests_at_once() -> usize {
+    available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 impl Sandbox {
@@ -80,8 +89,16 @@ impl Sandbox {
             engine::engine(&settings).map_err(|error| SandboxError::Engine(error.into_boxed_dyn_error()))?;
         let ticker = engine::Ticker::start(&engine).map_err(|error| SandboxError::Engine(error.into()))?;
         let slots = Arc::new(Semaphore::new(settings.max_instances as usize));
-        let compiled = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { settings, engine, slots, metrics, compiled, _ticker: ticker }) })
+        let inner = Inner {
+            settings,
+            engine,
+            slots,
+            turns: Turns::new(guests_at_once()),
+            metrics,
+            compiled: Mutex::default(),
+            _ticker: ticker,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Checks and compiles a module, unless one of this name and these bytes is still in use. Takes milliseconds to seconds,
@@ -116,13 +133,20 @@ impl Sandbox {
         Ok(module)
     }
 
-    /// Runs `module` once on `input`, on a thread where it may block.
+    /// Runs `module` once on `input` for `caller`, on a thread of low priority. A caller has as many guests at once as
+    /// [`guests_at_once`] says; more of its calls wait for them.
     ///
-    /// A caller that goes away does not stop the guest, which keeps its instance until it ends or its time is up.
+    /// A caller that goes away does not stop the guest, which keeps its instance, and its caller's turn, until it ends or its
+    /// time is up.
     ///
     /// # Errors
     /// Why there is no answer; see [`SandboxError::is_tool_error`] for whose fault it is.
-    pub async fn run(&self, module: &Module, input: Vec<u8>) -> Result<Completed, SandboxError> {
+    pub async fn run(
+        &self,
+        caller: &EntityUid,
+        module: &Module,
+        input: Vec<u8>,
+    ) -> Result<Completed, SandboxError> {
         let settings = &self.inner.settings;
         // A foreign module's instances would come from a pool whose slots are counted elsewhere.
         if !wasmtime::Engine::same(&self.inner.engine, module.instance().module().engine()) {
@@ -136,41 +160,43 @@ impl Sandbox {
                 limit: settings.max_input_bytes,
             });
         }
-        let slot = self.slot(module, settings.max_queue_wait).await?;
+        let held = self.place(caller, module, settings.max_queue_wait).await?;
         let (inner, guest) = (Arc::clone(&self.inner), module.clone());
         let call = move || {
-            // INVARIANT: the slot is given back after the instance is gone, so the pool never runs out.
-            let _slot = slot;
+            // INVARIANT: the instance's place is given back after the instance is gone, so the pool never runs out.
+            // The attack: call a guest that computes and hang up, again and again. So the turn is held here as well.
+            let _held = held;
             let _alive = InstanceGauge::new(&inner.metrics);
             let (result, fuel) = run::call(&inner.settings, &guest, input);
             inner.metrics.wasm_fuel.inc_by(fuel);
             result
         };
-        aside(call).await.unwrap_or_else(|error| {
+        heavy::compute(call).await.unwrap_or_else(|error| {
             Err(SandboxError::Internal { module: module.name().to_owned(), detail: error.to_string() })
         })
     }
 
-    async fn slot(
+    /// The caller's turn, and then an instance: a caller who waits for itself has no instance that others wait for.
+    async fn place(
         &self,
+        caller: &EntityUid,
         module: &Module,
         wait: Duration,
-    ) -> Result<tokio::sync::OwnedSemaphorePermit, SandboxError> {
-        match tokio::time::timeout(wait, Arc::clone(&self.inner.slots).acquire_owned()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            Ok(Err(_)) | Err(_) => Err(SandboxError::Busy { module: module.name().to_owned(), waited: wait }),
-        }
+    ) -> Result<Place, SandboxError> {
+        let place = async {
+            let turn = self.inner.turns.turn(caller.clone()).await?;
+            let slot = Arc::clone(&self.inner.slots).acquire_owned().await.ok()?;
+            Some(Place { _slot: slot, _turn: turn })
+        };
+        let placed = tokio::time::timeout(wait, place).await.ok().flatten();
+        placed.ok_or_else(|| SandboxError::Busy { module: module.name().to_owned(), waited: wait })
     }
 }
 
-/// Runs `call` where it may block. A task of its own on a worker that gives its other tasks away starts at once; a
-/// thread of the blocking pool has to be woken first, which takes longer than a short call. A runtime with one thread
-/// has no other worker for its tasks.
-fn aside<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::spawn(async { tokio::task::block_in_place(call) }),
-        _ => tokio::task::spawn_blocking(call),
-    }
+/// The right to one instance: given back when this is dropped.
+struct Place {
+    _slot: OwnedSemaphorePermit,
+    _turn: Turn<EntityUid>,
 }
 
 impl std::fmt::Debug for Sandbox {

@@ -42,6 +42,10 @@ fn settings() -> Settings {
     }
 }
 
+fn caller() -> EntityUid {
+    EntityUid::caxton("Service", "one")
+}
+
 fn sandbox(settings: Settings) -> Sandbox {
     Sandbox::new(settings, Arc::new(Metrics::new())).unwrap()
 }
@@ -57,12 +61,12 @@ async fn broken_by(settings: Settings, body: &str) -> SandboxError {
     let harmless = compile(&sandbox, &guest(WRITE)).unwrap();
     // More often than there are instances: none may be lost.
     for _ in 0..2 {
-        assert!(sandbox.run(&hostile, Vec::new()).await.is_err());
+        assert!(sandbox.run(&caller(), &hostile, Vec::new()).await.is_err());
     }
-    let error = sandbox.run(&hostile, Vec::new()).await.unwrap_err();
+    let error = sandbox.run(&caller(), &hostile, Vec::new()).await.unwrap_err();
     let began = std::time::Instant::now();
     let answer = loop {
-        match sandbox.run(&harmless, Vec::new()).await {
+        match sandbox.run(&caller(), &harmless, Vec::new()).await {
             // Where time is what is tested, a busy machine may need more of it for the harmless one as well.
             Err(SandboxError::Deadline { .. }) if began.elapsed() < PATIENCE => {}
             answer => break answer.unwrap(),
@@ -77,7 +81,7 @@ async fn broken_by(settings: Settings, body: &str) -> SandboxError {
 async fn a_harmless_guest_answers() {
     let sandbox = sandbox(settings());
     let module = compile(&sandbox, &guest(WRITE)).unwrap();
-    let completed = sandbox.run(&module, b"{}".to_vec()).await.unwrap();
+    let completed = sandbox.run(&caller(), &module, b"{}".to_vec()).await.unwrap();
     assert_eq!(completed.output, serde_json::json!({}));
     assert!(completed.fuel > 0);
     assert_eq!(sandbox.inner.metrics.wasm_fuel.get(), completed.fuel);
@@ -94,7 +98,7 @@ async fn nothing_of_one_call_is_left_for_the_next() {
         (global.set $calls (i32.const 1)) (i32.store8 (i32.const 1000) (i32.const 65))";
     let module = compile(&sandbox, &guest(&format!("{body} {WRITE}"))).unwrap();
     for _ in 0..3 {
-        assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, serde_json::json!({}));
+        assert_eq!(sandbox.run(&caller(), &module, Vec::new()).await.unwrap().output, serde_json::json!({}));
     }
 }
 
@@ -117,7 +121,7 @@ async fn an_endless_start_function_runs_out_of_fuel() {
     let sandbox = sandbox(settings());
     let text = r#"(module (func $spin (loop $again (br $again))) (start $spin) (func (export "_start")))"#;
     let module = compile(&sandbox, text).unwrap();
-    let error = sandbox.run(&module, Vec::new()).await.unwrap_err();
+    let error = sandbox.run(&caller(), &module, Vec::new()).await.unwrap_err();
     assert!(matches!(error, SandboxError::OutOfFuel { .. }), "{error}");
 }
 
@@ -135,7 +139,7 @@ async fn memory_cannot_grow_past_its_limit() {
 async fn growth(pages: u32) -> Result<Completed, SandboxError> {
     let sandbox = sandbox(settings());
     let body = format!("(drop (memory.grow (i32.const {pages}))) {WRITE}");
-    sandbox.run(&compile(&sandbox, &guest(&body)).unwrap(), Vec::new()).await
+    sandbox.run(&caller(), &compile(&sandbox, &guest(&body)).unwrap(), Vec::new()).await
 }
 
 #[tokio::test]
@@ -185,7 +189,7 @@ async fn an_exit_code_is_the_tools_own_error() {
                 (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
                 (call $exit (i32.const 3))))"#
     );
-    let error = sandbox.run(&compile(&sandbox, &text).unwrap(), Vec::new()).await.unwrap_err();
+    let error = sandbox.run(&caller(), &compile(&sandbox, &text).unwrap(), Vec::new()).await.unwrap_err();
     assert!(error.is_tool_error());
     assert_eq!(error.client_text(), "bad [2Jinput WARN forged");
     assert_eq!(error.to_string(), "`guest` exited with code 3: bad [2Jinput WARN forged");
@@ -196,7 +200,7 @@ async fn leaving_with_zero_is_fine() {
     let sandbox = sandbox(settings());
     let module =
         compile(&sandbox, &guest(&format!("{WRITE} (call $exit (i32.const 0)) unreachable"))).unwrap();
-    assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, serde_json::json!({}));
+    assert_eq!(sandbox.run(&caller(), &module, Vec::new()).await.unwrap().output, serde_json::json!({}));
 }
 
 #[tokio::test]
@@ -246,7 +250,7 @@ async fn host_calls_refuse_wild_pointers() {
     let sandbox = sandbox(settings());
     // The failed writes to standard error and reads changed neither the output nor the place of the text.
     let module = compile(&sandbox, &guest(&format!("{body} {WRITE}"))).unwrap();
-    assert_eq!(sandbox.run(&module, Vec::new()).await.unwrap().output, serde_json::json!({}));
+    assert_eq!(sandbox.run(&caller(), &module, Vec::new()).await.unwrap().output, serde_json::json!({}));
 }
 
 #[test]
@@ -319,8 +323,8 @@ fn a_large_module_is_refused() {
 async fn a_large_input_is_refused() {
     let sandbox = sandbox(Settings { max_input_bytes: 4, ..settings() });
     let module = compile(&sandbox, &guest(WRITE)).unwrap();
-    assert!(sandbox.run(&module, vec![b' '; 4]).await.is_ok());
-    let error = sandbox.run(&module, vec![b' '; 5]).await.unwrap_err();
+    assert!(sandbox.run(&caller(), &module, vec![b' '; 4]).await.is_ok());
+    let error = sandbox.run(&caller(), &module, vec![b' '; 5]).await.unwrap_err();
     assert!(matches!(error, SandboxError::InputTooLarge { size: 5, limit: 4, .. }), "{error}");
 }
 
@@ -329,20 +333,43 @@ async fn a_call_waits_for_an_instance_only_so_long() {
     let sandbox =
         sandbox(Settings { max_instances: 1, max_queue_wait: Duration::from_millis(1), ..settings() });
     let module = compile(&sandbox, &guest(WRITE)).unwrap();
-    let taken = sandbox.slot(&module, Duration::ZERO).await.unwrap();
-    let error = sandbox.run(&module, Vec::new()).await.unwrap_err();
+    let taken = sandbox.place(&EntityUid::caxton("Service", "other"), &module, PATIENCE).await.unwrap();
+    let error = sandbox.run(&caller(), &module, Vec::new()).await.unwrap_err();
     assert!(matches!(error, SandboxError::Busy { .. }), "{error}");
     drop(taken);
-    assert!(sandbox.run(&module, Vec::new()).await.is_ok());
+    assert!(sandbox.run(&caller(), &module, Vec::new()).await.is_ok());
 }
 
 #[tokio::test]
 async fn more_calls_than_instances_all_get_their_turn() {
     let sandbox = sandbox(settings());
     let module = compile(&sandbox, &guest(WRITE)).unwrap();
-    let calls = (0..50).map(|_| sandbox.run(&module, Vec::new()));
+    let callers: Vec<_> = (0..50).map(|number| EntityUid::caxton("Service", number.to_string())).collect();
+    let calls = callers.iter().map(|caller| sandbox.run(caller, &module, Vec::new()));
     let answers = futures::future::join_all(calls).await;
     assert!(answers.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_keeps_its_turn_until_its_guest_ends() {
+    let execution = Duration::from_millis(300);
+    let sandbox = sandbox(Settings { max_execution_time: execution, fuel: u64::MAX, ..settings() });
+    let endless = compile(&sandbox, &guest("(loop (br 0))")).unwrap();
+    let harmless = compile(&sandbox, &guest(WRITE)).unwrap();
+    let (busy, other) = (caller(), EntityUid::caxton("Service", "other"));
+    for _ in 0..guests_at_once() {
+        let mut call = Box::pin(sandbox.run(&busy, &endless, Vec::new()));
+        assert!(futures::poll!(call.as_mut()).is_pending());
+        // It hangs up.
+        drop(call);
+    }
+    let next = sandbox.inner.turns.turn(busy.clone());
+    assert!(futures::poll!(std::pin::pin!(next)).is_pending(), "the guests still compute");
+    if guests_at_once() < 2 {
+        sandbox.run(&other, &harmless, Vec::new()).await.unwrap();
+    }
+    // When they have ended, its turn comes.
+    sandbox.run(&busy, &harmless, Vec::new()).await.unwrap();
 }
 
 #[test]
@@ -368,7 +395,7 @@ fn settings_that_cannot_be_kept_are_refused() {
 async fn a_module_of_another_sandbox_does_not_run() {
     let (one, other) = (sandbox(settings()), sandbox(settings()));
     let module = compile(&one, &guest(WRITE)).unwrap();
-    let error = other.run(&module, Vec::new()).await.unwrap_err();
+    let error = other.run(&caller(), &module, Vec::new()).await.unwrap_err();
     assert!(matches!(error, SandboxError::Internal { .. }), "{error}");
 }
 
@@ -388,7 +415,7 @@ fn builtin_modules() -> &'static (Sandbox, Vec<Module>) {
 async fn builtin(name: &str, input: Value) -> Result<Value, SandboxError> {
     let (sandbox, modules) = builtin_modules();
     let module = modules.iter().find(|module| module.name() == name).unwrap();
-    let completed = sandbox.run(module, input.to_string().into_bytes()).await?;
+    let completed = sandbox.run(&caller(), module, input.to_string().into_bytes()).await?;
     Ok(completed.output)
 }
 
@@ -505,7 +532,7 @@ async fn a_builtin_guest_has_the_lower_of_two_bounds_on_instructions() {
     let sandbox = sandbox(settings());
     for (own, expected) in [(10_000, 10_000), (u64::MAX, 50_000_000)] {
         let module = sandbox.compile_builtin("endless", &endless, own).unwrap();
-        match sandbox.run(&module, Vec::new()).await {
+        match sandbox.run(&caller(), &module, Vec::new()).await {
             Err(SandboxError::OutOfFuel { fuel, .. }) => assert_eq!(fuel, expected),
             other => panic!("{other:?}"),
         }
@@ -523,7 +550,7 @@ async fn an_answer_with_a_key_twice_or_too_deep_is_none() {
         let module = guest(&body).replace("\"{}\"", &format!("\"{data}\""));
         let sandbox = sandbox(settings());
         let module = compile(&sandbox, &module).unwrap();
-        let error = sandbox.run(&module, Vec::new()).await.unwrap_err();
+        let error = sandbox.run(&caller(), &module, Vec::new()).await.unwrap_err();
         assert!(matches!(error, SandboxError::OutputNotJson { .. }), "{text}: {error}");
     }
 }
@@ -534,7 +561,7 @@ async fn the_builtin_bounds_fit_the_tools() {
     let (sandbox, modules) = builtin_modules();
     let find = |name: &str| modules.iter().find(|module| module.name() == name).unwrap();
     let fuel = async |name: &str, input: Value| {
-        let done = sandbox.run(find(name), input.to_string().into_bytes()).await;
+        let done = sandbox.run(&caller(), find(name), input.to_string().into_bytes()).await;
         done.unwrap_or_else(|error| panic!("{error}")).fuel
     };
     let rows = format!("name,price\n{}", "tea,12\n".repeat(60_000));
@@ -558,7 +585,8 @@ async fn the_builtin_bounds_fit_the_tools() {
     definitions.insert("d20".to_owned(), json!({ "type": "integer" }));
     let schema = json!({ "$ref": "#/$defs/d0", "$defs": definitions });
     let input = json!({ "document": "1", "schema": schema.to_string() });
-    let error = sandbox.run(find("json_validator"), input.to_string().into_bytes()).await.unwrap_err();
+    let error =
+        sandbox.run(&caller(), find("json_validator"), input.to_string().into_bytes()).await.unwrap_err();
     println!("{error}");
     assert!(matches!(error, SandboxError::OutOfFuel { .. } | SandboxError::Exited { .. }), "{error}");
 }

@@ -8,8 +8,7 @@ use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::attributes::Attributes;
 use crate::audit::Journal;
-use crate::authn::Authenticator;
-use crate::authn::dpop::LocalReplays;
+use crate::authn::{Authenticator, AuthnPorts};
 use crate::authz::{Guard, GuardParts};
 use crate::blocking;
 use crate::changes::{
@@ -20,7 +19,7 @@ use crate::clock::SharedClock;
 use crate::credentials::Credentials;
 use crate::decision_log::DecisionLog;
 use crate::events::SecurityEvent;
-use crate::limit::{CapabilityLimits, FailedAttempts, LocalCounters, Quotas};
+use crate::limit::{CapabilityLimits, FailedAttempts, LocalCounters, Pace, Quotas};
 use crate::memory::Memory;
 use crate::messages::Conversations;
 use crate::policy::PolicyErrors;
@@ -159,7 +158,12 @@ pub(super) async fn build(
     let reloader = reloader.map_err(StartError::Remember)?;
     let memory = open_memory(settings.memory, &agents, &clock, &metrics).await?;
     let attributes = open_attributes(settings.attributes, &agents, &tools, &clock).await?;
-    let reloader = Arc::new(reloader.with_agents(agents.clone(), attributes.clone(), tools.clone()));
+    let reloader = Arc::new(reloader.with_agents(
+        agents.clone(),
+        attributes.clone(),
+        tools.clone(),
+        authenticator.key_files(),
+    ));
     reloader.agents_at_start().await.map_err(StartError::Agents)?;
     let lockdown = Arc::new(LocalLockdown::default());
     lockdown.set(settings.lockdown).await?;
@@ -196,6 +200,7 @@ pub(super) async fn build(
         credentials,
         failures,
         quotas: Quotas::new(&settings.quotas, &*counters),
+        pace: Pace::new(settings.quotas.refusals, settings.quotas.max_entries),
         per_principal: settings.limit.per_principal,
         effects,
         attributes,
@@ -225,8 +230,8 @@ fn open_authenticator(
     if let (Some(jwt), Some(url)) = (&mut settings.jwt, public_url) {
         jwt.resources = crate::api::resources(url).map(Into::into).into();
     }
-    let replays = Arc::new(LocalReplays::new(&settings.dpop));
-    Authenticator::new(settings, replays, Arc::clone(clock), Arc::clone(metrics))
+    let ports = AuthnPorts::local(&settings)?;
+    Authenticator::new(settings, ports, Arc::clone(clock), Arc::clone(metrics))
 }
 
 async fn open_sandbox(

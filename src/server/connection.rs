@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 use super::HttpLimits;
 use super::activity::{Activity, RequestInProgress};
 use super::tls::Tls;
-use crate::api::{Api, Connection, refused_in_handshake};
+use crate::api::{Api, Connection, ConnectionPlace, refused_in_handshake};
 use crate::authn::Refused;
 use crate::authn::mtls::{ClientCertificate, refusal};
 use crate::limit::{Turns, network};
@@ -87,14 +87,15 @@ impl ConnectionServer {
     pub(super) async fn serve_connection(
         &self,
         stream: TcpStream,
-        (peer, shared): (SocketAddr, bool),
+        (peer, place): (SocketAddr, Option<Arc<dyn ConnectionPlace>>),
         activity: Activity,
         stop: CancellationToken,
     ) {
+        let shared = place.is_none();
         let Ok(local) = stream.local_addr() else { return };
         match &self.transport {
             Transport::Plain => {
-                let connection = Connection { peer, local, tls: false, certificate: None };
+                let connection = Connection { peer, local, tls: false, certificate: None, place };
                 self.serve_requests(stream, connection, activity, stop).await
             }
             Transport::Tls { tls, api } => {
@@ -106,7 +107,7 @@ impl ConnectionServer {
                     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
                     let chain = shown.iter().map(|certificate| certificate.clone().into_owned()).collect();
                     let certificate = ClientCertificate::new(chain).map(Arc::new);
-                    let connection = Connection { peer, local, tls: true, certificate };
+                    let connection = Connection { peer, local, tls: true, certificate, place };
                     self.serve_requests(stream, connection, activity, stop).await;
                 }
             }

@@ -3,7 +3,8 @@
 //!
 //! The attack: behind one NAT a client opens as many connections as its address may have, and sends nothing on them. So
 //! a new connection replaces an idle one: the one that is idle longest, first among those without an authenticated
-//! request. It is refused only when all connections of the address are busy.
+//! request. When all of them are busy, a few more are accepted and kept for others than the caller who fills them: one that
+//! turns out to be of a caller with a quarter of the connections already is answered with 503 and closed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +15,9 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
+use crate::api::{ConnectionPlace, Crowded};
 use crate::limit::network;
+use crate::model::EntityUid;
 
 /// How often an evicted connection is checked for a request that came at the last moment.
 const RECHECK: Duration = Duration::from_millis(20);
@@ -37,24 +40,40 @@ struct OpenConnection {
     id: u64,
     activity: Activity,
     evict: CancellationToken,
+    caller: Arc<Mutex<Option<EntityUid>>>,
 }
 
 /// One of the connections that an address may have; free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
-    per_address: Arc<PerAddress>,
-    address: IpAddr,
+    held: Arc<HeldPlace>,
     id: u64,
     activity: Activity,
     evict: CancellationToken,
 }
+
+/// What the requests of a connection know of its place. They may outlive it.
+#[derive(Debug)]
+struct HeldPlace {
+    per_address: Arc<PerAddress>,
+    address: IpAddr,
+    /// Who was proven on it last.
+    caller: Arc<Mutex<Option<EntityUid>>>,
+    /// Whether it came when all connections of the address were busy.
+    is_reserve: bool,
+}
+
+/// One reserved connection for so many that an address may have.
+const RESERVE_SHARE: usize = 8;
+/// A caller with more than one in so many of the connections gets no reserved one.
+const CALLER_SHARE: usize = 4;
 
 impl PerAddress {
     pub(super) fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, members: Mutex::default() })
     }
 
-    /// A slot for a connection of `address`, or `None` when all of them are used and busy.
+    /// A slot for a connection of `address`, or `None` when all of them are used and busy, the reserved ones too.
     pub(super) fn try_acquire(self: &Arc<Self>, address: IpAddr, activity: Activity) -> Option<Slot> {
         let address = network(address);
         let mut members = self.members.lock();
@@ -64,12 +83,30 @@ impl PerAddress {
         let own = members.by_address.entry(address).or_default();
         let staying = own.iter().filter(|member| !member.evict.is_cancelled()).count();
         // Evicted connections close soon; until then there may be twice as many.
-        let room = staying < self.max || own.len() < self.max.saturating_mul(2) && evict_longest_waiting(own);
-        if !room {
+        let evicted =
+            staying >= self.max && own.len() < self.max.saturating_mul(2) && evict_longest_waiting(own);
+        let staying = staying - usize::from(evicted);
+        let is_reserve = staying >= self.max;
+        if is_reserve && staying >= self.max + self.max / RESERVE_SHARE {
             return None;
         }
-        own.push(OpenConnection { id, activity: activity.clone(), evict: evict.clone() });
-        Some(Slot { per_address: Arc::clone(self), address, id, activity, evict })
+        let caller = Arc::default();
+        let connection = OpenConnection {
+            id,
+            activity: activity.clone(),
+            evict: evict.clone(),
+            caller: Arc::clone(&caller),
+        };
+        own.push(connection);
+        let held = HeldPlace { per_address: Arc::clone(self), address, caller, is_reserve };
+        Some(Slot { held: Arc::new(held), id, activity, evict })
+    }
+
+    /// How many connections of an address are of this caller.
+    fn count(&self, address: IpAddr, caller: &EntityUid) -> usize {
+        let members = self.members.lock();
+        let own = members.by_address.get(&address).map_or(&[][..], Vec::as_slice);
+        own.iter().filter(|connection| connection.caller.lock().as_ref() == Some(caller)).count()
     }
 
     /// Evicts an idle connection of the address that has the most.
@@ -95,6 +132,11 @@ fn evict_longest_waiting(members: &[OpenConnection]) -> bool {
 }
 
 impl Slot {
+    /// For the requests of the connection.
+    pub(super) fn place(&self) -> Arc<dyn ConnectionPlace> {
+        Arc::<HeldPlace>::clone(&self.held)
+    }
+
     /// Completes when the slot is given to another connection.
     pub(super) async fn evicted(&self) {
         self.evict.cancelled().await;
@@ -104,14 +146,35 @@ impl Slot {
     }
 }
 
+impl ConnectionPlace for HeldPlace {
+    fn proven(&self, caller: &EntityUid) -> Result<(), Crowded> {
+        {
+            let mut known = self.caller.lock();
+            if known.as_ref() == Some(caller) {
+                return Ok(());
+            }
+            // A connection that is refused below counts for nobody.
+            *known = (!self.is_reserve).then(|| caller.clone());
+        }
+        if self.is_reserve {
+            if self.per_address.count(self.address, caller) > self.per_address.max / CALLER_SHARE {
+                return Err(Crowded);
+            }
+            *self.caller.lock() = Some(caller.clone());
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut members = self.per_address.members.lock();
-        if let Some(own) = members.by_address.get_mut(&self.address) {
+        let HeldPlace { per_address, address, .. } = self.held.as_ref();
+        let mut members = per_address.members.lock();
+        if let Some(own) = members.by_address.get_mut(address) {
             own.retain(|member| member.id != self.id);
             // INVARIANT: the table has no more entries than there are connections.
             if own.is_empty() {
-                members.by_address.remove(&self.address);
+                members.by_address.remove(address);
             }
         }
     }
@@ -143,6 +206,42 @@ mod tests {
         assert!(busy("2001:db8::3").is_none(), "a /64 is one host");
         drop((second, third, other, six));
         assert!(per_address.members.lock().by_address.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_fills_an_address_gets_none_of_the_reserved_places_and_others_do() {
+        let per_address = PerAddress::new(16);
+        let service = |name: &str| EntityUid::caxton("Service", name);
+        let busy = |name: &str| {
+            let activity = Activity::new();
+            let running = activity.begin();
+            let place = per_address.try_acquire(ip("192.0.2.1"), activity)?;
+            Some((place.place().proven(&service(name)), place, running))
+        };
+        let held: Vec<_> = (0..16).map(|_| busy("hostile").unwrap()).collect();
+        assert!(held.iter().all(|(proven, ..)| proven.is_ok()), "all of them, while there is room");
+        let (proven, refused, _running) = busy("hostile").unwrap();
+        assert_eq!(proven, Err(Crowded));
+        // Whatever it is asked again.
+        assert_eq!(refused.place().proven(&service("hostile")), Err(Crowded));
+        let honest = busy("honest").unwrap();
+        assert_eq!(honest.0, Ok(()));
+        assert_eq!(
+            honest.1.place().proven(&service("hostile")),
+            Err(Crowded),
+            "nor one that another has begun"
+        );
+        assert!(busy("third").is_none(), "there are two of them");
+        drop((honest, refused));
+        assert_eq!(busy("third").unwrap().0, Ok(()));
+        // A connection of the other that rests makes room, and not for the one that fills the address.
+        let idle = per_address.try_acquire(ip("192.0.2.1"), Activity::new()).unwrap();
+        idle.place().proven(&service("honest")).unwrap();
+        let (proven, _place, _running) = busy("hostile").unwrap();
+        assert_eq!((proven, idle.evict.is_cancelled()), (Err(Crowded), true));
+        // With room for all, it has as many as it likes.
+        drop(held);
+        assert_eq!(busy("hostile").unwrap().0, Ok(()));
     }
 
     #[tokio::test]

@@ -17,7 +17,7 @@ use super::{FollowSettings, HttpLimits, Settings};
 use crate::api::{Proxies, operations_router, router};
 use crate::audit::Record;
 use crate::blocking;
-use crate::changes::Cause;
+use crate::changes::{Cause, ReloadError};
 use crate::events::SecurityEvent;
 use crate::model::PolicyVersion;
 
@@ -148,11 +148,13 @@ impl Gateway {
         self.parts.reloader.policy().current().version().clone()
     }
 
-    /// Reads policies, schemas and agents again. All of it changes, or nothing does.
+    /// Reads policies, schemas, agents, pins of tools and the issuer's keys again. All of it changes, or nothing does; under
+    /// the emergency lock keys that were taken out of their files end, and nothing else changes.
     pub async fn reload(&self) -> ReloadOutcome {
         let reloaded = self.parts.reloader.reload(Cause::Signal).await;
-        // Also under the emergency lock: a key that is taken out must not open anything.
-        self.parts.reload_keys().await;
+        if let Err(ReloadError::Locked(_)) = &reloaded {
+            self.parts.reloader.drop_removed_keys().await;
+        }
         match reloaded {
             Ok(reloaded) => ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to },
             Err(error) => ReloadOutcome::Refused(error.to_string()),
@@ -218,7 +220,7 @@ async fn follow_credentials(parts: Arc<Parts>, stop: CancellationToken) {
     }
 }
 
-/// How often counted refusals whose window is over are recorded.
+/// How often it is looked for counted refusals that are to be recorded.
 const REFUSALS_INTERVAL: Duration = Duration::from_secs(1);
 
 async fn follow_refusals(parts: Arc<Parts>, stop: CancellationToken) {
@@ -244,7 +246,7 @@ async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
 }
 
 impl Parts {
-    /// Writes down refusals that were counted: of windows that are over, or `all`.
+    /// Writes down refusals that were counted: those that have waited long enough, or `all`.
     async fn record_refusals(&self, all: bool) {
         let lost = self.journal.record_counted(all).await;
         if lost > 0 {
@@ -314,23 +316,6 @@ impl Parts {
         let mut record = Record::of_event(event, self.clock.now_millis())?;
         record.policy_version = Some(self.reloader.policy().current().version().clone());
         Some(record)
-    }
-
-    /// The issuer's key file, where the keys are in one.
-    async fn reload_keys(&self) {
-        let api = Arc::clone(&self.api);
-        let read = blocking::run(move || api.authenticator.reload_keys()).await;
-        match read {
-            Ok(None) | Err(_) => {}
-            Ok(Some(Ok(()))) => self.event(SecurityEvent::IssuerKeysReloaded).await,
-            Ok(Some(Err(error))) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the issuer's key file is refused, the old keys stay"
-                );
-                self.event(SecurityEvent::IssuerKeysRefused { error: &error.to_string() }).await;
-            }
-        }
     }
 
     /// Counts, logs and records an event of the gateway itself. What happens does not depend on the record: a gateway

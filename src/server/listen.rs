@@ -58,9 +58,9 @@ pub(super) async fn serve(
         let _ = stream.set_nodelay(true);
         let server = Arc::clone(&server);
         let stop = stop.clone();
-        let shared = place.is_none();
         under_way.spawn(async move {
-            let served = server.serve_connection(stream, (peer, shared), activity, stop);
+            let shown = place.as_ref().map(Slot::place);
+            let served = server.serve_connection(stream, (peer, shown), activity, stop);
             serve_until_evicted(served, place.as_ref(), peer).await;
             drop((slot, place));
         });

@@ -5,6 +5,8 @@
 //! refuses. Its suite in `contract` tests exactly that, and every implementation has to pass it. The embedded
 //! implementation stands in the module that owns the state; the composition root chooses.
 //!
+//! An implementation that asks over a network bounds each wait itself, and answers [`Unavailable`] when the bound is reached.
+//!
 //! INVARIANT: what cannot be asked allows nothing. Each answer is a [`Result`] with [`Unavailable`], and its caller denies
 //! what it would have decided by the answer.
 
@@ -52,6 +54,18 @@ impl Unavailable {
         Self { port, cause: cause.to_string().into() }
     }
 
+    /// State of this kind could not be asked, because of an error and its causes.
+    fn with_cause(port: &'static str, error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(next) = cause {
+            text.push_str(": ");
+            text.push_str(&next.to_string());
+            cause = next.source();
+        }
+        Self { port, cause: text.into() }
+    }
+
     /// Tells the operator. What was to be decided by the answer is denied.
     pub fn report(&self) {
         tracing::error!(
@@ -80,6 +94,11 @@ impl<'a, T> PortFuture<'a, T> {
     /// There will be no answer.
     pub fn unavailable(why: Unavailable) -> Self {
         Self(Answer::Now(Some(Err(why))))
+    }
+
+    /// The answer is there, or the error that took its place.
+    pub fn of<E: std::error::Error>(port: &'static str, answer: Result<T, E>) -> Self {
+        Self(Answer::Now(Some(answer.map_err(|error| Unavailable::with_cause(port, &error)))))
     }
 
     /// The answer comes later.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use crate::model::ServerName;
+use crate::model::{EntityUid, ServerName};
 use crate::sandbox::{Module, Sandbox, builtin_tools};
 
 use super::arguments::ArgumentSchema;
@@ -67,15 +67,16 @@ pub(super) fn load(sandbox: &Sandbox, settings: &Settings) -> Result<Vec<Arc<Too
     Ok(tools)
 }
 
-/// Runs a built-in tool on a fresh instance.
+/// Runs a built-in tool on a fresh instance, in its turn among the guests of `caller`.
 pub(super) async fn call(
     sandbox: &Sandbox,
+    caller: &EntityUid,
     module: &Module,
     arguments: Map<String, Json>,
     max_response_bytes: usize,
 ) -> Result<ToolResult, ToolError> {
     let input = Json::Object(arguments).to_string().into_bytes();
-    let result = match sandbox.run(module, input).await {
+    let result = match sandbox.run(caller, module, input).await {
         Ok(completed) => ToolResult::structured(completed.output),
         // The tool's own message about bad input: for the caller, who can correct it.
         Err(error) if error.is_tool_error() => ToolResult::text(error.client_text(), true),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::thread::available_parallelism;
 
 use crate::telemetry::metrics::Gauge;
 use arc_swap::ArcSwap;
@@ -14,8 +13,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::authz::Permit;
-use crate::limit::Turns;
-use crate::model::{EntityUid, InvokeTool, ServerName, ToolDescriptor, ToolId};
+use crate::model::{InvokeTool, ServerName, ToolDescriptor, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
@@ -59,13 +57,6 @@ struct Inner {
     catalogue: ArcSwap<Catalogue>,
     generation: watch::Sender<u64>,
     connections: Mutex<Vec<AbortOnDropHandle<()>>>,
-    guests: Arc<Turns<EntityUid>>,
-}
-
-/// The guests of one caller that run at once: half of the cores, at least one. Guests compute, and share the cores with what
-/// answers all callers.
-pub(super) fn guests_at_once() -> usize {
-    available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
 impl Registry {
@@ -99,7 +90,6 @@ impl Registry {
             server_tools: Mutex::new(all_tools),
             generation: watch::Sender::new(0),
             connections: Mutex::new(Vec::new()),
-            guests: Turns::new(guests_at_once()),
             upstreams,
         });
         let first = join_all(inner.upstreams.iter().map(|upstream| upstream.connect())).await;
@@ -141,6 +131,11 @@ impl Registry {
     /// # Errors
     /// The pins of a server cannot be trusted, or were changed while they were read.
     pub fn read_pins(&self) -> Result<PinDraft, PinError> {
+        self.read_pins_while(|| {})
+    }
+
+    /// The same, with what happens to the files `meanwhile`.
+    pub(super) fn read_pins_while(&self, meanwhile: impl FnOnce()) -> Result<PinDraft, PinError> {
         let dir = self.0.settings.pin_dir();
         let digests = self.pin_digests();
         let mut pins = BTreeMap::new();
@@ -149,6 +144,7 @@ impl Registry {
             let loaded = Pins::load(&dir, server, self.0.settings.max_definition_bytes)?;
             pins.insert(server.clone(), loaded);
         }
+        meanwhile();
         if self.pin_digests() != digests {
             let message = "a file of pins was changed while it was read".to_owned();
             return Err(PinError::Form { path: dir, message });
@@ -233,8 +229,8 @@ impl Registry {
             }
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
-                let _turn = self.0.guests.turn(caller.clone()).await;
-                builtin::call(&self.0.sandbox, module, arguments, limit).await.map(Answered::Complete)
+                let answered = builtin::call(&self.0.sandbox, &caller, module, arguments, limit).await;
+                answered.map(Answered::Complete)
             }
         };
         Ok(match result? {
@@ -302,9 +298,9 @@ pub struct CallOptions {
 
 #[cfg(test)]
 impl Registry {
-    /// The calls under way, as the metric counts them.
-    pub(super) fn calls_under_way(&self) -> usize {
-        usize::try_from(self.0.metrics.active_tool_sessions.get()).unwrap_or_default()
+    /// The guests that run, as the metric counts them.
+    pub(super) fn guests_under_way(&self) -> usize {
+        usize::try_from(self.0.metrics.wasm_instances.get()).unwrap_or_default()
     }
 }
 

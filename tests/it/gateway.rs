@@ -4,9 +4,14 @@
 
 use crate::support;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::support::{Credential, World, outcome, send};
 use caxton::api::{Access, endpoints};
+use caxton::authn::issue::TokenIssuer;
+use caxton::authn::jwt::KeyMaterial;
+use caxton::changes::{ChangeLock, EmergencyLock as _, EngagedLock};
+use caxton::clock::{Clock as _, SystemClock};
 use caxton::limit::FailureSettings;
 use caxton::model::ServerName;
 use caxton::tools::{Definition, Pins, ServerSettings, Transport};
@@ -727,6 +732,58 @@ async fn labels_follow_what_was_read_through_replies_conversations_and_memory() 
     world.stop().await;
 }
 
+/// While its agent answers, a caller's session has become full: it does not get a reply that would add a label.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_whose_labels_have_no_room_on_the_session_is_withheld_and_on_record() {
+    let (asked, go) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
+    let (url, _) = {
+        let (asked, go) = (Arc::clone(&asked), Arc::clone(&go));
+        let tools = json!([support::tool("csv_parser", "Reads."), support::tool("fill", "Reads all.")]);
+        support::upstream_that_waits(tools, move |name| {
+            let waits = name == "csv_parser";
+            let (asked, go) = (Arc::clone(&asked), Arc::clone(&go));
+            Box::pin(async move {
+                if waits {
+                    asked.add_permits(1);
+                    go.acquire().await.unwrap().forget();
+                }
+            })
+        })
+        .await
+    };
+    let transport = Transport::Http { url: url.parse().unwrap(), headers: Vec::new() };
+    let mut server = ServerSettings::new(ServerName::parse("ledger").unwrap(), transport);
+    let all = (0..64).map(|number| format!("kind-{number}").as_str().into()).collect();
+    server.labels = [("csv_parser".to_owned(), ["late".into()].into()), ("fill".to_owned(), all)].into();
+    let agents = [("reader", handled("reader", "reading", "ledger___csv_parser"))];
+    let world = Arc::new(house(NOTHING, &agents, Some(server)).await);
+    let caller = world.service("caller", &["message:send", "message:receive", "tool:call"]);
+    let ask = json!({ "capability": "reading", "content": "count rows: a\n1\n" });
+    let sent = {
+        let (world, caller, ask) = (Arc::clone(&world), caller.clone(), ask.clone());
+        tokio::spawn(async move { world.post(&caller, "/v1/messages", &ask).await })
+    };
+    asked.acquire().await.unwrap().forget();
+    let fill = json!({ "arguments": { "text": "x" } });
+    let filled = world.post(&caller, "/v1/tools/ledger/fill/call", &fill).await;
+    assert_eq!(filled.status, StatusCode::OK, "{filled:?}");
+    go.add_permits(1);
+    let answer = sent.await.unwrap();
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
+    assert_eq!(answer.json()["reason"], "labels_full", "{answer:?}");
+    assert!(!answer.text.contains("done"), "nothing of the reply: {answer:?}");
+    let records = world.records();
+    let record = records.iter().rev().find(|record| record["action"] == "message:receive").unwrap();
+    assert_eq!(outcome(record), ("deny_error", "labels_full"), "{record}");
+    assert_eq!(record["subject"]["principal"], "Caxton::Service::\"caller\"");
+    assert_eq!(answer.json()["decision_id"], record["decision_id"]);
+    // Whoever has room gets such a reply.
+    go.add_permits(1);
+    let other = world.service("other", &["message:send", "message:receive"]);
+    let answer = world.post(&other, "/v1/messages", &ask).await;
+    assert_eq!((answer.status, &answer.json()["reply"]["labels"]), (StatusCode::OK, &json!(["late"])));
+}
+
 /// Calls at once cannot all be the last one that a policy allows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn calls_at_once_do_not_overshoot_a_count_of_the_session() {
@@ -828,5 +885,89 @@ async fn an_answer_that_cannot_be_read_fails_its_own_call_only() {
     world.mcp(&caller, "tools/call", json!({ "name": "raw___fine", "arguments": hidden })).await;
     let body: Json = serde_json::from_str(bodies.lock().unwrap().last().unwrap()).unwrap();
     assert_eq!(body["params"]["arguments"], hidden);
+    world.stop().await;
+}
+
+/// The token of a person by another issuer than the world's.
+fn token_of(issuer: &TokenIssuer) -> Credential {
+    let claims = json!({ "roles": ["administrator"] });
+    let token = issuer.issue("ada", std::time::Duration::from_secs(600), claims.as_object().unwrap().clone());
+    Credential::Token(token.expose().clone())
+}
+
+#[tokio::test]
+async fn a_key_file_is_taken_over_with_the_policies_or_not_at_all() {
+    let world = World::with(|settings, directory| {
+        let jwt = settings.authn.jwt.as_mut().unwrap();
+        let KeyMaterial::Pem(pem) = &jwt.keys[0].material else { unreachable!("made by the world") };
+        support::write(&directory.join("issuer.pem"), pem);
+        jwt.keys[0].material = KeyMaterial::File(directory.join("issuer.pem"));
+        std::fs::create_dir(directory.join("policies")).unwrap();
+        support::write(&directory.join("policies/house.cedar"), HOUSE);
+        settings.policy_dir = Some(directory.join("policies"));
+    })
+    .await;
+    let generate =
+        || TokenIssuer::generate(support::ISSUER, support::AUDIENCE, Arc::new(SystemClock)).unwrap();
+    let (old, next, later) = (world.person("ada", &["administrator"]), generate(), generate());
+    let file = world.directory.path().join("issuer.pem");
+    let house = world.directory.path().join("policies/house.cedar");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let status = async |who: &Credential| world.get(who, "/v1/agents").await.status;
+    let applied =
+        async || matches!(world.gateway.reload().await, caxton::server::ReloadOutcome::Applied { .. });
+    let events = |name: &str| world.records().iter().filter(|record| record["event"] == name).count();
+    assert_eq!(status(&old).await, StatusCode::OK);
+
+    // The key is good and the policies are not: neither is taken over.
+    next.write_public_pem(&file).unwrap();
+    support::write(&house, "permit (principal, action, resource) when { nobody };");
+    assert!(!applied().await);
+    assert_eq!(
+        (status(&old).await, status(&token_of(&next)).await),
+        (StatusCode::OK, StatusCode::UNAUTHORIZED)
+    );
+    // The other way round.
+    let closed =
+        "@id(\"house.none\") forbid (principal, action == Caxton::Action::\"agent:list\", resource);\n";
+    support::write(&house, &format!("{HOUSE}{closed}"));
+    support::write(&file, "no key");
+    assert!(!applied().await);
+    assert_eq!(status(&old).await, StatusCode::OK, "the set from before decides");
+    assert_eq!((events("keys_reload_refused"), events("keys_reload")), (1, 0));
+    // Both are good.
+    next.write_public_pem(&file).unwrap();
+    support::write(&house, HOUSE);
+    assert!(applied().await);
+    assert_eq!(
+        (status(&old).await, status(&token_of(&next)).await),
+        (StatusCode::UNAUTHORIZED, StatusCode::OK)
+    );
+    assert_eq!(events("keys_reload"), 1);
+    assert!(applied().await);
+    assert_eq!(events("keys_reload"), 1, "nothing has changed");
+
+    // Under the emergency lock a key ends that is taken out of its file, and none comes.
+    let lock = ChangeLock::in_directory(&world.directory.path().join("data"));
+    let engaged = EngagedLock {
+        reason: "intruder".to_owned(),
+        author: "ada".to_owned(),
+        time_millis: SystemClock.now_millis(),
+        version: world.gateway.policy_version(),
+    };
+    lock.engage(&engaged).unwrap();
+    support::write(&file, "no key");
+    assert!(!applied().await);
+    assert_eq!(status(&token_of(&next)).await, StatusCode::OK, "what cannot be read takes nothing away");
+    assert_eq!(events("keys_reload_refused"), 2);
+    later.write_public_pem(&file).unwrap();
+    assert!(!applied().await);
+    for who in [&old, &token_of(&next), &token_of(&later)] {
+        assert_eq!(status(who).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(events("keys_reload"), 2);
+    support::write(&file, &before);
+    assert!(!applied().await);
+    assert_eq!(status(&old).await, StatusCode::UNAUTHORIZED);
     world.stop().await;
 }

@@ -204,6 +204,7 @@ async fn a_bundle_sent_by_an_administrator_is_kept_and_decides() {
     let sent = send(&house.admin, &bytes).await;
     assert_eq!(sent.status, StatusCode::OK, "{sent:?}");
     assert_eq!(sent.json()["version"], closed.manifest.version.as_str());
+    assert_eq!(sent.json()["warnings"], json!([]));
     assert!(!house.lists_agents().await);
     assert_eq!(house.store.numbers().unwrap(), [1, 2]);
     // Nobody here can sign a rollback.
@@ -321,6 +322,32 @@ async fn a_bundle_over_the_api_has_a_bound_of_its_own() {
     assert!(!house.lists_agents().await);
     let list = house.world.request(&house.admin, reqwest::Method::POST, "/v1/policies/publish");
     assert_eq!(support::send(list.json(&json!(["x"]))).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    house.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_validator_warns_of_is_in_the_answer() {
+    let house = House::with(false, |_| ()).await;
+    // A policy that can never hold grants nothing, which its author did not want.
+    let vain = "@id(\"house.vain\")\npermit (principal is Caxton::User, action, resource)\nwhen { principal is Caxton::Agent };\n";
+    let suspicious = Sources::shipped().with_policy("house.cedar", vain);
+    let bytes = bundle(&next(&house.store, &suspicious, None, |_| ()), &suspicious);
+    let body: Json = serde_json::from_slice(&bytes).unwrap();
+    let sent = house.world.post(&house.admin, "/v1/policies/publish", &body).await;
+    assert_eq!(sent.status, StatusCode::OK, "{sent:?}");
+    let warnings = sent.json()["warnings"].as_array().unwrap().clone();
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert_eq!(
+        (&warning["policy"], &warning["file"]),
+        (&json!("house.vain"), &json!("policies/house.cedar")),
+        "{warning}"
+    );
+    assert!(warning["message"].as_str().is_some_and(|message| !message.is_empty()), "{warning}");
+    // Reading it again says so again; going back to a set without warnings has none.
+    let again = house.world.post(&house.admin, "/v1/policies/reload", &json!({})).await;
+    assert_eq!(again.json()["warnings"], json!(warnings));
+    let back = house.world.post(&house.admin, "/v1/policies/rollback", &json!({})).await;
+    assert_eq!((back.status, &back.json()["warnings"]), (StatusCode::OK, &json!([])), "{back:?}");
     house.world.stop().await;
 }
 

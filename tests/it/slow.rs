@@ -193,6 +193,34 @@ async fn who_says_nothing_keeps_no_neighbour_out() {
     }
 }
 
+/// The attack: a caller keeps every connection of its address busy, with bodies that do not end.
+#[tokio::test]
+async fn who_keeps_every_place_busy_keeps_no_neighbour_out() {
+    let world = world(|settings| settings.http.max_connections_per_address = 16).await;
+    let Credential::Key(key) = world.service("hostile", &["message:send"]) else { panic!("a key") };
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(busy(&world, &key).await);
+    }
+    // Behind the same address: the neighbour is served, and more of the one that has its share is not.
+    let neighbour = world.service("neighbour", &["agent:list"]);
+    let answer = world.get(&neighbour, "/v1/agents").await;
+    assert_eq!(answer.status, reqwest::StatusCode::OK, "{answer:?}");
+    let mut more = connect(&world).await;
+    let request = format!("GET /v1/agents HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {key}\r\n\r\n");
+    more.write_all(request.as_bytes()).await.unwrap();
+    let heard = until_closed(&mut more).await;
+    assert!(text(&heard).starts_with("HTTP/1.1 503"), "{}", text(&heard));
+    assert!(text(&heard).contains("your share of the connections"), "{}", text(&heard));
+    // A credential that proves nobody has no share to take.
+    let mut stranger = connect(&world).await;
+    stranger.write_all(b"GET /v1/agents HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    stranger.read_exact(&mut answer).await.unwrap();
+    assert_eq!(text(&answer), "HTTP/1.1 401");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn proxies_that_are_believed_bring_as_many_as_they_like() {
     let world = world(|settings| {

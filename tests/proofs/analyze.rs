@@ -224,9 +224,9 @@ when { context.source.tls };
     assert_eq!(
         found,
         [
-            ("t.within", 2, "whatever it permits, `t.wide` permits as well"),
+            ("t.within", 2, "`t.wide` permits everything that it permits"),
             ("t.never", 4, "no request matches it"),
-            ("t.in-vain", 6, "whatever it permits, `t.closed` forbids"),
+            ("t.in-vain", 6, "`t.closed` forbids everything that it permits"),
             ("t.idle", 9, "nothing that it forbids would be permitted without it")
         ]
     );
@@ -585,5 +585,5 @@ fn among_many_permits_the_needless_one_is_found() {
     let Some(proof) = sought(&bundle, Ok::<_, String>(Claim::none_needless())) else { return };
     let found: Vec<(&str, &str)> =
         proof.needless.iter().map(|one| (one.policy.as_str(), one.why.as_str())).collect();
-    assert_eq!(found, [("t.within", "whatever it permits, `t.3` permits as well")]);
+    assert_eq!(found, [("t.within", "`t.3` permits everything that it permits")]);
 }

@@ -367,7 +367,7 @@ fn faults_for_proof() -> Vec<(&'static str, Edit, Asked, &'static str)> {
                 "unless { context.session.denied > 3 };\n@id(\"t.noon\") permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen { principal.signed && context.system.hour == 12 && context.session.denied == 0 };",
             ),
             Asked::NoneNeedless,
-            "t.noon: whatever it permits, `t.day` permits as well",
+            "t.noon: `t.day` permits everything that it permits",
         ),
         (
             "two bounds with nothing between them",
@@ -385,7 +385,7 @@ fn faults_for_proof() -> Vec<(&'static str, Edit, Asked, &'static str)> {
                 "unless { context.session.denied > 3 };\n@id(\"t.vain\") permit (principal is Caxton::Service, action == Caxton::Action::\"config:read\", resource)\nwhen { context.source.tls };\n@id(\"t.shut\") forbid (principal is Caxton::Service, action == Caxton::Action::\"config:read\", resource)\nunless { context.system.hour > 30 && context.system.hour < 20 };",
             ),
             Asked::NoneNeedless,
-            "t.vain: whatever it permits, `t.shut` forbids",
+            "t.vain: `t.shut` forbids everything that it permits",
         ),
         (
             "a permit that can err",

@@ -60,6 +60,7 @@ pub fn settings(data_dir: PathBuf) -> Settings {
     settings.api.request_timeout = PATIENCE;
     settings.authn.dpop.max_age = PATIENCE;
     settings.limit.per_principal = "1000000/second".parse().unwrap();
+    settings.quotas.refusals = "1000000/second".parse().unwrap();
     settings
 }
 
@@ -273,8 +274,20 @@ pub fn tool(name: &str, description: &str) -> Json {
 
 /// An MCP server on a free port that offers `tools` and notes which of them are called. It ends with the test.
 pub async fn upstream(tools: Json) -> (String, Arc<Mutex<Vec<String>>>) {
+    upstream_that_waits(tools, |_| Box::pin(std::future::ready(()))).await
+}
+
+/// What a call of a tool, by its name, waits for.
+type Wait = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The same, where a call of a tool is answered after `wait`.
+pub async fn upstream_that_waits(
+    tools: Json,
+    wait: impl Fn(&str) -> Wait + Send + Sync + 'static,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&calls);
+    let wait = Arc::new(wait);
     let answer = async move |json::Json(message): json::Json| {
         let result = match message["method"].as_str().unwrap() {
             "initialize" => json!({
@@ -284,7 +297,10 @@ pub async fn upstream(tools: Json) -> (String, Arc<Mutex<Vec<String>>>) {
             }),
             "tools/list" => json!({ "tools": tools }),
             "tools/call" => {
-                noted.lock().unwrap().push(message["params"]["name"].as_str().unwrap().to_owned());
+                let name = message["params"]["name"].as_str().unwrap().to_owned();
+                let waited = wait(&name);
+                noted.lock().unwrap().push(name);
+                waited.await;
                 json!({ "content": [{ "type": "text", "text": "done" }] })
             }
             _ => return (axum::http::StatusCode::ACCEPTED, json::Json(Json::Null)),

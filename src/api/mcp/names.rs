@@ -5,6 +5,7 @@
 //! (RFC 3986, section 3.1), and server names have none.
 
 use serde_json::{Map, Value as Json};
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::mcp::{Message, RpcError};
 use crate::model::{PromptRef, ResourceRef, ServerName, ToolId};
@@ -43,7 +44,8 @@ impl Scope {
     pub(super) fn tool_id(&self, name: &str) -> Result<ToolId, RpcError> {
         let id = match self {
             Self::All => ToolId::parse(name),
-            Self::One(server) => ToolId::new(server, name),
+            // Ids are normalised; a server's own spelling need not be.
+            Self::One(server) => ToolId::new(server, &name.nfc().collect::<String>()),
         };
         id.map_err(|error| RpcError::invalid_params(error.to_string()))
     }

@@ -131,7 +131,10 @@ impl Arrived {
             let operation = AskClient { server: server.clone(), request, params };
             let permit = self.api.effects.ask_client(self.caller.asker(), operation).await;
             let AskClient { params, .. } = permit.map_err(result::refused)?.into_operation();
-            question.insert("params".to_owned(), Json::Object(named(request, server, params)));
+            let params = named(request, server, params);
+            if !params.is_empty() {
+                question.insert("params".to_owned(), Json::Object(params));
+            }
         }
         let state = match round.remove("requestState") {
             Some(Json::String(state)) => Some(state),

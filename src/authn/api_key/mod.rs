@@ -20,7 +20,7 @@ pub(super) use self::pepper::Pepper;
 pub(super) use self::text::{KeyText, checksum, random_key, random_text};
 
 use super::scheme::{Presented, Refused, RefusedKind};
-use super::{AuthnError, KeyHolder, KeyRecord, KeyStore};
+use super::{AuthnError, KeyHolder, KeyRecord, KeyStore, KeyTable};
 use crate::clock::SharedClock;
 use crate::model::{Proof, Subject};
 
@@ -79,12 +79,16 @@ impl std::fmt::Debug for ApiKeyScheme {
 }
 
 impl ApiKeyScheme {
-    pub(super) fn new(settings: Settings, clock: SharedClock) -> Result<Self, AuthnError> {
+    pub(super) fn new(
+        settings: Settings,
+        table: Arc<dyn KeyTable>,
+        clock: SharedClock,
+    ) -> Result<Self, AuthnError> {
         let taken = [header::AUTHORIZATION, header::COOKIE, header::HOST];
         if let Some(name) = settings.header_names.iter().find(|name| taken.contains(name)) {
             return Err(AuthnError::HeaderTaken { header: name.to_string() });
         }
-        let store = Arc::new(KeyStore::open(&settings)?);
+        let store = Arc::new(KeyStore::over(table, &settings)?);
         let max_age = settings.max_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         Ok(Self { header_names: settings.header_names, store, max_age, clock })
     }
@@ -103,29 +107,29 @@ impl ApiKeyScheme {
         self.header_names.iter().any(|name| headers.contains_key(name))
     }
 
-    pub(super) fn examine(&self, headers: &HeaderMap) -> Presented {
+    pub(super) async fn examine(&self, headers: &HeaderMap) -> Presented {
         let mut values = self.header_names.iter().flat_map(|name| headers.get_all(name));
         let Some(first) = values.next() else { return Presented::Nothing };
         if values.any(|other| other != first) {
             return Presented::Rejected(Refused::invalid(METHOD, "conflicting_credentials"));
         }
         match first.to_str() {
-            Ok(text) => self.verify(text).into(),
+            Ok(text) => self.verify(text).await.into(),
             Err(_) => Presented::Rejected(Refused::invalid(METHOD, "malformed")),
         }
     }
 
-    fn verify(&self, text: &str) -> Result<Arc<Subject>, Refused> {
+    async fn verify(&self, text: &str) -> Result<Arc<Subject>, Refused> {
         // Shape and checksum first: a typo or a guess never reaches the store.
         let key =
             KeyText::parse(text).map_err(|error| Refused::invalid(METHOD, error.reason()).because(error))?;
-        let record = self.prove(&key).map_err(|refused| refused.of_key(&key.id))?;
+        let record = self.prove(&key).await.map_err(|refused| refused.of_key(&key.id))?;
         let proof = Proof::ApiKey { id: record.id.clone() };
         Ok(Arc::new(subject(record, proof)))
     }
 
-    fn prove(&self, key: &KeyText<'_>) -> Result<KeyRecord, Refused> {
-        let found = self.store.prove(key).map_err(|error| {
+    async fn prove(&self, key: &KeyText<'_>) -> Result<KeyRecord, Refused> {
+        let found = self.store.prove(key).await.map_err(|error| {
             Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(error)
         })?;
         let record = found.ok_or_else(|| Refused::invalid(METHOD, "unknown_key"))?;

@@ -3,15 +3,23 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue};
 
 use super::*;
+use crate::authn::LocalKeys;
 use crate::clock::ManualClock;
 use crate::model::{AgentId, EntityUid, KeyId, RoleName, ServiceName, Value};
 use crate::secret::Secret;
 
 const NOW: i64 = 1_768_039_200_000;
 const HOUR: i64 = 3_600_000;
+
+/// The scheme over the keys of a data directory.
+fn scheme_of(settings: Settings, clock: SharedClock) -> Result<ApiKeyScheme, AuthnError> {
+    let table = Arc::new(LocalKeys::open(&settings.store)?);
+    ApiKeyScheme::new(settings, table, clock)
+}
 
 struct Bench {
     _directory: tempfile::TempDir,
@@ -28,7 +36,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::at_millis(NOW));
         // Two openings of the same files, as the gateway and `caxton auth` would have.
         let store = KeyStore::open(&settings).unwrap();
-        let scheme = ApiKeyScheme::new(settings.clone(), Arc::<ManualClock>::clone(&clock)).unwrap();
+        let scheme = scheme_of(settings.clone(), Arc::<ManualClock>::clone(&clock)).unwrap();
         Self { _directory: directory, settings, clock, store, scheme }
     }
 
@@ -44,7 +52,7 @@ impl Bench {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        self.scheme.examine(&map)
+        self.scheme.examine(&map).now_or_never().unwrap()
     }
 
     fn reason(&self, key: &str) -> &'static str {
@@ -218,13 +226,13 @@ fn a_key_that_was_to_be_replaced_long_ago_is_refused() {
     let bench = Bench::new();
     let (_, key) = bench.create(&KeyHolder::Service);
     let settings = Settings { max_age: Some(Duration::from_secs(1800)), ..bench.settings.clone() };
-    let strict = ApiKeyScheme::new(settings, Arc::<ManualClock>::clone(&bench.clock)).unwrap();
+    let strict = scheme_of(settings, Arc::<ManualClock>::clone(&bench.clock)).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_str(&key).unwrap());
     bench.clock.advance(Duration::from_secs(1799));
-    assert_eq!(reason(strict.examine(&headers)), "proven");
+    assert_eq!(reason(strict.examine(&headers).now_or_never().unwrap()), "proven");
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(reason(strict.examine(&headers)), "rotation_overdue");
+    assert_eq!(reason(strict.examine(&headers).now_or_never().unwrap()), "rotation_overdue");
     assert_eq!(bench.reason(&key), "proven", "where it is not asked for, the expiry alone counts");
 }
 
@@ -304,10 +312,10 @@ fn another_pepper_makes_every_key_worthless() {
     let bench = Bench::new();
     let (_, key) = bench.create(&KeyHolder::Service);
     fs::write(&bench.settings.pepper, [7; 32]).unwrap();
-    let scheme = ApiKeyScheme::new(bench.settings.clone(), Arc::<ManualClock>::clone(&bench.clock)).unwrap();
+    let scheme = scheme_of(bench.settings.clone(), Arc::<ManualClock>::clone(&bench.clock)).unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_str(&key).unwrap());
-    assert_eq!(reason(scheme.examine(&headers)), "unknown_key");
+    assert_eq!(reason(scheme.examine(&headers).now_or_never().unwrap()), "unknown_key");
 }
 
 #[test]
@@ -327,7 +335,7 @@ fn many_openings_at_once_share_one_pepper() {
 fn a_header_of_another_scheme_cannot_carry_keys() {
     let bench = Bench::new();
     let settings = Settings { header_names: vec![header::AUTHORIZATION], ..bench.settings.clone() };
-    assert!(matches!(ApiKeyScheme::new(settings, bench.clock).err(), Some(AuthnError::HeaderTaken { .. })));
+    assert!(matches!(scheme_of(settings, bench.clock).err(), Some(AuthnError::HeaderTaken { .. })));
 }
 
 #[test]

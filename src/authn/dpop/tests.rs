@@ -11,7 +11,7 @@ use crate::authn::issue::TokenIssuer;
 use crate::authn::jwt::testing::{encode, public_jwk, sign};
 use crate::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
 use crate::authn::scheme::Proven;
-use crate::authn::{self, Authenticator, api_key, tokens};
+use crate::authn::{self, Authenticator, AuthnPorts, api_key, tokens};
 use crate::clock::{Clock as _, ManualClock};
 use crate::shared_state::faulty::Unreachable;
 use crate::telemetry::Metrics;
@@ -49,8 +49,8 @@ fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     };
     change(&mut settings.dpop);
     let (shared, metrics) = (Arc::<ManualClock>::clone(&clock), Arc::new(Metrics::new()));
-    let replays = Arc::new(LocalReplays::new(&settings.dpop));
-    let authenticator = Authenticator::new(settings, replays, shared, metrics).unwrap();
+    let ports = AuthnPorts::local(&settings).unwrap();
+    let authenticator = Authenticator::new(settings, ports, shared, metrics).unwrap();
     clock.advance(Duration::from_secs(66));
     Bench { _directory: directory, clock, authenticator, issuer }
 }

@@ -13,8 +13,8 @@ use super::claims::Validity;
 use crate::model::{HolderKeys, Subject};
 
 /// SHA-256 of a token's text; the token itself is not kept.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::authn) struct TokenDigest([u8; 32]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
     pub(in crate::authn) fn of(token: &str) -> Self {

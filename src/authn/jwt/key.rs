@@ -61,6 +61,20 @@ impl Keyring {
         self.0.len()
     }
 
+    /// Whether it has the same keys as another.
+    pub(in crate::authn) fn same_as(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.0.iter().all(|key| other.has(key))
+    }
+
+    /// Without the keys that another does not have.
+    pub(in crate::authn) fn retain(&mut self, other: &Self) {
+        self.0.retain(|key| other.has(key));
+    }
+
+    fn has(&self, wanted: &VerificationKey) -> bool {
+        self.0.iter().any(|key| key.same_as(wanted))
+    }
+
     /// The name of the key that made the signature.
     pub(in crate::authn) fn verify(&self, token: &Compact<'_>) -> Result<Arc<str>, KeyError> {
         let mut error = KeyError::Unknown;
@@ -133,6 +147,16 @@ impl VerificationKey {
     /// Lets the key serve tokens that name no key, although it has a `kid` itself.
     pub(in crate::authn) fn serve_unnamed(&mut self) {
         self.serves_unnamed = true;
+    }
+
+    /// Whether it verifies the same tokens. A shared secret counts as another one each time it is read.
+    fn same_as(&self, other: &Self) -> bool {
+        let same_key = match (&self.check, &other.check) {
+            (KeyCheck::Public(one), KeyCheck::Public(two)) => one.as_ref() == two.as_ref(),
+            (KeyCheck::Shared(_), _) | (_, KeyCheck::Shared(_)) => false,
+        };
+        let same_use = self.serves_unnamed == other.serves_unnamed && self.kid == other.kid;
+        same_key && same_use && self.algorithm == other.algorithm
     }
 
     fn may_be_meant_by(&self, kid: Option<&str>) -> bool {

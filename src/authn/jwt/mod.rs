@@ -42,10 +42,11 @@ use std::sync::Arc;
 use http::{HeaderMap, header};
 use tokio_util::sync::CancellationToken;
 
-use self::cache::{Cache, TokenDigest, VerifiedToken};
+use self::cache::{Cache, VerifiedToken};
 use self::claims::Expected;
 use self::key::KeyError;
 use self::source::IssuerKeys;
+pub use self::source::{KeyDraft, KeyFiles};
 use super::AuthnError;
 use super::scheme::{Refused, RefusedKind};
 use super::tokens::Tokens;
@@ -53,6 +54,7 @@ use crate::clock::SharedClock;
 use crate::model::{HolderKeys, Proof, Subject};
 use crate::telemetry::Metrics;
 
+pub use self::cache::TokenDigest;
 pub use self::jwk::JwkError;
 pub use self::settings::{JwksPlace, JwksUrl, JwtAlgorithm, JwtKey, KeyMaterial, Settings};
 
@@ -88,9 +90,9 @@ impl JwtScheme {
         self.issuer.as_ref().map(|verifier| verifier.keys.status())
     }
 
-    /// Reads a key file again; `None` when there is none.
-    pub(super) fn reload_keys(&self) -> Option<Result<(), AuthnError>> {
-        self.issuer.as_ref().and_then(|verifier| verifier.keys.reload())
+    /// The keys that lie in files; `None` when there are none.
+    pub(super) fn key_files(&self) -> Option<KeyFiles> {
+        self.issuer.as_ref().and_then(|verifier| KeyFiles::of(&verifier.keys))
     }
 
     pub(super) fn presents(&self, headers: &HeaderMap) -> bool {
@@ -98,20 +100,20 @@ impl JwtScheme {
     }
 
     /// The token of the request, proven but for what its holder has to prove.
-    pub(super) fn examine<'h>(&self, headers: &'h HeaderMap) -> Result<Option<Token<'h>>, Refused> {
+    pub(super) async fn examine<'h>(&self, headers: &'h HeaderMap) -> Result<Option<Token<'h>>, Refused> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         match (values.next(), values.next()) {
             (None, _) => Ok(None),
             (Some(_), Some(_)) => Err(Refused::invalid(METHOD, "repeated_header")),
             (Some(value), None) => {
                 let (with_proof, text) = presented(value)?;
-                let (subject, holder) = self.verify(text)?;
+                let (subject, holder) = self.verify(text).await?;
                 Ok(Some(Token { text, subject, holder, with_proof }))
             }
         }
     }
 
-    fn verify(&self, token: &str) -> Result<(Arc<Subject>, HolderKeys), Refused> {
+    async fn verify(&self, token: &str) -> Result<(Arc<Subject>, HolderKeys), Refused> {
         // Before anything is hashed, decoded or parsed; each issuer has its own bound below this one.
         let longest = self.issuer.as_ref().map_or(0, |issuer| issuer.max_token_bytes);
         if token.len() > longest.max(self.own.longest()) {
@@ -121,7 +123,7 @@ impl JwtScheme {
         // Whose a token is that was proven before need not be read off it again.
         let proven = self.issuer.as_ref().filter(|issuer| issuer.cache.knows(&digest));
         if proven.is_none() && Tokens::claims_to_be_ours(token) {
-            return self.own.examine(token, digest);
+            return self.own.examine(token, digest).await;
         }
         let Some(issuer) = &self.issuer else { return Err(Refused::invalid(METHOD, "not_enabled")) };
         let known = issuer.prove(token, digest)?;
@@ -139,7 +141,7 @@ impl JwtScheme {
             .validity
             .issued
             .map(|seconds| seconds.saturating_sub(issuer.expected.leeway_seconds).saturating_mul(1000));
-        self.own.check_revoked(Some(&digest), jti, &known.subject, (made, METHOD))?;
+        self.own.check_revoked(&digest, jti, &known.subject, (made, METHOD)).await?;
         Ok((known.subject, known.holder))
     }
 }
@@ -183,7 +185,7 @@ fn presented(value: &header::HeaderValue) -> Result<(bool, &str), Refused> {
 
 /// Checks tokens against settings that were checked themselves.
 struct TokenVerifier {
-    keys: IssuerKeys,
+    keys: Arc<IssuerKeys>,
     expected: Expected,
     max_token_bytes: usize,
     cache: Cache<VerifiedToken>,
@@ -200,7 +202,7 @@ impl TokenVerifier {
     fn new(settings: Settings, clock: SharedClock, metrics: Arc<Metrics>) -> Result<Self, AuthnError> {
         settings.check()?;
         Ok(Self {
-            keys: IssuerKeys::load(settings.keys, settings.jwks, Arc::clone(&clock), metrics)?,
+            keys: Arc::new(IssuerKeys::load(settings.keys, settings.jwks, Arc::clone(&clock), metrics)?),
             expected: Expected {
                 issuer: settings.issuer,
                 audience: settings.audience,

@@ -81,6 +81,19 @@ pub struct JwtKey {
     pub kid: Option<String>,
 }
 
+impl JwtKey {
+    /// The same key, to be read anew, if it is a public one in a file.
+    pub(super) fn in_file(&self) -> Option<Self> {
+        let KeyMaterial::File(path) = &self.material else { return None };
+        (self.algorithm != JwtAlgorithm::Hs256).then(|| Self {
+            name: Arc::clone(&self.name),
+            algorithm: self.algorithm,
+            material: KeyMaterial::File(path.clone()),
+            kid: self.kid.clone(),
+        })
+    }
+}
+
 /// A key set of the issuer (RFC 7517, section 5).
 #[derive(Debug, Clone)]
 pub enum JwksPlace {

@@ -1,4 +1,4 @@
-//! Where the keys come from: given once, a file that is read again on a reload, or an address that is followed.
+//! Where the keys come from: given once, files that are read again on a reload, or an address that is followed.
 //!
 //! A request never waits for the network. An unknown key may start one fetch in a while, and its caller is asked to
 //! try again; what is fetched replaces the keys as a whole, and what cannot be fetched leaves them as they are, until
@@ -58,9 +58,68 @@ pub(super) struct LiveKeys {
 pub(super) struct IssuerKeys {
     live: ArcSwap<LiveKeys>,
     place: Option<(JwtAlgorithm, JwksPlace)>,
+    /// Keys that lie each in a file; none when one of them does not.
+    files: Vec<JwtKey>,
     remote: Option<RemoteKeys>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
+}
+
+/// The keys of an issuer that lie in files: read again with everything that one reload reads. Cheap to clone.
+#[derive(Clone)]
+pub struct KeyFiles(Arc<IssuerKeys>);
+
+/// Keys as their files have them, read and not in force.
+#[derive(Debug)]
+pub struct KeyDraft {
+    ring: Keyring,
+    changed: bool,
+}
+
+impl KeyDraft {
+    /// Whether they are others than those in force when they were read.
+    pub fn is_change(&self) -> bool {
+        self.changed
+    }
+}
+
+impl KeyFiles {
+    /// `None` when the keys are in no file.
+    pub(super) fn of(keys: &Arc<IssuerKeys>) -> Option<Self> {
+        keys.are_in_files().then(|| Self(Arc::clone(keys)))
+    }
+
+    /// Reads the files, without an effect. Blocking.
+    ///
+    /// # Errors
+    /// A file cannot be read, or what is in it is refused.
+    pub fn read(&self) -> Result<KeyDraft, AuthnError> {
+        let ring = self.0.read_again()?;
+        let changed = !ring.same_as(&self.0.live.load().ring);
+        Ok(KeyDraft { ring, changed })
+    }
+
+    /// Puts keys in force.
+    pub fn put_in_force(&self, draft: KeyDraft) {
+        if draft.changed {
+            self.0.replace(draft.ring);
+        }
+    }
+
+    /// Takes the keys out of force that are no longer in their files, and adds none; whether there were any. Blocking.
+    ///
+    /// # Errors
+    /// A file cannot be read, or what is in it is refused; then the keys stay.
+    pub fn drop_removed(&self) -> Result<bool, AuthnError> {
+        let mut ring = self.0.read_again()?;
+        let live = self.0.live.load();
+        ring.retain(&live.ring);
+        let fewer = ring.len() < live.ring.len();
+        if fewer {
+            self.0.replace(ring);
+        }
+        Ok(fewer)
+    }
 }
 
 struct RemoteKeys {
@@ -84,6 +143,7 @@ impl IssuerKeys {
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, AuthnError> {
+        let files = keys.iter().map(JwtKey::in_file).collect::<Option<Vec<_>>>().unwrap_or_default();
         let (ring, remote) = match &place {
             None => (Keyring::load(keys)?, None),
             Some((algorithm, JwksPlace::File(path))) => (from_file(*algorithm, path)?, None),
@@ -92,7 +152,7 @@ impl IssuerKeys {
             }
         };
         let live = ArcSwap::from_pointee(LiveKeys { ring, generation: 0 });
-        Ok(Self { live, place, remote, clock, metrics })
+        Ok(Self { live, place, files, remote, clock, metrics })
     }
 
     /// The keys in use now.
@@ -142,10 +202,19 @@ impl IssuerKeys {
         }
     }
 
-    /// Reads a key file again; `None` when the keys are not in one. A file that is refused changes nothing.
-    pub(super) fn reload(&self) -> Option<Result<(), AuthnError>> {
-        let Some((algorithm, JwksPlace::File(path))) = &self.place else { return None };
-        Some(from_file(*algorithm, path).map(|ring| self.replace(ring)))
+    /// Whether the keys lie in files.
+    fn are_in_files(&self) -> bool {
+        !self.files.is_empty() || matches!(self.place, Some((_, JwksPlace::File(_))))
+    }
+
+    /// The keys as their files have them now.
+    fn read_again(&self) -> Result<Keyring, AuthnError> {
+        match &self.place {
+            Some((algorithm, JwksPlace::File(path))) => from_file(*algorithm, path),
+            Some((_, JwksPlace::Url(_))) | None => {
+                Keyring::load(self.files.iter().filter_map(JwtKey::in_file).collect())
+            }
+        }
     }
 
     fn replace(&self, ring: Keyring) {

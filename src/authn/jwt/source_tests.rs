@@ -264,13 +264,21 @@ fn a_key_file_is_read_again_as_a_whole_or_not_at_all() {
     let says =
         |kid: &str| verifier.verify(&naming(kid)).map_or_else(|refused| refused.reason, |_| "accepted");
     assert_eq!((says("k1"), says("k2")), ("accepted", "unknown_key"));
+    let files = KeyFiles::of(&verifier.keys).unwrap();
     std::fs::write(&path, "{}").unwrap();
-    assert!(matches!(
-        verifier.keys.reload(),
-        Some(Err(AuthnError::KeySet { source: JwkError::Malformed, .. }))
-    ));
+    let malformed = |error| matches!(error, AuthnError::KeySet { source: JwkError::Malformed, .. });
+    assert!(malformed(files.read().unwrap_err()) && malformed(files.drop_removed().unwrap_err()));
     assert_eq!(says("k1"), "accepted");
+    std::fs::write(&path, set("k1").to_string()).unwrap();
+    assert!(!files.read().unwrap().is_change());
     std::fs::write(&path, set("k2").to_string()).unwrap();
-    assert!(matches!(verifier.keys.reload(), Some(Ok(()))));
+    let draft = files.read().unwrap();
+    assert!(draft.is_change());
+    assert_eq!((says("k1"), says("k2")), ("accepted", "unknown_key"), "read, and not in force");
+    files.put_in_force(draft);
     assert_eq!((says("k1"), says("k2")), ("unknown_key", "accepted"));
+    // What is left is what both have: here nothing.
+    std::fs::write(&path, set("k1").to_string()).unwrap();
+    assert!(files.drop_removed().unwrap());
+    assert_eq!((says("k1"), says("k2")), ("unknown_key", "unknown_key"));
 }

@@ -356,6 +356,71 @@ fn an_authority_counts_while_its_own_certificate_does() {
     assert_eq!(refusal(&refused).reason, "unknown_issuer");
 }
 
+/// An authority below `above`.
+fn below(above: &Authority, name: &str) -> (Authority, CertificateDer<'static>) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &above.issuer).unwrap();
+    let (pem, der) = (certificate.pem(), certificate.der().clone());
+    (Authority { issuer: Issuer::new(params, key), pem }, der)
+}
+
+#[test]
+fn an_authority_bounds_how_many_stand_below_it() {
+    let own = client(|params| params.subject_alt_names = vec![dns("a.example")]);
+    let bounded = |most| {
+        move |params: &mut CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(most));
+        }
+    };
+    let judged = |trust: &ClientTrust, chain: &[&CertificateDer<'static>]| {
+        let chain = chain.iter().map(|one| (*one).clone()).collect();
+        reason(trust, &ClientCertificate::new(chain).unwrap())
+    };
+    for most in [0, 1] {
+        let place = Place::of(Authority::with(bounded(most)));
+        let trust = place.trust(&[]);
+        let (one, one_shown) = below(&place.authority, "One");
+        let (two, two_shown) = below(&one, "Two");
+        assert_eq!(judged(&trust, &[&place.authority.sign(&own)]), Ok(()));
+        let with_one = judged(&trust, &[&one.sign(&own), &one_shown]);
+        assert_eq!(with_one, if most == 0 { Err("path_too_long") } else { Ok(()) });
+        let leaf = two.sign(&own);
+        assert_eq!(judged(&trust, &[&leaf, &two_shown, &one_shown]), Err("path_too_long"));
+        // What stands in the chain and not in the path does not count.
+        assert_eq!(judged(&trust, &[&place.authority.sign(&own), &two_shown, &one_shown]), Ok(()));
+        // With the authority between them configured as well there is a path that is short enough.
+        place.write("ca.pem", &format!("{}{}", place.authority.pem, one.pem));
+        assert_eq!(judged(&place.trust(&[]), &[&leaf, &two_shown, &one_shown]), Ok(()));
+    }
+    // One that is self-issued (a new key of the same authority) does not count.
+    let place = Place::of(Authority::with(bounded(0)));
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::OrganizationName, "Evil, CN=Root");
+    params.distinguished_name.push(DnType::CommonName, "Test CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let anew = params.signed_by(&key, &place.authority.issuer).unwrap().der().clone();
+    let leaf = Authority { issuer: Issuer::new(params, key), pem: String::new() }.sign(&own);
+    assert_eq!(judged(&place.trust(&[]), &[&leaf, &anew]), Ok(()));
+    // A revoked one in between is revoked whatever the bound says, and its list is asked for as before.
+    let place = Place::of(Authority::with(bounded(1)));
+    let (one, one_shown) = below(&place.authority, "One");
+    place.write("root.pem", &place.authority.list(&[], 10));
+    place.write("one.pem", &one.list(&[7], 10));
+    let trust = place.trust(&["root.pem", "one.pem"]);
+    assert_eq!(judged(&trust, &[&one.sign(&own), &one_shown]), Err("revoked"));
+    let other = client(|params| {
+        params.subject_alt_names = vec![dns("a.example")];
+        params.serial_number = Some(SerialNumber::from(8));
+    });
+    assert_eq!(judged(&trust, &[&one.sign(&other), &one_shown]), Ok(()));
+}
+
 #[test]
 fn an_authority_that_may_not_sign_is_refused_and_so_is_its_list() {
     let place = Place::of(Authority::with(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]));

@@ -263,7 +263,9 @@ fn authorities(path: &Path, now: i64) -> Result<Vec<Anchor>, TrustError> {
         if !(validity.0..=validity.1).contains(&now) {
             SecurityEvent::AuthorityNotInForce { path }.log();
         }
-        anchors.push(Anchor { validity, certificate: certificate.clone() });
+        let constraints = parsed.basic_constraints().map_err(|_| bad())?;
+        let path_length = constraints.and_then(|constraints| constraints.value.path_len_constraint);
+        anchors.push(Anchor { validity, path_length, certificate: certificate.clone() });
     }
     if anchors.is_empty() {
         return Err(TrustError::NoAuthority { path: path.to_owned() });

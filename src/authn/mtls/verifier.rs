@@ -1,8 +1,8 @@
 //! The one verifier of client certificates, for a handshake and for a certificate that a proxy passes on.
 //!
 //! The library builds and checks the path. What it leaves to others is checked here: that the authority at its end is in
-//! force itself (a trust anchor is a name and a key to the library, RFC 5280, section 6.1.1), that the keys of the whole
-//! chain are strong enough even where no signature of theirs is checked (a proxy's header has none of the leaf's), and
+//! force itself (a trust anchor is a name and a key to the library, RFC 5280, section 6.1.1), that no more authorities stand
+//! below it than it allows (section 4.2.1.9), that the keys of the whole chain are strong enough even where no signature of theirs is checked (a proxy's header has none of the leaf's), and
 //! that a key is meant for signing (section 4.2.1.3).
 
 use std::fmt;
@@ -11,12 +11,17 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     SignatureScheme,
+};
+use webpki::{
+    BorrowedCertRevocationList, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage,
+    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+    anchor_from_trusted_cert,
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -28,6 +33,9 @@ pub(super) enum ChainFault {
     /// The authority at the end of the path has ended, or has not begun.
     #[error("the certificate of the authority is not in force")]
     AuthorityNotInForce,
+    /// More authorities between the certificate and the authority at the end of the path than that one allows.
+    #[error("there are more authorities below the configured one than its `pathLenConstraint` allows")]
+    PathTooLong,
     /// RSA below 2,048 bits, or a curve that is none of the known good ones.
     #[error(
         "a key in the chain is weak or of an unknown kind: RSA from 2,048 bits, P-256, P-384, P-521 and Ed25519 count"
@@ -43,6 +51,7 @@ impl ChainFault {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::AuthorityNotInForce => "authority_expired",
+            Self::PathTooLong => "path_too_long",
             Self::WeakKey => "weak_key",
             Self::NotForSignatures => "wrong_purpose",
         }
@@ -69,6 +78,8 @@ pub(super) struct Anchor {
     pub(super) certificate: CertificateDer<'static>,
     /// In seconds since the Unix epoch, both included.
     pub(super) validity: (i64, i64),
+    /// How many authorities that are not self-issued may stand below it; `None` for as many as there are.
+    pub(super) path_length: Option<u32>,
 }
 
 impl Anchor {
@@ -83,6 +94,78 @@ struct InForce {
     span: (i64, i64),
     /// None when no authority is in force.
     library: Option<Arc<dyn ClientCertVerifier>>,
+    /// None when no authority in force has a bound.
+    path_lengths: Option<PathLengths>,
+}
+
+/// The bounds on how many authorities stand below each configured one. The library does not say which path it found, so
+/// a path is looked for that holds in everything and has no more authorities than it may.
+struct PathLengths {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// In the order of `anchors`.
+    most: Vec<Option<u32>>,
+    lists: Vec<CertRevocationList<'static>>,
+}
+
+impl PathLengths {
+    /// None when nothing is bounded.
+    fn new<'a>(
+        anchors: impl Iterator<Item = &'a Anchor> + Clone,
+        lists: &[CertificateRevocationListDer<'static>],
+    ) -> Result<Option<Self>, webpki::Error> {
+        if anchors.clone().all(|anchor| anchor.path_length.is_none()) {
+            return Ok(None);
+        }
+        let trusted = |anchor: &Anchor| Ok(anchor_from_trusted_cert(&anchor.certificate)?.to_owned());
+        let parsed = |list: &CertificateRevocationListDer<'static>| {
+            Ok(BorrowedCertRevocationList::from_der(list)?.to_owned()?.into())
+        };
+        Ok(Some(Self {
+            most: anchors.clone().map(|anchor| anchor.path_length).collect(),
+            anchors: anchors.map(trusted).collect::<Result<_, webpki::Error>>()?,
+            lists: lists.iter().map(parsed).collect::<Result<_, webpki::Error>>()?,
+        }))
+    }
+
+    /// Whether there is such a path.
+    fn check(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), ChainFault> {
+        let lists: Vec<&CertRevocationList<'_>> = self.lists.iter().collect();
+        // INVARIANT: as strict as the library's own check; see `library`.
+        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|builder| {
+            let builder = builder.with_depth(RevocationCheckDepth::Chain);
+            let builder = builder.with_status_policy(UnknownStatusPolicy::Deny);
+            builder.with_expiration_policy(ExpirationPolicy::Enforce).build()
+        });
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        let leaf = EndEntityCert::try_from(end_entity).map_err(|_| ChainFault::PathTooLong)?;
+        let found = leaf.verify_for_usage(
+            algorithms.all,
+            &self.anchors,
+            intermediates,
+            now,
+            KeyUsage::client_auth(),
+            revocation,
+            Some(&|path| self.fits(path)),
+        );
+        found.map(drop).map_err(|_| ChainFault::PathTooLong)
+    }
+
+    fn fits(&self, path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
+        // RFC 5280, section 6.1.4 (l): one that is self-issued does not count.
+        let below = path.intermediate_certificates().filter(|one| one.subject() != one.issuer()).count();
+        let may = |most: &Option<u32>| most.is_none_or(|most| below <= most as usize);
+        let mut ends = self.anchors.iter().zip(&self.most).filter(|(anchor, _)| *anchor == path.anchor());
+        // Of two certificates of one authority each is an authority of its own.
+        match ends.any(|(_, most)| may(most)) {
+            true => Ok(()),
+            false => Err(webpki::Error::PathLenConstraintViolated),
+        }
+    }
 }
 
 /// Verifies client certificates.
@@ -103,7 +186,7 @@ impl ClientVerifier {
     ) -> Result<Self, VerifierBuilderError> {
         let everyone = library(anchors.iter(), &lists, required)?;
         // In force at no time: the first certificate has it made.
-        let now = ArcSwap::from_pointee(InForce { span: (0, 0), library: None });
+        let now = ArcSwap::from_pointee(InForce { span: (0, 0), library: None, path_lengths: None });
         Ok(Self { anchors, lists, required, everyone, now })
     }
 
@@ -119,7 +202,10 @@ impl ClientVerifier {
         if (live.span.0..live.span.1).contains(&now) {
             return Ok(live);
         }
-        let mut standing = self.anchors.iter().filter(|anchor| anchor.is_in_force(now)).peekable();
+        let unusable = |error: webpki::Error| Error::General(error.to_string());
+        let standing = self.anchors.iter().filter(|anchor| anchor.is_in_force(now));
+        let path_lengths = PathLengths::new(standing.clone(), &self.lists).map_err(unusable)?;
+        let mut standing = standing.peekable();
         let library = match standing.peek() {
             Some(_) => Some(
                 library(standing, &self.lists, self.required)
@@ -127,7 +213,7 @@ impl ClientVerifier {
             ),
             None => None,
         };
-        let fresh = Arc::new(InForce { span: (now, self.changes(now)), library });
+        let fresh = Arc::new(InForce { span: (now, self.changes(now)), library, path_lengths });
         self.now.store(Arc::clone(&fresh));
         Ok(fresh)
     }
@@ -180,6 +266,9 @@ impl ClientCertVerifier for ClientVerifier {
             }
             found => found?,
         };
+        if let Some(path_lengths) = &in_force.path_lengths {
+            path_lengths.check(end_entity, intermediates, now)?;
+        }
         for certificate in intermediates.iter().chain([end_entity]) {
             if !key_is_strong(certificate).unwrap_or(false) {
                 return Err(ChainFault::WeakKey.into());

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::store::{SessionOwner, StoredSession};
+use super::port::{SessionOwner, StoredSession};
 use super::{METHOD, Refused, api_key, unavailable};
 use crate::authn::scheme::RefusedKind;
 use crate::authn::{AuthnError, KeyHolder, KeyRecord, Person};
@@ -37,7 +37,7 @@ impl SessionHolder {
         if now >= until {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "login_over"));
         }
-        let person: Box<Person> = serde_json::from_str(&login).map_err(|error| unavailable(error.into()))?;
+        let person: Box<Person> = serde_json::from_str(&login).map_err(unavailable)?;
         if login_issuer != Some(person.issuer.as_str()) {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "login_over"));
         }

@@ -8,7 +8,10 @@
 //! A refresh token serves once. A used one is answered with the same successor while that has not been
 //! used itself and the first answer may have been lost (`grace`); after that two hold a copy, and the session ends.
 
+#[cfg(test)]
+mod contract;
 mod holder;
+mod port;
 mod refresh;
 mod settings;
 mod signing;
@@ -25,8 +28,7 @@ use serde_json::{Map, Value, json};
 
 use self::holder::SessionHolder;
 use self::refresh::RefreshText;
-use self::signing::{PreviousKeys, SigningKeys, may_be_ours};
-use self::store::{Rotated, StoredRefresh, TokenStore};
+use self::signing::{SigningKeys, may_be_ours};
 use super::api_key::{self, Pepper};
 use super::jwt::JwtAlgorithm;
 use super::jwt::parts::{
@@ -39,8 +41,12 @@ use crate::clock::SharedClock;
 use crate::model::{HolderKeys, Proof, Subject};
 use crate::secret::Secret;
 
+pub use self::port::{
+    LoginStore, PendingEvent, PreviousKeys, RefreshHash, Rotated, SessionOwner, StoredRefresh,
+    StoredRevocation, StoredSession,
+};
 pub use self::settings::Settings;
-pub use self::store::PendingEvent;
+pub use self::store::LocalLogins;
 
 pub(super) const METHOD: &str = "session";
 const SESSION: &str = "sid";
@@ -107,7 +113,7 @@ struct LiveSession {
 pub struct Tokens {
     settings: Settings,
     expected: Expected,
-    store: TokenStore,
+    store: Arc<dyn LoginStore>,
     signing: SigningKeys,
     pepper: Pepper,
     cache: Cache<ProvenToken>,
@@ -126,14 +132,15 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Opens the store, making a signing key where there is none. Comes after the store of keys, which makes the pepper.
+    /// Takes the store, making a signing key where there is none. Comes after the store of keys, which makes the pepper.
     pub fn open(
         settings: Settings,
+        store: Arc<dyn LoginStore>,
         max_key_age: Option<Duration>,
         clock: SharedClock,
     ) -> Result<Self, AuthnError> {
-        let tokens = Self::open_to_end(settings, max_key_age, clock)?;
-        tokens.signing.ensure(&tokens.store, tokens.clock.now_millis())?;
+        let tokens = Self::open_to_end(settings, store, max_key_age, clock)?;
+        tokens.signing.ensure(&*tokens.store, tokens.clock.now_millis())?;
         Ok(tokens)
     }
 
@@ -141,10 +148,10 @@ impl Tokens {
     /// or unreadable, and what is done then must not hang on it.
     pub fn open_to_end(
         settings: Settings,
+        store: Arc<dyn LoginStore>,
         max_key_age: Option<Duration>,
         clock: SharedClock,
     ) -> Result<Self, AuthnError> {
-        let store = TokenStore::open(&settings.store, settings.cache_entries)?;
         let signing = SigningKeys::new(settings.signing_dir.clone());
         Ok(Self {
             expected: Expected {
@@ -179,11 +186,13 @@ impl Tokens {
 
     #[cfg(test)]
     fn verify(&self, text: &str) -> Result<(Arc<Subject>, HolderKeys), Refused> {
-        self.examine(text, TokenDigest::of(text))
+        use futures::FutureExt as _;
+        // The local store answers at once.
+        self.examine(text, TokenDigest::of(text)).now_or_never().unwrap()
     }
 
     /// The caller behind an access token, whose digest is `digest`, and what it has to prove as well.
-    pub(super) fn examine(
+    pub(super) async fn examine(
         &self,
         text: &str,
         digest: TokenDigest,
@@ -197,39 +206,40 @@ impl Tokens {
             Some(proven) => {
                 // A key that was taken away takes its tokens with it, also those that were proven before.
                 let since = self.still_signed(now);
-                if self.store.known_signing_key(&proven.kid, since).map_err(unavailable)?.is_none() {
+                if self.store.known_signing_key(&proven.kid, since).await.map_err(unavailable)?.is_none() {
                     return Err(Refused::invalid(METHOD, "unknown_key"));
                 }
                 proven
             }
             None => {
-                let proven = self.prove(text, now)?;
+                let proven = self.prove(text, now).await?;
                 let oldest = now.div_euclid(1000).saturating_sub(leeway);
                 self.cache.remember(digest, proven.clone(), oldest);
                 proven
             }
         };
         proven.validity.check(now.div_euclid(1000), leeway).map_err(refuse_claim)?;
-        let LiveSession { holder, bound, created, used } = self.live_session(&proven.session, now)?;
+        let found = self.store.session(&proven.session).await.map_err(unavailable)?;
+        let LiveSession { holder, bound, created, used } = self.live_session(&proven.session, found, now)?;
         // A stolen signing key could leave the binding out.
         if bound != proven.bound {
             return Err(Refused::invalid(METHOD, "claim_value").because("`cnf` is not that of the session"));
         }
         let (session, jti) = (Arc::clone(&proven.session), Arc::clone(&proven.jti));
         let subject = Arc::new(holder.into_subject(session, jti));
-        self.check_revoked(Some(&digest), Some(&proven.jti), &subject, (Some(created), METHOD))?;
+        self.check_revoked(&digest, Some(&proven.jti), &subject, (Some(created), METHOD)).await?;
         self.touch(&proven.session, used, now);
         Ok((subject, bound))
     }
 
-    fn prove(&self, text: &str, now: i64) -> Result<ProvenToken, Refused> {
+    async fn prove(&self, text: &str, now: i64) -> Result<ProvenToken, Refused> {
         let token = Compact::parse(text).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
         // Our own are all of this one type (RFC 9068, section 2.1).
         if token.media_type.as_deref() != Some("at+jwt") {
             return Err(Refused::invalid(METHOD, "wrong_type"));
         }
         let kid = token.kid.as_deref().filter(|kid| may_be_ours(kid)).unwrap_or_default();
-        let key = self.key(kid, now)?.ok_or_else(|| Refused::invalid(METHOD, "unknown_key"))?;
+        let key = self.key(kid, now).await?.ok_or_else(|| Refused::invalid(METHOD, "unknown_key"))?;
         if token.algorithm != JwtAlgorithm::EdDsa.as_str() {
             return Err(Refused::invalid(METHOD, "wrong_algorithm"));
         }
@@ -249,8 +259,9 @@ impl Tokens {
         Ok(ProvenToken { validity: claims.validity, bound: claims.holder, session, jti, kid: kid.into() })
     }
 
-    fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<VerificationKey>>, Refused> {
-        let Some(public) = self.store.signing_key(kid, self.still_signed(now)).map_err(unavailable)? else {
+    async fn key(&self, kid: &str, now: i64) -> Result<Option<Arc<VerificationKey>>, Refused> {
+        let stored = self.store.signing_key(kid, self.still_signed(now)).await;
+        let Some(public) = stored.map_err(unavailable)? else {
             self.keys.lock().remove(kid);
             return Ok(None);
         };
@@ -271,13 +282,9 @@ impl Tokens {
         now.saturating_sub(millis(self.settings.access)).saturating_sub(millis(self.settings.leeway))
     }
 
-    /// A session that still counts.
-    fn live_session(&self, id: &str, now: i64) -> Result<LiveSession, Refused> {
-        let session = self
-            .store
-            .session(id)
-            .map_err(unavailable)?
-            .ok_or_else(|| Refused::new(RefusedKind::Expired, METHOD, "ended"))?;
+    /// The session that was `found`, if it still counts.
+    fn live_session(&self, id: &str, found: Option<StoredSession>, now: i64) -> Result<LiveSession, Refused> {
+        let session = found.ok_or_else(|| Refused::new(RefusedKind::Expired, METHOD, "ended"))?;
         if session.ended {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "ended"));
         }
@@ -289,7 +296,7 @@ impl Tokens {
         Ok(LiveSession { holder: self.holder(session, now)?, bound, created, used })
     }
 
-    fn holder(&self, session: store::StoredSession, now: i64) -> Result<SessionHolder, Refused> {
+    fn holder(&self, session: StoredSession, now: i64) -> Result<SessionHolder, Refused> {
         SessionHolder::of(session, now, self.max_key_age, self.settings.login_issuer.as_deref())
     }
 
@@ -315,7 +322,7 @@ impl Tokens {
         if touched.is_empty() {
             return Ok(());
         }
-        self.store.touch(touched.iter().map(|(session, at)| (session.as_ref(), *at)))
+        self.store.touch(&touched.into_iter().collect::<Vec<_>>())
     }
 
     // ---- making and going on ----
@@ -377,10 +384,12 @@ impl Tokens {
         if now >= found.expires {
             return Err(Refused::new(RefusedKind::Expired, METHOD, "expired"));
         }
-        let LiveSession { holder, bound, created, .. } = self.live_session(&found.session, now)?;
+        let session = self.store.find_session(&found.session).map_err(unavailable)?;
+        let LiveSession { holder, bound, created, .. } = self.live_session(&found.session, session, now)?;
         let jti = format!("refresh-{}", found.generation).into();
         let subject = Arc::new(holder.into_subject(found.session.into(), jti));
-        self.check_revoked(None, None, &subject, (Some(created), METHOD))?;
+        let revoked = self.store.find_revocation(None, subject.principal()).map_err(unavailable)?;
+        refuse_revoked(revoked, (Some(created), METHOD))?;
         let successor = text.successor(&self.pepper).hash(&self.pepper);
         Ok(Renewal { subject, bound, presented, successor, text })
     }
@@ -397,7 +406,7 @@ impl Tokens {
         let Rotated::Done(session) = self.store.rotate(&renewal.presented, &renewal.successor, times)? else {
             return Ok(None);
         };
-        let Some(found) = self.store.session(&session)? else { return Ok(None) };
+        let Some(found) = self.store.find_session(&session)? else { return Ok(None) };
         let bound = found.bound;
         let holder = self.holder(found, now).ok();
         let same = |holder: &SessionHolder| session == id.as_ref() && holder.key() == key.as_ref();
@@ -418,7 +427,7 @@ impl Tokens {
         let lifetime = i64::try_from(self.settings.access.as_secs()).unwrap_or(i64::MAX).min(left).max(0);
         let mut claims = self.claims(&session, holder, lifetime, now)?;
         claims.extend(confirmation(bound).map(|cnf| ("cnf".to_owned(), cnf)));
-        let access = self.signing.sign(&self.store, claims)?;
+        let access = self.signing.sign(&*self.store, claims)?;
         let expires_in = u64::try_from(lifetime).unwrap_or(0);
         let with_proof = bound.dpop.is_some();
         Ok(Issued { access, refresh: refresh.into_secret(), expires_in, session, with_proof })
@@ -468,38 +477,31 @@ impl Tokens {
 
     /// Refuses a token that was revoked by name, or that was made before its subject's tokens were. `made` is in
     /// milliseconds since the Unix epoch; a token that does not say when it was made counts as old.
-    pub(super) fn check_revoked(
+    pub(super) async fn check_revoked(
         &self,
-        digest: Option<&TokenDigest>,
+        digest: &TokenDigest,
         jti: Option<&str>,
         subject: &Subject,
         (made, method): (Option<i64>, &'static str),
     ) -> Result<(), Refused> {
-        let found = match digest {
-            Some(digest) => self.store.revocation_of(digest, jti, subject.principal()),
-            None => self.store.revocation(jti, subject.principal()),
-        };
-        let found = found.map_err(|error| {
-            Refused::new(RefusedKind::Unavailable, method, "store_unavailable").because(error)
+        let found = self.store.revocation_of(digest, jti, subject.principal()).await;
+        let found = found.map_err(|why| {
+            Refused::new(RefusedKind::Unavailable, method, "store_unavailable").because(why)
         })?;
-        let old = found.before.is_some_and(|before| made.is_none_or(|made| made <= before));
-        if found.token || old {
-            return Err(Refused::new(RefusedKind::Expired, method, "token_revoked"));
-        }
-        Ok(())
+        refuse_revoked(found, (made, method))
     }
 
     // ---- keys and events ----
 
     /// Makes a new signing key; answers with its `kid`. Tokens under the old one count until they end.
     pub fn rotate_signing_key(&self) -> Result<String, AuthnError> {
-        self.signing.rotate(&self.store, self.clock.now_millis(), PreviousKeys::Retired)
+        self.signing.rotate(&*self.store, self.clock.now_millis(), PreviousKeys::Retired)
     }
 
     /// Makes a new signing key, because the old one is in wrong hands; answers with its `kid`. No token under an old one
     /// counts from the next request on; sessions go on with their refresh tokens.
     pub fn replace_compromised_key(&self) -> Result<String, AuthnError> {
-        self.signing.rotate(&self.store, self.clock.now_millis(), PreviousKeys::Compromised)
+        self.signing.rotate(&*self.store, self.clock.now_millis(), PreviousKeys::Compromised)
     }
 
     /// The public signing keys, as `/.well-known/jwks.json` shows them.
@@ -526,7 +528,18 @@ impl Tokens {
     }
 }
 
-fn unavailable(error: AuthnError) -> Refused {
+fn refuse_revoked(
+    found: StoredRevocation,
+    (made, method): (Option<i64>, &'static str),
+) -> Result<(), Refused> {
+    let old = found.before.is_some_and(|before| made.is_none_or(|made| made <= before));
+    if found.token || old {
+        return Err(Refused::new(RefusedKind::Expired, method, "token_revoked"));
+    }
+    Ok(())
+}
+
+fn unavailable(error: impl ToString) -> Refused {
     Refused::new(RefusedKind::Unavailable, METHOD, "store_unavailable").because(error)
 }
 

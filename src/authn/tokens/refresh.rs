@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::port::RefreshHash;
 use crate::authn::AuthnError;
 use crate::authn::api_key::{Pepper, checksum};
 use crate::secret::Secret;
@@ -14,9 +15,6 @@ use crate::secret::Secret;
 const PREFIX: &str = "cax_rt_";
 const SECRET_LENGTH: usize = 43;
 const CHECKSUM_LENGTH: usize = 6;
-
-/// The stored hash of a refresh token.
-pub(in crate::authn) type RefreshHash = [u8; 32];
 
 /// A text that is shaped like a refresh token and has the right checksum.
 pub(super) struct RefreshText(Secret<String>);

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use super::store::TokenStore;
+use super::port::{LoginStore, PreviousKeys};
 use crate::authn::AuthnError;
 use crate::authn::api_key::random_text;
 use crate::secret::Secret;
@@ -35,15 +35,6 @@ pub(super) fn may_be_ours(kid: &str) -> bool {
     })
 }
 
-/// The fate of the public halves of earlier keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PreviousKeys {
-    /// They verify the tokens that they have signed until those have ended.
-    Retired,
-    /// An attacker may sign with them: they verify no token any more.
-    Compromised,
-}
-
 /// Signs with the key in use.
 pub(super) struct SigningKeys {
     directory: PathBuf,
@@ -56,7 +47,7 @@ impl SigningKeys {
     }
 
     /// Makes the first key where there is none.
-    pub(super) fn ensure(&self, store: &TokenStore, now: i64) -> Result<(), AuthnError> {
+    pub(super) fn ensure(&self, store: &dyn LoginStore, now: i64) -> Result<(), AuthnError> {
         if store.signing_kid()?.is_none() {
             self.rotate(store, now, PreviousKeys::Retired)?;
         }
@@ -66,7 +57,7 @@ impl SigningKeys {
     /// Makes a new key and retires the one in use; answers with the new `kid`.
     pub(super) fn rotate(
         &self,
-        store: &TokenStore,
+        store: &dyn LoginStore,
         now: i64,
         old: PreviousKeys,
     ) -> Result<String, AuthnError> {
@@ -88,7 +79,7 @@ impl SigningKeys {
     }
 
     /// The key in use.
-    fn current(&self, store: &TokenStore) -> Result<(String, Arc<Ed25519KeyPair>), AuthnError> {
+    fn current(&self, store: &dyn LoginStore) -> Result<(String, Arc<Ed25519KeyPair>), AuthnError> {
         // Another process may rotate between the two reads; then the second look finds its key.
         let mut last = None;
         for _ in 0..3 {
@@ -112,7 +103,7 @@ impl SigningKeys {
     /// Signs claims as an access token (RFC 9068).
     pub(super) fn sign(
         &self,
-        store: &TokenStore,
+        store: &dyn LoginStore,
         claims: Map<String, Value>,
     ) -> Result<Secret<String>, AuthnError> {
         let (kid, pair) = self.current(store)?;

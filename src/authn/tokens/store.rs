@@ -4,87 +4,34 @@
 //! stored, or neither. Instants are milliseconds since the Unix epoch.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::refresh::RefreshHash;
-use super::signing::PreviousKeys;
+use super::port::{
+    LoginStore, PendingEvent, PreviousKeys, RefreshHash, Rotated, SessionOwner, StoredRefresh,
+    StoredRevocation, StoredSession,
+};
+use crate::authn::AuthnError;
 use crate::authn::jwt::parts::TokenDigest;
 use crate::authn::key_store::{COLUMNS, StoredKey};
 use crate::authn::schema::MIGRATIONS;
-use crate::authn::{AuthnError, KeyRecord};
 use crate::db::{self, Commits, Memo};
 use crate::model::{EntityUid, HolderKeys};
+use crate::shared_state::PortFuture;
 
+/// The kind of state, for messages.
+const PORT: &str = "logins";
 /// Stands for all subjects in the table of revoked subjects; no principal has this name.
 const EVERYBODY: &str = "*";
-
-/// The holder of a new session.
-pub(super) struct SessionOwner<'a> {
-    /// The key's id, or the principal of a person; what sessions are counted by.
-    pub(super) id: &'a str,
-    /// The person who has logged in, as JSON, and when the login ends.
-    pub(super) login: Option<(String, i64)>,
-}
-
-/// A session with its key or its person, as they are now.
-#[derive(Clone)]
-pub(super) struct StoredSession {
-    pub(super) key: Option<KeyRecord>,
-    pub(super) login: Option<(String, i64)>,
-    /// The keys that its tokens are bound to.
-    pub(super) bound: HolderKeys,
-    pub(super) created: i64,
-    pub(super) used: i64,
-    pub(super) ended: bool,
-}
-
-/// A refresh token that was found.
-pub(super) struct StoredRefresh {
-    pub(super) session: String,
-    pub(super) generation: i64,
-    pub(super) expires: i64,
-    /// When it was used, and whether its successor was used as well.
-    pub(super) used: Option<(i64, bool)>,
-}
-
-/// The revocations that apply to a token.
-#[derive(Clone, Copy)]
-pub(super) struct StoredRevocation {
-    pub(super) token: bool,
-    /// Tokens of its subject that were made before this do not count.
-    pub(super) before: Option<i64>,
-}
-
-/// How a rotation ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Rotated {
-    /// The successor is stored, or was stored a moment ago.
-    Done(String),
-    /// Another request changed it since it was read.
-    Lost,
-}
-
-/// An event that waits to be written to the decision log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingEvent {
-    /// In the order in which they happened.
-    pub id: i64,
-    /// When, in milliseconds since the Unix epoch.
-    pub at: i64,
-    /// The name of the event (`sessions_revoked`).
-    pub name: String,
-    /// To what.
-    pub detail: String,
-}
 
 /// A public signing key, and when it was retired.
 type StoredSigningKey = ([u8; 32], Option<i64>);
 
-/// The store. Lookups have a connection of their own, so that none waits for a change, which may wait for another process;
+/// The logins in the database of the API keys. Lookups have a connection of their own, so that none waits for a change, which may wait for another process;
 /// those of each request are remembered until something changes.
-pub(super) struct TokenStore {
+pub struct LocalLogins {
     reader: Mutex<Connection>,
     writer: Mutex<Connection>,
     sessions: Memo<String, Option<StoredSession>>,
@@ -92,9 +39,9 @@ pub(super) struct TokenStore {
     signing_keys: Memo<String, Option<StoredSigningKey>>,
 }
 
-impl TokenStore {
+impl LocalLogins {
     /// Remembers `most` sessions, and as much about that many tokens.
-    pub(super) fn open(path: &Path, most: usize) -> Result<Self, AuthnError> {
+    pub fn open(path: &Path, most: usize) -> Result<Self, AuthnError> {
         let writer = db::open_synced(path, &MIGRATIONS)?;
         let reader = db::open(path, &MIGRATIONS)?;
         let commits = Commits::of(db::open(path, &MIGRATIONS)?);
@@ -118,11 +65,43 @@ impl TokenStore {
         Ok(done)
     }
 
+    fn read_session(&self, id: &str) -> Result<Option<StoredSession>, AuthnError> {
+        let connection = self.reader.lock();
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL, login, until, jkt, x5t
+             FROM session LEFT JOIN api_key ON api_key.id = session.key_id WHERE session.id = ?1"
+        ))?;
+        let found = statement
+            .query_row([id], |row| {
+                let key = if row.get(11)? { Some(StoredKey::read(row)?) } else { None };
+                let login = Option::zip(row.get(12)?, row.get(13)?);
+                let bound = HolderKeys { dpop: row.get(14)?, certificate: row.get(15)? };
+                Ok((key, row.get(8)?, row.get(9)?, row.get(10)?, (login, bound)))
+            })
+            .optional()?;
+        let Some((key, created, used, ended, (login, bound))) = found else { return Ok(None) };
+        Ok(Some(StoredSession {
+            key: key.map(StoredKey::parse).transpose()?,
+            login,
+            bound,
+            created,
+            used,
+            ended,
+        }))
+    }
+
+    fn read_signing_key(&self, kid: &str) -> Result<Option<StoredSigningKey>, AuthnError> {
+        let connection = self.reader.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT public, retired FROM signing_key WHERE kid = ?1")?;
+        Ok(statement.query_row([kid], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+}
+
+impl LoginStore for LocalLogins {
     // ---- sessions ----
 
-    /// Begins a session with its first refresh token. Dead sessions go, and of its owner's living ones no more than `most`
-    /// stay: the ones idle longest are ended.
-    pub(super) fn begin(
+    fn begin(
         &self,
         session: &str,
         (owner, bound): (&SessionOwner<'_>, &HolderKeys),
@@ -151,56 +130,32 @@ impl TokenStore {
         })
     }
 
-    pub(super) fn session(&self, id: &str) -> Result<Option<StoredSession>, AuthnError> {
+    fn session<'a>(&'a self, id: &'a str) -> PortFuture<'a, Option<StoredSession>> {
+        PortFuture::of(PORT, self.find_session(id))
+    }
+
+    fn find_session(&self, id: &str) -> Result<Option<StoredSession>, AuthnError> {
         self.sessions.get(id, || self.read_session(id))
     }
 
-    fn read_session(&self, id: &str) -> Result<Option<StoredSession>, AuthnError> {
-        let connection = self.reader.lock();
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS}, session.created, used, ended IS NOT NULL, api_key.id IS NOT NULL, login, until, jkt, x5t
-             FROM session LEFT JOIN api_key ON api_key.id = session.key_id WHERE session.id = ?1"
-        ))?;
-        let found = statement
-            .query_row([id], |row| {
-                let key = if row.get(11)? { Some(StoredKey::read(row)?) } else { None };
-                let login = Option::zip(row.get(12)?, row.get(13)?);
-                let bound = HolderKeys { dpop: row.get(14)?, certificate: row.get(15)? };
-                Ok((key, row.get(8)?, row.get(9)?, row.get(10)?, (login, bound)))
-            })
-            .optional()?;
-        let Some((key, created, used, ended, (login, bound))) = found else { return Ok(None) };
-        Ok(Some(StoredSession {
-            key: key.map(StoredKey::parse).transpose()?,
-            login,
-            bound,
-            created,
-            used,
-            ended,
-        }))
-    }
-
-    /// Writes down when sessions were used.
-    pub(super) fn touch<'s>(&self, used: impl IntoIterator<Item = (&'s str, i64)>) -> Result<(), AuthnError> {
+    fn touch(&self, used: &[(Arc<str>, i64)]) -> Result<(), AuthnError> {
         self.change(|store| {
             let mut statement = store.prepare("UPDATE session SET used = max(used, ?2) WHERE id = ?1")?;
             for (session, at) in used {
-                statement.execute(params![session, at])?;
+                statement.execute(params![&**session, at])?;
             }
             Ok(())
         })
     }
 
-    /// Ends a session; `false` when there is none or it has ended.
-    pub(super) fn end(&self, id: &str, now: i64) -> Result<bool, AuthnError> {
+    fn end(&self, id: &str, now: i64) -> Result<bool, AuthnError> {
         self.change(|store| {
             let ended = "UPDATE session SET ended = ?2 WHERE id = ?1 AND ended IS NULL";
             Ok(store.execute(ended, params![id, now])? > 0)
         })
     }
 
-    /// Sessions that were used since.
-    pub(super) fn count_sessions(&self, since: i64) -> Result<i64, AuthnError> {
+    fn count_sessions(&self, since: i64) -> Result<i64, AuthnError> {
         let connection = self.reader.lock();
         Ok(connection.query_row(
             "SELECT count(*) FROM session WHERE ended IS NULL AND used >= ?1",
@@ -211,13 +166,11 @@ impl TokenStore {
 
     // ---- refresh tokens ----
 
-    pub(super) fn refresh(&self, hash: &RefreshHash) -> Result<Option<StoredRefresh>, AuthnError> {
+    fn refresh(&self, hash: &RefreshHash) -> Result<Option<StoredRefresh>, AuthnError> {
         find_refresh(&self.reader.lock(), hash)
     }
 
-    /// Uses a refresh token and stores its successor. Looks again at all that may have changed since the token was
-    /// proven, so that two requests at the same time both get the one successor, or one of them gets none.
-    pub(super) fn rotate(
+    fn rotate(
         &self,
         hash: &RefreshHash,
         successor: &RefreshHash,
@@ -255,17 +208,16 @@ impl TokenStore {
 
     // ---- revocations ----
 
-    /// What is revoked of the token that is known by `digest`, for a token has one `jti` and one subject.
-    pub(super) fn revocation_of(
-        &self,
-        digest: &TokenDigest,
-        jti: Option<&str>,
-        subject: &EntityUid,
-    ) -> Result<StoredRevocation, AuthnError> {
-        self.revocations.get(digest, || self.revocation(jti, subject))
+    fn revocation_of<'a>(
+        &'a self,
+        digest: &'a TokenDigest,
+        jti: Option<&'a str>,
+        subject: &'a EntityUid,
+    ) -> PortFuture<'a, StoredRevocation> {
+        PortFuture::of(PORT, self.revocations.get(digest, || self.find_revocation(jti, subject)))
     }
 
-    pub(super) fn revocation(
+    fn find_revocation(
         &self,
         jti: Option<&str>,
         subject: &EntityUid,
@@ -282,7 +234,7 @@ impl TokenStore {
         Ok(found)
     }
 
-    pub(super) fn revoke_token(&self, jti: &str, now: i64) -> Result<(), AuthnError> {
+    fn revoke_token(&self, jti: &str, now: i64) -> Result<(), AuthnError> {
         self.change(|store| {
             store.execute(
                 "INSERT OR IGNORE INTO revoked_token (jti, at) VALUES (?1, ?2)",
@@ -292,12 +244,11 @@ impl TokenStore {
         })
     }
 
-    pub(super) fn revoke_subject(&self, subject: &str, now: i64) -> Result<(), AuthnError> {
+    fn revoke_subject(&self, subject: &str, now: i64) -> Result<(), AuthnError> {
         self.change(|store| revoke_subject(store, subject, now))
     }
 
-    /// Ends every session and every token that was made until now; answers how many sessions there were.
-    pub(super) fn revoke_all(&self, now: i64) -> Result<usize, AuthnError> {
+    fn revoke_all(&self, now: i64) -> Result<usize, AuthnError> {
         self.change(|store| {
             revoke_subject(store, EVERYBODY, now)?;
             Ok(store.execute("UPDATE session SET ended = ?1 WHERE ended IS NULL", [now])?)
@@ -306,7 +257,7 @@ impl TokenStore {
 
     // ---- signing keys ----
 
-    pub(super) fn signing_kid(&self) -> Result<Option<String>, AuthnError> {
+    fn signing_kid(&self) -> Result<Option<String>, AuthnError> {
         let connection = self.reader.lock();
         let mut statement = connection.prepare_cached(
             "SELECT kid FROM signing_key WHERE retired IS NULL ORDER BY created DESC, kid LIMIT 1",
@@ -314,8 +265,7 @@ impl TokenStore {
         Ok(statement.query_row([], |row| row.get(0)).optional()?)
     }
 
-    /// Stores a new key as the one in use; answers with those that were.
-    pub(super) fn put_signing_key(
+    fn put_signing_key(
         &self,
         kid: &str,
         public: &[u8],
@@ -339,27 +289,16 @@ impl TokenStore {
         })
     }
 
-    /// The public half of a key that was not retired before `since`. To be asked about keys that are known to be ours:
-    /// what strangers ask about is not remembered.
-    pub(super) fn known_signing_key(&self, kid: &str, since: i64) -> Result<Option<[u8; 32]>, AuthnError> {
-        let found = self.signing_keys.get(kid, || self.read_signing_key(kid))?;
-        Ok(not_retired(found, since))
+    fn known_signing_key<'a>(&'a self, kid: &'a str, since: i64) -> PortFuture<'a, Option<[u8; 32]>> {
+        let found = self.signing_keys.get(kid, || self.read_signing_key(kid));
+        PortFuture::of(PORT, found.map(|found| not_retired(found, since)))
     }
 
-    /// The same, of a key that a token names.
-    pub(super) fn signing_key(&self, kid: &str, since: i64) -> Result<Option<[u8; 32]>, AuthnError> {
-        Ok(not_retired(self.read_signing_key(kid)?, since))
+    fn signing_key<'a>(&'a self, kid: &'a str, since: i64) -> PortFuture<'a, Option<[u8; 32]>> {
+        PortFuture::of(PORT, self.read_signing_key(kid).map(|found| not_retired(found, since)))
     }
 
-    fn read_signing_key(&self, kid: &str) -> Result<Option<StoredSigningKey>, AuthnError> {
-        let connection = self.reader.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT public, retired FROM signing_key WHERE kid = ?1")?;
-        Ok(statement.query_row([kid], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
-    }
-
-    /// All keys that were not retired before `since`, the newest first.
-    pub(super) fn signing_keys(&self, since: i64) -> Result<Vec<(String, [u8; 32])>, AuthnError> {
+    fn signing_keys(&self, since: i64) -> Result<Vec<(String, [u8; 32])>, AuthnError> {
         let connection = self.reader.lock();
         let mut statement = connection.prepare(
             "SELECT kid, public FROM signing_key WHERE retired IS NULL OR retired > ?1 ORDER BY created DESC, kid",
@@ -370,7 +309,7 @@ impl TokenStore {
 
     // ---- events ----
 
-    pub(super) fn events(&self, most: u32) -> Result<Vec<PendingEvent>, AuthnError> {
+    fn events(&self, most: u32) -> Result<Vec<PendingEvent>, AuthnError> {
         let connection = self.reader.lock();
         let mut statement =
             connection.prepare_cached("SELECT id, at, name, detail FROM event ORDER BY id LIMIT ?1")?;
@@ -380,7 +319,7 @@ impl TokenStore {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    pub(super) fn forget_events(&self, until: i64) -> Result<(), AuthnError> {
+    fn forget_events(&self, until: i64) -> Result<(), AuthnError> {
         self.change(|store| {
             store.execute("DELETE FROM event WHERE id <= ?1", [until])?;
             Ok(())

@@ -22,6 +22,15 @@ struct Bench {
     tokens: Tokens,
 }
 
+fn logins(settings: &Settings) -> Arc<LocalLogins> {
+    Arc::new(LocalLogins::open(&settings.store, settings.cache_entries).unwrap())
+}
+
+fn open(settings: Settings, clock: Arc<ManualClock>) -> Result<Tokens, AuthnError> {
+    let logins = logins(&settings);
+    Tokens::open(settings, logins, None, clock)
+}
+
 fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::at_millis(NOW));
@@ -29,7 +38,7 @@ fn bench_with(change: impl FnOnce(&mut Settings)) -> Bench {
     let mut settings = Settings::in_directory(directory.path());
     settings.login_issuer = Some(PROVIDER.into());
     change(&mut settings);
-    let tokens = Tokens::open(settings, None, Arc::<ManualClock>::clone(&clock)).unwrap();
+    let tokens = open(settings, Arc::<ManualClock>::clone(&clock)).unwrap();
     Bench { directory, clock, keys, tokens }
 }
 
@@ -52,7 +61,7 @@ impl Bench {
     /// As after a restart, or in another process.
     fn again(&self) -> Tokens {
         let settings = Settings::in_directory(self.directory.path());
-        Tokens::open(settings, None, Arc::<ManualClock>::clone(&self.clock)).unwrap()
+        open(settings, Arc::<ManualClock>::clone(&self.clock)).unwrap()
     }
 }
 
@@ -383,7 +392,7 @@ fn a_token_that_says_it_lives_longer_than_ours_do_is_refused() {
     let signed = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
         let mut claims = claims.clone();
         change(&mut claims);
-        let token = bench.tokens.signing.sign(&bench.tokens.store, claims).unwrap();
+        let token = bench.tokens.signing.sign(&*bench.tokens.store, claims).unwrap();
         reason(bench.tokens.verify(token.expose()))
     };
     assert_eq!(signed(&|_| ()), "accepted");
@@ -400,7 +409,7 @@ fn a_token_that_is_not_bound_as_its_session_is_refused() {
     let issued = bench.tokens.issue(bench.key(), bound).unwrap();
     let mut claims = part(issued.access.expose(), 1).as_object().unwrap().clone();
     assert!(claims.remove("cnf").is_some());
-    let token = bench.tokens.signing.sign(&bench.tokens.store, claims).unwrap();
+    let token = bench.tokens.signing.sign(&*bench.tokens.store, claims).unwrap();
     assert_eq!(reason(bench.tokens.verify(token.expose())), "claim_value");
 }
 
@@ -438,7 +447,7 @@ fn a_signing_key_that_is_lost_or_open_stops_the_start() {
         std::fs::read_dir(bench.directory.path().join("signing")).unwrap().next().unwrap().unwrap().path();
     let open = || {
         let settings = Settings::in_directory(bench.directory.path());
-        Tokens::open(settings, None, Arc::<ManualClock>::clone(&bench.clock)).err()
+        open(settings, Arc::<ManualClock>::clone(&bench.clock)).err()
     };
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(open(), Some(AuthnError::SigningFile { .. })));
@@ -449,7 +458,13 @@ fn a_signing_key_that_is_lost_or_open_stops_the_start() {
     assert!(matches!(open(), Some(AuthnError::KeyFile { .. })));
     // What is done in that case works without the file, and a new key lets it start again.
     let settings = Settings::in_directory(bench.directory.path());
-    let tokens = Tokens::open_to_end(settings, None, Arc::<ManualClock>::clone(&bench.clock)).unwrap();
+    let tokens = Tokens::open_to_end(
+        settings.clone(),
+        logins(&settings),
+        None,
+        Arc::<ManualClock>::clone(&bench.clock),
+    )
+    .unwrap();
     tokens.revoke_token("x").unwrap();
     tokens.revoke_subject("Caxton::Service::\"ci\"").unwrap();
     assert_eq!(tokens.revoke_all().unwrap(), 0);
@@ -578,4 +593,61 @@ fn logins_of_a_person_are_counted_and_revoked_together_and_others_stay() {
     bench.tokens.revoke_subject(&login("vera").subject.principal().to_string()).unwrap();
     assert_eq!((refused(&second), refused(&third)), (Some("token_revoked"), Some("token_revoked")));
     assert_eq!(refused(&other), None);
+}
+
+#[tokio::test]
+async fn the_logins_of_a_data_directory_keep_the_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let number = std::cell::Cell::new(0);
+    let make = || {
+        number.set(number.get() + 1);
+        LocalLogins::open(&directory.path().join(format!("{}.db", number.get())), 100).unwrap()
+    };
+    contract::check(make).await;
+}
+
+/// An event is left by a program that changes keys, through the database that both share.
+#[test]
+fn events_of_other_programs_wait_in_order() {
+    let bench = bench();
+    for (at, name) in [(1, "first"), (2, "second"), (3, "third")] {
+        bench.keys.note(name, "detail", at).unwrap();
+    }
+    let pending = bench.tokens.pending_events(2).unwrap();
+    let names = |events: &[PendingEvent]| events.iter().map(|event| event.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&pending), ["first", "second"]);
+    bench.tokens.forget_events(pending[1].id).unwrap();
+    assert_eq!(names(&bench.tokens.pending_events(10).unwrap()), ["third"]);
+}
+
+/// What was revoked or ended cannot be seen, so nothing is accepted and nothing is made.
+#[test]
+fn tokens_are_refused_when_logins_cannot_be_asked() {
+    let bench = bench();
+    let issued = bench.issue(&bench.key());
+    let settings = Settings::in_directory(bench.directory.path());
+    let unreachable = Arc::new(contract::UnreachableLogins);
+    let clock = Arc::<ManualClock>::clone(&bench.clock);
+    let tokens = Tokens::open_to_end(settings.clone(), unreachable.clone(), None, clock).unwrap();
+    let refused = tokens.verify(issued.access.expose()).unwrap_err();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "store_unavailable"));
+    let refused = tokens.recognise(issued.refresh.expose()).err().unwrap();
+    assert_eq!((refused.kind, refused.reason), (RefusedKind::Unavailable, "store_unavailable"));
+    assert!(tokens.issue(bench.key(), HolderKeys::default()).is_err());
+    assert!(tokens.revoke_all().is_err(), "a revocation that was not stored is not reported as done");
+    let clock = Arc::<ManualClock>::clone(&bench.clock);
+    assert!(Tokens::open(settings, unreachable, None, clock).is_err());
+}
+
+/// A token of another issuer, too: whether it was revoked cannot be seen.
+#[tokio::test]
+async fn revocations_that_cannot_be_asked_refuse() {
+    let settings = Settings::in_directory(std::path::Path::new("unused"));
+    let bench = bench();
+    let settings = Settings { pepper: bench.directory.path().join("keys.pepper"), ..settings };
+    let clock = Arc::<ManualClock>::clone(&bench.clock);
+    let tokens = Tokens::open_to_end(settings, Arc::new(contract::UnreachableLogins), None, clock).unwrap();
+    let digest = TokenDigest::of("token");
+    let refused = tokens.check_revoked(&digest, Some("j"), &Subject::for_test(), (Some(NOW), "jwt")).await;
+    assert_eq!(refused.unwrap_err().reason, "store_unavailable");
 }

@@ -1,5 +1,5 @@
-//! Agents and pins of tools change together with the policies, because an agent's rights follow from all three. Each agent that is deployed,
-//! changed or removed has a record of its own, also one that changed while no gateway ran.
+//! Agents, pins of tools and the issuer's keys change together with the policies, because what a caller or an agent may
+//! follows from all of them. Each agent that is deployed, changed or removed has a record of its own, also one that changed while no gateway ran.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use super::state::STATE_FILE;
 use super::{PreparedParts, Reloader, file};
 use crate::agents::{Digests, RegisterDraft};
 use crate::audit::{AgentRecord, Record};
+use crate::authn::KeyFiles;
 use crate::blocking;
 use crate::events::{AgentDigests, SecurityEvent};
 use crate::model::AgentId;
@@ -33,7 +34,25 @@ impl Reloader {
             return Err(ReloadError::Agents(problems.join("\n")));
         }
         let pins = agent_parts.tools.read_pins().map_err(|error| ReloadError::Pins(Box::new(error)))?;
-        Ok(Some(PreparedParts { agents, pins }))
+        let keys = agent_parts.keys.as_ref().map(KeyFiles::read).transpose();
+        let keys = keys.map_err(|error| ReloadError::Keys(Box::new(error)))?;
+        Ok(Some(PreparedParts { agents, pins, keys }))
+    }
+
+    /// Under the emergency lock: a key of the issuer that was taken out of its file opens nothing any more, and none is
+    /// added. What is refused leaves the keys as they are, and is on record.
+    pub async fn drop_removed_keys(&self) {
+        let Some(files) = self.agent_parts.as_ref().and_then(|parts| parts.keys.clone()) else { return };
+        match blocking::run(move || files.drop_removed()).await {
+            Ok(Ok(false)) | Err(_) => {}
+            Ok(Ok(true)) => {
+                self.note(SecurityEvent::IssuerKeysReloaded).await;
+            }
+            Ok(Err(error)) => {
+                let error = ReloadError::Keys(Box::new(error)).with_cause();
+                self.note(SecurityEvent::IssuerKeysRefused { error: &error }).await;
+            }
+        }
     }
 
     pub(super) fn agent_changes(&self, draft: Option<&RegisterDraft>) -> Vec<AgentChange> {
@@ -59,6 +78,9 @@ impl Reloader {
         let reloaded = self.policy.install(live, || {
             agent_parts.agents.put_in_force(parts.agents);
             agent_parts.tools.put_pins_in_force(parts.pins);
+            if let (Some(files), Some(keys)) = (&agent_parts.keys, parts.keys) {
+                files.put_in_force(keys);
+            }
         });
         if changed && let Err(error) = agent_parts.attributes.agents_changed() {
             tracing::error!(error = &error as &dyn std::error::Error, "the change of agents was not counted");

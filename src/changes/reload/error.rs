@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::authn::AuthnError;
 use crate::blocking;
 use crate::changes::loader::SourceError;
 use crate::policy::PolicyErrors;
@@ -54,6 +55,9 @@ pub enum ReloadError {
     /// The pins of a server cannot be trusted.
     #[error("{0}{cause}", cause = std::error::Error::source(.0).map(|cause| format!(": {cause}")).unwrap_or_default())]
     Pins(Box<PinError>),
+    /// The files of the issuer's keys are refused.
+    #[error("{0}{cause}", cause = std::error::Error::source(.0).map(|cause| format!(": {cause}")).unwrap_or_default())]
+    Keys(Box<AuthnError>),
     /// An agent, or the pins of a server, are not what they were when the emergency lock was engaged.
     #[error("changes are locked, and not as before: the {0}")]
     LockedFile(String),

@@ -94,7 +94,8 @@ impl Reloader {
 
     /// Counts, logs and records an event that has happened. Returns whether it is on record; where it is not, the log has
     /// an error.
-    async fn note(&self, event: SecurityEvent<'_>) -> bool {
+    /// Counts, logs and records an event; whether it is on record.
+    pub(super) async fn note(&self, event: SecurityEvent<'_>) -> bool {
         event.emit(self.policy.metrics());
         let Some(record) = self.record_of(&event) else { return false };
         let written = self.journal.append(record).await;

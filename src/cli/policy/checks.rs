@@ -8,7 +8,7 @@ use super::proofs::{self, Search};
 use super::render::{GREEN, PLAIN, RED, WIDTH, counted};
 use super::{PolicyFolders, find_tests, mutate, prove, render};
 use crate::cli::output::{Exit, Output};
-use crate::policy::version::{Checks, Coverage, ProofCounts, TestCounts};
+use crate::policy::version::{Checks, CoverageShare, ProofCounts, TestCounts};
 use crate::policy::{Bundle, Sources};
 use crate::text::clean;
 use crate::workbench::coverage::measure;
@@ -158,9 +158,9 @@ fn too_little(what: &str, reached: f64, wanted: f64, output: &Output) -> Option<
 
 /// Hundredths of a per cent, never rounded up to what was not reached.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100, and bounded before")]
-fn share(reached: f64, wanted: f64) -> Coverage {
+fn share(reached: f64, wanted: f64) -> CoverageShare {
     let hundredths = |percent: f64| (percent.clamp(0.0, 100.0) * 100.0).floor() as u64;
-    Coverage { reached: hundredths(reached), wanted: hundredths(wanted) }
+    CoverageShare { reached: hundredths(reached), wanted: hundredths(wanted) }
 }
 
 fn proved(

@@ -10,6 +10,7 @@ use crate::limit::{self, QuotaSettings};
 use crate::model::CapabilityName;
 
 const PER_ROUTE: &str = "security.rate_limit.per_route";
+const REFUSALS: &str = "security.rate_limit.refusals";
 const PER_CAPABILITY: &str = "security.rate_limit.per_capability";
 
 /// What the section says of both kinds of limits.
@@ -48,6 +49,13 @@ impl RateLimits {
             Vec::new(),
             "Messages of one principal to a capability, such as `desk: 50/minute`, whichever agent takes them.",
         );
+        let usual_refusals = QuotaSettings::default().refusals;
+        let refusals = r.value(
+            REFUSALS,
+            RateType,
+            Frequency { count: usual_refusals.count(), per: usual_refusals.per() },
+            "Requests of one caller, or of one address that proves nobody, that are refused at once with 400, 401, 413, 415, 429 or 503. More of them are answered at this rate, after two seconds at most. The count of the rate may come at once.",
+        );
         let max_principals = r.value(
             "security.rate_limit.max_principals",
             Integer::new(100..=10_000_000, "principals"),
@@ -59,6 +67,7 @@ impl RateLimits {
             per_key: Some(per_key),
             per_route: routes(r, per_route),
             per_capability: capabilities(r, per_capability),
+            refusals: checked_rate(r, refusals, refusals.count, (REFUSALS, REFUSALS)),
             max_entries: max_principals,
         };
         Self { principals: limit::Settings { per_principal, max_principals }, quotas }

@@ -68,9 +68,9 @@ pub struct Checks {
     /// The tests; `None` when there were none to run.
     pub tests: Option<TestCounts>,
     /// How much the tests see.
-    pub coverage: Option<Coverage>,
+    pub coverage: Option<CoverageShare>,
     /// How many changes the tests notice.
-    pub mutation: Option<Coverage>,
+    pub mutation: Option<CoverageShare>,
     /// The proofs; `None` when none was wanted.
     pub proofs: Option<ProofCounts>,
 }
@@ -88,7 +88,7 @@ pub struct TestCounts {
 /// A share, and the gate it had to pass; in hundredths of a per cent, so that the form has no fractions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Coverage {
+pub struct CoverageShare {
     /// What was reached, rounded down.
     pub reached: u64,
     /// What was wanted.

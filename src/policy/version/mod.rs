@@ -22,7 +22,7 @@ pub use bundle_file::BundleFile;
 pub use error::VersionError;
 pub use key::{PublicKey, SigningKey, TrustedKeys};
 pub use manifest::{
-    Checks, Coverage, FileEntry, Kind, Manifest, ProofCounts, Published, Signature, TestCounts,
+    Checks, CoverageShare, FileEntry, Kind, Manifest, ProofCounts, Published, Signature, TestCounts,
 };
 pub use remote::{BundleServer, RemoteError};
 pub use rules::{Accepted, Rules, Seen};

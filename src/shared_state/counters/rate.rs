@@ -46,6 +46,10 @@ impl Rate {
     pub const PER_PRINCIPAL: Self =
         Self { count: at_least_one(600), per: Duration::from_secs(60), burst: at_least_one(100) };
 
+    /// 200 a second and at once: what one caller is refused before its refusals wait, when nothing is configured.
+    pub const REFUSALS: Self =
+        Self { count: at_least_one(200), per: Duration::from_secs(1), burst: at_least_one(200) };
+
     /// `count` in `per`, at most `burst` of them at once.
     pub fn new(count: u32, per: Duration, burst: u32) -> Result<Self, RateError> {
         let (Some(count), Some(burst)) = (NonZeroU32::new(count), NonZeroU32::new(burst)) else {

@@ -122,7 +122,8 @@ impl Sessions for LocalSessions {
     }
 
     fn denied<'a>(&'a self, key: &'a SessionKey) -> PortFuture<'a, ()> {
-        PortFuture::now(self.with(key, |state, _| state.denied = state.denied.saturating_add(1)))
+        self.with(key, |state, _| state.denied = state.denied.saturating_add(1));
+        PortFuture::now(())
     }
 
     fn labels<'a>(&'a self, key: &'a SessionKey) -> PortFuture<'a, Labels> {

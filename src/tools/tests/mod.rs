@@ -135,6 +135,27 @@ async fn built_in_tools_are_there_without_any_server() {
     assert_eq!(error, PrepareError::ToolUnknown(id("builtin___none")));
 }
 
+/// What was judged must be what goes live: a file that changes between two reads may be half of each.
+#[tokio::test]
+async fn pins_that_change_while_they_are_read_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let pins = dir.path().join("tools");
+    let write = |text: &str| {
+        let definition = Definition::read(&fake::tool(text), 65_536).unwrap();
+        Pins::new(&name("s"), [definition]).unwrap().write(&pins).unwrap();
+    };
+    write("one");
+    // Nobody listens there.
+    let transport = Transport::Http { url: "http://127.0.0.1:1/mcp".parse().unwrap(), headers: Vec::new() };
+    let (registry, _) = connect(settings(dir.path(), vec![server(transport)])).await.unwrap();
+    assert_eq!(registry.read_pins().unwrap().digests().len(), 1);
+    for change in [&(|| write("two")) as &dyn Fn(), &|| std::fs::remove_dir_all(&pins).unwrap()] {
+        let error = registry.read_pins_while(change).unwrap_err();
+        assert!(error.to_string().contains("was changed while it was read"), "{error}");
+    }
+    assert!(registry.read_pins().unwrap().digests().is_empty(), "the next one reads what is there");
+}
+
 /// A schema whose check doubles with each definition: it runs until its fuel is gone.
 fn doubling() -> Json {
     let definition = |number: usize| {
@@ -164,10 +185,10 @@ async fn guests_of_one_caller_wait_for_each_other_and_not_for_those_of_another()
             done.lock().push(what);
         })
     };
-    let slow: Vec<_> = (0..super::registry::guests_at_once())
+    let slow: Vec<_> = (0..crate::sandbox::guests_at_once())
         .map(|_| start("slow", "busy", "builtin___json_validator", doubling()))
         .collect();
-    while registry.calls_under_way() < slow.len() {
+    while registry.guests_under_way() < slow.len() {
         tokio::task::yield_now().await;
     }
     let own = start("own", "busy", "builtin___csv_parser", json!({ "text": "a\n1\n" }));

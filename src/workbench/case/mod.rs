@@ -19,5 +19,5 @@ pub(super) use format::{Expect, FixtureFile, Request, Search, SuiteFile, TestCas
 pub(super) use matrix::{Row, rows};
 pub(super) use name::{SchemaNames, core_shorthand, shorthand, type_shorthand};
 pub(super) use statement::Statement;
-pub use statement::{Circumstances, Gate, Several, Version};
+pub use statement::{Circumstances, ComparedVersion, Gate, Several};
 pub(super) use world::World;

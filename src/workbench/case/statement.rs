@@ -16,11 +16,11 @@ pub(in crate::workbench) struct Statement {
     #[serde(default)]
     pub(in crate::workbench) none_needless: Option<Several>,
     #[serde(default)]
-    pub(in crate::workbench) no_more_permissive_than: Option<Version>,
+    pub(in crate::workbench) no_more_permissive_than: Option<ComparedVersion>,
     #[serde(default)]
-    pub(in crate::workbench) equivalent_to: Option<Version>,
+    pub(in crate::workbench) equivalent_to: Option<ComparedVersion>,
     #[serde(default)]
-    pub(in crate::workbench) disjoint_from: Option<Version>,
+    pub(in crate::workbench) disjoint_from: Option<ComparedVersion>,
     #[serde(default)]
     pub(in crate::workbench) always_denies: Option<Circumstances>,
     #[serde(default)]
@@ -48,7 +48,7 @@ impl Statement {
 /// Another version of the policies: a git commit or a folder.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Version {
+pub struct ComparedVersion {
     /// A git commit.
     #[serde(default, rename = "ref")]
     pub reference: Option<String>,

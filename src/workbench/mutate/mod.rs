@@ -41,14 +41,14 @@ pub struct Mutation {
     /// The solver that sought proofs; none when there was none.
     pub solver: Option<String>,
     /// The counts.
-    pub summary: Summary,
+    pub summary: MutationSummary,
     /// Changes that no test noticed, in the order of the files.
     pub survivors: Vec<Mutant>,
 }
 
 /// The counts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
-pub struct Summary {
+pub struct MutationSummary {
     /// Changes that could have gone live and mean something else.
     pub mutants: usize,
     /// Those that a test noticed.
@@ -211,7 +211,7 @@ fn unlinked_templates(bundle: &Bundle) -> usize {
 }
 
 fn count(bundle: &Bundle, fates: Vec<MutantResult<'_>>) -> Mutation {
-    let mut summary = Summary::default();
+    let mut summary = MutationSummary::default();
     let mut survivors = Vec::new();
     for result_of in fates {
         match result_of {

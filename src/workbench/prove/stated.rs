@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::CircumstancesError;
 use super::claim::Claim;
 use crate::policy::{Bundle, PolicyErrors};
-use crate::workbench::case::{CaseError, Located, Several, Statement, SuiteFile, Version};
+use crate::workbench::case::{CaseError, ComparedVersion, Located, Several, Statement, SuiteFile};
 use crate::workbench::run::Suites;
 
 /// The word that stands for every policy.
@@ -101,7 +101,7 @@ impl Stated {
     ) -> Result<Claim, StatedError> {
         type Compare = fn(&Bundle, Arc<Bundle>, &str, &[String]) -> Result<Claim, CaseError>;
         let statement = &self.statement;
-        let kinds: [(&Option<Version>, Compare); 3] = [
+        let kinds: [(&Option<ComparedVersion>, Compare); 3] = [
             (&statement.no_more_permissive_than, Claim::no_more_permissive),
             (&statement.equivalent_to, Claim::equivalent),
             (&statement.disjoint_from, Claim::disjoint),
@@ -128,7 +128,7 @@ fn chosen(several: &Several) -> Result<Vec<String>, CaseError> {
 }
 
 /// A test may come with a pull request from outside: it names no folder elsewhere on the machine.
-fn name(version: &Version) -> Result<VersionName, CaseError> {
+fn name(version: &ComparedVersion) -> Result<VersionName, CaseError> {
     match (&version.reference, &version.dir) {
         (Some(reference), None) => Ok(VersionName::Reference(reference.clone())),
         (None, Some(folder)) => {
