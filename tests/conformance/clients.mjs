@@ -5,8 +5,9 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { STEPS as MEANT } from "./meant.mjs";
 import { Stop, main, runToEnd, startCaxton, startProgram } from "./processes.mjs";
-import { apart, seen } from "./sameness.mjs";
+import { Meant, apart } from "./sameness.mjs";
 
 const PLACE = dirname(fileURLToPath(import.meta.url));
 const PROGRAMS = join(PLACE, "../clients");
@@ -127,11 +128,17 @@ function unexpected(client, lines) {
   return found;
 }
 
-function differences(direct, through) {
+const meant = new Meant(MEANT);
+const isAbout = ({ only }) => only?.includes(options.only) ?? true;
+
+function differences(name, direct, through) {
   const found = [];
   for (const [at, step] of [CONNECT, ...STEPS].entries()) {
-    const [here, there] = [seen(direct[at]), seen(through[at])];
-    if (here !== there && !step.own) found.push(`${at} ${shown(step)}: ${apart(here, there)}`);
+    if (step.own) continue;
+    const fits = (entry) =>
+      isAbout(entry) && (entry.clients?.includes(name) ?? true) && entry.steps.test(shown(step));
+    const texts = meant.difference(direct[at], through[at], fits);
+    if (texts) found.push(`${at} ${shown(step)}: ${apart(...texts)}`);
   }
   return found;
 }
@@ -148,7 +155,8 @@ async function withServer(plan, logs, work) {
 
 await main(async () => {
   if (positionals.length > 1) throw new Stop("one binary at most");
-  if (!existsSync(options.python)) throw new Stop(`there is no ${options.python}: run tests/run, or give --python`);
+  if (!existsSync(options.python))
+    throw new Stop(`there is no ${options.python}: run tests/run, or give --python`);
   const unknown = (options.client ?? []).filter((name) => !Object.hasOwn(CLIENTS, name));
   if (unknown.length > 0) throw new Stop(`no such client: ${unknown}; there are ${Object.keys(CLIENTS)}`);
   const root = options.keep === undefined ? mkdtempSync(join(tmpdir(), "caxton-clients-")) : resolve(options.keep);
@@ -172,12 +180,16 @@ await main(async () => {
         }
       });
       found.push(...unexpected(client, through).map((text) => `through Caxton: ${text}`));
-      found.push(...differences(direct, through));
+      found.push(...differences(name, direct, through));
     }
     console.log(`${name}: ${direct.length} steps, ${found.length} things wrong`);
     for (const text of found) console.log(`  ${text}`);
     wrong += found.length;
   }
+  const whole = positionals.length === 1 && !options.client && !options.only;
+  const stale = whole ? meant.unused(isAbout) : [];
+  for (const why of stale) console.log(`meant to differ, and does not any more: ${why}`);
+  wrong += stale.length;
   if (options.keep === undefined) rmSync(root, { recursive: true, force: true });
   return wrong > 0 ? 1 : 0;
 });

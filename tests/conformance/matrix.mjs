@@ -1,11 +1,13 @@
 // The work of `matrix`.
 
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { request as sendHttp } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { Client, said } from "./mcp-client.mjs";
 import { Stop, main, startCaxton, startProgram } from "./processes.mjs";
 
 const PLACE = dirname(fileURLToPath(import.meta.url));
@@ -134,6 +136,94 @@ async function innocent(caller, during) {
   return { wrong, calls };
 }
 
+/** What a client may send that is nobody's business behind the gateway. */
+const SECRETS = {
+  "Proxy-Authorization": "Basic proxy-secret-1",
+  Cookie: "session=cookie-secret-2; theme=dark",
+  "X-Forwarded-Authorization": "Bearer forwarded-secret-3",
+  "X-Auth-Token": "other-secret-4",
+  "Last-Event-ID": "event-secret-5",
+  Referer: "http://localhost/?code=referer-secret-6",
+};
+
+/**
+ * Calls with each way to show a credential and with other secrets beside it, in a session and without one. Gives all that
+ * must not reach the server, and what did not work where it must.
+ */
+async function withSecrets(gateway, key, logs) {
+  const file = join(logs, "caller.key");
+  writeFileSync(file, key, { mode: 0o600 });
+  const url = `http://${gateway.host}:${gateway.port}`;
+  const token = gateway
+    .manage("auth", "token", "--url", url, "--api-key-file", file)
+    .split(/\s+/)
+    .find((word) => word.split(".").length === 3);
+  if (token === undefined) throw new Stop("there is no token");
+  const found = [];
+  const secrets = [
+    key,
+    token,
+    token.split(".")[2],
+    ...Object.values(SECRETS).map((text) => /\w+-secret-\d/.exec(text)[0]),
+  ];
+  const name = `${prefix}good`;
+  const session = await new Client(gateway, key, options.path).open({ elicitation: {} });
+  secrets.push(session.session);
+  const credentials = [
+    ["Authorization", `Bearer ${token}`],
+    ["authorization", `bearer ${token}`],
+    ["AUTHORIZATION", `BEARER ${token}`],
+    ["aUTHORIZATION", `Bearer   ${token}`],
+    ["X-API-Key", key],
+    ["x-api-key", key],
+    ["X-API-KEY", key],
+    ["Authorization", `Basic ${Buffer.from(`caller:${key}`).toString("base64")}`],
+    ["Authorization", `Bearer ${key}`],
+  ];
+  secrets.push(Buffer.from(`caller:${key}`).toString("base64"));
+  let worked = 0;
+  for (const [field, value] of credentials) {
+    for (const in_ of [undefined, session]) {
+      const client = in_ ?? new Client(gateway, "", options.path);
+      const message = client.message("tools/call", { name, arguments: { text: field } });
+      const { "X-API-Key": _, ...headers } = client.headers({
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": name,
+        ...SECRETS,
+      });
+      const answer = await exactly(client.url, { ...headers, [field]: value }, JSON.stringify(message));
+      if (said(answer) === `good: ${field}`) worked += 1;
+    }
+  }
+  // A bearer and a key, in the three spellings that HTTP has for each; a session is its owner's, whatever he shows.
+  if (worked < 10) found.push(`only ${worked} of the calls with credentials have worked`);
+  return { secrets, found };
+}
+
+/** A POST with the header fields spelled as they are here. */
+function exactly(url, headers, body) {
+  return new Promise((done, failed) => {
+    const sent = sendHttp(url, {
+      method: "POST",
+      headers: { ...headers, "Content-Length": Buffer.byteLength(body) },
+    });
+    sent.on("error", failed).on("response", (response) => {
+      let text = "";
+      response
+        .on("data", (part) => (text += part))
+        .on("end", () => {
+          const [, event] = /^data: (\{"jsonrpc.*"result".*)$/m.exec(text) ?? [];
+          try {
+            done(JSON.parse(event ?? text));
+          } catch {
+            done(undefined);
+          }
+        });
+    });
+    sent.end(body);
+  });
+}
+
 await main(async () => {
   if (positionals.length !== 1) throw new Stop("the gateway's binary is wanted");
   const logs = options.keep === undefined ? mkdtempSync(join(tmpdir(), "caxton-matrix-")) : resolve(options.keep);
@@ -170,7 +260,7 @@ await main(async () => {
     const wrong = judged(each, answer, took);
     const how = answer.broken ?? answer.problem ?? answer.words;
     console.log(
-      `${each.row.padEnd(24)} ${each.outcome.padEnd(8)} ${String(took).padStart(6)} ms  ${wrong === undefined ? "" : "WRONG  "}${how.replaceAll("\n", " ").slice(0, 140)}`,
+      `${each.row.padEnd(24)} ${each.outcome.padEnd(8)} ${String(took).padStart(6)} ms  ${wrong === undefined ? "" : "WRONG  "}${how.replaceAll(/\p{C}+/gu, " ").slice(0, 140)}`,
     );
     if (wrong !== undefined) found.push(`${each.row}: ${wrong}`);
     const after = await caller.call("good", { text: "after" });
@@ -179,7 +269,13 @@ await main(async () => {
   }
   during.over = true;
   const { wrong, calls } = await other;
+  // A request that is on its way while the server closes the connection may have been carried out: it is not sent again.
+  const lost = wrong.findIndex((text) => /^restart: the server `\w+` is not available/.test(text));
+  if (lost >= 0) wrong.splice(lost, 1);
   found.push(...wrong.map((text) => `somebody else, during ${text}`));
+
+  const credentials = await withSecrets(gateway, gateway.keys.caller, logs);
+  found.push(...credentials.found);
 
   const { requests, bytes } = await (await fetch(`${at}/seen`)).json();
   const wire = Buffer.from(bytes, "base64");
@@ -187,11 +283,16 @@ await main(async () => {
   for (const [name, key] of Object.entries(gateway.keys)) {
     if (wire.includes(key)) found.push(`the key of ${name} has reached the server`);
   }
+  if (!wire.includes('"text":"AUTHORIZATION"'))
+    found.push("the calls with credentials are not among what was recorded");
+  for (const secret of credentials.secrets) {
+    if (wire.includes(secret)) found.push(`what a client showed has reached the server: ${secret.slice(0, 12)}…`);
+  }
   if (wire.includes("track=1")) found.push("a cookie was brought back");
   if (gateway.child.exitCode !== null) found.push("the gateway has ended");
 
   console.log(`\n${rows.length} rows, ${calls} calls of somebody else, ${found.length} things wrong`);
-  for (const text of found) console.log(`  ${text.slice(0, 300)}`);
+  for (const text of found) console.log(`  ${text.replaceAll(/\p{C}+/gu, " ").slice(0, 300)}`);
   if (options.keep === undefined) rmSync(logs, { recursive: true, force: true });
   return found.length > 0 ? 1 : 0;
 });

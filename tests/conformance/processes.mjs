@@ -88,7 +88,7 @@ export function runToEnd(command, given, { cwd, log, limit, input }) {
 }
 
 // The rates are no part of this.
-const config = ({ server, port, timeout = "30s" }) => `
+const config = ({ server, port, program, timeout = "30s", calls = 32, tools = 256 }) => `
 server: { port: 0, metrics_port: 0, data_dir: data }
 security:
   authorization: { policy_dir: policies }
@@ -97,37 +97,34 @@ security:
   rate_limit: { per_principal: 1000000/second, burst: 1000000 }
 mcp:
   auto_import: true
+  max_concurrent_calls: ${calls}
+  max_tools_per_server: ${tools}
   servers:
-    - { name: ${server}, url: "http://127.0.0.1:${port}/mcp", timeout: ${timeout} }
+    - { name: ${server}, timeout: ${timeout}, ${at(port, program)} }
 `;
+/** Over HTTP, or as a child process of the gateway. */
+const at = (port, program) =>
+  program === undefined
+    ? `url: "http://127.0.0.1:${port}/mcp"`
+    : `command: ${JSON.stringify(process.execPath)}, args: [${JSON.stringify(program)}]`;
 const ALLOW_ALL = '@id("all")\npermit (principal, action, resource);\n';
 
-/** A gateway with one server behind it, a policy that allows everything, and a key for each name. */
-export async function startCaxton(caxton, { keys, ...upstream }, logs) {
+/**
+ * A gateway with one server behind it and a key for each name. Its policy allows everything, if none is given. `manage` runs
+ * a command of the gateway's program beside it.
+ */
+export async function startCaxton(caxton, { keys, policy = ALLOW_ALL, ...upstream }, logs) {
   if (!existsSync(caxton)) throw new Stop(`there is no ${caxton}`);
   const home = join(logs, "gateway");
   mkdirSync(join(home, "policies"), { recursive: true });
   writeFileSync(join(home, "caxton.yaml"), config(upstream));
-  writeFileSync(join(home, "policies/all.cedar"), ALLOW_ALL);
+  writeFileSync(join(home, "policies/all.cedar"), policy);
+  const manage = (...given) =>
+    execFileSync(caxton, given, { cwd: home, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   const made = {};
   for (const name of keys) {
-    const make = [
-      "auth",
-      "create-key",
-      "--name",
-      name,
-      "--permissions",
-      "*",
-      "--expires-in",
-      "1d",
-      "--data-dir",
-      "data",
-    ];
-    made[name] = execFileSync(caxton, make, {
-      cwd: home,
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    }).trim();
+    const about = ["--name", name, "--permissions", "*", "--expires-in", "1d", "--data-dir", "data"];
+    made[name] = manage("auth", "create-key", ...about);
   }
   const gateway = await start("the gateway", caxton, ["start", "--config", "caxton.yaml"], {
     cwd: home,
@@ -136,7 +133,7 @@ export async function startCaxton(caxton, { keys, ...upstream }, logs) {
     line: (text) => / on http:\/\/(127\.0\.0\.1):(\d+),/.exec(text)?.slice(1, 3),
   });
   const [host, port] = gateway.found;
-  return { host, port: Number(port), keys: made, stop: gateway.stop, child: gateway.child };
+  return { host, port: Number(port), keys: made, home, manage, stop: gateway.stop, child: gateway.child };
 }
 
 /** Runs a tool: its exit code is what `work` returns, 2 if it could not be done; nothing is left running. */

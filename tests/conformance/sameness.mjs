@@ -4,7 +4,7 @@
 const FRESH = [
   [/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<id>"],
   [/\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?Z/g, "<time>"],
-  [/127\.0\.0\.1:\d+/g, "<address>"],
+  [/127\.0\.0\.1:\d+(?:\/servers\/fixture)?(\/mcp)?/g, "<address>$1"],
 ];
 /** Keys whose values are chance, or in which a gateway speaks for itself; that they are there is compared. */
 const OPAQUE = new Set([
@@ -29,18 +29,42 @@ const OPAQUE = new Set([
 const sorted = (object) =>
   Object.fromEntries(Object.entries(object).sort(([one], [other]) => (one < other ? -1 : 1)));
 
-/** What was seen, as text, without what is another one each time and without what Caxton adds to `_meta`. */
-export function seen(value) {
-  const kept = JSON.stringify(value ?? null, (key, inner) => {
-    if (key.startsWith("caxton/")) return undefined;
+/**
+ * What was seen, as text, without what is another one each time and without what Caxton adds to `_meta`.
+ *
+ * `rules` are entries of `meant.mjs`: `without` names keys that are left out, `PARENT.KEY` those of one parent only; the
+ * lists under the keys in `sorted` are in the order of their items' text; items of lists whose text matches `leaveOut` are
+ * left out; `replace` has pairs for `String.replaceAll`.
+ */
+export function seen(value, rules = []) {
+  const without = new Set(rules.flatMap((rule) => rule.without ?? []));
+  const leftOut = rules.flatMap((rule) => rule.leaveOut ?? []);
+  const unordered = new Set(rules.flatMap((rule) => rule.sorted ?? []));
+  const plain = (inner, key, parent) => {
+    if (key.startsWith("caxton/") || without.has(key) || without.has(`${parent}.${key}`)) return undefined;
     if (inner === null || inner === undefined) return inner;
     if (OPAQUE.has(key)) return `<${key}>`;
-    if (typeof inner !== "object" || Array.isArray(inner)) return inner;
+    if (typeof inner !== "object") return inner;
+    if (Array.isArray(inner)) {
+      const items = inner
+        .map((item) => plain(item, Array.isArray(item) ? key : "", key))
+        .filter((item) => !leftOut.some((pattern) => pattern.test(JSON.stringify(item))));
+      return unordered.has(key) && !Array.isArray(inner[0]) ? ordered(items) : items;
+    }
     if (key === "_meta" && Object.keys(inner).every((name) => name.startsWith("caxton/"))) return undefined;
-    return sorted(inner);
-  });
-  return FRESH.reduce((text, [from, to]) => text.replaceAll(from, to), kept);
+    const fields = Object.entries(inner).map(([name, field]) => [name, plain(field, name, key)]);
+    return sorted(Object.fromEntries(fields.filter(([, field]) => field !== undefined)));
+  };
+  const kept = JSON.stringify(plain(value ?? null, "", "") ?? null);
+  const replace = [...FRESH, ...rules.flatMap((rule) => rule.replace ?? [])];
+  return replace.reduce((text, [from, to]) => text.replaceAll(from, to), kept);
 }
+
+const ordered = (items) =>
+  items
+    .map((item) => [JSON.stringify(item), item])
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+    .map(([, item]) => item);
 
 /** Around the first place in which two texts differ. */
 export function apart(left, right) {
@@ -48,4 +72,40 @@ export function apart(left, right) {
   while (at < left.length && left[at] === right[at]) at += 1;
   const from = Math.max(0, at - 40);
   return `directly …${left.slice(from, at + 120)}…, through Caxton …${right.slice(from, at + 120)}…`;
+}
+
+/** What is meant to differ (`meant.mjs`), and whether it did. */
+export class Meant {
+  #entries;
+  #used = new Set();
+
+  constructor(entries) {
+    this.#entries = entries;
+  }
+
+  /** Whether two values differ otherwise than is meant; the texts that do. `fits` says whether an entry is about them. */
+  difference(here, there, fits) {
+    if (seen(here) === seen(there)) return undefined;
+    const rules = this.#entries.filter((entry) => entry.statuses === undefined && fits(entry));
+    const texts = (used) => [seen(here, used), seen(there, used)];
+    const same = (used) => texts(used).every((text, _, [first]) => text === first);
+    if (!same(rules)) return texts(rules);
+    // Each without which they would differ.
+    for (const rule of rules) if (!same(rules.filter((other) => other !== rule))) this.#used.add(rule);
+    return undefined;
+  }
+
+  /** Whether it is meant that one outcome is this and the other that. */
+  isOutcome(here, there, fits) {
+    const found = this.#entries.find(
+      (entry) => entry.statuses?.some(([one, other]) => one === here && other === there) && fits(entry),
+    );
+    if (found) this.#used.add(found);
+    return found !== undefined;
+  }
+
+  /** What is meant to differ and did not, of the entries that `fits` names. */
+  unused(fits) {
+    return this.#entries.filter((entry) => !this.#used.has(entry) && fits(entry)).map(({ why }) => why);
+  }
 }
