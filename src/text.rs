@@ -148,6 +148,14 @@ fn is_plain(c: char) -> bool {
     matches!(c, ' '..='~') || c.is_alphanumeric() && !is_hidden(c)
 }
 
+/// [`clean_lines`] that leaves what belongs to writing: joiners, variation selectors and marks of direction.
+pub fn clean_prose(text: &str) -> String {
+    let belongs_to_writing =
+        |c: char| matches!(c, '\n' | '\t' | '\u{200c}'..='\u{200f}' | '\u{61c}' | '\u{fe00}'..='\u{fe0f}');
+    let is_replaced = |c: char| is_hidden(c) && !belongs_to_writing(c);
+    text.chars().map(|c| if is_replaced(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// `text` as a string literal of Cedar. What is not a letter, a digit or printable ASCII is written as `\u{..}`.
 pub fn quote(text: &str) -> String {
     let mut literal = String::with_capacity(text.len() + 2);

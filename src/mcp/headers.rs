@@ -197,11 +197,10 @@ fn compare(headers: &HeaderMap, field: &HeaderName, expected: Option<&str>) -> R
 fn encode(text: &str) -> String {
     let edge = |byte: Option<u8>| matches!(byte, Some(b' ' | b'\t'));
     let bytes = text.as_bytes();
-    let plain = bytes.iter().all(|byte| (0x20..=0x7E).contains(byte))
-        && !edge(bytes.first().copied())
-        && !edge(bytes.last().copied())
-        && !(text.starts_with(BASE64_PREFIX) && text.ends_with(BASE64_SUFFIX));
-    if plain {
+    let looks_encoded = text.starts_with(BASE64_PREFIX) && text.ends_with(BASE64_SUFFIX);
+    let has_edge = edge(bytes.first().copied()) || edge(bytes.last().copied());
+    let is_plain = bytes.iter().all(|byte| (0x20..=0x7E).contains(byte));
+    if is_plain && !has_edge && !looks_encoded {
         text.to_owned()
     } else {
         format!("{BASE64_PREFIX}{}{BASE64_SUFFIX}", BASE64_STANDARD.encode(text))

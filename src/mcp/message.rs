@@ -142,7 +142,7 @@ pub struct Unreadable {
     /// belongs to, and no other.
     pub id: Option<Id>,
     /// The JSON-RPC error that says why.
-    pub error: RpcError,
+    pub error: Box<RpcError>,
 }
 
 impl Message {
@@ -158,7 +158,7 @@ impl Message {
             Err(error) => {
                 let message =
                     format!("the message is not acceptable JSON: {}", one_line(&error.to_string(), 200));
-                let error = RpcError::new(code::PARSE_ERROR, message);
+                let error = Box::new(RpcError::new(code::PARSE_ERROR, message));
                 Err(Unreadable { id: Envelope::id_in(bytes), error })
             }
         }
@@ -282,7 +282,7 @@ impl Default for Wire<'_> {
 
 impl Unreadable {
     fn invalid(id: Option<Id>, message: &str) -> Self {
-        Self { id, error: RpcError::new(code::INVALID_REQUEST, message) }
+        Self { id, error: RpcError::new(code::INVALID_REQUEST, message).into() }
     }
 }
 

@@ -242,6 +242,8 @@ async fn follow_tools(parts: Arc<Parts>, stop: CancellationToken) {
         }
         // What is refused is on record, and the tools that came with it stay unknown.
         let _ = parts.reloader.reload(Cause::Tools).await;
+        // Also where that was refused: a tool that went is gone.
+        parts.api.mcp.tools_changed();
     }
 }
 

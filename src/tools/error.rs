@@ -55,6 +55,14 @@ pub enum UpstreamError {
         /// `tools`, `prompts` and so on.
         what: String,
     },
+    /// Its listing is larger than is kept.
+    #[error("its list of {what} has more than {limit} bytes")]
+    ListTooLarge {
+        /// Bytes allowed.
+        limit: usize,
+        /// `tools`, `prompts` and so on.
+        what: String,
+    },
     /// The connection ended.
     #[error("the connection was closed")]
     Closed,
@@ -90,7 +98,8 @@ impl UpstreamError {
             self.failure(),
             Some(Failure::Refused(_) | Failure::Status(_) | Failure::Unusable(_) | Failure::TooLarge(_))
         );
-        unusable || matches!(self, Self::TooMany { .. } | Self::TooManyPages { .. })
+        unusable
+            || matches!(self, Self::TooMany { .. } | Self::TooManyPages { .. } | Self::ListTooLarge { .. })
     }
 }
 

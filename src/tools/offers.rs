@@ -100,8 +100,9 @@ impl Registry {
 
     /// The prompts of servers, of all or of one.
     pub async fn prompts(&self, permit: Permit<ListPrompts>, only: Option<&ServerName>) -> Offered {
+        let caller = permit.subject().principal().clone();
         let ListPrompts = permit.into_operation();
-        self.list(&PROMPTS, only).await
+        self.list(&PROMPTS, &caller, only).await
     }
 
     /// The resources, or the templates, of servers, of all or of one.
@@ -111,13 +112,14 @@ impl Registry {
         only: Option<&ServerName>,
         templates: bool,
     ) -> Offered {
+        let caller = permit.subject().principal().clone();
         let ListResources = permit.into_operation();
-        self.list(if templates { &TEMPLATES } else { &RESOURCES }, only).await
+        self.list(if templates { &TEMPLATES } else { &RESOURCES }, &caller, only).await
     }
 
     /// Asks the servers side by side. One that fails has no items.
-    async fn list(&self, kind: &Kind, only: Option<&ServerName>) -> Offered {
-        let asked = self.upstreams(only).map(|upstream| list_of(upstream, kind, self.most_items()));
+    async fn list(&self, kind: &Kind, caller: &EntityUid, only: Option<&ServerName>) -> Offered {
+        let asked = self.upstreams(only).map(|upstream| list_of(upstream, kind, caller, self.most_items()));
         Offered(join_all(asked).await.into_iter().flatten().collect())
     }
 
@@ -225,11 +227,19 @@ fn answered(mut answer: Map<String, Json>) -> Answered<Map<String, Json>> {
     Answered::Complete(answer)
 }
 
-async fn list_of(upstream: &Arc<Upstream>, kind: &Kind, most: usize) -> Vec<(ServerName, String, Json)> {
+async fn list_of(
+    upstream: &Arc<Upstream>,
+    kind: &Kind,
+    caller: &EntityUid,
+    most: usize,
+) -> Vec<(ServerName, String, Json)> {
     let server = &upstream.settings.name;
     let Some(link) = upstream.link().filter(|link| link.offers(kind.capability)) else { return Vec::new() };
-    let Some(_slot) = upstream.slot().await else { return Vec::new() };
-    let asked = items(&link, kind.method, kind.list, most);
+    let asked = async {
+        // One caller's lists leave places for the requests of others.
+        let _place = upstream.place(caller).await;
+        items(&link, kind.method, kind.list, (most, LARGEST_LIST)).await
+    };
     let found = match tokio::time::timeout(upstream.settings.connect_timeout, asked).await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => {
@@ -243,14 +253,12 @@ async fn list_of(upstream: &Arc<Upstream>, kind: &Kind, most: usize) -> Vec<(Ser
         }
     };
     let mut named = Vec::with_capacity(found.len());
-    let mut room = LARGEST_LIST;
     for item in found {
         let size = item.to_string().len();
-        let Some(left) = room.checked_sub(size).filter(|_| size <= LARGEST_ITEM) else {
+        if size > LARGEST_ITEM {
             tracing::debug!(%server, size, "an item that is too large is left out");
             continue;
-        };
-        room = left;
+        }
         let name = item.get(kind.name).and_then(Json::as_str).map(str::to_owned);
         match name.filter(|name| is_plain(name)) {
             Some(name) => named.push((server.clone(), name, item)),

@@ -1,6 +1,8 @@
 //! MCP over the wire: sessions, one server under its own names, prompts and resources, what servers say and ask before they
 //! answer, and both generations. The upstream is a server whose answers each test writes.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,6 +13,7 @@ mod reply;
 mod result;
 mod seal;
 mod sessions;
+mod streams;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value as Json};
+use tokio::sync::watch;
 
 use super::address::Path;
 use super::body;
@@ -42,6 +44,8 @@ use sessions::{McpSessions, Session};
 pub struct McpState {
     sessions: McpSessions,
     seal: Seal,
+    /// Counts the changes of what clients may see, once they are in force.
+    changes: watch::Sender<u64>,
 }
 
 impl McpState {
@@ -50,7 +54,8 @@ impl McpState {
     /// # Errors
     /// The system has no randomness for the key.
     pub fn new(clock: &SharedClock) -> Result<Self, NoRandomness> {
-        Ok(Self { sessions: McpSessions::new(Arc::clone(clock)), seal: Seal::new(Arc::clone(clock))? })
+        let (sessions, seal) = (McpSessions::new(Arc::clone(clock)), Seal::new(Arc::clone(clock))?);
+        Ok(Self { sessions, seal, changes: watch::Sender::new(0) })
     }
 }
 
@@ -82,7 +87,7 @@ async fn serve(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) ->
     check_host(&api, &request)?;
     match *request.method() {
         Method::POST => post(api, caller, scope, request).await,
-        Method::GET => listen(api, &caller, &scope, request.headers()),
+        Method::GET => listen(&api, &caller, &scope, request.headers()),
         Method::DELETE => end(&api, &caller, &scope, request.headers()),
         _ => {
             let methods = HeaderValue::from_static("GET, POST, DELETE");
@@ -126,7 +131,7 @@ async fn post(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> 
     let message = match Message::read(&bytes) {
         Ok(message) => message,
         Err(unreadable) => {
-            return Ok(reply::error(StatusCode::BAD_REQUEST, unreadable.id, unreadable.error));
+            return Ok(reply::error(StatusCode::BAD_REQUEST, unreadable.id, *unreadable.error));
         }
     };
     drop(bytes);
@@ -197,12 +202,12 @@ fn follow_trace(caller: &mut Caller, params: &Map<String, Json>) {
 }
 
 /// `GET`: the stream on which the gateway speaks by itself to a client with a session.
-fn listen(api: Arc<Api>, caller: &Caller, scope: &Scope, headers: &HeaderMap) -> Result<Response, Problem> {
+fn listen(api: &Arc<Api>, caller: &Caller, scope: &Scope, headers: &HeaderMap) -> Result<Response, Problem> {
     if !Accept::of(headers)?.events {
         return Err(Problem::not_acceptable("send `Accept: text/event-stream`"));
     }
-    let session = named_session(&api, caller, scope, headers)?;
-    reply::own_stream(api, &session)
+    let session = named_session(api, caller, scope, headers)?;
+    streams::of_session(api, caller, &session, headers)
 }
 
 /// `DELETE`: the client is done.

@@ -9,7 +9,7 @@ use super::Arrived;
 use super::result;
 use crate::mcp::{RpcError, code};
 use crate::model::{AskClient, ServerName, ServerRequest};
-use crate::text::clean_lines;
+use crate::text::clean_prose;
 use crate::tools::{Answered, FromServer, ServerEvents};
 
 /// The most rounds of one request. More are a server that asks without end.
@@ -211,7 +211,11 @@ pub(super) fn named(
     mut params: Map<String, Json>,
 ) -> Map<String, Json> {
     if request == ServerRequest::Elicitation {
-        params.values_mut().for_each(clean);
+        for (key, value) in &mut params {
+            if !DATA.contains(&key.as_str()) {
+                clean(value);
+            }
+        }
         if let Some(Json::String(message)) = params.get_mut("message") {
             *message = format!("{server}: {}", message.trim_start());
         }
@@ -219,12 +223,21 @@ pub(super) fn named(
     params
 }
 
+/// Keys of a question whose values come back as they are.
+const DATA: [&str; 6] = ["enum", "const", "default", "pattern", "url", "elicitationId"];
+
 /// Puts a mark in the place of what a person would not see.
 fn clean(value: &mut Json) {
     match value {
-        Json::String(text) => *text = clean_lines(text),
+        Json::String(text) => *text = clean_prose(text),
         Json::Array(items) => items.iter_mut().for_each(clean),
-        Json::Object(fields) => fields.values_mut().for_each(clean),
+        Json::Object(fields) => {
+            for (key, value) in fields {
+                if !DATA.contains(&key.as_str()) {
+                    clean(value);
+                }
+            }
+        }
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
 }

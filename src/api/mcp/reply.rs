@@ -3,35 +3,26 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
-use serde_json::{Map, Value as Json, json};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use serde_json::{Map, Value as Json};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Arrived;
 use super::methods::Given;
-use super::sessions::Session;
-use super::{params, result};
-use crate::api::problem::Problem;
-use crate::api::state::Api;
-use crate::authz::Permit;
-use crate::mcp::{HEADER_SESSION, Id, Message, RpcError, code, meta, object, one_field};
-use crate::model::{AskClient, ListTools, ServerRequest};
+use super::sessions::{Answer, ClientAnswer};
+use super::{params, result, streams};
+use crate::mcp::{HEADER_SESSION, Id, Message, RpcError, code, meta};
+use crate::model::{AskClient, ServerRequest};
 use crate::tools::FromServer;
 
 /// Messages of a server that wait for the client to take them; the server waits when there are more.
 const WAITING: usize = 16;
-/// How often a stream without messages looks whether it should end.
-const TICK: Duration = Duration::from_secs(1);
-/// A stream of the gateway's own ends after this time, so that its client comes back with a credential that still counts.
-const LONGEST_STREAM: Duration = Duration::from_secs(5 * 60);
 /// The most requests of servers that are decided during one request of a client. A server that asks more is told that the
 /// client offers no such method.
 const MOST_QUESTIONS: usize = 64;
@@ -86,7 +77,7 @@ pub(super) async fn to_request(
     params: Map<String, Json>,
 ) -> Response {
     if method == "subscriptions/listen" && arrived.era.is_stateless() {
-        return subscription(arrived, id, params).await;
+        return streams::subscription(arrived, id, &params).await;
     }
     // A client of 2026-07-28 says with each request whether it wants them.
     let own = params.get("_meta");
@@ -207,9 +198,9 @@ impl Exchange {
     }
 }
 
-type Sent = Result<Event, Infallible>;
+pub(super) type Sent = Result<Event, Infallible>;
 
-fn event(message: &Message) -> Sent {
+pub(super) fn event(message: &Message) -> Sent {
     // JSON text has no line ends.
     Ok(Event::default().data(String::from_utf8(message.to_vec()).unwrap_or_default()))
 }
@@ -218,6 +209,19 @@ fn with_session(mut response: Response, session: Option<Box<str>>) -> Response {
     let value = session.and_then(|id| HeaderValue::from_str(&id).ok());
     response.headers_mut().extend(value.map(|value| (HEADER_SESSION, value)));
     response
+}
+
+/// Hands the client's answer to the server's request, unless that ends first: a question that nobody answers must not hold the
+/// session.
+async fn give_answer(answer: ClientAnswer, mut reply: oneshot::Sender<Answer>) {
+    let answer = tokio::select! {
+        answer = answer.wait() => answer,
+        () = reply.closed() => None,
+    };
+    if let Some(answer) = answer {
+        // The request may have ended meanwhile.
+        drop(reply.send(answer));
+    }
 }
 
 impl Exchange {
@@ -248,94 +252,8 @@ impl Exchange {
             }
         };
         let (id, answer) = session.ask()?;
-        tokio::spawn(async move {
-            if let Some(answer) = answer.wait().await {
-                // The request may have ended meanwhile.
-                drop(reply.send(answer));
-            }
-        });
+        tokio::spawn(give_answer(answer, reply));
         let AskClient { server, params, .. } = permit.into_operation();
         Some(Message::Request { id, method, params: params::named(request, &server, params) })
     }
-}
-
-/// The stream on which the gateway speaks by itself to the client of a session: that the list of tools changed, and what servers
-/// say to the client outside of its requests. A session has one.
-pub(super) fn own_stream(api: Arc<Api>, session: &Arc<Session>) -> Result<Response, Problem> {
-    let Some(aside) = session.take_aside() else {
-        return Err(Problem::conflict("this session has a stream already"));
-    };
-    let changes = api.effects.tools().changes();
-    let until = Instant::now() + LONGEST_STREAM;
-    let stream = stream::unfold(
-        (api, Arc::clone(session), changes, aside),
-        move |(api, session, mut changes, mut aside)| async move {
-            loop {
-                let message = tokio::select! {
-                    changed = changes.changed() => {
-                        changed.ok()?;
-                        Some(tools_changed(Map::new()))
-                    }
-                    Some(FromServer::Notification { server, method, params }) = aside.next() => {
-                        Some(session.scope.notification(&server, method, params))
-                    }
-                    () = session.ended.notified() => return None,
-                    () = tokio::time::sleep(TICK) => None,
-                };
-                if Instant::now() >= until || !api.readiness.is_ready() || !api.mcp.sessions.keep(&session) {
-                    return None;
-                }
-                if let Some(message) = message {
-                    return Some((event(&message), (api, session, changes, aside)));
-                }
-            }
-        },
-    );
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
-}
-
-fn tools_changed(params: Map<String, Json>) -> Message {
-    Message::Notification { method: "notifications/tools/list_changed".to_owned(), params }
-}
-
-/// `subscriptions/listen` (2026-07-28): a stream that begins with what is listened to and lasts as long as the client holds it.
-/// Only changes of the list of tools are told.
-async fn subscription(arrived: Arrived, id: Id, params: Map<String, Json>) -> Response {
-    if !arrived.accept.events {
-        return Problem::not_acceptable("send `Accept: text/event-stream`").into_response();
-    }
-    if let Err(refused) = arrived.caller.admit(&arrived.api, ListTools).await.map(Permit::into_operation) {
-        return error(StatusCode::OK, Some(id), result::refused(refused.into()));
-    }
-    let wanted = params.get("notifications").and_then(|wanted| wanted.get("toolsListChanged"));
-    let listens = wanted.and_then(Json::as_bool) == Some(true);
-    let of_this = object(json!({ (meta::SUBSCRIPTION_ID): id }));
-    let notifications = if listens { json!({ "toolsListChanged": true }) } else { json!({}) };
-    let first = Message::Notification {
-        method: "notifications/subscriptions/acknowledged".to_owned(),
-        params: object(json!({ "_meta": of_this, "notifications": notifications })),
-    };
-    let changes = arrived.api.effects.tools().changes();
-    let until = Instant::now() + LONGEST_STREAM;
-    let stream = stream::unfold((arrived, Some(first), changes), move |(arrived, first, mut changes)| {
-        let of_this = of_this.clone();
-        async move {
-            if let Some(first) = first {
-                return Some((event(&first), (arrived, None, changes)));
-            }
-            loop {
-                tokio::select! {
-                    changed = changes.changed(), if listens => {
-                        changed.ok()?;
-                        return Some((event(&tools_changed(one_field("_meta", of_this))), (arrived, None, changes)));
-                    }
-                    () = tokio::time::sleep(TICK) => {}
-                }
-                if Instant::now() >= until || !arrived.api.readiness.is_ready() {
-                    return None;
-                }
-            }
-        }
-    });
-    Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
 }

@@ -31,7 +31,7 @@ const MOST_WAITING: usize = 32;
 const MOST_ASIDE: usize = 64;
 
 /// What the client of a session answered to a request of a server.
-type Answer = Result<Map<String, Json>, RpcError>;
+pub(super) type Answer = Result<Map<String, Json>, RpcError>;
 
 /// All open sessions.
 pub(super) struct McpSessions {
@@ -89,13 +89,13 @@ impl McpSessions {
         aws_lc_rs::rand::fill(&mut prefix).map_err(|_| SessionsFull)?;
         let now = self.clock.now_millis();
         let mut table = self.table.lock();
-        table.retain(|_, session| session.is_live(now));
+        drop_idle(&mut table, now);
         let own = table.values().filter(|session| session.principal == *principal);
         if own.clone().count() >= MOST_OF_ONE
             && let Some(oldest) = own.min_by_key(|session| session.last_used.load(Ordering::Relaxed)).cloned()
         {
             table.remove(&oldest.id);
-            oldest.ended.notify_waiters();
+            oldest.close();
         }
         if table.len() >= MOST {
             return Err(SessionsFull);
@@ -125,7 +125,7 @@ impl McpSessions {
         // Their sessions at servers end with them.
         if now.saturating_sub(self.swept.load(Ordering::Relaxed)) > SWEEP_MILLIS {
             self.swept.store(now, Ordering::Relaxed);
-            table.retain(|_, session| session.is_live(now));
+            drop_idle(&mut table, now);
         }
         let session = table.get(id).filter(|session| session.is_live(now))?;
         if session.principal != *principal || session.scope != *scope {
@@ -138,7 +138,7 @@ impl McpSessions {
     /// Ends a session.
     pub(super) fn end(&self, session: &Session) {
         self.table.lock().remove(&session.id);
-        session.ended.notify_waiters();
+        session.close();
     }
 
     /// Whether a session is still open. Its stream keeps it so.
@@ -148,7 +148,24 @@ impl McpSessions {
     }
 }
 
+/// Ends the sessions that were idle too long.
+fn drop_idle(table: &mut HashMap<Box<str>, Arc<Session>>, now: i64) {
+    table.retain(|_, session| {
+        let is_live = session.is_live(now);
+        if !is_live {
+            session.close();
+        }
+        is_live
+    });
+}
+
 impl Session {
+    /// Ends what waits for the client: its stream, and questions that it has not answered.
+    fn close(&self) {
+        self.waiting.lock().clear();
+        self.ended.notify_waiters();
+    }
+
     fn is_live(&self, now: i64) -> bool {
         let idle = now.saturating_sub(self.last_used.load(Ordering::Relaxed));
         idle < i64::try_from(IDLE.as_millis()).unwrap_or(i64::MAX)

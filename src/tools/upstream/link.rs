@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use http::HeaderValue;
+use parking_lot::Mutex;
 use serde_json::{Map, Value as Json, json};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::mcp::{Id, Message, ParamHeaders, RpcError, Version, code, meta};
 use crate::model::ServerName;
@@ -189,7 +191,7 @@ impl Link {
             stamp(&mut params, self.agreement.version);
         }
         let mut cancel = CancelOnDrop { link: self, id: Some(id.clone()) };
-        let events = events.map(|events| CallEvents { events, token });
+        let events = events.map(|events| CallEvents { events, token, asked: Mutex::default() });
         let answer = match &self.wire {
             Wire::Http(wire) => wire.request(self, &id, method, params, param_headers, events).await,
             Wire::Stdio(wire) => wire.request(self, id, method, params, events).await,
@@ -245,14 +247,16 @@ impl Link {
     ) {
         let answer = match (method.as_str(), events) {
             ("ping", _) => Ok(Map::new()),
-            (_, Some(events)) => {
+            (_, Some(call)) => {
                 let (reply, answer) = oneshot::channel();
                 let refused = RpcError::method_not_found(&method);
                 let request = FromServer::Request { server: self.server.clone(), method, params, reply };
-                if events.events.send(request).await.is_ok() {
+                if call.events.send(request).await.is_ok() {
                     // The server may say more before this is answered.
                     let link = Arc::clone(self);
-                    tokio::spawn(async move {
+                    let mut asked = call.asked.lock();
+                    while asked.try_join_next().is_some() {}
+                    asked.spawn(async move {
                         let answer = answer.await.unwrap_or(Err(refused));
                         link.reply(id, answer).await;
                     });
@@ -298,6 +302,8 @@ fn without_protocol_meta(mut params: Map<String, Json>) -> Map<String, Json> {
 pub(super) struct CallEvents {
     events: ServerEvents,
     token: Option<(Json, Json)>,
+    /// The server's questions that are not answered. They end with the request.
+    asked: Mutex<JoinSet<()>>,
 }
 
 impl CallEvents {

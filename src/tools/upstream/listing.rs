@@ -27,7 +27,8 @@ pub struct Listing {
 /// Asks for the tools. A server with too many is refused as a whole; a single bad definition is left out.
 pub(super) async fn tools(link: &Arc<Link>, limits: &UpstreamLimits) -> Result<Listing, UpstreamError> {
     let mut listing = Listing::default();
-    for tool in items(link, "tools/list", "tools", limits.tools).await? {
+    let most_bytes = limits.tools.saturating_mul(limits.definition_bytes);
+    for tool in items(link, "tools/list", "tools", (limits.tools, most_bytes)).await? {
         read_tool(tool, limits, &mut listing);
     }
     Ok(listing)
@@ -38,8 +39,9 @@ pub(in crate::tools) async fn items(
     link: &Arc<Link>,
     method: &str,
     key: &str,
-    most: usize,
+    (most, most_bytes): (usize, usize),
 ) -> Result<Vec<Json>, UpstreamError> {
+    let mut bytes = 0_usize;
     let mut items = Vec::new();
     let mut cursors: Vec<String> = Vec::new();
     for _ in 0..MAX_PAGES {
@@ -53,6 +55,12 @@ pub(in crate::tools) async fn items(
             let failure = Failure::Unusable(format!("it has no list of {key}"));
             return Err(UpstreamError::Listing(Box::new(failure)));
         };
+        for item in &found {
+            bytes = bytes.saturating_add(item.to_string().len());
+        }
+        if bytes > most_bytes {
+            return Err(UpstreamError::ListTooLarge { limit: most_bytes, what: key.to_owned() });
+        }
         items.extend(found);
         if items.len() > most {
             return Err(UpstreamError::TooMany { limit: most, what: key.to_owned() });

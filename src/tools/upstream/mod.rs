@@ -24,7 +24,7 @@ use super::error::{ToolError, UpstreamError};
 use super::offers::add_client;
 use super::session::{ClientSession, ClientSide};
 use super::settings::{ServerSettings, Settings};
-use crate::limit::Turns;
+use crate::limit::{Turn, Turns};
 use crate::mcp::Message;
 use crate::model::EntityUid;
 use crate::text::one_line;
@@ -223,9 +223,13 @@ impl Upstream {
         link.request(again).await.map_err(|failure| self.failed(failure))
     }
 
-    /// A place among the requests under way at the server.
-    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
-        self.slots.acquire().await.ok()
+    /// The caller's turn, and a place among the requests under way at the server.
+    pub(super) async fn place(
+        &self,
+        caller: &EntityUid,
+    ) -> (Option<Turn<EntityUid>>, Option<SemaphorePermit<'_>>) {
+        let turn = self.turns.turn(caller.clone()).await;
+        (turn, self.slots.acquire().await.ok())
     }
 
     /// The way for a client's request: the one that all share, or that of the client's own session at the server.
