@@ -84,7 +84,7 @@ fn what_holds_is_proven_and_what_does_not_comes_with_a_request() {
     for except in ["tool:list", "tool:*"] {
         let Some(proof) = against(&wider, LIST, &[except]) else { return };
         assert_eq!(proof.verdict, ProofVerdict::Proven);
-        assert!(proof.environments < 299);
+        assert!(proof.environments < 354);
     }
 }
 
@@ -453,8 +453,8 @@ fn the_shipped_policies_never_err_and_none_is_needless() {
     assert_eq!(
         lines[..2],
         [
-            "✓ proven  no policy can err  299 environments",
-            "✓ proven  every policy decides something  299 environments"
+            "✓ proven  no policy can err  354 environments",
+            "✓ proven  every policy decides something  354 environments"
         ]
     );
     assert!(lines[2].starts_with(&format!("2 proven ({}, policies ", solver.version())), "{stdout}");
@@ -487,7 +487,7 @@ fn a_change_is_held_against_a_commit() {
     assert_eq!(code, 1);
     assert!(
         stdout.starts_with(
-            "✗ refuted  no more is permitted than by HEAD  not so in 10 of 299 environments
+            "✗ refuted  no more is permitted than by HEAD  not so in 10 of 354 environments
     Agent::\"agent-1\" asks for tool:list on Gateway::\"gateway-1\"
       here: allow by t.list
       HEAD: deny_default

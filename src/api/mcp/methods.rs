@@ -175,8 +175,8 @@ impl Arrived {
         let id = self.scope.tool_id(&name)?;
         self.check_param_headers(&id, &arguments).await?;
         let server = ServerName::parse(id.server()).map_err(|_| RpcError::invalid_params("no such tool"))?;
-        let binding = self.binding("tools/call", &name, &arguments);
-        let mut rest = self.rest(params, own, &binding)?;
+        let asked = params::Asked { method: "tools/call", name: &name, arguments: &arguments };
+        let mut rest = self.rest(params, own, &asked)?;
         for _ in 0..params::MOST_ROUNDS {
             let options = self.options(events.clone());
             let call = ToolCall { arguments: arguments.clone(), rest: rest.clone(), options };
@@ -188,7 +188,7 @@ impl Arrived {
                 }
                 Err(error) => return Ok(result::refusal(error)),
             };
-            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+            match self.settle(answer, &server, &asked, events.as_ref()).await? {
                 params::Settled::Complete(found) => {
                     let mut shown = result::of_call(found);
                     result::add_meta(&mut shown, "caxton/decision_id", decision.to_string().into());
@@ -238,15 +238,15 @@ impl Arrived {
         let arguments = params::take_object(&mut params, "arguments")?.unwrap_or_default();
         let prompt = self.scope.prompt(&name)?;
         let server = prompt.server.clone();
-        let binding = self.binding("prompts/get", &name, &arguments);
-        let mut rest = self.rest(params, own, &binding)?;
+        let asked = params::Asked { method: "prompts/get", name: &name, arguments: &arguments };
+        let mut rest = self.rest(params, own, &asked)?;
         for _ in 0..params::MOST_ROUNDS {
             let carried = (rest.clone(), self.options(events.clone()));
             let effects = &self.api.effects;
             let answer =
                 effects.get_prompt(self.caller.asker(), prompt.clone(), arguments.clone(), carried).await;
             let (answer, _) = answer.map_err(result::refused)?;
-            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+            match self.settle(answer, &server, &asked, events.as_ref()).await? {
                 params::Settled::Complete(mut found) => {
                     result::forget_forged(&mut found);
                     self.scope.show_uris(&server, &mut found);
@@ -279,13 +279,14 @@ impl Arrived {
         let uri = params::take_text(&mut params, "uri")?;
         let resource = self.scope.resource(&uri, false)?;
         let server = resource.server.clone();
-        let binding = self.binding("resources/read", &uri, &Map::new());
-        let mut rest = self.rest(params, own, &binding)?;
+        let none = Map::new();
+        let asked = params::Asked { method: "resources/read", name: &uri, arguments: &none };
+        let mut rest = self.rest(params, own, &asked)?;
         for _ in 0..params::MOST_ROUNDS {
             let carried = (rest.clone(), self.options(events.clone()));
             let answer = self.api.effects.read_resource(self.caller.asker(), resource.clone(), carried).await;
             let (answer, _) = answer.map_err(|error| result::resource_refused(error, &uri, &self.era))?;
-            match self.settle(answer, &server, &binding, events.as_ref()).await? {
+            match self.settle(answer, &server, &asked, events.as_ref()).await? {
                 params::Settled::Complete(mut found) => {
                     result::forget_forged(&mut found);
                     self.scope.show_uris(&server, &mut found);

@@ -31,6 +31,14 @@ pub(super) fn capabilities(fields: &Map<String, Json>) -> Result<Map<String, Jso
     Ok(fields.clone())
 }
 
+/// What a request asks for, as far as a state of its rounds is bound to it.
+pub(super) struct Asked<'a> {
+    pub(super) method: &'static str,
+    /// The tool, the prompt or the resource, as the client names it.
+    pub(super) name: &'a str,
+    pub(super) arguments: &'a Map<String, Json>,
+}
+
 /// What became of a server's answer.
 pub(super) enum Settled<T> {
     /// It is the result.
@@ -66,12 +74,13 @@ pub(super) fn too_many_rounds() -> RpcError {
 }
 
 impl Arrived {
-    /// Whose request a state belongs to: the principal, the address, the method, and what it asks for.
-    pub(super) fn binding(&self, method: &str, name: &str, arguments: &Map<String, Json>) -> String {
-        let asked = json!([self.caller.subject.principal().to_string(), method, name, arguments]);
+    /// Whose request a state belongs to: the principal, the address, the method, and what it asks for. None for arguments that have
+    /// no canonical form: such a request has no rounds.
+    fn bind(&self, asked: &Asked<'_>) -> Option<String> {
+        let principal = self.caller.subject.principal().to_string();
         let scope = self.scope.only().map_or("", ServerName::as_str);
-        // Without a digest the state belongs to no request, so it opens for none.
-        format!("{scope} {}", crate::json::sha256(&asked).unwrap_or_default())
+        let digest = crate::json::sha256(&json!([principal, asked.method, asked.name, asked.arguments]))?;
+        Some(format!("{scope} {digest}"))
     }
 
     /// The parameters that go on, with the server's own state in the place of ours.
@@ -79,7 +88,7 @@ impl Arrived {
         &self,
         mut params: Map<String, Json>,
         own: Map<String, Json>,
-        binding: &str,
+        asked: &Asked<'_>,
     ) -> Result<Map<String, Json>, RpcError> {
         // A task would outlive the decision about it.
         params.remove("task");
@@ -88,7 +97,8 @@ impl Arrived {
         match params.remove("requestState") {
             None => {}
             Some(Json::String(sealed)) => {
-                let state = self.api.mcp.seal.open(&sealed, binding).map_err(|error| {
+                let binding = self.bind(asked).unwrap_or_default();
+                let state = self.api.mcp.seal.open(&sealed, &binding).map_err(|error| {
                     let data = json!({ "reason": "invalid_request_state" });
                     RpcError::invalid_params(error.to_string()).with_data(data)
                 })?;
@@ -104,7 +114,7 @@ impl Arrived {
         &self,
         answer: Answered<T>,
         server: &ServerName,
-        binding: &str,
+        asked: &Asked<'_>,
         events: Option<&ServerEvents>,
     ) -> Result<Settled<T>, RpcError> {
         let round = match answer {
@@ -112,7 +122,7 @@ impl Arrived {
             Answered::InputRequired(round) => round,
         };
         if self.era.is_stateless() {
-            self.ask_in_result(round, server, binding).await.map(Settled::AskTheClient)
+            self.ask_in_result(round, server, asked).await.map(Settled::AskTheClient)
         } else {
             self.ask_in_stream(round, server, events).await.map(Settled::Again)
         }
@@ -123,7 +133,7 @@ impl Arrived {
         &self,
         mut round: Map<String, Json>,
         server: &ServerName,
-        binding: &str,
+        asked: &Asked<'_>,
     ) -> Result<Map<String, Json>, RpcError> {
         let mut questions = take_questions(&mut round)?;
         for question in questions.values_mut() {
@@ -141,7 +151,8 @@ impl Arrived {
             None => None,
             Some(_) => return Err(unusable()),
         };
-        let sealed = self.api.mcp.seal.close(state, binding).ok_or_else(unusable)?;
+        let binding = self.bind(asked).ok_or_else(unusable)?;
+        let sealed = self.api.mcp.seal.close(state, &binding).ok_or_else(unusable)?;
         let questions = questions.into_iter().map(|(key, question)| (key, Json::Object(question)));
         round.insert("inputRequests".to_owned(), Json::Object(questions.collect()));
         round.insert("requestState".to_owned(), sealed.into());
