@@ -9,5 +9,5 @@ mod turn;
 
 pub use effects::{EffectError, Effects, EffectsParts, NewEntity, NewRelation, ToolCall, VisibleTool};
 pub use model_backend::{LanguageModel, ModelSettings, SetupError};
-pub use servers::ServerItems;
+pub use servers::{Listening, ServerItems};
 pub use turn::{Reply, Runtime, Settings};

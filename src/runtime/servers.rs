@@ -10,7 +10,18 @@ use crate::model::{
     AskClient, Complete, DecisionId, GetPrompt, ListPrompts, ListResources, Operation, PromptRef,
     ReadResource, ResourceRef, ServerName, SetLogLevel, SubscribeResource,
 };
-use crate::tools::{Answered, CallOptions, ClientSession, ToolError};
+use crate::tools::{Answered, CallOptions, ClientSession, ListenPermits, ToolError};
+
+/// What a client listens to.
+#[derive(Debug, Default)]
+pub struct Listening {
+    /// Changes of the list of prompts.
+    pub prompts: bool,
+    /// Changes of the list of resources.
+    pub resources: bool,
+    /// Changes of these resources.
+    pub subscriptions: Vec<ResourceRef>,
+}
 
 /// Items of servers, each with its server.
 pub type ServerItems = Vec<(ServerName, Json)>;
@@ -86,6 +97,36 @@ impl Effects {
         let permit = self.admit(caller, operation).await?;
         let decision = permit.decision();
         self.tools().subscribe(permit, session).await.map_err(failed(decision))
+    }
+
+    /// Listens to what the caller may hear of: changes of lists, and of single resources, as long as the session lives. Says what
+    /// of it was taken.
+    pub async fn listen(
+        &self,
+        caller: Caller<'_>,
+        only: Option<&ServerName>,
+        wanted: Listening,
+        session: &Arc<ClientSession>,
+    ) -> Listening {
+        let mut permits = ListenPermits::default();
+        let mut taken = Listening::default();
+        if wanted.prompts {
+            permits.prompts = self.admit(caller, ListPrompts).await.ok();
+            taken.prompts = permits.prompts.is_some();
+        }
+        if wanted.resources {
+            permits.resources = self.admit(caller, ListResources).await.ok();
+            taken.resources = permits.resources.is_some();
+        }
+        for resource in wanted.subscriptions {
+            let operation = SubscribeResource { resource: resource.clone(), begins: true };
+            if let Ok(permit) = self.admit(caller, operation).await {
+                permits.subscriptions.push(permit);
+                taken.subscriptions.push(resource);
+            }
+        }
+        self.tools().listen(caller.0.principal(), permits, only, session).await;
+        taken
     }
 
     /// Has an argument completed.

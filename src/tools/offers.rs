@@ -10,7 +10,7 @@ use crate::authz::Permit;
 use crate::mcp::{object, one_field};
 use crate::model::{
     Complete, CompletionRef, EntityUid, GetPrompt, ListPrompts, ListResources, PromptRef, ReadResource,
-    ResourceRef, SeePrompt, SeeResource, ServerName, SetLogLevel, SubscribeResource,
+    ResourceRef, SeePrompt, SeeResource, ServerName, SetLogLevel,
 };
 use crate::text::{is_hidden, one_line};
 
@@ -152,20 +152,6 @@ impl Registry {
         self.ask((&caller, &resource.server), "resources/read", params, options).await.map(answered)
     }
 
-    /// Begins or ends a subscription in the client's session.
-    pub async fn subscribe(
-        &self,
-        permit: Permit<SubscribeResource>,
-        session: &Arc<ClientSession>,
-    ) -> Result<Map<String, Json>, ToolError> {
-        let caller = permit.subject().principal().clone();
-        let SubscribeResource { resource, begins } = permit.into_operation();
-        session.will_subscribe();
-        let method = if begins { "resources/subscribe" } else { "resources/unsubscribe" };
-        let options = CallOptions { client: Some(ClientSide::Session(Arc::clone(session))), events: None };
-        self.ask((&caller, &resource.server), method, one_field("uri", resource.uri), options).await
-    }
-
     /// Has an argument completed.
     pub async fn complete(
         &self,
@@ -204,7 +190,7 @@ impl Registry {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         (caller, server): (&EntityUid, &ServerName),
         method: &str,

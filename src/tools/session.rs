@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::sync::OnceCell;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::mcp::Version;
 use crate::model::ServerName;
 
+use super::listening::Interest;
 use super::upstream::{Connection, Link, ServerEvents};
 
 /// Capabilities of a client that let a server ask it for something.
@@ -50,6 +52,8 @@ pub struct ClientSession {
     log_level: Mutex<Option<String>>,
     subscribes: AtomicBool,
     links: Mutex<HashMap<ServerName, Arc<OnceCell<Connection>>>>,
+    /// What it listens to at servers of 2026-07-28.
+    listens: Mutex<HashMap<ServerName, (Interest, Option<AbortOnDropHandle<()>>)>>,
 }
 
 impl ClientSession {
@@ -62,6 +66,7 @@ impl ClientSession {
             log_level: Mutex::default(),
             subscribes: AtomicBool::new(false),
             links: Mutex::default(),
+            listens: Mutex::default(),
         }
     }
 
@@ -87,6 +92,22 @@ impl ClientSession {
 
     pub(super) fn will_subscribe(&self) {
         self.subscribes.store(true, Ordering::Relaxed);
+    }
+
+    /// Changes what it listens to at a server. `change` gives the task that listens from now on, and whatever its caller wants to
+    /// know; without a task the one before goes on.
+    pub(super) fn change_interest<T>(
+        &self,
+        server: &ServerName,
+        change: impl FnOnce(&mut Interest) -> (Option<AbortOnDropHandle<()>>, T),
+    ) -> T {
+        let mut listens = self.listens.lock();
+        let (interest, task) = listens.entry(server.clone()).or_default();
+        let (follows, told) = change(interest);
+        if follows.is_some() || *interest == Interest::default() {
+            *task = follows;
+        }
+        told
     }
 
     /// The place of its connection to a server.

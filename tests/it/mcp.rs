@@ -143,7 +143,7 @@ fn stateless(message: &Json, tools: &Json) -> Option<Reply> {
     Some(match message["method"].as_str().unwrap() {
         "server/discover" => Reply::Result(json!({
             "resultType": "complete", "supportedVersions": ["2026-07-28"],
-            "capabilities": { "tools": {}, "prompts": {} }, "ttlMs": 0, "cacheScope": "private",
+            "capabilities": { "tools": {}, "prompts": {}, "resources": {} }, "ttlMs": 0, "cacheScope": "private",
         })),
         "initialize" => Reply::Error(-32022, "no"),
         "tools/list" => Reply::Result(
@@ -658,6 +658,73 @@ async fn an_old_client_is_asked_on_its_stream_what_a_new_server_asks_in_a_round(
         .map(|record| record["outcome"].clone())
         .collect();
     assert_eq!(decided, ["allow", "allow"], "each round is decided");
+    world.stop().await;
+}
+
+/// Clients of both generations hear of changes at a server of 2026-07-28, each of what it may.
+#[tokio::test]
+async fn who_subscribes_hears_of_changes_and_of_nothing_else() {
+    let upstream = Upstream::start(Arc::new(|_, message, _| {
+        if message["method"] != "subscriptions/listen" {
+            return stateless(message, &json!([])).unwrap();
+        }
+        let (sender, receiver) = mpsc::channel(8);
+        let wanted = message["params"]["notifications"].clone();
+        tokio::spawn(async move {
+            let says =
+                |method: &str, params: Json| json!({ "jsonrpc": "2.0", "method": method, "params": params });
+            let mut said = vec![says("notifications/cancelled", json!({ "requestId": 1 }))];
+            for uri in wanted["resourceSubscriptions"].as_array().into_iter().flatten() {
+                let own = json!({ "io.modelcontextprotocol/subscriptionId": "theirs", "a/b": 1 });
+                said.push(says("notifications/resources/updated", json!({ "uri": uri, "_meta": own })));
+            }
+            if wanted["promptsListChanged"] == true {
+                said.push(says("notifications/prompts/list_changed", json!({})));
+            }
+            for message in said {
+                sender.send(message).await.unwrap();
+            }
+            sender.closed().await;
+        });
+        Reply::Events(receiver)
+    }))
+    .await;
+    let world = world(&upstream, "").await;
+    let who = world.service("one", &["tool:list", "prompt:list", "resource:subscribe"]);
+    let wanted = json!({ "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true, "resourceSubscriptions": ["file:///a"] });
+    let listen = modern(&world, &who, "subscriptions/listen", "", json!({ "notifications": wanted }));
+    let mut events = Events::of(listen.send().await.unwrap());
+    let first = events.next().await.unwrap();
+    assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+    let taken = json!({ "toolsListChanged": true, "promptsListChanged": true, "resourceSubscriptions": ["file:///a"] });
+    assert_eq!(first["params"]["notifications"], taken, "the list of resources may not be heard of");
+    let updated = events.next().await.unwrap();
+    assert_eq!(
+        (&updated["method"], &updated["params"]["uri"]),
+        (&json!("notifications/resources/updated"), &json!("file:///a"))
+    );
+    assert_eq!(events.next().await.unwrap()["method"], "notifications/prompts/list_changed");
+    for message in [&first, &updated] {
+        assert_eq!(message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 1, "{message}");
+    }
+    drop(events);
+
+    let session = open(&world, &who, "/mcp", json!({})).await;
+    let stream = world.request(&who, Method::GET, "/mcp").header("accept", "text/event-stream");
+    let mut events = Events::of(stream.header("mcp-session-id", &session).send().await.unwrap());
+    let subscribe = rpc(2, "resources/subscribe", json!({ "uri": "up+file:///b" }));
+    let answer = in_session(&world, &who, "/mcp", &session, &subscribe).await;
+    assert_eq!(answer.json()["result"], json!({}), "{answer:?}");
+    assert_eq!(events.next().await.unwrap()["params"]["uri"], "up+file:///b");
+    let none = world.service("none", &["tool:list"]);
+    let other = open(&world, &none, "/mcp", json!({})).await;
+    let denied = in_session(&world, &none, "/mcp", &other, &subscribe).await;
+    assert_eq!(denied.json()["error"]["code"], -32003, "{denied:?}");
+    for notifications in [json!(3), json!({ "resourceSubscriptions": [3] })] {
+        let wrong =
+            modern(&world, &who, "subscriptions/listen", "", json!({ "notifications": notifications }));
+        assert_eq!(send(wrong).await.json()["error"]["code"], -32602);
+    }
     world.stop().await;
 }
 

@@ -114,8 +114,17 @@ impl Arrived {
         let mut capabilities = object(json!({ "tools": { "listChanged": true } }));
         let with_sessions = !self.era.is_stateless();
         for (name, is_passed_on, inner) in [
-            ("prompts", true, json!({})),
-            ("resources", true, if with_sessions { json!({ "subscribe": true }) } else { json!({}) }),
+            // Of changed lists hears a client of 2026-07-28 that subscribes to them.
+            ("prompts", true, if with_sessions { json!({}) } else { json!({ "listChanged": true }) }),
+            (
+                "resources",
+                true,
+                if with_sessions {
+                    json!({ "subscribe": true })
+                } else {
+                    json!({ "listChanged": true, "subscribe": true })
+                },
+            ),
             ("completions", true, json!({})),
             ("logging", with_sessions, json!({})),
         ] {

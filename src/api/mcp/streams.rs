@@ -11,8 +11,10 @@ use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use serde_json::{Map, Value as Json, json};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::names::Scope;
 use super::reply::{self, event};
 use super::result;
 use super::sessions::Session;
@@ -22,9 +24,10 @@ use crate::api::problem::Problem;
 use crate::api::state::Api;
 use crate::authn::Evidence;
 use crate::authz::Permit;
-use crate::mcp::{Id, Message, meta, object, one_field};
+use crate::mcp::{Id, Message, RpcError, Version, meta, object};
 use crate::model::{EntityUid, HolderKeys, ListTools};
-use crate::tools::FromServer;
+use crate::runtime::Listening;
+use crate::tools::{ClientSession, FromServer};
 
 /// How often a stream without messages looks whether it should end.
 const TICK: Duration = Duration::from_secs(1);
@@ -120,8 +123,36 @@ fn tools_changed(params: Map<String, Json>) -> Message {
     Message::Notification { method: "notifications/tools/list_changed".to_owned(), params }
 }
 
+/// What a client of 2026-07-28 wants to hear of.
+struct Wanted {
+    tools: bool,
+    listening: Listening,
+}
+
+/// The most resources of one subscription.
+const MOST_RESOURCES: usize = 256;
+
+impl Wanted {
+    fn read(params: &Map<String, Json>, scope: &Scope) -> Result<Self, RpcError> {
+        let Some(Json::Object(filter)) = params.get("notifications") else {
+            return Err(RpcError::invalid_params("`notifications` must be an object"));
+        };
+        let is_wanted = |name: &str| filter.get(name).and_then(Json::as_bool) == Some(true);
+        let mut listening = Listening {
+            prompts: is_wanted("promptsListChanged"),
+            resources: is_wanted("resourcesListChanged"),
+            subscriptions: Vec::new(),
+        };
+        let uris = filter.get("resourceSubscriptions").and_then(Json::as_array);
+        for uri in uris.into_iter().flatten().take(MOST_RESOURCES) {
+            let uri = uri.as_str().ok_or_else(|| RpcError::invalid_params("a URI must be a string"))?;
+            listening.subscriptions.push(scope.resource(uri, false)?);
+        }
+        Ok(Self { tools: is_wanted("toolsListChanged"), listening })
+    }
+}
+
 /// `subscriptions/listen` (2026-07-28): a stream that begins with what is listened to and lasts as long as the client holds it.
-/// Only changes of the list of tools are told.
 pub(super) async fn subscription(arrived: Arrived, id: Id, params: &Map<String, Json>) -> Response {
     if !arrived.accept.events {
         return Problem::not_acceptable("send `Accept: text/event-stream`").into_response();
@@ -129,40 +160,89 @@ pub(super) async fn subscription(arrived: Arrived, id: Id, params: &Map<String, 
     if let Err(refused) = arrived.caller.admit(&arrived.api, ListTools).await.map(Permit::into_operation) {
         return reply::error(StatusCode::OK, Some(id), result::refused(refused.into()));
     }
-    let wanted = params.get("notifications").and_then(|wanted| wanted.get("toolsListChanged"));
-    let listens = wanted.and_then(Json::as_bool) == Some(true);
+    let Wanted { tools, listening } = match Wanted::read(params, &arrived.scope) {
+        Ok(wanted) => wanted,
+        Err(refused) => return reply::error(StatusCode::OK, Some(id), refused),
+    };
+    let (sender, said) = mpsc::channel(MOST_WAITING);
+    let session = Arc::new(ClientSession::new(Version::NEWEST_WITH_SESSIONS, Map::new(), sender));
+    let (effects, scope) = (&arrived.api.effects, arrived.scope.clone());
+    let changes = arrived.api.mcp.changes.subscribe();
+    let taken = effects.listen(arrived.caller.asker(), scope.only(), listening, &session).await;
     let of_this = object(json!({ (meta::SUBSCRIPTION_ID): id }));
-    let notifications = if listens { json!({ "toolsListChanged": true }) } else { json!({}) };
-    let first = Message::Notification {
+    let first = acknowledged(tools, &taken, &scope, &of_this);
+    let lifetime = Lifetime::of(&arrived.api, &arrived.caller, &arrived.headers);
+    let start = Subscription { lifetime, scope, tools, of_this, changes, said, _session: session };
+    let stream = stream::unfold((start, Some(first)), |(mut subscription, first)| async move {
+        let message = match first {
+            Some(first) => first,
+            None => subscription.next().await?,
+        };
+        Some((event(&message), (subscription, None)))
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
+}
+
+/// Messages of servers that wait for the client; further ones are dropped.
+const MOST_WAITING: usize = 64;
+
+fn acknowledged(tools: bool, taken: &Listening, scope: &Scope, of_this: &Map<String, Json>) -> Message {
+    let mut notifications = Map::new();
+    for (name, is_taken) in [
+        ("toolsListChanged", tools),
+        ("promptsListChanged", taken.prompts),
+        ("resourcesListChanged", taken.resources),
+    ] {
+        if is_taken {
+            notifications.insert(name.to_owned(), true.into());
+        }
+    }
+    if !taken.subscriptions.is_empty() {
+        let shown = taken.subscriptions.iter().map(|resource| scope.uri(&resource.server, &resource.uri));
+        notifications.insert("resourceSubscriptions".to_owned(), shown.collect());
+    }
+    Message::Notification {
         method: "notifications/subscriptions/acknowledged".to_owned(),
         params: object(json!({ "_meta": of_this, "notifications": notifications })),
-    };
-    let changes = arrived.api.mcp.changes.subscribe();
-    let lifetime = Lifetime::of(&arrived.api, &arrived.caller, &arrived.headers);
-    let stream =
-        stream::unfold((lifetime, Some(first), changes), move |(mut lifetime, first, mut changes)| {
-            let of_this = of_this.clone();
-            async move {
-                if let Some(first) = first {
-                    return Some((event(&first), (lifetime, None, changes)));
+    }
+}
+
+/// A subscription under way. With it end the subscriptions at servers.
+struct Subscription {
+    lifetime: Lifetime,
+    scope: Scope,
+    tools: bool,
+    /// `_meta` of every message of this subscription.
+    of_this: Map<String, Json>,
+    changes: watch::Receiver<u64>,
+    said: mpsc::Receiver<FromServer>,
+    _session: Arc<ClientSession>,
+}
+
+impl Subscription {
+    /// The next message; none when the stream ends.
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            let message = tokio::select! {
+                changed = self.changes.changed(), if self.tools => {
+                    changed.ok()?;
+                    Some(tools_changed(Map::new()))
                 }
-                loop {
-                    let has_changed = tokio::select! {
-                        changed = changes.changed(), if listens => {
-                            changed.ok()?;
-                            true
-                        }
-                        () = tokio::time::sleep(TICK) => false,
-                    };
-                    if !lifetime.goes_on().await {
-                        return None;
-                    }
-                    if has_changed {
-                        let message = tools_changed(one_field("_meta", of_this));
-                        return Some((event(&message), (lifetime, None, changes)));
-                    }
+                Some(FromServer::Notification { server, method, params }) = self.said.recv() => {
+                    Some(self.scope.notification(&server, method, params))
                 }
+                () = tokio::time::sleep(TICK) => None,
+            };
+            if !self.lifetime.goes_on().await {
+                return None;
             }
-        });
-    Sse::new(stream).keep_alive(KeepAlive::default()).into_response()
+            if let Some(Message::Notification { method, mut params }) = message {
+                let own = params.entry("_meta").or_insert_with(|| json!({}));
+                if let Some(own) = own.as_object_mut() {
+                    own.extend(self.of_this.clone());
+                }
+                return Some(Message::Notification { method, params });
+            }
+        }
+    }
 }

@@ -83,11 +83,13 @@ pub(in crate::tools) struct Outgoing<'a> {
     pub(in crate::tools) param_headers: Option<&'a ParamHeaders>,
     /// Takes what the server says before it answers; without it, the server is not asked to say anything.
     pub(in crate::tools) events: Option<ServerEvents>,
+    /// Whether it is a subscription: what the server says by itself is for it.
+    listens: bool,
 }
 
 impl<'a> Outgoing<'a> {
     pub(in crate::tools) fn new(method: &'a str, params: Map<String, Json>) -> Self {
-        Self { method, params, param_headers: None, events: None }
+        Self { method, params, param_headers: None, events: None, listens: false }
     }
 }
 
@@ -151,7 +153,7 @@ impl Link {
         self.agreement.session.is_some()
     }
 
-    pub(super) fn is_stateless(&self) -> bool {
+    pub(in crate::tools) fn is_stateless(&self) -> bool {
         self.agreement.version.is_stateless()
     }
 
@@ -184,20 +186,31 @@ impl Link {
         self: &Arc<Self>,
         outgoing: Outgoing<'_>,
     ) -> Result<Map<String, Json>, Failure> {
-        let Outgoing { method, mut params, param_headers, events } = outgoing;
+        let Outgoing { method, mut params, param_headers, events, listens } = outgoing;
         let id = Id::Number(self.ids.fetch_add(1, Ordering::Relaxed));
         let token = own_token(&mut params, &id, events.is_some());
         if self.agreement.version.is_stateless() {
             stamp(&mut params, self.agreement.version);
         }
         let mut cancel = CancelOnDrop { link: self, id: Some(id.clone()) };
-        let events = events.map(|events| CallEvents { events, token, asked: Mutex::default() });
+        let events = events.map(|events| CallEvents { events, token, listens, asked: Mutex::default() });
         let answer = match &self.wire {
             Wire::Http(wire) => wire.request(self, &id, method, params, param_headers, events).await,
             Wire::Stdio(wire) => wire.request(self, id, method, params, events).await,
         };
         cancel.id = None;
         answer
+    }
+
+    /// Listens to what a server of 2026-07-28 says by itself, until it ends that.
+    pub(in crate::tools) async fn listen(
+        self: &Arc<Self>,
+        params: Map<String, Json>,
+        aside: ServerEvents,
+    ) -> Result<(), Failure> {
+        let mut outgoing = Outgoing::new("subscriptions/listen", params);
+        (outgoing.events, outgoing.listens) = (Some(aside), true);
+        self.request(outgoing).await.map(drop)
     }
 
     /// Sends a message that has no answer.
@@ -302,12 +315,21 @@ fn without_protocol_meta(mut params: Map<String, Json>) -> Map<String, Json> {
 pub(super) struct CallEvents {
     events: ServerEvents,
     token: Option<(Json, Json)>,
+    listens: bool,
     /// The server's questions that are not answered. They end with the request.
     asked: Mutex<JoinSet<()>>,
 }
 
 impl CallEvents {
     async fn notify(&self, server: &ServerName, method: String, params: Map<String, Json>) {
+        if self.listens {
+            if SAID_ASIDE.contains(&method.as_str()) {
+                let (server, params) = (server.clone(), without_protocol_meta(params));
+                // Nobody waits for it: what finds no room is dropped.
+                drop(self.events.try_send(FromServer::Notification { server, method, params }));
+            }
+            return;
+        }
         if !SAID_IN_A_CALL.contains(&method.as_str()) {
             return;
         }

@@ -265,6 +265,16 @@ impl Upstream {
         Ok((Arc::clone(connection.link()), Some(session)))
     }
 
+    /// The client's own session at the server; none where it has none.
+    pub(super) async fn own_link(
+        &self,
+        session: &Arc<ClientSession>,
+    ) -> Result<Option<Arc<Link>>, ToolError> {
+        let client = ClientSide::Session(Arc::clone(session));
+        let (link, own) = self.link_for(Some(&client)).await?;
+        Ok(own.map(|_| link))
+    }
+
     /// The way to the server, once it is there: a session that is being renewed is waited for.
     async fn open_link(&self) -> Result<Arc<Link>, ToolError> {
         let mut changes = self.connections.subscribe();
