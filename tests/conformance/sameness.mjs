@@ -16,6 +16,8 @@ const OPAQUE = new Set([
   "eventId",
   "eventCount",
   "messagesValidated",
+  "inspectedFramesCount",
+  "inspectedNotificationCount",
   "progressToken",
   "subscriptionId",
   "io.modelcontextprotocol/subscriptionId",
