@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::authz::Permit;
@@ -21,6 +22,8 @@ use super::upstream::{Failure, Link, ServerEvents, Upstream};
 
 /// The pause before a subscription that ended is begun again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long a server has to say that it has begun.
+const BEGIN_TIME: Duration = Duration::from_secs(2);
 /// The most resources of one server that a client listens to.
 const MOST_RESOURCES: usize = 256;
 
@@ -79,13 +82,14 @@ impl Registry {
         let own = upstream.own_link(session).await?;
         if own.is_none_or(|link| link.is_stateless()) {
             let shared = upstream.link().ok_or_else(unavailable)?;
-            return listen_at(&shared, session, &resource.server, |interest| {
+            let change = |interest: &mut Interest| {
                 if begins {
                     interest.uris.insert(resource.uri)
                 } else {
                     interest.uris.remove(&resource.uri)
                 };
-            });
+            };
+            return listen_at(&shared, session, &resource.server, change).await;
         }
         let method = if begins { "resources/subscribe" } else { "resources/unsubscribe" };
         self.ask_as((&caller, &resource.server), method, one_field("uri", resource.uri), session).await
@@ -134,7 +138,7 @@ impl Registry {
         let server = &upstream.settings.name;
         let shared = upstream.link().ok_or_else(|| ToolError::Unavailable { server: server.clone() })?;
         if shared.is_stateless() {
-            return listen_at(&shared, session, server, |own| *own = interest).map(drop);
+            return listen_at(&shared, session, server, |own| *own = interest).await.map(drop);
         }
         // Its own session at the server hears of changes by itself; resources are named one by one.
         upstream.own_link(session).await?;
@@ -156,34 +160,41 @@ impl Registry {
     }
 }
 
-/// Changes what a session listens to at a server of 2026-07-28.
-fn listen_at(
+/// Changes what a session listens to at a server of 2026-07-28. Returns when the server has begun to tell, or does not say so in
+/// time.
+async fn listen_at(
     link: &Arc<Link>,
     session: &ClientSession,
     server: &ServerName,
     change: impl FnOnce(&mut Interest),
 ) -> Result<Map<String, Json>, ToolError> {
-    let is_full = session.change_interest(server, |interest| {
+    let has_begun = Arc::new(Notify::new());
+    let started = session.change_interest(server, |interest| {
         change(interest);
         if interest.uris.len() > MOST_RESOURCES {
             interest.uris.pop_last();
-            return (None, true);
+            return (None, None);
         }
         let follows = (!interest.is_nothing()).then(|| {
-            let work = follow(Arc::clone(link), interest.clone(), session.aside.clone());
+            let work =
+                follow(Arc::clone(link), interest.clone(), session.aside.clone(), Arc::clone(&has_begun));
             AbortOnDropHandle::new(tokio::spawn(work))
         });
-        (follows, false)
+        let is_begun = follows.is_some();
+        (follows, Some(is_begun))
     });
-    if is_full {
-        return Err(ToolError::TooLarge { limit: MOST_RESOURCES });
+    match started {
+        None => return Err(ToolError::TooLarge { limit: MOST_RESOURCES }),
+        // What happens between the answer to the client and the beginning would not be told.
+        Some(true) => drop(tokio::time::timeout(BEGIN_TIME, has_begun.notified()).await),
+        Some(false) => {}
     }
     Ok(object(json!({})))
 }
 
-async fn follow(link: Arc<Link>, interest: Interest, aside: ServerEvents) {
+async fn follow(link: Arc<Link>, interest: Interest, aside: ServerEvents, has_begun: Arc<Notify>) {
     loop {
-        match link.listen(interest.params(), aside.clone()).await {
+        match link.listen(interest.params(), aside.clone(), Arc::clone(&has_begun)).await {
             // The server has no such stream.
             Err(Failure::Refused(_) | Failure::Status(400 | 404 | 405 | 501)) => return,
             Err(error) => tracing::debug!(%error, "a subscription at a server ended"),

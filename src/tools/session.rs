@@ -42,6 +42,13 @@ impl ClientSide {
     }
 }
 
+/// What a client listens to at one server, and the task that does.
+#[derive(Debug, Default)]
+struct Listener {
+    interest: Interest,
+    task: Option<AbortOnDropHandle<()>>,
+}
+
 /// The part of a client's session that concerns the servers behind the gateway.
 #[derive(Debug)]
 pub struct ClientSession {
@@ -53,7 +60,7 @@ pub struct ClientSession {
     subscribes: AtomicBool,
     links: Mutex<HashMap<ServerName, Arc<OnceCell<Connection>>>>,
     /// What it listens to at servers of 2026-07-28.
-    listens: Mutex<HashMap<ServerName, (Interest, Option<AbortOnDropHandle<()>>)>>,
+    listens: Mutex<HashMap<ServerName, Listener>>,
 }
 
 impl ClientSession {
@@ -102,10 +109,10 @@ impl ClientSession {
         change: impl FnOnce(&mut Interest) -> (Option<AbortOnDropHandle<()>>, T),
     ) -> T {
         let mut listens = self.listens.lock();
-        let (interest, task) = listens.entry(server.clone()).or_default();
-        let (follows, told) = change(interest);
-        if follows.is_some() || *interest == Interest::default() {
-            *task = follows;
+        let listener = listens.entry(server.clone()).or_default();
+        let (follows, told) = change(&mut listener.interest);
+        if follows.is_some() || listener.interest == Interest::default() {
+            listener.task = follows;
         }
         told
     }

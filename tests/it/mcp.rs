@@ -673,7 +673,9 @@ async fn who_subscribes_hears_of_changes_and_of_nothing_else() {
         tokio::spawn(async move {
             let says =
                 |method: &str, params: Json| json!({ "jsonrpc": "2.0", "method": method, "params": params });
-            let mut said = vec![says("notifications/cancelled", json!({ "requestId": 1 }))];
+            let acknowledged =
+                says("notifications/subscriptions/acknowledged", json!({ "notifications": wanted }));
+            let mut said = vec![acknowledged, says("notifications/cancelled", json!({ "requestId": 1 }))];
             for uri in wanted["resourceSubscriptions"].as_array().into_iter().flatten() {
                 let own = json!({ "io.modelcontextprotocol/subscriptionId": "theirs", "a/b": 1 });
                 said.push(says("notifications/resources/updated", json!({ "uri": uri, "_meta": own })));

@@ -83,13 +83,13 @@ pub(in crate::tools) struct Outgoing<'a> {
     pub(in crate::tools) param_headers: Option<&'a ParamHeaders>,
     /// Takes what the server says before it answers; without it, the server is not asked to say anything.
     pub(in crate::tools) events: Option<ServerEvents>,
-    /// Whether it is a subscription: what the server says by itself is for it.
-    listens: bool,
+    /// Of a subscription, for which the server says things by itself: told when the server has begun it.
+    listens: Option<Arc<Notify>>,
 }
 
 impl<'a> Outgoing<'a> {
     pub(in crate::tools) fn new(method: &'a str, params: Map<String, Json>) -> Self {
-        Self { method, params, param_headers: None, events: None, listens: false }
+        Self { method, params, param_headers: None, events: None, listens: None }
     }
 }
 
@@ -207,9 +207,10 @@ impl Link {
         self: &Arc<Self>,
         params: Map<String, Json>,
         aside: ServerEvents,
+        has_begun: Arc<Notify>,
     ) -> Result<(), Failure> {
         let mut outgoing = Outgoing::new("subscriptions/listen", params);
-        (outgoing.events, outgoing.listens) = (Some(aside), true);
+        (outgoing.events, outgoing.listens) = (Some(aside), Some(has_begun));
         self.request(outgoing).await.map(drop)
     }
 
@@ -315,15 +316,17 @@ fn without_protocol_meta(mut params: Map<String, Json>) -> Map<String, Json> {
 pub(super) struct CallEvents {
     events: ServerEvents,
     token: Option<(Json, Json)>,
-    listens: bool,
+    listens: Option<Arc<Notify>>,
     /// The server's questions that are not answered. They end with the request.
     asked: Mutex<JoinSet<()>>,
 }
 
 impl CallEvents {
     async fn notify(&self, server: &ServerName, method: String, params: Map<String, Json>) {
-        if self.listens {
-            if SAID_ASIDE.contains(&method.as_str()) {
+        if let Some(has_begun) = &self.listens {
+            if method == "notifications/subscriptions/acknowledged" {
+                has_begun.notify_one();
+            } else if SAID_ASIDE.contains(&method.as_str()) {
                 let (server, params) = (server.clone(), without_protocol_meta(params));
                 // Nobody waits for it: what finds no room is dropped.
                 drop(self.events.try_send(FromServer::Notification { server, method, params }));
