@@ -8,13 +8,13 @@
 //! directory.
 //!
 //! ```
-//! use caxton::config::{Environment, Format, read};
+//! use caxton::config::{Environment, DocumentFormat, read};
 //!
 //! let environment = Environment::from_iter([("PORT", "8081")]);
-//! let loaded = read("server: { port: \"${PORT}\" }", Format::Yaml, None, &environment).expect("no mistakes");
+//! let loaded = read("server: { port: \"${PORT}\" }", DocumentFormat::Yaml, None, &environment).expect("no mistakes");
 //! assert_eq!(loaded.settings.listen.port(), 8081);
 //!
-//! let problems = read("server: { prot: 1 }", Format::Yaml, None, &environment).err().expect("a mistake");
+//! let problems = read("server: { prot: 1 }", DocumentFormat::Yaml, None, &environment).err().expect("a mistake");
 //! assert_eq!(problems.problems[0].help.as_deref(), Some("did you mean `server.port`?"));
 //! ```
 
