@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, RawQuery, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -195,6 +195,8 @@ fn table() -> Vec<Route> {
             .computes_long()
             .gives::<messages::Conversation>(),
         guarded("GET", "/v1/tools", ActionKind::ToolList, get(tools::list)).gives::<tools::Tools>(),
+        guarded("GET", "/v1/tools/servers", ActionKind::ToolList, get(tools::servers))
+            .gives::<tools::Servers>(),
         guarded("POST", "/v1/tools/{server}/{tool}/call", ActionKind::ToolCall, post(tools::call))
             .ends_with_its_caller()
             .takes::<tools::Call>()
@@ -545,7 +547,9 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(State(api): State<Arc<Api>>) -> Response {
+/// Whether requests are taken. With `?verbose`, a line for each upstream server as well: one that is away does not make the gateway
+/// unready.
+async fn readyz(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
     if !api.readiness.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n").into_response();
     }
@@ -555,7 +559,13 @@ async fn readyz(State(api): State<Arc<Api>>) -> Response {
     if api.readiness.is_blind() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the policy files cannot be watched\n").into_response();
     }
-    "ready\n".into_response()
+    let mut text = "ready\n".to_owned();
+    if query.as_deref() == Some("verbose") {
+        for (server, health) in api.effects.tools().health() {
+            text.push_str(&format!("upstream {server} {}\n", tools::state_of(&health)));
+        }
+    }
+    text.into_response()
 }
 
 async fn metrics(State(api): State<Arc<Api>>) -> Response {

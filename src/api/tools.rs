@@ -8,11 +8,12 @@ use serde_json::{Map, Value};
 
 use super::address::Path;
 use super::body::StrictJson;
-use super::caller::Caller;
+use super::caller::{Admitted, Caller};
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::model::{DecisionId, ServerName, ToolId};
+use crate::model::{DecisionId, ListTools, ServerName, ToolId};
+use crate::tools::Health;
 use crate::tools::Tool;
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -46,6 +47,40 @@ pub(super) struct Tools {
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Json<Tools>, Problem> {
     let seen = api.effects.list_tools(caller.asker()).await?;
     Ok(Json(Tools { tools: seen.iter().map(|tool| ToolView::of(tool)).collect() }))
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct ServerView {
+    name: String,
+    /// `up` or `down`; why it is down is in the gateway's log.
+    state: &'static str,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct Servers {
+    servers: Vec<ServerView>,
+}
+
+/// The upstream servers, and whether each can be called.
+pub(super) async fn servers(
+    State(api): State<Arc<Api>>,
+    Admitted(permit): Admitted<ListTools>,
+) -> Json<Servers> {
+    let servers = api.effects.tools().servers(permit);
+    Json(Servers {
+        servers: servers
+            .into_iter()
+            .map(|(name, health)| ServerView { name: name.to_string(), state: state_of(&health) })
+            .collect(),
+    })
+}
+
+/// One word for the health of a server.
+pub(super) fn state_of(health: &Health) -> &'static str {
+    match health {
+        Health::Up => "up",
+        Health::Down { .. } => "down",
+    }
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

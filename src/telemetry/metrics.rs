@@ -36,6 +36,8 @@ labels! {
     StatusLabels { status: &'static str }
     /// A label called `sink`.
     SinkLabels { sink: &'static str }
+    /// Labels of `caxton_upstream_up`; `server` is a name in the configuration.
+    ServerLabels { server: String }
     /// A label called `version`.
     VersionLabels { version: String }
 }
@@ -67,6 +69,7 @@ pub struct Metrics {
     pub audit_queue_depth: Gauge,
     pub audit_dropped: Counter,
     pub audit_sink_errors: Family<SinkLabels, Counter>,
+    pub upstream_up: Family<ServerLabels, Gauge>,
     pub wasm_instances: Gauge,
     pub wasm_fuel: Counter,
 }
@@ -139,6 +142,10 @@ impl Metrics {
                 "Records that the journal did not confirm in time; must stay 0"
             ),
             audit_sink_errors: family!("audit_sink_errors", "Failed writes by sink"),
+            upstream_up: family!(
+                "upstream_up",
+                "1 while an upstream server can be called, 0 while it cannot"
+            ),
             wasm_instances: family!("wasm_instances", "WebAssembly instances alive"),
             wasm_fuel: family!("wasm_fuel_consumed", "WebAssembly fuel used"),
             version: Mutex::new(None),

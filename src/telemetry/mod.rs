@@ -5,6 +5,6 @@ pub mod metrics;
 
 pub use log::{LogSettings, init};
 pub use metrics::{
-    AuthLabels, DecisionLabels, HttpLabels, Metrics, ResultLabels, ScopeLabels, SinkLabels, StatusLabels,
-    VersionLabels,
+    AuthLabels, DecisionLabels, HttpLabels, Metrics, ResultLabels, ScopeLabels, ServerLabels, SinkLabels,
+    StatusLabels, VersionLabels,
 };

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::authz::Permit;
-use crate::model::{InvokeTool, ServerName, ToolDescriptor, ToolId};
+use crate::model::{InvokeTool, ListTools, ServerName, ToolDescriptor, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
@@ -70,7 +70,7 @@ impl Registry {
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Vec<ToolProblem>), RegistryError> {
         let limits = upstream::UpstreamLimits::from(&settings);
-        let upstreams = upstreams(&mut settings, limits)?;
+        let upstreams = upstreams(&mut settings, limits, &metrics)?;
         let builtin = builtin::load(&sandbox, &settings)?;
         let mut all_tools = BTreeMap::new();
         let mut problems = Vec::new();
@@ -197,6 +197,12 @@ impl Registry {
             || self.0.upstreams.iter().any(|upstream| upstream.settings.name == *name)
     }
 
+    /// The servers and whether each can be called, for a client that may see tools.
+    pub fn servers(&self, permit: Permit<ListTools>) -> Vec<(ServerName, Health)> {
+        let ListTools = permit.into_operation();
+        self.health()
+    }
+
     /// Each server and whether it can be called.
     pub fn health(&self) -> Vec<(ServerName, Health)> {
         self.0.upstreams.iter().map(|upstream| (upstream.settings.name.clone(), upstream.health())).collect()
@@ -308,6 +314,7 @@ impl Registry {
 fn upstreams(
     settings: &mut Settings,
     limits: upstream::UpstreamLimits,
+    metrics: &Arc<Metrics>,
 ) -> Result<Vec<Arc<Upstream>>, RegistryError> {
     let mut names = BTreeSet::new();
     std::mem::take(&mut settings.servers)
@@ -316,7 +323,7 @@ fn upstreams(
             if server.name.as_str() == builtin::SERVER || !names.insert(server.name.clone()) {
                 return Err(RegistryError::NameTaken(server.name));
             }
-            Ok(Arc::new(Upstream::new(server, limits)))
+            Ok(Arc::new(Upstream::new(server, limits, Arc::clone(metrics))))
         })
         .collect()
 }

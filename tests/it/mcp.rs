@@ -807,3 +807,35 @@ async fn the_trace_of_a_request_is_in_the_record_and_goes_on() {
     }
     world.stop().await;
 }
+
+#[tokio::test]
+async fn the_health_of_servers_is_shown_and_does_not_make_the_gateway_unready() {
+    let upstream = Upstream::start(Arc::new(|_, message, _| {
+        stateful(message, &json!([])).unwrap_or_else(|| done("ok"))
+    }))
+    .await;
+    let world = World::with(|settings, _| {
+        let server = |name: &str, url: &str| {
+            let url = url.parse().unwrap();
+            ServerSettings::new(
+                ServerName::parse(name).unwrap(),
+                Transport::Http { url, headers: Vec::new() },
+            )
+        };
+        settings.tools.servers =
+            vec![server("here", &upstream.url), server("away", "http://127.0.0.1:1/mcp")];
+    })
+    .await;
+    let who = world.service("one", &["tool:list"]);
+    let servers = json!([{ "name": "here", "state": "up" }, { "name": "away", "state": "down" }]);
+    assert_eq!(world.get(&who, "/v1/tools/servers").await.json()["servers"], servers);
+    let operations = format!("http://{}", world.gateway.operations());
+    let read = async |path: &str| send(world.client.get(format!("{operations}{path}"))).await.text;
+    assert_eq!(read("/readyz").await, "ready\n");
+    assert_eq!(read("/readyz?verbose").await, "ready\nupstream here up\nupstream away down\n");
+    let metrics = read("/metrics").await;
+    for line in ["caxton_upstream_up{server=\"here\"} 1", "caxton_upstream_up{server=\"away\"} 0"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    world.stop().await;
+}

@@ -27,6 +27,7 @@ use super::settings::{ServerSettings, Settings};
 use crate::limit::{Turn, Turns};
 use crate::mcp::Message;
 use crate::model::EntityUid;
+use crate::telemetry::{Metrics, ServerLabels};
 use crate::text::one_line;
 
 pub(super) use connection::Connection;
@@ -107,11 +108,12 @@ pub(super) struct Upstream {
     session_lost: Notify,
     /// A request found nobody there.
     doubted: Notify,
+    metrics: Arc<Metrics>,
 }
 
 impl Upstream {
-    pub(super) fn new(settings: ServerSettings, limits: UpstreamLimits) -> Self {
-        Self {
+    pub(super) fn new(settings: ServerSettings, limits: UpstreamLimits, metrics: Arc<Metrics>) -> Self {
+        let upstream = Self {
             settings,
             limits,
             link: ArcSwapOption::empty(),
@@ -121,7 +123,16 @@ impl Upstream {
             connections: watch::Sender::new(0),
             session_lost: Notify::new(),
             doubted: Notify::new(),
-        }
+            metrics,
+        };
+        upstream.show(false);
+        upstream
+    }
+
+    /// Shows in the metric whether the server can be called. Its label has the names in the configuration.
+    fn show(&self, up: bool) {
+        let labels = ServerLabels { server: self.settings.name.to_string() };
+        self.metrics.upstream_up.get_or_create(&labels).set(i64::from(up));
     }
 
     pub(super) fn health(&self) -> Health {
@@ -144,6 +155,7 @@ impl Upstream {
     pub(super) fn up(&self, connection: &Connection) {
         self.link.store(Some(Arc::clone(connection.link())));
         *self.health.lock() = Health::Up;
+        self.show(true);
         self.connections.send_modify(|count| *count += 1);
         tracing::info!(server = %self.settings.name, "upstream server connected");
     }
@@ -153,6 +165,7 @@ impl Upstream {
         let reason = super::error::chain(reason);
         tracing::warn!(server = %self.settings.name, reason, "upstream server not available");
         *self.health.lock() = Health::Down { reason };
+        self.show(false);
         self.connections.send_modify(|count| *count += 1);
     }
 
