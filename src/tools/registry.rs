@@ -239,10 +239,7 @@ impl Registry {
                 answered.map(Answered::Complete)
             }
         };
-        Ok(match result? {
-            Answered::Complete(result) => Answered::Complete(result.redacted(&redact)),
-            round => round,
-        })
+        Ok(result?.map(|result| result.redacted(&redact)))
     }
 
     /// The upstream servers, or the one of this name.

@@ -151,3 +151,13 @@ pub enum Answered<T> {
     /// The server wants answers of the client first (2026-07-28): `inputRequests` and `requestState`.
     InputRequired(Map<String, Json>),
 }
+
+impl<T> Answered<T> {
+    /// The same with another result.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Answered<U> {
+        match self {
+            Self::Complete(result) => Answered::Complete(change(result)),
+            Self::InputRequired(round) => Answered::InputRequired(round),
+        }
+    }
+}

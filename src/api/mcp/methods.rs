@@ -6,12 +6,12 @@ use serde_json::{Map, Value as Json, json};
 
 use super::Arrived;
 use super::era::Era;
-use super::params;
+use super::params::{self, Target, What};
 use super::result::{self, server_info};
 use crate::mcp::{RpcError, Version, code, meta, object, one_field};
 use crate::model::{Complete, CompletionRef, ServerName, SubscribeResource, ToolId};
 use crate::runtime::{EffectError, ToolCall};
-use crate::tools::{CallOptions, ClientSide, ServerEvents, ToolError};
+use crate::tools::{Answered, CallOptions, ClientSide, ServerEvents, ToolError};
 
 /// Told to every client that connects.
 const INSTRUCTIONS: &str = "A policy gateway. The list shows the tools you may use; a call that policy refuses answers with \
@@ -184,31 +184,28 @@ impl Arrived {
         let id = self.scope.tool_id(&name)?;
         self.check_param_headers(&id, &arguments).await?;
         let server = ServerName::parse(id.server()).map_err(|_| RpcError::invalid_params("no such tool"))?;
-        let asked = params::Asked { method: "tools/call", name: &name, arguments: &arguments };
-        let mut rest = self.rest(params, own, &asked)?;
-        for _ in 0..params::MOST_ROUNDS {
-            let options = self.options(events.clone());
-            let call = ToolCall { arguments: arguments.clone(), rest: rest.clone(), options };
-            let answer = self.api.effects.call_tool_in_rounds(self.caller.asker(), &id, call).await;
-            let (answer, decision) = match answer {
-                Ok(answer) => answer,
-                Err(EffectError::Tool { error: ToolError::Refused { error, .. }, .. }) => {
-                    return Err(result::of_server(*error));
-                }
-                Err(error) => return Ok(result::refusal(error)),
-            };
-            match self.settle(answer, &server, &asked, events.as_ref()).await? {
-                params::Settled::Complete(found) => {
-                    let mut shown = result::of_call(found);
-                    result::add_meta(&mut shown, "caxton/decision_id", decision.to_string().into());
-                    self.scope.show_uris(&server, &mut shown);
-                    return Ok(shown);
-                }
-                params::Settled::AskTheClient(round) => return Ok(round),
-                params::Settled::Again(answers) => rest.extend(answers),
+        let target = Target { server, what: What::Tool(id), arguments };
+        self.in_rounds(&target, (params, own), events).await
+    }
+
+    async fn ask_tool(
+        &self,
+        (id, arguments): (&ToolId, &Map<String, Json>),
+        rest: Map<String, Json>,
+        options: CallOptions,
+    ) -> Result<Answered<Map<String, Json>>, RpcError> {
+        let call = ToolCall { arguments: arguments.clone(), rest, options };
+        match self.api.effects.call_tool_in_rounds(self.caller.asker(), id, call).await {
+            Ok((answer, decision)) => Ok(answer.map(|found| {
+                let mut shown = result::of_call(found);
+                result::add_meta(&mut shown, "caxton/decision_id", decision.to_string().into());
+                shown
+            })),
+            Err(EffectError::Tool { error: ToolError::Refused { error, .. }, .. }) => {
+                Err(result::of_server(*error))
             }
+            Err(error) => Ok(Answered::Complete(result::refusal(error))),
         }
-        Err(params::too_many_rounds())
     }
 
     /// The arguments that header fields repeat (2026-07-28). Who may not see the tool does not learn that it has any: its call is
@@ -246,26 +243,8 @@ impl Arrived {
         let name = params::take_text(&mut params, "name")?;
         let arguments = params::take_object(&mut params, "arguments")?.unwrap_or_default();
         let prompt = self.scope.prompt(&name)?;
-        let server = prompt.server.clone();
-        let asked = params::Asked { method: "prompts/get", name: &name, arguments: &arguments };
-        let mut rest = self.rest(params, own, &asked)?;
-        for _ in 0..params::MOST_ROUNDS {
-            let carried = (rest.clone(), self.options(events.clone()));
-            let effects = &self.api.effects;
-            let answer =
-                effects.get_prompt(self.caller.asker(), prompt.clone(), arguments.clone(), carried).await;
-            let (answer, _) = answer.map_err(result::refused)?;
-            match self.settle(answer, &server, &asked, events.as_ref()).await? {
-                params::Settled::Complete(mut found) => {
-                    result::forget_forged(&mut found);
-                    self.scope.show_uris(&server, &mut found);
-                    return Ok(found);
-                }
-                params::Settled::AskTheClient(round) => return Ok(round),
-                params::Settled::Again(answers) => rest.extend(answers),
-            }
-        }
-        Err(params::too_many_rounds())
+        let target = Target { server: prompt.server.clone(), what: What::Prompt(prompt), arguments };
+        self.in_rounds(&target, (params, own), events).await
     }
 
     async fn list_resources(&self, templates: bool) -> Result<Map<String, Json>, RpcError> {
@@ -288,17 +267,23 @@ impl Arrived {
         let uri = params::take_text(&mut params, "uri")?;
         let resource = self.scope.resource(&uri, false)?;
         let server = resource.server.clone();
-        let none = Map::new();
-        let asked = params::Asked { method: "resources/read", name: &uri, arguments: &none };
-        let mut rest = self.rest(params, own, &asked)?;
+        let target = Target { server, what: What::Resource(resource), arguments: Map::new() };
+        self.in_rounds(&target, (params, own), events).await
+    }
+
+    /// Asks a server until it answers with a result, or with questions for the client that come as the result.
+    async fn in_rounds(
+        &self,
+        target: &Target,
+        (params, own): (Map<String, Json>, Map<String, Json>),
+        events: Option<ServerEvents>,
+    ) -> Result<Map<String, Json>, RpcError> {
+        let mut rest = self.rest(params, own, target)?;
         for _ in 0..params::MOST_ROUNDS {
-            let carried = (rest.clone(), self.options(events.clone()));
-            let answer = self.api.effects.read_resource(self.caller.asker(), resource.clone(), carried).await;
-            let (answer, _) = answer.map_err(|error| result::resource_refused(error, &uri, &self.era))?;
-            match self.settle(answer, &server, &asked, events.as_ref()).await? {
+            let answer = self.ask(target, rest.clone(), self.options(events.clone())).await?;
+            match self.settle(answer, target, events.as_ref()).await? {
                 params::Settled::Complete(mut found) => {
-                    result::forget_forged(&mut found);
-                    self.scope.show_uris(&server, &mut found);
+                    self.scope.show_uris(&target.server, &mut found);
                     return Ok(found);
                 }
                 params::Settled::AskTheClient(round) => return Ok(round),
@@ -306,6 +291,28 @@ impl Arrived {
             }
         }
         Err(params::too_many_rounds())
+    }
+
+    async fn ask(
+        &self,
+        target: &Target,
+        rest: Map<String, Json>,
+        options: CallOptions,
+    ) -> Result<Answered<Map<String, Json>>, RpcError> {
+        let (effects, asker, arguments) = (&self.api.effects, self.caller.asker(), &target.arguments);
+        let (answer, _) = match &target.what {
+            What::Tool(id) => return self.ask_tool((id, arguments), rest, options).await,
+            What::Prompt(prompt) => {
+                let asked = effects.get_prompt(asker, prompt.clone(), arguments.clone(), (rest, options));
+                asked.await.map_err(result::refused)?
+            }
+            What::Resource(resource) => {
+                let asked = effects.read_resource(asker, resource.clone(), (rest, options)).await;
+                let uri = || self.scope.uri(&resource.server, &resource.uri);
+                asked.map_err(|error| result::resource_refused(error, &uri(), &self.era))?
+            }
+        };
+        Ok(answer.map(result::without_forged))
     }
 
     async fn complete(
@@ -334,9 +341,7 @@ impl Arrived {
         let rest = self.with_meta(params, own);
         let asked =
             self.api.effects.complete(self.caller.asker(), Complete { reference, rest }, self.options(None));
-        let mut found = asked.await.map_err(result::refused)?;
-        result::forget_forged(&mut found);
-        Ok(found)
+        asked.await.map(result::without_forged).map_err(result::refused)
     }
 
     fn options(&self, events: Option<ServerEvents>) -> CallOptions {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::Arrived;
 use super::result;
 use crate::mcp::{RpcError, code};
-use crate::model::{AskClient, ServerName, ServerRequest};
+use crate::model::{AskClient, PromptRef, ResourceRef, ServerName, ServerRequest, ToolId};
 use crate::text::clean_prose;
 use crate::tools::{Answered, FromServer, ServerEvents};
 
@@ -31,18 +31,35 @@ pub(super) fn capabilities(fields: &Map<String, Json>) -> Result<Map<String, Jso
     Ok(fields.clone())
 }
 
-/// What a request asks for, as far as a state of its rounds is bound to it.
-pub(super) struct Asked<'a> {
-    pub(super) method: &'static str,
-    /// The tool, the prompt or the resource, as the client names it.
-    pub(super) name: &'a str,
-    pub(super) arguments: &'a Map<String, Json>,
+/// What a request asks a server for.
+pub(super) struct Target {
+    pub(super) server: ServerName,
+    pub(super) what: What,
+    pub(super) arguments: Map<String, Json>,
+}
+
+/// The thing that is asked for.
+pub(super) enum What {
+    Tool(ToolId),
+    Prompt(PromptRef),
+    Resource(ResourceRef),
+}
+
+impl What {
+    /// The method, and the server's own name for the thing.
+    fn method_and_name(&self) -> (&'static str, &str) {
+        match self {
+            Self::Tool(id) => ("tools/call", id.tool()),
+            Self::Prompt(prompt) => ("prompts/get", &prompt.name),
+            Self::Resource(resource) => ("resources/read", &resource.uri),
+        }
+    }
 }
 
 /// What became of a server's answer.
-pub(super) enum Settled<T> {
+pub(super) enum Settled {
     /// It is the result.
-    Complete(T),
+    Complete(Map<String, Json>),
     /// The client is asked by the result of this request, and comes again.
     AskTheClient(Map<String, Json>),
     /// The client has been asked and has answered: the request goes to the server again with these parameters.
@@ -76,10 +93,12 @@ pub(super) fn too_many_rounds() -> RpcError {
 impl Arrived {
     /// Whose request a state belongs to: the principal, the address, the method, and what it asks for. None for arguments that have
     /// no canonical form: such a request has no rounds.
-    fn bind(&self, asked: &Asked<'_>) -> Option<String> {
+    fn bind(&self, target: &Target) -> Option<String> {
         let principal = self.caller.subject.principal().to_string();
         let scope = self.scope.only().map_or("", ServerName::as_str);
-        let digest = crate::json::sha256(&json!([principal, asked.method, asked.name, asked.arguments]))?;
+        let (method, name) = target.what.method_and_name();
+        let asked = json!([principal, target.server.as_str(), method, name, target.arguments]);
+        let digest = crate::json::sha256(&asked)?;
         Some(format!("{scope} {digest}"))
     }
 
@@ -88,7 +107,7 @@ impl Arrived {
         &self,
         mut params: Map<String, Json>,
         own: Map<String, Json>,
-        asked: &Asked<'_>,
+        target: &Target,
     ) -> Result<Map<String, Json>, RpcError> {
         // A task would outlive the decision about it.
         params.remove("task");
@@ -97,7 +116,7 @@ impl Arrived {
         match params.remove("requestState") {
             None => {}
             Some(Json::String(sealed)) => {
-                let binding = self.bind(asked).unwrap_or_default();
+                let binding = self.bind(target).unwrap_or_default();
                 let state = self.api.mcp.seal.open(&sealed, &binding).map_err(|error| {
                     let data = json!({ "reason": "invalid_request_state" });
                     RpcError::invalid_params(error.to_string()).with_data(data)
@@ -110,21 +129,20 @@ impl Arrived {
     }
 
     /// Takes a server's answer: a result, or questions that the policies let it ask.
-    pub(super) async fn settle<T>(
+    pub(super) async fn settle(
         &self,
-        answer: Answered<T>,
-        server: &ServerName,
-        asked: &Asked<'_>,
+        answer: Answered<Map<String, Json>>,
+        target: &Target,
         events: Option<&ServerEvents>,
-    ) -> Result<Settled<T>, RpcError> {
+    ) -> Result<Settled, RpcError> {
         let round = match answer {
             Answered::Complete(result) => return Ok(Settled::Complete(result)),
             Answered::InputRequired(round) => round,
         };
         if self.era.is_stateless() {
-            self.ask_in_result(round, server, asked).await.map(Settled::AskTheClient)
+            self.ask_in_result(round, target).await.map(Settled::AskTheClient)
         } else {
-            self.ask_in_stream(round, server, events).await.map(Settled::Again)
+            self.ask_in_stream(round, &target.server, events).await.map(Settled::Again)
         }
     }
 
@@ -132,16 +150,15 @@ impl Arrived {
     async fn ask_in_result(
         &self,
         mut round: Map<String, Json>,
-        server: &ServerName,
-        asked: &Asked<'_>,
+        target: &Target,
     ) -> Result<Map<String, Json>, RpcError> {
         let mut questions = take_questions(&mut round)?;
         for question in questions.values_mut() {
             let (request, params) = read_question(question)?;
-            let operation = AskClient { server: server.clone(), request, params };
+            let operation = AskClient { server: target.server.clone(), request, params };
             let permit = self.api.effects.ask_client(self.caller.asker(), operation).await;
             let AskClient { params, .. } = permit.map_err(result::refused)?.into_operation();
-            let params = named(request, server, params);
+            let params = named(request, &target.server, params);
             if !params.is_empty() {
                 question.insert("params".to_owned(), Json::Object(params));
             }
@@ -151,7 +168,7 @@ impl Arrived {
             None => None,
             Some(_) => return Err(unusable()),
         };
-        let binding = self.bind(asked).ok_or_else(unusable)?;
+        let binding = self.bind(target).ok_or_else(unusable)?;
         let sealed = self.api.mcp.seal.close(state, &binding).ok_or_else(unusable)?;
         let questions = questions.into_iter().map(|(key, question)| (key, Json::Object(question)));
         round.insert("inputRequests".to_owned(), Json::Object(questions.collect()));

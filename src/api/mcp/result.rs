@@ -19,18 +19,18 @@ pub(super) fn of_server(error: RpcError) -> RpcError {
     }
 }
 
-/// What the gateway alone says of a result, taken out of a server's.
-pub(super) fn forget_forged(fields: &mut Map<String, Json>) {
+/// A server's result without what the gateway alone says of one.
+pub(super) fn without_forged(mut fields: Map<String, Json>) -> Map<String, Json> {
     if let Some(Json::Object(own)) = fields.get_mut("_meta") {
         own.retain(|key, _| !key.starts_with("caxton/"));
     }
+    fields
 }
 
 /// The result of a call.
 pub(super) fn of_call(result: ToolResult) -> Map<String, Json> {
     let ToolResult { content, structured, is_error, rest } = result;
-    let mut fields = rest;
-    forget_forged(&mut fields);
+    let mut fields = without_forged(rest);
     fields.insert("content".to_owned(), Json::Array(content));
     fields.extend(structured.map(|value| ("structuredContent".to_owned(), value)));
     if is_error {
