@@ -661,6 +661,40 @@ async fn an_old_client_is_asked_on_its_stream_what_a_new_server_asks_in_a_round(
     world.stop().await;
 }
 
+/// A round has the state of the one before it, and none where that had none.
+#[tokio::test]
+async fn a_state_is_not_carried_into_later_rounds() {
+    let upstream = Upstream::start(Arc::new(|upstream, message, _| {
+        if message["method"] != "tools/call" {
+            return stateless(message, &json!([tool("ask", "asks")])).unwrap();
+        }
+        let question = json!({ "method": "elicitation/create", "params": { "message": "Sure?" } });
+        let mut round = json!({ "resultType": "input_required", "inputRequests": { "q": question } });
+        match upstream.of("tools/call").len() {
+            1 => {
+                round["requestState"] = "first".into();
+                Reply::Result(round)
+            }
+            2 => Reply::Result(round),
+            _ => done(&message["params"]["requestState"].to_string()),
+        }
+    }))
+    .await;
+    let world = world(&upstream, "").await;
+    let who = world.service("one", &["tool:call", "elicitation:create"]);
+    let session = open(&world, &who, OWN, json!({ "elicitation": {} })).await;
+    let call = request(&world, &who, OWN, &rpc(5, "tools/call", json!({ "name": "ask" })));
+    let mut events = Events::of(call.header("mcp-session-id", &session).send().await.unwrap());
+    for _ in 0..2 {
+        let question = events.next().await.unwrap();
+        let answer = json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "accept" } });
+        in_session(&world, &who, OWN, &session, &answer).await;
+    }
+    assert_eq!(events.next().await.unwrap()["result"]["content"][0]["text"], "null");
+    assert_eq!(upstream.of("tools/call")[1]["params"]["requestState"], "first");
+    world.stop().await;
+}
+
 /// Clients of both generations hear of changes at a server of 2026-07-28, each of what it may.
 #[tokio::test]
 async fn who_subscribes_hears_of_changes_and_of_nothing_else() {

@@ -287,7 +287,11 @@ impl Arrived {
                     return Ok(found);
                 }
                 params::Settled::AskTheClient(round) => return Ok(round),
-                params::Settled::Again(answers) => rest.extend(answers),
+                params::Settled::Again(answers) => {
+                    // The state is that of the last round, also where that has none.
+                    rest.remove("requestState");
+                    rest.extend(answers);
+                }
             }
         }
         Err(params::too_many_rounds())
