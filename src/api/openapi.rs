@@ -32,6 +32,7 @@ type Named = Vec<(String, RefOr<Schema>)>;
 #[derive(Default)]
 pub(super) struct Doc {
     query: Vec<Parameter>,
+    headers: Vec<&'static str>,
     body: Option<(Ref, Required)>,
     /// The status of success, and what comes with it.
     answer: Option<(u16, Option<Ref>, &'static str)>,
@@ -61,6 +62,10 @@ impl Doc {
 
     pub(super) fn asks<T: IntoParams>(&mut self) {
         self.query.extend(T::into_params(|| Some(ParameterIn::Query)));
+    }
+
+    pub(super) fn needs_header(&mut self, name: &'static str) {
+        self.headers.push(name);
     }
 
     pub(super) fn gives<T: ToSchema>(&mut self, status: u16) {
@@ -134,6 +139,11 @@ fn operation(endpoint: &Endpoint, doc: &Doc) -> Operation {
     for parameter in &doc.query {
         operation = operation.parameter(parameter.clone());
     }
+    for name in &doc.headers {
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        let parameter = ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Header);
+        operation = operation.parameter(parameter.required(Required::True).schema(Some(text)).build());
+    }
     if let Some((body, required)) = &doc.body {
         let content = Content::new(Some(RefOr::Ref::<Schema>(body.clone())));
         let body =
@@ -156,6 +166,10 @@ fn operation(endpoint: &Endpoint, doc: &Doc) -> Operation {
         Access::Open(why) => {
             let operation = operation.description(Some(why));
             operation.securities(Some([SecurityRequirement::default()])).build()
+        }
+        Access::Proven(why) => {
+            let ways = schemes().into_iter().map(|(name, _)| SecurityRequirement::new(name, [""; 0]));
+            operation.description(Some(why)).securities(Some(ways)).build()
         }
         Access::Action(action) => {
             let action = action.as_str();

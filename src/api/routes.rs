@@ -10,19 +10,19 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 
-use super::caller::RefreshBody;
+use super::caller::{Admitted, RefreshBody};
 use super::connection::Connection;
 use super::openapi::{self, AnyObject, Doc};
 use super::problem::Problem;
 use super::room::Room;
 use super::state::Api;
 use super::{
-    agents, attributes, audit, auth, auth_keys, authzen, caller, ext_authz, host, login, mcp, memory,
+    agents, attributes, audit, auth, auth_keys, authzen, caller, cors, ext_authz, host, login, mcp, memory,
     messages, policies, resource, roles, search, tools,
 };
 use crate::heavy;
 use crate::memory::{EntityView, RelationView};
-use crate::model::{ActionKind, HttpMethod};
+use crate::model::{ActionKind, HttpMethod, ReadMetrics};
 use crate::telemetry::metrics::HttpLabels;
 use utoipa::{IntoParams, ToSchema};
 
@@ -31,6 +31,8 @@ use utoipa::{IntoParams, ToSchema};
 pub enum Access {
     /// The guard is asked for an action of this kind on every request.
     Action(ActionKind),
+    /// A caller with credentials gets through; the text says why no policy is asked here.
+    Proven(&'static str),
     /// Open to all callers; the text says why.
     Open(&'static str),
 }
@@ -131,6 +133,18 @@ impl Route {
         self
     }
 
+    /// A field of the header without which a request is malformed.
+    fn needs_header(mut self, name: &'static str) -> Self {
+        self.doc.needs_header(name);
+        self
+    }
+
+    /// A protocol of its own is spoken here: this comes with its errors.
+    fn speaks<T: ToSchema>(mut self) -> Self {
+        self.doc.speaks::<T>();
+        self
+    }
+
     /// An answer of another kind than JSON.
     fn gives_text(mut self, kind: &'static str) -> Self {
         self.doc.gives_text(kind);
@@ -148,6 +162,16 @@ fn guarded(method: &'static str, path: &'static str, action: ActionKind, handler
     let on_disconnect = OnDisconnect::of_method(method);
     Route {
         endpoint: Endpoint { method, path, access: Access::Action(action), on_disconnect },
+        handler,
+        doc: Doc::default(),
+        computes: false,
+    }
+}
+
+fn proven(method: &'static str, path: &'static str, why: &'static str, handler: Handler) -> Route {
+    let on_disconnect = OnDisconnect::of_method(method);
+    Route {
+        endpoint: Endpoint { method, path, access: Access::Proven(why), on_disconnect },
         handler,
         doc: Doc::default(),
         computes: false,
@@ -384,25 +408,39 @@ fn open_table() -> Vec<Route> {
     ]
 }
 
+const METRICS: &str = "/metrics";
+
 /// Routes of the operations port: it binds to loopback unless configured otherwise.
 fn operations_table() -> Vec<Route> {
+    let scrape = "Prometheus scrapes it on loopback without credentials; elsewhere `metrics:read` is asked";
     vec![
         open("/healthz", "liveness probes have no credentials", get(healthz)).gives_text("text/plain"),
         open("/readyz", "readiness probes have no credentials", get(readyz)).gives_text("text/plain"),
-        open("/metrics", "Prometheus scrapes the operations port without credentials", get(metrics))
-            .gives_text("application/openmetrics-text"),
+        open(METRICS, scrape, get(metrics)).gives_text("application/openmetrics-text"),
     ]
 }
 
-/// MCP asks the guard for each method by itself.
-const MCP: Endpoint = Endpoint {
-    method: "POST",
-    path: "/mcp",
-    access: Access::Action(ActionKind::ToolList),
-    on_disconnect: OnDisconnect::Cancel,
-};
+/// MCP, whose methods each ask the guard by themselves: a message, the stream of a session, and its end.
+fn mcp_table() -> Vec<Route> {
+    let mut table =
+        Vec::from(mcp_rows("/mcp", [post(mcp::all_post), get(mcp::all_listen), delete(mcp::all_end)]));
+    let of_one = [post(mcp::one_post), get(mcp::one_listen), delete(mcp::one_end)];
+    table.extend(mcp_rows("/servers/{name}/mcp", of_one));
+    table
+}
 
-const SERVER_MCP: Endpoint = Endpoint { path: "/servers/{name}/mcp", ..MCP };
+fn mcp_rows(path: &'static str, [message, stream, end]: [Handler; 3]) -> [Route; 3] {
+    let own = "a session belongs to the caller who began it; what comes over its stream has been decided";
+    [
+        guarded("POST", path, ActionKind::ToolList, message)
+            .ends_with_its_caller()
+            .takes::<AnyObject>()
+            .gives::<AnyObject>()
+            .speaks::<AnyObject>(),
+        proven("GET", path, own, stream).needs_header("Mcp-Session-Id").gives_text("text/event-stream"),
+        proven("DELETE", path, own, end).needs_header("Mcp-Session-Id").gives_nothing(200),
+    ]
+}
 
 fn routes(api: &Arc<Api>, table: Vec<Route>) -> Router<Arc<Api>> {
     table.into_iter().fold(Router::new(), |router, Route { endpoint, handler, computes, .. }| {
@@ -438,26 +476,22 @@ async fn on_heavy_threads(request: Request, next: Next) -> Response {
 
 /// Every route of the gateway.
 pub fn endpoints() -> Vec<Endpoint> {
-    let tables = [table(), refresh_table(), token_table(), login_table(), open_table(), operations_table()];
-    tables.into_iter().flatten().map(|route| route.endpoint).chain([MCP, SERVER_MCP]).collect()
+    tables().into_iter().chain([operations_table()]).flatten().map(|route| route.endpoint).collect()
+}
+
+/// The tables of the API port.
+fn tables() -> [Vec<Route>; 6] {
+    [table(), mcp_table(), refresh_table(), token_table(), login_table(), open_table()]
 }
 
 /// Every route of the API port with what it takes and gives.
 pub(super) fn documented() -> Vec<(Endpoint, Doc)> {
-    let mcp = || {
-        let mut mcp = Doc::default();
-        mcp.takes::<AnyObject>();
-        mcp.gives::<AnyObject>(200);
-        mcp.speaks::<AnyObject>();
-        mcp
-    };
-    let tables = [table(), refresh_table(), token_table(), login_table(), open_table()].into_iter().flatten();
-    tables.map(|route| (route.endpoint, route.doc)).chain([(MCP, mcp()), (SERVER_MCP, mcp())]).collect()
+    tables().into_iter().flatten().map(|route| (route.endpoint, route.doc)).collect()
 }
 
 /// The API, without the operations port.
 pub fn router(api: Arc<Api>) -> Router {
-    let router = routes(&api, table());
+    let router = routes(&api, table()).merge(routes(&api, mcp_table()));
     let refreshing = routes(&api, refresh_table())
         .route_layer(from_fn_with_state(Arc::clone(&api), caller::prove_refresh));
     let taking =
@@ -466,8 +500,6 @@ pub fn router(api: Arc<Api>) -> Router {
         routes(&api, login_table()).route_layer(from_fn_with_state(Arc::clone(&api), login::hear));
     let open = refreshing.merge(taking).merge(logging_in).merge(routes(&api, open_table()));
     router
-        .route(MCP.path, any(mcp::all))
-        .route(SERVER_MCP.path, any(mcp::one))
         .route_layer(from_fn_with_state(Arc::clone(&api), prove))
         .merge(open.route_layer(from_fn_with_state(Arc::clone(&api), finish)))
         .method_not_allowed_fallback(no_such_method)
@@ -476,8 +508,18 @@ pub fn router(api: Arc<Api>) -> Router {
 }
 
 /// Liveness, readiness and metrics.
-pub fn operations_router(api: Arc<Api>) -> Router {
-    routes(&api, operations_table())
+pub fn operations_router(api: Arc<Api>, on_loopback: bool) -> Router {
+    let mut table = operations_table();
+    let router = if on_loopback {
+        routes(&api, table)
+    } else {
+        table.retain(|route| route.endpoint.path != METRICS);
+        let guarded = Router::new()
+            .route(METRICS, get(guarded_metrics))
+            .route_layer(from_fn_with_state(Arc::clone(&api), prove));
+        routes(&api, table).merge(guarded)
+    };
+    router
         .method_not_allowed_fallback(async || Problem::method())
         .fallback(async || Problem::not_found("there is nothing at this path"))
         .layer(from_fn(host::settled))
@@ -522,8 +564,12 @@ async fn finished<F: Future<Output = Response>>(
     let encrypted = request.extensions().get::<Connection>().is_some_and(|connection| connection.tls);
     let address = request.uri().clone();
     let own_id = caller::own_id(request.headers());
+    let origin = cors::allowed_origin(request.headers(), &api.settings);
     let mut response = match host::settle(&mut request) {
-        Ok(()) => answer(request).await,
+        Ok(()) => match cors::preflight(&request, origin.as_ref()) {
+            Some(told) => told,
+            None => answer(request).await,
+        },
         Err(problem) => problem.into_response(),
     };
     let labels = HttpLabels { method, route, status: response.status().as_u16() };
@@ -534,6 +580,9 @@ async fn finished<F: Future<Output = Response>>(
         resource::challenge(&api.settings, address.path(), headers);
     }
     caller::name_anyway(own_id, headers);
+    if let Some(origin) = origin {
+        cors::share(headers, origin);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if encrypted {
@@ -568,7 +617,23 @@ async fn readyz(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Respo
     text.into_response()
 }
 
-async fn metrics(State(api): State<Arc<Api>>) -> Response {
+/// What the gateway counts; with `?security=true` the families of security alone.
+async fn metrics(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], api.metrics.render()).into_response()
+    let text = match query.as_deref() {
+        Some("security=true") => api.metrics.render_security(),
+        None | Some("" | "security=false") => api.metrics.render(),
+        Some(_) => return Problem::malformed("known is `security=true`").into_response(),
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// The same on an address that others reach.
+async fn guarded_metrics(
+    State(api): State<Arc<Api>>,
+    Admitted(permit): Admitted<ReadMetrics>,
+    query: RawQuery,
+) -> Response {
+    let ReadMetrics = permit.into_operation();
+    metrics(State(api), query).await
 }
