@@ -7,6 +7,7 @@
 mod events;
 mod headers;
 mod message;
+mod uri;
 mod version;
 
 pub use events::{Event, EventReader, EventTooLarge};
@@ -16,6 +17,7 @@ pub use headers::{
 };
 pub use message::{Id, Message, RpcError, Unreadable, code};
 pub(crate) use message::{object, one_field};
+pub use uri::{NotPlain, check_name, check_template, check_uri};
 pub use version::Version;
 
 /// `_meta` keys that the protocol gives a meaning (version 2026-07-28, "General fields").

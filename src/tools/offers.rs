@@ -7,20 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authz::Permit;
-use crate::mcp::{object, one_field};
+use crate::mcp::{NotPlain, check_name, check_template, check_uri, object, one_field};
 use crate::model::{
     Complete, CompletionRef, EntityUid, GetPrompt, ListPrompts, ListResources, PromptRef, ReadResource,
     ResourceRef, SeePrompt, SeeResource, ServerName, SetLogLevel,
 };
-use crate::text::{is_hidden, one_line};
+use crate::text::one_line;
 
 use super::error::ToolError;
 use super::registry::{CallOptions, Registry};
 use super::session::{Answered, ClientSession, ClientSide};
 use super::upstream::{Outgoing, Upstream, items};
-
-/// The longest name or URI of an item, in characters.
-const LONGEST_NAME: usize = 2_048;
 
 /// How long a server has to take a log level.
 const LEVEL_TIME: Duration = Duration::from_secs(5);
@@ -69,28 +66,44 @@ impl Offered {
     }
 }
 
-/// A list of servers' items: the method, the field of the answer, the field of an item that names it, the capability.
+/// A list of servers' items: the method, the field of the answer, the field of an item that names it, the capability, and what
+/// a name must be.
 struct Kind {
     method: &'static str,
     list: &'static str,
     name: &'static str,
     capability: &'static str,
+    check: fn(&str) -> Result<(), NotPlain>,
 }
 
-const PROMPTS: Kind = Kind { method: "prompts/list", list: "prompts", name: "name", capability: "prompts" };
-const RESOURCES: Kind =
-    Kind { method: "resources/list", list: "resources", name: "uri", capability: "resources" };
+const PROMPTS: Kind =
+    Kind { method: "prompts/list", list: "prompts", name: "name", capability: "prompts", check: check_name };
+const RESOURCES: Kind = Kind {
+    method: "resources/list",
+    list: "resources",
+    name: "uri",
+    capability: "resources",
+    check: check_uri,
+};
 const TEMPLATES: Kind = Kind {
     method: "resources/templates/list",
     list: "resourceTemplates",
     name: "uriTemplate",
     capability: "resources",
+    check: check_template,
 };
 
 impl Registry {
     /// The capabilities of servers, of all or of one: what a client of them is told.
     pub fn offers(&self, only: Option<&ServerName>, capability: &str) -> bool {
         self.upstreams(only).any(|upstream| upstream.link().is_some_and(|link| link.offers(capability)))
+    }
+
+    /// Whether a server has a capability with this flag set: `subscribe`, `listChanged`.
+    pub fn offers_flag(&self, only: Option<&ServerName>, capability: &str, flag: &str) -> bool {
+        let has = |found: Json| found.get(flag).and_then(Json::as_bool) == Some(true);
+        self.upstreams(only)
+            .any(|upstream| upstream.link().and_then(|link| link.capability(capability)).is_some_and(has))
     }
 
     /// What one server said that it has: the object behind a capability.
@@ -246,7 +259,7 @@ async fn list_of(
             continue;
         }
         let name = item.get(kind.name).and_then(Json::as_str).map(str::to_owned);
-        match name.filter(|name| is_plain(name)) {
+        match name.filter(|name| (kind.check)(name).is_ok()) {
             Some(name) => named.push((server.clone(), name, item)),
             None => {
                 let shown = one_line(&item.to_string(), 80);
@@ -255,11 +268,6 @@ async fn list_of(
         }
     }
     named
-}
-
-/// Whether a name is what it looks like.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.chars().count() <= LONGEST_NAME && !name.chars().any(is_hidden)
 }
 
 /// The level of the session, as a request of 2026-07-28 says it.

@@ -16,6 +16,9 @@ pub struct ToolResult {
     pub structured: Option<Json>,
     /// Whether the tool itself says that it failed.
     pub is_error: bool,
+    /// Whether the server itself wrote `isError: false`, which may be left out.
+    #[serde(skip)]
+    pub says_no_error: bool,
     /// What else the server sent (`_meta` and fields that nothing here knows), as it came.
     #[serde(flatten)]
     pub rest: Map<String, Json>,
@@ -25,7 +28,7 @@ impl ToolResult {
     /// An answer of one text.
     pub fn text(text: impl Into<String>, is_error: bool) -> Self {
         let block = json!({ "type": "text", "text": text.into() });
-        Self { content: vec![block], structured: None, is_error, rest: Map::new() }
+        Self { content: vec![block], structured: None, is_error, says_no_error: false, rest: Map::new() }
     }
 
     /// A structured answer, with its JSON text for clients that read text only.
@@ -42,15 +45,15 @@ impl ToolResult {
             None if structured.is_some() => Vec::new(),
             None => return Err("it has no `content`"),
         };
-        let is_error = match result.remove("isError") {
-            None | Some(Json::Null) => false,
-            Some(Json::Bool(is_error)) => is_error,
+        let (is_error, says_no_error) = match result.remove("isError") {
+            None | Some(Json::Null) => (false, false),
+            Some(Json::Bool(is_error)) => (is_error, !is_error),
             Some(_) => return Err("`isError` is neither true nor false"),
         };
         if result.get("_meta").is_some_and(|own| !own.is_object()) {
             return Err("`_meta` is not an object");
         }
-        Ok(Self { content, structured, is_error, rest: result })
+        Ok(Self { content, structured, is_error, says_no_error, rest: result })
     }
 
     /// The result with what `pointers` point to masked: in the structured result, and in each text that is a JSON object or

@@ -56,10 +56,10 @@ impl Arrived {
             "server/discover" if stateless => return Ok(self.discover().into()),
             "tools/list" => self.list_tools().await?,
             "tools/call" => self.call_tool(params, own, events).await?,
-            "prompts/list" => self.list_prompts().await?,
+            "prompts/list" if self.offers("prompts") => self.list_prompts().await?,
             "prompts/get" => self.get_prompt(params, own, events).await?,
-            "resources/list" => self.list_resources(false).await?,
-            "resources/templates/list" => self.list_resources(true).await?,
+            "resources/list" if self.offers("resources") => self.list_resources(false).await?,
+            "resources/templates/list" if self.offers("resources") => self.list_resources(true).await?,
             "resources/read" => self.read_resource(params, own, events).await?,
             "completion/complete" if self.offers("completions") => self.complete(params, own).await?,
             _ => return Err(RpcError::method_not_found(method)),
@@ -113,24 +113,18 @@ impl Arrived {
     fn capabilities(&self) -> Json {
         let mut capabilities = object(json!({ "tools": { "listChanged": true } }));
         let with_sessions = !self.era.is_stateless();
-        for (name, is_passed_on, inner) in [
-            // Of changed lists hears a client of 2026-07-28 that subscribes to them.
-            ("prompts", true, if with_sessions { json!({}) } else { json!({ "listChanged": true }) }),
-            (
-                "resources",
-                true,
-                if with_sessions {
-                    json!({ "subscribe": true })
-                } else {
-                    json!({ "listChanged": true, "subscribe": true })
-                },
-            ),
-            ("completions", true, json!({})),
-            ("logging", with_sessions, json!({})),
-        ] {
-            if is_passed_on && self.offers(name) {
-                capabilities.insert(name.to_owned(), inner);
+        let tools = self.api.effects.tools();
+        for (name, is_passed_on) in
+            [("prompts", true), ("resources", true), ("completions", true), ("logging", with_sessions)]
+        {
+            if !is_passed_on || !self.offers(name) {
+                continue;
             }
+            // Of changed lists hears a client of 2026-07-28 that subscribes to them.
+            let flags = ["subscribe"].into_iter().chain((!with_sessions).then_some("listChanged"));
+            let held = flags.filter(|flag| tools.offers_flag(self.scope.only(), name, flag));
+            let inner: Map<String, Json> = held.map(|flag| (flag.to_owned(), true.into())).collect();
+            capabilities.insert(name.to_owned(), Json::Object(inner));
         }
         Json::Object(capabilities)
     }
@@ -154,7 +148,7 @@ impl Arrived {
         mut params: Map<String, Json>,
         begins: bool,
     ) -> Result<Map<String, Json>, RpcError> {
-        if !self.offers("resources") {
+        if !self.api.effects.tools().offers_flag(self.scope.only(), "resources", "subscribe") {
             return Err(RpcError::method_not_found("resources/subscribe"));
         }
         let uri = params::take_text(&mut params, "uri")?;

@@ -18,7 +18,7 @@ mod streams;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value as Json};
 use tokio::sync::watch;
@@ -59,41 +59,73 @@ impl McpState {
     }
 }
 
-/// `/mcp`.
-pub(super) async fn all(
+/// `POST /mcp`.
+pub(super) async fn all_post(
     State(api): State<Arc<Api>>,
     caller: Caller,
     request: Request,
 ) -> Result<Response, Problem> {
-    serve(api, caller, Scope::All, request).await
+    post(api, caller, Scope::All, request).await
 }
 
-/// `/servers/{name}/mcp`.
-pub(super) async fn one(
+/// `GET /mcp`.
+pub(super) async fn all_listen(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    listen(&api, &caller, &Scope::All, &request)
+}
+
+/// `DELETE /mcp`.
+pub(super) async fn all_end(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    end(&api, &caller, &Scope::All, &request)
+}
+
+/// `POST /servers/{name}/mcp`.
+pub(super) async fn one_post(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(server): Path<ServerName>,
     request: Request,
 ) -> Result<Response, Problem> {
-    if !api.effects.tools().has_server(&server) {
-        // Only who may see tools learns which servers there are.
-        let Permit { .. } = caller.admit(&api, ListTools).await?;
-        return Err(Problem::not_found(format!("there is no server `{server}`")));
-    }
-    serve(api, caller, Scope::One(server), request).await
+    let scope = scope_of(&api, &caller, server).await?;
+    post(api, caller, scope, request).await
 }
 
-async fn serve(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> Result<Response, Problem> {
-    check_host(&api, &request)?;
-    match *request.method() {
-        Method::POST => post(api, caller, scope, request).await,
-        Method::GET => listen(&api, &caller, &scope, request.headers()),
-        Method::DELETE => end(&api, &caller, &scope, request.headers()),
-        _ => {
-            let methods = HeaderValue::from_static("GET, POST, DELETE");
-            Err(Problem::method().with_headers([(header::ALLOW, methods)]))
-        }
+/// `GET /servers/{name}/mcp`.
+pub(super) async fn one_listen(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(server): Path<ServerName>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let scope = scope_of(&api, &caller, server).await?;
+    listen(&api, &caller, &scope, &request)
+}
+
+/// `DELETE /servers/{name}/mcp`.
+pub(super) async fn one_end(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(server): Path<ServerName>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let scope = scope_of(&api, &caller, server).await?;
+    end(&api, &caller, &scope, &request)
+}
+
+async fn scope_of(api: &Arc<Api>, caller: &Caller, server: ServerName) -> Result<Scope, Problem> {
+    if !api.effects.tools().has_server(&server) {
+        // Only who may see tools learns which servers there are.
+        let Permit { .. } = caller.admit(api, ListTools).await?;
+        return Err(Problem::not_found(format!("there is no server `{server}`")));
     }
+    Ok(Scope::One(server))
 }
 
 /// A page whose own name was made to resolve to this host (DNS rebinding) calls under that name.
@@ -122,6 +154,7 @@ struct Arrived {
 }
 
 async fn post(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> Result<Response, Problem> {
+    check_host(&api, &request)?;
     let accept = Accept::of(request.headers())?;
     let (parts, content) = request.into_parts();
     if !body::is_json(&parts.headers) {
@@ -202,7 +235,9 @@ fn follow_trace(caller: &mut Caller, params: &Map<String, Json>) {
 }
 
 /// `GET`: the stream on which the gateway speaks by itself to a client with a session.
-fn listen(api: &Arc<Api>, caller: &Caller, scope: &Scope, headers: &HeaderMap) -> Result<Response, Problem> {
+fn listen(api: &Arc<Api>, caller: &Caller, scope: &Scope, request: &Request) -> Result<Response, Problem> {
+    check_host(api, request)?;
+    let headers = request.headers();
     if !Accept::of(headers)?.events {
         return Err(Problem::not_acceptable("send `Accept: text/event-stream`"));
     }
@@ -211,8 +246,9 @@ fn listen(api: &Arc<Api>, caller: &Caller, scope: &Scope, headers: &HeaderMap) -
 }
 
 /// `DELETE`: the client is done.
-fn end(api: &Api, caller: &Caller, scope: &Scope, headers: &HeaderMap) -> Result<Response, Problem> {
-    let session = named_session(api, caller, scope, headers)?;
+fn end(api: &Api, caller: &Caller, scope: &Scope, request: &Request) -> Result<Response, Problem> {
+    check_host(api, request)?;
+    let session = named_session(api, caller, scope, request.headers())?;
     api.mcp.sessions.end(&session);
     Ok(StatusCode::OK.into_response())
 }

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value as Json};
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::mcp::{Message, RpcError};
+use crate::mcp::{Message, NotPlain, RpcError, check_name, check_template, check_uri};
 use crate::model::{PromptRef, ResourceRef, ServerName, ToolId};
 use crate::tools::Tool;
 
@@ -60,6 +60,7 @@ impl Scope {
     /// The prompt that a client means by a name.
     pub(super) fn prompt(&self, name: &str) -> Result<PromptRef, RpcError> {
         let (server, name) = self.split(name, SEPARATOR, "prompt")?;
+        check_name(&name).map_err(|error| refused("name of a prompt", &error))?;
         Ok(PromptRef { server, name })
     }
 
@@ -73,6 +74,8 @@ impl Scope {
     /// The resource, or template, that a client means by a URI.
     pub(super) fn resource(&self, uri: &str, is_template: bool) -> Result<ResourceRef, RpcError> {
         let (server, uri) = self.split(uri, "+", "resource")?;
+        let checked = if is_template { check_template(&uri) } else { check_uri(&uri) };
+        checked.map_err(|error| refused("URI of a resource", &error))?;
         Ok(ResourceRef { server, uri, is_template })
     }
 
@@ -132,6 +135,10 @@ impl Scope {
     }
 }
 
+fn refused(what: &str, error: &NotPlain) -> RpcError {
+    RpcError::invalid_params(format!("the {what} is not taken: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -142,7 +149,7 @@ mod tests {
     fn what_is_shown_is_what_is_understood() {
         let server = ServerName::parse("files-2").unwrap();
         for scope in [Scope::All, Scope::One(server.clone())] {
-            for name in ["a", "a___b", "a+b", "file:///x+y?z", ""] {
+            for name in ["a", "a___b", "a+b", "file:///x+y?z"] {
                 let prompt = scope.prompt(&scope.prompt_name(&server, name)).unwrap();
                 assert_eq!((&prompt.server, prompt.name.as_str()), (&server, name));
                 let resource = scope.resource(&scope.uri(&server, name), false).unwrap();
@@ -153,6 +160,8 @@ mod tests {
             assert!(Scope::All.prompt(name).is_err(), "{name}");
         }
         assert!(Scope::All.resource("file:///x", false).is_err());
+        assert!(Scope::All.resource("files+file:///public/../x", false).is_err());
+        assert!(Scope::All.prompt("files___a\u{200b}").is_err());
     }
 
     #[test]

@@ -29,12 +29,12 @@ pub(super) fn without_forged(mut fields: Map<String, Json>) -> Map<String, Json>
 
 /// The result of a call.
 pub(super) fn of_call(result: ToolResult) -> Map<String, Json> {
-    let ToolResult { content, structured, is_error, rest } = result;
+    let ToolResult { content, structured, is_error, says_no_error, rest } = result;
     let mut fields = without_forged(rest);
     fields.insert("content".to_owned(), Json::Array(content));
     fields.extend(structured.map(|value| ("structuredContent".to_owned(), value)));
-    if is_error {
-        fields.insert("isError".to_owned(), true.into());
+    if is_error || says_no_error {
+        fields.insert("isError".to_owned(), is_error.into());
     }
     fields
 }

@@ -157,13 +157,15 @@ pub(super) async fn subscription(arrived: Arrived, id: Id, params: &Map<String, 
     if !arrived.accept.events {
         return Problem::not_acceptable("send `Accept: text/event-stream`").into_response();
     }
-    if let Err(refused) = arrived.caller.admit(&arrived.api, ListTools).await.map(Permit::into_operation) {
-        return reply::error(StatusCode::OK, Some(id), result::refused(refused.into()));
-    }
     let Wanted { tools, listening } = match Wanted::read(params, &arrived.scope) {
         Ok(wanted) => wanted,
         Err(refused) => return reply::error(StatusCode::OK, Some(id), refused),
     };
+    if tools
+        && let Err(refused) = arrived.caller.admit(&arrived.api, ListTools).await.map(Permit::into_operation)
+    {
+        return reply::error(StatusCode::OK, Some(id), result::refused(refused.into()));
+    }
     let (sender, said) = mpsc::channel(MOST_WAITING);
     let session = Arc::new(ClientSession::new(Version::NEWEST_WITH_SESSIONS, Map::new(), sender));
     let (effects, scope) = (&arrived.api.effects, arrived.scope.clone());
