@@ -248,8 +248,11 @@ impl Authenticator {
 
     /// Counts a refusal that was found before any scheme was asked.
     pub fn count(&self, refused: Refused) -> Refused {
-        let labels = AuthLabels { method: refused.method, reason: refused.reason };
-        self.metrics.auth_failures.get_or_create(&labels).inc();
+        // A request without any credential is no attempt to be somebody.
+        if refused.kind != RefusedKind::Missing {
+            let labels = AuthLabels { method: refused.method, reason: refused.reason };
+            self.metrics.auth_failures.get_or_create(&labels).inc();
+        }
         refused
     }
 

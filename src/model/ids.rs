@@ -142,7 +142,7 @@ name!(
 );
 name!(
     /// A role of `roles.yaml` or of the shipped set.
-    RoleName, "role", 128, is_role, "letters, digits, `-`, `_`, `.`, `:`, `*` and spaces are allowed"
+    RoleName, "role", 128, is_role, "letters, digits, `-`, `_`, `.`, `:`, `*`, `%` and spaces are allowed"
 );
 name!(
     /// A program that calls with an API key of its own.
@@ -163,11 +163,31 @@ name!(
 
 /// Permission words (`tool:call`, `agent:*`) are roles too.
 fn is_role(c: char) -> bool {
-    is_name(c) || matches!(c, ':' | '*')
+    is_name(c) || matches!(c, ':' | '*' | '%')
 }
 
 fn is_server(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-'
+}
+
+impl RoleName {
+    /// The role that an issuer's token names: characters that a role name does not have, and `%`, are percent-encoded, so that
+    /// two roles never become one. `cn=ops/eu` is `cn%3Dops%2Feu`.
+    ///
+    /// # Errors
+    /// It is empty, or too long.
+    pub fn of_claim(text: &str) -> Result<Self, IdError> {
+        let mut escaped = String::with_capacity(text.len());
+        for c in text.chars() {
+            if is_role(c) && c != '%' {
+                escaped.push(c);
+            } else {
+                let mut bytes = [0; 4];
+                c.encode_utf8(&mut bytes).bytes().for_each(|byte| escaped.push_str(&format!("%{byte:02X}")));
+            }
+        }
+        Self::parse(escaped)
+    }
 }
 
 impl ToolId {

@@ -163,8 +163,8 @@ pub(in crate::authn) fn read(payload: &[u8], expected: &Expected) -> Result<Clai
     let mut roles = BTreeSet::new();
     for name in ["roles", "permissions"] {
         for word in words(name)? {
-            // Not passed over: a forbid may hang on the very role that does not parse.
-            roles.insert(RoleName::parse(&word).map_err(|_| ClaimError::Value(name))?);
+            // Not passed over: a forbid may hang on a role with characters that role names do not have.
+            roles.insert(RoleName::of_claim(&word).map_err(|_| ClaimError::Value(name))?);
         }
     }
     let mut tags = tags(&claims);
@@ -213,7 +213,7 @@ fn validity(claims: &Map<String, Value>) -> Result<Validity, ClaimError> {
     Ok(Validity { expires, begins: date(claims, "nbf")?.max(issued), issued })
 }
 
-/// A `NumericDate` (RFC 7519 section 2), whole seconds: an integer, or a number with nothing behind the point.
+/// A `NumericDate` (RFC 7519 section 2) in whole seconds; what is behind the point is cut off.
 pub(in crate::authn) fn date(
     claims: &Map<String, Value>,
     name: &'static str,
@@ -221,16 +221,13 @@ pub(in crate::authn) fn date(
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(ClaimError::Type(name)) };
     let seconds = number.as_i64().or_else(|| {
-        #[expect(clippy::cast_possible_truncation, reason = "whole and in range, so the cast is exact")]
-        let whole = |float: f64| {
-            (float.fract() == 0.0 && (0.0..=MAX_DATE as f64).contains(&float)).then_some(float as i64)
-        };
+        #[expect(clippy::cast_possible_truncation, reason = "it is in range")]
+        let whole = |float: f64| (0.0..=MAX_DATE as f64).contains(&float).then_some(float.floor() as i64);
         number.as_f64().and_then(whole)
     });
     match seconds {
         Some(seconds) if (0..=MAX_DATE).contains(&seconds) => Ok(Some(seconds)),
-        Some(_) => Err(ClaimError::Value(name)),
-        None => Err(ClaimError::Type(name)),
+        Some(_) | None => Err(ClaimError::Value(name)),
     }
 }
 
@@ -256,6 +253,9 @@ fn email(claims: &Map<String, Value>) -> Result<Option<String>, ClaimError> {
     match claims.get("email_verified") {
         Some(Value::Bool(false)) => Ok(None),
         None | Some(Value::Bool(true)) => Ok(text(claims, "email")?.map(str::to_owned)),
+        // Some providers write it as text.
+        Some(Value::String(word)) if word == "false" => Ok(None),
+        Some(Value::String(word)) if word == "true" => Ok(text(claims, "email")?.map(str::to_owned)),
         Some(_) => Err(ClaimError::Type("email_verified")),
     }
 }

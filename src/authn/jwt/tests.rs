@@ -105,11 +105,14 @@ fn each_claim_must_be_there_and_be_what_it_should() {
         ("exp", Some(json!([NOW + 300])), "claim_type"),
         ("exp", Some(json!({})), "claim_type"),
         ("exp", Some(json!(true)), "claim_type"),
-        ("exp", Some(json!(NOW as f64 + 300.5)), "claim_type"),
+        ("exp", Some(json!(NOW as f64 + 300.5)), "accepted"),
+        ("exp", Some(json!(NOW as f64 - 4.5)), "expired"),
+        ("nbf", Some(json!(NOW as f64 + 5.5)), "accepted"),
+        ("exp", Some(json!(-0.5)), "claim_value"),
         ("exp", Some(json!(NOW as f64 + 300.0)), "accepted"),
         ("exp", Some(json!(-1)), "claim_value"),
-        ("exp", Some(json!(u64::MAX)), "claim_type"),
-        ("exp", Some(json!(1e300)), "claim_type"),
+        ("exp", Some(json!(u64::MAX)), "claim_value"),
+        ("exp", Some(json!(1e300)), "claim_value"),
         ("exp", Some(json!(i64::MAX)), "claim_value"),
         ("exp", Some(json!(NOW - 1)), "accepted"),
         ("exp", Some(json!(NOW - 4)), "accepted"),
@@ -146,8 +149,11 @@ fn each_claim_must_be_there_and_be_what_it_should() {
         ("sub", Some(json!("a\u{200b}b")), "claim_value"),
         ("jti", Some(json!(7)), "claim_type"),
         ("email", Some(json!([])), "claim_type"),
-        ("email_verified", Some(json!("true")), "claim_type"),
-        ("roles", Some(json!(["ok", "not/ok"])), "claim_value"),
+        ("email_verified", Some(json!("true")), "accepted"),
+        ("email_verified", Some(json!("yes")), "claim_type"),
+        ("unknown", null(), "accepted"),
+        ("roles", Some(json!(["ok", "not/ok"])), "accepted"),
+        ("roles", Some(json!(["a\u{202e}b"])), "claim_value"),
         ("roles", Some(json!([""])), "claim_value"),
         ("roles", Some(json!({ "admin": true })), "claim_type"),
         ("permissions", Some(json!(["tool:call", 7])), "claim_type"),
@@ -217,9 +223,21 @@ fn no_claim_is_read_from_a_wrong_type() {
 fn an_unverified_address_is_no_attribute() {
     let mut claims = claims();
     claims["email"] = json!("ceo@example.com");
-    claims["email_verified"] = json!(false);
-    let subject = ed().verify(&token(JwtAlgorithm::EdDsa, &claims)).unwrap();
-    assert!(!subject.entity().attributes.contains_key("email"));
+    for (verified, is_shown) in [(json!(false), false), (json!("false"), false), (json!("true"), true)] {
+        claims["email_verified"] = verified;
+        let subject = ed().verify(&token(JwtAlgorithm::EdDsa, &claims)).unwrap();
+        assert_eq!(subject.entity().attributes.contains_key("email"), is_shown);
+    }
+}
+
+/// A forbid may hang on a role whatever it is called.
+#[test]
+fn a_role_with_characters_that_role_names_do_not_have_is_there_escaped() {
+    let subject = ed().verify(&with("roles", Some(json!(["cn=ops/eu", "50%"])))).unwrap();
+    let parents: Vec<String> = subject.entity().parents.iter().map(ToString::to_string).collect();
+    for role in ["cn%3Dops%2Feu", "50%25"] {
+        assert!(parents.contains(&format!("Caxton::Role::\"{role}\"")), "{parents:?}");
+    }
 }
 
 #[test]
