@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const CLERK: &str = "---
 name: clerk
-capabilities: [desk]
+capabilities: [desk, message-receive, tool-access]
 tools: [csv_parser]
 handler: builtin:echo_agent
 ---

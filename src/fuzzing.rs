@@ -82,7 +82,7 @@ fn mcp_message(bytes: &[u8]) {
 
 fn agent_file(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = AgentDefinition::parse(text);
+        let _ = AgentDefinition::parse(text, &Default::default());
     }
 }
 

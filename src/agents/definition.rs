@@ -8,8 +8,13 @@ use std::collections::BTreeSet;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
 
+use super::permission::AgentPermission;
 use crate::limit::Rate;
-use crate::model::{AgentId, CapabilityName, MemoryScope, ServerName, ToolId, WorkspaceId};
+use crate::model::{AgentId, CapabilityName, IdError, MemoryScope, ServerName, ToolId, WorkspaceId};
+use crate::tools::{KnownTools, NamedTool};
+
+/// The workspace of an agent whose memory is that of its workspace and whose file names none.
+pub const DEFAULT_WORKSPACE: &str = "default";
 
 /// Why a file is not an agent, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +63,8 @@ pub struct AgentDefinition {
     pub description: String,
     /// The capabilities that it offers.
     pub capabilities: BTreeSet<CapabilityName>,
+    /// What it may do at all.
+    pub permissions: BTreeSet<AgentPermission>,
     /// The tools it may be offered, as `<server>___<tool>`.
     pub tools: BTreeSet<ToolId>,
     /// Its memory.
@@ -74,6 +81,8 @@ pub struct AgentDefinition {
     pub instructions: String,
     /// SHA-256 of the file, lower-case hexadecimal.
     pub sha256: String,
+    /// What the file says without an effect, each in one line.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -140,13 +149,18 @@ struct RawSecurity {
 }
 
 impl AgentDefinition {
-    /// Reads the text of an agent file.
-    pub fn parse(text: &str) -> Result<Self, AgentDefinitionError> {
+    /// Reads the text of an agent file. `known` are the tools that it may name.
+    ///
+    /// # Errors
+    /// The text is not an agent file; with the line and column.
+    pub fn parse(text: &str, known: &KnownTools) -> Result<Self, AgentDefinitionError> {
         let (front, first_line, instructions) = split(text)?;
         let raw: Raw = serde_saphyr::from_str_with_options(front, options())
             .map_err(|error| yaml_error(&error, first_line))?;
         let wrong = |message: String, help| AgentDefinitionError { line: 1, column: 1, message, help };
-        let tools = raw.tools.iter().map(|name| tool_id(name)).collect::<Result<_, _>>()?;
+        let mut warnings = Vec::new();
+        let tools: BTreeSet<ToolId> =
+            raw.tools.iter().map(|name| tool_id(name, known, &mut warnings)).collect::<Result<_, _>>()?;
         if raw.security.require_auth == Some(false) {
             return Err(wrong(
                 "`security.require_auth: false` is not possible: every caller is authenticated".to_owned(),
@@ -168,23 +182,19 @@ impl AgentDefinition {
                 text.parse::<Rate>().map_err(|error| wrong(format!("`security.rate_limit`: {error}"), None))
             })
             .transpose()?;
-        let scope = match (raw.memory.scope, &raw.workspace) {
-            (RawScope::Agent, _) => MemoryScope::Agent(raw.name.clone()),
-            (RawScope::Global, _) => MemoryScope::Global,
-            (RawScope::Workspace, Some(workspace)) => MemoryScope::Workspace(workspace.clone()),
-            (RawScope::Workspace, None) => {
-                return Err(wrong(
-                    "`memory.scope: workspace` needs a workspace".to_owned(),
-                    Some("add `workspace: <name>`"),
-                ));
-            }
-        };
+        let (workspace, scope) = memory_scope(&raw.name, raw.memory.scope, raw.workspace)?;
         let handler = raw.handler.map(|name| handler(&name)).transpose()?;
+        let (permissions, capabilities) = AgentPermission::split(raw.capabilities);
+        if !tools.is_empty() && !permissions.contains(&AgentPermission::ToolAccess) {
+            warnings
+                .push("`tools` without the capability `tool-access`: it may call none of them".to_owned());
+        }
         Ok(Self {
             id: raw.name,
             version: raw.version,
             description: raw.description,
-            capabilities: raw.capabilities,
+            capabilities,
+            permissions,
             tools,
             memory: MemoryPlan {
                 enabled: raw.memory.enabled,
@@ -192,12 +202,13 @@ impl AgentDefinition {
                 max_entities: raw.memory.max_entities,
                 max_relations: raw.memory.max_relations,
             },
-            workspace: raw.workspace,
+            workspace,
             model: raw.model,
             handler,
             rate_limit,
             instructions: instructions.trim().to_owned(),
             sha256: hex::encode(digest(&SHA256, text.as_bytes())),
+            warnings,
         })
     }
 }
@@ -210,6 +221,7 @@ fn split(text: &str) -> Result<(&str, u64, &str), AgentDefinitionError> {
         message: message.to_owned(),
         help: Some("an agent file is `---`, YAML, `---`, then markdown"),
     };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let rest = text
         .strip_prefix("---\n")
         .or_else(|| text.strip_prefix("---\r\n"))
@@ -259,19 +271,59 @@ fn yaml_error(error: &serde_saphyr::Error, first_line: u64) -> AgentDefinitionEr
     AgentDefinitionError { line, column, message, help: None }
 }
 
-/// A bare name is a built-in tool.
-fn tool_id(name: &str) -> Result<ToolId, AgentDefinitionError> {
+/// The workspace and the scope of memory; memory of a workspace is that of the default one where the file names none.
+fn memory_scope(
+    agent: &AgentId,
+    scope: RawScope,
+    workspace: Option<WorkspaceId>,
+) -> Result<(Option<WorkspaceId>, MemoryScope), AgentDefinitionError> {
+    Ok(match scope {
+        RawScope::Agent => (workspace, MemoryScope::Agent(agent.clone())),
+        RawScope::Global => (workspace, MemoryScope::Global),
+        RawScope::Workspace => {
+            let named = workspace.map_or_else(|| WorkspaceId::parse(DEFAULT_WORKSPACE), Ok);
+            let named = named.map_err(|error| AgentDefinitionError {
+                line: 1,
+                column: 1,
+                message: error.to_string(),
+                help: None,
+            })?;
+            (Some(named.clone()), MemoryScope::Workspace(named))
+        }
+    })
+}
+
+/// The tool that a name of the file stands for. A name that stands for none is kept as that of a built-in tool, which
+/// nobody has, and warned of.
+fn tool_id(
+    name: &str,
+    known: &KnownTools,
+    warnings: &mut Vec<String>,
+) -> Result<ToolId, AgentDefinitionError> {
+    let wrong = |error: IdError| AgentDefinitionError {
+        line: 1,
+        column: 1,
+        message: format!("`tools`: {error}"),
+        help: Some("write `<server>___<tool>`, or the bare name of a tool that one server has"),
+    };
+    let warning = match known.resolve(name).map_err(wrong)? {
+        NamedTool::One(id) => return Ok(id),
+        NamedTool::Unknown(Some(near)) => format!("there is no tool `{name}`: did you mean `{near}`?"),
+        NamedTool::Unknown(None) => {
+            format!("there is no tool `{name}` among the built-in and the approved tools")
+        }
+        NamedTool::Several(servers) => {
+            let ids: Vec<String> = servers.iter().map(|server| format!("`{server}___{name}`")).collect();
+            format!("several servers have the tool `{name}`: write {}", ids.join(" or "))
+        }
+    };
+    warnings.push(warning);
     let id = if name.contains(ToolId::SEPARATOR) {
         ToolId::parse(name)
     } else {
         ServerName::parse("builtin").and_then(|server| ToolId::new(&server, name))
     };
-    id.map_err(|error| AgentDefinitionError {
-        line: 1,
-        column: 1,
-        message: format!("`tools`: {error}"),
-        help: Some("write `<server>___<tool>`, or the bare name of a built-in tool"),
-    })
+    id.map_err(wrong)
 }
 
 fn handler(name: &str) -> Result<HandlerName, AgentDefinitionError> {
@@ -296,17 +348,60 @@ fn handler(name: &str) -> Result<HandlerName, AgentDefinitionError> {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<AgentDefinition, AgentDefinitionError> {
+        AgentDefinition::parse(text, &KnownTools::builtin())
+    }
+
     const WHOLE: &str = "---\nname: researcher\nversion: \"1.2.0\"\ncapabilities: [research]\ntools: [csv_parser, everything___get-sum]\nworkspace: lab\nmemory:\n  scope: workspace\nsecurity:\n  rate_limit: 50/minute\nhandler: builtin:echo_agent\n---\n\nYou look things up.\n";
 
     #[test]
     fn a_whole_file_is_read() {
-        let agent = AgentDefinition::parse(WHOLE).unwrap();
+        let agent = parse(WHOLE).unwrap();
         assert_eq!(agent.id.as_str(), "researcher");
         let tools: Vec<_> = agent.tools.iter().map(ToolId::as_str).collect();
         assert_eq!(tools, ["builtin___csv_parser", "everything___get-sum"]);
         assert_eq!(agent.memory.scope.to_string(), "workspace:lab");
         assert_eq!(agent.instructions, "You look things up.");
         assert_eq!(agent.handler, Some(HandlerName::Builtin("echo_agent".to_owned())));
+    }
+
+    #[test]
+    fn the_words_for_what_an_agent_may_do_are_not_capabilities_that_it_offers() {
+        let text = "---\nname: x\ncapabilities: [desk, memory-read, tool-access]\n---\n";
+        let agent = parse(text).unwrap();
+        assert_eq!(agent.capabilities.iter().map(CapabilityName::as_str).collect::<Vec<_>>(), ["desk"]);
+        let may: Vec<&str> = agent.permissions.iter().map(|permission| permission.as_str()).collect();
+        assert_eq!(may, ["memory-read", "tool-access"]);
+    }
+
+    #[test]
+    fn memory_of_a_workspace_is_that_of_the_default_one_where_none_is_named() {
+        let agent = parse("---\nname: x\nmemory: { scope: workspace }\n---\n").unwrap();
+        assert_eq!(agent.memory.scope.to_string(), "workspace:default");
+        assert_eq!(agent.workspace.unwrap().as_str(), DEFAULT_WORKSPACE);
+    }
+
+    #[test]
+    fn what_has_no_effect_is_warned_of() {
+        let warnings = |text: &str| parse(text).unwrap().warnings;
+        let text =
+            "---\nname: x\ncapabilities: [tool-access]\ntools: [csv_parse, get-env, mail___send]\n---\n";
+        assert_eq!(
+            warnings(text),
+            [
+                "there is no tool `csv_parse`: did you mean `csv_parser`?",
+                "there is no tool `get-env` among the built-in and the approved tools",
+                "there is no tool `mail___send` among the built-in and the approved tools",
+            ]
+        );
+        let without = warnings("---\nname: x\ntools: [csv_parser]\n---\n");
+        assert_eq!(without, ["`tools` without the capability `tool-access`: it may call none of them"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_carriage_returns_are_read_over() {
+        let agent = parse("\u{feff}---\r\nname: x\r\n---\r\nYou are x.\r\n").unwrap();
+        assert_eq!((agent.id.as_str(), agent.instructions.as_str()), ("x", "You are x."));
     }
 
     #[test]
@@ -319,7 +414,6 @@ mod tests {
             ("---\nname: &a x\ndescription: *a\n---\n", 2, "anchor"),
             ("---\nname: a/b\n---\n", 2, "agent id"),
             ("---\nname: x\ntools: [\"a\\u202eb\"]\n---\n", 1, "tools"),
-            ("---\nname: x\nmemory: { scope: workspace }\n---\n", 1, "needs a workspace"),
             ("---\nname: x\nsecurity: { require_auth: false }\n---\n", 1, "every caller is authenticated"),
             ("---\nname: x\nhandler: ../../etc/passwd.wasm\n---\n", 1, "names no module"),
             ("---\nname: x\ncapabilities: [a, b]\nsecurity: { allowed_capabilities: [a] }\n---\n", 1, "`b`"),
@@ -327,7 +421,7 @@ mod tests {
             ("---\ncapabilities: [a]\n---\n", 2, "name"),
         ];
         for (text, line, part) in cases {
-            let error = AgentDefinition::parse(text).unwrap_err();
+            let error = parse(text).unwrap_err();
             assert!(error.message.to_lowercase().contains(part), "{text:?}: {error:?}");
             assert_eq!(error.line, *line, "{text:?}: {error:?}");
         }
@@ -336,8 +430,8 @@ mod tests {
     #[test]
     fn a_bomb_is_refused_quickly() {
         let deep = format!("---\nname: x\ncapabilities: {}{}\n---\n", "[".repeat(5_000), "]".repeat(5_000));
-        assert!(AgentDefinition::parse(&deep).is_err());
+        assert!(parse(&deep).is_err());
         let aliases = "---\nname: &a x\ncapabilities: [*a, *a, *a]\n---\n";
-        assert!(AgentDefinition::parse(aliases).is_err());
+        assert!(parse(aliases).is_err());
     }
 }

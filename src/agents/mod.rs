@@ -4,9 +4,11 @@
 //! the credential claims.
 
 mod definition;
+mod permission;
 mod register;
 
-pub use definition::{AgentDefinition, AgentDefinitionError, HandlerName, MemoryPlan};
+pub use definition::{AgentDefinition, AgentDefinitionError, DEFAULT_WORKSPACE, HandlerName, MemoryPlan};
+pub use permission::AgentPermission;
 pub use register::{ACTIVE, Agent, AgentProblem, AgentSnapshot, Digests, Loaded, Register, RegisterDraft};
 
 use std::path::PathBuf;

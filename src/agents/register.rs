@@ -20,6 +20,7 @@ use crate::model::{AgentId, CapabilityName, Entity, EntityUid, ListAgents, Memor
 use crate::sandbox::{Module, Sandbox, builtin_handler};
 use crate::shared_state::{CountedLimit, RateCounter, RateCounters, Unavailable};
 use crate::telemetry::Metrics;
+use crate::tools::KnownTools;
 
 /// The attribute `status` of every agent in force.
 pub const ACTIVE: &str = "active";
@@ -76,6 +77,7 @@ fn entity(definition: &AgentDefinition) -> Entity {
         .with("name", Value::text(definition.id.shared()))
         .with("version", Value::text(&definition.version))
         .with("capabilities", Value::texts(definition.capabilities.iter().map(CapabilityName::as_str)))
+        .with("permissions", Value::texts(definition.permissions.iter().map(|one| one.as_str())))
         .with("tools", Value::texts(definition.tools.iter().map(|tool| tool.shared())))
         .with("memory_scope", Value::text(definition.memory.scope.kind()))
         .with("status", Value::text(ACTIVE))
@@ -114,6 +116,8 @@ pub struct Loaded {
     pub agents: usize,
     /// Files that were refused.
     pub problems: Vec<AgentProblem>,
+    /// What files say without an effect.
+    pub warnings: Vec<AgentProblem>,
 }
 
 type AgentTable = BTreeMap<AgentId, Arc<Agent>>;
@@ -134,6 +138,8 @@ pub struct RegisterDraft {
     table: AgentTable,
     /// Files that were refused.
     pub problems: Vec<AgentProblem>,
+    /// What files say without an effect.
+    pub warnings: Vec<AgentProblem>,
 }
 
 impl RegisterDraft {
@@ -174,23 +180,25 @@ impl Register {
     }
 
     /// Reads the directory and puts what is there in force, for a start: a file that is refused is left out. Compiles
-    /// handlers: call it off the async threads.
-    pub fn load(&self) -> Loaded {
-        let mut draft = self.draft();
+    /// handlers: call it off the async threads. `known` are the tools that the files may name.
+    pub fn load(&self, known: &KnownTools) -> Loaded {
+        let mut draft = self.draft(known);
         let problems = std::mem::take(&mut draft.problems);
+        let warnings = std::mem::take(&mut draft.warnings);
         let agents = draft.table.len();
         self.put_in_force(draft);
-        Loaded { agents, problems }
+        Loaded { agents, problems, warnings }
     }
 
     /// Reads the directory, and changes nothing. An agent that is as it was stays the same one, with what its senders have
     /// used of their rate. Compiles handlers: call it off the async threads.
-    pub fn draft(&self) -> RegisterDraft {
+    pub fn draft(&self, known: &KnownTools) -> RegisterDraft {
         let mut problems = Vec::new();
+        let mut warnings = Vec::new();
         let mut table = AgentTable::new();
         let old = self.table.load_full();
         for path in self.files(&mut problems) {
-            match self.read_file(&path, &old) {
+            match self.read_file(&path, &old, known) {
                 Ok(agent) if table.contains_key(agent.id()) => {
                     problems.push(problem(&path, format!("agent `{}` is defined twice", agent.id())));
                 }
@@ -200,12 +208,29 @@ impl Register {
                         .push(problem(&path, format!("there are {most} agents already, the most allowed")));
                 }
                 Ok(agent) => {
+                    let said = agent.definition.warnings.iter();
+                    warnings.extend(said.map(|message| problem(&path, message.clone())));
                     table.insert(agent.id().clone(), agent);
                 }
                 Err(found) => problems.push(found),
             }
         }
-        RegisterDraft { table, problems }
+        RegisterDraft { table, problems, warnings }
+    }
+
+    /// Reads one file as a load would, and changes nothing. With the agent, what its file says without an effect.
+    ///
+    /// # Errors
+    /// The file is not an agent, or may not be one here.
+    pub fn check(
+        &self,
+        path: &Path,
+        known: &KnownTools,
+    ) -> Result<(Arc<Agent>, Vec<AgentProblem>), AgentProblem> {
+        let agent = self.read_file(path, &AgentTable::new(), known)?;
+        let warnings = agent.definition.warnings.iter().map(|message| problem(path, message.clone()));
+        let warnings = warnings.collect();
+        Ok((agent, warnings))
     }
 
     /// Puts what was read in force, as a whole.
@@ -225,6 +250,13 @@ impl Register {
         }
     }
 
+    /// Logs what files say without an effect.
+    pub fn warn(warnings: &[AgentProblem]) {
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
     fn files(&self, problems: &mut Vec<AgentProblem>) -> Vec<PathBuf> {
         let Some(directory) = &self.settings.directory else { return Vec::new() };
         let entries = match fs::read_dir(directory) {
@@ -234,30 +266,36 @@ impl Register {
                 return Vec::new();
             }
         };
-        let mut files: Vec<_> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-            .collect();
+        let mut files: Vec<_> =
+            entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_agent_file(path)).collect();
         files.sort();
         files
     }
 
-    fn read_file(&self, path: &Path, old: &AgentTable) -> Result<Arc<Agent>, AgentProblem> {
+    fn read_file(
+        &self,
+        path: &Path,
+        old: &AgentTable,
+        known_tools: &KnownTools,
+    ) -> Result<Arc<Agent>, AgentProblem> {
         let text =
             read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
         let text =
             String::from_utf8(text).map_err(|_| problem(path, "the file is not UTF-8 text".to_owned()))?;
-        let definition = AgentDefinition::parse(&text).map_err(|error| AgentProblem {
+        let definition = AgentDefinition::parse(&text, known_tools).map_err(|error| AgentProblem {
             path: path.to_owned(),
             line: error.line,
             column: error.column,
             message: error.message,
             help: error.help,
         })?;
-        let forbidden = |name: &&CapabilityName| {
-            self.settings.forbidden_capabilities.iter().any(|bad| bad == name.as_str())
-        };
-        if let Some(name) = definition.capabilities.iter().find(forbidden) {
+        let mut declared = definition
+            .capabilities
+            .iter()
+            .map(CapabilityName::as_str)
+            .chain(definition.permissions.iter().map(|permission| permission.as_str()));
+        let forbidden = |name: &&str| self.settings.forbidden_capabilities.iter().any(|bad| bad == name);
+        if let Some(name) = declared.find(forbidden) {
             return Err(problem(
                 path,
                 format!("capability `{name}` is forbidden by the gateway's configuration"),
@@ -266,6 +304,7 @@ impl Register {
         let handler = self.handler(path, &definition).map_err(|message| problem(path, message))?;
         if let Some(known) = old.get(&definition.id)
             && known.definition.sha256 == definition.sha256
+            && known.definition.tools == definition.tools
             && known.handler.as_ref().map(Module::sha256) == handler.as_ref().map(Module::sha256)
         {
             return Ok(Arc::clone(known));
@@ -365,6 +404,7 @@ fn unknown(id: &AgentId) -> Arc<Entity> {
         .with("name", Value::text(id.as_str()))
         .with("version", Value::text(""))
         .with("capabilities", nothing())
+        .with("permissions", nothing())
         .with("tools", nothing())
         .with("memory_scope", Value::text("agent"))
         .with("status", Value::text("unknown"))
@@ -391,6 +431,12 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     file.take(limit).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
+}
+
+/// A file whose name begins with a dot is that of an editor or a draft.
+fn is_agent_file(path: &Path) -> bool {
+    let is_hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    !is_hidden && path.extension().is_some_and(|extension| extension == "md")
 }
 
 fn problem(path: &Path, message: String) -> AgentProblem {

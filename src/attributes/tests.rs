@@ -74,7 +74,7 @@ impl Bench {
         let settings = crate::agents::Settings { directory: Some(agents), ..Default::default() };
         let counters = Arc::new(crate::limit::LocalCounters::new(Arc::clone(&metrics)));
         let agents = Register::new(settings, sandbox.clone(), Arc::clone(&metrics), counters);
-        assert_eq!(agents.load().agents, 1);
+        assert_eq!(agents.load(&Default::default()).agents, 1);
         let clock = Arc::new(ManualClock::at_millis(1_000_000));
         let mut settings = Settings::in_directory(directory.path());
         change(&mut settings);

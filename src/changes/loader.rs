@@ -212,8 +212,18 @@ pub fn sources_from_dirs(
 ) -> Result<Sources, PolicyError> {
     Ok(match (policy_dir, schema_dir) {
         (None, None) => Sources::shipped(),
-        (Some(policies), Some(schemas)) => Sources::from_dirs(policies, schemas)?,
+        (Some(policies), Some(schemas)) => with_a_schema(Sources::from_dirs(policies, schemas)?),
         (Some(policies), None) => Sources::from_dirs(policies, policies)?.with_shipped(SourceKind::Schema),
-        (None, Some(schemas)) => Sources::from_dirs(schemas, schemas)?.with_shipped(SourceKind::Policy),
+        (None, Some(schemas)) => {
+            with_a_schema(Sources::from_dirs(schemas, schemas)?).with_shipped(SourceKind::Policy)
+        }
     })
+}
+
+/// Fragments of tools (`schemas/tools`, which `caxton tools import` makes) extend a schema and are none: a directory with
+/// nothing else leaves the shipped schema where it is.
+fn with_a_schema(sources: Sources) -> Sources {
+    let only_tools =
+        sources.iter().all(|file| file.kind != SourceKind::Schema || file.name.starts_with("tools/"));
+    if only_tools { sources.with_shipped(SourceKind::Schema) } else { sources }
 }

@@ -11,13 +11,11 @@ use serde_json::{Value as Json, json};
 use super::output::{Exit, Output, table};
 use super::prepare;
 use super::remote::{Remote, list, number, text};
-use crate::agents::Register;
 use crate::attributes::Attributes;
 use crate::authz::resolve_entities;
 use crate::changes::PolicyLoader;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Environment;
-use crate::limit::LocalCounters;
 use crate::model::{EntityUid, Outcome};
 use crate::policy::Bundle;
 use crate::sandbox::Sandbox;
@@ -214,14 +212,13 @@ fn offline(check: &CheckOptions, output: &Output) -> anyhow::Result<Result<Json,
 
 /// The attributes of people and agents. Tool servers are not contacted: a permission is not about one tool.
 fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::KnownAttributes>> {
-    let metrics = Arc::new(Metrics::new());
-    let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;
-    let counters = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
-    let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), counters);
-    if let Some(problem) = agents.load().problems.into_iter().next() {
+    let (agents, known) = super::agents::register(&settings)?;
+    if let Some(problem) = agents.load(&known).problems.into_iter().next() {
         anyhow::bail!("an agent could not be loaded: {problem}");
     }
     let tools = crate::tools::Settings { servers: Vec::new(), ..settings.tools };
+    let metrics = Arc::new(Metrics::new());
+    let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;
     let (tools, _) = prepare::runtime()?.block_on(Registry::connect(tools, sandbox, metrics))?;
     Ok(Attributes::look(settings.attributes, agents, tools)?)
 }

@@ -77,6 +77,7 @@ actions! {
     PolicyRollback = "policy:rollback",
     AuditRead = "audit:read",
     ConfigRead = "config:read",
+    MetricsRead = "metrics:read",
     AuthToken = "auth:token",
     AuthLogout = "auth:logout",
     AuthKeyCreate = "auth:key:create",

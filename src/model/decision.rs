@@ -135,6 +135,19 @@ pub enum EventType {
 }
 
 impl EventType {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Authentication,
+        Self::Authorization,
+        Self::AgentCreation,
+        Self::AgentDeletion,
+        Self::ConfigurationChange,
+        Self::AdminAction,
+        Self::ToolCall,
+        Self::MemoryAccess,
+        Self::Message,
+    ];
+
     /// The word in the log.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -43,6 +43,27 @@ impl EntityUid {
         Self { type_name: format_smolstr!("Caxton::{type_name}"), id: id.into() }
     }
 
+    /// The entity that a name in Cedar's notation stands for, as [`fmt::Display`] writes it; `None` for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (type_name, quoted) = text.split_once("::\"")?;
+        let id = quoted.strip_suffix('"')?;
+        if !id.contains(['\\', '"']) {
+            return Some(Self::new(type_name, id));
+        }
+        unescaped(id).map(|id| Self::new(type_name, id))
+    }
+
+    /// The attribute in which a resource has this principal as its owner; `None` for what owns nothing.
+    pub fn owner_attribute(&self) -> Option<&'static str> {
+        match self.type_name() {
+            "Caxton::User" => Some("owner_user"),
+            "Caxton::Service" => Some("owner_service"),
+            "Caxton::Workload" => Some("owner_workload"),
+            "Caxton::Agent" => Some("owner_agent"),
+            _ => None,
+        }
+    }
+
     /// The fully qualified type.
     pub fn type_name(&self) -> &str {
         &self.type_name
@@ -57,6 +78,32 @@ impl EntityUid {
     pub fn id(&self) -> &str {
         &self.id
     }
+}
+
+/// What [`str::escape_debug`] escaped; `None` for an escape that it does not write, and for a quote that is not escaped.
+fn unescaped(text: &str) -> Option<String> {
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        whole.push(match c {
+            '"' => return None,
+            '\\' => match rest.next()? {
+                't' => '\t',
+                'r' => '\r',
+                'n' => '\n',
+                '0' => '\0',
+                same @ ('\'' | '"' | '\\') => same,
+                'u' => {
+                    let (digits, after) = rest.as_str().strip_prefix('{')?.split_once('}')?;
+                    rest = after.chars();
+                    char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+                }
+                _ => return None,
+            },
+            plain => plain,
+        });
+    }
+    Some(whole)
 }
 
 /// Cedar's notation: `Caxton::Agent::"researcher"`, the id escaped.
@@ -233,6 +280,30 @@ impl Entity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_name_that_is_written_is_read_back() {
+        for id in [
+            "a",
+            "https://idp|alice",
+            "",
+            "a\"b",
+            "a\\",
+            "a\n\t\r\0",
+            "\u{202e}x",
+            "it's",
+            "日本",
+            "e\u{301}",
+        ] {
+            let uid = EntityUid::caxton("User", id);
+            assert_eq!(EntityUid::parse(&uid.to_string()), Some(uid), "{id:?}");
+        }
+        let wrong =
+            ["", "User", "User::a", "User::\"a", "User::\"a\" or \"b\"", "User::\"\\q\"", "User::\"\\u{}\""];
+        for text in wrong {
+            assert_eq!(EntityUid::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn an_id_cannot_break_out_of_its_quotes() {

@@ -172,6 +172,8 @@ on_fixed_resource! {
     ReadAudit: Authorization, AuditRead, Entity::bare(EntityUid::caxton("AuditLog", "decisions"));
     /// See which ways to prove oneself are open, and whether they work (`config:read`).
     ReadAuthStatus: Authorization, ConfigRead, Entity::bare(EntityUid::caxton("Config", "live"));
+    /// Read what the gateway counts (`metrics:read`).
+    ReadMetrics: Authorization, MetricsRead, Entity::bare(EntityUid::caxton("Metrics", "gateway"));
     /// End one's own session (`auth:logout`).
     EndSession: Authentication, AuthLogout, gateway();
     /// See all API keys, without their secrets (`auth:key:list`).

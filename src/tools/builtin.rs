@@ -21,7 +21,7 @@ pub(super) const SERVER: &str = "builtin";
 /// The definitions are part of the program and small.
 const MAX_DEFINITION_BYTES: usize = 64 * 1024;
 
-fn server() -> Result<ServerName, RegistryError> {
+pub(super) fn server() -> Result<ServerName, RegistryError> {
     ServerName::parse(SERVER).map_err(|error| RegistryError::Builtin(Box::new(error)))
 }
 

@@ -21,6 +21,7 @@ use super::builtin;
 use super::catalogue::fragment_name;
 use super::catalogue::{Catalogue, ServerTools};
 use super::error::{PrepareError, RegistryError, ToolError, ToolProblem};
+use super::known_names::KnownTools;
 use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
 use super::result::ToolResult;
 use super::session::{Answered, ClientSide};
@@ -36,10 +37,16 @@ pub struct Registry(Arc<Inner>);
 #[derive(Debug)]
 pub struct PinDraft {
     pins: BTreeMap<ServerName, Option<Pins>>,
+    known: KnownTools,
     digests: BTreeMap<String, String>,
 }
 
 impl PinDraft {
+    /// The tools that there are by these pins.
+    pub fn known(&self) -> &KnownTools {
+        &self.known
+    }
+
     /// The digest of each server's file; none for a server without pins.
     pub fn digests(&self) -> &BTreeMap<String, String> {
         &self.digests
@@ -139,9 +146,11 @@ impl Registry {
         let dir = self.0.settings.pin_dir();
         let digests = self.pin_digests();
         let mut pins = BTreeMap::new();
+        let mut known = KnownTools::builtin();
         for upstream in &self.0.upstreams {
             let server = &upstream.settings.name;
             let loaded = Pins::load(&dir, server, self.0.settings.max_definition_bytes)?;
+            known.add(server, loaded.as_ref());
             pins.insert(server.clone(), loaded);
         }
         meanwhile();
@@ -149,7 +158,7 @@ impl Registry {
             let message = "a file of pins was changed while it was read".to_owned();
             return Err(PinError::Form { path: dir, message });
         }
-        Ok(PinDraft { pins, digests })
+        Ok(PinDraft { pins, known, digests })
     }
 
     /// Puts pins in force, those of all servers at once.

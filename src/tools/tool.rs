@@ -128,15 +128,35 @@ impl Tool {
         self.definition == *definition && self.pin_status == pin_status
     }
 
+    /// The arguments with the defaults of the schema where the caller gave none, so that a policy sees what the tool will
+    /// do. Of built-in tools only: another server's schema says nothing for sure of what the server does without them.
+    fn with_defaults(&self, mut arguments: Map<String, Json>) -> Map<String, Json> {
+        if matches!(self.backend, Backend::Builtin(_)) {
+            for (name, default) in defaults(&self.definition.input_schema) {
+                if !arguments.contains_key(name) {
+                    arguments.insert(name.clone(), default.clone());
+                }
+            }
+        }
+        arguments
+    }
+
     /// The call with these arguments, to be asked about. Checked and typed; nothing has happened yet.
     pub fn prepare(&self, arguments: Map<String, Json>) -> Result<InvokeTool, PrepareError> {
         if self.drifted() {
             return Err(PrepareError::Drifted(self.id().clone()));
         }
+        let arguments = self.with_defaults(arguments);
         let (arguments, input) = self.schema.check(arguments)?;
         let tool = Arc::clone(&self.descriptor);
         Ok(InvokeTool { tool, arguments, input, rest: Map::new(), redact: Vec::new() })
     }
+}
+
+/// What a schema gives for arguments that a caller leaves out.
+fn defaults(schema: &Map<String, Json>) -> impl Iterator<Item = (&String, &Json)> {
+    let properties = schema.get("properties").and_then(Json::as_object);
+    properties.into_iter().flatten().filter_map(|(name, property)| Some((name, property.get("default")?)))
 }
 
 /// `Caxton::Tool` with every attribute of the schema. Hints have MCP's defaults when the server is silent.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::ReloadError;
 use super::state::STATE_FILE;
 use super::{PreparedParts, Reloader, file};
-use crate::agents::{Digests, RegisterDraft};
+use crate::agents::{Digests, Register, RegisterDraft};
 use crate::audit::{AgentRecord, Record};
 use crate::authn::KeyFiles;
 use crate::blocking;
@@ -27,13 +27,14 @@ impl Reloader {
     /// The agents of their directory and the pins of tools; refused as a whole when one of them is not valid.
     pub(super) fn parts(&self) -> Result<Option<PreparedParts>, ReloadError> {
         let Some(agent_parts) = &self.agent_parts else { return Ok(None) };
-        let agents = agent_parts.agents.draft();
+        let pins = agent_parts.tools.read_pins().map_err(|error| ReloadError::Pins(Box::new(error)))?;
+        let agents = agent_parts.agents.draft(pins.known());
         if !agents.problems.is_empty() {
             agent_parts.agents.tell(&agents.problems);
             let problems: Vec<String> = agents.problems.iter().map(ToString::to_string).collect();
             return Err(ReloadError::Agents(problems.join("\n")));
         }
-        let pins = agent_parts.tools.read_pins().map_err(|error| ReloadError::Pins(Box::new(error)))?;
+        Register::warn(&agents.warnings);
         let keys = agent_parts.keys.as_ref().map(KeyFiles::read).transpose();
         let keys = keys.map_err(|error| ReloadError::Keys(Box::new(error)))?;
         Ok(Some(PreparedParts { agents, pins, keys }))

@@ -1,29 +1,15 @@
-//! `caxton agents`: about agents and what may be changed under them; reads files, no gateway needs to run.
+//! `caxton agents hot-reload-security-status`: how changes of policies and agents are controlled.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::output::{Exit, Output, table};
-use super::prepare;
+use super::super::output::{Exit, Output, table};
+use crate::agents::AgentProblem;
 use crate::changes::{ChangeLock, ChangeState, EmergencyLock as _, PolicySource};
 use crate::clock::{Clock as _, SystemClock, rfc3339};
-use crate::config::Environment;
 use crate::policy::version::{Rules, Seen, TrustedKeys, VersionError, VersionSource};
 use crate::server::Settings;
-
-/// What to do with agents.
-#[derive(Debug, clap::Subcommand)]
-pub enum Command {
-    /// Show how changes of policies are controlled. Exit code 1 when something is wrong.
-    ///
-    /// Example: caxton agents hot-reload-security-status --config caxton.yaml
-    HotReloadSecurityStatus {
-        /// The configuration file of the gateway.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-    },
-}
 
 /// The controls of changes.
 #[derive(Debug, Serialize)]
@@ -39,8 +25,21 @@ struct ChangeControls {
     newest_accepted: Option<u64>,
     newest_published: Option<u64>,
     last_refusal: Option<String>,
+    agents: Option<AgentControls>,
     problems: Vec<String>,
     notes: Vec<String>,
+}
+
+/// The files of agents.
+#[derive(Debug, Serialize)]
+struct AgentControls {
+    directory: PathBuf,
+    /// Files that are agents.
+    valid: usize,
+    /// The most agents that there may be.
+    most: usize,
+    refused: Vec<String>,
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,16 +49,30 @@ struct SignerKey {
     over: bool,
 }
 
-/// Runs one of the commands.
-pub fn run(command: &Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
-    let Command::HotReloadSecurityStatus { config } = command;
-    let settings = match prepare::offline(config.as_deref(), environment, output)? {
-        Ok(loaded) => loaded.settings,
-        Err(exit) => return Ok(exit),
-    };
-    let status = status(&settings, SystemClock.now_millis())?;
+/// Shows the controls of changes.
+pub(super) fn run(settings: &Settings, output: &Output) -> anyhow::Result<Exit> {
+    let mut status = status(settings, SystemClock.now_millis())?;
+    status.agents = agents(settings)?;
+    for refused in status.agents.iter().flat_map(|agents| &agents.refused) {
+        status.problems.push(format!("an agent file is refused: {refused}"));
+    }
     output.data(&status, text)?;
     Ok(if status.problems.is_empty() { Exit::Fine } else { Exit::Found })
+}
+
+/// The agents as the gateway would read them now.
+fn agents(settings: &Settings) -> anyhow::Result<Option<AgentControls>> {
+    let Some(directory) = &settings.agents.directory else { return Ok(None) };
+    let (register, known) = super::register(settings)?;
+    let loaded = register.load(&known);
+    let lines = |problems: &[AgentProblem]| problems.iter().map(ToString::to_string).collect();
+    Ok(Some(AgentControls {
+        directory: directory.clone(),
+        valid: loaded.agents,
+        most: settings.agents.max_agents,
+        refused: lines(&loaded.problems),
+        warnings: lines(&loaded.warnings),
+    }))
 }
 
 fn status(settings: &Settings, now: i64) -> anyhow::Result<ChangeControls> {
@@ -84,6 +97,7 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<ChangeControls> {
                 one.why.lines().next().unwrap_or_default()
             )
         }),
+        agents: None,
         problems: Vec::new(),
         notes: Vec::new(),
     };
@@ -160,6 +174,15 @@ fn refused(error: &VersionError) -> String {
     format!("the newest publication may not decide: {error}")
 }
 
+fn agents_text(agents: &AgentControls) -> String {
+    let AgentControls { directory, valid, most, refused, warnings } = agents;
+    let (refused, warnings) = (refused.len(), warnings.len());
+    format!(
+        "{valid} of at most {most} in {}, {refused} files refused, {warnings} warnings",
+        directory.display()
+    )
+}
+
 fn text(status: &ChangeControls) -> String {
     let mut rows = table(["what", "is"]);
     let word = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
@@ -181,6 +204,7 @@ fn text(status: &ChangeControls) -> String {
         ("newest accepted", number(status.newest_accepted)),
         ("newest published", number(status.newest_published)),
         ("last refusal", status.last_refusal.clone().unwrap_or_else(none)),
+        ("agents", status.agents.as_ref().map_or_else(none, agents_text)),
     ] {
         rows.add_row([what.to_owned(), is]);
     }

@@ -26,7 +26,7 @@ const CLERK: &str = "---
 name: clerk
 version: \"1.0.0\"
 description: Counts, remembers and recalls for those who ask.
-capabilities: [desk]
+capabilities: [desk, memory-read, memory-write, message-receive, tool-access]
 tools: [csv_parser]
 workspace: office
 handler: builtin:echo_agent
@@ -39,7 +39,7 @@ const RESEARCHER: &str = "---
 name: researcher
 version: \"1.0.0\"
 description: Looks things up and keeps notes of its own.
-capabilities: [research]
+capabilities: [research, memory-read, memory-write, message-receive, tool-access]
 tools: [csv_parser]
 workspace: lab
 handler: builtin:echo_agent

@@ -41,12 +41,18 @@ impl MemoryRow {
             MemoryKind::Relation => "MemoryRelation",
         };
         let uid = EntityUid::caxton(type_name, format!("{}/{}", self.scope, self.id));
-        self.scope
+        let entity = self
+            .scope
             .mark(Entity::bare(uid))
             .with("owner", Value::text(&self.owner))
             .with("kind", Value::text(&self.kind))
             .with("labels", Value::texts(&self.labels))
-            .in_parent(self.scope.uid())
+            .in_parent(self.scope.uid());
+        let owner = EntityUid::parse(&self.owner);
+        match owner.as_ref().and_then(EntityUid::owner_attribute).zip(owner.clone()) {
+            Some((name, owner)) => entity.with(name, Value::Entity(owner)),
+            None => entity,
+        }
     }
 }
 

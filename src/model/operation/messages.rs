@@ -159,17 +159,10 @@ macro_rules! receives {
 receives!(ReadConversation, ReceiveReply);
 
 fn conversation(id: &ConversationId, owner: &EntityUid, labels: &BTreeSet<Arc<str>>) -> Arc<Entity> {
-    let typed_owner = match owner.type_name() {
-        "Caxton::User" => Some("owner_user"),
-        "Caxton::Service" => Some("owner_service"),
-        "Caxton::Workload" => Some("owner_workload"),
-        "Caxton::Agent" => Some("owner_agent"),
-        _ => None,
-    };
     let entity = Entity::bare(EntityUid::caxton("Conversation", id.shared()))
         .with("labels", Value::texts(labels))
         .with("owner", Value::text(owner.to_string()));
-    Arc::new(match typed_owner {
+    Arc::new(match owner.owner_attribute() {
         Some(name) => entity.with(name, Value::Entity(owner.clone())),
         None => entity,
     })

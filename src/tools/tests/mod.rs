@@ -126,7 +126,20 @@ async fn built_in_tools_are_there_without_any_server() {
     // Arguments are judged before anything happens.
     let prepare = |tool: &str, json| registry.prepare(&id(tool), args(json));
     let prepared = prepare("builtin___csv_parser", json!({ "text": "a", "max_rows": 5 })).unwrap();
-    assert_eq!(prepared.input, Value::record([("max_rows", Value::Long(5)), ("text", Value::text("a"))]));
+    let shown = |rows| {
+        Value::record([
+            ("delimiter", Value::text(",")),
+            ("has_header", Value::Bool(true)),
+            ("max_rows", Value::Long(rows)),
+            ("sanitize", Value::Bool(true)),
+            ("text", Value::text("a")),
+        ])
+    };
+    assert_eq!(prepared.input, shown(5));
+    // What a caller leaves out is what the tool takes in its place, and a policy sees it.
+    let prepared = prepare("builtin___csv_parser", json!({ "text": "a" })).unwrap();
+    assert_eq!(prepared.input, shown(100_000));
+    assert_eq!(prepared.arguments["max_rows"], 100_000);
     let error = prepare("builtin___csv_parser", json!({ "text": "a", "max_rows": 0 })).unwrap_err();
     assert!(
         matches!(error, PrepareError::Arguments(error) if error.path == "/max_rows" && error.rule == "minimum")

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::BadRecord;
 use super::reads::{Hidden, Root};
-use super::value::{Reader, uid};
+use super::value::Reader;
 use crate::model::{Entity, EntityUid, Outcome, PolicyMode, PolicyRef, Value};
 use crate::policy::engine::schema_index::SchemaIndex;
 use crate::policy::engine::types::{Mismatch, Shape};
@@ -218,10 +218,10 @@ impl Logged {
         if action.ends_with('…') {
             return Err(Without::Name);
         }
-        let named = |text: Option<&str>| text.and_then(uid).ok_or(Without::Name);
+        let named = |text: Option<&str>| text.and_then(EntityUid::parse).ok_or(Without::Name);
         Ok(Asked {
             principal: named(principal.or(own))?,
-            action: uid(action)
+            action: EntityUid::parse(action)
                 .filter(|uid| uid.base_type() == "Action")
                 .unwrap_or_else(|| EntityUid::action(action)),
             resource: named(resource)?,
@@ -267,8 +267,9 @@ impl LoggedEntity {
     fn typed(&self, schema: &SchemaIndex) -> Result<(Arc<Entity>, Vec<Hidden>), Mismatch> {
         let mut lost = Vec::new();
         let hidden = &mut lost;
-        let name =
-            |text: &String| uid(text).ok_or_else(|| Mismatch::new("the name of an entity cannot be read"));
+        let name = |text: &String| {
+            EntityUid::parse(text).ok_or_else(|| Mismatch::new("the name of an entity cannot be read"))
+        };
         let uid = name(&self.uid)?;
         let within = |mismatch: Mismatch| Mismatch::new(format!("`{uid}`: {mismatch}"));
         let known = schema.entity_type(&uid)?;
