@@ -123,6 +123,8 @@ pub enum SecurityEvent<'e> {
     PromptInjection(JudgedRequest<'e>),
     /// A tool call was denied.
     ToolAccessDenied(JudgedRequest<'e>),
+    /// The arguments of a call are not what the tool takes.
+    ToolArgumentsRefused(JudgedRequest<'e>),
     /// An attempt to read or write memory was denied.
     MemoryScopeViolation(JudgedRequest<'e>),
     /// Any other request was denied.
@@ -145,6 +147,16 @@ pub enum SecurityEvent<'e> {
     AgentChanged(AgentDigests<'e>),
     /// An agent was removed.
     AgentRemoved(AgentDigests<'e>),
+    /// The configuration file was read again: what can change while the gateway runs has changed.
+    SettingsReloaded {
+        /// The keys that hold now, and those that need a restart.
+        detail: &'e str,
+    },
+    /// The configuration file was read again and refused; the old settings stay in force.
+    SettingsRefused {
+        /// What is wrong with it.
+        why: &'e str,
+    },
     /// New policies are in force.
     PoliciesReloaded {
         /// The cause, what was loaded, and both versions.
@@ -244,6 +256,31 @@ impl Facts {
     }
 }
 
+/// The names of the events that have a record of their own: `event` of such a record.
+pub const RECORDED_EVENTS: [&str; 21] = [
+    "agent_changed",
+    "agent_deployed",
+    "agent_removed",
+    "candidate_loaded",
+    "candidate_refused",
+    "changes_locked",
+    "changes_unlocked",
+    "credentials_changed",
+    "gateway_started",
+    "gateway_stopped",
+    "keys_reload",
+    "keys_reload_refused",
+    "login_failure",
+    "ocsp_refused",
+    "policy_reload",
+    "rate_limited",
+    "reload_refused",
+    "settings_refused",
+    "settings_reload",
+    "tls_reload",
+    "tls_reload_refused",
+];
+
 const API_EVENT: &str = "api_security_event";
 const RELOAD: &str = "hot_reload_security_violation";
 
@@ -278,6 +315,7 @@ impl SecurityEvent<'_> {
             ),
             Self::PromptInjection(_) => Facts::new("prompt_injection").violation("prompt_injection_detected"),
             Self::ToolAccessDenied(_) => Facts::new("tool_access_denied").violation("tool_access_denied"),
+            Self::ToolArgumentsRefused(_) => Facts::new("tool_arguments_refused").line(),
             Self::MemoryScopeViolation(_) => {
                 Facts::new("memory_scope_violation").violation("memory_scope_violation")
             }
@@ -289,6 +327,10 @@ impl SecurityEvent<'_> {
             Self::AgentDeployed(_) => Facts::new("agent_deployed").applied(AgentCreation),
             Self::AgentChanged(_) => Facts::new("agent_changed").applied(AgentCreation),
             Self::AgentRemoved(_) => Facts::new("agent_removed").applied(AgentDeletion),
+            Self::SettingsReloaded { .. } => Facts::new("settings_reload").applied(ConfigurationChange),
+            Self::SettingsRefused { .. } => {
+                Facts::new("settings_refused").violation("config_validation_failed").refused()
+            }
             Self::PoliciesReloaded { .. } => Facts::new("policy_reload").applied(ConfigurationChange),
             Self::PolicyReloadRefused { .. } => Facts::new("reload_refused").violation(RELOAD).refused(),
             Self::CandidateLoaded { .. } => Facts::new("candidate_loaded").applied(ConfigurationChange),
@@ -313,6 +355,8 @@ impl SecurityEvent<'_> {
             | Self::TlsReloadRefused { problem: text, .. }
             | Self::OcspRefused { error: text }
             | Self::IssuerKeysRefused { error: text }
+            | Self::SettingsReloaded { detail: text }
+            | Self::SettingsRefused { why: text }
             | Self::PoliciesReloaded { detail: text }
             | Self::PolicyReloadRefused { why: text }
             | Self::CandidateLoaded { version: text }
@@ -330,6 +374,7 @@ impl SecurityEvent<'_> {
             | Self::AddressBlocked { .. }
             | Self::PromptInjection(_)
             | Self::ToolAccessDenied(_)
+            | Self::ToolArgumentsRefused(_)
             | Self::MemoryScopeViolation(_)
             | Self::RequestDenied(_)
             | Self::ProxiedRequestRefused { .. }
@@ -353,6 +398,7 @@ impl SecurityEvent<'_> {
             }
             Self::PromptInjection(request)
             | Self::ToolAccessDenied(request)
+            | Self::ToolArgumentsRefused(request)
             | Self::MemoryScopeViolation(request)
             | Self::RequestDenied(request) => {
                 format!("{} on {}: {}", request.principal, request.resource, request.reason.as_str())
@@ -390,6 +436,7 @@ impl SecurityEvent<'_> {
         match self {
             Self::PromptInjection(request)
             | Self::ToolAccessDenied(request)
+            | Self::ToolArgumentsRefused(request)
             | Self::MemoryScopeViolation(request)
             | Self::RequestDenied(request) => Some(request),
             _ => None,
@@ -418,10 +465,13 @@ impl SecurityEvent<'_> {
             Self::ToolAccessDenied(_) => {
                 metrics.tool_access_denials.inc();
             }
+            Self::ToolArgumentsRefused(_) => {
+                metrics.tool_arguments_refused.inc();
+            }
             Self::MemoryScopeViolation(_) => {
                 metrics.memory_scope_violations.inc();
             }
-            Self::AgentFileRefused { .. } => {
+            Self::AgentFileRefused { .. } | Self::SettingsRefused { .. } => {
                 metrics.config_validation_failures.inc();
             }
             _ => {}

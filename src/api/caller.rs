@@ -450,7 +450,9 @@ pub(super) async fn report(api: &Api, context: &RequestContext, refused: &Refuse
     let address = network(context.source.ip);
     let counted = api.journal.count_refusal(Box::new(record), address, (method, reason));
     let Some(record) = counted else { return };
-    event(record.count).emit(&api.metrics);
+    if refused.kind != RefusedKind::Missing {
+        event(record.count).emit(&api.metrics);
+    }
     // A failed login has no effect to hold back, so a journal that cannot write does not change the answer.
     let _ = api.journal.append(record).await;
 }

@@ -15,8 +15,10 @@ use serde_json::Value as Json;
 
 use super::line_reader::{Line, LineReader};
 use crate::clock::rfc3339;
+use crate::events::RECORDED_EVENTS;
 use crate::json;
 use crate::model::EventType;
+use crate::suggest::nearest;
 
 /// Whether the wanted decisions let something happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +29,20 @@ pub enum DecisionFilter {
     Deny,
 }
 
+/// What kind of record is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventFilter {
+    /// By `event_type`.
+    Type(EventType),
+    /// By `event`: the name of one of the gateway's own events.
+    Named(&'static str),
+}
+
 /// Which records are wanted; what is `None` does not matter.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// Of this kind.
-    pub event_type: Option<EventType>,
+    pub event_type: Option<EventFilter>,
     /// Asked by this user or service, or by an agent for it: the whole Cedar name, the id, or for a user the
     /// part after the issuer.
     pub user: Option<String>,
@@ -53,8 +64,13 @@ pub struct Filter {
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     /// Not a word of the log.
-    #[error("`{0}` is not an event type")]
-    EventType(String),
+    #[error("`{word}` is not an event type{}", .near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default())]
+    EventType {
+        /// The word.
+        word: String,
+        /// The nearest known one.
+        near: Option<&'static str>,
+    },
     /// Neither `allow` nor `deny`.
     #[error("`{0}` is not a decision, use `allow` or `deny`")]
     Decision(String),
@@ -120,9 +136,18 @@ impl Filter {
     }
 }
 
-fn parse_event_type(word: &str) -> Result<EventType, FilterError> {
+fn parse_event_type(word: &str) -> Result<EventFilter, FilterError> {
+    // A word of the guides.
+    let word = if word == "config_change" { EventType::ConfigurationChange.as_str() } else { word };
     let deserializer: serde::de::value::StrDeserializer<'_, WordError> = word.into_deserializer();
-    EventType::deserialize(deserializer).map_err(|_| FilterError::EventType(word.to_owned()))
+    if let Ok(event_type) = EventType::deserialize(deserializer) {
+        return Ok(EventFilter::Type(event_type));
+    }
+    let named = RECORDED_EVENTS.into_iter().find(|name| *name == word);
+    named.map(EventFilter::Named).ok_or_else(|| FilterError::EventType {
+        word: word.to_owned(),
+        near: nearest(word, EventType::ALL.map(EventType::as_str).into_iter().chain(RECORDED_EVENTS)),
+    })
 }
 
 fn parse_decision(word: &str) -> Result<DecisionFilter, FilterError> {
@@ -181,7 +206,11 @@ impl PreparedFilter<'_> {
     fn matches(&self, record: &Json) -> bool {
         let filter = self.filter;
         let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default();
-        filter.event_type.is_none_or(|wanted| text("event_type") == wanted.as_str())
+        let is_wanted = |wanted| match wanted {
+            EventFilter::Type(event_type) => text("event_type") == event_type.as_str(),
+            EventFilter::Named(name) => text("event") == name,
+        };
+        filter.event_type.is_none_or(is_wanted)
             && filter
                 .decision
                 .is_none_or(|wanted| (text("outcome") == "allow") == (wanted == DecisionFilter::Allow))

@@ -173,7 +173,7 @@ impl Guard {
             self.metrics.injection_attempts.inc();
         }
         if record.is_some() {
-            self.security_log(O::EVENT, state.subject, &resource.uid, &screening, &verdict, decision);
+            self.security_log(O::EVENT, &state, &resource.uid, &screening, &verdict, decision);
         }
         let RequestState { bundle, attributes, shared, .. } = state;
         PendingDecision { decision, verdict, record, chosen, bundle, attributes, shared, retry_after }

@@ -4,9 +4,9 @@ use super::decide::RequestState;
 use super::guard::Guard;
 use crate::audit::Shadow;
 use crate::events::{JudgedRequest, SecurityEvent};
-use crate::model::{Action, DecisionId, EntityUid, EventType, Outcome, Screening, Subject};
-use crate::policy::Verdict;
+use crate::model::{Action, DecisionId, EntityUid, EventType, Outcome, ReasonCode, Screening};
 use crate::policy::shadow;
+use crate::policy::{Bundle, Verdict};
 use crate::telemetry::metrics::{DecisionLabels, ShadowLabels};
 
 impl Guard {
@@ -42,12 +42,13 @@ impl Guard {
     pub(super) fn security_log(
         &self,
         event: EventType,
-        subject: &Subject,
+        state: &RequestState<'_>,
         resource: &EntityUid,
         screening: &Screening,
         verdict: &Verdict,
         decision: DecisionId,
     ) {
+        let subject = state.subject;
         let agent = subject.as_agent();
         let request = JudgedRequest {
             agent: agent.as_ref(),
@@ -59,9 +60,15 @@ impl Guard {
         let event = match event {
             _ if screening.injection => SecurityEvent::PromptInjection(request),
             _ if verdict.outcome == Outcome::Allow => return,
+            _ if verdict.reason == ReasonCode::ArgumentsInvalid => {
+                SecurityEvent::ToolArgumentsRefused(request)
+            }
             EventType::ToolCall => SecurityEvent::ToolAccessDenied(request),
-            EventType::MemoryAccess => SecurityEvent::MemoryScopeViolation(request),
-            EventType::Authentication
+            EventType::MemoryAccess if crosses_scopes(verdict, &state.bundle) => {
+                SecurityEvent::MemoryScopeViolation(request)
+            }
+            EventType::MemoryAccess
+            | EventType::Authentication
             | EventType::Authorization
             | EventType::AgentCreation
             | EventType::AgentDeletion
@@ -71,4 +78,13 @@ impl Guard {
         };
         event.emit(&self.metrics);
     }
+}
+
+/// Whether a policy denied it that says so of itself: `@violation("memory_scope")`. A missing permission is none.
+fn crosses_scopes(verdict: &Verdict, bundle: &Bundle) -> bool {
+    let says_so = |id: &str| {
+        let violation = bundle.policy(id).and_then(|policy| policy.annotations.get("violation"));
+        violation.is_some_and(|word| word.as_ref() == "memory_scope")
+    };
+    verdict.outcome == Outcome::DenyExplicit && verdict.policies.iter().any(|policy| says_so(&policy.id))
 }

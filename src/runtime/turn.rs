@@ -111,7 +111,7 @@ impl Runtime {
         let status = match reply.performative {
             Performative::Inform => "answered",
             Performative::Refuse => "refused",
-            _ => "failed",
+            _ => "error",
         };
         self.metrics.agent_executions.get_or_create(&StatusLabels { status }).inc();
         self.effects.reply(delivery, (reply.performative, reply.content), caller, (sender, context)).await

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::{InspectReader, InspectWriter};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -26,6 +27,8 @@ use crate::api::{Api, Connection, ConnectionPlace, refused_in_handshake};
 use crate::authn::Refused;
 use crate::authn::mtls::{ClientCertificate, refusal};
 use crate::limit::{Turns, network};
+use crate::telemetry::metrics::Counter;
+use crate::telemetry::{DirectionLabels, Metrics};
 
 /// How long a client whose handshake failed may take to hang up.
 const LINGER: Duration = Duration::from_secs(1);
@@ -61,12 +64,42 @@ pub(super) struct ConnectionServer {
     handshakes: Semaphore,
     turns: Arc<Turns<IpAddr>>,
     router: Router,
+    network: NetworkBytes,
     builder: Builder<TokioExecutor>,
     idle_timeout: Duration,
 }
 
+/// Counts the bytes of HTTP of a listener.
+#[derive(Debug, Clone)]
+pub(super) struct NetworkBytes {
+    received: Counter,
+    sent: Counter,
+}
+
+impl NetworkBytes {
+    pub(super) fn of(metrics: &Metrics) -> Self {
+        let counter = |direction| metrics.network_bytes.get_or_create_owned(&DirectionLabels { direction });
+        Self { received: counter("received"), sent: counter("sent") }
+    }
+
+    fn count<S: AsyncRead + AsyncWrite>(&self, stream: S) -> impl AsyncRead + AsyncWrite + use<S> {
+        let (received, sent) = (self.received.clone(), self.sent.clone());
+        let stream = InspectReader::new(stream, move |bytes: &[u8]| {
+            received.inc_by(bytes.len().try_into().unwrap_or(u64::MAX));
+        });
+        InspectWriter::new(stream, move |bytes: &[u8]| {
+            sent.inc_by(bytes.len().try_into().unwrap_or(u64::MAX));
+        })
+    }
+}
+
 impl ConnectionServer {
-    pub(super) fn new(transport: Transport, router: Router, limits: &HttpLimits) -> Self {
+    pub(super) fn new(
+        transport: Transport,
+        router: Router,
+        limits: &HttpLimits,
+        network: NetworkBytes,
+    ) -> Self {
         let (handshakes, each) = match &transport {
             Transport::Plain => (0, 0),
             Transport::Tls { tls, .. } => {
@@ -78,6 +111,7 @@ impl ConnectionServer {
             handshakes: Semaphore::new(handshakes),
             turns: Turns::new(each),
             router,
+            network,
             builder: builder(limits),
             idle_timeout: limits.idle_timeout,
         }
@@ -168,7 +202,8 @@ impl ConnectionServer {
         let router = self.router.clone();
         let service =
             service_fn(|request| answer(router.clone(), connection.clone(), activity.begin(), request));
-        let mut conversation = std::pin::pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let mut conversation =
+            std::pin::pin!(self.builder.serve_connection(TokioIo::new(self.network.count(stream)), service));
         let mut stopping = false;
         let mut limit = self.idle_timeout;
         loop {

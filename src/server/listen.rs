@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::HttpLimits;
 use super::activity::Activity;
-use super::connection::{ConnectionServer, Transport};
+use super::connection::{ConnectionServer, NetworkBytes, Transport};
 use super::connection_limits::{PerAddress, Slot};
 use crate::api::Proxies;
 
@@ -22,11 +22,11 @@ pub(super) async fn serve(
     transport: Transport,
     router: Router,
     limits: HttpLimits,
-    proxies: Proxies,
+    (proxies, network): (Proxies, NetworkBytes),
     stop: CancellationToken,
     grace: Duration,
 ) {
-    let server = Arc::new(ConnectionServer::new(transport, router, &limits));
+    let server = Arc::new(ConnectionServer::new(transport, router, &limits, network));
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let per_address = PerAddress::new(limits.max_connections_per_address);
     let under_way = TaskTracker::new();

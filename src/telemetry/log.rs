@@ -1,5 +1,7 @@
 //! The log of the process: JSON lines on stderr, one object a line, in the shape that a SIEM matches on.
 
+use std::sync::OnceLock;
+
 use tracing_subscriber::EnvFilter;
 
 /// What the log shows.
@@ -10,11 +12,26 @@ pub struct LogSettings {
     pub level: String,
 }
 
+/// Sets the level of the log of this process, once it was started.
+static SET_LEVEL: OnceLock<Box<dyn Fn(&str) -> bool + Send + Sync>> = OnceLock::new();
+
 /// Starts the log of this process. A second start in one process keeps the first log.
 pub fn init(settings: &LogSettings) {
-    let filter = EnvFilter::new(filter(&settings.level));
-    let log = tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_env_filter(filter);
-    let _ = log.try_init();
+    let log = tracing_subscriber::fmt()
+        .json()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::new(filter(&settings.level)))
+        .with_filter_reloading();
+    let handle = log.reload_handle();
+    if log.try_init().is_ok() {
+        let set = move |level: &str| handle.reload(EnvFilter::new(filter(level))).is_ok();
+        let _ = SET_LEVEL.set(Box::new(set));
+    }
+}
+
+/// Sets the lowest level of the running log; whether it could be set.
+pub fn set_level(level: &str) -> bool {
+    SET_LEVEL.get().is_some_and(|set| set(level))
 }
 
 /// Security events have to reach the SIEM at every log level. The client of the Vault logs its requests, and those may

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -28,6 +28,8 @@ labels! {
     AuthLabels { method: &'static str, reason: &'static str }
     /// Labels of `caxton_shadow_flips_total`.
     ShadowLabels { source: &'static str, change: &'static str }
+    /// Labels of `caxton_network_bytes_total`: `received` or `sent`.
+    DirectionLabels { direction: &'static str }
     /// A label called `result`.
     ResultLabels { result: &'static str }
     /// A label called `scope`.
@@ -66,6 +68,8 @@ pub struct Metrics {
     pub sqlite_events: Counter,
     pub active_tool_sessions: Gauge,
     pub agent_executions: Family<StatusLabels, Counter>,
+    pub tool_arguments_refused: Counter,
+    pub network_bytes: Family<DirectionLabels, Counter>,
     pub audit_queue_depth: Gauge,
     pub audit_dropped: Counter,
     pub audit_sink_errors: Family<SinkLabels, Counter>,
@@ -73,6 +77,22 @@ pub struct Metrics {
     pub wasm_instances: Gauge,
     pub wasm_fuel: Counter,
 }
+
+/// The families that tell of attacks and of protections, by how their names begin.
+const SECURITY: [&str; 12] = [
+    "caxton_address_blocks",
+    "caxton_api_auth_failures",
+    "caxton_audit_",
+    "caxton_config_validation_failures",
+    "caxton_decisions",
+    "caxton_hot_reload_security_violations",
+    "caxton_memory_scope_violations",
+    "caxton_prompt_injection_attempts",
+    "caxton_rate_limited",
+    "caxton_sqlite_security_events",
+    "caxton_tool_access_denials",
+    "caxton_tool_arguments_refused",
+];
 
 impl Metrics {
     /// Registers every family.
@@ -135,6 +155,14 @@ impl Metrics {
             ),
             sqlite_events: family!("sqlite_security_events", "Unexpected answers of the memory database"),
             active_tool_sessions: family!("active_tool_sessions", "Tool calls under way"),
+            tool_arguments_refused: family!(
+                "tool_arguments_refused",
+                "Calls of tools with arguments that the tool does not take"
+            ),
+            network_bytes: family!(
+                "network_bytes",
+                "Bytes of HTTP that came from clients and went to them, without those of TLS"
+            ),
             agent_executions: family!("agent_executions", "Agent turns by how they ended"),
             audit_queue_depth: family!("audit_queue_depth", "Records waiting for the journal"),
             audit_dropped: family!(
@@ -179,6 +207,15 @@ impl Metrics {
             text.clear();
         }
         text
+    }
+
+    /// The families of security alone, in the same format.
+    pub fn render_security(&self) -> String {
+        let of_security = |line: &str| {
+            let name = line.strip_prefix("# ").and_then(|rest| rest.split(' ').nth(1)).unwrap_or(line);
+            line == "# EOF" || SECURITY.iter().any(|family| name.starts_with(family))
+        };
+        self.render().split_inclusive('\n').filter(|line| of_security(line.trim_end())).collect()
     }
 }
 

@@ -3,8 +3,8 @@
 mod log;
 pub mod metrics;
 
-pub use log::{LogSettings, init};
+pub use log::{LogSettings, init, set_level};
 pub use metrics::{
-    AuthLabels, DecisionLabels, HttpLabels, Metrics, ResultLabels, ScopeLabels, ServerLabels, SinkLabels,
-    StatusLabels, VersionLabels,
+    AuthLabels, DecisionLabels, DirectionLabels, HttpLabels, Metrics, ResultLabels, ScopeLabels,
+    ServerLabels, SinkLabels, StatusLabels, VersionLabels,
 };

@@ -79,7 +79,8 @@ fn next<'e>(
         }
         Some(E::RateLimited { .. }) => ("PromptInjection", E::PromptInjection(request)),
         Some(E::PromptInjection(_)) => ("ToolAccessDenied", E::ToolAccessDenied(request)),
-        Some(E::ToolAccessDenied(_)) => ("MemoryScopeViolation", E::MemoryScopeViolation(request)),
+        Some(E::ToolAccessDenied(_)) => ("ToolArgumentsRefused", E::ToolArgumentsRefused(request)),
+        Some(E::ToolArgumentsRefused(_)) => ("MemoryScopeViolation", E::MemoryScopeViolation(request)),
         Some(E::MemoryScopeViolation(_)) => ("RequestDenied", E::RequestDenied(request)),
         Some(E::RequestDenied(_)) => (
             "ProxiedRequestRefused",
@@ -93,7 +94,15 @@ fn next<'e>(
         }
         Some(E::AgentDeployed(_)) => ("AgentChanged", E::AgentChanged(digests)),
         Some(E::AgentChanged(_)) => ("AgentRemoved", E::AgentRemoved(AgentDigests { now: None, ..digests })),
-        Some(E::AgentRemoved(_)) => ("PoliciesReloaded", E::PoliciesReloaded { detail: "watch: a -> b" }),
+        Some(E::AgentRemoved(_)) => {
+            ("SettingsReloaded", E::SettingsReloaded { detail: "`server.log_level: debug`" })
+        }
+        Some(E::SettingsReloaded { .. }) => {
+            ("SettingsRefused", E::SettingsRefused { why: "caxton.yaml is not valid" })
+        }
+        Some(E::SettingsRefused { .. }) => {
+            ("PoliciesReloaded", E::PoliciesReloaded { detail: "watch: a -> b" })
+        }
         Some(E::PoliciesReloaded { .. }) => {
             ("PolicyReloadRefused", E::PolicyReloadRefused { why: "not valid" })
         }
@@ -150,14 +159,18 @@ fn record(event: &SecurityEvent<'_>) -> Json {
     })
 }
 
-#[test]
-fn every_event_is_the_golden_one() {
-    let parts = Parts {
+fn parts() -> Parts {
+    Parts {
         agent: AgentId::parse("researcher").unwrap(),
         principal: EntityUid::caxton("Agent", "researcher"),
         resource: EntityUid::caxton("Tool", "mail___send"),
         decision: serde_json::from_value(json!("01900000-0000-7000-8000-000000000001")).unwrap(),
-    };
+    }
+}
+
+#[test]
+fn every_event_is_the_golden_one() {
+    let parts = parts();
     let mut found = BTreeMap::new();
     let mut event = None;
     while let Some((name, one)) = next(event.as_ref(), &parts) {
@@ -174,4 +187,18 @@ fn every_event_is_the_golden_one() {
     }
     let golden: Json = serde_json::from_slice(&std::fs::read(GOLDEN).unwrap()).unwrap();
     assert_eq!(golden, found, "a changed event is an API change; the events are now:\n{shown}");
+}
+
+#[test]
+fn the_events_with_a_record_are_listed_by_name() {
+    let parts = parts();
+    let mut names = Vec::new();
+    let mut event = None;
+    while let Some((_, one)) = next(event.as_ref(), &parts) {
+        let facts = one.facts();
+        names.extend(facts.record.is_some().then_some(facts.name));
+        event = Some(one);
+    }
+    names.sort_unstable();
+    assert_eq!(names, crate::events::RECORDED_EVENTS);
 }

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::*;
 use crate::audit::LINE_LIMIT;
 use crate::audit::Tail;
-use crate::audit::query::{DecisionFilter, Filter, query, search};
+use crate::audit::query::{DecisionFilter, EventFilter, Filter, query, search};
 use crate::audit::record_reader::{ChainCheck, ChainSummary, RecordReadError, RecordReader};
 
 fn seqs(records: &[Json]) -> Vec<u64> {
@@ -68,7 +68,11 @@ fn each_filter_keeps_what_it_names() {
 #[test]
 fn words_that_mean_nothing_are_refused() {
     let event_type = Filter::parse(Some("toolcall"), None, None, None, None, None).unwrap_err();
-    assert_eq!(event_type.to_string(), "`toolcall` is not an event type");
+    assert_eq!(event_type.to_string(), "`toolcall` is not an event type: did you mean `tool_call`?");
+    let word =
+        |word: &str| Filter::parse(Some(word), None, None, None, None, None).unwrap().event_type.unwrap();
+    assert_eq!(word("login_failure"), EventFilter::Named("login_failure"));
+    assert_eq!(word("config_change"), EventFilter::Type(EventType::ConfigurationChange));
     let decision = Filter::parse(None, None, None, Some("maybe"), None, None).unwrap_err();
     assert_eq!(decision.to_string(), "`maybe` is not a decision, use `allow` or `deny`");
     assert!(query(Path::new("/nowhere"), &Filter::all()).is_err());

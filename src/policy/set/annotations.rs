@@ -6,8 +6,11 @@ use crate::model::{Obligation, ObligationError};
 use crate::suggest::nearest;
 
 /// Annotations that the gateway carries out or shows.
-const KNOWN: [&str; 9] =
-    ["id", "description", "owner", "severity", "control", "reason", "mode", "label", "redact"];
+const KNOWN: [&str; 10] =
+    ["id", "description", "owner", "severity", "control", "reason", "mode", "label", "redact", "violation"];
+
+/// The violations that `@violation` may name: words of the security log.
+pub(crate) const VIOLATIONS: [&str; 1] = ["memory_scope"];
 
 /// What begins so is the author's own, and means nothing to the gateway.
 const OWN: &str = "x_";

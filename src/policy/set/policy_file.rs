@@ -12,7 +12,7 @@ use cedar_policy_core::parser;
 use cedar_policy_core::validator::ValidatorSchema;
 use miette::{Diagnostic, SourceSpan};
 
-use super::annotations::{PolicyAnnotations, obligations, refusal};
+use super::annotations::{PolicyAnnotations, VIOLATIONS, obligations, refusal};
 use super::depth::{self, Language};
 use super::error::PolicyProblem;
 use super::load::{PolicyInfo, Strictness};
@@ -353,6 +353,14 @@ impl Reader<'_> {
         let refuse = |message: &str, advice: &str| {
             Err(vec![self.place(template, message, "this policy").with_advice(advice).about(id)])
         };
+        if let Some(word) = annotations.get("violation") {
+            if !VIOLATIONS.contains(&word.as_ref()) {
+                return refuse(&format!("`@violation` names no violation: {word:?}"), "write `memory_scope`");
+            }
+            if template.effect() == ast::Effect::Permit {
+                return refuse("`@violation` has no effect on a `permit`", "write it on a `forbid`");
+            }
+        }
         match obligations(annotations) {
             Err(error) => refuse(&error.to_string(), "separate several with spaces"),
             Ok(all) if !all.is_empty() && template.effect() == ast::Effect::Forbid => refuse(
