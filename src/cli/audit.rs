@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use comfy_table::{Cell, CellAlignment, Color};
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp, Unit};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -67,7 +68,7 @@ pub enum Command {
 /// Which records.
 #[derive(Debug, Args)]
 pub struct QueryOptions {
-    /// Only this kind of event (`authorization`, `tool_call`, `authentication`, …).
+    /// Only this kind of event (`authorization`, `tool_call`, …), or one event by name (`login_failure`, …).
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
     /// Only what this user or service asked for.
@@ -331,9 +332,14 @@ fn instant(text: &str, end: bool) -> anyhow::Result<i64> {
         return Ok(instant.as_millisecond());
     }
     let wrong = || format!("`{text}` is not a time, use for example `2026-01-31` or `2026-01-31T12:00:00Z`");
+    // A date would be read from the beginning of a time without a zone, and the rest passed over.
+    if text.contains(':') {
+        let time: DateTime = text.parse().with_context(wrong)?;
+        return Ok(time.to_zoned(TimeZone::UTC).with_context(wrong)?.timestamp().as_millisecond());
+    }
     let day: Date = text.parse().with_context(wrong)?;
     let day = if end { day.tomorrow().with_context(wrong)? } else { day };
-    Ok(day.to_zoned(jiff::tz::TimeZone::UTC).with_context(wrong)?.timestamp().as_millisecond())
+    Ok(day.to_zoned(TimeZone::UTC).with_context(wrong)?.timestamp().as_millisecond())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod tools;
 mod auth_tokens;
 mod login;
 mod prepare;
+mod reload_settings;
 pub mod remote;
 mod stored_login;
 

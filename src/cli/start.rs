@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::{Exit, Output};
 use super::prepare::{self, Prepared};
+use super::reload_settings::RunningSettings;
 use crate::config::Environment;
 use crate::secrets::VaultProvider;
 use crate::server::{Gateway, ReloadOutcome, StartError, TlsReload};
@@ -29,6 +30,7 @@ pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -
     };
     prepare::start_log(&loaded);
     prepare::warn(&loaded, output);
+    let mut running = RunningSettings::new(options.config.clone(), environment, &loaded.values);
     let mut settings = loaded.settings;
     settings.sandbox.compile_worker = Some(super::compile_worker());
     let keys = settings.authn.api_keys.clone();
@@ -67,7 +69,10 @@ pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -
             tokio::select! {
                 _ = stop.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => reload_all(&gateway, output).await,
+                _ = reload.recv() => {
+                    running.reload(&gateway, output).await;
+                    reload_all(&gateway, output).await;
+                }
             }
         }
         output.say("draining");

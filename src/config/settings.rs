@@ -74,6 +74,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
     let model = model::read(reader);
     let screen = screening::read(reader);
     let messages = communication::read(reader);
+    let longest = messages.max_message_bytes;
+    server.api.max_body_bytes = body_bound(reader, server.api.max_body_bytes, longest);
     let agents = ConfigAgents::read(reader, server.agents_dir);
     mcp::tool_security(reader, &mut tools);
 
@@ -125,6 +127,29 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
         insecure_http: server.insecure_http,
     };
     Configuration { gateway, process }
+}
+
+/// What stands around the content of a message in a body: names, the conversation, and some escapes of JSON.
+const ENVELOPE_BYTES: usize = 64 << 10;
+
+/// The bound of a body: where the file does not give one, the longest message fits.
+fn body_bound(reader: &mut Reader<'_>, max_body: usize, longest_message: usize) -> usize {
+    const BODY: &str = "server.max_body";
+    const MESSAGE: &str = "communication.max_message_size_kb";
+    let needed = longest_message.saturating_add(ENVELOPE_BYTES);
+    if needed <= max_body {
+        return max_body;
+    }
+    if !reader.is_given(BODY) {
+        return needed;
+    }
+    if reader.is_given(MESSAGE) {
+        let message = format!("a message of this size does not fit into a body of `{BODY}`");
+        let problem = ConfigProblem::warning(ProblemCode::Contradiction, message);
+        let help = format!("set `{BODY}` to {} KB or more, or remove it", needed.div_ceil(1_024));
+        reader.report(problem.with_help(help), MESSAGE);
+    }
+    max_body
 }
 
 /// Two keys of two sections: plain HTTP for a network whose requests would all be refused is a mistake.

@@ -19,7 +19,11 @@ const fn unsupported(path: &'static str, doc: &'static str, instead: &'static st
     UnsupportedKey { path, doc, instead }
 }
 
-const TLS: &str = "remove the key; use `server.tls`";
+/// A key of a guide that has another name here.
+const fn renamed(path: &'static str, instead: &'static str) -> UnsupportedKey {
+    unsupported(path, "a name of the guides", instead)
+}
+
 const POLICY: &str = "remove the key and write the rule as a policy in `security.authorization.policy_dir`";
 const REMOVE: &str = "remove the key";
 const LOG: &str = "remove the key; the decision log holds every decision, rotate and keep it by other means";
@@ -27,13 +31,27 @@ const HOST: &str = "remove the key; limit the process by systemd or the containe
 
 /// All of them, in the order of the reference.
 pub const UNSUPPORTED: &[UnsupportedKey] = &[
+    renamed("api.tls.enabled", "write `server.tls.enabled`"),
+    renamed("api.tls.cert", "write `server.tls.cert_path`"),
+    renamed("api.tls.key", "write `server.tls.key_path`"),
+    renamed("api.tls.min_version", "write `server.tls.min_version`"),
+    renamed("api.tls.cipher_suites", "write `server.tls.cipher_suites`"),
+    renamed("server.tls.ciphers", "write `server.tls.cipher_suites`"),
+    renamed("networking.tls.cert_file", "write `server.tls.cert_path`"),
+    renamed("networking.tls.key_file", "write `server.tls.key_path`"),
+    renamed("networking.tls.ca_file", "write `server.tls.ca_file`"),
+    renamed("networking.tls.min_tls_version", "write `server.tls.min_version`"),
+    renamed("networking.tls.cipher_suites", "write `server.tls.cipher_suites`"),
+    renamed("networking.tls.require_client_cert", "write `server.tls.require_client_cert`"),
+    renamed("networking.tls.verify_client_cert", "write `server.tls.verify_client_cert`"),
+    renamed("networking.tls.enable_ocsp_stapling", "write `server.tls.enable_ocsp_stapling`"),
+    renamed("networking.tls.ocsp_responder_url", "write `server.tls.ocsp_responder_url`"),
+    renamed("security.oauth2.provider", "remove the key; `security.oauth2.issuer` names the provider"),
     unsupported(
-        "server.file_permissions",
-        "the widest mode of agent files",
-        "remove the key; set the modes with `chmod`",
+        "config_agents.isolation.conversation_limits",
+        "conversations of one agent",
+        "use `communication.max_conversations_per_sender` and `communication.max_messages`",
     ),
-    unsupported("networking", "TLS of the guides' TOML form, `server.tls` here", TLS),
-    unsupported("config_agents.isolation.conversation_limits", "conversations of one agent", REMOVE),
     unsupported(
         "config_agents.security_policies.allowed_tools",
         "tools of all agents",
@@ -51,12 +69,6 @@ pub const UNSUPPORTED: &[UnsupportedKey] = &[
     unsupported("memory_security.scope_isolation.agent_scope", "who may use agent scopes", POLICY),
     unsupported("memory_security.scope_isolation.workspace_scope", "who may use workspace scopes", POLICY),
     unsupported("memory_security.scope_isolation.global_scope", "who may use the global scope", POLICY),
-    unsupported(
-        "memory_security.ownership.enforce_ownership_permissions",
-        "only owners may change rows",
-        POLICY,
-    ),
-    unsupported("memory_security.ownership.allow_ownership_transfer", "owners may hand rows over", REMOVE),
     unsupported("memory_security.audit_logging.retention_days", "how long records of memory are kept", LOG),
     unsupported("communication.content_sanitization", "clean the content of messages", REMOVE),
     unsupported(
@@ -76,23 +88,25 @@ pub const UNSUPPORTED: &[UnsupportedKey] = &[
     ),
     unsupported("runtime.limits.cpu_quota_per_agent", "share of a processor", "use `runtime.limits.fuel`"),
     unsupported(
-        "runtime.limits.max_file_descriptors",
-        "open files of a module",
-        "remove the key; a module has no files",
-    ),
-    unsupported(
-        "runtime.limits.max_disk_io_bytes",
-        "bytes read and written",
-        "remove the key; a module has no files",
-    ),
-    unsupported(
         "security.authentication.jwt_secret",
         "a shared secret in the file",
         "use `jwt_hs256_secret_file`",
     ),
-    unsupported("security.authorization.model", "the guides' role model", POLICY),
-    unsupported("security.authorization.policy_file", "the guides' role rules", POLICY),
-    unsupported("security.roles", "roles, compiled to policies", POLICY),
+    unsupported(
+        "security.authorization.model",
+        "the guides' role model",
+        "remove the key; `caxton policy import --from rbac FILE` makes policies of its rules",
+    ),
+    unsupported(
+        "security.authorization.policy_file",
+        "the guides' role rules",
+        "remove the key; `caxton policy import --from rbac FILE` makes policies of the file",
+    ),
+    unsupported(
+        "security.roles",
+        "roles, compiled to policies",
+        "write the roles into a file and name it with `security.authorization.roles_file`, or make policies of it with `caxton policy import-roles FILE`",
+    ),
     unsupported(
         "security.api_keys.salt",
         "a salt",
@@ -106,16 +120,6 @@ pub const UNSUPPORTED: &[UnsupportedKey] = &[
         "security.emergency.auto_quarantine_suspicious_agents",
         "set suspicious agents apart",
         REMOVE,
-    ),
-    unsupported(
-        "security.audit.audit_log_level",
-        "leave records out",
-        "remove the key; every decision is recorded",
-    ),
-    unsupported(
-        "security.audit.audit_events",
-        "leave kinds of records out",
-        "remove the key; every decision is recorded",
     ),
     unsupported("security.audit.retention_days", "how long records are kept", LOG),
     unsupported(

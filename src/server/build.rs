@@ -109,6 +109,7 @@ pub(super) struct Parts {
     pub(super) journal: Journal,
     pub(super) memory: Memory,
     pub(super) tools: Registry,
+    pub(super) lockdown: Arc<dyn Lockdown>,
     pub(super) clock: SharedClock,
 }
 
@@ -138,7 +139,7 @@ pub(super) async fn build(
 
     let counters: Arc<dyn RateCounters> = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), Arc::clone(&counters));
-    load_agents(&agents).await?;
+    load_agents(&agents, &tools).await?;
     let decision_log = DecisionLog::new(settings.audit.path.clone());
     let journal = open_journal(settings.audit, &metrics)?;
     let credentials = Credentials::new(
@@ -165,7 +166,7 @@ pub(super) async fn build(
         authenticator.key_files(),
     ));
     reloader.agents_at_start().await.map_err(StartError::Agents)?;
-    let lockdown = Arc::new(LocalLockdown::default());
+    let lockdown: Arc<dyn Lockdown> = Arc::new(LocalLockdown::default());
     lockdown.set(settings.lockdown).await?;
     let guard = Arc::new(Guard::new(GuardParts {
         policy,
@@ -176,7 +177,7 @@ pub(super) async fn build(
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
         sessions: Arc::new(LocalSessions::new(settings.sessions, Arc::clone(&clock))),
-        lockdown,
+        lockdown: Arc::clone(&lockdown),
         replayable: settings.replayable,
     }));
     let longest = settings.messages.max_message_bytes;
@@ -217,7 +218,7 @@ pub(super) async fn build(
         under_way: tokio_util::task::TaskTracker::new(),
         mcp: crate::api::McpState::new(&clock)?,
     });
-    Ok(Parts { api, certificates, reloader, journal, memory, tools, clock })
+    Ok(Parts { api, certificates, reloader, journal, memory, tools, clock, lockdown })
 }
 
 fn open_authenticator(
@@ -312,9 +313,11 @@ fn fragments(tools: &Registry) -> Fragments {
 }
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.
-async fn load_agents(agents: &Register) -> Result<usize, StartError> {
-    let register = agents.clone();
-    let loaded = blocking::run(move || register.load()).await?;
+async fn load_agents(agents: &Register, tools: &Registry) -> Result<usize, StartError> {
+    let (register, tools) = (agents.clone(), tools.clone());
+    let load = move || tools.read_pins().map(|pins| register.load(pins.known()));
+    let loaded = blocking::run(load).await?.map_err(|error| StartError::Tools(error.into()))?;
     agents.tell(&loaded.problems);
+    Register::warn(&loaded.warnings);
     Ok(loaded.agents)
 }

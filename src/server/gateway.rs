@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::{Parts, StartError};
 use super::certificates::{TlsReload, follow_files, staple};
-use super::connection::Transport;
+use super::connection::{NetworkBytes, Transport};
 use super::listen::serve;
 use super::policy_watch;
 use super::{FollowSettings, HttpLimits, Settings};
@@ -23,7 +23,7 @@ use crate::model::PolicyVersion;
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
     address: SocketAddr,
     operations: SocketAddr,
     stop: CancellationToken,
@@ -95,19 +95,29 @@ impl Gateway {
         let (operations_listener, operations) = bind(operations).await?;
         let stop = CancellationToken::new();
         let api = router(Arc::clone(&parts.api));
-        let probes = operations_router(Arc::clone(&parts.api));
+        // Whoever reaches this host may ask whether it lives; what it counts is for those who may read metrics.
+        let probes = operations_router(Arc::clone(&parts.api), operations.ip().is_loopback());
+        let network = NetworkBytes::of(&parts.api.metrics);
         let transport = match parts.certificates.tls() {
             Some(tls) => Transport::Tls { tls: Arc::clone(tls), api: Arc::clone(&parts.api) },
             None => Transport::Plain,
         };
         let serving = vec![
-            tokio::spawn(serve(api_listener, transport, api, limits, proxies.clone(), stop.clone(), grace)),
+            tokio::spawn(serve(
+                api_listener,
+                transport,
+                api,
+                limits,
+                (proxies.clone(), network.clone()),
+                stop.clone(),
+                grace,
+            )),
             tokio::spawn(serve(
                 operations_listener,
                 Transport::Plain,
                 probes,
                 HttpLimits::default(),
-                proxies,
+                (proxies, network),
                 stop.clone(),
                 Duration::ZERO,
             )),
@@ -314,7 +324,7 @@ impl Parts {
         Some(found)
     }
 
-    fn record_of(&self, event: &SecurityEvent<'_>) -> Option<Record> {
+    pub(super) fn record_of(&self, event: &SecurityEvent<'_>) -> Option<Record> {
         let mut record = Record::of_event(event, self.clock.now_millis())?;
         record.policy_version = Some(self.reloader.policy().current().version().clone());
         Some(record)

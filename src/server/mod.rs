@@ -10,6 +10,7 @@ mod connection_limits;
 mod file_watch;
 mod gateway;
 mod listen;
+mod live_settings;
 mod policy_watch;
 mod tls;
 
@@ -17,6 +18,7 @@ pub use build::StartError;
 pub use builder::GatewayBuilder;
 pub use certificates::TlsReload;
 pub use gateway::{Gateway, ReloadOutcome};
+pub use live_settings::{LiveSettings, SettingsError};
 pub use tls::TlsError;
 
 pub use crate::config::{

@@ -77,6 +77,8 @@ fn times_are_read_in_the_ways_people_write_them() {
     assert_eq!(instant("2026-01-01", true).unwrap(), morning + 24 * hour);
     assert_eq!(instant("2026-01-01T01:00:00Z", true).unwrap(), morning + hour);
     assert_eq!(instant("2026-01-01T01:00:00+01:00", false).unwrap(), morning);
+    assert_eq!(instant("2026-01-01T01:00:00", true).unwrap(), morning + hour, "without a zone it is UTC");
+    assert!(instant("2026-01-01T25:00:00", false).is_err());
     assert!(instant("2026-13-01", false).is_err());
 }
 

@@ -56,7 +56,8 @@ impl ApiKeys {
         const PER_KEY: &str = "security.api_keys.rate_limit_per_key";
         const BURST: &str = "security.api_keys.burst_limit";
         let hourly = Frequency { count: 1_000, per: Duration::from_secs(3_600) };
-        let rate = r.value(PER_KEY, RateType, hourly, "Calls with one API key; more are answered with 429.");
+        let rate =
+            r.value(PER_KEY, RateType::HOURLY, hourly, "Calls with one API key; more are answered with 429.");
         let burst =
             r.value(BURST, Integer::new(1..=1_000_000, "calls"), 100, "Calls with one API key at once.");
         checked_rate(r, rate, burst, (PER_KEY, BURST))

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::audit::{Durability, Settings};
+use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, Integer, Size};
+use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, Integer, List, Size};
 
 /// What the section says of two modules.
 pub(super) struct Audit {
@@ -20,6 +21,33 @@ const DURABILITIES: &[(&str, Durability)] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct JsonLines;
 
+/// The kinds of records that the guides choose among.
+const EVENTS: &[(&str, &str)] = &[
+    ("authentication", "authentication"),
+    ("authorization", "authorization"),
+    ("agent_creation", "agent_creation"),
+    ("agent_deletion", "agent_deletion"),
+    ("configuration_change", "configuration_change"),
+    ("admin_action", "admin_action"),
+];
+
+/// A list that names every kind is what holds; one that leaves a kind out would leave out its records.
+fn check_events(r: &mut Reader<'_>) {
+    const KEY: &str = "security.audit.audit_events";
+    let all: Vec<&str> = EVENTS.iter().map(|(name, _)| *name).collect();
+    let named = r.value(
+        KEY,
+        List(Choice(EVENTS)),
+        all.clone(),
+        "Kinds of records. All of them are written, and those of tools, memory and messages too.",
+    );
+    if let Some(missing) = all.iter().find(|name| !named.contains(name)) {
+        let message = format!("`{missing}` is left out, and records of every kind are written");
+        let problem = ConfigProblem::error(ProblemCode::Weakens, message);
+        r.report(problem.with_help("name all six kinds, or remove the key"), KEY);
+    }
+}
+
 impl Audit {
     pub(super) fn read(r: &mut Reader<'_>, data_dir: &Path) -> Self {
         r.value(
@@ -28,6 +56,7 @@ impl Audit {
             JsonLines,
             "One JSON object a line.",
         );
+        check_events(r);
         let usual = Settings::default();
         let log_file = data_dir.join("audit.log");
         let path = r.value(

@@ -27,7 +27,7 @@ impl RateLimits {
         let usual = limit::Settings::default();
         let per_principal = r.value(
             PER_PRINCIPAL,
-            RateType,
+            RateType::WITH_PERIOD,
             Frequency { count: usual.per_principal.count(), per: usual.per_principal.per() },
             "Calls of one principal; more are answered with 429.",
         );
@@ -39,20 +39,20 @@ impl RateLimits {
         );
         let per_route = r.value(
             PER_ROUTE,
-            NamedValues::of_tools(RateType),
+            NamedValues::of_tools(RateType::WITH_PERIOD),
             Vec::new(),
             "Calls of one principal on a route, by its template, such as `/v1/messages: 50/minute`. The count of the rate may come at once.",
         );
         let per_capability = r.value(
             PER_CAPABILITY,
-            NamedValues::of_tools(RateType),
+            NamedValues::of_tools(RateType::WITH_PERIOD),
             Vec::new(),
             "Messages of one principal to a capability, such as `desk: 50/minute`, whichever agent takes them.",
         );
         let usual_refusals = QuotaSettings::default().refusals;
         let refusals = r.value(
             REFUSALS,
-            RateType,
+            RateType::WITH_PERIOD,
             Frequency { count: usual_refusals.count(), per: usual_refusals.per() },
             "Requests of one caller, or of one address that proves nobody, that are refused at once with 400, 401, 413, 415, 429 or 503. More of them are answered at this rate, after two seconds at most. The count of the rate may come at once.",
         );

@@ -42,8 +42,27 @@ const INERT: &[&str] = &[
     "fd_prestat_dir_name",
 ];
 
+/// Bounds of what a module does not have at all: any bound holds.
+fn without_files(r: &mut Reader<'_>) {
+    let none = Integer::new(0..=1_000_000, "files");
+    r.value(
+        "runtime.limits.max_file_descriptors",
+        none,
+        0,
+        "Open files of a module. It has none, so any bound holds.",
+    );
+    let bytes = Size(0..=1 << 50);
+    r.value(
+        "runtime.limits.max_disk_io_bytes",
+        bytes,
+        0,
+        "Bytes that a module reads and writes on disks. It reaches no disk, so any bound holds.",
+    );
+}
+
 pub(super) fn read(r: &mut Reader<'_>) -> Settings {
     let usual = Settings::default();
+    without_files(r);
     let pages: usize = r.value(
         "runtime.security.max_memory_pages",
         Integer::new(1..=65_536, "pages of 64 KiB"),

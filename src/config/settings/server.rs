@@ -210,7 +210,7 @@ fn addresses(r: &mut Reader<'_>, has_tls: bool) -> (SocketAddr, SocketAddr) {
         "server.metrics_host",
         address(),
         LOOPBACK,
-        "Address of `/metrics`, `/healthz` and `/readyz`, which ask for no credentials.",
+        "Address of `/metrics`, `/healthz` and `/readyz`, which ask for no credentials; on an address other than loopback `/metrics` asks for credentials and `metrics:read`.",
     );
     let metrics_port = r.value(
         "server.metrics_port",

@@ -213,20 +213,32 @@ pub(in crate::config) struct Frequency {
 }
 
 /// A rate, such as `50/minute`.
-pub(in crate::config) struct RateType;
+pub(in crate::config) struct RateType {
+    /// The period of a number without one; `None`: a rate names its period.
+    pub(in crate::config) period_of_number: Option<Duration>,
+}
+
+impl RateType {
+    /// A rate that names its period.
+    pub(in crate::config) const WITH_PERIOD: Self = Self { period_of_number: None };
+    /// A rate; a number alone is one an hour.
+    pub(in crate::config) const HOURLY: Self = Self { period_of_number: Some(Duration::from_secs(3_600)) };
+}
 
 impl ValueType for RateType {
     type Value = Frequency;
 
     fn read(&self, node: &Node, scope: &mut ReadContext<'_>) -> Option<Frequency> {
         let word = scope.word(node, "a rate")?;
-        let rate = word.text.split_once('/').and_then(|(count, period)| {
-            let (_, seconds) = PERIODS.iter().find(|(name, _)| *name == period.trim())?;
-            Some(Frequency {
-                count: digits(count.trim())?.try_into().ok()?,
-                per: Duration::from_secs(*seconds),
-            })
-        });
+        let (count, per) = match word.text.split_once('/') {
+            Some((count, period)) => {
+                let known = PERIODS.iter().find(|(name, _)| *name == period.trim());
+                (count, known.map(|(_, seconds)| Duration::from_secs(*seconds)))
+            }
+            None => (word.text.as_str(), self.period_of_number),
+        };
+        let count = digits(count.trim()).and_then(|count| count.try_into().ok());
+        let rate = count.zip(per).map(|(count, per)| Frequency { count, per });
         match rate {
             Some(rate) if rate.count > 0 => Some(rate),
             Some(_) => scope.reject(
@@ -253,11 +265,17 @@ impl ValueType for RateType {
     }
 
     fn type_name(&self) -> String {
-        String::from("rate, such as `50/minute`")
+        let number = if self.period_of_number.is_some() { ", or a number an hour" } else { "" };
+        format!("rate, such as `50/minute`{number}")
     }
 
     fn schema(&self) -> Json {
-        json!({ "type": "string", "pattern": "^[0-9]+ */ *(second|minute|hour|day)$|\\$\\{" })
+        let rate = json!({ "type": "string", "pattern": "^[0-9]+ */ *(second|minute|hour|day)$|\\$\\{" });
+        if self.period_of_number.is_some() {
+            json!({ "anyOf": [rate, { "type": "integer", "minimum": 1 }] })
+        } else {
+            rate
+        }
     }
 }
 
