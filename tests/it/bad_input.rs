@@ -694,7 +694,7 @@ const IMPORTS: &str =
     "(module (import \"env\" \"x\" (func)) (memory (export \"memory\") 1) (func (export \"_start\")))";
 
 fn agent(name: &str, more: &str) -> String {
-    format!("---\nname: {name}\ncapabilities: [{name}]\n{more}---\nYou are {name}.\n")
+    format!("---\nname: {name}\ncapabilities: [{name}, message-receive]\n{more}---\nYou are {name}.\n")
 }
 
 /// Agents that are broken or hostile beside the two sound ones.

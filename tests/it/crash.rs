@@ -31,7 +31,7 @@ const CLIENTS: usize = 6;
 const MOST: usize = 1_000;
 const LONGEST_DELAY: u64 = 500_000;
 
-const CLERK: &str = "---\nname: clerk\ncapabilities: [desk]\nworkspace: office\n---\nYou are the clerk.\n";
+const CLERK: &str = "---\nname: clerk\ncapabilities: [desk, memory-read, memory-write, message-receive, message-send, tool-access]\nworkspace: office\n---\nYou are the clerk.\n";
 
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);

@@ -72,9 +72,20 @@ async fn every_route_asks_for_its_action() {
     let nobody = world.service("nobody", &["metrics:view"]);
     let mut open = Vec::new();
     for endpoint in endpoints() {
-        let Access::Action(action) = endpoint.access else {
-            open.push(endpoint.path);
-            continue;
+        let action = match endpoint.access {
+            Access::Action(action) => action,
+            Access::Open(_) => {
+                open.push(endpoint.path);
+                continue;
+            }
+            Access::Proven(_) => {
+                assert!(endpoint.path.ends_with("/mcp"), "{endpoint:?} asks no policy");
+                let method = Method::from_bytes(endpoint.method.as_bytes()).unwrap();
+                let stranger =
+                    send(world.request(&Credential::Nothing, method, &concrete(endpoint.path))).await;
+                assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{endpoint:?}: {stranger:?}");
+                continue;
+            }
         };
         let action = action.as_str();
         let request = |credential: &Credential| {
@@ -513,7 +524,7 @@ async fn calls_that_cannot_be_made_count_against_the_limit() {
 #[tokio::test]
 async fn an_agent_that_takes_no_more_is_on_record_as_limited() {
     let world = World::with(|_, directory| {
-        let busy = "---\nname: busy\ncapabilities: [counter]\nsecurity: { rate_limit: 1/hour }\nhandler: builtin:echo_agent\n---\nYou count.\n";
+        let busy = "---\nname: busy\ncapabilities: [counter, message-receive]\nsecurity: { rate_limit: 1/hour }\nhandler: builtin:echo_agent\n---\nYou count.\n";
         std::fs::write(directory.join("agents/busy.md"), busy).unwrap();
     })
     .await;
@@ -576,7 +587,7 @@ async fn ledger(
 
 fn handled(name: &str, capability: &str, tools: &str) -> String {
     format!(
-        "---\nname: {name}\ncapabilities: [{capability}]\ntools: [{tools}]\nworkspace: office\nhandler: builtin:echo_agent\n---\nYou are {name}.\n"
+        "---\nname: {name}\ncapabilities: [{capability}, memory-read, memory-write, message-receive, message-send, tool-access]\ntools: [{tools}]\nworkspace: office\nhandler: builtin:echo_agent\n---\nYou are {name}.\n"
     )
 }
 
@@ -971,5 +982,160 @@ async fn a_key_file_is_taken_over_with_the_policies_or_not_at_all() {
     support::write(&file, &before);
     assert!(!applied().await);
     assert_eq!(status(&old).await, StatusCode::UNAUTHORIZED);
+    world.stop().await;
+}
+
+/// The words of an agent's file for what it may do at all, enforced by the shipped policies whatever else permits it.
+#[tokio::test]
+async fn an_agent_does_what_its_file_names_the_capability_for_and_nothing_else() {
+    let file = |name: &str, words: &str| {
+        format!(
+            "---\nname: {name}\ncapabilities: [{words}]\ntools: [csv_parser]\nworkspace: lab\nhandler: builtin:echo_agent\n---\nx\n"
+        )
+    };
+    let world = World::with(|settings, _| {
+        let agents = settings.agents.directory.clone().unwrap();
+        support::write(&agents.join("mute.md"), &file("mute", "sums"));
+        support::write(&agents.join("reader.md"), &file("reader", "memory-read"));
+    })
+    .await;
+    let (mute, reader, ada) = (world.agent("mute"), world.agent("reader"), world.person("ada", &["admin"]));
+    let note = json!({ "name": "n", "kind": "k" });
+    let call = json!({ "arguments": { "text": "a\n1\n" } });
+    let send = json!({ "content": "hello" });
+    let denied = async |who: &Credential, path: &str, body: &Json, policy: &str| {
+        let answer = world.post(who, path, body).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}: {answer:?}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("does not name the capability"), "{path}: {detail}");
+        let record = world.records().into_iter().next_back().unwrap();
+        assert_eq!(record["policies"][0]["id"], policy, "{record}");
+    };
+    let tool = "/v1/tools/builtin/csv_parser/call";
+    denied(&mute, tool, &call, "agents.tool-access").await;
+    denied(&mute, "/v1/memory/agent/entities", &note, "agents.memory-write").await;
+    denied(&mute, "/v1/memory/agent/search", &json!({ "words": "x" }), "agents.memory-read").await;
+    denied(&mute, "/v1/capabilities/desk/messages", &send, "agents.message-send").await;
+    denied(&reader, "/v1/memory/workspace:lab/entities", &note, "agents.memory-write").await;
+    assert_eq!(
+        world.post(&reader, "/v1/memory/agent/search", &json!({ "words": "x" })).await.status,
+        StatusCode::OK
+    );
+    // Nobody sends a message to an agent that takes none, and its words are no capabilities that it offers.
+    let sent = world.post(&ada, "/v1/messages", &json!({ "receiver": "mute", "content": "hello" })).await;
+    assert_eq!(sent.status, StatusCode::FORBIDDEN, "{sent:?}");
+    let sent = world.post(&ada, "/v1/capabilities/memory-read/messages", &send).await;
+    assert_eq!(sent.status, StatusCode::NOT_FOUND, "{sent:?}");
+    let shown = world.get(&ada, "/v1/agents/reader").await.json();
+    assert_eq!((&shown["permissions"], &shown["capabilities"]), (&json!(["memory-read"]), &json!([])));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_into_shared_memory_is_changed_by_its_owner_and_by_administrators() {
+    let world = World::new().await;
+    let (researcher, ada) = (world.agent("researcher"), world.person("ada", &["admin"]));
+    let rows = "/v1/memory/workspace:lab/entities";
+    let note = |name: &str| json!({ "name": name, "kind": "k", "observations": ["one"] });
+    assert_eq!(world.post(&ada, rows, &note("rule")).await.status, StatusCode::OK);
+    assert_eq!(world.post(&researcher, rows, &note("own")).await.status, StatusCode::OK);
+    // The agent reads what the administrator wrote, and changes its own only.
+    assert_eq!(world.get(&researcher, &format!("{rows}/rule")).await.status, StatusCode::OK);
+    let overwritten = world.post(&researcher, rows, &note("rule")).await;
+    assert_eq!(overwritten.status, StatusCode::FORBIDDEN, "{overwritten:?}");
+    assert_eq!(world.records().into_iter().next_back().unwrap()["policies"][0]["id"], "memory.ownership");
+    let deleted = world.request(&researcher, Method::DELETE, &format!("{rows}/rule")).send().await.unwrap();
+    assert_eq!(deleted.status(), StatusCode::FORBIDDEN);
+    assert_eq!(world.post(&researcher, rows, &note("own")).await.status, StatusCode::OK);
+    assert_eq!(world.post(&ada, rows, &note("own")).await.status, StatusCode::OK);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_caller_leaves_out_of_a_call_is_judged_as_what_the_tool_takes_in_its_place() {
+    let world = World::new().await;
+    let clerk = world.agent("clerk");
+    let call = async |arguments: Json| {
+        world.post(&clerk, "/v1/tools/builtin/csv_parser/call", &json!({ "arguments": arguments })).await
+    };
+    let rows = format!("a\n{}", "1\n".repeat(100_010));
+    let answer = call(json!({ "text": rows })).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let structured = &answer.json()["structured_content"];
+    assert_eq!((&structured["row_count"], &structured["truncated"]), (&json!(100_000), &json!(true)));
+    assert_eq!(world.records().into_iter().next_back().unwrap()["context"]["input"]["max_rows"], 100_000);
+    let raw = call(json!({ "text": "a\n=cmd()\n", "sanitize": false })).await;
+    assert_eq!(raw.status, StatusCode::FORBIDDEN, "{raw:?}");
+    assert_eq!(raw.json()["detail"], "`sanitize` may not be switched off");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn counters_mean_what_their_names_say() {
+    let world = World::new().await;
+    let (clerk, nobody) = (world.agent("clerk"), world.service("nobody", &["metrics:view"]));
+    let count = async |name: &str| -> u64 {
+        let text = world.metrics("").await;
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    };
+    // A missing permission is no violation; reaching for another agent's memory is.
+    world.get(&nobody, "/v1/memory/global/entities").await;
+    assert_eq!(count("caxton_memory_scope_violations_total").await, 0);
+    world.get(&clerk, "/v1/memory/agent:researcher/entities").await;
+    assert_eq!(count("caxton_memory_scope_violations_total").await, 1);
+    // Bad arguments are no denial.
+    world.post(&clerk, "/v1/tools/builtin/csv_parser/call", &json!({ "arguments": { "text": 1 } })).await;
+    assert_eq!(count("caxton_tool_access_denials_total").await, 0);
+    assert_eq!(count("caxton_tool_arguments_refused_total").await, 1);
+    // Who presents nothing did not fail to prove anything.
+    world.get(&Credential::Nothing, "/v1/agents").await;
+    assert_eq!(count("caxton_api_auth_failures_total").await, 0);
+    assert!(count("caxton_network_bytes_total{direction=\"received\"}").await > 500);
+    assert!(count("caxton_network_bytes_total{direction=\"sent\"}").await > 500);
+
+    let security = world.metrics("?security=true").await;
+    assert!(security.contains("caxton_memory_scope_violations_total 1") && security.ends_with("# EOF\n"));
+    assert!(!security.contains("caxton_http_requests") && !security.contains("caxton_build"), "{security}");
+    world.stop().await;
+}
+
+const PAGE: &str = "https://console.example";
+
+#[tokio::test]
+async fn a_page_of_a_configured_origin_may_ask_and_read_and_no_other() {
+    let world = World::with(|settings, _| settings.api.allowed_origins = vec![PAGE.to_owned()]).await;
+    let ask = |method: Method, path: &str, origin: &str| {
+        world.request(&Credential::Nothing, method, path).header("origin", origin)
+    };
+    let preflight = |path: &str, origin: &str| {
+        ask(Method::OPTIONS, path, origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type,mcp-param-city,x-secret")
+    };
+    for path in ["/mcp", "/v1/agents", "/v1/tools/builtin/csv_parser/call", "/v1/ext_authz/envoy/x"] {
+        let told = send(preflight(path, PAGE)).await;
+        assert_eq!(told.status, StatusCode::NO_CONTENT, "{path}: {told:?}");
+        assert_eq!(told.headers["access-control-allow-origin"], PAGE, "{path}");
+        let allowed = told.headers["access-control-allow-headers"].to_str().unwrap();
+        assert!(allowed.contains("authorization") && allowed.contains("mcp-param-city"), "{allowed}");
+        assert!(!allowed.contains("x-secret"), "{allowed}");
+        assert!(!told.headers.contains_key("access-control-allow-credentials"), "{told:?}");
+        for origin in
+            ["https://evil.example", "https://console.example.evil", "null", "http://console.example"]
+        {
+            let told = send(preflight(path, origin)).await;
+            assert!(!told.headers.contains_key("access-control-allow-origin"), "{path} {origin}: {told:?}");
+            assert!(!told.status.is_success(), "{path} {origin}: {told:?}");
+        }
+    }
+    // Also a refusal may be read, so that a page can find the way to its credentials.
+    let refused = send(ask(Method::POST, "/mcp", PAGE).json(&json!({}))).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refused.headers["access-control-allow-origin"], PAGE);
+    assert_eq!(refused.headers["vary"], "Origin");
+    assert!(refused.headers["access-control-expose-headers"].to_str().unwrap().contains("mcp-session-id"));
+    // OPTIONS without the question of a browser is a method that there is not.
+    assert_eq!(send(ask(Method::OPTIONS, "/mcp", PAGE)).await.status, StatusCode::METHOD_NOT_ALLOWED);
     world.stop().await;
 }

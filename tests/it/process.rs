@@ -423,9 +423,49 @@ async fn no_configuration_is_needed() {
     assert_eq!(verified.code, Some(0), "{verified:?}");
 }
 
+/// What can change while a gateway runs changes, the rest is named in one line, and a file that is not valid changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_takes_over_what_can_change_live_and_names_what_needs_a_restart() {
+    let place = Place::new("  emergency: { enable_lockdown_mode: false }\n");
+    let (admin, other) = (place.service("admin", "admin"), place.service("lister", "agent:list"));
+    let mut gateway = place.start();
+    let agents = gateway.url("/v1/agents");
+    assert_eq!(get(agents.clone(), &other).await.0, StatusCode::OK);
+
+    place.edit("enable_lockdown_mode: false", "enable_lockdown_mode: true");
+    place.edit("server: {", "server: { request_timeout: 77s, log_level: debug,");
+    gateway.process.signal("HUP");
+    gateway
+        .process
+        .hear("reloaded: `security.emergency.enable_lockdown_mode: true`, `server.log_level: debug`");
+    gateway.process.hear("changed, and in force after a restart: `server.request_timeout`");
+    gateway.process.hear("reloaded: policies ");
+    let (status, answer) = get(agents.clone(), &other).await;
+    assert_eq!((status, &answer["detail"]), (StatusCode::FORBIDDEN, &json!("the gateway is in lockdown")));
+    assert_eq!(get(agents.clone(), &admin).await.0, StatusCode::OK);
+
+    place.edit("enable_lockdown_mode: true", "enable_lockdown_mode: perhaps");
+    gateway.process.signal("HUP");
+    gateway.process.hear("reload refused, the old settings stay");
+    gateway.process.hear("reloaded: policies ");
+    assert_eq!(get(agents.clone(), &other).await.0, StatusCode::FORBIDDEN);
+
+    place.edit("enable_lockdown_mode: perhaps", "enable_lockdown_mode: false");
+    gateway.process.signal("HUP");
+    gateway.process.hear("reloaded: `security.emergency.enable_lockdown_mode: false`");
+    gateway.process.hear("reloaded: policies ");
+    assert_eq!(get(agents, &other).await.0, StatusCode::OK);
+
+    assert_eq!(gateway.stop().code, Some(0));
+    let events: Vec<Json> =
+        place.records().into_iter().filter(|r| r["event_type"] == "configuration_change").collect();
+    let named = |name: &str| events.iter().filter(|r| r["event"] == name).count();
+    assert_eq!((named("settings_reload"), named("settings_refused")), (2, 1), "{events:#?}");
+}
+
 // ---- what it says ----
 
-const CLERK: &str = "---\nname: clerk\ncapabilities: [desk]\nworkspace: office\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
+const CLERK: &str = "---\nname: clerk\ncapabilities: [desk, memory-read, memory-write, message-receive, message-send, tool-access]\nworkspace: office\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn security_lines_are_json_and_hold_no_secret() {

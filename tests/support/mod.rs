@@ -42,9 +42,9 @@ pub const ISSUER: &str = "https://login.example";
 pub const AUDIENCE: &str = "caxton-api";
 
 /// An agent with a module that answers, two tools and a workspace.
-pub const CLERK: &str = "---\nname: clerk\nversion: \"1.0.0\"\ncapabilities: [desk]\ntools: [csv_parser]\nworkspace: office\nmemory: { max_entities: 2 }\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
+pub const CLERK: &str = "---\nname: clerk\nversion: \"1.0.0\"\ncapabilities: [desk, memory-read, memory-write, message-receive, message-send, tool-access]\ntools: [csv_parser]\nworkspace: office\nmemory: { max_entities: 2 }\nhandler: builtin:echo_agent\n---\nYou are the clerk.\n";
 /// An agent without a module, in another workspace.
-pub const RESEARCHER: &str = "---\nname: researcher\ncapabilities: [research]\ntools: [csv_parser, json_validator]\nworkspace: lab\n---\nYou look things up.\n";
+pub const RESEARCHER: &str = "---\nname: researcher\ncapabilities: [research, memory-read, memory-write, message-receive, message-send, tool-access]\ntools: [csv_parser, json_validator]\nworkspace: lab\n---\nYou look things up.\n";
 
 /// A gateway as shipped, but for its bounds on time and on how often somebody asks: a test that is about one of them
 /// sets it.
@@ -209,6 +209,12 @@ impl World {
 
     pub async fn get(&self, credential: &Credential, path: &str) -> Answer {
         send(self.request(credential, Method::GET, path)).await
+    }
+
+    /// What `/metrics` shows, with this query.
+    pub async fn metrics(&self, query: &str) -> String {
+        let address = format!("http://{}/metrics{query}", self.gateway.operations());
+        self.client.get(address).send().await.unwrap().text().await.unwrap()
     }
 
     pub async fn post(&self, credential: &Credential, path: &str, body: &Json) -> Answer {

@@ -31,7 +31,7 @@ const ADDER: &str = "---
 name: adder
 version: \"1.0.0\"
 description: Repeats and adds.
-capabilities: [sums]
+capabilities: [sums, message-receive, tool-access]
 tools: [everything___echo, everything___get-sum]
 ---
 
