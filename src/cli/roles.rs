@@ -23,7 +23,7 @@ use crate::policy::Bundle;
 use crate::sandbox::Sandbox;
 use crate::server::Settings;
 use crate::telemetry::Metrics;
-use crate::tools::Registry;
+use crate::tools::{Registry, RegistryPorts};
 
 /// Whose role.
 #[derive(Debug, Args)]
@@ -222,7 +222,11 @@ fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::KnownA
         anyhow::bail!("an agent could not be loaded: {problem}");
     }
     let tools = crate::tools::Settings { servers: Vec::new(), ..settings.tools };
-    let (tools, _) = prepare::runtime()?.block_on(Registry::connect(tools, sandbox, metrics))?;
+    let (tools, _) = prepare::runtime()?.block_on(Registry::connect(
+        tools,
+        sandbox,
+        RegistryPorts::without_callers(metrics),
+    ))?;
     Ok(Attributes::look(settings.attributes, agents, tools)?)
 }
 

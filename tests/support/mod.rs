@@ -13,6 +13,7 @@ pub mod child;
 pub mod golden;
 pub mod json;
 pub mod node;
+pub mod oauth;
 pub mod oopsla;
 pub mod pki;
 pub mod port;

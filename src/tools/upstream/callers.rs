@@ -1,0 +1,101 @@
+//! Connections of single callers to one server, where each caller has credentials of its own there.
+//!
+//! INVARIANT: a connection carries the credentials of the caller under whose name it lies, and no other's request is sent
+//! over it. Their number is bounded; one that is idle, or the one idle longest where there are too many, is closed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::link::Link;
+use crate::model::EntityUid;
+
+/// A connection that was idle for this long is closed, and its token forgotten.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// A connection, once it is open. Who uses it holds this, so that it stays open meanwhile.
+pub(super) type OwnConnection = Arc<OnceCell<Connection>>;
+
+/// The connections of callers.
+#[derive(Debug)]
+pub(super) struct CallerConnections {
+    places: Mutex<HashMap<EntityUid, (OwnConnection, Instant)>>,
+    most: usize,
+}
+
+impl CallerConnections {
+    pub(super) fn new(most: usize) -> Self {
+        Self { places: Mutex::default(), most }
+    }
+
+    /// The place of a caller's connection.
+    pub(super) fn place(&self, caller: &EntityUid) -> OwnConnection {
+        let now = Instant::now();
+        let mut places = self.places.lock();
+        if let Some((place, used)) = places.get_mut(caller) {
+            *used = now;
+            return Arc::clone(place);
+        }
+        close_idle(&mut places, now);
+        if places.len() >= self.most
+            && let Some(oldest) = places.iter().min_by_key(|(_, (_, used))| *used).map(|(uid, _)| uid.clone())
+        {
+            places.remove(&oldest);
+        }
+        let place = OwnConnection::default();
+        places.insert(caller.clone(), (Arc::clone(&place), now));
+        place
+    }
+
+    /// The server has forgotten this connection's session.
+    pub(super) fn forget(&self, caller: &EntityUid, lost: &Arc<Link>) {
+        let mut places = self.places.lock();
+        let is_lost = |place: &OwnConnection| {
+            place.get().is_some_and(|connection| Arc::ptr_eq(connection.link(), lost))
+        };
+        if places.get(caller).is_some_and(|(place, _)| is_lost(place)) {
+            places.remove(caller);
+        }
+    }
+
+    /// Closes what is idle.
+    pub(super) fn sweep(&self) {
+        close_idle(&mut self.places.lock(), Instant::now());
+    }
+}
+
+fn close_idle(places: &mut HashMap<EntityUid, (OwnConnection, Instant)>, now: Instant) {
+    places.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(name: &str) -> EntityUid {
+        EntityUid::caxton("Service", name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_caller_has_one_place_and_the_one_idle_longest_makes_room() {
+        let callers = CallerConnections::new(2);
+        let ann = callers.place(&uid("ann"));
+        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"))));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let bob = callers.place(&uid("bob"));
+        assert!(!Arc::ptr_eq(&ann, &bob));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"))));
+        callers.place(&uid("eve"));
+        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"))), "it was used later than bob's");
+        assert!(!Arc::ptr_eq(&bob, &callers.place(&uid("bob"))), "it made room");
+        tokio::time::advance(IDLE).await;
+        callers.sweep();
+        assert!(callers.places.lock().is_empty());
+    }
+}
