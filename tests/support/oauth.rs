@@ -10,6 +10,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
+use super::json::Json as AxumJson;
+
 /// A request for a token.
 #[derive(Debug, Clone)]
 pub struct TokenRequest {
@@ -71,11 +73,11 @@ impl AuthorizationServer {
     fn answer(&self, answer: &Answer, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Response {
         match uri.path() {
             "/.well-known/oauth-authorization-server" => {
-                axum::Json(self.metadata.lock().clone()).into_response()
+                AxumJson(self.metadata.lock().clone()).into_response()
             }
             path if path.starts_with("/.well-known/oauth-protected-resource") => {
                 match self.resource.lock().clone() {
-                    Some(resource) => axum::Json(resource).into_response(),
+                    Some(resource) => AxumJson(resource).into_response(),
                     None => StatusCode::NOT_FOUND.into_response(),
                 }
             }
@@ -113,7 +115,7 @@ impl AuthorizationServer {
 fn usual(request: &TokenRequest, number: usize) -> Response {
     let grant = request.get("grant_type").unwrap_or_default();
     let given = request.get("subject_token").or(request.get("assertion"));
-    let who = given.map_or_else(|| "gateway".to_owned(), |token| holder_of(token));
+    let who = given.map_or_else(|| "gateway".to_owned(), holder_of);
     let token = format!("own.{number}.{}", BASE64_URL_SAFE_NO_PAD.encode(who));
     let mut answer = json!({ "access_token": token, "token_type": "Bearer", "expires_in": 3600 });
     if grant.ends_with("token-exchange") {
@@ -122,7 +124,7 @@ fn usual(request: &TokenRequest, number: usize) -> Response {
     if request.get("requested_token_type").is_some_and(|wanted| wanted.ends_with("id-jag")) {
         answer["token_type"] = "N_A".into();
     }
-    axum::Json(answer).into_response()
+    AxumJson(answer).into_response()
 }
 
 /// The claims of a JWT, unverified.
@@ -144,6 +146,6 @@ pub fn holder_of(token: &str) -> String {
 
 /// An error of RFC 6749, section 5.2.
 pub fn refusal(status: u16, code: &str) -> Response {
-    let body = axum::Json(json!({ "error": code, "error_description": "see https://evil.example" }));
+    let body = AxumJson(json!({ "error": code, "error_description": "see https://evil.example" }));
     (StatusCode::from_u16(status).unwrap(), body).into_response()
 }
