@@ -230,7 +230,7 @@ async fn list_of(
         let found = items(&way.link, kind.method, kind.list, (most, LARGEST_LIST)).await;
         found.map_err(|error| {
             if error.is_session_lost() {
-                upstream.lost(&way, caller.principal());
+                upstream.lost(&way, caller);
             }
             super::error::chain(&error)
         })

@@ -62,14 +62,33 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
 }
 
 async fn world(upstream: &Upstream, auth: UpstreamAuth) -> World {
+    world_of(vec![server("up", &upstream.url, auth)]).await
+}
+
+fn server(name: &str, url: &str, auth: UpstreamAuth) -> ServerSettings {
+    let transport = Transport::Http { url: url.parse().unwrap(), headers: Vec::new() };
+    let mut server = ServerSettings::new(ServerName::parse(name).unwrap(), transport);
+    server.auth = Some(Arc::new(auth));
+    server
+}
+
+async fn world_of(servers: Vec<ServerSettings>) -> World {
     World::with(|settings, _| {
-        let transport = Transport::Http { url: upstream.url.parse().unwrap(), headers: Vec::new() };
-        let mut server = ServerSettings::new(ServerName::parse("up").unwrap(), transport);
-        server.auth = Some(Arc::new(auth));
-        settings.tools.servers = vec![server];
+        settings.tools.servers = servers;
         settings.tools.auto_import = true;
+        settings.authn.jwt.as_mut().unwrap().delegated = true;
     })
     .await
+}
+
+/// The servers that can be called, by name.
+async fn up(world: &World) -> Vec<String> {
+    let servers = world.get(&world.person("root", &["admin"]), "/v1/tools/servers").await;
+    assert!(!servers.text.contains("hunter2"), "{servers:?}");
+    let all = servers.json();
+    let all = all["servers"].as_array().unwrap_or_else(|| panic!("{all}")).clone();
+    let up = all.iter().filter(|server| server["state"] == "up");
+    up.map(|server| server["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Calls the tool; the text of its result, or of its refusal.
@@ -290,8 +309,7 @@ async fn a_caller_without_a_token_fails_alone() {
         assert_eq!(call(&world, &ann).await.unwrap(), service("ann"));
     }
     assert!(server.of("token-exchange").len() <= 4, "after a failure there is a pause");
-    let servers = world.get(&world.person("root", &["admin"]), "/v1/tools/servers").await.json();
-    assert!(servers.to_string().contains("\"up\""), "{servers}");
+    assert_eq!(self::up(&world).await, ["up"], "the server stays");
     assert_eq!(up.of("tools/call").len(), 3, "nothing was sent for a caller without a token");
     world.stop().await;
 }
@@ -332,97 +350,123 @@ async fn an_identity_provider_asserts_who_the_caller_is() {
 #[tokio::test]
 async fn a_server_does_not_decide_where_the_secret_goes() {
     let thief = AuthorizationServer::start().await;
-    for (issuers, resource) in [
-        (vec![thief.issuer.clone()], None),
-        (vec!["https://login.example".to_owned()], None),
-        (Vec::new(), None),
-        (vec!["own".to_owned()], Some("https://other.example/mcp")),
+    let mut servers = Vec::new();
+    let mut origins = Vec::new();
+    for (name, issuer, resource) in [
+        ("thief", Some(thief.issuer.as_str()), None),
+        ("elsewhere", Some("https://login.example"), None),
+        ("none", None, None),
+        ("another", Some("own"), Some("https://other.example/mcp")),
+        // Its own origin gains nothing by a lie.
+        ("own", Some("own"), None),
     ] {
-        let (origin, metadata) = with_metadata(&issuers, resource).await;
+        let origin = with_metadata(issuer, resource).await;
         let mut settings = auth(&thief, UpstreamGrant::ClientCredentials);
         settings.client.place = TokenPlace::OfServer;
-        let up = Upstream { url: format!("{origin}/mcp"), seen: Arc::default() };
-        let world = world(&up, settings).await;
-        let servers = world.get(&world.person("root", &["admin"]), "/v1/tools/servers").await.json();
-        assert!(servers.to_string().contains("\"down\""), "{servers}");
-        assert_eq!(metadata.requests().len(), 0, "{issuers:?}");
-        world.stop().await;
+        servers.push(server(name, &format!("{}/mcp", origin.issuer), settings));
+        origins.push((name, origin));
+    }
+    let world = world_of(servers).await;
+    for (name, origin) in origins {
+        let asked = origin.of("client_credentials").len();
+        assert_eq!(asked > 0, name == "own", "{name}: {:?}", origin.requests());
     }
     assert_eq!(thief.requests().len(), 0);
-
-    // Its own origin gains nothing by a lie.
-    let (origin, metadata) = with_metadata(&["own".to_owned()], None).await;
-    let mut settings = auth(&metadata, UpstreamGrant::ClientCredentials);
-    settings.client.place = TokenPlace::OfServer;
-    let world = world(&Upstream { url: format!("{origin}/mcp"), seen: Arc::default() }, settings).await;
-    assert!(!metadata.of("client_credentials").is_empty(), "{:?}", metadata.requests());
     world.stop().await;
 }
 
 /// A server at which resource and authorization server have one origin. `own` stands for its own issuer.
-async fn with_metadata(issuers: &[String], resource: Option<&str>) -> (String, AuthorizationServer) {
+async fn with_metadata(issuer: Option<&str>, resource: Option<&str>) -> AuthorizationServer {
     let server = AuthorizationServer::start().await;
     let origin = server.issuer.clone();
-    let issuers: Vec<_> =
-        issuers.iter().map(|issuer| if issuer == "own" { origin.clone() } else { issuer.clone() }).collect();
+    let issuer = issuer.map(|issuer| if issuer == "own" { &origin } else { issuer });
     let resource = resource.map_or_else(|| format!("{origin}/mcp"), str::to_owned);
+    let issuers: Vec<_> = issuer.into_iter().collect();
     *server.resource.lock() = Some(json!({ "resource": resource, "authorization_servers": issuers }));
-    (origin, server)
+    server
 }
 
 /// The attack: metadata or answers of an authorization server that is not what it should be.
 #[tokio::test]
 async fn an_authorization_server_that_misbehaves_gives_no_token() {
     let thief = AuthorizationServer::start().await;
-    let to_thief = thief.issuer.clone();
-    type Misbehaviour = fn(&AuthorizationServer, &str);
-    let cases: [(&str, Misbehaviour); 4] = [
-        ("another name", |server, _| server.metadata.lock()["issuer"] = "https://login.example".into()),
-        ("no endpoint", |server, _| {
-            server.metadata.lock().as_object_mut().unwrap().remove("token_endpoint");
-        }),
-        ("an address in this network", |server, _| {
-            server.metadata.lock()["token_endpoint"] = "http://169.254.169.254/latest".into();
-        }),
-        ("a name in the clear", |server, _| {
-            server.metadata.lock()["token_endpoint"] = "http://login.example/token".into();
-        }),
-    ];
-    for (what, misbehave) in cases {
+    let published = |name: &str, value: Json| (name.to_owned(), value);
+    let mut all = Vec::new();
+    for (what, (field, value)) in [
+        ("another-name", published("issuer", json!("https://login.example"))),
+        ("no-endpoint", published("token_endpoint", Json::Null)),
+        ("this-network", published("token_endpoint", json!("http://169.254.169.254/latest"))),
+        ("in-the-clear", published("token_endpoint", json!("http://login.example/token"))),
+    ] {
         let server = AuthorizationServer::start().await;
-        misbehave(&server, &to_thief);
-        no_token(&server, what).await;
-        assert_eq!(server.requests().len(), 0, "{what}");
+        server.metadata.lock()[field] = value;
+        all.push((what, server));
     }
     let target = format!("{}/token", thief.issuer);
-    let server = AuthorizationServer::that(move |_, _| {
+    let redirects = AuthorizationServer::that(move |_, _| {
         let redirect = axum::http::Response::builder().status(307).header("location", &target);
         Some(redirect.body(Body::empty()).unwrap())
-    })
-    .await;
-    no_token(&server, "a redirect").await;
-    let server = AuthorizationServer::that(|_, _| {
-        let endless = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
-        Some(axum::http::Response::new(Body::from_stream(endless)))
-    })
-    .await;
-    no_token(&server, "an answer without end").await;
-    let server = AuthorizationServer::that(|_, _| {
+    });
+    all.push(("redirect", redirects.await));
+    let endless = AuthorizationServer::that(|_, _| {
+        let spaces = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
+        Some(axum::http::Response::new(Body::from_stream(spaces)))
+    });
+    all.push(("endless", endless.await));
+    let injecting = AuthorizationServer::that(|_, _| {
         let answer = json!({ "access_token": "a\r\nx-admin: 1", "token_type": "Bearer" });
         Some(axum::http::Response::new(Body::from(answer.to_string())))
-    })
-    .await;
-    no_token(&server, "a token with a line break").await;
-    assert_eq!(thief.requests().len(), 0);
+    });
+    all.push(("line-break", injecting.await));
+    let refusing = AuthorizationServer::that(|_, _| Some(refusal(401, "invalid_client")));
+    all.push(("refusing", refusing.await));
+    let sound = AuthorizationServer::start().await;
+    all.push(("sound", sound.clone()));
+
+    let upstream = upstream(stateless, |_| true).await;
+    let servers = all.iter().map(|(what, authorization)| {
+        server(what, &upstream.url, auth(authorization, UpstreamGrant::ClientCredentials))
+    });
+    let world = world_of(servers.collect()).await;
+    assert_eq!(up(&world).await, ["sound"]);
+    for (what, authorization) in &all[..4] {
+        assert_eq!(authorization.requests().len(), 0, "{what}: the secret was sent");
+    }
+    assert_eq!(thief.requests().len(), 0, "a redirect is not followed");
+    let seen = upstream.seen.lock();
+    let holders: BTreeSet<_> = seen.iter().map(|(_, headers)| bearer(headers).unwrap()).collect();
+    assert!(holders.iter().all(|token| holder_of(token) == "gateway"), "{holders:?}");
+    drop(seen);
+    world.stop().await;
 }
 
-/// Runs a gateway whose server cannot be reached because there is no token.
-async fn no_token(server: &AuthorizationServer, what: &str) {
+/// The attack: one that acts for a person by a delegated token, after the person has called, or before.
+#[tokio::test]
+async fn who_acts_for_a_person_does_not_get_the_persons_token() {
+    let server = AuthorizationServer::start().await;
     let up = upstream(stateless, |_| true).await;
-    let world = world(&up, auth(server, UpstreamGrant::ClientCredentials)).await;
-    let servers = world.get(&world.person("root", &["admin"]), "/v1/tools/servers").await.json();
-    assert!(servers.to_string().contains("\"down\""), "{what}: {servers}");
-    assert!(!servers.to_string().contains("hunter2"), "{what}: {servers}");
-    assert_eq!(up.seen.lock().len(), 0, "{what}");
+    let world = world(&up, auth(&server, UpstreamGrant::TokenExchange)).await;
+    let act = json!({ "sub": "assistant", "act": { "sub": "planner", "iss": "https://other.example" } });
+    let person = world.person("vera", &["admin"]);
+    let assistant = world.person_with("vera", &json!({ "roles": ["admin"], "act": act }));
+    for who in [&person, &assistant, &person, &assistant] {
+        call(&world, who).await.unwrap();
+    }
+    let told: Vec<_> = server
+        .of("token-exchange")
+        .iter()
+        .map(|request| claims(request.get("subject_token").unwrap())["act"].clone())
+        .collect();
+    let act = json!({
+        "iss": "https://login.example", "sub": "assistant",
+        "act": { "iss": "https://other.example", "sub": "planner" },
+    });
+    assert_eq!(told, [Json::Null, act], "one token each, and the authorization server hears who acts");
+    let shown = up.seen.lock();
+    let calls = shown.iter().filter(|(message, _)| message["method"] == "tools/call");
+    let tokens: Vec<_> = calls.map(|(_, headers)| bearer(headers).unwrap()).collect();
+    assert_eq!((&tokens[0], &tokens[1]), (&tokens[2], &tokens[3]));
+    assert_ne!(tokens[0], tokens[1]);
+    drop(shown);
     world.stop().await;
 }

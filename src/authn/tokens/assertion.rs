@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Tokens;
 use crate::authn::AuthnError;
 use crate::authn::api_key::random_text;
-use crate::model::{Subject, Value as Attribute};
+use crate::model::{Delegate, Subject, Value as Attribute};
 use crate::secret::Secret;
 
 /// How long an assertion counts, in seconds.
@@ -41,6 +41,19 @@ impl Tokens {
             let id = json!({ "format": "iss_sub", "iss": issuer, "sub": name });
             claims.insert("sub_id".to_owned(), id);
         }
+        // Without them the token that comes of it would be worth more than what was presented.
+        claims.extend(actors(subject.delegation()).map(|actor| ("act".to_owned(), actor)));
         self.signing.sign(&*self.store, "JWT", claims)
     }
+}
+
+/// A chain of delegation as `act` (RFC 8693, section 4.1).
+fn actors(chain: &[Delegate]) -> Option<Value> {
+    chain.iter().rev().fold(None, |before, delegate| {
+        let mut actor = json!({ "iss": &*delegate.issuer, "sub": &*delegate.subject });
+        if let (Some(before), Some(actor)) = (before, actor.as_object_mut()) {
+            actor.insert("act".to_owned(), before);
+        }
+        Some(actor)
+    })
 }

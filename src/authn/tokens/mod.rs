@@ -162,6 +162,7 @@ impl Tokens {
                 audience: Arc::clone(&settings.audience),
                 resources: Vec::new(),
                 leeway_seconds: i64::try_from(settings.leeway.as_secs()).unwrap_or(0),
+                delegated: false,
             },
             store,
             signing,

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::authn::Tokens;
 use crate::clock::SharedClock;
-use crate::model::{EntityUid, ServerName, Subject};
+use crate::model::{Delegate, EntityUid, ServerName, Subject};
 
 use self::discovery::{Finder, resource_of};
 use self::http::TokenHttp;
@@ -36,6 +36,20 @@ pub use self::error::TokenError;
 pub use self::settings::{
     ClientKey, OauthClient, OwnAccess, SharedSecret, TokenPlace, UpstreamAuth, UpstreamGrant,
 };
+
+/// The caller of a token. A person and one that acts for the person by a delegated token are two: what one may do at a server
+/// may be less than the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TokenCaller {
+    principal: EntityUid,
+    delegation: Arc<[Delegate]>,
+}
+
+impl TokenCaller {
+    pub(super) fn of(subject: &Subject) -> Self {
+        Self { principal: subject.principal().clone(), delegation: Arc::clone(subject.delegation()) }
+    }
+}
 
 /// The gateway's credentials at one server.
 pub(super) struct ServerCredentials {
@@ -52,7 +66,7 @@ pub(super) struct ServerCredentials {
     clock: SharedClock,
     own: Arc<Slot>,
     /// The places of callers, while a connection uses them.
-    callers: Mutex<HashMap<EntityUid, Weak<Slot>>>,
+    callers: Mutex<HashMap<TokenCaller, Weak<Slot>>>,
 }
 
 impl fmt::Debug for ServerCredentials {
@@ -102,11 +116,12 @@ impl ServerCredentials {
             return self.own();
         }
         let mut callers = self.callers.lock();
-        let known = callers.get(caller.principal()).and_then(Weak::upgrade);
+        let key = TokenCaller::of(caller);
+        let known = callers.get(&key).and_then(Weak::upgrade);
         let slot = known.unwrap_or_else(|| {
             callers.retain(|_, slot| slot.strong_count() > 0);
             let slot = Arc::new(Slot::new(Holder::Caller(Arc::clone(caller))));
-            callers.insert(caller.principal().clone(), Arc::downgrade(&slot));
+            callers.insert(key, Arc::downgrade(&slot));
             slot
         });
         Some(TokenSource { credentials: Arc::clone(self), slot })
@@ -123,11 +138,13 @@ pub(super) struct TokenSource {
 type Requested = Result<Arc<BearerToken>, Arc<TokenError>>;
 
 impl TokenSource {
-    /// The caller whose tokens these are; `None` for the gateway's own.
-    pub(super) fn caller(&self) -> Option<&EntityUid> {
+    /// Whether these tokens are for this caller: its own, or the gateway's.
+    pub(super) fn is_for(&self, caller: &Subject) -> bool {
         match &self.slot.holder {
-            Holder::Gateway => None,
-            Holder::Caller(subject) => Some(subject.principal()),
+            Holder::Gateway => true,
+            Holder::Caller(subject) => {
+                subject.principal() == caller.principal() && subject.delegation() == caller.delegation()
+            }
         }
     }
 

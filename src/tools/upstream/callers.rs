@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::link::Link;
-use crate::model::EntityUid;
+use crate::tools::auth::TokenCaller;
 
 /// A connection that was idle for this long is closed, and its token forgotten.
 const IDLE: Duration = Duration::from_secs(600);
@@ -24,7 +24,7 @@ pub(super) type OwnConnection = Arc<OnceCell<Connection>>;
 /// The connections of callers.
 #[derive(Debug)]
 pub(super) struct CallerConnections {
-    places: Mutex<HashMap<EntityUid, (OwnConnection, Instant)>>,
+    places: Mutex<HashMap<TokenCaller, (OwnConnection, Instant)>>,
     most: usize,
 }
 
@@ -34,7 +34,7 @@ impl CallerConnections {
     }
 
     /// The place of a caller's connection.
-    pub(super) fn place(&self, caller: &EntityUid) -> OwnConnection {
+    pub(super) fn place(&self, caller: &TokenCaller) -> OwnConnection {
         let now = Instant::now();
         let mut places = self.places.lock();
         if let Some((place, used)) = places.get_mut(caller) {
@@ -43,7 +43,8 @@ impl CallerConnections {
         }
         close_idle(&mut places, now);
         if places.len() >= self.most
-            && let Some(oldest) = places.iter().min_by_key(|(_, (_, used))| *used).map(|(uid, _)| uid.clone())
+            && let Some(oldest) =
+                places.iter().min_by_key(|(_, (_, used))| *used).map(|(caller, _)| caller.clone())
         {
             places.remove(&oldest);
         }
@@ -53,7 +54,7 @@ impl CallerConnections {
     }
 
     /// The server has forgotten this connection's session.
-    pub(super) fn forget(&self, caller: &EntityUid, lost: &Arc<Link>) {
+    pub(super) fn forget(&self, caller: &TokenCaller, lost: &Arc<Link>) {
         let mut places = self.places.lock();
         let is_lost = |place: &OwnConnection| {
             place.get().is_some_and(|connection| Arc::ptr_eq(connection.link(), lost))
@@ -69,7 +70,7 @@ impl CallerConnections {
     }
 }
 
-fn close_idle(places: &mut HashMap<EntityUid, (OwnConnection, Instant)>, now: Instant) {
+fn close_idle(places: &mut HashMap<TokenCaller, (OwnConnection, Instant)>, now: Instant) {
     places.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
 }
 
@@ -77,8 +78,9 @@ fn close_idle(places: &mut HashMap<EntityUid, (OwnConnection, Instant)>, now: In
 mod tests {
     use super::*;
 
-    fn uid(name: &str) -> EntityUid {
-        EntityUid::caxton("Service", name)
+    fn uid(name: &str) -> TokenCaller {
+        let agent = crate::model::AgentId::parse(name).unwrap();
+        TokenCaller::of(&crate::model::Subject::agent(&agent, crate::model::Proof::Internal))
     }
 
     #[tokio::test(start_paused = true)]

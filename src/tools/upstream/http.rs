@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use crate::mcp::{
     Event, EventReader, HEADER_SESSION, HEADER_VERSION, Id, Message, ParamHeaders, RpcError, request_headers,
 };
-use crate::model::EntityUid;
+use crate::model::Subject;
 use crate::secret::{Address, Secret};
 use crate::text::one_line;
 use crate::tools::auth::TokenSource;
@@ -91,9 +91,9 @@ impl HttpWire {
         Self { http: self.http.clone(), address: self.address.clone(), limit: self.limit, tokens }
     }
 
-    /// The caller whose credentials it carries.
-    pub(super) fn caller(&self) -> Option<&EntityUid> {
-        self.tokens.as_ref()?.caller()
+    /// Whether its credentials may serve this caller.
+    pub(super) fn is_for(&self, caller: &Subject) -> bool {
+        self.tokens.as_ref().is_none_or(|tokens| tokens.is_for(caller))
     }
 
     /// Sends a request with a token. One that the server refuses is replaced, once: it looked at nothing else.

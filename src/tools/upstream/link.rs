@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::mcp::{Id, Message, ParamHeaders, RpcError, Version, code, meta};
-use crate::model::{EntityUid, ServerName};
+use crate::model::{ServerName, Subject};
 use crate::secret::Address;
 
 use super::http::HttpWire;
@@ -178,11 +178,11 @@ impl Link {
         matches!(self.wire, Wire::Http(_))
     }
 
-    /// The caller whose credential it carries, and whom alone it may serve.
-    pub(super) fn caller(&self) -> Option<&EntityUid> {
+    /// Whether its credentials may serve this caller.
+    pub(super) fn is_for(&self, caller: &Subject) -> bool {
         match &self.wire {
-            Wire::Http(wire) => wire.caller(),
-            Wire::Stdio(_) => None,
+            Wire::Http(wire) => wire.is_for(caller),
+            Wire::Stdio(_) => true,
         }
     }
 

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
-use super::auth::{ServerCredentials, TokenError};
+use super::auth::{ServerCredentials, TokenCaller, TokenError};
 use super::error::{ToolError, UpstreamError};
 use super::offers::add_client;
 use super::registry::RegistryPorts;
@@ -257,7 +257,7 @@ impl Upstream {
             Err(failure) => failure,
         };
         let (Failure::SessionLost, Some(again)) = (&failure, again) else { return Err(self.failed(failure)) };
-        self.lost(&way, caller.principal());
+        self.lost(&way, caller);
         let way = self.way_for(caller, client).await?;
         if !still_wanted() {
             return Err(self.unavailable());
@@ -266,10 +266,10 @@ impl Upstream {
     }
 
     /// The server has forgotten the session of this way.
-    pub(super) fn lost(&self, way: &Way<'_>, caller: &EntityUid) {
+    pub(super) fn lost(&self, way: &Way<'_>, caller: &Subject) {
         match (&way.of, &self.callers) {
             (WayOf::Session(session), _) => session.forget(&self.settings.name, &way.link),
-            (WayOf::Caller(_), Some(callers)) => callers.forget(caller, &way.link),
+            (WayOf::Caller(_), Some(callers)) => callers.forget(&TokenCaller::of(caller), &way.link),
             (WayOf::All | WayOf::Caller(_), _) if self.forget(&way.link) => self.session_lost.notify_one(),
             (WayOf::All | WayOf::Caller(_), _) => {}
         }
@@ -304,7 +304,7 @@ impl Upstream {
             None => self.way_without_session(caller, shared).await?,
         };
         // INVARIANT of `callers`, and of a client's session, which belongs to one principal.
-        if way.link.caller().is_some_and(|owner| owner != caller.principal()) {
+        if !way.link.is_for(caller) {
             tracing::error!(server = %self.settings.name, "a connection with another caller's credentials is not used");
             return Err(self.unavailable());
         }
@@ -347,7 +347,7 @@ impl Upstream {
             return Ok(Way { link: shared, of: WayOf::All });
         };
         let tokens = credentials.of_caller(caller).ok_or_else(|| self.unavailable())?;
-        let place = callers.place(caller.principal());
+        let place = callers.place(&TokenCaller::of(caller));
         let opening = || Connection::open_as(&self.settings, &shared, tokens);
         let opened = place.get_or_try_init(opening).await;
         let link = Arc::clone(opened.map_err(|error| self.not_opened(&error))?.link());
