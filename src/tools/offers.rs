@@ -224,6 +224,7 @@ async fn list_of(
         return Vec::new();
     }
     let asked = async {
+        let _kept = upstream.tokens_for(caller).await.map_err(|error| super::error::chain(&error))?;
         // One caller's lists leave places for the requests of others.
         let _place = upstream.place(caller.principal()).await;
         let way = upstream.way_of(caller).await.map_err(|error| super::error::chain(&error))?;

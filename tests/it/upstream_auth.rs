@@ -24,7 +24,7 @@ use serde_json::{Value as Json, json};
 
 use crate::mcp::{Reply, Upstream, done, rpc, stateful, stateless};
 use crate::support::oauth::{AuthorizationServer, claims, holder_of, refusal};
-use crate::support::{Credential, World, send, tool, write};
+use crate::support::{Credential, PATIENCE, World, send, tool, until, write};
 
 const SECRET: &str = "hunter2+&=%";
 
@@ -311,6 +311,38 @@ async fn a_caller_without_a_token_fails_alone() {
     assert!(server.of("token-exchange").len() <= 4, "after a failure there is a pause");
     assert_eq!(self::up(&world).await, ["up"], "the server stays");
     assert_eq!(up.of("tools/call").len(), 3, "nothing was sent for a caller without a token");
+    world.stop().await;
+}
+
+/// The attack: one whose token never comes, at a server that serves one request at a time.
+#[tokio::test]
+async fn who_waits_for_a_token_takes_no_place_at_the_server() {
+    let slow = service("bob");
+    let server = AuthorizationServer::that(move |request, _| {
+        let about = request.get("subject_token").map(holder_of);
+        let never = || Body::from_stream(futures::stream::pending::<std::io::Result<Vec<u8>>>());
+        (about.as_ref() == Some(&slow)).then(|| axum::http::Response::new(never()))
+    })
+    .await;
+    let up = upstream(stateless, |_| true).await;
+    let mut only = self::server("up", &up.url, auth(&server, UpstreamGrant::TokenExchange));
+    (only.connect_timeout, only.call_timeout) = (PATIENCE, PATIENCE);
+    let world = World::with(|settings, _| {
+        settings.tools.servers = vec![only];
+        settings.tools.auto_import = true;
+        settings.tools.max_concurrent_calls = 1;
+    })
+    .await;
+    let (ann, bob) = (world.service("ann", &["tool:*"]), world.service("bob", &["tool:*"]));
+    let waits = call(&world, &bob);
+    let other = async {
+        until("bob's token is requested", async || !server.of("token-exchange").is_empty()).await;
+        call(&world, &ann).await
+    };
+    tokio::select! {
+        waited = waits => panic!("there is no token for bob: {waited:?}"),
+        called = other => assert_eq!(called.unwrap(), service("ann")),
+    }
     world.stop().await;
 }
 

@@ -183,8 +183,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_token_is_renewed_before_its_end_and_not_shown() {
+    #[test]
+    fn a_token_is_renewed_before_its_end_and_not_shown() {
         let now = Instant::now();
         for (life, renewed) in [(3_600, 3_540), (100, 75), (1, 0)] {
             let token = Secret::new("hunter2".to_owned());

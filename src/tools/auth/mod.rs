@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use reqwest::Url;
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::authn::Tokens;
 use crate::clock::SharedClock;
@@ -151,7 +152,7 @@ impl TokenSource {
     /// A token that counts. It is requested where there is none; several who wait share one request. One that ends soon is
     /// replaced in the background.
     pub(super) async fn token(&self) -> Requested {
-        match self.slot.look() {
+        match self.slot.look(Instant::now()) {
             Look::Fresh(token) => Ok(token),
             Look::Ageing(token) => {
                 if let Ok(turn) = Arc::clone(&self.slot.turn).try_lock_owned() {
@@ -166,13 +167,13 @@ impl TokenSource {
 
     /// The server refused this token (HTTP 401). Says whether it is worth asking for another.
     pub(super) fn refuse(&self, token: &Arc<BearerToken>) -> bool {
-        self.slot.refuse(token)
+        self.slot.refuse(token, Instant::now())
     }
 
     async fn wait_for_one(&self) -> Requested {
         let turn = Arc::clone(&self.slot.turn).lock_owned().await;
         // Another may have asked meanwhile.
-        match self.slot.look() {
+        match self.slot.look(Instant::now()) {
             Look::Fresh(token) | Look::Ageing(token) => Ok(token),
             Look::Failed(error) => Err(error),
             Look::Nothing => self.request(turn).await.unwrap_or_else(|_| Err(Arc::new(TokenError::Stopped))),
@@ -184,7 +185,7 @@ impl TokenSource {
         let Self { credentials, slot } = self.clone();
         tokio::spawn(async move {
             let outcome = credentials.fetch(&slot.holder).await;
-            let kept = slot.keep(outcome);
+            let kept = slot.keep(outcome, Instant::now());
             if let Err(error) = &kept {
                 let server = &credentials.server;
                 let reason = super::error::chain(&**error);

@@ -59,9 +59,8 @@ impl Slot {
         Self { holder, kept: Mutex::default(), turn: Arc::default() }
     }
 
-    pub(super) fn look(&self) -> Look {
+    pub(super) fn look(&self, now: Instant) -> Look {
         let kept = self.kept.lock();
-        let now = Instant::now();
         let failed = kept.failure.as_ref().filter(|(at, _)| now < *at + FAILURE_PAUSE);
         match (&kept.token, failed) {
             (Some(token), _) if now < token.renew_at => Look::Fresh(Arc::clone(token)),
@@ -76,6 +75,7 @@ impl Slot {
     pub(super) fn keep(
         &self,
         outcome: Result<BearerToken, TokenError>,
+        now: Instant,
     ) -> Result<Arc<BearerToken>, Arc<TokenError>> {
         let mut kept = self.kept.lock();
         match outcome {
@@ -86,16 +86,15 @@ impl Slot {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                kept.failure = Some((Instant::now(), Arc::clone(&error)));
+                kept.failure = Some((now, Arc::clone(&error)));
                 Err(error)
             }
         }
     }
 
     /// The server refused this token. Says whether there is, or may be requested, another one.
-    pub(super) fn refuse(&self, token: &Arc<BearerToken>) -> bool {
+    pub(super) fn refuse(&self, token: &Arc<BearerToken>, now: Instant) -> bool {
         let mut kept = self.kept.lock();
-        let now = Instant::now();
         if kept.token.as_ref().is_some_and(|known| !Arc::ptr_eq(known, token)) {
             return true;
         }
@@ -113,40 +112,40 @@ mod tests {
     use super::*;
     use crate::secret::Secret;
 
-    fn token(life: u64) -> BearerToken {
+    fn token(life: u64, now: Instant) -> BearerToken {
         let answer = TokenAnswer { token: Secret::new("t".to_owned()), life: Duration::from_secs(life) };
-        BearerToken::new(&answer, Instant::now()).unwrap()
+        BearerToken::new(&answer, now).unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_token_is_kept_while_it_counts_and_a_failure_for_a_moment() {
+    #[test]
+    fn a_token_is_kept_while_it_counts_and_a_failure_for_a_moment() {
         let slot = Slot::new(Holder::Gateway);
-        assert!(matches!(slot.look(), Look::Nothing));
-        slot.keep(Err(TokenError::Status(500))).unwrap_err();
-        assert!(matches!(slot.look(), Look::Failed(_)));
-        tokio::time::advance(FAILURE_PAUSE).await;
-        assert!(matches!(slot.look(), Look::Nothing));
-        slot.keep(Ok(token(100))).unwrap();
-        assert!(matches!(slot.look(), Look::Fresh(_)));
-        tokio::time::advance(Duration::from_secs(75)).await;
-        assert!(matches!(slot.look(), Look::Ageing(_)));
-        slot.keep(Err(TokenError::Status(500))).unwrap_err();
-        assert!(matches!(slot.look(), Look::Fresh(_)), "it counts still, and nobody asks right now");
-        tokio::time::advance(Duration::from_secs(25)).await;
-        assert!(matches!(slot.look(), Look::Nothing), "it has ended");
+        let start = Instant::now();
+        assert!(matches!(slot.look(start), Look::Nothing));
+        slot.keep(Err(TokenError::Status(500)), start).unwrap_err();
+        assert!(matches!(slot.look(start), Look::Failed(_)));
+        let now = start + FAILURE_PAUSE;
+        assert!(matches!(slot.look(now), Look::Nothing));
+        slot.keep(Ok(token(100, now)), now).unwrap();
+        assert!(matches!(slot.look(now), Look::Fresh(_)));
+        let soon = now + Duration::from_secs(75);
+        assert!(matches!(slot.look(soon), Look::Ageing(_)));
+        slot.keep(Err(TokenError::Status(500)), soon).unwrap_err();
+        assert!(matches!(slot.look(soon), Look::Fresh(_)), "it counts still, and nobody asks right now");
+        assert!(matches!(slot.look(now + Duration::from_secs(100)), Look::Nothing), "it has ended");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_refused_token_is_replaced_once_in_a_while() {
+    #[test]
+    fn a_refused_token_is_replaced_once_in_a_while() {
         let slot = Slot::new(Holder::Gateway);
-        let first = slot.keep(Ok(token(100))).unwrap();
-        assert!(slot.refuse(&first));
-        assert!(matches!(slot.look(), Look::Nothing));
-        let second = slot.keep(Ok(token(100))).unwrap();
-        assert!(slot.refuse(&first), "another is there already");
-        assert!(!slot.refuse(&second), "the server refuses everything");
-        assert!(matches!(slot.look(), Look::Fresh(_)));
-        tokio::time::advance(REFUSAL_PAUSE).await;
-        assert!(slot.refuse(&second));
+        let now = Instant::now();
+        let first = slot.keep(Ok(token(100, now)), now).unwrap();
+        assert!(slot.refuse(&first, now));
+        assert!(matches!(slot.look(now), Look::Nothing));
+        let second = slot.keep(Ok(token(100, now)), now).unwrap();
+        assert!(slot.refuse(&first, now), "another is there already");
+        assert!(!slot.refuse(&second, now), "the server refuses everything");
+        assert!(matches!(slot.look(now), Look::Fresh(_)));
+        assert!(slot.refuse(&second, now + REFUSAL_PAUSE));
     }
 }

@@ -34,8 +34,7 @@ impl CallerConnections {
     }
 
     /// The place of a caller's connection.
-    pub(super) fn place(&self, caller: &TokenCaller) -> OwnConnection {
-        let now = Instant::now();
+    pub(super) fn place(&self, caller: &TokenCaller, now: Instant) -> OwnConnection {
         let mut places = self.places.lock();
         if let Some((place, used)) = places.get_mut(caller) {
             *used = now;
@@ -65,8 +64,8 @@ impl CallerConnections {
     }
 
     /// Closes what is idle.
-    pub(super) fn sweep(&self) {
-        close_idle(&mut self.places.lock(), Instant::now());
+    pub(super) fn sweep(&self, now: Instant) {
+        close_idle(&mut self.places.lock(), now);
     }
 }
 
@@ -83,21 +82,20 @@ mod tests {
         TokenCaller::of(&crate::model::Subject::agent(&agent, crate::model::Proof::Internal))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn each_caller_has_one_place_and_the_one_idle_longest_makes_room() {
+    #[test]
+    fn each_caller_has_one_place_and_the_one_idle_longest_makes_room() {
         let callers = CallerConnections::new(2);
-        let ann = callers.place(&uid("ann"));
-        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"))));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let bob = callers.place(&uid("bob"));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let ann = callers.place(&uid("ann"), at(0));
+        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"), at(0))));
+        let bob = callers.place(&uid("bob"), at(1));
         assert!(!Arc::ptr_eq(&ann, &bob));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"))));
-        callers.place(&uid("eve"));
-        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"))), "it was used later than bob's");
-        assert!(!Arc::ptr_eq(&bob, &callers.place(&uid("bob"))), "it made room");
-        tokio::time::advance(IDLE).await;
-        callers.sweep();
+        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"), at(2))));
+        callers.place(&uid("eve"), at(3));
+        assert!(Arc::ptr_eq(&ann, &callers.place(&uid("ann"), at(4))), "it was used later than bob's");
+        assert!(!Arc::ptr_eq(&bob, &callers.place(&uid("bob"), at(5))), "it made room");
+        callers.sweep(at(5) + IDLE);
         assert!(callers.places.lock().is_empty());
     }
 }

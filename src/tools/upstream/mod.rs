@@ -20,8 +20,9 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::time::Instant;
 
-use super::auth::{ServerCredentials, TokenCaller, TokenError};
+use super::auth::{ServerCredentials, TokenCaller, TokenError, TokenSource};
 use super::error::{ToolError, UpstreamError};
 use super::offers::add_client;
 use super::registry::RegistryPorts;
@@ -246,6 +247,8 @@ impl Upstream {
         (caller, client): (&Arc<Subject>, Option<&ClientSide>),
         still_wanted: impl FnOnce() -> bool,
     ) -> Result<Map<String, Json>, ToolError> {
+        // Before a place is taken: an authorization server that hangs for one caller leaves the places to others.
+        let _kept = self.tokens_for(caller).await?;
         let _slot = self.slots.acquire().await.map_err(|_| self.unavailable())?;
         let way = self.way_for(caller, client).await?;
         if way.link.is_stateless() {
@@ -263,6 +266,15 @@ impl Upstream {
             return Err(self.unavailable());
         }
         way.link.request(again).await.map_err(|failure| self.failed(failure))
+    }
+
+    /// Waits until there is a token for the caller's requests. It is kept for them while what comes back is held.
+    pub(super) async fn tokens_for(&self, caller: &Arc<Subject>) -> Result<Option<TokenSource>, ToolError> {
+        let source = self.credentials.as_ref().and_then(|credentials| credentials.of_caller(caller));
+        if let Some(source) = &source {
+            source.token().await.map_err(|error| self.failed(Failure::NoToken(error)))?;
+        }
+        Ok(source)
     }
 
     /// The server has forgotten the session of this way.
@@ -347,7 +359,7 @@ impl Upstream {
             return Ok(Way { link: shared, of: WayOf::All });
         };
         let tokens = credentials.of_caller(caller).ok_or_else(|| self.unavailable())?;
-        let place = callers.place(&TokenCaller::of(caller));
+        let place = callers.place(&TokenCaller::of(caller), Instant::now());
         let opening = || Connection::open_as(&self.settings, &shared, tokens);
         let opened = place.get_or_try_init(opening).await;
         let link = Arc::clone(opened.map_err(|error| self.not_opened(&error))?.link());

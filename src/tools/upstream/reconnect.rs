@@ -95,7 +95,7 @@ async fn watch(
             () = tokio::time::sleep(upstream.limits.refresh_interval) => {}
         }
         if let Some(callers) = &upstream.callers {
-            callers.sweep();
+            callers.sweep(Instant::now());
         }
         let asked = within(upstream.settings.connect_timeout, listing::tools(&link, &upstream.limits)).await;
         match asked.and_then(|listing| listing) {
