@@ -431,7 +431,9 @@ impl From<LoginError> for Problem {
 impl From<ToolError> for Problem {
     fn from(error: ToolError) -> Self {
         tracing::warn!(error = &error as &dyn std::error::Error, "a tool call failed");
-        Self::new(StatusCode::BAD_GATEWAY, "tool-failed", error.to_string())
+        let is_of_a_credential = matches!(error, ToolError::Credentials { .. });
+        let problem = Self::new(StatusCode::BAD_GATEWAY, "tool-failed", error.to_string());
+        if is_of_a_credential { problem.because("upstream_credentials") } else { problem }
     }
 }
 

@@ -44,10 +44,14 @@ impl Bench {
 }
 
 async fn registry(sandbox: &Sandbox, metrics: &Arc<Metrics>) -> Registry {
-    Registry::connect(crate::tools::Settings::default(), sandbox.clone(), Arc::clone(metrics))
-        .await
-        .unwrap()
-        .0
+    Registry::connect(
+        crate::tools::Settings::default(),
+        sandbox.clone(),
+        crate::tools::RegistryPorts::without_callers(Arc::clone(metrics)),
+    )
+    .await
+    .unwrap()
+    .0
 }
 
 /// A question about one entity.

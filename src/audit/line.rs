@@ -177,6 +177,8 @@ struct Canonical<'a> {
     #[serde(skip_serializing_if = "is_one")]
     count: u64,
     decision_id: DecisionId,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    delegation: Vec<CutText<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<CutText<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -257,6 +259,7 @@ impl<'a> Canonical<'a> {
             context: record.context().filter(|_| first).map(context),
             count: record.count,
             decision_id: record.decision_id,
+            delegation: record.delegation.iter().map(|name| CutText(name)).collect(),
             detail: record.detail.as_deref().map(CutText),
             entities: if whole { entities(record.entities()) } else { Vec::new() },
             entity_age_seconds: record.entity_age_seconds,

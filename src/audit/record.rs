@@ -57,6 +57,9 @@ pub struct Record {
     pub subject: Option<SubjectRecord>,
     /// The person an agent acts for, in Cedar's notation.
     pub actor: Option<String>,
+    /// Those that the requester's token, or that of the person, was delegated to, in Cedar's notation: the one that acted first
+    /// in the list, then those before it.
+    pub delegation: Vec<String>,
     /// The agent's definition, when an agent asked.
     pub agent: Option<AgentRecord>,
     /// The action that was asked for, `tool:call`.
@@ -142,6 +145,7 @@ impl Record {
             entity_age_seconds: None,
             subject: None,
             actor: None,
+            delegation: Vec::new(),
             agent: None,
             action: None,
             resource: None,

@@ -145,6 +145,7 @@ fn is_of_circumstances(name: &str) -> bool {
             | "score"
             | "findings"
             | "actor"
+            | "delegation"
             | "user"
             | "scopes"
             | "input"

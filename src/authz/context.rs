@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smol_str::{SmolStr, format_smolstr};
 
 use super::decide::RequestState;
-use crate::model::{Actor, Input, RequestContext, Screening, Value};
+use crate::model::{Actor, Delegate, Input, RequestContext, Screening, Subject, Value};
 
 /// The field of `context` that is the operation's own.
 pub(super) const INPUT: &str = "input";
@@ -49,7 +49,26 @@ pub(super) fn build_context(
         (key("source"), Value::record(origin.into_iter().chain(agent))),
         (key("system"), system(state)),
     ];
-    Value::record(actor.into_iter().chain(fields))
+    let chain = delegation(context, state.subject);
+    let delegation = (!chain.is_empty()).then(|| (key("delegation"), describe_delegation(chain)));
+    Value::record(actor.into_iter().chain(delegation).chain(fields))
+}
+
+/// Those that act for the requester, or acted for the first that asked.
+pub(super) fn delegation<'a>(context: &'a RequestContext, subject: &'a Subject) -> &'a [Delegate] {
+    context.actor.as_ref().map_or(subject.delegation(), |actor| &actor.delegation)
+}
+
+/// `context.delegation`. A set has no order, so each says how far it is from the call: 1 acts now.
+fn describe_delegation(chain: &[Delegate]) -> Value {
+    let party = |(depth, delegate): (i64, &Delegate)| {
+        Value::record([
+            (key("depth"), Value::Long(depth)),
+            (key("kind"), Value::text("user")),
+            (key("principal"), Value::text(delegate.id())),
+        ])
+    };
+    Value::Set((1..).zip(chain).map(party).collect())
 }
 
 /// `context.system`.

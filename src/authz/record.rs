@@ -154,6 +154,8 @@ pub(super) fn build_record(state: &RequestState<'_>, replayable: bool, facts: De
     record.entity_age_seconds = attributes.age_seconds(state.now);
     record.subject = Some(SubjectRecord::from(subject));
     record.actor = context.actor.as_ref().map(|actor| actor.principal.uid.to_string());
+    let chain = super::context::delegation(context, subject);
+    record.delegation = chain.iter().map(|delegate| delegate.uid().to_string()).collect();
     record.agent = state.principal.as_deref().and_then(agent);
     record.action = Some(facts.action.as_str().into());
     record.resource = Some(facts.resource.to_string());

@@ -21,7 +21,7 @@ use crate::policy::Bundle;
 use crate::sandbox::Sandbox;
 use crate::server::Settings;
 use crate::telemetry::Metrics;
-use crate::tools::Registry;
+use crate::tools::{Registry, RegistryPorts};
 
 /// Whose role.
 #[derive(Debug, Args)]
@@ -219,7 +219,8 @@ fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::KnownA
     let tools = crate::tools::Settings { servers: Vec::new(), ..settings.tools };
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;
-    let (tools, _) = prepare::runtime()?.block_on(Registry::connect(tools, sandbox, metrics))?;
+    let ports = RegistryPorts::without_callers(metrics);
+    let (tools, _) = prepare::runtime()?.block_on(Registry::connect(tools, sandbox, ports))?;
     Ok(Attributes::look(settings.attributes, agents, tools)?)
 }
 

@@ -8,12 +8,13 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use crate::clock::SystemClock;
 use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Definition, Listing, PinChange, Pins, Registry, ServerSettings, Settings, ToolProblem, fragment_path,
-    offered, pin_path,
+    Definition, Listing, PinChange, Pins, Registry, RegistryPorts, ServerSettings, Settings, ToolProblem,
+    fragment_path, offered, pin_path,
 };
 
 use super::output::{Exit, Output, table};
@@ -94,7 +95,8 @@ struct ToolRow {
 async fn list(settings: Settings, sandbox: sandbox::Settings, output: &Output) -> anyhow::Result<Exit> {
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(sandbox, Arc::clone(&metrics))?;
-    let (registry, problems) = Registry::connect(settings, sandbox, metrics).await?;
+    let ports = RegistryPorts::without_callers(metrics);
+    let (registry, problems) = Registry::connect(settings, sandbox, ports).await?;
     let tools = registry.tools();
     let rows = tools.iter().map(|tool| ToolRow {
         id: tool.id().to_string(),
@@ -147,7 +149,7 @@ fn configured_servers(settings: &Settings) -> String {
 }
 
 async fn ask(settings: &Settings, server: &ServerSettings, output: &Output) -> anyhow::Result<Listing> {
-    let listing = offered(server, settings)
+    let listing = offered(server, settings, Arc::new(SystemClock))
         .await
         .with_context(|| format!("the server `{}` cannot be asked for its tools", server.name))?;
     for (tool, error) in &listing.refused {

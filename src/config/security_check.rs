@@ -47,8 +47,8 @@ impl FileFacts {
         let literal_secret = plain.map(|key| key.path.clone()).find(|path| literal(path)).or_else(|| {
             let servers = root.find("mcp.servers")?;
             let Value::List(items) = &servers.value else { return None };
-            let any =
-                |item: &Node| ["headers", "env"].iter().any(|key| item.child(key).is_some_and(is_literal));
+            let keys = ["headers", "env", "auth.client_secret", "auth.identity_provider.client_secret"];
+            let any = |item: &Node| keys.iter().any(|key| item.find(key).is_some_and(is_literal));
             items.iter().any(any).then(|| String::from("mcp.servers"))
         });
         Self { literal_secret, mode: None }

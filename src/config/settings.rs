@@ -12,6 +12,7 @@ mod communication;
 mod emergency;
 mod identity;
 mod mcp;
+mod mcp_auth;
 mod memory;
 mod model;
 mod oauth2;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::{Entity, RequestId};
+use super::{Delegate, Entity, RequestId};
 
 /// Where the request came from.
 #[derive(Debug, Clone)]
@@ -76,6 +76,8 @@ pub struct Actor {
     pub principal: Arc<Entity>,
     /// What the user's own credential allowed.
     pub scopes: BTreeSet<Arc<str>>,
+    /// Those that acted for it when it asked.
+    pub delegation: Arc<[Delegate]>,
 }
 
 /// What is left of the caller's quota: noted where decisions are counted, read for the headers of the answer. Shared by all

@@ -28,4 +28,4 @@ pub use ids::{
 pub use obligation::{JsonPointer, Obligation, ObligationError, Obligations, REDACTED};
 pub use operation::*;
 pub use scope::{MemoryScope, ScopeError};
-pub use subject::{Proof, Subject};
+pub use subject::{Delegate, Proof, Subject};

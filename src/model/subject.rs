@@ -57,6 +57,27 @@ impl Proof {
     }
 }
 
+/// A party that a token was delegated to (RFC 8693, section 4.1), as its issuer names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Delegate {
+    /// The issuer in whose names it stands.
+    pub issuer: Arc<str>,
+    /// Its name there.
+    pub subject: Arc<str>,
+}
+
+impl Delegate {
+    /// The id that it has as a `Caxton::User`.
+    pub fn id(&self) -> String {
+        format!("{}|{}", self.issuer, self.subject)
+    }
+
+    /// The principal that it would be, if it called by itself.
+    pub fn uid(&self) -> EntityUid {
+        EntityUid::caxton("User", self.id())
+    }
+}
+
 /// An authenticated requester, with its Cedar entity.
 ///
 /// For an agent the entity here is bare: what the agent is stands in the register of deployed agents, and
@@ -65,9 +86,19 @@ impl Proof {
 pub struct Subject {
     entity: Arc<Entity>,
     proof: Proof,
+    delegation: Arc<[Delegate]>,
 }
 
 impl Subject {
+    fn of(entity: Entity, proof: Proof) -> Self {
+        Self { entity: entity.into(), proof, delegation: Arc::default() }
+    }
+
+    /// The same, where others act for it: the one that acts now first, then those before.
+    pub fn delegated_to(self, delegation: impl Into<Arc<[Delegate]>>) -> Self {
+        Self { delegation: delegation.into(), ..self }
+    }
+
     /// A person: `issuer` and `subject` of the token that proved it.
     ///
     /// The entity id is `<issuer>|<subject>`, so that two issuers can never name the same user.
@@ -90,7 +121,7 @@ impl Subject {
         for (name, values) in claims {
             entity.tags.insert(name.as_ref().into(), Value::texts(values));
         }
-        Self { entity: entity.into(), proof }
+        Self::of(entity, proof)
     }
 
     /// A program with an API key of its own. Instants are milliseconds since the Unix epoch.
@@ -110,7 +141,7 @@ impl Subject {
             .with("created", Value::Datetime(created))
             .with("expires", Value::Datetime(expires));
         entity.parents.extend(roles.into_iter().map(|role| EntityUid::caxton("Role", role.shared())));
-        Self { entity: entity.into(), proof }
+        Self::of(entity, proof)
     }
 
     /// The holder of a TLS client certificate, by the name `id` that the certificate gives it; `fingerprint` is its
@@ -125,18 +156,18 @@ impl Subject {
             .with("san", Value::texts(names))
             .with("issuer_dn", Value::text(issuer))
             .with("fingerprint", Value::text(fingerprint));
-        Self { entity: entity.into(), proof: Proof::Certificate { fingerprint: fingerprint.into() } }
+        Self::of(entity, Proof::Certificate { fingerprint: fingerprint.into() })
     }
 
     /// A deployed agent.
     pub fn agent(id: &AgentId, proof: Proof) -> Self {
-        Self { entity: Entity::bare(EntityUid::caxton("Agent", id.shared())).into(), proof }
+        Self::of(Entity::bare(EntityUid::caxton("Agent", id.shared())), proof)
     }
 
     /// A subject for tests that need any.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
-        Self { entity: Entity::bare(EntityUid::caxton("System", "gateway")).into(), proof: Proof::Internal }
+        Self::of(Entity::bare(EntityUid::caxton("System", "gateway")), Proof::Internal)
     }
 
     /// The Cedar principal's name.
@@ -147,6 +178,11 @@ impl Subject {
     /// The principal as far as the credential describes it.
     pub fn entity(&self) -> &Arc<Entity> {
         &self.entity
+    }
+
+    /// Those that act for it by a delegated token: the one that acts now first, then those before. Empty as a rule.
+    pub fn delegation(&self) -> &Arc<[Delegate]> {
+        &self.delegation
     }
 
     /// How it was proven.

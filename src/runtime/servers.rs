@@ -125,7 +125,7 @@ impl Effects {
                 taken.subscriptions.push(resource);
             }
         }
-        self.tools().listen(caller.0.principal(), permits, only, session).await;
+        self.tools().listen(caller.0, permits, only, session).await;
         taken
     }
 

@@ -270,7 +270,11 @@ impl Runtime {
 
 /// The actor of an agent's turn: the first requester of the chain; the sender when it is the first.
 fn actor(sender: &Subject, context: &RequestContext) -> Actor {
-    let first = || Actor { principal: sender.entity().clone(), scopes: BTreeSet::new() };
+    let first = || Actor {
+        principal: sender.entity().clone(),
+        scopes: BTreeSet::new(),
+        delegation: Arc::clone(sender.delegation()),
+    };
     context.actor.clone().unwrap_or_else(first)
 }
 

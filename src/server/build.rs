@@ -31,7 +31,7 @@ use crate::shared_state::{
     AddressBlocks, LocalConversations, LocalLockdown, LocalSessions, Lockdown, RateCounters,
 };
 use crate::telemetry::Metrics;
-use crate::tools::Registry;
+use crate::tools::{Registry, RegistryPorts};
 
 /// Why the gateway did not start. Nothing was bound.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +131,12 @@ pub(super) async fn build(
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
     let model = settings.model.map(LanguageModel::new).transpose()?;
     let sandbox = open_sandbox(settings.sandbox, &metrics).await?;
-    let tools = connect_tools(settings.tools, &sandbox, &metrics).await?;
+    let tool_ports = RegistryPorts {
+        metrics: Arc::clone(&metrics),
+        clock: Arc::clone(&clock),
+        identity: Some(Arc::clone(authenticator.tokens())),
+    };
+    let tools = connect_tools(settings.tools, &sandbox, tool_ports).await?;
     let loader = PolicyLoader { source, fragments: fragments(&tools), candidate_dir: settings.candidate_dir };
     let lock: Arc<dyn EmergencyLock> = Arc::new(ChangeLock::in_directory(&settings.reload.data_dir));
     let (live, state) = read_policies(&loader, &lock, &settings.reload, settings.policy, &clock).await?;
@@ -247,9 +252,9 @@ async fn open_sandbox(
 async fn connect_tools(
     settings: crate::tools::Settings,
     sandbox: &Sandbox,
-    metrics: &Arc<Metrics>,
+    ports: RegistryPorts,
 ) -> Result<Registry, StartError> {
-    let (tools, problems) = Registry::connect(settings, sandbox.clone(), Arc::clone(metrics)).await?;
+    let (tools, problems) = Registry::connect(settings, sandbox.clone(), ports).await?;
     for problem in problems {
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }

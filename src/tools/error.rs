@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::model::{ServerName, ToolId};
 
 use super::arguments::ArgumentError;
+use super::auth::TokenError;
 use super::definition::DefinitionError;
 use super::pin::PinError;
 use super::upstream::Failure;
@@ -30,6 +31,9 @@ pub enum UpstreamError {
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] Box<dyn Error + Send + Sync>),
+    /// Its credentials cannot be set up.
+    #[error("its credentials cannot be set up")]
+    Credentials(#[source] TokenError),
     /// The process cannot be started.
     #[error("its program cannot be started")]
     Spawn(#[source] std::io::Error),
@@ -69,11 +73,16 @@ pub enum UpstreamError {
 }
 
 impl UpstreamError {
-    fn failure(&self) -> Option<&Failure> {
+    pub(super) fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Handshake(cause) | Self::Listing(cause) => cause.downcast_ref(),
             _ => None,
         }
+    }
+
+    /// Whether there is no token for the server, or none that it accepts.
+    pub(super) fn is_of_a_credential(&self) -> bool {
+        matches!(self.failure(), Some(Failure::NoToken(_) | Failure::TokenRefused))
     }
 
     /// Whether the server is there and has only forgotten the session.
@@ -96,7 +105,14 @@ impl UpstreamError {
     pub(super) fn is_of_an_answer(&self) -> bool {
         let unusable = matches!(
             self.failure(),
-            Some(Failure::Refused(_) | Failure::Status(_) | Failure::Unusable(_) | Failure::TooLarge(_))
+            Some(
+                Failure::Refused(_)
+                    | Failure::Status(_)
+                    | Failure::Unusable(_)
+                    | Failure::TooLarge(_)
+                    | Failure::NoToken(_)
+                    | Failure::TokenRefused
+            )
         );
         unusable
             || matches!(self, Self::TooMany { .. } | Self::TooManyPages { .. } | Self::ListTooLarge { .. })
@@ -109,6 +125,9 @@ pub enum RegistryError {
     /// Two servers have one name, or one has the name of the built-in tools.
     #[error("the server name `{0}` is taken")]
     NameTaken(ServerName),
+    /// Credentials at a server cannot be set up.
+    #[error("the credentials at the server `{0}` cannot be set up")]
+    Credentials(ServerName, #[source] TokenError),
     /// Pins cannot be read.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -159,6 +178,12 @@ pub enum ToolError {
         /// Its error. The message is cleaned and bounded; all of it is untrusted.
         error: Box<RpcError>,
     },
+    /// There is no credential that the server accepts: of the gateway, or of the caller. The server did nothing.
+    #[error("there is no valid credential for the server `{server}`")]
+    Credentials {
+        /// The server.
+        server: ServerName,
+    },
     /// The server's answer is none that can be passed on.
     #[error("the answer of the server `{server}` cannot be used: {message}")]
     Unusable {
@@ -197,6 +222,9 @@ impl ToolError {
         match self {
             Self::Changed(_) => "the tool changed, list the tools again".to_owned(),
             Self::Unavailable { .. } => "the tool's server is not available".to_owned(),
+            Self::Credentials { .. } => {
+                "the gateway has no valid credential for the tool's server".to_owned()
+            }
             Self::Timeout { .. } => "the tool did not answer in time".to_owned(),
             // The message of the tool's own server, as the caller would have received it without a gateway.
             Self::Refused { error, .. } => error.message.clone(),

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::authz::Permit;
 use crate::mcp::{object, one_field};
-use crate::model::{EntityUid, ListPrompts, ListResources, ServerName, SubscribeResource};
+use crate::model::{ListPrompts, ListResources, ServerName, Subject, SubscribeResource};
 
 use super::error::ToolError;
 use super::registry::{CallOptions, Registry};
@@ -73,15 +73,15 @@ impl Registry {
         permit: Permit<SubscribeResource>,
         session: &Arc<ClientSession>,
     ) -> Result<Map<String, Json>, ToolError> {
-        let caller = permit.subject().principal().clone();
+        let caller = Arc::clone(permit.subject());
         let SubscribeResource { resource, begins } = permit.into_operation();
         session.will_subscribe();
         let upstream = self.upstreams(Some(&resource.server)).next();
         let unavailable = || ToolError::Unavailable { server: resource.server.clone() };
         let upstream = upstream.ok_or_else(unavailable)?;
-        let own = upstream.own_link(session).await?;
+        let own = upstream.own_link(&caller, session).await?;
         if own.is_none_or(|link| link.is_stateless()) {
-            let shared = upstream.link().ok_or_else(unavailable)?;
+            let way = upstream.way_of(&caller).await?;
             let change = |interest: &mut Interest| {
                 if begins {
                     interest.uris.insert(resource.uri)
@@ -89,7 +89,7 @@ impl Registry {
                     interest.uris.remove(&resource.uri)
                 };
             };
-            return listen_at(&shared, session, &resource.server, change).await;
+            return listen_at(&way.link, session, &resource.server, change).await;
         }
         let method = if begins { "resources/subscribe" } else { "resources/unsubscribe" };
         self.ask_as((&caller, &resource.server), method, one_field("uri", resource.uri), session).await
@@ -98,7 +98,7 @@ impl Registry {
     /// Listens at servers, of all or of one, for as long as the session lives. A server that does not take it is left out.
     pub async fn listen(
         &self,
-        caller: &EntityUid,
+        caller: &Arc<Subject>,
         permits: ListenPermits,
         only: Option<&ServerName>,
         session: &Arc<ClientSession>,
@@ -131,17 +131,18 @@ impl Registry {
     async fn listen_to(
         &self,
         upstream: &Arc<Upstream>,
-        caller: &EntityUid,
+        caller: &Arc<Subject>,
         interest: Interest,
         session: &Arc<ClientSession>,
     ) -> Result<(), ToolError> {
         let server = &upstream.settings.name;
         let shared = upstream.link().ok_or_else(|| ToolError::Unavailable { server: server.clone() })?;
         if shared.is_stateless() {
-            return listen_at(&shared, session, server, |own| *own = interest).await.map(drop);
+            let way = upstream.way_of(caller).await?;
+            return listen_at(&way.link, session, server, |own| *own = interest).await.map(drop);
         }
         // Its own session at the server hears of changes by itself; resources are named one by one.
-        upstream.own_link(session).await?;
+        upstream.own_link(caller, session).await?;
         for uri in interest.uris {
             self.ask_as((caller, server), "resources/subscribe", one_field("uri", uri), session).await?;
         }
@@ -150,7 +151,7 @@ impl Registry {
 
     async fn ask_as(
         &self,
-        place: (&EntityUid, &ServerName),
+        place: (&Arc<Subject>, &ServerName),
         method: &str,
         params: Map<String, Json>,
         session: &Arc<ClientSession>,

@@ -5,6 +5,7 @@
 //! send is read under budgets, and every wait has a deadline.
 
 mod arguments;
+mod auth;
 mod builtin;
 mod catalogue;
 mod definition;
@@ -26,6 +27,9 @@ mod upstream;
 mod tests;
 
 pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
+pub use auth::{
+    ClientKey, OauthClient, OwnAccess, SharedSecret, TokenError, TokenPlace, UpstreamAuth, UpstreamGrant,
+};
 pub use builtin::builtin_fragment;
 pub use definition::{Annotations, Definition, DefinitionError};
 pub use error::{PrepareError, RegistryError, ToolError, ToolProblem, UpstreamError};
@@ -33,7 +37,7 @@ pub use known_names::{KnownTools, NamedTool};
 pub use listening::ListenPermits;
 pub use offers::Offered;
 pub use pin::{PinChange, PinError, Pins, fragment_path, pin_path};
-pub use registry::{CallOptions, PinDraft, Registry};
+pub use registry::{CallOptions, PinDraft, Registry, RegistryPorts};
 pub use result::ToolResult;
 pub use schema_fragment::cedar_fragment;
 pub use session::{Answered, ClientSession, ClientSide};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::authz::Permit;
 use crate::mcp::{NotPlain, check_name, check_template, check_uri, object, one_field};
 use crate::model::{
-    Complete, CompletionRef, EntityUid, GetPrompt, ListPrompts, ListResources, PromptRef, ReadResource,
-    ResourceRef, SeePrompt, SeeResource, ServerName, SetLogLevel,
+    Complete, CompletionRef, GetPrompt, ListPrompts, ListResources, PromptRef, ReadResource, ResourceRef,
+    SeePrompt, SeeResource, ServerName, SetLogLevel, Subject,
 };
 use crate::text::one_line;
 
@@ -113,7 +113,7 @@ impl Registry {
 
     /// The prompts of servers, of all or of one.
     pub async fn prompts(&self, permit: Permit<ListPrompts>, only: Option<&ServerName>) -> Offered {
-        let caller = permit.subject().principal().clone();
+        let caller = Arc::clone(permit.subject());
         let ListPrompts = permit.into_operation();
         self.list(&PROMPTS, &caller, only).await
     }
@@ -125,13 +125,13 @@ impl Registry {
         only: Option<&ServerName>,
         templates: bool,
     ) -> Offered {
-        let caller = permit.subject().principal().clone();
+        let caller = Arc::clone(permit.subject());
         let ListResources = permit.into_operation();
         self.list(if templates { &TEMPLATES } else { &RESOURCES }, &caller, only).await
     }
 
     /// Asks the servers side by side. One that fails has no items.
-    async fn list(&self, kind: &Kind, caller: &EntityUid, only: Option<&ServerName>) -> Offered {
+    async fn list(&self, kind: &Kind, caller: &Arc<Subject>, only: Option<&ServerName>) -> Offered {
         let asked = self.upstreams(only).map(|upstream| list_of(upstream, kind, caller, self.most_items()));
         Offered(join_all(asked).await.into_iter().flatten().collect())
     }
@@ -142,7 +142,7 @@ impl Registry {
         permit: Permit<GetPrompt>,
         options: CallOptions,
     ) -> Result<Answered<Map<String, Json>>, ToolError> {
-        let caller = permit.subject().principal().clone();
+        let caller = Arc::clone(permit.subject());
         let GetPrompt { prompt, arguments, rest } = permit.into_operation();
         let mut params = rest;
         params.insert("name".to_owned(), prompt.name.into());
@@ -158,7 +158,7 @@ impl Registry {
         permit: Permit<ReadResource>,
         options: CallOptions,
     ) -> Result<Answered<Map<String, Json>>, ToolError> {
-        let caller = permit.subject().principal().clone();
+        let caller = Arc::clone(permit.subject());
         let ReadResource { resource, rest } = permit.into_operation();
         let mut params = rest;
         params.insert("uri".to_owned(), resource.uri.into());
@@ -171,7 +171,7 @@ impl Registry {
         permit: Permit<Complete>,
         options: CallOptions,
     ) -> Result<Map<String, Json>, ToolError> {
-        let caller = permit.subject().principal().clone();
+        let caller = Arc::clone(permit.subject());
         let Complete { reference, rest } = permit.into_operation();
         let (server, reference) = match reference {
             CompletionRef::Prompt(prompt) => {
@@ -205,7 +205,7 @@ impl Registry {
 
     pub(super) async fn ask(
         &self,
-        (caller, server): (&EntityUid, &ServerName),
+        (caller, server): (&Arc<Subject>, &ServerName),
         method: &str,
         params: Map<String, Json>,
         options: CallOptions,
@@ -229,20 +229,29 @@ fn answered(mut answer: Map<String, Json>) -> Answered<Map<String, Json>> {
 async fn list_of(
     upstream: &Arc<Upstream>,
     kind: &Kind,
-    caller: &EntityUid,
+    caller: &Arc<Subject>,
     most: usize,
 ) -> Vec<(ServerName, String, Json)> {
     let server = &upstream.settings.name;
-    let Some(link) = upstream.link().filter(|link| link.offers(kind.capability)) else { return Vec::new() };
+    if !upstream.link().is_some_and(|link| link.offers(kind.capability)) {
+        return Vec::new();
+    }
     let asked = async {
+        let _kept = upstream.tokens_for(caller).await.map_err(|error| super::error::chain(&error))?;
         // One caller's lists leave places for the requests of others.
-        let _place = upstream.place(caller).await;
-        items(&link, kind.method, kind.list, (most, LARGEST_LIST)).await
+        let _place = upstream.place(caller.principal()).await;
+        let way = upstream.way_of(caller).await.map_err(|error| super::error::chain(&error))?;
+        let found = items(&way.link, kind.method, kind.list, (most, LARGEST_LIST)).await;
+        found.map_err(|error| {
+            if error.is_session_lost() {
+                upstream.lost(&way, caller);
+            }
+            super::error::chain(&error)
+        })
     };
     let found = match tokio::time::timeout(upstream.settings.connect_timeout, asked).await {
         Ok(Ok(found)) => found,
-        Ok(Err(error)) => {
-            let reason = super::error::chain(&error);
+        Ok(Err(reason)) => {
             tracing::warn!(%server, method = kind.method, reason, "a list of an upstream server cannot be used");
             return Vec::new();
         }

@@ -12,7 +12,9 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::authn::Tokens;
 use crate::authz::Permit;
+use crate::clock::{SharedClock, SystemClock};
 use crate::model::{InvokeTool, ListTools, ServerName, ToolDescriptor, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
@@ -53,6 +55,30 @@ impl PinDraft {
     }
 }
 
+/// What the registry needs of the rest of the gateway.
+#[derive(Clone)]
+pub struct RegistryPorts {
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Signs what the gateway says about callers to authorization servers. None where there are no callers.
+    pub identity: Option<Arc<Tokens>>,
+}
+
+impl std::fmt::Debug for RegistryPorts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryPorts").finish_non_exhaustive()
+    }
+}
+
+impl RegistryPorts {
+    /// For a command that calls no tool.
+    pub fn without_callers(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, clock: Arc::new(SystemClock), identity: None }
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
@@ -74,10 +100,10 @@ impl Registry {
     pub async fn connect(
         mut settings: Settings,
         sandbox: Sandbox,
-        metrics: Arc<Metrics>,
+        ports: RegistryPorts,
     ) -> Result<(Self, Vec<ToolProblem>), RegistryError> {
         let limits = upstream::UpstreamLimits::from(&settings);
-        let upstreams = upstreams(&mut settings, limits, &metrics)?;
+        let upstreams = upstreams(&mut settings, limits, &ports)?;
         let builtin = builtin::load(&sandbox, &settings)?;
         let mut all_tools = BTreeMap::new();
         let mut problems = Vec::new();
@@ -92,7 +118,7 @@ impl Registry {
             catalogue: ArcSwap::from_pointee(Catalogue::new(&builtin, all_tools.values())),
             settings,
             sandbox,
-            metrics,
+            metrics: ports.metrics,
             builtin,
             server_tools: Mutex::new(all_tools),
             generation: watch::Sender::new(0),
@@ -228,7 +254,7 @@ impl Registry {
         permit: Permit<InvokeTool>,
         options: CallOptions,
     ) -> Result<Answered<ToolResult>, ToolError> {
-        let caller = permit.subject().principal().clone();
+        let caller = Arc::clone(permit.subject());
         let InvokeTool { tool: judged, arguments, rest, redact, input: _ } = permit.into_operation();
         let Some(tool) = self.judged(&judged) else { return Err(ToolError::Changed(judged.id.clone())) };
         let _session = ActiveCall::open(&self.0.metrics.active_tool_sessions);
@@ -244,7 +270,8 @@ impl Registry {
             }
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
-                let answered = builtin::call(&self.0.sandbox, &caller, module, arguments, limit).await;
+                let answered =
+                    builtin::call(&self.0.sandbox, caller.principal(), module, arguments, limit).await;
                 answered.map(Answered::Complete)
             }
         };
@@ -320,7 +347,7 @@ impl Registry {
 fn upstreams(
     settings: &mut Settings,
     limits: upstream::UpstreamLimits,
-    metrics: &Arc<Metrics>,
+    ports: &RegistryPorts,
 ) -> Result<Vec<Arc<Upstream>>, RegistryError> {
     let mut names = BTreeSet::new();
     std::mem::take(&mut settings.servers)
@@ -329,7 +356,9 @@ fn upstreams(
             if server.name.as_str() == builtin::SERVER || !names.insert(server.name.clone()) {
                 return Err(RegistryError::NameTaken(server.name));
             }
-            Ok(Arc::new(Upstream::new(server, limits, Arc::clone(metrics))))
+            let name = server.name.clone();
+            let upstream = Upstream::new(server, limits, ports);
+            upstream.map(Arc::new).map_err(|error| RegistryError::Credentials(name, error))
         })
         .collect()
 }

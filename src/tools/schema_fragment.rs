@@ -34,7 +34,7 @@ pub fn cedar_fragment<'a>(
             text,
             "  action {} in [Action::\"tool:call\"] appliesTo {{\n    principal: [User, Service, Workload, Agent],\n    \
              resource: [Tool],\n    context: {{\n      source: SourceContext,\n      system: SystemContext,\n      \
-             session: SessionContext,\n      actor?: ActorContext,\n      screening: ScreeningContext,\n      \
+             session: SessionContext,\n      actor?: ActorContext,\n      delegation?: Set<DelegateContext>,\n      screening: ScreeningContext,\n      \
              input: {},\n    }},\n  }};\n",
             quote_ascii(id.as_str()),
             input_text(input),

@@ -9,6 +9,8 @@ use std::time::Duration;
 use crate::model::{ServerName, ToolId};
 use crate::secret::{Address, Secret};
 
+use super::auth::UpstreamAuth;
+
 /// Which servers there are, and the bounds on what they may send.
 #[derive(Debug)]
 pub struct Settings {
@@ -80,6 +82,8 @@ pub struct ServerSettings {
     pub name: ServerName,
     /// How it is reached.
     pub transport: Transport,
+    /// The gateway's credentials there by OAuth; over HTTP only. None by default.
+    pub auth: Option<Arc<UpstreamAuth>>,
     /// The deadline for connecting and for listing its tools, each.
     pub connect_timeout: Duration,
     /// The deadline of a call.
@@ -96,6 +100,7 @@ impl ServerSettings {
         Self {
             name,
             transport,
+            auth: None,
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(30),
             labels: BTreeMap::new(),

@@ -314,3 +314,63 @@ async fn a_gateway_that_cannot_record_what_was_changed_does_not_start() {
     let log = std::fs::read_to_string(directory.path().join("data/audit.log")).unwrap();
     assert!((0..100).all(|number| log.contains(&format!("key `{number}`"))));
 }
+
+/// A person's token in the hands of another: what acts is seen by policies and stands in the log, also when an agent acts in turn.
+#[tokio::test]
+async fn policies_and_the_log_see_who_acts_for_a_person() {
+    let policy = r#"@id("own.delegates")
+forbid (principal, action in [Caxton::Action::"tool:call", Caxton::Action::"agent:list"], resource)
+when { context has delegation && !context.delegation.contains({ principal: "https://login.example|assistant", kind: "user", depth: 1 }) };
+"#;
+    let world = World::with(|settings, directory| {
+        let policies = directory.join("policies");
+        std::fs::create_dir(&policies).unwrap();
+        crate::support::write(&policies.join("own.cedar"), policy);
+        (settings.policy_dir, settings.extend_shipped) = (Some(policies), true);
+        settings.authn.jwt.as_mut().unwrap().delegated = true;
+    })
+    .await;
+    let with = |act: Json| world.person_with("vera", &json!({ "roles": ["admin"], "act": act }));
+    let assistant = with(json!({ "sub": "assistant", "act": { "sub": "planner" } }));
+    // Who acted before is for the record only (RFC 8693, section 4.1).
+    let planner = with(json!({ "sub": "planner", "act": { "sub": "assistant" } }));
+    for (who, status) in [
+        (&world.person("vera", &["admin"]), StatusCode::OK),
+        (&assistant, StatusCode::OK),
+        (&planner, StatusCode::FORBIDDEN),
+        (&with(json!({})), StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(world.get(who, "/v1/agents").await.status, status);
+    }
+    let records = world.records();
+    let lists: Vec<_> = records.iter().filter(|record| record["action"] == "agent:list").collect();
+    assert!(lists[0].get("delegation").is_none() && lists[0]["context"].get("delegation").is_none());
+    let names =
+        ["assistant", "planner"].map(|name| format!("Caxton::User::\"https://login.example|{name}\""));
+    let delegated: Vec<_> = lists.iter().filter(|record| record.get("delegation").is_some()).collect();
+    assert_eq!(delegated[0]["delegation"], json!(names));
+    let parties = delegated[0]["context"]["delegation"].as_array().unwrap();
+    assert_eq!(parties.len(), 2, "{parties:?}");
+    let acts = json!({ "principal": "https://login.example|assistant", "kind": "user", "depth": 1 });
+    assert!(parties.contains(&acts), "{parties:?}");
+    let refused = delegated.iter().find(|record| record["outcome"] != "allow").unwrap();
+    assert_eq!(refused["policies"][0]["id"], "own.delegates");
+
+    let ask = json!({ "content": "count rows: city,people\nDelft,1\nLeiden,2" });
+    let answer = world.post(&assistant, "/v1/capabilities/desk/messages", &ask).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    let records = world.records();
+    let call = records.iter().find(|record| record["action"] == "builtin___csv_parser").unwrap();
+    assert_eq!(call["subject"]["principal"], "Caxton::Agent::\"clerk\"");
+    assert_eq!(call["delegation"], json!(names), "{call}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_delegated_token_is_refused_unless_the_operator_says_otherwise() {
+    let world = World::new().await;
+    let claims = json!({ "roles": ["admin"], "act": { "sub": "assistant" } });
+    let answer = world.get(&world.person_with("vera", &claims), "/v1/agents").await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    world.stop().await;
+}

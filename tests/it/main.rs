@@ -44,4 +44,5 @@ mod proxies;
 mod roles;
 mod slow;
 mod tls;
+mod upstream_auth;
 mod vault;

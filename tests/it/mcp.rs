@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::support::{Answer, Credential, World, outcome, send, tool, until};
 
 /// What the upstream answers to a request.
-enum Reply {
+pub(crate) enum Reply {
     /// A JSON-RPC result.
     Result(Json),
     /// A JSON-RPC error.
@@ -31,18 +31,18 @@ enum Reply {
     Events(mpsc::Receiver<Json>),
 }
 
-type Script = Arc<dyn Fn(&Upstream, &Json, &HeaderMap) -> Reply + Send + Sync>;
+pub(crate) type Script = Arc<dyn Fn(&Upstream, &Json, &HeaderMap) -> Reply + Send + Sync>;
 
 /// An upstream server that keeps what it was sent.
 #[derive(Clone)]
-struct Upstream {
-    url: String,
+pub(crate) struct Upstream {
+    pub(crate) url: String,
     /// Each message with the header fields it came with.
-    seen: Arc<Mutex<Vec<(Json, HeaderMap)>>>,
+    pub(crate) seen: Arc<Mutex<Vec<(Json, HeaderMap)>>>,
 }
 
 impl Upstream {
-    async fn start(script: Script) -> Self {
+    pub(crate) async fn start(script: Script) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let upstream = Self { url, seen: Arc::default() };
@@ -111,7 +111,7 @@ impl Upstream {
     }
 
     /// The messages of a method, so far.
-    fn of(&self, method: &str) -> Vec<Json> {
+    pub(crate) fn of(&self, method: &str) -> Vec<Json> {
         let seen = self.seen.lock();
         seen.iter()
             .filter(|(message, _)| message["method"] == method)
@@ -125,7 +125,7 @@ fn plain(status: u16) -> AxumResponse<Body> {
 }
 
 /// The handshake of a server with sessions, and its list of tools.
-fn stateful(message: &Json, tools: &Json) -> Option<Reply> {
+pub(crate) fn stateful(message: &Json, tools: &Json) -> Option<Reply> {
     Some(match message["method"].as_str().unwrap() {
         "server/discover" => Reply::Status(400),
         "initialize" => Reply::Result(json!({
@@ -139,7 +139,7 @@ fn stateful(message: &Json, tools: &Json) -> Option<Reply> {
 }
 
 /// The greeting of a server of 2026-07-28, and its list of tools.
-fn stateless(message: &Json, tools: &Json) -> Option<Reply> {
+pub(crate) fn stateless(message: &Json, tools: &Json) -> Option<Reply> {
     Some(match message["method"].as_str().unwrap() {
         "server/discover" => Reply::Result(json!({
             "resultType": "complete", "supportedVersions": ["2026-07-28"],
@@ -153,7 +153,7 @@ fn stateless(message: &Json, tools: &Json) -> Option<Reply> {
     })
 }
 
-fn done(text: &str) -> Reply {
+pub(crate) fn done(text: &str) -> Reply {
     Reply::Result(json!({ "content": [{ "type": "text", "text": text }] }))
 }
 
@@ -180,7 +180,7 @@ fn request(world: &World, who: &Credential, path: &str, body: &Json) -> RequestB
     world.request(who, Method::POST, path).header("accept", BOTH).json(body)
 }
 
-fn rpc(id: u64, method: &str, params: Json) -> Json {
+pub(crate) fn rpc(id: u64, method: &str, params: Json) -> Json {
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
 }
 

@@ -13,6 +13,7 @@ pub mod child;
 pub mod golden;
 pub mod json;
 pub mod node;
+pub mod oauth;
 pub mod oopsla;
 pub mod pki;
 pub mod port;
@@ -156,6 +157,12 @@ impl World {
     /// A person with these roles.
     pub fn person(&self, name: &str, roles: &[&str]) -> Credential {
         let claims = json!({ "roles": roles });
+        let token = self.issuer.issue(name, Duration::from_secs(600), claims.as_object().unwrap().clone());
+        Credential::Token(token.expose().clone())
+    }
+
+    /// A person with these claims.
+    pub fn person_with(&self, name: &str, claims: &Json) -> Credential {
         let token = self.issuer.issue(name, Duration::from_secs(600), claims.as_object().unwrap().clone());
         Credential::Token(token.expose().clone())
     }

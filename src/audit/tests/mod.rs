@@ -119,6 +119,7 @@ fn whole() -> Record {
         credential: Some("k1".into()),
     });
     record.actor = Some(EntityUid::caxton("User", "https://idp|alice").to_string());
+    record.delegation = vec![EntityUid::caxton("User", "https://idp|assistant").to_string()];
     record.agent = Some(AgentRecord {
         id: "researcher".into(),
         version: Some("1.2.0".into()),

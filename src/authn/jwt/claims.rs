@@ -8,15 +8,19 @@ use serde_json::{Map, Value};
 use super::confirmation;
 use crate::authn::Person;
 use crate::json;
-use crate::model::{HolderKeys, Proof, RoleName, Subject};
+use crate::model::{Delegate, HolderKeys, Proof, RoleName, Subject};
 use crate::text::is_hidden;
 
 const MAX_TEXT_BYTES: usize = 256;
 /// 9999-12-31T23:59:59Z, the last instant that a record can show.
 const MAX_DATE: i64 = 253_402_300_799;
 
+/// The most parties in a chain of delegation.
+const MAX_DELEGATES: usize = 8;
+
 /// Claims that have a meaning of their own; all others become tags.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
+    "act",
     "cnf",
     "iss",
     "sub",
@@ -84,6 +88,8 @@ pub(in crate::authn) struct Expected {
     /// Each as good as the audience.
     pub(in crate::authn) resources: Vec<Arc<str>>,
     pub(in crate::authn) leeway_seconds: i64,
+    /// Whether a token may have been delegated to another party (`act`).
+    pub(in crate::authn) delegated: bool,
 }
 
 /// When the token counts; seconds since the Unix epoch.
@@ -121,6 +127,7 @@ pub(in crate::authn) struct Claims {
     roles: BTreeSet<RoleName>,
     groups: BTreeSet<Arc<str>>,
     tags: Vec<(Arc<str>, BTreeSet<Arc<str>>)>,
+    delegation: Vec<Delegate>,
 }
 
 impl Claims {
@@ -150,7 +157,9 @@ impl Claims {
 
     pub(in crate::authn) fn into_subject(self, issuer: &str, key: Arc<str>) -> Subject {
         let proof = Proof::Jwt { key, jti: self.jti };
-        Subject::user(issuer, &self.subject, self.email.as_deref(), self.roles, self.groups, self.tags, proof)
+        let email = self.email.as_deref();
+        Subject::user(issuer, &self.subject, email, self.roles, self.groups, self.tags, proof)
+            .delegated_to(self.delegation)
     }
 }
 
@@ -158,7 +167,7 @@ impl Claims {
 pub(in crate::authn) fn read(payload: &[u8], expected: &Expected) -> Result<Claims, ClaimError> {
     let claims = json::parse_object(payload).map_err(|_| ClaimError::Malformed)?;
     check_audience(&claims, expected)?;
-    check_delegation(&claims)?;
+    let delegation = delegation(&claims, expected)?;
     let words = |name| words(&claims, name);
     let mut roles = BTreeSet::new();
     for name in ["roles", "permissions"] {
@@ -181,6 +190,7 @@ pub(in crate::authn) fn read(payload: &[u8], expected: &Expected) -> Result<Clai
         roles,
         groups: words("groups")?,
         tags,
+        delegation,
     })
 }
 
@@ -202,9 +212,25 @@ fn check_audience(claims: &Map<String, Value>, expected: &Expected) -> Result<()
     if audiences.into_iter().any(ours) { Ok(()) } else { Err(ClaimError::Audience) }
 }
 
-/// `act` delegates a token to another party (RFC 8693). To ignore it would make the token worth more than its issuer meant.
-fn check_delegation(claims: &Map<String, Value>) -> Result<(), ClaimError> {
-    if claims.contains_key("act") { Err(ClaimError::Unsupported("act")) } else { Ok(()) }
+/// Those that the token was delegated to (RFC 8693, section 4.1): the one that acts now first. To ignore `act` would make
+/// the token worth more than its issuer meant, so it refuses the token where the operator has not said that policies look at it.
+fn delegation(claims: &Map<String, Value>, expected: &Expected) -> Result<Vec<Delegate>, ClaimError> {
+    let mut chain = Vec::new();
+    let mut next = claims.get("act");
+    while let Some(actor) = next {
+        if !expected.delegated {
+            return Err(ClaimError::Unsupported("act"));
+        }
+        let Value::Object(actor) = actor else { return Err(ClaimError::Type("act")) };
+        if chain.len() >= MAX_DELEGATES {
+            return Err(ClaimError::Value("act"));
+        }
+        let subject = text(actor, "sub")?.ok_or(ClaimError::Missing("act.sub"))?;
+        let issuer = text(actor, "iss")?.unwrap_or(&expected.issuer);
+        chain.push(Delegate { issuer: issuer.into(), subject: subject.into() });
+        next = actor.get("act");
+    }
+    Ok(chain)
 }
 
 fn validity(claims: &Map<String, Value>) -> Result<Validity, ClaimError> {

@@ -208,6 +208,7 @@ impl TokenVerifier {
                 audience: settings.audience,
                 resources: settings.resources,
                 leeway_seconds: i64::try_from(settings.leeway.as_secs()).unwrap_or(0),
+                delegated: settings.delegated,
             },
             max_token_bytes: settings.max_token_bytes,
             cache: Cache::new(settings.cache_entries),

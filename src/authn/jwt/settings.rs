@@ -175,6 +175,9 @@ pub struct Settings {
     pub audience: Arc<str>,
     /// Names of this gateway as a protected resource (RFC 9728, RFC 8707); a token for one of them is for us as well.
     pub resources: Vec<Arc<str>>,
+    /// Whether tokens with `act` are accepted (RFC 8693, section 4.1). Policies see the chain. Off by default: a policy that
+    /// does not look at it permits to the one that acts all that the subject may do.
+    pub delegated: bool,
     /// How far the clocks may be apart; whole seconds, at most 5.
     pub leeway: Duration,
     /// Longer tokens are refused unread; bytes.
@@ -192,6 +195,7 @@ impl Default for Settings {
             issuer: "caxton-auth".into(),
             audience: "caxton-api".into(),
             resources: Vec::new(),
+            delegated: false,
             leeway: MAX_LEEWAY,
             max_token_bytes: 8 * 1024,
             cache_entries: 10_000,

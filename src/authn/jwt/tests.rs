@@ -172,6 +172,45 @@ fn each_claim_must_be_there_and_be_what_it_should() {
     }
 }
 
+/// RFC 8693, section 4.1. Whoever acts is read to the letter, or the token is refused.
+#[test]
+fn a_delegated_token_says_who_acts() {
+    let accepts = Settings { delegated: true, ..settings(vec![key(JwtAlgorithm::EdDsa)]) };
+    let verifier = made(accepts, clock()).unwrap();
+    let chain = |length: usize| {
+        (0..length).fold(json!(null), |before, number| match before {
+            Value::Null => json!({ "sub": format!("party-{number}") }),
+            before => json!({ "sub": format!("party-{number}"), "act": before }),
+        })
+    };
+    for (value, expected) in [
+        (json!({ "sub": "assistant" }), "accepted"),
+        (json!({ "sub": "assistant", "iss": "https://other.example", "client_id": 7 }), "accepted"),
+        (chain(8), "accepted"),
+        (chain(9), "claim_value"),
+        (json!({}), "claim_missing"),
+        (json!({ "client_id": "assistant" }), "claim_missing"),
+        (json!({ "sub": "" }), "claim_value"),
+        (json!({ "sub": "a\u{202e}b" }), "claim_value"),
+        (json!({ "sub": 7 }), "claim_type"),
+        (json!({ "sub": "assistant", "iss": [] }), "claim_type"),
+        (json!({ "sub": "assistant", "act": "other" }), "claim_type"),
+        (json!({ "sub": "assistant", "act": {} }), "claim_missing"),
+        (json!(null), "claim_type"),
+        (json!("assistant"), "claim_type"),
+        (json!([{ "sub": "assistant" }]), "claim_type"),
+    ] {
+        let token = with("act", Some(value.clone()));
+        assert_eq!(reason(verifier.verify(&token)), expected, "{value}");
+        assert_eq!(reason(ed().verify(&token)), "claim_unsupported", "{value}");
+    }
+    let act = json!({ "sub": "now", "act": { "sub": "before", "iss": "https://other.example" } });
+    let subject = verifier.verify(&with("act", Some(act))).unwrap();
+    let told: Vec<_> = subject.delegation().iter().map(crate::model::Delegate::id).collect();
+    assert_eq!(told, [format!("{ISSUER}|now"), "https://other.example|before".to_owned()]);
+    assert!(verifier.verify(&with("act", None)).unwrap().delegation().is_empty());
+}
+
 /// Every claim that the decision rests on, in every JSON type: only the right one is read.
 #[test]
 fn no_claim_is_read_from_a_wrong_type() {

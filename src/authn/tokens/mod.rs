@@ -8,6 +8,7 @@
 //! A refresh token serves once. A used one is answered with the same successor while that has not been
 //! used itself and the first answer may have been lost (`grace`); after that two hold a copy, and the session ends.
 
+mod assertion;
 #[cfg(test)]
 mod contract;
 mod holder;
@@ -49,6 +50,8 @@ pub use self::settings::Settings;
 pub use self::store::LocalLogins;
 
 pub(super) const METHOD: &str = "session";
+/// The type of access tokens (RFC 9068, section 2.1).
+const ACCESS_TOKEN: &str = "at+jwt";
 const SESSION: &str = "sid";
 const SESSION_LENGTH: usize = 22;
 /// A session's last use is written down at most so often.
@@ -159,6 +162,7 @@ impl Tokens {
                 audience: Arc::clone(&settings.audience),
                 resources: Vec::new(),
                 leeway_seconds: i64::try_from(settings.leeway.as_secs()).unwrap_or(0),
+                delegated: false,
             },
             store,
             signing,
@@ -235,7 +239,7 @@ impl Tokens {
     async fn prove(&self, text: &str, now: i64) -> Result<ProvenToken, Refused> {
         let token = Compact::parse(text).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
         // Our own are all of this one type (RFC 9068, section 2.1).
-        if token.media_type.as_deref() != Some("at+jwt") {
+        if token.media_type.as_deref() != Some(ACCESS_TOKEN) {
             return Err(Refused::invalid(METHOD, "wrong_type"));
         }
         let kid = token.kid.as_deref().filter(|kid| may_be_ours(kid)).unwrap_or_default();
@@ -427,7 +431,7 @@ impl Tokens {
         let lifetime = i64::try_from(self.settings.access.as_secs()).unwrap_or(i64::MAX).min(left).max(0);
         let mut claims = self.claims(&session, holder, lifetime, now)?;
         claims.extend(confirmation(bound).map(|cnf| ("cnf".to_owned(), cnf)));
-        let access = self.signing.sign(&*self.store, claims)?;
+        let access = self.signing.sign(&*self.store, ACCESS_TOKEN, claims)?;
         let expires_in = u64::try_from(lifetime).unwrap_or(0);
         let with_proof = bound.dpop.is_some();
         Ok(Issued { access, refresh: refresh.into_secret(), expires_in, session, with_proof })

@@ -100,15 +100,16 @@ impl SigningKeys {
         Err(last.unwrap_or(AuthnError::SigningKey))
     }
 
-    /// Signs claims as an access token (RFC 9068).
+    /// Signs claims as a token of the type `media_type` (`at+jwt`: an access token, RFC 9068).
     pub(super) fn sign(
         &self,
         store: &dyn LoginStore,
+        media_type: &str,
         claims: Map<String, Value>,
     ) -> Result<Secret<String>, AuthnError> {
         let (kid, pair) = self.current(store)?;
         let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let header = json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": kid });
+        let header = json!({ "alg": "EdDSA", "typ": media_type, "kid": kid });
         let input = format!("{}.{}", encode(header), encode(Value::Object(claims)));
         let signature = URL_SAFE_NO_PAD.encode(pair.sign(input.as_bytes()));
         Ok(Secret::new(format!("{input}.{signature}")))

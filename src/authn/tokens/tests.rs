@@ -392,7 +392,7 @@ fn a_token_that_says_it_lives_longer_than_ours_do_is_refused() {
     let signed = |change: &dyn Fn(&mut serde_json::Map<String, Value>)| {
         let mut claims = claims.clone();
         change(&mut claims);
-        let token = bench.tokens.signing.sign(&*bench.tokens.store, claims).unwrap();
+        let token = bench.tokens.signing.sign(&*bench.tokens.store, ACCESS_TOKEN, claims).unwrap();
         reason(bench.tokens.verify(token.expose()))
     };
     assert_eq!(signed(&|_| ()), "accepted");
@@ -409,7 +409,7 @@ fn a_token_that_is_not_bound_as_its_session_is_refused() {
     let issued = bench.tokens.issue(bench.key(), bound).unwrap();
     let mut claims = part(issued.access.expose(), 1).as_object().unwrap().clone();
     assert!(claims.remove("cnf").is_some());
-    let token = bench.tokens.signing.sign(&*bench.tokens.store, claims).unwrap();
+    let token = bench.tokens.signing.sign(&*bench.tokens.store, ACCESS_TOKEN, claims).unwrap();
     assert_eq!(reason(bench.tokens.verify(token.expose())), "claim_value");
 }
 

@@ -209,6 +209,12 @@ impl Authentication {
             10_000,
             "Proven tokens that are remembered; 0 checks each signature anew. Times are checked always.",
         );
+        let delegated = r.value(
+            "security.authentication.accept_delegated_tokens",
+            Flag,
+            false,
+            "Accept tokens that were delegated to another party (`act`, RFC 8693). Policies see the chain in `context.delegation`; one that does not look at it permits to that party all that the person may do.",
+        );
         let source = match algorithm {
             JwtAlgorithm::Hs256 => secret.map(KeySource::KeyInfo),
             JwtAlgorithm::Rs256 | JwtAlgorithm::Es256 | JwtAlgorithm::EdDsa => public
@@ -259,6 +265,7 @@ impl Authentication {
                 issuer: issuer.into(),
                 audience: audience.into(),
                 resources: Vec::new(),
+                delegated,
                 leeway,
                 max_token_bytes,
                 cache_entries,

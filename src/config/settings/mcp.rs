@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mcp_auth;
 use crate::api;
 use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
@@ -147,6 +148,7 @@ fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings>
             "Tools, by name, that an agent may call on behalf of an actor only if the actor may call them itself; `*` for all. Enforced by the shipped policy `agents.on-behalf`.",
         );
         let transport = transport(r);
+        let auth = mcp_auth::read(r);
         let name = name?;
         let reserved = name.as_str() == "builtin";
         if reserved || !names.insert(name.clone()) {
@@ -158,6 +160,7 @@ fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings>
         Some(ServerSettings {
             name,
             transport: transport?,
+            auth: auth.map(Arc::new),
             connect_timeout,
             call_timeout,
             labels: labels.into_iter().map(|(tool, labels)| (tool, label_set(labels))).collect(),
@@ -204,10 +207,17 @@ fn transport(r: &mut Reader<'_>) -> Option<Transport> {
         (true, false) => {
             report_meaningless(r, "args", "command");
             report_meaningless(r, "env", "command");
+            let authorization = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
+            if authorization && r.is_given("auth") {
+                let message = "has `Authorization` although `auth` gives the server a token";
+                let problem = ConfigProblem::error(ProblemCode::Contradiction, message);
+                r.report(problem.with_help("keep one of the two"), "headers");
+            }
             Some(Transport::Http { url: url?, headers })
         }
         (false, true) => {
             report_meaningless(r, "headers", "url");
+            report_meaningless(r, "auth", "url");
             Some(Transport::Stdio { command: command?, args, env })
         }
     }

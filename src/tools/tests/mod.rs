@@ -60,7 +60,12 @@ fn settings(dir: &Path, servers: Vec<ServerSettings>) -> Settings {
 async fn connect(settings: Settings) -> Result<(Registry, Vec<ToolProblem>), RegistryError> {
     let metrics = Arc::new(Metrics::new());
     let sandbox = Sandbox::new(crate::sandbox::Settings::default(), Arc::clone(&metrics)).unwrap();
-    tokio::time::timeout(PATIENCE, Registry::connect(settings, sandbox, metrics)).await.unwrap()
+    tokio::time::timeout(
+        PATIENCE,
+        Registry::connect(settings, sandbox, RegistryPorts::without_callers(metrics)),
+    )
+    .await
+    .unwrap()
 }
 
 fn ids(registry: &Registry) -> Vec<String> {

@@ -6,9 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::authn::Tokens;
+use crate::clock::SharedClock;
+use crate::tools::auth::{ServerCredentials, TokenError, TokenSource};
 use crate::tools::error::UpstreamError;
 use crate::tools::session::ClientSession;
-use crate::tools::settings::{ServerSettings, Settings};
+use crate::tools::settings::{ServerSettings, Settings, Transport};
 
 use super::UpstreamLimits;
 use super::handshake;
@@ -18,10 +21,30 @@ use super::listing::{self, Listing};
 /// The pause before the server's own stream is opened again.
 const STREAM_PAUSE: Duration = Duration::from_secs(5);
 
-/// Asks `server` for its tools, and disconnects.
-pub async fn offered(server: &ServerSettings, settings: &Settings) -> Result<Listing, UpstreamError> {
+/// Asks `server` for its tools with the gateway's own credentials, and disconnects.
+pub async fn offered(
+    server: &ServerSettings,
+    settings: &Settings,
+    clock: SharedClock,
+) -> Result<Listing, UpstreamError> {
     let limits = UpstreamLimits::from(settings);
-    Connection::open(server, &limits).await?.list(server, &limits).await
+    let credentials = credentials_of(server, None, clock).map_err(UpstreamError::Credentials)?;
+    let tokens = credentials.as_ref().and_then(ServerCredentials::own);
+    Connection::open(server, &limits, tokens).await?.list(server, &limits).await
+}
+
+/// The gateway's credentials at a server; `None` where it has none by OAuth.
+pub(super) fn credentials_of(
+    server: &ServerSettings,
+    identity: Option<Arc<Tokens>>,
+    clock: SharedClock,
+) -> Result<Option<Arc<ServerCredentials>>, TokenError> {
+    let (Some(auth), Transport::Http { url, .. }) = (&server.auth, &server.transport) else {
+        return Ok(None);
+    };
+    let credentials =
+        ServerCredentials::new(&server.name, url.expose(), auth, server.connect_timeout, (identity, clock));
+    Ok(Some(Arc::new(credentials?)))
 }
 
 /// A connection; dropping it ends it, and the child process with it.
@@ -35,8 +58,9 @@ impl Connection {
     pub(in crate::tools) async fn open(
         settings: &ServerSettings,
         limits: &UpstreamLimits,
+        tokens: Option<TokenSource>,
     ) -> Result<Self, UpstreamError> {
-        let link = within(settings.connect_timeout, handshake::open(settings, limits)).await??;
+        let link = within(settings.connect_timeout, handshake::open(settings, limits, tokens)).await??;
         let own_stream = follow(&link).map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
         Ok(Self { link, _own_stream: own_stream })
     }
@@ -44,13 +68,25 @@ impl Connection {
     /// A connection with a session of the client's own. What the server says outside of calls goes to the client.
     pub(super) async fn open_for(
         settings: &ServerSettings,
-        limits: &UpstreamLimits,
+        shared: &Link,
+        tokens: Option<TokenSource>,
         client: &ClientSession,
     ) -> Result<Self, UpstreamError> {
-        let opening = handshake::open_session(settings, limits, client);
+        let opening = handshake::open_session(settings, shared, tokens, client);
         let link = within(settings.connect_timeout, opening).await??;
         let own_stream = AbortOnDropHandle::new(tokio::spawn(follow_always(&link)));
         Ok(Self { link, _own_stream: Some(own_stream) })
+    }
+
+    /// A connection with a caller's credentials. That its tools change is heard on the one that all share.
+    pub(super) async fn open_as(
+        settings: &ServerSettings,
+        shared: &Link,
+        tokens: TokenSource,
+    ) -> Result<Self, UpstreamError> {
+        let opening = handshake::open_beside(settings, shared, tokens);
+        let link = within(settings.connect_timeout, opening).await??;
+        Ok(Self { link, _own_stream: None })
     }
 
     pub(in crate::tools) fn link(&self) -> &Arc<Link> {

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::mcp::{Id, Message, RpcError, Version, code};
+use crate::tools::auth::TokenSource;
 use crate::tools::error::UpstreamError;
 use crate::tools::session::ClientSession;
 use crate::tools::settings::{ServerSettings, Transport};
@@ -18,14 +19,15 @@ use super::http::{HttpWire, is_old_server};
 use super::link::{Agreement, Failure, Link, Outgoing, Wire, client_info, stamp};
 use super::stdio::{LinkSlot, StdioWire};
 
-/// Opens a client's own session at a server that has sessions.
+/// Opens a client's own session at a server that has sessions, beside the way that all share.
 pub(super) async fn open_session(
     settings: &ServerSettings,
-    limits: &UpstreamLimits,
+    shared: &Link,
+    tokens: Option<TokenSource>,
     client: &ClientSession,
 ) -> Result<Arc<Link>, UpstreamError> {
-    let Transport::Http { url, headers } = &settings.transport else { return Err(UpstreamError::Address) };
-    let wire = HttpWire::new(url, headers, settings.connect_timeout, limits)?;
+    let Wire::Http(wire) = &shared.wire else { return Err(UpstreamError::Address) };
+    let wire = wire.with_tokens(tokens);
     // The client's version, so that the server asks in the form that the client knows.
     let params = initialize_params(client.version, &client.capabilities);
     let version = HeaderValue::from_static(client.version.as_str());
@@ -42,18 +44,33 @@ pub(super) async fn open_session(
     Ok(link)
 }
 
+/// Opens a way to a server with a caller's credentials, beside the one that all share.
+pub(super) async fn open_beside(
+    settings: &ServerSettings,
+    shared: &Link,
+    tokens: TokenSource,
+) -> Result<Arc<Link>, UpstreamError> {
+    let Wire::Http(wire) = &shared.wire else { return Err(UpstreamError::Address) };
+    over_http(settings, wire.with_tokens(Some(tokens))).await
+}
+
+async fn over_http(settings: &ServerSettings, wire: HttpWire) -> Result<Arc<Link>, UpstreamError> {
+    let (agreement, next_id) = agree_over_http(&wire).await.map_err(handshake)?;
+    let link = Arc::new(Link::new(&settings.name, (Wire::Http(wire), agreement), next_id, None));
+    initialized(&link).await.map_err(handshake)?;
+    Ok(link)
+}
+
 /// Opens the way to a server and agrees on a version with it.
 pub(super) async fn open(
     settings: &ServerSettings,
     limits: &UpstreamLimits,
+    tokens: Option<TokenSource>,
 ) -> Result<Arc<Link>, UpstreamError> {
     match &settings.transport {
         Transport::Http { url, headers } => {
-            let wire = HttpWire::new(url, headers, settings.connect_timeout, limits)?;
-            let (agreement, next_id) = agree_over_http(&wire).await.map_err(handshake)?;
-            let link = Arc::new(Link::new(&settings.name, (Wire::Http(wire), agreement), next_id, None));
-            initialized(&link).await.map_err(handshake)?;
-            Ok(link)
+            let wire = HttpWire::new(url, headers, settings.connect_timeout, limits, tokens)?;
+            over_http(settings, wire).await
         }
         Transport::Stdio { command, args, env } => {
             let slot: LinkSlot = Arc::new(Mutex::new(Weak::new()));

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Map, Value as Json};
 
 use crate::mcp::{
     Event, EventReader, HEADER_SESSION, HEADER_VERSION, Id, Message, ParamHeaders, RpcError, request_headers,
 };
+use crate::model::Subject;
 use crate::secret::{Address, Secret};
 use crate::text::one_line;
+use crate::tools::auth::TokenSource;
 use crate::tools::error::UpstreamError;
 
 use super::UpstreamLimits;
@@ -39,6 +41,8 @@ pub(super) struct HttpWire {
     address: Address,
     /// Bytes of one answer, or of one event.
     limit: usize,
+    /// The tokens that its requests carry.
+    tokens: Option<TokenSource>,
 }
 
 /// The answer to a POST, looked at as far as its head goes.
@@ -57,6 +61,7 @@ impl HttpWire {
         headers: &[(String, Secret<String>)],
         connect_timeout: Duration,
         limits: &UpstreamLimits,
+        tokens: Option<TokenSource>,
     ) -> Result<Self, UpstreamError> {
         let url = address.expose();
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -77,7 +82,40 @@ impl HttpWire {
             http,
             address: address.clone(),
             limit: limits.response_bytes.saturating_add(ENVELOPE_BYTES),
+            tokens,
         })
+    }
+
+    /// The same way with other credentials.
+    pub(super) fn with_tokens(&self, tokens: Option<TokenSource>) -> Self {
+        Self { http: self.http.clone(), address: self.address.clone(), limit: self.limit, tokens }
+    }
+
+    /// Whether its credentials may serve this caller.
+    pub(super) fn is_for(&self, caller: &Subject) -> bool {
+        self.tokens.as_ref().is_none_or(|tokens| tokens.is_for(caller))
+    }
+
+    /// Sends a request with a token. One that the server refuses is replaced, once: it looked at nothing else.
+    async fn send_with_token(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let Some(tokens) = &self.tokens else {
+            return request.send().await.map_err(|error| self.broken(error));
+        };
+        let token = tokens.token().await.map_err(Failure::NoToken)?;
+        let again = request.try_clone();
+        let request = request.header(header::AUTHORIZATION, token.header());
+        let response = request.send().await.map_err(|error| self.broken(error))?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let (true, Some(again)) = (tokens.refuse(&token), again) else { return Err(Failure::TokenRefused) };
+        let token = tokens.token().await.map_err(Failure::NoToken)?;
+        let again = again.header(header::AUTHORIZATION, token.header());
+        let response = again.send().await.map_err(|error| self.broken(error))?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED => Err(Failure::TokenRefused),
+            _ => Ok(response),
+        }
     }
 
     /// A request of the handshake: nothing is agreed yet. Gives the session that the server opened.
@@ -175,7 +213,7 @@ impl HttpWire {
             headers.insert(LAST_EVENT, value);
         }
         let request = self.http.get(self.address.expose().clone()).headers(headers);
-        let response = request.send().await.map_err(|error| self.broken(error))?;
+        let response = self.send_with_token(request).await?;
         match response.status() {
             StatusCode::OK if is(response.headers(), &EVENTS) => Ok(response),
             StatusCode::NOT_FOUND if agreement.session.is_some() => Err(Failure::SessionLost),
@@ -196,7 +234,10 @@ impl HttpWire {
             return;
         }
         let request = self.http.delete(self.address.expose().clone()).headers(agreed(agreement));
-        if !tokio::time::timeout(SEND_TIME, request.send()).await.is_ok_and(|answer| answer.is_ok()) {
+        if !tokio::time::timeout(SEND_TIME, self.send_with_token(request))
+            .await
+            .is_ok_and(|answer| answer.is_ok())
+        {
             tracing::debug!("the session at the server was not ended");
         }
     }
@@ -210,7 +251,7 @@ impl HttpWire {
         headers.insert(header::CONTENT_TYPE, JSON);
         headers.insert(header::ACCEPT, BOTH);
         let request = self.http.post(self.address.expose().clone()).headers(headers).body(message.to_vec());
-        let response = request.send().await.map_err(|error| self.broken(error))?;
+        let response = self.send_with_token(request).await?;
         if response.status() == StatusCode::NOT_FOUND && in_session {
             return Err(Failure::SessionLost);
         }

@@ -14,11 +14,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::mcp::{Id, Message, ParamHeaders, RpcError, Version, code, meta};
-use crate::model::ServerName;
+use crate::model::{ServerName, Subject};
 use crate::secret::Address;
 
 use super::http::HttpWire;
 use super::stdio::StdioWire;
+use crate::tools::auth::TokenError;
 
 /// What a server says while a request of ours is under way.
 #[derive(Debug)]
@@ -69,6 +70,12 @@ pub(in crate::tools) enum Failure {
     /// An answer that cannot be used.
     #[error("its answer cannot be used: {0}")]
     Unusable(String),
+    /// There is no token for it: nothing was sent.
+    #[error("there is no token for it")]
+    NoToken(#[source] Arc<TokenError>),
+    /// It refused a token that was requested for it a moment before (HTTP 401).
+    #[error("it refused the token that the authorization server gave for it")]
+    TokenRefused,
     /// An answer larger than the setting allows, in bytes.
     #[error("its answer has more than {0} bytes")]
     TooLarge(usize),
@@ -169,6 +176,14 @@ impl Link {
 
     pub(super) fn is_over_http(&self) -> bool {
         matches!(self.wire, Wire::Http(_))
+    }
+
+    /// Whether its credentials may serve this caller.
+    pub(super) fn is_for(&self, caller: &Subject) -> bool {
+        match &self.wire {
+            Wire::Http(wire) => wire.is_for(caller),
+            Wire::Stdio(_) => true,
+        }
     }
 
     /// Whether the server said that it has this (`prompts`, `resources`).

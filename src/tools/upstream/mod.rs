@@ -1,9 +1,10 @@
 //! One upstream MCP server: its connection, its health, and calls with a deadline.
 //!
 //! The server is not trusted. It is offered no capability (no sampling, no roots, no elicitation), sees the
-//! gateway's own credentials only, and every answer is bounded in size and time. A call is never tried twice:
+//! gateway's own credentials or those it was given for the caller, and every answer is bounded in size and time. A call is never tried twice:
 //! the server may have carried it out.
 
+mod callers;
 mod connection;
 mod handshake;
 mod http;
@@ -19,16 +20,21 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::time::Instant;
 
+use super::auth::{ServerCredentials, TokenCaller, TokenError, TokenSource};
 use super::error::{ToolError, UpstreamError};
 use super::offers::add_client;
+use super::registry::RegistryPorts;
 use super::session::{ClientSession, ClientSide};
 use super::settings::{ServerSettings, Settings};
 use crate::limit::{Turn, Turns};
 use crate::mcp::Message;
-use crate::model::EntityUid;
+use crate::model::{EntityUid, Subject};
 use crate::telemetry::{Metrics, ServerLabels};
 use crate::text::one_line;
+
+use self::callers::{CallerConnections, OwnConnection};
 
 pub(super) use connection::Connection;
 pub use connection::offered;
@@ -109,13 +115,40 @@ pub(super) struct Upstream {
     /// A request found nobody there.
     doubted: Notify,
     metrics: Arc<Metrics>,
+    credentials: Option<Arc<ServerCredentials>>,
+    /// The connections of callers that have credentials of their own; none where all share one.
+    callers: Option<CallerConnections>,
+}
+
+/// The way for one request, and what keeps it open.
+pub(super) struct Way<'a> {
+    pub(super) link: Arc<Link>,
+    of: WayOf<'a>,
+}
+
+enum WayOf<'a> {
+    /// All share it.
+    All,
+    /// The client's own session.
+    Session(&'a Arc<ClientSession>),
+    /// The caller's own connection.
+    Caller(#[expect(dead_code, reason = "it keeps the connection open")] OwnConnection),
 }
 
 impl Upstream {
-    pub(super) fn new(settings: ServerSettings, limits: UpstreamLimits, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        settings: ServerSettings,
+        limits: UpstreamLimits,
+        ports: &RegistryPorts,
+    ) -> Result<Self, TokenError> {
+        let identity = ports.identity.clone();
+        let credentials = connection::credentials_of(&settings, identity, Arc::clone(&ports.clock))?;
+        let most_callers = credentials.as_ref().and_then(|credentials| credentials.callers());
         let upstream = Self {
             settings,
             limits,
+            callers: most_callers.map(CallerConnections::new),
+            credentials,
             link: ArcSwapOption::empty(),
             health: Mutex::new(Health::Down { reason: "not connected yet".to_owned() }),
             slots: Semaphore::new(limits.calls),
@@ -123,10 +156,10 @@ impl Upstream {
             connections: watch::Sender::new(0),
             session_lost: Notify::new(),
             doubted: Notify::new(),
-            metrics,
+            metrics: Arc::clone(&ports.metrics),
         };
         upstream.show(false);
-        upstream
+        Ok(upstream)
     }
 
     /// Shows in the metric whether the server can be called. Its label has the names in the configuration.
@@ -146,7 +179,8 @@ impl Upstream {
 
     /// Connects and lists the tools; calls are possible only after [`Upstream::up`].
     pub(super) async fn connect(&self) -> Result<(Connection, Listing), UpstreamError> {
-        let connection = Connection::open(&self.settings, &self.limits).await?;
+        let tokens = self.credentials.as_ref().and_then(ServerCredentials::own);
+        let connection = Connection::open(&self.settings, &self.limits, tokens).await?;
         let listing = connection.list(&self.settings, &self.limits).await?;
         Ok((connection, listing))
     }
@@ -194,13 +228,13 @@ impl Upstream {
     pub(super) async fn request(
         &self,
         outgoing: Outgoing<'_>,
-        (caller, client): (&EntityUid, Option<&ClientSide>),
+        (caller, client): (&Arc<Subject>, Option<&ClientSide>),
         still_wanted: impl FnOnce() -> bool,
     ) -> Result<Map<String, Json>, ToolError> {
         let limit = self.settings.call_timeout;
         let exchange = async {
-            let _turn = self.turns.turn(caller.clone()).await;
-            self.exchange(outgoing, client, still_wanted).await
+            let _turn = self.turns.turn(caller.principal().clone()).await;
+            self.exchange(outgoing, (caller, client), still_wanted).await
         };
         tokio::time::timeout(limit, exchange)
             .await
@@ -210,30 +244,47 @@ impl Upstream {
     async fn exchange(
         &self,
         mut outgoing: Outgoing<'_>,
-        client: Option<&ClientSide>,
+        (caller, client): (&Arc<Subject>, Option<&ClientSide>),
         still_wanted: impl FnOnce() -> bool,
     ) -> Result<Map<String, Json>, ToolError> {
+        // Before a place is taken: an authorization server that hangs for one caller leaves the places to others.
+        let _kept = self.tokens_for(caller).await?;
         let _slot = self.slots.acquire().await.map_err(|_| self.unavailable())?;
-        let (link, session) = self.link_for(client).await?;
-        if link.is_stateless() {
+        let way = self.way_for(caller, client).await?;
+        if way.link.is_stateless() {
             add_client(&mut outgoing.params, client);
         }
-        let again = link.has_session().then(|| outgoing.clone());
-        let failure = match link.request(outgoing).await {
+        let again = way.link.has_session().then(|| outgoing.clone());
+        let failure = match way.link.request(outgoing).await {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
         let (Failure::SessionLost, Some(again)) = (&failure, again) else { return Err(self.failed(failure)) };
-        match session {
-            Some(session) => session.forget(&self.settings.name, &link),
-            None if self.forget(&link) => self.session_lost.notify_one(),
-            None => {}
-        }
-        let (link, _) = self.link_for(client).await?;
+        self.lost(&way, caller);
+        let way = self.way_for(caller, client).await?;
         if !still_wanted() {
             return Err(self.unavailable());
         }
-        link.request(again).await.map_err(|failure| self.failed(failure))
+        way.link.request(again).await.map_err(|failure| self.failed(failure))
+    }
+
+    /// Waits until there is a token for the caller's requests. It is kept for them while what comes back is held.
+    pub(super) async fn tokens_for(&self, caller: &Arc<Subject>) -> Result<Option<TokenSource>, ToolError> {
+        let source = self.credentials.as_ref().and_then(|credentials| credentials.of_caller(caller));
+        if let Some(source) = &source {
+            source.token().await.map_err(|error| self.failed(Failure::NoToken(error)))?;
+        }
+        Ok(source)
+    }
+
+    /// The server has forgotten the session of this way.
+    pub(super) fn lost(&self, way: &Way<'_>, caller: &Subject) {
+        match (&way.of, &self.callers) {
+            (WayOf::Session(session), _) => session.forget(&self.settings.name, &way.link),
+            (WayOf::Caller(_), Some(callers)) => callers.forget(&TokenCaller::of(caller), &way.link),
+            (WayOf::All | WayOf::Caller(_), _) if self.forget(&way.link) => self.session_lost.notify_one(),
+            (WayOf::All | WayOf::Caller(_), _) => {}
+        }
     }
 
     /// The caller's turn, and a place among the requests under way at the server.
@@ -245,47 +296,103 @@ impl Upstream {
         (turn, self.slots.acquire().await.ok())
     }
 
-    /// The way for a client's request: the one that all share, or that of the client's own session at the server.
-    async fn link_for<'a>(
+    /// The way for a caller's request: the one that all share, that of the client's own session at the server, or the
+    /// caller's own where callers have credentials of their own.
+    async fn way_for<'a>(
         &self,
+        caller: &Arc<Subject>,
         client: Option<&'a ClientSide>,
-    ) -> Result<(Arc<Link>, Option<&'a Arc<ClientSession>>), ToolError> {
+    ) -> Result<Way<'a>, ToolError> {
         let shared = self.open_link().await?;
-        let Some(ClientSide::Session(session)) = client else { return Ok((shared, None)) };
-        // A child process for each client would be too much; one serves all, and asks no client for anything.
-        if !shared.may_have_sessions() || !session.needs_own() {
-            return Ok((shared, None));
+        let way = match client {
+            // A child process for each client would be too much; one serves all, and asks no client for anything.
+            Some(ClientSide::Session(session)) if shared.may_have_sessions() && session.needs_own() => {
+                self.session_way(caller, session, &shared).await?
+            }
+            _ => None,
+        };
+        let way = match way {
+            Some(way) => way,
+            None => self.way_without_session(caller, shared).await?,
+        };
+        // INVARIANT of `callers`, and of a client's session, which belongs to one principal.
+        if !way.link.is_for(caller) {
+            tracing::error!(server = %self.settings.name, "a connection with another caller's credentials is not used");
+            return Err(self.unavailable());
         }
+        Ok(way)
+    }
+
+    /// The way of the client's own session; none where the server has no sessions.
+    async fn session_way<'a>(
+        &self,
+        caller: &Arc<Subject>,
+        session: &'a Arc<ClientSession>,
+        shared: &Arc<Link>,
+    ) -> Result<Option<Way<'a>>, ToolError> {
         let place = session.place(&self.settings.name);
-        let opened =
-            place.get_or_try_init(|| Connection::open_for(&self.settings, &self.limits, session)).await;
-        let connection = match opened {
-            Ok(connection) => connection,
+        let tokens = self.credentials.as_ref().and_then(|credentials| credentials.of_caller(caller));
+        let opening = || Connection::open_for(&self.settings, shared, tokens, session);
+        match place.get_or_try_init(opening).await {
+            Ok(connection) => {
+                Ok(Some(Way { link: Arc::clone(connection.link()), of: WayOf::Session(session) }))
+            }
+            Err(error) if error.is_of_a_credential() => Err(self.not_opened(&error)),
             Err(error) if error.is_of_an_answer() && shared.is_stateless() => {
                 // Anything else may be this client's, or of this moment.
                 if error.knows_no_sessions() {
                     shared.note_no_sessions();
                 }
-                return Ok((shared, None));
+                Ok(None)
             }
-            Err(error) => {
-                let reason = super::error::chain(&error);
-                tracing::warn!(server = %self.settings.name, reason, "a client's session at an upstream server cannot be opened");
-                self.doubted.notify_one();
-                return Err(self.unavailable());
-            }
+            Err(error) => Err(self.not_opened(&error)),
+        }
+    }
+
+    /// The way of a caller that needs no session of its client's own.
+    async fn way_without_session(
+        &self,
+        caller: &Arc<Subject>,
+        shared: Arc<Link>,
+    ) -> Result<Way<'static>, ToolError> {
+        let (Some(callers), Some(credentials)) = (&self.callers, &self.credentials) else {
+            return Ok(Way { link: shared, of: WayOf::All });
         };
-        Ok((Arc::clone(connection.link()), Some(session)))
+        let tokens = credentials.of_caller(caller).ok_or_else(|| self.unavailable())?;
+        let place = callers.place(&TokenCaller::of(caller), Instant::now());
+        let opening = || Connection::open_as(&self.settings, &shared, tokens);
+        let opened = place.get_or_try_init(opening).await;
+        let link = Arc::clone(opened.map_err(|error| self.not_opened(&error))?.link());
+        Ok(Way { link, of: WayOf::Caller(place) })
+    }
+
+    /// A client's session or a caller's connection cannot be opened.
+    fn not_opened(&self, error: &UpstreamError) -> ToolError {
+        let server = self.settings.name.clone();
+        let message = super::error::chain(error);
+        if error.is_of_a_credential() {
+            tracing::warn!(%server, reason = message, "a caller has no valid credential at an upstream server");
+            return ToolError::Credentials { server };
+        }
+        tracing::warn!(%server, reason = message, "a connection of a client's own to an upstream server cannot be opened");
+        self.doubted.notify_one();
+        ToolError::Unavailable { server }
     }
 
     /// The client's own session at the server; none where it has none.
     pub(super) async fn own_link(
         &self,
+        caller: &Arc<Subject>,
         session: &Arc<ClientSession>,
     ) -> Result<Option<Arc<Link>>, ToolError> {
         let client = ClientSide::Session(Arc::clone(session));
-        let (link, own) = self.link_for(Some(&client)).await?;
-        Ok(own.map(|_| link))
+        let way = self.way_for(caller, Some(&client)).await?;
+        Ok(matches!(way.of, WayOf::Session(_)).then_some(way.link))
+    }
+
+    /// The way of a caller for what is no call: the one that all share, or the caller's own.
+    pub(super) async fn way_of(&self, caller: &Arc<Subject>) -> Result<Way<'static>, ToolError> {
+        self.way_for(caller, None).await
     }
 
     /// The way to the server, once it is there: a session that is being renewed is waited for.
@@ -314,6 +421,11 @@ impl Upstream {
                 error: Box::new(crate::mcp::RpcError { message: one_line(&error.message, 500), ..error }),
             },
             Failure::TooLarge(_) => ToolError::TooLarge { limit: self.limits.response_bytes },
+            Failure::NoToken(_) | Failure::TokenRefused => {
+                let message = super::error::chain(&failure);
+                tracing::warn!(%server, reason = message, "a request to an upstream server has no valid credential");
+                ToolError::Credentials { server }
+            }
             Failure::Status(_) | Failure::Unusable(_) => {
                 let message = one_line(&super::error::chain(&failure), 400);
                 tracing::debug!(%server, message, "the answer of an upstream server cannot be used");

@@ -94,6 +94,9 @@ async fn watch(
             () = link.changed.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
             () = tokio::time::sleep(upstream.limits.refresh_interval) => {}
         }
+        if let Some(callers) = &upstream.callers {
+            callers.sweep(Instant::now());
+        }
         let asked = within(upstream.settings.connect_timeout, listing::tools(&link, &upstream.limits)).await;
         match asked.and_then(|listing| listing) {
             Ok(listing) => {

@@ -1,0 +1,151 @@
+//! The token of one holder at one server: kept until shortly before its end, and requested by one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::answer::BearerToken;
+use super::error::TokenError;
+use crate::model::Subject;
+
+/// After a failure nobody asks again for so long: an authorization server in trouble is not helped by more requests.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// After a token that the server refused, another refused one is not replaced for so long: a server that refuses
+/// everything would have a token requested for each call.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// Whose token it is.
+#[derive(Debug)]
+pub(super) enum Holder {
+    /// The gateway's own.
+    Gateway,
+    /// A caller's.
+    Caller(Arc<Subject>),
+}
+
+/// The place of one holder's token.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) holder: Holder,
+    kept: Mutex<Kept>,
+    /// Held by whoever requests a token.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    token: Option<Arc<BearerToken>>,
+    failure: Option<(Instant, Arc<TokenError>)>,
+    /// A refused token is not replaced before this.
+    no_other_before: Option<Instant>,
+}
+
+/// What the place has at a moment.
+pub(super) enum Look {
+    /// A token that counts.
+    Fresh(Arc<BearerToken>),
+    /// A token that counts, and ends soon.
+    Ageing(Arc<BearerToken>),
+    /// There was a failure a moment ago.
+    Failed(Arc<TokenError>),
+    /// Nothing that helps.
+    Nothing,
+}
+
+impl Slot {
+    pub(super) fn new(holder: Holder) -> Self {
+        Self { holder, kept: Mutex::default(), turn: Arc::default() }
+    }
+
+    pub(super) fn look(&self, now: Instant) -> Look {
+        let kept = self.kept.lock();
+        let failed = kept.failure.as_ref().filter(|(at, _)| now < *at + FAILURE_PAUSE);
+        match (&kept.token, failed) {
+            (Some(token), _) if now < token.renew_at => Look::Fresh(Arc::clone(token)),
+            (Some(token), None) if now < token.ends_at => Look::Ageing(Arc::clone(token)),
+            (Some(token), Some(_)) if now < token.ends_at => Look::Fresh(Arc::clone(token)),
+            (_, Some((_, error))) => Look::Failed(Arc::clone(error)),
+            (_, None) => Look::Nothing,
+        }
+    }
+
+    /// Keeps what a request gave, and gives it on.
+    pub(super) fn keep(
+        &self,
+        outcome: Result<BearerToken, TokenError>,
+        now: Instant,
+    ) -> Result<Arc<BearerToken>, Arc<TokenError>> {
+        let mut kept = self.kept.lock();
+        match outcome {
+            Ok(token) => {
+                let token = Arc::new(token);
+                (kept.token, kept.failure) = (Some(Arc::clone(&token)), None);
+                Ok(token)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                kept.failure = Some((now, Arc::clone(&error)));
+                Err(error)
+            }
+        }
+    }
+
+    /// The server refused this token. Says whether there is, or may be requested, another one.
+    pub(super) fn refuse(&self, token: &Arc<BearerToken>, now: Instant) -> bool {
+        let mut kept = self.kept.lock();
+        if kept.token.as_ref().is_some_and(|known| !Arc::ptr_eq(known, token)) {
+            return true;
+        }
+        if kept.no_other_before.is_some_and(|moment| now < moment) {
+            return false;
+        }
+        (kept.token, kept.no_other_before) = (None, Some(now + REFUSAL_PAUSE));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answer::TokenAnswer;
+    use super::*;
+    use crate::secret::Secret;
+
+    fn token(life: u64, now: Instant) -> BearerToken {
+        let answer = TokenAnswer { token: Secret::new("t".to_owned()), life: Duration::from_secs(life) };
+        BearerToken::new(&answer, now).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_kept_while_it_counts_and_a_failure_for_a_moment() {
+        let slot = Slot::new(Holder::Gateway);
+        let start = Instant::now();
+        assert!(matches!(slot.look(start), Look::Nothing));
+        slot.keep(Err(TokenError::Status(500)), start).unwrap_err();
+        assert!(matches!(slot.look(start), Look::Failed(_)));
+        let now = start + FAILURE_PAUSE;
+        assert!(matches!(slot.look(now), Look::Nothing));
+        slot.keep(Ok(token(100, now)), now).unwrap();
+        assert!(matches!(slot.look(now), Look::Fresh(_)));
+        let soon = now + Duration::from_secs(75);
+        assert!(matches!(slot.look(soon), Look::Ageing(_)));
+        slot.keep(Err(TokenError::Status(500)), soon).unwrap_err();
+        assert!(matches!(slot.look(soon), Look::Fresh(_)), "it counts still, and nobody asks right now");
+        assert!(matches!(slot.look(now + Duration::from_secs(100)), Look::Nothing), "it has ended");
+    }
+
+    #[test]
+    fn a_refused_token_is_replaced_once_in_a_while() {
+        let slot = Slot::new(Holder::Gateway);
+        let now = Instant::now();
+        let first = slot.keep(Ok(token(100, now)), now).unwrap();
+        assert!(slot.refuse(&first, now));
+        assert!(matches!(slot.look(now), Look::Nothing));
+        let second = slot.keep(Ok(token(100, now)), now).unwrap();
+        assert!(slot.refuse(&first, now), "another is there already");
+        assert!(!slot.refuse(&second, now), "the server refuses everything");
+        assert!(matches!(slot.look(now), Look::Fresh(_)));
+        assert!(slot.refuse(&second, now + REFUSAL_PAUSE));
+    }
+}
