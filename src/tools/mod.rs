@@ -4,6 +4,7 @@
 //! and a [`crate::authz::Permit`] for exactly this call exists. Upstream servers are not trusted: what they
 //! send is read under budgets, and every wait has a deadline.
 
+mod approved;
 mod arguments;
 mod builtin;
 mod catalogue;
@@ -24,6 +25,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use approved::approved_tools;
 pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
 pub use builtin::builtin_fragment;
 pub use definition::{Annotations, Definition, DefinitionError};

@@ -531,6 +531,7 @@ impl Folder {
             junit: None,
             watch: false,
             from,
+            world: caxton::cli::policy::WorldOptions::default(),
             folders: PolicyFolders::default(),
         };
         run_in(self.0.path(), command, &Output::new(Format::Table))

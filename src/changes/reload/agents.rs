@@ -14,6 +14,7 @@ use crate::blocking;
 use crate::events::{AgentDigests, SecurityEvent};
 use crate::model::AgentId;
 use crate::policy::live::{Live, Reloaded};
+use crate::suggest::nearest;
 
 /// An agent that was deployed, changed or removed, with its digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +83,26 @@ impl Reloader {
                 files.put_in_force(keys);
             }
         });
+        self.tell_unknown_tools();
         if changed && let Err(error) = agent_parts.attributes.agents_changed() {
             tracing::error!(error = &error as &dyn std::error::Error, "the change of agents was not counted");
         }
         reloaded
+    }
+
+    /// Logs the tools that agents name and that are not there, with the nearest that is: such a name grants nothing.
+    fn tell_unknown_tools(&self) {
+        let Some(agent_parts) = &self.agent_parts else { return };
+        let tools = agent_parts.tools.tools();
+        for agent in agent_parts.agents.all() {
+            let names = agent.definition.tools.iter();
+            for tool in names.filter(|tool| agent_parts.tools.get(tool).is_none()) {
+                let near = nearest(tool.as_str(), tools.iter().map(|known| known.id().as_str()));
+                let help = near.map(|near| format!("did you mean `{near}`?"));
+                let agent = agent.id().as_str();
+                tracing::warn!(agent, tool = tool.as_str(), help, "an agent names a tool that is not there");
+            }
+        }
     }
 
     pub(super) fn agent_record(&self, change: AgentChange) -> Option<Record> {
@@ -108,6 +125,7 @@ impl Reloader {
     /// lock any change stops the start.
     pub async fn agents_at_start(self: &Arc<Self>) -> Result<(), ReloadError> {
         let Some(agent_parts) = &self.agent_parts else { return Ok(()) };
+        self.tell_unknown_tools();
         let now = agent_parts.agents.digests();
         let tools = agent_parts.tools.clone();
         let now_pinned = blocking::run(move || tools.pin_digests()).await?;

@@ -17,6 +17,7 @@ use super::error::{PolicyErrors, PolicyProblem};
 use super::policy_file::{Body, Checked, Entry, PolicyFile, check};
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
+use super::unresolved::unresolved;
 use crate::model::{self, PolicyMode};
 use crate::policy::engine::compiled::{CompiledPolicy, Effect, PolicyNotes};
 use crate::policy::engine::schema_index::SchemaIndex;
@@ -225,10 +226,13 @@ impl Loader {
             }
             Err(error) => {
                 // Cedar says what is there twice, but not where.
-                let twice = declared_twice(sources);
-                match twice.is_empty() {
+                let mut found = declared_twice(sources);
+                if found.is_empty() {
+                    found = unresolved(&error.to_string(), sources);
+                }
+                match found.is_empty() {
                     true => self.problems.extend(PolicyProblem::from_cedar(None, &error)),
-                    false => self.problems.extend(twice),
+                    false => self.problems.extend(found),
                 }
                 None
             }

@@ -87,6 +87,11 @@ impl Suites {
         suites
     }
 
+    /// The same as files, with their fixtures.
+    pub fn shipped_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+        SHIPPED.iter().copied()
+    }
+
     /// All `*.test.yaml` files in a folder and the folders in it.
     pub fn from_dir(folder: &Path) -> Result<Self, SuitesError> {
         let mut paths = Vec::new();
