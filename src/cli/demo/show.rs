@@ -14,16 +14,18 @@ agents; tools are called over MCP. `--format json` has the answers and the times
 
 /// The calls as a table, then where the log is and whether it is whole.
 pub(super) fn table(calls: &[Outcome], log: &str, verified: &VerifyReport) -> String {
-    let mut table = output::table(["who", "what", "decided", "policy"]);
+    let mut table = output::table(["who", "what", "access", "policy"]);
     for call in calls {
         let allowed = call.decision == "allow";
         let colour = if allowed { Color::Green } else { Color::Red };
         let (who, _) = call.who.split_once(" (").unwrap_or((call.who, ""));
         let mark = if call.as_expected { "" } else { "! " };
+        // A call of a tool is the tool with its arguments.
         let did = call.did.trim_end_matches(" (MCP)");
+        let what = if did == "calls" { call.what.clone() } else { format!("{did} {}", call.what) };
         table.add_row([
             Cell::new(format!("{mark}{who}")),
-            Cell::new(format!("{did} {}", call.what)),
+            Cell::new(what),
             Cell::new(if allowed { "allow" } else { "deny" }).fg(colour),
             Cell::new(&call.policy),
         ]);

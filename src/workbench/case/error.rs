@@ -116,10 +116,14 @@ impl CaseError {
     /// Advice that stands apart from the message.
     pub fn help(&self) -> Option<String> {
         let help = match self {
-            Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
-            Self::Unknown { all, .. } if !all.is_empty() => {
+            Self::Unknown { nearest, all, .. } => {
+                let near = nearest.as_ref().map(|near| format!("did you mean `{near}`?"));
                 let all: Vec<String> = all.iter().map(|one| format!("`{one}`")).collect();
-                format!("write one of {}", all.join(", "))
+                let all = (!all.is_empty()).then(|| format!("write one of {}", all.join(", ")));
+                match (near, all) {
+                    (None, None) => return None,
+                    (near, all) => near.into_iter().chain(all).collect::<Vec<_>>().join(" "),
+                }
             }
             Self::Unlisted { name, nearest } => {
                 let near =
@@ -145,7 +149,8 @@ impl CaseError {
     ) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
         let nearest = nearest_qualified(name, known.iter().copied()).map(str::to_owned);
-        let few = nearest.is_none() && known.len() <= FEW;
+        // Outcomes are four: whoever misspells one may not know the others.
+        let few = known.len() <= FEW && (nearest.is_none() || kind == "outcome");
         let all = known.iter().filter(|_| few).map(|one| (*one).to_owned()).collect();
         Self::Unknown { kind, name: name.to_owned(), nearest, all }
     }
