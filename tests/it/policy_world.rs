@@ -262,3 +262,108 @@ async fn gateway_check_explain_and_test_give_one_answer() {
 async fn gateway_check_explain_and_test_give_one_answer_to_2000_questions() {
     one_answer(2000, 200).await;
 }
+
+/// Six own policies beside the shipped set: reports about them are there at once. In a build without optimisation the bounds
+/// are ten times as wide.
+#[test]
+#[ignore = "measures time: for the night, when nothing else runs"]
+fn reports_about_own_policies_are_quick() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    let (mut policies, mut tests) = (
+        String::new(),
+        String::from(
+            "suite: own\nentities:\n  Gateway::\"g\": {}\n  Role::\"admin\": {}\n  User::\"i|a\": { in: ['Role::\"admin\"'] }\n  Agent::\"a\": {}\n  AuditLog::\"l\": {}\ntests:\n",
+        ),
+    );
+    let actions = [
+        ("agent:list", "Gateway::\"g\""),
+        ("agent:read", "Agent::\"a\""),
+        ("agent:logs", "Agent::\"a\""),
+        ("agent:delete", "Agent::\"a\""),
+        ("audit:read", "AuditLog::\"l\""),
+        ("tool:list", "Gateway::\"g\""),
+    ];
+    for (number, (action, resource)) in actions.into_iter().enumerate() {
+        writeln!(policies, "@id(\"own.{number}\")\n@reason(\"closed\")\nforbid (principal is Caxton::User, action == Caxton::Action::\"{action}\", resource)\nwhen {{ context.system.hour < 6 || context.system.hour > 20 }};\n").unwrap();
+        for (hour, outcome) in [(5, "deny_explicit"), (6, "allow"), (20, "allow"), (21, "deny_explicit")] {
+            writeln!(tests, "  - name: {action} at {hour}\n    request: {{ principal: 'User::\"i|a\"', action: '{action}', resource: '{resource}', context: {{ system: {{ hour: {hour} }} }} }}\n    expect: {{ outcome: {outcome} }}").unwrap();
+        }
+    }
+    for folder in ["policies", "policy-tests"] {
+        std::fs::create_dir(directory.join(folder)).unwrap();
+    }
+    write(&directory.join("policies/own.cedar"), &policies);
+    write(&directory.join("policy-tests/own.test.yaml"), &tests);
+    write(
+        &directory.join("caxton.yaml"),
+        "security: { authorization: { policy_dir: policies, extend_shipped: true } }\n",
+    );
+    let slow = if cfg!(debug_assertions) { 10.0 } else { 1.0 };
+    for (line, most) in [("lint", 0.2), ("test", 0.2), ("coverage", 0.2), ("mutate --no-solver", 3.0)] {
+        let words: Vec<&str> = ["policy"].into_iter().chain(line.split(' ')).collect();
+        let taken = (0..3).map(|_| {
+            let begun = std::time::Instant::now();
+            let ended = command(directory, &words);
+            assert!(ended.code.is_some_and(|code| code < 2), "{ended:?}");
+            begun.elapsed().as_secs_f64()
+        });
+        let best = taken.fold(f64::INFINITY, f64::min);
+        assert!(best < most * slow, "`policy {line}` took {best} s");
+    }
+}
+
+/// What `init` lays out passes every gate that its workflow names, and its hook; what `eject` writes is the shipped set.
+#[test]
+fn a_new_repository_passes_its_own_checks() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    let laid_out = run(directory, &["policy", "init"]);
+    assert_eq!(laid_out.code, Some(0), "{laid_out:?}");
+    let workflow = std::fs::read_to_string(directory.join(".github/workflows/policies.yml")).unwrap();
+    let commands: Vec<&str> = workflow
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("run: ").strip_prefix("caxton policy "))
+        .filter(|line| !line.starts_with("diff"))
+        .collect();
+    assert_eq!(commands.len(), 7, "{commands:?}");
+    for line in commands {
+        let words: Vec<&str> = ["policy"].into_iter().chain(line.split_whitespace()).collect();
+        let ended = run(directory, &words);
+        assert_eq!(ended.code, Some(0), "{line}: {ended:?}");
+    }
+    let binary = Path::new(env!("CARGO_BIN_EXE_caxton")).parent().unwrap();
+    let hook = |script: &str| {
+        std::process::Command::new("bash")
+            .args(["-c", script])
+            .current_dir(directory)
+            .env_clear()
+            .env("PATH", format!("{}:/usr/bin:/bin", binary.display()))
+            .env("HOME", directory)
+            .output()
+            .unwrap()
+    };
+    let committed = hook(
+        "git init -q && git config core.hooksPath .githooks && git add . && git -c user.name=a -c user.email=a@b.example commit -qm one",
+    );
+    assert!(committed.status.success(), "{committed:?}");
+    let text = std::fs::read_to_string(directory.join("policies/limits.cedar")).unwrap();
+    write(&directory.join("policies/limits.cedar"), &text.replace("> 1000", "> 5000"));
+    let refused = hook("git -c user.name=a -c user.email=a@b.example commit -qam two");
+    assert!(!refused.status.success(), "the hook takes a change that a test speaks against: {refused:?}");
+
+    let again = run(directory, &["policy", "init"]);
+    assert!(again.code == Some(2) && again.stderr.contains("is there already"), "{again:?}");
+    let ejected = run(directory, &["policy", "eject", "shipped"]);
+    assert_eq!(ejected.code, Some(0), "{ejected:?}");
+    let shipped = directory.join("shipped");
+    for line in [["policy", "validate"], ["policy", "test"]] {
+        let ended = run(&shipped, &line);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    let validated = run(&shipped, &["policy", "validate"]);
+    assert!(
+        validated.stdout.starts_with("valid: ") && !validated.stdout.contains("shipped"),
+        "{validated:?}"
+    );
+}

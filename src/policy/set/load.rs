@@ -4,7 +4,7 @@
 //! What has not changed since the set before is taken over from it: the schema, and each file of policies under the same
 //! schema. That saves time and nothing else; see [`super::policy_file`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{Schema, SchemaFragment, Validator};
@@ -144,6 +144,9 @@ pub(crate) fn load(
         loader.take(same.map_or_else(read, |policy_file| Arc::clone(policy_file)));
     }
     loader.links(sources.links(), validator);
+    if strictness == Strictness::Product {
+        loader.warn_of_unlinked();
+    }
     if loader.infos.len() > limits.policies {
         let message =
             format!("{} policies are more than the {} allowed", loader.infos.len(), limits.policies);
@@ -272,6 +275,22 @@ impl Loader {
     fn note(&mut self, checked: &Checked) {
         self.invalid.extend(checked.errors.iter().cloned());
         self.warnings.extend(checked.warnings.iter().cloned());
+    }
+
+    /// A template that nothing links decides nothing, whatever its author thinks.
+    fn warn_of_unlinked(&mut self) {
+        let linked: HashSet<Arc<str>> =
+            self.infos.iter().filter_map(|info| info.linked_from.clone()).collect();
+        let unlinked = self.infos.iter().filter(|info| info.is_template && !linked.contains(&info.id));
+        let warnings = unlinked.filter_map(|info| {
+            let mut files = self.policy_files.iter().map(|policy_file| &policy_file.source);
+            let source = files.find(|source| source.path == info.file)?;
+            let message = format!("nothing links the template `{}`: it decides nothing", info.id);
+            let problem = PolicyProblem::in_file(&source.path, &source.text, message);
+            let problem = problem.at(Some((info.offset, info.length).into()), "this template");
+            Some(problem.about(&info.id).into_warning())
+        });
+        self.warnings.extend(warnings.collect::<Vec<_>>());
     }
 
     /// Makes policies of templates.
