@@ -308,10 +308,7 @@ fn tool_id(
     };
     let warning = match known.resolve(name).map_err(wrong)? {
         NamedTool::One(id) => return Ok(id),
-        NamedTool::Unknown(Some(near)) => format!("there is no tool `{name}`: did you mean `{near}`?"),
-        NamedTool::Unknown(None) => {
-            format!("there is no tool `{name}` among the built-in and the approved tools")
-        }
+        NamedTool::Unknown(advice) => format!("no tool `{name}` is approved; {advice}"),
         NamedTool::Several(servers) => {
             let ids: Vec<String> = servers.iter().map(|server| format!("`{server}___{name}`")).collect();
             format!("several servers have the tool `{name}`: write {}", ids.join(" or "))
@@ -389,9 +386,9 @@ mod tests {
         assert_eq!(
             warnings(text),
             [
-                "there is no tool `csv_parse`: did you mean `csv_parser`?",
-                "there is no tool `get-env` among the built-in and the approved tools",
-                "there is no tool `mail___send` among the built-in and the approved tools",
+                "no tool `csv_parse` is approved; did you mean `csv_parser`?",
+                "no tool `get-env` is approved; write `<server>___get-env` for a tool of a server",
+                "no tool `mail___send` is approved; there is no server `mail` in the configuration",
             ]
         );
         let without = warnings("---\nname: x\ntools: [csv_parser]\n---\n");

@@ -3,10 +3,12 @@
 //! An agent is what its definition says and nothing more: the guard takes its attributes from here, not from what
 //! the credential claims.
 
+mod defined;
 mod definition;
 mod permission;
 mod register;
 
+pub use defined::{DefinedAgent, defined_agents};
 pub use definition::{AgentDefinition, AgentDefinitionError, DEFAULT_WORKSPACE, HandlerName, MemoryPlan};
 pub use permission::AgentPermission;
 pub use register::{ACTIVE, Agent, AgentProblem, AgentSnapshot, Digests, Loaded, Register, RegisterDraft};

@@ -72,7 +72,7 @@ fn limit(agent: &AgentId, rate: Rate) -> CountedLimit {
     CountedLimit { name: agent.shared(), ..per_sender.limit() }
 }
 
-fn entity(definition: &AgentDefinition) -> Entity {
+pub(super) fn entity(definition: &AgentDefinition) -> Entity {
     let mut entity = Entity::bare(EntityUid::caxton("Agent", definition.id.shared()))
         .with("name", Value::text(definition.id.shared()))
         .with("version", Value::text(&definition.version))
@@ -197,7 +197,7 @@ impl Register {
         let mut warnings = Vec::new();
         let mut table = AgentTable::new();
         let old = self.table.load_full();
-        for path in self.files(&mut problems) {
+        for path in agent_files(&self.settings, &mut problems) {
             match self.read_file(&path, &old, known) {
                 Ok(agent) if table.contains_key(agent.id()) => {
                     problems.push(problem(&path, format!("agent `{}` is defined twice", agent.id())));
@@ -257,50 +257,13 @@ impl Register {
         }
     }
 
-    fn files(&self, problems: &mut Vec<AgentProblem>) -> Vec<PathBuf> {
-        let Some(directory) = &self.settings.directory else { return Vec::new() };
-        let entries = match fs::read_dir(directory) {
-            Ok(entries) => entries,
-            Err(error) => {
-                problems.push(problem(directory, format!("the agents' directory cannot be read: {error}")));
-                return Vec::new();
-            }
-        };
-        let mut files: Vec<_> =
-            entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_agent_file(path)).collect();
-        files.sort();
-        files
-    }
-
     fn read_file(
         &self,
         path: &Path,
         old: &AgentTable,
         known_tools: &KnownTools,
     ) -> Result<Arc<Agent>, AgentProblem> {
-        let text =
-            read_bounded(path, self.settings.max_file_bytes).map_err(|message| problem(path, message))?;
-        let text =
-            String::from_utf8(text).map_err(|_| problem(path, "the file is not UTF-8 text".to_owned()))?;
-        let definition = AgentDefinition::parse(&text, known_tools).map_err(|error| AgentProblem {
-            path: path.to_owned(),
-            line: error.line,
-            column: error.column,
-            message: error.message,
-            help: error.help,
-        })?;
-        let mut declared = definition
-            .capabilities
-            .iter()
-            .map(CapabilityName::as_str)
-            .chain(definition.permissions.iter().map(|permission| permission.as_str()));
-        let forbidden = |name: &&str| self.settings.forbidden_capabilities.iter().any(|bad| bad == name);
-        if let Some(name) = declared.find(forbidden) {
-            return Err(problem(
-                path,
-                format!("capability `{name}` is forbidden by the gateway's configuration"),
-            ));
-        }
+        let definition = read_definition(&self.settings, path, known_tools)?;
         let handler = self.handler(path, &definition).map_err(|message| problem(path, message))?;
         if let Some(known) = old.get(&definition.id)
             && known.definition.sha256 == definition.sha256
@@ -395,6 +358,52 @@ impl Register {
         providers.rotate_left(first);
         providers
     }
+}
+
+/// The files of agents, in order; a directory that cannot be read is a problem.
+pub(super) fn agent_files(settings: &Settings, problems: &mut Vec<AgentProblem>) -> Vec<PathBuf> {
+    let Some(directory) = &settings.directory else { return Vec::new() };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.push(problem(directory, format!("the agents' directory cannot be read: {error}")));
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<_> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_agent_file(path)).collect();
+    files.sort();
+    files
+}
+
+/// The definition in a file, within the bounds of the settings. Its handler is not looked at.
+pub(super) fn read_definition(
+    settings: &Settings,
+    path: &Path,
+    known: &KnownTools,
+) -> Result<AgentDefinition, AgentProblem> {
+    let text = read_bounded(path, settings.max_file_bytes).map_err(|message| problem(path, message))?;
+    let text = String::from_utf8(text).map_err(|_| problem(path, "the file is not UTF-8 text".to_owned()))?;
+    let definition = AgentDefinition::parse(&text, known).map_err(|error| AgentProblem {
+        path: path.to_owned(),
+        line: error.line,
+        column: error.column,
+        message: error.message,
+        help: error.help,
+    })?;
+    let mut declared = definition
+        .capabilities
+        .iter()
+        .map(CapabilityName::as_str)
+        .chain(definition.permissions.iter().map(|permission| permission.as_str()));
+    let forbidden = |name: &&str| settings.forbidden_capabilities.iter().any(|bad| bad == name);
+    if let Some(name) = declared.find(forbidden) {
+        return Err(problem(
+            path,
+            format!("capability `{name}` is forbidden by the gateway's configuration"),
+        ));
+    }
+    Ok(definition)
 }
 
 /// An agent that is not deployed, with every attribute that policies may look at.

@@ -111,19 +111,20 @@ impl Attributes {
 
     /// What the store of a gateway holds at this moment, to look at: nothing is written, and a gateway may run beside it.
     /// Without a store nothing is known. Blocks.
-    pub fn look(
+    pub fn look(settings: &Settings) -> Result<Snapshot, AttributesError> {
+        match settings.database.exists() {
+            true => Ok(Store::open(&settings.database)?.load()?),
+            false => Ok(Snapshot::default()),
+        }
+    }
+
+    /// What a decision would know by a snapshot, with agents and tools as files define them.
+    pub fn of_files(
         settings: Settings,
-        agents: Register,
-        tools: Registry,
-    ) -> Result<Arc<dyn crate::authz::KnownAttributes>, AttributesError> {
-        let snapshot = match settings.database.exists() {
-            true => Store::open(&settings.database)?.load()?,
-            false => Snapshot::default(),
-        };
-        Ok(Arc::new(DecisionAttributes::new(
-            Arc::new(Sources { settings, agents, tools }),
-            Arc::new(snapshot),
-        )))
+        definitions: impl IntoIterator<Item = Arc<Entity>>,
+        snapshot: Arc<Snapshot>,
+    ) -> Arc<dyn crate::authz::KnownAttributes> {
+        Arc::new(DecisionAttributes::of_files(settings, definitions, snapshot))
     }
 
     /// The snapshot of this moment.

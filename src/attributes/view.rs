@@ -11,9 +11,11 @@
 //!   that was made to be weak.
 //! - **Agents** are what their definition says; the store adds roles. Tools and memory are what the gateway says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Settings;
 use super::directory::Sources;
 use super::entry::StoredEntity;
 use super::snapshot::Snapshot;
@@ -24,25 +26,75 @@ use crate::policy::{Bundle, Query, close};
 
 /// The attributes of one decision: one snapshot, and the agents and tools of that moment.
 pub(super) struct DecisionAttributes {
-    sources: Arc<Sources>,
+    definitions: Definitions,
     snapshot: Arc<Snapshot>,
-    agents: AgentSnapshot,
     /// A principal had more parents than one decision may look at, so it is unknown which of them are revoked.
     too_much: AtomicBool,
+}
+
+/// What agents and tools are.
+enum Definitions {
+    /// Those of a running gateway.
+    Live { sources: Arc<Sources>, agents: AgentSnapshot },
+    /// Those that files define, by name.
+    Files { settings: Settings, entities: BTreeMap<EntityUid, Arc<Entity>> },
+}
+
+impl Definitions {
+    fn agent(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
+        match self {
+            Self::Live { agents, .. } => {
+                agents.get(&AgentId::parse(uid.id()).ok()?).map(|agent| Arc::clone(agent.entity()))
+            }
+            Self::Files { entities, .. } => entities.get(uid).cloned(),
+        }
+    }
+
+    fn tool(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
+        match self {
+            Self::Live { sources, .. } => {
+                let tool = sources.tools.get(&ToolId::parse(uid.id()).ok()?)?;
+                Some(Arc::clone(&tool.descriptor().entity))
+            }
+            Self::Files { entities, .. } => entities.get(uid).cloned(),
+        }
+    }
+
+    fn settings(&self) -> &Settings {
+        match self {
+            Self::Live { sources, .. } => &sources.settings,
+            Self::Files { settings, .. } => settings,
+        }
+    }
 }
 
 impl DecisionAttributes {
     pub(super) fn new(sources: Arc<Sources>, snapshot: Arc<Snapshot>) -> Self {
         let agents = sources.agents.snapshot();
-        Self { sources, snapshot, agents, too_much: AtomicBool::new(false) }
+        Self {
+            definitions: Definitions::Live { sources, agents },
+            snapshot,
+            too_much: AtomicBool::new(false),
+        }
+    }
+
+    /// The same with agents and tools as files define them.
+    pub(super) fn of_files(
+        settings: Settings,
+        definitions: impl IntoIterator<Item = Arc<Entity>>,
+        snapshot: Arc<Snapshot>,
+    ) -> Self {
+        let entities = definitions.into_iter().map(|entity| (entity.uid.clone(), entity)).collect();
+        let definitions = Definitions::Files { settings, entities };
+        Self { definitions, snapshot, too_much: AtomicBool::new(false) }
     }
 
     fn agent(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
-        let agent = self.agents.get(&AgentId::parse(uid.id()).ok()?)?;
+        let agent = self.definitions.agent(uid)?;
         Some(match self.snapshot.get(uid) {
-            None => Arc::clone(agent.entity()),
+            None => agent,
             Some(entry) => {
-                let mut entity = Entity::clone(agent.entity());
+                let mut entity = Entity::clone(&agent);
                 let mut roles = entry.entity.parents.clone();
                 self.drop_revoked(entry, &mut roles);
                 entity.parents.extend(roles);
@@ -56,7 +108,7 @@ impl DecisionAttributes {
         if entry.revoked.is_empty() {
             return;
         }
-        let most = self.sources.settings.max_per_decision;
+        let most = self.definitions.settings().max_per_decision;
         match self.snapshot.within(parents.iter(), &entry.revoked, most) {
             Some(revoked) => {
                 let stay: Vec<bool> = parents.iter().map(|parent| !revoked.contains(parent)).collect();
@@ -93,10 +145,7 @@ impl KnownAttributes for DecisionAttributes {
     fn entity(&self, uid: &EntityUid) -> Option<Arc<Entity>> {
         match uid.type_name() {
             "Caxton::Agent" => self.agent(uid),
-            "Caxton::Tool" => {
-                let tool = self.sources.tools.get(&ToolId::parse(uid.id()).ok()?)?;
-                Some(Arc::clone(&tool.descriptor().entity))
-            }
+            "Caxton::Tool" => self.definitions.tool(uid),
             "Caxton::MemoryScope" => uid.id().parse::<MemoryScope>().ok().map(|scope| scope.entity().into()),
             _ => {
                 let entry = self.snapshot.get(uid)?;
@@ -130,7 +179,7 @@ impl KnownAttributes for DecisionAttributes {
             }
         }
         let named = |question: &Query| bundles.iter().flat_map(|bundle| bundle.named_for(question)).collect();
-        let most = self.sources.settings.max_per_decision;
+        let most = self.definitions.settings().max_per_decision;
         close(question, named, most, &|uid| self.entity(uid)) && !self.too_much.load(Ordering::Relaxed)
     }
 
@@ -144,7 +193,7 @@ impl KnownAttributes for DecisionAttributes {
     }
 
     fn is_stale(&self, now_millis: i64) -> bool {
-        match (self.sources.settings.max_age, self.age_seconds(now_millis)) {
+        match (self.definitions.settings().max_age, self.age_seconds(now_millis)) {
             (None, _) => false,
             (Some(_), None) => true,
             (Some(most), Some(age)) => age > most.as_secs(),

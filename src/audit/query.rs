@@ -50,6 +50,12 @@ pub struct Filter {
     pub agent: Option<String>,
     /// That ended like this.
     pub decision: Option<DecisionFilter>,
+    /// Of this decision, request or number: `decision_id`, `request_id`, `call_id` or `seq`.
+    pub id: Option<String>,
+    /// Asked by this principal of any kind: the whole Cedar name, with or without namespace, or the id.
+    pub principal: Option<String>,
+    /// About this resource, also as an item of a list; named likewise.
+    pub resource: Option<String>,
     /// Determined by this policy, for the whole or for an item of a list.
     pub policy: Option<String>,
     /// Not before this instant, in milliseconds since the Unix epoch.
@@ -125,9 +131,8 @@ impl Filter {
             agent: agent.map(str::to_owned),
             decision: decision.map(parse_decision).transpose()?,
             policy: policy.map(str::to_owned),
-            from_millis: None,
-            to_millis: None,
             limit,
+            ..Self::default()
         })
     }
 
@@ -219,6 +224,9 @@ impl PreparedFilter<'_> {
             && filter.user.as_deref().is_none_or(|user| is_of_user(record, user))
             && filter.agent.as_deref().is_none_or(|agent| is_of_agent(record, agent))
             && filter.policy.as_deref().is_none_or(|policy| is_by_policy(record, policy))
+            && filter.id.as_deref().is_none_or(|id| is_of_id(record, id))
+            && filter.principal.as_deref().is_none_or(|name| is_by_principal(record, name))
+            && filter.resource.as_deref().is_none_or(|name| is_about(record, name))
     }
 }
 
@@ -245,6 +253,33 @@ fn is_named(name: &str, types: &[&str], wanted: &str) -> bool {
         && (name == wanted
             || id == wanted
             || id.rsplit_once('|').is_some_and(|(_, subject)| subject == wanted))
+}
+
+fn is_of_id(record: &Json, id: &str) -> bool {
+    let ids = ["decision_id", "request_id", "call_id"];
+    ids.iter().any(|name| record.get(*name).and_then(Json::as_str) == Some(id))
+        || record.get("seq").is_some_and(|seq| seq.to_string() == id)
+}
+
+fn is_by_principal(record: &Json, wanted: &str) -> bool {
+    let names = [record.pointer("/subject/principal"), record.get("actor")];
+    names.into_iter().flatten().filter_map(Json::as_str).any(|name| is_entity(name, wanted))
+}
+
+fn is_about(record: &Json, wanted: &str) -> bool {
+    let of =
+        |of: &Json| of.get("resource").and_then(Json::as_str).is_some_and(|name| is_entity(name, wanted));
+    of(record) || record.get("items").and_then(Json::as_array).into_iter().flatten().any(of)
+}
+
+/// Whether the Cedar name of an entity of any type is meant by `wanted`.
+fn is_entity(name: &str, wanted: &str) -> bool {
+    let Some((type_name, quoted)) = name.split_once("::\"") else { return false };
+    let id = quoted.strip_suffix('"').unwrap_or(quoted);
+    name == wanted
+        || type_name.split_once("::").is_some_and(|(_, short)| format!("{short}::\"{id}\"") == wanted)
+        || id == wanted
+        || id.rsplit_once('|').is_some_and(|(_, subject)| subject == wanted)
 }
 
 fn is_by_policy(record: &Json, policy: &str) -> bool {

@@ -23,7 +23,7 @@ use crate::clock::SharedClock;
 use crate::events::SecurityEvent;
 use crate::model::{PolicyVersion, PublishPolicies, ReloadPolicies, RollbackPolicies};
 use crate::policy::Bundle;
-use crate::policy::live::{Live, LivePolicy, Reloaded};
+use crate::policy::live::{Live, LivePolicy, Reloaded, differences};
 use crate::policy::shadow::Candidate;
 use crate::policy::version::{BundleFile, Kind, Manifest, Published, Seen, VersionError, VersionSource};
 use crate::shared_state::{EmergencyLock, EngagedLock, Unavailable};
@@ -389,14 +389,19 @@ impl Reloader {
         let unchanged = of_agents.is_empty() && of_pins.is_empty() && !of_keys;
         if cause == Cause::Watch && from == to && before.origin == live.origin && unchanged {
             // What was seen to change is what this gateway itself has just made live.
-            return Ok(Reloaded { from, to, warnings: Vec::new() });
+            return Ok(Reloaded { from, to, warnings: Vec::new(), changes: Vec::new() });
         }
         // The check took its time: a lock that was engaged meanwhile holds.
         let reloader = Arc::clone(self);
         blocking::run(move || reloader.unlocked()).await??;
+        let both = (Arc::clone(&before.bundle), Arc::clone(&live.bundle));
+        let mut changes = blocking::run(move || differences(&both.0, &both.1)).await?;
+        changes.extend(of_agents.iter().map(ToString::to_string));
+        changes.extend(of_keys.then(|| "keys of the issuer changed".to_owned()));
         for changed in of_pins {
             what.push_str(", ");
             what.push_str(&changed);
+            changes.push(format!("{changed} changed"));
         }
         let detail = format!("{}: {what}: {} -> {}", cause.as_str(), from.as_str(), to.as_str());
         let event = SecurityEvent::PoliciesReloaded { detail: &detail };
@@ -428,8 +433,15 @@ impl Reloader {
         });
         let reloaded = swapped.await??;
         self.record_candidate(candidate_change).await;
-        tracing::info!(from = reloaded.from.short(), to = reloaded.to.short(), "policies reloaded");
-        Ok(reloaded)
+        let told = changes.join(", ");
+        let told = if told.is_empty() { "nothing changed" } else { &*told };
+        tracing::info!(
+            from = reloaded.from.short(),
+            to = reloaded.to.short(),
+            changes = told,
+            "policies reloaded"
+        );
+        Ok(Reloaded { changes, ..reloaded })
     }
 
     /// Whether nothing is locked; a lock that cannot be read holds. Blocking.

@@ -80,6 +80,15 @@ pub struct QueryOptions {
     /// Only `allow`, or only `deny` (everything that is not `allow`).
     #[arg(long, value_name = "allow|deny")]
     decision: Option<String>,
+    /// Only this decision or request: its `decision_id`, `request_id` or `call_id`, or its number.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// Only what this principal asked for: `Agent::"clerk"`, or the id alone.
+    #[arg(long, value_name = "NAME")]
+    principal: Option<String>,
+    /// Only what is about this resource: `Tool::"files___read"`, or the id alone.
+    #[arg(long, value_name = "NAME")]
+    resource: Option<String>,
     /// Only what this policy determined.
     #[arg(long, value_name = "ID")]
     policy: Option<String>,
@@ -175,6 +184,9 @@ fn query(asked: &QueryOptions, output: &Output) -> anyhow::Result<Exit> {
         asked.policy.as_deref(),
         Some(asked.limit),
     )?;
+    filter.id.clone_from(&asked.id);
+    filter.principal.clone_from(&asked.principal);
+    filter.resource.clone_from(&asked.resource);
     filter.from_millis = match &asked.last {
         Some(last) => Some(SystemClock.now_millis() - span_millis(last)?),
         None => asked.from.as_deref().map(|from| instant(from, false)).transpose()?,

@@ -64,6 +64,8 @@ enum Command {
     /// Check and test policies. Example: `caxton policy test`
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Explain a recorded decision by its id. Example: `caxton explain 01a1fc7c-3fe6-7149-bb80-52030ba4142f`
+    Explain(Box<policy::decision::DecisionOptions>),
     /// Read and verify the decision log. Example: `caxton audit verify .caxton/audit.log`
     #[command(subcommand)]
     Audit(audit::Command),
@@ -192,6 +194,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Demo(options) => demo::run(&options, output),
         Command::Agents(command) => agents::run(&command, &environment, output),
         Command::Policy(command) => policy::run(command, output),
+        Command::Explain(options) => policy::decision::run_alone(*options, output),
         Command::Completion { shell } => completion(shell, output),
         Command::CompileModule => compile_module(output),
         Command::Audit(command) => audit::run(command, output),

@@ -6,13 +6,18 @@ pub mod bundle;
 mod changes;
 mod checks;
 pub mod coverage;
+pub mod decision;
 pub mod diff;
 pub mod explain;
 mod files;
 pub mod fmt;
+mod folders;
+pub mod gateway;
+mod git;
 pub mod history;
 mod html;
 pub mod import;
+pub mod init;
 mod junit;
 pub mod lint;
 pub mod matrix;
@@ -25,26 +30,22 @@ pub mod render;
 pub mod repl;
 pub mod replay;
 pub mod schema;
+pub mod scope;
 pub mod sign;
 pub mod store;
+mod test;
+mod validate;
+mod versions;
 mod watch;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-use serde::Serialize;
-
-use super::output::{Exit, Format, Output};
-use crate::clock::{Clock as _, SystemClock};
-use crate::policy::{Bundle, PolicyProblem, SourceKind, Sources};
+use super::output::{Exit, Output};
+use crate::policy::PolicyProblem;
 use crate::workbench::diagnostics;
-use crate::workbench::diagnostics::Finding;
-use crate::workbench::run::{Report, Settings, Suites, Summary, run as run_tests};
-
-/// The default directory of policies.
-const POLICIES: &str = "policies";
-const SCHEMAS: &str = "schemas";
-const TESTS: &str = "policy-tests";
+use crate::workbench::run::Settings;
+pub use folders::PolicyFolders;
+pub use gateway::WorldOptions;
 
 /// Work on policies; needs no gateway.
 #[derive(Debug, clap::Subcommand)]
@@ -73,6 +74,9 @@ pub enum Command {
         /// From the decision log.
         #[command(flatten)]
         from: FromLog,
+        /// What the gateway knows.
+        #[command(flatten)]
+        world: WorldOptions,
         /// Where the policies and the schema are.
         #[command(flatten)]
         folders: PolicyFolders,
@@ -119,6 +123,12 @@ pub enum Command {
     /// Format the policies; comments stay, and a file whose meaning would change is left as it is.
     #[command(after_help = "Example:\n  caxton policy fmt --check")]
     Fmt(fmt::FmtOptions),
+    /// Lay out a repository of your own policies beside the shipped ones: policies, tests, workflow and hook.
+    #[command(after_help = "Example:\n  caxton policy init company-policies")]
+    Init(init::InitOptions),
+    /// Write the shipped policies, schema and tests out as files, to change them.
+    #[command(after_help = "Example:\n  caxton policy eject company-policies")]
+    Eject(init::EjectOptions),
     /// Convert the rules of another product to policies and tests; exit code 1 when a rule cannot be expressed.
     #[command(after_help = "Example:\n  caxton policy import --from toolhive authz-config.json")]
     Import(import::ImportOptions),
@@ -179,35 +189,6 @@ pub struct FromLog {
     pub log: Option<PathBuf>,
 }
 
-/// Where the policies and the schema are.
-#[derive(Debug, Default, clap::Args)]
-pub struct PolicyFolders {
-    /// Folder with `*.cedar` files [default: `policies`, else the built-in policies]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub policies: Option<PathBuf>,
-    /// Folder with `*.cedarschema` files [default: `schemas`, else the built-in schema]
-    #[arg(long, global = true, value_name = "DIR")]
-    pub schemas: Option<PathBuf>,
-    /// The configuration of a gateway, in place of folders: the set that it would read, with its roles file and with what
-    /// stands beside the built-in set
-    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["policies", "schemas"])]
-    pub config: Option<PathBuf>,
-}
-
-impl PolicyFolders {
-    /// The set that a gateway with this configuration reads.
-    fn configured(file: &Path, output: &Output) -> anyhow::Result<Sources> {
-        let environment = crate::config::Environment::of_process();
-        let Ok(loaded) = super::prepare::offline(Some(file), &environment, output)? else {
-            anyhow::bail!("the configuration `{}` has mistakes", file.display());
-        };
-        let source = loaded.settings.policy_source();
-        let none = std::sync::Arc::new(Vec::new);
-        let loader = crate::changes::PolicyLoader { source, fragments: none, candidate_dir: None };
-        Ok(loader.current_sources(SystemClock.now_millis())?)
-    }
-}
-
 /// Runs a command in the working directory.
 pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     run_in(Path::new(""), command, output)
@@ -216,17 +197,17 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
 /// Runs a command with its default folders below `base`.
 pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Validate { folders } => validate(base, &folders, output),
+        Command::Validate { folders } => validate::run(base, &folders, output),
         Command::Test { from: FromLog { from_log: Some(id), log }, folders, .. } => {
             replay::from_log(base, &id, log.as_deref(), &folders, output)
         }
-        Command::Test { files, filter, junit, watch, folders, .. } => {
-            anyhow::ensure!(!watch || folders.config.is_none(), "`--watch` looks at folders: name them");
-            let settings = Settings { filter, ..Settings::default() };
+        Command::Test { files, filter, junit, watch, world, folders, .. } => {
             let once = || {
-                let Some(bundle) = load(base, &folders, output)? else { return Ok(Exit::Usage) };
-                let suites = find_tests(base, &files, &folders, output)?;
-                test(&bundle, &suites, &settings, junit.as_deref(), output)
+                let Some(bundle) = folders.load(base, output)? else { return Ok(Exit::Usage) };
+                let suites = folders.tests(base, &files, output)?;
+                let known = gateway::known_world(&folders, &world, output)?;
+                let settings = Settings { filter: filter.clone(), known, ..Settings::default() };
+                test::run(&bundle, &suites, &settings, junit.as_deref(), output)
             };
             if watch { watch::watch(base, &files, &folders, output, once) } else { once() }
         }
@@ -241,6 +222,8 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Schema(options) => schema::run(base, &options, output),
         Command::Repl(options) => repl::run(base, &options, output),
         Command::Fmt(options) => fmt::run(base, &options, output),
+        Command::Init(options) => init::init(base, &options, output),
+        Command::Eject(options) => init::eject(base, &options, output),
         Command::Import(options) => import::run(base, &options, output),
         Command::ImportRoles(options) => import::roles(base, &options, output),
         Command::Matrix(options) => matrix::run(base, &options, output),
@@ -257,139 +240,9 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
     }
 }
 
-/// What `validate` found, for machines.
-#[derive(Debug, Serialize)]
-struct Validation {
-    valid: bool,
-    policy_version: String,
-    files: usize,
-    policies: usize,
-    problems: Vec<Finding>,
-}
-
-fn validate(base: &Path, folders: &PolicyFolders, output: &Output) -> anyhow::Result<Exit> {
-    let sources = sources(base, folders, output)?;
-    let files = sources.iter().count();
-    let policy_version = sources.version().as_str().to_owned();
-    let (policies, problems) = match Bundle::load(sources) {
-        Ok(bundle) => (bundle.policies().count(), bundle.warnings().to_vec()),
-        Err(errors) => (0, errors.problems().to_vec()),
-    };
-    let valid = !problems.iter().any(|problem| problem.fatal);
-    let findings = diagnostics::in_order(&problems).into_iter().map(Finding::from).collect();
-    let validation = Validation { valid, policy_version, files, policies, problems: findings };
-    if output.format() == Format::Table {
-        show(&problems, output);
-    }
-    output.data(&validation, |validation| match validation.valid {
-        true => render::valid(validation.files, validation.policies, problems.len()),
-        false => render::invalid(problems.iter().filter(|problem| problem.fatal).count()),
-    })?;
-    Ok(if valid { Exit::Fine } else { Exit::Found })
-}
-
-fn test(
-    bundle: &Bundle,
-    suites: &Suites,
-    settings: &Settings,
-    junit: Option<&Path>,
-    output: &Output,
-) -> anyhow::Result<Exit> {
-    /// The report with its counts.
-    #[derive(Serialize)]
-    struct CountedReport<'r> {
-        summary: Summary,
-        #[serde(flatten)]
-        report: &'r Report,
-    }
-    let report = run_tests(bundle, suites, settings);
-    let summary = report.summary();
-    output.data(&CountedReport { summary, report: &report }, |counted| render::report(counted.report))?;
-    if output.format() == Format::Junit {
-        output.line(junit::xml(&report).trim_end())?;
-    }
-    render::promises(&suites.promises()).iter().for_each(|note| output.say(note));
-    if let Some(path) = junit {
-        std::fs::write(path, junit::xml(&report)).with_context(|| format!("writing `{}`", path.display()))?;
-    }
-    if summary == Summary::default() {
-        anyhow::bail!(match &settings.filter {
-            Some(filter) => format!("no test has `{filter}` in its `suite: name`"),
-            None => "there is no test to run".to_owned(),
-        });
-    }
-    Ok(match summary {
-        Summary { broken: 1.., .. } => Exit::Usage,
-        Summary { failed: 1.., .. } => Exit::Found,
-        _ => Exit::Fine,
-    })
-}
-
-/// The bundle; its problems are shown and none comes back when it is refused.
-fn load(base: &Path, folders: &PolicyFolders, output: &Output) -> anyhow::Result<Option<Bundle>> {
-    match Bundle::load(sources(base, folders, output)?) {
-        Ok(bundle) => Ok(Some(bundle)),
-        Err(errors) => {
-            show(errors.problems(), output);
-            let fatal = errors.problems().iter().filter(|problem| problem.fatal).count();
-            output.say(render::invalid(fatal));
-            Ok(None)
-        }
-    }
-}
-
 fn show(problems: &[PolicyProblem], output: &Output) {
     for problem in diagnostics::in_order(problems) {
         output.say(diagnostics::render(problem, render::WIDTH).trim_end());
         output.say("");
-    }
-}
-
-/// Policies and schema: as said, else from the folders below `base`, else the built-in ones.
-fn sources(base: &Path, folders: &PolicyFolders, output: &Output) -> anyhow::Result<Sources> {
-    if let Some(file) = &folders.config {
-        return PolicyFolders::configured(file, output);
-    }
-    let policies = chosen(base, folders.policies.as_ref(), POLICIES);
-    let schemas = chosen(base, folders.schemas.as_ref(), SCHEMAS);
-    Ok(match (policies, schemas) {
-        (Some(policies), Some(schemas)) => Sources::from_dirs(&policies, &schemas)?,
-        (Some(policies), None) => {
-            output.say("note: no folder `schemas` here, using the built-in schema");
-            // A schema that lies among the policies is read with them.
-            Sources::from_dirs(&policies, &policies)?.with_shipped(SourceKind::Schema)
-        }
-        (None, Some(schemas)) => {
-            output.say("note: no folder `policies` here, using the built-in policies");
-            Sources::from_dirs(&schemas, &schemas)?.with_shipped(SourceKind::Policy)
-        }
-        (None, None) => {
-            output.say("note: no folder `policies` here, using the built-in policies and schema");
-            Sources::shipped()
-        }
-    })
-}
-
-/// A folder that was named has to be there; the default one may be missing.
-fn chosen(base: &Path, named: Option<&PathBuf>, default: &str) -> Option<PathBuf> {
-    named.cloned().or_else(|| Some(base.join(default)).filter(|folder| folder.is_dir()))
-}
-
-fn find_tests(
-    base: &Path,
-    files: &[PathBuf],
-    folders: &PolicyFolders,
-    output: &Output,
-) -> anyhow::Result<Suites> {
-    let folder = base.join(TESTS);
-    if !files.is_empty() {
-        Ok(Suites::from_files(files)?)
-    } else if folder.is_dir() {
-        Ok(Suites::from_dir(&folder)?)
-    } else if folders.config.is_none() && chosen(base, folders.policies.as_ref(), POLICIES).is_none() {
-        output.say("note: no folder `policy-tests` here, using the built-in tests");
-        Ok(Suites::shipped())
-    } else {
-        anyhow::bail!("there is no folder `policy-tests` here: name the test files")
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
 /// Starts the log at the configured level.
 pub(super) fn start_log(loaded: &LoadedConfig) {
     let level = loaded.process.log_level.as_str().to_owned();
-    telemetry::init(&telemetry::LogSettings { level });
+    telemetry::init(&telemetry::LogSettings { level, text: std::io::stderr().is_terminal() });
 }
 
 /// Shows warnings of the configuration before the gateway serves, and logs legal settings that weaken the installation.

@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use super::output::{Exit, Output, table};
+use super::policy::gateway::OfflineGateway;
 use super::prepare;
 use super::remote::{Remote, list, number, text};
 use crate::attributes::Attributes;
@@ -18,10 +19,6 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::Environment;
 use crate::model::{EntityUid, Outcome};
 use crate::policy::Bundle;
-use crate::sandbox::Sandbox;
-use crate::server::Settings;
-use crate::telemetry::Metrics;
-use crate::tools::{Registry, RegistryPorts};
 
 /// Whose role.
 #[derive(Debug, Args)]
@@ -167,11 +164,10 @@ pub fn check(check: &CheckOptions, output: &Output) -> anyhow::Result<Exit> {
 /// What a gateway with this configuration would answer, by the files on disk now and with a neutral context.
 fn offline(check: &CheckOptions, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
     let environment = Environment::of_process();
-    let mut settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
+    let settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
         Ok(loaded) => loaded.settings,
         Err(exit) => return Ok(Err(exit)),
     };
-    settings.sandbox.compile_worker = Some(super::compile_worker());
     let principal = check.who.uid(&settings.authn.issuers())?;
     let loader =
         PolicyLoader { source: settings.policy_source(), fragments: Arc::new(Vec::new), candidate_dir: None };
@@ -184,7 +180,13 @@ fn offline(check: &CheckOptions, output: &Output) -> anyhow::Result<Result<Json,
         check.permission.escape_debug(),
         principal.base_type()
     );
-    let attributes = attributes(settings)?;
+    let gateway = OfflineGateway::read(&settings)?;
+    if let Some(agent) = check.who.agent.as_deref().filter(|agent| !gateway.has_agent(agent)) {
+        anyhow::bail!("no agent `{}` is deployed", agent.escape_debug());
+    }
+    let snapshot =
+        Attributes::look(&settings.attributes).context("the store of attributes cannot be read")?;
+    let attributes = gateway.attributes(&settings, Arc::new(snapshot));
     let answers: Vec<Json> = questions
         .iter_mut()
         .map(|question| {
@@ -208,20 +210,6 @@ fn offline(check: &CheckOptions, output: &Output) -> anyhow::Result<Result<Json,
         "allowed": answers.iter().all(|answer| is(answer, "/allowed")),
         "answers": answers,
     })))
-}
-
-/// The attributes of people and agents. Tool servers are not contacted: a permission is not about one tool.
-fn attributes(settings: Settings) -> anyhow::Result<Arc<dyn crate::authz::KnownAttributes>> {
-    let (agents, known) = super::agents::register(&settings)?;
-    if let Some(problem) = agents.load(&known).problems.into_iter().next() {
-        anyhow::bail!("an agent could not be loaded: {problem}");
-    }
-    let tools = crate::tools::Settings { servers: Vec::new(), ..settings.tools };
-    let metrics = Arc::new(Metrics::new());
-    let sandbox = Sandbox::new(settings.sandbox, Arc::clone(&metrics))?;
-    let ports = RegistryPorts::without_callers(metrics);
-    let (tools, _) = prepare::runtime()?.block_on(Registry::connect(tools, sandbox, ports))?;
-    Ok(Attributes::look(settings.attributes, agents, tools)?)
 }
 
 fn is(answer: &Json, place: &str) -> bool {

@@ -13,6 +13,7 @@ use super::reload_settings::RunningSettings;
 use crate::config::Environment;
 use crate::secrets::VaultProvider;
 use crate::server::{Gateway, ReloadOutcome, StartError, TlsReload};
+use crate::text::clean;
 
 /// Options of `caxton start`.
 #[derive(Debug, Args)]
@@ -85,10 +86,23 @@ pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -
     })
 }
 
+/// Changes that a reload tells of.
+const CHANGES: usize = 20;
+
 /// Reads policies, agents and certificates again, and says what came of it.
 async fn reload_all(gateway: &Gateway, output: &Output) {
     match gateway.reload().await {
-        ReloadOutcome::Applied { to, .. } => output.say(format_args!("reloaded: policies {}", to.short())),
+        ReloadOutcome::Applied { to, changes, .. } => {
+            output.say(format_args!("reloaded: policies {}", to.short()));
+            for change in changes.iter().take(CHANGES) {
+                output.say(format_args!("  {}", clean(change)));
+            }
+            match changes.len().saturating_sub(CHANGES) {
+                _ if changes.is_empty() => output.say("  nothing changed"),
+                0 => {}
+                more => output.say(format_args!("  and {more} more")),
+            }
+        }
         ReloadOutcome::Refused(report) => {
             output.say(format_args!("reload refused, the old policies stay:\n{report}"));
         }

@@ -1,5 +1,7 @@
 //! `caxton tools`: what the servers offer, what was approved, and how the two differ.
 
+mod shown;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::tools::{
 
 use super::output::{Exit, Output, table};
 use crate::text::{one_line, shorten};
+use shown::ShownTool;
 
 /// Characters of one value in the table of differences; `--format json` has all of them.
 const SHOWN_CHARS: usize = 160;
@@ -174,13 +177,15 @@ async fn import(settings: &Settings, server: &str, output: &Output) -> anyhow::R
     let listing = ask(settings, server, output).await?;
     let names: Vec<String> = listing.definitions.iter().map(|definition| definition.name.clone()).collect();
     let pins = Pins::new(&server.name, listing.definitions)?;
-    written(&pins, settings, &server.name, names, output)
+    written(&pins, settings, server, names, output)
 }
 
 #[derive(Serialize)]
 struct PinnedTools {
     server: String,
     tools: Vec<String>,
+    /// What of each is approved; a tool that was removed is not here.
+    approved: Vec<ShownTool>,
     definitions: PathBuf,
     schema: PathBuf,
 }
@@ -188,24 +193,26 @@ struct PinnedTools {
 fn written(
     pins: &Pins,
     settings: &Settings,
-    server: &ServerName,
+    server: &ServerSettings,
     tools: Vec<String>,
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let dir = settings.pin_dir();
     pins.write(&dir)?;
+    let definitions = tools.iter().filter_map(|tool| pins.tool(tool));
     let written = PinnedTools {
-        server: server.to_string(),
+        server: server.name.to_string(),
+        approved: definitions.map(|definition| ShownTool::new(server, definition)).collect(),
+        definitions: pin_path(&dir, &server.name),
+        schema: fragment_path(&dir, &server.name),
         tools,
-        definitions: pin_path(&dir, server),
-        schema: fragment_path(&dir, server),
     };
     output.data(&written, |written| {
-        let mut shown = table(["approved tool"]);
-        for tool in &written.tools {
-            shown.add_row([tool]);
+        let approved = written.approved.iter().map(ShownTool::text).collect::<Vec<_>>().join("\n\n");
+        match written.approved.len() {
+            0 => "no tool is approved".to_owned(),
+            count => format!("{approved}\n\n{count} approved"),
         }
-        shown.to_string()
     })?;
     output.say(format_args!("wrote {}", written.definitions.display()));
     output.say(format_args!("wrote {}", written.schema.display()));
@@ -227,9 +234,12 @@ async fn diff(settings: &Settings, server: &str, output: &Output) -> anyhow::Res
     let pins = pins(settings, &server.name)?.unwrap_or(Pins::new(&server.name, [])?);
     let listing = ask(settings, server, output).await?;
     let differences = differences(&pins, &listing.definitions);
-    output.data(&differences, |differences| difference_table(differences))?;
+    output.data(&differences, |differences| match differences.as_slice() {
+        [] => format!("no differences: the tools of `{}` are as approved", server.name),
+        differences => difference_table(differences),
+    })?;
     match differences.len() {
-        0 => output.say(format_args!("the tools of `{}` are as approved", server.name)),
+        0 => {}
         count => output.say(format_args!("{count} tools of `{}` are not as approved", server.name)),
     }
     Ok(if differences.is_empty() { Exit::Fine } else { Exit::Found })
@@ -306,7 +316,7 @@ async fn approve(
         .filter(|name| tool.is_none_or(|tool| tool == name))
         .collect();
     pins.approve(listing.definitions, tool)?;
-    written(&pins, settings, &server.name, changed, output)
+    written(&pins, settings, server, changed, output)
 }
 
 #[derive(Serialize)]
@@ -422,6 +432,29 @@ mod tests {
         assert!(shown.contains("description") && shown.contains("reads and sends"), "{shown}");
         let shown = difference_table(&differences(&pins, &[]));
         assert!(shown.contains("removed"), "{shown}");
+    }
+
+    /// Whoever approves sees what, and what could go wrong with it.
+    #[test]
+    fn what_is_approved_is_shown() {
+        let json = json!({
+            "name": "get-env", "description": "Prints an environment variable.\nAll of them without a name.",
+            "inputSchema": { "type": "object", "properties": { "name": { "type": "string" }, "n": {} }, "required": ["name"] },
+            "annotations": { "readOnlyHint": true },
+        });
+        let definition = Definition::read(&json, 65_536).unwrap();
+        let transport = Transport::Stdio { command: "sh".to_owned(), args: vec![], env: vec![] };
+        let mut server = ServerSettings::new(ServerName::parse("s").unwrap(), transport);
+        server.labels.insert("get-env".to_owned(), ["pii".into()].into());
+        let wanted = "s___get-env
+  Prints an environment variable.
+  All of them without a name.
+  arguments  n: any (optional), name: string
+  hints      read-only, destructive (not declared), open world (not declared)
+  labels     pii
+  warning    may reach the open world: the server does not say that it does not
+  warning    may read secrets: it speaks of `env`, `environment`";
+        assert_eq!(ShownTool::new(&server, &definition).text(), wanted);
     }
 
     #[test]

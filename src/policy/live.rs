@@ -1,5 +1,6 @@
 //! The live policies: one set at a time, swapped whole or not at all.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -7,7 +8,7 @@ use parking_lot::RwLock;
 
 use super::shadow::Candidate;
 use super::version::Seen;
-use super::{Bundle, PolicyErrors, PolicyProblem, Settings, Sources};
+use super::{Bundle, PolicyErrors, PolicyProblem, Settings, SourceKind, Sources};
 use crate::model::PolicyVersion;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::ResultLabels;
@@ -73,7 +74,45 @@ pub struct Reloaded {
     pub to: PolicyVersion,
     /// What is suspicious in it, as `caxton policy validate` says.
     pub warnings: Vec<PolicyProblem>,
+    /// What became another: policies, roles, the schema, and what [`crate::changes`] changes with them, in words.
+    pub changes: Vec<String>,
 }
+
+/// The policies, roles and schema that differ between two sets, in words.
+pub fn differences(before: &Bundle, now: &Bundle) -> Vec<String> {
+    if before.version() == now.version() {
+        return Vec::new();
+    }
+    let texts = |bundle: &Bundle| -> BTreeMap<String, String> {
+        bundle.policies().map(|policy| (policy.id.to_string(), policy.text().to_owned())).collect()
+    };
+    let (old, new) = (texts(before), texts(now));
+    let ids: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut changes = Vec::new();
+    for id in ids {
+        let word = match (old.get(id), new.get(id)) {
+            (None, _) => "added",
+            (_, None) => "removed",
+            (Some(old), Some(new)) if old != new => "changed",
+            _ => continue,
+        };
+        changes.push(match id.strip_prefix(ROLES) {
+            Some(role) => format!("role `{role}` {word}"),
+            None => format!("policy `{id}` {word}"),
+        });
+    }
+    let schemas = |bundle: &Bundle| -> Vec<(Arc<str>, Arc<str>)> {
+        let files = bundle.sources().iter().filter(|source| source.kind == SourceKind::Schema);
+        files.map(|source| (Arc::clone(&source.name), Arc::clone(&source.text))).collect()
+    };
+    if schemas(before) != schemas(now) {
+        changes.push("the schema changed".to_owned());
+    }
+    changes
+}
+
+/// How the ids of policies begin that were compiled from a file of roles.
+const ROLES: &str = "roles-file.";
 
 impl LivePolicy {
     /// Begins with `live`.
@@ -118,7 +157,7 @@ impl LivePolicy {
         };
         self.metrics.set_policy_version(to.as_str());
         self.metrics.policy_reloads.get_or_create(&ResultLabels { result: "applied" }).inc();
-        Reloaded { from: old.bundle.version().clone(), to, warnings }
+        Reloaded { from: old.bundle.version().clone(), to, warnings, changes: Vec::new() }
     }
 
     /// Gives the live set another candidate, unless another set has become live since `beside` was.

@@ -63,6 +63,8 @@ pub enum ReloadOutcome {
         from: PolicyVersion,
         /// Now.
         to: PolicyVersion,
+        /// What became another, in words.
+        changes: Vec<String>,
     },
     /// The new set is not valid; the old one stays. The text is for the operator.
     Refused(String),
@@ -166,7 +168,9 @@ impl Gateway {
             self.parts.reloader.drop_removed_keys().await;
         }
         match reloaded {
-            Ok(reloaded) => ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to },
+            Ok(reloaded) => {
+                ReloadOutcome::Applied { from: reloaded.from, to: reloaded.to, changes: reloaded.changes }
+            }
             Err(error) => ReloadOutcome::Refused(error.to_string()),
         }
     }

@@ -1,4 +1,4 @@
-//! The log of the process: JSON lines on stderr, one object a line, in the shape that a SIEM matches on.
+//! The log of the process on stderr: JSON, one object a line, in the shape that a SIEM matches on; text on a terminal.
 
 use std::sync::OnceLock;
 
@@ -10,6 +10,8 @@ pub struct LogSettings {
     /// The lowest level: `error`, `warn`, `info`, `debug` or `trace`. Lines with the target `SECURITY` are written at
     /// every setting.
     pub level: String,
+    /// Lines for people: where stderr is a terminal.
+    pub text: bool,
 }
 
 /// Sets the level of the log of this process, once it was started.
@@ -18,13 +20,23 @@ static SET_LEVEL: OnceLock<Box<dyn Fn(&str) -> bool + Send + Sync>> = OnceLock::
 /// Starts the log of this process. A second start in one process keeps the first log.
 pub fn init(settings: &LogSettings) {
     let log = tracing_subscriber::fmt()
-        .json()
         .with_writer(std::io::stderr)
         .with_env_filter(EnvFilter::new(filter(&settings.level)))
         .with_filter_reloading();
-    let handle = log.reload_handle();
-    if log.try_init().is_ok() {
-        let set = move |level: &str| handle.reload(EnvFilter::new(filter(level))).is_ok();
+    // Two types of handle, of which each sets the same.
+    if settings.text {
+        let log = log.with_target(false);
+        let handle = log.reload_handle();
+        start(log.try_init().is_ok(), move |level| handle.reload(EnvFilter::new(filter(level))).is_ok());
+    } else {
+        let log = log.json();
+        let handle = log.reload_handle();
+        start(log.try_init().is_ok(), move |level| handle.reload(EnvFilter::new(filter(level))).is_ok());
+    }
+}
+
+fn start(is_first: bool, set: impl Fn(&str) -> bool + Send + Sync + 'static) {
+    if is_first {
         let _ = SET_LEVEL.set(Box::new(set));
     }
 }

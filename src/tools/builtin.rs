@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use crate::model::{EntityUid, ServerName};
+use crate::model::{EntityUid, ServerName, ToolId};
 use crate::sandbox::{Module, Sandbox, builtin_tools};
 
 use super::arguments::ArgumentSchema;
@@ -43,6 +43,20 @@ pub fn builtin_fragment() -> Result<String, RegistryError> {
         tools.push((id, schema));
     }
     Ok(cedar_fragment(&server, tools.iter().map(|(id, schema)| (id, schema.input()))))
+}
+
+/// The built-in tools that the settings admit, with their definitions.
+pub(super) fn definitions(settings: &Settings) -> Result<Vec<(ToolId, Definition)>, RegistryError> {
+    let server = server()?;
+    let mut all = Vec::new();
+    for builtin in builtin_tools() {
+        let definition = definition(builtin.definition)?;
+        let id = definition.id(&server).map_err(|error| RegistryError::Builtin(Box::new(error)))?;
+        if settings.admits(&id) {
+            all.push((id, definition));
+        }
+    }
+    Ok(all)
 }
 
 /// Compiles the modules; done once at the start, never for a call.

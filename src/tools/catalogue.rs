@@ -169,10 +169,7 @@ impl ServerTools {
         if !settings.admits(&definition.id(self.name())?) {
             return Ok(None);
         }
-        let labels = self.upstream.settings.labels.get(&definition.name).cloned().unwrap_or_default();
-        let bound = &self.upstream.settings.actor_bound;
-        let actor_bound = bound.contains("*") || bound.contains(&definition.name);
-        let operator = OperatorSettings { labels, actor_bound };
+        let operator = OperatorSettings::of(&self.upstream.settings, &definition.name);
         let backend = Backend::Upstream(Arc::clone(&self.upstream));
         Tool::new(self.name(), definition, pin_status, operator, backend).map(|tool| Some(Arc::new(tool)))
     }

@@ -13,8 +13,9 @@ use crate::suggest::nearest;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownTools {
     servers_by_tool: BTreeMap<String, BTreeSet<ServerName>>,
-    /// Servers without a file of approved definitions: their tools are not known before they answer.
-    unpinned: BTreeSet<ServerName>,
+    /// Servers whose tools are taken over when they answer, and are not known before.
+    imported: BTreeSet<ServerName>,
+    servers: BTreeSet<ServerName>,
 }
 
 /// What a name in an agent file stands for.
@@ -22,8 +23,8 @@ pub struct KnownTools {
 pub enum NamedTool {
     /// A tool that there is, or one of a server whose tools are not known yet.
     One(ToolId),
-    /// No tool; the nearest known name, if one is near.
-    Unknown(Option<String>),
+    /// No tool; what to do about it.
+    Unknown(String),
     /// A name without a server that several servers have.
     Several(Vec<ServerName>),
 }
@@ -38,7 +39,7 @@ impl KnownTools {
         let mut known = Self::builtin();
         for server in &settings.servers {
             let pins = Pins::load(&dir, &server.name, settings.max_definition_bytes)?;
-            known.add(&server.name, pins.as_ref());
+            known.add(&server.name, pins.as_ref(), settings.auto_import);
         }
         Ok(known)
     }
@@ -50,12 +51,17 @@ impl KnownTools {
         for tool in builtin_tools() {
             known.servers_by_tool.entry(tool.name.to_owned()).or_default().insert(server.clone());
         }
+        known.servers.insert(server);
         known
     }
 
-    pub(super) fn add(&mut self, server: &ServerName, pins: Option<&Pins>) {
+    /// A server of the configuration. Without approved definitions its tools are unknown, or with `auto_import` all are taken.
+    pub(super) fn add(&mut self, server: &ServerName, pins: Option<&Pins>, auto_import: bool) {
+        self.servers.insert(server.clone());
         let Some(pins) = pins else {
-            self.unpinned.insert(server.clone());
+            if auto_import {
+                self.imported.insert(server.clone());
+            }
             return;
         };
         for definition in pins.definitions() {
@@ -88,7 +94,7 @@ impl KnownTools {
     fn has(&self, id: &ToolId) -> bool {
         let is_of = |server: &ServerName| server.as_str() == id.server();
         let tool = id.as_str().split_once(ToolId::SEPARATOR).map_or("", |(_, tool)| tool);
-        self.unpinned.iter().any(is_of)
+        self.imported.iter().any(is_of)
             || self.servers_by_tool.get(tool).is_some_and(|servers| servers.iter().any(is_of))
     }
 
@@ -100,12 +106,20 @@ impl KnownTools {
                 servers.iter().map(move |server| format!("{server}{}{tool}", ToolId::SEPARATOR))
             })
             .collect();
-        let near = if name.contains(ToolId::SEPARATOR) {
-            nearest(name, all.iter().map(String::as_str))
-        } else {
-            nearest(name, self.servers_by_tool.keys().map(String::as_str))
+        let qualified = name.split_once(ToolId::SEPARATOR);
+        let near = match qualified {
+            Some(_) => nearest(name, all.iter().map(String::as_str)),
+            None => nearest(name, self.servers_by_tool.keys().map(String::as_str)),
         };
-        NamedTool::Unknown(near.map(str::to_owned))
+        let has = |server: &str| self.servers.iter().any(|known| known.as_str() == server);
+        NamedTool::Unknown(match (near, qualified) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, Some((server, _))) if has(server) => {
+                format!("`caxton tools import {server}` shows what it offers")
+            }
+            (None, Some((server, _))) => format!("there is no server `{server}` in the configuration"),
+            (None, None) => format!("write `<server>{}{name}` for a tool of a server", ToolId::SEPARATOR),
+        })
     }
 }
 
@@ -122,7 +136,7 @@ mod tests {
             }
         }
         for server in unpinned {
-            known.add(&ServerName::parse(server).unwrap(), None);
+            known.add(&ServerName::parse(server).unwrap(), None, true);
         }
         known
     }
@@ -139,12 +153,17 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_there_is_not_has_the_nearest_name_beside_it() {
+    fn of_a_tool_that_there_is_not_it_is_said_what_to_do() {
         let known = known(&[("everything", &["echo"])], &["late"]);
-        let unknown = |near: &str| NamedTool::Unknown(Some(near.to_owned()));
-        assert_eq!(known.resolve("everythin___echo").unwrap(), unknown("everything___echo"));
-        assert_eq!(known.resolve("csv_parse").unwrap(), unknown("csv_parser"));
-        assert_eq!(known.resolve("get-env").unwrap(), NamedTool::Unknown(None));
+        for (name, advice) in [
+            ("everythin___echo", "did you mean `everything___echo`?"),
+            ("csv_parse", "did you mean `csv_parser`?"),
+            ("get-env", "write `<server>___get-env` for a tool of a server"),
+            ("builtin___send_mail", "`caxton tools import builtin` shows what it offers"),
+            ("mail___send", "there is no server `mail` in the configuration"),
+        ] {
+            assert_eq!(known.resolve(name).unwrap(), NamedTool::Unknown(advice.to_owned()), "{name}");
+        }
         // What a server without approved definitions offers is known once it answers.
         assert!(matches!(known.resolve("late___anything").unwrap(), NamedTool::One(_)));
         assert!(known.resolve("a\u{202e}b").is_err());

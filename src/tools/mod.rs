@@ -4,6 +4,7 @@
 //! and a [`crate::authz::Permit`] for exactly this call exists. Upstream servers are not trusted: what they
 //! send is read under budgets, and every wait has a deadline.
 
+mod approved;
 mod arguments;
 mod auth;
 mod builtin;
@@ -26,6 +27,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use approved::approved_tools;
 pub use arguments::{ArgumentError, ArgumentSchema, to_cedar};
 pub use auth::{
     ClientKey, OauthClient, OwnAccess, SharedSecret, TokenError, TokenPlace, UpstreamAuth, UpstreamGrant,

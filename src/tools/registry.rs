@@ -176,7 +176,7 @@ impl Registry {
         for upstream in &self.0.upstreams {
             let server = &upstream.settings.name;
             let loaded = Pins::load(&dir, server, self.0.settings.max_definition_bytes)?;
-            known.add(server, loaded.as_ref());
+            known.add(server, loaded.as_ref(), self.0.settings.auto_import);
             pins.insert(server.clone(), loaded);
         }
         meanwhile();

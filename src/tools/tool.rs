@@ -12,6 +12,7 @@ use crate::sandbox::Module;
 use super::arguments::ArgumentSchema;
 use super::definition::{Definition, DefinitionError};
 use super::error::PrepareError;
+use super::settings::ServerSettings;
 use super::typing::RecordType;
 use super::upstream::Upstream;
 
@@ -52,6 +53,17 @@ pub(super) struct OperatorSettings {
     pub(super) labels: BTreeSet<Arc<str>>,
     /// Whether an agent calls it for an actor only where the actor may call it too.
     pub(super) actor_bound: bool,
+}
+
+impl OperatorSettings {
+    /// Those of the tool that its server calls `name`.
+    pub(super) fn of(server: &ServerSettings, name: &str) -> Self {
+        let bound = &server.actor_bound;
+        Self {
+            labels: server.labels.get(name).cloned().unwrap_or_default(),
+            actor_bound: bound.contains("*") || bound.contains(name),
+        }
+    }
 }
 
 impl Tool {
@@ -160,7 +172,7 @@ fn defaults(schema: &Map<String, Json>) -> impl Iterator<Item = (&String, &Json)
 }
 
 /// `Caxton::Tool` with every attribute of the schema. Hints have MCP's defaults when the server is silent.
-fn entity(
+pub(super) fn entity(
     id: &ToolId,
     definition: &Definition,
     pin_status: PinStatus,

@@ -39,6 +39,21 @@ impl From<&PolicyProblem> for Finding {
     }
 }
 
+impl Finding {
+    /// Something that is wrong with an agent's file, which does not stop the policies.
+    pub fn about_agents(message: &str) -> Self {
+        Self {
+            severity: "warning",
+            file: None,
+            line: None,
+            column: None,
+            policy: None,
+            message: message.to_owned(),
+            help: None,
+        }
+    }
+}
+
 /// Problems by file and place, so that the same files always give the same text.
 pub fn in_order(problems: &[PolicyProblem]) -> Vec<&PolicyProblem> {
     let mut ordered: Vec<&PolicyProblem> = problems.iter().collect();

@@ -4,8 +4,13 @@
 //! input, lockdown, an agent's own tools) is for tests to say. A role is what policies name as `Role::"…"`; those that
 //! are named like an action are permission words, which are many and say one thing each, and so have a list of their own.
 
+mod columns;
+mod notes;
 mod shift;
 
+use columns::{Principal, own_files};
+pub use notes::Footnote;
+use notes::Notes;
 pub use shift::{Shift, Shifted, shift};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +21,7 @@ use cedar_policy_core::ast::{EntityUID, Expr, ExprKind, Literal};
 use serde::Serialize;
 use serde_json::Map;
 
-use super::case::{World, shorthand};
+use super::case::{KnownWorld, World, shorthand};
 use crate::model::{EntityUid, Outcome, ReasonCode};
 use crate::policy::Bundle;
 use crate::policy::engine::compiled::{CompiledPolicy, ScopeConstraint};
@@ -31,6 +36,8 @@ pub struct Matrix {
     pub rows: Vec<MatrixRow>,
     /// What each permission word gives.
     pub words: Vec<Word>,
+    /// Conditions of own policies, to which cells refer.
+    pub notes: Vec<Footnote>,
 }
 
 /// An action on a resource.
@@ -51,6 +58,9 @@ pub struct Cell {
     pub outcome: Option<Outcome>,
     /// By which policies.
     pub policies: Vec<String>,
+    /// Own policies with conditions that are about this: the numbers of [`Matrix::notes`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<usize>,
 }
 
 /// A permission word.
@@ -60,34 +70,6 @@ pub struct Word {
     pub word: String,
     /// The actions it permits; with the resource where it does not permit it on all.
     pub permits: Vec<String>,
-}
-
-/// Who stands in a column.
-struct Principal {
-    name: String,
-    uid: EntityUid,
-    role: Option<EntityUid>,
-}
-
-impl Principal {
-    /// A user without a role, a user of each role, an agent, and the gateway itself.
-    fn all(roles: &[String]) -> Vec<Self> {
-        let mut all = vec![Self::user(None)];
-        all.extend(roles.iter().map(|role| Self::user(Some(role))));
-        for (kind, id) in [("Agent", "a"), ("System", "gateway")] {
-            let uid = EntityUid::caxton(kind, id);
-            all.push(Self { name: shorthand(&uid), uid, role: None });
-        }
-        all
-    }
-
-    fn user(role: Option<&String>) -> Self {
-        Self {
-            name: role.map_or_else(|| "nobody".to_owned(), Clone::clone),
-            uid: EntityUid::caxton("User", "issuer|somebody"),
-            role: role.map(|role| EntityUid::caxton("Role", role.as_str())),
-        }
-    }
 }
 
 /// An action and a resource that it is for.
@@ -108,20 +90,34 @@ impl Subject {
 impl Matrix {
     /// Asks a bundle about everything.
     pub fn of(bundle: &Bundle) -> Self {
-        let (words, roles): (Vec<String>, Vec<String>) = roles(bundle)
-            .into_iter()
-            .partition(|role| bundle.knows_action(&EntityUid::action(role.as_str())));
-        let principals = Principal::all(&roles);
+        Self::in_gateway(bundle, None)
+    }
+
+    /// The same in the world of a gateway.
+    pub fn in_gateway(bundle: &Bundle, known: Option<&KnownWorld>) -> Self {
+        let words = roles(bundle).into_iter();
+        let words = words.filter(|role| bundle.knows_action(&EntityUid::action(role.as_str())));
+        let principals = Principal::of(&[bundle]);
         let subjects = subjects(bundle);
+        let mut notes = Notes::new(bundle);
         let rows = subjects.iter().map(|subject| MatrixRow {
             action: subject.action.id().to_owned(),
             resource: shorthand(&subject.resource),
-            cells: principals.iter().map(|principal| cell(bundle, principal, subject)).collect(),
+            cells: principals
+                .iter()
+                .map(|principal| {
+                    let Some(query) = question(bundle, principal, subject, known) else {
+                        return Cell::none();
+                    };
+                    let notes = if principal.is_named { notes.about(bundle, &query) } else { Vec::new() };
+                    Cell { notes, ..Cell::of(bundle, &query) }
+                })
+                .collect(),
         });
         let rows = rows.collect();
-        let words =
-            words.iter().map(|word| permits(bundle, &Principal::user(Some(word)), &subjects)).collect();
-        Self { principals: principals.into_iter().map(|principal| principal.name).collect(), rows, words }
+        let words = words.map(|word| permits(bundle, &Principal::user(Some(&word)), &subjects)).collect();
+        let principals = principals.into_iter().map(|principal| principal.name).collect();
+        Self { principals, rows, words, notes: notes.used() }
     }
 
     /// The table as Markdown, one line for each action and resource, so that a change of it can be read as a diff.
@@ -135,7 +131,7 @@ impl Matrix {
         lines.iter_mut().for_each(|head| head.extend(self.principals.iter().map(|name| code(name))));
         for row in &self.rows {
             let mut line = vec![code(&row.action), code(&row.resource)];
-            line.extend(row.cells.iter().map(|cell| cell.word().to_owned()));
+            line.extend(row.cells.iter().map(Cell::text));
             lines.push(line);
         }
         table(&mut text, &lines);
@@ -148,11 +144,37 @@ impl Matrix {
             }
             table(&mut text, &lines);
         }
+        if !self.notes.is_empty() {
+            text.push_str("\n## Conditions\n\n");
+            for note in &self.notes {
+                let Footnote { number, effect, policy, conditions } = note;
+                // Writing to a `String` cannot fail.
+                let _ = writeln!(text, "- [{number}] {effect} {}: {}", code(policy), code(conditions));
+            }
+        }
         text
     }
 }
 
 impl Cell {
+    fn none() -> Self {
+        Self { outcome: None, policies: Vec::new(), notes: Vec::new() }
+    }
+
+    fn of(bundle: &Bundle, query: &Query) -> Self {
+        let verdict = bundle.decide(query);
+        if verdict.reason == ReasonCode::SchemaMismatch {
+            return Self::none();
+        }
+        let policies = verdict.deciding().map(|policy| policy.id.to_string()).collect();
+        Self { outcome: Some(verdict.outcome), policies, notes: Vec::new() }
+    }
+
+    fn text(&self) -> String {
+        let notes = self.notes.iter().map(|number| format!(" [{number}]"));
+        std::iter::once(self.word().to_owned()).chain(notes).collect()
+    }
+
     fn word(&self) -> &'static str {
         match self.outcome {
             None => "",
@@ -191,27 +213,23 @@ fn permits(bundle: &Bundle, holder: &Principal, subjects: &[Subject]) -> Word {
 }
 
 fn cell(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Cell {
-    let none = Cell { outcome: None, policies: Vec::new() };
-    let Some(query) = question(bundle, principal, subject) else { return none };
-    let verdict = bundle.decide(&query);
-    if verdict.reason == ReasonCode::SchemaMismatch {
-        return none;
-    }
-    let policies = verdict.deciding().map(|policy| policy.id.to_string()).collect();
-    Cell { outcome: Some(verdict.outcome), policies }
+    question(bundle, principal, subject, None).map_or_else(Cell::none, |query| Cell::of(bundle, &query))
 }
 
 /// The question with everything neutral; none when the action is not for the principal.
-fn question(bundle: &Bundle, principal: &Principal, subject: &Subject) -> Option<Query> {
-    let mut world = World::new(bundle).with_stand_ins("x");
+fn question(
+    bundle: &Bundle,
+    principal: &Principal,
+    subject: &Subject,
+    known: Option<&KnownWorld>,
+) -> Option<Query> {
+    let mut world = World::new(bundle).with_stand_ins("x").in_gateway(known.cloned());
     let mut who = world.neutral(&principal.uid)?;
     if subject.resource != principal.uid {
         world.neutral(&subject.resource)?;
     }
     let mut query = world.query(&principal.uid, &subject.action, &subject.resource, &Map::new()).ok()?;
-    let parents = principal.role.clone().into_iter();
-    let home = (principal.uid.type_name() == "Caxton::Agent").then(|| EntityUid::caxton("Workspace", "w"));
-    Arc::make_mut(&mut who).parents.extend(parents.chain(home));
+    Arc::make_mut(&mut who).parents.extend(principal.parents.iter().cloned());
     query.entities.retain(|entity| entity.uid != who.uid);
     query.entities.push(who);
     Some(query)
@@ -240,11 +258,13 @@ impl Bundle {
         let group = EntityUid::action(word);
         let means =
             |subject: &&Subject| subject.action == group || self.is_action_in(&subject.action, &group);
-        let who = Principal { name: String::new(), uid: principal.clone(), role: None };
+        let who =
+            Principal { name: String::new(), uid: principal.clone(), parents: Vec::new(), is_named: false };
         let subjects = subjects(self);
         let fitting =
             subjects.iter().filter(means).filter(|subject| subject.is_for(self, principal.type_name()));
-        let mut questions: Vec<Query> = fitting.filter_map(|subject| question(self, &who, subject)).collect();
+        let mut questions: Vec<Query> =
+            fitting.filter_map(|subject| question(self, &who, subject, None)).collect();
         for query in &mut questions {
             // Of an agent its definition says everything; of a person the name says what the schema requires.
             for entity in query.entities.iter_mut().filter(|entity| entity.uid == *principal) {
@@ -253,9 +273,17 @@ impl Bundle {
                 }
                 Arc::make_mut(entity).parents.clear();
             }
+            // Of a tool that has an action of its own, hints and labels are what was approved.
+            for entity in query.entities.iter_mut().filter(|entity| is_tool(&entity.uid, &query.action)) {
+                *entity = Arc::new(crate::model::Entity::bare(entity.uid.clone()));
+            }
         }
         questions
     }
+}
+
+fn is_tool(uid: &EntityUid, action: &EntityUid) -> bool {
+    uid.type_name() == "Caxton::Tool" && uid.id() == action.id()
 }
 
 /// Every action with the resources it is for: one of each type, and of memory one of each kind of owner.
@@ -312,6 +340,10 @@ fn named(policy: &CompiledPolicy, visit: &mut dyn FnMut(&EntityUID)) {
             visit(uid);
         }
     }
+}
+
+fn model_name(uid: &EntityUID) -> EntityUid {
+    EntityUid::new(uid.entity_type().to_string(), AsRef::<str>::as_ref(uid.eid()))
 }
 
 /// A name as code, which must not end the code or the cell.

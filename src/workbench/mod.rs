@@ -19,4 +19,5 @@ pub mod mutate;
 pub mod prove;
 pub mod repl;
 pub mod replay;
+pub mod reported;
 pub mod run;

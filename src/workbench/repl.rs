@@ -7,7 +7,7 @@ use cedar_policy_core::ast::{EntityUID, PolicySet};
 use cedar_policy_core::parser::{parse_policyset, text_to_cst};
 use serde_json::{Map, Value as Json, json};
 
-use super::case::{FixtureFile, core_shorthand};
+use super::case::{FixtureFile, KnownWorld, core_shorthand};
 use super::explain::{Explanation, explain};
 use super::run::{self, SingleRequest, TestResult};
 use crate::policy::set::depth;
@@ -43,6 +43,7 @@ pub struct Workbench {
     context: Map<String, Json>,
     now: Option<String>,
     last: Option<SingleRequest>,
+    known: Option<KnownWorld>,
 }
 
 impl Workbench {
@@ -50,7 +51,14 @@ impl Workbench {
     pub fn new(bundle: Bundle) -> Self {
         let sources = bundle.sources().clone();
         let (entities, context) = (BTreeMap::new(), Map::new());
-        Self { sources, bundle, entities, context, now: None, last: None }
+        Self { sources, bundle, entities, context, now: None, last: None, known: None }
+    }
+
+    /// The same in the world of a gateway.
+    #[must_use]
+    pub fn in_gateway(mut self, known: Option<KnownWorld>) -> Self {
+        self.known = known;
+        self
     }
 
     /// Takes another bundle and forgets edits; entities and the question stay.
@@ -235,7 +243,11 @@ impl Workbench {
         merge(&mut request.context, own);
         let said = |text: String| WorkbenchError::Said(text);
         let suites = request.into_suites(None).map_err(|problem| said(problem.error.to_string()))?;
-        let (report, questions) = run::examine(&self.bundle, &suites, &run::Settings::default());
+        let (report, questions) = run::examine(
+            &self.bundle,
+            &suites,
+            &run::Settings { known: self.known.clone(), ..run::Settings::default() },
+        );
         for suite in report.suites {
             let broken = suite.tests.into_iter().find_map(|test| match test.result {
                 TestResult::Broken { problem } => Some(problem),

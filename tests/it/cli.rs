@@ -85,6 +85,8 @@ fn every_command_explains_itself() {
         "policy schema",
         "policy repl",
         "policy fmt",
+        "policy init",
+        "policy eject",
         "policy import",
         "policy import-roles",
         "policy matrix",
@@ -100,6 +102,7 @@ fn every_command_explains_itself() {
         "policy bundle",
         "policy bundle build",
         "policy bundle verify",
+        "explain",
         "audit",
         "audit verify",
         "audit query",
@@ -253,6 +256,10 @@ fn the_demo_is_decided_as_expected_and_its_log_can_be_read() {
         .map(|name| move |call: &Json| call[name].as_str().unwrap().to_owned());
     let lines = calls.iter().map(|call| fields.each_ref().map(|field| field(call)).join(" | ") + "\n");
     golden("tests/golden/cli/demo.txt", &lines.collect::<String>());
+    let shown = expect(directory.path(), 0, "demo").stdout;
+    let wide: Vec<&str> =
+        shown.lines().take_while(|line| !line.is_empty()).filter(|line| line.chars().count() > 80).collect();
+    assert!(wide.is_empty(), "{wide:?}");
 
     let log = Path::new(report["log"].as_str().unwrap()).to_owned();
     assert!(log.starts_with(directory.path()), "it writes to the temporary directory only");
@@ -395,15 +402,15 @@ fn a_key_is_made_listed_and_revoked() {
 #[test]
 fn the_shipped_policies_are_valid_and_tested() {
     let empty = tempfile::tempdir().unwrap();
-    // In the checkout its files, in an empty directory what is built in.
-    for directory in [root().as_path(), empty.path()] {
-        let validated = json(directory, 0, "policy validate");
+    // In the checkout its files, in an empty directory what is built in, when that is meant.
+    for (directory, shipped) in [(root().as_path(), ""), (empty.path(), " --shipped")] {
+        let validated = json(directory, 0, &format!("policy validate{shipped}"));
         assert_eq!((&validated["valid"], &validated["problems"]), (&json!(true), &json!([])));
-        let tested = json(directory, 0, "policy test");
+        let tested = json(directory, 0, &format!("policy test{shipped}"));
         let count = |what: &str| tested["summary"][what].as_u64().unwrap();
         assert!(count("passed") > 50 && count("failed") + count("broken") == 0, "{}", tested["summary"]);
-        expect(directory, 0, "policy validate");
-        let said = expect(directory, 0, "policy test --filter tools");
+        expect(directory, 0, &format!("policy validate{shipped}"));
+        let said = expect(directory, 0, &format!("policy test --filter tools{shipped}"));
         let last = said.stdout.lines().next_back().unwrap();
         assert!(last.contains(" passed (") && !last.contains("failed"), "{said:?}");
     }

@@ -39,6 +39,7 @@ mod policy_reload;
 mod policy_repl;
 mod policy_replay;
 mod policy_versions;
+mod policy_world;
 mod process;
 mod proxies;
 mod roles;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::golden::golden;
 use caxton::cli::output::{Exit, Format, Output};
-use caxton::cli::policy::{Command, FromLog, PolicyFolders, render, run_in};
+use caxton::cli::policy::{Command, FromLog, PolicyFolders, WorldOptions, render, run_in};
+use caxton::cli::policy::{coverage, lint};
 use caxton::policy::{Bundle, Effect, SourceKind, Sources};
 use caxton::workbench::diagnostics::{Finding, in_order, render as render_problem};
 use caxton::workbench::run::{Report, Settings, Suites, TestResult, run};
@@ -586,6 +587,7 @@ fn command(files: Vec<PathBuf>, filter: Option<&str>, junit: Option<PathBuf>) ->
         junit,
         from: FromLog::default(),
         watch: false,
+        world: WorldOptions::default(),
         folders: PolicyFolders::default(),
     }
 }
@@ -611,11 +613,8 @@ fn exit_codes_tell_fine_from_found_from_broken() {
     let validate = || Command::Validate { folders: PolicyFolders::default() };
     assert_eq!(set(ONE_POLICY, "").run(validate()).unwrap(), Exit::Fine);
     assert_eq!(set("permit (principal, action, resource);", "").run(validate()).unwrap(), Exit::Found);
-    assert_eq!(
-        set("", "").run(validate()).unwrap(),
-        Exit::Fine,
-        "an empty set is legal and denies everything"
-    );
+    let empty = set("// nothing yet", "").run(validate()).unwrap_err().to_string();
+    assert!(empty.starts_with("no policies of your own: no policy stands in `"), "{empty}");
 }
 
 #[test]
@@ -626,19 +625,50 @@ fn nothing_to_run_is_not_a_pass() {
     let missed = folder.run(test_command(Some("no such test"))).unwrap_err();
     assert_eq!(missed.to_string(), "no test has `no such test` in its `suite: name`");
     let without = Folder::new(&[("policies/a.cedar", ONE_POLICY)]);
-    assert!(without.test().unwrap_err().to_string().starts_with("there is no folder `policy-tests` here"));
+    let message = without.test().unwrap_err().to_string();
+    assert!(message.starts_with("there are no tests: no folder `policy-tests` in `/"), "{message}");
     let empty = Folder::new(&[("policies/a.cedar", ONE_POLICY), ("policy-tests/readme", "")]);
     assert_eq!(empty.test().unwrap_err().to_string(), "there is no test to run");
 }
 
+/// A pipeline in a wrong folder is not green, and the message says where it looked.
 #[test]
-fn an_empty_folder_runs_the_built_in_set() {
-    assert_eq!(Folder::new(&[]).run(test_command(Some("system:"))).unwrap(), Exit::Fine);
+fn an_empty_folder_is_no_pass_unless_the_shipped_set_is_meant() {
+    let shipped = || PolicyFolders { shipped: true, ..PolicyFolders::default() };
+    let folder = Folder::new(&[]);
+    let test = |folders| Command::Test {
+        files: vec![],
+        filter: Some("system:".to_owned()),
+        junit: None,
+        from: FromLog::default(),
+        watch: false,
+        world: WorldOptions::default(),
+        folders,
+    };
+    let coverage = |folders| Command::Coverage(coverage::CoverageOptions { folders, ..Default::default() });
+    let lint = |folders| Command::Lint(lint::LintOptions { folders, ..Default::default() });
+    let commands: [&dyn Fn(PolicyFolders) -> Command; 4] =
+        [&test, &|folders| Command::Validate { folders }, &coverage, &lint];
+    for command in commands {
+        let message = folder.run(command(PolicyFolders::default())).unwrap_err().to_string();
+        let place = folder.0.path().canonicalize().unwrap();
+        let wanted =
+            format!("no policies of your own: there is no folder `policies` in `{}`", place.display());
+        assert!(message.starts_with(&wanted), "{message}");
+        assert!(message.contains("`--shipped`"), "{message}");
+        assert_eq!(folder.run(command(shipped())).unwrap(), Exit::Fine);
+    }
+    let named = Folder::new(&[("policies/readme.md", ""), ("caxton.yaml", "")]);
+    let message = named.run(Command::Validate { folders: PolicyFolders::default() }).unwrap_err().to_string();
+    assert!(
+        message.contains("has no file `*.cedar`") && message.contains("`--config caxton.yaml`"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_folder_that_was_named_has_to_be_there() {
-    let folder = Folder::new(&[]);
+    let folder = Folder::new(&[("policies/a.cedar", ONE_POLICY)]);
     let folders = PolicyFolders { policies: Some(folder.0.path().join("none")), ..PolicyFolders::default() };
     let refused = folder.run(Command::Validate { folders }).unwrap_err();
     assert!(refused.to_string().starts_with("cannot read `"), "{refused}");

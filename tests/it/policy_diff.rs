@@ -272,7 +272,8 @@ fn what_is_no_version_is_refused() {
     assert_eq!(refused("HEAD"), "`HEAD` has no `*.cedar` file in `policies`");
     // What begins like an option is a name all the same.
     assert!(refused("--all").starts_with("`--all` is neither"));
-    assert_eq!(refused("policies"), "`policies` has no folder `policies`");
+    folder.write("nothing/readme", "");
+    assert_eq!(refused("nothing"), "`nothing` has neither a folder `policies` nor a `*.cedar` file");
     folder.write("broken/policies/a.cedar", "permit (principal);");
     assert_eq!(folder.run("", "broken", None).unwrap(), Exit::Usage);
 }

@@ -1,5 +1,5 @@
-//! The page that takes a new author from an empty folder to a tested policy: its files are written, its commands are run,
-//! and they print what it says.
+//! The pages that take an author from an empty folder to a tested policy, and to a published one: their files are written,
+//! their commands are run, and they print what the pages say.
 
 #![expect(clippy::panic, reason = "helpers of tests")]
 
@@ -61,8 +61,17 @@ fn is_shown(shown: &[String], printed: &str) -> Result<(), String> {
 }
 
 #[test]
-fn the_page_does_what_it_says() {
-    let page = fs::read_to_string("docs/first-policy.md").unwrap();
+fn the_first_policy_does_what_its_page_says() {
+    follow("docs/first-policy.md", 15);
+}
+
+#[test]
+fn the_company_rules_do_what_their_page_says() {
+    follow("docs/company-policies.md", 25);
+}
+
+fn follow(page: &str, least: usize) {
+    let page = fs::read_to_string(page).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let binary = Path::new(env!("CARGO_BIN_EXE_caxton")).parent().unwrap();
     let path = format!("{}:/usr/bin:/bin", binary.display());
@@ -92,5 +101,5 @@ fn the_page_does_what_it_says() {
             }
         }
     }
-    assert!(commands >= 15, "{commands}");
+    assert!(commands >= least, "{commands}");
 }

@@ -10,7 +10,7 @@ use caxton::cli::policy::{Command, fmt as command, run_in};
 use caxton::workbench::format::format;
 
 fn run(base: &Path, check: bool, files: &[PathBuf]) -> anyhow::Result<Exit> {
-    let options = command::FmtOptions { files: files.to_vec(), check };
+    let options = command::FmtOptions { files: files.to_vec(), check, ..command::FmtOptions::default() };
     run_in(base, Command::Fmt(options), &Output::new(Format::Table))
 }
 

@@ -275,6 +275,6 @@ fn what_was_imported_passes_its_tests_and_the_other_checks() {
     }
     let folders = caxton::cli::policy::PolicyFolders::default;
     assert_eq!(run_in(base, Command::Validate { folders: folders() }, &output).unwrap(), Exit::Fine);
-    let fmt = caxton::cli::policy::fmt::FmtOptions { files: Vec::<PathBuf>::new(), check: true };
+    let fmt = caxton::cli::policy::fmt::FmtOptions { check: true, ..Default::default() };
     assert_eq!(run_in(base, Command::Fmt(fmt), &output).unwrap(), Exit::Fine);
 }

@@ -23,11 +23,68 @@ fn ids(bundle: &Bundle) -> Vec<&'static str> {
 
 #[test]
 fn each_rule_finds_its_bad_example_and_leaves_its_good_one() {
-    for rule in RULES.iter().filter(|rule| rule.id != "missing-test") {
+    let named = |rule: &&caxton::workbench::lint::Rule| {
+        !["missing-test", "unknown-name"].contains(&rule.id) && !rule.bad.is_empty()
+    };
+    for rule in RULES.iter().filter(named) {
         let example = |text: &str| set(&format!("@id(\"example.first\")\n{text}\n"));
         assert_eq!(ids(&example(rule.bad)), [rule.id], "{}", rule.bad);
         assert!(ids(&example(rule.good)).is_empty(), "{}: {:?}", rule.id, ids(&example(rule.good)));
     }
+}
+
+/// `unknown-name` compares with the tests, so its examples need some.
+#[test]
+fn a_name_that_no_test_has_is_found_with_the_nearest_one() {
+    let rule = RULES.iter().find(|rule| rule.id == "unknown-name").unwrap();
+    let mut suites = Suites::default();
+    let tests = "suite: s
+entities: { Workspace::\"support\": {}, Agent::\"a\": { in: [Workspace::\"support\"] }, Gateway::\"g\": {} }
+tests:
+  - name: t
+    request: { principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\" }
+    expect: { outcome: ";
+    let found = |policy: &str, outcome: &str| -> Vec<String> {
+        let bundle = set(&format!("@id(\"t.a\")\n{policy}\n"));
+        suites.add("a.test.yaml", format!("{tests}{outcome} }}\n"));
+        let (_, questions) = examine(&bundle, &suites, &Settings::default());
+        lint(&bundle, Some(&questions))
+            .iter()
+            .map(|one| format!("{}: {}", one.rule.id, one.problem.message))
+            .collect()
+    };
+    let mut found = found;
+    let bad = found(rule.bad, "deny_default");
+    assert_eq!(
+        bad,
+        [
+            "unknown-name: no test lists `Workspace::\"suport\"`; did you mean `Workspace::\"support\"`?",
+            "missing-test: no test in which `t.a` holds",
+        ]
+    );
+    assert!(found(rule.good, "allow").is_empty());
+    // In a condition, and a permission word, which the schema has.
+    let condition = "permit (principal in Caxton::Role::\"tool:list\", action == Caxton::Action::\"tool:list\", resource) when { principal in Caxton::Group::\"x\" };";
+    assert_eq!(
+        found(condition, "deny_default").first().unwrap(),
+        "unknown-name: no test lists `Group::\"x\"`"
+    );
+}
+
+#[test]
+fn a_policy_in_another_file_than_its_name_says_is_found() {
+    let schema = Sources::new().with_shipped(SourceKind::Schema);
+    let one = |id: &str| {
+        format!(
+            "@id(\"{id}\") permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource) when {{ principal.signed }};"
+        )
+    };
+    let bundle = Bundle::load(
+        schema
+            .with_policy("support.cedar", &one("finance.a"))
+            .with_policy("finance.cedar", &one("finance.b")),
+    );
+    assert_eq!(ids(&bundle.unwrap()), ["other-file"]);
 }
 
 #[test]
@@ -98,10 +155,23 @@ fn edges_of_the_rules() {
             ),
             &[],
         ),
-        // A condition on the wider one leaves room for the other.
+        // A condition on the wider one leaves room for the other, which it does not limit.
         (
             &format!(
                 "permit (principal, {list}, resource) when {{ context.source.tls }};\n@id(\"t.b\") permit (principal is Caxton::Agent, {list}, resource);"
+            ),
+            &["bypassed-limit"],
+        ),
+        // A broader permit that looks at the same, or that is for a group of its own, bypasses nothing.
+        (
+            &format!(
+                "permit (principal is Caxton::Agent, {list}, resource) when {{ context.source.tls }};\n@id(\"t.b\") permit (principal, {list}, resource) when {{ context.source.tls || context.source.mtls }};"
+            ),
+            &["bypassed-limit"],
+        ),
+        (
+            &format!(
+                "permit (principal is Caxton::Agent, {list}, resource) when {{ context.source.tls }};\n@id(\"t.b\") permit (principal in Caxton::Role::\"a\", {list}, resource);"
             ),
             &[],
         ),

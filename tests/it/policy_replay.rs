@@ -531,6 +531,7 @@ impl Folder {
             junit: None,
             watch: false,
             from,
+            world: caxton::cli::policy::WorldOptions::default(),
             folders: PolicyFolders::default(),
         };
         run_in(self.0.path(), command, &Output::new(Format::Table))
@@ -617,12 +618,12 @@ async fn a_comparison_takes_recorded_traffic_as_well() {
     let log = folder.0.path().join(".caxton/audit.log");
     let with_log = |options: &mut diff::DiffOptions| options.recorded.log = Some(log.clone());
     assert_eq!(diff(&with_log).unwrap(), Exit::Fine);
-    // Neither tests nor matrix know this caller: only the log shows what it loses.
+    // The tests do not know this caller; the matrix does, because a policy names it, and the log shows what it loses.
     folder.write(
         "policies/dev.cedar",
         "@id(\"t.dev\") forbid (principal == Caxton::User::\"https://login.example|dev\", action, resource);",
     );
-    assert_eq!(diff(&|_| {}).unwrap(), Exit::Fine);
+    assert_eq!(diff(&|_| {}).unwrap(), Exit::Found);
     assert_eq!(diff(&with_log).unwrap(), Exit::Found);
     folder.write(".caxton/audit.log", "nothing\n");
     assert_eq!(diff(&with_log).unwrap(), Exit::Usage);

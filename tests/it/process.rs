@@ -60,6 +60,7 @@ async fn a_reload_takes_all_policies_or_none() {
     rule(&place, "house.cedar", CLOSED);
     gateway.process.signal("HUP");
     gateway.process.hear("reloaded: policies ");
+    gateway.process.hear("  policy `house.closed` added");
     let (status, answer) = get(agents.clone(), &key).await;
     assert_eq!(
         (status, &answer["detail"]),

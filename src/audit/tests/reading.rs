@@ -53,6 +53,11 @@ fn each_filter_keeps_what_it_names() {
         (parse(None, None, None, None, Some("tools.limit")), vec![3]),
         // Of an item of the list.
         (parse(None, None, None, None, Some("tools.drifted")), vec![2]),
+        (Filter { id: Some("2".to_owned()), ..Filter::all() }, vec![2]),
+        (Filter { id: Some("nobody".to_owned()), ..Filter::all() }, vec![]),
+        (Filter { principal: Some("Agent::\"researcher\"".to_owned()), ..Filter::all() }, vec![2]),
+        (Filter { principal: Some("bob".to_owned()), ..Filter::all() }, vec![3]),
+        (Filter { principal: Some("Agent::\"bob\"".to_owned()), ..Filter::all() }, vec![]),
         (Filter { from_millis: Some(at), ..Filter::all() }, vec![2, 3]),
         (Filter { to_millis: Some(at), ..Filter::all() }, vec![1]),
         (Filter { from_millis: Some(at), to_millis: Some(at + 1), ..Filter::all() }, vec![2]),

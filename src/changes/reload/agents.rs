@@ -23,6 +23,17 @@ pub(super) struct AgentChange {
     now: Option<String>,
 }
 
+impl std::fmt::Display for AgentChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = match (&self.before, &self.now) {
+            (None, _) => "deployed",
+            (Some(_), Some(_)) => "changed",
+            (Some(_), None) => "removed",
+        };
+        write!(f, "agent `{}` {word}", self.id)
+    }
+}
+
 impl Reloader {
     /// The agents of their directory and the pins of tools; refused as a whole when one of them is not valid.
     pub(super) fn parts(&self) -> Result<Option<PreparedParts>, ReloadError> {

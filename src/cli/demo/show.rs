@@ -8,39 +8,32 @@ use super::stage::{DemoCredential, DemoGateway};
 use crate::audit::verify::VerifyReport;
 use crate::cli::output;
 
+/// The callers, under the table: in it there is no room within 80 columns.
+const WHO: &str = "ada is a person with a token, build-job a program with an API key, the others are
+agents; tools are called over MCP. `--format json` has the answers and the times.";
+
 /// The calls as a table, then where the log is and whether it is whole.
 pub(super) fn table(calls: &[Outcome], log: &str, verified: &VerifyReport) -> String {
-    let mut table = output::table(["", "who", "did", "what", "decision", "policy", "µs", "answer"]);
+    let mut table = output::table(["who", "what", "access", "policy"]);
     for call in calls {
         let allowed = call.decision == "allow";
         let colour = if allowed { Color::Green } else { Color::Red };
+        let (who, _) = call.who.split_once(" (").unwrap_or((call.who, ""));
+        let mark = if call.as_expected { "" } else { "! " };
+        // A call of a tool is the tool with its arguments.
+        let did = call.did.trim_end_matches(" (MCP)");
+        let what = if did == "calls" { call.what.clone() } else { format!("{did} {}", call.what) };
         table.add_row([
-            Cell::new(if call.as_expected { "" } else { "!" }),
-            Cell::new(call.who),
-            Cell::new(call.did),
-            Cell::new(&call.what),
-            Cell::new(&call.decision).fg(colour),
+            Cell::new(format!("{mark}{who}")),
+            Cell::new(what),
+            Cell::new(if allowed { "allow" } else { "deny" }).fg(colour),
             Cell::new(&call.policy),
-            Cell::new(call.micros).set_alignment(comfy_table::CellAlignment::Right),
-            Cell::new(shorten(&call.answer)),
         ]);
     }
     format!(
-        "{table}\n\ndecision log: {log}\n$ caxton audit verify {log}\n{}\n",
+        "{table}\n\n{WHO}\n\ndecision log: {log}\n$ caxton audit verify {log}\n{}\n",
         crate::cli::audit::sound(verified),
     )
-}
-
-const LONGEST: usize = 60;
-
-fn shorten(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    let line = line.split(" (decision ").next().unwrap_or(line);
-    if line.chars().count() > LONGEST {
-        line.chars().take(LONGEST).chain(['…']).collect()
-    } else {
-        line.to_owned()
-    }
 }
 
 /// A client configuration and commands to paste.

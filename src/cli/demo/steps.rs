@@ -91,13 +91,13 @@ fn steps(stage: &DemoGateway) -> Vec<DemoCall<'_>> {
             body: csv_call(10),
             action: "builtin___csv_parser",
             expect: ExpectedDecision::Allow("agents.call-granted-tool"),
-            ..researcher("calls (MCP)", "csv_parser, max_rows 10")
+            ..researcher("calls (MCP)", "csv_parser, 10 rows")
         },
         DemoCall {
             body: csv_call(1_000_000),
             action: "builtin___csv_parser",
             expect: ExpectedDecision::Deny("tools.csv-row-limit"),
-            ..researcher("calls (MCP)", "csv_parser, max_rows 1000000")
+            ..researcher("calls (MCP)", "csv_parser, 1000000 rows")
         },
         DemoCall {
             body: mcp(
@@ -105,7 +105,7 @@ fn steps(stage: &DemoGateway) -> Vec<DemoCall<'_>> {
                 &json!({ "name": "builtin___json_validator", "arguments": { "document": "{}", "schema": "{}" } }),
             ),
             action: "builtin___json_validator",
-            ..researcher("calls (MCP)", "json_validator, not granted")
+            ..researcher("calls (MCP)", "json_validator, ungranted")
         },
         DemoCall {
             path: "/v1/memory/agent/entities",

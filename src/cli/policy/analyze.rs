@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::diff::version_named;
+use super::folders::PolicyFolders;
 use super::proofs::{Search, seek};
-use super::{PolicyFolders, load, show};
+use super::show;
+use super::store::StoreOptions;
+use super::versions::Versions;
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
 use crate::workbench::prove::{Circumstances, CircumstancesError, Claim, Several};
@@ -105,8 +107,11 @@ impl RequestScope {
 }
 
 pub(super) fn run(base: &Path, options: &AnalyzeOptions, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
-    let Some(claims) = claims(base, &bundle, options.question.as_ref(), output)? else {
+    let Some(bundle) = options.folders.load(base, output)? else { return Ok(Exit::Usage) };
+    let versions = Versions::of(base, &options.folders, output)?;
+    let store = StoreOptions::default().open(base);
+    let other = |named: &str| versions.bundle(named, &store, output);
+    let Some(claims) = claims(&bundle, options.question.as_ref(), &other, output)? else {
         return Ok(Exit::Usage);
     };
     seek(&bundle, &claims, &options.search, output)
@@ -114,13 +119,13 @@ pub(super) fn run(base: &Path, options: &AnalyzeOptions, output: &Output) -> any
 
 /// What was asked; none when another version is refused, whose problems have been shown.
 fn claims(
-    base: &Path,
     bundle: &Bundle,
     question: Option<&ProofQuestion>,
+    version: &dyn Fn(&str) -> anyhow::Result<Option<Bundle>>,
     output: &Output,
 ) -> anyhow::Result<Option<Vec<Claim>>> {
     let compared = |other: &OtherVersion, claim: Comparison| -> anyhow::Result<Option<Vec<Claim>>> {
-        let Some(loaded) = version_named(base, &other.other, output)? else { return Ok(None) };
+        let Some(loaded) = version(&other.other)? else { return Ok(None) };
         let claim = claim(bundle, Arc::new(loaded), &other.other, &other.except).map_err(explained)?;
         Ok(Some(vec![claim]))
     };

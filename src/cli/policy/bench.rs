@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::coverage::not_green;
+use super::folders::PolicyFolders;
 use super::render::{PLAIN, RED, counted};
-use super::{PolicyFolders, find_tests, load};
 use crate::cli::output::{Exit, Output, table};
 use crate::workbench::measure::{Measurement, Settings, measure};
 use crate::workbench::run::{Settings as TestSettings, examine};
@@ -27,8 +27,8 @@ pub struct BenchOptions {
 }
 
 pub(super) fn run(base: &Path, options: &BenchOptions, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
-    let suites = find_tests(base, &options.files, &options.folders, output)?;
+    let Some(bundle) = options.folders.load_any(base, output)? else { return Ok(Exit::Usage) };
+    let suites = options.folders.tests(base, &options.files, output)?;
     let (report, questions) = examine(&bundle, &suites, &TestSettings::default());
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);

@@ -4,18 +4,22 @@
 use std::path::{Path, PathBuf};
 
 use super::coverage::{floored, not_green};
+use super::folders::PolicyFolders;
+use super::gateway::{WorldOptions, known_world};
+use super::lint::{findings, summed_up};
 use super::proofs::{self, Search};
-use super::render::{GREEN, PLAIN, RED, WIDTH, counted};
-use super::{PolicyFolders, find_tests, mutate, prove, render};
+use super::render::{GREEN, PLAIN, RED, counted};
+use super::versions::Versions;
+use super::{mutate, prove, render};
 use crate::cli::output::{Exit, Output};
 use crate::policy::version::{Checks, CoverageShare, ProofCounts, TestCounts};
 use crate::policy::{Bundle, Sources};
 use crate::text::clean;
-use crate::workbench::coverage::measure;
-use crate::workbench::diagnostics;
-use crate::workbench::lint::{RULES, lint};
-use crate::workbench::mutate::mutate_with;
+use crate::workbench::coverage::measure_of;
+use crate::workbench::lint::{LintInput, RULES, lint_with};
+use crate::workbench::mutate::mutate_of;
 use crate::workbench::prove::Claim;
+use crate::workbench::reported::Reported;
 use crate::workbench::run::{Settings, Suites, TestQuestions, examine};
 
 /// The checks of a set before it is published.
@@ -57,8 +61,10 @@ pub(super) fn check(
             return Ok(Err(Exit::Found));
         }
     };
-    let suites = find_tests(base, &demands.tests, folders, output)?;
-    let (report, questions) = examine(&bundle, &suites, &Settings::default());
+    let suites = folders.tests(base, &demands.tests, output)?;
+    let known = known_world(folders, &WorldOptions::default(), output)?;
+    let settings = Settings { known, ..Settings::default() };
+    let (report, questions) = examine(&bundle, &suites, &settings);
     if not_green(&report, output).is_some() {
         return Ok(Err(Exit::Found));
     }
@@ -69,12 +75,15 @@ pub(super) fn check(
         ..Checks::default()
     };
     passed(output, &format!("{} in {}", counted(summary.passed, "test"), counted(summary.rows, "row")));
-    let exit = linted(&bundle, &questions, demands, &mut checks, output)
+    let reported = Reported::own(&bundle);
+    let input = LintInput { questions: Some(&questions), known: settings.known.as_ref(), reported };
+    let exit = linted(&bundle, &input, demands, &mut checks, output)
         .or_else(|| gated(&bundle, &questions, &suites, &mut checks, output));
     if let Some(exit) = exit {
         return Ok(Err(exit));
     }
-    Ok(match proved(base, &bundle, &suites, demands, output) {
+    let versions = Versions::of(base, folders, output)?;
+    Ok(match proved(&versions, &bundle, &suites, demands, output) {
         Ok(proofs) => {
             checks.proofs = proofs;
             Ok((bundle, checks))
@@ -90,21 +99,17 @@ fn passed(output: &Output, what: &str) {
 /// Findings refuse the set, except those of rules that were left out, which are counted.
 fn linted(
     bundle: &Bundle,
-    questions: &TestQuestions,
+    input: &LintInput<'_>,
     demands: &PublishChecks,
     checks: &mut Checks,
     output: &Output,
 ) -> Option<Exit> {
-    let (let_pass, refused): (Vec<_>, Vec<_>) = lint(bundle, Some(questions))
+    let (let_pass, refused): (Vec<_>, Vec<_>) = lint_with(bundle, input)
         .into_iter()
         .partition(|found| demands.without.iter().any(|id| id == found.rule.id));
-    for found in &refused {
-        output.say(diagnostics::render(&found.problem, WIDTH).trim_end());
-        output.say(format_args!("  {}: {}\n", found.rule.id, found.rule.reason));
-    }
     if !refused.is_empty() {
-        let found = counted(refused.len(), "finding");
-        output.say(format_args!("{RED}refused{PLAIN}: {found} of lint"));
+        findings(&refused, output);
+        output.say(format_args!("{RED}refused{PLAIN}: lint found {}", summed_up(&refused)));
         output.say("help: correct them, or leave a rule out with `--without RULE`; the history records it");
         return Some(Exit::Found);
     }
@@ -122,8 +127,9 @@ fn gated(
     output: &Output,
 ) -> Option<Exit> {
     let gate = suites.promises().gate;
+    let reported = Reported::own(bundle);
     if let Some(wanted) = gate.clause_coverage {
-        let reached = measure(bundle, questions).summary.percent;
+        let reached = measure_of(bundle, questions, &reported).summary.percent;
         checks.coverage = Some(share(reached, wanted));
         if let Some(exit) = too_little("coverage of clauses", reached, wanted, output) {
             return Some(exit);
@@ -137,7 +143,7 @@ fn gated(
             false => bar.set_length(u64::try_from(count).unwrap_or(0)),
         };
         let solver = mutate::solver(false, threads, output);
-        let reached = mutate_with(bundle, questions, threads, solver.as_ref(), &step).summary.score;
+        let reached = mutate_of(bundle, questions, &reported, threads, solver.as_ref(), &step).summary.score;
         bar.finish_and_clear();
         checks.mutation = Some(share(reached, wanted));
         if let Some(exit) = too_little("mutation score", reached, wanted, output) {
@@ -164,7 +170,7 @@ fn share(reached: f64, wanted: f64) -> CoverageShare {
 }
 
 fn proved(
-    base: &Path,
+    versions: &Versions,
     bundle: &Bundle,
     suites: &Suites,
     demands: &PublishChecks,
@@ -174,7 +180,7 @@ fn proved(
     if statements.is_empty() && !demands.prove {
         return Ok(None);
     }
-    let mut claims = prove::claims(base, bundle, &statements, output).ok_or(Exit::Usage)?;
+    let mut claims = prove::claims(versions, bundle, &statements, output).ok_or(Exit::Usage)?;
     if demands.prove {
         claims.extend(Claim::never_errors(bundle, &[]));
     }

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::folders::PolicyFolders;
+use super::gateway::{WorldOptions, known_world};
+use super::html;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push};
-use super::{PolicyFolders, find_tests, html, load};
+use super::scope::ReportScope;
 use crate::cli::output::{Exit, Output};
 use crate::text::clean;
-use crate::workbench::coverage::{Coverage, measure};
+use crate::workbench::coverage::{Coverage, measure_of};
 use crate::workbench::run::{Report, Settings, examine};
 
 /// What to measure and where to write it.
@@ -25,6 +28,12 @@ pub struct CoverageOptions {
     /// Write the policies with what was seen of them, as one page without other files.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Which policies.
+    #[command(flatten)]
+    pub scope: ReportScope,
+    /// What the gateway knows.
+    #[command(flatten)]
+    pub world: WorldOptions,
     /// Where the policies and the schema are.
     #[command(flatten)]
     pub folders: PolicyFolders,
@@ -48,14 +57,16 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(base: &Path, options: &CoverageOptions, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
-    let suites = find_tests(base, &options.files, &options.folders, output)?;
-    let (report, questions) =
-        examine(&bundle, &suites, &Settings { filter: options.filter.clone(), ..Settings::default() });
+    let Some(bundle) = options.folders.load(base, output)? else { return Ok(Exit::Usage) };
+    let suites = options.folders.tests(base, &options.files, output)?;
+    let known = known_world(&options.folders, &options.world, output)?;
+    let settings = Settings { filter: options.filter.clone(), known, ..Settings::default() };
+    let (report, mut questions) = examine(&bundle, &suites, &settings);
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);
     }
-    let coverage = measure(&bundle, &questions);
+    options.scope.add_tests(&bundle, &mut questions);
+    let coverage = measure_of(&bundle, &questions, &options.scope.reported(&bundle));
     output.data(&coverage, summary)?;
     if let Some(path) = &options.html {
         let page = html::page(&coverage, bundle.sources());
@@ -122,12 +133,16 @@ pub fn summary(coverage: &Coverage) -> String {
         }
         text.push('\n');
     }
-    let Coverage { summary, rows, policies, policy_version } = coverage;
+    let Coverage { summary, rows, policies, policy_version, left_out } = coverage;
+    let left_out = match left_out {
+        0 => String::new(),
+        count => format!("; {} left out, `--all` has them", counted(*count, "shipped policy")),
+    };
     let colour = if summary.covered == summary.points { GREEN } else { YELLOW };
     push(
         &mut text,
         format_args!(
-            "{colour}{:.1} % covered{PLAIN}: {} ({}, {}, policies {})",
+            "{colour}{:.1} % covered{PLAIN}: {} ({}, {}, policies {}{left_out})",
             floored(summary.percent),
             share(*summary),
             counted(policies.len(), "policy"),

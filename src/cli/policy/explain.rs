@@ -4,18 +4,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::decision;
+use super::folders::PolicyFolders;
+use super::gateway::{WorldOptions, known_world};
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push};
-use super::{PolicyFolders, find_tests, load};
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
 use crate::text::clean;
-use crate::workbench::case::Located;
+use crate::workbench::case::{KnownWorld, Located};
 use crate::workbench::explain::{Account, Explanation, PartAccount, PartOutcome, explain};
 use crate::workbench::run::{Report, Settings, SingleRequest, TestQuestions, TestResult, examine};
 
 /// Which request, and against what.
 #[derive(Debug, Default, clap::Args)]
 pub struct ExplainOptions {
+    /// Explain a recorded decision: its `decision_id`, or its number in the log.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["test", "request", "principal", "action", "resource"])]
+    pub decision: Option<String>,
+    /// The decision log, with `--decision` [default: the configuration's, else `.caxton/audit.log`]
+    #[arg(long, value_name = "FILE", requires = "decision")]
+    pub log: Option<PathBuf>,
     /// Explain the tests whose `suite: name` contains this text.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["request", "principal", "action", "resource"])]
     pub test: Option<String>,
@@ -40,6 +48,9 @@ pub struct ExplainOptions {
     /// Policies that came near, of which at most this many are shown.
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     pub near: usize,
+    /// What the gateway knows.
+    #[command(flatten)]
+    pub world: WorldOptions,
     /// Where the policies and the schema are.
     #[command(flatten)]
     pub folders: PolicyFolders,
@@ -49,18 +60,23 @@ pub struct ExplainOptions {
 const MOST: usize = 20;
 
 pub(super) fn run(base: &Path, options: &ExplainOptions, output: &Output) -> anyhow::Result<Exit> {
+    if let Some(id) = &options.decision {
+        return decision::run(base, id, options, output);
+    }
     let single = single(options)?;
     if single.is_none() && options.test.is_none() {
         anyhow::bail!(
-            "name a request: `--test TEXT`, `--request FILE`, or `--principal`, `--action` and `--resource`"
+            "name a request: `--decision ID`, `--test TEXT`, `--request FILE`, or `--principal`, `--action` and `--resource`"
         );
     }
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = options.folders.load_any(base, output)? else { return Ok(Exit::Usage) };
+    let known = known_world(&options.folders, &options.world, output)?;
     let (report, questions) = match single {
-        Some(request) => ask(&bundle, request, options)?,
+        Some(request) => ask(&bundle, request, options, known)?,
         None => {
-            let suites = find_tests(base, &[], &options.folders, output)?;
-            examine(&bundle, &suites, &Settings { filter: options.test.clone(), ..Settings::default() })
+            let suites = options.folders.tests(base, &[], output)?;
+            let settings = Settings { filter: options.test.clone(), known, ..Settings::default() };
+            examine(&bundle, &suites, &settings)
         }
     };
     if let Some(message) = broken(&report) {
@@ -103,6 +119,7 @@ fn ask(
     bundle: &Bundle,
     request: SingleRequest,
     options: &ExplainOptions,
+    known: Option<KnownWorld>,
 ) -> anyhow::Result<(Report, TestQuestions)> {
     let fixtures = match &options.entities {
         Some(file) => {
@@ -117,11 +134,11 @@ fn ask(
         anyhow::anyhow!("{file}line {}: {}; {help}", located.line, located.error)
     };
     let suites = request.into_suites(fixtures.as_deref()).map_err(located)?;
-    Ok(examine(bundle, &suites, &Settings::default()))
+    Ok(examine(bundle, &suites, &Settings { known, ..Settings::default() }))
 }
 
 /// What is wrong with the request, in one line.
-fn broken(report: &Report) -> Option<String> {
+pub(super) fn broken(report: &Report) -> Option<String> {
     let problems = report.suites.iter().flat_map(|suite| {
         let tests = suite.tests.iter().filter_map(|test| match &test.result {
             TestResult::Broken { problem } => Some(problem),
@@ -159,6 +176,14 @@ pub fn text(explanation: &Explanation, near: usize) -> String {
     }
     let others = counted(explanation.others, "policy");
     push(&mut text, format_args!("\n{DIM}{others} said nothing about this request{PLAIN}"));
+    text
+}
+
+/// The policies that decided, with what each of their clauses came to; nearest to a permit where none decided.
+pub(super) fn decided(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    let near = explanation.near.iter().take(usize::from(explanation.decided.is_empty()));
+    explanation.decided.iter().chain(near).for_each(|account| report_error(&mut text, account));
     text
 }
 

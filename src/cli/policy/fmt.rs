@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::changes::changes;
 use super::files::replace;
+use super::folders::{POLICIES, PolicyFolders, chosen};
 use super::render::{GREEN, PLAIN, RED, YELLOW, counted};
-use super::{POLICIES, chosen};
 use crate::cli::output::{Exit, Format, Output};
 use crate::policy::{SourceKind, Sources};
 use crate::text::clean;
@@ -25,6 +25,9 @@ pub struct FmtOptions {
     /// Write nothing: show what would change. Exit code 1 when something would.
     #[arg(long)]
     pub check: bool,
+    /// Where the policies are.
+    #[command(flatten)]
+    pub folders: PolicyFolders,
 }
 
 /// A file, and whether its format changed.
@@ -47,7 +50,7 @@ enum FormatOutcome {
 }
 
 pub(super) fn run(base: &Path, options: &FmtOptions, output: &Output) -> anyhow::Result<Exit> {
-    let files = files(base, options)?;
+    let files = files(base, options, output)?;
     let mut done = Vec::new();
     for file in files {
         let outcome = one(&file, options.check, output)?;
@@ -86,11 +89,15 @@ fn one(file: &Path, check: bool, output: &Output) -> anyhow::Result<FormatOutcom
 }
 
 /// The files as named; a folder stands for its policies, as the gateway would find them.
-fn files(base: &Path, options: &FmtOptions) -> anyhow::Result<Vec<PathBuf>> {
+fn files(base: &Path, options: &FmtOptions, output: &Output) -> anyhow::Result<Vec<PathBuf>> {
     let mut named = options.files.clone();
     if named.is_empty() {
-        let folder = chosen(base, None, POLICIES);
-        named.push(folder.context("there is no folder `policies` here: name the files")?);
+        let folder = match options.folders.settings(output)? {
+            Some(settings) => settings.policy_dir.context("the configuration names no folder of policies")?,
+            None => chosen(base, options.folders.policies.as_ref(), POLICIES)
+                .context("there is no folder `policies` here: name the files")?,
+        };
+        named.push(folder);
     }
     let mut files = Vec::new();
     for path in named {

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::files::create;
+use super::folders::{POLICIES, SCHEMAS, TESTS, chosen};
 use super::render::{BOLD, GREEN, PLAIN, RED, YELLOW, counted, push};
-use super::{POLICIES, SCHEMAS, TESTS, chosen};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::text::clean;

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::changes::changes;
 use super::files::replace;
+use super::folders::PolicyFolders;
+use super::gateway::{WorldOptions, known_world};
 use super::render::{GREEN, PLAIN, RED, counted};
-use super::{PolicyFolders, load};
 use crate::cli::output::{Exit, Output};
 use crate::workbench::matrix::Matrix;
 
@@ -24,6 +25,9 @@ pub struct MatrixOptions {
     /// Write to this file.
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+    /// What the gateway knows.
+    #[command(flatten)]
+    pub world: WorldOptions,
     /// Where the policies and the schema are.
     #[command(flatten)]
     pub folders: PolicyFolders,
@@ -39,8 +43,15 @@ struct CheckedFile<'m> {
 }
 
 pub(super) fn run(base: &Path, options: &MatrixOptions, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
-    let matrix = Matrix::of(&bundle);
+    let Some(bundle) = match options.check.is_some() {
+        true => options.folders.load(base, output),
+        false => options.folders.load_any(base, output),
+    }?
+    else {
+        return Ok(Exit::Usage);
+    };
+    let known = known_world(&options.folders, &options.world, output)?;
+    let matrix = Matrix::in_gateway(&bundle, known.as_ref());
     let table = matrix.markdown();
     if let Some(file) = &options.write {
         replace(file, &table)?;

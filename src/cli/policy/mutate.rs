@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::coverage::{floored, not_green, percent, wanted};
+use super::folders::PolicyFolders;
+use super::gateway::{WorldOptions, known_world};
 use super::proofs::settings;
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, YELLOW, counted, push};
-use super::{PolicyFolders, find_tests, load};
+use super::scope::ReportScope;
 use crate::cli::output::{Exit, Output};
 use crate::text::clean;
-use crate::workbench::mutate::{Mutant, Mutation, mutate_with};
+use crate::workbench::mutate::{Mutant, Mutation, mutate_of};
 use crate::workbench::prove::{Settings, Solver};
 use crate::workbench::run;
 use crate::workbench::run::examine;
@@ -27,15 +29,23 @@ pub struct MutateOptions {
     /// Ask no solver: changes that mean the same stay among those that no test notices.
     #[arg(long)]
     pub no_solver: bool,
+    /// Which policies.
+    #[command(flatten)]
+    pub scope: ReportScope,
+    /// What the gateway knows.
+    #[command(flatten)]
+    pub world: WorldOptions,
     /// Where the policies and the schema are.
     #[command(flatten)]
     pub folders: PolicyFolders,
 }
 
 pub(super) fn run(base: &Path, options: &MutateOptions, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
-    let suites = find_tests(base, &options.files, &options.folders, output)?;
-    let (report, questions) = examine(&bundle, &suites, &run::Settings::default());
+    let Some(bundle) = options.folders.load(base, output)? else { return Ok(Exit::Usage) };
+    let suites = options.folders.tests(base, &options.files, output)?;
+    let known = known_world(&options.folders, &options.world, output)?;
+    let settings = run::Settings { known, ..run::Settings::default() };
+    let (report, mut questions) = examine(&bundle, &suites, &settings);
     if let Some(exit) = not_green(&report, output) {
         return Ok(exit);
     }
@@ -48,7 +58,9 @@ pub(super) fn run(base: &Path, options: &MutateOptions, output: &Output) -> anyh
     };
     let threads = options.threads.unwrap_or(cores);
     let solver = solver(options.no_solver, threads, output);
-    let mutation = mutate_with(&bundle, &questions, threads, solver.as_ref(), &step);
+    options.scope.add_tests(&bundle, &mut questions);
+    let reported = options.scope.reported(&bundle);
+    let mutation = mutate_of(&bundle, &questions, &reported, threads, solver.as_ref(), &step);
     bar.finish_and_clear();
     output.data(&mutation, text)?;
     let min = wanted(options.min, suites.promises().gate.mutation_score);
@@ -87,6 +99,10 @@ pub fn text(mutation: &Mutation) -> String {
         Some(solver) => format!(", {} by proof with {}", summary.proven_equivalent, clean(solver)),
         None => String::new(),
     };
+    let left_out = match summary.left_out {
+        0 => String::new(),
+        count => format!(", {}, which `--all` has", counted(count, "shipped policy")),
+    };
     if summary.unlinked_templates > 0 {
         let templates = counted(summary.unlinked_templates, "template");
         push(&mut text, format_args!("{DIM}{templates} that nothing links: not changed{PLAIN}"));
@@ -94,7 +110,7 @@ pub fn text(mutation: &Mutation) -> String {
     push(
         &mut text,
         format_args!(
-            "{colour}score {:.1} %{PLAIN}: {} of {} noticed ({} in parts that no test reaches; left out: {} that the schema refuses, {} that mean the same by the schema{proven}; policies {})",
+            "{colour}score {:.1} %{PLAIN}: {} of {} noticed ({} in parts that no test reaches; left out: {} that the schema refuses, {} that mean the same by the schema{proven}{left_out}; policies {})",
             floored(summary.score),
             summary.killed,
             counted(summary.mutants, "change"),

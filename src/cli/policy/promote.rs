@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::checks::{PublishChecks, check};
+use super::folders::PolicyFolders;
 use super::publish::put;
 use super::render::{PLAIN, RED, YELLOW, counted};
 use super::store::{PublicationOptions, StoreOptions, report_error};
-use super::{PolicyFolders, diff};
+use super::versions::Versions;
 use crate::audit::record_reader::{ChainCheck, RecordReader};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::Kind;
@@ -65,7 +66,8 @@ struct FlipCount {
 }
 
 pub(super) fn run(base: &Path, options: &PromoteOptions, output: &Output) -> anyhow::Result<Exit> {
-    let sources = diff::folder(base, &options.candidate)?;
+    let folders = PolicyFolders::default();
+    let sources = Versions::of(base, &folders, output)?.folder(&options.candidate)?;
     let version = sources.version();
     let log = options.log.clone().unwrap_or_else(|| base.join(LOG));
     let Some(watched) = watched(&log, version.as_str())? else {
@@ -89,7 +91,7 @@ pub(super) fn run(base: &Path, options: &PromoteOptions, output: &Output) -> any
         report_error(&error, output);
         return Ok(Exit::Usage);
     }
-    let checks = match check(base, sources.clone(), &PolicyFolders::default(), &options.demands, output)? {
+    let checks = match check(base, sources.clone(), &folders, &options.demands, output)? {
         Ok((_, checks)) => checks,
         Err(exit) => return Ok(exit),
     };

@@ -5,9 +5,11 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::folders::PolicyFolders;
 use super::proofs::{Search, seek};
 use super::render::{PLAIN, RED, counted};
-use super::{PolicyFolders, diff, find_tests, load, show};
+use super::show;
+use super::versions::{Versions, load};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, PolicyErrors};
 use crate::text::clean;
@@ -28,11 +30,12 @@ pub struct ProveOptions {
 }
 
 pub(super) fn run(base: &Path, options: &ProveOptions, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
-    let suites = find_tests(base, &options.files, &options.folders, output)?;
+    let Some(bundle) = options.folders.load(base, output)? else { return Ok(Exit::Usage) };
+    let suites = options.folders.tests(base, &options.files, output)?;
     let Some(statements) = statements(&suites, output) else { return Ok(Exit::Usage) };
     anyhow::ensure!(!statements.is_empty(), "there is nothing to prove: no test file has `prove`");
-    match claims(base, &bundle, &statements, output) {
+    let versions = Versions::of(base, &options.folders, output)?;
+    match claims(&versions, &bundle, &statements, output) {
         Some(claims) => seek(&bundle, &claims, &options.search, output),
         None => Ok(Exit::Usage),
     }
@@ -62,7 +65,7 @@ pub(super) fn statements(suites: &Suites, output: &Output) -> Option<Vec<Stated>
 
 /// Every statement as a claim; `None` when one is not valid; all such have been reported.
 pub(super) fn claims(
-    base: &Path,
+    others: &Versions,
     bundle: &Bundle,
     statements: &[Stated],
     output: &Output,
@@ -72,7 +75,7 @@ pub(super) fn claims(
         if let Some(known) = versions.get(name) {
             return Ok(Arc::clone(known));
         }
-        let loaded = version(base, name, output).map_err(|error| format!("{error:#}"))?;
+        let loaded = version(others, name, output).map_err(|error| format!("{error:#}"))?;
         versions.insert(name.clone(), Arc::clone(&loaded));
         Ok(loaded)
     };
@@ -105,11 +108,11 @@ fn report_error(statement: &Stated, error: &StatedError, output: &Output) {
     }
 }
 
-fn version(base: &Path, name: &VersionName, output: &Output) -> anyhow::Result<Arc<Bundle>> {
+fn version(others: &Versions, name: &VersionName, output: &Output) -> anyhow::Result<Arc<Bundle>> {
     let (sources, named) = match name {
-        VersionName::Reference(reference) => (diff::commit(base, reference)?, reference),
-        VersionName::Folder(folder) => (diff::folder(base, folder)?, folder),
+        VersionName::Reference(reference) => (others.commit(reference)?, reference),
+        VersionName::Folder(folder) => (others.folder(folder)?, folder),
     };
-    let loaded = diff::load(sources, named, output);
+    let loaded = load(sources, named, output);
     loaded.map(Arc::new).ok_or_else(|| anyhow::anyhow!("`{named}` is refused"))
 }

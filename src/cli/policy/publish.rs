@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::checks::{PublishChecks, check};
+use super::folders::{Need, PolicyFolders};
 use super::render::{BOLD, GREEN, PLAIN};
 use super::store::{PublicationOptions, StoreOptions, find, report_error};
-use super::{PolicyFolders, sources};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::version::{
@@ -65,7 +65,7 @@ struct PublishedReport<'p> {
 pub(super) fn run(base: &Path, options: &PublishOptions, output: &Output) -> anyhow::Result<Exit> {
     let store = options.store.open(base);
     let folders = &options.folders;
-    let sources = sources(base, folders, output)?;
+    let sources = folders.sources(base, Need::Own, output)?;
     anyhow::ensure!(!options.deed.message.trim().is_empty(), "say why with `--message`");
     if let Err(error) = options.deed.key() {
         report_error(&error, output);

@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
+use super::test::Clauses;
+use super::validate::SetSize;
 use crate::text::clean;
 use crate::workbench::diff::ComparedSide;
-use crate::workbench::run::{Failure, Promises, Report, TestReport, TestResult};
+use crate::workbench::run::{Failure, Promises, Report, SuiteReport, TestReport, TestResult};
 
 /// Columns that messages are wrapped to.
 pub(super) const WIDTH: usize = 100;
 /// Rows of one test that are shown in full.
-const ROWS_SHOWN: usize = 10;
+pub(super) const ROWS_SHOWN: usize = 10;
 
 pub(super) const GREEN: &str = "\u{1b}[32m";
 pub(super) const RED: &str = "\u{1b}[31m";
@@ -19,12 +21,21 @@ pub(super) const DIM: &str = "\u{1b}[2m";
 pub(super) const PLAIN: &str = "\u{1b}[0m";
 
 /// The verdict on a set that may go live.
-pub(super) fn valid(files: usize, policies: usize, warnings: usize) -> String {
+pub(super) fn valid(own: SetSize, shipped: SetSize, warnings: usize) -> String {
     let warned = match warnings {
         0 => String::new(),
         count => format!(", {}", counted(count, "warning")),
     };
-    format!("{GREEN}valid{PLAIN}: {} in {}{warned}", counted(policies, "policy"), counted(files, "file"))
+    let own_words = format!("{} in {}", counted(own.policies, "policy"), counted(own.files, "file"));
+    let words = match (own.files, shipped.files, shipped.policies) {
+        (_, 0, _) => own_words,
+        (0, files, policies) => {
+            format!("{} in {}", counted(policies, "shipped policy"), counted(files, "file"))
+        }
+        (_, _, 0) => format!("{own_words}, with the shipped schema"),
+        (_, _, policies) => format!("{own_words}, beside {}", counted(policies, "shipped policy")),
+    };
+    format!("{GREEN}valid{PLAIN}: {words}{warned}")
 }
 
 /// The verdict on a set that may not.
@@ -34,6 +45,11 @@ pub(super) fn invalid(problems: usize) -> String {
 
 /// The whole report; colour is taken away where the stream takes none.
 pub fn report(report: &Report) -> String {
+    report_with(report, &Clauses::new())
+}
+
+/// The same, with what the clauses of the policies that decided a failing row came to.
+pub(super) fn report_with(report: &Report, clauses: &Clauses) -> String {
     let mut text = String::new();
     for suite in &report.suites {
         if suite.tests.is_empty() && suite.problem.is_none() {
@@ -50,7 +66,7 @@ pub fn report(report: &Report) -> String {
             because(&mut text, &problem.message, problem.help.as_deref());
         }
         for one in &suite.tests {
-            test(&mut text, one);
+            test(&mut text, suite, one, clauses);
         }
         text.push('\n');
     }
@@ -80,7 +96,7 @@ pub(super) fn promises(promises: &Promises) -> Vec<String> {
     notes
 }
 
-fn test(text: &mut String, test: &TestReport) {
+fn test(text: &mut String, suite: &SuiteReport, test: &TestReport, clauses: &Clauses) {
     let name = clean(&test.name);
     match &test.result {
         TestResult::Passed => {
@@ -97,6 +113,10 @@ fn test(text: &mut String, test: &TestReport) {
             push(text, format_args!("  {RED}✗ {name}{PLAIN}{of}{}", line(test.line)));
             for failure in failures.iter().take(ROWS_SHOWN) {
                 difference(text, failure);
+                let row = row_name(&suite.suite, &test.name, &failure.row);
+                if let Some(clauses) = clauses.get(&(suite.file.clone(), row)) {
+                    clauses.lines().for_each(|line| push(text, format_args!("      {line}")));
+                }
             }
             if let more @ 1.. = failures.len().saturating_sub(ROWS_SHOWN) {
                 push(text, format_args!("      … and {more} more"));
@@ -132,6 +152,11 @@ fn difference(text: &mut String, failure: &Failure) {
     for error in &decision.errors {
         push(text, format_args!("        error in    {}", clean(error)));
     }
+}
+
+/// A row as explanations name it.
+pub(super) fn row_name(suite: &str, test: &str, row: &str) -> String {
+    if row.is_empty() { format!("{suite}: {test}") } else { format!("{suite}: {test} ({row})") }
 }
 
 fn because(text: &mut String, message: &str, help: Option<&str>) {

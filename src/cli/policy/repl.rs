@@ -14,8 +14,9 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 
 use super::explain;
+use super::folders::PolicyFolders;
+use super::gateway::{WorldOptions, known_world};
 use super::render::{BOLD, DIM, GREEN, PLAIN, RED, counted};
-use super::{PolicyFolders, load};
 use crate::cli::output::{Exit, Output};
 use crate::suggest::nearest;
 use crate::text::clean;
@@ -56,6 +57,9 @@ pub struct ReplOptions {
     /// Keep the history of lines in this file.
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
+    /// What the gateway knows.
+    #[command(flatten)]
+    pub world: WorldOptions,
     /// Where the policies and the schema are.
     #[command(flatten)]
     pub folders: PolicyFolders,
@@ -81,12 +85,13 @@ enum ReplFlow {
 }
 
 pub(super) fn run(base: &Path, options: &ReplOptions, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = options.folders.load_any(base, output)? else { return Ok(Exit::Usage) };
+    let known = known_world(&options.folders, &options.world, output)?;
     let mut session = Session {
         base,
         options,
         output,
-        bench: Workbench::new(bundle),
+        bench: Workbench::new(bundle).in_gateway(known),
         typing: None,
         last: None,
         failed: false,
@@ -314,7 +319,7 @@ impl Session<'_> {
     }
 
     fn reload(&mut self) -> anyhow::Result<()> {
-        match load(self.base, &self.options.folders, self.output)? {
+        match self.options.folders.load_any(self.base, self.output)? {
             Some(bundle) => {
                 self.bench.load(bundle);
                 self.changed(Ok(()))

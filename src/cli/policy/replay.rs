@@ -5,10 +5,11 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use super::diff::{load as load_version, version};
 use super::files::create;
+use super::folders::{POLICIES, PolicyFolders};
 use super::render::{PLAIN, YELLOW, counted};
-use super::{PolicyFolders, load};
+use super::store::StoreOptions;
+use super::versions::{Versions, load as load_version};
 use crate::audit::record_reader::{ChainCheck, RecordReader};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
@@ -55,8 +56,8 @@ pub(super) fn run(base: &Path, options: &ReplayOptions, output: &Output) -> anyh
         anyhow::bail!("`{}` is there already; name a new file", file.display());
     }
     let log = options.recorded.log.clone().unwrap_or_else(|| base.join(LOG));
-    let Some(baseline) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
-    let candidate = candidate(base, options, &baseline)?;
+    let Some(baseline) = options.folders.load_any(base, output)? else { return Ok(Exit::Usage) };
+    let candidate = candidate(base, options, &baseline, output)?;
     let Some(candidate) = load_version(candidate, &options.candidate, output) else { return Ok(Exit::Usage) };
     let rule = options.recorded.on_policy_error;
     let baseline = baseline.with_errors_as(rule);
@@ -74,23 +75,25 @@ pub(super) fn run(base: &Path, options: &ReplayOptions, output: &Output) -> anyh
 }
 
 /// A folder of `*.cedar` files is taken with the schema that the baseline has; everything else is as `diff` has it.
-fn candidate(base: &Path, options: &ReplayOptions, baseline: &Bundle) -> anyhow::Result<Sources> {
+fn candidate(
+    base: &Path,
+    options: &ReplayOptions,
+    baseline: &Bundle,
+    output: &Output,
+) -> anyhow::Result<Sources> {
     let folder = base.join(&options.candidate);
-    if !folder.is_dir() || folder.join(super::POLICIES).is_dir() {
-        return version(base, &options.candidate);
+    let versions = Versions::of(base, &options.folders, output)?;
+    let plain = folder.is_dir() && !folder.join(POLICIES).is_dir();
+    if !plain || options.folders.config.is_some() {
+        return versions.named(&options.candidate, &StoreOptions::default().open(base));
     }
     let read = Sources::from_dirs(&folder, &folder)?;
     let has = |kind| read.iter().any(|source| source.kind == kind);
-    anyhow::ensure!(
-        has(SourceKind::Policy),
-        "`{}` has neither a folder `policies` nor a `*.cedar` file",
-        options.candidate
-    );
-    if has(SourceKind::Schema) {
-        return Ok(read);
+    if !has(SourceKind::Policy) || has(SourceKind::Schema) {
+        return versions.folder(&options.candidate);
     }
     let schemas = baseline.sources().iter().filter(|source| source.kind == SourceKind::Schema);
-    Ok(schemas.fold(read, |read, schema| read.with_schema(&schema.name, &schema.text)))
+    Ok(read.with_files(schemas.cloned()))
 }
 
 fn write_tests(
@@ -141,7 +144,7 @@ pub(super) fn from_log(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let log = log.map_or_else(|| base.join(LOG), Path::to_owned);
-    let Some(bundle) = load(base, folders, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = folders.load_any(base, output)? else { return Ok(Exit::Usage) };
     let mut records = RecordReader::open(&log, ChainCheck::Skip)?;
     while let Some(record) = records.next_record()? {
         let Some(found) = find(record.text, id).ok().flatten() else { continue };

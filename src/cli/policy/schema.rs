@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{PolicyFolders, load};
+use super::folders::PolicyFolders;
 use crate::cli::output::{Exit, Output};
 use crate::workbench::editor::{cedar_schema, fixtures_schema, test_schema};
 
@@ -30,7 +30,7 @@ pub struct SchemaOptions {
 }
 
 pub(super) fn run(base: &Path, options: &SchemaOptions, output: &Output) -> anyhow::Result<Exit> {
-    let Some(bundle) = load(base, &options.folders, output)? else { return Ok(Exit::Usage) };
+    let Some(bundle) = options.folders.load_any(base, output)? else { return Ok(Exit::Usage) };
     let schema = match options.of {
         SchemaKind::Tests => test_schema(&bundle),
         SchemaKind::Fixtures => fixtures_schema(),

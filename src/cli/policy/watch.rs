@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use notify::{Event, EventKind, RecursiveMode, Watcher as _};
 
+use super::folders::{POLICIES, PolicyFolders, SCHEMAS, chosen};
 use super::render::{DIM, PLAIN};
-use super::{POLICIES, PolicyFolders, SCHEMAS, TESTS, chosen};
 use crate::cli::output::{Exit, Output};
 
 /// An editor writes a file in several steps; this long nothing must happen before the tests run.
@@ -31,13 +31,23 @@ pub(super) fn watch(
             let _ = sender.send(());
         }
     })?;
-    let mut folders: Vec<PathBuf> =
-        [chosen(base, folders.policies.as_ref(), POLICIES), chosen(base, folders.schemas.as_ref(), SCHEMAS)]
-            .into_iter()
-            .flatten()
-            .collect();
+    let tests = folders.test_folder(base);
+    let mut folders: Vec<PathBuf> = match folders.settings(output)? {
+        Some(settings) => {
+            let config = folders.config.as_deref().map(folder_of);
+            let read = [settings.policy_dir, settings.schema_dir, settings.agents.directory, config];
+            read.into_iter().flatten().collect()
+        }
+        None => [
+            chosen(base, folders.policies.as_ref(), POLICIES),
+            chosen(base, folders.schemas.as_ref(), SCHEMAS),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    };
     match files {
-        [] => folders.extend(Some(base.join(TESTS)).filter(|folder| folder.is_dir())),
+        [] => folders.extend(tests),
         files => folders.extend(files.iter().map(|file| folder_of(file))),
     }
     folders.sort();

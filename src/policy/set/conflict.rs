@@ -34,6 +34,15 @@ pub(crate) fn declared_twice(sources: &Sources) -> Vec<PolicyProblem> {
     problems
 }
 
+/// The full names of the types that a file declares.
+pub(crate) fn declared(source: &Source) -> Vec<String> {
+    if source.kind != SourceKind::Schema {
+        return Vec::new();
+    }
+    let is_type = |kind: usize| KINDS.get(kind).is_some_and(|(_, word)| *word != "action");
+    names(source).into_iter().filter(|(kind, _)| is_type(*kind)).map(|(_, name)| name).collect()
+}
+
 /// That a name is taken by an earlier one.
 fn taken(kind: usize, (source, name): (&Source, &str), (first, known): (&Source, &str)) -> PolicyProblem {
     let word = KINDS.get(kind).map_or("", |(_, word)| word);

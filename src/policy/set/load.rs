@@ -4,7 +4,7 @@
 //! What has not changed since the set before is taken over from it: the schema, and each file of policies under the same
 //! schema. That saves time and nothing else; see [`super::policy_file`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{Schema, SchemaFragment, Validator};
@@ -17,6 +17,7 @@ use super::error::{PolicyErrors, PolicyProblem};
 use super::policy_file::{Body, Checked, Entry, PolicyFile, check};
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
+use super::unresolved::unresolved;
 use crate::model::{self, PolicyMode};
 use crate::policy::engine::compiled::{CompiledPolicy, Effect, PolicyNotes};
 use crate::policy::engine::schema_index::SchemaIndex;
@@ -143,6 +144,9 @@ pub(crate) fn load(
         loader.take(same.map_or_else(read, |policy_file| Arc::clone(policy_file)));
     }
     loader.links(sources.links(), validator);
+    if strictness == Strictness::Product {
+        loader.warn_of_unlinked();
+    }
     if loader.infos.len() > limits.policies {
         let message =
             format!("{} policies are more than the {} allowed", loader.infos.len(), limits.policies);
@@ -225,10 +229,13 @@ impl Loader {
             }
             Err(error) => {
                 // Cedar says what is there twice, but not where.
-                let twice = declared_twice(sources);
-                match twice.is_empty() {
+                let mut found = declared_twice(sources);
+                if found.is_empty() {
+                    found = unresolved(&error.to_string(), sources);
+                }
+                match found.is_empty() {
                     true => self.problems.extend(PolicyProblem::from_cedar(None, &error)),
-                    false => self.problems.extend(twice),
+                    false => self.problems.extend(found),
                 }
                 None
             }
@@ -268,6 +275,22 @@ impl Loader {
     fn note(&mut self, checked: &Checked) {
         self.invalid.extend(checked.errors.iter().cloned());
         self.warnings.extend(checked.warnings.iter().cloned());
+    }
+
+    /// A template that nothing links decides nothing, whatever its author thinks.
+    fn warn_of_unlinked(&mut self) {
+        let linked: HashSet<Arc<str>> =
+            self.infos.iter().filter_map(|info| info.linked_from.clone()).collect();
+        let unlinked = self.infos.iter().filter(|info| info.is_template && !linked.contains(&info.id));
+        let warnings = unlinked.filter_map(|info| {
+            let mut files = self.policy_files.iter().map(|policy_file| &policy_file.source);
+            let source = files.find(|source| source.path == info.file)?;
+            let message = format!("nothing links the template `{}`: it decides nothing", info.id);
+            let problem = PolicyProblem::in_file(&source.path, &source.text, message);
+            let problem = problem.at(Some((info.offset, info.length).into()), "this template");
+            Some(problem.about(&info.id).into_warning())
+        });
+        self.warnings.extend(warnings.collect::<Vec<_>>());
     }
 
     /// Makes policies of templates.

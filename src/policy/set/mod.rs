@@ -13,4 +13,5 @@ pub(crate) mod settings;
 pub(crate) mod shipped;
 pub(crate) mod source;
 pub(crate) mod text;
+pub(crate) mod unresolved;
 pub(crate) mod yaml;

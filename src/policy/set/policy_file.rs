@@ -200,6 +200,13 @@ fn gathered(problems: Vec<PolicyProblem>) -> Vec<PolicyProblem> {
         [first, rest @ ..] if group.len() > AT_ONE_PLACE => {
             let mut first = first.clone();
             first.message = format!("{}, and {} more like this at this place", first.message, rest.len());
+            // A misspelt name is the same slip for each of them.
+            let slip = |problem: &PolicyProblem| {
+                problem.advice.clone().filter(|advice| advice.starts_with("did you mean"))
+            };
+            if let Some(meant) = slip(&first).filter(|meant| rest.iter().all(|one| slip(one).as_ref() == Some(meant))) {
+                return vec![first.with_advice(meant)];
+            }
             let narrow = "the policy is about more than has this: narrow its scope, as with `action in […]` or `resource is …`";
             vec![first.with_advice(narrow)]
         }

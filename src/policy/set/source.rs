@@ -44,6 +44,24 @@ pub struct Source {
     pub text: Arc<str>,
 }
 
+impl Source {
+    /// Whether it was compiled from a file of roles.
+    pub fn is_of_roles_file(&self) -> bool {
+        &*self.name == super::roles::NAME
+    }
+
+    fn marked_built_in(self) -> Self {
+        Self { path: format!("{}{}", shipped::BUILT_IN, self.path).into(), ..self }
+    }
+
+    /// Whether it came with the program rather than from a folder. Of a published version, that is an unchanged copy in the
+    /// layer that it extends.
+    pub fn is_built_in(&self) -> bool {
+        self.path.starts_with(shipped::BUILT_IN)
+            || self.name.starts_with(shipped::LAYER) && shipped::is_shipped(self)
+    }
+}
+
 /// A policy made from a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -117,9 +135,19 @@ impl Sources {
     /// Adds the texts of one kind that come with the program.
     #[must_use]
     pub fn with_shipped(self, kind: SourceKind) -> Self {
-        let shipped = Self::shipped();
-        let files = shipped.iter().filter(|source| source.kind == kind);
-        files.fold(self, |sources, file| sources.with(kind, &file.name, &file.text))
+        let shipped = Self::shipped().files.into_iter().filter(|source| source.kind == kind);
+        let mut sources = self;
+        sources.files.extend(shipped.map(Source::marked_built_in));
+        sources.sort();
+        sources
+    }
+
+    /// Adds files as they are.
+    #[must_use]
+    pub fn with_files(mut self, files: impl IntoIterator<Item = Source>) -> Self {
+        self.files.extend(files);
+        self.sort();
+        self
     }
 
     /// Adds a schema text.
@@ -154,8 +182,7 @@ impl Sources {
     pub fn extending_shipped(mut self) -> Self {
         let layer = Self::shipped().files.into_iter().map(|file| Source {
             name: format!("{}{}", shipped::LAYER, file.name).into(),
-            path: format!("{}{}", shipped::BUILT_IN, file.path).into(),
-            ..file
+            ..file.marked_built_in()
         });
         self.files.extend(layer);
         self.sort();

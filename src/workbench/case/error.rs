@@ -2,6 +2,9 @@
 
 use crate::suggest::nearest_qualified;
 
+/// More names than these are no help.
+const FEW: usize = 8;
+
 /// A mistake in a test file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CaseError {
@@ -31,10 +34,17 @@ pub enum CaseError {
         name: String,
         /// The nearest name that exists.
         nearest: Option<String>,
+        /// All that there are, when they are few and none is near.
+        all: Vec<String>,
     },
     /// An entity that the suite does not describe.
-    #[error("`{0}` is not listed under `entities`")]
-    Unlisted(String),
+    #[error("`{name}` is not listed under `entities`")]
+    Unlisted {
+        /// What was written.
+        name: String,
+        /// The nearest entity that is listed.
+        nearest: Option<String>,
+    },
     /// Not `Type::"id"`.
     #[error("`{0}` is not the name of an entity")]
     EntityName(String),
@@ -106,9 +116,19 @@ impl CaseError {
     /// Advice that stands apart from the message.
     pub fn help(&self) -> Option<String> {
         let help = match self {
-            Self::Unknown { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
-            Self::Unlisted(name) => {
-                format!("add `{name}: {{}}`; attributes left out get their neutral value")
+            Self::Unknown { nearest, all, .. } => {
+                let near = nearest.as_ref().map(|near| format!("did you mean `{near}`?"));
+                let all: Vec<String> = all.iter().map(|one| format!("`{one}`")).collect();
+                let all = (!all.is_empty()).then(|| format!("write one of {}", all.join(", ")));
+                match (near, all) {
+                    (None, None) => return None,
+                    (near, all) => near.into_iter().chain(all).collect::<Vec<_>>().join(" "),
+                }
+            }
+            Self::Unlisted { name, nearest } => {
+                let near =
+                    nearest.as_ref().map(|near| format!("did you mean `{near}`? Or ")).unwrap_or_default();
+                format!("{near}add `{name}: {{}}`; attributes left out get their neutral value")
             }
             Self::EntityName(_) => "write `Type::\"id\"`, as in `Agent::\"researcher\"`".to_owned(),
             Self::Group(_) => "name the action itself; for a tool it is `<server>___<tool>`".to_owned(),
@@ -129,7 +149,24 @@ impl CaseError {
     ) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
         let nearest = nearest_qualified(name, known.iter().copied()).map(str::to_owned);
-        Self::Unknown { kind, name: name.to_owned(), nearest }
+        // Outcomes are four: whoever misspells one may not know the others.
+        let few = known.len() <= FEW && (nearest.is_none() || kind == "outcome");
+        let all = known.iter().filter(|_| few).map(|one| (*one).to_owned()).collect();
+        Self::Unknown { kind, name: name.to_owned(), nearest, all }
+    }
+
+    /// The text in the file that this is about, as far as one stands there.
+    pub(in crate::workbench) fn written(&self) -> Option<&str> {
+        match self {
+            Self::Unknown { name, .. }
+            | Self::Unlisted { name, .. }
+            | Self::EntityName(name)
+            | Self::Group(name)
+            | Self::UnusedVariable(name)
+            | Self::NoSuchVariable(name) => Some(name),
+            Self::Type { path, .. } | Self::Missing(path) => path.rsplit('.').next(),
+            _ => None,
+        }
     }
 }
 

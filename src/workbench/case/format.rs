@@ -134,8 +134,39 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Located> {
     }
     serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
         let line = error.location().map_or(0, |location| location.line());
-        Located::at(line, CaseError::Shape(parser_message(&error)))
+        let message = slip(text, line).unwrap_or_else(|| parser_message(&error));
+        Located::at(line, CaseError::Shape(message))
     })
+}
+
+/// Two slips that the parser reports in terms of YAML's grammar, at or just before the line it stops in.
+fn slip(text: &str, line: u64) -> Option<String> {
+    let at = usize::try_from(line).ok()?.checked_sub(1)?;
+    let near = || text.lines().enumerate().skip(at.saturating_sub(1)).take(2);
+    let indented = |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
+    if let Some((number, _)) = near().find(|(_, line)| indented(line)) {
+        return Some(format!("line {} is indented with a tab: use spaces", number + 1));
+    }
+    let (_, found) = near().find(|(_, line)| unquoted_variable(line).is_some())?;
+    let variable = unquoted_variable(found)?;
+    Some(format!("`{variable}` has to be quoted: write `\"{variable}\"`"))
+}
+
+/// A `${name}` that stands in no quotes.
+fn unquoted_variable(line: &str) -> Option<&str> {
+    let mut quote = None;
+    for (at, c) in line.char_indices() {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if c == open => quote = None,
+            (None, '$') => {
+                let rest = line.get(at..).filter(|rest| rest.starts_with("${"))?;
+                return rest.find('}').and_then(|end| rest.get(..=end));
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The parser's message in our words: without its picture of the source, its place, and its own settings' names.

@@ -7,6 +7,7 @@
 
 mod error;
 mod format;
+mod known;
 mod matrix;
 mod name;
 pub(super) mod neutral;
@@ -16,6 +17,7 @@ mod world;
 
 pub use error::{CaseError, Located};
 pub(super) use format::{Expect, FixtureFile, Request, Search, SuiteFile, TestCase};
+pub use known::KnownWorld;
 pub(super) use matrix::{Row, rows};
 pub(super) use name::{SchemaNames, core_shorthand, shorthand, type_shorthand};
 pub(super) use statement::Statement;

@@ -43,6 +43,8 @@ impl<'s> SchemaNames<'s> {
             text.parse::<EntityUID>().ok(),
             format!("{NAMESPACE}::{text}").parse::<EntityUID>().ok(),
             core_uid(&EntityUid::action(text)),
+            core_uid(&EntityUid::new("Action", text)),
+            self.only_action(text),
         ];
         candidates
             .into_iter()
@@ -50,6 +52,14 @@ impl<'s> SchemaNames<'s> {
             .find(|uid| self.schema.get_action_id(uid).is_some())
             .map(|uid| EntityUid::new(uid.entity_type().to_string(), uid.eid().as_ref()))
             .ok_or_else(|| self.unknown_action(text))
+    }
+
+    /// The action of this id, when there is one in one namespace only.
+    fn only_action(self, id: &str) -> Option<EntityUID> {
+        let mut named =
+            self.schema.action_ids().map(|known| known.name()).filter(|uid| uid.eid().as_ref() == id);
+        let first = named.next()?;
+        named.next().is_none().then(|| first.clone())
     }
 
     /// Attributes of an entity type.

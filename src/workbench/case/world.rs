@@ -9,10 +9,11 @@ use serde_saphyr::Spanned;
 use super::format::{EntityEntry, EntityTable};
 use super::name::shorthand;
 use super::typed::Typing;
-use super::{CaseError, Located, Row, SchemaNames, neutral};
+use super::{CaseError, KnownWorld, Located, Row, SchemaNames, neutral};
 use crate::model::cedar_json::instant;
 use crate::model::{Entity, EntityUid, Value};
 use crate::policy::{Bundle, Query, close};
+use crate::suggest::nearest;
 
 /// What a suite says exists.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub(in crate::workbench) struct World<'s> {
     named: Vec<EntityUid>,
     /// The id of the entities that stand for those that have to be given.
     stand_in: Option<&'s str>,
+    /// The gateway whose world it is.
+    known: Option<KnownWorld>,
 }
 
 impl<'s> World<'s> {
@@ -40,7 +43,23 @@ impl<'s> World<'s> {
             named: bundle.named_anywhere().into_iter().collect(),
             mentioned: BTreeMap::new(),
             stand_in: None,
+            known: None,
         }
+    }
+
+    /// From now on what nobody lists, and what is left out of what is listed, is what a gateway knows.
+    pub(in crate::workbench) fn in_gateway(mut self, known: Option<KnownWorld>) -> Self {
+        self.known = known;
+        self
+    }
+
+    /// The names of what is listed.
+    pub(in crate::workbench) fn names(&self) -> impl Iterator<Item = &EntityUid> {
+        self.entities.keys()
+    }
+
+    fn has(&self, uid: &EntityUid) -> bool {
+        self.entities.contains_key(uid) || self.known.as_ref().is_some_and(|known| known.has(uid))
     }
 
     /// From now on its questions are asked of other policies too, which name these entities.
@@ -70,8 +89,8 @@ impl<'s> World<'s> {
     /// Every entity that another one names is listed.
     pub(in crate::workbench) fn check_complete(&self) -> Result<(), Located> {
         for (uid, line) in &self.mentioned {
-            if !self.entities.contains_key(uid) {
-                return Err(Located::at(*line, CaseError::Unlisted(shorthand(uid))));
+            if !self.has(uid) {
+                return Err(Located::at(*line, self.unlisted(uid)));
             }
         }
         Ok(())
@@ -102,15 +121,25 @@ impl<'s> World<'s> {
 
     /// All entities of a type.
     pub(in crate::workbench) fn of_type(&self, type_name: &str) -> Vec<EntityUid> {
-        self.entities.keys().filter(|uid| uid.type_name() == type_name).cloned().collect()
+        let known = self.known.iter().flat_map(|known| known.names());
+        let all: BTreeSet<&EntityUid> = self.entities.keys().chain(known).collect();
+        all.into_iter().filter(|uid| uid.type_name() == type_name).cloned().collect()
+    }
+
+    fn unlisted(&self, uid: &EntityUid) -> CaseError {
+        let known = self.known.iter().flat_map(|known| known.names());
+        let alike = self.entities.keys().chain(known).filter(|one| one.type_name() == uid.type_name());
+        let near = nearest(uid.id(), alike.map(EntityUid::id));
+        let near = near.map(|id| shorthand(&EntityUid::new(uid.type_name(), id)));
+        CaseError::Unlisted { name: shorthand(uid), nearest: near }
     }
 
     /// A listed entity's name.
     pub(in crate::workbench) fn listed(&self, text: &str) -> Result<EntityUid, CaseError> {
         let uid = self.schema_names.entity(text)?;
-        match self.entities.contains_key(&uid) {
+        match self.has(&uid) {
             true => Ok(uid),
-            false => Err(CaseError::Unlisted(shorthand(&uid))),
+            false => Err(self.unlisted(&uid)),
         }
     }
 
@@ -129,9 +158,9 @@ impl<'s> World<'s> {
         let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.schema_names) };
         let context =
             typing.record(types, context, "context", &|path| neutral(path.strip_prefix("context.")?))?;
-        let unlisted = typing.mentioned.iter().find(|uid| !self.entities.contains_key(*uid));
+        let unlisted = typing.mentioned.iter().find(|uid| !self.has(uid));
         if let Some(uid) = unlisted.filter(|_| self.stand_in.is_none()) {
-            return Err(CaseError::Unlisted(shorthand(uid)));
+            return Err(self.unlisted(uid));
         }
         let mut query = Query {
             principal: principal.clone(),
@@ -140,8 +169,15 @@ impl<'s> World<'s> {
             context: Value::Record(context),
             entities: Vec::new(),
         };
+        if let Some(known) = self.known.as_ref().filter(|_| !self.entities.contains_key(principal)) {
+            query.entities.push(Arc::new(known.described(neutral::entity(principal))));
+        }
         // A question is asked again of changed policies, which may be about more: all that any of them names is there.
-        close(&mut query, |_| self.named.clone(), usize::MAX, &|uid| self.entities.get(uid).cloned());
+        let find = |uid: &EntityUid| {
+            let known = || self.known.as_ref().and_then(|known| known.entity(uid));
+            self.entities.get(uid).cloned().or_else(known)
+        };
+        close(&mut query, |_| self.named.clone(), usize::MAX, &find);
         Ok(query)
     }
 
@@ -154,6 +190,10 @@ impl<'s> World<'s> {
     fn add_one(&mut self, name: &str, entry: &EntityEntry, line: u64, row: &Row) -> Result<(), CaseError> {
         let uid = self.schema_names.entity(&row.text(name)?)?;
         let mut entity = self.build(&uid, entry, line, row)?;
+        if !entry.parents.is_empty() {
+            // A test that says what an entity is in says all of it.
+            entity.parents = neutral::entity(&uid).parents;
+        }
         for parent in &entry.parents {
             let parent = self.schema_names.entity(&row.text(parent)?)?;
             if !self.schema_names.can_be_in(uid.type_name(), parent.type_name()) {
@@ -179,6 +219,9 @@ impl<'s> World<'s> {
         row: &Row,
     ) -> Result<Entity, CaseError> {
         let mut entity = neutral::entity(uid);
+        if let Some(known) = &self.known {
+            entity = known.described(entity);
+        }
         let mut typing = Typing { stand_in: self.stand_in, ..Typing::new(self.schema_names) };
         let given = row.map(&entry.attrs)?;
         if let Some(types) = self.schema_names.attributes(uid.type_name()) {

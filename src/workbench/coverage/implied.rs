@@ -1,6 +1,8 @@
 //! What the schema leaves no choice about: an element of a scope that holds for every request that the rest of the
 //! scope admits. No test can show it not to hold.
 
+use std::collections::BTreeSet;
+
 use cedar_policy_core::ast::{Entity, EntityType};
 
 use crate::policy::engine::compiled::{Ancestors, Scope, ScopeConstraint, ScopeSubject};
@@ -69,6 +71,26 @@ pub(crate) fn covers(wide: &Scope, narrow: &Scope, schema: &SchemaIndex) -> bool
                 && within(&wide.principal, &narrow.principal, principal)
                 && within(&wide.resource, &narrow.resource, resource)
     })
+}
+
+/// The types of principals for which `wide` matches whatever `narrow` does, on some action and type of resource.
+pub(crate) fn covers_somewhere<'s>(
+    wide: &Scope,
+    narrow: &Scope,
+    schema: &'s SchemaIndex,
+) -> BTreeSet<&'s EntityType> {
+    let within = |wide: &ScopeConstraint, narrow: &ScopeConstraint, kind: &EntityType| {
+        fit(wide, kind, schema) == Fit::Always || same_group(wide, narrow)
+    };
+    let covered = schema.environments().filter(|environment| {
+        let (action, principal, resource) = *environment;
+        let place = ScopeSubject { uid: action.uid(), ancestors: Ancestors::Entity(action) };
+        may_match(narrow, *environment, schema)
+            && wide.action.holds(&place)
+            && within(&wide.principal, &narrow.principal, principal)
+            && within(&wide.resource, &narrow.resource, resource)
+    });
+    covered.map(|(_, principal, _)| principal).collect()
 }
 
 /// Whether what is in `narrow` is in `wide`, by what the two say alone.

@@ -13,9 +13,10 @@ use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 use serde::Serialize;
 
-pub(crate) use implied::{admits_nothing, covers, implied, may_match};
+pub(crate) use implied::{admits_nothing, covers, covers_somewhere, implied, may_match};
 
 use super::clauses::{Anatomy, Position, Seen, code_line, place};
+use super::reported::Reported;
 use super::run::{Question, TestQuestions};
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
@@ -31,6 +32,8 @@ pub struct Coverage {
     pub summary: Count,
     /// Rows of tests that asked a policy.
     pub rows: usize,
+    /// Policies that came with the program and were not measured.
+    pub left_out: usize,
     /// One a policy, in the order of the files.
     pub policies: Vec<PolicyCoverage>,
 }
@@ -153,8 +156,14 @@ impl Part {
 
 /// Measures what the questions of `questions` see of the policies of `bundle`.
 pub fn measure(bundle: &Bundle, questions: &TestQuestions) -> Coverage {
+    measure_of(bundle, questions, &Reported::all())
+}
+
+/// The same of the policies that are `reported`.
+pub fn measure_of(bundle: &Bundle, questions: &TestQuestions, reported: &Reported) -> Coverage {
     let mut watched: Vec<Watched<'_>> = Anatomy::all(bundle)
         .into_iter()
+        .filter(|(_, info, _)| reported.is_about(info))
         .filter_map(|(anatomy, _, compiled)| Watched::new(anatomy, compiled, bundle))
         .collect();
     for question in questions.test_rows.iter().flat_map(|test_row| &test_row.questions) {
@@ -165,6 +174,7 @@ pub fn measure(bundle: &Bundle, questions: &TestQuestions) -> Coverage {
         policy_version: bundle.version().clone(),
         summary: Count::of(policies.iter().flat_map(|policy| &policy.parts)),
         rows: questions.rows(),
+        left_out: reported.left_out(bundle),
         policies,
     }
 }

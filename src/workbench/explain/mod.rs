@@ -99,10 +99,20 @@ pub struct PartAccount {
 
 /// Explains every question of the exam; the rows of a search give one for each resource.
 pub fn explain(bundle: &Bundle, questions: &TestQuestions) -> Vec<Explanation> {
+    explain_rows(bundle, questions, &|_, _| true)
+}
+
+/// The same of the rows that are `wanted`, by file and name (`suite: test (row)`).
+pub fn explain_rows(
+    bundle: &Bundle,
+    questions: &TestQuestions,
+    wanted: &dyn Fn(&str, &str) -> bool,
+) -> Vec<Explanation> {
     let program: Vec<(Anatomy, &CompiledPolicy)> =
         Anatomy::all(bundle).into_iter().map(|(anatomy, _, compiled)| (anatomy, compiled)).collect();
     let test_rows = questions.test_rows.iter();
     test_rows
+        .filter(|row| wanted(&row.file, &row.name()))
         .flat_map(|test_row| test_row.questions.iter().map(move |question| (test_row, question)))
         .filter_map(|(test_row, question)| one(bundle, &program, test_row, question))
         .collect()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{Cell, Principal, cell, roles, subjects};
+use super::{Cell, Principal, cell, subjects};
 use crate::model::Outcome;
 use crate::policy::Bundle;
 use crate::workbench::case::shorthand;
@@ -36,9 +36,7 @@ pub struct Shifted {
 
 /// Asks both about everything that either knows of.
 pub fn shift(old: &Bundle, new: &Bundle) -> Shift {
-    let both: Vec<String> =
-        roles(old).into_iter().chain(roles(new)).collect::<BTreeSet<_>>().into_iter().collect();
-    let principals = Principal::all(&both);
+    let principals = Principal::of(&[old, new]);
     let subjects: BTreeSet<_> = subjects(old).into_iter().chain(subjects(new)).collect();
     let mut shift = Shift::default();
     for subject in &subjects {

@@ -11,6 +11,7 @@ use super::operators::Edit;
 use crate::policy::Bundle;
 use crate::policy::engine::compiled::{CompiledPolicy, Effect, PolicyNotes};
 use crate::workbench::clauses::Anatomy;
+use crate::workbench::reported::Reported;
 
 /// A text that is changed, and the policies that decide by it: one, or all that were linked from the template.
 #[derive(Debug)]
@@ -22,10 +23,11 @@ pub(super) struct Target<'b> {
 
 impl<'b> Target<'b> {
     /// Everything that decides, in the order of the files.
-    pub(super) fn all(bundle: &'b Bundle) -> Vec<Self> {
+    pub(super) fn all(bundle: &'b Bundle, reported: &Reported) -> Vec<Self> {
         let mut targets: Vec<Self> = Vec::new();
         let mut templates: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for (anatomy, info, compiled) in Anatomy::all(bundle) {
+        let all = Anatomy::all(bundle).into_iter().filter(|(_, info, _)| reported.is_about(info));
+        for (anatomy, info, compiled) in all {
             let id = info.linked_from.as_ref().unwrap_or(&info.id);
             let known = templates.get(id).and_then(|index| targets.get_mut(*index));
             match (known, &info.linked_from) {

@@ -26,8 +26,9 @@ pub use operators::{OPERATORS, Operator};
 pub use sketch::Sketch;
 use trial::{Found, Trial};
 
-use super::coverage::{measure, percent};
+use super::coverage::{measure_of, percent};
 use super::prove::{Rule, Solver};
+use super::reported::Reported;
 use super::run::TestQuestions;
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
@@ -65,6 +66,8 @@ pub struct MutationSummary {
     pub proven_equivalent: usize,
     /// Templates that nothing links; they decide nothing and were not changed.
     pub unlinked_templates: usize,
+    /// Policies that came with the program and were not changed.
+    pub left_out: usize,
     /// Hundredths of the mutants that were killed.
     pub score: f64,
 }
@@ -111,8 +114,20 @@ pub fn mutate_with(
     solver: Option<&Solver>,
     step: Step<'_>,
 ) -> Mutation {
-    let coverage = measure(bundle, questions);
-    let targets = Target::all(bundle);
+    mutate_of(bundle, questions, &Reported::all(), threads, solver, step)
+}
+
+/// The same of the policies that are `reported`.
+pub fn mutate_of(
+    bundle: &Bundle,
+    questions: &TestQuestions,
+    reported: &Reported,
+    threads: usize,
+    solver: Option<&Solver>,
+    step: Step<'_>,
+) -> Mutation {
+    let coverage = measure_of(bundle, questions, reported);
+    let targets = Target::all(bundle, reported);
     let tries: Vec<(&Target<'_>, Edit)> = targets
         .iter()
         .flat_map(|target| {
@@ -131,7 +146,8 @@ pub fn mutate_with(
     let fates = look_closer(&mutation_run, fates.into_iter().flatten().collect(), threads, solver, step);
     let mut mutation = count(bundle, fates);
     mutation.solver = solver.map(|solver| solver.version().to_owned());
-    mutation.summary.unlinked_templates = unlinked_templates(bundle);
+    mutation.summary.unlinked_templates = unlinked_templates(bundle, reported);
+    mutation.summary.left_out = reported.left_out(bundle);
     mutation
 }
 
@@ -205,9 +221,10 @@ fn in_threads<S, T: Send>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-fn unlinked_templates(bundle: &Bundle) -> usize {
+fn unlinked_templates(bundle: &Bundle, reported: &Reported) -> usize {
     let linked = |id: &str| bundle.policies().any(|other| other.linked_from.as_deref() == Some(id));
-    bundle.policies().filter(|info| info.is_template && !linked(&info.id)).count()
+    let templates = bundle.policies().filter(|info| info.is_template && reported.is_about(info));
+    templates.filter(|info| !linked(&info.id)).count()
 }
 
 fn count(bundle: &Bundle, fates: Vec<MutantResult<'_>>) -> Mutation {

@@ -6,6 +6,7 @@ use super::operators::edits;
 use super::{MutantResult, MutationRun, Target};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::workbench::coverage::measure;
+use crate::workbench::reported::Reported;
 use crate::workbench::run::{Settings, Suites, examine, run};
 
 /// Every so many changes one is compared: loading the whole set is slow in an unoptimised build.
@@ -18,7 +19,7 @@ fn the_short_way_tells_what_the_long_way_tells() {
     let coverage = measure(&bundle, &questions);
     let mutation_run = MutationRun::new(&bundle, &questions, &coverage);
     let validator = Validator::new(bundle.schema().clone());
-    let targets = Target::all(&bundle);
+    let targets = Target::all(&bundle, &Reported::all());
     let all = targets.iter().flat_map(|target| {
         edits(&target.anatomy, bundle.schema_index()).into_iter().map(move |edit| (target, edit))
     });

@@ -82,9 +82,32 @@ pub(in crate::workbench) fn small(
     request: SingleRequest,
     speaks: &dyn Fn(&Query) -> bool,
 ) -> Option<(SingleRequest, Query)> {
-    let small = shrunk(request, &|request| query(bundles, request).is_some_and(|query| speaks(&query)))?;
+    let holds = |request: &SingleRequest| query(bundles, request).is_some_and(|query| speaks(&query));
+    let small = that_can_occur(shrunk(request, &holds)?, &holds);
     let query = query(bundles, &small)?;
     Some((small, query))
+}
+
+/// The same with an hour and a weekday of the clock, where some speak against the statement as well: to the solver they are
+/// numbers like others.
+fn that_can_occur(mut request: SingleRequest, holds: &dyn Fn(&SingleRequest) -> bool) -> SingleRequest {
+    for (name, range) in [("hour", 0..=23), ("weekday", 1..=7)] {
+        let place = format!("/system/{name}");
+        let context = Json::Object(request.context.clone());
+        let found = context.pointer(&place).and_then(Json::as_i64);
+        if found.is_none_or(|found| range.contains(&found)) {
+            continue;
+        }
+        let with = |number: i64| {
+            let mut changed = request.clone();
+            let system = changed.context.get_mut("system").and_then(Json::as_object_mut);
+            system.map(|system| system.insert(name.to_owned(), number.into()));
+            changed
+        };
+        let occurring = range.map(with).find(|changed| holds(changed));
+        request = occurring.unwrap_or(request);
+    }
+    request
 }
 
 /// The query that a request stands for, read as a test is read: by the schema of the first of the sets that it is for.

@@ -7,6 +7,7 @@
 
 mod reads;
 mod record;
+mod recorded;
 mod report;
 mod test_text;
 mod value;
@@ -19,6 +20,7 @@ use serde_json::Value as Json;
 
 use reads::{Hidden, Reads};
 use record::{Asked, Decided, Known, Logged, Typed, Without};
+pub use recorded::RecordedDecision;
 pub use report::{Group, LeftOut, NotEvaluated, Replay, ReplayFlip, Unlike};
 pub(in crate::workbench) use test_text::key;
 pub use test_text::{TestError, suite_of_flips, suite_of_record};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_saphyr::Spanned;
 
 use super::questions::{Expected, Question, Recorder};
-use super::{Failure, Got, TestReport, TestResult, report::SuiteProblem};
+use super::{Failure, Got, Settings, TestReport, TestResult, report::SuiteProblem};
 use crate::model::{EntityUid, Outcome, ReasonCode};
 use crate::policy::{Bundle, Query, Verdict};
 use crate::workbench::case::{
@@ -26,12 +26,12 @@ impl<'b> Runner<'b> {
     pub(super) fn new(
         bundle: &'b Bundle,
         suite: &SuiteFile,
-        also_named: &[EntityUid],
+        settings: &Settings,
         fixture: impl Fn(&str) -> Result<String, CaseError>,
     ) -> Result<Self, Located> {
         let schema_names = SchemaNames::new(bundle.schema().as_ref());
-        let mut world = World::new(bundle);
-        world.name(also_named);
+        let mut world = World::new(bundle).in_gateway(settings.known.clone());
+        world.name(&settings.also_named);
         if let Some(now) = &suite.now {
             world.set_now(now)?;
         }
@@ -51,6 +51,11 @@ impl<'b> Runner<'b> {
         check_names(suite)?;
         let policies = bundle.policies().map(|policy| policy.id.to_string()).collect();
         Ok(Self { bundle, schema_names, world, policies })
+    }
+
+    /// The names of the entities that the suite lists.
+    pub(super) fn names(&self) -> impl Iterator<Item = &EntityUid> {
+        self.world.names()
     }
 
     /// Runs one test.
@@ -85,7 +90,9 @@ impl<'b> Runner<'b> {
             notes.row.clone_from(&label);
             let in_row = |located: Located| {
                 let row = (!label.is_empty()).then(|| label.clone());
-                SuiteProblem { row, ..SuiteProblem::from(located) }
+                let mut problem = SuiteProblem::from(located);
+                problem.row = row;
+                problem
             };
             let failure = self.row(test, row, line, notes).map_err(in_row)?;
             failures.extend(failure.map(|failure| Failure { row: label.clone(), ..failure }));
@@ -108,6 +115,9 @@ impl<'b> Runner<'b> {
             let world = extended.insert(self.world.clone());
             world.add(&test.entities, row)?;
             world.check_complete()?;
+            if let Some(recorder) = &mut notes.recorder {
+                recorder.list(world.names());
+            }
         }
         let world = extended.as_ref().unwrap_or(&self.world);
         let failure = match (&test.request, &test.search) {

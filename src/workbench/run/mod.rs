@@ -18,7 +18,7 @@ pub use report::{Failure, Got, Report, SuiteReport, Summary, TestReport, TestRes
 pub use single::SingleRequest;
 pub use suites::{Promises, Suites, SuitesError};
 
-use super::case::{Located, SuiteFile};
+use super::case::{KnownWorld, Located, SuiteFile};
 use crate::model::EntityUid;
 use crate::policy::Bundle;
 
@@ -30,6 +30,8 @@ pub struct Settings {
     /// Entities that other policies name, of which the questions will be asked as well
     /// ([`Bundle::named_anywhere`]).
     pub also_named: Vec<EntityUid>,
+    /// The gateway whose world the tests stand in; `None`: what they do not say is neutral.
+    pub known: Option<KnownWorld>,
 }
 
 /// Runs `suites` against `bundle`.
@@ -69,16 +71,22 @@ fn run_file(
         Ok(suite) => suite,
         Err(problem) => return broken(file.to_owned(), problem),
     };
-    let runner =
-        match Runner::new(bundle, &suite, &settings.also_named, |fixture| suites.fixture(file, fixture)) {
-            Ok(runner) => runner,
-            Err(problem) => return broken(suite.suite, problem),
-        };
+    let runner = match Runner::new(bundle, &suite, settings, |fixture| suites.fixture(file, fixture)) {
+        Ok(runner) => runner,
+        Err(problem) => return broken(suite.suite, problem),
+    };
+    if let Some(questions) = &mut questions {
+        questions.listed.extend(runner.names().cloned());
+    }
     let mut tests = Vec::new();
     for test in suite.tests.iter().filter(|test| settings.wants(&suite.suite, &test.value.name)) {
         let recorder =
             questions.as_deref_mut().map(|questions| Recorder { file, suite: &suite.suite, questions });
-        tests.push(runner.test(test, recorder));
+        let mut report = runner.test(test, recorder);
+        if let TestResult::Broken { problem } = report.result {
+            report.result = TestResult::Broken { problem: problem.in_text(text) };
+        }
+        tests.push(report);
     }
     SuiteReport { file: file.to_owned(), suite: suite.suite.clone(), problem: None, tests }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::cases::Wanted;
+use super::{Settings, Suites, examine};
 use crate::model::{EntityUid, Outcome};
 use crate::policy::engine::compiled::Effect;
 use crate::policy::engine::evaluate::{Answer, Asked};
@@ -15,12 +16,27 @@ use crate::policy::set::bundle::Bundle;
 #[derive(Debug, Default)]
 pub struct TestQuestions {
     pub(in crate::workbench) test_rows: Vec<TestRow>,
+    /// All entities that the tests list.
+    pub(in crate::workbench) listed: BTreeSet<EntityUid>,
 }
 
 impl TestQuestions {
     /// Rows that ask a policy something.
     pub fn rows(&self) -> usize {
         self.test_rows.len()
+    }
+
+    /// Adds the rows of the shipped tests that pass beside these policies: what an own policy forbids may fail there.
+    pub fn add_shipped(&mut self, bundle: &Bundle) {
+        let (_, mut shipped) = examine(bundle, &Suites::shipped(), &Settings::default());
+        shipped.test_rows.retain(|row| {
+            let asked = row.questions.iter().map(|question| &question.prepared);
+            let answers: Vec<_> =
+                asked.map(|prepared| bundle.answer(&prepared.request, &prepared.entities)).collect();
+            row.fits(bundle, &answers)
+        });
+        self.test_rows.append(&mut shipped.test_rows);
+        self.listed.append(&mut shipped.listed);
     }
 
     /// Single questions; a search asks one for each resource.
@@ -69,6 +85,10 @@ pub(super) struct Recorder<'r> {
 }
 
 impl Recorder<'_> {
+    pub(super) fn list<'u>(&mut self, names: impl Iterator<Item = &'u EntityUid>) {
+        self.questions.listed.extend(names.cloned());
+    }
+
     pub(super) fn keep(
         &mut self,
         test: &str,

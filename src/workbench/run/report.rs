@@ -98,11 +98,51 @@ pub struct SuiteProblem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// What in the file it is about, as it stands there.
+    #[serde(skip)]
+    written: Option<String>,
+}
+
+impl SuiteProblem {
+    /// The same at the line in which what it is about is written, in the test that begins in its line.
+    pub(super) fn in_text(mut self, text: &str) -> Self {
+        let Some(written) = self.written.as_deref().filter(|_| self.line > 0) else { return self };
+        let first = usize::try_from(self.line).unwrap_or(usize::MAX).saturating_sub(1);
+        let depth = |line: &str| line.len() - line.trim_start().len();
+        let begin = text.lines().nth(first).map_or(0, depth);
+        let is_name = |line: &str| line.trim_start().starts_with("- name:");
+        // The next test begins where an item of the same depth does.
+        let lines = text.lines().enumerate().skip(first);
+        let mut test =
+            lines.take_while(|(at, line)| *at == first || !(is_name(line) && depth(line) <= begin));
+        let found = test.find(|(_, line)| !is_name(line) && has_word(line, written));
+        if let Some((at, _)) = found {
+            self.line = u64::try_from(at + 1).unwrap_or(self.line);
+        }
+        self
+    }
+}
+
+/// Whether a word stands in the code of a line by itself.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let code = line.split(" #").next().unwrap_or(line);
+    code.match_indices(word).any(|(at, _)| {
+        let before = code.get(..at).and_then(|text| text.chars().next_back());
+        let after = code.get(at + word.len()..).and_then(|text| text.chars().next());
+        !before.is_some_and(is_part) && !after.is_some_and(is_part)
+    })
 }
 
 impl From<Located> for SuiteProblem {
     fn from(located: Located) -> Self {
-        Self { line: located.line, row: None, message: located.error.to_string(), help: located.error.help() }
+        Self {
+            line: located.line,
+            row: None,
+            message: located.error.to_string(),
+            help: located.error.help(),
+            written: located.error.written().map(str::to_owned),
+        }
     }
 }
 

@@ -30,6 +30,24 @@ pub enum SuitesError {
         /// Which file.
         path: String,
     },
+    /// A folder of tests whose name hides it.
+    #[error("`{path}` is hidden and has tests: move them, or name the folder to run them")]
+    Hidden {
+        /// Which folder.
+        path: String,
+    },
+    /// A YAML file among the tests that is none by its name.
+    #[error("`{path}` lies among the tests: name it `*.test.yaml` or `*.fixtures.yaml`, or move it")]
+    Name {
+        /// Which file.
+        path: String,
+    },
+    /// A folder that was named and has no tests.
+    #[error("`{path}` has no file `*.test.yaml`")]
+    Nothing {
+        /// Which folder.
+        path: String,
+    },
     /// More files or folders than the bound.
     #[error("`{path}` has more than {MAX_FILES} test files or is deeper than {MAX_DEPTH} folders")]
     TooMany {
@@ -87,7 +105,12 @@ impl Suites {
         suites
     }
 
-    /// All `*.test.yaml` files in a folder and the folders in it.
+    /// The same as files, with their fixtures.
+    pub fn shipped_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+        SHIPPED.iter().copied()
+    }
+
+    /// All `*.test.yaml` and `*.test.yml` files in a folder and the folders in it.
     pub fn from_dir(folder: &Path) -> Result<Self, SuitesError> {
         let mut paths = Vec::new();
         collect(folder, 0, &mut paths)?;
@@ -99,7 +122,11 @@ impl Suites {
         let mut suites = Self { on_disk: true, ..Self::default() };
         for path in paths {
             if path.is_dir() {
-                suites.files.extend(Self::from_dir(path)?.files);
+                let found = Self::from_dir(path)?.files;
+                if found.is_empty() {
+                    return Err(SuitesError::Nothing { path: path.display().to_string() });
+                }
+                suites.files.extend(found);
             } else {
                 suites.files.insert(path.display().to_string(), read(path)?);
             }
@@ -169,20 +196,42 @@ fn read(path: &Path) -> Result<String, SuitesError> {
     String::from_utf8(bytes).map_err(not_text)
 }
 
+/// The test files below a folder, links followed as for policies. A file or folder that looks like tests and is none by its
+/// name is refused, never passed over.
 fn collect(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), SuitesError> {
     let failed = |source| SuitesError::Read { path: folder.display().to_string(), source };
     for entry in fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let path = entry.path();
-        // Links are not followed: a folder of tests is what it looks like.
-        let kind = entry.file_type().map_err(failed)?;
-        if kind.is_dir() && depth < MAX_DEPTH {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // What `..data` and the like hold, Kubernetes has linked from outside.
+        if name.starts_with("..") {
+            continue;
+        }
+        let hidden = name.starts_with('.');
+        // A link that leads nowhere is an error of its own.
+        let about = fs::metadata(&path)
+            .map_err(|source| SuitesError::Read { path: path.display().to_string(), source })?;
+        if about.is_dir() && depth < MAX_DEPTH {
+            let before = paths.len();
             collect(&path, depth + 1, paths)?;
-        } else if kind.is_dir() || paths.len() >= MAX_FILES {
+            if hidden && paths.len() > before {
+                return Err(SuitesError::Hidden { path: path.display().to_string() });
+            }
+        } else if about.is_dir() || paths.len() >= MAX_FILES {
             return Err(SuitesError::TooMany { path: folder.display().to_string() });
-        } else if kind.is_file() && path.to_string_lossy().ends_with(".test.yaml") {
+        } else if !hidden && is_test(&name) {
             paths.push(path);
+        } else if !hidden && is_yaml(&name) && !name.ends_with(".fixtures.yaml") {
+            return Err(SuitesError::Name { path: path.display().to_string() });
         }
     }
     Ok(())
+}
+
+fn is_test(name: &str) -> bool {
+    name.ends_with(".test.yaml") || name.ends_with(".test.yml")
+}
+
+fn is_yaml(name: &str) -> bool {
+    name.ends_with(".yaml") || name.ends_with(".yml")
 }

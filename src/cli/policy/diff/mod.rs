@@ -1,20 +1,18 @@
 //! `caxton policy diff`: what a change of the policies changes.
 
-mod git;
 mod text;
 
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::render::{PLAIN, YELLOW, counted, invalid};
+use super::folders::{Need, PolicyFolders};
+use super::gateway::{WorldOptions, known_world};
+use super::render::{PLAIN, YELLOW, counted};
 use super::replay::{RecordSelection, ReplayedLog};
 use super::store::StoreOptions;
-use super::{POLICIES, PolicyFolders, SCHEMAS, find_tests, show, sources};
+use super::versions::{Versions, load};
 use crate::cli::output::{Exit, Output};
-use crate::policy::version::{VersionError, VersionSource as _, VersionStore, Wanted};
-use crate::policy::{Bundle, SourceKind, Sources};
-use crate::text::clean;
 use crate::workbench::diff::{Difference, diff};
 use crate::workbench::matrix::{Shift, shift};
 use crate::workbench::replay::Settings as ReplaySettings;
@@ -40,6 +38,9 @@ pub struct DiffOptions {
     /// The version store.
     #[command(flatten)]
     pub store: StoreOptions,
+    /// Where the policies here are, and what both versions stand beside.
+    #[command(flatten)]
+    pub folders: PolicyFolders,
 }
 
 /// The differences between two versions.
@@ -56,13 +57,15 @@ pub struct ComparedVersions {
 }
 
 pub(super) fn run(base: &Path, options: &DiffOptions, output: &Output) -> anyhow::Result<Exit> {
-    let folders = PolicyFolders::default();
+    let folders = &options.folders;
+    let versions = Versions::of(base, folders, output)?;
+    let store = options.store.open(base);
     let newer = match &options.new {
-        Some(new) => version_in(base, new, &options.store.open(base))?,
-        None => sources(base, &folders, output)?,
+        Some(new) => versions.named(new, &store)?,
+        None => folders.sources(base, Need::Any, output)?,
     };
     let (Some(old), Some(new)) = (
-        load(version_in(base, &options.old, &options.store.open(base))?, &options.old, output),
+        load(versions.named(&options.old, &store)?, &options.old, output),
         load(newer, options.new.as_deref().unwrap_or("the policies here"), output),
     ) else {
         return Ok(Exit::Usage);
@@ -70,9 +73,10 @@ pub(super) fn run(base: &Path, options: &DiffOptions, output: &Output) -> anyhow
     let rule = options.recorded.on_policy_error;
     let old = old.with_errors_as(rule);
     let new = new.with_errors_as(rule);
-    let suites = find_tests(base, &[], &folders, output)?;
+    let suites = folders.tests(base, &[], output)?;
     let also_named = old.named_anywhere().into_iter().collect();
-    let (report, questions) = examine(&new, &suites, &Settings { also_named, ..Settings::default() });
+    let known = known_world(folders, &WorldOptions::default(), output)?;
+    let (report, questions) = examine(&new, &suites, &Settings { also_named, known, ..Settings::default() });
     let broken = report.summary().broken;
     if broken > 0 {
         output.say(format_args!(
@@ -98,60 +102,4 @@ pub(super) fn run(base: &Path, options: &DiffOptions, output: &Output) -> anyhow
         return Ok(Exit::Found);
     }
     Ok(compared.traffic.map_or(Exit::Fine, |traffic| traffic.exit(output)))
-}
-
-/// A folder when there is one of that name, else a published version, else a commit.
-pub(super) fn version(base: &Path, named: &str) -> anyhow::Result<Sources> {
-    version_in(base, named, &StoreOptions::default().open(base))
-}
-
-fn version_in(base: &Path, named: &str, store: &VersionStore) -> anyhow::Result<Sources> {
-    if base.join(named).is_dir() {
-        return folder(base, named);
-    }
-    if let (true, Ok(wanted)) = (store.exists(), named.parse::<Wanted>()) {
-        match store.find(&wanted) {
-            Ok(found) => return Ok(store.sources(&found.manifest)?),
-            // It can still be a commit.
-            Err(VersionError::NotFound(_)) if matches!(wanted, Wanted::Digest(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    commit(base, named)
-}
-
-pub(super) fn folder(base: &Path, named: &str) -> anyhow::Result<Sources> {
-    let folder = base.join(named);
-    let policies = folder.join(POLICIES);
-    let schemas = folder.join(SCHEMAS);
-    anyhow::ensure!(policies.is_dir(), "`{named}` has no folder `{POLICIES}`");
-    let schemas = if schemas.is_dir() { schemas } else { policies.clone() };
-    Ok(with_schema(Sources::from_dirs(&policies, &schemas)?))
-}
-
-pub(super) fn commit(base: &Path, named: &str) -> anyhow::Result<Sources> {
-    Ok(with_schema(git::sources(base, named, POLICIES, SCHEMAS)?))
-}
-
-fn with_schema(read: Sources) -> Sources {
-    let has_schema = read.iter().any(|source| source.kind == SourceKind::Schema);
-    if has_schema { read } else { read.with_shipped(SourceKind::Schema) }
-}
-
-/// The policies of a folder or commit; none when they are refused, and their problems have been shown.
-pub(super) fn version_named(base: &Path, named: &str, output: &Output) -> anyhow::Result<Option<Bundle>> {
-    Ok(load(version(base, named)?, named, output))
-}
-
-/// None when the policies are refused, and their problems have been shown.
-pub(super) fn load(sources: Sources, named: &str, output: &Output) -> Option<Bundle> {
-    match Bundle::load(sources) {
-        Ok(bundle) => Some(bundle),
-        Err(errors) => {
-            show(errors.problems(), output);
-            let fatal = errors.problems().iter().filter(|problem| problem.fatal).count();
-            output.say(format_args!("{}: {}", clean(named), invalid(fatal)));
-            None
-        }
-    }
 }
