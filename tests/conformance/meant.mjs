@@ -246,3 +246,9 @@ export const STEPS = [
     without: ["params._meta"],
   },
 ];
+
+/** For `servers`, by the request. */
+export const SERVERS = [];
+
+/** For the inspector in `servers`, by the method. */
+export const INSPECTOR = [];
