@@ -150,6 +150,22 @@ const DISGUISES = [
   "file://localhost/etc/passwd",
 ];
 
+/** What a policy on `file:///public/` takes for something there, or for nothing at all, and a server that parses URIs does not. */
+const PATHS = [
+  "file:///public/../private/x",
+  "file:///public/a/../../private/x",
+  "file:///public/./../private/x",
+  "file:///public/%2e%2e/private/x",
+  "file:///public/.%2E/private/x",
+  "file:///public/%2E./private/x",
+  "file:///public/..\\private\\x",
+  "file:///public/\\..\\..\\private\\x",
+  "file:///public/.\t./private/x",
+  "file:///public/.\n./private/x",
+  "file:///public/..",
+  "file:///public/x/../../private",
+];
+
 /** Header fields of a request of 2026-07-28 that say something else than its body; each gives the fields, or nothing where the request has no name. */
 const MISMATCHES = {
   "no method": () => ({ "Mcp-Method": undefined }),
@@ -345,6 +361,25 @@ export const MORE = {
           if (isFile && got.length > 0) wrong(`${how}: ${shown(uri)} has reached the server, though \`file\` is forbidden`);
           if (broken || answer === undefined) wrong(`${how}: ${shown(uri)}: ${broken ?? "no answer"}`);
         }
+      }
+    },
+  },
+
+  "a path in disguise": {
+    policy:
+      '@id("all")\npermit (principal, action, resource) unless { resource is Caxton::McpResource };\n' +
+      '@id("public")\npermit (principal, action == Caxton::Action::"resource:read", resource) when { resource.uri like "file:///public/*" };\n',
+    async attack({ mallory, server, wrong }) {
+      const right = await mallory.request("resources/read", { uri: "file:///public/x" });
+      if (!right.answer?.result) wrong(`what is public cannot be read: ${shown(right)}`);
+      for (const uri of PATHS) {
+        const from = server.seen.messages.length;
+        const { answer, broken } = await mallory.request("resources/read", { uri });
+        const got = server.seen.messages.slice(from).filter(({ method }) => method === "resources/read");
+        // As the official SDK's server reads it, before it looks for the resource.
+        const read = got.map(({ params }) => new URL(params.uri).href).filter((href) => !href.startsWith("file:///public/"));
+        if (read.length > 0) wrong(`${shown(uri)} has reached the server, which reads ${read}`);
+        if (broken || answer === undefined) wrong(`${shown(uri)}: ${broken ?? "no answer"}`);
       }
     },
   },

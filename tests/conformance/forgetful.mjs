@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 
 const ANY = { type: "object", properties: { text: { type: "string" } } };
 const TOOLS = ["echo", "told", "waits"].map((name) => ({ name, inputSchema: ANY }));
+const CAPABILITIES = { tools: { listChanged: true }, resources: { subscribe: true } };
 const INFO = { name: "forgetful", version: "1.0.0" };
 const event = (value) => `data: ${JSON.stringify(value)}\n\n`;
 const words = (text) => ({ content: [{ type: "text", text }] });
@@ -39,7 +40,7 @@ export async function startForgetful() {
       const id = randomUUID();
       open.set(id, { own: Object.keys(message.params.capabilities).length > 0 });
       sessions.opened += 1;
-      const result = { protocolVersion: "2025-11-25", capabilities: { tools: { listChanged: true } }, serverInfo: INFO };
+      const result = { protocolVersion: "2025-11-25", capabilities: CAPABILITIES, serverInfo: INFO };
       return json({ result }, { "mcp-session-id": id });
     }
     if (message.method === "server/discover") return json({ error: { code: -32601, message: "no" } });

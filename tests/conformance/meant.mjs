@@ -248,7 +248,15 @@ export const STEPS = [
 ];
 
 /** For `servers`, by the request. */
-export const SERVERS = [];
+export const SERVERS = [
+  {
+    why: "a result of 2026-07-28 says what it is, how long it holds and who gives it",
+    ways: ["2026-07-28", "2026-07-28 at /mcp"],
+    steps: /./,
+    without: ["result.resultType", "result.ttlMs", "result.cacheScope", "result._meta"],
+  },
+  { why: IN_ORDER, steps: of("tools/list"), sorted: ["tools"] },
+];
 
 /** For the inspector in `servers`, by the method. */
 export const INSPECTOR = [];

@@ -96,7 +96,9 @@ function kinds({ gateway, caller, server, session }) {
           return;
         }
         const end = new AbortController();
-        const message = caller.message("subscriptions/listen", { notifications: { toolsListChanged: true } });
+        const message = caller.message("subscriptions/listen", {
+          notifications: { toolsListChanged: true, resourceSubscriptions: [`era://${number}`] },
+        });
         const response = await caller.post(message, {
           headers: { "Mcp-Method": "subscriptions/listen" },
           signal: end.signal,
