@@ -73,7 +73,7 @@ export async function inspect(server, about, { entry, url }, gateway, logs) {
       const version = there.result?.protocolVersion;
       if (command.method === "initialize" && version !== { legacy: "2025-11-25", modern: "2026-07-28" }[era])
         found.push(`${what}: ${JSON.stringify(there).slice(0, 300)}`);
-      const fits = (rule) => (rule.eras?.includes(era) ?? true) && rule.methods.includes(command.method);
+      const fits = (rule) => (rule.eras?.includes(era) ?? true) && rule.methods.test(command.method);
       const texts = meant.difference(here, there, fits, [{ replace: about.replace ?? [] }]);
       if (texts) found.push(`${what}: ${apart(...texts)}`);
     }

@@ -1,10 +1,12 @@
 // Starts the processes that the tools of this directory need, a gateway among them, and stops each by its own id.
 
 import { execFileSync, spawn } from "node:child_process";
-import { createWriteStream, existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { copyFileSync, createWriteStream, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 
+const PLACE = dirname(fileURLToPath(import.meta.url));
 const START_LIMIT_MS = 120_000;
 const STOP_LIMIT_MS = 10_000;
 
@@ -134,6 +136,9 @@ export async function startCaxton(caxton, { keys, policy = ALLOW_ALL, ...upstrea
     made[name] = manage("auth", "create-key", ...about);
   }
   if (upstream.approved) {
+    // The typed actions of the tools stand beside the gateway's own types.
+    mkdirSync(join(home, "schemas"));
+    copyFileSync(join(PLACE, "../../schemas/caxton.cedarschema"), join(home, "schemas/caxton.cedarschema"));
     for (const { name } of upstream.servers ?? [one(upstream)]) {
       // The server may be in this very process, so nothing waits for it here.
       const log = join(logs, `import-${name}.log`);

@@ -32,6 +32,9 @@ const { values: options, positionals } = parseArgs({
 
 // ---- ways to a server ----
 
+/** Progress that is compared: the SDK loses what comes in one piece with the answer. */
+const TOLD = 2;
+
 /** What a request came to: `{ result }` or `{ error }`, with the `progress` that was told before. */
 async function official(transport) {
   const client = new Official({ name: "servers", version: "0.0.0" });
@@ -40,7 +43,8 @@ async function official(transport) {
     const progress = [];
     const how = { ...LIMIT, ...(wantsProgress && { onprogress: (told) => progress.push(told) }) };
     try {
-      return { result: await client.request({ method, params }, ResultSchema, how), progress };
+      const result = await client.request({ method, params }, ResultSchema, how);
+      return { result, progress: progress.slice(0, TOLD) };
     } catch (error) {
       return { error: { code: error.code, message: error.message }, progress };
     }
@@ -62,7 +66,7 @@ function stateless(gateway, key, path) {
     const { answer, events, broken } = await client.request(method, given);
     const progress = events.filter(({ method: told }) => told === "notifications/progress");
     const told = progress.map(({ params: { progressToken, ...rest } }) => rest);
-    return answer ? { result: answer.result, error: answer.error, progress: told } : { error: { broken } };
+    return answer ? { result: answer.result, error: answer.error, progress: told.slice(0, TOLD) } : { error: { broken } };
   };
   return { ask, close: () => {} };
 }
@@ -164,14 +168,17 @@ async function compared(name, about, begun, gateway) {
   await one.close();
   const failed = direct.filter((answer, at) => answer.error && !about.steps[at].own && !(about.steps[at].method in LISTED));
   const found = failed.map((answer) => `the server alone: ${JSON.stringify(answer.error)}`);
+  /** What differs, with the ways in which it does. */
+  const ways = new Map();
   for (const [way, open] of Object.entries(gateway ? WAYS : {})) {
     const through = await open(gateway, gateway.keys.servers, name);
     const mine = ({ name: called, uri, uriTemplate }) =>
       !way.endsWith("/mcp") || (called ?? "").startsWith(`${name}___`) || (uri ?? uriTemplate ?? "").startsWith(`${name}+`);
     const there = await answers(through, about, mine);
     await through.close();
-    found.push(...differences(about, name, way, direct, there).map((text) => `${way}: ${text}`));
+    for (const text of differences(about, name, way, direct, there)) ways.set(text, [...(ways.get(text) ?? []), way]);
   }
+  found.push(...[...ways].map(([text, all]) => `${text}   [${all.join(", ")}]`));
   return found;
 }
 
