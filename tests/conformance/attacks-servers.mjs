@@ -270,8 +270,10 @@ export const MORE = {
           one.request("tools/call", params(`${SERVER}___act`, { trick: "chats", wait_ms: 800 }, "victim")),
           one.request("tools/call", params("beside___act", { count: 3, wait_ms: 500, text: "t" }, "victim-2")),
         ]);
-        const heard = calls.flatMap(({ events }) => events.filter(({ method }) => method === "notifications/progress"));
-        const forged = heard.filter(({ params: told }) => told.message === "guessed");
+        const progress = ({ events }) => events.filter(({ method }) => method === "notifications/progress");
+        const heard = calls.flatMap(progress);
+        // Of its own calls a server may say what it likes, with the token of their caller.
+        const forged = progress(calls[0]).concat(progress(calls[1]).filter(({ params: told }) => told.progressToken !== "victim-2"));
         if (forged.length > 0) wrong(`${what}: ${forged.length} came to somebody else: ${shown(forged[0])}`);
         if (!calls.every(({ answer }) => answer?.result && !answer.result.isError)) wrong(`${what}: a call of somebody else: ${shown(calls)}`);
         const own = (await Promise.all(guessing)).flatMap(({ events }) => events);
@@ -464,7 +466,7 @@ export const MORE = {
       Referer: `http://localhost/?code=${SECRET(7)}`,
       "User-Agent": SECRET(8),
       "Last-Event-ID": SECRET(9),
-      DPoP: SECRET(10),
+      "X-Real-IP": SECRET(10),
       From: SECRET(11),
     };
     const session = await mallory.open(ELICITATION);
