@@ -1,41 +1,30 @@
 // The work of `attacks`.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { connect as connectHttp2, constants } from "node:http2";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { ELICITATION, PATH, SERVER, memory, note, recorded, shown, until } from "./attacking.mjs";
+import { MORE } from "./attacks-servers.mjs";
 import { startHostile, words } from "./hostile.mjs";
 import { Client, said } from "./mcp-client.mjs";
 import { Stop, main, startCaxton } from "./processes.mjs";
 
 const PLACE = dirname(fileURLToPath(import.meta.url));
-const SERVER = "hostile";
-const PATH = `/servers/${SERVER}/mcp`;
 const CALLS = 4;
 const CALL_SECONDS = 2;
 /** After this time nothing is told to who has shown a key that was revoked. */
 const REVOKED_MS = 15_000;
-const ELICITATION = { elicitation: {} };
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: { attack: { type: "string", multiple: true }, keep: { type: "string" } },
 });
 
-const note = (method, params) => ({ jsonrpc: "2.0", method, params });
 const accepts = () => ({ result: { action: "accept", content: {} } });
-const shown = (value) => JSON.stringify(value)?.slice(0, 200);
-const memory = ({ child }) =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))[1]) / 1024;
-
-async function until(true_, patience = 10_000) {
-  const end = Date.now() + patience;
-  while (!true_() && Date.now() < end) await sleep(50);
-  return true_();
-}
 
 /** Sends the same message many times over one connection of HTTP/2. */
 function overHttp2(gateway, caller, count, message, settings) {
@@ -563,8 +552,23 @@ const ATTACKS = {
   },
 };
 
-/** Lines of the decision log. */
-const recorded = ({ home }) => readFileSync(join(home, "data/audit.log"), "utf8").split("\n").length;
+Object.assign(ATTACKS, MORE);
+
+/** The gateway's servers: one, or as many as the attack wants, each with what it saw. */
+async function begin({ plan, count = 1, program, beside }) {
+  const started = [];
+  for (let number = 0; number < count; number += 1) started.push(await startHostile({ ...plan }));
+  const name = (number) => (number === 0 ? SERVER : `${SERVER}${number}`);
+  const timeout = `${CALL_SECONDS}s`;
+  const child = (file) => ({ command: process.execPath, args: [file] });
+  const servers = started.map(({ port }, number) => ({
+    name: name(number),
+    timeout,
+    ...(program && number === 0 ? child(program) : { url: `http://127.0.0.1:${port}/mcp` }),
+  }));
+  if (beside) servers.push({ name: "beside", timeout, ...child(beside) });
+  return { started, servers };
+}
 
 await main(async () => {
   if (positionals.length !== 1) throw new Stop("the gateway's binary is wanted");
@@ -575,30 +579,23 @@ await main(async () => {
   let [count, harm] = [0, 0];
   for (const [name, given] of Object.entries(ATTACKS)) {
     if (options.attack && !options.attack.includes(name)) continue;
-    const { attack, policy, program } = typeof given === "function" ? { attack: given } : given;
+    const { attack, policy, ...about } = typeof given === "function" ? { attack: given } : given;
     const logs = join(root, name.replaceAll(/[^a-z0-9]+/g, "-"));
     mkdirSync(logs, { recursive: true });
-    const server = await startHostile();
-    const upstream = {
-      server: SERVER,
-      port: server.port,
-      program,
-      keys: ["mallory", "victim"],
-      timeout: `${CALL_SECONDS}s`,
-      calls: CALLS,
-      policy,
-    };
+    const { started, servers } = await begin(about);
+    const upstream = { servers, keys: ["mallory", "victim"], calls: CALLS, policy };
     const gateway = await startCaxton(resolve(positionals[0]), upstream, logs);
     const [mallory, victim] = ["mallory", "victim"].map((who) => new Client(gateway, gateway.keys[who], PATH));
-    const found = [];
+    const [found, said_] = [[], []];
+    const about_ = { mallory, victim, server: started[0], servers: started, gateway, logs };
     try {
-      await attack({ mallory, victim, server, gateway, wrong: (text) => found.push(text) });
+      await attack({ ...about_, wrong: (text) => found.push(text), tell: (text) => said_.push(text) });
     } catch (error) {
       found.push(`it could not be carried out: ${error.stack}`);
     }
     if (gateway.child.exitCode !== null) found.push("the gateway has ended");
     await gateway.stop();
-    console.log(`${name}: ${found.length === 0 ? "no harm" : "HARM"}`);
+    console.log(`${name}: ${found.length === 0 ? "no harm" : "HARM"}${said_.map((text) => `; ${text}`).join("")}`);
     for (const text of found) console.log(`  ${text}`);
     count += 1;
     harm += found.length > 0 ? 1 : 0;

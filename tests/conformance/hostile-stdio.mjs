@@ -10,9 +10,26 @@ const TOOLS = [
   { name: "act", inputSchema: ANY },
 ];
 
+/** Tokens that could be somebody else's: near to one that was seen, and what clients use. */
+function guesses(token) {
+  const found = ["victim", "mallory", 0, 1, "1", "caxton-1", "", null, {}];
+  for (let more = -50; more <= 50; more += 1) {
+    const near = typeof token === "number" ? token + more : String(token).replace(/\d+$/, (digits) => Number(digits) + more);
+    if (near !== token) found.push(near, String(near), Number(near));
+  }
+  return found;
+}
+
 async function call({ id, params: { name, arguments: given, _meta } }) {
   const progressToken = _meta?.progressToken;
-  if (name === "act" && progressToken !== undefined) {
+  if (name === "act" && given.guess) {
+    const end = Date.now() + given.wait_ms;
+    while (Date.now() < end) {
+      for (const guess of guesses(progressToken))
+        say({ method: "notifications/progress", params: { progressToken: guess, progress: 1, message: "guessed" } });
+      await sleep(100);
+    }
+  } else if (name === "act" && progressToken !== undefined) {
     for (let progress = 1; progress <= given.count; progress += 1)
       say({ method: "notifications/progress", params: { progressToken, progress, message: "x".repeat(100) } });
     await sleep(given.wait_ms);

@@ -31,9 +31,19 @@ export const words = (text) => [{ type: "text", text }];
 const event = (value, fields = "") => `${fields}data: ${JSON.stringify(value)}\n\n`;
 const note = (method, params) => ({ jsonrpc: "2.0", method, params });
 
-/** The server; resolves with its port and what it saw. */
-export async function startHostile() {
+/**
+ * The server; resolves with its port and what it saw. `plan` may be changed while it runs: `sessionId` is the id of each session
+ * that is opened from then on, `tools` its list, `old` says that it does not know 2026-07-28, `resources` that it has some.
+ */
+export async function startHostile(plan = {}) {
   const seen = {
+    /** All that came, as it came, a buffer a piece. */
+    bytes: [],
+    /** How often the list of tools was asked for, and how often a session was ended. */
+    lists: 0,
+    ended: 0,
+    /** Open subscriptions (2026-07-28): the stream by the request's id. */
+    listening: new Map(),
     /** Requests and notifications, with their session. */
     messages: [],
     /** POSTs that are held open, by method. */
@@ -148,6 +158,14 @@ export async function startHostile() {
     return tricks[given.trick]({ given, sse, done, fail, raw, message });
   }
 
+  function listen({ id, params: { notifications } }, response) {
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    const _meta = { "io.modelcontextprotocol/subscriptionId": id };
+    response.write(event(note("notifications/subscriptions/acknowledged", { notifications, _meta })));
+    seen.listening.set(id, response);
+    response.on("close", () => seen.listening.get(id) === response && seen.listening.delete(id));
+  }
+
   function post(message, request, response) {
     const session = request.headers["mcp-session-id"];
     seen.messages.push({ session, ...message });
@@ -167,6 +185,7 @@ export async function startHostile() {
     if (message.id === undefined) return response.writeHead(202).end();
     switch (message.method) {
       case "server/discover":
+        if (plan.old) return json({ error: { code: -32601, message: "no" } });
         return json({
           result: {
             resultType: "complete",
@@ -184,12 +203,17 @@ export async function startHostile() {
         const asked = message.params.protocolVersion;
         const protocolVersion = OLD.includes(asked) ? asked : OLD[0];
         const result = { protocolVersion, capabilities: CAPABILITIES, serverInfo: INFO };
-        return json({ result }, { "mcp-session-id": randomUUID() });
+        return json({ result }, { "mcp-session-id": plan.sessionId ?? randomUUID() });
       }
       case "tools/list":
-        return json({ result: { resultType: "complete", ttlMs: 0, cacheScope: "public", tools: TOOLS } });
+        seen.lists += 1;
+        return json({ result: { resultType: "complete", ttlMs: 0, cacheScope: "public", tools: plan.tools ?? TOOLS } });
       case "tools/call":
         return act(message, response);
+      case "resources/read": {
+        const { uri } = message.params;
+        return json({ result: { resultType: "complete", ttlMs: 0, cacheScope: "public", contents: [{ uri, text: "x" }] } });
+      }
       case "resources/list":
         // Taken, and never answered.
         return hold("resources/list", response);
@@ -201,11 +225,8 @@ export async function startHostile() {
           result: { resultType: "complete", ttlMs: 0, cacheScope: "public", prompts, nextCursor: `${seen.pages}` },
         });
       }
-      case "subscriptions/listen": {
-        response.writeHead(200, { "content-type": "text/event-stream" });
-        const { notifications } = message.params;
-        return response.write(event(note("notifications/subscriptions/acknowledged", { notifications })));
-      }
+      case "subscriptions/listen":
+        return listen(message, response);
       default:
         return json({ result: {} });
     }
@@ -226,13 +247,23 @@ export async function startHostile() {
 
   const server = createServer(async (request, response) => {
     if (request.method === "GET") return get(request, response);
-    if (request.method !== "POST") return response.writeHead(200).end();
+    if (request.method !== "POST") {
+      seen.ended += request.method === "DELETE" ? 1 : 0;
+      return response.writeHead(200).end();
+    }
     const parts = [];
     for await (const part of request) parts.push(part);
     return post(JSON.parse(Buffer.concat(parts).toString("utf8")), request, response);
   });
   server.on("connection", (socket) => socket.on("error", () => {}));
+  server.on("connection", (socket) => socket.on("data", (piece) => seen.bytes.push(piece)));
   await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
   const speak = (session, message) => seen.streams.get(session)?.write(event(message));
-  return { port: server.address().port, seen, speak };
+  /** Says it to all that listen to changes, in the way of either generation. */
+  const tell = (method) => {
+    for (const [session, stream] of seen.streams) if (session) stream.write(event(note(method, {})));
+    for (const [id, stream] of seen.listening)
+      stream.write(event(note(method, { _meta: { "io.modelcontextprotocol/subscriptionId": id } })));
+  };
+  return { port: server.address().port, seen, speak, tell, plan };
 }

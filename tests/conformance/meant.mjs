@@ -246,3 +246,68 @@ export const STEPS = [
     without: ["params._meta"],
   },
 ];
+
+/** For `servers`, by the request. */
+export const SERVERS = [
+  {
+    why: "a result of 2026-07-28 says what it is, how long it holds and who gives it",
+    ways: ["2026-07-28", "2026-07-28 at /mcp"],
+    steps: /./,
+    without: ["result.resultType", "result.ttlMs", "result.cacheScope", "result._meta"],
+  },
+  { why: IN_ORDER, steps: of("tools/list"), sorted: ["tools"] },
+  {
+    why: "a result without `isError` says the same as one with `false`",
+    steps: of("tools/call .*"),
+    replace: [[/,"isError":false/g, ""]],
+  },
+  {
+    why: "clients that need no session of their own at a server share one there, with what it makes for the session",
+    steps: of("resources/list"),
+    servers: ["everything", "everything-http"],
+    leaveOut: [/demo:\/\/resource\/session\//],
+  },
+  {
+    why: "what no server behind the address offers is an empty list there",
+    steps: of("prompts/list", "resources/list", "resources/templates/list"),
+    servers: ["desk", "archive"],
+    without: ["error", "result"],
+  },
+];
+
+/** For the inspector in `servers`, by the method and the era that it speaks. */
+export const INSPECTOR = [
+  {
+    why: OWN_CAPABILITIES,
+    methods: of("initialize"),
+    without: ["capabilities", "instructions", "protocolVersion"],
+  },
+  {
+    why: "a result of 2026-07-28 says what it is, how long it holds and who gives it",
+    eras: ["modern"],
+    methods: /./,
+    without: ["result.resultType", "result.ttlMs", "result.cacheScope", "result._meta"],
+  },
+  { why: IN_ORDER, methods: of("tools/list"), sorted: ["tools"] },
+  {
+    why: "the inspector leaves out what 2026-07-28 has no more",
+    eras: ["modern"],
+    methods: of("tools/list"),
+    without: ["execution"],
+  },
+  {
+    why: "clients that need no session of their own at a server share one there, with what it makes for the session",
+    methods: of("resources/list"),
+    leaveOut: [/demo:\/\/resource\/session\//],
+  },
+  {
+    why: "the list of tools comes over the gateway's own connection, which declares no capability",
+    methods: of("tools/list"),
+    leaveOut: [/"name":"(?:get-roots-list|trigger-(?:elicitation|url-elicitation|sampling)[a-z-]*)"/],
+  },
+  {
+    why: "a result without `isError` says the same as one with `false`",
+    methods: of("tools/call"),
+    replace: [[/,"isError":false/g, ""]],
+  },
+];

@@ -75,6 +75,7 @@ const ANY = { type: "object", additionalProperties: true };
 /** A server that gives back what it is given, with a tool for each text; resolves with its port and what it saw. */
 async function startServer(texts, stateless) {
   const seen = [];
+  const capabilities = { tools: {}, prompts: {}, resources: {} };
   const tools = [
     ECHO,
     ...texts.map((text, number) => ({ name: `described-${number}`, description: text, inputSchema: ANY })),
@@ -87,13 +88,21 @@ async function startServer(texts, stateless) {
           ? undefined
           : {
               protocolVersion: "2025-11-25",
-              capabilities: { tools: {} },
+              capabilities,
               serverInfo: { name: "n", version: "1" },
             };
       case "server/discover":
-        return stateless ? { supportedVersions: ["2026-07-28"], capabilities: { tools: {} } } : undefined;
+        return stateless ? { supportedVersions: ["2026-07-28"], capabilities } : undefined;
       case "tools/list":
         return { tools };
+      case "prompts/list":
+        return { prompts: texts.map((name) => ({ name, description: name })) };
+      case "resources/list":
+        return { resources: texts.map((uri) => ({ uri, name: uri })) };
+      case "prompts/get":
+        return { messages: [{ role: "user", content: { type: "text", text: message.params.name } }] };
+      case "resources/read":
+        return { contents: [{ uri: message.params.uri, text: message.params.uri }] };
       case "tools/call": {
         const { name, arguments: given } = message.params;
         return { content: [{ type: "text", text: given.text ?? name }], structuredContent: { name, given } };
@@ -187,6 +196,7 @@ async function through(texts, stateless, logs, wrong) {
     if (!["text", "__proto__"].includes(text))
       await calls("echo", { more: { [text]: [text] } }, `key ${shown(text)}`);
   });
+  await others(caller, server, texts, counts, wrong);
   if (
     log
       .split("\n")
@@ -197,6 +207,36 @@ async function through(texts, stateless, logs, wrong) {
   await gateway.stop();
   server.close();
   return counts;
+}
+
+/** Texts as URIs of resources and as names of prompts: as they are or refused, and what is listed can be used. */
+async function others(caller, server, texts, counts, wrong) {
+  for (const [kind, list, use, key] of [
+    ["prompts", "prompts/list", "prompts/get", "name"],
+    ["resources", "resources/list", "resources/read", "uri"],
+  ]) {
+    const { answer: found } = await caller.request(list);
+    const listed = new Set((found?.result?.[kind] ?? []).map((item) => item[key]));
+    counts[kind] = listed.size;
+    if (listed.size < 10) wrong(`hardly any of the ${kind} is listed: ${shown(found?.error)}`);
+    for (const text of listed) if (!texts.includes(text)) wrong(`one of the ${kind} was renamed to ${shown(text)}`);
+    await each(texts, async (text) => {
+      const from = server.seen.length;
+      const { answer, broken, response } = await caller.request(use, { [key]: text });
+      const own = server.seen.slice(from).filter(({ message }) => message.method === use && message.params[key] === text);
+      const back = answer?.result?.contents?.[0]?.uri ?? answer?.result?.messages?.[0]?.content.text;
+      if (back === text && own.length > 0) {
+        if (!listed.has(text)) counts.unlisted = (counts.unlisted ?? 0) + 1;
+        return;
+      }
+      if (broken || answer?.error === undefined)
+        wrong(`${use} ${shown(text)}: ${broken ?? `${response?.status} ${shown(answer)}`}`);
+      else if (listed.has(text)) wrong(`${use} ${shown(text)} is listed, and refused: ${shown(answer.error)}`);
+      else if (own.length > 0) wrong(`${use} ${shown(text)} is refused, and has reached the server`);
+      else if (![-32602, -32003, -32002, -32020].includes(answer.error.code))
+        wrong(`${use} ${shown(text)}: ${shown(answer.error)}`);
+    });
+  }
 }
 
 await main(async () => {
@@ -210,7 +250,8 @@ await main(async () => {
     mkdirSync(place, { recursive: true });
     const counts = await through(texts, stateless, place, (text) => found.push(`${version}: ${text}`));
     console.log(
-      `${version}: ${texts.length} texts: ${counts.described} as descriptions, ${counts.named} as names of tools, all as arguments`,
+      `${version}: ${texts.length} texts: ${counts.described} as descriptions, ${counts.named} as names of tools, ` +
+        `${counts.prompts} of prompts, ${counts.resources} as URIs of resources (${counts.unlisted ?? 0} not listed, and answered), all as arguments`,
     );
     if (counts.described < texts.length / 2 || counts.named < 10)
       found.push(`${version}: hardly any tool is listed`);

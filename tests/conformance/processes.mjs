@@ -1,10 +1,12 @@
 // Starts the processes that the tools of this directory need, a gateway among them, and stops each by its own id.
 
 import { execFileSync, spawn } from "node:child_process";
-import { createWriteStream, existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { copyFileSync, createWriteStream, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 
+const PLACE = dirname(fileURLToPath(import.meta.url));
 const START_LIMIT_MS = 120_000;
 const STOP_LIMIT_MS = 10_000;
 
@@ -88,30 +90,35 @@ export function runToEnd(command, given, { cwd, log, limit, input }) {
 }
 
 // The rates are no part of this.
-const config = ({ server, port, program, timeout = "30s", calls = 32, tools = 256 }) => `
+const config = ({ calls = 32, tools = 256, approved = false, sections = "", ...upstream }) => `
 server: { port: 0, metrics_port: 0, data_dir: data }
 security:
   authorization: { policy_dir: policies }
   audit: { deadline: 10s }
   api_keys: { rate_limit_per_key: 1000000/second, burst_limit: 1000000 }
   rate_limit: { per_principal: 1000000/second, burst: 1000000 }
+${sections}
 mcp:
-  auto_import: true
+  auto_import: ${!approved}
   max_concurrent_calls: ${calls}
   max_tools_per_server: ${tools}
   servers:
-    - { name: ${server}, timeout: ${timeout}, ${at(port, program)} }
+${(upstream.servers ?? [one(upstream)]).map((entry) => `    - ${JSON.stringify(entry)}`).join("\n")}
 `;
-/** Over HTTP, or as a child process of the gateway. */
-const at = (port, program) =>
-  program === undefined
-    ? `url: "http://127.0.0.1:${port}/mcp"`
-    : `command: ${JSON.stringify(process.execPath)}, args: [${JSON.stringify(program)}]`;
+/** One server, over HTTP or as a child process of the gateway. */
+const one = ({ server, port, program, timeout = "30s" }) => ({
+  name: server,
+  timeout,
+  ...(program === undefined
+    ? { url: `http://127.0.0.1:${port}/mcp` }
+    : { command: process.execPath, args: [program] }),
+});
 const ALLOW_ALL = '@id("all")\npermit (principal, action, resource);\n';
 
 /**
- * A gateway with one server behind it and a key for each name. Its policy allows everything, if none is given. `manage` runs
- * a command of the gateway's program beside it.
+ * A gateway with one server behind it, or with `servers` as the configuration has them, and a key for each name. Its policy
+ * allows everything, if none is given. `manage` runs a command of the gateway's program beside it. With `approved`, the tools
+ * of all servers are imported first, and none is offered that was not.
  */
 export async function startCaxton(caxton, { keys, policy = ALLOW_ALL, ...upstream }, logs) {
   if (!existsSync(caxton)) throw new Stop(`there is no ${caxton}`);
@@ -122,9 +129,22 @@ export async function startCaxton(caxton, { keys, policy = ALLOW_ALL, ...upstrea
   const manage = (...given) =>
     execFileSync(caxton, given, { cwd: home, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   const made = {};
-  for (const name of keys) {
-    const about = ["--name", name, "--permissions", "*", "--expires-in", "1d", "--data-dir", "data"];
+  // Names, each with every permission, or names with the words that they have.
+  const wanted = Array.isArray(keys) ? keys.map((name) => [name, "*"]) : Object.entries(keys);
+  for (const [name, permissions] of wanted) {
+    const about = ["--name", name, "--permissions", permissions, "--expires-in", "1d", "--data-dir", "data"];
     made[name] = manage("auth", "create-key", ...about);
+  }
+  if (upstream.approved) {
+    // The typed actions of the tools stand beside the gateway's own types.
+    mkdirSync(join(home, "schemas"));
+    copyFileSync(join(PLACE, "../../schemas/caxton.cedarschema"), join(home, "schemas/caxton.cedarschema"));
+    for (const { name } of upstream.servers ?? [one(upstream)]) {
+      // The server may be in this very process, so nothing waits for it here.
+      const log = join(logs, `import-${name}.log`);
+      await runToEnd(caxton, ["tools", "import", name, "--config", "caxton.yaml"], { cwd: home, log, limit: START_LIMIT_MS });
+      if (!existsSync(join(home, `schemas/tools/${name}.tools.json`))) throw new Stop(`its tools were not imported: ${log}`);
+    }
   }
   const gateway = await start("the gateway", caxton, ["start", "--config", "caxton.yaml"], {
     cwd: home,

@@ -85,11 +85,14 @@ export class Meant {
     this.#entries = entries;
   }
 
-  /** Whether two values differ otherwise than is meant; the texts that do. `fits` says whether an entry is about them. */
-  difference(here, there, fits) {
-    if (seen(here) === seen(there)) return undefined;
+  /**
+   * Whether two values differ otherwise than is meant; the texts that do. `fits` says whether an entry is about them;
+   * `always` are rules of the same shape that need not make a difference.
+   */
+  difference(here, there, fits, always = []) {
+    if (seen(here, always) === seen(there, always)) return undefined;
     const rules = this.#entries.filter((entry) => entry.statuses === undefined && fits(entry));
-    const texts = (used) => [seen(here, used), seen(there, used)];
+    const texts = (used) => [seen(here, [...always, ...used]), seen(there, [...always, ...used])];
     const same = (used) => texts(used).every((text, _, [first]) => text === first);
     if (!same(rules)) return texts(rules);
     // Each without which they would differ.
