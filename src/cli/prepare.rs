@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
 use super::output::{Exit, Output};
@@ -89,6 +90,22 @@ fn without_secrets(error: &VaultError, output: &Output) -> Exit {
     output.say(describe(error));
     output.say(format_args!("help: {}", error.help()));
     if error.is_unreachable() { Exit::Unreachable } else { Exit::Usage }
+}
+
+/// Lets the process open as many files as the system allows it: a shell gives 1,024, and each connection is one.
+pub(super) fn raise_open_files() {
+    const MOST: u64 = 1 << 20;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(MOST).min(MOST);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the limit of open files stays as it is"
+            );
+        }
+    }
 }
 
 /// The threads of a gateway: two at least, so that one that waits for the disk does not stop the others.

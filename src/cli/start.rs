@@ -30,6 +30,7 @@ pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -
         Err(exit) => return Ok(exit),
     };
     prepare::start_log(&loaded);
+    prepare::raise_open_files();
     prepare::warn(&loaded, output);
     let mut running = RunningSettings::new(options.config.clone(), environment, &loaded.values);
     let mut settings = loaded.settings;

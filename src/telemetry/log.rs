@@ -19,17 +19,15 @@ static SET_LEVEL: OnceLock<Box<dyn Fn(&str) -> bool + Send + Sync>> = OnceLock::
 
 /// Starts the log of this process. A second start in one process keeps the first log.
 pub fn init(settings: &LogSettings) {
-    let log = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(EnvFilter::new(filter(&settings.level)))
-        .with_filter_reloading();
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let first = EnvFilter::new(filter(&settings.level));
     // Two types of handle, of which each sets the same.
     if settings.text {
-        let log = log.with_target(false);
+        let log = log.with_target(false).with_env_filter(first).with_filter_reloading();
         let handle = log.reload_handle();
         start(log.try_init().is_ok(), move |level| handle.reload(EnvFilter::new(filter(level))).is_ok());
     } else {
-        let log = log.json();
+        let log = log.json().with_env_filter(first).with_filter_reloading();
         let handle = log.reload_handle();
         start(log.try_init().is_ok(), move |level| handle.reload(EnvFilter::new(filter(level))).is_ok());
     }

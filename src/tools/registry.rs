@@ -29,7 +29,7 @@ use super::result::ToolResult;
 use super::session::{Answered, ClientSide};
 use super::settings::Settings;
 use super::tool::{Backend, Tool};
-use super::upstream::{self, Connection, Health, Listing, Outgoing, ServerEvents, Upstream};
+use super::upstream::{self, Connection, Health, Listing, Outgoing, ServerEvents, SessionPlaces, Upstream};
 
 /// The tools of the live gateway. Cheap to clone; the connections end with the last clone.
 #[derive(Debug, Clone)]
@@ -350,6 +350,7 @@ fn upstreams(
     ports: &RegistryPorts,
 ) -> Result<Vec<Arc<Upstream>>, RegistryError> {
     let mut names = BTreeSet::new();
+    let session_places = Arc::new(SessionPlaces::default());
     std::mem::take(&mut settings.servers)
         .into_iter()
         .map(|server| {
@@ -357,7 +358,7 @@ fn upstreams(
                 return Err(RegistryError::NameTaken(server.name));
             }
             let name = server.name.clone();
-            let upstream = Upstream::new(server, limits, ports);
+            let upstream = Upstream::new(server, limits, ports, Arc::clone(&session_places));
             upstream.map(Arc::new).map_err(|error| RegistryError::Credentials(name, error))
         })
         .collect()

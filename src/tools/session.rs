@@ -131,6 +131,16 @@ impl ClientSession {
         open.collect()
     }
 
+    /// Closes the connection to a server; a later call opens it again.
+    pub(super) fn close(&self, server: &ServerName) {
+        self.links.lock().remove(server);
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_place(&self, server: &ServerName) -> bool {
+        self.links.lock().contains_key(server)
+    }
+
     /// The server has forgotten this connection's session.
     pub(super) fn forget(&self, server: &ServerName, lost: &Arc<Link>) {
         let mut links = self.links.lock();

@@ -12,6 +12,7 @@ mod lines;
 mod link;
 mod listing;
 mod reconnect;
+mod session_places;
 mod stdio;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use link::{FromServer, ServerEvents};
 pub use listing::Listing;
 pub(super) use listing::items;
 pub(super) use reconnect::{Abandoned, keep_connected};
+pub(super) use session_places::SessionPlaces;
 
 /// The bounds that all servers share.
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +120,8 @@ pub(super) struct Upstream {
     credentials: Option<Arc<ServerCredentials>>,
     /// The connections of callers that have credentials of their own; none where all share one.
     callers: Option<CallerConnections>,
+    /// The sessions of clients at all servers.
+    session_places: Arc<SessionPlaces>,
 }
 
 /// The way for one request, and what keeps it open.
@@ -140,6 +144,7 @@ impl Upstream {
         settings: ServerSettings,
         limits: UpstreamLimits,
         ports: &RegistryPorts,
+        session_places: Arc<SessionPlaces>,
     ) -> Result<Self, TokenError> {
         let identity = ports.identity.clone();
         let credentials = connection::credentials_of(&settings, identity, Arc::clone(&ports.clock))?;
@@ -157,6 +162,7 @@ impl Upstream {
             session_lost: Notify::new(),
             doubted: Notify::new(),
             metrics: Arc::clone(&ports.metrics),
+            session_places,
         };
         upstream.show(false);
         Ok(upstream)
@@ -330,6 +336,7 @@ impl Upstream {
         session: &'a Arc<ClientSession>,
         shared: &Arc<Link>,
     ) -> Result<Option<Way<'a>>, ToolError> {
+        self.session_places.used(caller.principal(), session, &self.settings.name);
         let place = session.place(&self.settings.name);
         let tokens = self.credentials.as_ref().and_then(|credentials| credentials.of_caller(caller));
         let opening = || Connection::open_for(&self.settings, shared, tokens, session);

@@ -85,13 +85,18 @@ async fn watch(
     publish: &mut (impl FnMut(Listing) -> Result<(), Abandoned> + Send),
 ) -> ConnectionEnd {
     let link = Arc::clone(connection.link());
+    // The first change is looked at once; more of them no sooner than after the gap.
+    let mut next_look = Instant::now();
     loop {
         tokio::select! {
             () = connection.closed() => return ConnectionEnd::Error(UpstreamError::Closed),
             () = upstream.session_lost.notified() => return ConnectionEnd::SessionLost,
             // A call found nobody there: the question below shows whether that is so.
             () = upstream.doubted.notified() => {}
-            () = link.changed.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
+            () = link.changed.notified() => {
+                tokio::time::sleep_until(next_look).await;
+                next_look = Instant::now() + upstream.limits.refresh_gap;
+            }
             () = tokio::time::sleep(upstream.limits.refresh_interval) => {}
         }
         if let Some(callers) = &upstream.callers {
