@@ -47,8 +47,8 @@ impl ServerCredentials {
                 self.assert_identity(caller, identity_provider).await
             }
         };
-        if outcome.is_err() {
-            // It may have moved.
+        if matches!(&outcome, Err(error) if !matches!(error, TokenError::Refused(_))) {
+            // It may have moved. One that refuses is where it was.
             self.place.forget();
             self.provider.forget();
         }

@@ -1,0 +1,155 @@
+//! Which connection carries a caller's request.
+//!
+//! Most callers share one. A client that servers ask for something has a session of its own there, and where tokens are the
+//! caller's, each caller has a connection of its own.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::callers::OwnConnection;
+use super::link::{Failure, Link};
+use super::{Connection, Upstream};
+use crate::model::Subject;
+use crate::tools::auth::{TokenCaller, TokenSource};
+use crate::tools::error::{ToolError, UpstreamError};
+use crate::tools::session::{ClientSession, ClientSide};
+
+/// The way for one request, and what keeps it open.
+pub(in crate::tools) struct Way<'a> {
+    pub(in crate::tools) link: Arc<Link>,
+    of: WayOf<'a>,
+}
+
+enum WayOf<'a> {
+    /// All share it.
+    All,
+    /// The client's own session.
+    Session(&'a Arc<ClientSession>),
+    /// The caller's own connection.
+    Caller(#[expect(dead_code, reason = "it keeps the connection open")] OwnConnection),
+}
+
+impl Upstream {
+    /// Waits until there is a token for the caller's requests. It is kept for them while what comes back is held.
+    pub(in crate::tools) async fn tokens_for(
+        &self,
+        caller: &Arc<Subject>,
+    ) -> Result<Option<TokenSource>, ToolError> {
+        let source = self.credentials.as_ref().and_then(|credentials| credentials.of_caller(caller));
+        if let Some(source) = &source {
+            source.token().await.map_err(|error| self.failed(Failure::NoToken(error)))?;
+        }
+        Ok(source)
+    }
+
+    /// The server has forgotten the session of this way.
+    pub(in crate::tools) fn lost(&self, way: &Way<'_>, caller: &Subject) {
+        match (&way.of, &self.callers) {
+            (WayOf::Session(session), _) => session.forget(&self.settings.name, &way.link),
+            (WayOf::Caller(_), Some(callers)) => callers.forget(&TokenCaller::of(caller), &way.link),
+            (WayOf::All | WayOf::Caller(_), _) if self.forget(&way.link) => self.session_lost.notify_one(),
+            (WayOf::All | WayOf::Caller(_), _) => {}
+        }
+    }
+
+    /// The way for a caller's request: the one that all share, that of the client's own session at the server, or the
+    /// caller's own where callers have credentials of their own.
+    pub(super) async fn way_for<'a>(
+        &self,
+        caller: &Arc<Subject>,
+        client: Option<&'a ClientSide>,
+    ) -> Result<Way<'a>, ToolError> {
+        let shared = self.open_link().await?;
+        let way = match client {
+            // A child process for each client would be too much; one serves all, and asks no client for anything.
+            Some(ClientSide::Session(session)) if shared.may_have_sessions() && session.needs_own() => {
+                self.session_way(caller, session, &shared).await?
+            }
+            _ => None,
+        };
+        let way = match way {
+            Some(way) => way,
+            None => self.way_without_session(caller, shared).await?,
+        };
+        // INVARIANT of `callers`, and of a client's session, which belongs to one principal.
+        if !way.link.is_for(caller) {
+            tracing::error!(server = %self.settings.name, "a connection with another caller's credentials is not used");
+            return Err(self.unavailable());
+        }
+        Ok(way)
+    }
+
+    /// The way of the client's own session; none where the server has no sessions.
+    async fn session_way<'a>(
+        &self,
+        caller: &Arc<Subject>,
+        session: &'a Arc<ClientSession>,
+        shared: &Arc<Link>,
+    ) -> Result<Option<Way<'a>>, ToolError> {
+        self.session_places.used(caller.principal(), session, &self.settings.name);
+        let place = session.place(&self.settings.name);
+        let tokens = self.credentials.as_ref().and_then(|credentials| credentials.of_caller(caller));
+        let opening = || Connection::open_for(&self.settings, shared, tokens, session);
+        match place.get_or_try_init(opening).await {
+            Ok(connection) => {
+                Ok(Some(Way { link: Arc::clone(connection.link()), of: WayOf::Session(session) }))
+            }
+            Err(error) if error.is_of_a_credential() => Err(self.not_opened(&error)),
+            Err(error) if error.is_of_an_answer() && shared.is_stateless() => {
+                // Anything else may be this client's, or of this moment.
+                if error.knows_no_sessions() {
+                    shared.note_no_sessions();
+                }
+                Ok(None)
+            }
+            Err(error) => Err(self.not_opened(&error)),
+        }
+    }
+
+    /// The way of a caller that needs no session of its client's own.
+    async fn way_without_session(
+        &self,
+        caller: &Arc<Subject>,
+        shared: Arc<Link>,
+    ) -> Result<Way<'static>, ToolError> {
+        let (Some(callers), Some(credentials)) = (&self.callers, &self.credentials) else {
+            return Ok(Way { link: shared, of: WayOf::All });
+        };
+        let tokens = credentials.of_caller(caller).ok_or_else(|| self.unavailable())?;
+        let place = callers.place(&TokenCaller::of(caller), Instant::now());
+        let opening = || Connection::open_as(&self.settings, &shared, tokens);
+        let opened = place.get_or_try_init(opening).await;
+        let link = Arc::clone(opened.map_err(|error| self.not_opened(&error))?.link());
+        Ok(Way { link, of: WayOf::Caller(place) })
+    }
+
+    /// A client's session or a caller's connection cannot be opened.
+    fn not_opened(&self, error: &UpstreamError) -> ToolError {
+        let server = self.settings.name.clone();
+        let message = crate::tools::error::chain(error);
+        if error.is_of_a_credential() {
+            tracing::warn!(%server, reason = message, "a caller has no valid credential at an upstream server");
+            return ToolError::Credentials { server };
+        }
+        tracing::warn!(%server, reason = message, "a connection of a client's own to an upstream server cannot be opened");
+        self.doubted.notify_one();
+        ToolError::Unavailable { server }
+    }
+
+    /// The client's own session at the server; none where it has none.
+    pub(in crate::tools) async fn own_link(
+        &self,
+        caller: &Arc<Subject>,
+        session: &Arc<ClientSession>,
+    ) -> Result<Option<Arc<Link>>, ToolError> {
+        let client = ClientSide::Session(Arc::clone(session));
+        let way = self.way_for(caller, Some(&client)).await?;
+        Ok(matches!(way.of, WayOf::Session(_)).then_some(way.link))
+    }
+
+    /// The way of a caller for what is no call: the one that all share, or the caller's own.
+    pub(in crate::tools) async fn way_of(&self, caller: &Arc<Subject>) -> Result<Way<'static>, ToolError> {
+        self.way_for(caller, None).await
+    }
+}
