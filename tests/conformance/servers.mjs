@@ -220,7 +220,8 @@ await main(async () => {
   const entries = [...begun.values()].map(({ entry }) => entry);
   const gateway = await startCaxton(
     resolve(positionals[0]),
-    { servers: entries, approved: true, keys: ["servers"] },
+    // A busy machine is not what is tested.
+    { servers: entries, connect: "1m", approved: true, keys: ["servers"] },
     logs,
   );
   gateway.url = `http://${gateway.host}:${gateway.port}`;
@@ -243,7 +244,7 @@ await main(async () => {
   if (gateway.child.exitCode !== null) told("gateway", "at the end", ["it has ended"]);
   const log = readFileSync(join(logs, "gateway.log"), "utf8");
   if (/panicked/.test(log)) told("gateway", "its log", ["it has panicked"]);
-  const stale = options.server || options["no-inspector"] ? [] : meant.unused(() => true);
+  const stale = options.server ? [] : meant.unused(() => true);
   for (const why of stale) console.log(`meant to differ, and does not any more: ${why}`);
   if (options.keep === undefined) rmSync(logs, { recursive: true, force: true });
   return wrong + stale.length > 0 ? 1 : 0;
