@@ -69,7 +69,8 @@ const MISMATCHES = {
   "Base64 in Base64": (_method, name) => name && { "Mcp-Name": BASE64(BASE64(name)) },
   "Base64 that is none": (_method, name) => name && { "Mcp-Name": "=?base64?%%%?=" },
   "Base64 with spaces in it": (_method, name) => name && { "Mcp-Name": BASE64(name).replace(/(.{11})/, "$1 ") },
-  "a percent-encoded name": (_method, name) => name && { "Mcp-Name": `%${name.charCodeAt(0).toString(16)}${name.slice(1)}` },
+  "a percent-encoded name": (_method, name) =>
+    name && { "Mcp-Name": `%${name.charCodeAt(0).toString(16)}${name.slice(1)}` },
   "an empty name": (_method, name) => name && { "Mcp-Name": "" },
 };
 const MATCHES = {
@@ -79,7 +80,10 @@ const MATCHES = {
     "mCP-mETHOD": method,
     ...(name && { "Mcp-Name": undefined, "MCP-NAME": name }),
   }),
-  "with spaces around": (method, name) => ({ "Mcp-Method": `  ${method}\t`, ...(name && { "Mcp-Name": ` ${name} ` }) }),
+  "with spaces around": (method, name) => ({
+    "Mcp-Method": `  ${method}\t`,
+    ...(name && { "Mcp-Name": ` ${name} ` }),
+  }),
   "the name in Base64": (_method, name) => name && { "Mcp-Name": BASE64(name) },
 };
 const METHODS = {
@@ -105,7 +109,8 @@ export const BY_REQUEST = {
           const { answer, broken } = await client.request("resources/read", { uri });
           const got = server.seen.messages.slice(from).filter(({ method }) => method === "resources/read");
           const isFile = URL.canParse(uri) && new URL(uri).protocol === "file:";
-          if (isFile && got.length > 0) wrong(`${how}: ${shown(uri)} has reached the server, though \`file\` is forbidden`);
+          if (isFile && got.length > 0)
+            wrong(`${how}: ${shown(uri)} has reached the server, though \`file\` is forbidden`);
           if (broken || answer === undefined) wrong(`${how}: ${shown(uri)}: ${broken ?? "no answer"}`);
         }
       }
@@ -124,7 +129,9 @@ export const BY_REQUEST = {
         const { answer, broken } = await mallory.request("resources/read", { uri });
         const got = server.seen.messages.slice(from).filter(({ method }) => method === "resources/read");
         // As the official SDK's server reads it, before it looks for the resource.
-        const read = got.map(({ params }) => new URL(params.uri).href).filter((href) => !href.startsWith("file:///public/"));
+        const read = got
+          .map(({ params }) => new URL(params.uri).href)
+          .filter((href) => !href.startsWith("file:///public/"));
         if (read.length > 0) wrong(`${shown(uri)} has reached the server, which reads ${read}`);
         if (broken || answer === undefined) wrong(`${shown(uri)}: ${broken ?? "no answer"}`);
       }
@@ -171,7 +178,8 @@ export const BY_REQUEST = {
     ]) {
       rows += 1;
       const { response, answer } = await old.call("good", { text: "x" }, { headers });
-      if ((said(answer) === "good: x") !== right) wrong(`2025-11-25, ${what}: ${response?.status} ${shown(answer)}`);
+      if ((said(answer) === "good: x") !== right)
+        wrong(`2025-11-25, ${what}: ${response?.status} ${shown(answer)}`);
     }
     // Arguments that fields repeat.
     const param = (given, fields) => send("tools/call", { name: "hidden", arguments: given }, fields);
@@ -216,7 +224,10 @@ export const BY_REQUEST = {
     };
     const session = await mallory.open(ELICITATION);
     const query = `?access_token=${token}&api_key=${mallory.key}&x=${SECRET(12)}`;
-    const _meta = { [protocol("authorization")]: SECRET(13), [protocol("clientInfo")]: { name: SECRET(14), version: "1" } };
+    const _meta = {
+      [protocol("authorization")]: SECRET(13),
+      [protocol("clientInfo")]: { name: SECRET(14), version: "1" },
+    };
     const ways = [
       ["a token", mallory, { Authorization: `Bearer ${token}`, "X-API-Key": undefined }],
       ["a key", mallory, {}],
@@ -239,10 +250,16 @@ export const BY_REQUEST = {
       for (const [method, params] of Object.entries(methods)) {
         const name = params.name ?? params.uri;
         const message = client.message(method, { ...params, _meta });
-        const headers = { ...client.headers({ "Mcp-Method": method, ...(name && { "Mcp-Name": name }) }), ...planted, ...fields };
+        const headers = {
+          ...client.headers({ "Mcp-Method": method, ...(name && { "Mcp-Name": name }) }),
+          ...planted,
+          ...fields,
+        };
         const clean = Object.fromEntries(Object.entries(headers).filter(([, value]) => value !== undefined));
         for (const way of ["", query]) {
-          const { status } = await exactly(`${client.url}${way}`, clean, JSON.stringify(message)).catch(() => ({ status: 0 }));
+          const { status } = await exactly(`${client.url}${way}`, clean, JSON.stringify(message)).catch(() => ({
+            status: 0,
+          }));
           sent += 1;
           accepted += status === 200 ? 1 : 0;
         }
@@ -252,7 +269,12 @@ export const BY_REQUEST = {
     const wire = Buffer.concat(server.seen.bytes).toString("latin1");
     if (!wire.includes('"text":"here"')) wrong("no call has reached the server");
     tell(`${accepted} of ${sent} requests were carried out, ${wire.length} bytes reached the server`);
-    const secrets = { key: mallory.key, token, "the token's signature": token.split(".")[2], session: session.session };
+    const secrets = {
+      key: mallory.key,
+      token,
+      "the token's signature": token.split(".")[2],
+      session: session.session,
+    };
     for (let number = 1; number <= 14; number += 1) secrets[SECRET(number)] = SECRET(number);
     for (const [what, secret] of Object.entries(secrets)) {
       const at = wire.search(new RegExp(`${secret}(?!\\d)`));

@@ -10,7 +10,8 @@ import { Client, said } from "./mcp-client.mjs";
 
 const PLACE = dirname(fileURLToPath(import.meta.url));
 const files = ({ child }) => readdirSync(`/proc/${child.pid}/fd`).length;
-const ended = (client) => fetch(client.url, { method: "DELETE", headers: client.headers() }).then((got) => got.text());
+const ended = (client) =>
+  fetch(client.url, { method: "DELETE", headers: client.headers() }).then((got) => got.text());
 const onOwnStream = (server) => [...server.seen.streams.keys()].filter((session) => session !== undefined).length;
 
 /** How long calls of somebody else take while `work` goes on, in milliseconds; and how many of them fail. */
@@ -71,7 +72,8 @@ const manySessions = async ({ mallory, victim, servers, gateway, wrong, tell }, 
   await each(own, 10, ended);
   await ended(session).catch(() => {});
   const left = () => servers.reduce((sum, server) => sum + onOwnStream(server), 0);
-  if (!(await until(() => left() <= servers.length, 10_000))) wrong(`${left()} streams at servers stay open after all sessions ended`);
+  if (!(await until(() => left() <= servers.length, 10_000)))
+    wrong(`${left()} streams at servers stay open after all sessions ended`);
   await sleep(1_000);
   if (files(gateway) > filesBefore + 100) wrong(`${files(gateway) - filesBefore} more files are open at the end`);
 };
@@ -88,7 +90,10 @@ const restless = async ({ mallory, victim, server, gateway, logs, wrong, tell })
   const heard = await (await mallory.open(ELICITATION)).listen();
   const sub = new AbortController();
   const message = mallory.message("subscriptions/listen", { notifications: { toolsListChanged: true } });
-  const stream = await mallory.post(message, { headers: { "Mcp-Method": "subscriptions/listen" }, signal: sub.signal });
+  const stream = await mallory.post(message, {
+    headers: { "Mcp-Method": "subscriptions/listen" },
+    signal: sub.signal,
+  });
   let events = 0;
   (async () => {
     const reader = stream.body.getReader();
@@ -120,9 +125,11 @@ const restless = async ({ mallory, victim, server, gateway, logs, wrong, tell })
     `the list was asked for ${asked} times, ${heard.messages.length} and ${events} notifications came to clients, ${log() - lines} log lines, ` +
       `${recorded(gateway) - records - innocent.calls} more records, ${Math.round(memory(gateway) - before)} MB; the slowest call took ${innocent.most} ms`,
   );
-  if (innocent.failed.length > 0) wrong(`${innocent.failed.length} calls of somebody else fail: ${innocent.failed[0]}`);
+  if (innocent.failed.length > 0)
+    wrong(`${innocent.failed.length} calls of somebody else fail: ${innocent.failed[0]}`);
   if (asked > SECONDS * 20) wrong(`the list was asked for ${asked} times in ${SECONDS} s`);
-  if (heard.messages.length + events > SECONDS * 40) wrong(`clients heard of it ${heard.messages.length + events} times`);
+  if (heard.messages.length + events > SECONDS * 40)
+    wrong(`clients heard of it ${heard.messages.length + events} times`);
   if (log() - lines > SECONDS * 40) wrong(`${log() - lines} lines in the log`);
   if (innocent.most > 1_000) wrong(`a call of somebody else took ${innocent.most} ms`);
   sub.abort();
@@ -154,7 +161,8 @@ export const BY_SERVER = {
         if (broken) wrong(`${what}: ${broken}`);
         if (took > 4_000) wrong(`${what}: it took ${took} ms to say so`);
         const used = server.seen.messages.findLast(({ method }) => method === "tools/call")?.session;
-        if (works && used !== id && !(id === "" && used === undefined)) wrong(`${what}: ${shown(used)?.slice(0, 60)} was sent back`);
+        if (works && used !== id && !(id === "" && used === undefined))
+          wrong(`${what}: ${shown(used)?.slice(0, 60)} was sent back`);
         const other = await victim.call("good", { text: "mine" });
         if (said(other.answer) !== "good: mine") wrong(`${what}: somebody else's call: ${shown(other)}`);
         await ended(own);
@@ -178,7 +186,10 @@ export const BY_SERVER = {
         ["2025-11-25", await at(victim).open()],
       ]) {
         const guessing = [0, 1, 2].map((number) =>
-          at(mallory).request("tools/call", params("beside___act", { guess: true, wait_ms: 1_500, text: "g" }, `mallory-${number}`)),
+          at(mallory).request(
+            "tools/call",
+            params("beside___act", { guess: true, wait_ms: 1_500, text: "g" }, `mallory-${number}`),
+          ),
         );
         await sleep(200);
         // At another server, and at the same.
@@ -189,9 +200,12 @@ export const BY_SERVER = {
         const progress = ({ events }) => events.filter(({ method }) => method === "notifications/progress");
         const heard = calls.flatMap(progress);
         // Of its own calls a server may say what it likes, with the token of their caller.
-        const forged = progress(calls[0]).concat(progress(calls[1]).filter(({ params: told }) => told.progressToken !== "victim-2"));
+        const forged = progress(calls[0]).concat(
+          progress(calls[1]).filter(({ params: told }) => told.progressToken !== "victim-2"),
+        );
         if (forged.length > 0) wrong(`${what}: ${forged.length} came to somebody else: ${shown(forged[0])}`);
-        if (!calls.every(({ answer }) => answer?.result && !answer.result.isError)) wrong(`${what}: a call of somebody else: ${shown(calls)}`);
+        if (!calls.every(({ answer }) => answer?.result && !answer.result.isError))
+          wrong(`${what}: a call of somebody else: ${shown(calls)}`);
         const own = (await Promise.all(guessing)).flatMap(({ events }) => events);
         tell(`${what}: ${heard.length} heard, ${own.length} by the guesser itself`);
       }
@@ -212,7 +226,11 @@ export const BY_SERVER = {
   "many subscriptions in a session": async ({ mallory, victim, server, gateway, wrong, tell }) => {
     const COUNT = 2_000;
     const own = await mallory.open();
-    const [before, wire, records] = [memory(gateway), server.seen.bytes.reduce((sum, piece) => sum + piece.length, 0), recorded(gateway)];
+    const [before, wire, records] = [
+      memory(gateway),
+      server.seen.bytes.reduce((sum, piece) => sum + piece.length, 0),
+      recorded(gateway),
+    ];
     let refused = 0;
     const began = Date.now();
     const innocent = await beside(victim, () =>
@@ -227,12 +245,15 @@ export const BY_SERVER = {
       `${COUNT - refused} of ${COUNT} in ${Date.now() - began} ms: ${Math.round(sent / 1e6)} MB to the server, ${grown} MB held, ${recorded(gateway) - records} records; ` +
         `the victim's slowest call took ${innocent.most} ms`,
     );
-    if (innocent.failed.length > 0) wrong(`${innocent.failed.length} calls of somebody else fail: ${innocent.failed[0]}`);
+    if (innocent.failed.length > 0)
+      wrong(`${innocent.failed.length} calls of somebody else fail: ${innocent.failed[0]}`);
     if (innocent.most > 1_000) wrong(`a call of somebody else took ${innocent.most} ms`);
-    if (sent > COUNT * 20_000) wrong(`${Math.round(sent / 1e6)} MB went to the server for ${COUNT} subscriptions of 210 bytes`);
+    if (sent > COUNT * 20_000)
+      wrong(`${Math.round(sent / 1e6)} MB went to the server for ${COUNT} subscriptions of 210 bytes`);
     if (grown > 100) wrong(`they hold ${grown} MB`);
     await ended(own);
-    if (!(await until(() => server.seen.listening.size <= 1, 5_000))) wrong(`${server.seen.listening.size} subscriptions stay open`);
+    if (!(await until(() => server.seen.listening.size <= 1, 5_000)))
+      wrong(`${server.seen.listening.size} subscriptions stay open`);
   },
 
   "many subscriptions in one request": async ({ mallory, victim, server, gateway, wrong, tell }) => {
@@ -245,7 +266,10 @@ export const BY_SERVER = {
       const message = mallory.message("subscriptions/listen", { notifications: { resourceSubscriptions: uris } });
       const began = Date.now();
       try {
-        const response = await mallory.post(message, { headers: { "Mcp-Method": "subscriptions/listen" }, signal: end.signal });
+        const response = await mallory.post(message, {
+          headers: { "Mcp-Method": "subscriptions/listen" },
+          signal: end.signal,
+        });
         status = response.status;
         await response.body.getReader().read();
       } catch (error) {
@@ -254,13 +278,15 @@ export const BY_SERVER = {
       took = Date.now() - began;
       for (let number = 0; number < 50; number += 1) server.tell("notifications/resources/updated");
     });
-    tell(`status ${status} after ${took} ms; ${Math.round(memory(gateway) - before)} MB; the victim's slowest call took ${innocent.most} ms`);
-    if (innocent.failed.length > 0) wrong(`${innocent.failed.length} calls of somebody else fail: ${innocent.failed[0]}`);
+    tell(
+      `status ${status} after ${took} ms; ${Math.round(memory(gateway) - before)} MB; the victim's slowest call took ${innocent.most} ms`,
+    );
+    if (innocent.failed.length > 0)
+      wrong(`${innocent.failed.length} calls of somebody else fail: ${innocent.failed[0]}`);
     if (innocent.most > 1_000) wrong(`a call of somebody else took ${innocent.most} ms`);
     end.abort();
   },
 
   "a list that changes all the time": restless,
   "a list that changes all the time, of an older server": { plan: { old: true }, attack: restless },
-
 };

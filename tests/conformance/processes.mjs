@@ -143,8 +143,13 @@ export async function startCaxton(caxton, { keys, policy = ALLOW_ALL, ...upstrea
     for (const { name } of upstream.servers ?? [one(upstream)]) {
       // The server may be in this very process, so nothing waits for it here.
       const log = join(logs, `import-${name}.log`);
-      await runToEnd(caxton, ["tools", "import", name, "--config", "caxton.yaml"], { cwd: home, log, limit: START_LIMIT_MS });
-      if (!existsSync(join(home, `schemas/tools/${name}.tools.json`))) throw new Stop(`its tools were not imported: ${log}`);
+      await runToEnd(caxton, ["tools", "import", name, "--config", "caxton.yaml"], {
+        cwd: home,
+        log,
+        limit: START_LIMIT_MS,
+      });
+      if (!existsSync(join(home, `schemas/tools/${name}.tools.json`)))
+        throw new Stop(`its tools were not imported: ${log}`);
     }
   }
   const gateway = await start("the gateway", caxton, ["start", "--config", "caxton.yaml"], {
