@@ -8,7 +8,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ELICITATION, PATH, SERVER, memory, note, recorded, shown, until } from "./attacking.mjs";
-import { MORE } from "./attacks-servers.mjs";
+import { BY_REQUEST } from "./attacks-requests.mjs";
+import { BY_SERVER } from "./attacks-servers.mjs";
 import { startHostile, words } from "./hostile.mjs";
 import { Client, said } from "./mcp-client.mjs";
 import { Stop, main, startCaxton } from "./processes.mjs";
@@ -552,7 +553,7 @@ const ATTACKS = {
   },
 };
 
-Object.assign(ATTACKS, MORE);
+Object.assign(ATTACKS, BY_SERVER, BY_REQUEST);
 
 /** The gateway's servers: one, or as many as the attack wants, each with what it saw. */
 async function begin({ plan, count = 1, program, beside }) {
@@ -586,16 +587,16 @@ await main(async () => {
     const upstream = { servers, keys: ["mallory", "victim"], calls: CALLS, policy };
     const gateway = await startCaxton(resolve(positionals[0]), upstream, logs);
     const [mallory, victim] = ["mallory", "victim"].map((who) => new Client(gateway, gateway.keys[who], PATH));
-    const [found, said_] = [[], []];
-    const about_ = { mallory, victim, server: started[0], servers: started, gateway, logs };
+    const [found, told] = [[], []];
+    const world = { mallory, victim, server: started[0], servers: started, gateway, logs };
     try {
-      await attack({ ...about_, wrong: (text) => found.push(text), tell: (text) => said_.push(text) });
+      await attack({ ...world, wrong: (text) => found.push(text), tell: (text) => told.push(text) });
     } catch (error) {
       found.push(`it could not be carried out: ${error.stack}`);
     }
     if (gateway.child.exitCode !== null) found.push("the gateway has ended");
     await gateway.stop();
-    console.log(`${name}: ${found.length === 0 ? "no harm" : "HARM"}${said_.map((text) => `; ${text}`).join("")}`);
+    console.log(`${name}: ${found.length === 0 ? "no harm" : "HARM"}${told.map((text) => `; ${text}`).join("")}`);
     for (const text of found) console.log(`  ${text}`);
     count += 1;
     harm += found.length > 0 ? 1 : 0;

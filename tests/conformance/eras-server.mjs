@@ -110,7 +110,8 @@ export async function startServer(stateless) {
       const told = { method: "notifications/subscriptions/acknowledged", params: { notifications } };
       return response.write(`data: ${JSON.stringify({ jsonrpc: "2.0", ...told })}\n\n`);
     }
-    if (message.method === "tools/call" && message.params.name === "ask" && !stateless) return ask(message, response);
+    if (message.method === "tools/call" && message.params.name === "ask" && !stateless)
+      return ask(message, response);
     const found = result(message);
     const more = stateless ? { resultType: "complete", ttlMs: 0, cacheScope: "private" } : {};
     const answer = found ? { result: { ...more, ...found } } : { error: { code: -32601, message: "no" } };

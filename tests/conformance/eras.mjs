@@ -31,7 +31,12 @@ const { values: options, positionals } = parseArgs({
 
 // ---- what is asked ----
 
-const call = (name, text) => ({ kind: "tools", item: name, method: "tools/call", params: { name, arguments: { text } } });
+const call = (name, text) => ({
+  kind: "tools",
+  item: name,
+  method: "tools/call",
+  params: { name, arguments: { text } },
+});
 const read = (kind, item, uri) => ({ kind, item, method: "resources/read", params: { uri } });
 const instance = (template) => template.replace("{id}", "7");
 const LISTS = {
@@ -111,7 +116,9 @@ function atAll(request) {
   const named = {
     ...(name && { name: `${SERVER}___${name}` }),
     ...(uri && { uri: `${SERVER}+${uri}` }),
-    ...(ref && { ref: ref.name ? { ...ref, name: `${SERVER}___${ref.name}` } : { ...ref, uri: `${SERVER}+${ref.uri}` } }),
+    ...(ref && {
+      ref: ref.name ? { ...ref, name: `${SERVER}___${ref.name}` } : { ...ref, uri: `${SERVER}+${ref.uri}` },
+    }),
   };
   return { ...request, params: { ...request.params, ...named } };
 }
@@ -177,11 +184,14 @@ function gotOtherwise(got, runs, log) {
   const marks = new Set(got.map(({ params }) => params?._meta?.[MARK]));
   for (const { way, answers } of runs)
     for (const [at, request] of REQUESTS.entries()) {
-      if (answers[at] === undefined || request.method === "subscribe" || request.method.endsWith("/list")) continue;
+      if (answers[at] === undefined || request.method === "subscribe" || request.method.endsWith("/list"))
+        continue;
       const { id } = answers[at];
       const allowed = (log.get(id) ?? []).some(isUse);
       if (marks.has(id) !== allowed)
-        found.push(`${shown(request)}: ${way.name}: ${allowed ? "allowed, and the server has not got it" : "the server has got it, and it was not allowed"}`);
+        found.push(
+          `${shown(request)}: ${way.name}: ${allowed ? "allowed, and the server has not got it" : "the server has got it, and it was not allowed"}`,
+        );
     }
   return found;
 }
@@ -269,7 +279,9 @@ function different(runs, log, skip) {
       const what = `${shown(request)}: ${first.way.name} and ${way.name}`;
       if (JSON.stringify(here) !== JSON.stringify(there)) found.push(`${what}: ${here}   |   ${there}`);
       else if (succeeded(first.answers[at]) !== succeeded(answers[at]))
-        found.push(`${what}: ${JSON.stringify(first.answers[at].answer)}   |   ${JSON.stringify(answers[at].answer)}`);
+        found.push(
+          `${what}: ${JSON.stringify(first.answers[at].answer)}   |   ${JSON.stringify(answers[at].answer)}`,
+        );
     }
   }
   return found;

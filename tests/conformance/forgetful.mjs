@@ -46,7 +46,9 @@ export async function startForgetful() {
     if (message.method === "server/discover") return json({ error: { code: -32601, message: "no" } });
     if (!open.has(session)) {
       response.writeHead(404, { "content-type": "application/json" });
-      return response.end(JSON.stringify({ jsonrpc: "2.0", id: null, error: { code: -32001, message: "Session not found" } }));
+      return response.end(
+        JSON.stringify({ jsonrpc: "2.0", id: null, error: { code: -32001, message: "Session not found" } }),
+      );
     }
     if (message.id === undefined) return response.writeHead(202).end();
     if (message.method === "tools/list") return json({ result: { tools: TOOLS } });

@@ -14,7 +14,8 @@ const TOOLS = [
 function guesses(token) {
   const found = ["victim", "mallory", 0, 1, "1", "caxton-1", "", null, {}];
   for (let more = -50; more <= 50; more += 1) {
-    const near = typeof token === "number" ? token + more : String(token).replace(/\d+$/, (digits) => Number(digits) + more);
+    const near =
+      typeof token === "number" ? token + more : String(token).replace(/\d+$/, (digits) => Number(digits) + more);
     if (near !== token) found.push(near, String(near), Number(near));
   }
   return found;
@@ -26,7 +27,10 @@ async function call({ id, params: { name, arguments: given, _meta } }) {
     const end = Date.now() + given.wait_ms;
     while (Date.now() < end) {
       for (const guess of guesses(progressToken))
-        say({ method: "notifications/progress", params: { progressToken: guess, progress: 1, message: "guessed" } });
+        say({
+          method: "notifications/progress",
+          params: { progressToken: guess, progress: 1, message: "guessed" },
+        });
       await sleep(100);
     }
   } else if (name === "act" && progressToken !== undefined) {

@@ -207,12 +207,16 @@ export async function startHostile(plan = {}) {
       }
       case "tools/list":
         seen.lists += 1;
-        return json({ result: { resultType: "complete", ttlMs: 0, cacheScope: "public", tools: plan.tools ?? TOOLS } });
+        return json({
+          result: { resultType: "complete", ttlMs: 0, cacheScope: "public", tools: plan.tools ?? TOOLS },
+        });
       case "tools/call":
         return act(message, response);
       case "resources/read": {
         const { uri } = message.params;
-        return json({ result: { resultType: "complete", ttlMs: 0, cacheScope: "public", contents: [{ uri, text: "x" }] } });
+        return json({
+          result: { resultType: "complete", ttlMs: 0, cacheScope: "public", contents: [{ uri, text: "x" }] },
+        });
       }
       case "resources/list":
         // Taken, and never answered.

@@ -219,11 +219,14 @@ async function others(caller, server, texts, counts, wrong) {
     const listed = new Set((found?.result?.[kind] ?? []).map((item) => item[key]));
     counts[kind] = listed.size;
     if (listed.size < 10) wrong(`hardly any of the ${kind} is listed: ${shown(found?.error)}`);
-    for (const text of listed) if (!texts.includes(text)) wrong(`one of the ${kind} was renamed to ${shown(text)}`);
+    for (const text of listed)
+      if (!texts.includes(text)) wrong(`one of the ${kind} was renamed to ${shown(text)}`);
     await each(texts, async (text) => {
       const from = server.seen.length;
       const { answer, broken, response } = await caller.request(use, { [key]: text });
-      const own = server.seen.slice(from).filter(({ message }) => message.method === use && message.params[key] === text);
+      const own = server.seen
+        .slice(from)
+        .filter(({ message }) => message.method === use && message.params[key] === text);
       const back = answer?.result?.contents?.[0]?.uri ?? answer?.result?.messages?.[0]?.content.text;
       if (back === text && own.length > 0) {
         if (!listed.has(text)) counts.unlisted = (counts.unlisted ?? 0) + 1;

@@ -90,7 +90,7 @@ export function runToEnd(command, given, { cwd, log, limit, input }) {
 }
 
 // The rates are no part of this.
-const config = ({ calls = 32, tools = 256, approved = false, sections = "", ...upstream }) => `
+const config = ({ calls = 32, tools = 256, connect = "10s", approved = false, sections = "", ...upstream }) => `
 server: { port: 0, metrics_port: 0, data_dir: data }
 security:
   authorization: { policy_dir: policies }
@@ -100,6 +100,7 @@ security:
 ${sections}
 mcp:
   auto_import: ${!approved}
+  connect_timeout: ${connect}
   max_concurrent_calls: ${calls}
   max_tools_per_server: ${tools}
   servers:
@@ -142,8 +143,13 @@ export async function startCaxton(caxton, { keys, policy = ALLOW_ALL, ...upstrea
     for (const { name } of upstream.servers ?? [one(upstream)]) {
       // The server may be in this very process, so nothing waits for it here.
       const log = join(logs, `import-${name}.log`);
-      await runToEnd(caxton, ["tools", "import", name, "--config", "caxton.yaml"], { cwd: home, log, limit: START_LIMIT_MS });
-      if (!existsSync(join(home, `schemas/tools/${name}.tools.json`))) throw new Stop(`its tools were not imported: ${log}`);
+      await runToEnd(caxton, ["tools", "import", name, "--config", "caxton.yaml"], {
+        cwd: home,
+        log,
+        limit: START_LIMIT_MS,
+      });
+      if (!existsSync(join(home, `schemas/tools/${name}.tools.json`)))
+        throw new Stop(`its tools were not imported: ${log}`);
     }
   }
   const gateway = await start("the gateway", caxton, ["start", "--config", "caxton.yaml"], {

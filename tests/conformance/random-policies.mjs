@@ -61,10 +61,7 @@ function topics(server) {
     { scope: [`action in [${action("resource:read")}, ${action("resource:subscribe")}]`, mcp], when: OF_RESOURCE },
     { scope: [`action == ${action("elicitation:create")}`, "resource"], when: [] },
     {
-      scope: [
-        `action in [${["tool:list", "prompt:list", "resource:list"].map(action).join(", ")}]`,
-        "resource",
-      ],
+      scope: [`action in [${["tool:list", "prompt:list", "resource:list"].map(action).join(", ")}]`, "resource"],
       when: [],
     },
   ];

@@ -5,11 +5,14 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** The smallest PNG that is one. */
-const PNG =
-  "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+const PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const LARGE = `${"a line of a large file\n".repeat(20_000)}`;
 
-const call = (name, given = {}, more = {}) => ({ method: "tools/call", params: { name, arguments: given }, ...more });
+const call = (name, given = {}, more = {}) => ({
+  method: "tools/call",
+  params: { name, arguments: given },
+  ...more,
+});
 const prompt = (name, given) => ({ method: "prompts/get", params: { name, ...(given && { arguments: given }) } });
 const read = (uri, more = {}) => ({ method: "resources/read", params: { uri }, ...more });
 const complete = (ref, name, value, given) => ({

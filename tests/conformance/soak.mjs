@@ -35,7 +35,8 @@ const { values: options, positionals } = parseArgs({
 const AT_ONCE = Number(options["at-once"]);
 
 /** Kilobytes. */
-const resident = ({ child }) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))[1]);
+const resident = ({ child }) =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))[1]);
 
 /** The memory when nothing goes on: the least of some looks. */
 async function settled(gateway) {
@@ -182,8 +183,12 @@ await main(async () => {
   }
   const { opened, ended } = server.sessions;
   const left = [...server.open.values()].filter((state) => state.own).length;
-  if (left > 2) found.push(`${left} sessions of clients that are over stay open at the server (${opened} opened, ${ended} ended)`);
-  if (server.waiting.size > 0) found.push(`${server.waiting.size} calls of callers that hung up still wait at the server`);
+  if (left > 2)
+    found.push(
+      `${left} sessions of clients that are over stay open at the server (${opened} opened, ${ended} ended)`,
+    );
+  if (server.waiting.size > 0)
+    found.push(`${server.waiting.size} calls of callers that hung up still wait at the server`);
   if (gateway.child.exitCode !== null) found.push("the gateway has ended");
   console.log(`\n${found.length} things wrong`);
   for (const text of found) console.log(`  ${text}`);
