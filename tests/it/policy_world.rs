@@ -47,8 +47,7 @@ fn tools() -> Json {
     ])
 }
 
-const TOOLS: [&str; 5] =
-    ["desk___pay", "desk___look", "desk___send", "desk___dump", "builtin___json_validator"];
+const TOOLS: [&str; 5] = ["desk___pay", "desk___look", "desk___send", "desk___dump", "builtin___csv_parser"];
 
 /// Somebody, as the gateway knows and as tests write it.
 struct Somebody {
@@ -71,7 +70,7 @@ async fn world() -> (World, Vec<Somebody>) {
             let text = format!("---\nname: {name}\ntools: [{tools}]\nworkspace: {workspace}\nhandler: builtin:echo_agent\n---\nx\n");
             write(&directory.join(format!("agents/{name}.md")), &text);
         };
-        agent("payer", "finance", "desk___pay, desk___send, json_validator");
+        agent("payer", "finance", "desk___pay, desk___send, csv_parser");
         agent("reader", "office", "desk___look, desk___send, desk___dump");
         let name = ServerName::parse("desk").unwrap();
         let read = |tool: &Json| Definition::read(tool, 65_536).unwrap();
@@ -139,7 +138,7 @@ async fn ask(world: &World, people: &[Somebody], count: usize) -> Vec<Answered> 
         let (who, tool) = (&people[draw(people.len())], TOOLS[draw(TOOLS.len())]);
         let input = match tool.starts_with("desk") {
             true => json!({ "amount": draw(200) }),
-            false => json!({ "text": "{}" }),
+            false => json!({ "text": "a\n1\n" }),
         };
         let (server, name) = tool.split_once("___").unwrap();
         let answer = world

@@ -8,9 +8,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::files::create;
+use super::folders::PolicyFolders;
+use super::gateway::{WorldOptions, known_world};
 use super::render::{GREEN, PLAIN, counted};
 use crate::cli::output::{Exit, Output};
-use crate::policy::{Bundle, Sources};
+use crate::policy::Sources;
 use crate::workbench::matrix::Matrix;
 use crate::workbench::run::Suites;
 
@@ -62,15 +64,22 @@ struct Written {
 
 pub(super) fn init(base: &Path, options: &InitOptions, output: &Output) -> anyhow::Result<Exit> {
     let folder = base.join(options.folder.as_deref().unwrap_or(Path::new("")));
-    let own = FILES.iter().find(|file| file.path.ends_with(".cedar")).map_or("", |file| file.text);
-    let set = Sources::new().with_policy("limits.cedar", own).extending_shipped();
-    let matrix = Matrix::of(&Bundle::load(set).context("the laid out policies are not valid")?).markdown();
     let mut files: Vec<(PathBuf, &str, bool)> =
         FILES.iter().map(|file| (folder.join(file.path), file.text, file.runs)).collect();
-    files.push((folder.join(MATRIX), &matrix, false));
+    let matrix = folder.join(MATRIX);
+    anyhow::ensure!(
+        !matrix.exists(),
+        "`{}` is there already; name another folder, or move it away",
+        matrix.display()
+    );
     // So that it is in the repository, and the configuration finds it.
     files.push((folder.join("schemas/.gitkeep"), "", false));
     write(&folder, &files, output)?;
+    // Of what was just written, as `matrix --check` will see it.
+    let folders = PolicyFolders { config: Some(folder.join("caxton.yaml")), ..PolicyFolders::default() };
+    let bundle = folders.load(&folder, output)?.context("the laid out policies are not valid")?;
+    let known = known_world(&folders, &WorldOptions::default(), output)?;
+    create(&matrix, &Matrix::in_gateway(&bundle, known.as_ref()).markdown())?;
     output.say("next: `caxton policy test --config caxton.yaml`; `git config core.hooksPath .githooks` puts the hook in force");
     Ok(Exit::Fine)
 }
