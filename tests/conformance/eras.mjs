@@ -254,20 +254,13 @@ function unequal(answers, way, counts) {
   return found;
 }
 
-/** `subscriptions/listen` asks whether the caller may list tools, whatever it listens to; docs/mcp.md says so. */
-const ALSO_ASKED = { subscribe: "tool:list" };
-
 /** Where a request was decided otherwise, or came out otherwise, than in the first way. */
 function different(runs, log, skip) {
   const found = [];
   const [first, ...others] = runs;
   for (const [at, request] of REQUESTS.entries()) {
-    const records = ({ id }) => (log.get(id) ?? []).filter(({ action }) => action !== ALSO_ASKED[request.method]);
+    const records = ({ id }) => log.get(id) ?? [];
     const here = decided(records(first.answers[at]));
-    const isShort = (log.get(first.answers[at].id) ?? []).some(
-      ({ action, outcome }) => action === ALSO_ASKED[request.method] && outcome !== "allow",
-    );
-    if (isShort) continue;
     if (here.length === 0) found.push(`${shown(request)}: ${first.way.name}: there is no record`);
     for (const { way, answers } of runs) {
       const why = answers[at] && broken(answers[at]);
