@@ -449,7 +449,7 @@ mod tests {
         let wanted = "s___get-env
   Prints an environment variable.
   All of them without a name.
-  arguments  n: any (optional), name: string
+  arguments  name: string, n: any (optional)
   hints      read-only, destructive (not declared), open world (not declared)
   labels     pii
   warning    may reach the open world: the server does not say that it does not

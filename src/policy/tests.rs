@@ -131,7 +131,7 @@ fn all_problems_of_all_files_are_reported_at_once() {
 fn a_schema_that_does_not_hold_together_refuses_the_bundle() {
     let cases = [
         ("entity User = {", "schemas/x.cedarschema:1:16: error parsing schema: unexpected end of input"),
-        ("entity Thing = { a: Missing };", "failed to resolve type: Missing"),
+        ("entity Thing = { a: Missing };", "schemas/x.cedarschema:1:21: nothing declares the type `Missing`"),
         (
             "entity User;",
             "x.cedarschema:1:1: the entity `User` is already declared in `schemas/world.cedarschema:2`",

@@ -138,7 +138,7 @@ fn findings_of_lint_pass_only_when_somebody_says_so() {
     );
     suite(house.path(), &SUITE.replace("deny_default", "allow"));
     let refused = policy_command(house.path(), 1, "publish -m x");
-    assert!(refused.stderr.contains("of lint"), "{refused:?}");
+    assert!(refused.stderr.contains("lint found 2 findings in 1 file: 1 error, 1 warning"), "{refused:?}");
     let linted = policy_command(house.path(), 1, "lint --json").json();
     let rules: std::collections::BTreeSet<_> =
         linted.as_array().unwrap().iter().map(|one| one["rule"].as_str().unwrap().to_owned()).collect();
