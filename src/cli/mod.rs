@@ -58,7 +58,7 @@ enum Command {
     Start(start::StartOptions),
     /// Run a temporary gateway and a dozen real calls, each with its decision. Example: `caxton demo --serve`
     Demo(demo::DemoOptions),
-    /// Show change controls (reload, emergency lock). Example: `caxton agents hot-reload-security-status`
+    /// Check agent files and how they may change. Example: `caxton agents validate-all`
     #[command(subcommand)]
     Agents(agents::Command),
     /// Check and test policies. Example: `caxton policy test`

@@ -182,7 +182,7 @@ fn offline(check: &CheckOptions, output: &Output) -> anyhow::Result<Result<Json,
     );
     let gateway = OfflineGateway::read(&settings)?;
     if let Some(agent) = check.who.agent.as_deref().filter(|agent| !gateway.has_agent(agent)) {
-        anyhow::bail!("no agent `{}` is deployed", agent.escape_debug());
+        output.say(format_args!("warning: no agent `{}` is deployed", agent.escape_debug()));
     }
     let snapshot =
         Attributes::look(&settings.attributes).context("the store of attributes cannot be read")?;

@@ -727,7 +727,8 @@ fn problems(directory: &Path) -> Vec<(String, String)> {
     let sandbox = Sandbox::new(caxton::sandbox::Settings::default(), Arc::clone(&metrics)).unwrap();
     let settings = caxton::agents::Settings { directory: Some(directory.to_owned()), ..Default::default() };
     let counters = Arc::new(caxton::limit::LocalCounters::new(Arc::clone(&metrics)));
-    let loaded = Register::new(settings, sandbox, metrics, counters).load();
+    let loaded =
+        Register::new(settings, sandbox, metrics, counters).load(&caxton::tools::KnownTools::builtin());
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     loaded.problems.iter().map(|problem| (name(&problem.path), problem.to_string())).collect()
 }

@@ -64,6 +64,8 @@ fn every_command_explains_itself() {
         "demo",
         "agents",
         "agents hot-reload-security-status",
+        "agents validate",
+        "agents validate-all",
         "policy",
         "policy validate",
         "policy test",

@@ -143,7 +143,7 @@ pub(crate) fn stateless(message: &Json, tools: &Json) -> Option<Reply> {
     Some(match message["method"].as_str().unwrap() {
         "server/discover" => Reply::Result(json!({
             "resultType": "complete", "supportedVersions": ["2026-07-28"],
-            "capabilities": { "tools": {}, "prompts": {}, "resources": {} }, "ttlMs": 0, "cacheScope": "private",
+            "capabilities": { "tools": {}, "prompts": { "listChanged": true }, "resources": { "listChanged": true, "subscribe": true } }, "ttlMs": 0, "cacheScope": "private",
         })),
         "initialize" => Reply::Error(-32022, "no"),
         "tools/list" => Reply::Result(
@@ -253,7 +253,7 @@ async fn a_session_belongs_to_its_principal_and_its_address() {
     let put = send(world.request(&one, Method::PUT, "/mcp")).await;
     assert_eq!(
         (put.status, put.headers["allow"].to_str().unwrap()),
-        (StatusCode::METHOD_NOT_ALLOWED, "GET, POST, DELETE")
+        (StatusCode::METHOD_NOT_ALLOWED, "POST,GET,HEAD,DELETE")
     );
     world.stop().await;
 }

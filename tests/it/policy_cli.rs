@@ -463,7 +463,7 @@ fn an_error_in_a_policy_fails_a_test_that_does_not_expect_it() {
 const FAILING: &str = r#"
 suite: what a person sees
 entities:
-  Agent::"researcher": { attrs: { tools: [builtin___csv_parser] } }
+  Agent::"researcher": { attrs: { tools: [builtin___csv_parser], permissions: [tool-access] } }
   Tool::"builtin___csv_parser": {}
   Tool::"builtin___json_validator": {}
 tests:

@@ -33,7 +33,9 @@ fn parts(account: &Account) -> Vec<(&str, PartOutcome, bool)> {
 fn the_policy_that_decided_tells_each_part_and_what_it_looked_at() {
     let found = asked("Agent::\"a\"", "memory:read", "MemoryEntity::\"agent:b/x\"", "{}");
     assert_eq!((found.outcome, found.reason), ("deny_explicit", "forbidden"));
-    let [private] = found.decided.as_slice() else { panic!("{:?}", found.decided) };
+    // An agent of which no file says what it may do is denied by that, too.
+    let [without_word, private] = found.decided.as_slice() else { panic!("{:?}", found.decided) };
+    assert_eq!((without_word.id.as_str(), without_word.result), ("agents.memory-read", PartOutcome::True));
     assert_eq!(
         (private.id.as_str(), private.effect, private.result),
         ("memory.private", "forbid", PartOutcome::True)
