@@ -258,7 +258,7 @@ fn is_named(name: &str, types: &[&str], wanted: &str) -> bool {
 fn is_of_id(record: &Json, id: &str) -> bool {
     let ids = ["decision_id", "request_id", "call_id"];
     ids.iter().any(|name| record.get(*name).and_then(Json::as_str) == Some(id))
-        || record.get("seq").is_some_and(|seq| seq.to_string() == id)
+        || record.get("seq").and_then(Json::as_u64).is_some_and(|seq| id.parse() == Ok(seq))
 }
 
 fn is_by_principal(record: &Json, wanted: &str) -> bool {

@@ -15,7 +15,9 @@ pub struct LogSettings {
 }
 
 /// Sets the level of the log of this process, once it was started.
-static SET_LEVEL: OnceLock<Box<dyn Fn(&str) -> bool + Send + Sync>> = OnceLock::new();
+static SET_LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+type SetLevel = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Starts the log of this process. A second start in one process keeps the first log.
 pub fn init(settings: &LogSettings) {

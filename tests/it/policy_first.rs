@@ -1,7 +1,7 @@
 //! The pages that take an author from an empty folder to a tested policy, and to a published one: their files are written,
 //! their commands are run, and they print what the pages say.
 
-#![expect(clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The gateway's credentials at upstream servers: tokens of its own and of callers, from an authorization server whose answers
 //! each test writes. The upstream server says whose token it was shown.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -240,7 +240,7 @@ async fn a_clients_own_session_at_a_server_carries_its_callers_token() {
         assert_eq!(answer["result"]["content"][0]["text"], service(name), "{answer}");
     }
     // Two handshakes in the callers' names, and the gateway's.
-    let seen = up.seen.lock();
+    let seen = up.seen.lock().clone();
     let initialized: BTreeSet<_> = seen
         .iter()
         .filter(|(message, _)| message["method"] == "initialize")
@@ -465,7 +465,7 @@ async fn an_authorization_server_that_misbehaves_gives_no_token() {
         assert_eq!(authorization.requests().len(), 0, "{what}: the secret was sent");
     }
     assert_eq!(thief.requests().len(), 0, "a redirect is not followed");
-    let seen = upstream.seen.lock();
+    let seen = upstream.seen.lock().clone();
     let holders: BTreeSet<_> = seen.iter().map(|(_, headers)| bearer(headers).unwrap()).collect();
     assert!(holders.iter().all(|token| holder_of(token) == "gateway"), "{holders:?}");
     drop(seen);
@@ -494,7 +494,7 @@ async fn who_acts_for_a_person_does_not_get_the_persons_token() {
         "act": { "iss": "https://other.example", "sub": "planner" },
     });
     assert_eq!(told, [Json::Null, act], "one token each, and the authorization server hears who acts");
-    let shown = up.seen.lock();
+    let shown = up.seen.lock().clone();
     let calls = shown.iter().filter(|(message, _)| message["method"] == "tools/call");
     let tokens: Vec<_> = calls.map(|(_, headers)| bearer(headers).unwrap()).collect();
     assert_eq!((&tokens[0], &tokens[1]), (&tokens[2], &tokens[3]));

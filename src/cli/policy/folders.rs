@@ -65,7 +65,7 @@ impl PolicyFolders {
         }
         let sources = match self.settings(output)? {
             Some(settings) => configured(&settings)?,
-            None => self.from_folders(base, need, output)?,
+            None => self.read_folders(base, need, output)?,
         };
         if need == Need::Own {
             self.refuse_nothing(base, &sources)?;
@@ -73,7 +73,7 @@ impl PolicyFolders {
         Ok(sources)
     }
 
-    fn from_folders(&self, base: &Path, need: Need, output: &Output) -> anyhow::Result<Sources> {
+    fn read_folders(&self, base: &Path, need: Need, output: &Output) -> anyhow::Result<Sources> {
         let policies = chosen(base, self.policies.as_ref(), POLICIES);
         let schemas = chosen(base, self.schemas.as_ref(), SCHEMAS);
         Ok(match (policies, schemas) {

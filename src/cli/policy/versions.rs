@@ -55,6 +55,7 @@ impl Versions {
     /// A folder with `policies` and, if they differ, `schemas` in it; or with the files themselves.
     pub(super) fn folder(&self, named: &str) -> anyhow::Result<Sources> {
         let folder = self.base.join(named);
+        anyhow::ensure!(folder.is_dir(), "`{named}` has no folder `{POLICIES}`: there is no such folder");
         let inner = Some(folder.join(POLICIES)).filter(|inner| inner.is_dir());
         let policies = inner.unwrap_or_else(|| folder.clone());
         let schemas = Some(folder.join(SCHEMAS)).filter(|schemas| schemas.is_dir());
