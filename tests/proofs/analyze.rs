@@ -507,7 +507,7 @@ fn a_change_is_held_against_a_commit() {
         (code, stderr.as_str()),
         (
             2,
-            "note: no folder `schemas` here, using the built-in schema\nerror: there is no action `tool:lst`\nhelp: did you mean `tool:list`?\n"
+            "note: no folder `schemas` here, using the shipped schema\nerror: there is no action `tool:lst`\nhelp: did you mean `tool:list`?\n"
         )
     );
     let (code, _, stderr) = ask(&["equivalent", "nowhere"]);
