@@ -208,8 +208,7 @@ impl Register {
                         .push(problem(&path, format!("there are {most} agents already, the most allowed")));
                 }
                 Ok(agent) => {
-                    let said = agent.definition.warnings.iter();
-                    warnings.extend(said.map(|message| problem(&path, message.clone())));
+                    warnings.extend(warnings_of(&path, &agent.definition));
                     table.insert(agent.id().clone(), agent);
                 }
                 Err(found) => problems.push(found),
@@ -228,8 +227,7 @@ impl Register {
         known: &KnownTools,
     ) -> Result<(Arc<Agent>, Vec<AgentProblem>), AgentProblem> {
         let agent = self.read_file(path, &AgentTable::new(), known)?;
-        let warnings = agent.definition.warnings.iter().map(|message| problem(path, message.clone()));
-        let warnings = warnings.collect();
+        let warnings = warnings_of(path, &agent.definition).collect();
         Ok((agent, warnings))
     }
 
@@ -446,6 +444,14 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 fn is_agent_file(path: &Path) -> bool {
     let is_hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     !is_hidden && path.extension().is_some_and(|extension| extension == "md")
+}
+
+/// What a file says without an effect.
+pub(super) fn warnings_of<'a>(
+    path: &'a Path,
+    definition: &'a AgentDefinition,
+) -> impl Iterator<Item = AgentProblem> + 'a {
+    definition.warnings.iter().map(|message| problem(path, message.clone()))
 }
 
 fn problem(path: &Path, message: String) -> AgentProblem {

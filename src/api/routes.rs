@@ -4,13 +4,13 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, RawQuery, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
 
-use super::caller::{Admitted, RefreshBody};
+use super::caller::RefreshBody;
 use super::connection::Connection;
 use super::openapi::{self, AnyObject, Doc};
 use super::problem::Problem;
@@ -18,11 +18,11 @@ use super::room::Room;
 use super::state::Api;
 use super::{
     agents, attributes, audit, auth, auth_keys, authzen, caller, cors, ext_authz, host, login, mcp, memory,
-    messages, policies, resource, roles, search, tools,
+    messages, operations, policies, resource, roles, search, tools,
 };
 use crate::heavy;
 use crate::memory::{EntityView, RelationView};
-use crate::model::{ActionKind, HttpMethod, ReadMetrics};
+use crate::model::{ActionKind, HttpMethod};
 use crate::telemetry::metrics::HttpLabels;
 use utoipa::{IntoParams, ToSchema};
 
@@ -69,8 +69,8 @@ impl OnDisconnect {
 type Handler = MethodRouter<Arc<Api>>;
 
 /// One row of the table.
-struct Route {
-    endpoint: Endpoint,
+pub(super) struct Route {
+    pub(super) endpoint: Endpoint,
     handler: Handler,
     doc: Doc,
     /// Whether it is answered on threads of low priority.
@@ -146,7 +146,7 @@ impl Route {
     }
 
     /// An answer of another kind than JSON.
-    fn gives_text(mut self, kind: &'static str) -> Self {
+    pub(super) fn gives_text(mut self, kind: &'static str) -> Self {
         self.doc.gives_text(kind);
         self
     }
@@ -178,7 +178,7 @@ fn proven(method: &'static str, path: &'static str, why: &'static str, handler: 
     }
 }
 
-fn open(path: &'static str, why: &'static str, handler: Handler) -> Route {
+pub(super) fn open(path: &'static str, why: &'static str, handler: Handler) -> Route {
     Route {
         endpoint: Endpoint {
             method: "GET",
@@ -408,41 +408,27 @@ fn open_table() -> Vec<Route> {
     ]
 }
 
-const METRICS: &str = "/metrics";
-
-/// Routes of the operations port: it binds to loopback unless configured otherwise.
-fn operations_table() -> Vec<Route> {
-    let scrape = "Prometheus scrapes it on loopback without credentials; elsewhere `metrics:read` is asked";
-    vec![
-        open("/healthz", "liveness probes have no credentials", get(healthz)).gives_text("text/plain"),
-        open("/readyz", "readiness probes have no credentials", get(readyz)).gives_text("text/plain"),
-        open(METRICS, scrape, get(metrics)).gives_text("application/openmetrics-text"),
-    ]
-}
-
 /// MCP, whose methods each ask the guard by themselves: a message, the stream of a session, and its end.
 fn mcp_table() -> Vec<Route> {
-    let mut table =
-        Vec::from(mcp_rows("/mcp", [post(mcp::all_post), get(mcp::all_listen), delete(mcp::all_end)]));
-    let of_one = [post(mcp::one_post), get(mcp::one_listen), delete(mcp::one_end)];
-    table.extend(mcp_rows("/servers/{name}/mcp", of_one));
-    table
+    ["/mcp", "/servers/{name}/mcp"].into_iter().flat_map(mcp_rows).collect()
 }
 
-fn mcp_rows(path: &'static str, [message, stream, end]: [Handler; 3]) -> [Route; 3] {
+fn mcp_rows(path: &'static str) -> [Route; 3] {
     let own = "a session belongs to the caller who began it; what comes over its stream has been decided";
     [
-        guarded("POST", path, ActionKind::ToolList, message)
+        guarded("POST", path, ActionKind::ToolList, post(mcp::post))
             .ends_with_its_caller()
             .takes::<AnyObject>()
             .gives::<AnyObject>()
             .speaks::<AnyObject>(),
-        proven("GET", path, own, stream).needs_header("Mcp-Session-Id").gives_text("text/event-stream"),
-        proven("DELETE", path, own, end).needs_header("Mcp-Session-Id").gives_nothing(200),
+        proven("GET", path, own, get(mcp::listen))
+            .needs_header("Mcp-Session-Id")
+            .gives_text("text/event-stream"),
+        proven("DELETE", path, own, delete(mcp::end)).needs_header("Mcp-Session-Id").gives_nothing(200),
     ]
 }
 
-fn routes(api: &Arc<Api>, table: Vec<Route>) -> Router<Arc<Api>> {
+pub(super) fn routes(api: &Arc<Api>, table: Vec<Route>) -> Router<Arc<Api>> {
     table.into_iter().fold(Router::new(), |router, Route { endpoint, handler, computes, .. }| {
         let handler = match endpoint.on_disconnect {
             OnDisconnect::RunToCompletion => {
@@ -476,7 +462,7 @@ async fn on_heavy_threads(request: Request, next: Next) -> Response {
 
 /// Every route of the gateway.
 pub fn endpoints() -> Vec<Endpoint> {
-    tables().into_iter().chain([operations_table()]).flatten().map(|route| route.endpoint).collect()
+    tables().into_iter().chain([operations::table()]).flatten().map(|route| route.endpoint).collect()
 }
 
 /// The tables of the API port.
@@ -507,27 +493,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-/// Liveness, readiness and metrics.
-pub fn operations_router(api: Arc<Api>, on_loopback: bool) -> Router {
-    let mut table = operations_table();
-    let router = if on_loopback {
-        routes(&api, table)
-    } else {
-        table.retain(|route| route.endpoint.path != METRICS);
-        let guarded = Router::new()
-            .route(METRICS, get(guarded_metrics))
-            .route_layer(from_fn_with_state(Arc::clone(&api), prove));
-        routes(&api, table).merge(guarded)
-    };
-    router
-        .method_not_allowed_fallback(async || Problem::method())
-        .fallback(async || Problem::not_found("there is nothing at this path"))
-        .layer(from_fn(host::settled))
-        .with_state(api)
-}
-
 /// Proves the caller and finishes, in one layer: each costs every request a few allocations.
-async fn prove(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+pub(super) async fn prove(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     finished(&api, request, |request| caller::prove(State(Arc::clone(&api)), request, next)).await
 }
 
@@ -590,50 +557,4 @@ async fn finished<F: Future<Output = Response>>(
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     response
-}
-
-async fn healthz() -> &'static str {
-    "ok\n"
-}
-
-/// Whether requests are taken. With `?verbose`, a line for each upstream server as well: one that is away does not make the gateway
-/// unready.
-async fn readyz(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
-    if !api.readiness.is_ready() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n").into_response();
-    }
-    if !api.journal.available() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the decision log cannot be written\n").into_response();
-    }
-    if api.readiness.is_blind() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the policy files cannot be watched\n").into_response();
-    }
-    let mut text = "ready\n".to_owned();
-    if query.as_deref() == Some("verbose") {
-        for (server, health) in api.effects.tools().health() {
-            text.push_str(&format!("upstream {server} {}\n", tools::state_of(&health)));
-        }
-    }
-    text.into_response()
-}
-
-/// What the gateway counts; with `?security=true` the families of security alone.
-async fn metrics(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    let text = match query.as_deref() {
-        Some("security=true") => api.metrics.render_security(),
-        None | Some("" | "security=false") => api.metrics.render(),
-        Some(_) => return Problem::malformed("known is `security=true`").into_response(),
-    };
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
-}
-
-/// The same on an address that others reach.
-async fn guarded_metrics(
-    State(api): State<Arc<Api>>,
-    Admitted(permit): Admitted<ReadMetrics>,
-    query: RawQuery,
-) -> Response {
-    let ReadMetrics = permit.into_operation();
-    metrics(State(api), query).await
 }

@@ -54,7 +54,7 @@ impl EntityUid {
     }
 
     /// The attribute in which a resource has this principal as its owner; `None` for what owns nothing.
-    pub fn owner_attribute(&self) -> Option<&'static str> {
+    fn owner_attribute(&self) -> Option<&'static str> {
         match self.type_name() {
             "Caxton::User" => Some("owner_user"),
             "Caxton::Service" => Some("owner_service"),
@@ -238,6 +238,15 @@ impl Entity {
     /// is refused for what it lacks.
     pub fn is_stated(&self) -> bool {
         !self.is_bare() || self.uid.type_name().starts_with("Caxton::")
+    }
+
+    /// Adds its owner: as text, and typed where that is a principal that owns things.
+    pub fn owned_by(self, owner: &EntityUid) -> Self {
+        let entity = self.with("owner", Value::text(owner.to_string()));
+        match owner.owner_attribute() {
+            Some(name) => entity.with(name, Value::Entity(owner.clone())),
+            None => entity,
+        }
     }
 
     /// Adds an attribute.

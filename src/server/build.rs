@@ -319,9 +319,8 @@ fn fragments(tools: &Registry) -> Fragments {
 
 /// Reads the agents' directory; a file that is refused is said and counted, the others are loaded.
 async fn load_agents(agents: &Register, tools: &Registry) -> Result<usize, StartError> {
-    let (register, tools) = (agents.clone(), tools.clone());
-    let load = move || tools.read_pins().map(|pins| register.load(pins.known()));
-    let loaded = blocking::run(load).await?.map_err(|error| StartError::Tools(error.into()))?;
+    let (register, known) = (agents.clone(), tools.known());
+    let loaded = blocking::run(move || register.load(&known)).await?;
     agents.tell(&loaded.problems);
     Register::warn(&loaded.warnings);
     Ok(loaded.agents)

@@ -15,7 +15,7 @@ use super::listen::serve;
 use super::policy_watch;
 use super::{FollowSettings, HttpLimits, Settings};
 use crate::api::{Proxies, operations_router, router};
-use crate::audit::Record;
+use crate::audit::{AuditError, Record};
 use crate::blocking;
 use crate::changes::{Cause, ReloadError};
 use crate::events::SecurityEvent;
@@ -328,7 +328,7 @@ impl Parts {
         Some(found)
     }
 
-    pub(super) fn record_of(&self, event: &SecurityEvent<'_>) -> Option<Record> {
+    fn record_of(&self, event: &SecurityEvent<'_>) -> Option<Record> {
         let mut record = Record::of_event(event, self.clock.now_millis())?;
         record.policy_version = Some(self.reloader.policy().current().version().clone());
         Some(record)
@@ -337,14 +337,21 @@ impl Parts {
     /// Counts, logs and records an event of the gateway itself. What happens does not depend on the record: a gateway
     /// whose decision log cannot be written must still stop.
     pub(super) async fn event(&self, event: SecurityEvent<'_>) {
-        event.emit(&self.api.metrics);
-        let Some(record) = self.record_of(&event) else { return };
-        if let Err(error) = self.journal.append(record).await {
+        if let Err(error) = self.recorded(&event).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 event = event.facts().name,
                 "an event could not be recorded"
             );
+        }
+    }
+
+    /// The same, for what must not happen without its record.
+    pub(super) async fn recorded(&self, event: &SecurityEvent<'_>) -> Result<(), AuditError> {
+        event.emit(&self.api.metrics);
+        match self.record_of(event) {
+            Some(record) => self.journal.append(record).await.map(drop),
+            None => Ok(()),
         }
     }
 }

@@ -38,7 +38,8 @@ impl Gateway {
         if settings.lockdown == Some(true) {
             self.parts.lockdown.set(true).await?;
         }
-        self.record_change(SecurityEvent::SettingsReloaded { detail }).await?;
+        let event = SecurityEvent::SettingsReloaded { detail };
+        self.parts.recorded(&event).await.map_err(|_| SettingsError::Unrecorded)?;
         if settings.lockdown == Some(false) {
             self.parts.lockdown.set(false).await?;
         }
@@ -51,12 +52,5 @@ impl Gateway {
     /// Notes that a configuration was refused; nothing has changed.
     pub async fn refused_settings(&self, why: &str) {
         self.parts.event(SecurityEvent::SettingsRefused { why }).await;
-    }
-
-    async fn record_change(&self, event: SecurityEvent<'_>) -> Result<(), SettingsError> {
-        event.emit(&self.parts.api.metrics);
-        let record = self.parts.record_of(&event).ok_or(SettingsError::Unrecorded)?;
-        self.parts.journal.append(record).await.map_err(|_| SettingsError::Unrecorded)?;
-        Ok(())
     }
 }

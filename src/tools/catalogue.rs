@@ -68,6 +68,14 @@ impl ServerTools {
         &self.upstream.settings.name
     }
 
+    /// The definitions that a person approved; none for a server whose tools were taken as they were first seen.
+    pub(super) fn approved(&self) -> Option<&Pins> {
+        match &self.pin_source {
+            PinSource::Approved(pins) => Some(pins),
+            PinSource::FirstSeen(_) | PinSource::None => None,
+        }
+    }
+
     fn pins(&self) -> Option<&Pins> {
         match &self.pin_source {
             PinSource::Approved(pins) | PinSource::FirstSeen(pins) => Some(pins),

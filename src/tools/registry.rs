@@ -159,6 +159,15 @@ impl Registry {
         fragments
     }
 
+    /// The tools that there are by the pins in force.
+    pub fn known(&self) -> KnownTools {
+        let mut known = KnownTools::builtin();
+        for (server, tools) in self.0.server_tools.lock().iter() {
+            known.add(server, tools.approved(), self.0.settings.auto_import);
+        }
+        known
+    }
+
     /// Reads the pins of all servers again, without an effect. Blocking.
     ///
     /// # Errors

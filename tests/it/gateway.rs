@@ -1139,3 +1139,32 @@ async fn a_page_of_a_configured_origin_may_ask_and_read_and_no_other() {
     assert_eq!(send(ask(Method::OPTIONS, "/mcp", PAGE)).await.status, StatusCode::METHOD_NOT_ALLOWED);
     world.stop().await;
 }
+
+/// On an address that others reach, what the gateway counts is for those who may read metrics; probes stay open.
+#[tokio::test]
+async fn metrics_beyond_loopback_ask_for_credentials_and_a_permission() {
+    let world = World::with(|settings, _| settings.operations = "0.0.0.0:0".parse().unwrap()).await;
+    let port = world.gateway.operations().port();
+    let ask = async |path: &str, who: &Credential| {
+        let request = world.client.get(format!("http://127.0.0.1:{port}{path}"));
+        let request = match who {
+            Credential::Key(key) => request.header("x-api-key", key),
+            Credential::Nothing | Credential::Token(_) => request,
+        };
+        send(request).await
+    };
+    let (may, may_not) =
+        (world.service("scraper", &["metrics:view"]), world.service("other", &["tool:list"]));
+    let read = ask("/metrics?security=true", &may).await;
+    assert_eq!(read.status, StatusCode::OK, "{read:?}");
+    assert!(read.text.contains("caxton_decisions_total"), "{read:?}");
+    assert_eq!(ask("/metrics", &Credential::Nothing).await.status, StatusCode::UNAUTHORIZED);
+    let denied = ask("/metrics", &may_not).await;
+    assert_eq!(denied.status, StatusCode::FORBIDDEN, "{denied:?}");
+    let record = world.records().into_iter().next_back().unwrap();
+    assert_eq!((&record["action"], &record["outcome"]), (&json!("metrics:read"), &json!("deny_default")));
+    for probe in ["/healthz", "/readyz"] {
+        assert_eq!(ask(probe, &Credential::Nothing).await.status, StatusCode::OK, "{probe}");
+    }
+    world.stop().await;
+}

@@ -17,7 +17,8 @@ mod streams;
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value as Json};
@@ -59,73 +60,23 @@ impl McpState {
     }
 }
 
-/// `POST /mcp`.
-pub(super) async fn all_post(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Problem> {
-    post(api, caller, Scope::All, request).await
-}
+/// Which servers stand behind the address of a request: all at `/mcp`, one at `/servers/{name}/mcp`.
+impl FromRequestParts<Arc<Api>> for Scope {
+    type Rejection = Problem;
 
-/// `GET /mcp`.
-pub(super) async fn all_listen(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Problem> {
-    listen(&api, &caller, &Scope::All, &request)
-}
-
-/// `DELETE /mcp`.
-pub(super) async fn all_end(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, Problem> {
-    end(&api, &caller, &Scope::All, &request)
-}
-
-/// `POST /servers/{name}/mcp`.
-pub(super) async fn one_post(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Path(server): Path<ServerName>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let scope = scope_of(&api, &caller, server).await?;
-    post(api, caller, scope, request).await
-}
-
-/// `GET /servers/{name}/mcp`.
-pub(super) async fn one_listen(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Path(server): Path<ServerName>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let scope = scope_of(&api, &caller, server).await?;
-    listen(&api, &caller, &scope, &request)
-}
-
-/// `DELETE /servers/{name}/mcp`.
-pub(super) async fn one_end(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Path(server): Path<ServerName>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let scope = scope_of(&api, &caller, server).await?;
-    end(&api, &caller, &scope, &request)
-}
-
-async fn scope_of(api: &Arc<Api>, caller: &Caller, server: ServerName) -> Result<Scope, Problem> {
-    if !api.effects.tools().has_server(&server) {
-        // Only who may see tools learns which servers there are.
-        let Permit { .. } = caller.admit(api, ListTools).await?;
-        return Err(Problem::not_found(format!("there is no server `{server}`")));
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        if !parts.extensions.get::<MatchedPath>().is_some_and(|path| path.as_str().contains("{name}")) {
+            return Ok(Self::All);
+        }
+        let Path(server) = Path::<ServerName>::from_request_parts(parts, api).await?;
+        if !api.effects.tools().has_server(&server) {
+            // Only who may see tools learns which servers there are.
+            let caller = Caller::from_request_parts(parts, api).await?;
+            let Permit { .. } = caller.admit(api, ListTools).await?;
+            return Err(Problem::not_found(format!("there is no server `{server}`")));
+        }
+        Ok(Self::One(server))
     }
-    Ok(Scope::One(server))
 }
 
 /// A page whose own name was made to resolve to this host (DNS rebinding) calls under that name.
@@ -153,7 +104,13 @@ struct Arrived {
     headers: HeaderMap,
 }
 
-async fn post(api: Arc<Api>, caller: Caller, scope: Scope, request: Request) -> Result<Response, Problem> {
+/// `POST`: one message.
+pub(super) async fn post(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    scope: Scope,
+    request: Request,
+) -> Result<Response, Problem> {
     check_host(&api, &request)?;
     let accept = Accept::of(request.headers())?;
     let (parts, content) = request.into_parts();
@@ -235,20 +192,30 @@ fn follow_trace(caller: &mut Caller, params: &Map<String, Json>) {
 }
 
 /// `GET`: the stream on which the gateway speaks by itself to a client with a session.
-fn listen(api: &Arc<Api>, caller: &Caller, scope: &Scope, request: &Request) -> Result<Response, Problem> {
-    check_host(api, request)?;
+pub(super) async fn listen(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    scope: Scope,
+    request: Request,
+) -> Result<Response, Problem> {
+    check_host(&api, &request)?;
     let headers = request.headers();
     if !Accept::of(headers)?.events {
         return Err(Problem::not_acceptable("send `Accept: text/event-stream`"));
     }
-    let session = named_session(api, caller, scope, headers)?;
-    streams::of_session(api, caller, &session, headers)
+    let session = named_session(&api, &caller, &scope, headers)?;
+    streams::of_session(&api, &caller, &session, headers)
 }
 
 /// `DELETE`: the client is done.
-fn end(api: &Api, caller: &Caller, scope: &Scope, request: &Request) -> Result<Response, Problem> {
-    check_host(api, request)?;
-    let session = named_session(api, caller, scope, request.headers())?;
+pub(super) async fn end(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    scope: Scope,
+    request: Request,
+) -> Result<Response, Problem> {
+    check_host(&api, &request)?;
+    let session = named_session(&api, &caller, &scope, request.headers())?;
     api.mcp.sessions.end(&session);
     Ok(StatusCode::OK.into_response())
 }

@@ -16,7 +16,7 @@ const SEPARATOR: &str = "___";
 
 /// Which servers stand behind an address, and under which names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(in crate::api) enum Scope {
     /// `/mcp`: all.
     All,
     /// `/servers/{name}/mcp`: one, under its own names.

@@ -44,14 +44,13 @@ impl MemoryRow {
         let entity = self
             .scope
             .mark(Entity::bare(uid))
-            .with("owner", Value::text(&self.owner))
             .with("kind", Value::text(&self.kind))
             .with("labels", Value::texts(&self.labels))
             .in_parent(self.scope.uid());
-        let owner = EntityUid::parse(&self.owner);
-        match owner.as_ref().and_then(EntityUid::owner_attribute).zip(owner.clone()) {
-            Some((name, owner)) => entity.with(name, Value::Entity(owner)),
-            None => entity,
+        match EntityUid::parse(&self.owner) {
+            Some(owner) => entity.owned_by(&owner),
+            // A row that is not there has none.
+            None => entity.with("owner", Value::text(&self.owner)),
         }
     }
 }

@@ -159,11 +159,6 @@ macro_rules! receives {
 receives!(ReadConversation, ReceiveReply);
 
 fn conversation(id: &ConversationId, owner: &EntityUid, labels: &BTreeSet<Arc<str>>) -> Arc<Entity> {
-    let entity = Entity::bare(EntityUid::caxton("Conversation", id.shared()))
-        .with("labels", Value::texts(labels))
-        .with("owner", Value::text(owner.to_string()));
-    Arc::new(match owner.owner_attribute() {
-        Some(name) => entity.with(name, Value::Entity(owner.clone())),
-        None => entity,
-    })
+    let entity = Entity::bare(EntityUid::caxton("Conversation", id.shared()));
+    entity.with("labels", Value::texts(labels)).owned_by(owner).into()
 }
