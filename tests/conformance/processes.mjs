@@ -17,7 +17,7 @@ export class Stop extends Error {}
 const running = new Set();
 
 /** Stops a child, and in the end by force. */
-function stopper(child) {
+export function stopper(child) {
   const stop = () =>
     new Promise((stopped) => {
       if (child.exitCode !== null || child.signalCode !== null) return stopped();
@@ -90,8 +90,17 @@ export function runToEnd(command, given, { cwd, log, limit, input }) {
 }
 
 // The rates are no part of this.
-const config = ({ calls = 32, tools = 256, connect = "10s", approved = false, sections = "", ...upstream }) => `
-server: { port: 0, metrics_port: 0, data_dir: data }
+const config = ({
+  calls = 32,
+  tools = 256,
+  connect = "10s",
+  approved = false,
+  origins = [],
+  publicUrl,
+  sections = "",
+  ...upstream
+}) => `
+server: { port: 0, metrics_port: 0, data_dir: data${publicUrl === undefined ? "" : `, public_url: "${publicUrl}"`} }
 security:
   authorization: { policy_dir: policies }
   audit: { deadline: 10s }
@@ -100,6 +109,7 @@ security:
 ${sections}
 mcp:
   auto_import: ${!approved}
+  allowed_origins: ${JSON.stringify(origins)}
   connect_timeout: ${connect}
   max_concurrent_calls: ${calls}
   max_tools_per_server: ${tools}
@@ -119,7 +129,7 @@ const ALLOW_ALL = '@id("all")\npermit (principal, action, resource);\n';
 /**
  * A gateway with one server behind it, or with `servers` as the configuration has them, and a key for each name. Its policy
  * allows everything, if none is given. `manage` runs a command of the gateway's program beside it. With `approved`, the tools
- * of all servers are imported first, and none is offered that was not.
+ * of all servers are imported first, and none is offered that was not. Pages of `origins` may call it.
  */
 export async function startCaxton(caxton, { keys, policy = ALLOW_ALL, ...upstream }, logs) {
   if (!existsSync(caxton)) throw new Stop(`there is no ${caxton}`);
