@@ -19,6 +19,12 @@ const CALL_SECONDS = 4;
 /** How much longer the gateway may take to say that it gave up. */
 const MORE_MS = 6_000;
 const CALM_MS = 10;
+/**
+ * In this row the server closes connections. A request that is on its way on one of them may have been carried out, so the
+ * gateway does not send it again, and says this.
+ */
+const RESTART = "restart";
+const LOST = /the server `\w+` is not available/;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -127,9 +133,11 @@ async function innocent(caller, during) {
   const wrong = [];
   let calls = 0;
   while (!during.over) {
-    const row = during.row;
+    const began = during.row;
     const { words, broken, problem } = await caller.call("good", { text: "innocent" });
     calls += 1;
+    // A call can begin before a row and meet what the row does.
+    const row = during.row === RESTART ? RESTART : began;
     if (words !== "good: innocent") wrong.push(`${row}: ${broken ?? problem ?? words}`);
     await sleep(CALM_MS);
   }
@@ -263,14 +271,15 @@ await main(async () => {
       `${each.row.padEnd(24)} ${each.outcome.padEnd(8)} ${String(took).padStart(6)} ms  ${wrong === undefined ? "" : "WRONG  "}${how.replaceAll(/\p{C}+/gu, " ").slice(0, 140)}`,
     );
     if (wrong !== undefined) found.push(`${each.row}: ${wrong}`);
-    const after = await caller.call("good", { text: "after" });
+    let after = await caller.call("good", { text: "after" });
+    // Each connection that the server closes can cost one call.
+    if (each.row === RESTART && LOST.test(after.problem)) after = await caller.call("good", { text: "after" });
     if (after.words !== "good: after")
       found.push(`${each.row}: the call after it: ${after.broken ?? after.problem ?? after.words}`);
   }
   during.over = true;
   const { wrong, calls } = await other;
-  // A request that is on its way while the server closes the connection may have been carried out: it is not sent again.
-  const lost = wrong.findIndex((text) => /^restart: the server `\w+` is not available/.test(text));
+  const lost = wrong.findIndex((text) => text.startsWith(`${RESTART}: `) && LOST.test(text));
   if (lost >= 0) wrong.splice(lost, 1);
   found.push(...wrong.map((text) => `somebody else, during ${text}`));
 
