@@ -262,6 +262,24 @@ export const SERVERS = [
     servers: ["everything", "everything-http"],
     leaveOut: [/demo:\/\/resource\/session\//],
   },
+  {
+    why: "where no server offers the kind, the gateway refuses the list with the same code, and names the method",
+    steps: of("prompts/list", "resources/list", "resources/templates/list"),
+    servers: ["desk", "archive"],
+    replace: [
+      [/"message":"(?:MCP error -32601: )?[Mm]ethod not found(?:: `[^`]*`)?"/g, '"message":"method not found"'],
+    ],
+  },
+  {
+    why: "at the address of all servers others offer the kind: the list is there, and has nothing of this one",
+    steps: of("prompts/list", "resources/list", "resources/templates/list"),
+    servers: ["desk", "archive"],
+    ways: ["2025-11-25 at /mcp", "2026-07-28 at /mcp"],
+    replace: [
+      [/"error":\{"code":-32601,"message":"method not found"\}/g, '"none":true'],
+      [/"result":\{"(?:prompts|resources|resourceTemplates)":\[\]\}/g, '"none":true'],
+    ],
+  },
 ];
 
 /** For the inspector in `servers`, by the method and the era that it speaks. */
