@@ -12,6 +12,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
+use super::ext_authz;
+use super::problem::Problem;
 use super::state::Settings;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
@@ -38,12 +40,19 @@ pub(super) fn allowed_origin(headers: &HeaderMap, settings: &Settings) -> Option
     is_named.then(|| origin.clone())
 }
 
-/// The answer to a preflight of a page that may call; none for any other request.
+/// The answer to a preflight, with what is allowed for a page that may call; none for any other request.
 pub(super) fn preflight(request: &Request, origin: Option<&HeaderValue>) -> Option<Response> {
-    origin?;
     let headers = request.headers();
-    if request.method() != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+    let is_preflight = request.method() == Method::OPTIONS
+        && headers.contains_key(ORIGIN)
+        && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    if !is_preflight {
         return None;
+    }
+    if origin.is_none() {
+        // What a proxy passes on for a decision has the fields of a request to another site.
+        let passed_on = request.uri().path().starts_with(ext_authz::ROUTES);
+        return (!passed_on).then(|| Problem::origin().into_response());
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let told = response.headers_mut();

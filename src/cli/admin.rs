@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 
-use super::auth::DataDirectory;
 use super::auth_tokens;
+use super::installation::DataDirectory;
 use super::output::{Exit, Output};
 use super::remote::Remote;
 

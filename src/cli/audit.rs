@@ -16,6 +16,7 @@ use jiff::{Span, SpanRelativeTo, Timestamp, Unit};
 use serde::Serialize;
 use serde_json::Value as Json;
 
+use super::installation::LogFile;
 use super::output::{Exit, Format, Output, table};
 use crate::audit::query::{Filter, search};
 use crate::audit::verify::{VerifyFailure, VerifyReport, verify_with};
@@ -27,14 +28,6 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 /// Bytes of a log that are verified so fast that a progress bar would only flicker.
 const NO_BAR_BELOW: u64 = 64 << 20;
 
-/// Which log.
-#[derive(Debug, Args)]
-pub struct Log {
-    /// The log file.
-    #[arg(long = "log", value_name = "FILE", default_value = ".caxton/audit.log")]
-    path: PathBuf,
-}
-
 /// What to do with the decision log.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -45,7 +38,7 @@ pub enum Command {
         file: Option<PathBuf>,
         /// The log.
         #[command(flatten)]
-        log: Log,
+        log: LogFile,
     },
     /// Show the newest records that match.
     #[command(after_help = "Example:\n  caxton audit query --decision deny --agent researcher --last 24h")]
@@ -61,7 +54,7 @@ pub enum Command {
         lines: usize,
         /// The log.
         #[command(flatten)]
-        log: Log,
+        log: LogFile,
     },
 }
 
@@ -105,15 +98,18 @@ pub struct QueryOptions {
     #[arg(long, default_value_t = 1000)]
     limit: usize,
     #[command(flatten)]
-    log: Log,
+    log: LogFile,
 }
 
 /// Runs the command.
 pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Verify { file, log } => verify(&file.unwrap_or(log.path), output),
+        Command::Verify { file, log } => match file {
+            Some(file) => verify(&file, output),
+            None => verify(&log.path(output)?, output),
+        },
         Command::Query(asked) => query(&asked, output),
-        Command::Tail { follow, lines, log } => tail(&log.path, lines, follow, output),
+        Command::Tail { follow, lines, log } => tail(&log.path(output)?, lines, follow, output),
     }
 }
 
@@ -192,7 +188,8 @@ fn query(asked: &QueryOptions, output: &Output) -> anyhow::Result<Exit> {
         None => asked.from.as_deref().map(|from| instant(from, false)).transpose()?,
     };
     filter.to_millis = asked.to.as_deref().map(|to| instant(to, true)).transpose()?;
-    let found = search(&asked.log.path, &filter)?;
+    let log = asked.log.path(output)?;
+    let found = search(&log, &filter)?;
     match output.format() {
         Format::Table => output.line(&rows(&found.records).to_string())?,
         _ => output.line(&plain_json(&serde_json::to_string_pretty(&found.records)?))?,
@@ -208,7 +205,7 @@ fn query(asked: &QueryOptions, output: &Output) -> anyhow::Result<Exit> {
         output.say(format_args!(
             "warning: {} lines are not records\nhelp: run `caxton audit verify {}`",
             found.unreadable,
-            asked.log.path.display()
+            log.display()
         ));
     }
     Ok(Exit::Fine)

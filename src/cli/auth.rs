@@ -2,7 +2,7 @@
 //! changed is left for the gateway to write to its decision log.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,6 +10,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::auth_tokens;
+use super::installation::DataDirectory;
 use super::output::{Exit, Format, Output, table};
 use crate::authn::api_key::Settings;
 use crate::authn::{KeyHolder, KeyRecord, KeyStore};
@@ -93,21 +94,6 @@ pub enum Command {
     },
 }
 
-/// Where the keys are.
-#[derive(Debug, clap::Args)]
-pub struct DataDirectory {
-    /// The gateway's data directory
-    #[arg(long, env = "CAXTON_DATA_DIR", default_value = "./.caxton")]
-    data_dir: PathBuf,
-}
-
-impl DataDirectory {
-    /// The gateway's data directory.
-    pub(super) fn path(&self) -> &Path {
-        &self.data_dir
-    }
-}
-
 /// Runs the command.
 pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now_millis();
@@ -115,21 +101,21 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::CreateKey { name, permissions, agent, expires_in, data_dir } => {
             let holder = agent.map_or(KeyHolder::Service, KeyHolder::Agent);
             let expires = now.saturating_add(i64::try_from(expires_in.as_millis())?);
-            if let Some(engaged) = ChangeLock::in_directory(data_dir.path()).engaged()? {
+            if let Some(engaged) = ChangeLock::in_directory(&data_dir.path(output)?).engaged()? {
                 bail!("changes are locked ({}): `caxton config unlock` first", engaged.reason);
             }
-            create(&open(data_dir.path())?, &name, &holder, &permissions, (now, expires), output)
+            create(&open(&data_dir.path(output)?)?, &name, &holder, &permissions, (now, expires), output)
         }
         Command::RotateKey { id, grace, data_dir } => {
             let grace = i64::try_from(grace.as_millis())?;
-            rotate(&existing(data_dir.path())?, &id, (now, grace), output)
+            rotate(&existing(&data_dir.path(output)?)?, &id, (now, grace), output)
         }
         Command::Tokens(command) => auth_tokens::run(command, output),
         Command::AssignRole(membership) => super::roles::assign(&membership, output),
         Command::RevokeRole(membership) => super::roles::revoke(&membership, output),
         Command::Check(check) => super::roles::check(&check, output),
-        Command::ListKeys { data_dir } => list(&existing(data_dir.path())?, now, output),
-        Command::RevokeKey { id, data_dir } => revoke(&existing(data_dir.path())?, &id, now, output),
+        Command::ListKeys { data_dir } => list(&existing(&data_dir.path(output)?)?, now, output),
+        Command::RevokeKey { id, data_dir } => revoke(&existing(&data_dir.path(output)?)?, &id, now, output),
     }
 }
 

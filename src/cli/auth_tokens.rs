@@ -8,7 +8,8 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::auth::{DataDirectory, existing};
+use super::auth::existing;
+use super::installation::DataDirectory;
 use super::output::{Exit, Format, Output, table};
 use super::remote::Remote;
 use crate::authn::tokens::LocalLogins;
@@ -81,7 +82,7 @@ pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Token { remote } => token(&remote, output),
         Command::RotateSigningKey { compromised, data_dir } => rotate(compromised, &data_dir, output),
         Command::RevokeToken { jti, data_dir } => {
-            let (keys, tokens) = stores(&data_dir)?;
+            let (keys, tokens) = stores(&data_dir, output)?;
             keys.note("revoke_token", &format!("token `{jti}`"), SystemClock.now_millis())?;
             tokens.revoke_token(&jti)?;
             changed(&RevokedToken { revoked: &jti }, output)?;
@@ -89,7 +90,7 @@ pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
             Ok(Exit::Fine)
         }
         Command::RevokeSubject { principal, data_dir } => {
-            let (keys, tokens) = stores(&data_dir)?;
+            let (keys, tokens) = stores(&data_dir, output)?;
             keys.note("revoke_subject", &principal, SystemClock.now_millis())?;
             tokens.revoke_subject(&principal)?;
             changed(&RevokedToken { revoked: &principal }, output)?;
@@ -102,7 +103,7 @@ pub(super) fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
 }
 
 fn rotate(compromised: bool, data_dir: &DataDirectory, output: &Output) -> anyhow::Result<Exit> {
-    let (keys, tokens) = stores(data_dir)?;
+    let (keys, tokens) = stores(data_dir, output)?;
     let detail = if compromised { "the old one is compromised" } else { "from the command line" };
     keys.note("rotate_signing_key", detail, SystemClock.now_millis())?;
     let kid = match compromised {
@@ -119,7 +120,7 @@ fn rotate(compromised: bool, data_dir: &DataDirectory, output: &Output) -> anyho
 
 /// Ends every session and every token that was issued until now.
 pub(super) fn revoke_all(data_dir: &DataDirectory, output: &Output) -> anyhow::Result<Exit> {
-    let (keys, tokens) = stores(data_dir)?;
+    let (keys, tokens) = stores(data_dir, output)?;
     keys.note("revoke_all_sessions", "from the command line", SystemClock.now_millis())?;
     let sessions = tokens.revoke_all()?;
     changed(&AllRevoked { sessions }, output)?;
@@ -181,8 +182,8 @@ fn changed<T: Serialize>(value: &T, output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn stores(data_dir: &DataDirectory) -> anyhow::Result<(KeyStore, Tokens)> {
-    let path = data_dir.path();
+fn stores(data_dir: &DataDirectory, output: &Output) -> anyhow::Result<(KeyStore, Tokens)> {
+    let path = &data_dir.path(output)?;
     let keys = existing(path)?;
     let settings = crate::authn::tokens::Settings::in_directory(path);
     // In an incident the private signing key may be gone: nothing here needs it.

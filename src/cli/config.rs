@@ -62,8 +62,8 @@ pub fn run(command: &Command, environment: &Environment, output: &Output) -> any
             validate(file.as_deref(), *security_check, environment, output)
         }
         Command::Show { config } => show(locate(config.as_deref()).as_deref(), environment, output),
-        Command::Lock(options) => lock::lock(options, environment, output),
-        Command::Unlock(options) => lock::unlock(options, environment, output),
+        Command::Lock(options) => lock::lock(options, output),
+        Command::Unlock(options) => lock::unlock(options, output),
         Command::Schema => {
             output.line(&serde_json::to_string_pretty(&json_schema())?)?;
             Ok(Exit::Fine)
@@ -112,6 +112,11 @@ fn validate(
 /// Reports mistakes: to people on stderr, to machines as data.
 pub fn refuse(problems: &Problems, output: &Output) -> anyhow::Result<()> {
     match output.format() {
+        _ if output.logs() => {
+            problems.lines().for_each(|line| output.error(line));
+            output.error(problems);
+            Ok(())
+        }
         Format::Table => {
             output.say(problems.render(colour()).trim_end());
             output.say(format_args!("\n{problems}"));

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod config;
 pub mod demo;
 pub mod entities;
+pub mod installation;
 pub mod output;
 pub mod policy;
 pub mod roles;
@@ -93,9 +94,8 @@ enum Command {
     Config(config::Command),
     /// List, import and compare the tools of upstream servers. Example: `caxton tools list`
     Tools {
-        /// The configuration file that names the servers.
-        #[arg(long, value_name = "FILE", global = true)]
-        config: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        config: installation::ConfigFile,
         #[command(subcommand)]
         command: tools::Command,
     },
@@ -192,7 +192,7 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
         Command::Start(options) => start::run(&options, &environment, output),
         Command::Demo(options) => demo::run(&options, output),
-        Command::Agents(command) => agents::run(&command, &environment, output),
+        Command::Agents(command) => agents::run(&command, output),
         Command::Policy(command) => policy::run(command, output),
         Command::Explain(options) => policy::decision::run_alone(*options, output),
         Command::Completion { shell } => completion(shell, output),
@@ -205,7 +205,10 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Entities { remote, command } => entities::run(&remote, command, output),
         Command::Config(command) => config::run(&command, &environment, output),
         Command::Tools { config, command } => {
-            let prepared = match prepare::load(config.as_deref(), &environment, output)? {
+            if matches!(command, tools::Command::Import { .. }) {
+                prepare::make_schema_dir(config.named(), &environment, output)?;
+            }
+            let prepared = match prepare::load(config.named(), &environment, output)? {
                 Ok(prepared) => prepared,
                 Err(exit) => return Ok(exit),
             };

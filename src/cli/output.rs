@@ -1,9 +1,12 @@
-//! How commands speak: data on stdout as a table or as JSON, everything else on stderr.
+//! How commands speak: data on stdout as a table or as JSON, everything else on stderr. On stderr a command writes text, and
+//! a service whose log is JSON writes lines of that log.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use serde::Serialize;
+
+use crate::telemetry::SERVICE;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -47,12 +50,23 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
     format: Format,
+    logs: bool,
 }
 
 impl Output {
-    /// Prints data in `format`.
+    /// Prints data in `format`, and text on stderr.
     pub fn new(format: Format) -> Self {
-        Self { format }
+        Self { format, logs: false }
+    }
+
+    /// The same for a service whose log is JSON and has been started: stderr gets lines of that log only.
+    pub fn of_service(self) -> Self {
+        Self { logs: true, ..self }
+    }
+
+    /// Whether stderr gets lines of the log.
+    pub fn logs(&self) -> bool {
+        self.logs
     }
 
     /// The wanted format.
@@ -80,9 +94,35 @@ impl Output {
 
     /// Says something to the person; never part of the data.
     pub fn say(&self, text: impl std::fmt::Display) {
-        // A closed terminal cannot receive an error.
-        let _ = writeln!(anstream::stderr(), "{text}");
+        if self.logs {
+            tracing::info!(target: SERVICE, "{text}");
+        } else {
+            write_text(&text);
+        }
     }
+
+    /// Says what went wrong; `text` has no `error:` before it.
+    pub fn error(&self, text: impl std::fmt::Display) {
+        if self.logs {
+            tracing::error!(target: SERVICE, "{text}");
+        } else {
+            write_text(&format_args!("error: {text}"));
+        }
+    }
+
+    /// Says what an operator should look at; `text` has no `warning:` before it.
+    pub fn warning(&self, text: impl std::fmt::Display) {
+        if self.logs {
+            tracing::warn!(target: SERVICE, "{text}");
+        } else {
+            write_text(&format_args!("warning: {text}"));
+        }
+    }
+}
+
+fn write_text(text: &dyn std::fmt::Display) {
+    // A closed terminal cannot receive an error.
+    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// A table in the one look that all commands share: no vertical lines, a rule under the head.

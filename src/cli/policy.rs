@@ -20,6 +20,7 @@ pub mod import;
 pub mod init;
 mod junit;
 pub mod lint;
+pub mod list;
 pub mod matrix;
 pub mod mutate;
 pub mod promote;
@@ -57,6 +58,9 @@ pub enum Command {
         #[command(flatten)]
         folders: PolicyFolders,
     },
+    /// List the policies, and what is made of templates.
+    #[command(after_help = "Example:\n  caxton policy list --config caxton.yaml")]
+    List(list::ListOptions),
     /// Run policy tests and name each row with an unexpected decision.
     #[command(after_help = "Example:\n  caxton policy test --filter \"tools:\" policy-tests/tools.test.yaml")]
     Test {
@@ -229,6 +233,7 @@ pub fn run_in(base: &Path, command: Command, output: &Output) -> anyhow::Result<
         Command::Matrix(options) => matrix::run(base, &options, output),
         Command::Bench(options) => bench::run(base, &options, output),
         Command::Publish(options) => publish::run(base, &options, output),
+        Command::List(options) => list::run(base, &options, output),
         Command::History(options) => history::run(base, &options, output),
         Command::Rollback(options) => publish::rollback(base, &options, output),
         Command::Checkout(options) => history::checkout(base, &options, output),

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
@@ -14,7 +15,7 @@ use crate::config::{Environment, LoadedConfig, Weakness, load as load_config, lo
 use crate::events::SecurityEvent;
 use crate::model::{RoleName, ServiceName};
 use crate::secrets::{VaultError, VaultProvider};
-use crate::telemetry;
+use crate::telemetry::{self, LogFormat};
 
 /// A configuration whose secrets have been fetched.
 pub(super) struct Prepared {
@@ -86,8 +87,23 @@ pub(super) fn offline(
     }
 }
 
+/// Makes the directory of schemas that the configuration names, where nothing else is wrong with it: approved tools go there.
+pub(super) fn make_schema_dir(
+    named: Option<&Path>,
+    environment: &Environment,
+    output: &Output,
+) -> anyhow::Result<()> {
+    if let Err(problems) = load_config(locate(named).as_deref(), environment)
+        && let Some(path) = problems.only_absent("security.authorization.schema_dir")
+    {
+        std::fs::create_dir_all(path).with_context(|| format!("creating `{}`", path.display()))?;
+        output.say(format_args!("created `{}`", path.display()));
+    }
+    Ok(())
+}
+
 fn without_secrets(error: &VaultError, output: &Output) -> Exit {
-    output.say(describe(error));
+    output.error(describe(error));
     output.say(format_args!("help: {}", error.help()));
     if error.is_unreachable() { Exit::Unreachable } else { Exit::Usage }
 }
@@ -118,15 +134,27 @@ pub(super) fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Starts the log at the configured level.
-pub(super) fn start_log(loaded: &LoadedConfig) {
-    let level = loaded.process.log_level.as_str().to_owned();
-    telemetry::init(&telemetry::LogSettings { level, text: std::io::stderr().is_terminal() });
+/// Starts the log of a service, at first at its default level, before anything else is said; what comes back speaks as the log
+/// does.
+pub(super) fn start_log(format: LogFormat, output: &Output) -> Output {
+    telemetry::init(&telemetry::LogSettings { level: "info".to_owned(), format });
+    if !format.is_json() {
+        return *output;
+    }
+    telemetry::log_panics();
+    output.of_service()
+}
+
+/// The level of the log is the configured one from here on.
+pub(super) fn set_log_level(loaded: &LoadedConfig) {
+    telemetry::set_level(loaded.process.log_level.as_str());
 }
 
 /// Shows warnings of the configuration before the gateway serves, and logs legal settings that weaken the installation.
 pub(super) fn warn(loaded: &LoadedConfig, output: &Output) {
-    if !loaded.warnings.is_empty() {
+    if output.logs() {
+        loaded.warnings.lines().for_each(|line| output.warning(line));
+    } else if !loaded.warnings.is_empty() {
         output.say(loaded.warnings.render(std::io::stderr().is_terminal()).trim_end());
     }
     for weakness in security_check(loaded) {
@@ -156,7 +184,7 @@ pub(super) fn first_key(settings: &Settings, output: &Output) -> anyhow::Result<
 
 /// An error with its causes, one to a line.
 pub(super) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = format!("error: {error}");
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         text.push_str(&format!("\n  because {error}"));

@@ -44,7 +44,7 @@ impl<'e> RunningSettings<'e> {
         let values = match loaded {
             Ok(Ok(loaded)) => by_key(&loaded.values),
             Ok(Err(_)) | Err(_) => {
-                output.say("reload refused, the old settings stay");
+                output.error("reload refused, the old settings stay");
                 let file =
                     self.file.as_deref().map_or("the environment".into(), |file| file.to_string_lossy());
                 gateway.refused_settings(&format!("{file} is not valid")).await;
@@ -57,7 +57,7 @@ impl<'e> RunningSettings<'e> {
             match gateway.apply_settings(&live, &detail).await {
                 Ok(()) => output.say(format_args!("reloaded: {detail}")),
                 Err(error) => {
-                    output.say(prepare::describe(&error));
+                    output.error(prepare::describe(&error));
                     return;
                 }
             }

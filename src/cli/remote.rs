@@ -8,6 +8,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
+use super::installation::ConfigFile;
 use super::output::{Exit, Output};
 use super::stored_login::StoredLogin;
 use crate::secret::Secret;
@@ -22,16 +23,11 @@ const KEY_BYTES: u64 = 4_096;
 /// The address of the gateway and the credential for it.
 #[derive(Debug, clap::Args)]
 pub struct Remote {
-    /// Address of the gateway
-    #[arg(
-        long,
-        alias = "server",
-        global = true,
-        env = "CAXTON_URL",
-        default_value = "http://127.0.0.1:8080",
-        value_name = "URL"
-    )]
-    url: Url,
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Address of the gateway [default: where the configuration says it listens]
+    #[arg(long, alias = "server", global = true, env = "CAXTON_URL", value_name = "URL")]
+    url: Option<Url>,
     /// A file with the API key; without it the key in `CAXTON_API_KEY` is used, and without that a login
     #[arg(long, global = true, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
@@ -80,7 +76,7 @@ impl Remote {
                 ..open
             });
         }
-        let Some(login) = StoredLogin::load(&self.url)? else {
+        let Some(login) = StoredLogin::load(&open.url)? else {
             bail!(
                 "name a file with an API key: `--api-key-file FILE`, or set `CAXTON_API_KEY`, or log in: `caxton auth login`"
             )
@@ -91,8 +87,12 @@ impl Remote {
 
     /// Opens the way to the gateway for who has no credential yet.
     pub(super) fn anonymous(&self) -> anyhow::Result<GatewayClient> {
-        if self.url.scheme() != "https" && !self.is_here() {
-            bail!("`{}` would send credentials in the clear: name an `https` address", self.url);
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => self.config.url()?,
+        };
+        if url.scheme() != "https" && !is_here(&url) {
+            bail!("`{url}` would send credentials in the clear: name an `https` address");
         }
         let client = Client::builder()
             .timeout(PATIENCE)
@@ -100,16 +100,14 @@ impl Remote {
             .no_proxy()
             .build()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(GatewayClient { url: self.url.clone(), credential: ClientCredential::None, client, runtime })
+        Ok(GatewayClient { url, credential: ClientCredential::None, client, runtime })
     }
 }
 
 impl Remote {
-    /// Whether the address is loopback, so that the traffic does not leave this host.
-    fn is_here(&self) -> bool {
-        let Some(host) = self.url.host_str().filter(|_| self.url.scheme() == "http") else { return false };
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    /// The configuration of the gateway.
+    pub(super) fn config(&self) -> &ConfigFile {
+        &self.config
     }
 
     /// Asks for one thing and sends nothing; what went wrong has been said.
@@ -121,6 +119,13 @@ impl Remote {
     ) -> anyhow::Result<Result<Json, Exit>> {
         Ok(self.open()?.done(output, method, path, &[], None))
     }
+}
+
+/// Whether the address is loopback, so that the traffic does not leave this host.
+fn is_here(url: &Url) -> bool {
+    let Some(host) = url.host_str().filter(|_| url.scheme() == "http") else { return false };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The credential of the requests.

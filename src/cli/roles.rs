@@ -1,6 +1,5 @@
 //! `caxton auth assign-role`, `revoke-role`, `check`: roles in a running gateway's store, and what they come to.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -10,13 +9,11 @@ use serde_json::{Value as Json, json};
 
 use super::output::{Exit, Output, table};
 use super::policy::gateway::OfflineGateway;
-use super::prepare;
 use super::remote::{Remote, list, number, text};
 use crate::attributes::Attributes;
 use crate::authz::resolve_entities;
 use crate::changes::PolicyLoader;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::Environment;
 use crate::model::{EntityUid, Outcome};
 use crate::policy::Bundle;
 
@@ -82,9 +79,6 @@ pub struct CheckOptions {
     /// Without a gateway: read policies, roles file, agents and attributes from where the configuration says
     #[arg(long)]
     offline: bool,
-    /// The configuration file, with `--offline`
-    #[arg(long, value_name = "FILE", requires = "offline")]
-    config: Option<PathBuf>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -163,8 +157,7 @@ pub fn check(check: &CheckOptions, output: &Output) -> anyhow::Result<Exit> {
 
 /// What a gateway with this configuration would answer, by the files on disk now and with a neutral context.
 fn offline(check: &CheckOptions, output: &Output) -> anyhow::Result<Result<Json, Exit>> {
-    let environment = Environment::of_process();
-    let settings = match prepare::offline(check.config.as_deref(), &environment, output)? {
+    let settings = match check.remote.config().offline(output)? {
         Ok(loaded) => loaded.settings,
         Err(exit) => return Ok(Err(exit)),
     };

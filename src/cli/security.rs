@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::auth::lifetime;
+use super::installation::DataDirectory;
 use super::output::{Exit, Output};
 use crate::authn::mtls::local_ca::{CertificateOrder, CertificatePurpose, IssuedEntry, LocalAuthority};
 use crate::clock::{Clock as _, SystemClock};
@@ -58,9 +59,9 @@ pub struct CertificateTarget {
     /// Validity of the certificate, as in `90d` or `12h`; 825 days at most
     #[arg(long, default_value = "90d", value_parser = lifetime)]
     expires_in: Duration,
-    /// The gateway's data directory; the authority is made in its `ca` once
-    #[arg(long, env = "CAXTON_DATA_DIR", default_value = "./.caxton")]
-    data_dir: PathBuf,
+    /// Where the authority is: made once, in `ca`
+    #[command(flatten)]
+    data_dir: DataDirectory,
 }
 
 /// Runs the command.
@@ -105,7 +106,7 @@ struct CertificateFile<'a> {
 
 fn issue(order: &CertificateOrder, target: &CertificateTarget, output: &Output) -> anyhow::Result<Exit> {
     let now = SystemClock.now_millis();
-    let directory = target.data_dir.join("ca");
+    let directory = target.data_dir.path(output)?.join("ca");
     // Before anything is issued: a certificate that cannot be handed out is one to be revoked.
     if target.output.exists() {
         bail!("`{}` exists: name another file, or move it away", target.output.display());

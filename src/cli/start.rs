@@ -1,38 +1,55 @@
 //! `caxton start`: runs the gateway until the signal to stop.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::installation::ConfigFile;
 use super::output::{Exit, Output};
 use super::prepare::{self, Prepared};
 use super::reload_settings::RunningSettings;
 use crate::config::Environment;
 use crate::secrets::VaultProvider;
 use crate::server::{Gateway, ReloadOutcome, StartError, TlsReload};
+use crate::telemetry::LogFormat;
 use crate::text::clean;
 
 /// Options of `caxton start`.
 #[derive(Debug, Args)]
 pub struct StartOptions {
-    /// The configuration file; without one, embedded defaults: loopback only, data under `./.caxton`.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
+    /// How the lines on stderr are written: `auto` is text on a terminal and JSON elsewhere.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
 }
 
 /// Runs the gateway: SIGHUP reloads, SIGTERM and Ctrl-C drain.
 pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
-    let Prepared { loaded, vault } = match prepare::load(options.config.as_deref(), environment, output)? {
+    let output = &prepare::start_log(options.log_format, output);
+    match serve(options, environment, output) {
+        // Otherwise it would be told as text by who called.
+        Err(error) if output.logs() => {
+            output.error(format_args!("{error:#}"));
+            Ok(Exit::Usage)
+        }
+        ended => ended,
+    }
+}
+
+fn serve(options: &StartOptions, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+    let Prepared { loaded, vault } = match prepare::load(options.config.named(), environment, output)? {
         Ok(prepared) => prepared,
         Err(exit) => return Ok(exit),
     };
-    prepare::start_log(&loaded);
+    prepare::set_log_level(&loaded);
     prepare::raise_open_files();
     prepare::warn(&loaded, output);
-    let mut running = RunningSettings::new(options.config.clone(), environment, &loaded.values);
+    let mut running =
+        RunningSettings::new(options.config.named().map(Path::to_owned), environment, &loaded.values);
     let mut settings = loaded.settings;
     settings.sandbox.compile_worker = Some(super::compile_worker());
     let keys = settings.authn.api_keys.clone();
@@ -105,14 +122,14 @@ async fn reload_all(gateway: &Gateway, output: &Output) {
             }
         }
         ReloadOutcome::Refused(report) => {
-            output.say(format_args!("reload refused, the old policies stay:\n{report}"));
+            output.error(format_args!("reload refused, the old policies stay:\n{report}"));
         }
     }
     match gateway.reload_tls().await {
         TlsReload::NotInUse => {}
         TlsReload::Applied(summary) => output.say(format_args!("reloaded: {summary}")),
         TlsReload::Refused(report) => {
-            output.say(format_args!("reload refused, the old certificate stays:\n{report}"));
+            output.error(format_args!("reload refused, the old certificate stays:\n{report}"));
         }
     }
 }
@@ -128,12 +145,12 @@ async fn give_back(vault: Option<VaultProvider>) {
 fn refuse(error: &StartError, output: &Output) {
     match error {
         StartError::Policies(errors) => {
-            output.say(format_args!("error: {error}"));
+            output.error(error);
             for problem in errors.problems().iter().filter(|problem| problem.fatal) {
                 output.say(format_args!("  {problem}"));
             }
         }
-        _ => output.say(prepare::describe(error)),
+        _ => output.error(prepare::describe(error)),
     }
     if let Some(help) = help(error) {
         output.say(format_args!("help: {help}"));

@@ -198,6 +198,7 @@ fn written(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let dir = settings.pin_dir();
+    std::fs::create_dir_all(&dir).with_context(|| format!("creating `{}`", dir.display()))?;
     pins.write(&dir)?;
     let definitions = tools.iter().filter_map(|tool| pins.tool(tool));
     let written = PinnedTools {

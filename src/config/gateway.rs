@@ -107,6 +107,21 @@ impl Settings {
         }
     }
 
+    /// The address of the API for a client on the same host; `None` with port 0, which is known when the gateway runs.
+    pub fn local_url(&self) -> Option<String> {
+        let ip = self.listen.ip();
+        let host = match (&self.tls, ip) {
+            // The name that certificates of a gateway on this host have.
+            (Some(_), _) if ip.is_unspecified() || ip.is_loopback() => "localhost".to_owned(),
+            (None, IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+            (_, IpAddr::V6(ip)) if ip.is_unspecified() => "[::1]".to_owned(),
+            (_, IpAddr::V6(ip)) => format!("[{ip}]"),
+            (_, IpAddr::V4(ip)) => ip.to_string(),
+        };
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        (self.listen.port() != 0).then(|| format!("{scheme}://{host}:{}", self.listen.port()))
+    }
+
     /// A gateway on free loopback ports with its data under `data_dir` and everything else as shipped.
     pub fn embedded(data_dir: PathBuf) -> Self {
         let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
@@ -85,6 +86,9 @@ pub struct ConfigProblem {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// What does not exist, when that is the mistake.
+    #[serde(skip)]
+    pub(super) absent: Option<PathBuf>,
     #[serde(skip)]
     at: Option<Range<usize>>,
 }
@@ -101,6 +105,7 @@ impl ConfigProblem {
             variable: None,
             message,
             help: None,
+            absent: None,
             at: None,
         }
     }
@@ -201,6 +206,25 @@ impl Problems {
             text.push_str(&format!("and {} more\n", self.more));
         }
         text
+    }
+
+    /// The path of `key`, when the only mistake is that it does not exist.
+    pub fn only_absent(&self, key: &str) -> Option<&Path> {
+        match self.problems.as_slice() {
+            [only] if only.key.as_deref() == Some(key) => only.absent.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Each mistake in one line, with its place and what to do, and nothing of the file.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.problems.iter().map(|problem| {
+            let report = ProblemReport { problem, source: None };
+            match &problem.help {
+                Some(help) => format!("{report}; {help}"),
+                None => report.to_string(),
+            }
+        })
     }
 
     fn source_of(&self, problem: &ConfigProblem) -> Option<NamedSource<Arc<str>>> {

@@ -11,7 +11,8 @@ const HEAD: &str = "# Configuration
 <!-- Written by `UPDATE_GOLDEN=1 cargo test --test it config`; do not edit. -->
 
 `caxton start --config FILE` reads one file, YAML or TOML (by the ending `.toml`). Without `--config`, `/etc/caxton/caxton.yaml`
-is read if it exists; else the embedded defaults hold: loopback only, data under `./.caxton`.
+is read if it exists; else the embedded defaults hold: loopback only, data under `./.caxton`. Other commands find the
+configuration the same way. On stderr the gateway writes text on a terminal and JSON lines elsewhere (`--log-format`).
 
 - The file is checked completely before a port is bound. `caxton config validate` does the same and changes nothing.
 - An unknown key is a mistake. So is a key of a later version, and a value that would switch off a protection.

@@ -24,6 +24,7 @@ pub use engine::verdict::{PolicyFault, Verdict};
 pub use set::annotations::PolicyAnnotations;
 pub use set::bundle::Bundle;
 pub use set::error::{PolicyError, PolicyErrors, PolicyProblem, SourcePosition};
+pub(crate) use set::links::is_links_file;
 pub use set::load::PolicyInfo;
 pub use set::roles::RolesError;
 pub use set::settings::{Limits, OnPolicyError, Settings};

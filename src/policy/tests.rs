@@ -185,6 +185,64 @@ fn links_fill_templates_and_are_refused_when_they_do_not_fit() {
 }
 
 #[test]
+fn links_stand_in_files_in_three_forms() {
+    let template = "@id(\"t\") permit(principal == ?principal, action, resource);";
+    let yaml = "links:\n  - template: t\n    id: l\n    principal: User::\"ann\"\n";
+    let cedar = "{\"templateLinks\": [{\"templateId\": \"t\", \"newId\": \"l\", \"values\": {\"?principal\": {\"type\": \"User\", \"id\": \"ann\"}}}]}";
+    let explicit = cedar.replace(
+        "{\"type\": \"User\", \"id\": \"ann\"}",
+        "{\"__entity\": {\"type\": \"User\", \"id\": \"ann\"}}",
+    );
+    let command =
+        "[{\"template_id\": \"t\", \"link_id\": \"l\", \"args\": {\"?principal\": \"User::\\\"ann\\\"\"}}]";
+    for (name, text) in [
+        ("a.links.yaml", yaml),
+        ("a.links.yml", &format!("\u{feff}{}", yaml.replace('\n', "\r\n"))),
+        ("sub/a.links.json", cedar),
+        ("a.links.json", &explicit),
+        ("a.links.json", command),
+    ] {
+        let bundle = Bundle::load(sources(template).with_links_file(name, text)).unwrap();
+        assert_eq!(ids(&bundle.decide(&query())), ["l"], "{name}");
+        let linked = bundle.policy("l").unwrap();
+        assert_eq!(linked.linked_from.as_deref(), Some("t"));
+        let place = format!("policies/{name}:");
+        assert!(linked.linked_at.as_deref().unwrap().starts_with(&place), "{:?}", linked.linked_at);
+        assert!(bundle.warnings().is_empty(), "{:?}", bundle.warnings());
+    }
+}
+
+#[test]
+fn a_file_of_links_that_does_not_fit_is_refused_with_its_place() {
+    let template = "@id(\"t\") permit(principal == ?principal, action, resource);\n@id(\"s\") permit(principal, action, resource);";
+    let row = |template: &str, id: &str, rest: &str| {
+        format!(
+            "links:\n  - {{ template: t, id: first, principal: 'User::\"ann\"' }}\n  - template: {template}\n    id: {id}\n{rest}"
+        )
+    };
+    let ann = "    principal: User::\"ann\"\n";
+    for (name, text, message) in [
+        ("l.links.yaml", row("gone", "l", ann), "l.links.yaml:3:1: the link `l` names the template `gone`, which is not there"),
+        ("l.links.yaml", row("s", "l", ann), "l.links.yaml:3:1: `s` in `policies/world.cedar:2` is no template: it has no slot"),
+        ("l.links.yaml", row("t", "l", ""), "l.links.yaml:3:1: the link `l` does not fit"),
+        ("l.links.yaml", row("t", "l", &format!("{ann}    resource: User::\"x\"\n")), "l.links.yaml:3:1: the link `l` does not fit"),
+        ("l.links.yaml", row("t", "first", ann), "l.links.yaml:3:1: the id `first` is already used in"),
+        ("l.links.yaml", row("t", "s", ann), "l.links.yaml:3:1: the id `s` is already used in"),
+        ("l.links.yaml", row("t", "\"\"", ann), "l.links.yaml:3:1: the id `` is empty"),
+        ("l.links.yaml", row("t", "l", "    principal: ann\n"), "l.links.yaml:3:1: `ann` is not the name of an entity"),
+        ("l.links.yaml", row("t", "l", "    principal: Usr::\"ann\"\n"), "l.links.yaml:3:1: the schema has no entity type `Usr`"),
+        ("l.links.yaml", row("t", "l", "    princpal: x\n"), "unknown field `princpal`"),
+        ("l.links.yaml", "links: &x []".to_owned(), "l.links.yaml:1:1: "),
+        ("l.links.json", "{\"templateLinks\": [{\"templateId\": \"t\", \"newId\": \"l\", \"values\": {\"?action\": {\"type\": \"User\", \"id\": \"ann\"}}}]}".to_owned(), "there is no slot `?action`"),
+        ("l.links.json", "{\"templateLinks\": [{\"templateId\": \"t\", \"newId\": \"l\", \"values\": {\"?principal\": {\"type\": \"User\"}}}]}".to_owned(), "`?principal` is no entity"),
+        ("l.links.json", "{\"staticPolicies\": {}, \"templateLinks\": []}".to_owned(), "unknown field `staticPolicies`"),
+    ] {
+        let found = refusals(sources(template).with_links_file(name, &text));
+        assert!(found.len() == 1 && found[0].contains(message), "{text}\n{message}\n{found:?}");
+    }
+}
+
+#[test]
 fn too_many_policies_are_refused() {
     let settings = Settings { limits: Limits { policies: 1, ..Limits::default() }, ..Settings::default() };
     let two = format!("{ALLOW}\n@id(\"b\") permit(principal, action, resource);");

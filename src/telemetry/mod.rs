@@ -3,7 +3,7 @@
 mod log;
 pub mod metrics;
 
-pub use log::{LogSettings, init, set_level};
+pub use log::{LogFormat, LogSettings, SERVICE, init, log_panics, set_level};
 pub use metrics::{
     AuthLabels, DecisionLabels, DirectionLabels, HttpLabels, Metrics, ResultLabels, ScopeLabels,
     ServerLabels, SinkLabels, StatusLabels, VersionLabels,

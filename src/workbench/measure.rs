@@ -21,7 +21,7 @@ use crate::policy::engine::compiled::Effect;
 use crate::policy::engine::evaluate::Answer;
 use crate::policy::set::error::{PolicyErrors, PolicyProblem};
 use crate::policy::set::load::parse_uid;
-use crate::policy::{Bundle, SourceKind, Sources};
+use crate::policy::{Bundle, Link, SourceKind, Sources};
 
 /// The most questions that are asked; those of a large suite are taken evenly.
 const QUESTIONS: usize = 64;
@@ -100,7 +100,8 @@ fn with_filler(like: &Bundle, filler: &[String], changed: Option<&str>) -> Sourc
     for (number, file) in filler.chunks(PER_FILE).enumerate() {
         texts.push((SourceKind::Policy, file_name(number).into(), file.concat().into()));
     }
-    if let (Some(changed), Some((_, _, text))) = (changed, texts.last_mut()) {
+    let last = texts.iter_mut().rev().find(|(kind, ..)| *kind == SourceKind::Policy);
+    if let (Some(changed), Some((_, _, text))) = (changed, last) {
         *text = format!("{text}{changed}").into();
     }
     like.sources().links().iter().cloned().fold(Sources::from_texts(texts), Sources::with_link)
@@ -125,7 +126,7 @@ fn row(
     let settings = *like.settings();
     let whole = with_filler(like, filler, None);
     let changed = with_filler(like, filler, Some("// Changed.\n"));
-    let (check_ms, set) = cedar(&whole)?;
+    let (check_ms, set) = cedar(&whole, like.links())?;
     let begun = Instant::now();
     let bundle = Bundle::load_with(whole, settings)?;
     let load_ms = begun.elapsed().as_secs_f64() * 1e3;
@@ -169,7 +170,7 @@ fn file_name(number: usize) -> String {
 }
 
 /// How long Cedar takes to parse and validate the set, in milliseconds, and the set.
-fn cedar(sources: &Sources) -> Result<(f64, PolicySet), PolicyErrors> {
+fn cedar(sources: &Sources, links: &[Link]) -> Result<(f64, PolicySet), PolicyErrors> {
     let general =
         |error: &dyn std::error::Error| PolicyErrors::from(PolicyProblem::general(error.to_string()));
     let begun = Instant::now();
@@ -181,6 +182,7 @@ fn cedar(sources: &Sources) -> Result<(f64, PolicySet), PolicyErrors> {
             }
             SourceKind::Schema => fragments
                 .push(SchemaFragment::from_cedarschema_str(&source.text).map_err(|error| general(&error))?.0),
+            SourceKind::Links => {}
             SourceKind::Policy => {
                 let parsed = parse_policyset(&source.text).map_err(|error| general(&error))?;
                 for template in parsed.all_templates() {
@@ -203,7 +205,7 @@ fn cedar(sources: &Sources) -> Result<(f64, PolicySet), PolicyErrors> {
     let validator = cedar_policy::Validator::new(schema);
     black_box(validator.validate(&set.clone().into(), ValidationMode::Strict).validation_passed());
     let took = begun.elapsed().as_secs_f64() * 1e3;
-    for link in sources.links() {
+    for link in links {
         let slots = [(SlotId::principal(), &link.principal), (SlotId::resource(), &link.resource)];
         let slots = slots.into_iter().filter_map(|(slot, uid)| Some((slot, parse_uid(uid.as_ref()?).ok()?)));
         let (template, id) = (PolicyID::from_string(&link.template), PolicyID::from_string(&link.id));

@@ -348,6 +348,7 @@ fn with(sources: &Sources, name: &str, text: &str) -> Sources {
     let rest = others.fold(Sources::new(), |rest, source| match source.kind {
         SourceKind::Schema => rest.with_schema(&source.name, &source.text),
         SourceKind::Policy => rest.with_policy(&source.name, &source.text),
+        SourceKind::Links => rest.with_links_file(&source.name, &source.text),
     });
     let rest = rest.with_policy(name, text);
     sources.links().iter().fold(rest, |rest, link| rest.with_link(link.clone()))

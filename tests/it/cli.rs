@@ -68,6 +68,7 @@ fn every_command_explains_itself() {
         "agents validate-all",
         "policy",
         "policy validate",
+        "policy list",
         "policy test",
         "policy coverage",
         "policy explain",

@@ -221,6 +221,66 @@ fn every_later_key_is_refused() {
     }
 }
 
+/// `a.b = c` as YAML.
+fn nested(key: &str, value: &str) -> String {
+    let names: Vec<&str> = key.split('.').collect();
+    let lines = names.iter().enumerate().map(|(level, name)| {
+        let value = if level + 1 == names.len() { format!(" {value}") } else { String::new() };
+        format!("{}{name}:{value}\n", "  ".repeat(level))
+    });
+    lines.collect()
+}
+
+/// Each line of the guides' configurations works, or is refused with the advice that leads on.
+#[test]
+fn every_line_of_the_guides_has_its_answer() {
+    let lines = fs::read_to_string(root().join("tests/guides/config-lines.txt")).unwrap();
+    let environment = Environment::from_iter([
+        ("JWT_SECRET", "hunter2"),
+        ("API_KEY_SALT", "hunter2"),
+        ("SECURITY_WEBHOOK_URL", "https://hooks.example.com/x"),
+    ]);
+    let mut answers = String::from("# The guides' lines, one by one\n");
+    let mut count = 0;
+    for line in lines.lines().skip(1).filter(|line| !line.is_empty()) {
+        if let Some(guide) = line.strip_prefix("# ") {
+            answers.push_str(&format!("\n## {guide}\n"));
+            continue;
+        }
+        count += 1;
+        let (key, value) = line.split_once(" = ").unwrap();
+        answers.push_str(&format!("\n`{key}: {value}`\n"));
+        let text = nested(key, value);
+        match read(&text, DocumentFormat::Yaml, Some(Path::new("caxton.yaml")), &environment) {
+            Ok(loaded) => {
+                let warnings: Vec<String> = loaded.warnings.lines().collect();
+                let known = loaded.values.iter().any(|value| value.key.starts_with(key));
+                assert!(
+                    known || keys().iter().any(|known| known.path == key),
+                    "`{key}` is taken and does nothing"
+                );
+                answers.push_str(&format!(
+                    ": works{}\n",
+                    warnings.iter().map(|one| format!("; {one}")).collect::<String>()
+                ));
+            }
+            Err(problems) => {
+                for problem in problems.lines() {
+                    assert!(!problem.contains("hunter2"), "{problem}");
+                    answers.push_str(&format!(": refused: {problem}\n"));
+                }
+                // A refusal without advice leads nowhere.
+                let leads_on = |problem: &caxton::config::ConfigProblem| {
+                    problem.help.is_some() || problem.code == ProblemCode::Missing
+                };
+                assert!(problems.problems.iter().all(leads_on), "{key}: {problems:?}");
+            }
+        }
+    }
+    assert!(count >= 95, "{count} lines");
+    golden("tests/golden/config/guide-lines.md", &answers);
+}
+
 #[test]
 fn switches_win_over_the_file_and_never_weaken() {
     let good = Environment::from_iter([

@@ -85,6 +85,7 @@ fn no_shipped_policy_could_hold_always() {
             SourceKind::Policy => {
                 sources.with_policy(&source.name, &source.text.replace(policy.text(), &widened))
             }
+            SourceKind::Links => sources.with_links_file(&source.name, &source.text),
         });
         let topic = id.split('.').next().unwrap();
         let file = root().join(format!("policy-tests/{topic}.test.yaml"));
@@ -391,6 +392,53 @@ fn only_problem(report: &Report) -> (String, u64) {
 }
 
 // ---- what is not said ----
+
+/// What a record of the log can hold has a form in a test: instants with an offset or counted, durations, control characters,
+/// entities that the gateway did not find.
+#[test]
+fn what_a_record_can_hold_can_be_written() {
+    let schema = r#"
+        entity U { at: datetime, left: duration, note: String };
+        entity R; action a appliesTo { principal: U, resource: R };"#;
+    let policies = r#"
+        @id("p") permit (principal, action == Action::"a", resource)
+        when {
+          principal.at == datetime("2026-01-31T10:00:00Z") && principal.left == duration("1h30m") &&
+          principal.note == "a\u{7f}b\u{1}"
+        };
+        @id("far") permit (principal == U::"far", action == Action::"a", resource)
+        when { principal.at.offset(duration("1ms")) == datetime("1970-01-01").offset(duration("300000000000001ms")) };"#;
+    let row = |name: &str, entity: &str, outcome: &str| {
+        format!(
+            "  - name: {name}\n    entities: {{ 'U::\"{name}\"': {entity}, 'R::\"r\"': {{}} }}\n    \
+             request: {{ principal: 'U::\"{name}\"', action: a, resource: 'R::\"r\"' }}\n    expect: {outcome}\n"
+        )
+    };
+    let attrs = |at: &str| format!("{{ attrs: {{ at: \"{at}\", left: 90m, note: \"a\\u007fb\\u0001\" }} }}");
+    let text = [
+        "suite: s\ntests:\n".to_owned(),
+        row("utc", &attrs("2026-01-31T10:00:00Z"), "{ outcome: allow }"),
+        row("zone", &attrs("2026-01-31T12:00:00+02:00"), "{ outcome: allow }"),
+        row("counted", &attrs("1769853600000ms"), "{ outcome: allow }"),
+        row("day", &attrs("2026-01-31"), "{ outcome: deny_default }"),
+        row("far", &attrs("300000000000000ms"), "{ outcome: allow, policies: [far] }"),
+        row("gone", "{ absent: true }", "{ outcome: deny_default, errors: 1 }"),
+    ];
+    let sources = Sources::new().with_schema("s", schema).with_policy("p", policies);
+    let bundle = Bundle::load(sources).unwrap();
+    let mut suites = Suites::default();
+    suites.add("a.test.yaml", text.concat());
+    let report = run(&bundle, &suites, &Settings::default());
+    assert_eq!((report.summary().passed, report.summary().failed), (6, 0), "{}", render::report(&report));
+
+    let head = "suite: s\nentities: { Agent::\"a\": { absent: true, attrs: { version: a } } }\ntests: []\n";
+    assert_eq!(
+        only_problem(&report_of(head)).0,
+        "`Agent::\"a\"` is `absent`, so nothing else can be said of it"
+    );
+    let twice = "suite: s\nentities: { Agent::\"a\": { absent: true } }\ntests:\n  - name: t\n    entities: { Agent::\"a\": {} }\n    request: { principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\" }\n    expect: { outcome: allow }\n";
+    assert_eq!(only_problem(&report_of(twice)).0, "`Agent::\"a\"` is described twice");
+}
 
 #[test]
 fn circumstances_that_are_not_said_are_the_documented_ones() {

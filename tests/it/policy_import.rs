@@ -19,8 +19,15 @@ const AGENTGATEWAY: &str = include_str!("../import/agentgateway.yaml");
 
 fn imported(from: From, text: &str) -> Result<Imported, ImportError> {
     let schema = Bundle::load(Sources::new().with_shipped(SourceKind::Schema)).unwrap();
-    let input =
-        ImportInput { topic: "team", file: "rules", text, lines_before: 0, server: None, schema: &schema };
+    let input = ImportInput {
+        topic: "team",
+        file: "rules",
+        text,
+        lines_before: 0,
+        file_before: "",
+        server: None,
+        schema: &schema,
+    };
     import(from, &input)
 }
 
@@ -277,4 +284,204 @@ fn what_was_imported_passes_its_tests_and_the_other_checks() {
     assert_eq!(run_in(base, Command::Validate { folders: folders() }, &output).unwrap(), Exit::Fine);
     let fmt = caxton::cli::policy::fmt::FmtOptions { check: true, ..Default::default() };
     assert_eq!(run_in(base, Command::Fmt(fmt), &output).unwrap(), Exit::Fine);
+}
+
+// ---- Casbin ----
+
+/// A model of Casbin's own examples with its rules, and what an import says of it: nothing, or why it cannot be carried over.
+const CASBIN: [(&str, &str, &str); 33] = [
+    ("abac_model", "", ""),
+    ("abac_not_using_policy_model", "", ""),
+    ("abac_not_using_policy_model", "abac_rule_effect_policy", ""),
+    ("abac_rule_model", "abac_rule_policy", ""),
+    ("basic_keyget2_model", "basic_keyget2_policy", ""),
+    ("basic_model", "basic_policy", ""),
+    ("basic_model", "basic_inverse_policy", ""),
+    ("basic_with_root_model", "basic_policy", ""),
+    ("basic_without_resources_model", "basic_without_resources_policy", ""),
+    ("basic_without_users_model", "basic_without_users_policy", ""),
+    ("in_operator_model", "", ""),
+    ("ipmatch_model", "ipmatch_policy", ""),
+    ("keymatch2_model", "keymatch2_policy", ""),
+    ("keymatch_model", "keymatch_policy", ""),
+    ("priority_model", "priority_policy", ""),
+    ("priority_model_explicit", "priority_policy_explicit", ""),
+    ("rbac_g2_model", "rbac_g2_policy", ""),
+    ("rbac_model", "rbac_policy", ""),
+    ("rbac_model", "rbac_with_hierarchy_policy", ""),
+    ("rbac_with_all_pattern_model", "rbac_with_all_pattern_policy", ""),
+    ("rbac_with_deny_model", "rbac_with_deny_policy", ""),
+    ("rbac_with_domain_pattern_model", "rbac_with_domain_pattern_policy", ""),
+    ("rbac_with_domains_model", "rbac_with_domains_policy2", ""),
+    ("rbac_with_hierarchical_domains_model", "rbac_with_hierarchical_domains_policy", ""),
+    ("rbac_with_not_deny_model", "rbac_with_deny_policy", ""),
+    ("rbac_with_pattern_model", "rbac_with_pattern_policy", ""),
+    ("rbac_with_resource_roles_model", "rbac_with_resource_roles_policy", ""),
+    ("subject_priority_model", "subject_priority_policy", ""),
+    ("subject_priority_model_with_domain", "subject_priority_policy_with_domain", ""),
+    (
+        "multiple_policy_definitions_model",
+        "multiple_policy_definitions_policy",
+        "gap: `p2`: a second definition is asked for by name",
+    ),
+    (
+        "rbac_with_multiple_policy_model",
+        "rbac_with_multiple_policy_policy",
+        "gap: `p2`: a second definition is asked for by name",
+    ),
+    (
+        "glob_model",
+        "glob_policy",
+        "`glob_policy.csv`: nothing in it becomes a policy: line 1: `globMatch` means something else in each of Casbin's languages",
+    ),
+    (
+        "keymatch_custom_model",
+        "keymatch2_policy",
+        "`keymatch2_policy.csv`: nothing in it becomes a policy: line 1: the function `keyMatchCustom` is not known here",
+    ),
+];
+
+/// The requests of a test file, as the program that asks Casbin wants them, and what is expected.
+fn asked(tests: &str) -> (Vec<serde_json::Value>, Vec<bool>) {
+    let suite: serde_json::Value = serde_saphyr::from_str(tests).unwrap();
+    let id = |name: &serde_json::Value| {
+        let name = name.as_str().unwrap();
+        let (_, quoted) = name.split_once("::\"").unwrap();
+        quoted.strip_suffix('"').unwrap().to_owned()
+    };
+    let (mut requests, mut allowed) = (Vec::new(), Vec::new());
+    for test in suite["tests"].as_array().unwrap() {
+        let request = &test["request"];
+        let attributes = |name: &serde_json::Value| {
+            let mut found = test["entities"][name.as_str().unwrap()]["attrs"].clone();
+            if let Some(fields) = found.as_object_mut() {
+                fields.remove("id");
+            }
+            found
+        };
+        let domain = request["context"].as_object().and_then(|context| context.get("dom")).cloned();
+        requests.push(serde_json::json!({
+            "subject": id(&request["principal"]), "object": id(&request["resource"]),
+            "action": id(&request["action"]), "domain": domain.unwrap_or_default(),
+            "attributes": { "subject": attributes(&request["principal"]), "object": attributes(&request["resource"]) },
+        }));
+        allowed.push(test["expect"]["outcome"] == "allow");
+    }
+    (requests, allowed)
+}
+
+/// The examples that Casbin's package brings along: what is imported decides as Casbin itself does, the rest says why not.
+#[test]
+fn casbins_examples() {
+    if std::env::var_os("CAXTON_TESTS").is_none() {
+        return;
+    }
+    let examples = crate::support::node::clients().join("node_modules/casbin/examples");
+    let place = tempfile::tempdir().unwrap();
+    let (mut models, mut rows) = (std::collections::BTreeSet::new(), 0);
+    for (model, policy, told) in CASBIN {
+        let model_file = examples.join(format!("{model}.conf"));
+        let policy_file = (!policy.is_empty()).then(|| examples.join(format!("{policy}.csv")));
+        let files: Vec<&Path> =
+            [Some(model_file.as_path()), policy_file.as_deref()].into_iter().flatten().collect();
+        let mut arguments =
+            vec!["policy", "import", "--from", "casbin", "--name", "rules", "--dry-run", "--format", "json"];
+        arguments.extend(files.iter().map(|file| file.to_str().unwrap()));
+        let ended = crate::support::child::run(place.path(), &arguments);
+        if !told.is_empty() && !told.starts_with("gap: ") {
+            assert!(ended.code == Some(2) && ended.stderr.contains(told), "{model}: {ended:?}");
+            continue;
+        }
+        let imported: serde_json::Value =
+            serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{model}: {error} {ended:?}"));
+        let gaps = imported["gaps"].to_string();
+        match told.strip_prefix("gap: ") {
+            Some(told) => {
+                assert!(ended.code == Some(1) && gaps.contains(told), "{model}: {ended:?}");
+                continue;
+            }
+            None => assert!(ended.code == Some(0) && gaps == "[]", "{model}: {ended:?}"),
+        }
+        let (requests, allowed) = asked(imported["tests"].as_str().unwrap());
+        assert!(allowed.contains(&false), "{model} {policy}: {}", imported["tests"]);
+        let mut casbin = std::process::Command::new("node")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import/casbin.mjs"))
+            .args(&files)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let text = serde_json::to_vec(&requests).unwrap();
+        std::io::Write::write_all(&mut casbin.stdin.take().unwrap(), &text).unwrap();
+        let answers: Vec<bool> = serde_json::from_slice(&casbin.wait_with_output().unwrap().stdout)
+            .unwrap_or_else(|error| panic!("{model} {policy}: {error}"));
+        for ((request, expected), answer) in requests.iter().zip(&allowed).zip(&answers) {
+            assert_eq!(expected, answer, "{model} {policy}: {request}");
+        }
+        assert_eq!(answers.len(), allowed.len(), "{model} {policy}");
+        models.insert(model);
+        rows += answers.len();
+    }
+    assert!(models.len() >= 26 && rows > 500, "{} models, {rows} rows", models.len());
+}
+
+#[test]
+fn casbin_reads_like_cedar_that_a_person_wrote() {
+    let model = "[request_definition]\nr = sub, dom, obj, act # a comment\n[policy_definition]\np = sub, dom, obj, act\n\
+        [role_definition]\ng = _, _, _\n[policy_effect]\ne = some(where (p.eft == allow))\n[matchers]\n\
+        m = g(r.sub, p.sub, r.dom) && r.dom == p.dom && \\\n    keyMatch2(r.obj, p.obj) && regexMatch(r.act, p.act) || r.sub == \"root\"\n";
+    let rules = "p, admin, shop, /orders/:id/lines, (read|write)\np, clerk, shop, /orders/:id/lines, read\ng, ann, admin, shop\n";
+    let imported = imported(From::Casbin, &format!("{model}{rules}")).unwrap();
+    golden("tests/golden/import/casbin.cedar", &imported.policies);
+    golden("tests/golden/import/casbin.cedarschema", imported.schema.as_deref().unwrap());
+    assert_eq!(imported.notes.len(), 1, "{:?}", imported.notes);
+    assert!(imported.rows > 10, "{}", imported.tests);
+}
+
+#[test]
+fn a_model_that_cannot_be_carried_over_says_where_and_why() {
+    let model = |matcher: &str, effect: &str| {
+        format!(
+            "[request_definition]\nr = sub, obj, act\n[policy_definition]\np = sub, obj, act, eft\n[policy_effect]\ne = {effect}\n[matchers]\nm = {matcher}\n"
+        )
+    };
+    let some = "some(where (p.eft == allow))";
+    let both = "some(where (p.eft == allow)) && !some(where (p.eft == deny))";
+    let plain = "r.sub == p.sub && r.obj == p.obj && r.act == p.act";
+    for (matcher, effect, rules, message) in [
+        (plain, "max(p.eft)", "p, a, b, c, allow", "line 6: the effect `max(p.eft)` is not known here"),
+        (
+            "r.sub == p.sub &&",
+            some,
+            "p, a, b, c, allow",
+            "line 8: the matcher: something is missing at the end",
+        ),
+        ("r.sub = p.sub", some, "p, a, b, c, allow", "line 8: the matcher: `=` is not understood"),
+        ("r.sub + 1 == p.sub", some, "p, a, b, c, allow", "line 8: the matcher: `+` is not understood"),
+        (plain, some, "p, a, b, c", "line 9: 3 values stand where the model defines 4"),
+        (plain, some, "x, a, b, c", "line 9: `x` is neither `p` nor `g`"),
+        (plain, some, "p, a, \"b, c, allow", "line 9: a quote has no end"),
+        (plain, some, "# nothing", "line 8: there is no `p` line"),
+        (
+            "unknown(r.sub, p.sub)",
+            some,
+            "p, a, b, c, allow",
+            "line 9: the function `unknown` is not known here",
+        ),
+        // A denial that is not understood imports nothing: without it more would be allowed.
+        (
+            "r.sub == p.sub || unknown(r.sub, p.sub)",
+            both,
+            "p, a, b, c, allow\np, a, b, d, deny",
+            "line 10: the function `unknown`",
+        ),
+        ("ipMatch(r.sub, p.sub)", some, "p, house, b, c, allow", "`house` is no network"),
+        ("r.sub.Age > 1 && r.sub.Age == \"x\"", some, "p, a, b, c, allow", "`Age` is compared with"),
+    ] {
+        let error = imported(From::Casbin, &format!("{}{rules}\n", model(matcher, effect))).unwrap_err();
+        assert!(error.to_string().contains(message), "{matcher} {rules}: {error}");
+    }
+    let renamed = model(plain, some).replace("r = sub", "r = who");
+    let error = imported(From::Casbin, &format!("{renamed}p, a, b, c, allow\n")).unwrap_err();
+    assert!(error.to_string().contains("the field `who` of a request is not known here"), "{error}");
 }

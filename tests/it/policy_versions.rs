@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value as Json;
+
 use crate::support::child::{Ended, run};
 
 const POLICY: &str = "@id(\"a.list\")
@@ -342,4 +344,94 @@ fn the_bench_answers_as_cedar_does_and_says_how_fast() {
     suite(house.path(), &SUITE.replace("allow", "deny_default"));
     let red = policy_command(house.path(), 1, "bench");
     assert!(red.stderr.contains("nothing was measured"), "{red:?}");
+}
+
+// ---- links ----
+
+const TEMPLATE: &str = "@id(\"share.one\")
+@description(\"One principal lists agents.\")
+permit (
+  principal == ?principal,
+  action == Caxton::Action::\"agent:list\",
+  resource
+);
+";
+const LINKS: &str = "links:
+  - template: share.one
+    id: share.one.ann
+    principal: Service::\"ann\"
+  - template: share.one
+    id: share.one.bob
+    principal: Service::\"bob\"
+";
+const LINKED_SUITE: &str = "suite: share
+entities:
+  Gateway::\"g\": {}
+  Service::\"ann\": {}
+  Service::\"bob\": {}
+  Service::\"eve\": {}
+tests:
+  - name: ann
+    request: { principal: Service::\"ann\", action: agent:list, resource: Gateway::\"g\" }
+    expect: { outcome: allow, policies: [share.one.ann] }
+  - name: bob
+    request: { principal: Service::\"bob\", action: agent:list, resource: Gateway::\"g\" }
+    expect: { outcome: allow, policies: [share.one.bob] }
+  - name: eve
+    request: { principal: Service::\"eve\", action: agent:list, resource: Gateway::\"g\" }
+    expect: { outcome: deny_default }
+";
+
+/// Templates with their links go the whole way: tested, covered, mutated, published, written out again, compared.
+#[test]
+fn links_go_with_the_policies_that_they_make() {
+    let directory = house();
+    let house = directory.path();
+    fs::write(house.join("policies/share.cedar"), TEMPLATE).unwrap();
+    let unlinked = policy_command(house, 0, "validate");
+    assert!(unlinked.stderr.contains("nothing links the template `share.one`"), "{unlinked:?}");
+    let refused = policy_command(house, 1, "lint");
+    assert!(refused.stderr.contains("unlinked-template"), "{refused:?}");
+
+    fs::write(house.join("policies/share.links.yaml"), LINKS).unwrap();
+    fs::write(house.join("policy-tests/share.test.yaml"), LINKED_SUITE).unwrap();
+    assert!(policy_command(house, 0, "validate").stdout.contains("valid"), "links");
+    policy_command(house, 0, "lint");
+    policy_command(house, 0, "test");
+    let covered: Json =
+        serde_json::from_str(&policy_command(house, 0, "coverage --format json").stdout).unwrap();
+    assert_eq!(covered["summary"]["uncovered"], 0, "{covered}");
+    let mutated = policy_command(house, 0, "mutate --format json");
+    let mutated: Json = serde_json::from_str(&mutated.stdout).unwrap();
+    assert_eq!(mutated["summary"]["unlinked_templates"], 0, "{mutated}");
+    let listed = policy_command(house, 0, "list");
+    for words in [
+        "a template with 2 links",
+        "share.links.yaml:2",
+        "?principal = Caxton::Service::\"ann\"",
+        "3 policies, 1 template",
+    ] {
+        assert!(listed.stdout.contains(words), "{words}: {}", listed.stdout);
+    }
+    let listed: Json = serde_json::from_str(&policy_command(house, 0, "list --format json").stdout).unwrap();
+    let bob = listed.as_array().unwrap().iter().find(|row| row["id"] == "share.one.bob").unwrap();
+    assert_eq!((&bob["linked_from"], &bob["template"]), (&"share.one".into(), &false.into()), "{bob}");
+
+    policy_command(house, 0, "publish --message first");
+    policy_command(house, 0, "checkout current out");
+    assert_eq!(fs::read_to_string(house.join("out/policies/share.links.yaml")).unwrap(), LINKS);
+    policy_command(house, 0, "bundle build --out all.bundle");
+    policy_command(house, 0, "bundle verify all.bundle");
+
+    // One link less is another version, and the tests notice.
+    let (one, _) = LINKS.split_once("  - template: share.one\n    id: share.one.bob").unwrap();
+    fs::write(house.join("policies/share.links.yaml"), one).unwrap();
+    let red = policy_command(house, 1, "test");
+    assert!(red.stdout.contains("bob"), "{red:?}");
+    let changed = policy_command(house, 1, "diff current");
+    assert!(changed.stdout.contains("share.one.bob"), "{changed:?}");
+    fs::write(house.join("policies/share.links.yaml"), LINKS.replace("id: share.one.bob", "id: a.list"))
+        .unwrap();
+    let taken = policy_command(house, 1, "validate");
+    assert!(taken.stderr.contains("share.links.yaml:5:"), "{taken:?}");
 }

@@ -76,8 +76,7 @@ async fn a_reload_takes_all_policies_or_none() {
         "// a mistake in the second line\npermit (principal, action, resourse);\n",
     );
     gateway.process.signal("HUP");
-    gateway.process.hear("reload refused, the old policies stay:");
-    let place_of_mistake = gateway.process.hear("zz-broken.cedar:2:");
+    let place_of_mistake = gateway.process.hear("reload refused, the old policies stay:");
     let column = place_of_mistake.split("zz-broken.cedar:2:").nth(1).unwrap().split(':').next().unwrap();
     assert!(column.parse::<u32>().is_ok_and(|column| column > 1), "{place_of_mistake}");
     let (status, answer) = get(agents.clone(), &key).await;
@@ -344,8 +343,12 @@ fn a_taken_port_is_named() {
         let ended = run(place.path(), START);
         // Nothing on stdout: a first key of a start that failed would be lost.
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
-        assert!(ended.stderr.contains(&format!("error: `{address}` cannot be bound\n")), "{}", ended.stderr);
-        assert!(ended.stderr.contains("  because ") && ended.stderr.contains("help: "), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains(&format!("`{address}` cannot be bound\\n  because ")),
+            "{}",
+            ended.stderr
+        );
+        assert!(ended.stderr.contains("help: "), "{}", ended.stderr);
     }
 }
 
@@ -674,4 +677,80 @@ async fn no_log_line_error_or_status_shows_a_key_that_stands_in_an_address() {
     assert!(text.to_string().contains("http://127.0.0.1:1/jwks?(hidden)"), "{text}");
     let ended = gateway.stop();
     assert!(!format!("{ended:?}{text}").contains("hunter2"), "{ended:?}");
+}
+
+// ---- what is on stderr ----
+
+/// Every line as an object of the log; a line that is none is a failure.
+fn log_lines(stderr: &str) -> Vec<Json> {
+    let read = |line: &str| -> Json {
+        let object: Json = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for place in ["/timestamp", "/level", "/target"] {
+            assert!(object.pointer(place).is_some_and(Json::is_string), "no {place} in {line}");
+        }
+        assert!(object["fields"].is_object(), "{line}");
+        object
+    };
+    stderr.lines().map(read).collect()
+}
+
+fn levels_of(lines: &[Json], words: &str) -> Vec<String> {
+    let said = |line: &&Json| line["fields"]["message"].as_str().is_some_and(|text| text.contains(words));
+    lines.iter().filter(said).map(|line| line["level"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn stderr_of_a_service_is_json_lines_and_nothing_else() {
+    let place = with_policies();
+    // What a service says of itself is written at every level.
+    place.edit("port: 0, metrics", "port: 0, log_level: error, metrics");
+    let mut gateway = place.start();
+    rule(&place, "house.cedar", CLOSED);
+    gateway.process.signal("HUP");
+    gateway.process.hear("policy `house.closed` added");
+    rule(&place, "zz-broken.cedar", "permit (principal, action, resourse);\n");
+    gateway.process.signal("HUP");
+    gateway.process.hear("reload refused, the old policies stay:");
+    place.edit("log_level: error", "log_level: loud");
+    gateway.process.signal("HUP");
+    gateway.process.hear("reload refused, the old settings stay");
+    let ended = gateway.stop();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let lines = log_lines(&ended.stderr);
+    assert_eq!(levels_of(&lines, "probes and metrics on http://"), ["INFO"], "{ended:?}");
+    assert_eq!(levels_of(&lines, "reload refused, the old settings stay"), ["ERROR"], "{ended:?}");
+    assert!(levels_of(&lines, "`server.log_level`").contains(&"ERROR".to_owned()), "{ended:?}");
+    assert_eq!(levels_of(&lines, "draining"), ["INFO"], "{ended:?}");
+
+    // Starts that fail: a setting, the policies, a port.
+    let bad_setting = run(place.path(), START);
+    assert_eq!(bad_setting.code, Some(2), "{bad_setting:?}");
+    assert!(!levels_of(&log_lines(&bad_setting.stderr), "`server.log_level`").is_empty(), "{bad_setting:?}");
+    place.edit("log_level: loud", "log_level: error");
+    let bad_policies = run(place.path(), START);
+    assert_eq!(bad_policies.code, Some(2), "{bad_policies:?}");
+    assert!(
+        !levels_of(&log_lines(&bad_policies.stderr), "zz-broken.cedar:1:").is_empty(),
+        "{bad_policies:?}"
+    );
+    let absent = run(place.path(), &["start", "--config", "absent.yaml"]);
+    assert_eq!(absent.code, Some(2), "{absent:?}");
+    assert!(!levels_of(&log_lines(&absent.stderr), "absent.yaml").is_empty(), "{absent:?}");
+}
+
+#[test]
+fn the_format_of_the_log_is_the_operators_choice() {
+    let place = with_policies();
+    let gateway = Running::start(place.path(), &["--config", "caxton.yaml", "--log-format", "text"]);
+    let ended = gateway.stop();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.starts_with("caxton ") || ended.stderr.contains("\ncaxton "), "{ended:?}");
+    let is_json = |line: &str| serde_json::from_str::<Json>(line).is_ok_and(|found| found.is_object());
+    assert!(!ended.stderr.lines().any(is_json) && !ended.stderr.contains('\u{1b}'), "{ended:?}");
+
+    let wrong = run(place.path(), &["start", "--log-format", "xml"]);
+    assert!(
+        wrong.code == Some(2) && wrong.stderr.contains("[possible values: auto, json, text]"),
+        "{wrong:?}"
+    );
 }

@@ -6,10 +6,9 @@ mod validate;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::installation::ConfigFile;
 use super::output::{Exit, Output};
-use super::prepare;
 use crate::agents::Register;
-use crate::config::Environment;
 use crate::limit::LocalCounters;
 use crate::sandbox::Sandbox;
 use crate::server::Settings;
@@ -22,9 +21,8 @@ pub enum Command {
     /// Show how changes of policies and agents are controlled. Exit code 1 when something is wrong.
     #[command(after_help = "Example:\n  caxton agents hot-reload-security-status --config caxton.yaml")]
     HotReloadSecurityStatus {
-        /// The configuration file of the gateway.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Check agent files as the gateway reads them. Exit code 1 when one is refused.
     #[command(after_help = "Example:\n  caxton agents validate agents/clerk.md --config caxton.yaml")]
@@ -32,9 +30,8 @@ pub enum Command {
         /// The files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// The configuration file of the gateway: its tools are those that an agent may name.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigFile,
     },
     /// Check every agent file of the gateway. Exit code 1 when one is refused.
     #[command(after_help = "Example:\n  caxton agents validate-all --security-audit --config caxton.yaml")]
@@ -42,18 +39,17 @@ pub enum Command {
         /// Also show what each agent may do by its file.
         #[arg(long, visible_aliases = ["verbose", "security-check"])]
         security_audit: bool,
-        /// The configuration file of the gateway.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigFile,
     },
 }
 
 /// Runs one of the commands.
-pub fn run(command: &Command, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
+pub fn run(command: &Command, output: &Output) -> anyhow::Result<Exit> {
     let (Command::HotReloadSecurityStatus { config }
     | Command::Validate { config, .. }
     | Command::ValidateAll { config, .. }) = command;
-    let settings = match prepare::offline(config.as_deref(), environment, output)? {
+    let settings = match config.offline(output)? {
         Ok(loaded) => loaded.settings,
         Err(exit) => return Ok(exit),
     };

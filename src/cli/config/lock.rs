@@ -7,10 +7,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::changes::{ChangeLock, ChangeState, EmergencyLock as _, EngagedLock, PolicyLoader, PolicySource};
+use crate::cli::installation::ConfigFile;
 use crate::cli::output::{Exit, Output};
-use crate::cli::prepare;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
-use crate::config::Environment;
 use crate::model::PolicyVersion;
 use crate::policy::{Bundle, Sources};
 use crate::server::Settings;
@@ -28,9 +27,8 @@ pub struct Lock {
     /// Why; each refused change says it.
     #[arg(long, value_name = "TEXT", default_value = "emergency")]
     reason: String,
-    /// The configuration file of the gateway.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 /// How to unlock.
@@ -45,9 +43,8 @@ pub struct Unlock {
     /// Take over this version although another one was locked: at least the first twelve digits of what is there now.
     #[arg(long, value_name = "DIGITS")]
     accept_version: Option<String>,
-    /// The configuration file of the gateway.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFile,
 }
 
 /// The state of the lock after the command.
@@ -58,13 +55,8 @@ struct LockState {
     reason: Option<String>,
 }
 
-fn settings(
-    file: Option<&Path>,
-    environment: &Environment,
-    output: &Output,
-) -> anyhow::Result<Result<Settings, Exit>> {
-    let loaded = prepare::offline(file, environment, output)?;
-    Ok(loaded.map(|loaded| loaded.settings))
+fn settings(file: &ConfigFile, output: &Output) -> anyhow::Result<Result<Settings, Exit>> {
+    Ok(file.offline(output)?.map(|loaded| loaded.settings))
 }
 
 /// The set that a gateway would read now, as far as it lies in files.
@@ -74,8 +66,8 @@ fn there(settings: &Settings) -> anyhow::Result<Sources> {
     Ok(loader.current_sources(SystemClock.now_millis())?)
 }
 
-pub(super) fn lock(options: &Lock, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
-    let settings = match settings(options.config.as_deref(), environment, output)? {
+pub(super) fn lock(options: &Lock, output: &Output) -> anyhow::Result<Exit> {
+    let settings = match settings(&options.config, output)? {
         Ok(settings) => settings,
         Err(exit) => return Ok(exit),
     };
@@ -108,8 +100,8 @@ pub(super) fn lock(options: &Lock, environment: &Environment, output: &Output) -
     Ok(Exit::Fine)
 }
 
-pub(super) fn unlock(options: &Unlock, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
-    let settings = match settings(options.config.as_deref(), environment, output)? {
+pub(super) fn unlock(options: &Unlock, output: &Output) -> anyhow::Result<Exit> {
+    let settings = match settings(&options.config, output)? {
         Ok(settings) => settings,
         Err(exit) => return Ok(exit),
     };

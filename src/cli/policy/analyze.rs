@@ -11,6 +11,7 @@ use super::versions::Versions;
 use crate::cli::output::{Exit, Output};
 use crate::policy::Bundle;
 use crate::workbench::prove::{Circumstances, CircumstancesError, Claim, Several};
+use crate::workbench::run::Suites;
 
 /// What to prove, and how long to try.
 #[derive(Debug, Default, clap::Args)]
@@ -109,12 +110,14 @@ impl RequestScope {
 pub(super) fn run(base: &Path, options: &AnalyzeOptions, output: &Output) -> anyhow::Result<Exit> {
     let Some(bundle) = options.folders.load(base, output)? else { return Ok(Exit::Usage) };
     let versions = Versions::of(base, &options.folders, output)?;
-    let store = StoreOptions::default().open(base);
+    let store = StoreOptions::default().open_of(base, options.folders.settings(output)?.as_ref());
     let other = |named: &str| versions.bundle(named, &store, output);
     let Some(claims) = claims(&bundle, options.question.as_ref(), &other, output)? else {
         return Ok(Exit::Usage);
     };
-    seek(&bundle, &claims, &options.search, output)
+    // Nothing is tested here; the tests only lend their names.
+    let suites = options.folders.test_folder(base).and_then(|folder| Suites::from_dir(&folder).ok());
+    seek(&bundle, &claims, &suites.unwrap_or_default(), &options.search, output)
 }
 
 /// What was asked; none when another version is refused, whose problems have been shown.

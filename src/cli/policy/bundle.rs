@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::render::{GREEN, PLAIN, counted};
-use super::store::{StoreOptions, find, report_error};
+use super::store::{InstalledStore, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::Bundle;
@@ -29,7 +29,7 @@ pub enum Command {
         out: PathBuf,
         /// The version store.
         #[command(flatten)]
-        store: StoreOptions,
+        store: InstalledStore,
     },
     /// Check a file: whole, valid, signed. Example: `caxton policy bundle verify policies.bundle --trusted-keys keys.json`
     Verify {
@@ -64,10 +64,10 @@ fn build(
     base: &Path,
     version: &str,
     out: &Path,
-    store: &StoreOptions,
+    store: &InstalledStore,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let store = store.existing(base)?;
+    let store = store.existing(base, output)?;
     let published = find(&store, version)?;
     let files = published.manifest.files.len();
     let unsigned = published.signatures.is_empty();

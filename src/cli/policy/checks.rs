@@ -184,7 +184,7 @@ fn proved(
     if demands.prove {
         claims.extend(Claim::never_errors(bundle, &[]));
     }
-    let report = proofs::sought(bundle, &claims, &demands.search, output);
+    let report = proofs::sought(bundle, &claims, suites, &demands.search, output);
     match proofs::ended(&report) {
         Exit::Fine => {
             passed(output, &format!("{} proven", counted(claims.len(), "statement")));

@@ -18,9 +18,6 @@ use crate::workbench::explain::{Explanation, explain};
 use crate::workbench::replay::{RecordedDecision, find, suite_of_record};
 use crate::workbench::run::{Report, Settings, SingleRequest, Suites, TestQuestions, examine};
 
-/// Where the gateway writes when nothing else is said.
-const LOG: &str = ".caxton/audit.log";
-
 /// Which decision to explain.
 #[derive(Debug, clap::Args)]
 pub struct DecisionOptions {
@@ -61,7 +58,7 @@ struct ExplainedDecision<'e> {
 }
 
 pub(super) fn run(base: &Path, id: &str, options: &ExplainOptions, output: &Output) -> anyhow::Result<Exit> {
-    let log = log(base, options, output)?;
+    let log = options.folders.log(base, options.log.as_deref(), output)?;
     let mut records = RecordReader::open(&log, ChainCheck::Skip)?;
     let record = loop {
         match records.next_record()? {
@@ -87,14 +84,6 @@ pub(super) fn run(base: &Path, id: &str, options: &ExplainOptions, output: &Outp
     let explained = ExplainedDecision { recorded: &recorded, entities, lacks, explanations: &explanations };
     output.data(&explained, |explained| shown(explained, &bundle, options.near))?;
     Ok(Exit::Fine)
-}
-
-fn log(base: &Path, options: &ExplainOptions, output: &Output) -> anyhow::Result<PathBuf> {
-    if let Some(log) = &options.log {
-        return Ok(log.clone());
-    }
-    let configured = options.folders.settings(output)?.map(|settings| settings.audit.path);
-    Ok(configured.unwrap_or_else(|| base.join(LOG)))
 }
 
 fn asked(bundle: &Bundle, suite: String) -> (Report, TestQuestions) {

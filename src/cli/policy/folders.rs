@@ -18,6 +18,8 @@ use crate::workbench::run::Suites;
 pub(super) const POLICIES: &str = "policies";
 pub(super) const SCHEMAS: &str = "schemas";
 pub(super) const TESTS: &str = "policy-tests";
+/// Where a gateway without a configuration writes its decisions.
+const LOG: &str = ".caxton/audit.log";
 /// The configuration that a gateway finds by itself.
 const CONFIG: &str = "caxton.yaml";
 
@@ -135,6 +137,15 @@ impl PolicyFolders {
             "there are no tests: no folder `{TESTS}` in `{}`; name the test files, or write one (`caxton policy init` shows how)",
             place(base)
         )
+    }
+
+    /// The decision log: the one that was named, else the configuration's, else where a gateway here writes it.
+    pub(super) fn log(&self, base: &Path, named: Option<&Path>, output: &Output) -> anyhow::Result<PathBuf> {
+        if let Some(log) = named {
+            return Ok(log.to_owned());
+        }
+        let configured = self.settings(output)?.map(|settings| settings.audit.path);
+        Ok(configured.unwrap_or_else(|| base.join(LOG)))
     }
 
     /// The folder of tests: in the working directory, else beside the configuration.

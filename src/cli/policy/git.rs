@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::policy::Sources;
+use crate::policy::{Sources, is_links_file};
 
 /// Reads `policies/` and `schemas/` below `base` at a commit.
 pub(super) fn sources(
@@ -32,6 +32,8 @@ pub(super) fn sources(
         if let Some(name) = below(policies).filter(|name| name.ends_with(".cedar")) {
             sources = sources.with_policy(name, &text()?);
             found += 1;
+        } else if let Some(name) = below(policies).filter(|name| is_links_file(name)) {
+            sources = sources.with_links_file(name, &text()?);
         } else if let Some(name) = below(schemas).filter(|name| is_schema(name)) {
             sources = sources.with_schema(name, &text()?);
         }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::render::counted;
-use super::store::{StoreOptions, find, when};
+use super::store::{InstalledStore, find, when};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::{Checks, Manifest, Published, VersionSource as _};
 use crate::text::clean;
@@ -19,7 +19,7 @@ pub struct HistoryOptions {
     pub show: usize,
     /// The version store.
     #[command(flatten)]
-    pub store: StoreOptions,
+    pub store: InstalledStore,
 }
 
 /// What to write out, and where.
@@ -33,7 +33,7 @@ pub struct Checkout {
     pub to: PathBuf,
     /// The version store.
     #[command(flatten)]
-    pub store: StoreOptions,
+    pub store: InstalledStore,
 }
 
 /// One publication, for machines.
@@ -46,7 +46,7 @@ struct HistoryEntry {
 }
 
 pub(super) fn run(base: &Path, options: &HistoryOptions, output: &Output) -> anyhow::Result<Exit> {
-    let store = options.store.existing(base)?;
+    let store = options.store.existing(base, output)?;
     let mut entries = Vec::new();
     for (place, number) in store.numbers()?.into_iter().rev().take(options.show).enumerate() {
         let Published { manifest, signatures } = store.read(number)?;
@@ -87,7 +87,7 @@ fn checked(checks: &Checks) -> String {
 }
 
 pub(super) fn checkout(base: &Path, options: &Checkout, output: &Output) -> anyhow::Result<Exit> {
-    let store = options.store.existing(base)?;
+    let store = options.store.existing(base, output)?;
     let published = find(&store, &options.version)?;
     let sources = store.sources(&published.manifest)?;
     let folder = base.join(&options.to);

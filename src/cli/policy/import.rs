@@ -11,7 +11,7 @@ use super::render::{BOLD, GREEN, PLAIN, RED, YELLOW, counted, push};
 use crate::cli::output::{Exit, Output};
 use crate::policy::{Bundle, SourceKind, Sources};
 use crate::text::clean;
-use crate::workbench::import::{From, ImportInput, Imported, Remark, import};
+use crate::workbench::import::{From, ImportError, ImportInput, Imported, Remark, import};
 
 /// The most bytes of all files together.
 const MAX_BYTES: u64 = 2 << 20;
@@ -24,6 +24,8 @@ pub enum RuleFormat {
     AgentAuthz,
     /// Casbin's RBAC: the model (if there is one) and the file with `p` and `g` lines.
     Rbac,
+    /// Any model of Casbin with its rules, as policies on entity types of their own: the model, then the rules.
+    Casbin,
     /// ToolHive's Cedar authorisation file.
     Toolhive,
     /// agentgateway's configuration with `mcpAuthorization` rules.
@@ -62,7 +64,7 @@ pub struct ImportOptions {
     /// The server whose tools the rules are about (ToolHive, agentgateway) [default: any]
     #[arg(long, value_name = "SERVER")]
     pub server: Option<String>,
-    /// The file; for `rbac` also the model before it.
+    /// The file; for `rbac` and `casbin` also the model before it.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Where they go.
@@ -87,6 +89,8 @@ struct ImportReport<'i> {
     written: bool,
     policy_file: String,
     test_file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_file: Option<String>,
     #[serde(flatten)]
     imported: &'i Imported,
 }
@@ -95,10 +99,11 @@ pub(super) fn run(base: &Path, options: &ImportOptions, output: &Output) -> anyh
     let from = match options.from {
         RuleFormat::AgentAuthz => From::AgentAuthz,
         RuleFormat::Rbac => From::Rbac,
+        RuleFormat::Casbin => From::Casbin,
         RuleFormat::Toolhive => From::Toolhive,
         RuleFormat::Agentgateway => From::Agentgateway,
     };
-    let most = if from == From::Rbac { 2 } else { 1 };
+    let most = if matches!(from, From::Rbac | From::Casbin) { 2 } else { 1 };
     anyhow::ensure!(options.files.len() <= most, "this format takes {}", counted(most, "file"));
     one(base, from, &options.files, options.server.as_deref(), &options.target, output)
 }
@@ -130,26 +135,46 @@ fn one(
     let folder = |named: &Option<PathBuf>, default: &str| named.clone().unwrap_or_else(|| base.join(default));
     let policies = folder(&target.policies, POLICIES).join(format!("{topic}.cedar"));
     let tests = folder(&target.tests, TESTS).join(format!("{topic}.test.yaml"));
+    let schema_file = folder(&target.schemas, SCHEMAS).join(format!("{topic}.cedarschema"));
     if !target.dry_run {
-        for file in [&policies, &tests] {
+        for file in [&policies, &tests, &schema_file] {
             let there = "is there already, and is not overwritten: say `--name` for another one";
             anyhow::ensure!(!file.exists(), "`{}` {there}", file.display());
         }
     }
     let schema = schema(base, target, output)?;
-    let file = last.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let input =
-        ImportInput { topic: &topic, file: &file, text: &text, lines_before, server, schema: &schema };
-    let imported = import(from, &input).with_context(|| format!("`{}`", last.display()))?;
+    let name =
+        |file: &Path| file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (file, file_before) = (name(last), files.first().map(|first| name(first)).unwrap_or_default());
+    let file_before = file_before.as_str();
+    let input = ImportInput {
+        topic: &topic,
+        file: &file,
+        text: &text,
+        lines_before,
+        file_before,
+        server,
+        schema: &schema,
+    };
+    let imported = import(from, &input).map_err(|error| match error {
+        ImportError::Before { .. } => anyhow::Error::from(error),
+        error => anyhow::Error::from(error).context(format!("`{}`", last.display())),
+    })?;
     let refused = !imported.gaps.is_empty() && !target.accept_gaps;
     let written = !refused && !target.dry_run;
     if written {
-        write(&policies, &imported.policies, &tests, &imported)?;
+        let files = [
+            imported.schema.as_ref().map(|schema| (schema_file.as_path(), schema)),
+            Some((policies.as_path(), &imported.policies)),
+            (imported.rows > 0).then_some((tests.as_path(), &imported.tests)),
+        ];
+        write(files.into_iter().flatten())?;
     }
     let import_report = ImportReport {
         written,
         policy_file: policies.display().to_string(),
         test_file: tests.display().to_string(),
+        schema_file: imported.schema.is_some().then(|| schema_file.display().to_string()),
         imported: &imported,
     };
     output.data(&import_report, |import_report| report(import_report, target.dry_run))?;
@@ -159,22 +184,23 @@ fn one(
     Ok(if refused { Exit::Found } else { Exit::Fine })
 }
 
-fn write(policies: &Path, text: &str, tests: &Path, imported: &Imported) -> anyhow::Result<()> {
-    for file in [policies, tests] {
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder).with_context(|| format!("making `{}`", folder.display()))?;
+/// Writes all files or none: policies without the tests that pin them are half an import.
+fn write<'f>(files: impl Iterator<Item = (&'f Path, &'f String)>) -> anyhow::Result<()> {
+    let mut created: Vec<&Path> = Vec::new();
+    for (file, text) in files {
+        let done = match file.parent().map(std::fs::create_dir_all) {
+            Some(Err(error)) => {
+                Err(error).with_context(|| format!("making the folder of `{}`", file.display()))
+            }
+            Some(Ok(())) | None => create(file, text),
+        };
+        if let Err(error) = done {
+            created.iter().for_each(|file| drop(std::fs::remove_file(file)));
+            return Err(error);
         }
+        created.push(file);
     }
-    create(policies, text)?;
-    if imported.rows == 0 {
-        return Ok(());
-    }
-    let created = create(tests, &imported.tests);
-    if created.is_err() {
-        // Policies without the tests that pin them are half an import.
-        let _ = std::fs::remove_file(policies);
-    }
-    created
+    Ok(())
 }
 
 /// A name for files and ids.
@@ -217,6 +243,9 @@ fn report(import_report: &ImportReport<'_>, dry_run: bool) -> String {
     let mut text = String::new();
     let imported = import_report.imported;
     if dry_run {
+        if let (Some(file), Some(schema)) = (&import_report.schema_file, &imported.schema) {
+            push(&mut text, format_args!("{BOLD}{}{PLAIN}\n{schema}", clean(file)));
+        }
         push(
             &mut text,
             format_args!("{BOLD}{}{PLAIN}\n{}", clean(&import_report.policy_file), imported.policies),
@@ -235,6 +264,9 @@ fn report(import_report: &ImportReport<'_>, dry_run: bool) -> String {
             &mut text,
             format_args!("{GREEN}{policies}{PLAIN} written to `{policy_file}`, {rows} to `{test_file}`"),
         );
+        if let Some(file) = &import_report.schema_file {
+            push(&mut text, format_args!("their types are written to `{}`", clean(file)));
+        }
     } else if dry_run {
         push(&mut text, format_args!("{policies}, {rows}, {gaps}; nothing was written"));
     } else {

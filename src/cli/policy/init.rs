@@ -74,12 +74,14 @@ pub(super) fn init(base: &Path, options: &InitOptions, output: &Output) -> anyho
     );
     // So that it is in the repository, and the configuration finds it.
     files.push((folder.join("schemas/.gitkeep"), "", false));
-    write(&folder, &files, output)?;
+    write(&files)?;
     // Of what was just written, as `matrix --check` will see it.
     let folders = PolicyFolders { config: Some(folder.join("caxton.yaml")), ..PolicyFolders::default() };
     let bundle = folders.load(&folder, output)?.context("the laid out policies are not valid")?;
     let known = known_world(&folders, &WorldOptions::default(), output)?;
     create(&matrix, &Matrix::in_gateway(&bundle, known.as_ref()).markdown())?;
+    files.push((matrix, "", false));
+    report(&folder, &files, output)?;
     output.say("next: `caxton policy test --config caxton.yaml`; `git config core.hooksPath .githooks` puts the hook in force");
     Ok(Exit::Fine)
 }
@@ -91,13 +93,14 @@ pub(super) fn eject(base: &Path, options: &EjectOptions, output: &Output) -> any
     let tests = Suites::shipped_files().map(|(name, text)| ("policy-tests", name, text));
     let files: Vec<(PathBuf, &str, bool)> =
         policies.chain(tests).map(|(kind, name, text)| (folder.join(kind).join(name), text, false)).collect();
-    write(&folder, &files, output)?;
+    write(&files)?;
+    report(&folder, &files, output)?;
     output.say("note: these files are now your own: a newer program does not change them");
     Ok(Exit::Fine)
 }
 
 /// Writes all files or none: one that is there already stays as it is.
-fn write(folder: &Path, files: &[(PathBuf, &str, bool)], output: &Output) -> anyhow::Result<()> {
+fn write(files: &[(PathBuf, &str, bool)]) -> anyhow::Result<()> {
     if let Some((path, ..)) = files.iter().find(|(path, ..)| path.exists()) {
         anyhow::bail!("`{}` is there already; name another folder, or move it away", path.display());
     }
@@ -111,6 +114,10 @@ fn write(folder: &Path, files: &[(PathBuf, &str, bool)], output: &Output) -> any
             std::fs::set_permissions(path, mode).with_context(|| format!("writing `{}`", path.display()))?;
         }
     }
+    Ok(())
+}
+
+fn report(folder: &Path, files: &[(PathBuf, &str, bool)], output: &Output) -> anyhow::Result<()> {
     let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let written = Written {
         folder: shown.display().to_string(),

@@ -10,15 +10,12 @@ use super::checks::{PublishChecks, check};
 use super::folders::PolicyFolders;
 use super::publish::put;
 use super::render::{PLAIN, RED, YELLOW, counted};
-use super::store::{PublicationOptions, StoreOptions, report_error};
+use super::store::{InstalledStore, PublicationOptions, report_error};
 use super::versions::Versions;
 use crate::audit::record_reader::{ChainCheck, RecordReader};
 use crate::cli::output::{Exit, Output, table};
 use crate::policy::version::Kind;
 use crate::text::clean;
-
-/// Where the gateway writes when nothing else is said.
-const LOG: &str = ".caxton/audit.log";
 
 /// What to promote.
 #[derive(Debug, Default, clap::Args)]
@@ -26,7 +23,7 @@ pub struct PromoteOptions {
     /// The folder that `security.authorization.candidate_dir` names.
     #[arg(long, value_name = "DIR")]
     pub candidate: String,
-    /// The decision log of the gateway that watched it [default: `.caxton/audit.log`]
+    /// The decision log of the gateway that watched it [default: the configuration's, else `.caxton/audit.log`]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// Promote although so many decisions, at most, would have come out otherwise.
@@ -40,7 +37,7 @@ pub struct PromoteOptions {
     pub demands: PublishChecks,
     /// Where it is published.
     #[command(flatten)]
-    pub store: StoreOptions,
+    pub store: InstalledStore,
 }
 
 /// The shadow decisions of a candidate in the log.
@@ -69,7 +66,7 @@ pub(super) fn run(base: &Path, options: &PromoteOptions, output: &Output) -> any
     let folders = PolicyFolders::default();
     let sources = Versions::of(base, &folders, output)?.folder(&options.candidate)?;
     let version = sources.version();
-    let log = options.log.clone().unwrap_or_else(|| base.join(LOG));
+    let log = options.store.log(base, options.log.as_deref(), output)?;
     let Some(watched) = watched(&log, version.as_str())? else {
         output.say(format_args!(
             "{RED}refused{PLAIN}: `{}` never watched version {}",
@@ -96,7 +93,7 @@ pub(super) fn run(base: &Path, options: &PromoteOptions, output: &Output) -> any
         Err(exit) => return Ok(exit),
     };
     let what = (Kind::Promote, options.deed.expires());
-    put(&options.store.open(base), &sources, what, checks, &options.deed, output)
+    put(&options.store.open(base, output)?, &sources, what, checks, &options.deed, output)
 }
 
 /// What the log says; `None` when the candidate was never loaded.

@@ -10,7 +10,10 @@ use crate::cli::output::{Exit, Output};
 use crate::model::PolicyVersion;
 use crate::policy::Bundle;
 use crate::text::clean;
-use crate::workbench::prove::{Claim, Counterexample, ProofResult, ProofVerdict, Settings, Solver, prove};
+use crate::workbench::prove::{
+    Claim, Counterexample, ProofResult, ProofVerdict, Settings, Solver, names_in_tests, prove,
+};
+use crate::workbench::run::Suites;
 
 /// Open places of one statement that are shown.
 const OPEN_SHOWN: usize = 5;
@@ -78,10 +81,11 @@ pub struct ProofReport {
 pub(super) fn seek(
     bundle: &Bundle,
     claims: &[Claim],
+    suites: &Suites,
     search: &Search,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let report = sought(bundle, claims, search, output);
+    let report = sought(bundle, claims, suites, search, output);
     output.data(&report, text)?;
     Ok(ended(&report))
 }
@@ -96,9 +100,15 @@ pub(super) fn ended(report: &ProofReport) -> Exit {
     }
 }
 
-/// Seeks proofs of all claims.
-pub(super) fn sought(bundle: &Bundle, claims: &[Claim], search: &Search, output: &Output) -> ProofReport {
-    let settings = search.settings();
+/// Seeks proofs of all claims. Counterexamples are about what the tests name, where they can be.
+pub(super) fn sought(
+    bundle: &Bundle,
+    claims: &[Claim],
+    suites: &Suites,
+    search: &Search,
+    output: &Output,
+) -> ProofReport {
+    let settings = Settings { names: names_in_tests(bundle, suites), ..search.settings() };
     let (solver, proofs) = match Solver::find(&settings) {
         Ok(solver) => {
             let proofs = claims.iter().map(|claim| one(bundle, claim, &solver)).collect();

@@ -36,7 +36,7 @@ pub(super) fn run(base: &Path, options: &ProveOptions, output: &Output) -> anyho
     anyhow::ensure!(!statements.is_empty(), "there is nothing to prove: no test file has `prove`");
     let versions = Versions::of(base, &options.folders, output)?;
     match claims(&versions, &bundle, &statements, output) {
-        Some(claims) => seek(&bundle, &claims, &options.search, output),
+        Some(claims) => seek(&bundle, &claims, &suites, &options.search, output),
         None => Ok(Exit::Usage),
     }
 }

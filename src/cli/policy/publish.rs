@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::checks::{PublishChecks, check};
 use super::folders::{Need, PolicyFolders};
 use super::render::{BOLD, GREEN, PLAIN};
-use super::store::{PublicationOptions, StoreOptions, find, report_error};
+use super::store::{InstalledStore, PublicationOptions, StoreOptions, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::version::{
@@ -50,7 +50,7 @@ pub struct Rollback {
     pub key: Option<std::path::PathBuf>,
     /// The version store.
     #[command(flatten)]
-    pub store: StoreOptions,
+    pub store: InstalledStore,
 }
 
 /// What was done, for machines.
@@ -82,7 +82,7 @@ pub(super) fn run(base: &Path, options: &PublishOptions, output: &Output) -> any
 }
 
 pub(super) fn rollback(base: &Path, options: &Rollback, output: &Output) -> anyhow::Result<Exit> {
-    let store = options.store.existing(base)?;
+    let store = options.store.existing(base, output)?;
     let target = find(&store, &options.version)?;
     let newest = store.newest()?;
     if target.manifest.version == newest.manifest.version {

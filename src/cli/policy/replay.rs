@@ -20,15 +20,13 @@ use crate::workbench::replay::{
 pub use log::{RecordSelection, ReplayedLog, replay_log};
 pub(super) use text::text;
 
-/// Where the gateway writes when nothing else is said.
-const LOG: &str = ".caxton/audit.log";
 /// Records named for a line.
 const NAMED: usize = 3;
 
 /// Which log, and what is compared.
 #[derive(Debug, Default, clap::Args)]
 pub struct ReplayOptions {
-    /// The records [default: `.caxton/audit.log`]
+    /// The records [default: the configuration's, else `.caxton/audit.log`]
     #[command(flatten)]
     pub recorded: RecordSelection,
     /// The policies to compare with: a folder with `policies` (and `schemas`) or `*.cedar` files in it, or a git commit.
@@ -55,7 +53,7 @@ pub(super) fn run(base: &Path, options: &ReplayOptions, output: &Output) -> anyh
     if let Some(file) = options.tests.as_deref().filter(|file| file.exists()) {
         anyhow::bail!("`{}` is there already; name a new file", file.display());
     }
-    let log = options.recorded.log.clone().unwrap_or_else(|| base.join(LOG));
+    let log = options.folders.log(base, options.recorded.log.as_deref(), output)?;
     let Some(baseline) = options.folders.load_any(base, output)? else { return Ok(Exit::Usage) };
     let candidate = candidate(base, options, &baseline, output)?;
     let Some(candidate) = load_version(candidate, &options.candidate, output) else { return Ok(Exit::Usage) };
@@ -85,7 +83,10 @@ fn candidate(
     let versions = Versions::of(base, &options.folders, output)?;
     let plain = folder.is_dir() && !folder.join(POLICIES).is_dir();
     if !plain || options.folders.config.is_some() {
-        return versions.named(&options.candidate, &StoreOptions::default().open(base));
+        return versions.named(
+            &options.candidate,
+            &StoreOptions::default().open_of(base, options.folders.settings(output)?.as_ref()),
+        );
     }
     let read = Sources::from_dirs(&folder, &folder)?;
     let has = |kind| read.iter().any(|source| source.kind == kind);
@@ -143,7 +144,7 @@ pub(super) fn from_log(
     folders: &PolicyFolders,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let log = log.map_or_else(|| base.join(LOG), Path::to_owned);
+    let log = folders.log(base, log, output)?;
     let Some(bundle) = folders.load_any(base, output)? else { return Ok(Exit::Usage) };
     let mut records = RecordReader::open(&log, ChainCheck::Skip)?;
     while let Some(record) = records.next_record()? {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::render::{GREEN, PLAIN, counted};
-use super::store::{StoreOptions, find, report_error};
+use super::store::{InstalledStore, find, report_error};
 use crate::cli::output::{Exit, Output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::policy::Bundle;
@@ -37,7 +37,7 @@ pub struct Sign {
     pub key: PathBuf,
     /// The version store.
     #[command(flatten)]
-    pub store: StoreOptions,
+    pub store: InstalledStore,
 }
 
 /// What to verify.
@@ -54,7 +54,7 @@ pub struct Verify {
     pub trusted_keys: Option<PathBuf>,
     /// The version store.
     #[command(flatten)]
-    pub store: StoreOptions,
+    pub store: InstalledStore,
 }
 
 pub(super) fn keygen(base: &Path, options: &Keygen, output: &Output) -> anyhow::Result<Exit> {
@@ -88,7 +88,7 @@ pub(super) fn sign(base: &Path, options: &Sign, output: &Output) -> anyhow::Resu
         sequence: u64,
         key_id: &'s str,
     }
-    let store = options.store.existing(base)?;
+    let store = options.store.existing(base, output)?;
     let mut published = find(&store, &options.version)?;
     // A signature covers the texts: they have to be complete and valid.
     let sources = store.sources(&published.manifest)?;
@@ -134,7 +134,7 @@ struct Verified {
 }
 
 pub(super) fn verify(base: &Path, options: &Verify, output: &Output) -> anyhow::Result<Exit> {
-    let store = options.store.existing(base)?;
+    let store = options.store.existing(base, output)?;
     let trusted = options.trusted_keys.as_deref().map(|path| TrustedKeys::read(&base.join(path)));
     let trusted = trusted.transpose()?;
     let now = SystemClock.now_millis();

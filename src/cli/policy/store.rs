@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::folders::PolicyFolders;
 use super::render::{PLAIN, RED};
 use crate::cli::output::Output;
 use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::policy::version::{Published, SigningKey, VersionError, VersionSource as _, VersionStore, Wanted};
+use crate::server::Settings;
 use crate::text::clean;
 
 /// Where versions are kept when nothing else is said.
@@ -25,9 +27,50 @@ impl StoreOptions {
         VersionStore::new(base.join(self.store.as_deref().unwrap_or(Path::new(STORE))))
     }
 
+    /// The same; where none was named, that of a gateway's settings.
+    pub(super) fn open_of(&self, base: &Path, settings: Option<&Settings>) -> VersionStore {
+        match settings.and_then(|settings| settings.published.as_ref()) {
+            Some(published) if self.store.is_none() => VersionStore::new(published.store.clone()),
+            _ => self.open(base),
+        }
+    }
+}
+
+/// The version store of an installation.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct InstalledStore {
+    #[command(flatten)]
+    options: StoreOptions,
+    /// The configuration of a gateway: its version store, in place of `--store`
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    config: Option<PathBuf>,
+}
+
+impl InstalledStore {
+    fn folders(&self) -> PolicyFolders {
+        PolicyFolders { config: self.config.clone(), ..PolicyFolders::default() }
+    }
+
+    /// The decision log: the one that was named, else that of the installation.
+    pub(super) fn log(&self, base: &Path, named: Option<&Path>, output: &Output) -> anyhow::Result<PathBuf> {
+        self.folders().log(base, named, output)
+    }
+
+    /// The store; it need not be there yet.
+    pub(super) fn open(&self, base: &Path, output: &Output) -> anyhow::Result<VersionStore> {
+        let settings = self.folders().settings(output)?;
+        if let (Some(file), Some(Settings { published: None, .. })) = (&self.config, &settings) {
+            anyhow::bail!(
+                "`{}` names no `security.authorization.version_store`: name the store with `--store`",
+                file.display()
+            );
+        }
+        Ok(self.options.open_of(base, settings.as_ref()))
+    }
+
     /// The store, in which something has been published.
-    pub(super) fn existing(&self, base: &Path) -> anyhow::Result<VersionStore> {
-        let store = self.open(base);
+    pub(super) fn existing(&self, base: &Path, output: &Output) -> anyhow::Result<VersionStore> {
+        let store = self.open(base, output)?;
         match store.exists() {
             true => Ok(store),
             false => Err(anyhow::Error::from(VersionError::Empty(store.place())).context(

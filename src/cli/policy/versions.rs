@@ -88,7 +88,7 @@ impl Versions {
             return if has_schema { read } else { read.with_shipped(SourceKind::Schema) };
         };
         let given = |source: &&Source| match source.kind {
-            SourceKind::Policy => source.is_built_in() || source.is_of_roles_file(),
+            SourceKind::Policy | SourceKind::Links => source.is_built_in() || source.is_of_roles_file(),
             SourceKind::Schema => source.is_built_in() || !has_schema,
         };
         read.with_files(set.iter().filter(given).cloned())

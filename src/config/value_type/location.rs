@@ -98,7 +98,13 @@ fn absent<T>(
             (format!("`{shown}` cannot be looked at: {error}"), "check the owner and mode of its directories")
         }
     };
-    scope.reject(node, ProblemCode::MissingFile, message, help)
+    let rejected = scope.reject(node, ProblemCode::MissingFile, message, help);
+    if error.kind() == std::io::ErrorKind::NotFound
+        && let Some(problem) = scope.problems.last_mut()
+    {
+        problem.absent = Some(path.to_owned());
+    }
+    rejected
 }
 
 /// An `https` address; `http` only to this host, or where that is offered with `security.allow_weakened`.

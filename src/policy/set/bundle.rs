@@ -12,7 +12,7 @@ use super::error::{PolicyErrors, PolicyProblem};
 use super::load::{CompiledSchema, Loaded, PolicyInfo, Strictness, load};
 use super::policy_file::PolicyFile;
 use super::settings::{OnPolicyError, Settings};
-use super::source::Sources;
+use super::source::{Link, Sources};
 use crate::model::{self, Outcome, PolicyMode, PolicyVersion};
 use crate::policy::engine::compiled::CompiledPolicy;
 use crate::policy::engine::evaluate::{Answer, Asked, evaluate};
@@ -33,6 +33,7 @@ pub struct Bundle {
     /// The files by themselves, for the load after this.
     policy_files: Vec<Arc<PolicyFile>>,
     infos: Vec<Arc<PolicyInfo>>,
+    links: Vec<Link>,
     warnings: Vec<PolicyProblem>,
     program: Vec<Arc<CompiledPolicy>>,
     index: Index,
@@ -80,7 +81,7 @@ impl Bundle {
     }
 
     fn assemble(sources: Sources, loaded: Loaded, settings: Settings) -> Self {
-        let Loaded { compiled_schema, policy_files, infos, program, warnings } = loaded;
+        let Loaded { compiled_schema, policy_files, infos, links, program, warnings } = loaded;
         let index = Index::new(&program);
         let named_actions = named_actions(&program, &compiled_schema.schema_index);
         let naming = program.iter().filter(|policy| !policy.looked_into.is_empty()).cloned().collect();
@@ -92,6 +93,7 @@ impl Bundle {
             compiled_schema,
             policy_files,
             infos,
+            links,
             warnings,
             program,
             index,
@@ -118,6 +120,11 @@ impl Bundle {
     /// All policies and templates, in the order of the files.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyInfo> {
         self.infos.iter().map(AsRef::as_ref)
+    }
+
+    /// What was made of templates.
+    pub(crate) fn links(&self) -> &[Link] {
+        &self.links
     }
 
     /// The policy of this id.

@@ -13,8 +13,9 @@ use cedar_policy_core::ast::{self, Eid, EntityUID, PolicyID, SlotId};
 use super::annotations::{PolicyAnnotations, obligations};
 use super::conflict::declared_twice;
 use super::depth::{self, Language};
-use super::error::{PolicyErrors, PolicyProblem};
-use super::policy_file::{Body, Checked, Entry, PolicyFile, check};
+use super::error::{PolicyErrors, PolicyProblem, position_in};
+use super::links::{self, PlacedLink, problem_at};
+use super::policy_file::{Body, Checked, Entry, PolicyFile, check, unusable_id};
 use super::settings::Limits;
 use super::source::{Link, Source, SourceKind, Sources};
 use super::unresolved::unresolved;
@@ -50,6 +51,8 @@ pub struct PolicyInfo {
     pub is_template: bool,
     /// The template it was linked from.
     pub linked_from: Option<Arc<str>>,
+    /// File and line of its link, `policies/teams.links.yaml:3`.
+    pub linked_at: Option<Arc<str>>,
     /// The text of the file, and how much of it is this policy's. A copy would double what a set takes.
     pub(crate) source: Arc<str>,
     pub(crate) length: usize,
@@ -65,6 +68,11 @@ impl PolicyInfo {
         }
     }
 
+    /// The line that it begins in, from 1; of a linked policy, the template's.
+    pub fn line(&self) -> usize {
+        position_in(&self.source, self.offset).line
+    }
+
     /// Its text; of a linked policy, the template's.
     pub fn text(&self) -> &str {
         self.source.get(self.offset..self.offset + self.length).unwrap_or_default()
@@ -78,6 +86,8 @@ pub(crate) struct Loaded {
     pub(crate) policy_files: Vec<Arc<PolicyFile>>,
     /// Policies and templates in the order of the files, then what was linked.
     pub(crate) infos: Vec<Arc<PolicyInfo>>,
+    /// What was linked: by files, then one by one.
+    pub(crate) links: Vec<Link>,
     /// What decides, in the same order.
     pub(crate) program: Vec<Arc<CompiledPolicy>>,
     pub(crate) warnings: Vec<PolicyProblem>,
@@ -143,7 +153,8 @@ pub(crate) fn load(
         let read = || Arc::new(PolicyFile::read(source, strictness, validator));
         loader.take(same.map_or_else(read, |policy_file| Arc::clone(policy_file)));
     }
-    loader.links(sources.links(), validator);
+    let links = loader.all_links(sources, compiled_schema.as_deref());
+    loader.links(&links, validator);
     if strictness == Strictness::Product {
         loader.warn_of_unlinked();
     }
@@ -157,7 +168,14 @@ pub(crate) fn load(
     let compiled_schema =
         compiled_schema.ok_or_else(|| PolicyProblem::general("the schema could not be read"))?;
     let Loader { policy_files, infos, program, warnings, .. } = loader;
-    Ok(Loaded { compiled_schema, policy_files, infos, program, warnings })
+    let links = links.into_iter().map(|found| found.link).collect();
+    Ok(Loaded { compiled_schema, policy_files, infos, links, program, warnings })
+}
+
+/// A link, and where it stands when that is in a file.
+struct FoundLink {
+    link: Link,
+    place: Option<(Source, u64)>,
 }
 
 #[derive(Default)]
@@ -293,8 +311,27 @@ impl Loader {
         self.warnings.extend(warnings.collect::<Vec<_>>());
     }
 
+    /// The links of all files, then those that were added one by one.
+    fn all_links(&mut self, sources: &Sources, compiled_schema: Option<&CompiledSchema>) -> Vec<FoundLink> {
+        let types: Vec<&str> =
+            compiled_schema.iter().flat_map(|schema| schema.schema_index.type_names()).collect();
+        let mut found = Vec::new();
+        for source in sources.iter().filter(|source| source.kind == SourceKind::Links) {
+            match links::read(source, &types) {
+                Ok(placed) => found.extend(placed.into_iter().map(|PlacedLink { link, line }| FoundLink {
+                    link,
+                    place: Some((source.clone(), line)),
+                })),
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        let single = sources.links().iter().cloned();
+        found.extend(single.map(|link| FoundLink { link, place: None }));
+        found
+    }
+
     /// Makes policies of templates.
-    fn links(&mut self, links: &[Link], validator: Option<(&Validator, &Schema)>) {
+    fn links(&mut self, links: &[FoundLink], validator: Option<(&Validator, &Schema)>) {
         if links.is_empty() {
             return;
         }
@@ -307,9 +344,13 @@ impl Loader {
                 let _ = set.add_template(template.as_ref().clone());
             }
         }
-        for link in links {
-            if let Err(message) = self.link(link, &mut set) {
-                self.problems.push(PolicyProblem::general(message).about(&link.id));
+        for found in links {
+            if let Err(message) = self.link(found, &mut set) {
+                let problem = match &found.place {
+                    Some((source, line)) => problem_at(source, *line, message),
+                    None => PolicyProblem::general(message),
+                };
+                self.problems.push(problem.about(&found.link.id));
             }
         }
         let Some((validator, schema)) = validator else { return };
@@ -320,24 +361,35 @@ impl Loader {
         };
         let mut checked = check(validator, schema, set, file);
         self.policy_files = policy_files;
-        for link in links {
+        for FoundLink { link, .. } in links {
             if let Some(checked) = checked.remove(&link.id) {
                 self.note(&checked);
             }
         }
     }
 
-    fn link(&mut self, link: &Link, set: &mut ast::PolicySet) -> Result<(), String> {
-        let Some((template, _)) = self.known(&link.template) else {
+    fn link(&mut self, found: &FoundLink, set: &mut ast::PolicySet) -> Result<(), String> {
+        let FoundLink { link, place } = found;
+        let Some((template, line)) = self.known(&link.template) else {
             return Err(format!(
                 "the link `{}` names the template `{}`, which is not there",
                 link.id, link.template
             ));
         };
+        if !template.is_template {
+            return Err(format!(
+                "`{}` in `{}:{line}` is no template: it has no slot",
+                link.template, template.file
+            ));
+        }
+        if let Some((what, advice)) = unusable_id(&link.id) {
+            return Err(format!("the id `{}` {what}: {advice}", link.id.escape_debug()));
+        }
         let info = PolicyInfo {
             id: link.id.as_str().into(),
             is_template: false,
             linked_from: Some(Arc::clone(&template.id)),
+            linked_at: place.as_ref().map(|(source, line)| format!("{}:{line}", source.path).into()),
             ..template.as_ref().clone()
         };
         if let Some((before, line)) = self.known(&link.id) {

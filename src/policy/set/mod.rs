@@ -6,6 +6,7 @@ pub(crate) mod bundle;
 pub(crate) mod conflict;
 pub(crate) mod depth;
 pub(crate) mod error;
+pub(crate) mod links;
 pub(crate) mod load;
 pub(crate) mod policy_file;
 pub(crate) mod roles;

@@ -274,6 +274,7 @@ impl Reader<'_> {
             annotations,
             is_template: !named.is_static(),
             linked_from: None,
+            linked_at: None,
         };
         let trouble = |message: String| vec![self.place(template, &message, "here").about(&id)];
         let body = match info.is_template {
@@ -316,17 +317,15 @@ impl Reader<'_> {
             _ if self.strictness == Strictness::AsCedar => {
                 return Ok(AsRef::<str>::as_ref(template.id()).into());
             }
-            None => ("the policy has no `@id`", "write `@id(\"area.what-it-does\")` in front of it"),
-            Some(id) if id.trim().is_empty() => ("the policy's `@id` is empty", "give it a stable name"),
-            Some(id) if id.chars().count() > ID_CHARACTERS => {
-                ("the policy's `@id` is longer than 128 characters", "give it a shorter name")
+            None => {
+                ("the policy has no `@id`".to_owned(), "write `@id(\"area.what-it-does\")` in front of it")
             }
-            Some(id) if id.chars().any(char::is_control) => {
-                ("the policy's `@id` has a control character", "use letters, digits and marks")
-            }
-            Some(id) => return Ok(Arc::clone(id)),
+            Some(id) => match unusable_id(id) {
+                None => return Ok(Arc::clone(id)),
+                Some((what, advice)) => (format!("the policy's `@id` {what}"), advice),
+            },
         };
-        Err(vec![self.place(template, message, "this policy").with_advice(advice)])
+        Err(vec![self.place(template, &message, "this policy").with_advice(advice)])
     }
 
     fn refuse_unknown(
@@ -408,4 +407,18 @@ fn nearest_action(message: &str, schema: &Schema) -> Option<String> {
     let known: Vec<String> = schema.actions().map(ToString::to_string).collect();
     let nearest = nearest(written, known.iter().map(String::as_str))?;
     Some(format!("did you mean `{nearest}`?"))
+}
+
+/// What is wrong with the id of a policy, and what to do.
+pub(super) fn unusable_id(id: &str) -> Option<(&'static str, &'static str)> {
+    match id {
+        _ if id.trim().is_empty() => Some(("is empty", "give it a stable name")),
+        _ if id.chars().count() > ID_CHARACTERS => {
+            Some(("is longer than 128 characters", "give it a shorter name"))
+        }
+        _ if id.chars().any(char::is_control) => {
+            Some(("has a control character", "use letters, digits and marks"))
+        }
+        _ => None,
+    }
 }

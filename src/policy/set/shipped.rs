@@ -30,6 +30,7 @@ pub(crate) fn is_shipped(source: &crate::policy::Source) -> bool {
     let texts = match source.kind {
         crate::policy::SourceKind::Schema => SCHEMAS,
         crate::policy::SourceKind::Policy => POLICIES,
+        crate::policy::SourceKind::Links => &[],
     };
     let name = source.name.strip_prefix(LAYER).unwrap_or(&source.name);
     texts.iter().any(|(own, text)| *own == name && **text == *source.text)

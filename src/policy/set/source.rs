@@ -7,6 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
 use super::error::PolicyError;
+use super::links::is_links_file;
 use super::settings::Limits;
 use super::shipped;
 use crate::model::{EntityUid, PolicyVersion};
@@ -19,6 +20,8 @@ pub enum SourceKind {
     Schema,
     /// Cedar policies and templates (`*.cedar`).
     Policy,
+    /// Links, which make policies of templates (`*.links.yaml`, `*.links.json`).
+    Links,
 }
 
 impl SourceKind {
@@ -26,7 +29,7 @@ impl SourceKind {
     pub fn directory(self) -> &'static str {
         match self {
             Self::Schema => "schemas",
-            Self::Policy => "policies",
+            Self::Policy | Self::Links => "policies",
         }
     }
 }
@@ -88,7 +91,7 @@ impl Sources {
         Self::default()
     }
 
-    /// Reads `*.cedar` under `policy_dir` and `*.cedarschema` under `schema_dir`, with sub-directories
+    /// Reads `*.cedar` and files of links under `policy_dir` and `*.cedarschema` under `schema_dir`, with sub-directories
     /// (`schemas/tools/`), within the default bounds. Hidden files are left out.
     pub fn from_dirs(policy_dir: &Path, schema_dir: &Path) -> Result<Self, PolicyError> {
         Self::from_dirs_within(policy_dir, schema_dir, &Limits::default())
@@ -107,6 +110,9 @@ impl Sources {
         }
         for path in find(policy_dir, limits, &|name| name.ends_with(".cedar"))? {
             sources.files.push(read(SourceKind::Policy, policy_dir, path, limits)?);
+        }
+        for path in find(policy_dir, limits, &is_links_file)? {
+            sources.files.push(read(SourceKind::Links, policy_dir, path, limits)?);
         }
         sources.sort();
         Ok(sources)
@@ -162,6 +168,12 @@ impl Sources {
         self.with(SourceKind::Policy, name, text)
     }
 
+    /// Adds a file of links.
+    #[must_use]
+    pub fn with_links_file(self, name: &str, text: &str) -> Self {
+        self.with(SourceKind::Links, name, text)
+    }
+
     /// Adds a policy made from a template.
     #[must_use]
     pub fn with_link(mut self, link: Link) -> Self {
@@ -211,12 +223,12 @@ impl Sources {
         self.files.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     }
 
-    /// The texts: schemas, then policies, each by name.
+    /// The texts: schemas, then policies, then links, each by name.
     pub fn iter(&self) -> impl Iterator<Item = &Source> {
         self.files.iter()
     }
 
-    /// The links, in the order they were added.
+    /// The links that were added one by one, in that order; those of files are texts.
     pub fn links(&self) -> &[Link] {
         &self.links
     }
@@ -234,6 +246,7 @@ impl Sources {
             part(match file.kind {
                 SourceKind::Schema => b"schema",
                 SourceKind::Policy => b"policy",
+                SourceKind::Links => b"links ",
             });
             part(file.name.as_bytes());
             part(file.text.as_bytes());

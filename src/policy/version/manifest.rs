@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::VersionError;
 use crate::model::PolicyVersion;
-use crate::policy::{Limits, Source, SourceKind, Sources};
+use crate::policy::{Limits, Source, SourceKind, Sources, is_links_file};
 
 /// The form of manifests that this program writes and reads.
 const FORMAT: &str = "caxton-policy-manifest/1";
@@ -223,6 +223,7 @@ impl Manifest {
 pub(super) fn check_name(kind: SourceKind, name: &str) -> Result<(), VersionError> {
     let ending = match kind {
         SourceKind::Policy => name.ends_with(".cedar"),
+        SourceKind::Links => is_links_file(name),
         SourceKind::Schema => name.ends_with(".cedarschema") || name.ends_with(".cedarschema.json"),
     };
     let plain = |part: &str| !part.is_empty() && !part.starts_with('.');

@@ -100,6 +100,9 @@ pub enum Health {
     },
 }
 
+/// How often one call has a session renewed that the server has lost. Each time the server has not looked at the request.
+const SESSION_RENEWALS: usize = 3;
+
 /// A server as the registry holds it.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -215,12 +218,12 @@ impl Upstream {
     /// Sends a request within the deadline of a call and the bounds of the server.
     ///
     /// When the server answers that it has forgotten the session, it has not looked at the request: `still_wanted` is asked
-    /// once the connection is renewed, and the request is sent a second time where it says so.
+    /// once the connection is renewed, and the request is sent again where it says so, a few times at most.
     pub(super) async fn request(
         &self,
         outgoing: Outgoing<'_>,
         (caller, client): (&Arc<Subject>, Option<&ClientSide>),
-        still_wanted: impl FnOnce() -> bool,
+        still_wanted: impl Fn() -> bool,
     ) -> Result<Map<String, Json>, ToolError> {
         let limit = self.settings.call_timeout;
         let exchange = async {
@@ -236,27 +239,34 @@ impl Upstream {
         &self,
         mut outgoing: Outgoing<'_>,
         (caller, client): (&Arc<Subject>, Option<&ClientSide>),
-        still_wanted: impl FnOnce() -> bool,
+        still_wanted: impl Fn() -> bool,
     ) -> Result<Map<String, Json>, ToolError> {
         // Before a place is taken: an authorization server that hangs for one caller leaves the places to others.
         let _kept = self.tokens_for(caller).await?;
         let _slot = self.slots.acquire().await.map_err(|_| self.unavailable())?;
-        let way = self.way_for(caller, client).await?;
-        if way.link.is_stateless() {
-            add_client(&mut outgoing.params, client);
+        let mut renewals = SESSION_RENEWALS;
+        loop {
+            let way = self.way_for(caller, client).await?;
+            if renewals < SESSION_RENEWALS && !still_wanted() {
+                return Err(self.unavailable());
+            }
+            if way.link.is_stateless() {
+                add_client(&mut outgoing.params, client);
+            }
+            let again = (renewals > 0 && way.link.has_session()).then(|| outgoing.clone());
+            let failure = match way.link.request(outgoing).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            if !matches!(failure, Failure::SessionLost) {
+                return Err(self.failed(failure));
+            }
+            // Also when this call gives up: the next one must not find the same session.
+            self.lost(&way, caller);
+            let Some(again) = again else { return Err(self.failed(failure)) };
+            outgoing = again;
+            renewals -= 1;
         }
-        let again = way.link.has_session().then(|| outgoing.clone());
-        let failure = match way.link.request(outgoing).await {
-            Ok(answer) => return Ok(answer),
-            Err(failure) => failure,
-        };
-        let (Failure::SessionLost, Some(again)) = (&failure, again) else { return Err(self.failed(failure)) };
-        self.lost(&way, caller);
-        let way = self.way_for(caller, client).await?;
-        if !still_wanted() {
-            return Err(self.unavailable());
-        }
-        way.link.request(again).await.map_err(|failure| self.failed(failure))
     }
 
     /// The caller's turn, and a place among the requests under way at the server.

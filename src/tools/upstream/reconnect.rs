@@ -90,7 +90,13 @@ async fn watch(
     loop {
         tokio::select! {
             () = connection.closed() => return ConnectionEnd::Error(UpstreamError::Closed),
-            () = upstream.session_lost.notified() => return ConnectionEnd::SessionLost,
+            () = upstream.session_lost.notified() => {
+                // It may have been told of the connection before this one, which was replaced meanwhile.
+                if upstream.link().is_some_and(|used| Arc::ptr_eq(&used, &link)) {
+                    continue;
+                }
+                return ConnectionEnd::SessionLost;
+            }
             // A call found nobody there: the question below shows whether that is so.
             () = upstream.doubted.notified() => {}
             () = link.changed.notified() => {

@@ -99,6 +99,9 @@ pub enum CaseError {
     /// An entity described in two places.
     #[error("`{0}` is described twice")]
     DuplicateEntity(String),
+    /// An entity that is not there, and is described all the same.
+    #[error("`{0}` is `absent`, so nothing else can be said of it")]
+    AbsentWith(String),
     /// A fixture file that cannot be read.
     #[error("the fixture file `{name}` cannot be used: {why}")]
     Fixture {

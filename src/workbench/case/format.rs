@@ -52,6 +52,9 @@ pub(in crate::workbench) struct EntityEntry {
     pub(in crate::workbench) parents: Vec<String>,
     #[serde(default)]
     pub(in crate::workbench) tags: Map<String, Json>,
+    /// It can be named and nothing is known of it, as of one that the gateway does not find.
+    #[serde(default)]
+    pub(in crate::workbench) absent: bool,
 }
 
 /// One test.

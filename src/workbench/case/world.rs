@@ -22,6 +22,8 @@ pub(in crate::workbench) struct World<'s> {
     now: i64,
     version: String,
     entities: BTreeMap<EntityUid, Arc<Entity>>,
+    /// Entities of which a test says that they are not there.
+    absent: BTreeSet<EntityUid>,
     /// Entities that others refer to; each has to be listed.
     mentioned: BTreeMap<EntityUid, u64>,
     /// Entities that policies name and look into.
@@ -40,6 +42,7 @@ impl<'s> World<'s> {
             now: neutral::NOW_MILLIS,
             version: bundle.version().as_str().to_owned(),
             entities: BTreeMap::new(),
+            absent: BTreeSet::new(),
             named: bundle.named_anywhere().into_iter().collect(),
             mentioned: BTreeMap::new(),
             stand_in: None,
@@ -59,7 +62,9 @@ impl<'s> World<'s> {
     }
 
     fn has(&self, uid: &EntityUid) -> bool {
-        self.entities.contains_key(uid) || self.known.as_ref().is_some_and(|known| known.has(uid))
+        self.entities.contains_key(uid)
+            || self.absent.contains(uid)
+            || self.known.as_ref().is_some_and(|known| known.has(uid))
     }
 
     /// From now on its questions are asked of other policies too, which name these entities.
@@ -169,11 +174,15 @@ impl<'s> World<'s> {
             context: Value::Record(context),
             entities: Vec::new(),
         };
-        if let Some(known) = self.known.as_ref().filter(|_| !self.entities.contains_key(principal)) {
+        let is_said = self.entities.contains_key(principal) || self.absent.contains(principal);
+        if let Some(known) = self.known.as_ref().filter(|_| !is_said) {
             query.entities.push(Arc::new(known.described(neutral::entity(principal))));
         }
         // A question is asked again of changed policies, which may be about more: all that any of them names is there.
         let find = |uid: &EntityUid| {
+            if self.absent.contains(uid) {
+                return None;
+            }
             let known = || self.known.as_ref().and_then(|known| known.entity(uid));
             self.entities.get(uid).cloned().or_else(known)
         };
@@ -189,6 +198,21 @@ impl<'s> World<'s> {
 
     fn add_one(&mut self, name: &str, entry: &EntityEntry, line: u64, row: &Row) -> Result<(), CaseError> {
         let uid = self.schema_names.entity(&row.text(name)?)?;
+        if entry.absent {
+            if !entry.attrs.is_empty() || !entry.parents.is_empty() || !entry.tags.is_empty() {
+                return Err(CaseError::AbsentWith(shorthand(&uid)));
+            }
+            return match self.entities.contains_key(&uid) {
+                true => Err(CaseError::DuplicateEntity(shorthand(&uid))),
+                false => {
+                    self.absent.insert(uid);
+                    Ok(())
+                }
+            };
+        }
+        if self.absent.contains(&uid) {
+            return Err(CaseError::DuplicateEntity(shorthand(&uid)));
+        }
         let mut entity = self.build(&uid, entry, line, row)?;
         if !entry.parents.is_empty() {
             // A test that says what an entity is in says all of it.

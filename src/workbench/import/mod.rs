@@ -6,6 +6,7 @@
 
 mod agent_authz;
 mod agentgateway;
+mod casbin;
 mod cel;
 mod condition;
 mod rbac;
@@ -29,8 +30,10 @@ pub enum From {
     Roles,
     /// One agent's `authorization:` document.
     AgentAuthz,
-    /// Casbin's RBAC: a model, and `p` and `g` lines.
+    /// Casbin's RBAC on the gateway's own actions: a model, and `p` and `g` lines.
     Rbac,
+    /// Any model of Casbin with its rules, on entity types of its own.
+    Casbin,
     /// ToolHive's Cedar authorisation file.
     Toolhive,
     /// agentgateway's `mcpAuthorization` rules.
@@ -46,8 +49,10 @@ pub struct ImportInput<'a> {
     pub file: &'a str,
     /// The text.
     pub text: &'a str,
-    /// Lines at its beginning that are of another file (a model).
+    /// Lines at its beginning that are of another file (a model), and the name of that.
     pub lines_before: u64,
+    /// The name of the file that these lines are of.
+    pub file_before: &'a str,
     /// The server that rules on tools are about, when the source does not name one.
     pub server: Option<&'a str>,
     /// The schema that the policies are written for.
@@ -61,6 +66,9 @@ pub struct Imported {
     pub policies: String,
     /// How many.
     pub count: usize,
+    /// A schema of the types that they are about, where these are their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
     /// A test file.
     pub tests: String,
     /// How many rows it has.
@@ -88,6 +96,16 @@ pub enum ImportError {
     /// It is not what it should be.
     #[error("line {line}: {what}")]
     Source {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The file before it (a model) is not what it should be.
+    #[error("`{file}` line {line}: {what}")]
+    Before {
+        /// The file.
+        file: String,
         /// The line, from 1.
         line: u64,
         /// What is wrong.
@@ -124,6 +142,9 @@ struct Collected {
     heading: String,
     policies: Vec<PolicyText>,
     suite: Suite,
+    /// A test file that is written already, with its rows, in place of `suite`.
+    tests: Option<(String, usize)>,
+    schema: Option<String>,
     gaps: Vec<Remark>,
     notes: Vec<Remark>,
     roles: Vec<String>,
@@ -145,17 +166,31 @@ pub fn import(from: From, input: &ImportInput<'_>) -> Result<Imported, ImportErr
         From::Roles => roles::read,
         From::AgentAuthz => agent_authz::read,
         From::Rbac => rbac::read,
+        From::Casbin => casbin::read,
         From::Toolhive => toolhive::read,
         From::Agentgateway => agentgateway::read,
     };
-    let own = |line: u64| if line > input.lines_before { line - input.lines_before } else { line };
+    let is_before = |line: u64| line > 0 && line <= input.lines_before;
     let mut collected = read(input).map_err(|error| match error {
-        ImportError::Source { line, what } => ImportError::Source { line: own(line), what },
+        ImportError::Source { line, what } if is_before(line) => {
+            ImportError::Before { file: input.file_before.to_owned(), line, what }
+        }
+        ImportError::Source { line, what } => {
+            ImportError::Source { line: line.saturating_sub(input.lines_before), what }
+        }
         other => other,
     })?;
-    collected.gaps.iter_mut().chain(&mut collected.notes).for_each(|remark| remark.line = own(remark.line));
+    for remark in collected.gaps.iter_mut().chain(&mut collected.notes) {
+        if is_before(remark.line) {
+            remark.what = format!("`{}` line {}: {}", input.file_before, remark.line, remark.what);
+            remark.line = 0;
+        } else {
+            remark.line = remark.line.saturating_sub(input.lines_before);
+        }
+    }
     if input.text.contains("${") {
         collected.suite = Suite::default();
+        collected.tests = None;
         collected.gap(0, "tests: a name has `${` in it, which a test file would take for a variable");
     }
     collected.gaps.sort_by_key(|gap| gap.line);
@@ -166,17 +201,28 @@ pub fn import(from: From, input: &ImportInput<'_>) -> Result<Imported, ImportErr
     let written = text::file(&collected.heading, input.topic, &mut collected.policies);
     let unfaithful = |why: &dyn std::fmt::Display| ImportError::Unfaithful(why.to_string());
     let policies = format(&written).map_err(|error| unfaithful(&error))?;
-    let (tests, rows) = collected.suite.text(input.topic, input.file);
-    check(input, &policies, &tests, rows).map_err(ImportError::Unfaithful)?;
+    let written_tests = collected.tests.take();
+    let (tests, rows) = written_tests.unwrap_or_else(|| collected.suite.text(input.topic, input.file));
+    check(input, &policies, collected.schema.as_deref(), &tests, rows).map_err(ImportError::Unfaithful)?;
     let count = collected.policies.len();
-    let Collected { gaps, notes, roles, .. } = collected;
-    Ok(Imported { policies, count, tests, rows, gaps, notes, roles })
+    let Collected { gaps, notes, roles, schema, .. } = collected;
+    Ok(Imported { policies, count, schema, tests, rows, gaps, notes, roles })
 }
 
 /// Whether the policies are valid and come to what the tests say.
-fn check(input: &ImportInput<'_>, policies: &str, tests: &str, rows: usize) -> Result<(), String> {
+fn check(
+    input: &ImportInput<'_>,
+    policies: &str,
+    schema: Option<&str>,
+    tests: &str,
+    rows: usize,
+) -> Result<(), String> {
     let schemas = input.schema.sources().iter().filter(|source| source.kind == SourceKind::Schema);
     let sources = schemas.fold(Sources::new(), |all, schema| all.with_schema(&schema.name, &schema.text));
+    let sources = match schema {
+        Some(schema) => sources.with_schema(&format!("{}.cedarschema", input.topic), schema),
+        None => sources,
+    };
     let sources = sources.with_policy(&format!("{}.cedar", input.topic), policies);
     let bundle = Bundle::load(sources).map_err(|errors| {
         errors.problems().iter().map(|problem| problem.message.clone()).collect::<Vec<_>>().join("; ")

@@ -114,11 +114,17 @@ pub(super) fn other_file<'c, 'b: 'c>(
     let files =
         bundle.sources().iter().filter(|source| source.kind == SourceKind::Policy && !source.is_built_in());
     let stems: BTreeSet<String> = files.filter_map(|source| stem(&source.path)).collect();
+    let mut seen = BTreeSet::new();
     for one in reported {
-        let topic = one.info.id.split_once('.').map(|(topic, _)| topic.to_owned());
+        // What was made of a template stands where that does, and is told once.
+        let id = one.info.linked_from.as_ref().unwrap_or(&one.info.id);
+        if !seen.insert(id) {
+            continue;
+        }
+        let topic = id.split_once('.').map(|(topic, _)| topic.to_owned());
         let Some(topic) = topic.filter(|topic| stems.contains(topic)) else { continue };
         if stem(&one.info.file).is_some_and(|own| own != topic) {
-            let message = format!("`{}` does not stand in `{topic}.cedar`", one.info.id);
+            let message = format!("`{id}` does not stand in `{topic}.cedar`");
             found.push(one.found(rules::OTHER_FILE, message, one.anatomy.effect));
         }
     }

@@ -130,7 +130,7 @@ pub(super) const UNLINKED: Rule = Rule {
     severity: Severity::Error,
     finds: "a template that nothing links",
     reason: "a template alone decides nothing",
-    help: "write the policy with a name in place of `?principal` and `?resource`",
+    help: "link it in a file `*.links.yaml` beside it, or write a name in place of `?principal` and `?resource`",
     bad: "permit (principal == ?principal, action == Caxton::Action::\"tool:list\", resource);",
     good: "permit (principal == Caxton::Agent::\"clerk\", action == Caxton::Action::\"tool:list\", resource);",
 };

@@ -33,6 +33,7 @@ fn the_short_way_tells_what_the_long_way_tells() {
                 sources.with_policy(&source.name, &format!("{before}{}{after}", edit.with))
             }
             SourceKind::Policy => sources.with_policy(&source.name, &source.text),
+            SourceKind::Links => sources.with_links_file(&source.name, &source.text),
         });
         // A removed policy that a test names makes the test broken, which is noticed as well.
         let noticed = Bundle::load(sources).ok().map(|changed| {

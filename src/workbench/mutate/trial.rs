@@ -197,8 +197,8 @@ impl<'t> Trial<'t> {
         let bundle = self.mutation_run.bundle;
         let turns =
             |query: &Query| self.decided(query).is_some_and(|(now, changed)| now.outcome != changed.outcome);
-        let small = small(&[bundle], request.clone(), &turns)
-            .or_else(|| small(&[bundle], request, &|query| self.tells(query)));
+        let small = small(&[bundle], request.clone(), &[], &turns)
+            .or_else(|| small(&[bundle], request, &[], &|query| self.tells(query)));
         let (request, query) = small?;
         let (now, changed) = self.decided(&query)?;
         Some(Sketch::noticing(&self.survivor.target.id, &request, &now, &changed))
@@ -249,7 +249,7 @@ impl<'t> Trial<'t> {
         };
         let wanted = seen(query)?;
         let same = |query: &Query| seen(query).is_some_and(|seen| seen == wanted);
-        let (request, query) = small(&[bundle], of_query(query), &same)?;
+        let (request, query) = small(&[bundle], of_query(query), &[], &same)?;
         let now = Decided::new("now", &bundle.decide(&query));
         let mutant = &self.survivor.mutant;
         Some(Sketch::to_start_from(&mutant.policy, &request, &now, test, mutant.hint))

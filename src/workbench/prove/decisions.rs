@@ -74,9 +74,10 @@ impl Pair<'_> {
                 }
             }
         }
+        let names = &solver.settings().names;
         let kept = spread(shown, solver.settings().kept).into_iter();
         proof.counterexamples =
-            kept.filter_map(|(place, request)| self.counterexample(place, *request)).collect();
+            kept.filter_map(|(place, request)| self.counterexample(place, *request, names)).collect();
         if matches!(self.relation, Relation::Denies | Relation::Allows) && proof.refuted_in == 0 {
             proof.open.extend(self.says_nothing(&places, &theirs, solver));
         }
@@ -176,8 +177,13 @@ impl Pair<'_> {
         self.relation.is_broken(allows(self.bundle), allows(self.other))
     }
 
-    fn counterexample(&self, place: &Place<'_>, request: SingleRequest) -> Option<Counterexample> {
-        let (request, query) = small(&self.asked(place), request, &|query| self.speaks(query))?;
+    fn counterexample(
+        &self,
+        place: &Place<'_>,
+        request: SingleRequest,
+        names: &[String],
+    ) -> Option<Counterexample> {
+        let (request, query) = small(&self.asked(place), request, names, &|query| self.speaks(query))?;
         let here = Decided::new(HERE, &self.bundle.decide(&query));
         let there = Decided::new(self.named, &self.other.decide(&query));
         let about = matches!(self.relation, Relation::Denies | Relation::Allows);

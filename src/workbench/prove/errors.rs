@@ -65,9 +65,10 @@ pub(super) fn prove(
         }
     }
     proof.refuted_in = refuted.len();
+    let names = &solver.settings().names;
     let kept = shown.into_iter().take(solver.settings().kept);
     proof.counterexamples =
-        kept.filter_map(|(rule, env, request)| counterexample(bundle, rule, env, *request)).collect();
+        kept.filter_map(|(rule, env, request)| counterexample(bundle, rule, env, *request, names)).collect();
     proof.concluded()
 }
 
@@ -99,8 +100,9 @@ fn counterexample(
     rule: &Rule<'_>,
     env: &Environment,
     request: SingleRequest,
+    names: &[String],
 ) -> Option<Counterexample> {
-    let (request, query) = small(&[bundle], request, &|query| errs(bundle, rule, query))?;
+    let (request, query) = small(&[bundle], request, names, &|query| errs(bundle, rule, query))?;
     let decided = Decided::new("here", &bundle.decide(&query));
     let outcome = match rule.compiled.effect {
         Effect::Forbid => Outcome::DenyExplicit,

@@ -30,7 +30,7 @@ pub(super) use solver::{Answer, Session};
 pub use solver::{Solver, SolverError};
 pub(super) use space::{Environment, Rule, relevant, together};
 pub use stated::{Stated, StatedError, VersionName, stated};
-pub use witness::{Counterexample, Decided};
+pub use witness::{Counterexample, Decided, names_in_tests};
 
 pub use super::case::{Circumstances, Several};
 

@@ -14,11 +14,19 @@ pub struct Settings {
     pub threads: usize,
     /// Counterexamples of one statement that are kept; the others are counted.
     pub kept: usize,
+    /// Entities that exist, as tests write them (`Agent::"clerk"`): a counterexample is about these where it can be.
+    pub names: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { solver: PathBuf::from("cvc5"), timeout: Duration::from_secs(10), threads, kept: 3 }
+        Self {
+            solver: PathBuf::from("cvc5"),
+            timeout: Duration::from_secs(10),
+            threads,
+            kept: 3,
+            names: Vec::new(),
+        }
     }
 }

@@ -11,15 +11,20 @@ const TRIES: usize = 600;
 /// Numbers that people would think of.
 const SMALL: [i64; 9] = [1, 2, 3, 4, 5, 10, 100, 1000, -1];
 
-/// The request as small as it gets, if it is `still` one that speaks against the statement.
+/// The most names of one type that are tried in place of one that the solver made up.
+const NAMES: usize = 12;
+
+/// The request as small as it gets, if it is `still` one that speaks against the statement; about entities of `names` where it
+/// can be.
 pub(super) fn shrunk(
     request: SingleRequest,
+    names: &[String],
     still: &dyn Fn(&SingleRequest) -> bool,
 ) -> Option<SingleRequest> {
     if !still(&request) {
         return None;
     }
-    let mut shrinking = Shrinking { request, still, tries: 0 };
+    let mut shrinking = Shrinking { request, names, still, tries: 0 };
     // What matters of the entities can hang on the circumstances, and the other way round: again until nothing changes.
     let mut before = None;
     while before.as_ref() != Some(&shrinking.request) && shrinking.tries < TRIES {
@@ -34,6 +39,7 @@ pub(super) fn shrunk(
 
 struct Shrinking<'s> {
     request: SingleRequest,
+    names: &'s [String],
     still: &'s dyn Fn(&SingleRequest) -> bool,
     tries: usize,
 }
@@ -97,7 +103,8 @@ impl Shrinking<'_> {
         }
     }
 
-    /// `Agent::"agent-1"` for a name that the solver made up. A name that a policy knows does not bear it.
+    /// A name that exists, else `Agent::"agent-1"`, for a name that the solver made up. A name that a policy knows does not
+    /// bear it.
     fn rename(&mut self) {
         let mut names: Vec<String> = [&self.request.principal, &self.request.resource]
             .into_iter()
@@ -112,13 +119,24 @@ impl Shrinking<'_> {
             let plain = |number: usize| format!("{kind}::\"{stem}-{number}\"");
             let free = (1..100).map(plain).find(|plain| !self.mentions(plain));
             let wanted = if kind == "Tool" && !self.mentions(&tool) { Some(tool.clone()) } else { None };
-            for plainer in wanted.into_iter().chain(free) {
+            let existing: Vec<String> = match self.names.contains(&name) {
+                true => continue,
+                false => self.existing(kind).cloned().collect(),
+            };
+            for plainer in existing.into_iter().chain(wanted).chain(free) {
                 let changed = renamed(&self.request, &name, &plainer);
                 if self.attempt(changed) {
                     break;
                 }
             }
         }
+    }
+
+    /// Names of this type that the request does not have yet.
+    fn existing(&self, kind: &str) -> impl Iterator<Item = &String> {
+        let of_kind =
+            self.names.iter().filter(move |name| name.split_once("::\"").is_some_and(|(its, _)| its == kind));
+        of_kind.filter(|name| !self.mentions(name)).take(NAMES)
     }
 
     fn mentions(&self, name: &str) -> bool {

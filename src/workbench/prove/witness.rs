@@ -11,11 +11,11 @@ use serde_json::{Map, Value as Json, json};
 
 use super::shrink::shrunk;
 use crate::model;
-use crate::model::cedar_json::FOUR_DIGIT_YEARS;
+use crate::model::cedar_json::instant_text;
 use crate::policy::engine::verdict::Verdict;
 use crate::policy::{Bundle, Query};
 use crate::workbench::case::{core_shorthand, shorthand};
-use crate::workbench::run::{Settings, SingleRequest, examine};
+use crate::workbench::run::{Settings, SingleRequest, Suites, examine};
 
 /// A request that speaks against a statement.
 #[derive(Debug, Clone, Serialize)]
@@ -76,14 +76,16 @@ pub(in crate::workbench) fn confirmed(
     query(bundles, &request).is_some_and(|query| speaks(&query)).then_some(request)
 }
 
-/// A confirmed request without what does not matter to it, with the query that it stands for.
+/// A confirmed request without what does not matter to it, about entities of these names where it can be, with the query that
+/// it stands for.
 pub(in crate::workbench) fn small(
     bundles: &[&Bundle],
     request: SingleRequest,
+    names: &[String],
     speaks: &dyn Fn(&Query) -> bool,
 ) -> Option<(SingleRequest, Query)> {
     let holds = |request: &SingleRequest| query(bundles, request).is_some_and(|query| speaks(&query));
-    let small = that_can_occur(shrunk(request, &holds)?, &holds);
+    let small = that_can_occur(shrunk(request, names, &holds)?, &holds);
     let query = query(bundles, &small)?;
     Some((small, query))
 }
@@ -108,6 +110,24 @@ fn that_can_occur(mut request: SingleRequest, holds: &dyn Fn(&SingleRequest) -> 
         request = occurring.unwrap_or(request);
     }
     request
+}
+
+/// The entities that tests are about, as they write them, each once.
+pub fn names_in_tests(bundle: &Bundle, suites: &Suites) -> Vec<String> {
+    let (_, questions) = examine(bundle, suites, &Settings::default());
+    let queries = questions.test_rows.iter().flat_map(|row| &row.questions);
+    let uids = queries.filter_map(|question| question.query.as_ref()).flat_map(|query| {
+        let about = [&query.principal, &query.resource].into_iter().cloned();
+        about.chain(query.entities.iter().map(|entity| entity.uid.clone()))
+    });
+    let mut names: Vec<String> = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for uid in uids {
+        if seen.insert(uid.clone()) {
+            names.push(shorthand(&uid));
+        }
+    }
+    names
 }
 
 /// The query that a request stands for, read as a test is read: by the schema of the first of the sets that it is for.
@@ -223,11 +243,7 @@ fn extension(expr: &Expr) -> Option<String> {
     let ExprKind::ExtensionFunctionApp { fn_name, args } = expr.expr_kind() else { return None };
     match (fn_name.to_string().as_str(), args.as_slice()) {
         ("ip" | "decimal" | "duration", [text]) => literal(text),
-        ("datetime" | "offset", _) => {
-            let (first, last) = (*FOUR_DIGIT_YEARS.start(), *FOUR_DIGIT_YEARS.end());
-            // One that a test cannot tell is moved to the nearest that it can: the request is evaluated anyway.
-            Some(crate::clock::rfc3339(instant(expr)?.clamp(first, last)))
-        }
+        ("datetime" | "offset", _) => Some(instant_text(instant(expr)?)),
         _ => None,
     }
 }

@@ -176,7 +176,12 @@ impl Writer<'_> {
         for uid in mentioned(query) {
             let neutral = world.neutral(&uid);
             let recorded = query.entities.iter().find(|entity| entity.uid == uid);
-            let entry = recorded.map(|entity| self.entity(&mut yaml, entity, neutral.as_deref()));
+            let entry = match (recorded, neutral.as_deref()) {
+                (Some(entity), neutral) => Some(self.entity(&mut yaml, entity, neutral)),
+                // Without attributes it makes no difference whether it is there.
+                (None, Some(neutral)) if !neutral.is_bare() => Some(" absent: true ".to_owned()),
+                (None, _) => None,
+            };
             // Writing to a `String` cannot fail.
             let _ = writeln!(entities, "      {}: {{{}}}", key(&shorthand(&uid)), entry.unwrap_or_default());
         }

@@ -59,7 +59,7 @@ pub struct ComparedVersions {
 pub(super) fn run(base: &Path, options: &DiffOptions, output: &Output) -> anyhow::Result<Exit> {
     let folders = &options.folders;
     let versions = Versions::of(base, folders, output)?;
-    let store = options.store.open(base);
+    let store = options.store.open_of(base, folders.settings(output)?.as_ref());
     let newer = match &options.new {
         Some(new) => versions.named(new, &store)?,
         None => folders.sources(base, Need::Any, output)?,
