@@ -7,6 +7,7 @@ mod support;
 mod attributes;
 mod auth;
 mod authzen;
+mod authzen_certification;
 mod bad_input;
 mod bound;
 mod cedar_corpus;
