@@ -24,6 +24,7 @@ mod obligations;
 mod ocsp;
 mod oopsla;
 mod openapi;
+mod plain_login;
 mod policy_cli;
 mod policy_coverage;
 mod policy_diff;

@@ -30,7 +30,7 @@ pub(super) mod parts {
     pub(in crate::authn) use super::cache::{Cache, Ends, TokenDigest};
     pub(in crate::authn) use super::claims::{ClaimError, Expected, Validity, date, read, text};
     pub(in crate::authn) use super::confirmation::write as confirmation;
-    pub(in crate::authn) use super::id_token::{ExpectedIdToken, IdTokens};
+    pub(in crate::authn) use super::id_token::{ExpectedIdToken, IdTokens, OF_TOKEN};
     pub(in crate::authn) use super::jwk::holder_key;
     pub(in crate::authn) use super::jws::{Compact, kid_of};
     pub(in crate::authn) use super::key::{VerificationKey, parse, read as read_key_file};
