@@ -13,6 +13,7 @@ mod bound;
 mod cedar_corpus;
 mod cedar_http;
 mod cli;
+mod coded_bodies;
 mod config;
 mod crash;
 mod ext_authz;

@@ -193,6 +193,7 @@ async fn a_permission_is_checked_for_somebody() {
         ("user", "stranger|x", "agent:read"),
         ("agent", "clerk", "*"),
         ("agent", "ghost", "tool:list"),
+        ("workload", "spiffe://prod.example/pay", "agent:*"),
         ("service", "ci", "agent:list"),
     ] {
         let online = check(json!({ who: name, "permission": permission })).await;
@@ -244,6 +245,18 @@ async fn the_commands_do_it_all_and_say_how_it_went() {
         command("root.key", &["auth", "revoke-role", "--user", "ann", "--role", "viewer"]).await.code,
         Some(0)
     );
+    let pay = "spiffe://prod.example/pay";
+    let done = command("root.key", &["auth", "assign-role", "--workload", pay, "--role", "viewer"]).await;
+    let said = format!("`{pay}` has the role `viewer`");
+    assert_eq!((done.code, done.stdout.contains(&said)), (Some(0), true), "{done:?}");
+    let yes = command("weak.key", &["auth", "check", "--workload", pay, "--permission", "agent:read"]).await;
+    assert_eq!((yes.code, yes.stdout.contains("roles.viewer")), (Some(0), true), "{yes:?}");
+    let done = command("root.key", &["auth", "revoke-role", "--workload", pay, "--role", "viewer"]).await;
+    assert_eq!((done.code, done.stdout.contains("no longer has")), (Some(0), true), "{done:?}");
+    // What an entity is left to say stands in its certificate.
+    assert_eq!(command("root.key", &["entities", "delete", "Workload", pay]).await.code, Some(0));
+    let two = ["auth", "assign-role", "--workload", pay, "--user", "ann", "--role", "viewer"];
+    assert_eq!(command("root.key", &two).await.code, Some(2));
     let usage = command("root.key", &["auth", "assign-role", "--role", "viewer"]).await;
     assert_eq!(usage.code, Some(2), "{usage:?}");
 

@@ -248,7 +248,7 @@ impl TokenVerifier {
         let token =
             jws::Compact::parse(token).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
         let key = live.ring.verify(&token).map_err(|error| self.refuse_key(error))?;
-        let claims = claims::read(&token.payload, &self.expected).map_err(refuse_claim)?;
+        let claims = claims::read(&token.payload, &self.expected).map_err(|error| self.refuse_party(error))?;
         claims.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
         Ok(VerifiedToken {
             validity: claims.validity,
@@ -256,6 +256,19 @@ impl TokenVerifier {
             subject: Arc::new(claims.into_subject(&self.expected.issuer, key)),
             generation: live.generation,
         })
+    }
+
+    /// Of a token from elsewhere, or for elsewhere, the operator learns which setting says where it has to be from and for. It is
+    /// signed by the right key: a caller that guesses learns nothing by it, and is told nothing.
+    fn refuse_party(&self, error: claims::ClaimError) -> Refused {
+        use claims::ClaimError::{Audience, Issuer, Missing};
+        let (setting, value) = match error {
+            Missing("iss") | Issuer => ("jwt_issuer", &self.expected.issuer),
+            Missing("aud") | Audience => ("jwt_audience", &self.expected.audience),
+            _ => return refuse_claim(error),
+        };
+        let detail = format!("{error}: `security.authentication.{setting}` is `{value}`");
+        refuse_claim(error).because(detail)
     }
 
     /// An unknown key may be the issuer's next one, so its callers are not blocked.
