@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use crate::support::{Credential, World, send};
+use caxton::model::ServerName;
 use caxton::tools::{ServerSettings, Transport};
 use reqwest::{Method, StatusCode};
 use serde_json::Value as Json;
@@ -43,7 +44,7 @@ async fn a_coded_body_is_read_at_no_route() {
     let world = World::with(|settings, _| {
         let url = "http://127.0.0.1:1/mcp".parse().unwrap();
         let transport = Transport::Http { url, headers: Vec::new() };
-        settings.tools.servers = vec![ServerSettings::new("desk".parse().unwrap(), transport)];
+        settings.tools.servers = vec![ServerSettings::new(ServerName::parse("desk").unwrap(), transport)];
     })
     .await;
     let root = world.person("root", &["admin"]);

@@ -295,6 +295,25 @@ async fn the_commands_do_it_all_and_say_how_it_went() {
     assert_eq!((nobody.code, nobody.stderr.contains("could not be reached")), (Some(3), true), "{nobody:?}");
 }
 
+/// The developer of the guides' roles file may list agents and read none.
+#[tokio::test]
+async fn a_list_that_leaves_agents_out_says_which_permission_they_take() {
+    let world = World::new().await;
+    for (who, words, agents, needs) in [
+        ("lister", &["agent:list"][..], 0, json!("agent:read")),
+        ("reader", &["agent:list", "agent:read"], 2, json!(null)),
+        ("root", &["admin"], 2, json!(null)),
+    ] {
+        let key = world.service(who, words);
+        for path in ["/v1/agents", "/agents"] {
+            let answer = world.get(&key, path).await.json();
+            assert_eq!(answer["agents"].as_array().unwrap().len(), agents, "{who}: {answer}");
+            assert_eq!(answer["needs"], needs, "{who}: {answer}");
+        }
+    }
+    world.stop().await;
+}
+
 /// The workbench looks at what a gateway would read: with the roles of the file, beside the built-in set.
 #[test]
 fn the_workbench_takes_the_set_that_a_configuration_names() {

@@ -1,6 +1,6 @@
 //! What a proven token says, read strictly: a claim that is missing or of the wrong JSON type refuses the token.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -308,11 +308,42 @@ fn texts_of(value: &Value) -> Option<BTreeSet<Arc<str>>> {
     }
 }
 
-/// All other claims that are texts or lists of texts. Others are of no use to a policy and stay out.
+/// Bytes of the path of a claim inside of others, and how deep it may be.
+const MAX_PATH_BYTES: usize = 256;
+const MAX_DEPTH: usize = 4;
+
+type Tags = BTreeMap<Arc<str>, BTreeSet<Arc<str>>>;
+
+/// All other claims that are texts or lists of texts; inside of an object, under the path (`realm_access.roles`). Others are of
+/// no use to a policy and stay out.
 fn tags(claims: &Map<String, Value>) -> Vec<(Arc<str>, BTreeSet<Arc<str>>)> {
-    claims
-        .iter()
-        .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
-        .filter_map(|(name, value)| Some((Arc::from(name.as_str()), texts_of(value)?)))
-        .collect()
+    let (mut own, mut inner) = (Tags::new(), Tags::new());
+    for (name, value) in claims.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str())) {
+        match value {
+            Value::Object(fields) => inner_tags(name, fields, 1, &mut inner),
+            value => own.extend(texts_of(value).map(|texts| (Arc::from(name.as_str()), texts))),
+        }
+    }
+    // A claim whose own name looks like a path is the one that is meant.
+    let others = inner.into_iter().filter(|(path, _)| !claims.contains_key(path.as_ref()));
+    let others: Vec<_> = others.collect();
+    own.into_iter().chain(others).collect()
+}
+
+fn inner_tags(path: &str, fields: &Map<String, Value>, depth: usize, found: &mut Tags) {
+    for (name, value) in fields {
+        let path = format!("{path}.{name}");
+        if path.len() > MAX_PATH_BYTES {
+            continue;
+        }
+        match value {
+            Value::Object(fields) if depth < MAX_DEPTH => inner_tags(&path, fields, depth + 1, found),
+            value => {
+                if let Some(texts) = texts_of(value) {
+                    // Of two claims of one path neither hides the other.
+                    found.entry(path.into()).or_default().extend(texts);
+                }
+            }
+        }
+    }
 }

@@ -14,6 +14,8 @@ mod id_token;
 mod jwk;
 mod jws;
 mod key;
+#[cfg(test)]
+mod provider_tests;
 mod settings;
 mod source;
 #[cfg(test)]
