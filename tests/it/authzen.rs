@@ -499,6 +499,33 @@ async fn an_agent_that_is_only_named_is_the_deployed_one() {
     world.stop().await;
 }
 
+/// The properties of an action are what the gateway's own operations have as their input.
+#[tokio::test]
+async fn the_arguments_of_a_tool_are_the_properties_of_its_action() {
+    let world = world(false).await;
+    let pep = asker(&world);
+    let tool = "builtin___csv_parser";
+    for (rows, expected) in [(json!(10), "permitted"), (json!(150_000), "forbidden"), (json!("ten"), "schema_mismatch")] {
+        let arguments = json!({ "csv": "a,b", "max_rows": rows, "sanitize": true });
+        let question = json!({
+            "subject": { "type": "Caxton::Agent", "id": "clerk" },
+            "action": { "name": tool, "properties": arguments },
+            "resource": { "type": "Caxton::Tool", "id": tool },
+        });
+        let answer = world.post(&pep, ONE, &question).await.json();
+        assert_eq!(answer["context"]["reason"], expected, "{question}: {answer}");
+        // Also where the batch says what is done, and its item with what.
+        let item = json!({ "action": { "properties": arguments } });
+        let batch = json!({
+            "subject": question["subject"], "resource": question["resource"], "action": { "name": tool },
+            "evaluations": [item],
+        });
+        let answer = world.post(&pep, MANY, &batch).await.json();
+        assert_eq!(decisions(&answer), [expected == "permitted"], "{batch}: {answer}");
+    }
+    world.stop().await;
+}
+
 /// Each address with a body that is answered with 200.
 fn addresses() -> [(&'static str, Json); 5] {
     let clerk = json!({ "type": "Caxton::Agent", "id": "clerk" });

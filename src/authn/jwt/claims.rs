@@ -168,11 +168,11 @@ pub(in crate::authn) fn read(payload: &[u8], expected: &Expected) -> Result<Clai
     let claims = json::parse_object(payload).map_err(|_| ClaimError::Malformed)?;
     check_audience(&claims, expected)?;
     let delegation = delegation(&claims, expected)?;
-    let words = |name| words(&claims, name);
+    let words = |name| words(&claims, name, is_name);
     let mut roles = BTreeSet::new();
     for name in ["roles", "permissions"] {
-        for word in words(name)? {
-            // Not passed over: a forbid may hang on a role with characters that role names do not have.
+        // However long: a role that a name has no room for is there by its digest, so that a forbid may hang on it.
+        for word in self::words(&claims, name, |word| !word.is_empty() && !word.contains(is_hidden))? {
             roles.insert(RoleName::of_claim(&word).map_err(|_| ClaimError::Value(name))?);
         }
     }
@@ -287,8 +287,12 @@ fn email(claims: &Map<String, Value>) -> Result<Option<String>, ClaimError> {
 }
 
 /// A list of texts, or one text with spaces between its words (RFC 6749 section 3.3).
-fn words(claims: &Map<String, Value>, name: &'static str) -> Result<BTreeSet<Arc<str>>, ClaimError> {
-    let check = |word: &str| if is_name(word) { Ok(Arc::from(word)) } else { Err(ClaimError::Value(name)) };
+fn words(
+    claims: &Map<String, Value>,
+    name: &'static str,
+    is_word: impl Fn(&str) -> bool,
+) -> Result<BTreeSet<Arc<str>>, ClaimError> {
+    let check = |word: &str| if is_word(word) { Ok(Arc::from(word)) } else { Err(ClaimError::Value(name)) };
     match claims.get(name) {
         None => Ok(BTreeSet::new()),
         Some(Value::String(text)) => text.split_ascii_whitespace().map(check).collect(),

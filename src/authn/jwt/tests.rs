@@ -277,6 +277,13 @@ fn a_role_with_characters_that_role_names_do_not_have_is_there_escaped() {
     for role in ["cn%3Dops%2Feu", "50%25"] {
         assert!(parents.contains(&format!("Caxton::Role::\"{role}\"")), "{parents:?}");
     }
+    // Two that are too long for a name stay two.
+    let long = |last: &str| format!("CN=caxton-auditors,{}DC={last}", "OU=Berlin,".repeat(40));
+    let subject = ed().verify(&with("roles", Some(json!([long("acme"), long("other")])))).unwrap();
+    let parents: Vec<String> = subject.entity().parents.iter().map(ToString::to_string).collect();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, long("acme").as_bytes());
+    let expected = format!("Caxton::Role::\"sha256:{}\"", hex::encode(digest));
+    assert!(parents.len() == 2 && parents.contains(&expected), "{parents:?}");
 }
 
 #[test]
