@@ -204,8 +204,7 @@ pub(super) async fn evaluations(
     let questions: Box<dyn Iterator<Item = Query> + Send + '_> = Box::new(questions);
     let enough = |verdict: &Verdict| semantics.end_with(verdict.outcome == Outcome::Allow);
     let guard = api.effects.guard();
-    let (decision_id, verdicts) =
-        guard.evaluate(&caller.subject, &caller.context, questions, enough).await?;
+    let (decision_id, verdicts) = guard.evaluate(&caller.subject, &caller.context, questions, enough).await?;
     let evaluations = in_order(count, unasked.into_inner(), &verdicts, semantics);
     Ok(Json(Answer::Many(Decisions { evaluations, context: BatchContext { decision_id } })))
 }
@@ -275,6 +274,7 @@ fn question(
     bundle: &Bundle,
     undeclared: Undeclared,
 ) -> Result<Query, String> {
-    let Object(question): Object<Question> = serde_json::from_value(item).map_err(|error| error.to_string())?;
+    let Object(question): Object<Question> =
+        serde_json::from_value(item).map_err(|error| error.to_string())?;
     question.query(defaults, bundle, undeclared)
 }

@@ -69,8 +69,7 @@ impl Membership {
             "user": self.user, "agent": self.agent, "workload": self.workload, "service": self.service,
             "role": self.role,
         });
-        let who =
-            Who { user: self.user, agent: self.agent, workload: self.workload, service: self.service };
+        let who = Who { user: self.user, agent: self.agent, workload: self.workload, service: self.service };
         Ok((who.uid(api)?, role(&self.role)?, body.as_object().cloned().unwrap_or_default()))
     }
 }
@@ -178,8 +177,7 @@ pub(super) async fn check(
     caller: Caller,
     StrictJson(check): StrictJson<Check>,
 ) -> Result<Json<Checked>, Problem> {
-    let who =
-        Who { user: check.user, agent: check.agent, workload: check.workload, service: check.service };
+    let who = Who { user: check.user, agent: check.agent, workload: check.workload, service: check.service };
     let principal = who.uid(&api)?;
     let guard = api.effects.guard();
     let bundle = guard.policy().current();

@@ -310,7 +310,7 @@ pub(super) async fn actions(
     }
     stated.check_context(&context).map_err(Problem::malformed)?;
     let look = || match all_known(&entities, &*api.attributes.current()) {
-        true => actions_after(&api, &bundle, (&of_subject, &of_resource), place.after.as_deref()),
+        true => actions_after(&bundle, (&of_subject, &of_resource), place.after.as_deref()),
         false => Vec::new(),
     };
     // What a context declares depends on the action. One that cannot be read for an action is none, and the question denied.
@@ -329,7 +329,6 @@ pub(super) async fn actions(
 
 /// The actions of these types that come after a name, at most one page and one more of them.
 fn actions_after(
-    api: &Api,
     bundle: &Bundle,
     (principal, resource): (&str, &str),
     after: Option<&str>,

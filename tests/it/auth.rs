@@ -411,14 +411,21 @@ async fn a_token_of_the_guides_is_refused_with_a_reason_that_names_the_setting()
         Credential::Token(format!("{input}.{signature}"))
     };
     for (more, expected) in [
-        (json!({}), ["claim_missing", "`iss` is missing", "`security.authentication.jwt_issuer` is `caxton-auth`"]),
+        (
+            json!({}),
+            ["claim_missing", "`iss` is missing", "`security.authentication.jwt_issuer` is `caxton-auth`"],
+        ),
         (
             json!({ "iss": "caxton-auth" }),
             ["claim_missing", "`aud` is missing", "`security.authentication.jwt_audience` is `caxton-api`"],
         ),
         (
             json!({ "iss": "other" }),
-            ["wrong_issuer", "not the configured one", "`security.authentication.jwt_issuer` is `caxton-auth`"],
+            [
+                "wrong_issuer",
+                "not the configured one",
+                "`security.authentication.jwt_issuer` is `caxton-auth`",
+            ],
         ),
         (
             json!({ "iss": "caxton-auth", "aud": ["other"] }),

@@ -505,7 +505,9 @@ async fn the_arguments_of_a_tool_are_the_properties_of_its_action() {
     let world = world(false).await;
     let pep = asker(&world);
     let tool = "builtin___csv_parser";
-    for (rows, expected) in [(json!(10), "permitted"), (json!(150_000), "forbidden"), (json!("ten"), "schema_mismatch")] {
+    for (rows, expected) in
+        [(json!(10), "permitted"), (json!(150_000), "forbidden"), (json!("ten"), "schema_mismatch")]
+    {
         let arguments = json!({ "csv": "a,b", "max_rows": rows, "sanitize": true });
         let question = json!({
             "subject": { "type": "Caxton::Agent", "id": "clerk" },

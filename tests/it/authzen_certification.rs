@@ -241,8 +241,12 @@ async fn basic_errors(h: &mut Harness) {
     ] {
         h.refuses(check, ONE, &without(first(), path)).await;
     }
-    h.refuses_body("c-2-4-3 content type", "text/plain", "{\"subject\":{\"type\":\"user\",\"id\":\"alice\"}}")
-        .await;
+    h.refuses_body(
+        "c-2-4-3 content type",
+        "text/plain",
+        "{\"subject\":{\"type\":\"user\",\"id\":\"alice\"}}",
+    )
+    .await;
     h.refuses_body("c-2-4-4 no JSON", "application/json", "{\"subject\": {").await;
     h.refuses_body("c-2-4-5 empty", "application/json", "").await;
     h.refuses("c-2-4-6 subject is text", ONE, &with(first(), json!({ "subject": "alice" }))).await;
@@ -463,7 +467,8 @@ async fn what_the_schema_does_not_declare_is_refused_or_carried() {
         assert!(denied || answer.status == StatusCode::BAD_REQUEST, "{what}: {answer:?}");
     }
     // What is declared must be of its type, however the rest is taken.
-    let wrong = question(user("alice"), json!({ "name": "delete", "properties": { "soft": "yes" } }), record("r"));
+    let wrong =
+        question(user("alice"), json!({ "name": "delete", "properties": { "soft": "yes" } }), record("r"));
     for harness in [&carrying, &refusing] {
         let answer = harness.answer(ONE, &wrong).await;
         assert_eq!(answer["context"]["reason"], "schema_mismatch", "{answer}");

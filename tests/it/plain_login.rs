@@ -93,15 +93,12 @@ async fn authorize(
 }
 
 async fn token(State(provider): State<Arc<Provider>>, headers: HeaderMap, body: String) -> Response {
-    let refuse = |word: &str| {
-        (Status::BAD_REQUEST, AnswerJson(json!({ "error": word }))).into_response()
-    };
+    let refuse = |word: &str| (Status::BAD_REQUEST, AnswerJson(json!({ "error": word }))).into_response();
     let mut form = Url::parse("http://form/").unwrap();
     form.set_query(Some(&body));
     let form: HashMap<String, String> =
         form.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-    let encoded: String =
-        form_urlencoded(&[CLIENT, SECRET]).join(":");
+    let encoded: String = form_urlencoded(&[CLIENT, SECRET]).join(":");
     let basic = format!("Basic {}", BASE64_STANDARD.encode(encoded));
     if headers.get(header::AUTHORIZATION).is_none_or(|value| value != basic.as_str()) {
         return refuse("invalid_client");

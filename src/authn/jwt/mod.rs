@@ -250,7 +250,8 @@ impl TokenVerifier {
         let token =
             jws::Compact::parse(token).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
         let key = live.ring.verify(&token).map_err(|error| self.refuse_key(error))?;
-        let claims = claims::read(&token.payload, &self.expected).map_err(|error| self.refuse_party(error))?;
+        let claims =
+            claims::read(&token.payload, &self.expected).map_err(|error| self.refuse_party(error))?;
         claims.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
         Ok(VerifiedToken {
             validity: claims.validity,

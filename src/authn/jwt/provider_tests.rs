@@ -92,7 +92,10 @@ fn people() -> Vec<Shape> {
             algorithm: JwtAlgorithm::Rs256,
             issuer: "https://accounts.google.com",
             audience: "1234-abc.apps.googleusercontent.com",
-            keys: keys([other("9b0285c31bfd8b040e03157b19c4e960bdc10c6f", sig.clone()), rsa("763f7c4cd26a1eb2", sig.clone())]),
+            keys: keys([
+                other("9b0285c31bfd8b040e03157b19c4e960bdc10c6f", sig.clone()),
+                rsa("763f7c4cd26a1eb2", sig.clone()),
+            ]),
             header: signed_by("763f7c4cd26a1eb2"),
             claims: claims(json!({
                 "iss": "https://accounts.google.com", "azp": "1234-abc.apps.googleusercontent.com",
@@ -142,7 +145,10 @@ fn people() -> Vec<Shape> {
             algorithm: JwtAlgorithm::Rs256,
             issuer: "https://login.salesforce.com",
             audience: "3MVG9",
-            keys: keys([other("216", json!({ "alg": "RS256", "use": "sig" })), rsa("218", json!({ "alg": "RS256", "use": "sig" }))]),
+            keys: keys([
+                other("216", json!({ "alg": "RS256", "use": "sig" })),
+                rsa("218", json!({ "alg": "RS256", "use": "sig" })),
+            ]),
             header: json!({ "kid": "218", "typ": "JWT", "alg": "RS256" }),
             claims: claims(json!({
                 "iss": "https://login.salesforce.com", "aud": ["3MVG9", "https://acme.my.salesforce.com"],
@@ -171,7 +177,10 @@ fn organisations() -> Vec<Shape> {
             algorithm: JwtAlgorithm::Rs256,
             issuer: "https://login.microsoftonline.com/tid/v2.0",
             audience: "6e74172b-be56-4843-9ff4-e66a39bb12e3",
-            keys: keys([other("imi0Y2z0dYKxBttAqK_Tt5hYBTk", entra.clone()), rsa("kWbkha6qs8wsTnBwiNYOhHbnAw", entra.clone())]),
+            keys: keys([
+                other("imi0Y2z0dYKxBttAqK_Tt5hYBTk", entra.clone()),
+                rsa("kWbkha6qs8wsTnBwiNYOhHbnAw", entra.clone()),
+            ]),
             header: signed_by("kWbkha6qs8wsTnBwiNYOhHbnAw"),
             claims: claims(json!({
                 "iss": "https://login.microsoftonline.com/tid/v2.0", "aud": "6e74172b-be56-4843-9ff4-e66a39bb12e3",
@@ -205,7 +214,10 @@ fn organisations() -> Vec<Shape> {
             algorithm: JwtAlgorithm::Rs256,
             issuer: "https://acme.okta.com/oauth2/default",
             audience: "api://default",
-            keys: keys([rsa("hJkGlxH5pXqg5oS9L2ZzVuPpWDWyYiJnRQOGmAPJhO8", json!({ "alg": "RS256", "use": "sig" }))]),
+            keys: keys([rsa(
+                "hJkGlxH5pXqg5oS9L2ZzVuPpWDWyYiJnRQOGmAPJhO8",
+                json!({ "alg": "RS256", "use": "sig" }),
+            )]),
             header: json!({ "kid": "hJkGlxH5pXqg5oS9L2ZzVuPpWDWyYiJnRQOGmAPJhO8", "alg": "RS256" }),
             claims: claims(json!({
                 "ver": 1, "jti": "AT.x", "iss": "https://acme.okta.com/oauth2/default", "aud": "api://default",
@@ -223,7 +235,10 @@ fn organisations() -> Vec<Shape> {
             algorithm: JwtAlgorithm::Rs256,
             issuer: "https://acme.eu.auth0.com/",
             audience: "https://caxton.example",
-            keys: keys([rsa("RkI5MjI5", json!({ "alg": "RS256", "use": "sig", "x5c": x5c(), "x5t": "RkI5MjI5" }))]),
+            keys: keys([rsa(
+                "RkI5MjI5",
+                json!({ "alg": "RS256", "use": "sig", "x5c": x5c(), "x5t": "RkI5MjI5" }),
+            )]),
             header: signed_by("RkI5MjI5"),
             claims: claims(json!({
                 "iss": "https://acme.eu.auth0.com/", "sub": "auth0|6123", "azp": "my_client_id",
@@ -255,7 +270,11 @@ fn organisations() -> Vec<Shape> {
                 "token_use": "id", "event_id": "64f", "auth_time": NOW - 10, "email_verified": true,
                 "identities": [{ "userId": "1", "providerName": "SAML", "primary": "true", "dateCreated": "1" }],
             })),
-            expected: Proven("aaaa-bbbb", vec![], vec![("cognito:groups", vec!["ops"]), ("token_use", vec!["id"])]),
+            expected: Proven(
+                "aaaa-bbbb",
+                vec![],
+                vec![("cognito:groups", vec!["ops"]), ("token_use", vec!["id"])],
+            ),
         },
         Shape {
             provider: "AWS Cognito, access token",
@@ -290,7 +309,10 @@ fn organisations() -> Vec<Shape> {
             issuer: "https://acme.cloudflareaccess.com",
             audience: "32eafc7626e737a3",
             keys: with(
-                keys([rsa("1a1c3986a4", json!({ "alg": "RS256", "use": "sig" })), other("6c3bffef71", json!({ "alg": "RS256", "use": "sig" }))]),
+                keys([
+                    rsa("1a1c3986a4", json!({ "alg": "RS256", "use": "sig" })),
+                    other("6c3bffef71", json!({ "alg": "RS256", "use": "sig" })),
+                ]),
                 json!({
                     "public_cert": { "kid": "6c3bffef71", "cert": "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n" },
                     "public_certs": [{ "kid": "1a1c3986a4", "cert": "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n" }],
@@ -321,7 +343,10 @@ fn self_hosted() -> Vec<Shape> {
             issuer: "https://login.example/realms/main",
             audience: "caxton",
             keys: keys([
-                other("Xr8kV6cs", json!({ "alg": "RSA-OAEP", "use": "enc", "x5c": x5c(), "x5t": "a", "x5t#S256": "b" })),
+                other(
+                    "Xr8kV6cs",
+                    json!({ "alg": "RSA-OAEP", "use": "enc", "x5c": x5c(), "x5t": "a", "x5t#S256": "b" }),
+                ),
                 p256("uJ8yGq", json!({ "alg": "ES256", "use": "sig" })),
                 rsa("q0GWbT", with(sig.clone(), json!({ "x5c": x5c(), "x5t": "c", "x5t#S256": "d" }))),
             ]),
@@ -361,7 +386,10 @@ fn self_hosted() -> Vec<Shape> {
             expected: Proven(
                 "vera",
                 vec![],
-                vec![("memberOf", vec!["cn=eu,dc=acme", "cn=ops,dc=acme"]), ("scope", vec!["edit", "openid"])],
+                vec![
+                    ("memberOf", vec!["cn=eu,dc=acme", "cn=ops,dc=acme"]),
+                    ("scope", vec!["edit", "openid"]),
+                ],
             ),
         },
         Shape {
@@ -414,14 +442,21 @@ fn self_hosted() -> Vec<Shape> {
                 "iss": "https://hydra.acme.example/", "sub": "vera", "aud": ["caxton"], "client_id": "web", "jti": "j",
                 "nbf": NOW - 10, "scp": ["offline", "read"], "ext": { "tenant": "acme" },
             })),
-            expected: Proven("vera", vec![], vec![("ext.tenant", vec!["acme"]), ("scp", vec!["offline", "read"])]),
+            expected: Proven(
+                "vera",
+                vec![],
+                vec![("ext.tenant", vec!["acme"]), ("scp", vec!["offline", "read"])],
+            ),
         },
         Shape {
             provider: "Authentik",
             algorithm: JwtAlgorithm::Rs256,
             issuer: "https://auth.acme.example/application/o/caxton/",
             audience: "QzEx",
-            keys: keys([rsa("5d4c6a", with(sig.clone(), json!({ "x5c": x5c(), "x5t": "a", "x5t#S256": "b" })))]),
+            keys: keys([rsa(
+                "5d4c6a",
+                with(sig.clone(), json!({ "x5c": x5c(), "x5t": "a", "x5t#S256": "b" })),
+            )]),
             header: json!({ "alg": "RS256", "kid": "5d4c6a", "typ": "JWT" }),
             claims: claims(json!({
                 "iss": "https://auth.acme.example/application/o/caxton/", "sub": "b3c1a7d2e9", "aud": "QzEx",
@@ -443,8 +478,14 @@ fn workloads() -> Vec<Shape> {
             issuer: "https://token.actions.githubusercontent.com",
             audience: "caxton",
             keys: keys([
-                other("1F2AB83404C08EC9EA0BB99DAED02186B091DBF4", with(sig.clone(), json!({ "x5c": x5c(), "x5t": "a" }))),
-                rsa("DA6DD449E0E809599CECDFB3BDB6A2D7D0C2503A", with(sig.clone(), json!({ "x5c": x5c(), "x5t": "b" }))),
+                other(
+                    "1F2AB83404C08EC9EA0BB99DAED02186B091DBF4",
+                    with(sig.clone(), json!({ "x5c": x5c(), "x5t": "a" })),
+                ),
+                rsa(
+                    "DA6DD449E0E809599CECDFB3BDB6A2D7D0C2503A",
+                    with(sig.clone(), json!({ "x5c": x5c(), "x5t": "b" })),
+                ),
             ]),
             header: json!({ "typ": "JWT", "alg": "RS256", "x5t": "b", "kid": "DA6DD449E0E809599CECDFB3BDB6A2D7D0C2503A" }),
             claims: claims(json!({
@@ -536,7 +577,9 @@ fn odd() -> Vec<Shape> {
         audience: "caxton",
         keys,
         header,
-        claims: claims(json!({ "iss": "https://login.example", "aud": "caxton", "sub": "vera", "nickname": null })),
+        claims: claims(
+            json!({ "iss": "https://login.example", "aud": "caxton", "sub": "vera", "nickname": null }),
+        ),
         expected,
     };
     let vera = || Proven("vera", vec![], vec![]);
@@ -553,14 +596,27 @@ fn odd() -> Vec<Shape> {
             signed_by("main"),
             vera(),
         ),
-        plain("one key without a kid", keys([rsa("x", json!({ "kid": null }))]), json!({ "alg": "RS256" }), vera()),
+        plain(
+            "one key without a kid",
+            keys([rsa("x", json!({ "kid": null }))]),
+            json!({ "alg": "RS256" }),
+            vera(),
+        ),
         plain(
             "key_ops in place of use",
-            keys([other("a", json!({ "key_ops": ["encrypt", "wrapKey"] })), rsa("b", json!({ "key_ops": ["verify"] }))]),
+            keys([
+                other("a", json!({ "key_ops": ["encrypt", "wrapKey"] })),
+                rsa("b", json!({ "key_ops": ["verify"] })),
+            ]),
             signed_by("b"),
             vera(),
         ),
-        plain("a token for a key that is not there", keys([other("a", json!({}))]), signed_by("b"), NotProven("unknown_key")),
+        plain(
+            "a token for a key that is not there",
+            keys([other("a", json!({}))]),
+            signed_by("b"),
+            NotProven("unknown_key"),
+        ),
     ]
 }
 

@@ -535,7 +535,8 @@ fn a_revocation_list_of_version_1_is_named_as_one() {
     std::fs::write(path.join("index.txt"), "").unwrap();
     std::fs::write(path.join("one.cnf"), settings).unwrap();
     std::fs::write(path.join("two.cnf"), extended).unwrap();
-    let extensions = "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign";
+    let extensions =
+        "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign";
     let key = "ec -pkeyopt ec_paramgen_curve:prime256v1";
     openssl(
         path,

@@ -37,7 +37,9 @@ pub enum TrustError {
     UnfitAuthority { path: PathBuf, what: &'static str },
     #[error("`{path}` is not a revocation list")]
     BadList { path: PathBuf },
-    #[error("`{path}` is a revocation list of version 1, which has no extensions; version 2 is read (RFC 5280, section 5.1.2.1)")]
+    #[error(
+        "`{path}` is a revocation list of version 1, which has no extensions; version 2 is read (RFC 5280, section 5.1.2.1)"
+    )]
     OldList { path: PathBuf },
     #[error("`{path}` is a revocation list of an authority whose certificate does not let it sign lists")]
     NotListSigner { path: PathBuf },

@@ -120,7 +120,11 @@ mod tests {
     fn a_person_is_named_by_one_field_that_is_text_or_a_whole_number() {
         for (subject, told, id) in [
             ("sub", json!({ "sub": "vera" }), "https://login.example|vera"),
-            ("id", json!({ "id": 583_231, "login": "octocat", "email": null }), "https://login.example|583231"),
+            (
+                "id",
+                json!({ "id": 583_231, "login": "octocat", "email": null }),
+                "https://login.example|583231",
+            ),
         ] {
             assert_eq!(named(subject, told).unwrap().subject.principal().id(), id);
         }

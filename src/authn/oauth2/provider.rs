@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
+use super::Settings;
 use super::identity::{Identity, UserinfoIdentity};
 use super::settings::ProviderKind;
-use super::Settings;
 use crate::authn::AuthnError;
 use crate::authn::jwt::parts::{IdTokens, is_private};
 use crate::authn::jwt::{self, JwksPlace, JwksUrl};
@@ -79,7 +79,9 @@ pub(super) enum ProviderError {
     InTheClear(&'static str),
     #[error("the provider refused: {0}")]
     Refused(String),
-    #[error("the provider gave no id token: is `openid` among the scopes? Of a provider with OAuth 2.0 alone set `security.oauth2.provider: custom`")]
+    #[error(
+        "the provider gave no id token: is `openid` among the scopes? Of a provider with OAuth 2.0 alone set `security.oauth2.provider: custom`"
+    )]
     NoIdToken,
     #[error("what the provider tells of the person is about another person")]
     OtherPerson,
@@ -402,7 +404,10 @@ impl Provider {
     }
 
     /// What the provider's userinfo endpoint says of the person; `None` when that is not configured.
-    pub(super) async fn userinfo(&self, tokens: &Tokens) -> Result<Option<Map<String, Value>>, ProviderError> {
+    pub(super) async fn userinfo(
+        &self,
+        tokens: &Tokens,
+    ) -> Result<Option<Map<String, Value>>, ProviderError> {
         let Some(url) = &self.userinfo else { return Ok(None) };
         self.http.get(url.clone(), Some(&tokens.access_token)).await.map(Some)
     }

@@ -210,13 +210,17 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
 /// What one kind of provider needs, and what has no effect at it.
 fn check_protocol(r: &mut Reader<'_>, protocol: Protocol) {
     let (stray, advice): (&[&str], _) = match protocol {
-        Protocol::OpenId => (&[SUBJECT], "remove the key: the ID token of an OpenID provider names the person in `sub`"),
+        Protocol::OpenId => {
+            (&[SUBJECT], "remove the key: the ID token of an OpenID provider names the person in `sub`")
+        }
         Protocol::Custom => (&OF_OPENID, "remove the key: a custom provider gives no ID token"),
     };
     for key in stray {
         if r.is_given(key) {
-            let problem =
-                ConfigProblem::error(ProblemCode::Contradiction, format!("has no effect with this `{PROVIDER}`"));
+            let problem = ConfigProblem::error(
+                ProblemCode::Contradiction,
+                format!("has no effect with this `{PROVIDER}`"),
+            );
             r.report(problem.with_help(advice), key);
         }
     }

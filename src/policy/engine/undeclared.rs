@@ -203,7 +203,8 @@ action odd appliesTo { principal: [user], resource: [doc], context: { extra?: Se
 
     fn bundle() -> Bundle {
         let sources = Sources::new().with_schema("s.cedarschema", SCHEMA);
-        Bundle::load(sources.with_policy("p.cedar", "@id(\"p\") permit(principal, action, resource);")).unwrap()
+        Bundle::load(sources.with_policy("p.cedar", "@id(\"p\") permit(principal, action, resource);"))
+            .unwrap()
     }
 
     fn object(json: Json) -> Map<String, Json> {
@@ -275,8 +276,7 @@ action odd appliesTo { principal: [user], resource: [doc], context: { extra?: Se
             (json!({ "many": many }), UndeclaredError::TooMany),
             (json!({ long: 1 }), UndeclaredError::TooLong),
         ] {
-            let answer =
-                bundle.declared_context(&action("read"), object(given), &mut Undeclared::default());
+            let answer = bundle.declared_context(&action("read"), object(given), &mut Undeclared::default());
             assert_eq!(answer.unwrap_err(), error);
         }
     }
