@@ -383,7 +383,7 @@ async fn a_delegated_token_is_refused_unless_the_operator_says_otherwise() {
 
 /// A token as the guides make one: a shared secret, `sub` and `permissions`, and nothing that says where it is from and for.
 #[tokio::test]
-async fn a_token_of_the_guides_is_refused_with_a_reason_that_names_the_setting() {
+async fn a_token_of_the_guides_is_refused_with_a_reason_of_its_own() {
     const SHARED: &str = "a shared secret that is long enough to sign with";
     let world = World::with(|settings, _| {
         settings.authn.jwt = Some(jwt::Settings {
@@ -411,33 +411,17 @@ async fn a_token_of_the_guides_is_refused_with_a_reason_that_names_the_setting()
         Credential::Token(format!("{input}.{signature}"))
     };
     for (more, expected) in [
-        (
-            json!({}),
-            ["claim_missing", "`iss` is missing", "`security.authentication.jwt_issuer` is `caxton-auth`"],
-        ),
-        (
-            json!({ "iss": "caxton-auth" }),
-            ["claim_missing", "`aud` is missing", "`security.authentication.jwt_audience` is `caxton-api`"],
-        ),
-        (
-            json!({ "iss": "other" }),
-            [
-                "wrong_issuer",
-                "not the configured one",
-                "`security.authentication.jwt_issuer` is `caxton-auth`",
-            ],
-        ),
-        (
-            json!({ "iss": "caxton-auth", "aud": ["other"] }),
-            ["wrong_audience", "not in `aud`", "`security.authentication.jwt_audience` is `caxton-api`"],
-        ),
+        (json!({}), "jwt: issuer_missing"),
+        (json!({ "iss": "caxton-auth" }), "jwt: audience_missing"),
+        (json!({ "iss": "other" }), "jwt: wrong_issuer"),
+        (json!({ "iss": "caxton-auth", "aud": ["other"] }), "jwt: wrong_audience"),
     ] {
         let answer = world.get(&with(more), "/v1/agents").await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
         // The caller learns no more than before.
         assert_eq!(answer.json()["detail"], "the credentials are not valid");
         let told = told(&world).pop().unwrap();
-        assert!(expected.iter().all(|part| told.contains(part)), "{told}\n{expected:?}");
+        assert!(told.ends_with(expected), "{told} is not {expected}");
     }
     let good = with(json!({ "iss": "caxton-auth", "aud": "caxton-api" }));
     assert_eq!(world.get(&good, "/v1/agents").await.status, StatusCode::OK);

@@ -508,7 +508,7 @@ async fn the_arguments_of_a_tool_are_the_properties_of_its_action() {
     for (rows, expected) in
         [(json!(10), "permitted"), (json!(150_000), "forbidden"), (json!("ten"), "schema_mismatch")]
     {
-        let arguments = json!({ "csv": "a,b", "max_rows": rows, "sanitize": true });
+        let arguments = json!({ "text": "a,b", "max_rows": rows, "sanitize": true });
         let question = json!({
             "subject": { "type": "Caxton::Agent", "id": "clerk" },
             "action": { "name": tool, "properties": arguments },

@@ -389,6 +389,9 @@ async fn search(h: &mut Harness) {
 }
 
 async fn search_pages(h: &mut Harness) {
+    let unknown = question(user("alice"), action("read"), json!({ "type": "record", "id": "x" }));
+    let unknown = with(unknown, json!({ "foo": { "bar": [1] } }));
+    h.finds("c-5 unknown fields of a search", RESOURCES, &unknown, &[record("record-1")]).await;
     let readers = question(json!({ "type": "user" }), action("read"), record("record-1"));
     let limited = with(readers.clone(), json!({ "page": { "limit": 1 } }));
     let answer = h.finds("c-4-5-1 limit", SUBJECTS, &limited, &[]).await;

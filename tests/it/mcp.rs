@@ -412,7 +412,7 @@ async fn prompts_and_resources_are_judged_one_by_one_and_listed_as_they_can_be_u
         ("initialize", json!({ "protocolVersion": "2025-06-18", "capabilities": [] }), -32602),
         ("initialize", json!({ "protocolVersion": "2025-06-18", "capabilities": { "roots": 1 } }), -32602),
         ("ping", json!({ "_meta": 7 }), -32602),
-        ("server/discover", json!({}), -32601),
+        ("server/describe", json!({}), -32601),
         ("tools/delete", json!({}), -32601),
         ("", json!({}), -32601),
     ] {

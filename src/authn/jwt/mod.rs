@@ -265,13 +265,16 @@ impl TokenVerifier {
     /// signed by the right key: a caller that guesses learns nothing by it, and is told nothing.
     fn refuse_party(&self, error: claims::ClaimError) -> Refused {
         use claims::ClaimError::{Audience, Issuer, Missing};
-        let (setting, value) = match error {
-            Missing("iss") | Issuer => ("jwt_issuer", &self.expected.issuer),
-            Missing("aud") | Audience => ("jwt_audience", &self.expected.audience),
+        let (issuer, audience) = (&self.expected.issuer, &self.expected.audience);
+        let (reason, setting, value) = match error {
+            Missing("iss") => ("issuer_missing", "jwt_issuer", issuer),
+            Issuer => (error.reason(), "jwt_issuer", issuer),
+            Missing("aud") => ("audience_missing", "jwt_audience", audience),
+            Audience => (error.reason(), "jwt_audience", audience),
             _ => return refuse_claim(error),
         };
         let detail = format!("{error}: `security.authentication.{setting}` is `{value}`");
-        refuse_claim(error).because(detail)
+        Refused { reason, ..refuse_claim(error).because(detail) }
     }
 
     /// An unknown key may be the issuer's next one, so its callers are not blocked.

@@ -288,7 +288,7 @@ fn organisations() -> Vec<Shape> {
                 "iss": "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", "client_id": "5k1", "sub": "aaaa-bbbb",
                 "token_use": "access", "scope": "aws.cognito.signin.user.admin",
             })),
-            expected: NotProven("claim_missing"),
+            expected: NotProven("audience_missing"),
         },
         Shape {
             provider: "OneLogin",
