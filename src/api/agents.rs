@@ -11,7 +11,7 @@ use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::agents::{ACTIVE, Agent};
-use crate::model::{AgentId, ListAgents, ReadAgent};
+use crate::model::{ActionKind, AgentId, ListAgents, ReadAgent};
 
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct AgentView {
@@ -46,17 +46,24 @@ fn view(agent: &Agent) -> AgentView {
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Agents {
     agents: Vec<AgentView>,
+    /// The permission without which agents were left out; absent when all are here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs: Option<&'static str>,
 }
 
-/// The agents that the caller may read.
+/// The agents that the caller may read. Where some are left out, the answer says what it takes to see them: a list that is
+/// empty for want of a permission is not taken for a gateway without agents.
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Admitted(permit): Admitted<ListAgents>,
 ) -> Result<Json<Agents>, Problem> {
     let agents = api.effects.agents();
-    let permits = api.effects.guard().admit_each(&permit.listing(), agents.questions()).await?;
+    let questions = agents.questions();
+    let asked = questions.len();
+    let permits = api.effects.guard().admit_each(&permit.listing(), questions).await?;
+    let needs = (permits.len() < asked).then_some(ActionKind::AgentRead.as_str());
     let agents = agents.list(permits);
-    Ok(Json(Agents { agents: agents.iter().map(|agent| view(agent)).collect() }))
+    Ok(Json(Agents { agents: agents.iter().map(|agent| view(agent)).collect(), needs }))
 }
 
 /// One agent. An id that no agent has is asked about like any other.

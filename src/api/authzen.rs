@@ -3,12 +3,14 @@
 //! A caller that may (`policy:test`) asks about any principal. The answer for one bad item of a batch is a deny; a body
 //! that is not a request at all is refused. The asking and its answers are one record.
 
+mod question;
+
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Any};
-use smol_str::format_smolstr;
+use serde_json::Value as Any;
 
 use super::body::{Object, read_or_malformed};
 use super::caller::Caller;
@@ -17,39 +19,11 @@ use super::host::Called;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
-use crate::model::cedar_json::read_fields;
-use crate::model::{DecisionId, Entity, EntityUid, Outcome, Value};
-use crate::policy::{Query, Verdict};
+use crate::model::{DecisionId, Outcome, ReasonCode};
+use crate::policy::{Bundle, Query, Verdict};
 
-pub(super) type Properties = Map<String, Any>;
-
-#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
-pub(super) struct Party {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) id: String,
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    pub(super) properties: Properties,
-}
-
-#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
-pub(super) struct Action {
-    pub(super) name: String,
-}
-
-/// One question; in a batch, what is left out is taken from the batch.
-#[derive(Debug, Clone, Default, Deserialize, utoipa::ToSchema)]
-pub(super) struct Question {
-    #[schema(value_type = Option<Party>)]
-    subject: Option<Object<Party>>,
-    #[schema(value_type = Option<Action>)]
-    action: Option<Object<Action>>,
-    #[schema(value_type = Option<Party>)]
-    resource: Option<Object<Party>>,
-    #[schema(value_type = Option<Object>)]
-    context: Option<Properties>,
-}
+pub use self::question::Undeclared;
+pub(super) use self::question::{Action, Party, Properties, Question, Stated, action_uid};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +32,17 @@ enum Semantics {
     ExecuteAll,
     DenyOnFirstDeny,
     PermitOnFirstPermit,
+}
+
+impl Semantics {
+    /// Whether a batch ends with this decision.
+    fn end_with(self, allowed: bool) -> bool {
+        match self {
+            Self::ExecuteAll => false,
+            Self::DenyOnFirstDeny => !allowed,
+            Self::PermitOnFirstPermit => allowed,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
@@ -80,7 +65,8 @@ pub(super) struct Batch {
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Decision {
     decision: bool,
-    context: DecisionContext,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<DecisionContext>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -105,6 +91,13 @@ struct ItemError {
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct Decisions {
     evaluations: Vec<Decision>,
+    context: BatchContext,
+}
+
+/// The one record of a batch.
+#[derive(Serialize, utoipa::ToSchema)]
+struct BatchContext {
+    decision_id: DecisionId,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -166,10 +159,15 @@ pub(super) async fn evaluation(
 }
 
 async fn one(api: &Api, caller: &Caller, question: Question) -> Result<Decision, Problem> {
-    let query = query(api, question, &Question::default()).map_err(Problem::malformed)?;
     let guard = api.effects.guard();
+    let query = {
+        let bundle = guard.policy().current();
+        let read = question.query(&Question::default(), &bundle, api.settings.undeclared);
+        read.map_err(Problem::malformed)?
+    };
     let (id, verdicts) = guard.evaluate(&caller.subject, &caller.context, [query], |_| false).await?;
-    verdicts.first().map(|verdict| decision(id, verdict)).ok_or_else(Problem::internal)
+    let verdict = verdicts.first().ok_or_else(Problem::internal)?;
+    Ok(Decision { context: Some(explained(Some(id), verdict)), ..decision(verdict) })
 }
 
 pub(super) async fn evaluations(
@@ -178,57 +176,57 @@ pub(super) async fn evaluations(
     request: Request,
 ) -> Result<Json<Answer>, Problem> {
     let batch: Batch = read_or_malformed(request, &api).await?;
-    let questions = match batch.evaluations {
-        Some(questions) if !questions.is_empty() => questions,
+    let items = match batch.evaluations {
+        Some(items) if !items.is_empty() => items,
         // Without items the batch is one evaluation (AuthZEN 1.0, section 7.1).
         _ => return Ok(Json(Answer::One(one(&api, &caller, batch.defaults).await?))),
     };
-    if questions.len() > MOST {
+    if items.len() > MOST {
         return Err(Problem::invalid(format!("at most {MOST} evaluations are accepted")));
     }
-    let queries: Vec<_> =
-        questions.into_iter().map(|question| item(&api, question, &batch.defaults)).collect();
-    // A question that cannot be asked is a deny in its place; the guard sees only those that can.
     let semantics = batch.options.map(|Object(options)| options.evaluations_semantic).unwrap_or_default();
-    let stops = |allowed: bool| match semantics {
-        Semantics::ExecuteAll => false,
-        Semantics::DenyOnFirstDeny => !allowed,
-        Semantics::PermitOnFirstPermit => allowed,
+    let count = items.len();
+    // A question that cannot be asked is a deny in its place; the guard sees only those that can.
+    let unasked = Mutex::new(Vec::new());
+    let bundle = api.effects.guard().policy().current();
+    let read = |(place, item): (usize, Any)| -> Option<Option<Query>> {
+        match question(item, &batch.defaults, &bundle, api.settings.undeclared) {
+            Ok(query) => Some(Some(query)),
+            Err(message) => {
+                unasked.lock().push((place, message));
+                (!semantics.end_with(false)).then_some(None)
+            }
+        }
     };
-    let asked = queries.iter().take_while(|query| query.is_ok() || !stops(false));
-    let good = asked.filter_map(|query| query.as_ref().ok().cloned()).collect::<Vec<_>>();
+    // Each is read when its turn comes: what all of them share is not in memory once for each.
+    let questions = items.into_iter().enumerate().map_while(read).flatten();
+    // Without its type, in which the compiler cannot see that it may go from thread to thread.
+    let questions: Box<dyn Iterator<Item = Query> + Send + '_> = Box::new(questions);
+    let enough = |verdict: &Verdict| semantics.end_with(verdict.outcome == Outcome::Allow);
     let guard = api.effects.guard();
-    let enough = |verdict: &Verdict| stops(verdict.outcome == Outcome::Allow);
-    let (id, verdicts) = guard.evaluate(&caller.subject, &caller.context, good, enough).await?;
-    Ok(Json(Answer::Many(Decisions { evaluations: in_order(id, &queries, &verdicts, stops) })))
+    let (decision_id, verdicts) = guard.evaluate(&caller.subject, &caller.context, questions, enough).await?;
+    let evaluations = in_order(count, unasked.into_inner(), &verdicts, semantics);
+    Ok(Json(Answer::Many(Decisions { evaluations, context: BatchContext { decision_id } })))
 }
 
 /// Puts the answers back among the questions that could not be asked, and cuts the list where the semantics end it.
 fn in_order(
-    id: DecisionId,
-    queries: &[Result<Query, String>],
+    count: usize,
+    unasked: Vec<(usize, String)>,
     verdicts: &[Verdict],
-    stops: impl Fn(bool) -> bool,
+    semantics: Semantics,
 ) -> Vec<Decision> {
-    let mut verdicts = verdicts.iter();
-    let mut decisions = Vec::with_capacity(queries.len());
-    for query in queries {
-        let next = match query {
-            Err(message) => Decision {
-                decision: false,
-                context: DecisionContext {
-                    decision_id: None,
-                    reason: "malformed",
-                    obligations: Vec::new(),
-                    error: Some(ItemError { status: 400, message: message.clone() }),
-                },
-            },
-            Ok(_) => match verdicts.next() {
-                Some(verdict) => decision(id, verdict),
+    let (mut unasked, mut verdicts) = (unasked.into_iter().peekable(), verdicts.iter());
+    let mut decisions = Vec::with_capacity(count);
+    for place in 0..count {
+        let next = match unasked.next_if(|(of, _)| *of == place) {
+            Some((_, message)) => malformed(message),
+            None => match verdicts.next() {
+                Some(verdict) => decision(verdict),
                 None => break,
             },
         };
-        let last = stops(next.decision);
+        let last = semantics.end_with(next.decision);
         decisions.push(next);
         if last {
             break;
@@ -237,65 +235,46 @@ fn in_order(
     decisions
 }
 
-fn decision(id: DecisionId, verdict: &Verdict) -> Decision {
+/// The answer to an item that is no question.
+fn malformed(message: String) -> Decision {
     let context = DecisionContext {
-        decision_id: Some(id),
+        decision_id: None,
+        reason: "malformed",
+        obligations: Vec::new(),
+        error: Some(ItemError { status: 400, message }),
+    };
+    Decision { decision: false, context: Some(context) }
+}
+
+/// The answer of an item. What the policies decided needs no word beside it; what has to be done with it, and why they
+/// could not decide, does.
+fn decision(verdict: &Verdict) -> Decision {
+    let of_policies =
+        matches!(verdict.reason, ReasonCode::Permitted | ReasonCode::NoPermit | ReasonCode::Forbidden);
+    let is_plain = of_policies && verdict.obligations.iter().next().is_none();
+    Decision {
+        decision: verdict.outcome == Outcome::Allow,
+        context: (!is_plain).then(|| explained(None, verdict)),
+    }
+}
+
+fn explained(decision_id: Option<DecisionId>, verdict: &Verdict) -> DecisionContext {
+    DecisionContext {
+        decision_id,
         reason: verdict.reason.as_str(),
         obligations: verdict.obligations.iter().map(ToString::to_string).collect(),
         error: None,
-    };
-    Decision { decision: verdict.outcome == Outcome::Allow, context }
+    }
 }
 
 /// One item of a batch.
-fn item(api: &Api, question: Any, defaults: &Question) -> Result<Query, String> {
-    let Object(question) = serde_json::from_value(question).map_err(|error| error.to_string())?;
-    query(api, question, defaults)
-}
-
-/// The action lives in the namespace of the subject's type, or else in that of the resource's.
-pub(super) fn action_uid(api: &Api, subject: &str, resource: &str, name: &str) -> EntityUid {
-    let beside = |kind: &str| match kind.rsplit_once("::") {
-        Some((namespace, _)) => EntityUid::new(format_smolstr!("{namespace}::Action"), name),
-        None => EntityUid::new("Action", name),
-    };
-    let bundle = api.effects.guard().policy().current();
-    let first = beside(subject);
-    if bundle.knows_action(&first) {
-        return first;
-    }
-    let second = beside(resource);
-    if bundle.knows_action(&second) { second } else { first }
-}
-
-/// An AuthZEN type is a Cedar type as it is written.
-fn query(api: &Api, question: Question, defaults: &Question) -> Result<Query, String> {
-    let Object(subject) =
-        question.subject.or_else(|| defaults.subject.clone()).ok_or("`subject` is missing")?;
-    let Object(action) = question.action.or_else(|| defaults.action.clone()).ok_or("`action` is missing")?;
-    let Object(resource) =
-        question.resource.or_else(|| defaults.resource.clone()).ok_or("`resource` is missing")?;
-    let context = question.context.or_else(|| defaults.context.clone()).unwrap_or_default();
-    let principal = EntityUid::new(subject.kind.as_str(), subject.id.as_str());
-    let target = EntityUid::new(resource.kind.as_str(), resource.id.as_str());
-    let mut entities = vec![Arc::new(entity(&principal, &subject.properties)?)];
-    if target != principal {
-        entities.push(Arc::new(entity(&target, &resource.properties)?));
-    }
-    Ok(Query {
-        principal,
-        action: action_uid(api, &subject.kind, &resource.kind, &action.name),
-        resource: target,
-        context: record(&context)?,
-        entities,
-    })
-}
-
-pub(super) fn entity(uid: &EntityUid, properties: &Properties) -> Result<Entity, String> {
-    let attributes = read_fields("", properties).map_err(|fault| fault.to_string())?;
-    Ok(Entity { attributes, ..Entity::bare(uid.clone()) })
-}
-
-pub(super) fn record(fields: &Properties) -> Result<Value, String> {
-    read_fields("", fields).map(Value::Record).map_err(|fault| fault.to_string())
+fn question(
+    item: Any,
+    defaults: &Question,
+    bundle: &Bundle,
+    undeclared: Undeclared,
+) -> Result<Query, String> {
+    let Object(question): Object<Question> =
+        serde_json::from_value(item).map_err(|error| error.to_string())?;
+    question.query(defaults, bundle, undeclared)
 }

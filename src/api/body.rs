@@ -75,6 +75,7 @@ pub(super) async fn read_or_malformed<T: DeserializeOwned>(
     api: &Api,
 ) -> Result<T, Problem> {
     let (parts, body) = request.into_parts();
+    check_coding(&parts.headers)?;
     if !is_json(&parts.headers) {
         return Err(Problem::malformed("send `Content-Type: application/json`"));
     }
@@ -101,6 +102,7 @@ async fn json_bytes(
     body: Body,
     (limit, time): (usize, Duration),
 ) -> Result<Bytes, Problem> {
+    check_coding(headers)?;
     if is_json(headers) { bounded(body, limit, time).await } else { Err(Problem::media_type()) }
 }
 
@@ -163,6 +165,14 @@ pub(super) async fn bounded(body: Body, limit: usize, time: Duration) -> Result<
         Some(cause) if cause.is::<LengthLimitError>() => Problem::too_large(limit),
         _ => Problem::malformed("the request body is truncated"),
     })
+}
+
+/// That the body is as it stands (RFC 9110, section 8.4): a coded one could grow past every bound when it is decoded.
+pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    if codings.all(|coding| is_plain(coding.trim_ascii())) { Ok(()) } else { Err(Problem::coding()) }
 }
 
 /// `application/json`, with any parameters.

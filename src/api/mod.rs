@@ -36,6 +36,7 @@ mod target;
 mod tools;
 
 pub use arrival::{ForwardedBy, Proxies};
+pub use authzen::Undeclared;
 pub use caller::refused_in_handshake;
 pub use connection::{Connection, ConnectionPlace, Crowded};
 pub use mcp::{McpState, NoRandomness};

@@ -135,6 +135,13 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", "send `Content-Type: application/json`")
     }
 
+    /// 415 for a coded body; the field says which codings are taken (RFC 9110, section 12.5.3).
+    pub fn coding() -> Self {
+        let detail = "send the body without `Content-Encoding`: compressed bodies are not read";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", detail)
+            .with_headers([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))])
+    }
+
     /// 408.
     pub fn timeout() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long")

@@ -1,4 +1,4 @@
-//! Roles of people and agents, kept in the store of attributes; what a role may do is said by policies alone.
+//! Roles of people, agents and workloads, kept in the store of attributes; what a role may do is said by policies alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,19 +27,22 @@ const NO_ISSUER: &str =
 struct Who {
     user: Option<String>,
     agent: Option<String>,
+    workload: Option<String>,
     service: Option<String>,
 }
 
 impl Who {
     /// The principal. A person is named as its token does, or in full: `<issuer>|<subject>`.
     fn uid(&self, api: &Api) -> Result<EntityUid, Problem> {
-        match (&self.user, &self.agent, &self.service) {
-            (Some(user), None, None) => {
+        let caxton = |kind, id: &String| Ok(EntityUid::caxton(kind, id.as_str()));
+        match (&self.user, &self.agent, &self.workload, &self.service) {
+            (Some(user), None, None, None) => {
                 EntityUid::person(&api.settings.issuers, user).ok_or_else(|| Problem::invalid(NO_ISSUER))
             }
-            (None, Some(agent), None) => Ok(EntityUid::caxton("Agent", agent.as_str())),
-            (None, None, Some(service)) => Ok(EntityUid::caxton("Service", service.as_str())),
-            _ => Err(Problem::invalid("name one of `user`, `agent` and `service`")),
+            (None, Some(agent), None, None) => caxton("Agent", agent),
+            (None, None, Some(workload), None) => caxton("Workload", workload),
+            (None, None, None, Some(service)) => caxton("Service", service),
+            _ => Err(Problem::invalid("name one of `user`, `agent`, `workload` and `service`")),
         }
     }
 }
@@ -54,15 +57,19 @@ fn role(text: &str) -> Result<EntityUid, Problem> {
 pub(super) struct Membership {
     user: Option<String>,
     agent: Option<String>,
+    /// The id of a client certificate: `spiffe://prod.example/pay`.
+    workload: Option<String>,
     service: Option<String>,
     role: String,
 }
 
 impl Membership {
     fn parts(self, api: &Api) -> Result<(EntityUid, EntityUid, Map<String, Any>), Problem> {
-        let body =
-            json!({ "user": self.user, "agent": self.agent, "service": self.service, "role": self.role });
-        let who = Who { user: self.user, agent: self.agent, service: self.service };
+        let body = json!({
+            "user": self.user, "agent": self.agent, "workload": self.workload, "service": self.service,
+            "role": self.role,
+        });
+        let who = Who { user: self.user, agent: self.agent, workload: self.workload, service: self.service };
         Ok((who.uid(api)?, role(&self.role)?, body.as_object().cloned().unwrap_or_default()))
     }
 }
@@ -137,6 +144,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<
 pub(super) struct Check {
     user: Option<String>,
     agent: Option<String>,
+    workload: Option<String>,
     service: Option<String>,
     permission: String,
 }
@@ -169,7 +177,7 @@ pub(super) async fn check(
     caller: Caller,
     StrictJson(check): StrictJson<Check>,
 ) -> Result<Json<Checked>, Problem> {
-    let who = Who { user: check.user, agent: check.agent, service: check.service };
+    let who = Who { user: check.user, agent: check.agent, workload: check.workload, service: check.service };
     let principal = who.uid(&api)?;
     let guard = api.effects.guard();
     let bundle = guard.policy().current();

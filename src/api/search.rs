@@ -14,14 +14,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Any, json};
 
-use super::authzen::{Action, Party, Properties, action_uid, entity, record};
+use super::authzen::{Action, Party, Properties, Stated, action_uid};
 use super::body::{Object, read_or_malformed};
 use super::caller::Caller;
 use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::authz::{AttributeSource as _, KnownAttributes, resolve_entities};
-use crate::model::{DecisionId, Entity, EntityUid, Outcome};
+use crate::model::{DecisionId, Entity, EntityUid, Outcome, Value};
 use crate::policy::{Bundle, Query, Reachable, Side, Verdict};
 
 /// What is searched for: only the type counts, the id is read over (AuthZEN 1.0, section 8.4).
@@ -225,6 +225,28 @@ fn with(template: &Query, side: Side, candidate: EntityUid) -> Query {
     query
 }
 
+/// The question of which one side is open.
+fn template(
+    api: &Api,
+    side: Side,
+    kind: &Kind,
+    known: Party,
+    action: Action,
+    context: Properties,
+) -> Result<Query, String> {
+    let (open, other) = (EntityUid::new(kind.kind.as_str(), ""), known.uid());
+    let (principal, resource, party) = match side {
+        Side::Principal => (open, other.clone(), "resource"),
+        Side::Resource => (other.clone(), open, "subject"),
+    };
+    let bundle = api.effects.guard().policy().current();
+    let mut stated = Stated::new(&bundle, api.settings.undeclared);
+    let entities = vec![stated.entity(party, &other, known.properties)?.into()];
+    let action_name = action_uid(&bundle, principal.type_name(), resource.type_name(), &action.name);
+    let context = stated.context(&action_name, action.properties, context)?;
+    Ok(Query { action: action_name, context, entities, principal, resource })
+}
+
 /// Asks about the entities of a type on one side of a question whose other side is `known`.
 async fn entities(
     api: &Api,
@@ -237,19 +259,7 @@ async fn entities(
         Side::Resource => "resource",
     };
     let place = Place::of(&json!([searched, kind, action, known, context]), page)?;
-    let (open, other) = (EntityUid::new(kind.kind.as_str(), ""), EntityUid::new(&*known.kind, &*known.id));
-    let entities = vec![entity(&other, &known.properties).map_err(Problem::malformed)?.into()];
-    let (principal, resource) = match side {
-        Side::Principal => (open, other),
-        Side::Resource => (other, open),
-    };
-    let template = &Query {
-        action: action_uid(api, principal.type_name(), resource.type_name(), &action.name),
-        context: record(&context).map_err(Problem::malformed)?,
-        entities,
-        principal,
-        resource,
-    };
+    let template = &template(api, side, &kind, known, action, context).map_err(Problem::malformed)?;
     let look = || candidates(api, side, &kind.kind, template, place.after.as_deref());
     self::page(api, caller, &place, look, |candidate| with(template, side, candidate), as_entity).await
 }
@@ -287,38 +297,45 @@ pub(super) async fn actions(
     let ActionSearch { subject: Object(subject), resource: Object(resource), context, page: pages } =
         read_or_malformed(request, &api).await?;
     let place = Place::of(&json!(["action", subject, resource, context]), pages)?;
-    let principal = EntityUid::new(subject.kind.as_str(), subject.id.as_str());
-    let target = EntityUid::new(resource.kind.as_str(), resource.id.as_str());
-    let mut entities = vec![Arc::new(entity(&principal, &subject.properties).map_err(Problem::malformed)?)];
-    if target != principal {
-        entities.push(entity(&target, &resource.properties).map_err(Problem::malformed)?.into());
-    }
-    let context = record(&context).map_err(Problem::malformed)?;
+    let (principal, target) = (subject.uid(), resource.uid());
+    let (of_subject, of_resource) = (subject.kind.clone(), resource.kind.clone());
     let bundle = api.effects.guard().policy().current();
+    let mut stated = Stated::new(&bundle, api.settings.undeclared);
+    let mut of = |party, uid: &EntityUid, properties| {
+        stated.entity(party, uid, properties).map(Arc::new).map_err(Problem::malformed)
+    };
+    let mut entities = vec![of("subject", &principal, subject.properties)?];
+    if target != principal {
+        entities.push(of("resource", &target, resource.properties)?);
+    }
+    stated.check_context(&context).map_err(Problem::malformed)?;
     let look = || match all_known(&entities, &*api.attributes.current()) {
-        true => actions_after(&api, &bundle, (&subject.kind, &resource.kind), place.after.as_deref()),
+        true => actions_after(&bundle, (&of_subject, &of_resource), place.after.as_deref()),
         false => Vec::new(),
     };
-    let question = |action: EntityUid| Query {
-        principal: principal.clone(),
-        action,
-        resource: target.clone(),
-        context: context.clone(),
-        entities: entities.clone(),
+    // What a context declares depends on the action. One that cannot be read for an action is none, and the question denied.
+    let question = |action: EntityUid| {
+        let read = stated.clone().context(&action, Properties::new(), context.clone());
+        Query {
+            principal: principal.clone(),
+            context: read.unwrap_or(Value::Bool(false)),
+            action,
+            resource: target.clone(),
+            entities: entities.clone(),
+        }
     };
     page(&api, &caller, &place, look, question, |uid| Found::Action { name: uid.id().to_owned() }).await
 }
 
 /// The actions of these types that come after a name, at most one page and one more of them.
 fn actions_after(
-    api: &Api,
     bundle: &Bundle,
     (principal, resource): (&str, &str),
     after: Option<&str>,
 ) -> Vec<EntityUid> {
     let is_later = |uid: &EntityUid| after.is_none_or(|after| uid.id() > after);
     // An action is called by its name alone where that means it, so only such are found; of each name there is one.
-    let is_named = |uid: &EntityUid| action_uid(api, principal, resource, uid.id()) == *uid;
+    let is_named = |uid: &EntityUid| action_uid(bundle, principal, resource, uid.id()) == *uid;
     let all = bundle.actions_between(principal, resource).into_iter();
     let mut found: Vec<EntityUid> = all.filter(is_later).filter(is_named).collect();
     // In the order that a page's token goes on in: by name, without the namespace.

@@ -41,6 +41,8 @@ pub struct Settings {
     pub resource_scopes: Vec<String>,
     /// Proxies that may ask about the requests of others (`/v1/ext_authz`); none by default.
     pub ext_authz_peers: Vec<ipnet::IpNet>,
+    /// What becomes of properties and context keys of AuthZEN that the schema does not declare. Default: refused.
+    pub undeclared: super::Undeclared,
     /// How long a request may take, its answer included. Default 150 s, more than an agent's answer may take.
     pub request_timeout: Duration,
     /// Browser origins that may call; none by default.
@@ -67,6 +69,7 @@ impl Default for Settings {
             authorization_server: None,
             resource_scopes: Vec::new(),
             ext_authz_peers: Vec::new(),
+            undeclared: super::Undeclared::default(),
             request_timeout: Duration::from_secs(150),
             allowed_origins: Vec::new(),
             allowed_hosts: Some(Self::loopback_hosts()),

@@ -27,6 +27,9 @@ struct RoleHolder {
     /// A deployed agent
     #[arg(long)]
     agent: Option<String>,
+    /// A workload, by the id that its client certificate gives it: `spiffe://prod.example/pay`, a URI or a DNS name
+    #[arg(long)]
+    workload: Option<String>,
     /// A service, by the name of its keys; its roles can only be revoked
     #[arg(long)]
     service: Option<String>,
@@ -34,14 +37,22 @@ struct RoleHolder {
 
 impl RoleHolder {
     fn fields(&self) -> Vec<(&'static str, String)> {
-        let all = [("user", &self.user), ("agent", &self.agent), ("service", &self.service)];
+        let all = [
+            ("user", &self.user),
+            ("agent", &self.agent),
+            ("workload", &self.workload),
+            ("service", &self.service),
+        ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
     }
 
     fn uid(&self, issuers: &[Arc<str>]) -> anyhow::Result<EntityUid> {
         let named = |kind, name: &Option<String>| Some(EntityUid::caxton(kind, name.as_deref()?));
         let person = self.user.as_deref().and_then(|user| EntityUid::person(issuers, user));
-        person.or_else(|| named("Agent", &self.agent)).or_else(|| named("Service", &self.service)).context(
+        let program = named("Agent", &self.agent)
+            .or_else(|| named("Workload", &self.workload))
+            .or_else(|| named("Service", &self.service));
+        person.or(program).context(
             "not one issuer of people is configured, but none or several: write `<issuer>|<subject>`",
         )
     }

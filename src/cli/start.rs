@@ -11,6 +11,7 @@ use super::installation::ConfigFile;
 use super::output::{Exit, Output};
 use super::prepare::{self, Prepared};
 use super::reload_settings::RunningSettings;
+use crate::authn::AuthnError;
 use crate::config::Environment;
 use crate::secrets::VaultProvider;
 use crate::server::{Gateway, ReloadOutcome, StartError, TlsReload};
@@ -162,6 +163,7 @@ fn help(error: &StartError) -> Option<Cow<'static, str>> {
     match error {
         StartError::Audit(error) => error.help().map(Cow::from),
         StartError::Tls(error) => Some(error.help()),
+        StartError::Authn(AuthnError::ClientTrust(error)) => Some(error.help().into()),
         StartError::Policies(_) => {
             Some("`caxton policy validate` shows the lines and what to write instead".into())
         }

@@ -46,7 +46,6 @@ pub const UNSUPPORTED: &[UnsupportedKey] = &[
     renamed("networking.tls.verify_client_cert", "write `server.tls.verify_client_cert`"),
     renamed("networking.tls.enable_ocsp_stapling", "write `server.tls.enable_ocsp_stapling`"),
     renamed("networking.tls.ocsp_responder_url", "write `server.tls.ocsp_responder_url`"),
-    renamed("security.oauth2.provider", "remove the key; `security.oauth2.issuer` names the provider"),
     unsupported(
         "config_agents.isolation.conversation_limits",
         "conversations of one agent",

@@ -70,8 +70,11 @@ fn is_visible(c: char) -> bool {
     !is_hidden(c)
 }
 
+/// Bytes of the name of a role.
+const LONGEST_ROLE: usize = 128;
+
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $kind:literal, $limit:literal, $legal:ident, $allowed:literal) => {
+    ($(#[$doc:meta])* $type:ident, $kind:literal, $limit:expr, $legal:ident, $allowed:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -142,7 +145,7 @@ name!(
 );
 name!(
     /// A role of `roles.yaml` or of the shipped set.
-    RoleName, "role", 128, is_role, "letters, digits, `-`, `_`, `.`, `:`, `*`, `%` and spaces are allowed"
+    RoleName, "role", LONGEST_ROLE, is_role, "letters, digits, `-`, `_`, `.`, `:`, `*`, `%` and spaces are allowed"
 );
 name!(
     /// A program that calls with an API key of its own.
@@ -172,10 +175,11 @@ fn is_server(c: char) -> bool {
 
 impl RoleName {
     /// The role that an issuer's token names: characters that a role name does not have, and `%`, are percent-encoded, so that
-    /// two roles never become one. `cn=ops/eu` is `cn%3Dops%2Feu`.
+    /// two roles never become one. `cn=ops/eu` is `cn%3Dops%2Feu`. One that is too long for a role name then is
+    /// `sha256:` and the digest of what the token says, in hexadecimal.
     ///
     /// # Errors
-    /// It is empty, or too long.
+    /// It is empty.
     pub fn of_claim(text: &str) -> Result<Self, IdError> {
         let mut escaped = String::with_capacity(text.len());
         for c in text.chars() {
@@ -185,6 +189,10 @@ impl RoleName {
                 let mut bytes = [0; 4];
                 c.encode_utf8(&mut bytes).bytes().for_each(|byte| escaped.push_str(&format!("%{byte:02X}")));
             }
+        }
+        if escaped.len() > LONGEST_ROLE {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+            escaped = format!("sha256:{}", hex::encode(digest));
         }
         Self::parse(escaped)
     }

@@ -7,7 +7,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::{Answer, Credential, World};
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use caxton::authn::jwt;
+use caxton::clock::{Clock as _, SystemClock};
 use caxton::limit::FailureSettings;
+use caxton::secret::Secret;
 use reqwest::StatusCode;
 use serde_json::{Value as Json, json};
 
@@ -372,5 +378,52 @@ async fn a_delegated_token_is_refused_unless_the_operator_says_otherwise() {
     let claims = json!({ "roles": ["admin"], "act": { "sub": "assistant" } });
     let answer = world.get(&world.person_with("vera", &claims), "/v1/agents").await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+    world.stop().await;
+}
+
+/// A token as the guides make one: a shared secret, `sub` and `permissions`, and nothing that says where it is from and for.
+#[tokio::test]
+async fn a_token_of_the_guides_is_refused_with_a_reason_of_its_own() {
+    const SHARED: &str = "a shared secret that is long enough to sign with";
+    let world = World::with(|settings, _| {
+        settings.authn.jwt = Some(jwt::Settings {
+            keys: vec![jwt::JwtKey {
+                name: "shared".into(),
+                algorithm: jwt::JwtAlgorithm::Hs256,
+                material: jwt::KeyMaterial::Secret(Secret::new(SHARED.into())),
+                kid: None,
+            }],
+            issuer: "caxton-auth".into(),
+            audience: "caxton-api".into(),
+            ..Default::default()
+        });
+    })
+    .await;
+    let ends = SystemClock.now_seconds() + 3_600;
+    let sample = json!({ "sub": "user-123", "permissions": ["agent:list", "agent:read"], "exp": ends });
+    let with = |more: Json| {
+        let mut claims = sample.clone();
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let part = |json: &Json| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+        let input = format!("{}.{}", part(&json!({ "alg": "HS256", "typ": "JWT" })), part(&claims));
+        let key = hmac::Key::new(hmac::HMAC_SHA256, SHARED.as_bytes());
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, input.as_bytes()));
+        Credential::Token(format!("{input}.{signature}"))
+    };
+    for (more, expected) in [
+        (json!({}), "jwt: issuer_missing"),
+        (json!({ "iss": "caxton-auth" }), "jwt: audience_missing"),
+        (json!({ "iss": "other" }), "jwt: wrong_issuer"),
+        (json!({ "iss": "caxton-auth", "aud": ["other"] }), "jwt: wrong_audience"),
+    ] {
+        let answer = world.get(&with(more), "/v1/agents").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{answer:?}");
+        // The caller learns no more than before.
+        assert_eq!(answer.json()["detail"], "the credentials are not valid");
+        let told = told(&world).pop().unwrap();
+        assert!(told.ends_with(expected), "{told} is not {expected}");
+    }
+    let good = with(json!({ "iss": "caxton-auth", "aud": "caxton-api" }));
+    assert_eq!(world.get(&good, "/v1/agents").await.status, StatusCode::OK);
     world.stop().await;
 }

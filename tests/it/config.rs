@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::golden::golden;
+use caxton::api::Undeclared;
+use caxton::authn::oauth2::ProviderKind;
 use caxton::config::{
     DocumentFormat, Environment, KeyStatus, ProblemCode, Problems, UNSUPPORTED, json_schema, keys, load,
     locate, read, reference, security_check,
@@ -155,6 +157,34 @@ fn the_schema_is_fresh() {
         root().join("tests/golden/config/schema.json"),
         &serde_json::to_string_pretty(&json_schema()).unwrap(),
     );
+}
+
+/// The names of the guides for a provider without OpenID.
+#[test]
+fn a_provider_with_oauth_alone_is_named_by_the_token_endpoint() {
+    let text = "server: { public_url: https://caxton.example }
+security:
+  oauth2:
+    provider: custom
+    authorization_endpoint: https://auth.example.com/oauth2/authorize
+    token_endpoint: https://auth.example.com/oauth2/token
+    userinfo_endpoint: https://auth.example.com/oauth2/userinfo
+    userinfo_subject: id
+    client_id: caxton
+    client_secret: hunter2
+    scopes: [profile, caxton:access]
+  authzen: { undeclared: carry }
+";
+    let loaded = read(text, DocumentFormat::Yaml, None, &Environment::default()).unwrap();
+    let login = loaded.settings.authn.oauth2.unwrap();
+    assert_eq!(login.kind, ProviderKind::Custom { subject: "id".to_owned() });
+    assert_eq!(login.issuer, "https://auth.example.com");
+    assert_eq!(login.redirect_uri.as_str(), "https://caxton.example/v1/auth/oauth2/callback");
+    assert_eq!(login.scopes, ["profile", "caxton:access"]);
+    assert_eq!(loaded.settings.api.undeclared, Undeclared::Carry);
+    let named = text.replace("    provider", "    issuer: https://login.example\n    provider");
+    let loaded = read(&named, DocumentFormat::Yaml, None, &Environment::default()).unwrap();
+    assert_eq!(loaded.settings.authn.oauth2.unwrap().issuer, "https://login.example");
 }
 
 #[test]

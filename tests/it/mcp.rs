@@ -396,9 +396,32 @@ async fn prompts_and_resources_are_judged_one_by_one_and_listed_as_they_can_be_u
         ("tasks/list", json!({}), -32601),
         ("tools/call", json!({ "name": 7 }), -32602),
         ("tools/call", json!({ "name": "up___x", "_meta": 7 }), -32602),
+        ("tools/call", json!({}), -32602),
+        ("tools/call", json!({ "name": "up___x", "arguments": "x" }), -32602),
+        ("tools/list", json!({ "cursor": "x" }), -32602),
+        ("tools/list", json!({ "_meta": [] }), -32602),
+        ("prompts/list", json!({ "cursor": 1 }), -32602),
+        ("prompts/get", json!({ "name": ["up___open"] }), -32602),
+        ("resources/list", json!({ "cursor": "x" }), -32602),
+        ("resources/templates/list", json!({ "cursor": "x" }), -32602),
+        ("resources/read", json!({}), -32602),
+        ("resources/subscribe", json!({ "uri": null }), -32602),
+        ("resources/unsubscribe", json!({}), -32602),
+        ("initialize", json!({}), -32602),
+        ("initialize", json!({ "protocolVersion": 20_250_618 }), -32602),
+        ("initialize", json!({ "protocolVersion": "2025-06-18", "capabilities": [] }), -32602),
+        ("initialize", json!({ "protocolVersion": "2025-06-18", "capabilities": { "roots": 1 } }), -32602),
+        ("ping", json!({ "_meta": 7 }), -32602),
+        ("server/describe", json!({}), -32601),
+        ("tools/delete", json!({}), -32601),
+        ("", json!({}), -32601),
     ] {
         let answer = ask(&who, "/mcp", method, params.clone()).await;
         assert_eq!(answer["error"]["code"], code, "{method} {params}: {answer}");
+        // A code alone says nothing to whoever has to mend it: the method is named, or what is wrong with its parameters.
+        let words = answer["error"]["message"].as_str().unwrap();
+        let named = if code == -32601 { words.contains(&format!("`{method}`")) } else { words.len() > 10 };
+        assert!(named, "{method} {params}: {answer}");
     }
     world.stop().await;
 }

@@ -87,6 +87,25 @@ async fn a_certificate_names_its_holder_to_policies_and_log() {
 }
 
 #[tokio::test]
+async fn a_workload_has_the_roles_that_it_is_given() {
+    let (server, clients) = (Authority::new("Server CA"), Authority::new("Client CA"));
+    let world = pki::gateway(&server, &clients, |_, _, _| {}).await;
+    let mail = "spiffe://prod.example/mail";
+    let caller = client(&server, Some(&clients.sign(&Wish::client("mail").uri(mail))));
+    assert_eq!(list(&world, &caller).await.status, StatusCode::FORBIDDEN);
+    let root = world.person("root", &["admin"]);
+    let role = json!({ "workload": mail, "role": "viewer" });
+    let given = world.post(&root, "/v1/auth/roles", &role).await;
+    assert_eq!(given.status, StatusCode::OK, "{given:?}");
+    assert_eq!(list(&world, &caller).await.status, StatusCode::OK);
+    let path = format!("/v1/auth/roles?workload={mail}&role=viewer");
+    let taken = send(world.request(&root, Method::DELETE, &path)).await;
+    assert_eq!(taken.status, StatusCode::OK, "{taken:?}");
+    assert_eq!(list(&world, &caller).await.status, StatusCode::FORBIDDEN);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_certificate_may_be_left_out_unless_it_is_required() {
     let (server, clients) = (Authority::new("Server CA"), Authority::new("Client CA"));
     let world = gateway(&server, &clients, &[], |_, _| {}).await;

@@ -140,7 +140,7 @@ async fn roles_are_given_and_taken_over_the_wire() {
 
     for (bad, detail) in [
         (json!({ "user": "ann", "role": "wiever" }), "no policy names the role `wiever`"),
-        (json!({ "role": "viewer" }), "name one of `user`, `agent` and `service`"),
+        (json!({ "role": "viewer" }), "name one of `user`, `agent`, `workload` and `service`"),
         (json!({ "user": "a", "agent": "clerk", "role": "viewer" }), "name one of"),
         (json!({ "service": "ci", "role": "viewer" }), "stands on its key"),
         (json!({ "user": "ann", "role": "" }), "empty"),
@@ -193,6 +193,7 @@ async fn a_permission_is_checked_for_somebody() {
         ("user", "stranger|x", "agent:read"),
         ("agent", "clerk", "*"),
         ("agent", "ghost", "tool:list"),
+        ("workload", "spiffe://prod.example/pay", "agent:*"),
         ("service", "ci", "agent:list"),
     ] {
         let online = check(json!({ who: name, "permission": permission })).await;
@@ -244,6 +245,18 @@ async fn the_commands_do_it_all_and_say_how_it_went() {
         command("root.key", &["auth", "revoke-role", "--user", "ann", "--role", "viewer"]).await.code,
         Some(0)
     );
+    let pay = "spiffe://prod.example/pay";
+    let done = command("root.key", &["auth", "assign-role", "--workload", pay, "--role", "viewer"]).await;
+    let said = format!("`{pay}` has the role `viewer`");
+    assert_eq!((done.code, done.stdout.contains(&said)), (Some(0), true), "{done:?}");
+    let yes = command("weak.key", &["auth", "check", "--workload", pay, "--permission", "agent:read"]).await;
+    assert_eq!((yes.code, yes.stdout.contains("roles.viewer")), (Some(0), true), "{yes:?}");
+    let done = command("root.key", &["auth", "revoke-role", "--workload", pay, "--role", "viewer"]).await;
+    assert_eq!((done.code, done.stdout.contains("no longer has")), (Some(0), true), "{done:?}");
+    // What an entity is left to say stands in its certificate.
+    assert_eq!(command("root.key", &["entities", "delete", "Workload", pay]).await.code, Some(0));
+    let two = ["auth", "assign-role", "--workload", pay, "--user", "ann", "--role", "viewer"];
+    assert_eq!(command("root.key", &two).await.code, Some(2));
     let usage = command("root.key", &["auth", "assign-role", "--role", "viewer"]).await;
     assert_eq!(usage.code, Some(2), "{usage:?}");
 
@@ -280,6 +293,25 @@ async fn the_commands_do_it_all_and_say_how_it_went() {
     let _directory = world.stop().await;
     let nobody = command("root.key", &["entities", "list"]).await;
     assert_eq!((nobody.code, nobody.stderr.contains("could not be reached")), (Some(3), true), "{nobody:?}");
+}
+
+/// The developer of the guides' roles file may list agents and read none.
+#[tokio::test]
+async fn a_list_that_leaves_agents_out_says_which_permission_they_take() {
+    let world = World::new().await;
+    for (who, words, agents, needs) in [
+        ("lister", &["agent:list"][..], 0, json!("agent:read")),
+        ("reader", &["agent:list", "agent:read"], 2, json!(null)),
+        ("root", &["admin"], 2, json!(null)),
+    ] {
+        let key = world.service(who, words);
+        for path in ["/v1/agents", "/agents"] {
+            let answer = world.get(&key, path).await.json();
+            assert_eq!(answer["agents"].as_array().unwrap().len(), agents, "{who}: {answer}");
+            assert_eq!(answer["needs"], needs, "{who}: {answer}");
+        }
+    }
+    world.stop().await;
 }
 
 /// The workbench looks at what a gateway would read: with the roles of the file, beside the built-in set.

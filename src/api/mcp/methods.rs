@@ -149,7 +149,8 @@ impl Arrived {
         begins: bool,
     ) -> Result<Map<String, Json>, RpcError> {
         if !self.api.effects.tools().offers_flag(self.scope.only(), "resources", "subscribe") {
-            return Err(RpcError::method_not_found("resources/subscribe"));
+            let method = if begins { "resources/subscribe" } else { "resources/unsubscribe" };
+            return Err(RpcError::method_not_found(method));
         }
         let uri = params::take_text(&mut params, "uri")?;
         let Some(session) = &self.session else { return Err(needs_session("a subscription")) };

@@ -114,6 +114,7 @@ pub(super) async fn post(
     check_host(&api, &request)?;
     let accept = Accept::of(request.headers())?;
     let (parts, content) = request.into_parts();
+    body::check_coding(&parts.headers)?;
     if !body::is_json(&parts.headers) {
         return Err(Problem::media_type());
     }

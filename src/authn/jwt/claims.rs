@@ -1,6 +1,6 @@
 //! What a proven token says, read strictly: a claim that is missing or of the wrong JSON type refuses the token.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -168,11 +168,11 @@ pub(in crate::authn) fn read(payload: &[u8], expected: &Expected) -> Result<Clai
     let claims = json::parse_object(payload).map_err(|_| ClaimError::Malformed)?;
     check_audience(&claims, expected)?;
     let delegation = delegation(&claims, expected)?;
-    let words = |name| words(&claims, name);
+    let words = |name| words(&claims, name, is_name);
     let mut roles = BTreeSet::new();
     for name in ["roles", "permissions"] {
-        for word in words(name)? {
-            // Not passed over: a forbid may hang on a role with characters that role names do not have.
+        // However long: a role that a name has no room for is there by its digest, so that a forbid may hang on it.
+        for word in self::words(&claims, name, |word| !word.is_empty() && !word.contains(is_hidden))? {
             roles.insert(RoleName::of_claim(&word).map_err(|_| ClaimError::Value(name))?);
         }
     }
@@ -287,8 +287,12 @@ fn email(claims: &Map<String, Value>) -> Result<Option<String>, ClaimError> {
 }
 
 /// A list of texts, or one text with spaces between its words (RFC 6749 section 3.3).
-fn words(claims: &Map<String, Value>, name: &'static str) -> Result<BTreeSet<Arc<str>>, ClaimError> {
-    let check = |word: &str| if is_name(word) { Ok(Arc::from(word)) } else { Err(ClaimError::Value(name)) };
+fn words(
+    claims: &Map<String, Value>,
+    name: &'static str,
+    is_word: impl Fn(&str) -> bool,
+) -> Result<BTreeSet<Arc<str>>, ClaimError> {
+    let check = |word: &str| if is_word(word) { Ok(Arc::from(word)) } else { Err(ClaimError::Value(name)) };
     match claims.get(name) {
         None => Ok(BTreeSet::new()),
         Some(Value::String(text)) => text.split_ascii_whitespace().map(check).collect(),
@@ -308,11 +312,42 @@ fn texts_of(value: &Value) -> Option<BTreeSet<Arc<str>>> {
     }
 }
 
-/// All other claims that are texts or lists of texts. Others are of no use to a policy and stay out.
+/// Bytes of the path of a claim inside of others, and how deep it may be.
+const MAX_PATH_BYTES: usize = 256;
+const MAX_DEPTH: usize = 4;
+
+type Tags = BTreeMap<Arc<str>, BTreeSet<Arc<str>>>;
+
+/// All other claims that are texts or lists of texts; inside of an object, under the path (`realm_access.roles`). Others are of
+/// no use to a policy and stay out.
 fn tags(claims: &Map<String, Value>) -> Vec<(Arc<str>, BTreeSet<Arc<str>>)> {
-    claims
-        .iter()
-        .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
-        .filter_map(|(name, value)| Some((Arc::from(name.as_str()), texts_of(value)?)))
-        .collect()
+    let (mut own, mut inner) = (Tags::new(), Tags::new());
+    for (name, value) in claims.iter().filter(|(name, _)| !KNOWN.contains(&name.as_str())) {
+        match value {
+            Value::Object(fields) => inner_tags(name, fields, 1, &mut inner),
+            value => own.extend(texts_of(value).map(|texts| (Arc::from(name.as_str()), texts))),
+        }
+    }
+    // A claim whose own name looks like a path is the one that is meant.
+    let others = inner.into_iter().filter(|(path, _)| !claims.contains_key(path.as_ref()));
+    let others: Vec<_> = others.collect();
+    own.into_iter().chain(others).collect()
+}
+
+fn inner_tags(path: &str, fields: &Map<String, Value>, depth: usize, found: &mut Tags) {
+    for (name, value) in fields {
+        let path = format!("{path}.{name}");
+        if path.len() > MAX_PATH_BYTES {
+            continue;
+        }
+        match value {
+            Value::Object(fields) if depth < MAX_DEPTH => inner_tags(&path, fields, depth + 1, found),
+            value => {
+                if let Some(texts) = texts_of(value) {
+                    // Of two claims of one path neither hides the other.
+                    found.entry(path.into()).or_default().extend(texts);
+                }
+            }
+        }
+    }
 }

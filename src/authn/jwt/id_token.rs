@@ -23,7 +23,7 @@ use crate::model::Proof;
 use crate::telemetry::Metrics;
 
 /// Claims that only the ID token can state; those of the provider's userinfo endpoint are ignored for them.
-const OF_TOKEN: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
+pub(in crate::authn) const OF_TOKEN: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
 /// The values that an ID token must match.
 pub(in crate::authn) struct ExpectedIdToken<'a> {
@@ -44,9 +44,11 @@ impl ProvenIdentity {
         self.claims.get("sub").and_then(Value::as_str)
     }
 
-    /// Adds what the ID token does not say itself.
+    /// Adds what the ID token does not say itself. What is null was not said.
     pub(in crate::authn) fn add(&mut self, more: Map<String, Value>) {
-        for (name, value) in more.into_iter().filter(|(name, _)| !OF_TOKEN.contains(&name.as_str())) {
+        let of_person =
+            |(name, value): &(String, Value)| !OF_TOKEN.contains(&name.as_str()) && !value.is_null();
+        for (name, value) in more.into_iter().filter(of_person) {
             self.claims.entry(name).or_insert(value);
         }
     }

@@ -149,7 +149,8 @@ pub(in crate::authn) fn holder_key(
 fn check_purpose(jwk: &Map<String, Value>, algorithm: JwtAlgorithm) -> Result<(), &'static str> {
     match jwk.get("use") {
         None => {}
-        Some(Value::String(purpose)) if purpose == "sig" => {}
+        // Bundles of SPIFFE say more exactly what is signed (SPIFFE JWT-SVID, section 6.1).
+        Some(Value::String(purpose)) if matches!(purpose.as_str(), "sig" | "jwt-svid") => {}
         Some(_) => return Err("its `use` is not `sig`"),
     }
     match jwk.get("key_ops") {
@@ -229,6 +230,8 @@ mod tests {
         let cases = [
             (jwk(|_| {}), "taken"),
             (jwk(|k| k["use"] = json!("sig")), "taken"),
+            (jwk(|k| k["use"] = json!("jwt-svid")), "taken"),
+            (jwk(|k| k["use"] = json!("x509-svid")), "its `use` is not `sig`"),
             (jwk(|k| k["use"] = json!("enc")), "its `use` is not `sig`"),
             (jwk(|k| k["use"] = json!(["sig"])), "its `use` is not `sig`"),
             (jwk(|k| k["key_ops"] = json!(["verify"])), "taken"),

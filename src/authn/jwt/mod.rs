@@ -14,6 +14,8 @@ mod id_token;
 mod jwk;
 mod jws;
 mod key;
+#[cfg(test)]
+mod provider_tests;
 mod settings;
 mod source;
 #[cfg(test)]
@@ -30,7 +32,7 @@ pub(super) mod parts {
     pub(in crate::authn) use super::cache::{Cache, Ends, TokenDigest};
     pub(in crate::authn) use super::claims::{ClaimError, Expected, Validity, date, read, text};
     pub(in crate::authn) use super::confirmation::write as confirmation;
-    pub(in crate::authn) use super::id_token::{ExpectedIdToken, IdTokens};
+    pub(in crate::authn) use super::id_token::{ExpectedIdToken, IdTokens, OF_TOKEN};
     pub(in crate::authn) use super::jwk::holder_key;
     pub(in crate::authn) use super::jws::{Compact, kid_of};
     pub(in crate::authn) use super::key::{VerificationKey, parse, read as read_key_file};
@@ -248,7 +250,8 @@ impl TokenVerifier {
         let token =
             jws::Compact::parse(token).map_err(|e| Refused::invalid(METHOD, e.reason()).because(e))?;
         let key = live.ring.verify(&token).map_err(|error| self.refuse_key(error))?;
-        let claims = claims::read(&token.payload, &self.expected).map_err(refuse_claim)?;
+        let claims =
+            claims::read(&token.payload, &self.expected).map_err(|error| self.refuse_party(error))?;
         claims.validity.check(now, self.expected.leeway_seconds).map_err(refuse_claim)?;
         Ok(VerifiedToken {
             validity: claims.validity,
@@ -256,6 +259,22 @@ impl TokenVerifier {
             subject: Arc::new(claims.into_subject(&self.expected.issuer, key)),
             generation: live.generation,
         })
+    }
+
+    /// Of a token from elsewhere, or for elsewhere, the operator learns which setting says where it has to be from and for. It is
+    /// signed by the right key: a caller that guesses learns nothing by it, and is told nothing.
+    fn refuse_party(&self, error: claims::ClaimError) -> Refused {
+        use claims::ClaimError::{Audience, Issuer, Missing};
+        let (issuer, audience) = (&self.expected.issuer, &self.expected.audience);
+        let (reason, setting, value) = match error {
+            Missing("iss") => ("issuer_missing", "jwt_issuer", issuer),
+            Issuer => (error.reason(), "jwt_issuer", issuer),
+            Missing("aud") => ("audience_missing", "jwt_audience", audience),
+            Audience => (error.reason(), "jwt_audience", audience),
+            _ => return refuse_claim(error),
+        };
+        let detail = format!("{error}: `security.authentication.{setting}` is `{value}`");
+        Refused { reason, ..refuse_claim(error).because(detail) }
     }
 
     /// An unknown key may be the issuer's next one, so its callers are not blocked.

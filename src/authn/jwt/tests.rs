@@ -125,12 +125,12 @@ fn each_claim_must_be_there_and_be_what_it_should() {
         ("iat", Some(json!(NOW - 10)), "accepted"),
         ("iat", Some(json!(NOW + 6)), "not_yet_valid"),
         ("iat", Some(json!([])), "claim_type"),
-        ("iss", None, "claim_missing"),
+        ("iss", None, "issuer_missing"),
         ("iss", null(), "claim_type"),
         ("iss", Some(json!([ISSUER])), "claim_type"),
         ("iss", Some(json!("https://issuer.example/")), "wrong_issuer"),
         ("iss", Some(json!("")), "claim_value"),
-        ("aud", None, "claim_missing"),
+        ("aud", None, "audience_missing"),
         ("aud", null(), "claim_type"),
         ("aud", Some(json!(7)), "claim_type"),
         ("aud", Some(json!({ AUDIENCE: true })), "claim_type"),
@@ -269,6 +269,26 @@ fn an_unverified_address_is_no_attribute() {
     }
 }
 
+/// The operator is told what to set, or to put into the token; the caller is not.
+#[test]
+fn a_token_from_or_for_elsewhere_names_the_setting() {
+    for (name, value, setting) in [
+        (
+            "iss",
+            None,
+            "the claim `iss` is missing: `security.authentication.jwt_issuer` is `https://issuer.example`",
+        ),
+        ("iss", Some(json!("x")), "`security.authentication.jwt_issuer` is `https://issuer.example`"),
+        ("aud", None, "the claim `aud` is missing: `security.authentication.jwt_audience` is `caxton-api`"),
+        ("aud", Some(json!(["x"])), "`security.authentication.jwt_audience` is `caxton-api`"),
+    ] {
+        let refused = ed().verify(&with(name, value.clone())).unwrap_err();
+        let detail = refused.detail.unwrap();
+        assert!(detail.contains(setting), "{name} {value:?}: {detail}");
+        assert_eq!(refused.client_text, "the credentials are not valid");
+    }
+}
+
 /// A forbid may hang on a role whatever it is called.
 #[test]
 fn a_role_with_characters_that_role_names_do_not_have_is_there_escaped() {
@@ -277,6 +297,13 @@ fn a_role_with_characters_that_role_names_do_not_have_is_there_escaped() {
     for role in ["cn%3Dops%2Feu", "50%25"] {
         assert!(parents.contains(&format!("Caxton::Role::\"{role}\"")), "{parents:?}");
     }
+    // Two that are too long for a name stay two.
+    let long = |last: &str| format!("CN=caxton-auditors,{}DC={last}", "OU=Berlin,".repeat(40));
+    let subject = ed().verify(&with("roles", Some(json!([long("acme"), long("other")])))).unwrap();
+    let parents: Vec<String> = subject.entity().parents.iter().map(ToString::to_string).collect();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, long("acme").as_bytes());
+    let expected = format!("Caxton::Role::\"sha256:{}\"", hex::encode(digest));
+    assert!(parents.len() == 2 && parents.contains(&expected), "{parents:?}");
 }
 
 #[test]

@@ -524,3 +524,40 @@ fn weak_keys_count_for_nothing_where_no_signature_of_theirs_is_checked() {
         assert!(error.to_string().contains("weak key"), "{error}");
     }
 }
+
+/// What `openssl ca -gencrl` makes where nothing is configured.
+#[test]
+fn a_revocation_list_of_version_1_is_named_as_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let settings = "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=5\nprivate_key=ca.key\ncertificate=ca.pem\n";
+    let extended = format!("{settings}crl_extensions=e\n[e]\nauthorityKeyIdentifier=keyid:always\n");
+    std::fs::write(path.join("index.txt"), "").unwrap();
+    std::fs::write(path.join("one.cnf"), settings).unwrap();
+    std::fs::write(path.join("two.cnf"), extended).unwrap();
+    let extensions =
+        "-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign";
+    let key = "ec -pkeyopt ec_paramgen_curve:prime256v1";
+    openssl(
+        path,
+        &format!(
+            "req -x509 -newkey {key} -nodes -keyout ca.key -out ca.pem -subj /CN=ca -days 30 {extensions}"
+        ),
+    );
+    for name in ["one", "two"] {
+        openssl(path, &format!("ca -gencrl -config {name}.cnf -out {name}.pem"));
+    }
+    openssl(path, "crl -in one.pem -outform DER -out one.der");
+    let clock: crate::clock::SharedClock = Arc::new(crate::clock::SystemClock);
+    let open = |list: &str| {
+        let crl_files = vec![path.join(list)];
+        ClientTrust::open(Settings { crl_files, ..Settings::new(path.join("ca.pem")) }, clock.clone())
+    };
+    for list in ["one.pem", "one.der"] {
+        let error = open(list).unwrap_err();
+        assert!(error.to_string().contains("is a revocation list of version 1"), "{error}");
+        assert!(error.help().contains("crl_extensions"), "{}", error.help());
+    }
+    // With what the advice says, the list is read.
+    open("two.pem").unwrap();
+}

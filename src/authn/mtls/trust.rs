@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, RootCertStore};
-use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate, X509Version};
 
 use super::identity::{Naming, Workload, workload};
 use super::verifier::{Anchor, ChainFault, ClientVerifier, is_strong};
@@ -37,6 +37,10 @@ pub enum TrustError {
     UnfitAuthority { path: PathBuf, what: &'static str },
     #[error("`{path}` is not a revocation list")]
     BadList { path: PathBuf },
+    #[error(
+        "`{path}` is a revocation list of version 1, which has no extensions; version 2 is read (RFC 5280, section 5.1.2.1)"
+    )]
+    OldList { path: PathBuf },
     #[error("`{path}` is a revocation list of an authority whose certificate does not let it sign lists")]
     NotListSigner { path: PathBuf },
     #[error("the authorities and revocation lists cannot be used together")]
@@ -57,6 +61,9 @@ impl TrustError {
             }
             Self::NotListSigner { .. } => {
                 "have the authority issue its certificate anew, with `cRLSign` in its key usage"
+            }
+            Self::OldList { .. } => {
+                "have the authority issue version 2: for `openssl ca -gencrl`, set `crl_extensions` in the section of the authority, with `authorityKeyIdentifier = keyid:always`, and `crlnumber`"
             }
             Self::BadList { .. } => "it must hold `-----BEGIN X509 CRL-----`, or a list in DER",
             Self::Unusable(_) => "fetch the revocation lists anew from the authorities",
@@ -219,7 +226,13 @@ fn prepare(settings: &Settings, clock: &SharedClock) -> Result<PreparedTrust, Tr
     let mut lists_end = i64::MAX;
     for path in &settings.crl_files {
         for list in revocations(path)? {
-            let ends = end_of(&list).ok_or_else(|| TrustError::BadList { path: path.clone() })?;
+            let Some((version, ends)) = version_and_end(&list) else {
+                return Err(TrustError::BadList { path: path.clone() });
+            };
+            // The library reads none either, and says no more than that it could not.
+            if version != Some(X509Version::V2) {
+                return Err(TrustError::OldList { path: path.clone() });
+            }
             if ends <= clock.now_seconds() {
                 let ended_millis = ends.saturating_mul(1000);
                 SecurityEvent::RevocationListEnded { path, ended_millis }.log();
@@ -297,10 +310,10 @@ fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>
     Ok(vec![CertificateRevocationListDer::from(text)])
 }
 
-/// The end of a list, in seconds since the Unix epoch; one without an end has ended.
-fn end_of(list: &CertificateRevocationListDer<'_>) -> Option<i64> {
+/// The version of a list, `None` for the first one, and its end, in seconds since the Unix epoch; one without an end has ended.
+fn version_and_end(list: &CertificateRevocationListDer<'_>) -> Option<(Option<X509Version>, i64)> {
     let (_, parsed) = CertificateRevocationList::from_der(list).ok()?;
-    Some(parsed.next_update().map_or(0, |end| end.timestamp()))
+    Some((parsed.version(), parsed.next_update().map_or(0, |end| end.timestamp())))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TrustError> {

@@ -1,10 +1,11 @@
-//! Login of people at an OpenID provider: authorization code with PKCE, and the device flow where there is no browser at
-//! hand.
+//! Login of people at a provider of OpenID Connect or of OAuth 2.0 alone: authorization code with PKCE, and the device flow
+//! where there is no browser at hand.
 //!
 //! The gateway is the provider's only client. Codes and ID tokens come to it from the provider only, so
 //! an attacker cannot slip in a token; a program at the person's side gets a code of the gateway's own, for
 //! its proof key and for once. A login can be ended only by the browser that began it, only once, and only in a while.
 
+mod identity;
 mod provider;
 mod settings;
 mod waiting;
@@ -21,6 +22,7 @@ use reqwest::Url;
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
+use self::identity::Identity;
 use self::provider::{DeviceState, HttpClient, Provider, ProviderError};
 use self::waiting::{TooManyWaiting, WaitingLogins, hash, random};
 use super::jwt::parts::ExpectedIdToken;
@@ -30,7 +32,7 @@ use crate::clock::SharedClock;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 
-pub use self::settings::{ClientSecret, Settings};
+pub use self::settings::{ClientSecret, ProviderKind, Settings};
 
 pub(super) const METHOD: &str = "oauth2";
 /// How long the code for a program counts: the person has to press a button.
@@ -247,13 +249,13 @@ impl Logins {
             }
         };
         self.provider.store(Some(Arc::clone(&provider)));
-        provider.id_tokens.follow_keys(stop).await;
+        provider.identity.follow_keys(stop).await;
     }
 
     /// Whether people can log in now, for the operator.
     pub fn status(&self) -> (bool, String) {
         match self.provider.load_full() {
-            Some(provider) => provider.id_tokens.status(),
+            Some(provider) => provider.identity.status(),
             None => (false, format!("the provider `{}` is not known yet", self.settings.issuer)),
         }
     }
@@ -340,11 +342,19 @@ impl Logins {
         tokens: provider::Tokens,
         nonce: Option<&str>,
     ) -> Result<LoggedIn, LoginError> {
-        let wanted = ExpectedIdToken { nonce, access_token: &tokens.access_token };
-        let mut proven = provider.id_tokens.prove(&tokens.id_token, &wanted)?;
-        let more = provider.userinfo(&tokens, proven.subject()).await.map_err(failed)?;
-        proven.add(more);
-        Ok(provider.id_tokens.person(proven)?)
+        match &provider.identity {
+            Identity::IdToken(id_tokens) => {
+                let wanted = ExpectedIdToken { nonce, access_token: &tokens.access_token };
+                let id_token = tokens.id_token().map_err(failed)?;
+                let mut proven = id_tokens.prove(id_token, &wanted)?;
+                proven.add(provider.more_of(&tokens, proven.subject()).await.map_err(failed)?);
+                Ok(id_tokens.person(proven)?)
+            }
+            Identity::Userinfo(named) => {
+                let told = provider.userinfo(&tokens).await.map_err(failed)?;
+                Ok(named.person(told.unwrap_or_default())?)
+            }
+        }
     }
 
     /// A program takes its session: with the code that the browser brought, and the proof that it asked for it.

@@ -25,6 +25,8 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
 use super::Settings;
+use super::identity::{Identity, UserinfoIdentity};
+use super::settings::ProviderKind;
 use crate::authn::AuthnError;
 use crate::authn::jwt::parts::{IdTokens, is_private};
 use crate::authn::jwt::{self, JwksPlace, JwksUrl};
@@ -77,7 +79,9 @@ pub(super) enum ProviderError {
     InTheClear(&'static str),
     #[error("the provider refused: {0}")]
     Refused(String),
-    #[error("the provider gave no id token: is `openid` among the scopes?")]
+    #[error(
+        "the provider gave no id token: is `openid` among the scopes? Of a provider with OAuth 2.0 alone set `security.oauth2.provider: custom`"
+    )]
     NoIdToken,
     #[error("what the provider tells of the person is about another person")]
     OtherPerson,
@@ -167,14 +171,19 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, ProviderE
 
 /// The tokens of a successful answer.
 pub(super) struct Tokens {
-    pub(super) id_token: String,
+    id_token: Option<String>,
     pub(super) access_token: String,
 }
 
 impl Tokens {
-    fn of(answer: &TokenAnswer) -> Result<Self, ProviderError> {
-        let id_token = answer.extra_fields().id_token.clone().ok_or(ProviderError::NoIdToken)?;
-        Ok(Self { id_token, access_token: answer.access_token().secret().clone() })
+    fn of(answer: &TokenAnswer) -> Self {
+        let id_token = answer.extra_fields().id_token.clone();
+        Self { id_token, access_token: answer.access_token().secret().clone() }
+    }
+
+    /// The ID token, which an OpenID provider gives for the scope `openid`.
+    pub(super) fn id_token(&self) -> Result<&str, ProviderError> {
+        self.id_token.as_deref().ok_or(ProviderError::NoIdToken)
     }
 }
 
@@ -193,7 +202,7 @@ pub(super) struct Provider {
     scopes: Vec<Scope>,
     http: HttpClient,
     userinfo: Option<Url>,
-    pub(super) id_tokens: IdTokens,
+    pub(super) identity: Identity,
     /// Whether an answer must say whose it is (RFC 9207).
     pub(super) says_issuer: bool,
 }
@@ -257,9 +266,12 @@ impl Provider {
         clock: SharedClock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ProviderError> {
-        let complete = settings.authorization_endpoint.is_some()
-            && settings.token_endpoint.is_some()
-            && settings.jwks_uri.is_some();
+        let proves = match &settings.kind {
+            ProviderKind::OpenId => settings.jwks_uri.is_some(),
+            ProviderKind::Custom { .. } => settings.userinfo_endpoint.is_some(),
+        };
+        let complete =
+            settings.authorization_endpoint.is_some() && settings.token_endpoint.is_some() && proves;
         let published =
             if complete { ProviderMetadata(Map::new()) } else { discover(settings, http).await? };
         let pick = |given: &Option<Address>, name, what| match given {
@@ -270,7 +282,16 @@ impl Provider {
         let authorize =
             need(&settings.authorization_endpoint, "authorization_endpoint", "authorization endpoint")?;
         let token = need(&settings.token_endpoint, "token_endpoint", "token endpoint")?;
-        let keys = need(&settings.jwks_uri, "jwks_uri", "key set")?;
+        let identity = match &settings.kind {
+            ProviderKind::OpenId => {
+                let keys = need(&settings.jwks_uri, "jwks_uri", "key set")?;
+                Identity::IdToken(id_tokens(settings, keys, clock, metrics)?)
+            }
+            ProviderKind::Custom { subject } => {
+                let (issuer, client) = (&settings.issuer, &settings.client_id);
+                Identity::Userinfo(UserinfoIdentity::new(issuer, client, subject, clock))
+            }
+        };
         let device = pick(
             &settings.device_authorization_endpoint,
             "device_authorization_endpoint",
@@ -285,29 +306,33 @@ impl Provider {
         if methods("client_secret_basic") == Some(false) && methods("client_secret_post") == Some(true) {
             client = client.set_auth_type(AuthType::RequestBody);
         }
-        let id_tokens = id_tokens(settings, keys, clock, metrics)?;
         let says = published.0.get("authorization_response_iss_parameter_supported");
         // Without it the provider gives no ID token (OpenID Connect Core 1.0, section 3.1.2.1).
-        let openid = std::iter::once("openid".to_owned()).filter(|openid| !settings.scopes.contains(openid));
+        let is_openid = matches!(identity, Identity::IdToken(_));
+        let openid = std::iter::once("openid".to_owned())
+            .filter(|openid| is_openid && !settings.scopes.contains(openid));
         Ok(Self {
             client,
             scopes: openid.chain(settings.scopes.iter().cloned()).map(Scope::new).collect(),
             http: http.clone(),
             userinfo: settings.userinfo_endpoint.as_ref().map(|given| given.expose().clone()),
-            id_tokens,
+            identity,
             says_issuer: says == Some(&Value::Bool(true)),
         })
     }
 
     /// The address to which the browser is sent.
     pub(super) fn authorize_url(&self, state: &str, nonce: &str, verifier: &PkceCodeVerifier) -> Url {
-        let (url, _) = self
+        let request = self
             .client
             .authorize_url(|| CsrfToken::new(state.to_owned()))
             .add_scopes(self.scopes.iter().cloned())
-            .add_extra_param("nonce", nonce)
-            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(verifier))
-            .url();
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(verifier));
+        let (url, _) = match self.identity {
+            Identity::IdToken(_) => request.add_extra_param("nonce", nonce).url(),
+            // It stands in an ID token, and nowhere else.
+            Identity::Userinfo(_) => request.url(),
+        };
         url
     }
 
@@ -319,7 +344,7 @@ impl Provider {
     ) -> Result<Tokens, ProviderError> {
         let http = self.http.for_library(&Arc::default());
         let request = self.client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(verifier);
-        Tokens::of(&request.request_async(&http).await.map_err(told)?)
+        Ok(Tokens::of(&request.request_async(&http).await.map_err(told)?))
     }
 
     /// Begins a login on another device; `None` when the provider has no such thing.
@@ -366,7 +391,7 @@ impl Provider {
             () = slower.notified() => return pending(&failed, DeviceState::SlowDown),
         };
         match answer {
-            Ok(answer) => Tokens::of(&answer).map(DeviceState::Done),
+            Ok(answer) => Ok(DeviceState::Done(Tokens::of(&answer))),
             Err(RequestTokenError::ServerResponse(error)) => match error.error() {
                 DeviceCodeErrorResponseType::AuthorizationPending => Ok(DeviceState::Pending),
                 DeviceCodeErrorResponseType::SlowDown => Ok(DeviceState::SlowDown),
@@ -378,14 +403,22 @@ impl Provider {
         }
     }
 
-    /// The claims of the provider's userinfo endpoint; none when that is not configured.
+    /// What the provider's userinfo endpoint says of the person; `None` when that is not configured.
     pub(super) async fn userinfo(
+        &self,
+        tokens: &Tokens,
+    ) -> Result<Option<Map<String, Value>>, ProviderError> {
+        let Some(url) = &self.userinfo else { return Ok(None) };
+        self.http.get(url.clone(), Some(&tokens.access_token)).await.map(Some)
+    }
+
+    /// The same beside an ID token, about the same person; nothing when it is not configured.
+    pub(super) async fn more_of(
         &self,
         tokens: &Tokens,
         subject: Option<&str>,
     ) -> Result<Map<String, Value>, ProviderError> {
-        let Some(url) = &self.userinfo else { return Ok(Map::new()) };
-        let found = self.http.get(url.clone(), Some(&tokens.access_token)).await?;
+        let Some(found) = self.userinfo(tokens).await? else { return Ok(Map::new()) };
         // OpenID Connect Core 1.0, section 5.3.2: else the access token of another person could be slipped in.
         if found.get("sub").and_then(Value::as_str) != subject || subject.is_none() {
             return Err(ProviderError::OtherPerson);

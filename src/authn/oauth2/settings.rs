@@ -40,15 +40,29 @@ impl ClientSecret {
     }
 }
 
+/// What a provider speaks, and so what says who a person is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenID Connect: an ID token.
+    OpenId,
+    /// OAuth 2.0 alone: the answer of the userinfo endpoint.
+    Custom {
+        /// The field of the answer that has the person's id: text or a whole number, never given to another person.
+        subject: String,
+    },
+}
+
 /// The provider, and the gateway's credentials there. Configured addresses take precedence over those that the provider publishes.
 pub struct Settings {
+    /// What the provider speaks. Default OpenID Connect.
+    pub kind: ProviderKind,
     /// The provider's name, to the letter as it stands in its tokens.
     pub issuer: String,
     /// The authorization endpoint.
     pub authorization_endpoint: Option<Address>,
     /// The token endpoint.
     pub token_endpoint: Option<Address>,
-    /// The userinfo endpoint, called after each login; only when it is given.
+    /// The userinfo endpoint, called after each login; only when it is given. A provider with OAuth 2.0 alone has one.
     pub userinfo_endpoint: Option<Address>,
     /// The device authorization endpoint (RFC 8628).
     pub device_authorization_endpoint: Option<Address>,
@@ -60,7 +74,7 @@ pub struct Settings {
     pub client_secret: Option<ClientSecret>,
     /// The redirect address, exactly as registered at the provider.
     pub redirect_uri: Url,
-    /// The scopes that are requested; `openid` is always among them.
+    /// The scopes that are requested; `openid` is always among them at an OpenID provider.
     pub scopes: Vec<String>,
     /// The one algorithm of ID tokens. Default RS256.
     pub algorithm: JwtAlgorithm,
@@ -93,6 +107,7 @@ impl Settings {
     /// The usual bounds, for this provider, client and way back.
     pub fn new(issuer: impl Into<String>, client_id: impl Into<String>, redirect_uri: Url) -> Self {
         Self {
+            kind: ProviderKind::OpenId,
             issuer: issuer.into(),
             authorization_endpoint: None,
             token_endpoint: None,
@@ -134,6 +149,10 @@ impl Settings {
             || !is_private(&self.redirect_uri)
         {
             return refuse("an address", "codes and tokens would cross the network in the clear");
+        }
+        let needed = [&self.authorization_endpoint, &self.token_endpoint, &self.userinfo_endpoint];
+        if self.kind != ProviderKind::OpenId && needed.into_iter().any(Option::is_none) {
+            return refuse("an address", "a provider with OAuth 2.0 alone is not asked about itself");
         }
         if self.client_id.is_empty() {
             return refuse("client_id", "it is empty");

@@ -1,4 +1,4 @@
-//! `security.oauth2.*`: login of people at an OpenID provider.
+//! `security.oauth2.*`: login of people at a provider of OpenID Connect or of OAuth 2.0 alone.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use reqwest::Url as PlainUrl;
 
 use super::identity::ALGORITHMS;
 use crate::authn::jwt::JwtAlgorithm;
-use crate::authn::oauth2::{ClientSecret, Settings};
+use crate::authn::oauth2::{ClientSecret, ProviderKind, Settings};
 use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{
@@ -14,6 +14,8 @@ use crate::config::value_type::{
 };
 use crate::secret::Address;
 
+const PROVIDER: &str = "security.oauth2.provider";
+const SUBJECT: &str = "security.oauth2.userinfo_subject";
 const ISSUER: &str = "security.oauth2.issuer";
 const CLIENT: &str = "security.oauth2.client_id";
 const SECRET: &str = "security.oauth2.client_secret";
@@ -22,12 +24,41 @@ const REDIRECT: &str = "security.oauth2.redirect_uri";
 /// The route that providers send browsers back to.
 const CALLBACK: &str = "/v1/auth/oauth2/callback";
 
+/// What the provider speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    OpenId,
+    /// OAuth 2.0 alone.
+    Custom,
+}
+
+/// What a provider with OAuth 2.0 alone has to be told of, because it is not asked about itself.
+const OF_CUSTOM: [&str; 3] = [
+    "security.oauth2.authorization_endpoint",
+    "security.oauth2.token_endpoint",
+    "security.oauth2.userinfo_endpoint",
+];
+/// What only an OpenID provider has.
+const OF_OPENID: [&str; 2] = ["security.oauth2.jwks_uri", "security.oauth2.id_token_algorithm"];
+
 /// `None` without an issuer.
 pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Duration) -> Option<Settings> {
+    let protocol = r.value(
+        PROVIDER,
+        Choice(&[("openid", Protocol::OpenId), ("custom", Protocol::Custom)]),
+        Protocol::OpenId,
+        "What the provider speaks: `openid`, where an ID token names the person, or `custom`, OAuth 2.0 alone, where `userinfo_endpoint` does. A custom provider is not asked about itself: give `authorization_endpoint`, `token_endpoint` and `userinfo_endpoint`.",
+    );
+    let subject = r.value(
+        SUBJECT,
+        FreeText(128),
+        String::from("sub"),
+        "With `provider: custom`, the field of the userinfo answer that has the person's id, text or a whole number. It must be one that the provider never gives to another person: `id`, not `login` or `email`.",
+    );
     let issuer = r.optional(
         ISSUER,
         FreeText(512),
-        "The OpenID provider where people log in: an `https` address, to the letter as its tokens name it. What it publishes about itself is asked in the background; until it answers, a login is answered with 503.",
+        "The OpenID provider where people log in: an `https` address, to the letter as its tokens name it. What it publishes about itself is asked in the background; until it answers, a login is answered with 503. With `provider: custom` it is the name of the provider in the ids of people; without the key, the origin of `token_endpoint`.",
     );
     let client_id = r.optional(CLIENT, FreeText(256), "The gateway's name at the provider.");
     let secret = r.optional(
@@ -56,7 +87,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     );
     let userinfo_endpoint = endpoint(
         "security.oauth2.userinfo_endpoint",
-        "Where more is asked of a person after each login. Not asked unless given: the ID token is enough for most.",
+        "Where more is asked of a person after each login. Not asked unless given: the ID token is enough for most. With `provider: custom` it says who the person is.",
     );
     let device_authorization_endpoint = endpoint(
         "security.oauth2.device_authorization_endpoint",
@@ -114,7 +145,16 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
         Duration::from_secs(12 * 3_600),
         "How long a session counts after its login, however much it is used: what the provider said of the person is not asked again before.",
     );
+    check_protocol(r, protocol);
+    let issuer = match (issuer, protocol, &token_endpoint) {
+        (None, Protocol::Custom, Some(token)) => Some(token.expose().origin().ascii_serialization()),
+        (issuer, _, _) => issuer,
+    };
     let Some(issuer) = issuer else {
+        // What a custom provider lacks has been told.
+        if protocol == Protocol::Custom {
+            return None;
+        }
         let others = [
             "client_id",
             "client_secret",
@@ -130,16 +170,22 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
         return None;
     };
     check_issuer(r, &issuer);
+    let because = if protocol == Protocol::Custom { PROVIDER } else { ISSUER };
     if !r.is_given(CLIENT) {
-        r.report_missing(CLIENT, ISSUER);
+        r.report_missing(CLIENT, because);
     }
     if r.is_given(SECRET) && r.is_given(SECRET_FILE) {
         let problem =
             ConfigProblem::error(ProblemCode::Contradiction, format!("cannot be given beside `{SECRET}`"));
         r.report(problem.with_help("keep one of the two"), SECRET_FILE);
     }
-    let redirect_uri = redirect_uri(r, redirect, public_url)?;
+    let redirect_uri = redirect_uri(r, redirect, public_url, because)?;
+    let kind = match protocol {
+        Protocol::OpenId => ProviderKind::OpenId,
+        Protocol::Custom => ProviderKind::Custom { subject },
+    };
     Some(Settings {
+        kind,
         issuer,
         authorization_endpoint,
         token_endpoint,
@@ -161,7 +207,38 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     })
 }
 
-fn redirect_uri(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Address>) -> Option<PlainUrl> {
+/// What one kind of provider needs, and what has no effect at it.
+fn check_protocol(r: &mut Reader<'_>, protocol: Protocol) {
+    let (stray, advice): (&[&str], _) = match protocol {
+        Protocol::OpenId => {
+            (&[SUBJECT], "remove the key: the ID token of an OpenID provider names the person in `sub`")
+        }
+        Protocol::Custom => (&OF_OPENID, "remove the key: a custom provider gives no ID token"),
+    };
+    for key in stray {
+        if r.is_given(key) {
+            let problem = ConfigProblem::error(
+                ProblemCode::Contradiction,
+                format!("has no effect with this `{PROVIDER}`"),
+            );
+            r.report(problem.with_help(advice), key);
+        }
+    }
+    if protocol == Protocol::Custom {
+        for key in OF_CUSTOM {
+            if !r.is_given(key) {
+                r.report_missing(key, PROVIDER);
+            }
+        }
+    }
+}
+
+fn redirect_uri(
+    r: &mut Reader<'_>,
+    given: Option<Address>,
+    public: Option<&Address>,
+    because: &str,
+) -> Option<PlainUrl> {
     if let Some(address) = given {
         let url = address.expose();
         if !url.path().ends_with(CALLBACK) || url.query().is_some() || url.fragment().is_some() {
@@ -175,13 +252,13 @@ fn redirect_uri(r: &mut Reader<'_>, given: Option<Address>, public: Option<&Addr
         return None;
     }
     let Some(public) = public else {
-        r.report_missing(REDIRECT, ISSUER);
+        r.report_missing(REDIRECT, because);
         return None;
     };
     let public = public.expose();
     // `server.public_url` may be weaker than a login can be.
     if public.scheme() != "https" && !crate::config::value_type::is_loopback(public) {
-        r.report_missing(REDIRECT, ISSUER);
+        r.report_missing(REDIRECT, because);
         return None;
     }
     PlainUrl::parse(&format!("{}{CALLBACK}", public.as_str().trim_end_matches('/'))).ok()

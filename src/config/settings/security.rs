@@ -7,9 +7,10 @@ use super::identity::Authentication;
 use super::rate_limit::RateLimits;
 use super::server::Server;
 use super::{attributes, emergency, vault};
+use crate::api::Undeclared;
 use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
-use crate::config::value_type::{Flag, List, ParsedWord};
+use crate::config::value_type::{Choice, Flag, List, ParsedWord};
 use crate::limit::{FailureSettings, QuotaSettings};
 use crate::secrets::VaultSettings;
 use crate::shared_state::SessionSettings;
@@ -53,6 +54,12 @@ impl Security {
             List(ParsedWord::<ipnet::IpNet>::new("an address range")),
             Vec::new(),
             "Proxies that may ask about the requests of others at `/v1/ext_authz`, as `127.0.0.1/32`. Without the key, no proxy may.",
+        );
+        server.api.undeclared = r.value(
+            "security.authzen.undeclared",
+            Choice(&[("refuse", Undeclared::Refuse), ("carry", Undeclared::Carry)]),
+            Undeclared::default(),
+            "Properties and context keys of AuthZEN that the schema does not declare: `refuse` denies the question, `carry` shows them to policies in `context.extra`.",
         );
         let ApiKeys { keys: api_keys, rate: per_key } = ApiKeys::read(r, &server.data_dir);
         let RateLimits { principals: limit, quotas } = RateLimits::read(r, per_key);

@@ -18,4 +18,5 @@ pub(crate) mod reachability;
 pub(crate) mod request;
 pub(crate) mod schema_index;
 pub(crate) mod types;
+pub(crate) mod undeclared;
 pub(crate) mod verdict;

@@ -218,6 +218,11 @@ impl RecordShape {
         Self { fields, required }
     }
 
+    /// How many fields there are.
+    pub(crate) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
     /// The shape of a field.
     pub(crate) fn field(&self, name: &str) -> Option<&Shape> {
         self.fields.get(name).map(|field| &field.shape)
