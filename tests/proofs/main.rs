@@ -4,8 +4,10 @@
 mod support;
 
 mod analyze;
+mod example_sets;
 mod faults;
 mod golden;
 mod mutate;
 mod prove;
+mod random;
 mod workflow;
