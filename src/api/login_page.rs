@@ -47,8 +47,13 @@ pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {
     response
 }
 
-/// What went wrong, for a person.
+/// What went wrong with a login, for a person.
 pub(super) fn of_problem(problem: Problem) -> Response {
+    of_problem_titled(problem, "You are not logged in")
+}
+
+/// What went wrong, for a person.
+pub(super) fn of_problem_titled(problem: Problem, title: &str) -> Response {
     let said = capital(problem.detail());
     let decision = problem.decision();
     let told = problem.into_response();
@@ -64,7 +69,7 @@ pub(super) fn of_problem(problem: Problem) -> Response {
         let _ = writeln!(body, "<p><small>decision <code>{decision}</code></small></p>");
     }
     let _ = writeln!(body, "<p>Begin again where you came from, or ask the operator of this gateway.</p>");
-    let mut answer = page(StatusCode::OK, "You are not logged in", &body);
+    let mut answer = page(StatusCode::OK, title, &body);
     // Status and headers are those of any caller's.
     *answer.status_mut() = told.status();
     for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {

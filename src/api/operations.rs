@@ -66,7 +66,8 @@ async fn readyz(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Respo
     let mut text = "ready\n".to_owned();
     if query.as_deref() == Some("verbose") {
         for (server, health) in api.effects.tools().health() {
-            text.push_str(&format!("upstream {server} {}\n", tools::state_of(&health)));
+            let more = if health == Health::NeedsAccount { " (needs an account)" } else { "" };
+            text.push_str(&format!("upstream {server} {}{more}\n", tools::state_of(&health)));
         }
     }
     text.into_response()

@@ -54,6 +54,8 @@ pub(super) struct ServerView {
     name: String,
     /// `up` or `down`; why it is down is in the gateway's log.
     state: &'static str,
+    /// Whether calls need an account that the caller has connected.
+    needs_account: bool,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -70,7 +72,11 @@ pub(super) async fn servers(
     Json(Servers {
         servers: servers
             .into_iter()
-            .map(|(name, health)| ServerView { name: name.to_string(), state: state_of(&health) })
+            .map(|(name, health)| ServerView {
+                name: name.to_string(),
+                state: state_of(&health),
+                needs_account: health == Health::NeedsAccount,
+            })
             .collect(),
     })
 }
@@ -78,7 +84,7 @@ pub(super) async fn servers(
 /// One word for the health of a server.
 pub(super) fn state_of(health: &Health) -> &'static str {
     match health {
-        Health::Up => "up",
+        Health::Up | Health::NeedsAccount => "up",
         Health::Down { .. } => "down",
     }
 }

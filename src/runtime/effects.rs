@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::shared_state::Unavailable;
 use crate::tools::{
-    Answered, ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult,
+    Answered, ArgumentError, CallOptions, ConnectionError, PrepareError, Registry, Tool, ToolError, ToolResult,
 };
 
 /// Why an operation had no effect.
@@ -50,6 +50,9 @@ pub enum EffectError {
         #[source]
         error: ToolError,
     },
+    /// The account was not connected, or the connection not ended.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
     /// The message could not be taken.
     #[error(transparent)]
     Message(#[from] MessageError),
