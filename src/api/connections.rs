@@ -34,7 +34,12 @@ use crate::tools::{ConnectingProgram, ConnectionError, ConnectionFacts, LinkOpen
 pub(super) const CALLBACK: &str = "/v1/connect/{server}/callback";
 /// How long a browser keeps the cookie: as long as there is to finish.
 const COOKIE_LIFE: Duration = Duration::from_secs(600);
-const NOT_CONNECTED: &str = "No account was connected";
+/// What a person reads where no account was connected. Which of them it was is for the operator: an attacker who sends a browser
+/// here learns nothing.
+const NOT_CONNECTED: (&str, &str) = (
+    "No account was connected",
+    "This does not count: it took too long, was used before, was begun by another or in another browser, or consent was not given",
+);
 
 // ---- over the API ----
 
@@ -109,7 +114,10 @@ pub(super) async fn confirm(
     let code = Secret::new(body.code);
     match api.effects.confirm_browser(caller.asker(), server, code.expose()).await {
         Ok(link) => Ok(Json(BrowserConfirmed { url: link.expose().clone() })),
-        Err(error) => Err(told(&api, &caller.context, error).await),
+        Err(error) => {
+            noted(&api, &caller.context, &error).await;
+            Err(error.into())
+        }
     }
 }
 
@@ -195,13 +203,20 @@ pub(super) async fn client_document(
 
 // ---- in the browser ----
 
-/// Counts and records what is refused: that somebody else came is what an operator has to know.
+/// Counts and records a browser or a program that is refused: that it was another's is what an operator has to know.
+async fn noted(api: &Api, context: &RequestContext, error: &EffectError) -> Option<Refused> {
+    let EffectError::Connection(ConnectionError::Refused(why)) = error else { return None };
+    let refused = api.authenticator.count(Refused::of_connection(why));
+    caller::report(api, context, &refused).await;
+    Some(refused)
+}
+
+/// The same, and what a browser is told: it has no other credential than what it came with.
 async fn told(api: &Api, context: &RequestContext, error: EffectError) -> Problem {
-    if let EffectError::Connection(ConnectionError::Refused(why)) = &error {
-        let refused = api.authenticator.count(Refused::of_connection(why));
-        caller::report(api, context, &refused).await;
+    match noted(api, context, &error).await {
+        Some(refused) => caller::refusal(api, &refused),
+        None => error.into(),
     }
-    error.into()
 }
 
 fn shown(headers: &HeaderMap, problem: Problem) -> Response {
@@ -325,7 +340,7 @@ fn hand_over(server: &ServerName, principal: &str, place: &str) -> Response {
 
 #[derive(Serialize, utoipa::ToSchema)]
 pub(super) struct AccountConnected {
-    server: ServerName,
+    server: String,
     decision_id: DecisionId,
 }
 
@@ -348,7 +363,7 @@ pub(super) async fn callback(
             Err(error) => Err(error.into()),
         };
         match finished {
-            Ok(decision_id) => Ok(AccountConnected { server, decision_id }),
+            Ok(decision_id) => Ok(AccountConnected { server: server.to_string(), decision_id }),
             Err(error) => Err(told(&api, &context, error).await),
         }
     };
@@ -361,8 +376,8 @@ pub(super) async fn callback(
     response
 }
 
-fn welcome(server: &ServerName) -> Response {
-    let server = escape_html(server.as_str());
+fn welcome(server: &str) -> Response {
+    let server = escape_html(server);
     let body = format!(
         "<p>Your account at <code>{server}</code> is connected. This page can be closed.</p>\n<p><small>End the connection with <code>caxton tools disconnect {server}</code>.</small></p>\n"
     );

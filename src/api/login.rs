@@ -169,11 +169,7 @@ impl Cookie {
     }
 
     /// A cookie with one of these names: over TLS, and on loopback without it.
-    pub(super) fn named(
-        is_https: bool,
-        (tls, plain): (&'static str, &'static str),
-        life: Duration,
-    ) -> Self {
+    pub(super) fn named(is_https: bool, (tls, plain): (&'static str, &'static str), life: Duration) -> Self {
         if is_https {
             Self { name: tls, attributes: "Path=/; HttpOnly; SameSite=Lax; Secure", life }
         } else {

@@ -49,19 +49,18 @@ pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {
 
 /// What went wrong with a login, for a person.
 pub(super) fn of_problem(problem: Problem) -> Response {
-    of_problem_titled(problem, "You are not logged in")
+    // Which of them it was is for the operator: an attacker who sends a browser here learns nothing.
+    let refused = "This login does not count: it took too long, was begun in another browser, or was refused";
+    of_problem_titled(problem, ("You are not logged in", refused))
 }
 
 /// What went wrong, for a person.
-pub(super) fn of_problem_titled(problem: Problem, title: &str) -> Response {
+pub(super) fn of_problem_titled(problem: Problem, (title, refused): (&str, &str)) -> Response {
     let said = capital(problem.detail());
     let decision = problem.decision();
     let told = problem.into_response();
-    // Which of them it was is for the operator: an attacker who sends a browser here learns nothing.
     let said = match told.status() {
-        StatusCode::UNAUTHORIZED => {
-            "This login does not count: it took too long, was begun in another browser, or was refused"
-        }
+        StatusCode::UNAUTHORIZED => refused,
         _ => said.as_str(),
     };
     let mut body = format!("<p>{}.</p>\n", escape_html(said));

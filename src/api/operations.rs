@@ -15,6 +15,7 @@ use super::routes::{Route, open, prove, routes};
 use super::state::Api;
 use super::{host, tools};
 use crate::model::ReadMetrics;
+use crate::tools::Health;
 
 const METRICS: &str = "/metrics";
 

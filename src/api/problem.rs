@@ -452,7 +452,10 @@ impl From<ConnectionError> for Problem {
                 Self::new(StatusCode::BAD_GATEWAY, "authorization-server-failed", detail)
             }
             ConnectionError::Mismatch | ConnectionError::Store(_) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "connected accounts cannot be used");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "connected accounts cannot be used"
+                );
                 Self::internal()
             }
         }

@@ -221,6 +221,9 @@ fn table() -> Vec<Route> {
         guarded("GET", "/v1/tools", ActionKind::ToolList, get(tools::list)).gives::<tools::Tools>(),
         guarded("GET", "/v1/tools/servers", ActionKind::ToolList, get(tools::servers))
             .gives::<tools::Servers>(),
+        guarded("GET", "/v1/tools/servers/{server}/offered", ActionKind::ToolList, get(tools::offered))
+            .gives::<tools::OfferedTools>()
+            .names::<tools::LeftOut>(),
         guarded("POST", "/v1/tools/{server}/{tool}/call", ActionKind::ToolCall, post(tools::call))
             .ends_with_its_caller()
             .takes::<tools::Call>()
@@ -228,14 +231,9 @@ fn table() -> Vec<Route> {
         guarded("GET", "/v1/connections", ActionKind::AuthConnection, get(connections::list))
             .asks::<connections::WhoseConnections>()
             .gives::<connections::ConnectionList>(),
-        guarded(
-            "POST",
-            "/v1/connections/{server}",
-            ActionKind::AuthConnection,
-            post(connections::begin),
-        )
-        .may_take::<connections::ConnectBody>()
-        .makes::<connections::ConnectionStarted>(),
+        guarded("POST", "/v1/connections/{server}", ActionKind::AuthConnection, post(connections::begin))
+            .may_take::<connections::ConnectBody>()
+            .makes::<connections::ConnectionStarted>(),
         guarded(
             "POST",
             "/v1/connections/{server}/confirm",
@@ -244,14 +242,9 @@ fn table() -> Vec<Route> {
         )
         .takes::<connections::ConfirmBody>()
         .gives::<connections::BrowserConfirmed>(),
-        guarded(
-            "DELETE",
-            "/v1/connections/{server}",
-            ActionKind::AuthConnection,
-            delete(connections::end),
-        )
-        .asks::<connections::WhoseConnection>()
-        .gives::<connections::ConnectionEnded>(),
+        guarded("DELETE", "/v1/connections/{server}", ActionKind::AuthConnection, delete(connections::end))
+            .asks::<connections::WhoseConnection>()
+            .gives::<connections::ConnectionEnded>(),
         guarded("GET", "/v1/memory/{scope}/entities", ActionKind::MemoryRead, get(memory::list))
             .asks::<memory::Page>()
             .gives::<memory::Entities>(),

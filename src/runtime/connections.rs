@@ -7,9 +7,7 @@ use crate::model::{
     BeginConnection, DecisionId, EndConnection, FinishConnection, ListConnections, RequestContext, ServerName,
 };
 use crate::secret::Secret;
-use crate::tools::{
-    ConnectingProgram, ConnectionFacts, ConsentGiven, EndedConnection, StartedConnection,
-};
+use crate::tools::{ConnectingProgram, ConnectionFacts, ConsentGiven, EndedConnection, StartedConnection};
 
 impl Effects {
     /// Begins to connect an account of the caller's own at a server.

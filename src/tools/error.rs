@@ -199,7 +199,9 @@ pub enum ToolError {
         server: ServerName,
     },
     /// The caller has to connect an account of its own at the server first. The server did nothing.
-    #[error("no account at the server `{server}` is connected: connect one with `caxton tools connect {server}`")]
+    #[error(
+        "no account at the server `{server}` is connected: connect one with `caxton tools connect {server}`"
+    )]
     NotConnected {
         /// The server.
         server: ServerName,

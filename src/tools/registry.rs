@@ -16,13 +16,13 @@ use crate::authn::Tokens;
 use crate::authz::Permit;
 use crate::blocking;
 use crate::clock::{SharedClock, SystemClock};
-use crate::model::{InvokeTool, ListTools, ServerName, ToolDescriptor, ToolId};
+use crate::model::{InvokeTool, ListTools, ReadOffered, ServerName, ToolDescriptor, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
+use super::auth::CredentialPorts;
 use super::builtin;
 use super::catalogue::fragment_name;
-use super::auth::CredentialPorts;
 use super::catalogue::{Catalogue, ServerTools};
 use super::connections::Connections;
 use super::error::{PrepareError, RegistryError, ToolError, ToolProblem};
@@ -259,6 +259,14 @@ impl Registry {
         self.health()
     }
 
+    /// The tools that a server offers to the caller, approved or not. `None` where there is no such server.
+    pub async fn offered_to(&self, permit: Permit<ReadOffered>) -> Option<Result<Listing, ToolError>> {
+        let caller = Arc::clone(permit.subject());
+        let ReadOffered { server } = permit.into_operation();
+        let upstream = self.upstreams(Some(&server)).next()?;
+        Some(upstream.offered_to(&caller).await)
+    }
+
     /// Each server and whether it can be called.
     pub fn health(&self) -> Vec<(ServerName, Health)> {
         self.0.upstreams.iter().map(|upstream| (upstream.settings.name.clone(), upstream.health())).collect()
@@ -370,18 +378,13 @@ impl Registry {
 }
 
 /// Opens the store of accounts, where there are callers.
-async fn open_accounts(
-    settings: &mut Settings,
-    ports: &RegistryPorts,
-) -> Result<Connections, RegistryError> {
+async fn open_accounts(settings: &mut Settings, ports: &RegistryPorts) -> Result<Connections, RegistryError> {
     let clock = Arc::clone(&ports.clock);
     if ports.identity.is_none() {
         return Ok(Connections::none(clock));
     }
-    let is_offered = settings
-        .servers
-        .iter()
-        .any(|server| server.auth.as_ref().is_some_and(|auth| auth.is_of_accounts()));
+    let is_offered =
+        settings.servers.iter().any(|server| server.auth.as_ref().is_some_and(|auth| auth.is_of_accounts()));
     let wanted = std::mem::take(&mut settings.connections);
     Ok(blocking::try_run(move || Connections::open(&wanted, is_offered, clock)).await?)
 }

@@ -150,6 +150,9 @@ fn every_command_explains_itself() {
         "tools import",
         "tools diff",
         "tools approve",
+        "tools connect",
+        "tools connections",
+        "tools disconnect",
         "tools verify",
         "completion",
     ];

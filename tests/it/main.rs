@@ -13,6 +13,7 @@ mod cedar_corpus;
 mod cedar_http;
 mod cli;
 mod config;
+mod connect;
 mod crash;
 mod ext_authz;
 mod gateway;

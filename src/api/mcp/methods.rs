@@ -199,7 +199,8 @@ impl Arrived {
                 Err(result::of_server(*error))
             }
             Err(EffectError::Tool { error: ToolError::NotConnected { server }, decision }) => {
-                let error = EffectError::Tool { error: ToolError::NotConnected { server: server.clone() }, decision };
+                let error =
+                    EffectError::Tool { error: ToolError::NotConnected { server: server.clone() }, decision };
                 self.connect_first(&server, error).await.map(Answered::Complete)
             }
             Err(error) => Ok(Answered::Complete(result::refusal(error))),
@@ -221,7 +222,11 @@ impl Arrived {
         let Ok((started, _)) = begun else { return Ok(result::refusal(error)) };
         let link = started.link.expose();
         let is_asked = self.session.as_ref().is_some_and(|session| session.client.takes_addresses());
-        if is_asked { Err(result::needs_account(server, link)) } else { Ok(result::refusal_with(error, link)) }
+        if is_asked {
+            Err(result::needs_account(server, link))
+        } else {
+            Ok(result::refusal_with(error, link))
+        }
     }
 
     /// The arguments that header fields repeat (2026-07-28). Who may not see the tool does not learn that it has any: its call is

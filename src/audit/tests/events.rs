@@ -68,11 +68,7 @@ fn next<'e>(
         }
         Some(E::SessionsRevoked { .. }) => (
             "ConnectionEnded",
-            E::ConnectionEnded {
-                server: "crm",
-                holder: "Caxton::Service::\"ci\"",
-                why: "no refresh token",
-            },
+            E::ConnectionEnded { server: "crm", holder: "Caxton::Service::\"ci\"", why: "no refresh token" },
         ),
         Some(E::ConnectionEnded { .. }) => (
             "LoginFailure",

@@ -52,6 +52,7 @@ impl Mcp {
             "Time to reach an upstream server and read its tools.",
         );
         let connections = connections(r, server);
+        let (servers, wants_accounts) = servers(r, connect_timeout, server.public_url.as_ref());
         let tools = Settings {
             auto_import,
             schema_dir: schema_dir.unwrap_or(usual.schema_dir),
@@ -85,7 +86,7 @@ impl Mcp {
                 usual.refresh_interval,
                 "Time after which an upstream server is asked again for its tools, so that a changed one is noticed.",
             ),
-            servers: servers(r, connect_timeout, server.public_url.as_ref()),
+            servers,
             connections,
             refresh_gap: usual.refresh_gap,
             retry_min: usual.retry_min,
@@ -93,7 +94,7 @@ impl Mcp {
             allowed_tools: None,
             forbidden_tools: BTreeSet::new(),
         };
-        if tools.servers.iter().any(|server| server.auth.as_ref().is_some_and(|auth| auth.is_of_accounts())) {
+        if wants_accounts {
             check_connections(r, server);
         }
         Self { tools, allowed_origins, allowed_hosts }
@@ -134,7 +135,8 @@ fn check_connections(r: &mut Reader<'_>, server: &Server) {
     let missing =
         || ConfigProblem::error(ProblemCode::Missing, format!("must be given for a server with `{GRANT}`"));
     if !r.is_given(CONNECTION_KEY) && !r.is_given(CONNECTION_KEY_FILE) {
-        let help = "write a key with `openssl rand -hex 32 > FILE`, and keep it apart from the data directory";
+        let help =
+            "write a key with `openssl rand -hex 32 > FILE`, and keep it apart from the data directory";
         r.report(missing().with_help(help), CONNECTION_KEY_FILE);
     }
     if !r.is_given(PUBLIC_URL) {
@@ -183,13 +185,15 @@ fn allowed_hosts(r: &mut Reader<'_>, host: IpAddr) -> Option<Vec<String>> {
     names.or_else(|| host.is_loopback().then(api::Settings::loopback_hosts))
 }
 
+/// The servers, and whether callers are to connect accounts at one.
 fn servers(
     r: &mut Reader<'_>,
     connect_timeout: Duration,
     public_url: Option<&Address>,
-) -> Vec<ServerSettings> {
+) -> (Vec<ServerSettings>, bool) {
     let mut names = BTreeSet::new();
-    r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
+    let mut wants_accounts = false;
+    let servers = r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
         let name = r.required(
             "name",
             ParsedWord::<ServerName>::new("a server name"),
@@ -210,7 +214,7 @@ fn servers(
             "Tools, by name, that an agent may call on behalf of an actor only if the actor may call them itself; `*` for all. Enforced by the shipped policy `agents.on-behalf`.",
         );
         let transport = transport(r);
-        let auth = mcp_auth::read(r, name.as_ref(), public_url);
+        let auth = mcp_auth::read(r, (name.as_ref(), public_url), &mut wants_accounts);
         let name = name?;
         let reserved = name.as_str() == "builtin";
         if reserved || !names.insert(name.clone()) {
@@ -228,7 +232,8 @@ fn servers(
             labels: labels.into_iter().map(|(tool, labels)| (tool, label_set(labels))).collect(),
             actor_bound: actor_bound.into_iter().collect(),
         })
-    })
+    });
+    (servers, wants_accounts)
 }
 
 fn label_set(labels: Vec<String>) -> BTreeSet<Arc<str>> {

@@ -76,11 +76,12 @@ struct ClientRead {
 
 /// `None` without the section, or after a mistake in it.
 ///
-/// The gateway names itself by the address of its description below `public_url` where it has no other name.
+/// The gateway names itself by the address of its description below `public_url` where it has no other name. `wants_accounts` is
+/// set where callers are to connect accounts, also after a mistake.
 pub(super) fn read(
     r: &mut Reader<'_>,
-    server: Option<&ServerName>,
-    public_url: Option<&Address>,
+    (server, public_url): (Option<&ServerName>, Option<&Address>),
+    wants_accounts: &mut bool,
 ) -> Option<UpstreamAuth> {
     let grant = r.optional(
         "auth.grant",
@@ -129,6 +130,7 @@ pub(super) fn read(
         r.report(ConfigProblem::error(ProblemCode::Missing, "must be given"), "auth.grant");
     }
     let grant = grant?;
+    *wants_accounts |= grant == Grant::AuthorizationCode;
     check_scopes(r, &scopes);
     check_meaningless(r, grant);
     let client = match grant {
@@ -251,12 +253,12 @@ fn complete_account(
         r.report_missing(OWN.id, proof);
         return None;
     }
-    let public = public_url?.expose();
-    if public.scheme() != "https" {
-        let message = "must be given, because `server.public_url` is no `https` address by which the gateway could name itself";
+    let Some(public) = public_url.map(Address::expose).filter(|public| public.scheme() == "https") else {
+        let message =
+            "must be given, or `server.public_url` with an `https` address by which the gateway names itself";
         r.report(ConfigProblem::error(ProblemCode::Missing, message), OWN.id);
         return None;
-    }
+    };
     let id = format!("{}/v1/connect/{}/client.json", public.as_str().trim_end_matches('/'), server?);
     Some(OauthClient { place, id, key: ClientKey::Public })
 }

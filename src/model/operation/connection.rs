@@ -82,7 +82,14 @@ impl Operation for EndConnection {
         server_entity(&self.server)
     }
     fn input(&self) -> Input {
-        input("end", self.of.is_none())
+        match &self.of {
+            None => input("end", true),
+            Some(of) => Input::Known(Value::record([
+                ("change", Value::text("end")),
+                ("own", Value::Bool(false)),
+                ("principal", Value::text(of.as_str())),
+            ])),
+        }
     }
 }
 

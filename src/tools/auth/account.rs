@@ -89,7 +89,8 @@ impl ServerCredentials {
         }
         let names_itself = self.auth.client.id.starts_with(&redirect.origin().ascii_serialization());
         if names_itself && !consent.takes_documents {
-            let why = "it takes no client-id metadata documents: register the gateway there, and set `client_id`";
+            let why =
+                "it takes no client-id metadata documents: register the gateway there, and set `client_id`";
             return Err(TokenError::Consent(endpoint.audience.clone(), why));
         }
         let mut address = consent.address.expose().clone();
@@ -172,8 +173,13 @@ impl ServerCredentials {
             Ok(answer) => answer,
             // The account's owner has taken it back there, or it is too old (RFC 6749, section 5.2).
             Err(TokenError::Refused(code)) if code == "invalid_grant" => {
-                self.end(store, &name, generation, "the authorization server takes its refresh token no more")
-                    .await?;
+                self.end(
+                    store,
+                    &name,
+                    generation,
+                    "the authorization server takes its refresh token no more",
+                )
+                .await?;
                 return Err(TokenError::NotConnected);
             }
             Err(error) => return Err(error),

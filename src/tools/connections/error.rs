@@ -54,7 +54,9 @@ pub enum ConnectionError {
     #[error("there is no server `{0}` at which accounts can be connected")]
     NotOffered(ServerName),
     /// The caller acts for another by a delegated token.
-    #[error("who acts for another by a delegated token has no accounts at servers: the other has to connect one")]
+    #[error(
+        "who acts for another by a delegated token has no accounts at servers: the other has to connect one"
+    )]
     Delegated,
     /// Too many accounts are being connected.
     #[error("too many accounts are being connected at the moment")]

@@ -227,7 +227,11 @@ impl Flows {
         let begun = begun.ok_or(ConnectionError::Refused("unknown_link"))?;
         if let Browser::Proven { cookie: wanted } = &begun.browser {
             let fits = is(cookie, wanted);
-            return if fits { Ok(LinkOpened::Proven) } else { Err(ConnectionError::Refused("wrong_browser")) };
+            return if fits {
+                Ok(LinkOpened::Proven)
+            } else {
+                Err(ConnectionError::Refused("wrong_browser"))
+            };
         }
         let cookie = random()?;
         let principal = begun.subject.principal().clone();
@@ -285,11 +289,8 @@ impl Flows {
     ) -> Result<Secret<String>, ConnectionError> {
         let mut under_way = self.0.lock();
         under_way.forget_old(now);
-        let has_code = |begun: &Begun| {
-            matches!(&begun.browser, Browser::Came { code: Some(wanted), .. } if is(Some(code), wanted))
-        };
-        let found =
-            under_way.begun.iter_mut().find(|(_, begun)| begun.server == *server && has_code(begun));
+        let has_code = |begun: &Begun| matches!(&begun.browser, Browser::Came { code: Some(wanted), .. } if is(Some(code), wanted));
+        let found = under_way.begun.iter_mut().find(|(_, begun)| begun.server == *server && has_code(begun));
         let (key, begun) = found.ok_or(ConnectionError::Refused("unknown_code"))?;
         if !is_same(&begun.subject, subject) {
             let key = *key;
@@ -423,7 +424,8 @@ mod tests {
 
         let program = ConnectingProgram::new(4_000, "s".repeat(16)).unwrap();
         let code = |flows: &Flows, id: &Secret<String>| {
-            let LinkOpened::Program { address, .. } = flows.open((&crm, id.expose()), None, 0).unwrap() else {
+            let LinkOpened::Program { address, .. } = flows.open((&crm, id.expose()), None, 0).unwrap()
+            else {
                 panic!("a program is waiting")
             };
             let rest = address.expose().split_once("code=").unwrap().1.to_owned();

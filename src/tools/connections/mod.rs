@@ -26,9 +26,7 @@ use super::upstream::Upstream;
 use crate::authz::Permit;
 use crate::blocking;
 use crate::clock::SharedClock;
-use crate::model::{
-    BeginConnection, EndConnection, FinishConnection, ListConnections, ServerName, Subject,
-};
+use crate::model::{BeginConnection, EndConnection, FinishConnection, ListConnections, ServerName, Subject};
 use crate::secret::Secret;
 
 pub use self::error::{ConnectionError, StoreError};
@@ -109,8 +107,12 @@ impl Connections {
         if is_offered && settings.public_url.is_none() {
             return Err(StoreError::NoAddress);
         }
-        let open = || Ok(Arc::new(ConnectionStore::open(&settings.database, ConnectionKey::read(settings)?)?));
-        let store = if is_kept { Some(open()?) } else { None };
+        let store = if is_kept {
+            let key = ConnectionKey::read(settings)?;
+            Some(Arc::new(ConnectionStore::open(&settings.database, key)?))
+        } else {
+            None
+        };
         Ok(Self { flows: Flows::default(), store, public_url: settings.public_url.clone(), clock })
     }
 
@@ -160,7 +162,7 @@ impl Registry {
         &self,
         server: &ServerName,
     ) -> Result<(&Arc<Upstream>, &Arc<ServerCredentials>), ConnectionError> {
-        let upstream = self.upstreams(Some(server)).next();
+        let upstream = self.upstreams(None).find(|upstream| upstream.settings.name == *server);
         let found = upstream.and_then(|upstream| Some((upstream, upstream.account_credentials()?)));
         found.ok_or_else(|| ConnectionError::NotOffered(server.clone()))
     }

@@ -1,5 +1,6 @@
 //! What can be set about accounts of callers at servers.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
@@ -7,7 +8,6 @@ use reqwest::Url;
 use crate::tools::auth::SharedSecret;
 
 /// Where the tokens of accounts are kept, and under which address the gateway is called.
-#[derive(Debug)]
 pub struct ConnectionSettings {
     /// The database file.
     pub database: PathBuf,
@@ -16,6 +16,13 @@ pub struct ConnectionSettings {
     /// The address under which browsers call the gateway; authorization servers send them back there. `None`: no account can
     /// be connected.
     pub public_url: Option<Url>,
+}
+
+/// The key is not shown.
+impl fmt::Debug for ConnectionSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSettings").field("database", &self.database).finish_non_exhaustive()
+    }
 }
 
 impl ConnectionSettings {

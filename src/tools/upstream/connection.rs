@@ -42,8 +42,7 @@ pub(super) fn credentials_of(
     let (Some(auth), Transport::Http { url, .. }) = (&server.auth, &server.transport) else {
         return Ok(None);
     };
-    let credentials =
-        ServerCredentials::new(&server.name, url.expose(), auth, server.connect_timeout, ports);
+    let credentials = ServerCredentials::new(&server.name, url.expose(), auth, server.connect_timeout, ports);
     Ok(Some(Arc::new(credentials?)))
 }
 

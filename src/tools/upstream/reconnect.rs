@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::tools::error::UpstreamError;
 
-use super::{Health, Upstream};
 use super::connection::{Connection, within};
 use super::listing::{self, Listing};
+use super::{Health, Upstream};
 
 /// Attempts at a server that has just forgotten the session, before it counts as away.
 const QUICK_ATTEMPTS: u32 = 3;

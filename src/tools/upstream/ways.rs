@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::callers::OwnConnection;
 use super::http::HttpWire;
 use super::link::{Failure, Link};
-use super::{Connection, Health, Upstream, handshake};
+use super::{Connection, Health, Listing, Upstream, handshake, listing};
 use crate::model::Subject;
 use crate::tools::auth::{ServerCredentials, TokenCaller, TokenSource};
 use crate::tools::error::{ToolError, UpstreamError};
@@ -193,6 +193,24 @@ impl Upstream {
             // Why it cannot be opened was logged.
             let _ = upstream.account_connection(&caller).await;
         });
+    }
+
+    /// Asks the server for its tools as this caller.
+    pub(in crate::tools) async fn offered_to(&self, caller: &Arc<Subject>) -> Result<Listing, ToolError> {
+        let asking = async {
+            let _kept = self.tokens_for(caller).await?;
+            let _place = self.place(caller.principal()).await;
+            let way = self.way_of(caller).await?;
+            listing::tools(&way.link, &self.limits).await.map_err(|error| {
+                if error.is_session_lost() {
+                    self.lost(&way, caller);
+                }
+                self.not_opened(&error)
+            })
+        };
+        let (server, limit) = (self.settings.name.clone(), self.settings.call_timeout);
+        let in_time = tokio::time::timeout(limit, asking).await;
+        in_time.unwrap_or(Err(ToolError::Timeout { server, limit }))
     }
 
     /// What the server said that it can do: on the connection that all share, or to the last caller that opened one.
