@@ -56,13 +56,6 @@ pub struct Unreachable {
 }
 
 impl Remote {
-    /// Where nobody is asked.
-    #[cfg(test)]
-    pub(super) fn for_test() -> Self {
-        let nowhere = "http://127.0.0.1:1".parse();
-        Self { url: nowhere.unwrap(), api_key_file: None }
-    }
-
     /// Opens the way to the gateway.
     pub fn open(&self) -> anyhow::Result<GatewayClient> {
         let key = match &self.api_key_file {

@@ -16,8 +16,8 @@ use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Definition, Listing, PinChange, Pins, Registry, RegistryPorts, ServerSettings, Settings, ToolProblem,
-    fragment_path, offered, pin_path,
+    Definition, Health, Listing, PinChange, Pins, Registry, RegistryPorts, ServerSettings, Settings,
+    ToolProblem, fragment_path, offered, pin_path,
 };
 
 use super::output::{Exit, Output, table};
@@ -113,8 +113,28 @@ pub fn run(
 
 #[derive(Serialize)]
 struct Inventory {
+    servers: Vec<ServerRow>,
     tools: Vec<ToolRow>,
     problems: Vec<ToolProblem>,
+}
+
+#[derive(Serialize)]
+struct ServerRow {
+    name: String,
+    /// `state`, and `reason` where it is down.
+    #[serde(flatten)]
+    health: Health,
+}
+
+impl ServerRow {
+    /// The state in the table.
+    fn word(&self) -> &'static str {
+        match self.health {
+            Health::Up => "up",
+            Health::NeedsAccount => "needs an account",
+            Health::Down { .. } => "down",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -141,16 +161,21 @@ async fn list(settings: Settings, sandbox: sandbox::Settings, output: &Output) -
         drifted: tool.drifted(),
         description: tool.definition().description.clone(),
     });
-    let inventory = Inventory { tools: rows.collect(), problems };
+    let health = registry.health().into_iter();
+    let servers = health.map(|(name, health)| ServerRow { name: name.to_string(), health }).collect();
+    let inventory = Inventory { servers, tools: rows.collect(), problems };
     output.data(&inventory, |inventory| {
-        let mut shown = table(["tool", "state", "description"]);
+        let mut shown = table(["tool", "state", "server", "description"]);
         for row in &inventory.tools {
             let state = match (row.drifted, row.pinned) {
                 (true, _) => "drifted",
                 (false, true) => "approved",
                 (false, false) => "first seen",
             };
-            shown.add_row([&row.id, state, &first_line(row.description.as_deref().unwrap_or_default())]);
+            let server = inventory.servers.iter().find(|server| server.name == row.server);
+            let server = server.map_or("built in", ServerRow::word);
+            let description = first_line(row.description.as_deref().unwrap_or_default());
+            shown.add_row([&row.id, state, server, &description]);
         }
         shown.to_string()
     })?;
@@ -417,6 +442,16 @@ mod tests {
     use crate::secret::Secret;
     use crate::tools::Transport;
 
+    /// The server itself is asked.
+    fn here() -> connect::AsConnected {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            connected: connect::AsConnected,
+        }
+        <Alone as clap::Parser>::parse_from(["tools"]).connected
+    }
+
     /// A server in shell that offers one tool with the description `told`.
     fn settings(dir: &Path, told: &str) -> Settings {
         let script = r#"
@@ -445,7 +480,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let server = || "sums".to_owned();
         let run = |command, told| run(command, dir.path(), told).unwrap();
-        let here = connect::AsConnected::not;
         let approve = |tool: Option<&str>| Command::Approve {
             server: server(),
             tool: tool.map(str::to_owned),
@@ -472,7 +506,6 @@ mod tests {
     #[test]
     fn unknown_names_are_told_with_those_there_are() {
         let dir = tempfile::tempdir().unwrap();
-        let here = connect::AsConnected::not;
         let diff = Command::Diff { server: "sum".to_owned(), connected: here() };
         let error = run(diff, dir.path(), "").unwrap_err();
         assert_eq!(error.to_string(), "there is no server `sum` in the configuration: there are `sums`");

@@ -782,6 +782,12 @@ async fn the_command_line_works_with_connections() {
         let work = move || child::run(&at, &line.split(' ').collect::<Vec<_>>());
         tokio::task::spawn_blocking(work).await.unwrap()
     };
+    let here = at.clone();
+    let listing =
+        move || child::run(&here, &["tools", "list", "--config", "caxton.yaml", "--format", "json"]);
+    let listed = tokio::task::spawn_blocking(listing).await.unwrap();
+    assert_eq!(listed.json()["servers"], json!([{ "name": "up", "state": "needs_account" }]), "{listed:?}");
+    assert_eq!(listed.code, Some(1), "no tool of it is approved: {listed:?}");
     let import = "tools import up --config caxton.yaml --as-connected --format json";
     let refused = run(import).await;
     assert_eq!(refused.code, Some(2), "{refused:?}");

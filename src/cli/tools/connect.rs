@@ -76,12 +76,6 @@ impl AsConnected {
     pub(super) fn wanted(&self) -> Option<&Remote> {
         self.as_connected.then_some(&self.remote)
     }
-
-    /// The server itself is asked.
-    #[cfg(test)]
-    pub(super) fn not() -> Self {
-        Self { as_connected: false, remote: Remote::for_test() }
-    }
 }
 
 /// The tools that a server offers to the caller's account, by a running gateway.
