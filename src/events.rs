@@ -92,6 +92,15 @@ pub enum SecurityEvent<'e> {
         /// The decision that allowed it.
         decision: DecisionId,
     },
+    /// The connection of an account at a server ended by itself: the authorization server gives no token for it any more.
+    ConnectionEnded {
+        /// The MCP server.
+        server: &'e str,
+        /// Whose it was, in Cedar's notation.
+        holder: &'e str,
+        /// Why.
+        why: &'e str,
+    },
     /// A credential was refused. The metric `caxton_api_auth_failures_total` counts each refusal where it happens; this
     /// event stands for as many as `count` says.
     LoginFailure {
@@ -302,6 +311,7 @@ impl SecurityEvent<'_> {
             Self::IssuerKeysRefused { .. } => Facts::new("keys_reload_refused").refused(),
             Self::CredentialsChanged { .. } => Facts::new("credentials_changed").applied(AdminAction),
             Self::SessionsRevoked { .. } => Facts::new("sessions_revoked").line(),
+            Self::ConnectionEnded { .. } => Facts::new("connection_ended").line(),
             Self::LoginFailure { .. } => Facts::new("login_failure").violation(API_EVENT).denied(
                 EventType::Authentication,
                 Outcome::DenyExplicit,
@@ -371,6 +381,7 @@ impl SecurityEvent<'_> {
             | Self::AuthorityNotInForce { .. }
             | Self::IssuerKeysReloaded
             | Self::SessionsRevoked { .. }
+            | Self::ConnectionEnded { .. }
             | Self::AddressBlocked { .. }
             | Self::PromptInjection(_)
             | Self::ToolAccessDenied(_)
@@ -389,6 +400,7 @@ impl SecurityEvent<'_> {
                 format!("{bytes} bytes of a torn line are in `{}`", saved_to.display())
             }
             Self::SessionsRevoked { sessions, .. } => format!("{sessions} sessions"),
+            Self::ConnectionEnded { server, holder, why } => format!("{holder} at {server}: {why}"),
             Self::LoginFailure { method, reason, detail, .. } => {
                 let more = detail.map_or_else(String::new, |detail| format!(" ({detail})"));
                 format!("login_failure: {method} {reason}{more}")

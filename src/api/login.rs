@@ -18,6 +18,7 @@ use super::address::Query;
 use super::auth::{self, work};
 use super::body::{is_json, read_as};
 use super::caller::{self, Caller, Shown};
+use super::connections;
 use super::json::Json;
 use super::login_page::{of_problem, page, wanted};
 use super::problem::Problem;
@@ -36,7 +37,7 @@ const LONGEST_GRANT: usize = 4 * 1024;
 
 /// The circumstances of a request whose caller is not known yet.
 #[derive(Clone)]
-pub(super) struct Heard(Arc<RequestContext>);
+pub(super) struct Heard(pub(super) Arc<RequestContext>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Heard {
     type Rejection = Problem;
@@ -117,7 +118,7 @@ impl Wish {
 
 /// That a person goes here. Any page could have pictures or frames that begin logins, and take the places of everybody
 /// behind the same address (Fetch Metadata Request Headers, W3C; who sends none is no browser of today).
-fn navigates(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn navigates(headers: &HeaderMap) -> Result<(), Problem> {
     let is = |name, wanted: &[u8]| headers.get(name).is_none_or(|value| value.as_bytes() == wanted);
     let person = is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document");
     if person { Ok(()) } else { Err(Problem::origin()) }
@@ -155,20 +156,24 @@ fn shown(headers: &HeaderMap, problem: Problem) -> Response {
 
 /// What binds a login to the browser that began it. Over TLS its name keeps it to this host and to TLS (RFC 6265bis,
 /// section 4.1.3.2), so that no neighbour can plant one.
-struct Cookie {
+pub(super) struct Cookie {
     name: &'static str,
     attributes: &'static str,
     life: Duration,
 }
 
 impl Cookie {
-    fn of(logins: &Logins) -> Self {
-        let life = logins.settings().login_timeout;
-        if logins.settings().redirect_uri.scheme() == "https" {
-            let attributes = "Path=/; HttpOnly; SameSite=Lax; Secure";
-            Self { name: "__Host-caxton-login", attributes, life }
+    pub(super) fn of(logins: &Logins) -> Self {
+        let is_https = logins.settings().redirect_uri.scheme() == "https";
+        Self::named(is_https, ("__Host-caxton-login", "caxton-login"), logins.settings().login_timeout)
+    }
+
+    /// A cookie with one of these names: over TLS, and on loopback without it.
+    pub(super) fn named(is_https: bool, (tls, plain): (&'static str, &'static str), life: Duration) -> Self {
+        if is_https {
+            Self { name: tls, attributes: "Path=/; HttpOnly; SameSite=Lax; Secure", life }
         } else {
-            Self { name: "caxton-login", attributes: "Path=/; HttpOnly; SameSite=Lax", life }
+            Self { name: plain, attributes: "Path=/; HttpOnly; SameSite=Lax", life }
         }
     }
 
@@ -180,16 +185,16 @@ impl Cookie {
         }
     }
 
-    fn set(&self, response: &mut Response, value: &str) {
+    pub(super) fn set(&self, response: &mut Response, value: &str) {
         self.write(response, value, self.life.as_secs());
     }
 
-    fn clear(&self, response: &mut Response) {
+    pub(super) fn clear(&self, response: &mut Response) {
         self.write(response, "", 0);
     }
 
     /// The value that the browser brought; none when it brought two.
-    fn find<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+    pub(super) fn find<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
         let texts = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let mut values = texts.flat_map(|text| text.split(';')).filter_map(|pair| {
             let (name, value) = pair.trim().split_once('=')?;
@@ -205,10 +210,10 @@ impl Cookie {
 /// What providers send with a browser; they may add more.
 #[derive(Deserialize, utoipa::IntoParams)]
 pub(super) struct Returning {
-    state: Option<String>,
-    code: Option<String>,
-    iss: Option<String>,
-    error: Option<String>,
+    pub(super) state: Option<String>,
+    pub(super) code: Option<String>,
+    pub(super) iss: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 /// Takes a browser back from the provider.
@@ -233,6 +238,9 @@ pub(super) async fn callback(
         Ok(LoginOutcome::Program { port, code, state, person }) => {
             let place = format!("http://127.0.0.1:{port}/?code={}&state={state}", code.expose());
             hand_over(&person, &place)
+        }
+        Ok(LoginOutcome::Account { server, flow, person }) => {
+            connections::after_login(&api, &context, &headers, (&server, &flow), &person.subject).await
         }
         Ok(LoginOutcome::Browser(login)) => match begin(&api, &context, login).await {
             Ok((session, who)) if wanted(&headers) => welcome(&who, &session.0),

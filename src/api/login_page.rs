@@ -47,16 +47,20 @@ pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {
     response
 }
 
-/// What went wrong, for a person.
+/// What went wrong with a login, for a person.
 pub(super) fn of_problem(problem: Problem) -> Response {
+    // Which of them it was is for the operator: an attacker who sends a browser here learns nothing.
+    let refused = "This login does not count: it took too long, was begun in another browser, or was refused";
+    of_problem_titled(problem, ("You are not logged in", refused))
+}
+
+/// What went wrong, for a person.
+pub(super) fn of_problem_titled(problem: Problem, (title, refused): (&str, &str)) -> Response {
     let said = capital(problem.detail());
     let decision = problem.decision();
     let told = problem.into_response();
-    // Which of them it was is for the operator: an attacker who sends a browser here learns nothing.
     let said = match told.status() {
-        StatusCode::UNAUTHORIZED => {
-            "This login does not count: it took too long, was begun in another browser, or was refused"
-        }
+        StatusCode::UNAUTHORIZED => refused,
         _ => said.as_str(),
     };
     let mut body = format!("<p>{}.</p>\n", escape_html(said));
@@ -64,7 +68,7 @@ pub(super) fn of_problem(problem: Problem) -> Response {
         let _ = writeln!(body, "<p><small>decision <code>{decision}</code></small></p>");
     }
     let _ = writeln!(body, "<p>Begin again where you came from, or ask the operator of this gateway.</p>");
-    let mut answer = page(StatusCode::OK, "You are not logged in", &body);
+    let mut answer = page(StatusCode::OK, title, &body);
     // Status and headers are those of any caller's.
     *answer.status_mut() = told.status();
     for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {

@@ -12,6 +12,7 @@ mod authzen;
 mod body;
 mod caller;
 mod connection;
+mod connections;
 mod cors;
 mod ext_authz;
 mod host;

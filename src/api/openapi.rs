@@ -22,6 +22,7 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use super::connections;
 use super::login::CALLBACK;
 use super::problem::Problem;
 use super::routes::{Access, Endpoint, documented};
@@ -175,7 +176,7 @@ fn operation(endpoint: &Endpoint, doc: &Doc) -> Operation {
             let action = action.as_str();
             let asks = format!("The policies are asked for `{action}`.");
             let operation = operation.summary(Some(action)).description(Some(asks));
-            let alone = matches!(endpoint.path, "/v1/auth/refresh" | CALLBACK);
+            let alone = matches!(endpoint.path, "/v1/auth/refresh" | CALLBACK | connections::CALLBACK);
             let also = alone || endpoint.path == "/v1/auth/token";
             let schemes = schemes();
             // A refresh token comes alone, in the body, and so does the answer of a provider; a login in the body may.

@@ -15,6 +15,7 @@ use super::routes::{Route, open, prove, routes};
 use super::state::Api;
 use super::{host, tools};
 use crate::model::ReadMetrics;
+use crate::tools::Health;
 
 const METRICS: &str = "/metrics";
 
@@ -66,7 +67,8 @@ async fn readyz(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Respo
     let mut text = "ready\n".to_owned();
     if query.as_deref() == Some("verbose") {
         for (server, health) in api.effects.tools().health() {
-            text.push_str(&format!("upstream {server} {}\n", tools::state_of(&health)));
+            let more = if health == Health::NeedsAccount { " (needs an account)" } else { "" };
+            text.push_str(&format!("upstream {server} {}{more}\n", tools::state_of(&health)));
         }
     }
     text.into_response()

@@ -20,7 +20,7 @@ use crate::model::{DecisionId, Outcome, ReasonCode};
 use crate::policy::version::VersionError;
 use crate::runtime::EffectError;
 use crate::shared_state::{ConversationLimit, Unavailable};
-use crate::tools::ToolError;
+use crate::tools::{ConnectionError, ToolError};
 
 /// An `application/problem+json` answer.
 #[derive(Debug, Serialize)]
@@ -193,6 +193,11 @@ impl Problem {
     fn of_decision(mut self, decision: DecisionId) -> Self {
         self.decision_id = Some(decision);
         self
+    }
+
+    /// With a further sentence.
+    pub(super) fn add_detail(&mut self, more: &str) {
+        self.detail.push_str(more);
     }
 
     pub(super) fn detail(&self) -> &str {
@@ -435,8 +440,41 @@ impl From<LoginError> for Problem {
     }
 }
 
+/// What a browser learns that may not finish what it came for. Which of them it was is for the operator.
+const LINK_REFUSED: &str = "this does not count: it took too long, was used before, was begun by another or in another browser, or consent was not given";
+
+impl From<ConnectionError> for Problem {
+    fn from(error: ConnectionError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ConnectionError::NotOffered(_) | ConnectionError::NoConnection => Self::not_found(detail),
+            ConnectionError::Delegated => Self::invalid(detail),
+            ConnectionError::Busy => Self::busy(detail, Duration::from_secs(30)),
+            ConnectionError::Parameter(_) => Self::malformed(detail),
+            ConnectionError::Refused(_) => {
+                Self::new(StatusCode::FORBIDDEN, "connection-refused", LINK_REFUSED)
+            }
+            ConnectionError::AuthorizationServer { .. } => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "an account was not connected");
+                Self::new(StatusCode::BAD_GATEWAY, "authorization-server-failed", detail)
+            }
+            ConnectionError::Mismatch | ConnectionError::Store(_) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "connected accounts cannot be used"
+                );
+                Self::internal()
+            }
+        }
+    }
+}
+
 impl From<ToolError> for Problem {
     fn from(error: ToolError) -> Self {
+        if matches!(error, ToolError::NotConnected { .. }) {
+            let problem = Self::new(StatusCode::FORBIDDEN, "needs-account", error.to_string());
+            return problem.because("needs_account");
+        }
         tracing::warn!(error = &error as &dyn std::error::Error, "a tool call failed");
         let is_of_a_credential = matches!(error, ToolError::Credentials { .. });
         let problem = Self::new(StatusCode::BAD_GATEWAY, "tool-failed", error.to_string());
@@ -456,6 +494,7 @@ impl From<EffectError> for Problem {
             }
             EffectError::Tool { decision, error } => Self::from(error).of_decision(decision),
             EffectError::Message(error) => error.into(),
+            EffectError::Connection(error) => error.into(),
             EffectError::Unavailable(why) => why.into(),
             EffectError::NotFound(_) => Self::not_found(error.to_string()),
         }

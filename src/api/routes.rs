@@ -17,8 +17,8 @@ use super::problem::Problem;
 use super::room::Room;
 use super::state::Api;
 use super::{
-    agents, attributes, audit, auth, auth_keys, authzen, caller, cors, ext_authz, host, login, mcp, memory,
-    messages, operations, policies, resource, roles, search, tools,
+    agents, attributes, audit, auth, auth_keys, authzen, caller, connections, cors, ext_authz, host, login,
+    mcp, memory, messages, operations, policies, resource, roles, search, tools,
 };
 use crate::heavy;
 use crate::memory::{EntityView, RelationView};
@@ -221,10 +221,30 @@ fn table() -> Vec<Route> {
         guarded("GET", "/v1/tools", ActionKind::ToolList, get(tools::list)).gives::<tools::Tools>(),
         guarded("GET", "/v1/tools/servers", ActionKind::ToolList, get(tools::servers))
             .gives::<tools::Servers>(),
+        guarded("GET", "/v1/tools/servers/{server}/offered", ActionKind::ToolList, get(tools::offered))
+            .gives::<tools::OfferedTools>()
+            .names::<tools::LeftOut>(),
         guarded("POST", "/v1/tools/{server}/{tool}/call", ActionKind::ToolCall, post(tools::call))
             .ends_with_its_caller()
             .takes::<tools::Call>()
             .gives::<tools::Called>(),
+        guarded("GET", "/v1/connections", ActionKind::AuthConnection, get(connections::list))
+            .asks::<connections::WhoseConnections>()
+            .gives::<connections::ConnectionList>(),
+        guarded("POST", "/v1/connections/{server}", ActionKind::AuthConnection, post(connections::begin))
+            .may_take::<connections::ConnectBody>()
+            .makes::<connections::ConnectionStarted>(),
+        guarded(
+            "POST",
+            "/v1/connections/{server}/confirm",
+            ActionKind::AuthConnection,
+            post(connections::confirm),
+        )
+        .takes::<connections::ConfirmBody>()
+        .gives::<connections::BrowserConfirmed>(),
+        guarded("DELETE", "/v1/connections/{server}", ActionKind::AuthConnection, delete(connections::end))
+            .asks::<connections::WhoseConnection>()
+            .gives::<connections::ConnectionEnded>(),
         guarded("GET", "/v1/memory/{scope}/entities", ActionKind::MemoryRead, get(memory::list))
             .asks::<memory::Page>()
             .gives::<memory::Entities>(),
@@ -388,6 +408,18 @@ fn login_table() -> Vec<Route> {
             .asks::<login::Returning>()
             .gives::<auth::Pair>(),
         begin,
+        open(
+            "/v1/connect/{server}",
+            "a browser that connects an account has no credentials yet; it only leads to a login",
+            get(connections::open),
+        )
+        .runs_to_completion()
+        .asks::<connections::LinkQuery>()
+        .gives_nothing(303),
+        guarded("GET", connections::CALLBACK, ActionKind::AuthConnection, get(connections::callback))
+            .runs_to_completion()
+            .asks::<login::Returning>()
+            .gives::<connections::AccountConnected>(),
     ]
 }
 
@@ -397,12 +429,15 @@ fn open_table() -> Vec<Route> {
     let describe =
         "programs read it before they have credentials; it says what can be asked for, not who may";
     let resource = "a client looks up where to get credentials before it has any (RFC 9728)";
+    let client = "authorization servers read how the gateway describes itself, as it is known to all of them";
     let ask = "a client looks up where to ask before it has credentials (AuthZEN 1.0, section 9)";
     vec![
         open("/openapi.json", describe, get(openapi::serve)).gives::<AnyObject>(),
         open("/.well-known/jwks.json", keys, get(auth::key_set)).gives::<AnyObject>(),
         open("/.well-known/authzen-configuration", ask, get(authzen::configuration))
             .gives::<authzen::Configuration>(),
+        open("/v1/connect/{server}/client.json", client, get(connections::client_document))
+            .gives::<AnyObject>(),
         open(resource::METADATA, resource, get(resource::api)).gives::<resource::Metadata>(),
         open(resource::MCP_METADATA, resource, get(resource::mcp)).gives::<resource::Metadata>(),
     ]

@@ -54,6 +54,8 @@ pub(super) struct ServerView {
     name: String,
     /// `up` or `down`; why it is down is in the gateway's log.
     state: &'static str,
+    /// Whether calls need an account that the caller has connected.
+    needs_account: bool,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -70,15 +72,48 @@ pub(super) async fn servers(
     Json(Servers {
         servers: servers
             .into_iter()
-            .map(|(name, health)| ServerView { name: name.to_string(), state: state_of(&health) })
+            .map(|(name, health)| ServerView {
+                name: name.to_string(),
+                state: state_of(&health),
+                needs_account: health == Health::NeedsAccount,
+            })
             .collect(),
     })
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct LeftOut {
+    tool: String,
+    reason: String,
+}
+
+#[derive(Serialize, utoipa::ToSchema)]
+pub(super) struct OfferedTools {
+    /// The definitions, as the server gives them.
+    #[schema(value_type = Vec<Object>)]
+    tools: Vec<Value>,
+    /// What of its list cannot be used.
+    left_out: Vec<LeftOut>,
+}
+
+/// The tools that a server offers to the caller, approved or not.
+pub(super) async fn offered(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Path(server): Path<ServerName>,
+) -> Result<Json<OfferedTools>, Problem> {
+    let listing = api.effects.offered_to(caller.asker(), server).await?;
+    let left_out = listing.refused.into_iter();
+    Ok(Json(OfferedTools {
+        tools: listing.definitions.iter().map(|tool| tool.to_mcp(tool.wire_name())).collect(),
+        left_out: left_out.map(|(tool, error)| LeftOut { tool, reason: error.to_string() }).collect(),
+    }))
 }
 
 /// One word for the health of a server.
 pub(super) fn state_of(health: &Health) -> &'static str {
     match health {
-        Health::Up => "up",
+        Health::Up | Health::NeedsAccount => "up",
         Health::Down { .. } => "down",
     }
 }

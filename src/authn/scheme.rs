@@ -118,6 +118,11 @@ impl Refused {
         Self::invalid("none", "insecure_transport")
     }
 
+    /// A browser that connects an account at a server is not the one that may.
+    pub fn of_connection(reason: &'static str) -> Self {
+        Self::invalid("connection", reason)
+    }
+
     pub(super) fn invalid(method: &'static str, reason: &'static str) -> Self {
         Self::new(RefusedKind::Invalid, method, reason)
     }

@@ -20,14 +20,15 @@ use super::stored_login::StoredLogin;
 use crate::text::one_line;
 
 /// The longest wait for the person.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// The longest wait for one request of a browser.
-const REQUEST: Duration = Duration::from_secs(5);
+pub(super) const REQUEST: Duration = Duration::from_secs(5);
 /// The largest head of such a request, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 const TOKEN: [&str; 3] = ["v1", "auth", "token"];
 const DONE: &str = "<!doctype html><meta charset=utf-8><title>Caxton</title><p>Done. Go back to the terminal; this page can be closed.</p>";
-const NOT_IT: &str = "<!doctype html><meta charset=utf-8><title>Caxton</title><p>This is not the login that is waited for.</p>";
+pub(super) const NOT_IT: &str =
+    "<!doctype html><meta charset=utf-8><title>Caxton</title><p>This is not what is waited for.</p>";
 
 /// How to log in.
 #[derive(Debug, clap::Args)]
@@ -99,7 +100,7 @@ pub(super) fn logout(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
     }
 }
 
-fn random() -> anyhow::Result<String> {
+pub(super) fn random() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut bytes).context("the system gave no random bytes")?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
@@ -151,7 +152,7 @@ async fn coming_back(listener: &TcpListener, state: &str) -> anyhow::Result<Stri
 }
 
 /// The target of a `GET`.
-async fn request(stream: &mut TcpStream) -> Option<String> {
+pub(super) async fn request(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {
         let mut part = [0; 1024];
@@ -165,7 +166,7 @@ async fn request(stream: &mut TcpStream) -> Option<String> {
     Some(line.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?.to_owned())
 }
 
-fn code(path: &str, state: &str) -> Option<String> {
+pub(super) fn code(path: &str, state: &str) -> Option<String> {
     let url = Url::parse("http://127.0.0.1").ok()?.join(path).ok()?;
     if single_parameter(&url, "state")? != state {
         return None;

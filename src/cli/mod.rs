@@ -205,6 +205,10 @@ fn dispatch(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::Entities { remote, command } => entities::run(&remote, command, output),
         Command::Config(command) => config::run(&command, &environment, output),
         Command::Tools { config, command } => {
+            let command = match command.ask_gateway(output) {
+                Ok(done) => return done,
+                Err(command) => *command,
+            };
             if matches!(command, tools::Command::Import { .. }) {
                 prepare::make_schema_dir(config.named(), &environment, output)?;
             }

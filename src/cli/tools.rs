@@ -1,5 +1,6 @@
 //! `caxton tools`: what the servers offer, what was approved, and how the two differ.
 
+mod connect;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,8 @@ use crate::model::ServerName;
 use crate::sandbox::{self, Sandbox};
 use crate::telemetry::Metrics;
 use crate::tools::{
-    Definition, Listing, PinChange, Pins, Registry, RegistryPorts, ServerSettings, Settings, ToolProblem,
-    fragment_path, offered, pin_path,
+    Definition, Health, Listing, PinChange, Pins, Registry, RegistryPorts, ServerSettings, Settings,
+    ToolProblem, fragment_path, offered, pin_path,
 };
 
 use super::output::{Exit, Output, table};
@@ -37,12 +38,16 @@ pub enum Command {
     Import {
         /// The server's name in the configuration.
         server: String,
+        #[command(flatten)]
+        connected: connect::AsConnected,
     },
     /// Show how a server's tools differ from what was approved.
     #[command(after_help = "Example:\n  caxton tools diff tickets --config caxton.yaml")]
     Diff {
         /// The server's name in the configuration.
         server: String,
+        #[command(flatten)]
+        connected: connect::AsConnected,
     },
     /// Approve what a server offers now.
     #[command(after_help = "Example:\n  caxton tools approve tickets create_ticket --config caxton.yaml")]
@@ -51,13 +56,36 @@ pub enum Command {
         server: String,
         /// Only this tool, by the server's name for it.
         tool: Option<String>,
+        #[command(flatten)]
+        connected: connect::AsConnected,
     },
+    /// Connect an account of one's own at a server, so that a running gateway calls its tools with it.
+    #[command(after_help = "Example:\n  caxton tools connect crm --url https://caxton.example")]
+    Connect(connect::ConnectOptions),
+    /// Show the connected accounts of a running gateway.
+    #[command(after_help = "Example:\n  caxton tools connections --all --api-key-file admin.key")]
+    Connections(connect::ConnectionsOptions),
+    /// End the connection of an account; its tokens are revoked and forgotten.
+    #[command(after_help = "Example:\n  caxton tools disconnect crm --url https://caxton.example")]
+    Disconnect(connect::DisconnectOptions),
     /// Check that a WebAssembly module fits the sandbox.
     #[command(after_help = "Example:\n  caxton tools verify parser.wasm")]
     Verify {
         /// The module.
         file: PathBuf,
     },
+}
+
+impl Command {
+    /// Runs a command that asks a running gateway, and needs no configuration; gives any other one back.
+    pub fn ask_gateway(self, output: &Output) -> Result<anyhow::Result<Exit>, Box<Self>> {
+        match self {
+            Self::Connect(wanted) => Ok(connect::connect(&wanted, output)),
+            Self::Connections(wanted) => Ok(connect::connections(&wanted, output)),
+            Self::Disconnect(wanted) => Ok(connect::disconnect(&wanted, output)),
+            other => Err(Box::new(other)),
+        }
+    }
 }
 
 /// Runs the command in a runtime of its own. `list` connects to all servers, the others to the one they name.
@@ -71,18 +99,42 @@ pub fn run(
     runtime.block_on(async {
         match command {
             Command::List => list(settings, sandbox, output).await,
-            Command::Import { server } => import(&settings, &server, output).await,
-            Command::Diff { server } => diff(&settings, &server, output).await,
-            Command::Approve { server, tool } => approve(&settings, &server, tool.as_deref(), output).await,
+            Command::Import { server, connected } => import(&settings, (&server, &connected), output).await,
+            Command::Diff { server, connected } => diff(&settings, (&server, &connected), output).await,
+            Command::Approve { server, tool, connected } => {
+                approve(&settings, (&server, &connected), tool.as_deref(), output).await
+            }
             Command::Verify { file } => verify(&file, sandbox, output),
+            // These ask a running gateway, see above.
+            Command::Connect(_) | Command::Connections(_) | Command::Disconnect(_) => Ok(Exit::Usage),
         }
     })
 }
 
 #[derive(Serialize)]
 struct Inventory {
+    servers: Vec<ServerRow>,
     tools: Vec<ToolRow>,
     problems: Vec<ToolProblem>,
+}
+
+#[derive(Serialize)]
+struct ServerRow {
+    name: String,
+    /// `state`, and `reason` where it is down.
+    #[serde(flatten)]
+    health: Health,
+}
+
+impl ServerRow {
+    /// The state in the table.
+    fn word(&self) -> &'static str {
+        match self.health {
+            Health::Up => "up",
+            Health::NeedsAccount => "needs an account",
+            Health::Down { .. } => "down",
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -109,16 +161,21 @@ async fn list(settings: Settings, sandbox: sandbox::Settings, output: &Output) -
         drifted: tool.drifted(),
         description: tool.definition().description.clone(),
     });
-    let inventory = Inventory { tools: rows.collect(), problems };
+    let health = registry.health().into_iter();
+    let servers = health.map(|(name, health)| ServerRow { name: name.to_string(), health }).collect();
+    let inventory = Inventory { servers, tools: rows.collect(), problems };
     output.data(&inventory, |inventory| {
-        let mut shown = table(["tool", "state", "description"]);
+        let mut shown = table(["tool", "state", "server", "description"]);
         for row in &inventory.tools {
             let state = match (row.drifted, row.pinned) {
                 (true, _) => "drifted",
                 (false, true) => "approved",
                 (false, false) => "first seen",
             };
-            shown.add_row([&row.id, state, &first_line(row.description.as_deref().unwrap_or_default())]);
+            let server = inventory.servers.iter().find(|server| server.name == row.server);
+            let server = server.map_or("built in", ServerRow::word);
+            let description = first_line(row.description.as_deref().unwrap_or_default());
+            shown.add_row([&row.id, state, server, &description]);
         }
         shown.to_string()
     })?;
@@ -151,10 +208,18 @@ fn configured_servers(settings: &Settings) -> String {
     }
 }
 
-async fn ask(settings: &Settings, server: &ServerSettings, output: &Output) -> anyhow::Result<Listing> {
-    let listing = offered(server, settings, Arc::new(SystemClock))
-        .await
-        .with_context(|| format!("the server `{}` cannot be asked for its tools", server.name))?;
+/// What the server offers to the gateway itself, or to the caller's account.
+async fn ask(
+    settings: &Settings,
+    (server, connected): (&ServerSettings, &connect::AsConnected),
+    output: &Output,
+) -> anyhow::Result<Listing> {
+    let asked = match connected.wanted() {
+        Some(remote) => tokio::task::block_in_place(|| connect::offered_by(remote, &server.name, settings)),
+        None => offered(server, settings, Arc::new(SystemClock)).await.map_err(Into::into),
+    };
+    let listing =
+        asked.with_context(|| format!("the server `{}` cannot be asked for its tools", server.name))?;
     for (tool, error) in &listing.refused {
         output.say(format_args!("warning: `{}` `{tool}` is left out: {error}", server.name));
     }
@@ -165,7 +230,11 @@ fn pins(settings: &Settings, server: &ServerName) -> anyhow::Result<Option<Pins>
     Ok(Pins::load(&settings.pin_dir(), server, settings.max_definition_bytes)?)
 }
 
-async fn import(settings: &Settings, server: &str, output: &Output) -> anyhow::Result<Exit> {
+async fn import(
+    settings: &Settings,
+    (server, connected): (&str, &connect::AsConnected),
+    output: &Output,
+) -> anyhow::Result<Exit> {
     let server = find(settings, server)?;
     if pins(settings, &server.name)?.is_some() {
         output.say(format_args!(
@@ -174,7 +243,7 @@ async fn import(settings: &Settings, server: &str, output: &Output) -> anyhow::R
         ));
         return Ok(Exit::Usage);
     }
-    let listing = ask(settings, server, output).await?;
+    let listing = ask(settings, (server, connected), output).await?;
     let names: Vec<String> = listing.definitions.iter().map(|definition| definition.name.clone()).collect();
     let pins = Pins::new(&server.name, listing.definitions)?;
     written(&pins, settings, server, names, output)
@@ -230,10 +299,14 @@ struct Difference {
     offered: Option<Json>,
 }
 
-async fn diff(settings: &Settings, server: &str, output: &Output) -> anyhow::Result<Exit> {
+async fn diff(
+    settings: &Settings,
+    (server, connected): (&str, &connect::AsConnected),
+    output: &Output,
+) -> anyhow::Result<Exit> {
     let server = find(settings, server)?;
     let pins = pins(settings, &server.name)?.unwrap_or(Pins::new(&server.name, [])?);
-    let listing = ask(settings, server, output).await?;
+    let listing = ask(settings, (server, connected), output).await?;
     let differences = differences(&pins, &listing.definitions);
     output.data(&differences, |differences| match differences.as_slice() {
         [] => format!("no differences: the tools of `{}` are as approved", server.name),
@@ -298,7 +371,7 @@ fn described(definition: &Option<Json>) -> String {
 
 async fn approve(
     settings: &Settings,
-    server: &str,
+    (server, connected): (&str, &connect::AsConnected),
     tool: Option<&str>,
     output: &Output,
 ) -> anyhow::Result<Exit> {
@@ -310,7 +383,7 @@ async fn approve(
         ));
         return Ok(Exit::Usage);
     };
-    let listing = ask(settings, server, output).await?;
+    let listing = ask(settings, (server, connected), output).await?;
     let changed: Vec<String> = differences(&pins, &listing.definitions)
         .into_iter()
         .map(|difference| difference.tool)
@@ -370,6 +443,16 @@ mod tests {
     use crate::secret::Secret;
     use crate::tools::Transport;
 
+    /// The server itself is asked.
+    fn here() -> connect::AsConnected {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            connected: connect::AsConnected,
+        }
+        <Alone as clap::Parser>::parse_from(["tools"]).connected
+    }
+
     /// A server in shell that offers one tool with the description `told`.
     fn settings(dir: &Path, told: &str) -> Settings {
         let script = r#"
@@ -398,26 +481,39 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let server = || "sums".to_owned();
         let run = |command, told| run(command, dir.path(), told).unwrap();
-        let approve =
-            |tool: Option<&str>| Command::Approve { server: server(), tool: tool.map(str::to_owned) };
+        let approve = |tool: Option<&str>| Command::Approve {
+            server: server(),
+            tool: tool.map(str::to_owned),
+            connected: here(),
+        };
         assert_eq!(run(approve(None), "adds"), Exit::Usage, "nothing was imported");
-        assert_eq!(run(Command::Import { server: server() }, "adds"), Exit::Fine);
+        assert_eq!(run(Command::Import { server: server(), connected: here() }, "adds"), Exit::Fine);
         let schema = std::fs::read_to_string(dir.path().join("tools/sums.cedarschema")).unwrap();
         assert!(schema.contains("sums___get-sum"), "{schema}");
-        assert_eq!(run(Command::Import { server: server() }, "adds"), Exit::Usage, "it would approve unseen");
-        assert_eq!(run(Command::Diff { server: server() }, "adds"), Exit::Fine);
-        assert_eq!(run(Command::Diff { server: server() }, "adds, and sends"), Exit::Found);
+        assert_eq!(
+            run(Command::Import { server: server(), connected: here() }, "adds"),
+            Exit::Usage,
+            "it would approve unseen"
+        );
+        assert_eq!(run(Command::Diff { server: server(), connected: here() }, "adds"), Exit::Fine);
+        assert_eq!(
+            run(Command::Diff { server: server(), connected: here() }, "adds, and sends"),
+            Exit::Found
+        );
         assert_eq!(run(approve(Some("get-sum")), "adds, and sends"), Exit::Fine);
-        assert_eq!(run(Command::Diff { server: server() }, "adds, and sends"), Exit::Fine);
+        assert_eq!(run(Command::Diff { server: server(), connected: here() }, "adds, and sends"), Exit::Fine);
     }
 
     #[test]
     fn unknown_names_are_told_with_those_there_are() {
         let dir = tempfile::tempdir().unwrap();
-        let error = run(Command::Diff { server: "sum".to_owned() }, dir.path(), "").unwrap_err();
+        let diff = Command::Diff { server: "sum".to_owned(), connected: here() };
+        let error = run(diff, dir.path(), "").unwrap_err();
         assert_eq!(error.to_string(), "there is no server `sum` in the configuration: there are `sums`");
-        run(Command::Import { server: "sums".to_owned() }, dir.path(), "adds").unwrap();
-        let approve = Command::Approve { server: "sums".to_owned(), tool: Some("get-som".to_owned()) };
+        let import = Command::Import { server: "sums".to_owned(), connected: here() };
+        run(import, dir.path(), "adds").unwrap();
+        let tool = Some("get-som".to_owned());
+        let approve = Command::Approve { server: "sums".to_owned(), tool, connected: here() };
         let error = run(approve, dir.path(), "adds").unwrap_err();
         assert_eq!(error.to_string(), "the server has no tool `get-som`");
     }

@@ -154,7 +154,10 @@ impl Settings {
             sessions: Default::default(),
             memory: crate::memory::Settings::in_directory(&data_dir),
             sandbox: Default::default(),
-            tools: Default::default(),
+            tools: crate::tools::Settings {
+                connections: crate::tools::ConnectionSettings::in_directory(&data_dir),
+                ..Default::default()
+            },
             attributes: crate::attributes::Settings::in_directory(&data_dir),
             agents: Default::default(),
             messages: Default::default(),

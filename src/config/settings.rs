@@ -67,9 +67,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
     let mut server = Server::read(reader);
     let security = Security::read(reader, &mut server);
     check_transport(reader, &server);
-    let host = server.listen.ip();
     let schema_dir = security.authorization.schema_dir.clone();
-    let Mcp { mut tools, allowed_origins, allowed_hosts } = Mcp::read(reader, host, schema_dir);
+    let Mcp { mut tools, allowed_origins, allowed_hosts } = Mcp::read(reader, &server, schema_dir);
     let memory = memory::read(reader, &server.data_dir);
     let sandbox = runtime::read(reader);
     let model = model::read(reader);

@@ -85,6 +85,7 @@ actions! {
     AuthKeyRotate = "auth:key:rotate",
     AuthKeyRevoke = "auth:key:revoke",
     AuthSessionRevoke = "auth:session:revoke",
+    AuthConnection = "auth:connection",
     EntityRead = "entity:read",
     EntityWrite = "entity:write",
     EntityImport = "entity:import",

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{Action, Entity, EntityUid, EventType, JsonPointer, Value};
 
+mod connection;
 mod credential;
 mod entities;
 mod http;
@@ -16,6 +17,7 @@ mod memory;
 mod messages;
 mod tools;
 
+pub use connection::{BeginConnection, EndConnection, FinishConnection, ListConnections};
 pub use credential::{CreateKey, IssueToken, KeyFacts, RenewToken, RevokeKey, RotateKey};
 pub use entities::*;
 pub use http::*;

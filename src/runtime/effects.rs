@@ -14,13 +14,14 @@ use crate::memory::{EntityView, Memory, MemoryError, MemoryView, RelationView, r
 use crate::messages::{Conversations, Delivery, Message, MessageError};
 use crate::model::{
     AgentId, ConversationId, DecisionId, DeleteMemory, InvalidToolCall, ListMemory, ListTools, MemoryKind,
-    MemoryRow, MemoryScope, Performative, ReadConversation, ReadMemory, ReasonCode, ReceiveReply, Receiver,
-    RequestContext, SearchMemory, SeeTool, SendMessage, Subject, ToolId, WriteMemoryEntity,
-    WriteMemoryRelation,
+    MemoryRow, MemoryScope, Performative, ReadConversation, ReadMemory, ReadOffered, ReasonCode,
+    ReceiveReply, Receiver, RequestContext, SearchMemory, SeeTool, SendMessage, ServerName, Subject, ToolId,
+    WriteMemoryEntity, WriteMemoryRelation,
 };
 use crate::shared_state::Unavailable;
 use crate::tools::{
-    Answered, ArgumentError, CallOptions, PrepareError, Registry, Tool, ToolError, ToolResult,
+    Answered, ArgumentError, CallOptions, ConnectionError, Listing, PrepareError, Registry, Tool, ToolError,
+    ToolResult,
 };
 
 /// Why an operation had no effect.
@@ -50,6 +51,9 @@ pub enum EffectError {
         #[source]
         error: ToolError,
     },
+    /// The account was not connected, or the connection not ended.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
     /// The message could not be taken.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -165,6 +169,18 @@ impl Effects {
         let seen = self.guard.admit_each(&listing, items).await?;
         let seen = seen.into_iter().filter_map(|permit| self.tools.get(&permit.into_operation().tool.id));
         Ok(seen.collect())
+    }
+
+    /// The tools that a server offers to the caller, approved or not: for who approves them.
+    pub async fn offered_to(
+        &self,
+        (subject, context): Caller<'_>,
+        server: ServerName,
+    ) -> Result<Listing, EffectError> {
+        let permit = self.guard.admit(subject, ReadOffered { server }, context).await?;
+        let decision = permit.decision();
+        let asked = self.tools.offered_to(permit).await.ok_or(EffectError::NotFound("server"))?;
+        asked.map_err(|error| EffectError::Tool { decision, error })
     }
 
     /// Calls a tool for a caller that answers no questions of its server.

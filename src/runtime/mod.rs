@@ -1,6 +1,7 @@
 //! Runs agents: a message wakes one, a backend completes its turn (a language model, or a module in the sandbox), and each
 //! of its calls goes through the same guard as those of other callers, with the agent as principal.
 
+mod connections;
 mod effects;
 mod functions;
 mod model_backend;

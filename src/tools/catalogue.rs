@@ -95,6 +95,32 @@ impl ServerTools {
         problems
     }
 
+    /// Compares what one account is offered with the pins: a tool that has changed has drifted for all. What this account is not
+    /// offered stays as it is, since another may be.
+    pub(super) fn take_of_account(&mut self, listing: Listing, settings: &Settings) -> Vec<ToolProblem> {
+        let refused = listing.refused.iter();
+        let mut problems: Vec<ToolProblem> =
+            refused.map(|(tool, error)| ToolProblem::refused(self.name(), tool, error)).collect();
+        let definitions = listing.definitions;
+        if let PinSource::FirstSeen(pins) = &mut self.pin_source {
+            definitions.iter().for_each(|definition| pins.remember(definition));
+            self.offered.extend(definitions.iter().map(|definition| definition.name.clone()));
+        }
+        let Some(pins) = self.pins() else {
+            problems.push(ToolProblem::of_accounts(self.name()));
+            return problems;
+        };
+        let mut changes = pins.compare(&definitions);
+        changes.retain(|_, change| *change != PinChange::Removed);
+        problems.extend(changes.iter().filter_map(|(tool, change)| self.changed(tool, change)));
+        let drifted = self.known.iter().filter(|(_, tool)| tool.drifted()).map(|(name, _)| name.clone());
+        for name in drifted {
+            changes.entry(name).or_insert_with(|| PinChange::Changed { fields: Vec::new() });
+        }
+        self.rebuild(&changes, settings, &mut problems);
+        problems
+    }
+
     /// Takes other pins over, and compares the last listing with them. Returns the problems, for the operator.
     pub(super) fn repin(&mut self, pins: Option<Pins>, settings: &Settings) -> Vec<ToolProblem> {
         let mut problems = Vec::new();

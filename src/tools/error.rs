@@ -7,6 +7,7 @@ use crate::model::{ServerName, ToolId};
 
 use super::arguments::ArgumentError;
 use super::auth::TokenError;
+use super::connections::StoreError;
 use super::definition::DefinitionError;
 use super::pin::PinError;
 use super::upstream::Failure;
@@ -85,6 +86,16 @@ impl UpstreamError {
         matches!(self.failure(), Some(Failure::NoToken(_) | Failure::TokenRefused))
     }
 
+    /// Whether the caller has connected no account at the server.
+    pub(super) fn is_not_connected(&self) -> bool {
+        matches!(self.failure(), Some(Failure::NoToken(error)) if matches!(**error, TokenError::NotConnected))
+    }
+
+    /// Whether the server answers only who shows a token.
+    pub(super) fn asks_for_a_token(&self) -> bool {
+        matches!(self.failure(), Some(Failure::Status(401 | 403) | Failure::Refused(_)))
+    }
+
     /// Whether the server is there and has only forgotten the session.
     pub(super) fn is_session_lost(&self) -> bool {
         matches!(self.failure(), Some(Failure::SessionLost))
@@ -128,6 +139,9 @@ pub enum RegistryError {
     /// Credentials at a server cannot be set up.
     #[error("the credentials at the server `{0}` cannot be set up")]
     Credentials(ServerName, #[source] TokenError),
+    /// The accounts of callers cannot be kept.
+    #[error("accounts at servers cannot be connected")]
+    Connections(#[from] StoreError),
     /// Pins cannot be read.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -184,6 +198,14 @@ pub enum ToolError {
         /// The server.
         server: ServerName,
     },
+    /// The caller has to connect an account of its own at the server first. The server did nothing.
+    #[error(
+        "no account at the server `{server}` is connected: connect one with `caxton tools connect {server}`"
+    )]
+    NotConnected {
+        /// The server.
+        server: ServerName,
+    },
     /// The server's answer is none that can be passed on.
     #[error("the answer of the server `{server}` cannot be used: {message}")]
     Unusable {
@@ -225,6 +247,7 @@ impl ToolError {
             Self::Credentials { .. } => {
                 "the gateway has no valid credential for the tool's server".to_owned()
             }
+            Self::NotConnected { .. } => self.to_string(),
             Self::Timeout { .. } => "the tool did not answer in time".to_owned(),
             // The message of the tool's own server, as the caller would have received it without a gateway.
             Self::Refused { error, .. } => error.message.clone(),
@@ -256,6 +279,18 @@ impl ToolProblem {
             tool: None,
             message: format!("the server is not available: {}", chain(error)),
             help: "it is tried again in the background; its tools fail until it answers".to_owned(),
+        }
+    }
+
+    pub(super) fn of_accounts(server: &ServerName) -> Self {
+        Self {
+            server: server.clone(),
+            tool: None,
+            message: "the server lists its tools for connected accounts only, and none of them is approved"
+                .to_owned(),
+            help: format!(
+                "connect an account with `caxton tools connect {server}`, then `caxton tools import {server} --as-connected`"
+            ),
         }
     }
 

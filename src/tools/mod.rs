@@ -9,6 +9,7 @@ mod arguments;
 mod auth;
 mod builtin;
 mod catalogue;
+mod connections;
 mod definition;
 mod error;
 mod known_names;
@@ -33,6 +34,10 @@ pub use auth::{
     ClientKey, OauthClient, OwnAccess, SharedSecret, TokenError, TokenPlace, UpstreamAuth, UpstreamGrant,
 };
 pub use builtin::builtin_fragment;
+pub use connections::{
+    ConnectingProgram, ConnectionError, ConnectionFacts, ConnectionSettings, ConsentGiven, EndedConnection,
+    LinkOpened, ReturnedBrowser, StartedConnection, StoreError,
+};
 pub use definition::{Annotations, Definition, DefinitionError};
 pub use error::{PrepareError, RegistryError, ToolError, ToolProblem, UpstreamError};
 pub use known_names::{KnownTools, NamedTool};

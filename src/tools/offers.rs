@@ -96,19 +96,18 @@ const TEMPLATES: Kind = Kind {
 impl Registry {
     /// The capabilities of servers, of all or of one: what a client of them is told.
     pub fn offers(&self, only: Option<&ServerName>, capability: &str) -> bool {
-        self.upstreams(only).any(|upstream| upstream.link().is_some_and(|link| link.offers(capability)))
+        self.upstreams(only).any(|upstream| upstream.capability(capability).is_some())
     }
 
     /// Whether a server has a capability with this flag set: `subscribe`, `listChanged`.
     pub fn offers_flag(&self, only: Option<&ServerName>, capability: &str, flag: &str) -> bool {
         let has = |found: Json| found.get(flag).and_then(Json::as_bool) == Some(true);
-        self.upstreams(only)
-            .any(|upstream| upstream.link().and_then(|link| link.capability(capability)).is_some_and(has))
+        self.upstreams(only).any(|upstream| upstream.capability(capability).is_some_and(has))
     }
 
     /// What one server said that it has: the object behind a capability.
     pub fn capability(&self, server: &ServerName, capability: &str) -> Option<Json> {
-        self.upstreams(Some(server)).next()?.link()?.capability(capability)
+        self.upstreams(Some(server)).next()?.capability(capability)
     }
 
     /// The prompts of servers, of all or of one.
@@ -233,7 +232,7 @@ async fn list_of(
     most: usize,
 ) -> Vec<(ServerName, String, Json)> {
     let server = &upstream.settings.name;
-    if !upstream.link().is_some_and(|link| link.offers(kind.capability)) {
+    if upstream.capability(kind.capability).is_none() {
         return Vec::new();
     }
     let asked = async {

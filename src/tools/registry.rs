@@ -14,14 +14,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::authn::Tokens;
 use crate::authz::Permit;
+use crate::blocking;
 use crate::clock::{SharedClock, SystemClock};
-use crate::model::{InvokeTool, ListTools, ServerName, ToolDescriptor, ToolId};
+use crate::model::{InvokeTool, ListTools, ReadOffered, ServerName, ToolDescriptor, ToolId};
 use crate::sandbox::Sandbox;
 use crate::telemetry::Metrics;
 
+use super::auth::CredentialPorts;
 use super::builtin;
 use super::catalogue::fragment_name;
 use super::catalogue::{Catalogue, ServerTools};
+use super::connections::Connections;
 use super::error::{PrepareError, RegistryError, ToolError, ToolProblem};
 use super::known_names::KnownTools;
 use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
@@ -90,6 +93,8 @@ struct Inner {
     catalogue: ArcSwap<Catalogue>,
     generation: watch::Sender<u64>,
     connections: Mutex<Vec<AbortOnDropHandle<()>>>,
+    /// The accounts that callers connect.
+    accounts: Connections,
 }
 
 impl Registry {
@@ -103,7 +108,8 @@ impl Registry {
         ports: RegistryPorts,
     ) -> Result<(Self, Vec<ToolProblem>), RegistryError> {
         let limits = upstream::UpstreamLimits::from(&settings);
-        let upstreams = upstreams(&mut settings, limits, &ports)?;
+        let accounts = open_accounts(&mut settings, &ports).await?;
+        let upstreams = upstreams(&mut settings, limits, &ports, &accounts)?;
         let builtin = builtin::load(&sandbox, &settings)?;
         let mut all_tools = BTreeMap::new();
         let mut problems = Vec::new();
@@ -123,6 +129,7 @@ impl Registry {
             server_tools: Mutex::new(all_tools),
             generation: watch::Sender::new(0),
             connections: Mutex::new(Vec::new()),
+            accounts,
             upstreams,
         });
         let first = join_all(inner.upstreams.iter().map(|upstream| upstream.connect())).await;
@@ -132,6 +139,11 @@ impl Registry {
                     problems.extend(inner.publish(&upstream.settings.name, listing));
                     upstream.up(&connection);
                     Some(connection)
+                }
+                Err(error) if upstream.is_for_accounts(&error) => {
+                    upstream.needs_account();
+                    problems.extend(inner.not_approved(&upstream.settings.name));
+                    None
                 }
                 Err(error) => {
                     upstream.down(&error);
@@ -247,6 +259,14 @@ impl Registry {
         self.health()
     }
 
+    /// The tools that a server offers to the caller, approved or not. `None` where there is no such server.
+    pub async fn offered_to(&self, permit: Permit<ReadOffered>) -> Option<Result<Listing, ToolError>> {
+        let caller = Arc::clone(permit.subject());
+        let ReadOffered { server } = permit.into_operation();
+        let upstream = self.upstreams(Some(&server)).next()?;
+        Some(upstream.offered_to(&caller).await)
+    }
+
     /// Each server and whether it can be called.
     pub fn health(&self) -> Vec<(ServerName, Health)> {
         self.0.upstreams.iter().map(|upstream| (upstream.settings.name.clone(), upstream.health())).collect()
@@ -285,6 +305,11 @@ impl Registry {
             }
         };
         Ok(result?.map(|result| result.redacted(&redact)))
+    }
+
+    /// What is kept of the accounts that callers connect.
+    pub(super) fn connections(&self) -> &Connections {
+        &self.0.accounts
     }
 
     /// The upstream servers, or the one of this name.
@@ -352,12 +377,30 @@ impl Registry {
     }
 }
 
+/// Opens the store of accounts, where there are callers.
+async fn open_accounts(settings: &mut Settings, ports: &RegistryPorts) -> Result<Connections, RegistryError> {
+    let clock = Arc::clone(&ports.clock);
+    if ports.identity.is_none() {
+        return Ok(Connections::none(clock));
+    }
+    let is_offered =
+        settings.servers.iter().any(|server| server.auth.as_ref().is_some_and(|auth| auth.is_of_accounts()));
+    let wanted = std::mem::take(&mut settings.connections);
+    Ok(blocking::try_run(move || Connections::open(&wanted, is_offered, clock)).await?)
+}
+
 /// Takes the servers out of the settings; their names are used once.
 fn upstreams(
     settings: &mut Settings,
     limits: upstream::UpstreamLimits,
     ports: &RegistryPorts,
+    accounts: &Connections,
 ) -> Result<Vec<Arc<Upstream>>, RegistryError> {
+    let credential_ports = CredentialPorts {
+        identity: ports.identity.clone(),
+        clock: Arc::clone(&ports.clock),
+        accounts: accounts.store().cloned(),
+    };
     let mut names = BTreeSet::new();
     let session_places = Arc::new(SessionPlaces::default());
     std::mem::take(&mut settings.servers)
@@ -367,6 +410,7 @@ fn upstreams(
                 return Err(RegistryError::NameTaken(server.name));
             }
             let name = server.name.clone();
+            let ports = (ports, credential_ports.clone());
             let upstream = Upstream::new(server, limits, ports, Arc::clone(&session_places));
             upstream.map(Arc::new).map_err(|error| RegistryError::Credentials(name, error))
         })
@@ -382,6 +426,24 @@ impl Inner {
             .unwrap_or_default();
         self.rebuild_catalogue(&all_tools);
         problems
+    }
+
+    /// Compares what one account is offered with the pins.
+    fn compare(&self, server: &ServerName, listing: Listing) -> Vec<ToolProblem> {
+        let mut all_tools = self.server_tools.lock();
+        let problems = all_tools
+            .get_mut(server)
+            .map(|server_tools| server_tools.take_of_account(listing, &self.settings))
+            .unwrap_or_default();
+        self.rebuild_catalogue(&all_tools);
+        problems
+    }
+
+    /// What is wrong with a server for accounts that has no approved tools.
+    fn not_approved(&self, server: &ServerName) -> Option<ToolProblem> {
+        let all_tools = self.server_tools.lock();
+        let approved = all_tools.get(server).and_then(ServerTools::approved).is_some();
+        (!approved && !self.settings.auto_import).then(|| ToolProblem::of_accounts(server))
     }
 
     /// Called with the lock held, so that two servers cannot undo each other's change.
@@ -406,6 +468,14 @@ impl Inner {
             told = problems;
             Ok(())
         };
+        let registry: Weak<Self> = Arc::downgrade(self);
+        let server = upstream.settings.name.clone();
+        upstream.compare_with(Box::new(move |listing| {
+            let Some(registry) = registry.upgrade() else { return };
+            for problem in registry.compare(&server, listing) {
+                tracing::warn!(%server, tool = problem.tool, problem.message, problem.help, "tool problem");
+            }
+        }));
         let task = tokio::spawn(upstream::keep_connected(Arc::clone(upstream), first, publish));
         self.connections.lock().push(AbortOnDropHandle::new(task));
     }

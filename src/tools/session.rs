@@ -77,6 +77,13 @@ impl ClientSession {
         }
     }
 
+    /// Whether the client shows its person an address that it is given (2025-11-25, "URL Mode").
+    pub fn takes_addresses(&self) -> bool {
+        let elicitation = self.capabilities.get("elicitation");
+        let by_url = elicitation.and_then(|elicitation| elicitation.get("url"));
+        self.version == Version::V2025_11_25 && by_url.is_some_and(Json::is_object)
+    }
+
     /// Whether the client declared this capability.
     pub fn can(&self, capability: &str) -> bool {
         self.capabilities.contains_key(capability)

@@ -10,6 +10,7 @@ use crate::model::{ServerName, ToolId};
 use crate::secret::{Address, Secret};
 
 use super::auth::UpstreamAuth;
+use super::connections::ConnectionSettings;
 
 /// Which servers there are, and the bounds on what they may send.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Settings {
     pub allowed_tools: Option<BTreeSet<String>>,
     /// These tools do not exist, also when they are allowed elsewhere: names, or ids with their server.
     pub forbidden_tools: BTreeSet<String>,
+    /// The accounts that callers connect at servers.
+    pub connections: ConnectionSettings,
 }
 
 impl Default for Settings {
@@ -58,6 +61,7 @@ impl Default for Settings {
             retry_max: Duration::from_secs(60),
             allowed_tools: None,
             forbidden_tools: BTreeSet::new(),
+            connections: ConnectionSettings::default(),
         }
     }
 }

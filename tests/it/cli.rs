@@ -151,6 +151,9 @@ fn every_command_explains_itself() {
         "tools import",
         "tools diff",
         "tools approve",
+        "tools connect",
+        "tools connections",
+        "tools disconnect",
         "tools verify",
         "completion",
     ];

@@ -23,6 +23,7 @@ fn concrete(path: &str) -> String {
     path.replace("{scope}", "global")
         .replace("{id}", "clerk")
         .replace("{name}", "desk")
+        .replace("{server}/offered", "nobody/offered")
         .replace("{server}", "builtin")
         .replace("{tool}", "csv_parser")
         .replace("{*path}", "a")
@@ -106,8 +107,15 @@ async fn every_route_asks_for_its_action() {
         assert_eq!(stranger.status, StatusCode::UNAUTHORIZED, "{name}: {stranger:?}");
         assert!(stranger.headers.contains_key("www-authenticate"), "{name}");
 
-        if ["/v1/auth/refresh", "/v1/auth/oauth2/callback"].contains(&endpoint.path) {
-            // Its credential is not in the headers; `tests/it/auth.rs` and `tests/clients/login` come with a good one.
+        let elsewhere = [
+            "/v1/auth/refresh",
+            "/v1/auth/oauth2/callback",
+            "/v1/connect/{server}/callback",
+            "/v1/connections/{server}/confirm",
+        ];
+        if elsewhere.contains(&endpoint.path) {
+            // Its credential is not in the headers; `tests/it/auth.rs`, `tests/it/connect.rs` and `tests/clients/login` come with
+            // a good one.
             continue;
         }
         let id = format!("route-{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
@@ -117,6 +125,10 @@ async fn every_route_asks_for_its_action() {
         } else if endpoint.path == "/v1/conversations/{id}" {
             // Everybody may read what they began; nobody began this one.
             assert_eq!(refused.status, StatusCode::NOT_FOUND, "{name}: {refused:?}");
+        } else if endpoint.path.starts_with("/v1/connections") {
+            // Everybody may connect accounts of its own; there is no server for that.
+            let expected = if endpoint.method == "GET" { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            assert_eq!(refused.status, expected, "{name}: {refused:?}");
         } else if endpoint.path == "/v1/auth/token" {
             assert_eq!(
                 refused.status,
@@ -136,7 +148,8 @@ async fn every_route_asks_for_its_action() {
         let asked = decisions[0]["action"].as_str().unwrap();
         let asked = if asked.contains("___") { "tool:call" } else { asked };
         assert_eq!(asked, action, "{name}");
-        let own = ["/v1/conversations/{id}", "/v1/auth/token", "/v1/auth/logout"].contains(&endpoint.path);
+        let own = ["/v1/conversations/{id}", "/v1/auth/token", "/v1/auth/logout"].contains(&endpoint.path)
+            || endpoint.path.starts_with("/v1/connections");
         assert_eq!(decisions[0]["outcome"] == "allow", own, "{name}");
     }
     let allowed = BTreeSet::from([
@@ -150,6 +163,8 @@ async fn every_route_asks_for_its_action() {
         "/readyz",
         "/v1/auth/oauth2/authorize",
         "/v1/auth/oauth2/device",
+        "/v1/connect/{server}",
+        "/v1/connect/{server}/client.json",
     ]);
     assert!(open.iter().all(|path| allowed.contains(path)), "a route without an operation: {open:?}");
     assert_eq!(open.len(), allowed.len(), "the list shrank: shorten it here too");

@@ -15,6 +15,7 @@ mod cedar_http;
 mod cli;
 mod coded_bodies;
 mod config;
+mod connect;
 mod crash;
 mod ext_authz;
 mod gateway;

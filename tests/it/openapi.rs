@@ -79,7 +79,9 @@ fn what_needs_credentials_says_so_and_how_it_fails() {
                 assert_eq!(problem["$ref"], "#/components/schemas/Problem", "{name}");
                 assert_eq!(operation["summary"], action.as_str());
                 // The refresh token is in the body, the answer of the provider in the query.
-                let elsewhere = ["/v1/auth/refresh", "/v1/auth/oauth2/callback"].contains(&endpoint.path);
+                let elsewhere =
+                    ["/v1/auth/refresh", "/v1/auth/oauth2/callback", "/v1/connect/{server}/callback"]
+                        .contains(&endpoint.path);
                 let wanted = if elsewhere { BTreeSet::new() } else { schemes.clone() };
                 assert_eq!(needed, wanted, "{name}");
             }

@@ -8,6 +8,7 @@
     reason = "helpers of tests"
 )]
 
+pub mod accounts;
 pub mod cedar_data;
 pub mod child;
 pub mod golden;

@@ -199,7 +199,34 @@ impl Arrived {
             Err(EffectError::Tool { error: ToolError::Refused { error, .. }, .. }) => {
                 Err(result::of_server(*error))
             }
+            Err(EffectError::Tool { error: ToolError::NotConnected { server }, decision }) => {
+                let error =
+                    EffectError::Tool { error: ToolError::NotConnected { server: server.clone() }, decision };
+                self.connect_first(&server, error).await.map(Answered::Complete)
+            }
             Err(error) => Ok(Answered::Complete(result::refusal(error))),
+        }
+    }
+
+    /// The caller has to connect an account first. A client that can show an address to its person gets the one of the gateway's
+    /// own page (2025-11-25, "URL Elicitation Required Error"); another one is refused, and hears where to go.
+    async fn connect_first(
+        &self,
+        server: &ServerName,
+        error: EffectError,
+    ) -> Result<Map<String, Json>, RpcError> {
+        if self.api.authenticator.logins().is_none() {
+            return Ok(result::refusal(error));
+        }
+        // Who may not connect an account hears of no page.
+        let begun = self.api.effects.begin_connection(self.caller.asker(), server.clone(), None).await;
+        let Ok((started, _)) = begun else { return Ok(result::refusal(error)) };
+        let link = started.link.expose();
+        let is_asked = self.session.as_ref().is_some_and(|session| session.client.takes_addresses());
+        if is_asked {
+            Err(result::needs_account(server, link))
+        } else {
+            Ok(result::refusal_with(error, link))
         }
     }
 

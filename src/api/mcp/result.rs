@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::era::Era;
 use crate::api::problem::Problem;
 use crate::mcp::{RpcError, code, meta, object};
+use crate::model::ServerName;
 use crate::runtime::EffectError;
 use crate::tools::{ToolError, ToolResult};
 
@@ -41,7 +42,27 @@ pub(super) fn of_call(result: ToolResult) -> Map<String, Json> {
 
 /// A refused or failed call, as the model sees it.
 pub(super) fn refusal(error: EffectError) -> Map<String, Json> {
-    let problem = Problem::from(error);
+    refusal_of(&Problem::from(error))
+}
+
+/// The same for a call that needs an account, which the caller's person can connect at this page of the gateway.
+pub(super) fn refusal_with(error: EffectError, link: &str) -> Map<String, Json> {
+    let mut problem = Problem::from(error);
+    problem.add_detail(&format!(", or open {link} in a browser, as the one who made this call"));
+    refusal_of(&problem)
+}
+
+/// Asks the client to show its person a page of the gateway (2025-11-25). The page leads nobody anywhere but who made the call.
+pub(super) fn needs_account(server: &ServerName, link: &str) -> RpcError {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, link.as_bytes());
+    let id: String = hex::encode(digest).chars().take(32).collect();
+    let message = format!("The server `{server}` needs an account of yours. Open the page to connect one.");
+    let elicitation = json!({ "mode": "url", "elicitationId": id, "url": link, "message": message });
+    RpcError::new(code::URL_ELICITATION, format!("no account at the server `{server}` is connected"))
+        .with_data(json!({ "elicitations": [elicitation] }))
+}
+
+fn refusal_of(problem: &Problem) -> Map<String, Json> {
     object(json!({
         "content": [{ "type": "text", "text": problem.line() }],
         "isError": true,

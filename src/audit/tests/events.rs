@@ -67,6 +67,10 @@ fn next<'e>(
             ("SessionsRevoked", E::SessionsRevoked { sessions: 3, decision: parts.decision })
         }
         Some(E::SessionsRevoked { .. }) => (
+            "ConnectionEnded",
+            E::ConnectionEnded { server: "crm", holder: "Caxton::Service::\"ci\"", why: "no refresh token" },
+        ),
+        Some(E::ConnectionEnded { .. }) => (
             "LoginFailure",
             E::LoginFailure { method: "jwt", reason: "expired", detail: Some("exp"), count: 2 },
         ),

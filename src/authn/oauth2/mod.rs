@@ -29,6 +29,7 @@ use super::jwt::parts::ExpectedIdToken;
 use super::scheme::{Refused, RefusedKind};
 use super::{AuthnError, LoggedIn};
 use crate::clock::SharedClock;
+use crate::model::ServerName;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 
@@ -77,12 +78,18 @@ impl From<TooManyWaiting> for LoginError {
     }
 }
 
-/// The receiver of the session at the end of a login.
-#[derive(Debug, Clone)]
+/// What comes of a login.
 pub enum Purpose {
-    /// The browser itself.
+    /// A session for the browser itself.
     Browser,
-    /// A program on the browser's computer that listens on a port of it (RFC 8252, section 7.3).
+    /// No session: it proves who is in the browser, for the connection of an account at a server.
+    Account {
+        /// The server.
+        server: ServerName,
+        /// The secret part of the link that the browser has opened.
+        flow: Arc<Secret<String>>,
+    },
+    /// A session for a program on the browser's computer that listens on a port of it (RFC 8252, section 7.3).
     Program {
         /// The port.
         port: u16,
@@ -135,6 +142,15 @@ pub struct CallbackQuery {
 pub enum LoginOutcome {
     /// For the browser.
     Browser(LoggedIn),
+    /// For the connection of an account.
+    Account {
+        /// The server.
+        server: ServerName,
+        /// The secret part of the link that the browser has opened.
+        flow: Arc<Secret<String>>,
+        /// The person who has logged in.
+        person: LoggedIn,
+    },
     /// For a program.
     Program {
         /// The loopback address on which the program listens.
@@ -317,6 +333,7 @@ impl Logins {
         let login = self.prove(&provider, tokens, Some(under.nonce.expose())).await?;
         match under.purpose {
             Purpose::Browser => Ok(LoginOutcome::Browser(login)),
+            Purpose::Account { server, flow } => Ok(LoginOutcome::Account { server, flow, person: login }),
             Purpose::Program { port, challenge, state } => {
                 let code = random()?;
                 let person = login.clone();

@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mcp_auth;
+use super::server::Server;
 use crate::api;
 use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{
-    DurationRange, Flag, FreeText, HttpsUrl, Integer, List, NamedValues, ParsedWord, SecretText, Size,
-    WebOrigin,
+    DurationRange, FilePath, Flag, FreeText, HttpsUrl, Integer, List, NamedValues, ParsedWord, SecretText,
+    Size, WebOrigin, is_loopback,
 };
 use crate::model::ServerName;
-use crate::tools::{ServerSettings, Settings, Transport};
+use crate::secret::Address;
+use crate::tools::{ConnectionSettings, ServerSettings, Settings, SharedSecret, Transport};
 
 /// What the section says of two modules.
 pub(super) struct Mcp {
@@ -27,7 +29,8 @@ pub(super) struct Mcp {
 }
 
 impl Mcp {
-    pub(super) fn read(r: &mut Reader<'_>, host: IpAddr, schema_dir: Option<PathBuf>) -> Self {
+    pub(super) fn read(r: &mut Reader<'_>, server: &Server, schema_dir: Option<PathBuf>) -> Self {
+        let host = server.listen.ip();
         let usual = Settings::default();
         let auto_import = r.value(
             "mcp.auto_import",
@@ -48,6 +51,8 @@ impl Mcp {
             Duration::from_secs(10),
             "Time to reach an upstream server and read its tools.",
         );
+        let connections = connections(r, server);
+        let (servers, wants_accounts) = servers(r, connect_timeout, server.public_url.as_ref());
         let tools = Settings {
             auto_import,
             schema_dir: schema_dir.unwrap_or(usual.schema_dir),
@@ -81,14 +86,69 @@ impl Mcp {
                 usual.refresh_interval,
                 "Time after which an upstream server is asked again for its tools, so that a changed one is noticed.",
             ),
-            servers: servers(r, connect_timeout),
+            servers,
+            connections,
             refresh_gap: usual.refresh_gap,
             retry_min: usual.retry_min,
             retry_max: usual.retry_max,
             allowed_tools: None,
             forbidden_tools: BTreeSet::new(),
         };
+        if wants_accounts {
+            check_connections(r, server);
+        }
         Self { tools, allowed_origins, allowed_hosts }
+    }
+}
+
+const CONNECTION_KEY: &str = "mcp.connection_key";
+const CONNECTION_KEY_FILE: &str = "mcp.connection_key_file";
+
+/// Where the tokens of connected accounts are kept, and the key that seals them.
+fn connections(r: &mut Reader<'_>, server: &Server) -> ConnectionSettings {
+    let key = r.optional(
+        CONNECTION_KEY,
+        SecretText,
+        "Key that seals the tokens of accounts that callers connect (`auth.grant: authorization_code`): 64 hexadecimal digits.",
+    );
+    let key_file = r.optional(
+        CONNECTION_KEY_FILE,
+        FilePath { must_exist: true },
+        "File with that key, instead of `connection_key`; made with `openssl rand -hex 32`. With another key, accounts have to be connected again.",
+    );
+    if r.is_given(CONNECTION_KEY) && r.is_given(CONNECTION_KEY_FILE) {
+        let message = format!("cannot be given beside `{CONNECTION_KEY}`");
+        let problem = ConfigProblem::error(ProblemCode::Contradiction, message);
+        r.report(problem.with_help("keep one of the two"), CONNECTION_KEY_FILE);
+    }
+    ConnectionSettings {
+        key: key.map(SharedSecret::Given).or(key_file.map(SharedSecret::File)),
+        public_url: server.public_url.as_ref().map(|address| address.expose().clone()),
+        ..ConnectionSettings::in_directory(&server.data_dir)
+    }
+}
+
+/// What a server with `auth.grant: authorization_code` needs of the gateway.
+fn check_connections(r: &mut Reader<'_>, server: &Server) {
+    const PUBLIC_URL: &str = "server.public_url";
+    const GRANT: &str = "auth.grant: authorization_code";
+    let missing =
+        || ConfigProblem::error(ProblemCode::Missing, format!("must be given for a server with `{GRANT}`"));
+    if !r.is_given(CONNECTION_KEY) && !r.is_given(CONNECTION_KEY_FILE) {
+        let help =
+            "write a key with `openssl rand -hex 32 > FILE`, and keep it apart from the data directory";
+        r.report(missing().with_help(help), CONNECTION_KEY_FILE);
+    }
+    if !r.is_given(PUBLIC_URL) {
+        let help = "write the address to which authorization servers send browsers back";
+        r.report(missing().with_help(help), PUBLIC_URL);
+    }
+    // `server.public_url` may be weaker than the way of a code can be.
+    let is_weak = |url: &reqwest::Url| url.scheme() != "https" && !is_loopback(url);
+    if server.public_url.as_ref().is_some_and(|address| is_weak(address.expose())) {
+        let message = "would bring the codes of accounts back in the clear";
+        let problem = ConfigProblem::error(ProblemCode::Contradiction, message);
+        r.report(problem.with_help(format!("write an `https` address, because of `{GRANT}`")), PUBLIC_URL);
     }
 }
 
@@ -125,9 +185,15 @@ fn allowed_hosts(r: &mut Reader<'_>, host: IpAddr) -> Option<Vec<String>> {
     names.or_else(|| host.is_loopback().then(api::Settings::loopback_hosts))
 }
 
-fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings> {
+/// The servers, and whether callers are to connect accounts at one.
+fn servers(
+    r: &mut Reader<'_>,
+    connect_timeout: Duration,
+    public_url: Option<&Address>,
+) -> (Vec<ServerSettings>, bool) {
     let mut names = BTreeSet::new();
-    r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
+    let mut wants_accounts = false;
+    let servers = r.records("mcp.servers", "Upstream MCP servers, each with `url` or `command`.", |r, _| {
         let name = r.required(
             "name",
             ParsedWord::<ServerName>::new("a server name"),
@@ -148,7 +214,7 @@ fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings>
             "Tools, by name, that an agent may call on behalf of an actor only if the actor may call them itself; `*` for all. Enforced by the shipped policy `agents.on-behalf`.",
         );
         let transport = transport(r);
-        let auth = mcp_auth::read(r);
+        let auth = mcp_auth::read(r, (name.as_ref(), public_url), &mut wants_accounts);
         let name = name?;
         let reserved = name.as_str() == "builtin";
         if reserved || !names.insert(name.clone()) {
@@ -166,7 +232,8 @@ fn servers(r: &mut Reader<'_>, connect_timeout: Duration) -> Vec<ServerSettings>
             labels: labels.into_iter().map(|(tool, labels)| (tool, label_set(labels))).collect(),
             actor_bound: actor_bound.into_iter().collect(),
         })
-    })
+    });
+    (servers, wants_accounts)
 }
 
 fn label_set(labels: Vec<String>) -> BTreeSet<Arc<str>> {

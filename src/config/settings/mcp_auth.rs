@@ -5,6 +5,7 @@ use crate::config::reader::Reader;
 use crate::config::value_type::{
     Choice, FilePath, FreeText, HttpsUrl, Integer, List, SecretText, is_loopback,
 };
+use crate::model::ServerName;
 use crate::secret::Address;
 use crate::tools::{
     ClientKey, OauthClient, OwnAccess, SharedSecret, TokenPlace, UpstreamAuth, UpstreamGrant,
@@ -15,6 +16,7 @@ enum Grant {
     ClientCredentials,
     TokenExchange,
     IdJag,
+    AuthorizationCode,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,15 +75,23 @@ struct ClientRead {
 }
 
 /// `None` without the section, or after a mistake in it.
-pub(super) fn read(r: &mut Reader<'_>) -> Option<UpstreamAuth> {
+///
+/// The gateway names itself by the address of its description below `public_url` where it has no other name. `wants_accounts` is
+/// set where callers are to connect accounts, also after a mistake.
+pub(super) fn read(
+    r: &mut Reader<'_>,
+    (server, public_url): (Option<&ServerName>, Option<&Address>),
+    wants_accounts: &mut bool,
+) -> Option<UpstreamAuth> {
     let grant = r.optional(
         "auth.grant",
         Choice(&[
             ("client_credentials", Grant::ClientCredentials),
             ("token_exchange", Grant::TokenExchange),
             ("id_jag", Grant::IdJag),
+            ("authorization_code", Grant::AuthorizationCode),
         ]),
-        "How the gateway gets tokens for the server, with `url`: `client_credentials`, one token of its own for all callers; `token_exchange`, one for each caller (RFC 8693); `id_jag`, one for each caller through an identity provider (Identity Assertion Authorization Grant).",
+        "How the gateway gets tokens for the server, with `url`: `client_credentials`, one token of its own for all callers; `token_exchange`, one for each caller (RFC 8693); `id_jag`, one for each caller through an identity provider (Identity Assertion Authorization Grant); `authorization_code`, those of an account that the caller connects once.",
     );
     let own = client(r, &OWN);
     let scopes = r.value(
@@ -104,7 +114,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<UpstreamAuth> {
         "auth.own_access",
         Choice(&[("client_credentials", OwnAccess::ClientCredentials), ("none", OwnAccess::Nothing)]),
         OwnAccess::ClientCredentials,
-        "What the gateway shows the server when it asks for its tools, with a token for each caller: a token of its own, or nothing.",
+        "What the gateway shows the server when it asks for its tools, with a token for each caller: a token of its own, or nothing. With `authorization_code` always nothing.",
     );
     let max_callers = r.value(
         "auth.max_callers",
@@ -120,9 +130,14 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<UpstreamAuth> {
         r.report(ConfigProblem::error(ProblemCode::Missing, "must be given"), "auth.grant");
     }
     let grant = grant?;
+    *wants_accounts |= grant == Grant::AuthorizationCode;
     check_scopes(r, &scopes);
     check_meaningless(r, grant);
-    let client = complete(r, own, &OWN, grant)?;
+    let client = match grant {
+        Grant::AuthorizationCode => complete_account(r, own, server, public_url)?,
+        _ => complete(r, own, &OWN, grant)?,
+    };
+    let own_access = if grant == Grant::AuthorizationCode { OwnAccess::Nothing } else { own_access };
     let grant = match grant {
         Grant::ClientCredentials => UpstreamGrant::ClientCredentials,
         Grant::TokenExchange => UpstreamGrant::TokenExchange,
@@ -130,6 +145,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<UpstreamAuth> {
             let identity_provider = complete_provider(r, provider)?;
             UpstreamGrant::IdentityAssertion { identity_provider }
         }
+        Grant::AuthorizationCode => UpstreamGrant::AuthorizationCode,
     };
     Some(UpstreamAuth { grant, client, scope: scopes.join(" "), resource, audience, own_access, max_callers })
 }
@@ -217,6 +233,36 @@ fn complete(r: &mut Reader<'_>, read: ClientRead, keys: &ClientKeys, grant: Gran
     Some(OauthClient { place, id: read.id?, key: read.key? })
 }
 
+/// The client that people give their consent to. It may be a public one, and may name itself: codes count with PKCE only.
+fn complete_account(
+    r: &mut Reader<'_>,
+    read: ClientRead,
+    server: Option<&ServerName>,
+    public_url: Option<&Address>,
+) -> Option<OauthClient> {
+    check_issuer(r, read.issuer.as_deref(), OWN.issuer);
+    let place = read.issuer.map_or(TokenPlace::OfServer, TokenPlace::Issuer);
+    let proofs = [OWN.secret, OWN.secret_file, OWN.key_file];
+    let with_proof = proofs.into_iter().find(|path| r.is_given(path));
+    if r.is_given(OWN.id) {
+        let key = if with_proof.is_some() { read.key? } else { ClientKey::Public };
+        return Some(OauthClient { place, id: read.id?, key });
+    }
+    if let Some(proof) = with_proof {
+        // Who names itself by an address has no secret there, and a registered client has another name.
+        r.report_missing(OWN.id, proof);
+        return None;
+    }
+    let Some(public) = public_url.map(Address::expose).filter(|public| public.scheme() == "https") else {
+        let message =
+            "must be given, or `server.public_url` with an `https` address by which the gateway names itself";
+        r.report(ConfigProblem::error(ProblemCode::Missing, message), OWN.id);
+        return None;
+    };
+    let id = format!("{}/v1/connect/{}/client.json", public.as_str().trim_end_matches('/'), server?);
+    Some(OauthClient { place, id, key: ClientKey::Public })
+}
+
 /// The client of an identity provider; that is named by the operator, never by a server.
 fn complete_provider(r: &mut Reader<'_>, read: ClientRead) -> Option<OauthClient> {
     if !r.is_given(PROVIDER.issuer) && !r.is_given(PROVIDER.endpoint) {
@@ -238,6 +284,10 @@ fn check_meaningless(r: &mut Reader<'_>, grant: Grant) {
     if grant == Grant::ClientCredentials {
         without.push(("auth.own_access", "a token for each caller"));
         without.push(("auth.max_callers", "a token for each caller"));
+    }
+    if grant == Grant::AuthorizationCode {
+        without.push(("auth.own_access", "another grant"));
+        without.push((OWN.endpoint, "another grant: all addresses are those that the issuer publishes"));
     }
     for (key, what) in without {
         if r.is_given(key) {

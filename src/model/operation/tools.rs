@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::sealed;
 use super::{Action, Entity, EntityUid, EventType, Input, Operation, Value, visit_fields};
-use crate::model::{JsonPointer, ToolId};
+use crate::model::{JsonPointer, ServerName, ToolId};
 
 /// A tool as the live bundle knows it.
 #[derive(Debug)]
@@ -114,5 +114,23 @@ impl Operation for SeeTool {
     }
     fn input(&self) -> Input {
         Input::Open
+    }
+}
+
+/// See the tools that one server offers to the requester, approved or not (`tool:list` on the server).
+#[derive(Debug)]
+pub struct ReadOffered {
+    /// The server.
+    pub server: ServerName,
+}
+
+impl sealed::Sealed for ReadOffered {}
+impl Operation for ReadOffered {
+    const EVENT: EventType = EventType::Authorization;
+    fn action(&self) -> Action {
+        Action::ToolList
+    }
+    fn resource(&self) -> Arc<Entity> {
+        Entity::bare(EntityUid::caxton("McpServer", self.server.as_str())).into()
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum Expected {
 pub(super) struct TokenAnswer {
     pub(super) token: Secret<String>,
     pub(super) life: Duration,
+    /// The token for the next one, of a grant that has one.
+    pub(super) refresh: Option<Secret<String>>,
 }
 
 pub(super) const TYPE_ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -46,6 +48,13 @@ impl TokenAnswer {
             return unusable("it has no `access_token`");
         };
         let token = Secret::new(token);
+        let refresh = match answer.remove("refresh_token") {
+            Some(Json::String(refresh)) => Some(Secret::new(refresh)),
+            _ => None,
+        };
+        if refresh.as_ref().is_some_and(|refresh| refresh.expose().len() > LONGEST_TOKEN) {
+            return unusable("its refresh token is too long");
+        }
         if token.expose().is_empty() || token.expose().len() > LONGEST_TOKEN {
             return unusable("its token is empty or too long");
         }
@@ -66,7 +75,8 @@ impl TokenAnswer {
             }
             Expected::ExchangedToken | Expected::AccessToken => {}
         }
-        Ok(Self { token, life: life(answer.get("expires_in"))? })
+        let refresh = refresh.filter(|refresh| !refresh.expose().is_empty());
+        Ok(Self { token, life: life(answer.get("expires_in"))?, refresh })
     }
 }
 
@@ -188,7 +198,7 @@ mod tests {
         let now = Instant::now();
         for (life, renewed) in [(3_600, 3_540), (100, 75), (1, 0)] {
             let token = Secret::new("hunter2".to_owned());
-            let answer = TokenAnswer { token, life: Duration::from_secs(life) };
+            let answer = TokenAnswer { token, life: Duration::from_secs(life), refresh: None };
             let bearer = BearerToken::new(&answer, now).unwrap();
             assert_eq!((bearer.renew_at - now).as_secs(), renewed);
             assert_eq!((bearer.ends_at - now).as_secs(), life);

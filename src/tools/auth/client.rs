@@ -62,6 +62,7 @@ impl ClientProof {
                 proof.fields.push(("client_secret", secret(source)?));
                 Ok(proof)
             }
+            ClientKey::Public => Ok(Self::with("client_id", id.to_owned())),
             ClientKey::PrivateKey { file, kid } => {
                 let key = SigningKey::read(file)?;
                 let assertion = key.assertion(id, audience, kid.as_deref(), now_seconds)?;
@@ -74,7 +75,8 @@ impl ClientProof {
     }
 }
 
-fn secret(source: &SharedSecret) -> Result<Secret<String>, TokenError> {
+/// Reads a secret of one line. Blocking.
+pub(in crate::tools) fn secret(source: &SharedSecret) -> Result<Secret<String>, TokenError> {
     let path = match source {
         SharedSecret::Given(secret) => return Ok(Secret::new(secret.expose().clone())),
         SharedSecret::File(path) => path,

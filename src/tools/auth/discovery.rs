@@ -29,6 +29,22 @@ pub(super) struct TokenEndpoint {
     pub(super) address: Address,
     /// The name of the authorization server, as the audience of what is signed for it.
     pub(super) audience: String,
+    /// Where people consent, of an issuer that publishes it.
+    pub(super) consent: Option<ConsentEndpoint>,
+    /// Where tokens are revoked (RFC 7009), of an issuer that publishes it.
+    pub(super) revocation: Option<Address>,
+}
+
+/// Where people consent (RFC 6749, section 3.1), and what the issuer says of it.
+#[derive(Debug)]
+pub(super) struct ConsentEndpoint {
+    pub(super) address: Address,
+    /// It supports PKCE with `S256`.
+    pub(super) takes_s256: bool,
+    /// Its answers say whose they are (RFC 9207).
+    pub(super) says_issuer: bool,
+    /// It takes a client that names itself by the address of its description (Client ID Metadata Document).
+    pub(super) takes_documents: bool,
 }
 
 /// The place of one client, looked up when it is first needed and from time to time.
@@ -64,6 +80,8 @@ impl Finder {
             TokenPlace::Endpoint { endpoint, issuer } => TokenEndpoint {
                 audience: issuer.clone().unwrap_or_else(|| endpoint.expose().to_string()),
                 address: endpoint.clone(),
+                consent: None,
+                revocation: None,
             },
             TokenPlace::Issuer(issuer) => of_issuer(issuer, http).await?,
             TokenPlace::OfServer => of_issuer(&issuer_of(server, http).await?, http).await?,
@@ -158,13 +176,29 @@ fn endpoint_in(metadata: &Map<String, Json>, issuer: &str, url: &Url) -> Result<
         return Err(TokenError::OtherIssuer(issuer.to_owned()));
     }
     let unacceptable = |why| TokenError::Endpoint(issuer.to_owned(), why);
-    let endpoint = metadata.get("token_endpoint").and_then(Json::as_str);
-    let endpoint = endpoint.ok_or_else(|| unacceptable("there is none"))?;
-    let endpoint = Url::parse(endpoint).map_err(|_| unacceptable("it is no address"))?;
-    if let Some(why) = objection(&endpoint, url) {
-        return Err(unacceptable(why));
-    }
-    Ok(TokenEndpoint { address: Address::new(endpoint), audience: issuer.to_owned() })
+    let place = |name: &str| {
+        let Some(text) = metadata.get(name).and_then(Json::as_str) else { return Ok(None) };
+        let place = Url::parse(text).map_err(|_| unacceptable("it is no address"))?;
+        match objection(&place, url) {
+            Some(why) => Err(unacceptable(why)),
+            None => Ok(Some(Address::new(place))),
+        }
+    };
+    let is_true = |name: &str| metadata.get(name) == Some(&Json::Bool(true));
+    let challenges = metadata.get("code_challenge_methods_supported").and_then(Json::as_array);
+    // Only what is wanted has to be acceptable: most grants send nobody there.
+    let consent = place("authorization_endpoint").ok().flatten().map(|address| ConsentEndpoint {
+        address,
+        takes_s256: challenges.is_some_and(|methods| methods.iter().any(|method| method == "S256")),
+        says_issuer: is_true("authorization_response_iss_parameter_supported"),
+        takes_documents: is_true("client_id_metadata_document_supported"),
+    });
+    Ok(TokenEndpoint {
+        address: place("token_endpoint")?.ok_or_else(|| unacceptable("there is none"))?,
+        audience: issuer.to_owned(),
+        consent,
+        revocation: place("revocation_endpoint").ok().flatten(),
+    })
 }
 
 /// What speaks against an address that an issuer's metadata names.

@@ -56,6 +56,15 @@ pub enum TokenError {
     /// There is nobody to sign: the command line has no identity.
     #[error("a token of a caller is asked for where there are no callers")]
     NoIdentity,
+    /// The authorization server cannot be asked for a person's consent.
+    #[error("the issuer `{0}` cannot be asked for a person's consent: {1}")]
+    Consent(String, &'static str),
+    /// The caller has no account at the server, or none any more. Nothing is wrong.
+    #[error("the caller has connected no account")]
+    NotConnected,
+    /// The tokens of accounts cannot be read or kept.
+    #[error("the tokens of the caller's account cannot be read or kept")]
+    Account(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The client for HTTP cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),

@@ -27,7 +27,7 @@ impl From<blocking::Stopped> for TokenError {
 
 /// The client whose turn it is.
 #[derive(Clone, Copy)]
-enum AtWhom {
+pub(super) enum AtWhom {
     /// The server's authorization server.
     Server,
     /// The identity provider.
@@ -35,8 +35,8 @@ enum AtWhom {
 }
 
 impl ServerCredentials {
-    /// Requests a token for `holder`.
-    pub(super) async fn fetch(&self, holder: &Holder) -> Result<BearerToken, TokenError> {
+    /// Requests a token for `holder`; `was_refused` says that the server takes the one before no more.
+    pub(super) async fn fetch(&self, holder: &Holder, was_refused: bool) -> Result<BearerToken, TokenError> {
         let asked_at = Instant::now();
         let outcome = match (holder, &self.auth.grant) {
             (Holder::Gateway, _) | (Holder::Caller(_), UpstreamGrant::ClientCredentials) => {
@@ -46,8 +46,12 @@ impl ServerCredentials {
             (Holder::Caller(caller), UpstreamGrant::IdentityAssertion { identity_provider }) => {
                 self.assert_identity(caller, identity_provider).await
             }
+            (Holder::Caller(caller), UpstreamGrant::AuthorizationCode) => {
+                self.of_account(caller, was_refused).await
+            }
         };
-        if matches!(&outcome, Err(error) if !matches!(error, TokenError::Refused(_))) {
+        if matches!(&outcome, Err(error) if !matches!(error, TokenError::Refused(_) | TokenError::NotConnected))
+        {
             // It may have moved. One that refuses is where it was.
             self.place.forget();
             self.provider.forget();
@@ -89,7 +93,7 @@ impl ServerCredentials {
         self.post(AtWhom::Server, &endpoint, &form, Expected::AccessToken).await
     }
 
-    async fn endpoint(&self) -> Result<Arc<TokenEndpoint>, TokenError> {
+    pub(super) async fn endpoint(&self) -> Result<Arc<TokenEndpoint>, TokenError> {
         self.place.endpoint(&self.auth.client.place, &self.address, &self.http).await
     }
 
@@ -115,14 +119,23 @@ impl ServerCredentials {
         blocking::try_run(move || identity.assertion(&caller, &audience).map_err(TokenError::Signing)).await
     }
 
-    async fn post(
+    pub(super) async fn post(
         &self,
         whom: AtWhom,
         endpoint: &TokenEndpoint,
         form: &[(&str, &str)],
         expected: Expected,
     ) -> Result<TokenAnswer, TokenError> {
-        let (auth, audience) = (Arc::clone(&self.auth), endpoint.audience.clone());
+        let proof = self.proof(whom, &endpoint.audience).await?;
+        let mut fields = form.to_vec();
+        fields.extend(proof.fields());
+        let answer = self.http.post(&endpoint.address, &fields, proof.authorization.clone()).await?;
+        TokenAnswer::read(answer, expected)
+    }
+
+    /// Proves the gateway to the authorization server of this name.
+    pub(super) async fn proof(&self, whom: AtWhom, audience: &str) -> Result<ClientProof, TokenError> {
+        let (auth, audience) = (Arc::clone(&self.auth), audience.to_owned());
         let now = self.clock.now_seconds();
         let proof = blocking::try_run(move || {
             let client = match (whom, &auth.grant) {
@@ -133,11 +146,7 @@ impl ServerCredentials {
             };
             ClientProof::of(client, &audience, now)
         });
-        let proof = proof.await?;
-        let mut fields = form.to_vec();
-        fields.extend(proof.fields());
-        let answer = self.http.post(&endpoint.address, &fields, proof.authorization.clone()).await?;
-        TokenAnswer::read(answer, expected)
+        proof.await
     }
 }
 

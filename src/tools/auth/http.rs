@@ -55,23 +55,46 @@ impl TokenHttp {
         form: &[(&str, &str)],
         authorization: Option<HeaderValue>,
     ) -> Result<Map<String, Json>, TokenError> {
+        let (status, body) = self.send(endpoint, form, authorization).await?;
+        match status {
+            StatusCode::OK => {
+                json::parse_object(&body).map_err(|_| TokenError::Unusable("it is no JSON object"))
+            }
+            status => Err(refused(status, &body)),
+        }
+    }
+
+    /// Sends a form whose good answer says nothing (RFC 7009, section 2.2).
+    pub(super) async fn post_for_nothing(
+        &self,
+        endpoint: &Address,
+        form: &[(&str, &str)],
+        authorization: Option<HeaderValue>,
+    ) -> Result<(), TokenError> {
+        let (status, body) = self.send(endpoint, form, authorization).await?;
+        if status.is_success() { Ok(()) } else { Err(refused(status, &body)) }
+    }
+
+    async fn send(
+        &self,
+        endpoint: &Address,
+        form: &[(&str, &str)],
+        authorization: Option<HeaderValue>,
+    ) -> Result<(StatusCode, Vec<u8>), TokenError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(authorization.map(|value| (header::AUTHORIZATION, value)));
         let request = self.0.post(endpoint.expose().clone()).headers(headers).body(encode(form));
-        let (status, body) = read(endpoint, request).await?;
-        let answer = json::parse_object(&body);
-        match (status, answer) {
-            (StatusCode::OK, Ok(answer)) => Ok(answer),
-            (StatusCode::OK, Err(_)) => Err(TokenError::Unusable("it is no JSON object")),
-            (status, Ok(answer)) if status.is_client_error() => {
-                let code = answer.get("error").and_then(Json::as_str);
-                Err(code.map_or(TokenError::Status(status.as_u16()), |code| TokenError::Refused(plain(code))))
-            }
-            (status, _) => Err(TokenError::Status(status.as_u16())),
-        }
+        read(endpoint, request).await
     }
+}
+
+/// What an answer that is not good says: an error code of RFC 6749, section 5.2, or its status alone.
+fn refused(status: StatusCode, body: &[u8]) -> TokenError {
+    let answer = json::parse_object(body).ok().filter(|_| status.is_client_error());
+    let code = answer.as_ref().and_then(|answer| answer.get("error")).and_then(Json::as_str);
+    code.map_or(TokenError::Status(status.as_u16()), |code| TokenError::Refused(plain(code)))
 }
 
 async fn read(

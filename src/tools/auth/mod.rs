@@ -4,6 +4,7 @@
 //! its tokens from one place. What a caller presented to the gateway is never sent anywhere: the gateway signs what it
 //! says about the caller, for one authorization server and one minute. Tokens and secrets are in no log, error or `Debug`.
 
+mod account;
 mod answer;
 mod client;
 mod discovery;
@@ -28,11 +29,15 @@ use crate::authn::Tokens;
 use crate::clock::SharedClock;
 use crate::model::{Delegate, EntityUid, ServerName, Subject};
 
+use super::connections::ConnectionStore;
+
 use self::discovery::{Finder, resource_of};
 use self::http::TokenHttp;
 use self::slot::{Holder, Look, Slot};
 
+pub(super) use self::account::{AuthorizationCode, holder_of};
 pub(super) use self::answer::BearerToken;
+pub(super) use self::client::secret as read_shared_secret;
 pub use self::error::TokenError;
 pub use self::settings::{
     ClientKey, OauthClient, OwnAccess, SharedSecret, TokenPlace, UpstreamAuth, UpstreamGrant,
@@ -50,6 +55,21 @@ impl TokenCaller {
     pub(super) fn of(subject: &Subject) -> Self {
         Self { principal: subject.principal().clone(), delegation: Arc::clone(subject.delegation()) }
     }
+
+    /// Whether it is this principal, in Cedar's notation.
+    pub(super) fn is(&self, holder: &str) -> bool {
+        self.principal.to_string() == holder
+    }
+}
+
+/// What credentials need of the rest of the gateway.
+#[derive(Clone)]
+pub(super) struct CredentialPorts {
+    /// Signs what the gateway says about callers. None where there are no callers.
+    pub(super) identity: Option<Arc<Tokens>>,
+    pub(super) clock: SharedClock,
+    /// The connected accounts of callers. None where there are no callers.
+    pub(super) accounts: Option<Arc<ConnectionStore>>,
 }
 
 /// The gateway's credentials at one server.
@@ -65,6 +85,8 @@ pub(super) struct ServerCredentials {
     /// Signs what the gateway says about callers. None where there are no callers.
     identity: Option<Arc<Tokens>>,
     clock: SharedClock,
+    /// The connected accounts of callers. None where there are no callers.
+    accounts: Option<Arc<ConnectionStore>>,
     own: Arc<Slot>,
     /// The places of callers, while a connection uses them.
     callers: Mutex<HashMap<TokenCaller, Weak<Slot>>>,
@@ -83,8 +105,9 @@ impl ServerCredentials {
         address: &Url,
         auth: &Arc<UpstreamAuth>,
         limit: Duration,
-        (identity, clock): (Option<Arc<Tokens>>, SharedClock),
+        ports: CredentialPorts,
     ) -> Result<Self, TokenError> {
+        let CredentialPorts { identity, clock, accounts } = ports;
         Ok(Self {
             server: server.clone(),
             resource: auth.resource.clone().unwrap_or_else(|| resource_of(address)),
@@ -95,6 +118,7 @@ impl ServerCredentials {
             provider: Finder::new(),
             identity,
             clock,
+            accounts,
             own: Arc::new(Slot::new(Holder::Gateway)),
             callers: Mutex::default(),
         })
@@ -109,6 +133,13 @@ impl ServerCredentials {
     pub(super) fn own(self: &Arc<Self>) -> Option<TokenSource> {
         let source = TokenSource { credentials: Arc::clone(self), slot: Arc::clone(&self.own) };
         (self.auth.own_access == OwnAccess::ClientCredentials).then_some(source)
+    }
+
+    /// Forgets the tokens in memory of a principal, in Cedar's notation: its account was connected, or is not any more.
+    pub(super) fn forget_holder(&self, holder: &str) {
+        let callers = self.callers.lock();
+        let own = callers.iter().filter(|(caller, _)| caller.is(holder));
+        own.filter_map(|(_, slot)| slot.upgrade()).for_each(|slot| slot.clear());
     }
 
     /// The tokens that are shown for a caller.
@@ -184,11 +215,14 @@ impl TokenSource {
     fn request(&self, turn: OwnedMutexGuard<()>) -> JoinHandle<Requested> {
         let Self { credentials, slot } = self.clone();
         tokio::spawn(async move {
-            let outcome = credentials.fetch(&slot.holder).await;
-            let kept = slot.keep(outcome, Instant::now());
-            if let Err(error) = &kept {
+            let cleared = slot.cleared();
+            let outcome = credentials.fetch(&slot.holder, slot.take_refused()).await;
+            let kept = slot.keep(cleared, outcome, Instant::now());
+            if let Err(error) = kept.as_ref().map_err(|error| &**error)
+                && !matches!(error, TokenError::NotConnected)
+            {
                 let server = &credentials.server;
-                let reason = super::error::chain(&**error);
+                let reason = super::error::chain(error);
                 tracing::warn!(%server, reason, "there is no token for an upstream server");
             }
             drop(turn);

@@ -42,6 +42,11 @@ impl UpstreamAuth {
     pub(in crate::tools) fn is_of_callers(&self) -> bool {
         !matches!(self.grant, UpstreamGrant::ClientCredentials)
     }
+
+    /// Whether callers connect accounts of their own.
+    pub fn is_of_accounts(&self) -> bool {
+        matches!(self.grant, UpstreamGrant::AuthorizationCode)
+    }
 }
 
 /// Whose access a token gives.
@@ -57,6 +62,8 @@ pub enum UpstreamGrant {
         /// The gateway as a client of the identity provider.
         identity_provider: OauthClient,
     },
+    /// The caller's: a person has consented once, by authorization code with PKCE, and the tokens are kept.
+    AuthorizationCode,
 }
 
 /// What the gateway itself shows the server, which no caller has a part in: the list of tools.
@@ -102,6 +109,8 @@ pub enum ClientKey {
     Basic(SharedSecret),
     /// A shared secret in the body (`client_secret_post`).
     Post(SharedSecret),
+    /// Nothing (`none`): whoever knows its name may say that it is this client. For codes with PKCE only.
+    Public,
     /// A signed assertion (`private_key_jwt`, RFC 7523).
     PrivateKey {
         /// A private key in PEM (PKCS #8): Ed25519, P-256 or RSA.
@@ -125,6 +134,7 @@ impl fmt::Debug for ClientKey {
         f.write_str(match self {
             Self::Basic(_) => "client_secret_basic",
             Self::Post(_) => "client_secret_post",
+            Self::Public => "none",
             Self::PrivateKey { .. } => "private_key_jwt",
         })
     }

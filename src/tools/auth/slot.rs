@@ -40,6 +40,10 @@ struct Kept {
     failure: Option<(Instant, Arc<TokenError>)>,
     /// A refused token is not replaced before this.
     no_other_before: Option<Instant>,
+    /// The server has refused the token that was here last.
+    was_refused: bool,
+    /// Counts how often all was forgotten.
+    cleared: u64,
 }
 
 /// What the place has at a moment.
@@ -71,13 +75,18 @@ impl Slot {
         }
     }
 
-    /// Keeps what a request gave, and gives it on.
+    /// Keeps what a request gave, and gives it on. `cleared` is how often all had been forgotten when it began: what was asked
+    /// for before is not used after.
     pub(super) fn keep(
         &self,
+        cleared: u64,
         outcome: Result<BearerToken, TokenError>,
         now: Instant,
     ) -> Result<Arc<BearerToken>, Arc<TokenError>> {
         let mut kept = self.kept.lock();
+        if kept.cleared != cleared {
+            return Err(Arc::new(TokenError::NotConnected));
+        }
         match outcome {
             Ok(token) => {
                 let token = Arc::new(token);
@@ -102,7 +111,24 @@ impl Slot {
             return false;
         }
         (kept.token, kept.no_other_before) = (None, Some(now + REFUSAL_PAUSE));
+        kept.was_refused = true;
         true
+    }
+
+    /// Whether the server has refused the token that was here last: a kept one has to be refreshed.
+    pub(super) fn take_refused(&self) -> bool {
+        std::mem::take(&mut self.kept.lock().was_refused)
+    }
+
+    /// Forgets the token: it belongs to an account that is not connected any more, or to an earlier one.
+    pub(super) fn clear(&self) {
+        let mut kept = self.kept.lock();
+        *kept = Kept { cleared: kept.cleared + 1, ..Kept::default() };
+    }
+
+    /// How often all was forgotten.
+    pub(super) fn cleared(&self) -> u64 {
+        self.kept.lock().cleared
     }
 }
 
@@ -113,7 +139,8 @@ mod tests {
     use crate::secret::Secret;
 
     fn token(life: u64, now: Instant) -> BearerToken {
-        let answer = TokenAnswer { token: Secret::new("t".to_owned()), life: Duration::from_secs(life) };
+        let token = Secret::new("t".to_owned());
+        let answer = TokenAnswer { token, life: Duration::from_secs(life), refresh: None };
         BearerToken::new(&answer, now).unwrap()
     }
 
@@ -122,27 +149,41 @@ mod tests {
         let slot = Slot::new(Holder::Gateway);
         let start = Instant::now();
         assert!(matches!(slot.look(start), Look::Nothing));
-        slot.keep(Err(TokenError::Status(500)), start).unwrap_err();
+        slot.keep(0, Err(TokenError::Status(500)), start).unwrap_err();
         assert!(matches!(slot.look(start), Look::Failed(_)));
         let now = start + FAILURE_PAUSE;
         assert!(matches!(slot.look(now), Look::Nothing));
-        slot.keep(Ok(token(100, now)), now).unwrap();
+        slot.keep(0, Ok(token(100, now)), now).unwrap();
         assert!(matches!(slot.look(now), Look::Fresh(_)));
         let soon = now + Duration::from_secs(75);
         assert!(matches!(slot.look(soon), Look::Ageing(_)));
-        slot.keep(Err(TokenError::Status(500)), soon).unwrap_err();
+        slot.keep(0, Err(TokenError::Status(500)), soon).unwrap_err();
         assert!(matches!(slot.look(soon), Look::Fresh(_)), "it counts still, and nobody asks right now");
         assert!(matches!(slot.look(now + Duration::from_secs(100)), Look::Nothing), "it has ended");
+    }
+
+    /// The attack: an account is disconnected while a token of it is being fetched.
+    #[test]
+    fn what_was_asked_for_before_all_was_forgotten_is_not_kept() {
+        let (slot, now) = (Slot::new(Holder::Gateway), Instant::now());
+        slot.keep(0, Ok(token(100, now)), now).unwrap();
+        let cleared = slot.cleared();
+        slot.clear();
+        assert!(matches!(slot.look(now), Look::Nothing));
+        slot.keep(cleared, Ok(token(100, now)), now).unwrap_err();
+        assert!(matches!(slot.look(now), Look::Nothing));
+        slot.keep(slot.cleared(), Ok(token(100, now)), now).unwrap();
+        assert!(matches!(slot.look(now), Look::Fresh(_)));
     }
 
     #[test]
     fn a_refused_token_is_replaced_once_in_a_while() {
         let slot = Slot::new(Holder::Gateway);
         let now = Instant::now();
-        let first = slot.keep(Ok(token(100, now)), now).unwrap();
+        let first = slot.keep(0, Ok(token(100, now)), now).unwrap();
         assert!(slot.refuse(&first, now));
         assert!(matches!(slot.look(now), Look::Nothing));
-        let second = slot.keep(Ok(token(100, now)), now).unwrap();
+        let second = slot.keep(0, Ok(token(100, now)), now).unwrap();
         assert!(slot.refuse(&first, now), "another is there already");
         assert!(!slot.refuse(&second, now), "the server refuses everything");
         assert!(matches!(slot.look(now), Look::Fresh(_)));

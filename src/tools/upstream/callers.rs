@@ -63,6 +63,11 @@ impl CallerConnections {
         }
     }
 
+    /// Closes the connections of a principal, in Cedar's notation.
+    pub(super) fn forget_holder(&self, holder: &str) {
+        self.places.lock().retain(|caller, _| !caller.is(holder));
+    }
+
     /// Closes what is idle.
     pub(super) fn sweep(&self, now: Instant) {
         close_idle(&mut self.places.lock(), now);

@@ -6,15 +6,15 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::authn::Tokens;
 use crate::clock::SharedClock;
-use crate::tools::auth::{ServerCredentials, TokenError, TokenSource};
+use crate::tools::auth::{CredentialPorts, ServerCredentials, TokenError, TokenSource};
 use crate::tools::error::UpstreamError;
 use crate::tools::session::ClientSession;
 use crate::tools::settings::{ServerSettings, Settings, Transport};
 
 use super::UpstreamLimits;
 use super::handshake;
+use super::http::HttpWire;
 use super::link::{Failure, Link, Outgoing, Wire};
 use super::listing::{self, Listing};
 
@@ -28,7 +28,8 @@ pub async fn offered(
     clock: SharedClock,
 ) -> Result<Listing, UpstreamError> {
     let limits = UpstreamLimits::from(settings);
-    let credentials = credentials_of(server, None, clock).map_err(UpstreamError::Credentials)?;
+    let ports = CredentialPorts { identity: None, clock, accounts: None };
+    let credentials = credentials_of(server, ports).map_err(UpstreamError::Credentials)?;
     let tokens = credentials.as_ref().and_then(ServerCredentials::own);
     Connection::open(server, &limits, tokens).await?.list(server, &limits).await
 }
@@ -36,14 +37,12 @@ pub async fn offered(
 /// The gateway's credentials at a server; `None` where it has none by OAuth.
 pub(super) fn credentials_of(
     server: &ServerSettings,
-    identity: Option<Arc<Tokens>>,
-    clock: SharedClock,
+    ports: CredentialPorts,
 ) -> Result<Option<Arc<ServerCredentials>>, TokenError> {
     let (Some(auth), Transport::Http { url, .. }) = (&server.auth, &server.transport) else {
         return Ok(None);
     };
-    let credentials =
-        ServerCredentials::new(&server.name, url.expose(), auth, server.connect_timeout, (identity, clock));
+    let credentials = ServerCredentials::new(&server.name, url.expose(), auth, server.connect_timeout, ports);
     Ok(Some(Arc::new(credentials?)))
 }
 
@@ -85,6 +84,17 @@ impl Connection {
         tokens: TokenSource,
     ) -> Result<Self, UpstreamError> {
         let opening = handshake::open_beside(settings, shared, tokens);
+        let link = within(settings.connect_timeout, opening).await??;
+        Ok(Self { link, _own_stream: None })
+    }
+
+    /// The same where no connection is shared.
+    pub(super) async fn open_over(
+        settings: &ServerSettings,
+        wire: &HttpWire,
+        tokens: TokenSource,
+    ) -> Result<Self, UpstreamError> {
+        let opening = handshake::open_over(settings, wire, tokens);
         let link = within(settings.connect_timeout, opening).await??;
         Ok(Self { link, _own_stream: None })
     }

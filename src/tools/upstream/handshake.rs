@@ -51,7 +51,26 @@ pub(super) async fn open_beside(
     tokens: TokenSource,
 ) -> Result<Arc<Link>, UpstreamError> {
     let Wire::Http(wire) = &shared.wire else { return Err(UpstreamError::Address) };
+    open_over(settings, wire, tokens).await
+}
+
+/// The same, over the pool of a way that need not be open.
+pub(super) async fn open_over(
+    settings: &ServerSettings,
+    wire: &HttpWire,
+    tokens: TokenSource,
+) -> Result<Arc<Link>, UpstreamError> {
     over_http(settings, wire.with_tokens(Some(tokens))).await
+}
+
+/// The bytes' way to a server over HTTP; nothing is agreed yet.
+pub(super) fn wire_over_http(
+    settings: &ServerSettings,
+    limits: &UpstreamLimits,
+    tokens: Option<TokenSource>,
+) -> Result<HttpWire, UpstreamError> {
+    let Transport::Http { url, headers } = &settings.transport else { return Err(UpstreamError::Address) };
+    HttpWire::new(url, headers, settings.connect_timeout, limits, tokens)
 }
 
 async fn over_http(settings: &ServerSettings, wire: HttpWire) -> Result<Arc<Link>, UpstreamError> {
@@ -68,10 +87,7 @@ pub(super) async fn open(
     tokens: Option<TokenSource>,
 ) -> Result<Arc<Link>, UpstreamError> {
     match &settings.transport {
-        Transport::Http { url, headers } => {
-            let wire = HttpWire::new(url, headers, settings.connect_timeout, limits, tokens)?;
-            over_http(settings, wire).await
-        }
+        Transport::Http { .. } => over_http(settings, wire_over_http(settings, limits, tokens)?).await,
         Transport::Stdio { command, args, env } => {
             let slot: LinkSlot = Arc::new(Mutex::new(Weak::new()));
             let wire = StdioWire::spawn(&settings.name, command, args, env, limits, Arc::clone(&slot))?;

@@ -186,11 +186,6 @@ impl Link {
         }
     }
 
-    /// Whether the server said that it has this (`prompts`, `resources`).
-    pub(in crate::tools) fn offers(&self, capability: &str) -> bool {
-        self.agreement.capabilities.contains_key(capability)
-    }
-
     /// The object that the server gave for a capability.
     pub(in crate::tools) fn capability(&self, name: &str) -> Option<Json> {
         self.agreement.capabilities.get(name).cloned()

@@ -8,6 +8,7 @@ use crate::text::one_line;
 use crate::tools::arguments::ArgumentSchema;
 use crate::tools::definition::{Definition, DefinitionError};
 use crate::tools::error::UpstreamError;
+use crate::tools::settings::Settings;
 
 use super::UpstreamLimits;
 use super::link::{Failure, Link, Outgoing};
@@ -22,6 +23,16 @@ pub struct Listing {
     pub definitions: Vec<Definition>,
     /// The tools that were left out, and why.
     pub refused: Vec<(String, DefinitionError)>,
+}
+
+impl Listing {
+    /// Reads definitions as another gateway passed them on, within the same bounds.
+    pub fn read(tools: impl IntoIterator<Item = Json>, settings: &Settings) -> Self {
+        let mut listing = Self::default();
+        let limits = UpstreamLimits::from(settings);
+        tools.into_iter().take(limits.tools).for_each(|tool| read_tool(tool, &limits, &mut listing));
+        listing
+    }
 }
 
 /// Asks for the tools. A server with too many is refused as a whole; a single bad definition is left out.

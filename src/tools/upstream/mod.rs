@@ -16,14 +16,14 @@ mod session_places;
 mod stdio;
 mod ways;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
-use super::auth::{ServerCredentials, TokenError};
+use super::auth::{CredentialPorts, ServerCredentials, TokenError};
 use super::error::{ToolError, UpstreamError};
 use super::offers::add_client;
 use super::registry::RegistryPorts;
@@ -36,6 +36,7 @@ use crate::telemetry::{Metrics, ServerLabels};
 use crate::text::one_line;
 
 use self::callers::CallerConnections;
+use self::http::HttpWire;
 
 pub(super) use connection::Connection;
 pub use connection::offered;
@@ -93,6 +94,9 @@ pub(crate) fn read_untrusted(bytes: &[u8]) {
 pub enum Health {
     /// It is connected and its tools were compared with their pins.
     Up,
+    /// It is there, and answers callers with an account of their own only: each has a connection, and none is shared. Its tools
+    /// are the approved ones; they are compared when a caller's connection opens.
+    NeedsAccount,
     /// It is not; tried again in the background.
     Down {
         /// Why, for the operator.
@@ -104,7 +108,6 @@ pub enum Health {
 const SESSION_RENEWALS: usize = 3;
 
 /// A server as the registry holds it.
-#[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) settings: ServerSettings,
     limits: UpstreamLimits,
@@ -125,17 +128,28 @@ pub(super) struct Upstream {
     callers: Option<CallerConnections>,
     /// The sessions of clients at all servers.
     session_places: Arc<SessionPlaces>,
+    /// The pool of the connections of callers where none is shared.
+    callers_wire: OnceLock<HttpWire>,
+    /// What the server said to the last caller that it can do, where no connection is shared.
+    last_seen: ArcSwapOption<Map<String, Json>>,
+    /// Compares what an account is offered with the pins.
+    compare: OnceLock<Box<dyn Fn(Listing) + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl Upstream {
     pub(super) fn new(
         settings: ServerSettings,
         limits: UpstreamLimits,
-        ports: &RegistryPorts,
+        (ports, credential_ports): (&RegistryPorts, CredentialPorts),
         session_places: Arc<SessionPlaces>,
     ) -> Result<Self, TokenError> {
-        let identity = ports.identity.clone();
-        let credentials = connection::credentials_of(&settings, identity, Arc::clone(&ports.clock))?;
+        let credentials = connection::credentials_of(&settings, credential_ports)?;
         let most_callers = credentials.as_ref().and_then(|credentials| credentials.callers());
         let upstream = Self {
             settings,
@@ -151,9 +165,18 @@ impl Upstream {
             doubted: Notify::new(),
             metrics: Arc::clone(&ports.metrics),
             session_places,
+            callers_wire: OnceLock::new(),
+            last_seen: ArcSwapOption::empty(),
+            compare: OnceLock::new(),
         };
         upstream.show(false);
         Ok(upstream)
+    }
+
+    /// How what an account is offered is compared with the pins.
+    pub(super) fn compare_with(&self, compare: Box<dyn Fn(Listing) + Send + Sync>) {
+        // It is set once, before the first caller comes.
+        let _ = self.compare.set(compare);
     }
 
     /// Shows in the metric whether the server can be called. Its label has the names in the configuration.
@@ -195,6 +218,23 @@ impl Upstream {
         *self.health.lock() = Health::Down { reason };
         self.show(false);
         self.connections.send_modify(|count| *count += 1);
+    }
+
+    /// The server answers only callers with an account of their own: that is how it is, and no fault.
+    pub(super) fn needs_account(&self) {
+        self.link.store(None);
+        let before = std::mem::replace(&mut *self.health.lock(), Health::NeedsAccount);
+        self.show(true);
+        self.connections.send_modify(|count| *count += 1);
+        if before != Health::NeedsAccount {
+            tracing::info!(server = %self.settings.name, "upstream server reached: it serves connected accounts");
+        }
+    }
+
+    /// Whether an error says that the server answers only callers with an account of their own.
+    pub(super) fn is_for_accounts(&self, error: &UpstreamError) -> bool {
+        let shows_nothing = self.account_credentials().is_some_and(|credentials| credentials.own().is_none());
+        shows_nothing && error.asks_for_a_token()
     }
 
     /// The server is there, and its list of tools cannot be used.
@@ -247,7 +287,9 @@ impl Upstream {
         let mut renewals = SESSION_RENEWALS;
         loop {
             let way = self.way_for(caller, client).await?;
-            if renewals < SESSION_RENEWALS && !still_wanted() {
+            // Where no connection is shared, the pins were compared when the caller's was opened: it may have been just now.
+            let is_new = renewals < SESSION_RENEWALS || self.health() == Health::NeedsAccount;
+            if is_new && !still_wanted() {
                 return Err(self.unavailable());
             }
             if way.link.is_stateless() {
@@ -304,6 +346,9 @@ impl Upstream {
                 error: Box::new(crate::mcp::RpcError { message: one_line(&error.message, 500), ..error }),
             },
             Failure::TooLarge(_) => ToolError::TooLarge { limit: self.limits.response_bytes },
+            Failure::NoToken(error) if matches!(*error, TokenError::NotConnected) => {
+                ToolError::NotConnected { server }
+            }
             Failure::NoToken(_) | Failure::TokenRefused => {
                 let message = super::error::chain(&failure);
                 tracing::warn!(%server, reason = message, "a request to an upstream server has no valid credential");

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::tools::error::UpstreamError;
 
-use super::Upstream;
 use super::connection::{Connection, within};
 use super::listing::{self, Listing};
+use super::{Health, Upstream};
 
 /// Attempts at a server that has just forgotten the session, before it counts as away.
 const QUICK_ATTEMPTS: u32 = 3;
@@ -25,7 +25,8 @@ pub(in crate::tools) async fn keep_connected(
     mut publish: impl FnMut(Listing) -> Result<(), Abandoned> + Send,
 ) {
     let limits = upstream.limits;
-    let mut pause = limits.retry_min;
+    let for_accounts = upstream.health() == Health::NeedsAccount;
+    let mut pause = if for_accounts { limits.refresh_interval } else { limits.retry_min };
     let mut current = first;
     let mut quick_attempts = 0;
     loop {
@@ -47,8 +48,9 @@ pub(in crate::tools) async fn keep_connected(
                 }
             }
         }
-        tokio::time::sleep(pause).await;
+        wait(&upstream, pause).await;
         pause = match quick_attempts {
+            0 if pause > limits.retry_max => limits.retry_min,
             0 => pause.saturating_mul(2).clamp(limits.retry_min, limits.retry_max),
             _ => QUICK_PAUSE,
         };
@@ -61,10 +63,29 @@ pub(in crate::tools) async fn keep_connected(
                 quick_attempts = 0;
                 current = Some(connection);
             }
+            Err(error) if upstream.is_for_accounts(&error) => {
+                upstream.needs_account();
+                pause = limits.refresh_interval;
+            }
             // A server that starts anew breaks connections for a moment, while calls wait for the new session.
             Err(_) if quick_attempts > 0 => quick_attempts -= 1,
             Err(error) => upstream.down(&error),
         }
+    }
+}
+
+/// The pause before the next attempt. A server for accounts is looked at sooner when a call found nobody there.
+async fn wait(upstream: &Upstream, pause: Duration) {
+    let elapsed = tokio::time::sleep(pause);
+    if upstream.health() != Health::NeedsAccount {
+        return elapsed.await;
+    }
+    tokio::select! {
+        () = elapsed => {}
+        () = upstream.doubted.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
+    }
+    if let Some(callers) = &upstream.callers {
+        callers.sweep(Instant::now());
     }
 }
 

@@ -41,6 +41,16 @@ impl SessionPlaces {
             session.close(&server);
         }
     }
+
+    /// Closes the sessions of a principal, in Cedar's notation, at one server.
+    pub(super) fn close_of(&self, holder: &str, server: &ServerName) {
+        let places = self.0.lock();
+        let own = places.iter().filter(|(principal, _)| principal.to_string() == holder);
+        let at_server = own.flat_map(|(_, of_one)| of_one).filter(|(_, at)| at == server);
+        let sessions: Vec<_> = at_server.filter_map(|(session, _)| session.upgrade()).collect();
+        drop(places);
+        sessions.iter().for_each(|session| session.close(server));
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
+use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::callers::OwnConnection;
+use super::http::HttpWire;
 use super::link::{Failure, Link};
-use super::{Connection, Upstream};
+use super::{Connection, Health, Listing, Upstream, handshake, listing};
 use crate::model::Subject;
-use crate::tools::auth::{TokenCaller, TokenSource};
+use crate::tools::auth::{ServerCredentials, TokenCaller, TokenSource};
 use crate::tools::error::{ToolError, UpstreamError};
 use crate::tools::session::{ClientSession, ClientSide};
 
@@ -60,7 +62,15 @@ impl Upstream {
         caller: &Arc<Subject>,
         client: Option<&'a ClientSide>,
     ) -> Result<Way<'a>, ToolError> {
-        let shared = self.open_link().await?;
+        // Where none is shared, the caller's own connection stands in its place.
+        let own = match self.health() {
+            Health::NeedsAccount => Some(self.account_connection(caller).await?),
+            Health::Up | Health::Down { .. } => None,
+        };
+        let shared = match own.as_ref().and_then(|own| own.get()) {
+            Some(own) => Arc::clone(own.link()),
+            None => self.open_link().await?,
+        };
         let way = match client {
             // A child process for each client would be too much; one serves all, and asks no client for anything.
             Some(ClientSide::Session(session)) if shared.may_have_sessions() && session.needs_own() => {
@@ -68,9 +78,10 @@ impl Upstream {
             }
             _ => None,
         };
-        let way = match way {
-            Some(way) => way,
-            None => self.way_without_session(caller, shared).await?,
+        let way = match (way, own) {
+            (Some(way), _) => way,
+            (None, Some(own)) => Way { link: shared, of: WayOf::Caller(own) },
+            (None, None) => self.way_without_session(caller, shared).await?,
         };
         // INVARIANT of `callers`, and of a client's session, which belongs to one principal.
         if !way.link.is_for(caller) {
@@ -124,10 +135,102 @@ impl Upstream {
         Ok(Way { link, of: WayOf::Caller(place) })
     }
 
+    /// The connection of a caller at a server where none is shared. The tools that the server offers to the account are compared
+    /// with the pins before the first call.
+    async fn account_connection(&self, caller: &Arc<Subject>) -> Result<OwnConnection, ToolError> {
+        let (Some(callers), Some(credentials)) = (&self.callers, &self.credentials) else {
+            return Err(self.unavailable());
+        };
+        let tokens = credentials.of_caller(caller).ok_or_else(|| self.unavailable())?;
+        let place = callers.place(&TokenCaller::of(caller), Instant::now());
+        let opening = || async {
+            let wire = self.wire_of_callers()?;
+            let connection = Connection::open_over(&self.settings, wire, tokens).await?;
+            let listing = connection.list(&self.settings, &self.limits).await?;
+            if let Some(compare) = self.compare.get() {
+                compare(listing);
+            }
+            let capabilities = connection.link().agreement.capabilities.clone();
+            self.last_seen.store(Some(Arc::new(capabilities)));
+            Ok(connection)
+        };
+        place.get_or_try_init(opening).await.map_err(|error| self.not_opened(&error))?;
+        Ok(place)
+    }
+
+    fn wire_of_callers(&self) -> Result<&HttpWire, UpstreamError> {
+        if let Some(wire) = self.callers_wire.get() {
+            return Ok(wire);
+        }
+        let wire = handshake::wire_over_http(&self.settings, &self.limits, None)?;
+        Ok(self.callers_wire.get_or_init(|| wire))
+    }
+
+    /// The credentials, where callers connect accounts of their own.
+    pub(in crate::tools) fn account_credentials(&self) -> Option<&Arc<ServerCredentials>> {
+        self.credentials.as_ref().filter(|credentials| credentials.is_of_accounts())
+    }
+
+    /// Closes the connections of a principal, in Cedar's notation, and forgets its tokens in memory: what was opened as one
+    /// account is not used as another.
+    pub(in crate::tools) fn forget_holder(&self, holder: &str) {
+        if let Some(credentials) = &self.credentials {
+            credentials.forget_holder(holder);
+        }
+        if let Some(callers) = &self.callers {
+            callers.forget_holder(holder);
+        }
+        self.session_places.close_of(holder, &self.settings.name);
+    }
+
+    /// Opens the connection of a caller that has just connected an account, so that the tools are compared. In the background.
+    pub(in crate::tools) fn look_as(self: &Arc<Self>, caller: Arc<Subject>) {
+        if self.health() != Health::NeedsAccount {
+            return;
+        }
+        let upstream = Arc::clone(self);
+        tokio::spawn(async move {
+            // Why it cannot be opened was logged.
+            let _ = upstream.account_connection(&caller).await;
+        });
+    }
+
+    /// Asks the server for its tools as this caller.
+    pub(in crate::tools) async fn offered_to(&self, caller: &Arc<Subject>) -> Result<Listing, ToolError> {
+        let asking = async {
+            let _kept = self.tokens_for(caller).await?;
+            let _place = self.place(caller.principal()).await;
+            let way = self.way_of(caller).await?;
+            listing::tools(&way.link, &self.limits).await.map_err(|error| {
+                if error.is_session_lost() {
+                    self.lost(&way, caller);
+                }
+                self.not_opened(&error)
+            })
+        };
+        let (server, limit) = (self.settings.name.clone(), self.settings.call_timeout);
+        let in_time = tokio::time::timeout(limit, asking).await;
+        in_time.unwrap_or(Err(ToolError::Timeout { server, limit }))
+    }
+
+    /// What the server said that it can do: on the connection that all share, or to the last caller that opened one.
+    pub(in crate::tools) fn capability(&self, name: &str) -> Option<Json> {
+        match self.link() {
+            Some(link) => link.capability(name),
+            None if self.health() == Health::NeedsAccount => {
+                self.last_seen.load().as_ref().and_then(|seen| seen.get(name).cloned())
+            }
+            None => None,
+        }
+    }
+
     /// A client's session or a caller's connection cannot be opened.
     fn not_opened(&self, error: &UpstreamError) -> ToolError {
         let server = self.settings.name.clone();
         let message = crate::tools::error::chain(error);
+        if error.is_not_connected() {
+            return ToolError::NotConnected { server };
+        }
         if error.is_of_a_credential() {
             tracing::warn!(%server, reason = message, "a caller has no valid credential at an upstream server");
             return ToolError::Credentials { server };
