@@ -20,7 +20,7 @@ pub use engine::compiled::Effect;
 pub use engine::json::{CedarAnswer, EntityCheck, JsonEntities, JsonNames, JsonQuery, RequestJsonError};
 pub use engine::reachability::{Reachable, Side};
 pub use engine::request::Query;
-pub use engine::undeclared::{Undeclared, UndeclaredError};
+pub use engine::undeclared::{UndeclaredError, UndeclaredValues};
 pub use engine::verdict::{PolicyFault, Verdict};
 pub use set::annotations::PolicyAnnotations;
 pub use set::bundle::Bundle;

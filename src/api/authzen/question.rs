@@ -13,7 +13,7 @@ use smol_str::format_smolstr;
 use crate::api::body::Object;
 use crate::model::cedar_json::read_fields;
 use crate::model::{Entity, EntityUid, Value};
-use crate::policy::{Bundle, Query, Undeclared as Extra};
+use crate::policy::{Bundle, Query, UndeclaredValues as Extra};
 
 pub(in crate::api) type Properties = Map<String, Any>;
 

@@ -35,9 +35,9 @@ pub enum UndeclaredError {
 
 /// Values without a place in the schema, as pairs of path and text.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Undeclared(Vec<(String, String)>);
+pub struct UndeclaredValues(Vec<(String, String)>);
 
-impl Undeclared {
+impl UndeclaredValues {
     /// Adds a value: a list gives a pair for each item, an object one for each field below its name. Numbers and truth values
     /// are written as in JSON; null and what is empty say nothing.
     fn add(&mut self, path: &str, value: &Json) -> Result<(), UndeclaredError> {
@@ -120,7 +120,7 @@ impl Bundle {
         party: &str,
         uid: &EntityUid,
         given: Map<String, Json>,
-        undeclared: &mut Undeclared,
+        undeclared: &mut UndeclaredValues,
     ) -> Result<Map<String, Json>, UndeclaredError> {
         match self.schema_index().entity_type(uid) {
             Ok(known) => undeclared.take(&known.attributes, given, party),
@@ -136,7 +136,7 @@ impl Bundle {
         &self,
         action: &EntityUid,
         given: Map<String, Json>,
-        undeclared: &mut Undeclared,
+        undeclared: &mut UndeclaredValues,
     ) -> Result<Map<String, Json>, UndeclaredError> {
         match self.context_shape(action) {
             Some(shape) => undeclared.take(shape, given, "context"),
@@ -152,7 +152,7 @@ impl Bundle {
         &self,
         action: &EntityUid,
         given: Map<String, Json>,
-        undeclared: &mut Undeclared,
+        undeclared: &mut UndeclaredValues,
     ) -> Result<Map<String, Json>, UndeclaredError> {
         match self.context_shape(action).map(|shape| shape.field(INPUT)) {
             Some(Some(Shape::Record(shape))) => undeclared.take(shape, given, "action"),
@@ -163,7 +163,7 @@ impl Bundle {
 
     /// Puts what is not declared into the context, where the action's schema has a field for it. Elsewhere no policy could
     /// look at it.
-    pub fn carry(&self, action: &EntityUid, undeclared: Undeclared, context: &mut Fields) {
+    pub fn carry(&self, action: &EntityUid, undeclared: UndeclaredValues, context: &mut Fields) {
         let place = self.context_shape(action).and_then(|shape| shape.field(EXTRA));
         if undeclared.0.is_empty() || !place.is_some_and(is_set_of_pairs) {
             return;
@@ -218,7 +218,7 @@ action odd appliesTo { principal: [user], resource: [doc], context: { extra?: Se
     #[test]
     fn what_is_not_declared_is_taken_out_at_every_depth_and_written_as_text() {
         let bundle = bundle();
-        let mut undeclared = Undeclared::default();
+        let mut undeclared = UndeclaredValues::default();
         let given = object(json!({
             "name": "ann", "home": { "city": "Ulm", "floor": 3 }, "tags": ["a", "b", ["c"]], "on": true, "rate": 1.5,
             "boss": { "name": "bo" }, "none": null, "empty": [],
@@ -243,7 +243,7 @@ action odd appliesTo { principal: [user], resource: [doc], context: { extra?: Se
     #[test]
     fn the_properties_of_an_action_are_its_input() {
         let bundle = bundle();
-        let mut undeclared = Undeclared::default();
+        let mut undeclared = UndeclaredValues::default();
         let given = object(json!({ "soft": true, "method": "GET" }));
         let declared = bundle.declared_input(&action("read"), given.clone(), &mut undeclared).unwrap();
         assert_eq!(Json::Object(declared), json!({ "soft": true }));
@@ -257,7 +257,7 @@ action odd appliesTo { principal: [user], resource: [doc], context: { extra?: Se
     fn only_a_field_of_the_right_type_takes_it() {
         let bundle = bundle();
         for (name, carries) in [("read", true), ("plain", false), ("odd", false)] {
-            let mut undeclared = Undeclared::default();
+            let mut undeclared = UndeclaredValues::default();
             let given = object(json!({ "colour": "red" }));
             bundle.declared_context(&action(name), given, &mut undeclared).unwrap();
             let mut context = Fields::new();
@@ -276,7 +276,8 @@ action odd appliesTo { principal: [user], resource: [doc], context: { extra?: Se
             (json!({ "many": many }), UndeclaredError::TooMany),
             (json!({ long: 1 }), UndeclaredError::TooLong),
         ] {
-            let answer = bundle.declared_context(&action("read"), object(given), &mut Undeclared::default());
+            let answer =
+                bundle.declared_context(&action("read"), object(given), &mut UndeclaredValues::default());
             assert_eq!(answer.unwrap_err(), error);
         }
     }
