@@ -98,15 +98,23 @@ fn meaning<'m>(model: &'m Model, collected: &mut Collected) -> Result<Meaning<'m
     let actions = actions(model);
     let reading = Reading { model, actions: actions.clone() };
     let mut rules = Vec::new();
-    if model.rules.is_empty() {
-        if uses_rules(&model.matcher) {
+    let counted = if uses_rules(&model.matcher) { ordered(model, &graphs) } else { Vec::new() };
+    match (counted.is_empty(), model.rules.first()) {
+        (true, None) if uses_rules(&model.matcher) => {
             let what = "there is no `p` line: name the file with the rules after the model".to_owned();
             return Err(ImportError::Source { line: model.matcher_line, what });
         }
-        let condition = reading.condition(None).map_err(|what| at_matcher(model, what))?;
-        rules.push(ReadRule { allows: true, condition, line: model.matcher_line });
+        // Casbin evaluates such a matcher once, as if a rule allowed.
+        (true, first) => {
+            let condition = reading.condition(None).map_err(|what| at_matcher(model, what))?;
+            rules.push(ReadRule { allows: true, condition, line: model.matcher_line });
+            if let Some(rule) = first {
+                collected.note(rule.line, "the matcher looks at no rule: the rules count for nothing");
+            }
+        }
+        (false, _) => {}
     }
-    for rule in ordered(model, &graphs) {
+    for rule in counted {
         let Some(allows) = rule.allows else {
             collected.note(rule.line, "its effect is neither `allow` nor `deny`: it counts for nothing");
             continue;
