@@ -1,6 +1,6 @@
 //! Rules of other products as policies: what comes out, that it means the same, and what is told when it cannot.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,12 @@
 //! The gateway as a process: how it starts, what it refuses to start with, how it takes signals, what it says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};

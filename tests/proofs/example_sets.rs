@@ -1,7 +1,5 @@
 //! The example sets of Cedar's own authors, which have no namespace: each question about them is settled.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use std::fs;
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 //! The schema is so small that every request which a policy can tell from another is asked: a statement that is proven
 //! holds for all of them, and one that is refuted fails for one at least.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 use std::sync::Arc;
 

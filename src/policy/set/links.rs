@@ -93,7 +93,7 @@ struct CommandLink {
 }
 
 /// The links of a file. `types` are the entity types of the schema.
-pub(super) fn read(source: &Source, types: &[&str]) -> Result<Vec<PlacedLink>, PolicyProblem> {
+pub(super) fn read(source: &Source, types: &[&str]) -> Result<Vec<PlacedLink>, Box<PolicyProblem>> {
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
     let links = match source.name.ends_with(".json") {
         true if text.trim_start().starts_with('[') => of_command(text, types),
@@ -101,18 +101,17 @@ pub(super) fn read(source: &Source, types: &[&str]) -> Result<Vec<PlacedLink>, P
         false => of_yaml(text, types),
     };
     links.map_err(|Unreadable { line, what, help }| {
-        problem_at(source, line, what).with_advice(help.unwrap_or_else(|| {
-            "write `links: [{ template: …, id: …, principal: User::\"ann\" }]`".to_owned()
-        }))
+        let usual = || "write `links: [{ template: …, id: …, principal: User::\"ann\" }]`".to_owned();
+        Box::new(problem_at(source, line, what).with_advice(help.unwrap_or_else(usual)))
     })
 }
 
 /// A problem with the link in this line.
 pub(super) fn problem_at(source: &Source, line: u64, message: String) -> PolicyProblem {
-    let lines = source.text.split_inclusive('\n');
     let before = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
-    let offset: usize = lines.clone().take(before).map(str::len).sum();
-    let length = lines.skip(before).next().map_or(0, |text| text.trim_end().len());
+    let mut lines = source.text.split_inclusive('\n');
+    let offset: usize = lines.by_ref().take(before).map(str::len).sum();
+    let length = lines.next().map_or(0, |text| text.trim_end().len());
     PolicyProblem::in_file(&source.path, &source.text, message).at(Some((offset, length).into()), "this link")
 }
 

@@ -322,7 +322,7 @@ impl Loader {
                     link,
                     place: Some((source.clone(), line)),
                 })),
-                Err(problem) => self.problems.push(problem),
+                Err(problem) => self.problems.push(*problem),
             }
         }
         let single = sources.links().iter().cloned();

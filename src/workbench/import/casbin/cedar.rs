@@ -92,6 +92,8 @@ pub(super) struct Written {
 pub(super) struct Writer<'w> {
     names: &'w Names,
     actions: BTreeSet<String>,
+    /// Lines of the model, which stand before the rules.
+    lines_before: u64,
 }
 
 /// What conditions need of the schema.
@@ -116,8 +118,8 @@ struct Draft {
 }
 
 impl<'w> Writer<'w> {
-    pub(super) fn new(names: &'w Names, actions: BTreeSet<String>) -> Self {
-        Self { names, actions }
+    pub(super) fn new(names: &'w Names, actions: BTreeSet<String>, lines_before: u64) -> Self {
+        Self { names, actions, lines_before }
     }
 
     /// All policies and the schema.
@@ -226,8 +228,10 @@ impl<'w> Writer<'w> {
         let actions = draft.actions.iter().cloned().collect::<Vec<_>>();
         let id = [who, what].into_iter().chain(actions.iter().map(String::as_str));
         let id = id.filter(|word| !matches!(*word, "principal" | "resource")).collect::<Vec<_>>().join("-");
-        let lines: Vec<String> = draft.lines.iter().map(u64::to_string).collect();
+        let own = draft.lines.iter().filter_map(|line| line.checked_sub(self.lines_before));
+        let lines: Vec<String> = own.filter(|line| *line > 0).map(|line| line.to_string()).collect();
         let description = match lines.as_slice() {
+            [] => "The matcher of the model.".to_owned(),
             [line] => format!("Line {line} of the rules."),
             _ => format!("Lines {} of the rules.", lines.join(", ")),
         };

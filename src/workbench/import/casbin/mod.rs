@@ -63,7 +63,7 @@ pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
     }
     let meaning = meaning(&model, &mut collected)?;
     let names = Names::new(input.topic, &meaning.model.request);
-    let writer = Writer::new(&names, meaning.actions.clone());
+    let writer = Writer::new(&names, meaning.actions.clone(), input.lines_before);
     let mut written = writer.written(&meaning).map_err(|what| at_matcher(&model, what))?;
     collected.policies.append(&mut written.policies);
     let requests = samples::requests(&meaning, &written.attributes);
