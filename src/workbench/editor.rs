@@ -192,6 +192,10 @@ fn entities() -> Json {
                 json!({ "type": "array", "items": { "type": "string" }, "description": "direct parents, each of them listed" }),
             ),
             ("tags", values("named values of one type")),
+            (
+                "absent",
+                json!({ "type": "boolean", "description": "it can be named and is not found; then it has nothing else" }),
+            ),
         ],
     );
     json!({ "type": "object", "additionalProperties": entry, "description": "what exists, by name: `Type::\"id\"`" })

@@ -17,6 +17,8 @@ const GZIP: &[u8] =
 fn filled(template: &str) -> String {
     [
         ("/servers/{name}", "/servers/desk"),
+        ("/v1/connections/{server}", "/v1/connections/desk"),
+        ("/v1/connect/{server}", "/v1/connect/desk"),
         ("/v1/capabilities/{name}", "/v1/capabilities/research"),
         ("{server}/{tool}", "builtin/csv_parser"),
         ("{scope}", "workspace:lab"),

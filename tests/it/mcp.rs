@@ -884,7 +884,10 @@ async fn the_health_of_servers_is_shown_and_does_not_make_the_gateway_unready() 
     })
     .await;
     let who = world.service("one", &["tool:list"]);
-    let servers = json!([{ "name": "here", "state": "up" }, { "name": "away", "state": "down" }]);
+    let servers = json!([
+        { "name": "here", "state": "up", "needs_account": false },
+        { "name": "away", "state": "down", "needs_account": false },
+    ]);
     assert_eq!(world.get(&who, "/v1/tools/servers").await.json()["servers"], servers);
     let operations = format!("http://{}", world.gateway.operations());
     let read = async |path: &str| send(world.client.get(format!("{operations}{path}"))).await.text;

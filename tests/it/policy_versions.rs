@@ -430,8 +430,8 @@ fn links_go_with_the_policies_that_they_make() {
     // One link less is another version, and the tests notice.
     let (one, _) = LINKS.split_once("  - template: share.one\n    id: share.one.bob").unwrap();
     fs::write(house.join("policies/share.links.yaml"), one).unwrap();
-    let red = policy_command(house, 1, "test");
-    assert!(red.stdout.contains("bob"), "{red:?}");
+    let red = policy_command(house, 2, "test");
+    assert!(red.stdout.contains("there is no policy `share.one.bob`"), "{red:?}");
     let changed = policy_command(house, 1, "diff current");
     assert!(changed.stdout.contains("share.one.bob"), "{changed:?}");
     fs::write(house.join("policies/share.links.yaml"), LINKS.replace("id: share.one.bob", "id: a.list"))

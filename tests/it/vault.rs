@@ -453,7 +453,7 @@ async fn without_its_secrets_nothing_starts() {
     assert_eq!(asked().pop(), given_back, "also when a secret cannot be had");
     assert_eq!(missing.code, Some(2), "{missing:?}");
     assert!(
-        missing.stderr.contains("error: the secret `secret/caxton/none` could not be read (status 404"),
+        missing.stderr.contains("\"the secret `secret/caxton/none` could not be read (status 404"),
         "{missing:?}"
     );
     assert!(missing.stderr.contains("help: see `security.vault.secret_mount`"), "{missing:?}");

@@ -86,16 +86,16 @@ fn a_statement_that_does_not_hold_comes_with_its_place_and_a_test() {
     assert!(
         ended.stdout.starts_with(
             "✗ refuted  nobody who was denied lists tools  policy-tests/a.test.yaml:8  not so in 10 of 364 environments
-    Agent::\"agent-1\" asks for tool:list on Gateway::\"gateway-1\"
+    Agent::\"a\" asks for tool:list on Gateway::\"g\"
       here: allow by t.list
       as a test:
       - name: Agent asks for tool:list on Gateway
         # now: allow by t.list
         # expected is a denial, this or `deny_default`
         entities:
-          Agent::\"agent-1\": {}
-          Gateway::\"gateway-1\": {}
-        request: { principal: Agent::\"agent-1\", action: tool:list, resource: Gateway::\"gateway-1\", context: { session: { denied: 1 } } }
+          Agent::\"a\": {}
+          Gateway::\"g\": {}
+        request: { principal: Agent::\"a\", action: tool:list, resource: Gateway::\"g\", context: { session: { denied: 1 } } }
         expect: { outcome: deny_explicit }
     … and 9 more
 
@@ -146,7 +146,7 @@ fn a_statement_about_another_version_reads_a_commit_or_a_folder() {
     assert_eq!(
         verdicts,
         [
-            "✓ proven  no more is permitted than by HEAD, config:read left out  policy-tests/a.test.yaml:8  349 environments",
+            "✓ proven  no more is permitted than by HEAD, config:read left out  policy-tests/a.test.yaml:8  359 environments",
             "✗ refuted  the same is permitted as by before  policy-tests/a.test.yaml:9  not so in 5 of 364 environments"
         ]
     );
