@@ -101,10 +101,11 @@ pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
         Command::CreateKey { name, permissions, agent, expires_in, data_dir } => {
             let holder = agent.map_or(KeyHolder::Service, KeyHolder::Agent);
             let expires = now.saturating_add(i64::try_from(expires_in.as_millis())?);
-            if let Some(engaged) = ChangeLock::in_directory(&data_dir.path(output)?).engaged()? {
+            let directory = data_dir.path(output)?;
+            if let Some(engaged) = ChangeLock::in_directory(&directory).engaged()? {
                 bail!("changes are locked ({}): `caxton config unlock` first", engaged.reason);
             }
-            create(&open(&data_dir.path(output)?)?, &name, &holder, &permissions, (now, expires), output)
+            create(&open(&directory)?, &name, &holder, &permissions, (now, expires), output)
         }
         Command::RotateKey { id, grace, data_dir } => {
             let grace = i64::try_from(grace.as_millis())?;

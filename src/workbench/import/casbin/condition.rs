@@ -289,9 +289,7 @@ impl Reading<'_> {
     /// An expression on the action is asked of each action that any rule names; there are no others.
     fn regex(&self, part: Part, pattern: &str) -> Result<Condition, String> {
         if part != Part::Action {
-            return match alternatives(pattern) {
-                Some(_) | None => Err("`regexMatch` is understood on the action only".to_owned()),
-            };
+            return Err("`regexMatch` is understood on the action only".to_owned());
         }
         let regex = regex::RegexBuilder::new(pattern).size_limit(1 << 20).build();
         let regex = regex.map_err(|_| format!("the expression `{pattern}` cannot be read"))?;
