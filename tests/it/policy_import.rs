@@ -485,3 +485,16 @@ fn a_model_that_cannot_be_carried_over_says_where_and_why() {
     let error = imported(From::Casbin, &format!("{renamed}p, a, b, c, allow\n")).unwrap_err();
     assert!(error.to_string().contains("the field `who` of a request is not known here"), "{error}");
 }
+
+/// A chain of roles has as many ways up as there are sets of its links: the depth of each is worked out once.
+#[test]
+fn a_long_chain_of_roles_is_read_at_once() {
+    let model = "[request_definition]\nr = sub, obj, act\n[policy_definition]\np = sub, obj, act, eft\n[role_definition]\ng = _, _\n\
+        [policy_effect]\ne = subjectPriority(p.eft) || deny\n[matchers]\nm = g(r.sub, p.sub) && r.obj == p.obj && r.act == p.act\n";
+    let chain: String = (0..40).map(|number| format!("g, r{number}, r{}\n", number + 1)).collect();
+    let rules = format!("p, r40, thing, read, deny\np, r0, thing, read, allow\n{chain}");
+    let imported = imported(From::Casbin, &format!("{model}{rules}")).unwrap();
+    // The rule of the far end comes before that of the root.
+    assert_eq!(imported.count, 1, "{}", imported.policies);
+    assert!(!imported.policies.contains("unless"), "{}", imported.policies);
+}

@@ -185,23 +185,36 @@ fn ordered<'m>(model: &'m Model, graphs: &Graphs) -> Vec<&'m Rule> {
             rule.value(field).map(str::to_owned)
         };
         let with_domains = model.memberships.iter().any(|line| line.domain.is_some());
-        let depth = |rule: &Rule| {
-            let domain = of(rule, Part::Domain).filter(|_| with_domains);
-            of(rule, Part::Subject).map_or(0, |subject| depth(graphs, domain.as_deref(), &subject))
-        };
+        let mut depths = Depths::default();
         // Those far from the root count first; the sort keeps the order of the others.
-        rules.sort_by_key(|rule| std::cmp::Reverse(depth(rule)));
+        rules.sort_by_cached_key(|rule| {
+            let domain = of(rule, Part::Domain).filter(|_| with_domains);
+            let depth = |subject: String| depths.of(graphs, domain.as_deref(), &subject);
+            std::cmp::Reverse(of(rule, Part::Subject).map_or(0, depth))
+        });
     }
     rules
 }
 
-/// How many roles stand above a name, one in the other.
-fn depth(graphs: &Graphs, domain: Option<&str>, name: &str) -> usize {
-    let above = graphs.above("g", domain, name);
-    let others = above.iter().filter(|other| other.as_str() != name);
-    // A circle would not end: what is in both directions counts as the same depth.
-    let others = others.filter(|other| !graphs.has("g", domain, other, name));
-    others.map(|other| depth(graphs, domain, other) + 1).max().unwrap_or(0)
+/// How many roles stand above each name, one in the other.
+#[derive(Default)]
+struct Depths(BTreeMap<(Option<String>, String), usize>);
+
+impl Depths {
+    /// Each name is looked at once: a chain of roles has as many ways up as there are sets of its links.
+    fn of(&mut self, graphs: &Graphs, domain: Option<&str>, name: &str) -> usize {
+        let place = (domain.map(str::to_owned), name.to_owned());
+        if let Some(known) = self.0.get(&place) {
+            return *known;
+        }
+        let above = graphs.above("g", domain, name);
+        let others = above.iter().filter(|other| other.as_str() != name);
+        // A circle would not end: what is in both directions counts as the same depth.
+        let others = others.filter(|other| !graphs.has("g", domain, other, name));
+        let depth = others.map(|other| self.of(graphs, domain, other) + 1).max().unwrap_or(0);
+        self.0.insert(place, depth);
+        depth
+    }
 }
 
 /// Domains of the request are named, and what is known of fields with few values is said by these.
