@@ -1,8 +1,10 @@
 //! A proxied `tools/call` (API key, rate limit, decision, record) beside nginx's plain proxy to the same upstream, in
 //! interleaved rounds, loaded from outside by `wrk`; then `tools/list` of 200 tools. Needs Debian's `wrk`, `nginx` and Node.
+//! Where `ENVOY` names the program of Envoy, the call is also measured beside Envoy with its RBAC filter, each of the two on
+//! one core.
 //!
 //! ```text
-//! cargo bench --bench mcp
+//! ENVOY=envoy cargo bench --bench mcp
 //! ```
 
 #![expect(
@@ -12,6 +14,7 @@
     reason = "a bench that cannot be set up has failed, and its figures go to stdout"
 )]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -102,7 +105,47 @@ fn nginx(place: &Path, upstream: u16) -> (Process, SocketAddr, Vec<String>) {
     (Process(child), SocketAddr::from(([127, 0, 0, 1], port)), workers)
 }
 
-async fn gateway(place: &Path, upstream: u16) -> (Gateway, String) {
+/// What the process of a gateway is told: the directory for its data and the port of its upstream server.
+const GATEWAY: &str = "CAXTON_BENCH_GATEWAY";
+
+/// A gateway in a process of its own, its address and an API key. `pinned` is the core that it may use; all without it.
+fn gateway(place: &Path, upstream: u16, pinned: Option<&str>) -> (Process, SocketAddr, String) {
+    let own = std::env::current_exe().expect("this program");
+    let mut command = on_core(pinned, own.as_os_str());
+    let mut child = command
+        .env(GATEWAY, format!("{upstream} {}", place.display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a gateway");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("its address");
+    let (address, key) = line.trim().split_once(' ').expect("an address and a key");
+    (Process(child), address.parse().expect("an address"), key.to_owned())
+}
+
+/// A command whose process may use one core only.
+fn on_core(core: Option<&str>, program: &OsStr) -> Command {
+    let Some(core) = core else { return Command::new(program) };
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]).arg(program);
+    command
+}
+
+/// The process of a gateway: says its address and a key, and runs until nobody listens any more.
+#[tokio::main]
+async fn serve(told: &str) {
+    let (upstream, place) = told.split_once(' ').expect("a port and a directory");
+    let (gateway, key) = start(Path::new(place), upstream.parse().expect("a port")).await;
+    println!("{} {key}", gateway.address());
+    let mut rest = String::new();
+    let wait = tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut rest));
+    // The end of the input is the end of the bench.
+    drop(wait.await);
+    gateway.drain().await;
+}
+
+async fn start(place: &Path, upstream: u16) -> (Gateway, String) {
     let mut settings = Settings::embedded(place.join("data"));
     let policies = place.join("policies");
     fs::create_dir_all(&policies).expect("a directory");
@@ -123,6 +166,54 @@ async fn gateway(place: &Path, upstream: u16) -> (Gateway, String) {
     let key = keys.create(&name, &KeyHolder::Service, &permissions, now, now + HOUR_MILLIS).expect("a key");
     let gateway = Gateway::start(settings).await.expect("a gateway");
     (gateway, key.secret.expose().to_owned())
+}
+
+/// Envoy with its RBAC filter, which looks at one header field, on the core `core`.
+fn envoy(program: &OsStr, place: &Path, upstream: u16, core: &str) -> (Process, SocketAddr) {
+    let port = free_port();
+    let text = format!(
+        r#"static_resources:
+  listeners:
+  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          route_config:
+            virtual_hosts:
+            - {{ name: all, domains: ["*"], routes: [ {{ match: {{ prefix: / }}, route: {{ cluster: upstream }} }} ] }}
+          http_filters:
+          - name: envoy.filters.http.rbac
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules:
+                action: ALLOW
+                policies:
+                  bench:
+                    permissions: [ {{ any: true }} ]
+                    principals: [ {{ header: {{ name: x-api-key, string_match: {{ exact: bench }} }} }} ]
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+  - name: upstream
+    type: STATIC
+    load_assignment:
+      cluster_name: upstream
+      endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {upstream} }} }} }} }} ] }} ]
+"#
+    );
+    let config = place.join("envoy.yaml");
+    fs::write(&config, text).expect("its configuration");
+    let child = on_core(Some(core), program)
+        .args(["--concurrency", "1", "--log-level", "error", "--use-dynamic-base-id", "-c"])
+        .arg(&config)
+        .spawn()
+        .expect("Envoy");
+    std::thread::sleep(Duration::from_secs(2));
+    (Process(child), SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
 /// Writes what `wrk` sends.
@@ -174,66 +265,55 @@ struct Side {
     costs: Vec<f64>,
 }
 
-#[tokio::main]
-async fn main() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let (_node, port) = upstream();
-    let (_nginx, proxy, workers) = nginx(directory.path(), port);
-    let (gateway, key) = gateway(directory.path(), port).await;
-
-    let call = |name: &str| {
-        let params = json!({ "name": name, "arguments": { "text": "hello" } });
-        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
-    };
-    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
-    let own = vec!["self".to_owned()];
-    let side = |name, address, path, script, processes| Side {
-        name,
-        address,
-        path,
-        script,
-        processes,
-        rates: Vec::new(),
-        latencies: Vec::new(),
-        costs: Vec::new(),
-    };
-    let plain = script(directory.path().join("plain.lua"), &call("echo"), "");
-    let named = script(directory.path().join("named.lua"), &call("bench___echo"), &key);
-    let own_name = script(directory.path().join("own.lua"), &call("echo"), &key);
-    let lists = script(directory.path().join("lists.lua"), &list, &key);
-    let at = gateway.address();
-    let mut sides = [
-        side("nginx, tools/call", proxy, "/mcp", plain, workers),
-        side("caxton, tools/call", at, "/mcp", named, own.clone()),
-        side("caxton, /servers/bench/mcp", at, "/servers/bench/mcp", own_name, own.clone()),
-        side("caxton, tools/list of 200", at, "/mcp", lists, own),
-    ];
-    for round in 0..=ROUNDS {
-        for side in &mut sides {
-            let before = processor_time(&side.processes);
-            let (address, path, script) = (side.address, side.path, side.script.clone());
-            let (rate, latency) =
-                tokio::task::spawn_blocking(move || load(address, path, &script)).await.expect("a run");
-            // The first round warms up.
-            if round > 0 {
-                side.rates.push(rate);
-                side.latencies.push(latency);
-                side.costs.push((processor_time(&side.processes) - before) / (rate * f64::from(SECONDS)));
-            }
+impl Side {
+    fn new(
+        name: &'static str,
+        (address, path): (SocketAddr, &'static str),
+        script: &Path,
+        processes: Vec<String>,
+    ) -> Self {
+        let script = script.to_owned();
+        Self {
+            name,
+            address,
+            path,
+            script,
+            processes,
+            rates: Vec::new(),
+            latencies: Vec::new(),
+            costs: Vec::new(),
         }
     }
-    println!("{ROUNDS} interleaved rounds of {SECONDS} s, {CONNECTIONS} connections; medians");
+
+    fn round(&mut self, counts: bool) {
+        let before = processor_time(&self.processes);
+        let (rate, latency) = load(self.address, self.path, &self.script);
+        if counts {
+            self.rates.push(rate);
+            self.latencies.push(latency);
+            self.costs.push((processor_time(&self.processes) - before) / (rate * f64::from(SECONDS)));
+        }
+    }
+}
+
+/// Loads the sides in turn and prints them beside the first.
+fn compare(what: &str, sides: &mut [Side]) {
+    for round in 0..=ROUNDS {
+        // The first round warms up.
+        sides.iter_mut().for_each(|side| side.round(round > 0));
+    }
+    println!("{what}: {ROUNDS} interleaved rounds of {SECONDS} s, {CONNECTIONS} connections; medians");
     println!(
         "{:<28} {:>12} {:>10} {:>12} {:>10} {:>10}",
         "", "requests/s", "p50 µs", "CPU µs each", "rate", "p50"
     );
     let base = (sides[0].rates.clone(), sides[0].latencies.clone());
-    for side in &mut sides {
-        let ratios = |values: &[f64], base: &[f64]| {
+    for side in sides {
+        let ratio = |values: &[f64], base: &[f64]| {
             let mut ratios: Vec<f64> = values.iter().zip(base).map(|(value, base)| value / base).collect();
             median(&mut ratios)
         };
-        let (rate, wait) = (ratios(&side.rates, &base.0), ratios(&side.latencies, &base.1));
+        let (rate, wait) = (ratio(&side.rates, &base.0), ratio(&side.latencies, &base.1));
         println!(
             "{:<28} {:>12.0} {:>10.0} {:>12.1} {:>9.2}x {:>9.2}x",
             side.name,
@@ -244,5 +324,45 @@ async fn main() {
             wait
         );
     }
-    gateway.drain().await;
+}
+
+fn main() {
+    if let Ok(told) = std::env::var(GATEWAY) {
+        return serve(&told);
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path();
+    let (_node, port) = upstream();
+    let call = |name: &str| {
+        let params = json!({ "name": name, "arguments": { "text": "hello" } });
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params })
+    };
+    let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
+    let plain = script(place.join("plain.lua"), &call("echo"), "bench");
+    {
+        let (_nginx, proxy, workers) = nginx(place, port);
+        let (caxton, at, key) = gateway(&place.join("all"), port, None);
+        let own = vec![caxton.0.id().to_string()];
+        let named = script(place.join("named.lua"), &call("bench___echo"), &key);
+        let own_name = script(place.join("own.lua"), &call("echo"), &key);
+        let lists = script(place.join("lists.lua"), &list, &key);
+        let mut sides = [
+            Side::new("nginx, tools/call", (proxy, "/mcp"), &plain, workers),
+            Side::new("caxton, tools/call", (at, "/mcp"), &named, own.clone()),
+            Side::new("caxton, /servers/bench/mcp", (at, "/servers/bench/mcp"), &own_name, own.clone()),
+            Side::new("caxton, tools/list of 200", (at, "/mcp"), &lists, own),
+        ];
+        compare("All cores", &mut sides);
+    }
+    let Some(program) = std::env::var_os("ENVOY") else { return };
+    let core = "0";
+    let (envoy, proxy) = envoy(&program, place, port, core);
+    let (caxton, at, key) = gateway(&place.join("one"), port, Some(core));
+    let named = script(place.join("pinned.lua"), &call("bench___echo"), &key);
+    let pid = |process: &Process| vec![process.0.id().to_string()];
+    let mut sides = [
+        Side::new("envoy with RBAC, tools/call", (proxy, "/mcp"), &plain, pid(&envoy)),
+        Side::new("caxton, tools/call", (at, "/mcp"), &named, pid(&caxton)),
+    ];
+    compare("The proxy on one core", &mut sides);
 }

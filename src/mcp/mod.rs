@@ -20,6 +20,35 @@ pub(crate) use message::{object, one_field};
 pub use uri::{NotPlain, check_name, check_template, check_uri};
 pub use version::Version;
 
+/// The extensions of the protocol that are passed on. What one adds is decided by policies, so no other is.
+pub mod extension {
+    use serde_json::{Map, Value as Json};
+
+    /// Work that goes on after a call was answered (SEP-2663).
+    pub const TASKS: &str = "io.modelcontextprotocol/tasks";
+    /// Instructions for models, in files (SEP-2640).
+    pub const SKILLS: &str = "io.modelcontextprotocol/skills";
+    /// Pages of servers that clients show (SEP-1865).
+    pub const APPS: &str = "io.modelcontextprotocol/ui";
+
+    /// What capabilities say of an extension; none where it is not declared, or is no object.
+    pub fn declared<'a>(
+        capabilities: &'a Map<String, Json>,
+        extension: &str,
+    ) -> Option<&'a Map<String, Json>> {
+        capabilities.get("extensions")?.get(extension)?.as_object()
+    }
+
+    /// Leaves only these extensions in what a client can do.
+    pub fn keep(capabilities: &mut Map<String, Json>, passed_on: &[&str]) {
+        let Some(Json::Object(found)) = capabilities.get_mut("extensions") else { return };
+        found.retain(|name, _| passed_on.contains(&name.as_str()));
+        if found.is_empty() {
+            capabilities.remove("extensions");
+        }
+    }
+}
+
 /// `_meta` keys that the protocol gives a meaning (version 2026-07-28, "General fields").
 pub mod meta {
     /// The token under which the progress of a request is reported.

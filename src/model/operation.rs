@@ -11,6 +11,7 @@ use super::{Action, Entity, EntityUid, EventType, JsonPointer, Value};
 mod connection;
 mod credential;
 mod entities;
+mod extensions;
 mod http;
 mod mcp;
 mod memory;
@@ -20,6 +21,7 @@ mod tools;
 pub use connection::{BeginConnection, EndConnection, FinishConnection, ListConnections};
 pub use credential::{CreateKey, IssueToken, KeyFacts, RenewToken, RevokeKey, RotateKey};
 pub use entities::*;
+pub use extensions::*;
 pub use http::*;
 pub use mcp::*;
 pub use memory::*;
@@ -162,6 +164,8 @@ on_fixed_resource! {
     ListPrompts: Authorization, PromptList, gateway();
     /// See which resources and templates there are (`resource:list` on the gateway); each is asked about by itself.
     ListResources: Authorization, ResourceList, gateway();
+    /// See which skills there are (`skill:list` on the gateway); each is asked about by itself.
+    ListSkills: Authorization, SkillList, gateway();
     /// Choose which log messages servers send (`logging:set` on the gateway).
     SetLogLevel: Authorization, LoggingSet, gateway();
     /// Read the live policies (`policy:read`).

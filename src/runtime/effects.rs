@@ -192,7 +192,7 @@ impl Effects {
     ) -> Result<(ToolResult, DecisionId), EffectError> {
         match self.call_tool_in_rounds(caller, id, ToolCall { arguments, ..ToolCall::default() }).await? {
             (Answered::Complete(result), decision) => Ok((result, decision)),
-            (Answered::InputRequired(_), decision) => {
+            (Answered::InputRequired(_) | Answered::Task(_), decision) => {
                 let error = ToolError::NeedsMore { tool: id.clone() };
                 Err(EffectError::Tool { decision, error })
             }

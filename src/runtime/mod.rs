@@ -3,6 +3,7 @@
 
 mod connections;
 mod effects;
+mod extensions;
 mod functions;
 mod model_backend;
 mod servers;

@@ -162,7 +162,7 @@ impl Effects {
         self.admit(caller, operation).await
     }
 
-    async fn admit<O: Operation>(
+    pub(super) async fn admit<O: Operation>(
         &self,
         (subject, context): Caller<'_>,
         operation: O,
@@ -171,6 +171,6 @@ impl Effects {
     }
 }
 
-fn failed(decision: DecisionId) -> impl FnOnce(ToolError) -> EffectError {
+pub(super) fn failed(decision: DecisionId) -> impl FnOnce(ToolError) -> EffectError {
     move |error| EffectError::Tool { decision, error }
 }

@@ -26,70 +26,115 @@ const LARGEST_ITEM: usize = 64 * 1024;
 /// The most bytes of all items of one list.
 const LARGEST_LIST: usize = 4 * 1024 * 1024;
 
-/// Items of servers that nobody may see before each has been judged.
-#[derive(Debug)]
-pub struct Offered(Vec<(ServerName, String, Json)>);
+/// Items of servers, each with its server and its name there.
+#[derive(Debug, Default)]
+pub(super) struct Items(Vec<(ServerName, String, Json)>);
 
-impl Offered {
-    /// A question for each prompt.
-    pub fn prompts(&self) -> Vec<SeePrompt> {
-        let item = |(place, (server, name, _)): (usize, &(ServerName, String, Json))| SeePrompt {
-            prompt: PromptRef { server: server.clone(), name: name.clone() },
-            place,
-        };
-        self.0.iter().enumerate().map(item).collect()
+impl Items {
+    /// The names, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&ServerName, &str)> {
+        self.0.iter().map(|(server, name, _)| (server, name.as_str()))
     }
 
-    /// A question for each resource, or template.
-    pub fn resources(&self, is_template: bool) -> Vec<SeeResource> {
-        let item = |(place, (server, uri, _)): (usize, &(ServerName, String, Json))| SeeResource {
-            resource: ResourceRef { server: server.clone(), uri: uri.clone(), is_template },
-            place,
-        };
-        self.0.iter().enumerate().map(item).collect()
-    }
-
-    /// The prompts that were permitted, each with its server.
-    pub fn release_prompts(self, permits: Vec<Permit<SeePrompt>>) -> Vec<(ServerName, Json)> {
-        self.release(permits.into_iter().map(|permit| permit.into_operation().place))
-    }
-
-    /// The resources that were permitted, each with its server.
-    pub fn release_resources(self, permits: Vec<Permit<SeeResource>>) -> Vec<(ServerName, Json)> {
-        self.release(permits.into_iter().map(|permit| permit.into_operation().place))
-    }
-
-    fn release(self, places: impl Iterator<Item = usize>) -> Vec<(ServerName, Json)> {
+    /// The items at these places, each with its server.
+    pub(super) fn release(self, places: impl Iterator<Item = usize>) -> Vec<(ServerName, Json)> {
         let mut items: Vec<Option<(ServerName, String, Json)>> = self.0.into_iter().map(Some).collect();
         let released = places.filter_map(|place| items.get_mut(place).and_then(Option::take));
         released.map(|(server, _, item)| (server, item)).collect()
     }
+
+    /// Takes an item in, unless it is too large or its name, the field `key`, is no plain one.
+    pub(super) fn take(&mut self, server: &ServerName, item: Json, key: &str, check: NameCheck) {
+        let size = item.to_string().len();
+        if size > LARGEST_ITEM {
+            tracing::debug!(%server, size, "an item that is too large is left out");
+            return;
+        }
+        let name = item.get(key).and_then(Json::as_str).map(str::to_owned);
+        match name.filter(|name| check(name).is_ok()) {
+            Some(name) => self.0.push((server.clone(), name, item)),
+            None => {
+                let shown = one_line(&item.to_string(), 80);
+                tracing::debug!(%server, item = shown, "an item without a plain name is left out");
+            }
+        }
+    }
 }
 
-/// A list of servers' items: the method, the field of the answer, the field of an item that names it, the capability, and what
-/// a name must be.
-struct Kind {
-    method: &'static str,
-    list: &'static str,
-    name: &'static str,
-    capability: &'static str,
-    check: fn(&str) -> Result<(), NotPlain>,
+/// Items of servers that nobody may see before each has been judged.
+#[derive(Debug)]
+pub struct Offered(Items);
+
+impl Offered {
+    /// A question for each prompt.
+    pub fn prompts(&self) -> Vec<SeePrompt> {
+        let item = |(place, (server, name)): (usize, (&ServerName, &str))| SeePrompt {
+            prompt: PromptRef { server: server.clone(), name: name.to_owned() },
+            place,
+        };
+        self.0.names().enumerate().map(item).collect()
+    }
+
+    /// A question for each resource, or template.
+    pub fn resources(&self, is_template: bool) -> Vec<SeeResource> {
+        let item = |(place, (server, uri)): (usize, (&ServerName, &str))| SeeResource {
+            resource: ResourceRef { server: server.clone(), uri: uri.to_owned(), is_template },
+            place,
+        };
+        self.0.names().enumerate().map(item).collect()
+    }
+
+    /// The prompts that were permitted, each with its server.
+    pub fn release_prompts(self, permits: Vec<Permit<SeePrompt>>) -> Vec<(ServerName, Json)> {
+        self.0.release(permits.into_iter().map(|permit| permit.into_operation().place))
+    }
+
+    /// The resources that were permitted, each with its server.
+    pub fn release_resources(self, permits: Vec<Permit<SeeResource>>) -> Vec<(ServerName, Json)> {
+        self.0.release(permits.into_iter().map(|permit| permit.into_operation().place))
+    }
 }
 
-const PROMPTS: Kind =
-    Kind { method: "prompts/list", list: "prompts", name: "name", capability: "prompts", check: check_name };
+/// Says what is wrong with a name.
+pub(super) type NameCheck = fn(&str) -> Result<(), NotPlain>;
+
+/// What a server has to declare for a list.
+pub(super) enum Source {
+    /// A capability.
+    Capability(&'static str),
+    /// An extension.
+    Extension(&'static str),
+}
+
+/// A list of servers' items: the method, the field of the answer, the field of an item that names it, what the server has to
+/// declare, and what a name must be.
+pub(super) struct Kind {
+    pub(super) method: &'static str,
+    pub(super) list: &'static str,
+    pub(super) name: &'static str,
+    pub(super) source: Source,
+    pub(super) check: NameCheck,
+}
+
+const PROMPTS: Kind = Kind {
+    method: "prompts/list",
+    list: "prompts",
+    name: "name",
+    source: Source::Capability("prompts"),
+    check: check_name,
+};
 const RESOURCES: Kind = Kind {
     method: "resources/list",
     list: "resources",
     name: "uri",
-    capability: "resources",
+    source: Source::Capability("resources"),
     check: check_uri,
 };
 const TEMPLATES: Kind = Kind {
     method: "resources/templates/list",
     list: "resourceTemplates",
     name: "uriTemplate",
-    capability: "resources",
+    source: Source::Capability("resources"),
     check: check_template,
 };
 
@@ -114,7 +159,7 @@ impl Registry {
     pub async fn prompts(&self, permit: Permit<ListPrompts>, only: Option<&ServerName>) -> Offered {
         let caller = Arc::clone(permit.subject());
         let ListPrompts = permit.into_operation();
-        self.list(&PROMPTS, &caller, only).await
+        Offered(self.list(&PROMPTS, &caller, only).await)
     }
 
     /// The resources, or the templates, of servers, of all or of one.
@@ -126,13 +171,13 @@ impl Registry {
     ) -> Offered {
         let caller = Arc::clone(permit.subject());
         let ListResources = permit.into_operation();
-        self.list(if templates { &TEMPLATES } else { &RESOURCES }, &caller, only).await
+        Offered(self.list(if templates { &TEMPLATES } else { &RESOURCES }, &caller, only).await)
     }
 
     /// Asks the servers side by side. One that fails has no items.
-    async fn list(&self, kind: &Kind, caller: &Arc<Subject>, only: Option<&ServerName>) -> Offered {
+    pub(super) async fn list(&self, kind: &Kind, caller: &Arc<Subject>, only: Option<&ServerName>) -> Items {
         let asked = self.upstreams(only).map(|upstream| list_of(upstream, kind, caller, self.most_items()));
-        Offered(join_all(asked).await.into_iter().flatten().collect())
+        Items(join_all(asked).await.into_iter().flat_map(|items| items.0).collect())
     }
 
     /// Gets a prompt.
@@ -225,15 +270,14 @@ fn answered(mut answer: Map<String, Json>) -> Answered<Map<String, Json>> {
     Answered::Complete(answer)
 }
 
-async fn list_of(
-    upstream: &Arc<Upstream>,
-    kind: &Kind,
-    caller: &Arc<Subject>,
-    most: usize,
-) -> Vec<(ServerName, String, Json)> {
+async fn list_of(upstream: &Arc<Upstream>, kind: &Kind, caller: &Arc<Subject>, most: usize) -> Items {
     let server = &upstream.settings.name;
-    if upstream.capability(kind.capability).is_none() {
-        return Vec::new();
+    let declared = match kind.source {
+        Source::Capability(name) => upstream.capability(name),
+        Source::Extension(name) => upstream.extension(name),
+    };
+    if declared.is_none() {
+        return Items::default();
     }
     let asked = async {
         let _kept = upstream.tokens_for(caller).await.map_err(|error| super::error::chain(&error))?;
@@ -252,28 +296,16 @@ async fn list_of(
         Ok(Ok(found)) => found,
         Ok(Err(reason)) => {
             tracing::warn!(%server, method = kind.method, reason, "a list of an upstream server cannot be used");
-            return Vec::new();
+            return Items::default();
         }
         Err(_) => {
             tracing::warn!(%server, method = kind.method, "an upstream server did not answer in time");
-            return Vec::new();
+            return Items::default();
         }
     };
-    let mut named = Vec::with_capacity(found.len());
+    let mut named = Items::default();
     for item in found {
-        let size = item.to_string().len();
-        if size > LARGEST_ITEM {
-            tracing::debug!(%server, size, "an item that is too large is left out");
-            continue;
-        }
-        let name = item.get(kind.name).and_then(Json::as_str).map(str::to_owned);
-        match name.filter(|name| (kind.check)(name).is_ok()) {
-            Some(name) => named.push((server.clone(), name, item)),
-            None => {
-                let shown = one_line(&item.to_string(), 80);
-                tracing::debug!(%server, item = shown, "an item without a plain name is left out");
-            }
-        }
+        named.take(server, item, kind.name, kind.check);
     }
     named
 }

@@ -31,6 +31,7 @@ use super::pin::{MAX_FILE_BYTES, PinError, Pins, pin_path};
 use super::result::ToolResult;
 use super::session::{Answered, ClientSide};
 use super::settings::Settings;
+use super::tasks::{self, BegunTask};
 use super::tool::{Backend, Tool};
 use super::upstream::{self, Connection, Health, Listing, Outgoing, ServerEvents, SessionPlaces, Upstream};
 
@@ -293,9 +294,19 @@ impl Registry {
                 outgoing.param_headers = Some(tool.param_headers());
                 outgoing.events = options.events;
                 let still_wanted = || self.judged(&judged).is_some();
-                let answer =
-                    upstream.request(outgoing, (&caller, options.client.as_ref()), still_wanted).await?;
-                self.result(&tool, answer)
+                let client = options.client.as_ref();
+                let answer = upstream.request(outgoing, (&caller, client), still_wanted).await?;
+                match answer.get("resultType") {
+                    Some(kind)
+                        if kind == "task"
+                            && options.client.as_ref().is_some_and(ClientSide::follows_tasks) =>
+                    {
+                        BegunTask::read(without_kind(answer), &redact)
+                            .map(Answered::Task)
+                            .map_err(|why| tasks::unusable(tool.server(), why))
+                    }
+                    _ => self.result(&tool, answer),
+                }
             }
             Backend::Builtin(module) => {
                 let limit = self.0.settings.max_response_bytes;
@@ -328,6 +339,11 @@ impl Registry {
         self.0.settings.max_tools_per_server
     }
 
+    /// The most bytes of one result.
+    pub(super) fn most_response_bytes(&self) -> usize {
+        self.0.settings.max_response_bytes
+    }
+
     /// The tool that was judged, if it is still there with the same definition and standing.
     fn judged(&self, judged: &Arc<ToolDescriptor>) -> Option<Arc<Tool>> {
         let live = self.get(&judged.id).filter(|tool| Arc::ptr_eq(tool.descriptor(), judged));
@@ -342,7 +358,7 @@ impl Registry {
             Some(Json::String(kind)) if kind == "input_required" => {
                 return Ok(Answered::InputRequired(answer));
             }
-            // A task.
+            // A task for a client that follows none, or something new.
             Some(_) => return Err(ToolError::NeedsMore { tool: tool.id().clone() }),
         }
         let result = ToolResult::from_mcp(answer)
@@ -350,6 +366,11 @@ impl Registry {
         let limit = self.0.settings.max_response_bytes;
         if result.fits(limit) { Ok(Answered::Complete(result)) } else { Err(ToolError::TooLarge { limit }) }
     }
+}
+
+fn without_kind(mut answer: Map<String, Json>) -> Map<String, Json> {
+    answer.remove("resultType");
+    answer
 }
 
 /// The parameters of `tools/call`.
@@ -367,6 +388,13 @@ pub struct CallOptions {
     pub events: Option<ServerEvents>,
     /// The client on whose behalf it is; without one, the gateway itself.
     pub client: Option<ClientSide>,
+}
+
+impl CallOptions {
+    /// Whether the client follows tasks.
+    pub fn follows_tasks(&self) -> bool {
+        self.client.as_ref().is_some_and(ClientSide::follows_tasks)
+    }
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::OnceCell;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::mcp::Version;
+use crate::mcp::{Version, extension};
 use crate::model::ServerName;
 
 use super::listening::Interest;
+use super::tasks::BegunTask;
 use super::upstream::{Connection, Link, ServerEvents};
 
 /// Capabilities of a client that let a server ask it for something.
@@ -38,6 +39,14 @@ impl ClientSide {
         match self {
             Self::Session(session) => &session.capabilities,
             Self::Stateless(capabilities) => capabilities,
+        }
+    }
+
+    /// Whether the client follows tasks. One with a session does not: there the methods are others.
+    pub(super) fn follows_tasks(&self) -> bool {
+        match self {
+            Self::Session(_) => false,
+            Self::Stateless(capabilities) => extension::declared(capabilities, extension::TASKS).is_some(),
         }
     }
 }
@@ -167,6 +176,8 @@ pub enum Answered<T> {
     Complete(T),
     /// The server wants answers of the client first (2026-07-28): `inputRequests` and `requestState`.
     InputRequired(Map<String, Json>),
+    /// The work of a call goes on, and the client follows it.
+    Task(BegunTask),
 }
 
 impl<T> Answered<T> {
@@ -175,6 +186,7 @@ impl<T> Answered<T> {
         match self {
             Self::Complete(result) => Answered::Complete(change(result)),
             Self::InputRequired(round) => Answered::InputRequired(round),
+            Self::Task(task) => Answered::Task(task),
         }
     }
 }

@@ -21,6 +21,7 @@ mod ext_authz;
 mod gateway;
 mod limits;
 mod mcp;
+mod mcp_extensions;
 mod mtls;
 mod obligations;
 mod ocsp;

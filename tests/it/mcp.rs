@@ -158,7 +158,7 @@ pub(crate) fn done(text: &str) -> Reply {
 }
 
 /// A gateway before this upstream, named `up`, with further policies beside the shipped ones.
-async fn world(upstream: &Upstream, own: &str) -> World {
+pub(crate) async fn world(upstream: &Upstream, own: &str) -> World {
     World::with(|settings, directory| {
         let policies = directory.join("policies");
         std::fs::create_dir(&policies).unwrap();
@@ -174,9 +174,9 @@ async fn world(upstream: &Upstream, own: &str) -> World {
 }
 
 const BOTH: &str = "application/json, text/event-stream";
-const OWN: &str = "/servers/up/mcp";
+pub(crate) const OWN: &str = "/servers/up/mcp";
 
-fn request(world: &World, who: &Credential, path: &str, body: &Json) -> RequestBuilder {
+pub(crate) fn request(world: &World, who: &Credential, path: &str, body: &Json) -> RequestBuilder {
     world.request(who, Method::POST, path).header("accept", BOTH).json(body)
 }
 

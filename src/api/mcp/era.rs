@@ -3,7 +3,10 @@
 use axum::http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value as Json, json};
 
-use crate::mcp::{HEADER_VERSION, Message, Needed, RpcError, Version, check_headers, code, meta};
+use crate::mcp::{HEADER_VERSION, Message, Needed, RpcError, Version, check_headers, code, extension, meta};
+
+/// The extensions that a client of 2026-07-28 declares and that go on to servers.
+const PASSED_ON: [&str; 3] = [extension::TASKS, extension::SKILLS, extension::APPS];
 
 /// The generation of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +59,7 @@ impl Era {
         let capabilities = capabilities.ok_or_else(|| missing(meta::CLIENT_CAPABILITIES))?;
         check_headers(headers, method, params, Needed::Always)
             .map_err(|error| mismatch(&error.to_string()))?;
-        Ok(Self::Stateless(super::params::capabilities(capabilities)?))
+        Ok(Self::Stateless(super::params::capabilities(capabilities, &PASSED_ON)?))
     }
 
     fn of_header(header: Option<&str>) -> Result<Self, RpcError> {

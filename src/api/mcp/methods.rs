@@ -8,7 +8,7 @@ use super::Arrived;
 use super::era::Era;
 use super::params::{self, Target, What};
 use super::result::{self, server_info};
-use crate::mcp::{RpcError, Version, code, meta, object, one_field};
+use crate::mcp::{RpcError, Version, code, extension, meta, object, one_field};
 use crate::model::{Complete, CompletionRef, ServerName, SubscribeResource, ToolId};
 use crate::runtime::{EffectError, ToolCall};
 use crate::tools::{Answered, CallOptions, ClientSide, ServerEvents, ToolError};
@@ -62,6 +62,12 @@ impl Arrived {
             "resources/templates/list" if self.offers("resources") => self.list_resources(true).await?,
             "resources/read" => self.read_resource(params, own, events).await?,
             "completion/complete" if self.offers("completions") => self.complete(params, own).await?,
+            "tasks/get" | "tasks/update" | "tasks/cancel" if self.has_tasks() => {
+                self.follow_task(method, params, own).await?
+            }
+            "skills/list" if self.has_skills() => self.list_skills().await?,
+            "skills/get" if self.has_skills() => self.get_skill(params, own).await?,
+            "resources/directory/read" if self.has_directories() => self.read_directory(params, own).await?,
             _ => return Err(RpcError::method_not_found(method)),
         };
         Ok(result::dressed(result, method, &self.era).into())
@@ -73,7 +79,9 @@ impl Arrived {
         };
         let version = Version::negotiate(asked);
         let capabilities = match params.get("capabilities") {
-            Some(Json::Object(capabilities)) => params::capabilities(capabilities)?,
+            Some(Json::Object(capabilities)) => {
+                params::capabilities(capabilities, &[extension::SKILLS, extension::APPS])?
+            }
             None => Map::new(),
             Some(_) => return Err(RpcError::invalid_params("`capabilities` must be an object")),
         };
@@ -126,6 +134,10 @@ impl Arrived {
             let inner: Map<String, Json> = held.map(|flag| (flag.to_owned(), true.into())).collect();
             capabilities.insert(name.to_owned(), Json::Object(inner));
         }
+        let extensions = self.extensions();
+        if !extensions.is_empty() {
+            capabilities.insert("extensions".to_owned(), Json::Object(extensions));
+        }
         Json::Object(capabilities)
     }
 
@@ -163,7 +175,8 @@ impl Arrived {
     async fn list_tools(&self) -> Result<Map<String, Json>, RpcError> {
         let seen = self.api.effects.list_tools(self.caller.asker()).await.map_err(result::refused)?;
         let named = seen.iter().filter_map(|tool| Some((tool, self.scope.tool_name(tool)?)));
-        let tools: Vec<Json> = named.map(|(tool, name)| tool.definition().to_mcp(name)).collect();
+        let shown = named.map(|(tool, name)| self.scope.with_app(tool, tool.definition().to_mcp(name)));
+        let tools: Vec<Json> = shown.collect();
         Ok(one_field("tools", tools))
     }
 
@@ -370,7 +383,7 @@ impl Arrived {
         asked.await.map(result::without_forged).map_err(result::refused)
     }
 
-    fn options(&self, events: Option<ServerEvents>) -> CallOptions {
+    pub(super) fn options(&self, events: Option<ServerEvents>) -> CallOptions {
         let client = match (&self.era, &self.session) {
             (Era::Stateless(capabilities), _) => Some(ClientSide::Stateless(capabilities.clone())),
             (_, Some(session)) => Some(ClientSide::Session(Arc::clone(&session.client))),

@@ -6,6 +6,7 @@
 
 mod accept;
 mod era;
+mod extensions;
 mod methods;
 mod names;
 mod params;

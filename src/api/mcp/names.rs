@@ -2,13 +2,14 @@
 //! server's own.
 //!
 //! A tool or a prompt is `<server>___<name>`. A resource is `<server>+<uri>`, which is a URI again: `+` is allowed in a scheme
-//! (RFC 3986, section 3.1), and server names have none.
+//! (RFC 3986, section 3.1), and server names have none. Clients know apps and skills by their schemes, so those keep theirs:
+//! `ui://<server>+<rest>`, `skill://<server>+<rest>`.
 
 use serde_json::{Map, Value as Json};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::mcp::{Message, NotPlain, RpcError, check_name, check_template, check_uri};
-use crate::model::{PromptRef, ResourceRef, ServerName, ToolId};
+use crate::model::{PromptRef, ResourceRef, ServerName, SkillRef, ToolId};
 use crate::tools::Tool;
 
 /// What stands between the server's name and its own word.
@@ -66,17 +67,35 @@ impl Scope {
 
     pub(super) fn uri(&self, server: &ServerName, uri: &str) -> String {
         match self {
-            Self::All => format!("{server}+{uri}"),
+            Self::All => match scheme_kept(uri) {
+                Some((scheme, rest)) => format!("{scheme}{server}+{rest}"),
+                None => format!("{server}+{uri}"),
+            },
             Self::One(_) => uri.to_owned(),
         }
     }
 
     /// The resource, or template, that a client means by a URI.
     pub(super) fn resource(&self, uri: &str, is_template: bool) -> Result<ResourceRef, RpcError> {
-        let (server, uri) = self.split(uri, "+", "resource")?;
+        let (server, uri) = self.split_uri(uri, "resource")?;
         let checked = if is_template { check_template(&uri) } else { check_uri(&uri) };
         checked.map_err(|error| refused("URI of a resource", &error))?;
         Ok(ResourceRef { server, uri, is_template })
+    }
+
+    /// The skill that a client means by a URI.
+    pub(super) fn skill(&self, uri: &str) -> Result<SkillRef, RpcError> {
+        let (server, uri) = self.split_uri(uri, "skill")?;
+        check_uri(&uri).map_err(|error| refused("URI of a skill", &error))?;
+        Ok(SkillRef { server, uri })
+    }
+
+    fn split_uri(&self, uri: &str, what: &str) -> Result<(ServerName, String), RpcError> {
+        let (Self::All, Some((scheme, rest))) = (self, scheme_kept(uri)) else {
+            return self.split(uri, "+", what);
+        };
+        let (server, rest) = self.split(rest, "+", what)?;
+        Ok((server, format!("{scheme}{rest}")))
     }
 
     fn split(&self, name: &str, separator: &str, what: &str) -> Result<(ServerName, String), RpcError> {
@@ -125,6 +144,17 @@ impl Scope {
         }
     }
 
+    /// A tool's definition, with the URI of its app as this address has it (SEP-1865: `_meta.ui.resourceUri`, and the key before).
+    pub(super) fn with_app(&self, tool: &Tool, mut definition: Json) -> Json {
+        let Some(own) = definition.get_mut("_meta") else { return definition };
+        for pointer in ["/ui/resourceUri", "/ui~1resourceUri"] {
+            if let Some(Json::String(uri)) = own.pointer_mut(pointer) {
+                *uri = self.uri(tool.server(), uri);
+            }
+        }
+        definition
+    }
+
     /// Writes the URI of one object as this address has it.
     pub(super) fn show_uri(&self, server: &ServerName, item: &mut Json) {
         for key in ["uri", "uriTemplate"] {
@@ -133,6 +163,14 @@ impl Scope {
             }
         }
     }
+}
+
+/// The schemes by which clients know what a resource is for.
+const KEPT_SCHEMES: [&str; 2] = ["ui://", "skill://"];
+
+/// A URI whose scheme stays where it is, in two.
+fn scheme_kept(uri: &str) -> Option<(&'static str, &str)> {
+    KEPT_SCHEMES.into_iter().find_map(|scheme| Some((scheme, uri.strip_prefix(scheme)?)))
 }
 
 fn refused(what: &str, error: &NotPlain) -> RpcError {
@@ -149,7 +187,7 @@ mod tests {
     fn what_is_shown_is_what_is_understood() {
         let server = ServerName::parse("files-2").unwrap();
         for scope in [Scope::All, Scope::One(server.clone())] {
-            for name in ["a", "a___b", "a+b", "file:///x+y?z"] {
+            for name in ["a", "a___b", "a+b", "file:///x+y?z", "ui://a+b/c", "skill://a/SKILL.md"] {
                 let prompt = scope.prompt(&scope.prompt_name(&server, name)).unwrap();
                 assert_eq!((&prompt.server, prompt.name.as_str()), (&server, name));
                 let resource = scope.resource(&scope.uri(&server, name), false).unwrap();
@@ -162,6 +200,11 @@ mod tests {
         assert!(Scope::All.resource("file:///x", false).is_err());
         assert!(Scope::All.resource("files+file:///public/../x", false).is_err());
         assert!(Scope::All.prompt("files___a\u{200b}").is_err());
+        assert_eq!(Scope::All.uri(&server, "ui://a/b"), "ui://files-2+a/b");
+        assert_eq!(Scope::All.skill("skill://files-2+a/SKILL.md").unwrap().uri, "skill://a/SKILL.md");
+        for uri in ["ui://a/b", "skill://a/SKILL.md", "ui://+a/b", "files-2+a/../b"] {
+            assert!(Scope::All.resource(uri, false).is_err(), "{uri}");
+        }
     }
 
     #[test]

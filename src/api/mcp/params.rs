@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::Arrived;
 use super::result;
-use crate::mcp::{RpcError, code};
+use crate::mcp::{RpcError, code, extension};
 use crate::model::{AskClient, PromptRef, ResourceRef, ServerName, ServerRequest, ToolId};
 use crate::text::clean_prose;
 use crate::tools::{Answered, FromServer, ServerEvents};
@@ -20,15 +20,20 @@ const MOST_QUESTIONS: usize = 16;
 /// The most of what a client says that it can do, in bytes of JSON. It is kept with a session, and goes to servers.
 const MOST_CAPABILITIES: usize = 16 * 1024;
 
-/// What a client can do: objects by name.
-pub(super) fn capabilities(fields: &Map<String, Json>) -> Result<Map<String, Json>, RpcError> {
+/// What a client can do: objects by name, with these extensions of those that it declares.
+pub(super) fn capabilities(
+    fields: &Map<String, Json>,
+    extensions: &[&str],
+) -> Result<Map<String, Json>, RpcError> {
     if !fields.values().all(Json::is_object) {
         return Err(RpcError::invalid_params("each capability must be an object"));
     }
     if serde_json::to_vec(fields).map_or(usize::MAX, |bytes| bytes.len()) > MOST_CAPABILITIES {
         return Err(RpcError::invalid_params(format!("capabilities have {MOST_CAPABILITIES} bytes at most")));
     }
-    Ok(fields.clone())
+    let mut passed_on = fields.clone();
+    extension::keep(&mut passed_on, extensions);
+    Ok(passed_on)
 }
 
 /// What a request asks a server for.
@@ -138,6 +143,7 @@ impl Arrived {
         let round = match answer {
             Answered::Complete(result) => return Ok(Settled::Complete(result)),
             Answered::InputRequired(round) => round,
+            Answered::Task(task) => return self.hand_out(task, target).map(Settled::Complete),
         };
         if self.era.is_stateless() {
             self.ask_in_result(round, target).await.map(Settled::AskTheClient)
@@ -152,17 +158,8 @@ impl Arrived {
         mut round: Map<String, Json>,
         target: &Target,
     ) -> Result<Map<String, Json>, RpcError> {
-        let mut questions = take_questions(&mut round)?;
-        for question in questions.values_mut() {
-            let (request, params) = read_question(question)?;
-            let operation = AskClient { server: target.server.clone(), request, params };
-            let permit = self.api.effects.ask_client(self.caller.asker(), operation).await;
-            let AskClient { params, .. } = permit.map_err(result::refused)?.into_operation();
-            let params = named(request, &target.server, params);
-            if !params.is_empty() {
-                question.insert("params".to_owned(), Json::Object(params));
-            }
-        }
+        let questions = take_questions(&mut round)?;
+        let questions = self.judged_questions(questions, &target.server).await?;
         let state = match round.remove("requestState") {
             Some(Json::String(state)) => Some(state),
             None => None,
@@ -170,11 +167,29 @@ impl Arrived {
         };
         let binding = self.bind(target).ok_or_else(unusable)?;
         let sealed = self.api.mcp.seal.close(state, &binding).ok_or_else(unusable)?;
-        let questions = questions.into_iter().map(|(key, question)| (key, Json::Object(question)));
-        round.insert("inputRequests".to_owned(), Json::Object(questions.collect()));
+        round.insert("inputRequests".to_owned(), Json::Object(questions));
         round.insert("requestState".to_owned(), sealed.into());
         round.insert("resultType".to_owned(), "input_required".into());
         Ok(round)
+    }
+
+    /// The questions that a server of 2026-07-28 asks in an answer, as the client has them: each is decided, and names the server.
+    pub(super) async fn judged_questions(
+        &self,
+        mut questions: Questions,
+        server: &ServerName,
+    ) -> Result<Map<String, Json>, RpcError> {
+        for question in questions.values_mut() {
+            let (request, params) = read_question(question)?;
+            let operation = AskClient { server: server.clone(), request, params };
+            let permit = self.api.effects.ask_client(self.caller.asker(), operation).await;
+            let AskClient { params, .. } = permit.map_err(result::refused)?.into_operation();
+            let params = named(request, server, params);
+            if !params.is_empty() {
+                question.insert("params".to_owned(), Json::Object(params));
+            }
+        }
+        Ok(questions.into_iter().map(|(key, question)| (key, Json::Object(question))).collect())
     }
 
     /// The questions as requests on the stream of an earlier version, and the answers as parameters of the next round.
@@ -210,10 +225,15 @@ impl Arrived {
 }
 
 /// The questions of a round, by the server's key for each.
-type Questions = BTreeMap<String, Map<String, Json>>;
+pub(super) type Questions = BTreeMap<String, Map<String, Json>>;
 
 fn take_questions(round: &mut Map<String, Json>) -> Result<Questions, RpcError> {
-    let found = match round.remove("inputRequests") {
+    read_questions(round.remove("inputRequests"))
+}
+
+/// `inputRequests` as a server sent them.
+pub(super) fn read_questions(found: Option<Json>) -> Result<Questions, RpcError> {
+    let found = match found {
         None => return Ok(Questions::new()),
         Some(Json::Object(found)) if found.len() <= MOST_QUESTIONS => found,
         Some(_) => return Err(unusable()),

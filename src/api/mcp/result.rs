@@ -105,6 +105,11 @@ pub(super) fn dressed(mut result: Map<String, Json>, method: &str, era: &Era) ->
         method,
         "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list" | "resources/read"
     );
+    if matches!(method, "skills/list" | "skills/get" | "resources/directory/read") {
+        // Their results have an age in every version.
+        result.insert("ttlMs".to_owned(), 0.into());
+        result.insert("cacheScope".to_owned(), "private".into());
+    }
     if era.is_stateless() {
         add_meta(&mut result, meta::SERVER_INFO, server_info());
         let is_complete = result.entry("resultType").or_insert_with(|| "complete".into()) == "complete";

@@ -1,4 +1,5 @@
-//! Seals the state that a server of version 2026-07-28 hands to a client between two rounds of one request.
+//! Seals what a server of version 2026-07-28 hands to a client and gets back: the state between two rounds of one request, and the
+//! name of a task.
 //!
 //! The client brings it back, and could bring it back changed, for another request, as somebody else, or years later. So the
 //! client gets it encrypted and bound to the principal, to the request and to a time (AES-256-GCM, NIST SP 800-38D, with a
@@ -50,7 +51,12 @@ impl Seal {
 
     /// The server's state, for the client. `binding` says whose request it belongs to.
     pub(super) fn close(&self, state: Option<String>, binding: &str) -> Option<String> {
-        let valid = i64::try_from(VALID.as_millis()).ok()?;
+        self.close_for(VALID, state, binding)
+    }
+
+    /// The same, valid for so long.
+    pub(super) fn close_for(&self, valid: Duration, state: Option<String>, binding: &str) -> Option<String> {
+        let valid = i64::try_from(valid.as_millis()).ok()?;
         let content = Content { until: self.clock.now_millis().saturating_add(valid), state };
         let mut bytes = serde_json::to_vec(&content).ok()?;
         let nonce = self.key.seal_in_place_append_tag(Aad::from(binding.as_bytes()), &mut bytes).ok()?;

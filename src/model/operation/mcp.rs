@@ -8,9 +8,12 @@ use super::{Action, Entity, EntityUid, EventType, Operation, Value, sealed, visi
 use crate::model::ServerName;
 
 /// What stands between a server's name and its own name for a thing, in ids.
-const SEPARATOR: &str = "___";
+pub(super) const SEPARATOR: &str = "___";
 
-fn server_entity(server: &ServerName) -> EntityUid {
+/// The scheme of the URIs of apps.
+const APP_SCHEME: &str = "ui";
+
+pub(super) fn server_entity(server: &ServerName) -> EntityUid {
     EntityUid::caxton("McpServer", server.as_str())
 }
 
@@ -46,9 +49,37 @@ pub struct ResourceRef {
 }
 
 impl ResourceRef {
+    /// The part of the URI before the colon, in lower case.
+    fn scheme(&self) -> String {
+        self.uri.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase()
+    }
+
+    /// Whether it is an app: a page that a client shows (extension `io.modelcontextprotocol/ui`).
+    fn is_app(&self) -> bool {
+        self.scheme() == APP_SCHEME
+    }
+
+    /// What is asked about who reads it.
+    fn read_action(&self) -> Action {
+        if self.is_app() { Action::AppRead } else { Action::ResourceRead }
+    }
+
+    /// The entity that is read: `Caxton::App` for an app.
+    fn read_entity(&self) -> Arc<Entity> {
+        if !self.is_app() {
+            return self.entity();
+        }
+        let id = format!("{}{SEPARATOR}{}", self.server, self.uri);
+        Entity::bare(EntityUid::caxton("App", &*id))
+            .with("uri", Value::text(self.uri.as_str()))
+            .with("server", Value::text(self.server.as_str()))
+            .in_parent(server_entity(&self.server))
+            .into()
+    }
+
     fn entity(&self) -> Arc<Entity> {
         let id = format!("{}{SEPARATOR}{}", self.server, self.uri);
-        let scheme = self.uri.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+        let scheme = self.scheme();
         Entity::bare(EntityUid::caxton("McpResource", &*id))
             .with("uri", Value::text(self.uri.as_str()))
             .with("scheme", Value::text(scheme.as_str()))
@@ -68,7 +99,7 @@ pub struct SeePrompt {
     pub place: usize,
 }
 
-/// See one resource, or one template, in a list (`resource:read`).
+/// See one resource, or one template, in a list (`resource:read`; `app:read` for an app).
 #[derive(Debug)]
 pub struct SeeResource {
     /// The resource.
@@ -88,7 +119,7 @@ pub struct GetPrompt {
     pub rest: Map<String, Json>,
 }
 
-/// Read a resource (`resource:read`).
+/// Read a resource (`resource:read`; `app:read` for an app).
 #[derive(Debug)]
 pub struct ReadResource {
     /// The resource.
@@ -183,10 +214,10 @@ impl sealed::Sealed for SeeResource {}
 impl Operation for SeeResource {
     const EVENT: EventType = EventType::Authorization;
     fn action(&self) -> Action {
-        Action::ResourceRead
+        self.resource.read_action()
     }
     fn resource(&self) -> Arc<Entity> {
-        self.resource.entity()
+        self.resource.read_entity()
     }
 }
 
@@ -213,10 +244,10 @@ impl sealed::Sealed for ReadResource {}
 impl Operation for ReadResource {
     const EVENT: EventType = EventType::Authorization;
     fn action(&self) -> Action {
-        Action::ResourceRead
+        self.resource.read_action()
     }
     fn resource(&self) -> Arc<Entity> {
-        self.resource.entity()
+        self.resource.read_entity()
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.resource.uri);

@@ -224,6 +224,11 @@ impl Upstream {
         }
     }
 
+    /// What the server said of an extension of the protocol; none for one that it does not have.
+    pub(in crate::tools) fn extension(&self, name: &str) -> Option<Json> {
+        self.capability("extensions")?.get(name).filter(|declared| declared.is_object()).cloned()
+    }
+
     /// A client's session or a caller's connection cannot be opened.
     fn not_opened(&self, error: &UpstreamError) -> ToolError {
         let server = self.settings.name.clone();

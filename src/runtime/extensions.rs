@@ -1,0 +1,61 @@
+//! The effects of extensions of MCP: tasks and skills.
+
+use serde_json::{Map, Value as Json};
+
+use super::effects::{Caller, EffectError, Effects};
+use super::servers::{ServerItems, failed};
+use crate::model::{FollowTask, GetSkill, ListSkills, ReadResource, ServerName};
+use crate::tools::{CallOptions, TaskAnswer};
+
+impl Effects {
+    /// Reads the state of a task, answers its questions or ends it.
+    pub async fn follow_task(
+        &self,
+        caller: Caller<'_>,
+        operation: FollowTask,
+        options: CallOptions,
+    ) -> Result<TaskAnswer, EffectError> {
+        let permit = self.admit(caller, operation).await?;
+        let decision = permit.decision();
+        self.tools().follow_task(permit, options).await.map_err(failed(decision))
+    }
+
+    /// The skills that the caller may get, of all servers or of one.
+    pub async fn list_skills(
+        &self,
+        (subject, context): Caller<'_>,
+        only: Option<&ServerName>,
+    ) -> Result<ServerItems, EffectError> {
+        let permit = self.guard().admit(subject, ListSkills, context).await?;
+        let listing = permit.listing();
+        let offered = self.tools().skills(permit, only).await;
+        let permits = self.guard().admit_each(&listing, offered.questions()).await?;
+        Ok(offered.release(permits))
+    }
+
+    /// Gets one skill.
+    pub async fn get_skill(
+        &self,
+        caller: Caller<'_>,
+        operation: GetSkill,
+        options: CallOptions,
+    ) -> Result<Map<String, Json>, EffectError> {
+        let permit = self.admit(caller, operation).await?;
+        let decision = permit.decision();
+        self.tools().skill(permit, options).await.map_err(failed(decision))
+    }
+
+    /// The entries of a directory of resources that the caller may read, and what else the server said.
+    pub async fn read_directory(
+        &self,
+        (subject, context): Caller<'_>,
+        operation: ReadResource,
+        options: CallOptions,
+    ) -> Result<(Vec<Json>, Map<String, Json>), EffectError> {
+        let permit = self.guard().admit(subject, operation, context).await?;
+        let (listing, decision) = (permit.listing(), permit.decision());
+        let offered = self.tools().directory(permit, options).await.map_err(failed(decision))?;
+        let permits = self.guard().admit_each(&listing, offered.questions()).await?;
+        Ok(offered.release(permits))
+    }
+}
