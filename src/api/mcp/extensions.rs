@@ -82,9 +82,10 @@ impl Arrived {
         let unknown =
             || RpcError::invalid_params("there is no such task").with_data(json!({ "taskId": name }));
         let state = self.api.mcp.seal.open(name, &self.task_binding()).ok().flatten().ok_or_else(unknown)?;
-        let sealed: SealedTask = serde_json::from_str(&state).map_err(|_| unknown())?;
+        let sealed: SealedTask = crate::json::parse_as(state.as_bytes()).map_err(|_| unknown())?;
         let redact = sealed.redact.iter().map(|text| JsonPointer::parse(text)).collect::<Result<_, _>>();
-        Ok((TaskRef { tool: sealed.tool, task: sealed.task }, redact.map_err(|_| unknown())?))
+        let owner = self.caller.subject.principal().clone();
+        Ok((TaskRef { tool: sealed.tool, task: sealed.task, owner }, redact.map_err(|_| unknown())?))
     }
 
     /// `tasks/get`, `tasks/update` and `tasks/cancel`.

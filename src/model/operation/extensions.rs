@@ -16,6 +16,8 @@ pub struct TaskRef {
     pub tool: ToolId,
     /// The server's own name for the task.
     pub task: String,
+    /// The principal whose call began it.
+    pub owner: EntityUid,
 }
 
 impl TaskRef {
@@ -27,6 +29,7 @@ impl TaskRef {
             .with("server", Value::text(server))
             .in_parent(EntityUid::caxton("Tool", self.tool.as_str()))
             .in_parent(EntityUid::caxton("McpServer", server))
+            .owned_by(&self.owner)
             .into()
     }
 }
