@@ -18,7 +18,7 @@ use super::room::Room;
 use super::state::Api;
 use super::{
     agents, attributes, audit, auth, auth_keys, authzen, caller, connections, cors, ext_authz, host, login,
-    mcp, memory, messages, operations, policies, resource, roles, search, tools,
+    mcp, memory, messages, operations, policies, resource, roles, search, security_txt, tools,
 };
 use crate::heavy;
 use crate::memory::{EntityView, RelationView};
@@ -431,7 +431,9 @@ fn open_table() -> Vec<Route> {
     let resource = "a client looks up where to get credentials before it has any (RFC 9728)";
     let client = "authorization servers read how the gateway describes itself, as it is known to all of them";
     let ask = "a client looks up where to ask before it has credentials (AuthZEN 1.0, section 9)";
+    let report = "whoever found a weakness has no credentials here (RFC 9116)";
     vec![
+        open(security_txt::PATH, report, get(security_txt::serve)).gives_text("text/plain"),
         open("/openapi.json", describe, get(openapi::serve)).gives::<AnyObject>(),
         open("/.well-known/jwks.json", keys, get(auth::key_set)).gives::<AnyObject>(),
         open("/.well-known/authzen-configuration", ask, get(authzen::configuration))

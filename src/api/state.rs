@@ -33,6 +33,8 @@ pub struct Settings {
     pub max_import_bytes: usize,
     /// Under which address the gateway is called, for clients that look it up; `None`: the address that the caller used.
     pub public_url: Option<String>,
+    /// Whom to tell of a weakness, in `/.well-known/security.txt`; `None`: the file is not there.
+    pub security_contact: Option<super::SecurityContact>,
     /// Whose word is taken for who a person is.
     pub issuers: Vec<Arc<str>>,
     /// The issuer of tokens that callers may come with, for those who look up how to get one.
@@ -65,6 +67,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(30),
             max_import_bytes: 32 * 1024 * 1024,
             public_url: None,
+            security_contact: None,
             issuers: Vec::new(),
             authorization_server: None,
             resource_scopes: Vec::new(),

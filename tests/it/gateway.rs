@@ -157,6 +157,7 @@ async fn every_route_asks_for_its_action() {
         "/.well-known/jwks.json",
         "/.well-known/oauth-protected-resource",
         "/.well-known/oauth-protected-resource/mcp",
+        "/.well-known/security.txt",
         "/openapi.json",
         "/healthz",
         "/metrics",

@@ -19,6 +19,7 @@ mod connect;
 mod crash;
 mod ext_authz;
 mod gateway;
+mod guides;
 mod limits;
 mod mcp;
 mod mcp_extensions;

@@ -17,7 +17,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
-use crate::support::{Answer, Credential, World, outcome, send, tool, until};
+use crate::support::{Answer, Credential, World, eventually, outcome, send, tool, until};
 
 /// What the upstream answers to a request.
 pub(crate) enum Reply {
@@ -199,19 +199,21 @@ async fn in_session(world: &World, who: &Credential, path: &str, session: &str, 
     send(request(world, who, path, body).header("mcp-session-id", session)).await
 }
 
-/// The next event of a stream, as a message.
-struct Events(futures::stream::BoxStream<'static, reqwest::Result<Bytes>>, String);
+/// The next event of a stream, as a message; and the id of the last one that had any.
+struct Events(futures::stream::BoxStream<'static, reqwest::Result<Bytes>>, String, Option<String>);
 
 impl Events {
     fn of(response: Response) -> Self {
         assert_eq!(response.headers()["content-type"], "text/event-stream", "{response:?}");
-        Self(response.bytes_stream().boxed(), String::new())
+        Self(response.bytes_stream().boxed(), String::new(), None)
     }
 
     async fn next(&mut self) -> Option<Json> {
         loop {
             if let Some((event, rest)) = self.1.split_once("\n\n") {
-                let data = event.strip_prefix("data: ").map(|data| serde_json::from_str(data).unwrap());
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+                let data = field("data: ").map(|data| serde_json::from_str(data).unwrap());
+                self.2 = field("id: ").map(str::to_owned).or(self.2.take());
                 self.1 = rest.to_owned();
                 match data {
                     Some(message) => return Some(message),
@@ -282,8 +284,28 @@ async fn the_stream_of_a_session_tells_of_changed_tools_and_ends_with_it() {
     *tools.lock() = json!([tool("one", "1"), tool("two", "2")]);
     send(request(&world, &one, OWN, &rpc(1, "tools/call", json!({ "name": "one" })))).await;
     assert_eq!(events.next().await.unwrap()["method"], "notifications/tools/list_changed");
+    let first = events.2.clone().unwrap();
+
+    // What a client did not get it gets on the next stream, and what it has got it does not get again.
+    drop(events);
+    let again = async |last: &str| {
+        let listened = eventually("the stream before has ended", async || {
+            let response = listen().header("last-event-id", last).send().await.unwrap();
+            (response.status() != StatusCode::CONFLICT).then_some(response)
+        });
+        listened.await
+    };
+    let mut events = Events::of(again("0").await);
+    assert_eq!(events.next().await.unwrap()["method"], "notifications/tools/list_changed");
+    assert_eq!(events.2.as_deref(), Some(first.as_str()), "the same event under its id");
+    drop(events);
+    let unknown = again("x").await;
+    assert_eq!(unknown.status(), StatusCode::BAD_REQUEST);
+    let mut events = Events::of(again(&first).await);
     send(world.request(&one, Method::DELETE, "/mcp").header("mcp-session-id", &session)).await;
-    assert_eq!(events.next().await, None);
+    while let Some(event) = events.next().await {
+        assert_ne!(events.2.as_deref(), Some(first.as_str()), "{event}");
+    }
     world.stop().await;
 }
 

@@ -384,9 +384,7 @@ async fn the_binary_serves_https_and_takes_a_new_certificate_on_sighup() {
     let refused = child::run(place.path(), &["start", "--config", "caxton.yaml"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(
-        refused
-            .stderr
-            .contains("error: TLS could not be set up\n  because `server.key` holds no private key"),
+        refused.stderr.contains("TLS could not be set up\\n  because `server.key` holds no private key"),
         "{refused:?}"
     );
 }

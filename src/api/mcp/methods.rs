@@ -90,7 +90,7 @@ impl Arrived {
             .api
             .mcp
             .sessions
-            .open(principal, self.scope.clone(), version, capabilities)
+            .open(principal, self.scope.clone(), version, (capabilities, self.api.mcp.changes.subscribe()))
             .map_err(|full| RpcError::new(code::REFUSED, full.to_string()))?;
         let result = object(json!({
             "protocolVersion": version,

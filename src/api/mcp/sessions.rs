@@ -1,18 +1,18 @@
 //! The sessions of clients of the versions that have them. A session belongs to the principal that opened it, holds what a
 //! request cannot carry, and gives no right: each message in it is decided by itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::names::Scope;
 use crate::clock::SharedClock;
-use crate::mcp::{Id, RpcError, Version};
+use crate::mcp::{Id, Message, RpcError, Version};
 use crate::model::EntityUid;
 use crate::tools::{ClientSession, FromServer};
 
@@ -29,6 +29,10 @@ const MOST_WAITING: usize = 32;
 
 /// Messages of servers that wait for the client's stream; further ones are dropped.
 const MOST_ASIDE: usize = 64;
+
+/// The most messages of a stream that are kept for a client that lost the connection, and their most bytes.
+const MOST_KEPT: usize = 64;
+const MOST_KEPT_BYTES: usize = 256 * 1024;
 
 /// What the client of a session answered to a request of a server.
 pub(super) type Answer = Result<Map<String, Json>, RpcError>;
@@ -49,7 +53,9 @@ pub(super) struct Session {
     /// What concerns the servers behind the gateway.
     pub(super) client: Arc<ClientSession>,
     /// What servers say outside of requests. Taken by the client's stream, while it has one.
-    aside: Mutex<Option<mpsc::Receiver<FromServer>>>,
+    aside: Mutex<Option<AsideMessages>>,
+    /// What went out on the stream last, for a client that lost the connection.
+    sent: Mutex<SentEvents>,
     last_used: AtomicI64,
     /// Requests of the client that can be cancelled.
     under_way: Mutex<HashMap<Id, Arc<Notify>>>,
@@ -60,6 +66,42 @@ pub(super) struct Session {
     id_prefix: Box<str>,
     /// The session has ended: its streams end too.
     pub(super) ended: Notify,
+}
+
+/// What comes for the stream of a session.
+struct AsideMessages {
+    said: mpsc::Receiver<FromServer>,
+    /// Counts the changes of what clients may see. What changed while there was no stream is told on the next.
+    changes: watch::Receiver<u64>,
+}
+
+/// The last events of a stream: the number of each is its id (`Last-Event-ID`).
+#[derive(Default)]
+struct SentEvents {
+    last: u64,
+    bytes: usize,
+    kept: VecDeque<(u64, Message, usize)>,
+}
+
+impl SentEvents {
+    /// Notes a message that goes out, and gives its number.
+    fn note(&mut self, message: &Message) -> u64 {
+        self.last += 1;
+        let size = message.to_vec().len();
+        self.bytes += size;
+        self.kept.push_back((self.last, message.clone(), size));
+        while self.kept.len() > MOST_KEPT || self.bytes > MOST_KEPT_BYTES {
+            let Some((_, _, size)) = self.kept.pop_front() else { break };
+            self.bytes -= size;
+        }
+        self.last
+    }
+
+    /// What is kept of what went out after an event.
+    fn after(&self, event: u64) -> VecDeque<(u64, Message)> {
+        let missed = self.kept.iter().filter(|(number, ..)| *number > event);
+        missed.map(|(number, message, _)| (*number, message.clone())).collect()
+    }
 }
 
 /// There is no room for another session.
@@ -80,7 +122,7 @@ impl McpSessions {
         principal: &EntityUid,
         scope: Scope,
         version: Version,
-        capabilities: Map<String, Json>,
+        (capabilities, changes): (Map<String, Json>, watch::Receiver<u64>),
     ) -> Result<Arc<Session>, SessionsFull> {
         let mut random = [0_u8; 24];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| SessionsFull)?;
@@ -100,13 +142,14 @@ impl McpSessions {
         if table.len() >= MOST {
             return Err(SessionsFull);
         }
-        let (sender, aside) = mpsc::channel(MOST_ASIDE);
+        let (sender, said) = mpsc::channel(MOST_ASIDE);
         let session = Arc::new(Session {
             id: id.clone(),
             principal: principal.clone(),
             scope,
             client: Arc::new(ClientSession::new(version, capabilities, sender)),
-            aside: Mutex::new(Some(aside)),
+            aside: Mutex::new(Some(AsideMessages { said, changes })),
+            sent: Mutex::default(),
             last_used: AtomicI64::new(now),
             under_way: Mutex::default(),
             waiting: Mutex::default(),
@@ -177,6 +220,16 @@ impl Session {
         Some(Aside { session: Arc::clone(self), messages: Some(messages) })
     }
 
+    /// Notes a message that goes out on the stream, and gives the id of its event.
+    pub(super) fn note_sent(&self, message: &Message) -> u64 {
+        self.sent.lock().note(message)
+    }
+
+    /// What went out on the stream after an event, as far as it is kept.
+    pub(super) fn sent_after(&self, event: u64) -> VecDeque<(u64, Message)> {
+        self.sent.lock().after(event)
+    }
+
     /// Notes that a request is under way, so that it can be cancelled.
     pub(super) fn begin(self: &Arc<Self>, id: &Id) -> UnderWay {
         let cancelled = Arc::new(Notify::new());
@@ -215,12 +268,24 @@ impl Session {
 /// The messages for the one stream of a session; given back when the stream ends.
 pub(super) struct Aside {
     session: Arc<Session>,
-    messages: Option<mpsc::Receiver<FromServer>>,
+    messages: Option<AsideMessages>,
+}
+
+/// What is told on the stream of a session.
+pub(super) enum SaidAside {
+    /// What the client may see has changed.
+    Changed,
+    /// A server said something.
+    Server(FromServer),
 }
 
 impl Aside {
-    pub(super) async fn next(&mut self) -> Option<FromServer> {
-        self.messages.as_mut()?.recv().await
+    pub(super) async fn next(&mut self) -> Option<SaidAside> {
+        let AsideMessages { said, changes } = self.messages.as_mut()?;
+        tokio::select! {
+            changed = changes.changed() => changed.ok().map(|()| SaidAside::Changed),
+            said = said.recv() => said.map(SaidAside::Server),
+        }
     }
 }
 
@@ -282,12 +347,36 @@ mod tests {
         EntityUid::caxton("Service", name)
     }
 
+    fn open_of(sessions: &McpSessions, name: &str) -> Arc<Session> {
+        let changes = watch::Sender::new(0).subscribe();
+        sessions.open(&who(name), Scope::All, Version::V2025_11_25, (Map::new(), changes)).unwrap()
+    }
+
+    #[test]
+    fn what_went_out_last_is_kept_within_bounds() {
+        let message = |text: &str| Message::Notification { method: text.to_owned(), params: Map::new() };
+        let mut sent = SentEvents::default();
+        for number in 1..=100 {
+            assert_eq!(sent.note(&message("m")), number);
+        }
+        let numbers = |sent: &SentEvents, event| {
+            sent.after(event).iter().map(|(number, _)| *number).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&sent, 98), [99, 100]);
+        assert_eq!(numbers(&sent, 0).len(), MOST_KEPT);
+        assert!(numbers(&sent, 100).is_empty() && numbers(&sent, u64::MAX).is_empty());
+        sent.note(&message(&"x".repeat(MOST_KEPT_BYTES - 10_000)));
+        sent.note(&message(&"x".repeat(20_000)));
+        assert_eq!(numbers(&sent, 0), [102], "the bytes are bounded too");
+        sent.note(&message(&"x".repeat(MOST_KEPT_BYTES)));
+        assert!(numbers(&sent, 0).is_empty() && sent.bytes == 0);
+    }
+
     #[test]
     fn a_session_is_its_owners_for_its_address_and_for_a_while() {
         let clock = Arc::new(ManualClock::at_millis(0));
         let sessions = McpSessions::new(clock.clone());
-        let open =
-            |name: &str| sessions.open(&who(name), Scope::All, Version::V2025_11_25, Map::new()).unwrap();
+        let open = |name: &str| open_of(&sessions, name);
         let session = open("a");
         assert!(sessions.get(&session.id, &who("a"), &Scope::All).is_some());
         assert!(sessions.get(&session.id, &who("b"), &Scope::All).is_none(), "of another principal");
@@ -307,8 +396,7 @@ mod tests {
     fn one_principal_has_so_many_sessions_and_takes_none_from_others() {
         let clock = Arc::new(ManualClock::at_millis(0));
         let sessions = McpSessions::new(clock.clone());
-        let open =
-            |name: &str| sessions.open(&who(name), Scope::All, Version::V2025_11_25, Map::new()).unwrap();
+        let open = |name: &str| open_of(&sessions, name);
         let others = open("b");
         let first = open("a");
         for _ in 0..MOST_OF_ONE {
@@ -323,7 +411,7 @@ mod tests {
     #[tokio::test]
     async fn answers_find_their_requests_and_leave_nothing_behind() {
         let sessions = McpSessions::new(Arc::new(ManualClock::at_millis(0)));
-        let session = sessions.open(&who("a"), Scope::All, Version::V2025_11_25, Map::new()).unwrap();
+        let session = open_of(&sessions, "a");
         let (id, answer) = session.ask().unwrap();
         session.answer(&Id::Number(7), Ok(Map::new()));
         session.answer(&id, Ok(Map::new()));

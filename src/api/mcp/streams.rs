@@ -3,6 +3,7 @@
 //! Whoever opened one was proven once. So a stream looks every ten seconds whether the credential still counts, and ends after
 //! five minutes in any case; clients open it again by themselves.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::names::Scope;
-use super::reply::{self, event};
+use super::reply::{self, Sent, event};
 use super::result;
-use super::sessions::Session;
+use super::sessions::{SaidAside, Session};
 use super::{Arrived, McpState};
 use crate::api::caller::Caller;
 use crate::api::problem::Problem;
@@ -28,6 +29,9 @@ use crate::mcp::{Id, Message, RpcError, Version, meta, object};
 use crate::model::{EntityUid, HolderKeys, ListTools};
 use crate::runtime::Listening;
 use crate::tools::{ClientSession, FromServer};
+
+/// The last event that a client of a stream has (HTML, "Server-sent events").
+const LAST_EVENT: &str = "last-event-id";
 
 /// How often a stream without messages looks whether it should end.
 const TICK: Duration = Duration::from_secs(1);
@@ -82,29 +86,35 @@ impl McpState {
 }
 
 /// The stream of a session: that the list of tools changed, and what servers say to the client outside of its requests. A session
-/// has one.
+/// has one. A client that lost the connection names the last event that it has (`Last-Event-ID`), and gets what came after it.
 pub(super) fn of_session(
     api: &Arc<Api>,
     caller: &Caller,
     session: &Arc<Session>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
+    let missed = match last_event(headers)? {
+        Some(event) => session.sent_after(event),
+        None => VecDeque::new(),
+    };
     let Some(aside) = session.take_aside() else {
         return Err(Problem::conflict("this session has a stream already"));
     };
-    let changes = api.mcp.changes.subscribe();
     let lifetime = Lifetime::of(api, caller, headers);
-    let start = (lifetime, Arc::clone(session), changes, aside);
-    let stream = stream::unfold(start, |(mut lifetime, session, mut changes, mut aside)| async move {
+    let start = (lifetime, Arc::clone(session), missed, aside);
+    let stream = stream::unfold(start, |(mut lifetime, session, mut missed, mut aside)| async move {
+        if let Some((number, message)) = missed.pop_front() {
+            return Some((numbered(&message, number), (lifetime, session, missed, aside)));
+        }
         loop {
             let message = tokio::select! {
-                changed = changes.changed() => {
-                    changed.ok()?;
-                    Some(tools_changed(Map::new()))
-                }
-                Some(FromServer::Notification { server, method, params }) = aside.next() => {
-                    Some(session.scope.notification(&server, method, params))
-                }
+                said = aside.next() => match said? {
+                    SaidAside::Changed => Some(tools_changed(Map::new())),
+                    SaidAside::Server(FromServer::Notification { server, method, params }) => {
+                        Some(session.scope.notification(&server, method, params))
+                    }
+                    SaidAside::Server(FromServer::Request { .. }) => None,
+                },
                 () = session.ended.notified() => return None,
                 () = tokio::time::sleep(TICK) => None,
             };
@@ -112,11 +122,23 @@ pub(super) fn of_session(
                 return None;
             }
             if let Some(message) = message {
-                return Some((event(&message), (lifetime, session, changes, aside)));
+                let number = session.note_sent(&message);
+                return Some((numbered(&message, number), (lifetime, session, missed, aside)));
             }
         }
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// The number of the last event that a client has.
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(named) = headers.get(LAST_EVENT) else { return Ok(None) };
+    let number = named.to_str().ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or_else(|| Problem::malformed("`Last-Event-ID` names no event of this session"))
+}
+
+fn numbered(message: &Message, number: u64) -> Sent {
+    event(message).map(|event| event.id(number.to_string()))
 }
 
 fn tools_changed(params: Map<String, Json>) -> Message {

@@ -88,6 +88,11 @@ impl Server {
             HttpsUrl { may_weaken: true },
             "Address under which callers reach the API, for clients that look it up. Without the key: the name that the caller used.",
         );
+        let security_contact = r.optional(
+            "server.security_contact",
+            ParsedWord::new("a contact"),
+            "Whom to tell of a weakness of this gateway: `mailto:…`, `https://…` or `tel:…`, shown in `/.well-known/security.txt` (RFC 9116). Without the key there is no such file.",
+        );
         let insecure_http = r.value(
             "server.insecure_http",
             Flag,
@@ -114,6 +119,7 @@ impl Server {
                 && clients.as_ref().is_some_and(|clients| clients.required),
             public_url: public_url.as_ref().map(|address| address.expose().to_string()),
             proxies,
+            security_contact,
             ..Default::default()
         };
         let mut http = HttpLimits::default();
