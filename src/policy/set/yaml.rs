@@ -65,5 +65,20 @@ fn text_error(error: serde_saphyr::Error) -> TextError {
     let words = error.without_snippet().to_string();
     let first = words.lines().next().unwrap_or_default();
     let first = first.split(" at line ").next().unwrap_or(first);
-    TextError { line, what: first.strip_prefix("error: ").unwrap_or(first).to_owned() }
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    // The reader's own words for these name its types and its options.
+    let what = match first.strip_prefix("budget breached: ") {
+        Some(bound) if bound.starts_with("Documents") => {
+            format!("the file has more documents than are read, at most {MAX_DOCUMENTS}")
+        }
+        Some(bound) if bound.starts_with("Anchors") || bound.starts_with("Aliases") => {
+            "anchors and aliases are not read".to_owned()
+        }
+        Some(bound) => {
+            let bound = bound.split_whitespace().next().unwrap_or_default().to_lowercase();
+            format!("the file is larger or deeper than is read ({bound})")
+        }
+        None => first.split(", set DuplicateKeyPolicy").next().unwrap_or(first).to_owned(),
+    };
+    TextError { line, what }
 }

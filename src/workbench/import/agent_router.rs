@@ -64,7 +64,7 @@ impl<'n> Route<'n> {
             let what = "`backendSelector` limits which servers a caller reaches, which is not known here";
             return Err(selector.wrong(what));
         }
-        let backends = spec.list("backendRefs").iter().filter_map(|backend| backend.text("name"));
+        let backends = spec.list("backendRefs")?.iter().filter_map(|backend| backend.text("name"));
         let backends: Vec<String> = backends.map(str::to_owned).collect();
         if backends.is_empty() {
             return Err(spec.wrong("the route has no `backendRefs` with names"));
@@ -74,7 +74,7 @@ impl<'n> Route<'n> {
 
     fn rules(&self, input: &ImportInput<'_>, collected: &mut Collected) -> Result<Vec<Rule>, ImportError> {
         let mut found = Vec::new();
-        for backend in self.spec.list("backendRefs") {
+        for backend in self.spec.list("backendRefs")? {
             let name = backend.text("name").unwrap_or_default();
             for (field, target) in [("toolSelector", TOOLS), ("promptSelector", PROMPTS)] {
                 if let Some(selector) = backend.get(field) {
@@ -94,7 +94,7 @@ impl<'n> Route<'n> {
         authorization.only("authorization", &["defaultAction", "rules"])?;
         let mut allowed = Vec::new();
         let before = found.len();
-        for rule in authorization.list("rules") {
+        for rule in authorization.list("rules")? {
             found.extend(self.rule(rule, &mut allowed, collected)?);
         }
         let about_claims = found.iter().skip(before).any(|rule| asks_for_claims(&rule.condition));
@@ -194,7 +194,7 @@ fn target(rule: &Node) -> Result<Option<Condition>, ImportError> {
     let Some(target) = rule.get("target") else { return Ok(None) };
     target.only("target", &["tools"])?;
     let mut any = Vec::new();
-    for tool in target.list("tools") {
+    for tool in target.list("tools")? {
         tool.only("tools", &["backend", "tool"])?;
         let (Some(backend), Some(name)) = (tool.text("backend"), tool.text("tool")) else {
             return Err(tool.wrong("an item of `tools` has no `backend` or no `tool`"));
@@ -221,7 +221,7 @@ fn source(rule: &Node, kind: Kind) -> Result<Option<Condition>, ImportError> {
             |(scope, _): (&str, u64)| Condition::Claim("scope".to_owned(), Text::Is(scope.to_owned()));
         all.extend(scopes.texts("scopes")?.into_iter().map(scope));
     }
-    for claim in jwt.list("claims") {
+    for claim in jwt.list("claims")? {
         claim.only("claims", &["name", "valueType", "values"])?;
         let (Some(name), Some(values)) = (claim.text("name"), claim.get("values")) else {
             return Err(claim.wrong("an item of `claims` has no `name` or no `values`"));

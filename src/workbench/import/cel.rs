@@ -27,14 +27,23 @@ pub(super) fn read(source: &str, names: Names) -> Result<Condition, String> {
 
 /// The parts that `&&` joins, each read by itself; the whole as one part when something else joins them.
 pub(super) fn parts(source: &str, names: Names) -> Vec<Result<Condition, String>> {
+    split(source, names, "&&", &["||", "?"])
+}
+
+/// The parts that `||` joins, each read by itself; the whole as one part when something else joins them.
+pub(super) fn alternatives(source: &str, names: Names) -> Vec<Result<Condition, String>> {
+    split(source, names, "||", &["?"])
+}
+
+fn split(source: &str, names: Names, mark: &str, others: &[&str]) -> Vec<Result<Condition, String>> {
     // `?` is an operator of its own unless it stands in `.?`.
     let is_other = |before: &[Token]| match before {
         [.., Token::Mark("."), Token::Mark("?")] => false,
-        [.., last] => matches!(last, Token::Mark("||" | "?")),
-        [] => false,
+        [.., Token::Mark(last)] => others.contains(last),
+        _ => false,
     };
     let tokens = Tokens::read(source, &LEXIS).ok();
-    match tokens.and_then(|tokens| tokens.split("&&", is_other)) {
+    match tokens.and_then(|tokens| tokens.split(mark, is_other)) {
         Some(parts) => parts.into_iter().map(|part| condition(part, names)).collect(),
         None => vec![read(source, names)],
     }
@@ -451,5 +460,8 @@ mod tests {
         assert_eq!(told(&format!("{tool} || {argument}")), [false]);
         assert_eq!(told(&format!("{tool} ? true : false")), [false]);
         assert_eq!(told("'a"), [false]);
+        let alternatives =
+            super::alternatives(&format!("{tool} || {argument} && {tool}"), Names::AgentRouter);
+        assert_eq!(alternatives.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
     }
 }

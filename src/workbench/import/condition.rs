@@ -1,5 +1,6 @@
 //! Conditions of other gateways on callers and tools: what they say, as Cedar, and what they come to for a given call.
 
+use super::calls::Call;
 use crate::policy::set::text::{entity, pattern};
 use crate::text::quote;
 
@@ -56,8 +57,10 @@ pub(super) enum Condition {
     ClaimThere(String),
     /// The caller is in this group, by the claims that the source takes groups from.
     Group(GroupClaims, String),
-    /// A hint of the tool, by its name in the schema.
+    /// A hint of the tool, by its name in the schema; an error when the tool does not state it.
     Hint(&'static str),
+    /// The tool states this hint, true or false.
+    HintThere(&'static str),
 }
 
 /// How a source goes on from a part that it cannot tell, such as a claim that the token lacks.
@@ -75,18 +78,6 @@ pub(super) struct Reading {
     /// For what allows: an error is no. For what denies, a claim that is not there is unlike every value.
     pub(super) allows: bool,
     pub(super) errors: Errors,
-}
-
-/// A use, as the source would see it.
-#[derive(Debug, Clone)]
-pub(super) struct Call {
-    pub(super) target: Target,
-    pub(super) name: String,
-    pub(super) server: String,
-    pub(super) claims: Vec<(String, String)>,
-    pub(super) hints: Vec<&'static str>,
-    /// Whether no user calls, but an agent, which has no token and so no claims.
-    pub(super) agent: bool,
 }
 
 impl Target {
@@ -185,7 +176,12 @@ impl Condition {
                 let is = Text::Is(group.clone());
                 Some(claims.that_count(wide).any(|claim| has(claim, &is)))
             }
-            Self::Hint(name) => (call.target == Target::Tool).then(|| call.hints.contains(name)),
+            Self::Hint(name) => {
+                let is_told = call.target == Target::Tool && (!reading.allows || call.hints.contains(name));
+                is_told.then(|| call.hints.contains(name))
+            }
+            // A tool of the tests states the hints that it has, and no others.
+            Self::HintThere(name) => Some(call.target == Target::Tool && call.hints.contains(name)),
         }
     }
 
@@ -217,8 +213,13 @@ impl Condition {
                     (true, false) => Self::Not(Box::new(server)),
                 }
             }
+            // Here a tool that does not state a hint has MCP's default for it.
+            Self::Hint(name) if reading.allows && holds == is_by_default(name) && target == Target::Tool => {
+                Self::All(vec![Self::HintThere(name), literal(true)])
+            }
             Self::Hint(_) => literal(target == Target::Tool),
-            Self::Server(_) => literal(true),
+            Self::HintThere(_) if target != Target::Tool => Self::Always(!holds),
+            Self::Server(_) | Self::HintThere(_) => literal(true),
             Self::Claim(name, _) if !holds && reading.allows => {
                 Self::All(vec![Self::ClaimThere(name.clone()), literal(true)])
             }
@@ -248,7 +249,8 @@ impl Condition {
             | Self::Name(..)
             | Self::Server(_)
             | Self::ServerOf(..)
-            | Self::Hint(_) => false,
+            | Self::Hint(_)
+            | Self::HintThere(_) => false,
         }
     }
 
@@ -287,7 +289,8 @@ impl Condition {
             | Self::Claim(..)
             | Self::ClaimThere(_)
             | Self::Group(..)
-            | Self::Hint(_) => (1, 2),
+            | Self::Hint(_)
+            | Self::HintThere(_) => (1, 2),
         }
     }
 
@@ -299,7 +302,7 @@ impl Condition {
             }
             Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::can_err),
             Self::Not(part) => part.can_err(),
-            Self::Always(_) | Self::Is(_) | Self::Server(_) | Self::Group(..) => false,
+            Self::Always(_) | Self::Is(_) | Self::Server(_) | Self::Group(..) | Self::HintThere(_) => false,
         }
     }
 
@@ -319,6 +322,7 @@ impl Condition {
                     return Self::Always(false);
                 }
                 without_repeats(&mut flat);
+                without_implied(&mut flat);
                 match flat.len() {
                     0 => Self::Always(true),
                     1 => flat.swap_remove(0),
@@ -360,7 +364,12 @@ impl Condition {
                 Self::All(_) | Self::Any(_) => part.cedar(users).map(|text| format!("({text})")),
                 other => other.cedar(users),
             });
-            Ok(parts.collect::<Result<Vec<_>, _>>()?.join(with))
+            let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
+            // Of a user, that there is a token.
+            if with == " && " && parts.iter().any(|part| part != "true") {
+                parts.retain(|part| part != "true");
+            }
+            Ok(parts.join(with))
         };
         // Agents and programs have no claims.
         let guarded = |text: String| match (users, text.as_str()) {
@@ -384,6 +393,70 @@ impl Condition {
                 name => Ok(guarded(format!("principal.hasTag({})", quote(name)))),
             },
             Self::Hint(name) => Ok(format!("resource.{name}")),
+            Self::HintThere(name) => Ok(format!("resource.declared_{name}")),
+        }
+    }
+
+    /// The servers that it can hold for; `None` when it does not say. Negations say nothing.
+    pub(super) fn servers(&self) -> Option<Vec<&str>> {
+        self.only(&|part| match part {
+            Self::Server(text) => text.values(),
+            _ => None,
+        })
+    }
+
+    /// Whether both cannot hold, as far as servers and names tell.
+    pub(super) fn is_apart_from(&self, other: &Self) -> bool {
+        let names = |condition: &'_ Self| {
+            condition
+                .only(&|part| match part {
+                    Self::Name(_, text) => text.values(),
+                    _ => None,
+                })
+                .map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        };
+        let apart = |one: Option<Vec<String>>, other: Option<Vec<String>>| match (one, other) {
+            (Some(one), Some(other)) => !one.iter().any(|name| other.contains(name)),
+            (None, _) | (_, None) => false,
+        };
+        let servers = |condition: &'_ Self| {
+            condition.servers().map(|names| names.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        };
+        apart(servers(self), servers(other)) || apart(names(self), names(other))
+    }
+
+    /// The values that one of its parts limits it to; `None` when no part does.
+    fn only<'c>(&'c self, values: &dyn Fn(&'c Self) -> Option<Vec<&'c String>>) -> Option<Vec<&'c str>> {
+        match self {
+            Self::All(parts) => parts.iter().find_map(|part| part.only(values)),
+            Self::Any(parts) => {
+                let parts = parts.iter().map(|part| part.only(values)).collect::<Option<Vec<_>>>()?;
+                Some(parts.into_iter().flatten().collect())
+            }
+            other => Some(values(other)?.into_iter().map(String::as_str).collect()),
+        }
+    }
+
+    /// The same where the source's only server `old` has the name `new` here.
+    pub(super) fn renamed(&self, old: &str, new: &str) -> Self {
+        let each = |parts: &[Self]| parts.iter().map(|part| part.renamed(old, new)).collect();
+        match self {
+            Self::All(parts) => Self::All(each(parts)),
+            Self::Any(parts) => Self::Any(each(parts)),
+            Self::Not(part) => Self::Not(Box::new(part.renamed(old, new))),
+            Self::Server(text) => Self::Always(text.fits(old)),
+            // No server has an empty name.
+            Self::ServerOf(target, text) => {
+                Self::ServerOf(*target, Text::Is(if text.fits(old) { new.to_owned() } else { String::new() }))
+            }
+            Self::Always(_)
+            | Self::Is(_)
+            | Self::Name(..)
+            | Self::Claim(..)
+            | Self::ClaimThere(_)
+            | Self::Group(..)
+            | Self::Hint(_)
+            | Self::HintThere(_) => self.clone(),
         }
     }
 
@@ -401,9 +474,15 @@ impl Condition {
             | Self::Claim(..)
             | Self::ClaimThere(_)
             | Self::Group(..)
-            | Self::Hint(_) => {}
+            | Self::Hint(_)
+            | Self::HintThere(_) => {}
         }
     }
+}
+
+/// MCP's default of a hint that a tool does not state.
+fn is_by_default(hint: &str) -> bool {
+    matches!(hint, "destructive" | "open_world")
 }
 
 /// What parts that are joined come to: `decisive` is the value that one of them may decide with.
@@ -442,6 +521,20 @@ fn each(
         any.push(Condition::All(all));
     }
     Condition::Any(any)
+}
+
+/// Leaves out that a claim is there, or a caller has a token, where a value of a claim is asked for beside it.
+fn without_implied(parts: &mut Vec<Condition>) {
+    let claims = parts.iter().filter_map(|part| match part {
+        Condition::Claim(name, _) => Some(name.clone()),
+        _ => None,
+    });
+    let claims: Vec<String> = claims.collect();
+    parts.retain(|part| match part {
+        Condition::ClaimThere(name) if matches!(name.as_str(), "sub" | "iss") => claims.is_empty(),
+        Condition::ClaimThere(name) => !claims.contains(name),
+        _ => true,
+    });
 }
 
 /// Each of them once, where it stands first.
@@ -484,76 +577,4 @@ fn claim(name: &str, text: &Text) -> Result<String, String> {
             None => Err(format!("a part of a text in the claim `{name}`")),
         },
     }
-}
-
-impl Call {
-    fn has_claim(&self, name: &str) -> bool {
-        // Every token has a subject and an issuer.
-        let always = matches!(name, "sub" | "iss") && !self.agent;
-        always || self.claims.iter().any(|(claim, _)| claim == name)
-    }
-}
-
-/// The most calls that tests are made of.
-const MAX_CALLS: usize = 20_000;
-
-/// Uses of this target that tell conditions apart: every name and server that is named and one that is not, by every caller
-/// that is described, by one who is all of them, and by one who is none of them.
-pub(super) fn calls(conditions: &[&Condition], target: Target, servers: &[String]) -> Vec<Call> {
-    let (mut names, mut servers, mut hints) = (Vec::new(), servers.to_vec(), vec![Vec::new()]);
-    let mut callers: Vec<Vec<(String, String)>> = vec![Vec::new()];
-    for condition in conditions {
-        let mut own: Vec<(String, String)> = Vec::new();
-        condition.visit(&mut |part| match part {
-            Condition::Name(of, text) if *of == target => names.extend(text.examples()),
-            Condition::Server(text) | Condition::ServerOf(_, text) => servers.extend(text.examples()),
-            Condition::Claim(name, text) => {
-                own.extend(text.examples().into_iter().map(|value| (name.clone(), value)));
-            }
-            Condition::Group(claims, group) => {
-                own.extend(claims.always.iter().map(|name| (name.clone(), group.clone())));
-            }
-            Condition::Hint(name) if target == Target::Tool => hints.push(vec![*name]),
-            _ => {}
-        });
-        callers.extend(own.iter().map(|claim| vec![claim.clone()]));
-        callers.push(own);
-    }
-    names.push("another".to_owned());
-    servers.push("elsewhere".to_owned());
-    for list in [&mut names, &mut servers] {
-        list.sort();
-        list.dedup();
-    }
-    callers.iter_mut().for_each(one_subject);
-    callers.sort();
-    callers.dedup();
-    hints.sort();
-    hints.dedup();
-    let users = callers.into_iter().map(|claims| (claims, false));
-    let callers: Vec<_> = users.chain([(Vec::new(), true)]).collect();
-    let mut calls = Vec::new();
-    for (claims, agent) in &callers {
-        for name in &names {
-            for server in &servers {
-                for hints in &hints {
-                    let (name, server, claims) = (name.clone(), server.clone(), claims.clone());
-                    calls.push(Call { target, name, server, claims, hints: hints.clone(), agent: *agent });
-                }
-            }
-            if calls.len() > MAX_CALLS {
-                return calls;
-            }
-        }
-    }
-    calls
-}
-
-/// A caller has one subject, issuer and e-mail address; everything else may have several values.
-fn one_subject(claims: &mut Vec<(String, String)>) {
-    claims.sort();
-    claims.dedup();
-    let mut single = std::collections::BTreeSet::new();
-    claims
-        .retain(|(name, _)| !matches!(name.as_str(), "sub" | "iss" | "email") || single.insert(name.clone()));
 }

@@ -12,7 +12,7 @@ use serde_saphyr::Spanned;
 use super::ImportError;
 use crate::policy::set::yaml::{self, MAX_DOCUMENTS};
 
-/// A value of a document, and the line of the file that it begins on, from 1.
+/// A value of a document, and its line in the file, from 1: of a list and of fields that have a name, the line of the name.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) line: u64,
@@ -108,9 +108,15 @@ impl Node {
         }
     }
 
-    /// The items of the list with this name; none when there is no such list.
-    pub(super) fn list(&self, name: &str) -> &[Self] {
-        self.get(name).map_or(&[], Self::items)
+    /// The items of the list with this name; none when there is no such field, an error when it is no list.
+    pub(super) fn list(&self, name: &str) -> Result<&[Self], ImportError> {
+        match self.get(name).map(|field| (field, &field.value)) {
+            None | Some((_, Value::Null)) => Ok(&[]),
+            Some((_, Value::List(items))) => Ok(items),
+            Some((field, Value::Plain(_) | Value::Text(_) | Value::Map(_))) => {
+                Err(field.wrong(format!("`{name}` is not a list")))
+            }
+        }
     }
 
     /// The text, when it is one.
@@ -240,8 +246,12 @@ impl<'de> Visitor<'de> for AnyValue {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut fields = BTreeMap::new();
-        while let Some((name, value)) = entries.next_entry::<String, Node>()? {
-            fields.insert(name, value);
+        while let Some((name, mut field)) = entries.next_entry::<Spanned<String>, Node>()? {
+            // What has parts of its own begins with its name.
+            if matches!(field.value, Value::List(_) | Value::Map(_)) {
+                field.line = name.referenced.line();
+            }
+            fields.insert(name.value, field);
         }
         Ok(Value::Map(fields))
     }

@@ -7,6 +7,7 @@
 mod agent_authz;
 mod agent_router;
 mod agentgateway;
+mod calls;
 mod casbin;
 mod cel;
 mod condition;

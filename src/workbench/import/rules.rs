@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::condition::{Call, Condition, Errors, Reading, Target, Text, calls};
+use super::calls::{Call, calls};
+use super::condition::{Condition, Errors, Reading, Target, Text};
 use super::suite::Test;
 use super::{Collected, ImportError, ImportInput};
 use crate::model::EntityUid;
@@ -59,8 +60,9 @@ impl Rule {
 
     /// What its denial does not reach.
     fn unless_of(&self, target: Target) -> Condition {
-        let reading = Kind::Allow.reading(self.errors);
-        Condition::Any(self.unless.iter().map(|allowed| allowed.of(target, reading)).collect()).simplified()
+        let own = self.condition_of(target);
+        let allowed = self.unless.iter().map(|allowed| allowed.of(target, Kind::Allow.reading(self.errors)));
+        Condition::Any(allowed.filter(|allowed| !allowed.is_apart_from(&own)).collect()).simplified()
     }
 
     /// The condition that says which servers it is about; `None` for all.
@@ -114,7 +116,19 @@ pub(super) fn narrow(input: &ImportInput<'_>, rules: Vec<Rule>) -> Result<Vec<Ru
         Some(servers) => is_only || servers.iter().any(|name| name == server),
         None => true,
     };
-    let own = |rule: Rule| Rule { servers: rule.servers.map(|_| vec![server.to_owned()]), ..rule };
+    let old = named.first().map(|name| (*name).clone()).filter(|name| is_only && name != server);
+    let renamed = |condition: &Condition| match &old {
+        Some(old) => condition.renamed(old, server),
+        None => condition.clone(),
+    };
+    let own = |rule: Rule| {
+        if rule.servers.is_none() {
+            return rule;
+        }
+        let condition = renamed(&rule.condition);
+        let unless = rule.unless.iter().map(renamed).collect();
+        Rule { condition, unless, servers: Some(vec![server.to_owned()]), ..rule }
+    };
     Ok(rules.into_iter().filter(is_about).map(own).collect())
 }
 
@@ -192,10 +206,16 @@ fn policy(
     (policy.action, policy.resource) = scope(targets, rule.kind);
     let server = rule.server(input);
     if rule.kind == Kind::Require {
-        policy.unless = condition.cedar(false).ok();
+        policy.unless =
+            (*condition != Condition::Always(false)).then(|| condition.cedar(false).ok()).flatten();
         policy.when = server.and_then(|server| server.cedar(true).ok());
         return policy;
     }
+    let has_said_so = |server: &Condition| match (server.servers(), condition.servers()) {
+        (Some(servers), Some(own)) => own.iter().all(|name| servers.contains(name)),
+        (None, _) | (_, None) => false,
+    };
+    let server = server.filter(|server| !has_said_so(server));
     let whole = Condition::All(server.into_iter().chain([condition.clone()]).collect()).simplified();
     let users = whole.is_about_users();
     if users {
@@ -267,13 +287,19 @@ fn name_of(condition: &Condition) -> String {
             names.extend(text.examples().into_iter().next());
         }
         Condition::Group(_, group) => names.push(group.clone()),
-        Condition::Hint(hint) => names.push((*hint).to_owned()),
+        Condition::Hint(hint) | Condition::HintThere(hint) => names.push((*hint).to_owned()),
         Condition::ClaimThere(claim) => names.push(claim.clone()),
         Condition::Always(_)
         | Condition::All(_)
         | Condition::Any(_)
         | Condition::Not(_)
         | Condition::Is(_) => {}
+    });
+    let mut seen = Vec::new();
+    names.retain(|name| {
+        let is_new = !seen.contains(name);
+        seen.push(name.clone());
+        is_new
     });
     names.truncate(3);
     if names.is_empty() { "any".to_owned() } else { names.join("-") }
@@ -347,6 +373,7 @@ fn test_of_hint(
     let mut attributes = vec![used.attributes.clone()];
     if used.word.is_empty() {
         attributes.extend(HINTS.iter().skip(1).map(|flag| format!("{flag}: {}", *flag == hint)));
+        attributes.extend((hint != "none").then(|| format!("declared_{hint}: true")));
     }
     let entity = format!("{{ attrs: {{ {} }} }}", attributes.join(", "));
     let name = format!("{name}{}", used.word);
@@ -404,7 +431,8 @@ fn pin(input: &ImportInput<'_>, collected: &mut Collected, rules: &[Rule], targe
     let hints_matter = target == Target::Tool
         && rules.iter().any(|rule| {
             let mut hints = false;
-            rule.condition.visit(&mut |part| hints |= matches!(part, Condition::Hint(_)));
+            rule.condition
+                .visit(&mut |part| hints |= matches!(part, Condition::Hint(_) | Condition::HintThere(_)));
             hints
         });
     let names = ["what the rules allow", "what a rule denies", "what no rule allows"];

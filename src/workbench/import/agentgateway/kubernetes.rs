@@ -12,6 +12,7 @@ struct Reach {
     servers: Option<Vec<String>>,
     route: Vec<String>,
     is_placed: bool,
+    is_backend: bool,
 }
 
 /// The rules of all policies and backends.
@@ -19,21 +20,24 @@ pub(super) fn sets(objects: &[Object<'_>], collected: &mut Collected) -> Result<
     let mut sets = Vec::new();
     let mut others: Vec<&str> = Vec::new();
     for object in objects {
-        let Some(spec) = object.node.get("spec") else { continue };
-        match object.kind {
-            kind if kind.ends_with("AgentgatewayPolicy") => {
-                for reach in reaches(objects, *object, spec, collected) {
-                    policy(spec, &reach, &mut sets, collected)?;
+        let is_policy = object.kind.ends_with("AgentgatewayPolicy") || object.kind == "TrafficPolicy";
+        if !is_policy && !is_backend(object.kind) && object.kind != "HTTPRoute" {
+            others.push(object.kind);
+        }
+        if is_backend(object.kind) {
+            backend(*object, &mut sets, collected)?;
+        }
+        let Some(spec) = object.node.get("spec").filter(|_| is_policy) else { continue };
+        for reach in reaches(objects, *object, spec, collected) {
+            match object.kind {
+                "TrafficPolicy" => {
+                    // Elsewhere than at a backend, rules that do not speak of MCP are about HTTP requests.
+                    let rbac = spec.get("rbac");
+                    let is_http = !reach.is_backend && !rbac.is_some_and(speaks_of_mcp);
+                    authorization(rbac, &reach, is_http, &mut sets)?;
                 }
+                _ => policy(spec, &reach, &mut sets, collected)?,
             }
-            "TrafficPolicy" => {
-                for reach in reaches(objects, *object, spec, collected) {
-                    authorization(spec.get("rbac"), &reach, false, &mut sets)?;
-                }
-            }
-            kind if is_backend(kind) => backend(*object, &mut sets, collected)?,
-            "HTTPRoute" => {}
-            other => others.push(other),
         }
     }
     others.sort_unstable();
@@ -46,6 +50,11 @@ pub(super) fn sets(objects: &[Object<'_>], collected: &mut Collected) -> Result<
 
 fn is_backend(kind: &str) -> bool {
     kind.ends_with("AgentgatewayBackend") || kind == "Backend"
+}
+
+fn speaks_of_mcp(rbac: &Node) -> bool {
+    let expressions = rbac.at(&["policy", "matchExpressions"]).map_or(&[][..], Node::items);
+    expressions.iter().any(|expression| expression.as_text().is_some_and(|text| text.contains("mcp.")))
 }
 
 /// A policy: its rules on MCP, and those on HTTP requests before them.
@@ -121,7 +130,7 @@ fn backend(
     }
     for (found, names) in policies {
         let servers = (!names.is_empty()).then_some(names);
-        let reach = Reach { servers, route: Vec::new(), is_placed: true };
+        let reach = Reach { servers, route: Vec::new(), is_placed: true, is_backend: true };
         let mcp = found.and_then(|policies| policies.get("mcp"));
         decided_elsewhere(mcp, collected);
         authorization(mcp.and_then(|mcp| mcp.get("authorization")), &reach, false, sets)?;
@@ -140,7 +149,8 @@ fn target_names(backend: &Node) -> Vec<String> {
 /// What a policy is for, by each of its `targetRefs`.
 fn reaches(objects: &[Object<'_>], policy: Object<'_>, spec: &Node, collected: &mut Collected) -> Vec<Reach> {
     let mut reaches: Vec<Reach> = Vec::new();
-    let refs = spec.list("targetRefs").iter().chain(spec.get("targetRef"));
+    let refs = spec.get("targetRefs").map_or(&[][..], Node::items);
+    let refs = refs.iter().chain(spec.get("targetRef"));
     for reference in refs {
         let (kind, name) =
             (reference.text("kind").unwrap_or_default(), reference.text("name").unwrap_or_default());
@@ -171,14 +181,19 @@ fn reaches(objects: &[Object<'_>], policy: Object<'_>, spec: &Node, collected: &
             );
             collected.note(reference.line, what);
         }
-        reaches.push(Reach { servers, route, is_placed });
+        reaches.push(Reach { servers, route, is_placed, is_backend: is_backend(kind) });
     }
     if reaches.is_empty() {
         collected.note(
             spec.line,
             format!("`{}` has no `targetRefs`: its rules are for every server", policy.name),
         );
-        reaches.push(Reach { servers: None, route: vec![policy.name.to_owned()], is_placed: false });
+        reaches.push(Reach {
+            servers: None,
+            route: vec![policy.name.to_owned()],
+            is_placed: false,
+            is_backend: false,
+        });
     }
     reaches
 }
@@ -187,7 +202,7 @@ fn reaches(objects: &[Object<'_>], policy: Object<'_>, spec: &Node, collected: &
 fn route_servers(objects: &[Object<'_>], route: Object<'_>) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for rule in route.node.at(&["spec", "rules"])?.items() {
-        for reference in rule.list("backendRefs") {
+        for reference in rule.get("backendRefs").map_or(&[][..], Node::items) {
             let name = reference.text("name")?;
             let backend = objects.iter().find(|object| {
                 is_backend(object.kind) && object.name == name && object.namespace == route.namespace

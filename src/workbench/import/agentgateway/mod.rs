@@ -148,6 +148,7 @@ fn http_rules(set: &RuleSet, collected: &mut Collected) -> Vec<Rule> {
             Err(what) => {
                 let what = format!("`{}`: {what} has no counterpart; {STRICTER}", expression.source);
                 collected.gap(expression.line, what);
+                any.extend(stricter(Kind::Require, &expression.source));
             }
         }
     }
@@ -179,13 +180,19 @@ fn rest(input: &ImportInput<'_>, set: &RuleSet, sets: &[RuleSet], collected: &mu
         collected.gap(set.line, what);
         return None;
     }
-    let condition = match elsewhere.as_slice() {
-        [] => Condition::Always(true),
-        _ => Condition::Not(Box::new(Condition::Server(Text::OneOf(elsewhere)))),
+    let servers = set.servers.as_ref().map(|servers| {
+        servers.iter().filter(|server| !elsewhere.contains(server)).cloned().collect::<Vec<_>>()
+    });
+    if servers.as_ref().is_some_and(Vec::is_empty) {
+        return None;
+    }
+    let condition = match (&servers, elsewhere.as_slice()) {
+        (Some(_), _) | (None, []) => Condition::Always(true),
+        (None, _) => Condition::Not(Box::new(Condition::Server(Text::OneOf(elsewhere)))),
     };
     let reason =
         format!("No rule of `{}`, line {}, allows, so what none denies is allowed.", input.file, set.line);
-    Some(Rule { reason: Some(reason), ..rule(set, Kind::Allow, condition, set.line) })
+    Some(Rule { reason: Some(reason), servers, ..rule(set, Kind::Allow, condition, set.line) })
 }
 
 fn read_expression(source: &str, kind: Kind) -> Result<Condition, String> {
@@ -193,11 +200,15 @@ fn read_expression(source: &str, kind: Kind) -> Result<Condition, String> {
 }
 
 /// What stands for an expression of which a part has no counterpart, so that nothing is allowed that the rule denied: a
-/// denial without that part, a requirement that nothing meets. `None` for what allows.
+/// denial without that part, a requirement that only its other alternatives meet. `None` for what allows.
 fn stricter(kind: Kind, source: &str) -> Option<Condition> {
     match kind {
         Kind::Allow => None,
-        Kind::Require => Some(Condition::Always(false)),
+        Kind::Require => {
+            let parts = cel::alternatives(source, Names::Agentgateway).into_iter();
+            let parts = parts.filter_map(|part| sayable(part.ok()?, kind, Errors::Absorbed, TARGETS).ok());
+            Some(Condition::Any(parts.collect()))
+        }
         Kind::Deny => {
             let parts = cel::parts(source, Names::Agentgateway).into_iter();
             let parts = parts.filter_map(|part| sayable(part.ok()?, kind, Errors::Absorbed, TARGETS).ok());

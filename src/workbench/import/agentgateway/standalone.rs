@@ -69,7 +69,7 @@ impl Walk<'_> {
 
     fn set(&mut self, node: &Node, place: &Place, is_http: bool) -> Result<(), ImportError> {
         node.only(if is_http { "authorization" } else { "mcpAuthorization" }, &["rules"])?;
-        let expressions = node.list("rules").iter().map(expression).collect::<Result<_, _>>()?;
+        let expressions = node.list("rules")?.iter().map(expression).collect::<Result<_, _>>()?;
         let Place { servers, route } = place.clone();
         self.sets.push(RuleSet { expressions, servers, route, is_placed: true, is_http, line: node.line });
         Ok(())

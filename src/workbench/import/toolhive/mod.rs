@@ -2,7 +2,7 @@
 //!
 //! `MCPServer`, `MCPRemoteProxy` and `VirtualMCPServer` have policies inline, name an `MCPAuthzConfig`, or name a `ConfigMap` with
 //! such a file in it. What they name is looked for in the same file and namespace. Their policies are for the server of
-//! their own name; those that no server names are as from a file.
+//! their own name; those that no server names are as from a file, where the file has no servers.
 
 mod policy;
 
@@ -46,7 +46,7 @@ pub(super) fn read(input: &ImportInput<'_>) -> Result<Collected, ImportError> {
 
 /// What an object or a file says beside its policies.
 #[derive(Debug, Default)]
-struct Names<'n> {
+struct GroupNames<'n> {
     group_claim: Option<&'n str>,
     role_claim: Option<&'n str>,
     group_type: Option<&'n str>,
@@ -63,7 +63,7 @@ struct Reader<'i, 'n> {
 
 impl<'n> Reader<'_, 'n> {
     /// `{version, type: cedarv1, cedar: {policies, …}}`. An object's own fields count before those of the file that it names.
-    fn file(&mut self, file: &Node, server: Option<(&str, &Names<'_>)>) -> Result<(), ImportError> {
+    fn file(&mut self, file: &Node, server: Option<(&str, &GroupNames<'_>)>) -> Result<(), ImportError> {
         file.only("the file", &["version", "type", "cedar"])?;
         let kind = file.text("type").unwrap_or_default();
         let version = match file.get("version").map(|version| &version.value) {
@@ -79,7 +79,7 @@ impl<'n> Reader<'_, 'n> {
     }
 
     /// `{policies, entities_json, group_claim_name, role_claim_name, group_entity_type, primary_upstream_provider}`.
-    fn cedar(&mut self, cedar: &Node, server: Option<(&str, &Names<'_>)>) -> Result<(), ImportError> {
+    fn cedar(&mut self, cedar: &Node, server: Option<(&str, &GroupNames<'_>)>) -> Result<(), ImportError> {
         const KNOWN: [&str; 6] = [
             "policies",
             "entities_json",
@@ -89,13 +89,13 @@ impl<'n> Reader<'_, 'n> {
             "primary_upstream_provider",
         ];
         cedar.only("cedar", &KNOWN)?;
-        let own = Names {
+        let own = GroupNames {
             group_claim: cedar.text("group_claim_name"),
             role_claim: cedar.text("role_claim_name"),
             group_type: cedar.text("group_entity_type"),
         };
         let names = match server {
-            Some((_, names)) => Names {
+            Some((_, names)) => GroupNames {
                 group_claim: names.group_claim.or(own.group_claim),
                 role_claim: names.role_claim.or(own.role_claim),
                 group_type: names.group_type.or(own.group_type),
@@ -195,7 +195,7 @@ impl<'n> Reader<'_, 'n> {
         const KNOWN: [&str; 6] =
             ["type", "inline", "configMap", "groupClaimName", "roleClaimName", "groupEntityType"];
         config.only("authzConfig", &KNOWN)?;
-        let names = Names {
+        let names = GroupNames {
             group_claim: config.text("groupClaimName"),
             role_claim: config.text("roleClaimName"),
             group_type: config.text("groupEntityType"),
@@ -219,7 +219,7 @@ impl<'n> Reader<'_, 'n> {
         &mut self,
         server: Object<'n>,
         reference: &'n Node,
-        names: &Names<'_>,
+        names: &GroupNames<'_>,
     ) -> Result<(), ImportError> {
         let (name, key) =
             (reference.text("name").unwrap_or_default(), reference.text("key").unwrap_or(USUAL_KEY));
@@ -241,7 +241,7 @@ impl<'n> Reader<'_, 'n> {
     fn config_ref(&mut self, server: Object<'n>, reference: &'n Node) -> Result<(), ImportError> {
         let name = reference.text("name").unwrap_or_default();
         match self.other("MCPAuthzConfig", name, server.namespace) {
-            Some(object) => self.shared(object, Some((server.name, &Names::default()))),
+            Some(object) => self.shared(object, Some((server.name, &GroupNames::default()))),
             None => {
                 self.missing("MCPAuthzConfig", name, reference);
                 Ok(())
@@ -250,7 +250,11 @@ impl<'n> Reader<'_, 'n> {
     }
 
     /// An `MCPAuthzConfig`.
-    fn shared(&mut self, object: Object<'n>, server: Option<(&str, &Names<'_>)>) -> Result<(), ImportError> {
+    fn shared(
+        &mut self,
+        object: Object<'n>,
+        server: Option<(&str, &GroupNames<'_>)>,
+    ) -> Result<(), ImportError> {
         let node = object.node;
         let spec = node.get("spec").ok_or_else(|| node.wrong("the object has no `spec`"))?;
         match (spec.text("type"), spec.get("config")) {
@@ -264,15 +268,22 @@ impl<'n> Reader<'_, 'n> {
         }
     }
 
-    /// Configurations that no server names are as from a file.
+    /// Configurations that no server names are as from a file, where the file has no servers. Where it has some, they are for
+    /// none of them.
     fn without_server(&mut self) -> Result<(), ImportError> {
+        let has_servers = self.objects.iter().any(|object| SERVERS.contains(&object.kind));
         for object in self.objects.clone() {
             if self.named.contains(&(object.kind, object.namespace, object.name)) {
                 continue;
             }
             match object.kind {
+                "MCPAuthzConfig" if has_servers => {
+                    let what =
+                        format!("no server names the MCPAuthzConfig `{}`: it is left out", object.name);
+                    self.collected.note(object.node.line, what);
+                }
                 "MCPAuthzConfig" => self.shared(object, None)?,
-                "ConfigMap" => self.loose(object)?,
+                "ConfigMap" if !has_servers => self.loose(object)?,
                 _ => {}
             }
         }
@@ -310,7 +321,7 @@ impl<'n> Reader<'_, 'n> {
 }
 
 /// What policies are read with.
-fn source(server: Option<&str>, names: &Names<'_>) -> Source {
+fn source(server: Option<&str>, names: &GroupNames<'_>) -> Source {
     let named = |name: Option<&str>| name.filter(|name| !name.is_empty()).map(str::to_owned);
     let usual = |skip: usize| USUAL_GROUP_CLAIMS.iter().skip(skip).map(|claim| (*claim).to_owned());
     let (mut always, fallback) = match named(names.group_claim) {

@@ -305,9 +305,8 @@ fn condition_of_presence(of: &Expr, attribute: &str) -> Option<Condition> {
         (ExprKind::Var(Var::Principal | Var::Context), Some(claim)) => {
             Some(Condition::ClaimThere(claim.to_owned()))
         }
-        // Every tool has its hints here.
         (ExprKind::Var(Var::Resource), None) if hint(attribute).is_some() => {
-            Some(Condition::Is(Target::Tool))
+            hint(attribute).map(Condition::HintThere)
         }
         (ExprKind::Var(Var::Resource), None) if attribute == "name" => Some(Condition::Always(true)),
         (ExprKind::Var(Var::Resource), None) if attribute == "uri" => Some(Condition::Is(Target::Resource)),
