@@ -26,10 +26,12 @@ pub enum RuleFormat {
     Rbac,
     /// Any model of Casbin with its rules, as policies on entity types of their own: the model, then the rules.
     Casbin,
-    /// ToolHive's Cedar authorisation file.
+    /// ToolHive's Cedar authorisation: its own file, or Kubernetes objects (`MCPServer`, `MCPAuthzConfig`, …).
     Toolhive,
-    /// agentgateway's configuration with `mcpAuthorization` rules.
+    /// agentgateway's configuration with `mcpAuthorization` rules, or Kubernetes objects (`AgentgatewayPolicy`).
     Agentgateway,
+    /// Agent Router's (Envoy AI Gateway's) `MCPRoute` objects: `securityPolicy.authorization` with CEL, and `toolSelector`.
+    AgentRouter,
 }
 
 /// Where the policies are written.
@@ -61,7 +63,7 @@ pub struct ImportOptions {
     /// The format of the rules.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub from: RuleFormat,
-    /// The server whose tools the rules are about (ToolHive, agentgateway) [default: any]
+    /// The server whose tools the rules are about (ToolHive, agentgateway, Agent Router) [default: those that the file names, else any]
     #[arg(long, value_name = "SERVER")]
     pub server: Option<String>,
     /// The file; for `rbac` and `casbin` also the model before it.
@@ -102,6 +104,7 @@ pub(super) fn run(base: &Path, options: &ImportOptions, output: &Output) -> anyh
         RuleFormat::Casbin => From::Casbin,
         RuleFormat::Toolhive => From::Toolhive,
         RuleFormat::Agentgateway => From::Agentgateway,
+        RuleFormat::AgentRouter => From::AgentRouter,
     };
     let most = if matches!(from, From::Rbac | From::Casbin) { 2 } else { 1 };
     anyhow::ensure!(options.files.len() <= most, "this format takes {}", counted(most, "file"));

@@ -5,12 +5,17 @@
 //! them before it is handed out.
 
 mod agent_authz;
+mod agent_router;
 mod agentgateway;
+mod calls;
 mod casbin;
 mod cel;
 mod condition;
+mod document;
+mod lexer;
 mod rbac;
 mod roles;
+mod rules;
 mod suite;
 mod toolhive;
 
@@ -34,10 +39,12 @@ pub enum From {
     Rbac,
     /// Any model of Casbin with its rules, on entity types of its own.
     Casbin,
-    /// ToolHive's Cedar authorisation file.
+    /// ToolHive's Cedar authorisation: a file of its own, or Kubernetes objects.
     Toolhive,
-    /// agentgateway's `mcpAuthorization` rules.
+    /// agentgateway's rules on MCP: `mcpAuthorization` in its configuration, or Kubernetes objects.
     Agentgateway,
+    /// The `MCPRoute` objects of Agent Router (Envoy AI Gateway before).
+    AgentRouter,
 }
 
 /// What is imported, and where to.
@@ -169,6 +176,7 @@ pub fn import(from: From, input: &ImportInput<'_>) -> Result<Imported, ImportErr
         From::Casbin => casbin::read,
         From::Toolhive => toolhive::read,
         From::Agentgateway => agentgateway::read,
+        From::AgentRouter => agent_router::read,
     };
     let is_before = |line: u64| line > 0 && line <= input.lines_before;
     let mut collected = read(input).map_err(|error| match error {

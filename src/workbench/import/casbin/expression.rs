@@ -1,5 +1,7 @@
 //! The matchers of Casbin: expressions over the fields of a request (`r.sub`) and of a rule (`p.obj`).
 
+use super::super::lexer::{DEPTH, LexError, Lexis, Token, Tokens};
+
 /// What is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Operand {
@@ -36,63 +38,32 @@ pub(super) enum Expression {
     Call(String, Vec<Operand>),
 }
 
-#[derive(Debug, Clone, PartialEq)]
-enum Token {
-    Name(String),
-    Text(String),
-    Number(i64),
-    Mark(&'static str),
-}
-
 /// Longer ones first.
-const MARKS: [&str; 14] = ["&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", ",", "[", "]"];
-
-/// The deepest that parentheses are nested.
-const DEPTH: usize = 32;
+const LEXIS: Lexis = Lexis {
+    marks: &["&&", "||", "==", "!=", "<=", ">=", "<", ">", "!", "(", ")", ",", "[", "]"],
+    dotted: true,
+    escapes: false,
+};
 
 /// Reads a matcher; the error says what is not understood.
 pub(super) fn parse(text: &str) -> Result<Expression, String> {
-    let mut reader = Reader { tokens: tokens(text)?, at: 0, depth: 0 };
+    let tokens = Tokens::read(text, &LEXIS).map_err(not_understood)?;
+    let mut reader = Reader { tokens, depth: 0 };
     let expression = reader.any()?;
-    match reader.peek() {
+    match reader.tokens.peek() {
         None => Ok(expression),
         Some(token) => Err(format!("{} is not expected there", shown(token))),
     }
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
-    let mut tokens = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let taken = if let Some(mark) = MARKS.iter().find(|mark| rest.starts_with(**mark)) {
-            tokens.push(Token::Mark(mark));
-            mark.len()
-        } else if matches!(first, '"' | '\'') {
-            let inside = rest.get(1..).unwrap_or_default();
-            let end = inside.find(first).ok_or_else(|| format!("a {first} has no end"))?;
-            let inside = inside.get(..end).unwrap_or_default();
-            if inside.contains('\\') {
-                return Err("`\\` in a text is not understood".to_owned());
-            }
-            tokens.push(Token::Text(inside.to_owned()));
-            end + 2
-        } else {
-            let end =
-                rest.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.'))).unwrap_or(rest.len());
-            let word = rest.get(..end).unwrap_or_default();
-            tokens.push(match (word, word.parse()) {
-                ("", _) => return Err(format!("`{first}` is not understood")),
-                (_, Ok(number)) => Token::Number(number),
-                (word, Err(_)) if word.starts_with(|c: char| c.is_ascii_digit()) => {
-                    return Err(format!("the number `{word}` is not understood: whole numbers are"));
-                }
-                (word, Err(_)) => Token::Name(word.to_owned()),
-            });
-            end
-        };
-        rest = rest.get(taken..).unwrap_or_default().trim_start();
+/// What is said of a text that has no tokens.
+fn not_understood(error: LexError) -> String {
+    match error {
+        LexError::Unknown(found) => format!("`{found}` is not understood"),
+        LexError::Unended(quote) => format!("a {quote} has no end"),
+        LexError::Escape(_) => "`\\` in a text is not understood".to_owned(),
+        LexError::Number(word) => format!("the number `{word}` is not understood: whole numbers are"),
     }
-    Ok(tokens)
 }
 
 fn shown(token: &Token) -> String {
@@ -105,26 +76,13 @@ fn shown(token: &Token) -> String {
 }
 
 struct Reader {
-    tokens: Vec<Token>,
-    at: usize,
+    tokens: Tokens,
     depth: usize,
 }
 
 impl Reader {
-    fn peek(&self) -> Option<&Token> {
-        self.tokens.get(self.at)
-    }
-
-    fn next(&mut self) -> Option<Token> {
-        let token = self.peek().cloned();
-        self.at += 1;
-        token
-    }
-
     fn takes(&mut self, mark: &str) -> bool {
-        let found = matches!(self.peek(), Some(Token::Mark(found)) if *found == mark);
-        self.at += usize::from(found);
-        found
+        self.tokens.takes(mark)
     }
 
     fn wants(&mut self, mark: &str) -> Result<(), String> {
@@ -168,30 +126,27 @@ impl Reader {
             return Ok(inner);
         }
         if let (Some(Token::Name(name)), Some(Token::Mark("("))) =
-            (self.peek().cloned(), self.tokens.get(self.at + 1))
+            (self.tokens.peek().cloned(), self.tokens.second())
         {
-            self.at += 2;
+            self.tokens.next();
+            self.tokens.next();
             let arguments = self.list(")")?;
             return Ok(Expression::Call(name, arguments));
         }
-        match self.peek() {
-            Some(Token::Name(word)) if word == "true" || word == "false" => {
-                let holds = word == "true";
-                self.at += 1;
+        for (word, holds) in [("true", true), ("false", false)] {
+            if self.tokens.takes_name(word) {
                 return Ok(Expression::Always(holds));
             }
-            _ => {}
         }
         let left = self.operand()?;
-        if matches!(self.peek(), Some(Token::Name(word)) if word == "in") {
-            self.at += 1;
+        if self.tokens.takes_name("in") {
             let end = if self.takes("[") { "]" } else { ")" };
             if end == ")" {
                 self.wants("(")?;
             }
             return Ok(Expression::In(left, self.list(end)?));
         }
-        let comparison = match self.next() {
+        let comparison = match self.tokens.next() {
             Some(Token::Mark("==")) => Comparison::Equal,
             Some(Token::Mark("!=")) => Comparison::Unequal,
             Some(Token::Mark("<")) => Comparison::Less,
@@ -219,7 +174,7 @@ impl Reader {
     }
 
     fn operand(&mut self) -> Result<Operand, String> {
-        match self.next() {
+        match self.tokens.next() {
             Some(Token::Text(text)) => Ok(Operand::Text(text)),
             Some(Token::Number(number)) => Ok(Operand::Number(number)),
             Some(Token::Name(name)) => {
