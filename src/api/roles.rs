@@ -19,8 +19,7 @@ use crate::model::{
     DecisionId, EntityChange, EntityUid, Outcome, ReadEntities, ReasonCode, RoleName, WriteEntity,
 };
 
-const NO_ISSUER: &str =
-    "not one issuer of people is configured, but none or several: write `<issuer>|<subject>`";
+const NO_ISSUER: &str = "the gateway has no single issuer of people: write `<issuer>|<subject>`";
 
 /// Whose roles.
 #[derive(Debug, Clone, Default, Deserialize)]

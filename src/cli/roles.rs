@@ -52,9 +52,7 @@ impl RoleHolder {
         let program = named("Agent", &self.agent)
             .or_else(|| named("Workload", &self.workload))
             .or_else(|| named("Service", &self.service));
-        person.or(program).context(
-            "not one issuer of people is configured, but none or several: write `<issuer>|<subject>`",
-        )
+        person.or(program).context("the gateway has no single issuer of people: write `<issuer>|<subject>`")
     }
 
     fn body(&self, name: &'static str, value: &str) -> Json {

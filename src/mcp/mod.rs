@@ -41,8 +41,13 @@ pub mod extension {
 
     /// Leaves only these extensions in what a client can do.
     pub fn keep(capabilities: &mut Map<String, Json>, passed_on: &[&str]) {
-        let Some(Json::Object(found)) = capabilities.get_mut("extensions") else { return };
-        found.retain(|name, _| passed_on.contains(&name.as_str()));
+        // Tasks of 2025-11-25, which are not passed on.
+        capabilities.remove("tasks");
+        let Some(Json::Object(found)) = capabilities.get_mut("extensions") else {
+            capabilities.remove("extensions");
+            return;
+        };
+        found.retain(|name, declared| declared.is_object() && passed_on.contains(&name.as_str()));
         if found.is_empty() {
             capabilities.remove("extensions");
         }

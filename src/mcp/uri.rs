@@ -61,7 +61,8 @@ pub fn check_uri(uri: &str) -> Result<(), NotPlain> {
     }
     let Ok(url) = Url::parse(uri) else {
         // Without a scheme it is a name, which nobody reads in another way.
-        return if uri.contains(':') { Err(NotPlain::NotNormal) } else { Ok(()) };
+        let hides_scheme = uri.contains(':') || uri.to_ascii_lowercase().contains("%3a");
+        return if hides_scheme { Err(NotPlain::NotNormal) } else { Ok(()) };
     };
     let wanted = ascii(uri);
     let normal = url.as_str();

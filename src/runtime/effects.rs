@@ -214,8 +214,13 @@ impl Effects {
         operation.rest = rest;
         let permit = self.guard.admit(subject, operation, context).await.map_err(hide_existence)?;
         let decision = permit.decision();
-        let result =
-            self.tools.call(permit, options).await.map_err(|error| EffectError::Tool { decision, error })?;
+        let called = self.tools.call(permit, options).await;
+        let mut result = called.map_err(|error| EffectError::Tool { decision, error })?;
+        if let Answered::Task(task) = &mut result {
+            // Its result comes later, perhaps into another session: what was read for it comes along.
+            let labels = self.guard.labels(subject, context).await?;
+            task.labels = labels.iter().map(ToString::to_string).collect();
+        }
         Ok((result, decision))
     }
 

@@ -1,23 +1,38 @@
 //! The effects of extensions of MCP: tasks and skills.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value as Json};
 
 use super::effects::{Caller, EffectError, Effects};
 use super::servers::{ServerItems, failed};
-use crate::model::{FollowTask, GetSkill, ListSkills, ReadResource, ServerName};
-use crate::tools::{CallOptions, TaskAnswer};
+use crate::authz::Permit;
+use crate::model::{
+    DecisionId, FollowTask, GetSkill, ListSkills, ReadResource, SeeTool, ServerName, TaskStep,
+};
+use crate::tools::{CallOptions, TaskAnswer, ToolError};
 
 impl Effects {
-    /// Reads the state of a task, answers its questions or ends it.
+    /// Reads the state of a task, answers its questions or ends it. Who may make no call of its tool any more may only end it.
     pub async fn follow_task(
         &self,
         caller: Caller<'_>,
         operation: FollowTask,
         options: CallOptions,
-    ) -> Result<TaskAnswer, EffectError> {
+    ) -> Result<(TaskAnswer, DecisionId), EffectError> {
+        let (tool, step) = (operation.task.tool.clone(), operation.step);
         let permit = self.admit(caller, operation).await?;
         let decision = permit.decision();
-        self.tools().follow_task(permit, options).await.map_err(failed(decision))
+        if step != TaskStep::Cancel {
+            let known = self.tools().get(&tool);
+            let asked = known.map(|tool| SeeTool { tool: Arc::clone(tool.descriptor()) });
+            let seen = self.guard().admit_each(&permit.listing(), asked.into_iter().collect()).await?;
+            if seen.into_iter().map(Permit::into_operation).next().is_none() {
+                return Err(EffectError::Tool { decision, error: ToolError::NotPermitted { tool } });
+            }
+        }
+        let followed = self.tools().follow_task(permit, options).await;
+        followed.map(|answer| (answer, decision)).map_err(failed(decision))
     }
 
     /// The skills that the caller may get, of all servers or of one.

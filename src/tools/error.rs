@@ -220,6 +220,12 @@ pub enum ToolError {
         /// The tool.
         tool: ToolId,
     },
+    /// A task is followed, and no call of its tool is permitted any more.
+    #[error("the tool `{tool}` may not be called any more")]
+    NotPermitted {
+        /// The tool.
+        tool: ToolId,
+    },
     /// The sandbox stopped a built-in tool.
     #[error("the tool `{tool}` was stopped: {message}")]
     Sandbox {
@@ -239,10 +245,21 @@ pub enum ToolError {
 }
 
 impl ToolError {
+    /// The same without the text of the server, where parts of its result are masked: they may be in it.
+    pub(super) fn withheld(self, redact: &[JsonPointer]) -> Self {
+        match self {
+            Self::Refused { server, error } => {
+                Self::Refused { server, error: Box::new(super::tasks::withheld(*error, redact)) }
+            }
+            other => other,
+        }
+    }
+
     /// The text that the caller receives: nothing about limits or other servers.
     pub fn client_text(&self) -> String {
         match self {
             Self::Changed(_) => "the tool changed, list the tools again".to_owned(),
+            Self::NotPermitted { .. } => "the task's tool may not be called any more".to_owned(),
             Self::Unavailable { .. } => "the tool's server is not available".to_owned(),
             Self::Credentials { .. } => {
                 "the gateway has no valid credential for the tool's server".to_owned()

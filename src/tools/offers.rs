@@ -17,6 +17,7 @@ use crate::text::one_line;
 use super::error::ToolError;
 use super::registry::{CallOptions, Registry};
 use super::session::{Answered, ClientSession, ClientSide};
+use super::tasks::unusable;
 use super::upstream::{Outgoing, Upstream, items};
 
 /// How long a server has to take a log level.
@@ -193,7 +194,8 @@ impl Registry {
         if !arguments.is_empty() {
             params.insert("arguments".to_owned(), Json::Object(arguments));
         }
-        self.ask((&caller, &prompt.server), "prompts/get", params, options).await.map(answered)
+        let answer = self.ask((&caller, &prompt.server), "prompts/get", params, options).await?;
+        answered(&prompt.server, answer)
     }
 
     /// Reads a resource.
@@ -205,8 +207,13 @@ impl Registry {
         let caller = Arc::clone(permit.subject());
         let ReadResource { resource, rest } = permit.into_operation();
         let mut params = rest;
-        params.insert("uri".to_owned(), resource.uri.into());
-        self.ask((&caller, &resource.server), "resources/read", params, options).await.map(answered)
+        let uri = resource.uri;
+        params.insert("uri".to_owned(), uri.as_str().into());
+        let answer = self.ask((&caller, &resource.server), "resources/read", params, options).await?;
+        if shows_another_app(&uri, &answer) {
+            return Err(unusable(&resource.server, "it is an app that was not asked for"));
+        }
+        answered(&resource.server, answer)
     }
 
     /// Has an argument completed.
@@ -227,7 +234,7 @@ impl Registry {
         };
         let mut params = rest;
         params.insert("ref".to_owned(), reference);
-        self.ask((&caller, &server), "completion/complete", params, options).await
+        self.ask_once((&caller, &server), "completion/complete", params, options).await
     }
 
     /// Chooses which log messages the client of a session receives.
@@ -247,6 +254,26 @@ impl Registry {
         }
     }
 
+    /// The same for a method whose server asks the client nothing: questions in its answer were decided by nobody.
+    pub(super) async fn ask_once(
+        &self,
+        place: (&Arc<Subject>, &ServerName),
+        method: &str,
+        mut params: Map<String, Json>,
+        options: CallOptions,
+    ) -> Result<Map<String, Json>, ToolError> {
+        for key in ["inputResponses", "requestState", "task"] {
+            params.remove(key);
+        }
+        let mut answer = self.ask(place, method, params, options).await?;
+        if !take_kind(place.1, &mut answer)? {
+            return Err(unusable(place.1, "it asks the client, which this method does not"));
+        }
+        answer.remove("inputRequests");
+        answer.remove("requestState");
+        Ok(answer)
+    }
+
     pub(super) async fn ask(
         &self,
         (caller, server): (&Arc<Subject>, &ServerName),
@@ -262,12 +289,31 @@ impl Registry {
     }
 }
 
-fn answered(mut answer: Map<String, Json>) -> Answered<Map<String, Json>> {
-    if answer.get("resultType").is_some_and(|kind| kind == "input_required") {
-        answer.remove("resultType");
-        return Answered::InputRequired(answer);
+/// Whether a resource that was read is an app, where none was asked for.
+fn shows_another_app(asked: &str, answer: &Map<String, Json>) -> bool {
+    let is_app = |uri: &str| uri.get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case("ui:"));
+    let shown = answer.get("contents").and_then(Json::as_array).into_iter().flatten();
+    let mut uris = shown.filter_map(|content| content.get("uri")).filter_map(Json::as_str);
+    !is_app(asked) && uris.any(is_app)
+}
+
+/// What a server says of the kind of its answer, taken out: `true` for a result, `false` for questions to the client. Nothing else
+/// is passed on.
+pub(super) fn take_kind(server: &ServerName, answer: &mut Map<String, Json>) -> Result<bool, ToolError> {
+    match answer.remove("resultType") {
+        None => Ok(true),
+        Some(Json::String(kind)) if kind == "complete" => Ok(true),
+        Some(Json::String(kind)) if kind == "input_required" => Ok(false),
+        Some(_) => Err(unusable(server, "it is of a kind that is not passed on")),
     }
-    Answered::Complete(answer)
+}
+
+fn answered(
+    server: &ServerName,
+    mut answer: Map<String, Json>,
+) -> Result<Answered<Map<String, Json>>, ToolError> {
+    let is_result = take_kind(server, &mut answer)?;
+    Ok(if is_result { Answered::Complete(answer) } else { Answered::InputRequired(answer) })
 }
 
 async fn list_of(upstream: &Arc<Upstream>, kind: &Kind, caller: &Arc<Subject>, most: usize) -> Items {

@@ -295,7 +295,8 @@ impl Registry {
                 outgoing.events = options.events;
                 let still_wanted = || self.judged(&judged).is_some();
                 let client = options.client.as_ref();
-                let answer = upstream.request(outgoing, (&caller, client), still_wanted).await?;
+                let asked = upstream.request(outgoing, (&caller, client), still_wanted).await;
+                let answer = asked.map_err(|error| error.withheld(&redact))?;
                 match answer.get("resultType") {
                     Some(kind)
                         if kind == "task"

@@ -71,9 +71,24 @@ impl OfferedEntries {
 }
 
 impl Registry {
-    /// What servers say of an extension, of all or of one: the first that has it.
-    pub fn extension(&self, only: Option<&ServerName>, extension: &str) -> Option<Json> {
-        self.upstreams(only).find_map(|upstream| upstream.extension(extension))
+    /// Whether a server has an extension, of all or of one.
+    pub fn has_extension(&self, only: Option<&ServerName>, extension: &str) -> bool {
+        self.upstreams(only).any(|upstream| upstream.extension(extension).is_some())
+    }
+
+    /// Whether a server with skills has directories of resources, of all or of one.
+    pub fn has_directories(&self, only: Option<&ServerName>) -> bool {
+        let mut declared = self.upstreams(only).filter_map(|upstream| upstream.extension(extension::SKILLS));
+        declared.any(|declared| declared.get("directoryRead") == Some(&Json::Bool(true)))
+    }
+
+    /// A server is asked only for what it declares.
+    fn declares(&self, server: &ServerName, extension: &str) -> Result<(), ToolError> {
+        if self.has_extension(Some(server), extension) {
+            Ok(())
+        } else {
+            Err(unusable(server, "it does not declare the extension"))
+        }
     }
 
     /// The skills of servers, of all or of one.
@@ -93,7 +108,8 @@ impl Registry {
         let GetSkill { skill, rest } = permit.into_operation();
         let mut params = rest;
         params.insert("uri".to_owned(), skill.uri.as_str().into());
-        let answer = self.ask((&caller, &skill.server), "skills/get", params, options).await?;
+        self.declares(&skill.server, extension::SKILLS)?;
+        let answer = self.ask_once((&caller, &skill.server), "skills/get", params, options).await?;
         let found = answer.get("skill").and_then(|found| found.get("uri")).and_then(Json::as_str);
         // Another skill was not judged.
         if found == Some(skill.uri.as_str()) {
@@ -114,7 +130,9 @@ impl Registry {
         let mut params = rest;
         params.insert("uri".to_owned(), resource.uri.into());
         let server = resource.server;
-        let mut answer = self.ask((&caller, &server), "resources/directory/read", params, options).await?;
+        self.declares(&server, extension::SKILLS)?;
+        let asked = self.ask_once((&caller, &server), "resources/directory/read", params, options);
+        let mut answer = asked.await?;
         let Some(Json::Array(found)) = answer.remove("resources") else {
             return Err(unusable(&server, "it has no list of resources"));
         };

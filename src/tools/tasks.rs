@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use crate::authz::Permit;
-use crate::mcp::{RpcError, check_name};
+use crate::mcp::{RpcError, check_name, extension};
 use crate::model::{FollowTask, JsonPointer, ServerName, TaskStep};
+use crate::text::clean_prose;
 
 use super::error::ToolError;
 use super::registry::{CallOptions, Registry};
@@ -18,6 +19,15 @@ use super::upstream::Outgoing;
 
 /// The longest name of a task that is taken, in bytes. It comes back in a header field.
 const LONGEST_NAME: usize = 512;
+
+/// The most characters of what a server says about the state of a task, which people read.
+const LONGEST_MESSAGE: usize = 500;
+
+/// What belongs to a result or to a round, and is nothing that a task has.
+const NOT_OF_A_TASK: [&str; 7] =
+    ["content", "structuredContent", "isError", "task", "requestState", "inputResponses", "resultType"];
+/// The fields of a task in which nothing of a result can stand.
+const PLAIN_FIELDS: [&str; 5] = ["status", "createdAt", "lastUpdatedAt", "ttlMs", "pollIntervalMs"];
 
 /// The states of a task.
 const STATES: [&str; 5] = ["working", "input_required", "completed", "failed", "cancelled"];
@@ -31,6 +41,8 @@ pub struct BegunTask {
     pub fields: Map<String, Json>,
     /// What the permits that allowed the call mask in its result.
     pub redact: Vec<JsonPointer>,
+    /// The labels of the session after the call.
+    pub labels: Vec<String>,
 }
 
 impl BegunTask {
@@ -39,10 +51,10 @@ impl BegunTask {
         let task = take_name(&mut fields)?;
         check_state(&fields)?;
         // A new task has neither: what is in them was not judged as a result or as a question.
-        for key in ["result", "error", "inputRequests", "requestState"] {
+        for key in ["result", "error", "inputRequests"] {
             fields.remove(key);
         }
-        Ok(Self { task, fields, redact: redact.to_vec() })
+        Ok(Self { task, fields: shown(fields, redact), redact: redact.to_vec(), labels: Vec::new() })
     }
 }
 
@@ -60,27 +72,59 @@ pub struct TaskAnswer {
 }
 
 impl TaskAnswer {
-    /// Reads the state of the task `task`.
-    fn read(mut fields: Map<String, Json>, task: &str) -> Result<Self, &'static str> {
+    /// Reads the state of the task `task`, and masks these parts of it.
+    fn read(mut fields: Map<String, Json>, task: &str, redact: &[JsonPointer]) -> Result<Self, &'static str> {
         if take_name(&mut fields)? != task {
             return Err("it is about another task");
         }
         check_state(&fields)?;
-        fields.remove("requestState");
         let result = match fields.remove("result") {
-            Some(Json::Object(result)) => Some(ToolResult::from_mcp(result)?),
+            Some(Json::Object(result)) => Some(read_result(result, redact)?),
             None => None,
             Some(_) => return Err("`result` is not an object"),
         };
         let error = match fields.remove("error") {
             None => None,
             Some(error) => {
-                Some(serde_json::from_value(error).map_err(|_| "`error` is not an error of JSON-RPC")?)
+                let read = serde_json::from_value(error);
+                let error: RpcError = read.map_err(|_| "`error` is not an error of JSON-RPC")?;
+                Some(withheld(error, redact))
             }
         };
         let questions = fields.remove("inputRequests");
-        Ok(Self { fields, result, error, questions })
+        Ok(Self { fields: shown(fields, redact), result, error, questions })
     }
+}
+
+/// The result of a call, as a task carries it.
+fn read_result(mut result: Map<String, Json>, redact: &[JsonPointer]) -> Result<ToolResult, &'static str> {
+    if result.remove("resultType").is_some_and(|kind| kind != "complete") {
+        return Err("`result` is not the result of a call");
+    }
+    for key in ["inputRequests", "requestState", "inputResponses", "task", "taskId"] {
+        result.remove(key);
+    }
+    let mut result = ToolResult::from_mcp(result)?.redacted(redact);
+    // Clients of the extension tell by it that the result is one.
+    result.rest.insert("resultType".to_owned(), "complete".into());
+    Ok(result)
+}
+
+/// What else is shown of a task. Where parts of its result are masked, no text of the server is: the parts may be in it.
+fn shown(mut fields: Map<String, Json>, redact: &[JsonPointer]) -> Map<String, Json> {
+    fields.retain(|key, _| !NOT_OF_A_TASK.contains(&key.as_str()));
+    if !redact.is_empty() {
+        fields.retain(|key, _| PLAIN_FIELDS.contains(&key.as_str()));
+    }
+    if let Some(Json::String(message)) = fields.get_mut("statusMessage") {
+        *message = clean_prose(message).chars().take(LONGEST_MESSAGE).collect();
+    }
+    fields
+}
+
+/// An error of a server; without its text, where parts of the result are masked.
+pub(super) fn withheld(error: RpcError, redact: &[JsonPointer]) -> RpcError {
+    if redact.is_empty() { error } else { RpcError::new(error.code, "the text of the error is withheld") }
 }
 
 fn take_name(fields: &mut Map<String, Json>) -> Result<String, &'static str> {
@@ -113,6 +157,9 @@ impl Registry {
         let Backend::Upstream(upstream) = tool.backend() else {
             return Err(ToolError::Changed(task.tool.clone()));
         };
+        if upstream.extension(extension::TASKS).is_none() {
+            return Err(unusable(tool.server(), "it does not declare the extension"));
+        }
         let mut params = rest;
         params.insert("taskId".to_owned(), task.task.as_str().into());
         let mut outgoing = Outgoing::new(step.method(), params);
@@ -125,12 +172,11 @@ impl Registry {
             return Ok(TaskAnswer { fields: Map::new(), result: None, error: None, questions: None });
         }
         let unusable = |why: &str| unusable(tool.server(), why);
-        let mut answer = TaskAnswer::read(fields, &task.task).map_err(unusable)?;
+        let answer = TaskAnswer::read(fields, &task.task, &redact).map_err(unusable)?;
         let limit = self.most_response_bytes();
         if answer.result.as_ref().is_some_and(|result| !result.fits(limit)) {
             return Err(ToolError::TooLarge { limit });
         }
-        answer.result = answer.result.map(|result| result.redacted(&redact));
         Ok(answer)
     }
 }
@@ -149,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_state_is_read_apart_and_what_is_none_is_refused() {
-        let read = |value: Json| TaskAnswer::read(object(value), "7");
+        let read = |value: Json| TaskAnswer::read(object(value), "7", &[]);
         let done = read(json!({
             "taskId": "7", "status": "completed", "ttlMs": null, "later": 1, "requestState": "x",
             "result": { "content": [] },
@@ -169,6 +215,10 @@ mod tests {
             (json!({ "taskId": "7", "status": "completed", "result": [] }), "`result` is not an object"),
             (json!({ "taskId": "7", "status": "completed", "result": {} }), "it has no `content`"),
             (
+                json!({ "taskId": "7", "status": "completed", "result": { "content": [], "resultType": "input_required" } }),
+                "`result` is not the result of a call",
+            ),
+            (
                 json!({ "taskId": "7", "status": "failed", "error": "x" }),
                 "`error` is not an error of JSON-RPC",
             ),
@@ -183,5 +233,29 @@ mod tests {
             json!({ "taskId": "7", "status": "working", "result": {}, "inputRequests": {}, "ttlMs": 5 });
         let begun = BegunTask::read(object(begun), &[]).unwrap();
         assert_eq!(Json::Object(begun.fields), json!({ "status": "working", "ttlMs": 5 }));
+    }
+
+    /// The attack: a server, or an honest one with its progress, says beside the result what `@redact` masks in it.
+    #[test]
+    fn what_is_masked_in_a_result_stands_nowhere_else() {
+        let masked = [JsonPointer::parse("/ssn").unwrap()];
+        let secret = json!({ "ssn": "123-45" });
+        let state = json!({
+            "taskId": "7", "status": "completed", "ttlMs": 5, "statusMessage": "row 123-45", "later": secret,
+            "_meta": secret, "structuredContent": secret, "content": [{ "type": "text", "text": "123-45" }],
+            "result": { "content": [], "structuredContent": secret, "_meta": secret },
+            "error": { "code": -1, "message": "123-45", "data": secret },
+        });
+        let begun = BegunTask::read(object(state.clone()), &masked).unwrap();
+        assert_eq!(Json::Object(begun.fields), json!({ "status": "completed", "ttlMs": 5 }));
+        let answer = TaskAnswer::read(object(state.clone()), "7", &masked).unwrap();
+        let shown = format!("{answer:?}");
+        assert!(!shown.contains("123-45"), "{shown}");
+        assert_eq!(answer.result.unwrap().rest["resultType"], "complete");
+        let open = TaskAnswer::read(object(state), "7", &[]).unwrap();
+        assert!(open.fields.contains_key("later") && !open.fields.contains_key("structuredContent"));
+        let long = json!({ "taskId": "7", "status": "working", "statusMessage": "x".repeat(1_000) });
+        let long = BegunTask::read(object(long), &[]).unwrap();
+        assert_eq!(long.fields["statusMessage"].as_str().unwrap().len(), LONGEST_MESSAGE);
     }
 }

@@ -24,51 +24,53 @@ struct SealedTask {
     tool: ToolId,
     task: String,
     redact: Vec<String>,
+    labels: Vec<String>,
 }
 
 impl Arrived {
     /// The extensions that are passed on, as the servers behind the address declare them. Apps are declared by clients.
     pub(super) fn extensions(&self) -> Map<String, Json> {
         let mut found = Map::new();
-        for (name, is_passed_on) in [(extension::TASKS, self.era.is_stateless()), (extension::SKILLS, true)] {
-            let declared = self.api.effects.tools().extension(self.scope.only(), name);
-            found.extend(declared.filter(|_| is_passed_on).map(|declared| (name.to_owned(), declared)));
+        if self.has_tasks() {
+            found.insert(extension::TASKS.to_owned(), json!({}));
+        }
+        if self.has_skills() {
+            let directories = self.has_directories();
+            let declared = if directories { json!({ "directoryRead": true }) } else { json!({}) };
+            found.insert(extension::SKILLS.to_owned(), declared);
         }
         found
     }
 
-    fn declares(&self, name: &str) -> Option<Json> {
-        self.api.effects.tools().extension(self.scope.only(), name)
-    }
-
     pub(super) fn has_tasks(&self) -> bool {
-        self.era.is_stateless() && self.declares(extension::TASKS).is_some()
+        let tools = self.api.effects.tools();
+        self.era.is_stateless() && tools.has_extension(self.scope.only(), extension::TASKS)
     }
 
     pub(super) fn has_skills(&self) -> bool {
-        self.declares(extension::SKILLS).is_some()
+        self.api.effects.tools().has_extension(self.scope.only(), extension::SKILLS)
     }
 
     pub(super) fn has_directories(&self) -> bool {
-        let declared = self.declares(extension::SKILLS);
-        declared.is_some_and(|declared| declared.get("directoryRead") == Some(&Json::Bool(true)))
+        self.api.effects.tools().has_directories(self.scope.only())
     }
 
     // ---- tasks ----
 
-    /// Whose task it is: the principal's, at this address.
+    /// Whose task it is: the principal's, and of who acts for it, at this address.
     fn task_binding(&self) -> String {
         let scope = self.scope.only().map_or("", ServerName::as_str);
-        format!("task {scope} {}", self.caller.subject.principal())
+        let subject = &self.caller.subject;
+        json!(["task", scope, subject.principal().to_string(), &**subject.delegation()]).to_string()
     }
 
     /// A task that a call began, as the client has it.
     pub(super) fn hand_out(&self, begun: BegunTask, target: &Target) -> Result<Map<String, Json>, RpcError> {
         let unusable = || RpcError::new(code::REFUSED, "the server began a task that cannot be passed on");
         let What::Tool(tool) = &target.what else { return Err(unusable()) };
-        let BegunTask { task, mut fields, redact } = begun;
+        let BegunTask { task, mut fields, redact, labels } = begun;
         let redact = redact.iter().map(|pointer| pointer.as_str().to_owned()).collect();
-        let sealed = SealedTask { tool: tool.clone(), task, redact };
+        let sealed = SealedTask { tool: tool.clone(), task, redact, labels };
         let text = serde_json::to_string(&sealed).map_err(|_| unusable())?;
         let life = fields.get("ttlMs").and_then(Json::as_u64).map_or(LONGEST_TASK, Duration::from_millis);
         let name = self.api.mcp.seal.close_for(life.min(LONGEST_TASK), Some(text), &self.task_binding());
@@ -85,7 +87,8 @@ impl Arrived {
         let sealed: SealedTask = crate::json::parse_as(state.as_bytes()).map_err(|_| unknown())?;
         let redact = sealed.redact.iter().map(|text| JsonPointer::parse(text)).collect::<Result<_, _>>();
         let owner = self.caller.subject.principal().clone();
-        Ok((TaskRef { tool: sealed.tool, task: sealed.task, owner }, redact.map_err(|_| unknown())?))
+        let SealedTask { tool, task, labels, .. } = sealed;
+        Ok((TaskRef { tool, task, owner, labels }, redact.map_err(|_| unknown())?))
     }
 
     /// `tasks/get`, `tasks/update` and `tasks/cancel`.
@@ -111,13 +114,15 @@ impl Arrived {
         let server = task.tool.server().to_owned();
         let operation = FollowTask { task, step, rest: self.with_meta(params, own), redact };
         let asked = self.api.effects.follow_task(self.caller.asker(), operation, options).await;
-        let answer = asked.map_err(result::refused)?;
+        let (answer, decision) = asked.map_err(result::refused)?;
         if step != TaskStep::Get {
             return Ok(Map::new());
         }
         let server =
             ServerName::parse(&server).map_err(|_| RpcError::invalid_params("there is no such task"))?;
-        self.task_state(answer, &server, name).await
+        let mut state = self.task_state(answer, &server, name).await?;
+        result::add_meta(&mut state, "caxton/decision_id", decision.to_string().into());
+        Ok(state)
     }
 
     async fn task_state(

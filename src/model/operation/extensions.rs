@@ -18,6 +18,8 @@ pub struct TaskRef {
     pub task: String,
     /// The principal whose call began it.
     pub owner: EntityUid,
+    /// The labels of its session after the call.
+    pub labels: Vec<String>,
 }
 
 impl TaskRef {
@@ -30,6 +32,7 @@ impl TaskRef {
             .in_parent(EntityUid::caxton("Tool", self.tool.as_str()))
             .in_parent(EntityUid::caxton("McpServer", server))
             .owned_by(&self.owner)
+            .with("labels", Value::texts(self.labels.iter().map(String::as_str)))
             .into()
     }
 }
@@ -82,6 +85,8 @@ pub struct FollowTask {
 impl sealed::Sealed for FollowTask {}
 impl Operation for FollowTask {
     const EVENT: EventType = EventType::Authorization;
+    /// What the call brought comes with its task: the labels go on the session that receives it.
+    const READS: bool = true;
     const REDACTS: bool = true;
     fn action(&self) -> Action {
         match self.step {
@@ -100,6 +105,15 @@ impl Operation for FollowTask {
         Some(&self.rest)
     }
     fn redact(&mut self, pointers: Vec<JsonPointer>) {
+        let answers = self.rest.get_mut("inputResponses").and_then(Json::as_object_mut);
+        for answer in answers.into_iter().flat_map(|answers| answers.values_mut()) {
+            let content = answer.get_mut("content");
+            content.into_iter().for_each(|content| {
+                for pointer in &pointers {
+                    pointer.redact(content);
+                }
+            });
+        }
         self.redact.extend(pointers);
     }
 }

@@ -259,10 +259,11 @@ impl sealed::Sealed for SubscribeResource {}
 impl Operation for SubscribeResource {
     const EVENT: EventType = EventType::Authorization;
     fn action(&self) -> Action {
-        Action::ResourceSubscribe
+        // Of an app hears who may read it.
+        if self.resource.is_app() { Action::AppRead } else { Action::ResourceSubscribe }
     }
     fn resource(&self) -> Arc<Entity> {
-        self.resource.entity()
+        self.resource.read_entity()
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
         visit(&self.resource.uri);
@@ -273,12 +274,15 @@ impl sealed::Sealed for Complete {}
 impl Operation for Complete {
     const EVENT: EventType = EventType::Authorization;
     fn action(&self) -> Action {
-        Action::CompletionComplete
+        match &self.reference {
+            CompletionRef::Resource(resource) if resource.is_app() => Action::AppRead,
+            CompletionRef::Prompt(_) | CompletionRef::Resource(_) => Action::CompletionComplete,
+        }
     }
     fn resource(&self) -> Arc<Entity> {
         match &self.reference {
             CompletionRef::Prompt(prompt) => prompt.entity(),
-            CompletionRef::Resource(resource) => resource.entity(),
+            CompletionRef::Resource(resource) => resource.read_entity(),
         }
     }
     fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
