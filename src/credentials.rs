@@ -3,6 +3,7 @@
 //! `authn` verifies credentials and has no permits; this module is the one way to change them from outside. Every
 //! function reads or writes a file: call it off the async threads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::authn::{
 use crate::authz::Permit;
 use crate::clock::SharedClock;
 use crate::model::{
-    CreateKey, EndSession, IssueToken, KeyFacts, KeyId, ListKeys, Proof, ReadAuthStatus, RenewToken,
-    RevokeAllSessions, RevokeKey, RotateKey,
+    CreateKey, EndSession, EntityUid, IssueToken, KeyFacts, KeyId, ListKeys, Proof, ReadAuthStatus,
+    RenewToken, RevokeAllSessions, RevokeKey, RotateKey,
 };
 
 /// Why a credential was not changed.
@@ -38,6 +39,18 @@ pub enum CredentialError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] AuthnError),
+}
+
+/// A principal of API keys that has none any more, because the last one was revoked: whatever else is kept for it may have been
+/// made by who held that key, and a new key of the same name may be for another program.
+#[derive(Debug)]
+pub struct KeylessPrincipal(EntityUid);
+
+impl KeylessPrincipal {
+    /// The principal.
+    pub fn uid(&self) -> &EntityUid {
+        &self.0
+    }
 }
 
 /// Owns the stores of keys and tokens.
@@ -136,19 +149,43 @@ impl Credentials {
         self.keys.rotate(&key.id, self.clock.now_millis(), grace)?.ok_or(CredentialError::NoSuchKey)
     }
 
-    /// Revokes a key and every token that was issued for it.
-    pub fn revoke_key(&self, permit: Permit<RevokeKey>) -> Result<(), CredentialError> {
+    /// Revokes a key and every token that was issued for it. Gives its principal, where that has no key any more.
+    pub fn revoke_key(&self, permit: Permit<RevokeKey>) -> Result<Option<KeylessPrincipal>, CredentialError> {
         let key = permit.into_operation().key;
-        if self.keys.revoke(&key.id, self.clock.now_millis())? {
-            Ok(())
-        } else {
-            Err(CredentialError::NoSuchKey)
+        if !self.keys.revoke(&key.id, self.clock.now_millis())? {
+            return Err(CredentialError::NoSuchKey);
         }
+        let Some(record) = self.keys.find(&key.id)? else { return Ok(None) };
+        let principal = principal_of(&record);
+        Ok(self.keyless()?.into_iter().find(|keyless| keyless.0 == principal))
+    }
+
+    /// The principals of API keys that have none any more, and whose last one was revoked. One whose last key has run out is not
+    /// among them: nobody took it back.
+    pub fn keyless(&self) -> Result<Vec<KeylessPrincipal>, CredentialError> {
+        let now = self.clock.now_millis();
+        let mut last_ends: HashMap<EntityUid, (i64, bool)> = HashMap::new();
+        for record in self.keys.list()? {
+            let revoked = record.revoked.filter(|revoked| *revoked < record.expires);
+            let end = (revoked.unwrap_or(record.expires), revoked.is_some());
+            let last = last_ends.entry(principal_of(&record)).or_insert(end);
+            *last = end.max(*last);
+        }
+        let keyless = last_ends.into_iter().filter(|(_, (end, is_revoked))| *is_revoked && *end <= now);
+        Ok(keyless.map(|(principal, _)| KeylessPrincipal(principal)).collect())
     }
 
     /// Ends every session and every token that was issued until now; returns the number of sessions.
     pub fn revoke_all(&self, permit: Permit<RevokeAllSessions>) -> Result<usize, CredentialError> {
         let _spent = permit.into_operation();
         Ok(self.tokens.revoke_all()?)
+    }
+}
+
+/// The principal that a key proves.
+fn principal_of(record: &KeyRecord) -> EntityUid {
+    match &record.holder {
+        KeyHolder::Service => EntityUid::caxton("Service", record.name.as_str()),
+        KeyHolder::Agent(agent) => EntityUid::caxton("Agent", agent.shared()),
     }
 }

@@ -92,7 +92,7 @@ pub enum SecurityEvent<'e> {
         /// The decision that allowed it.
         decision: DecisionId,
     },
-    /// The connection of an account at a server ended by itself: the authorization server gives no token for it any more.
+    /// The connection of an account at a server has ended, and not because its principal or an administrator ended it.
     ConnectionEnded {
         /// The MCP server.
         server: &'e str,
@@ -100,6 +100,13 @@ pub enum SecurityEvent<'e> {
         holder: &'e str,
         /// Why.
         why: &'e str,
+    },
+    /// Another account was connected in the place of one at the same server.
+    ConnectionReplaced {
+        /// The MCP server.
+        server: &'e str,
+        /// Whose it is, in Cedar's notation.
+        holder: &'e str,
     },
     /// A credential was refused. The metric `caxton_api_auth_failures_total` counts each refusal where it happens; this
     /// event stands for as many as `count` says.
@@ -312,6 +319,7 @@ impl SecurityEvent<'_> {
             Self::CredentialsChanged { .. } => Facts::new("credentials_changed").applied(AdminAction),
             Self::SessionsRevoked { .. } => Facts::new("sessions_revoked").line(),
             Self::ConnectionEnded { .. } => Facts::new("connection_ended").line(),
+            Self::ConnectionReplaced { .. } => Facts::new("connection_replaced").line(),
             Self::LoginFailure { .. } => Facts::new("login_failure").violation(API_EVENT).denied(
                 EventType::Authentication,
                 Outcome::DenyExplicit,
@@ -382,6 +390,7 @@ impl SecurityEvent<'_> {
             | Self::IssuerKeysReloaded
             | Self::SessionsRevoked { .. }
             | Self::ConnectionEnded { .. }
+            | Self::ConnectionReplaced { .. }
             | Self::AddressBlocked { .. }
             | Self::PromptInjection(_)
             | Self::ToolAccessDenied(_)
@@ -401,6 +410,7 @@ impl SecurityEvent<'_> {
             }
             Self::SessionsRevoked { sessions, .. } => format!("{sessions} sessions"),
             Self::ConnectionEnded { server, holder, why } => format!("{holder} at {server}: {why}"),
+            Self::ConnectionReplaced { server, holder } => format!("{holder} at {server}"),
             Self::LoginFailure { method, reason, detail, .. } => {
                 let more = detail.map_or_else(String::new, |detail| format!(" ({detail})"));
                 format!("login_failure: {method} {reason}{more}")

@@ -102,6 +102,7 @@ pub(super) async fn revoke_all(
 ) -> Result<Json<Ended>, Problem> {
     let decision_id = permit.decision();
     let sessions = work(&api, move |credentials| credentials.revoke_all(permit)).await?;
+    api.effects.tools().forget_begun_connections();
     SecurityEvent::SessionsRevoked { sessions, decision: decision_id }.emit(&api.metrics);
     Ok(Json(Ended { sessions, decision_id }))
 }

@@ -137,7 +137,7 @@ pub(super) async fn rotate(
     Ok(created(&key, decision))
 }
 
-/// Ends a key and its tokens.
+/// Ends a key and its tokens, and with the last key of a principal the connections of its accounts.
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -145,6 +145,9 @@ pub(super) async fn revoke(
 ) -> Result<StatusCode, Problem> {
     let key = work(&api, move |credentials| credentials.facts(&id)).await?;
     let permit = caller.admit(&api, RevokeKey { key }).await?;
-    work(&api, move |credentials| credentials.revoke_key(permit)).await?;
+    let keyless = work(&api, move |credentials| credentials.revoke_key(permit)).await?;
+    if let Some(keyless) = keyless {
+        api.effects.tools().end_connections_of(vec![keyless]).await;
+    }
     Ok(StatusCode::NO_CONTENT)
 }

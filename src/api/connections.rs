@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest as _, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -24,14 +24,18 @@ use super::state::Api;
 use crate::authn::Refused;
 use crate::authn::oauth2::Purpose;
 use crate::clock::rfc3339;
-use crate::model::{DecisionId, RequestContext, ServerName, Subject};
+use crate::model::{DecisionId, EntityUid, RequestContext, ServerName, Subject};
 use crate::runtime::EffectError;
 use crate::secret::Secret;
-use crate::text::escape_html;
-use crate::tools::{ConnectingProgram, ConnectionError, ConnectionFacts, LinkOpened, ReturnedBrowser};
+use crate::text::{escape_html, one_line};
+use crate::tools::{
+    ConnectingProgram, ConnectionError, ConnectionFacts, LinkOpened, LoggedInBrowser, ReturnedBrowser,
+};
 
 /// The path to which authorization servers send browsers back.
 pub(super) const CALLBACK: &str = "/v1/connect/{server}/callback";
+/// The longest name of a principal on a page, in characters.
+const MAX_PRINCIPAL: usize = 256;
 /// How long a browser keeps the cookie: as long as there is to finish.
 const COOKIE_LIFE: Duration = Duration::from_secs(600);
 /// What a person reads where no account was connected. Which of them it was is for the operator: an attacker who sends a browser
@@ -85,7 +89,8 @@ pub(super) async fn begin(
     } else {
         ConnectBody::default()
     };
-    let program = body.program()?;
+    // Who begins must not choose the weaker proof: a person who can log in here is proven by that.
+    let program = body.program()?.filter(|_| !api.authenticator.can_log_in(caller.subject.principal()));
     let (started, decision_id) = api.effects.begin_connection(caller.asker(), server, program).await?;
     let url = started.link.expose().clone();
     Ok((StatusCode::CREATED, Json(ConnectionStarted { url, expires_in: started.expires_in, decision_id })))
@@ -192,13 +197,17 @@ pub(super) async fn end(
     Ok(Json(ConnectionEnded { revoked: ended.revoked, decision_id }))
 }
 
+/// How long authorization servers may keep the description of the gateway, as `Cache-Control` says it.
+const DOCUMENT_LIFE: &str = "public, max-age=3600";
+
 /// Describes the gateway to authorization servers (OAuth Client ID Metadata Document).
 pub(super) async fn client_document(
     State(api): State<Arc<Api>>,
     Path(server): Path<ServerName>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<([(HeaderName, &'static str); 1], Json<Value>), Problem> {
     let document = api.effects.tools().client_document(&server);
-    document.map(Json).ok_or_else(|| Problem::not_found("there is nothing at this path"))
+    let document = document.ok_or_else(|| Problem::not_found("there is nothing at this path"))?;
+    Ok(([(header::CACHE_CONTROL, DOCUMENT_LIFE)], Json(document)))
 }
 
 // ---- in the browser ----
@@ -241,6 +250,8 @@ fn redirect(place: &Url) -> Response {
 #[serde(deny_unknown_fields)]
 pub(super) struct LinkQuery {
     flow: String,
+    /// What the page that names server and principal has in its own link.
+    go: Option<String>,
 }
 
 /// The page that the link leads to.
@@ -254,19 +265,21 @@ pub(super) async fn open(
     let opened = async {
         navigates(&headers)?;
         let (Path(server), Query(query)) = (path?, query?);
-        let flow = Secret::new(query.flow);
+        let (flow, go) = (Secret::new(query.flow), query.go.map(Secret::new));
         let cookie = cookie(&api);
         let brought = cookie.find(&headers);
         let link = (&server, flow.expose().as_str());
-        match api.effects.tools().open_link(link, brought) {
+        let go = go.as_ref().map(|go| go.expose().as_str());
+        match api.effects.tools().open_link(link, (brought, go)) {
             Ok(LinkOpened::Proven) => consent(&api, &context, link, brought).await,
-            Ok(LinkOpened::Login { cookie: fresh, .. }) => {
-                let mut response = log_in(&api, &context, server, flow)?;
+            Ok(LinkOpened::Asked(browser)) => ask(&api, (&server, &flow), &browser),
+            Ok(LinkOpened::Login { cookie: fresh, principal }) => {
+                let mut response = log_in(&api, &context, (server, flow), &principal)?;
                 cookie.set(&mut response, fresh.expose());
                 Ok(response)
             }
-            Ok(LinkOpened::Program { cookie: fresh, principal, address }) => {
-                let mut response = hand_over(&server, principal.id(), address.expose());
+            Ok(LinkOpened::Program { cookie: fresh, principal, address, number }) => {
+                let mut response = hand_over(&server, &principal, address.expose(), &number);
                 cookie.set(&mut response, fresh.expose());
                 Ok(response)
             }
@@ -289,16 +302,17 @@ async fn consent(
     }
 }
 
-/// Sends a browser to the login of people.
+/// Sends a browser to the login of people, where the principal that began is one of them.
 fn log_in(
     api: &Api,
     context: &RequestContext,
-    server: ServerName,
-    flow: Secret<String>,
+    (server, flow): (ServerName, Secret<String>),
+    principal: &EntityUid,
 ) -> Result<Response, Problem> {
-    let Some(logins) = api.authenticator.logins() else {
+    let logins = api.authenticator.logins().filter(|_| api.authenticator.can_log_in(principal));
+    let Some(logins) = logins else {
         let detail = format!(
-            "people cannot log in at this gateway: connect the account with `caxton tools connect {server}`"
+            "this account is for a principal that cannot log in at this gateway: connect it with `caxton tools connect {server}`"
         );
         return Err(Problem::conflict(detail));
     };
@@ -320,19 +334,44 @@ pub(super) async fn after_login(
     let cookie = cookie(api);
     let brought = cookie.find(headers);
     let link = (server, flow.expose().as_str());
-    let sent = match api.effects.tools().prove_browser(link, brought, person) {
-        Ok(()) => consent(api, context, link, brought).await,
+    let asked = match api.effects.tools().prove_browser(link, brought, person) {
+        Ok(browser) => ask(api, (server, flow), &browser),
         Err(error) => Err(told(api, context, error.into()).await),
     };
-    sent.unwrap_or_else(|problem| shown(headers, problem))
+    asked.unwrap_or_else(|problem| shown(headers, problem))
+}
+
+/// Says what is about to be connected and for whom, and leads on only by its own link. The attack: an attacker has a person's
+/// browser logged in as the attacker, and sends the person a link. Provider and authorization server may both answer without a
+/// word, so that without this page the person's account would be connected to the attacker's principal unseen.
+fn ask(
+    api: &Api,
+    link: (&ServerName, &Secret<String>),
+    browser: &LoggedInBrowser,
+) -> Result<Response, Problem> {
+    let next = api.effects.tools().link_of_page(link, browser)?;
+    let body = format!(
+        "{}<p>Go on only if this is you, and if you want to connect an account yourself.</p>\n<p><a class=\"go\" href=\"{}\" rel=\"noreferrer\">Connect</a></p>\n<p><small>Close this page to refuse.</small></p>\n",
+        about(link.0, &browser.principal),
+        escape_html(next.expose())
+    );
+    Ok(page(StatusCode::OK, "Connect an account?", &body))
+}
+
+/// Names server and principal. The type of the principal is part of its name: a service can be called like a person.
+fn about(server: &ServerName, principal: &EntityUid) -> String {
+    format!(
+        "<p>An account of yours at <code>{}</code> is about to be connected to this gateway, for calls of</p>\n<p><code>{}</code></p>\n",
+        escape_html(server.as_str()),
+        escape_html(&one_line(&principal.to_string(), MAX_PRINCIPAL))
+    )
 }
 
 /// The person presses the button, or the program gets nothing (RFC 8252, section 8.6).
-fn hand_over(server: &ServerName, principal: &str, place: &str) -> Response {
+fn hand_over(server: &ServerName, principal: &EntityUid, place: &str, number: &str) -> Response {
     let body = format!(
-        "<p>An account of yours at <code>{}</code> is about to be connected to this gateway, for calls of</p>\n<p><code>{}</code></p>\n<p>Go on only if you have just started <code>caxton tools connect</code> on this computer yourself.</p>\n<p><a class=\"go\" href=\"{}\" rel=\"noreferrer\">Go on</a></p>\n<p><small>Close this page to refuse.</small></p>\n",
-        escape_html(server.as_str()),
-        escape_html(principal),
+        "{}<p>Go on only if you have just started <code>caxton tools connect</code> on this computer yourself. It asks for this number:</p>\n<p><code>{number}</code></p>\n<p><a class=\"go\" href=\"{}\" rel=\"noreferrer\">Go on</a></p>\n<p><small>Close this page to refuse.</small></p>\n",
+        about(server, principal),
         escape_html(place)
     );
     page(StatusCode::OK, "Connect an account?", &body)
@@ -353,11 +392,14 @@ pub(super) async fn callback(
     answer: Result<Query<Returning>, Problem>,
 ) -> Response {
     let cookie = cookie(&api);
+    let mut is_over = false;
     let finished = async {
+        navigates(&headers)?;
         let (Path(server), Query(answer)) = (path?, answer?);
         let Returning { state, code, iss, error } = answer;
         let returned = ReturnedBrowser { state, code, iss, error };
         let given = api.effects.tools().consent_given(&server, returned, cookie.find(&headers));
+        is_over = given.as_ref().map_or_else(ConnectionError::ends_own_connection, |_| true);
         let finished = match given {
             Ok(consent) => api.effects.finish_connection(consent, server.clone(), &context).await,
             Err(error) => Err(error.into()),
@@ -372,7 +414,10 @@ pub(super) async fn callback(
         Ok(connected) => Json(connected).into_response(),
         Err(problem) => shown(&headers, problem),
     };
-    cookie.clear(&mut response);
+    // Any page can send this browser here. What did not come back from its own connection leaves that one as it is.
+    if is_over {
+        cookie.clear(&mut response);
+    }
     response
 }
 

@@ -587,7 +587,7 @@ async fn finished<F: Future<Output = Response>>(
     if let Some(origin) = origin {
         cors::share(headers, origin);
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if encrypted {
         // A year (RFC 6797); not said over plain HTTP, where clients must not believe it.

@@ -16,7 +16,7 @@ use super::tokens::{LocalLogins, LoginStore, Renewal, Tokens};
 use super::{AuthnError, KeyStore, KeyTable, LocalKeys, api_key, dpop, jwt, tokens};
 use crate::blocking;
 use crate::clock::SharedClock;
-use crate::model::{HolderKeys, Subject, Thumbprint};
+use crate::model::{EntityUid, HolderKeys, Subject, Thumbprint};
 use crate::secret::Secret;
 use crate::shared_state::ReplayTable;
 use crate::telemetry::{AuthLabels, Metrics};
@@ -151,6 +151,11 @@ impl Authenticator {
     /// The login of people, when it is configured.
     pub fn logins(&self) -> Option<&Logins> {
         self.logins.as_ref()
+    }
+
+    /// Whether this principal can prove itself by a login in a browser: a person of the issuer at which people log in here.
+    pub fn can_log_in(&self, principal: &EntityUid) -> bool {
+        self.logins().is_some_and(|logins| logins.are_of(principal))
     }
 
     /// Whose refresh token this is. It comes alone, but for what the session is bound to: a second credential in the

@@ -151,7 +151,8 @@ async fn coming_back(listener: &TcpListener, state: &str) -> anyhow::Result<Stri
     }
 }
 
-/// The target of a `GET`.
+/// The target of a `GET` that a person's browser goes to. What a page asks for in the background, as a picture or a script,
+/// has header fields that say so (Fetch Metadata Request Headers, W3C), and is refused.
 pub(super) async fn request(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -162,8 +163,21 @@ pub(super) async fn request(stream: &mut TcpStream) -> Option<String> {
             return None;
         }
     }
-    let line = std::str::from_utf8(head.split(|byte| *byte == b'\r').next()?).ok()?;
-    Some(line.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?.to_owned())
+    let head = String::from_utf8_lossy(&head);
+    let mut lines = head.split("\r\n");
+    let target = lines.next()?.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?;
+    lines.all(is_of_a_navigation).then(|| target.to_owned())
+}
+
+/// Whether a line of the head of a request leaves open that a person's browser goes there.
+fn is_of_a_navigation(line: &str) -> bool {
+    let Some((name, value)) = line.split_once(':') else { return true };
+    let wanted = match name.to_ascii_lowercase().as_str() {
+        "sec-fetch-mode" => "navigate",
+        "sec-fetch-dest" => "document",
+        _ => return true,
+    };
+    value.trim() == wanted
 }
 
 pub(super) fn code(path: &str, state: &str) -> Option<String> {
@@ -233,6 +247,22 @@ fn subject(token: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The attack: a page in the person's browser asks for the address by itself.
+    #[test]
+    fn what_a_page_asks_for_by_itself_is_no_navigation() {
+        for (line, expected) in [
+            ("Sec-Fetch-Mode: navigate", true),
+            ("sec-fetch-dest:document", true),
+            ("Host: 127.0.0.1", true),
+            ("", true),
+            ("Sec-Fetch-Mode: no-cors", false),
+            ("SEC-FETCH-DEST: image", false),
+            ("sec-fetch-dest: iframe", false),
+        ] {
+            assert_eq!(is_of_a_navigation(line), expected, "{line}");
+        }
+    }
 
     #[test]
     fn only_an_answer_to_this_login_is_taken() {

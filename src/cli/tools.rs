@@ -1,6 +1,7 @@
 //! `caxton tools`: what the servers offer, what was approved, and how the two differ.
 
 mod connect;
+mod redirect_file;
 mod shown;
 
 use std::collections::BTreeMap;

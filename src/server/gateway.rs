@@ -125,6 +125,7 @@ impl Gateway {
             )),
             tokio::spawn(follow_tools(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(follow_connections(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_refusals(Arc::clone(&parts), stop.clone())),
             tokio::spawn(policy_watch::source(Arc::clone(&parts), follow.clone(), stop.clone())),
             tokio::spawn(policy_watch::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
@@ -234,6 +235,18 @@ async fn follow_credentials(parts: Arc<Parts>, stop: CancellationToken) {
     }
 }
 
+/// How often it is looked for connections of accounts that have to end.
+const CONNECTIONS_INTERVAL: Duration = Duration::from_secs(5);
+
+async fn follow_connections(parts: Arc<Parts>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CONNECTIONS_INTERVAL) => parts.end_connections().await,
+        }
+    }
+}
+
 /// How often it is looked for counted refusals that are to be recorded.
 const REFUSALS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -285,6 +298,25 @@ impl Parts {
         self.record_credential_events().await;
     }
 
+    /// Ends the connected accounts of principals whose last API key was revoked by another program (`caxton auth`), or at another
+    /// gateway with the same keys, and those that were not used for long.
+    async fn end_connections(&self) {
+        let tools = self.api.effects.tools();
+        if !tools.keeps_connections() {
+            return;
+        }
+        let api = Arc::clone(&self.api);
+        match blocking::run(move || api.credentials.keyless()).await {
+            Ok(Ok(keyless)) => tools.end_connections_of(keyless).await,
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "it is not known whose connections have to end with their last key");
+            }
+            Err(_) => {}
+        }
+        tools.end_idle_connections().await;
+    }
+
     /// Writes to the decision log what programs changed that do not hold it (`caxton auth`). An event is forgotten when
     /// it is recorded, so one that cannot be recorded now is tried again.
     ///
@@ -324,6 +356,10 @@ impl Parts {
             let forgotten = blocking::run(move || tokens.forget_events(event.id)).await;
             // One that stays would be recorded again and again.
             forgotten.ok()?.ok()?;
+            // A connection takes ten minutes to be made at most, and these are rare: it is begun again.
+            if matches!(event.name.as_str(), "revoke_all_sessions" | "revoke_subject") {
+                self.api.effects.tools().forget_begun_connections();
+            }
         }
         Some(found)
     }

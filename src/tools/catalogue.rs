@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{ServerName, ToolId};
+use crate::text::one_line;
 
 use super::definition::Definition;
 use super::error::ToolProblem;
@@ -95,9 +96,15 @@ impl ServerTools {
         problems
     }
 
-    /// Compares what one account is offered with the pins: a tool that has changed has drifted for all. What this account is not
-    /// offered stays as it is, since another may be.
-    pub(super) fn take_of_account(&mut self, listing: Listing, settings: &Settings) -> Vec<ToolProblem> {
+    /// Compares what the account of one principal is offered with the pins. Gives the problems, for the operator, and the tools
+    /// that differ: they are not called for this principal. For the others nothing changes, since what a server offers can depend
+    /// on the account, and whoever may connect one could have all tools refused to all.
+    pub(super) fn take_of_account(
+        &mut self,
+        holder: &str,
+        listing: Listing,
+        settings: &Settings,
+    ) -> (Vec<ToolProblem>, BTreeSet<String>) {
         let refused = listing.refused.iter();
         let mut problems: Vec<ToolProblem> =
             refused.map(|(tool, error)| ToolProblem::refused(self.name(), tool, error)).collect();
@@ -108,17 +115,22 @@ impl ServerTools {
         }
         let Some(pins) = self.pins() else {
             problems.push(ToolProblem::of_accounts(self.name()));
-            return problems;
+            return (problems, BTreeSet::new());
         };
         let mut changes = pins.compare(&definitions);
+        // What this account is not offered, another may be.
         changes.retain(|_, change| *change != PinChange::Removed);
         problems.extend(changes.iter().filter_map(|(tool, change)| self.changed(tool, change)));
-        let drifted = self.known.iter().filter(|(_, tool)| tool.drifted()).map(|(name, _)| name.clone());
-        for name in drifted {
-            changes.entry(name).or_insert_with(|| PinChange::Changed { fields: Vec::new() });
+        for problem in &mut problems {
+            problem.message = format!("for the account of {}: {}", one_line(holder, 256), problem.message);
         }
-        self.rebuild(&changes, settings, &mut problems);
-        problems
+        let differ = changes.iter().filter(|(_, change)| matches!(change, PinChange::Changed { .. }));
+        let differ = differ.map(|(tool, _)| tool.clone()).collect();
+        // Drift that was found in what all are offered stays.
+        let drifted = self.known.iter().filter(|(_, tool)| tool.drifted()).map(|(name, _)| name.clone());
+        let drifted = drifted.map(|name| (name, PinChange::Changed { fields: Vec::new() })).collect();
+        self.rebuild(&drifted, settings, &mut problems);
+        (problems, differ)
     }
 
     /// Takes other pins over, and compares the last listing with them. Returns the problems, for the operator.

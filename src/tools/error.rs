@@ -170,6 +170,14 @@ pub enum ToolError {
     /// Between the decision and the call the tool became another one.
     #[error("the tool `{0}` changed after the decision")]
     Changed(ToolId),
+    /// The caller's account at the server is offered another tool than the approved one. Nothing was sent.
+    #[error(
+        "the server offers the tool `{tool}` to the caller's account otherwise than it was approved; its calls are refused"
+    )]
+    Differs {
+        /// The tool.
+        tool: ToolId,
+    },
     /// The server is not connected; the call may or may not have reached it.
     #[error("the server `{server}` is not available")]
     Unavailable {
@@ -264,7 +272,7 @@ impl ToolError {
             Self::Credentials { .. } => {
                 "the gateway has no valid credential for the tool's server".to_owned()
             }
-            Self::NotConnected { .. } => self.to_string(),
+            Self::NotConnected { .. } | Self::Differs { .. } => self.to_string(),
             Self::Timeout { .. } => "the tool did not answer in time".to_owned(),
             // The message of the tool's own server, as the caller would have received it without a gateway.
             Self::Refused { error, .. } => error.message.clone(),

@@ -15,6 +15,7 @@ use crate::authz::Permit;
 use crate::mcp::{object, one_field};
 use crate::model::{ListPrompts, ListResources, ServerName, Subject, SubscribeResource};
 
+use super::auth::TokenError;
 use super::error::ToolError;
 use super::registry::{CallOptions, Registry};
 use super::session::{ClientSession, ClientSide};
@@ -193,11 +194,20 @@ async fn listen_at(
     Ok(object(json!({})))
 }
 
+/// Listens for as long as the tokens of the link count: a subscription of an account ends with its connection.
 async fn follow(link: Arc<Link>, interest: Interest, aside: ServerEvents, has_begun: Arc<Notify>) {
+    tokio::select! {
+        () = link.forgotten() => {}
+        () = listen_again(&link, &interest, &aside, &has_begun) => {}
+    }
+}
+
+async fn listen_again(link: &Arc<Link>, interest: &Interest, aside: &ServerEvents, has_begun: &Arc<Notify>) {
     loop {
-        match link.listen(interest.params(), aside.clone(), Arc::clone(&has_begun)).await {
+        match link.listen(interest.params(), aside.clone(), Arc::clone(has_begun)).await {
             // The server has no such stream.
             Err(Failure::Refused(_) | Failure::Status(400 | 404 | 405 | 501)) => return,
+            Err(Failure::NoToken(error)) if matches!(*error, TokenError::NotConnected) => return,
             Err(error) => tracing::debug!(%error, "a subscription at a server ended"),
             Ok(()) => {}
         }

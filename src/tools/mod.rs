@@ -38,7 +38,7 @@ pub use auth::{
 pub use builtin::builtin_fragment;
 pub use connections::{
     ConnectingProgram, ConnectionError, ConnectionFacts, ConnectionSettings, ConsentGiven, EndedConnection,
-    LinkOpened, ReturnedBrowser, StartedConnection, StoreError,
+    LinkOpened, LoggedInBrowser, ReturnedBrowser, StartedConnection, StoreError, check_number,
 };
 pub use definition::{Annotations, Definition, DefinitionError};
 pub use error::{PrepareError, RegistryError, ToolError, ToolProblem, UpstreamError};

@@ -211,15 +211,18 @@ impl Registry {
 
     /// Puts pins in force, those of all servers at once.
     pub fn put_pins_in_force(&self, draft: PinDraft) {
-        let mut problems = Vec::new();
+        let (mut problems, mut compare_again) = (Vec::new(), BTreeSet::new());
         let mut all_tools = self.0.server_tools.lock();
         for (server, pins) in draft.pins {
             if let Some(server_tools) = all_tools.get_mut(&server) {
+                compare_again.extend((server_tools.approved() != pins.as_ref()).then(|| server.clone()));
                 problems.extend(server_tools.repin(pins, &self.0.settings));
             }
         }
         self.0.rebuild_catalogue(&all_tools);
         drop(all_tools);
+        let compared = self.0.upstreams.iter().filter(|one| compare_again.contains(&one.settings.name));
+        compared.for_each(|upstream| upstream.compare_again());
         for problem in problems {
             tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
         }
@@ -292,6 +295,7 @@ impl Registry {
             Backend::Upstream(upstream) => {
                 let mut outgoing = Outgoing::new("tools/call", call_params(&tool, arguments, rest));
                 outgoing.param_headers = Some(tool.param_headers());
+                outgoing.tool = Some(&*tool);
                 outgoing.events = options.events;
                 let still_wanted = || self.judged(&judged).is_some();
                 let client = options.client.as_ref();
@@ -457,15 +461,20 @@ impl Inner {
         problems
     }
 
-    /// Compares what one account is offered with the pins.
-    fn compare(&self, server: &ServerName, listing: Listing) -> Vec<ToolProblem> {
+    /// Compares what the account of a principal, in Cedar's notation, is offered with the pins. Gives the problems, and the tools
+    /// that differ.
+    fn compare(
+        &self,
+        (server, holder): (&ServerName, &str),
+        listing: Listing,
+    ) -> (Vec<ToolProblem>, BTreeSet<String>) {
         let mut all_tools = self.server_tools.lock();
-        let problems = all_tools
+        let compared = all_tools
             .get_mut(server)
-            .map(|server_tools| server_tools.take_of_account(listing, &self.settings))
+            .map(|server_tools| server_tools.take_of_account(holder, listing, &self.settings))
             .unwrap_or_default();
         self.rebuild_catalogue(&all_tools);
-        problems
+        compared
     }
 
     /// What is wrong with a server for accounts that has no approved tools.
@@ -499,11 +508,13 @@ impl Inner {
         };
         let registry: Weak<Self> = Arc::downgrade(self);
         let server = upstream.settings.name.clone();
-        upstream.compare_with(Box::new(move |listing| {
-            let Some(registry) = registry.upgrade() else { return };
-            for problem in registry.compare(&server, listing) {
+        upstream.compare_with(Box::new(move |holder, listing| {
+            let Some(registry) = registry.upgrade() else { return BTreeSet::new() };
+            let (problems, drifted) = registry.compare((&server, holder), listing);
+            for problem in problems {
                 tracing::warn!(%server, tool = problem.tool, problem.message, problem.help, "tool problem");
             }
+            drifted
         }));
         let task = tokio::spawn(upstream::keep_connected(Arc::clone(upstream), first, publish));
         self.connections.lock().push(AbortOnDropHandle::new(task));

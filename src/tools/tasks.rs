@@ -163,6 +163,7 @@ impl Registry {
         let mut params = rest;
         params.insert("taskId".to_owned(), task.task.as_str().into());
         let mut outgoing = Outgoing::new(step.method(), params);
+        outgoing.tool = Some(&*tool);
         outgoing.events = options.events;
         let asked = upstream.request(outgoing, (&caller, options.client.as_ref()), || live().is_some());
         let mut fields = asked.await?;

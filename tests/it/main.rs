@@ -16,6 +16,7 @@ mod cli;
 mod coded_bodies;
 mod config;
 mod connect;
+mod connect_attacks;
 mod crash;
 mod ext_authz;
 mod gateway;

@@ -12,6 +12,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 use reqwest::Url;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::World;
 use super::json::Json as AxumJson;
@@ -37,6 +38,7 @@ struct Books {
     /// The access tokens that count.
     access: BTreeSet<String>,
     issued: usize,
+    without_refresh: bool,
 }
 
 #[derive(Clone)]
@@ -45,14 +47,30 @@ pub struct AccountServer {
     books: Arc<Mutex<Books>>,
     /// Seconds that an access token counts.
     pub life: Arc<Mutex<u64>>,
+    /// Answers to this grant come when they are let go.
+    held: Arc<Mutex<Option<(String, Arc<Notify>)>>>,
+    /// The status of all answers to requests for a refresh, in place of tokens.
+    pub refresh_fails: Arc<Mutex<Option<u16>>>,
 }
 
 impl AccountServer {
     pub async fn start() -> Self {
         let (books, life) = (Arc::<Mutex<Books>>::default(), Arc::new(Mutex::new(3_600)));
         let (kept, seconds) = (Arc::clone(&books), Arc::clone(&life));
-        let oauth =
-            AuthorizationServer::that(move |request, _| Some(kept.lock().answer(request, *seconds.lock())));
+        let (held, refresh_fails) = (Arc::<Mutex<Option<(String, Arc<Notify>)>>>::default(), Arc::default());
+        let (holds, fails) = (Arc::clone(&held), Arc::<Mutex<Option<u16>>>::clone(&refresh_fails));
+        let oauth = AuthorizationServer::that(move |request, _| {
+            let grant = request.get("grant_type").unwrap_or_default();
+            if let (Some(status), "refresh_token") = (*fails.lock(), grant) {
+                return Some(Response::builder().status(status).body(Body::empty()).unwrap());
+            }
+            let answer = kept.lock().answer(request, *seconds.lock());
+            let hold = holds.lock().clone().filter(|(of, _)| of == grant);
+            Some(match hold {
+                Some((_, let_go)) => later(answer, let_go),
+                None => answer,
+            })
+        });
         let oauth = oauth.await;
         let issuer = oauth.issuer.clone();
         *oauth.metadata.lock() = json!({
@@ -64,7 +82,19 @@ impl AccountServer {
             "authorization_response_iss_parameter_supported": true,
             "client_id_metadata_document_supported": true,
         });
-        Self { oauth, books, life }
+        Self { oauth, books, life, held, refresh_fails }
+    }
+
+    /// Holds the answers to this grant back until the result is notified.
+    pub fn hold(&self, grant: &str) -> Arc<Notify> {
+        let let_go = Arc::new(Notify::new());
+        *self.held.lock() = Some((grant.to_owned(), Arc::clone(&let_go)));
+        let_go
+    }
+
+    /// Answers as usual from now on.
+    pub fn hold_nothing(&self) {
+        *self.held.lock() = None;
     }
 
     /// The person with this account is asked at `consent`, and agrees: the query of the way back.
@@ -103,6 +133,11 @@ impl AccountServer {
         books.refresh.clear();
     }
 
+    /// Gives no refresh tokens from now on.
+    pub fn give_no_refresh(&self) {
+        self.books.lock().without_refresh = true;
+    }
+
     /// Refresh tokens that count.
     pub fn grants(&self) -> usize {
         self.books.lock().refresh.len()
@@ -113,6 +148,17 @@ impl AccountServer {
         let issued = self.books.lock().issued;
         (0..=issued).flat_map(|number| [format!("swordfish-{number}"), format!("own.{number}.")]).collect()
     }
+}
+
+/// The same answer, whose body comes when it is let go.
+fn later(answer: Response, let_go: Arc<Notify>) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    parts.headers.remove("content-length");
+    let body = async move {
+        let_go.notified().await;
+        axum::body::to_bytes(body, usize::MAX).await
+    };
+    Response::from_parts(parts, Body::from_stream(futures::stream::once(body)))
 }
 
 impl Books {
@@ -149,10 +195,11 @@ impl Books {
         let access = format!("own.{}.{}", self.issued, BASE64_URL_SAFE_NO_PAD.encode(account));
         let refresh = format!("swordfish-{}", self.issued);
         self.access.insert(access.clone());
-        self.refresh.insert(refresh.clone(), account.to_owned());
-        let answer = json!({
-            "access_token": access, "token_type": "Bearer", "expires_in": life, "refresh_token": refresh,
-        });
+        let mut answer = json!({ "access_token": access, "token_type": "Bearer", "expires_in": life });
+        if !self.without_refresh {
+            self.refresh.insert(refresh.clone(), account.to_owned());
+            answer["refresh_token"] = refresh.into();
+        }
         AxumJson(answer).into_response()
     }
 }

@@ -112,17 +112,31 @@ impl Drop for Caxton {
 impl Caxton {
     /// Starts the binary in `directory` with nothing of this process's environment.
     pub fn spawn(directory: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_caxton"))
+        Self::spawn_with(directory, arguments, |command| {
+            command.stdin(Stdio::null());
+        })
+    }
+
+    /// The same with a person at its standard input, and programs of `programs` before those of the system.
+    pub fn spawn_talking(directory: &Path, arguments: &[&str], programs: &Path) -> Self {
+        Self::spawn_with(directory, arguments, |command| {
+            let path = format!("{}:/usr/bin:/bin", programs.display());
+            command.env("PATH", path).stdin(Stdio::piped());
+        })
+    }
+
+    fn spawn_with(directory: &Path, arguments: &[&str], change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_caxton"));
+        command
             .args(arguments)
             .current_dir(directory)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("TMPDIR", directory)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let stdout = Lines::of(child.stdout.take().unwrap());
         let stderr = Lines::of(child.stderr.take().unwrap());
         Self { child, stdout, stderr }
@@ -133,6 +147,12 @@ impl Caxton {
         self.stderr
             .until(wanted)
             .unwrap_or_else(|| panic!("it ended without saying `{wanted}`:\n{}", self.stderr.heard))
+    }
+
+    /// Types a line.
+    pub fn type_line(&mut self, line: &str) {
+        use std::io::Write as _;
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// What it has said on stderr so far.

@@ -222,13 +222,14 @@ impl Arrived {
     }
 
     /// The caller has to connect an account first. A client that can show an address to its person gets the one of the gateway's
-    /// own page (2025-11-25, "URL Elicitation Required Error"); another one is refused, and hears where to go.
+    /// own page (2025-11-25, "URL Elicitation Required Error"); another one is refused, and hears where to go. A principal that
+    /// cannot log in is not given the page: whoever logs in there would be another principal.
     async fn connect_first(
         &self,
         server: &ServerName,
         error: EffectError,
     ) -> Result<Map<String, Json>, RpcError> {
-        if self.api.authenticator.logins().is_none() {
+        if !self.api.authenticator.can_log_in(self.caller.subject.principal()) {
             return Ok(result::refusal(error));
         }
         // Who may not connect an account hears of no page.

@@ -70,7 +70,10 @@ fn next<'e>(
             "ConnectionEnded",
             E::ConnectionEnded { server: "crm", holder: "Caxton::Service::\"ci\"", why: "no refresh token" },
         ),
-        Some(E::ConnectionEnded { .. }) => (
+        Some(E::ConnectionEnded { .. }) => {
+            ("ConnectionReplaced", E::ConnectionReplaced { server: "crm", holder: "Caxton::Service::\"ci\"" })
+        }
+        Some(E::ConnectionReplaced { .. }) => (
             "LoginFailure",
             E::LoginFailure { method: "jwt", reason: "expired", detail: Some("exp"), count: 2 },
         ),

@@ -29,7 +29,7 @@ use super::jwt::parts::ExpectedIdToken;
 use super::scheme::{Refused, RefusedKind};
 use super::{AuthnError, LoggedIn};
 use crate::clock::SharedClock;
-use crate::model::ServerName;
+use crate::model::{EntityUid, ServerName};
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 
@@ -241,6 +241,12 @@ impl Logins {
     /// The bounds and names that were given.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether this principal is a person of the issuer at which people log in.
+    pub(in crate::authn) fn are_of(&self, principal: &EntityUid) -> bool {
+        let rest = principal.id().strip_prefix(self.settings.issuer.as_str());
+        principal.base_type() == "User" && rest.is_some_and(|rest| rest.starts_with('|'))
     }
 
     /// Asks the provider about itself until it answers, then keeps its keys fresh until `stop`.

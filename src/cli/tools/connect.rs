@@ -1,8 +1,11 @@
 //! `caxton tools connect`, `connections` and `disconnect`: accounts at MCP servers, whose tokens a running gateway keeps.
 //!
-//! The browser is sent to a page of the gateway, which sends it to a port here with a code. That this program brings the code to
-//! the gateway with its own credential proves that the browser is its person's.
+//! A person who can log in at the gateway does so in the browser, and this program only waits. For any other principal the page
+//! of the gateway sends the browser to a port here with a code. That this program brings the code to the gateway with its own
+//! credential proves that the browser is its person's: the person types the number that the page shows, so that it is not the
+//! browser of another user of this computer who has found the link.
 
+use std::io::{BufRead as _, Read as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -16,10 +19,13 @@ use tokio::time::timeout;
 use super::super::login::{NOT_IT, PATIENCE, REQUEST, code, random, request};
 use super::super::output::{Exit, Output, table};
 use super::super::remote::{GatewayAnswer, GatewayClient, Remote, list as items, text};
+use super::redirect_file::RedirectFile;
 use crate::model::ServerName;
 use crate::text::one_line;
-use crate::tools::{DefinitionError, Listing, Settings};
+use crate::tools::{DefinitionError, Listing, Settings, check_number};
 
+/// The longest line that is read from the person, in bytes.
+const MAX_LINE: u64 = 256;
 /// The pause between two looks at whether the connection is there.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -124,16 +130,20 @@ pub(super) fn connect(wanted: &ConnectOptions, output: &Output) -> anyhow::Resul
         Err(exit) => return Ok(exit),
     };
     let url = one_line(text(&begun, "/url"), 2_048);
-    let opened = !wanted.no_browser && open::that_detached(&url).is_ok();
-    let what = if opened {
-        "connect the account in the browser; if none opens:"
-    } else {
-        "open in a browser on this computer:"
+    // It is there for as long as the browser may look at it.
+    let _file = show_link(&url, wanted.no_browser, output);
+    let coming = coming(&listener, &state);
+    let (code, stream) = match wait_for_either(&client, (server, before.as_ref()), coming, output)? {
+        Waited::Came(code, stream) => (code, stream),
+        Waited::Over(exit) => return Ok(exit),
     };
-    output.say(format_args!("{what}\n{url}"));
-    let waited = client.wait(async { timeout(PATIENCE, coming(&listener, &state)).await });
-    let Ok(came) = waited else { return Ok(too_late(output)) };
-    let (code, stream) = came?;
+    if !is_number_of(&code, output)? {
+        client.wait(send_on(stream, None));
+        output.say(
+            "error: no account was connected: the number is not that of the browser that sent the code. Another user of this computer may have opened the link; run the command again",
+        );
+        return Ok(Exit::Found);
+    }
     let path = ["v1", "connections", server, "confirm"];
     let confirmed = client.done(output, Method::POST, &path, &[], Some(&json!({ "code": code })));
     let (next, exit) = match &confirmed {
@@ -145,6 +155,57 @@ pub(super) fn connect(wanted: &ConnectOptions, output: &Output) -> anyhow::Resul
         return Ok(exit);
     }
     until_connected(&client, server, before.as_ref(), output)
+}
+
+/// Opens the page in a browser, or says where it is. The link is in no argument of a program, which everybody on this computer can
+/// read, and is printed only where the person has to open it.
+fn show_link(url: &str, no_browser: bool, output: &Output) -> Option<RedirectFile> {
+    let file = if no_browser { None } else { RedirectFile::make(url).ok() };
+    let file = file.filter(|file| open::that_detached(file.path()).is_ok());
+    match &file {
+        Some(_) => output.say("connect the account in the browser; if none opens, use `--no-browser`"),
+        None => output.say(format_args!("open in a browser on this computer:\n{url}")),
+    }
+    file
+}
+
+/// What was waited for.
+enum Waited {
+    /// A browser has come, with this code.
+    Came(String, TcpStream),
+    /// The account is connected, or it cannot be any more.
+    Over(Exit),
+}
+
+/// Waits for a browser with a code, or for the connection of a person who has logged in.
+fn wait_for_either(
+    client: &GatewayClient,
+    (server, before): (&str, Option<&Json>),
+    coming: impl Future<Output = anyhow::Result<(String, TcpStream)>>,
+    output: &Output,
+) -> anyhow::Result<Waited> {
+    // It goes on where it was after each look at the connection.
+    let mut coming = std::pin::pin!(coming);
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if let Ok(came) = client.wait(async { timeout(PAUSE, coming.as_mut()).await }) {
+            let (code, stream) = came?;
+            return Ok(Waited::Came(code, stream));
+        }
+        if let Some(exit) = look(client, (server, before), output)? {
+            return Ok(Waited::Over(exit));
+        }
+    }
+    Ok(Waited::Over(too_late(output)))
+}
+
+/// Asks the person for the number on the page of the browser. Whether it is that of this code.
+fn is_number_of(code: &str, output: &Output) -> anyhow::Result<bool> {
+    output.say("type the number that the page in your browser shows:");
+    let mut line = String::new();
+    std::io::stdin().lock().take(MAX_LINE).read_line(&mut line).context("the number cannot be read")?;
+    let typed: String = line.chars().filter(|letter| !letter.is_whitespace()).collect();
+    Ok(typed == check_number(code))
 }
 
 fn too_late(output: &Output) -> Exit {
@@ -167,22 +228,32 @@ fn until_connected(
 ) -> anyhow::Result<Exit> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
-        match connection(client, server, output) {
-            Ok(Some(found))
-                if before.is_none_or(|before| text(before, "/created") != text(&found, "/created")) =>
-            {
-                let connected = Connected { server, principal: text(&found, "/principal") };
-                output.data(&connected, |connected| {
-                    format!("an account at `{}` is connected for {}", connected.server, connected.principal)
-                })?;
-                return Ok(Exit::Fine);
-            }
-            Ok(_) => {}
-            Err(exit) => return Ok(exit),
+        if let Some(exit) = look(client, (server, before), output)? {
+            return Ok(exit);
         }
         client.wait(async { tokio::time::sleep(PAUSE).await });
     }
     Ok(too_late(output))
+}
+
+/// Looks whether there is another connection than the one before; how the command ends, where it does.
+fn look(
+    client: &GatewayClient,
+    (server, before): (&str, Option<&Json>),
+    output: &Output,
+) -> anyhow::Result<Option<Exit>> {
+    let found = match connection(client, server, output) {
+        Ok(found) => found,
+        Err(exit) => return Ok(Some(exit)),
+    };
+    let is_new =
+        |found: &Json| before.is_none_or(|before| text(before, "/created") != text(found, "/created"));
+    let Some(found) = found.filter(is_new) else { return Ok(None) };
+    let connected = Connected { server, principal: text(&found, "/principal") };
+    output.data(&connected, |connected| {
+        format!("an account at `{}` is connected for {}", connected.server, connected.principal)
+    })?;
+    Ok(Some(Exit::Fine))
 }
 
 /// The code that a browser brings with our `state`, and the browser. Any other request is refused, and the wait goes on.

@@ -95,7 +95,7 @@ impl Mcp {
             forbidden_tools: BTreeSet::new(),
         };
         if wants_accounts {
-            check_connections(r, server);
+            check_connections(r, server, auto_import);
         }
         Self { tools, allowed_origins, allowed_hosts }
     }
@@ -114,7 +114,14 @@ fn connections(r: &mut Reader<'_>, server: &Server) -> ConnectionSettings {
     let key_file = r.optional(
         CONNECTION_KEY_FILE,
         FilePath { must_exist: true },
-        "File with that key, instead of `connection_key`; made with `openssl rand -hex 32`. With another key, accounts have to be connected again.",
+        "File with that key, instead of `connection_key`; made with `openssl rand -hex 32`. It may hold several keys, one a line: the first seals, all open. An account whose key is not in it has to be connected again.",
+    );
+    let usual = ConnectionSettings::in_directory(&server.data_dir);
+    let max_idle = r.value(
+        "mcp.connection_max_idle",
+        DurationRange::seconds(3_600, 3_660 * 86_400),
+        usual.max_idle,
+        "A connected account that was not used for so long ends, and its tokens are revoked.",
     );
     if r.is_given(CONNECTION_KEY) && r.is_given(CONNECTION_KEY_FILE) {
         let message = format!("cannot be given beside `{CONNECTION_KEY}`");
@@ -124,12 +131,13 @@ fn connections(r: &mut Reader<'_>, server: &Server) -> ConnectionSettings {
     ConnectionSettings {
         key: key.map(SharedSecret::Given).or(key_file.map(SharedSecret::File)),
         public_url: server.public_url.as_ref().map(|address| address.expose().clone()),
-        ..ConnectionSettings::in_directory(&server.data_dir)
+        max_idle,
+        ..usual
     }
 }
 
 /// What a server with `auth.grant: authorization_code` needs of the gateway.
-fn check_connections(r: &mut Reader<'_>, server: &Server) {
+fn check_connections(r: &mut Reader<'_>, server: &Server, auto_import: bool) {
     const PUBLIC_URL: &str = "server.public_url";
     const GRANT: &str = "auth.grant: authorization_code";
     let missing =
@@ -143,12 +151,31 @@ fn check_connections(r: &mut Reader<'_>, server: &Server) {
         let help = "write the address to which authorization servers send browsers back";
         r.report(missing().with_help(help), PUBLIC_URL);
     }
+    if auto_import {
+        // What a server offers depends on the account, so any caller who connects one would decide it for all.
+        let message = "would offer to all callers the tools that the account of one is offered";
+        let problem = ConfigProblem::error(ProblemCode::Contradiction, message);
+        let help = format!(
+            "set it to `false`, because of `{GRANT}`, and approve the tools of each server with `caxton tools import`"
+        );
+        r.report(problem.with_help(help), "mcp.auto_import");
+    }
     // `server.public_url` may be weaker than the way of a code can be.
     let is_weak = |url: &reqwest::Url| url.scheme() != "https" && !is_loopback(url);
     if server.public_url.as_ref().is_some_and(|address| is_weak(address.expose())) {
         let message = "would bring the codes of accounts back in the clear";
         let problem = ConfigProblem::error(ProblemCode::Contradiction, message);
         r.report(problem.with_help(format!("write an `https` address, because of `{GRANT}`")), PUBLIC_URL);
+    }
+}
+
+/// `url` may be weaker than the way of a token can be.
+fn check_way_of_tokens(r: &mut Reader<'_>, transport: &Transport) {
+    let Transport::Http { url, .. } = transport else { return };
+    if r.is_given("auth") && url.expose().scheme() != "https" && !is_loopback(url.expose()) {
+        let message = "would send the tokens of `auth` in the clear";
+        let problem = ConfigProblem::error(ProblemCode::Contradiction, message);
+        r.report(problem.with_help("write an `https` address"), "url");
     }
 }
 
@@ -214,6 +241,9 @@ fn servers(
             "Tools, by name, that an agent may call on behalf of an actor only if the actor may call them itself; `*` for all. Enforced by the shipped policy `agents.on-behalf`.",
         );
         let transport = transport(r);
+        if let Some(transport) = &transport {
+            check_way_of_tokens(r, transport);
+        }
         let auth = mcp_auth::read(r, (name.as_ref(), public_url), &mut wants_accounts);
         let name = name?;
         let reserved = name.as_str() == "builtin";

@@ -259,7 +259,10 @@ fn complete_account(
         r.report(ConfigProblem::error(ProblemCode::Missing, message), OWN.id);
         return None;
     };
-    let id = format!("{}/v1/connect/{}/client.json", public.as_str().trim_end_matches('/'), server?);
+    let mut page = public.clone();
+    page.set_query(None);
+    page.set_fragment(None);
+    let id = format!("{}/v1/connect/{}/client.json", page.as_str().trim_end_matches('/'), server?);
     Some(OauthClient { place, id, key: ClientKey::Public })
 }
 

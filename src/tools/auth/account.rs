@@ -71,13 +71,14 @@ impl ServerCredentials {
     }
 
     /// The address at which a person consents. It is followed by a browser: there is no secret in it but `state`.
+    /// `redirect` is where it comes back to, `document` the address by which the gateway names itself where it has no other name.
     pub(in crate::tools) async fn consent_address(
         &self,
-        redirect: &Url,
+        (redirect, document): (&Url, &Url),
         state: &Secret<String>,
         challenge: &str,
     ) -> Result<ConsentAddress, TokenError> {
-        let endpoint = self.endpoint().await.inspect_err(|_| self.place.forget())?;
+        let endpoint = self.endpoint().await?;
         let consent = endpoint.consent.as_ref();
         let consent = consent.ok_or_else(|| {
             TokenError::Consent(endpoint.audience.clone(), "it publishes no authorization endpoint")
@@ -87,7 +88,7 @@ impl ServerCredentials {
             let why = "it does not say that it supports PKCE with `S256`";
             return Err(TokenError::Consent(endpoint.audience.clone(), why));
         }
-        let names_itself = self.auth.client.id.starts_with(&redirect.origin().ascii_serialization());
+        let names_itself = self.auth.client.id == document.as_str();
         if names_itself && !consent.takes_documents {
             let why =
                 "it takes no client-id metadata documents: register the gateway there, and set `client_id`";
@@ -143,8 +144,10 @@ impl ServerCredentials {
         let found = blocking::run(move || kept.get(&of)).await?.map_err(account)?;
         let stored = found.ok_or(TokenError::NotConnected)?;
         let left = stored.tokens.access_ends.saturating_sub(self.clock.now_millis());
-        let lasts = left > SOON || left > 0 && stored.tokens.refresh.is_none();
-        if lasts && !was_refused {
+        let is_only_one = stored.tokens.refresh.is_none();
+        let lasts = left > SOON || left > 0 && is_only_one;
+        // One that cannot be replaced counts until its end: a single refusal may be the mistake of something in between.
+        if lasts && (is_only_one || !was_refused) {
             let life = std::time::Duration::from_millis(u64::try_from(left).unwrap_or_default());
             return Ok(TokenAnswer { token: stored.tokens.access, life, refresh: None });
         }
@@ -158,7 +161,8 @@ impl ServerCredentials {
         stored: StoredAccount,
     ) -> Result<TokenAnswer, TokenError> {
         let StoredAccount { tokens, generation } = stored;
-        let Some(refresh) = tokens.refresh else {
+        let AccountTokens { access, access_ends, refresh } = tokens;
+        let Some(refresh) = refresh else {
             self.end(store, &name, generation, "its access token has ended, and it has no other").await?;
             return Err(TokenError::NotConnected);
         };
@@ -173,13 +177,12 @@ impl ServerCredentials {
             Ok(answer) => answer,
             // The account's owner has taken it back there, or it is too old (RFC 6749, section 5.2).
             Err(TokenError::Refused(code)) if code == "invalid_grant" => {
-                self.end(
-                    store,
-                    &name,
-                    generation,
-                    "the authorization server takes its refresh token no more",
-                )
-                .await?;
+                let why = "the authorization server takes its refresh token no more";
+                let ended = self.end(store, &name, generation, why).await?;
+                if ended && access_ends > self.clock.now_millis() {
+                    let left = AccountTokens { access, access_ends, refresh: None };
+                    self.revoke(&left).await;
+                }
                 return Err(TokenError::NotConnected);
             }
             Err(error) => return Err(error),
@@ -187,35 +190,42 @@ impl ServerCredentials {
         let token = Secret::new(answer.token.expose().clone());
         let shown = TokenAnswer { token, life: answer.life, refresh: None };
         let fresh = tokens_of(answer, asked_at, Some(refresh));
-        let (kept, of) = (Arc::clone(store), name.clone());
-        // Before it is used: an authorization server that replaces refresh tokens takes the old one no more.
+        let kept = Arc::clone(store);
+        // Before it is used: an authorization server that replaces refresh tokens takes the old one no more. So a store that is
+        // busy is asked a second time.
         let outcome = blocking::run(move || {
-            let renewed = kept.renew(&of, generation, &fresh, asked_at)?;
-            Ok((renewed, fresh))
+            let renew = || kept.renew(&name, generation, &fresh, asked_at);
+            let renewed = renew().or_else(|_| renew())?;
+            let is_replaced = !renewed && kept.has(&name.holder, &name.server)?;
+            Ok((renewed, is_replaced, fresh))
         });
-        let (renewed, fresh) = outcome.await?.map_err(account)?;
-        if !renewed {
-            // It was ended meanwhile, and what was given since is not to outlive it.
-            self.revoke(&fresh).await;
-            return Err(TokenError::NotConnected);
+        let (renewed, is_replaced, fresh) = outcome.await?.map_err(account)?;
+        if renewed {
+            return Ok(shown);
         }
-        Ok(shown)
+        // It was ended meanwhile, and what was given since is not to outlive it. Where another account has been connected since,
+        // an authorization server that revokes all that was granted to the client would end that one.
+        if !is_replaced {
+            self.revoke(&fresh).await;
+        }
+        Err(TokenError::NotConnected)
     }
 
-    /// Forgets a connection that gives no token any more.
+    /// Forgets a connection that gives no token any more; says whether it was still there.
     async fn end(
         &self,
         store: &Arc<ConnectionStore>,
         name: &AccountName,
         generation: i64,
         why: &'static str,
-    ) -> Result<(), TokenError> {
+    ) -> Result<bool, TokenError> {
         let (kept, of) = (Arc::clone(store), name.clone());
         let removed = blocking::run(move || kept.remove_generation(&of, generation)).await?;
-        if removed.map_err(account)? {
+        let removed = removed.map_err(account)?;
+        if removed {
             SecurityEvent::ConnectionEnded { server: &name.server, holder: &name.holder, why }.log();
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// Revokes the tokens of a connection that has ended, where the authorization server has a place for that (RFC 7009). Says
@@ -256,7 +266,8 @@ impl ServerCredentials {
                 endpoint.audience.clone()
             }
         };
-        Ok(AccountName { holder, server: self.server.to_string(), issuer })
+        let target = format!("{} {}", self.address.origin().ascii_serialization(), self.resource);
+        Ok(AccountName { holder, server: self.server.to_string(), issuer, target })
     }
 }
 

@@ -89,6 +89,18 @@ pub(in crate::tools) fn secret(source: &SharedSecret) -> Result<Secret<String>, 
     }
 }
 
+/// Reads a secret of several lines, without the empty ones. Blocking.
+pub(in crate::tools) fn secret_lines(source: &SharedSecret) -> Result<Vec<Secret<String>>, TokenError> {
+    let bytes = match source {
+        SharedSecret::Given(secret) => Secret::new(secret.expose().as_bytes().to_vec()),
+        SharedSecret::File(path) => read(path)?,
+    };
+    let text = std::str::from_utf8(bytes.expose())
+        .map_err(|_| TokenError::Key("its file does not hold lines of text"))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(lines.map(|line| Secret::new(line.to_owned())).collect())
+}
+
 fn read(path: &Path) -> Result<Secret<Vec<u8>>, TokenError> {
     let bytes = Secret::new(crate::regular::read(path, LARGEST_FILE).map_err(TokenError::File)?);
     if bytes.expose().len() as u64 > LARGEST_FILE {

@@ -23,6 +23,9 @@ use crate::text::one_line;
 /// How long what an issuer publishes is taken for true.
 const METADATA_LIFE: Duration = Duration::from_secs(3_600);
 
+/// What was found is not looked up again within this time, whatever goes wrong with it.
+const LOOKUP_PAUSE: Duration = Duration::from_secs(10);
+
 /// A token endpoint.
 #[derive(Debug)]
 pub(super) struct TokenEndpoint {
@@ -58,9 +61,13 @@ impl Finder {
         Self { found: Mutex::default() }
     }
 
-    /// Forgets what was found: it may have been wrong.
+    /// Forgets what was found: it may have been wrong. What was found a moment ago is kept: a caller whose requests fail would
+    /// otherwise have the issuer asked about itself again and again, for all callers.
     pub(super) fn forget(&self) {
-        *self.found.lock() = None;
+        let mut found = self.found.lock();
+        if found.as_ref().is_some_and(|(at, _)| at.elapsed() >= LOOKUP_PAUSE) {
+            *found = None;
+        }
     }
 
     /// The endpoint of `place`, for the server at `server`.

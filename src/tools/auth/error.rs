@@ -72,3 +72,10 @@ pub enum TokenError {
     #[error("the request for a token was stopped")]
     Stopped,
 }
+
+impl TokenError {
+    /// Whether the authorization server may be somewhere else by now: nobody answered, or something that is none did.
+    pub(super) fn is_of_address(&self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::Status(404 | 405 | 410) | Self::Unusable(_))
+    }
+}

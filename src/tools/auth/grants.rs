@@ -50,8 +50,7 @@ impl ServerCredentials {
                 self.of_account(caller, was_refused).await
             }
         };
-        if matches!(&outcome, Err(error) if !matches!(error, TokenError::Refused(_) | TokenError::NotConnected))
-        {
+        if matches!(&outcome, Err(error) if error.is_of_address()) {
             // It may have moved. One that refuses is where it was.
             self.place.forget();
             self.provider.forget();

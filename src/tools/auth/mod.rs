@@ -6,6 +6,7 @@
 
 mod account;
 mod answer;
+mod caller_slots;
 mod client;
 mod discovery;
 mod error;
@@ -14,12 +15,10 @@ mod http;
 mod settings;
 mod slot;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use reqwest::Url;
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
@@ -31,13 +30,14 @@ use crate::model::{Delegate, EntityUid, ServerName, Subject};
 
 use super::connections::ConnectionStore;
 
+use self::caller_slots::CallerSlots;
 use self::discovery::{Finder, resource_of};
 use self::http::TokenHttp;
 use self::slot::{Holder, Look, Slot};
 
 pub(super) use self::account::{AuthorizationCode, holder_of};
 pub(super) use self::answer::BearerToken;
-pub(super) use self::client::secret as read_shared_secret;
+pub(super) use self::client::secret_lines;
 pub use self::error::TokenError;
 pub use self::settings::{
     ClientKey, OauthClient, OwnAccess, SharedSecret, TokenPlace, UpstreamAuth, UpstreamGrant,
@@ -88,8 +88,8 @@ pub(super) struct ServerCredentials {
     /// The connected accounts of callers. None where there are no callers.
     accounts: Option<Arc<ConnectionStore>>,
     own: Arc<Slot>,
-    /// The places of callers, while a connection uses them.
-    callers: Mutex<HashMap<TokenCaller, Weak<Slot>>>,
+    /// The places of callers.
+    callers: CallerSlots,
 }
 
 impl fmt::Debug for ServerCredentials {
@@ -120,7 +120,7 @@ impl ServerCredentials {
             clock,
             accounts,
             own: Arc::new(Slot::new(Holder::Gateway)),
-            callers: Mutex::default(),
+            callers: CallerSlots::new(auth.max_callers),
         })
     }
 
@@ -131,15 +131,18 @@ impl ServerCredentials {
 
     /// The tokens that the gateway itself shows the server; none where it shows nothing.
     pub(super) fn own(self: &Arc<Self>) -> Option<TokenSource> {
-        let source = TokenSource { credentials: Arc::clone(self), slot: Arc::clone(&self.own) };
+        let source = TokenSource::new(self, Arc::clone(&self.own));
         (self.auth.own_access == OwnAccess::ClientCredentials).then_some(source)
     }
 
     /// Forgets the tokens in memory of a principal, in Cedar's notation: its account was connected, or is not any more.
     pub(super) fn forget_holder(&self, holder: &str) {
-        let callers = self.callers.lock();
-        let own = callers.iter().filter(|(caller, _)| caller.is(holder));
-        own.filter_map(|(_, slot)| slot.upgrade()).for_each(|slot| slot.clear());
+        self.callers.clear(holder);
+    }
+
+    /// Forgets the places of callers that have not been used for a while.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.callers.sweep(now);
     }
 
     /// The tokens that are shown for a caller.
@@ -147,29 +150,32 @@ impl ServerCredentials {
         if !self.auth.is_of_callers() {
             return self.own();
         }
-        let mut callers = self.callers.lock();
-        let key = TokenCaller::of(caller);
-        let known = callers.get(&key).and_then(Weak::upgrade);
-        let slot = known.unwrap_or_else(|| {
-            callers.retain(|_, slot| slot.strong_count() > 0);
-            let slot = Arc::new(Slot::new(Holder::Caller(Arc::clone(caller))));
-            callers.insert(key, Arc::downgrade(&slot));
-            slot
-        });
-        Some(TokenSource { credentials: Arc::clone(self), slot })
+        Some(TokenSource::new(self, self.callers.slot(caller, Instant::now())))
     }
 }
 
-/// Gives the tokens of one holder at one server.
+/// Gives the tokens of one holder at one server. INVARIANT: those of one account: when the holder's tokens are forgotten, because
+/// the account is not connected any more or another one is, a source from before gives nothing.
 #[derive(Debug, Clone)]
 pub(super) struct TokenSource {
     credentials: Arc<ServerCredentials>,
     slot: Arc<Slot>,
+    /// How often all had been forgotten when it was made.
+    cleared: u64,
 }
 
 type Requested = Result<Arc<BearerToken>, Arc<TokenError>>;
 
 impl TokenSource {
+    fn new(credentials: &Arc<ServerCredentials>, slot: Arc<Slot>) -> Self {
+        Self { credentials: Arc::clone(credentials), cleared: slot.cleared(), slot }
+    }
+
+    /// Waits until these tokens have been forgotten.
+    pub(super) async fn forgotten(&self) {
+        self.slot.forgotten(self.cleared).await;
+    }
+
     /// Whether these tokens are for this caller: its own, or the gateway's.
     pub(super) fn is_for(&self, caller: &Subject) -> bool {
         match &self.slot.holder {
@@ -183,7 +189,7 @@ impl TokenSource {
     /// A token that counts. It is requested where there is none; several who wait share one request. One that ends soon is
     /// replaced in the background.
     pub(super) async fn token(&self) -> Requested {
-        match self.slot.look(Instant::now()) {
+        match self.slot.look(self.cleared, Instant::now()) {
             Look::Fresh(token) => Ok(token),
             Look::Ageing(token) => {
                 if let Ok(turn) = Arc::clone(&self.slot.turn).try_lock_owned() {
@@ -204,7 +210,7 @@ impl TokenSource {
     async fn wait_for_one(&self) -> Requested {
         let turn = Arc::clone(&self.slot.turn).lock_owned().await;
         // Another may have asked meanwhile.
-        match self.slot.look(Instant::now()) {
+        match self.slot.look(self.cleared, Instant::now()) {
             Look::Fresh(token) | Look::Ageing(token) => Ok(token),
             Look::Failed(error) => Err(error),
             Look::Nothing => self.request(turn).await.unwrap_or_else(|_| Err(Arc::new(TokenError::Stopped))),
@@ -213,9 +219,8 @@ impl TokenSource {
 
     /// Requests a token. It comes to its end also when its caller goes away: others wait for it.
     fn request(&self, turn: OwnedMutexGuard<()>) -> JoinHandle<Requested> {
-        let Self { credentials, slot } = self.clone();
+        let Self { credentials, slot, cleared } = self.clone();
         tokio::spawn(async move {
-            let cleared = slot.cleared();
             let outcome = credentials.fetch(&slot.holder, slot.take_refused()).await;
             let kept = slot.keep(cleared, outcome, Instant::now());
             if let Err(error) = kept.as_ref().map_err(|error| &**error)

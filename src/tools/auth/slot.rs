@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::answer::BearerToken;
@@ -32,6 +33,7 @@ pub(super) struct Slot {
     kept: Mutex<Kept>,
     /// Held by whoever requests a token.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    was_cleared: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -60,11 +62,16 @@ pub(super) enum Look {
 
 impl Slot {
     pub(super) fn new(holder: Holder) -> Self {
-        Self { holder, kept: Mutex::default(), turn: Arc::default() }
+        Self { holder, kept: Mutex::default(), turn: Arc::default(), was_cleared: Notify::new() }
     }
 
-    pub(super) fn look(&self, now: Instant) -> Look {
+    /// What there is for who took this place when all had been forgotten `cleared` times. Since then it may be another account's,
+    /// of which nothing is given.
+    pub(super) fn look(&self, cleared: u64, now: Instant) -> Look {
         let kept = self.kept.lock();
+        if kept.cleared != cleared {
+            return Look::Failed(Arc::new(TokenError::NotConnected));
+        }
         let failed = kept.failure.as_ref().filter(|(at, _)| now < *at + FAILURE_PAUSE);
         match (&kept.token, failed) {
             (Some(token), _) if now < token.renew_at => Look::Fresh(Arc::clone(token)),
@@ -124,6 +131,18 @@ impl Slot {
     pub(super) fn clear(&self) {
         let mut kept = self.kept.lock();
         *kept = Kept { cleared: kept.cleared + 1, ..Kept::default() };
+        drop(kept);
+        self.was_cleared.notify_waiters();
+    }
+
+    /// Waits until all has been forgotten more often than `cleared` times.
+    pub(super) async fn forgotten(&self, cleared: u64) {
+        let mut told = std::pin::pin!(self.was_cleared.notified());
+        // From here on a clearing is noticed.
+        told.as_mut().enable();
+        if self.cleared() == cleared {
+            told.await;
+        }
     }
 
     /// How often all was forgotten.
@@ -134,6 +153,8 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::super::answer::TokenAnswer;
     use super::*;
     use crate::secret::Secret;
@@ -148,18 +169,18 @@ mod tests {
     fn a_token_is_kept_while_it_counts_and_a_failure_for_a_moment() {
         let slot = Slot::new(Holder::Gateway);
         let start = Instant::now();
-        assert!(matches!(slot.look(start), Look::Nothing));
+        assert!(matches!(slot.look(0, start), Look::Nothing));
         slot.keep(0, Err(TokenError::Status(500)), start).unwrap_err();
-        assert!(matches!(slot.look(start), Look::Failed(_)));
+        assert!(matches!(slot.look(0, start), Look::Failed(_)));
         let now = start + FAILURE_PAUSE;
-        assert!(matches!(slot.look(now), Look::Nothing));
+        assert!(matches!(slot.look(0, now), Look::Nothing));
         slot.keep(0, Ok(token(100, now)), now).unwrap();
-        assert!(matches!(slot.look(now), Look::Fresh(_)));
+        assert!(matches!(slot.look(0, now), Look::Fresh(_)));
         let soon = now + Duration::from_secs(75);
-        assert!(matches!(slot.look(soon), Look::Ageing(_)));
+        assert!(matches!(slot.look(0, soon), Look::Ageing(_)));
         slot.keep(0, Err(TokenError::Status(500)), soon).unwrap_err();
-        assert!(matches!(slot.look(soon), Look::Fresh(_)), "it counts still, and nobody asks right now");
-        assert!(matches!(slot.look(now + Duration::from_secs(100)), Look::Nothing), "it has ended");
+        assert!(matches!(slot.look(0, soon), Look::Fresh(_)), "it counts still, and nobody asks right now");
+        assert!(matches!(slot.look(0, now + Duration::from_secs(100)), Look::Nothing), "it has ended");
     }
 
     /// The attack: an account is disconnected while a token of it is being fetched.
@@ -169,11 +190,24 @@ mod tests {
         slot.keep(0, Ok(token(100, now)), now).unwrap();
         let cleared = slot.cleared();
         slot.clear();
-        assert!(matches!(slot.look(now), Look::Nothing));
+        assert!(matches!(slot.look(slot.cleared(), now), Look::Nothing));
         slot.keep(cleared, Ok(token(100, now)), now).unwrap_err();
-        assert!(matches!(slot.look(now), Look::Nothing));
+        assert!(matches!(slot.look(slot.cleared(), now), Look::Nothing));
         slot.keep(slot.cleared(), Ok(token(100, now)), now).unwrap();
-        assert!(matches!(slot.look(now), Look::Fresh(_)));
+        assert!(matches!(slot.look(slot.cleared(), now), Look::Fresh(_)));
+        // The attack: a connection that was opened as the account before goes on with the token of the one after.
+        assert!(matches!(slot.look(cleared, now), Look::Failed(_)));
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_when_all_is_forgotten() {
+        let slot = Slot::new(Holder::Gateway);
+        let cleared = slot.cleared();
+        let mut waiting = Box::pin(slot.forgotten(cleared));
+        assert!((&mut waiting).now_or_never().is_none());
+        slot.clear();
+        waiting.await;
+        slot.forgotten(cleared).await;
     }
 
     #[test]
@@ -182,11 +216,11 @@ mod tests {
         let now = Instant::now();
         let first = slot.keep(0, Ok(token(100, now)), now).unwrap();
         assert!(slot.refuse(&first, now));
-        assert!(matches!(slot.look(now), Look::Nothing));
+        assert!(matches!(slot.look(0, now), Look::Nothing));
         let second = slot.keep(0, Ok(token(100, now)), now).unwrap();
         assert!(slot.refuse(&first, now), "another is there already");
         assert!(!slot.refuse(&second, now), "the server refuses everything");
-        assert!(matches!(slot.look(now), Look::Fresh(_)));
+        assert!(matches!(slot.look(0, now), Look::Fresh(_)));
         assert!(slot.refuse(&second, now + REFUSAL_PAUSE));
     }
 }

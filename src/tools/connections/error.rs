@@ -86,3 +86,11 @@ pub enum ConnectionError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+impl ConnectionError {
+    /// Whether a browser that came back with this has ended the connection that it began itself. Otherwise it came with the answer
+    /// to another one, or with none.
+    pub fn ends_own_connection(&self) -> bool {
+        !matches!(self, Self::Refused("wrong_state" | "wrong_browser" | "malformed"))
+    }
+}

@@ -5,10 +5,13 @@
 //! it has been proven to be the one of the principal that began, and none that comes back is heard that has not been sent: a
 //! cookie binds both. A browser is proven by a login, or by a program at its side that the principal runs.
 //!
+//! INVARIANT: [`Flows::forget`] ends a connection under way wherever it is, also while the authorization server is being asked.
+//!
 //! In memory only: after a restart one begins again. Instants are milliseconds since the Unix epoch.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -27,6 +30,8 @@ pub(super) const LIFE: Duration = Duration::from_secs(600);
 const MOST: usize = 1_000;
 /// The most of one principal; the oldest makes room.
 const MOST_OF_PRINCIPAL: usize = 5;
+/// Bytes of what [`random`] makes, and a few more. Anything longer is not hashed.
+const LONGEST_SECRET: usize = 64;
 
 type Digest = [u8; 32];
 
@@ -47,7 +52,23 @@ pub(super) fn hash(text: &str) -> Digest {
 }
 
 fn is(text: Option<&str>, wanted: &Digest) -> bool {
+    let text = text.filter(|text| text.len() <= LONGEST_SECRET);
     text.is_some_and(|text| bool::from(hash(text).ct_eq(wanted)))
+}
+
+/// What the secret part of a link is looked up by.
+fn key_of(id: &str) -> Result<Digest, ConnectionError> {
+    if id.len() > LONGEST_SECRET {
+        return Err(ConnectionError::Refused("unknown_link"));
+    }
+    Ok(hash(id))
+}
+
+/// Six digits that the page of a browser shows, and that its person types into the program that got this code. With another
+/// browser's code come other digits.
+pub fn check_number(code: &str) -> String {
+    let [first, second, third, ..] = hash(code);
+    format!("{:06}", u32::from_be_bytes([0, first, second, third]) % 1_000_000)
 }
 
 /// A program on the browser's computer that listens on a port of it (RFC 8252, section 7.3).
@@ -72,20 +93,42 @@ impl ConnectingProgram {
     }
 }
 
+/// A connection from its beginning to its end, wherever it is meanwhile.
+pub(super) struct Ongoing {
+    subject: Arc<Subject>,
+    server: ServerName,
+    is_over: AtomicBool,
+}
+
+impl Ongoing {
+    pub(super) fn subject(&self) -> &Arc<Subject> {
+        &self.subject
+    }
+
+    pub(super) fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    /// Whether it was ended meanwhile: it is not to come to anything.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+}
+
 /// The browser of a connection that has begun.
 enum Browser {
     /// None has come.
     None,
     /// One has come, and brings this cookie; with the code for the program, where there is one.
     Came { cookie: Digest, code: Option<Digest> },
-    /// It is that of the principal.
-    Proven { cookie: Digest },
+    /// It is that of the principal. After a login its person has to go on by the link of a page that says what is being
+    /// connected for whom; only that page has `go`.
+    Proven { cookie: Digest, go: Option<Digest> },
 }
 
 struct Begun {
     id: Secret<String>,
-    subject: Arc<Subject>,
-    server: ServerName,
+    ongoing: Arc<Ongoing>,
     program: Option<ConnectingProgram>,
     browser: Browser,
     ends: i64,
@@ -93,9 +136,10 @@ struct Begun {
 
 /// A browser that was sent to the authorization server.
 pub(super) struct Sent {
-    pub(super) subject: Arc<Subject>,
-    pub(super) server: ServerName,
+    pub(super) ongoing: Arc<Ongoing>,
     cookie: Digest,
+    /// The link of a program's connection: another browser that opens it ends the connection.
+    link: Option<Digest>,
     /// The proof of possession of the code (RFC 7636).
     pub(super) verifier: Secret<String>,
     /// The authorization server as it names itself.
@@ -107,16 +151,16 @@ pub(super) struct Sent {
 
 /// A browser that has been proven and may be sent.
 pub(super) struct Ready {
-    pub(super) subject: Arc<Subject>,
-    pub(super) server: ServerName,
+    ongoing: Arc<Ongoing>,
     cookie: Digest,
+    link: Option<Digest>,
     ends: i64,
 }
 
 impl Ready {
     pub(super) fn sent(self, verifier: Secret<String>, issuer: String, says_issuer: bool) -> Sent {
-        let Self { subject, server, cookie, ends } = self;
-        Sent { subject, server, cookie, verifier, issuer, says_issuer, ends }
+        let Self { ongoing, cookie, link, ends } = self;
+        Sent { ongoing, cookie, link, verifier, issuer, says_issuer, ends }
     }
 }
 
@@ -124,6 +168,8 @@ impl Ready {
 pub enum LinkOpened {
     /// It has been proven, and can be sent to the authorization server.
     Proven,
+    /// Its person has logged in, and has not said yet that an account is to be connected.
+    Asked(LoggedInBrowser),
     /// It has to be proven that it is the browser of this principal: by a login.
     Login {
         /// What the browser brings back.
@@ -139,28 +185,46 @@ pub enum LinkOpened {
         principal: EntityUid,
         /// The loopback address of the program, with a code for once.
         address: Secret<String>,
+        /// The digits that the person types into the program.
+        number: String,
     },
+}
+
+/// A browser in which the principal has logged in.
+pub struct LoggedInBrowser {
+    /// Who has logged in, and for whom the account will be used.
+    pub principal: EntityUid,
+    /// What the link of the page has beside the link that was opened, so that no other page leads on.
+    pub go: Secret<String>,
 }
 
 #[derive(Default)]
 struct UnderWay {
     begun: HashMap<Digest, Begun>,
     sent: HashMap<Digest, Sent>,
+    /// All of them, those for which the authorization server is being asked among them.
+    ongoing: Vec<Weak<Ongoing>>,
 }
 
 impl UnderWay {
     fn forget_old(&mut self, now: i64) {
         self.begun.retain(|_, begun| begun.ends > now);
         self.sent.retain(|_, sent| sent.ends > now);
+        self.ongoing.retain(|ongoing| ongoing.strong_count() > 0);
+    }
+
+    fn forget_over(&mut self) {
+        self.begun.retain(|_, begun| !begun.ongoing.is_over());
+        self.sent.retain(|_, sent| !sent.ongoing.is_over());
     }
 
     /// Makes room for one more of this principal.
     fn make_room(&mut self, principal: &EntityUid) -> Result<(), ConnectionError> {
-        let begun = self.begun.iter().map(|(key, begun)| (begun.ends, *key, &begun.subject));
-        let sent = self.sent.iter().map(|(key, sent)| (sent.ends, *key, &sent.subject));
+        let begun = self.begun.iter().map(|(key, begun)| (begun.ends, *key, &begun.ongoing));
+        let sent = self.sent.iter().map(|(key, sent)| (sent.ends, *key, &sent.ongoing));
         let mut own: Vec<(i64, Digest)> = begun
             .chain(sent)
-            .filter(|(_, _, subject)| subject.principal() == principal)
+            .filter(|(_, _, ongoing)| ongoing.subject.principal() == principal)
             .map(|(ends, key, _)| (ends, key))
             .collect();
         own.sort_unstable();
@@ -170,6 +234,17 @@ impl UnderWay {
             self.sent.remove(&key);
         }
         if self.begun.len() + self.sent.len() >= MOST { Err(ConnectionError::Busy) } else { Ok(()) }
+    }
+
+    /// The connection of this link, if it has begun and its browser was not sent away yet.
+    fn begun_by(&mut self, server: &ServerName, key: &Digest) -> Result<&mut Begun, ConnectionError> {
+        let begun = self.begun.get_mut(key).filter(|begun| begun.ongoing.server == *server);
+        begun.ok_or(ConnectionError::Refused("unknown_link"))
+    }
+
+    /// Ends the connection of a program whose link another browser has than the one that was sent to the authorization server.
+    fn end_sent_with(&mut self, link: &Digest, cookie: Option<&str>) {
+        self.sent.retain(|_, sent| sent.link.as_ref() != Some(link) || is(cookie, &sent.cookie));
     }
 }
 
@@ -190,8 +265,8 @@ impl Flows {
         let mut under_way = self.0.lock();
         under_way.forget_old(now);
         let unopened = under_way.begun.values().find(|begun| {
-            begun.subject.principal() == subject.principal()
-                && begun.server == *server
+            begun.ongoing.subject.principal() == subject.principal()
+                && begun.ongoing.server == *server
                 && begun.program == program
                 && matches!(begun.browser, Browser::None)
         });
@@ -201,40 +276,57 @@ impl Flows {
         under_way.make_room(subject.principal())?;
         let id = random()?;
         let ends = now.saturating_add(i64::try_from(LIFE.as_millis()).unwrap_or(i64::MAX));
-        let begun = Begun {
-            id: Secret::new(id.expose().clone()),
+        let ongoing = Arc::new(Ongoing {
             subject: Arc::clone(subject),
             server: server.clone(),
-            program,
-            browser: Browser::None,
-            ends,
-        };
+            is_over: AtomicBool::new(false),
+        });
+        under_way.ongoing.push(Arc::downgrade(&ongoing));
+        let own = Secret::new(id.expose().clone());
+        let begun = Begun { id: own, ongoing, program, browser: Browser::None, ends };
         under_way.begun.insert(hash(id.expose()), begun);
         Ok((id, ends))
     }
 
-    /// A browser opens the link. Until one is proven, each that comes takes the place of the one before: a program that looks at
-    /// links must not keep the person out.
+    /// Ends what is under way and fits, wherever it is.
+    pub(super) fn forget(&self, fits: impl Fn(&Ongoing) -> bool) {
+        let mut under_way = self.0.lock();
+        let ongoing = under_way.ongoing.iter().filter_map(Weak::upgrade).filter(|ongoing| fits(ongoing));
+        ongoing.for_each(|ongoing| ongoing.is_over.store(true, Ordering::SeqCst));
+        under_way.forget_over();
+    }
+
+    /// A browser opens the link; `go` is what it brings from the page that says what is being connected. Until one is proven,
+    /// each that comes takes the place of the one before: a program that looks at links must not keep the person out.
     pub(super) fn open(
         &self,
         (server, id): (&ServerName, &str),
-        cookie: Option<&str>,
+        (cookie, go): (Option<&str>, Option<&str>),
         now: i64,
     ) -> Result<LinkOpened, ConnectionError> {
+        let key = key_of(id)?;
         let mut under_way = self.0.lock();
         under_way.forget_old(now);
-        let begun = under_way.begun.get_mut(&hash(id)).filter(|begun| begun.server == *server);
-        let begun = begun.ok_or(ConnectionError::Refused("unknown_link"))?;
-        if let Browser::Proven { cookie: wanted } = &begun.browser {
-            let fits = is(cookie, wanted);
-            return if fits {
-                Ok(LinkOpened::Proven)
-            } else {
-                Err(ConnectionError::Refused("wrong_browser"))
+        under_way.end_sent_with(&key, cookie);
+        let begun = under_way.begun_by(server, &key)?;
+        let principal = begun.ongoing.subject.principal().clone();
+        if let Browser::Proven { cookie: wanted, go: page } = &mut begun.browser {
+            if !is(cookie, wanted) {
+                // Nobody but the program and its browser is to have this link. One that was logged in with may have been sent in
+                // a chat, where programs look at links.
+                if begun.program.is_some() {
+                    under_way.begun.remove(&key);
+                }
+                return Err(ConnectionError::Refused("wrong_browser"));
+            }
+            let Some(page) = page.as_mut().filter(|page| !is(go, page)) else {
+                return Ok(LinkOpened::Proven);
             };
+            let go = random()?;
+            *page = hash(go.expose());
+            return Ok(LinkOpened::Asked(LoggedInBrowser { principal, go }));
         }
         let cookie = random()?;
-        let principal = begun.subject.principal().clone();
         let Some(program) = &begun.program else {
             begun.browser = Browser::Came { cookie: hash(cookie.expose()), code: None };
             return Ok(LinkOpened::Login { cookie, principal });
@@ -246,9 +338,10 @@ impl Flows {
             code.expose(),
             program.state
         ));
+        let number = check_number(code.expose());
         let code = Some(hash(code.expose()));
         begun.browser = Browser::Came { cookie: hash(cookie.expose()), code };
-        Ok(LinkOpened::Program { cookie, principal, address })
+        Ok(LinkOpened::Program { cookie, principal, address, number })
     }
 
     /// The person in this browser has logged in as `subject`. With anyone but the principal that began, it is over.
@@ -258,25 +351,25 @@ impl Flows {
         cookie: Option<&str>,
         subject: &Subject,
         now: i64,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<LoggedInBrowser, ConnectionError> {
+        let key = key_of(id)?;
         let mut under_way = self.0.lock();
         under_way.forget_old(now);
-        let key = hash(id);
-        let begun = under_way.begun.get_mut(&key).filter(|begun| begun.server == *server);
-        let begun = begun.ok_or(ConnectionError::Refused("unknown_link"))?;
+        let begun = under_way.begun_by(server, &key)?;
         let wanted = match &begun.browser {
-            Browser::Came { cookie, .. } | Browser::Proven { cookie } => *cookie,
+            Browser::Came { cookie, .. } | Browser::Proven { cookie, .. } => *cookie,
             Browser::None => return Err(ConnectionError::Refused("wrong_browser")),
         };
         if !is(cookie, &wanted) {
             return Err(ConnectionError::Refused("wrong_browser"));
         }
-        if !is_same(&begun.subject, subject) {
+        if !is_same(&begun.ongoing.subject, subject) {
             under_way.begun.remove(&key);
             return Err(ConnectionError::Refused("wrong_person"));
         }
-        begun.browser = Browser::Proven { cookie: wanted };
-        Ok(())
+        let go = random()?;
+        begun.browser = Browser::Proven { cookie: wanted, go: Some(hash(go.expose())) };
+        Ok(LoggedInBrowser { principal: subject.principal().clone(), go })
     }
 
     /// The program of `subject` brings the code that its browser was given. Gives the secret part of the link, to which that
@@ -287,18 +380,24 @@ impl Flows {
         subject: &Subject,
         now: i64,
     ) -> Result<Secret<String>, ConnectionError> {
+        if code.len() > LONGEST_SECRET {
+            return Err(ConnectionError::Refused("unknown_code"));
+        }
+        // Once, and before the lock is held: there may be a thousand to compare it with.
+        let shown = hash(code);
         let mut under_way = self.0.lock();
         under_way.forget_old(now);
-        let has_code = |begun: &Begun| matches!(&begun.browser, Browser::Came { code: Some(wanted), .. } if is(Some(code), wanted));
-        let found = under_way.begun.iter_mut().find(|(_, begun)| begun.server == *server && has_code(begun));
+        let has_code = |begun: &Begun| matches!(&begun.browser, Browser::Came { code: Some(wanted), .. } if bool::from(wanted.ct_eq(&shown)));
+        let mut begun = under_way.begun.iter_mut();
+        let found = begun.find(|(_, begun)| begun.ongoing.server == *server && has_code(begun));
         let (key, begun) = found.ok_or(ConnectionError::Refused("unknown_code"))?;
-        if !is_same(&begun.subject, subject) {
+        if !is_same(&begun.ongoing.subject, subject) {
             let key = *key;
             under_way.begun.remove(&key);
             return Err(ConnectionError::Refused("wrong_person"));
         }
         if let Browser::Came { cookie, .. } = &begun.browser {
-            begun.browser = Browser::Proven { cookie: *cookie };
+            begun.browser = Browser::Proven { cookie: *cookie, go: None };
         }
         Ok(Secret::new(begun.id.expose().clone()))
     }
@@ -310,24 +409,29 @@ impl Flows {
         cookie: Option<&str>,
         now: i64,
     ) -> Result<Ready, ConnectionError> {
+        let key = key_of(id)?;
         let mut under_way = self.0.lock();
         under_way.forget_old(now);
-        let key = hash(id);
-        let begun = under_way.begun.get(&key).filter(|begun| begun.server == *server);
-        let begun = begun.ok_or(ConnectionError::Refused("unknown_link"))?;
-        let Browser::Proven { cookie: wanted } = begun.browser else {
+        let begun = under_way.begun_by(server, &key)?;
+        let Browser::Proven { cookie: wanted, .. } = begun.browser else {
             return Err(ConnectionError::Refused("not_proven"));
         };
         if !is(cookie, &wanted) {
             return Err(ConnectionError::Refused("wrong_browser"));
         }
         let begun = under_way.begun.remove(&key).ok_or(ConnectionError::Refused("unknown_link"))?;
-        Ok(Ready { subject: begun.subject, server: begun.server, cookie: wanted, ends: begun.ends })
+        let link = begun.program.is_some().then_some(key);
+        Ok(Ready { ongoing: begun.ongoing, cookie: wanted, link, ends: begun.ends })
     }
 
     /// Keeps what a browser was sent with, until it comes back with `state`.
-    pub(super) fn keep_sent(&self, state: &str, sent: Sent) {
-        self.0.lock().sent.insert(hash(state), sent);
+    pub(super) fn keep_sent(&self, state: &str, sent: Sent) -> Result<(), ConnectionError> {
+        let mut under_way = self.0.lock();
+        if sent.ongoing.is_over() {
+            return Err(ConnectionError::Refused("was_ended"));
+        }
+        under_way.sent.insert(hash(state), sent);
+        Ok(())
     }
 
     /// The browser is back. This `state` counts no more, with any outcome.
@@ -341,7 +445,7 @@ impl Flows {
         let taken = self.0.lock().sent.remove(&hash(state));
         // The address of the way back is another for each server, so that the answer of one authorization server is not taken to
         // another, also where it does not say whose it is (RFC 9700, section 4.4.2.2).
-        let sent = taken.filter(|sent| sent.ends > now && sent.server == *server);
+        let sent = taken.filter(|sent| sent.ends > now && sent.ongoing.server == *server);
         let sent = sent.ok_or(ConnectionError::Refused("wrong_state"))?;
         if is(cookie, &sent.cookie) { Ok(sent) } else { Err(ConnectionError::Refused("wrong_browser")) }
     }
@@ -352,113 +456,4 @@ fn is_same(one: &Subject, other: &Subject) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{AgentId, Proof};
-
-    fn subject(name: &str) -> Arc<Subject> {
-        Arc::new(Subject::agent(&AgentId::parse(name).unwrap(), Proof::Internal))
-    }
-
-    fn server(name: &str) -> ServerName {
-        ServerName::parse(name).unwrap()
-    }
-
-    fn refused<T>(outcome: Result<T, ConnectionError>) -> &'static str {
-        match outcome {
-            Err(ConnectionError::Refused(why)) => why,
-            Err(error) => panic!("{error}"),
-            Ok(_) => "accepted",
-        }
-    }
-
-    fn cookie_of(opened: LinkOpened) -> String {
-        match opened {
-            LinkOpened::Login { cookie, .. } | LinkOpened::Program { cookie, .. } => cookie.expose().clone(),
-            LinkOpened::Proven => panic!("no browser has been proven"),
-        }
-    }
-
-    #[test]
-    fn only_the_browser_of_who_began_is_sent_and_heard_again_and_once() {
-        let (flows, crm, ann) = (Flows::default(), server("crm"), subject("ann"));
-        let (id, _) = flows.begin(&ann, &crm, None, 0).unwrap();
-        let link = (&crm, id.expose().as_str());
-        assert_eq!(refused(flows.open((&server("other"), link.1), None, 1)), "unknown_link");
-        let earlier = cookie_of(flows.open(link, None, 1).unwrap());
-        let cookie = cookie_of(flows.open(link, None, 1).unwrap());
-        assert_eq!(refused(flows.prove(link, Some(&earlier), &ann, 1)), "wrong_browser");
-        assert_eq!(refused(flows.take_proven(link, Some(&cookie), 1)), "not_proven");
-        flows.prove(link, Some(&cookie), &ann, 1).unwrap();
-        assert_eq!(refused(flows.open(link, None, 1)), "wrong_browser");
-        assert_eq!(refused(flows.take_proven(link, Some(&earlier), 1)), "wrong_browser");
-        let ready = flows.take_proven(link, Some(&cookie), 1).unwrap();
-        assert_eq!(refused(flows.open(link, Some(&cookie), 1)), "unknown_link");
-        let sent = || {
-            let verifier = Secret::new("v".to_owned());
-            let ready = Ready { subject: ann.clone(), server: crm.clone(), cookie: ready.cookie, ends: 100 };
-            ready.sent(verifier, "https://a".to_owned(), true)
-        };
-        let states = [
-            ("s1", &crm, Some(cookie.as_str()), 1, "accepted"),
-            ("s2", &server("other"), Some(cookie.as_str()), 1, "wrong_state"),
-            ("s3", &crm, Some(earlier.as_str()), 1, "wrong_browser"),
-            ("s4", &crm, None, 1, "wrong_browser"),
-            ("s5", &crm, Some(cookie.as_str()), 100, "wrong_state"),
-        ];
-        for (state, at, cookie, now, expected) in states {
-            flows.keep_sent(state, sent());
-            assert_eq!(refused(flows.take_sent(at, state, cookie, now)), expected, "{state}");
-            assert_eq!(refused(flows.take_sent(at, state, cookie, now)), "wrong_state", "{state}: once");
-        }
-    }
-
-    /// The attack: a link that another person opens, or another's program confirms.
-    #[test]
-    fn a_link_is_over_when_anyone_else_is_in_the_browser() {
-        let (flows, crm, ann, bob) = (Flows::default(), server("crm"), subject("ann"), subject("bob"));
-        let (id, _) = flows.begin(&ann, &crm, None, 0).unwrap();
-        let cookie = cookie_of(flows.open((&crm, id.expose()), None, 0).unwrap());
-        assert_eq!(refused(flows.prove((&crm, id.expose()), Some(&cookie), &bob, 0)), "wrong_person");
-        assert_eq!(refused(flows.prove((&crm, id.expose()), Some(&cookie), &ann, 0)), "unknown_link");
-
-        let program = ConnectingProgram::new(4_000, "s".repeat(16)).unwrap();
-        let code = |flows: &Flows, id: &Secret<String>| {
-            let LinkOpened::Program { address, .. } = flows.open((&crm, id.expose()), None, 0).unwrap()
-            else {
-                panic!("a program is waiting")
-            };
-            let rest = address.expose().split_once("code=").unwrap().1.to_owned();
-            rest.split_once('&').unwrap().0.to_owned()
-        };
-        let (id, _) = flows.begin(&ann, &crm, Some(program.clone()), 0).unwrap();
-        let first = code(&flows, &id);
-        assert_eq!(refused(flows.confirm((&crm, &first), &bob, 0)), "wrong_person");
-        assert_eq!(refused(flows.confirm((&crm, &first), &ann, 0)), "unknown_code");
-        let (id, _) = flows.begin(&ann, &crm, Some(program), 0).unwrap();
-        let second = code(&flows, &id);
-        assert_eq!(flows.confirm((&crm, &second), &ann, 0).unwrap().expose(), id.expose());
-        assert_eq!(refused(flows.confirm((&crm, &second), &ann, 0)), "unknown_code", "once");
-    }
-
-    #[test]
-    fn who_begins_many_takes_no_places_of_others() {
-        let (flows, ann) = (Flows::default(), subject("ann"));
-        let names: Vec<ServerName> = (0..=MOST_OF_PRINCIPAL).map(|n| server(&format!("s{n}"))).collect();
-        let begin = |name: &ServerName, now| flows.begin(&ann, name, None, now).unwrap().0.expose().clone();
-        let bob = flows.begin(&subject("bob"), &names[0], None, 0).unwrap().0;
-        let ids: Vec<String> = (0_i64..).zip(&names).map(|(now, name)| begin(name, now)).collect();
-        assert_eq!(refused(flows.open((&names[0], &ids[0]), None, 10)), "unknown_link", "the oldest");
-        assert_eq!(begin(&names[1], 10), ids[1], "no browser has opened it");
-        assert!(flows.open((&names[0], bob.expose()), None, 10).is_ok());
-        let over = i64::try_from(LIFE.as_millis()).unwrap() + 10;
-        assert_eq!(refused(flows.open((&names[5], &ids[5]), None, over)), "unknown_link");
-    }
-
-    #[test]
-    fn a_program_names_a_port_and_nothing_else() {
-        for (port, state) in [(80, "s".repeat(16)), (4_000, "short".to_owned()), (4_000, "s&x=y".repeat(4))] {
-            assert!(ConnectingProgram::new(port, state.clone()).is_err(), "{port} {state}");
-        }
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@
 //! A connection is begun, finished, listed and ended with a permit each. What lies between beginning and end is in `flows.rs`:
 //! whose browser it is, and that it is the same one all the way.
 
+mod ending;
 mod error;
 mod flows;
 mod seal;
@@ -11,6 +12,7 @@ mod settings;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -18,7 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reqwest::Url;
 use serde_json::Value as Json;
 
-use self::flows::{Flows, Sent, random};
+use self::flows::{Flows, Ongoing, Sent, random};
 use self::seal::ConnectionKey;
 use super::auth::{AuthorizationCode, ServerCredentials, TokenError, holder_of};
 use super::registry::Registry;
@@ -26,11 +28,13 @@ use super::upstream::Upstream;
 use crate::authz::Permit;
 use crate::blocking;
 use crate::clock::SharedClock;
-use crate::model::{BeginConnection, EndConnection, FinishConnection, ListConnections, ServerName, Subject};
+use crate::events::SecurityEvent;
+use crate::model::{BeginConnection, FinishConnection, ListConnections, ServerName, Subject};
 use crate::secret::Secret;
 
+pub use self::ending::EndedConnection;
 pub use self::error::{ConnectionError, StoreError};
-pub use self::flows::{ConnectingProgram, LinkOpened};
+pub use self::flows::{ConnectingProgram, LinkOpened, LoggedInBrowser, check_number};
 pub use self::settings::ConnectionSettings;
 pub use self::store::ConnectionFacts;
 
@@ -45,6 +49,7 @@ pub(super) struct Connections {
     flows: Flows,
     store: Option<Arc<ConnectionStore>>,
     public_url: Option<Url>,
+    max_idle: Duration,
     clock: SharedClock,
 }
 
@@ -77,23 +82,15 @@ pub struct ReturnedBrowser {
 
 /// A consent that is genuine, and has no effect yet.
 pub struct ConsentGiven {
-    subject: Arc<Subject>,
-    server: ServerName,
+    ongoing: Arc<Ongoing>,
     code: AuthorizationCode,
 }
 
 impl ConsentGiven {
     /// Who began, and for whom the account will be used.
     pub fn subject(&self) -> &Arc<Subject> {
-        &self.subject
+        self.ongoing.subject()
     }
-}
-
-/// A connection that has ended.
-#[derive(Debug, Clone, Copy)]
-pub struct EndedConnection {
-    /// Whether its tokens were revoked at the authorization server too.
-    pub revoked: bool,
 }
 
 impl Connections {
@@ -113,12 +110,13 @@ impl Connections {
         } else {
             None
         };
-        Ok(Self { flows: Flows::default(), store, public_url: settings.public_url.clone(), clock })
+        let (public_url, max_idle) = (settings.public_url.clone(), settings.max_idle);
+        Ok(Self { flows: Flows::default(), store, public_url, max_idle, clock })
     }
 
     /// Where there are no callers.
     pub(super) fn none(clock: SharedClock) -> Self {
-        Self { flows: Flows::default(), store: None, public_url: None, clock }
+        Self { flows: Flows::default(), store: None, public_url: None, max_idle: Duration::MAX, clock }
     }
 
     pub(super) fn store(&self) -> Option<&Arc<ConnectionStore>> {
@@ -133,6 +131,7 @@ impl Connections {
             parts.pop_if_empty().extend(["v1", "connect", server.as_str()]).extend(last);
         }
         page.set_query(None);
+        page.set_fragment(None);
         Ok(page)
     }
 
@@ -140,10 +139,14 @@ impl Connections {
         self.page(server, Some("callback"))
     }
 
-    fn link(&self, server: &ServerName, id: &Secret<String>) -> Result<Secret<String>, ConnectionError> {
+    fn link_page(&self, server: &ServerName, id: &Secret<String>) -> Result<Url, ConnectionError> {
         let mut page = self.page(server, None)?;
         page.query_pairs_mut().append_pair("flow", id.expose());
-        Ok(Secret::new(page.into()))
+        Ok(page)
+    }
+
+    fn link(&self, server: &ServerName, id: &Secret<String>) -> Result<Secret<String>, ConnectionError> {
+        Ok(Secret::new(self.link_page(server, id)?.into()))
     }
 
     /// Works on the store off the async threads.
@@ -187,14 +190,15 @@ impl Registry {
         })
     }
 
-    /// A browser opens the link of a connection that has begun.
+    /// A browser opens the link of a connection that has begun, with what it brings: its cookie, and `go` of the page that says
+    /// what is being connected.
     pub fn open_link(
         &self,
         link: (&ServerName, &str),
-        cookie: Option<&str>,
+        brought: (Option<&str>, Option<&str>),
     ) -> Result<LinkOpened, ConnectionError> {
         let connections = self.connections();
-        connections.flows.open(link, cookie, connections.clock.now_millis())
+        connections.flows.open(link, brought, connections.clock.now_millis())
     }
 
     /// The person in the browser has logged in as `subject`.
@@ -203,9 +207,20 @@ impl Registry {
         link: (&ServerName, &str),
         cookie: Option<&str>,
         subject: &Subject,
-    ) -> Result<(), ConnectionError> {
+    ) -> Result<LoggedInBrowser, ConnectionError> {
         let connections = self.connections();
         connections.flows.prove(link, cookie, subject, connections.clock.now_millis())
+    }
+
+    /// The link by which a person who has logged in goes on. It is on the page of that browser, and nowhere else.
+    pub fn link_of_page(
+        &self,
+        (server, id): (&ServerName, &Secret<String>),
+        browser: &LoggedInBrowser,
+    ) -> Result<Secret<String>, ConnectionError> {
+        let mut page = self.connections().link_page(server, id)?;
+        page.query_pairs_mut().append_pair("go", browser.go.expose());
+        Ok(Secret::new(page.into()))
     }
 
     /// The caller's program brings the code that its browser was given. Gives the link at which that browser goes on.
@@ -235,11 +250,11 @@ impl Registry {
         let (state, verifier) = (random()?, random()?);
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()));
         let redirect = connections.callback(server)?;
-        let consent = credentials.consent_address(&redirect, &state, &challenge).await;
+        let document = connections.page(server, Some("client.json"))?;
+        let consent = credentials.consent_address((&redirect, &document), &state, &challenge).await;
         let consent = consent.map_err(|source| not_given(server, source))?;
-        connections
-            .flows
-            .keep_sent(state.expose(), ready.sent(verifier, consent.issuer, consent.says_issuer));
+        let sent = ready.sent(verifier, consent.issuer, consent.says_issuer);
+        connections.flows.keep_sent(state.expose(), sent)?;
         Ok(consent.address)
     }
 
@@ -266,61 +281,75 @@ impl Registry {
             }
             _ => return Err(ConnectionError::Refused("no_code")),
         };
-        let Sent { subject, server, verifier, issuer, .. } = sent;
-        let redirect = connections.callback(&server)?;
-        Ok(ConsentGiven { subject, server, code: AuthorizationCode { code, verifier, redirect, issuer } })
+        let Sent { ongoing, verifier, issuer, .. } = sent;
+        let redirect = connections.callback(ongoing.server())?;
+        Ok(ConsentGiven { ongoing, code: AuthorizationCode { code, verifier, redirect, issuer } })
     }
 
-    /// Exchanges the code of a consent for the tokens of the account, and keeps them.
+    /// Exchanges the code of a consent for the tokens of the account, and keeps them. A connection that was there before ends
+    /// first: authorization servers that revoke all that a person granted to a client would otherwise revoke the new tokens.
     pub async fn finish_connection(
         &self,
         permit: Permit<FinishConnection>,
         consent: ConsentGiven,
     ) -> Result<(), ConnectionError> {
-        if !Arc::ptr_eq(permit.subject(), &consent.subject) || permit.operation().server != consent.server {
+        let ConsentGiven { ongoing, code } = consent;
+        if !Arc::ptr_eq(permit.subject(), ongoing.subject()) || permit.operation().server != *ongoing.server()
+        {
             return Err(ConnectionError::Mismatch);
         }
         let FinishConnection { server } = permit.into_operation();
-        let ConsentGiven { subject, code, .. } = consent;
-        let connections = self.connections();
         let (upstream, credentials) = self.with_accounts(&server)?;
+        let subject = Arc::clone(ongoing.subject());
         let holder = holder_of(&subject).ok_or(ConnectionError::Delegated)?;
         let failed = |source| match source {
             TokenError::Refused(word) if word == "invalid_grant" => ConnectionError::Refused("code_refused"),
             source => not_given(&server, source),
         };
         let name = credentials.account_name(holder.clone()).await.map_err(failed)?;
-        let tokens = credentials.exchange_code(&code).await.map_err(failed)?;
-        let now = connections.clock.now_millis();
-        connections.work(move |store| store.put(&name, &tokens, now)).await?;
+        let replaces = self.remove_account(&holder, &server).await?.is_some();
+        let finished = match credentials.exchange_code(&code).await {
+            Ok(tokens) => self.keep_account(credentials, name, tokens, ongoing).await,
+            Err(source) => Err(failed(source)),
+        };
+        if replaces {
+            let (server, holder) = (server.as_str(), holder.as_str());
+            match &finished {
+                Ok(()) => SecurityEvent::ConnectionReplaced { server, holder }.log(),
+                Err(_) => {
+                    let why = "another account was to take its place, and was not connected";
+                    SecurityEvent::ConnectionEnded { server, holder, why }.log();
+                }
+            }
+        }
+        finished?;
         upstream.forget_holder(&holder);
         upstream.look_as(subject);
         Ok(())
     }
 
-    /// Ends a connection: the tokens are forgotten here, and then revoked at the authorization server.
-    pub async fn end_connection(
+    /// Keeps the tokens of an account that was connected just now. Those that cannot be kept, or whose connection was ended
+    /// meanwhile, are revoked.
+    async fn keep_account(
         &self,
-        permit: Permit<EndConnection>,
-    ) -> Result<EndedConnection, ConnectionError> {
-        let subject = Arc::clone(permit.subject());
-        let EndConnection { server, of } = permit.into_operation();
-        let holder = of.or_else(|| holder_of(&subject)).ok_or(ConnectionError::Delegated)?;
-        let (of, at) = (holder.clone(), server.to_string());
-        let removed = self.connections().work(move |store| store.remove(&of, &at)).await?.flatten();
-        let (name, tokens) = removed.ok_or(ConnectionError::NoConnection)?;
-        let Ok((upstream, credentials)) = self.with_accounts(&server) else {
-            // It is not configured any more.
-            return Ok(EndedConnection { revoked: false });
-        };
-        upstream.forget_holder(&holder);
-        let is_the_same = credentials.account_name(holder).await.is_ok_and(|current| current == name);
-        // Tokens of another authorization server are none of this one's business.
-        let revoked = match tokens.filter(|_| is_the_same) {
-            Some(tokens) => credentials.revoke(&tokens).await,
-            None => false,
-        };
-        Ok(EndedConnection { revoked })
+        credentials: &ServerCredentials,
+        name: AccountName,
+        tokens: AccountTokens,
+        ongoing: Arc<Ongoing>,
+    ) -> Result<(), ConnectionError> {
+        let connections = self.connections();
+        let now = connections.clock.now_millis();
+        let keeping = connections.work(move |store| {
+            let kept = store.put(&name, &tokens, now, || !ongoing.is_over());
+            Ok((kept, tokens))
+        });
+        let (kept, tokens) = keeping.await?.ok_or(StoreError::NoKey)?;
+        if matches!(kept, Ok(true)) {
+            return Ok(());
+        }
+        credentials.revoke(&tokens).await;
+        kept?;
+        Err(ConnectionError::Refused("was_ended"))
     }
 
     /// The connections of the caller, or of all; never their tokens.

@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reqwest::Url;
 
 use crate::tools::auth::SharedSecret;
+
+/// [`ConnectionSettings::max_idle`] where nothing else is set.
+const MAX_IDLE: Duration = Duration::from_secs(90 * 24 * 3_600);
 
 /// Where the tokens of accounts are kept, and under which address the gateway is called.
 pub struct ConnectionSettings {
@@ -16,6 +20,8 @@ pub struct ConnectionSettings {
     /// The address under which browsers call the gateway; authorization servers send them back there. `None`: no account can
     /// be connected.
     pub public_url: Option<Url>,
+    /// A connection whose tokens were not replaced for so long ends. Default: 90 days.
+    pub max_idle: Duration,
 }
 
 /// The key is not shown.
@@ -28,7 +34,7 @@ impl fmt::Debug for ConnectionSettings {
 impl ConnectionSettings {
     /// In a data directory, without a key and an address.
     pub fn in_directory(data: &Path) -> Self {
-        Self { database: data.join("connections.db"), key: None, public_url: None }
+        Self { database: data.join("connections.db"), key: None, public_url: None, max_idle: MAX_IDLE }
     }
 }
 

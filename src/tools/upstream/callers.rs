@@ -68,6 +68,11 @@ impl CallerConnections {
         self.places.lock().retain(|caller, _| !caller.is(holder));
     }
 
+    /// Closes all connections.
+    pub(super) fn forget_all(&self) {
+        self.places.lock().clear();
+    }
+
     /// Closes what is idle.
     pub(super) fn sweep(&self, now: Instant) {
         close_idle(&mut self.places.lock(), now);

@@ -1,5 +1,6 @@
 //! An open connection to a server: the link for calls, and the stream on which the server speaks by itself.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) fn credentials_of(
 #[derive(Debug)]
 pub(in crate::tools) struct Connection {
     link: Arc<Link>,
+    /// The tools that the account of its caller is offered otherwise than they were approved.
+    drifted: BTreeSet<String>,
     _own_stream: Option<AbortOnDropHandle<()>>,
 }
 
@@ -61,7 +64,7 @@ impl Connection {
     ) -> Result<Self, UpstreamError> {
         let link = within(settings.connect_timeout, handshake::open(settings, limits, tokens)).await??;
         let own_stream = follow(&link).map(|work| AbortOnDropHandle::new(tokio::spawn(work)));
-        Ok(Self { link, _own_stream: own_stream })
+        Ok(Self { link, drifted: BTreeSet::new(), _own_stream: own_stream })
     }
 
     /// A connection with a session of the client's own. What the server says outside of calls goes to the client.
@@ -74,7 +77,7 @@ impl Connection {
         let opening = handshake::open_session(settings, shared, tokens, client);
         let link = within(settings.connect_timeout, opening).await??;
         let own_stream = AbortOnDropHandle::new(tokio::spawn(follow_always(&link)));
-        Ok(Self { link, _own_stream: Some(own_stream) })
+        Ok(Self { link, drifted: BTreeSet::new(), _own_stream: Some(own_stream) })
     }
 
     /// A connection with a caller's credentials. That its tools change is heard on the one that all share.
@@ -85,7 +88,7 @@ impl Connection {
     ) -> Result<Self, UpstreamError> {
         let opening = handshake::open_beside(settings, shared, tokens);
         let link = within(settings.connect_timeout, opening).await??;
-        Ok(Self { link, _own_stream: None })
+        Ok(Self { link, drifted: BTreeSet::new(), _own_stream: None })
     }
 
     /// The same where no connection is shared.
@@ -96,11 +99,21 @@ impl Connection {
     ) -> Result<Self, UpstreamError> {
         let opening = handshake::open_over(settings, wire, tokens);
         let link = within(settings.connect_timeout, opening).await??;
-        Ok(Self { link, _own_stream: None })
+        Ok(Self { link, drifted: BTreeSet::new(), _own_stream: None })
     }
 
     pub(in crate::tools) fn link(&self) -> &Arc<Link> {
         &self.link
+    }
+
+    /// Notes which tools the account of its caller is offered otherwise than they were approved.
+    pub(super) fn note_drifted(&mut self, tools: BTreeSet<String>) {
+        self.drifted = tools;
+    }
+
+    /// Whether the account of its caller is offered this tool otherwise than it was approved.
+    pub(super) fn has_drifted(&self, tool: &str) -> bool {
+        self.drifted.contains(tool)
     }
 
     /// Asks for the tools. A server with too many is refused as a whole; a single bad definition is left out.

@@ -91,6 +91,14 @@ impl HttpWire {
         Self { http: self.http.clone(), address: self.address.clone(), limit: self.limit, tokens }
     }
 
+    /// Waits until its tokens have been forgotten: those of an account that is not connected any more.
+    pub(super) async fn forgotten(&self) {
+        match &self.tokens {
+            Some(tokens) => tokens.forgotten().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Whether its credentials may serve this caller.
     pub(super) fn is_for(&self, caller: &Subject) -> bool {
         self.tokens.as_ref().is_none_or(|tokens| tokens.is_for(caller))

@@ -20,6 +20,7 @@ use crate::secret::Address;
 use super::http::HttpWire;
 use super::stdio::StdioWire;
 use crate::tools::auth::TokenError;
+use crate::tools::tool::Tool;
 
 /// What a server says while a request of ours is under way.
 #[derive(Debug)]
@@ -90,13 +91,15 @@ pub(in crate::tools) struct Outgoing<'a> {
     pub(in crate::tools) param_headers: Option<&'a ParamHeaders>,
     /// Takes what the server says before it answers; without it, the server is not asked to say anything.
     pub(in crate::tools) events: Option<ServerEvents>,
+    /// The tool that is called.
+    pub(in crate::tools) tool: Option<&'a Tool>,
     /// Of a subscription, for which the server says things by itself: told when the server has begun it.
     listens: Option<Arc<Notify>>,
 }
 
 impl<'a> Outgoing<'a> {
     pub(in crate::tools) fn new(method: &'a str, params: Map<String, Json>) -> Self {
-        Self { method, params, param_headers: None, events: None, listens: None }
+        Self { method, params, param_headers: None, events: None, tool: None, listens: None }
     }
 }
 
@@ -196,7 +199,7 @@ impl Link {
         self: &Arc<Self>,
         outgoing: Outgoing<'_>,
     ) -> Result<Map<String, Json>, Failure> {
-        let Outgoing { method, mut params, param_headers, events, listens } = outgoing;
+        let Outgoing { method, mut params, param_headers, events, tool: _, listens } = outgoing;
         let id = Id::Number(self.ids.fetch_add(1, Ordering::Relaxed));
         let token = own_token(&mut params, &id, events.is_some());
         if self.agreement.version.is_stateless() {
@@ -222,6 +225,14 @@ impl Link {
         let mut outgoing = Outgoing::new("subscriptions/listen", params);
         (outgoing.events, outgoing.listens) = (Some(aside), Some(has_begun));
         self.request(outgoing).await.map(drop)
+    }
+
+    /// Waits until the tokens of this way have been forgotten: those of an account that is not connected any more.
+    pub(in crate::tools) async fn forgotten(&self) {
+        match &self.wire {
+            Wire::Http(wire) => wire.forgotten().await,
+            Wire::Stdio(_) => std::future::pending().await,
+        }
     }
 
     /// Sends a message that has no answer.

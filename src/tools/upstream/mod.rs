@@ -16,12 +16,14 @@ mod session_places;
 mod stdio;
 mod ways;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::time::Instant;
 
 use super::auth::{CredentialPorts, ServerCredentials, TokenError};
 use super::error::{ToolError, UpstreamError};
@@ -133,8 +135,11 @@ pub(super) struct Upstream {
     /// What the server said to the last caller that it can do, where no connection is shared.
     last_seen: ArcSwapOption<Map<String, Json>>,
     /// Compares what an account is offered with the pins.
-    compare: OnceLock<Box<dyn Fn(Listing) + Send + Sync>>,
+    compare: OnceLock<CompareOffered>,
 }
+
+/// Compares what the account of a principal, in Cedar's notation, is offered with the pins. Gives the tools that differ.
+pub(super) type CompareOffered = Box<dyn Fn(&str, Listing) -> BTreeSet<String> + Send + Sync>;
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -174,9 +179,26 @@ impl Upstream {
     }
 
     /// How what an account is offered is compared with the pins.
-    pub(super) fn compare_with(&self, compare: Box<dyn Fn(Listing) + Send + Sync>) {
+    pub(super) fn compare_with(&self, compare: CompareOffered) {
         // It is set once, before the first caller comes.
         let _ = self.compare.set(compare);
+    }
+
+    /// Closes the connections of callers, since what their accounts are offered has to be compared with other pins.
+    pub(super) fn compare_again(&self) {
+        if let Some(callers) = &self.callers {
+            callers.forget_all();
+        }
+    }
+
+    /// Closes connections of callers that are idle, and forgets what was kept for callers that do not come any more.
+    fn sweep(&self, now: Instant) {
+        if let Some(callers) = &self.callers {
+            callers.sweep(now);
+        }
+        if let Some(credentials) = &self.credentials {
+            credentials.sweep(now);
+        }
     }
 
     /// Shows in the metric whether the server can be called. Its label has the names in the configuration.
@@ -291,6 +313,9 @@ impl Upstream {
             let is_new = renewals < SESSION_RENEWALS || self.health() == Health::NeedsAccount;
             if is_new && !still_wanted() {
                 return Err(self.unavailable());
+            }
+            if let Some(tool) = outgoing.tool.filter(|tool| way.offers_otherwise(&tool.definition().name)) {
+                return Err(ToolError::Differs { tool: tool.id().clone() });
             }
             if way.link.is_stateless() {
                 add_client(&mut outgoing.params, client);

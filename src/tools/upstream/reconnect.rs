@@ -84,9 +84,7 @@ async fn wait(upstream: &Upstream, pause: Duration) {
         () = elapsed => {}
         () = upstream.doubted.notified() => tokio::time::sleep(upstream.limits.refresh_gap).await,
     }
-    if let Some(callers) = &upstream.callers {
-        callers.sweep(Instant::now());
-    }
+    upstream.sweep(Instant::now());
 }
 
 /// The registry was dropped, so the connection is not needed any more.
@@ -126,9 +124,7 @@ async fn watch(
             }
             () = tokio::time::sleep(upstream.limits.refresh_interval) => {}
         }
-        if let Some(callers) = &upstream.callers {
-            callers.sweep(Instant::now());
-        }
+        upstream.sweep(Instant::now());
         let asked = within(upstream.settings.connect_timeout, listing::tools(&link, &upstream.limits)).await;
         match asked.and_then(|listing| listing) {
             Ok(listing) => {

@@ -21,6 +21,16 @@ use crate::tools::session::{ClientSession, ClientSide};
 pub(in crate::tools) struct Way<'a> {
     pub(in crate::tools) link: Arc<Link>,
     of: WayOf<'a>,
+    /// The connection of the caller's account, where none is shared: what it is offered was compared with the pins.
+    account: Option<OwnConnection>,
+}
+
+impl Way<'_> {
+    /// Whether the caller's account is offered this tool otherwise than it was approved.
+    pub(super) fn offers_otherwise(&self, tool: &str) -> bool {
+        let account = self.account.as_ref().and_then(|account| account.get());
+        account.is_some_and(|account| account.has_drifted(tool))
+    }
 }
 
 enum WayOf<'a> {
@@ -79,8 +89,10 @@ impl Upstream {
             _ => None,
         };
         let way = match (way, own) {
-            (Some(way), _) => way,
-            (None, Some(own)) => Way { link: shared, of: WayOf::Caller(own) },
+            (Some(way), account) => Way { account, ..way },
+            (None, Some(own)) => {
+                Way { link: shared, of: WayOf::Caller(Arc::clone(&own)), account: Some(own) }
+            }
             (None, None) => self.way_without_session(caller, shared).await?,
         };
         // INVARIANT of `callers`, and of a client's session, which belongs to one principal.
@@ -104,7 +116,8 @@ impl Upstream {
         let opening = || Connection::open_for(&self.settings, shared, tokens, session);
         match place.get_or_try_init(opening).await {
             Ok(connection) => {
-                Ok(Some(Way { link: Arc::clone(connection.link()), of: WayOf::Session(session) }))
+                let link = Arc::clone(connection.link());
+                Ok(Some(Way { link, of: WayOf::Session(session), account: None }))
             }
             Err(error) if error.is_of_a_credential() => Err(self.not_opened(&error)),
             Err(error) if error.is_of_an_answer() && shared.is_stateless() => {
@@ -125,14 +138,14 @@ impl Upstream {
         shared: Arc<Link>,
     ) -> Result<Way<'static>, ToolError> {
         let (Some(callers), Some(credentials)) = (&self.callers, &self.credentials) else {
-            return Ok(Way { link: shared, of: WayOf::All });
+            return Ok(Way { link: shared, of: WayOf::All, account: None });
         };
         let tokens = credentials.of_caller(caller).ok_or_else(|| self.unavailable())?;
         let place = callers.place(&TokenCaller::of(caller), Instant::now());
         let opening = || Connection::open_as(&self.settings, &shared, tokens);
         let opened = place.get_or_try_init(opening).await;
         let link = Arc::clone(opened.map_err(|error| self.not_opened(&error))?.link());
-        Ok(Way { link, of: WayOf::Caller(place) })
+        Ok(Way { link, of: WayOf::Caller(place), account: None })
     }
 
     /// The connection of a caller at a server where none is shared. The tools that the server offers to the account are compared
@@ -145,10 +158,10 @@ impl Upstream {
         let place = callers.place(&TokenCaller::of(caller), Instant::now());
         let opening = || async {
             let wire = self.wire_of_callers()?;
-            let connection = Connection::open_over(&self.settings, wire, tokens).await?;
+            let mut connection = Connection::open_over(&self.settings, wire, tokens).await?;
             let listing = connection.list(&self.settings, &self.limits).await?;
             if let Some(compare) = self.compare.get() {
-                compare(listing);
+                connection.note_drifted(compare(&caller.principal().to_string(), listing));
             }
             let capabilities = connection.link().agreement.capabilities.clone();
             self.last_seen.store(Some(Arc::new(capabilities)));
