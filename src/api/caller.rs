@@ -251,7 +251,7 @@ pub(super) async fn within_limits(
 
 /// The answer on a connection that is kept for other callers of its address: it is closed.
 fn crowded() -> Response {
-    let detail = "you have your share of the connections that your address may have: use those, or close one";
+    let detail = "your share of the connections of your address is used up: reuse a connection, or close one";
     let close = (header::CONNECTION, HeaderValue::from_static("close"));
     Problem::busy(detail, LATER).with_headers([close]).into_response()
 }

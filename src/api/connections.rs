@@ -42,7 +42,7 @@ const COOKIE_LIFE: Duration = Duration::from_secs(600);
 /// here learns nothing.
 const NOT_CONNECTED: (&str, &str) = (
     "No account was connected",
-    "This does not count: it took too long, was used before, was begun by another or in another browser, or consent was not given",
+    "The link is not valid: it expired, was used before, was started by another user or in another browser, or consent was not given",
 );
 
 // ---- over the API ----
@@ -370,7 +370,7 @@ fn about(server: &ServerName, principal: &EntityUid) -> String {
 /// The person presses the button, or the program gets nothing (RFC 8252, section 8.6).
 fn hand_over(server: &ServerName, principal: &EntityUid, place: &str, number: &str) -> Response {
     let body = format!(
-        "{}<p>Go on only if you have just started <code>caxton tools connect</code> on this computer yourself. It asks for this number:</p>\n<p><code>{number}</code></p>\n<p><a class=\"go\" href=\"{}\" rel=\"noreferrer\">Go on</a></p>\n<p><small>Close this page to refuse.</small></p>\n",
+        "{}<p>Go on only if you have just started <code>caxton tools connect</code> on this computer yourself. It asks for this number:</p>\n<p><code>{number}</code></p>\n<p><a class=\"go\" href=\"{}\" rel=\"noreferrer\">Continue</a></p>\n<p><small>Close this page to refuse.</small></p>\n",
         about(server, principal),
         escape_html(place)
     );

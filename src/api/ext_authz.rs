@@ -39,7 +39,7 @@ enum Odd {
     Host,
     #[error("the path is missing, is there twice, or does not begin with `/`")]
     Path,
-    #[error("the path can be read in two ways")]
+    #[error("the path is ambiguous: it has empty or dot segments, `\\`, `;` or an encoded separator")]
     TwoWays,
     #[error("the path or the query is too long")]
     TooLong,

@@ -292,17 +292,17 @@ async fn begin(
 /// The person presses the button, or the program gets nothing (RFC 8252, section 8.6).
 fn hand_over(person: &LoggedIn, place: &str) -> Response {
     let body = format!(
-        "<p>A program on this computer wants to act at this gateway as</p>\n<p><code>{}</code></p>\n<p>Go on only if you have just started <code>caxton auth login</code> yourself.</p>\n<p><a class=\"go\" href=\"{}\" rel=\"noreferrer\">Let it</a></p>\n<p><small>Close this page to refuse.</small></p>\n",
+        "<p>A program on this computer requests access to this gateway as</p>\n<p><code>{}</code></p>\n<p>Allow this only if you have just started <code>caxton auth login</code> yourself.</p>\n<p><a class=\"go\" href=\"{}\" rel=\"noreferrer\">Allow</a></p>\n<p><small>Close this page to refuse.</small></p>\n",
         escape_html(person.subject.principal().id()),
         escape_html(place)
     );
-    page(StatusCode::OK, "Log in a program?", &body)
+    page(StatusCode::OK, "Allow this program to log in?", &body)
 }
 
 fn welcome(who: &str, pair: &auth::Pair) -> Response {
     let minutes = pair.expires_in / 60;
     let body = format!(
-        "<p>as <code>{}</code></p>\n<p><label>Access token, for {minutes} minutes<textarea readonly rows=\"6\">{}</textarea></label></p>\n<p><label>Refresh token, for once<textarea readonly rows=\"2\">{}</textarea></label></p>\n<p><small>A holder of these tokens acts as you. End the session with <code>POST /v1/auth/logout</code>.</small></p>\n",
+        "<p>as <code>{}</code></p>\n<p><label>Access token, for {minutes} minutes<textarea readonly rows=\"6\">{}</textarea></label></p>\n<p><label>Refresh token, single use<textarea readonly rows=\"2\">{}</textarea></label></p>\n<p><small>A holder of these tokens acts as you. End the session with <code>POST /v1/auth/logout</code>.</small></p>\n",
         escape_html(who),
         escape_html(&pair.access_token),
         escape_html(&pair.refresh_token)

@@ -50,7 +50,7 @@ pub(super) fn page(status: StatusCode, title: &str, body: &str) -> Response {
 /// What went wrong with a login, for a person.
 pub(super) fn of_problem(problem: Problem) -> Response {
     // Which of them it was is for the operator: an attacker who sends a browser here learns nothing.
-    let refused = "This login does not count: it took too long, was begun in another browser, or was refused";
+    let refused = "The login failed: it took too long, was started in another browser, or was refused";
     of_problem_titled(problem, ("You are not logged in", refused))
 }
 
@@ -67,7 +67,7 @@ pub(super) fn of_problem_titled(problem: Problem, (title, refused): (&str, &str)
     if let Some(decision) = decision {
         let _ = writeln!(body, "<p><small>decision <code>{decision}</code></small></p>");
     }
-    let _ = writeln!(body, "<p>Begin again where you came from, or ask the operator of this gateway.</p>");
+    let _ = writeln!(body, "<p>Start again from the beginning, or contact the operator of this gateway.</p>");
     let mut answer = page(StatusCode::OK, title, &body);
     // Status and headers are those of any caller's.
     *answer.status_mut() = told.status();

@@ -174,7 +174,7 @@ fn operation(endpoint: &Endpoint, doc: &Doc) -> Operation {
         }
         Access::Action(action) => {
             let action = action.as_str();
-            let asks = format!("The policies are asked for `{action}`.");
+            let asks = format!("Policies decide the action `{action}`.");
             let operation = operation.summary(Some(action)).description(Some(asks));
             let alone = matches!(endpoint.path, "/v1/auth/refresh" | CALLBACK | connections::CALLBACK);
             let also = alone || endpoint.path == "/v1/auth/token";

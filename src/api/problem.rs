@@ -149,7 +149,11 @@ impl Problem {
 
     /// 500: our fault; the log has the rest.
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the gateway failed; its log says why")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "internal error; the gateway's log has the cause",
+        )
     }
 
     /// 503.
@@ -295,7 +299,7 @@ impl From<Denied> for Problem {
             let mut problem = Self::new(
                 StatusCode::FORBIDDEN,
                 "denied",
-                "this session has read as many kinds of labelled data as a session can carry; begin another",
+                "this session has reached the limit of data labels; start a new session",
             );
             problem.reason = Some(denied.reason.as_str());
             problem.decision_id = denied.decision;
@@ -441,7 +445,7 @@ impl From<LoginError> for Problem {
 }
 
 /// What a browser learns that may not finish what it came for. Which of them it was is for the operator.
-const LINK_REFUSED: &str = "this does not count: it took too long, was used before, was begun by another or in another browser, or consent was not given";
+const LINK_REFUSED: &str = "the link is not valid: it expired, was used before, was started by another user or in another browser, or consent was not given";
 
 impl From<ConnectionError> for Problem {
     fn from(error: ConnectionError) -> Self {

@@ -431,7 +431,7 @@ fn open_table() -> Vec<Route> {
     let resource = "a client looks up where to get credentials before it has any (RFC 9728)";
     let client = "authorization servers read how the gateway describes itself, as it is known to all of them";
     let ask = "a client looks up where to ask before it has credentials (AuthZEN 1.0, section 9)";
-    let report = "whoever found a weakness has no credentials here (RFC 9116)";
+    let report = "people who report a vulnerability have no credentials here (RFC 9116)";
     vec![
         open(security_txt::PATH, report, get(security_txt::serve)).gives_text("text/plain"),
         open("/openapi.json", describe, get(openapi::serve)).gives::<AnyObject>(),

@@ -98,17 +98,17 @@ fn stated_here(draft: &mut Draft) -> Result<Completeness, AttributesError> {
             true => not_here("`id` and `issuer` are in the name of a user, `<issuer>|<subject>`"),
             false => Ok(Completeness::Part),
         },
-        "Workload" if has_values => not_here("what a workload is stands in its certificate"),
+        "Workload" if has_values => not_here("the attributes of a workload come from its certificate"),
         "Workload" => Ok(Completeness::Part),
-        "Service" if has_values || !entity.parents.is_empty() => {
-            not_here("what a service is and may stands on its key; here it can only be revoked")
-        }
+        "Service" if has_values || !entity.parents.is_empty() => not_here(
+            "the attributes and permissions of a service come from its key; only revoked roles can be stored here",
+        ),
         "Service" => {
             draft.claims = Claims::United;
             Ok(Completeness::Part)
         }
         "Agent" if has_values || entity.parents.iter().any(|parent| parent.type_name() != "Caxton::Role") => {
-            not_here("what an agent is stands in its definition; here it can only be given roles")
+            not_here("the attributes of an agent come from its definition; only roles can be stored here")
         }
         "Agent" => Ok(Completeness::Part),
         _ => not_here("the gateway states entities of this type itself"),

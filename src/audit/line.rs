@@ -369,7 +369,7 @@ pub enum LineFault {
     #[error("the line is not a record")]
     NotARecord,
     /// Spelled in a way that the journal does not spell.
-    #[error("the line is spelled as no journal would spell it")]
+    #[error("the line is not in the journal's canonical encoding")]
     Spelling,
     /// Content and hash differ.
     #[error("the content does not match the hash: the record was changed")]

@@ -233,7 +233,7 @@ impl Authenticator {
         };
         let keys = self.keys().list().map(|keys| {
             let open = keys.iter().filter(|key| self.api_key.counts(key)).count();
-            format!("{open} of {} keys count", keys.len())
+            format!("{open} of {} keys are valid", keys.len())
         });
         let jwt = match self.jwt.status() {
             Some(found) => row("jwt", true, found),

@@ -46,7 +46,7 @@ pub enum Command {
     /// Show the last records, and with `--follow` those that come.
     #[command(after_help = "Example:\n  caxton audit tail --follow")]
     Tail {
-        /// Keep showing what comes.
+        /// Keep showing new records.
         #[arg(long, short)]
         follow: bool,
         /// How many of the last records.
@@ -136,7 +136,7 @@ fn verify(path: &Path, output: &Output) -> anyhow::Result<Exit> {
             output.data(&shown, |_| sound(&report))?;
             if report.torn_tail > 0 {
                 output.say(format_args!(
-                    "warning: after them stand {} bytes of a line that was cut\nhelp: start the gateway once, it repairs this and reports it",
+                    "warning: {} bytes of a truncated line follow\nhelp: start the gateway once: it repairs the log and records the repair",
                     report.torn_tail
                 ));
             }

@@ -137,13 +137,13 @@ fn verdict(loaded: &LoadedConfig, weaknesses: Option<&[Weakness]>) -> String {
     };
     match weaknesses {
         None => name,
-        Some([]) => format!("{name}, and nothing is weaker than it could be"),
+        Some([]) => format!("{name}; no setting weakens the installation"),
         Some(found) => {
             let mut rows = table(["key", "value", "what can happen", "what to do"]);
             for weakness in found {
                 rows.add_row([&weakness.key, &weakness.value, &weakness.why, &weakness.fix]);
             }
-            format!("{rows}\n{name}; {} could be stronger", found.len())
+            format!("{rows}\n{name}; settings that weaken the installation: {}", found.len())
         }
     }
 }

@@ -37,7 +37,7 @@ impl ConfigFile {
     fn settings(&self, instead: &str, output: &Output) -> anyhow::Result<Settings> {
         match self.offline(output)? {
             Ok(loaded) => Ok(loaded.settings),
-            Err(_) => anyhow::bail!("the configuration cannot be used: mend it, or name {instead}"),
+            Err(_) => anyhow::bail!("the configuration cannot be used: correct it, or pass {instead}"),
         }
     }
 
@@ -51,7 +51,7 @@ impl ConfigFile {
             (Some(file), Err(problems)) => {
                 let problems = problems.lines().collect::<Vec<_>>().join("\n  ");
                 anyhow::bail!(
-                    "`{}` does not say where the gateway is; mend it, or name `--url`:\n  {problems}",
+                    "`{}` has no usable gateway address; correct it, or pass `--url`:\n  {problems}",
                     file.display()
                 )
             }

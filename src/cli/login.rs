@@ -28,7 +28,7 @@ const MAX_HEAD: usize = 16 * 1024;
 const TOKEN: [&str; 3] = ["v1", "auth", "token"];
 const DONE: &str = "<!doctype html><meta charset=utf-8><title>Caxton</title><p>Done. Go back to the terminal; this page can be closed.</p>";
 pub(super) const NOT_IT: &str =
-    "<!doctype html><meta charset=utf-8><title>Caxton</title><p>This is not what is waited for.</p>";
+    "<!doctype html><meta charset=utf-8><title>Caxton</title><p>Unexpected request.</p>";
 
 /// How to log in.
 #[derive(Debug, clap::Args)]
@@ -90,11 +90,13 @@ pub(super) fn logout(remote: &Remote, output: &Output) -> anyhow::Result<Exit> {
             Ok(Exit::Fine)
         }
         Ok(GatewayAnswer::Refused(exit, why)) => {
-            output.say(format_args!("forgotten here; the gateway says: {why}"));
+            output.say(format_args!("the login was removed here; the gateway answered: {why}"));
             Ok(exit)
         }
         Err(unreached) => {
-            output.say(format_args!("forgotten here; there the session ends when it is idle: {unreached}"));
+            output.say(format_args!(
+                "the login was removed here; at the gateway the session ends after its idle time: {unreached}"
+            ));
             Ok(Exit::Unreachable)
         }
     }

@@ -39,7 +39,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// A policy-as-code security gateway for AI agents: no record, no effect; any doubt, denied.
+/// A policy-as-code security gateway for AI agents: no effect without a record, and access is denied on any error.
 #[derive(Debug, Parser)]
 #[command(name = "caxton", version = VERSION.as_str(), disable_help_subcommand = true)]
 struct Arguments {
@@ -118,7 +118,7 @@ pub fn run() -> std::process::ExitCode {
         Ok(Ok(exit)) => exit,
         Ok(Err(panic)) => std::panic::resume_unwind(panic),
         Err(error) => {
-            Output::new(Format::Table).say(format_args!("error: no thread could be had: {error}"));
+            Output::new(Format::Table).say(format_args!("error: no thread could be started: {error}"));
             Exit::Usage.into()
         }
     }

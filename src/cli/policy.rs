@@ -88,7 +88,7 @@ pub enum Command {
     /// Show which parts of policies were never true, or never false, in a test.
     #[command(after_help = "Example:\n  caxton policy coverage --min 95 --html coverage.html")]
     Coverage(coverage::CoverageOptions),
-    /// Explain a decision: each policy that made it or came near, with what each of its clauses came to.
+    /// Explain a decision: the policies that determined it and those that nearly matched, with the value of each clause.
     #[command(
         after_help = "Example:\n  caxton policy explain --principal 'Agent::\"a\"' --action tool:list --resource 'Gateway::\"g\"'"
     )]
@@ -96,11 +96,11 @@ pub enum Command {
     /// Find legal policies that are most likely mistakes; `docs/lint.md` has every rule with its reason.
     #[command(after_help = "Example:\n  caxton policy lint --sarif lint.sarif")]
     Lint(lint::LintOptions),
-    /// Change the policies in small ways, one at a time, and show which changes no test notices.
+    /// Mutation testing: change the policies in small ways, one at a time, and show the changes that no test detects.
     #[command(after_help = "Example:\n  caxton policy mutate --min 95")]
     Mutate(mutate::MutateOptions),
-    /// Compare two versions: policies that differ, and decisions that come out otherwise over the tests' requests, over
-    /// who may do what, and over recorded traffic.
+    /// Compare two versions: changed policies, and changed decisions for the tests' requests, the permission
+    /// matrix and recorded traffic.
     #[command(
         after_help = "Example:\n  caxton policy diff origin/main\n  caxton policy diff origin/main --log audit.log --last 7d"
     )]
@@ -113,7 +113,7 @@ pub enum Command {
     /// Prove the statements under `prove` in the test files; needs the solver cvc5.
     #[command(after_help = "Example:\n  caxton policy prove policy-tests/memory.test.yaml")]
     Prove(prove::ProveOptions),
-    /// Decide recorded decisions again with other policies: which come out otherwise. Exit code 1 when one does.
+    /// Replay recorded decisions with other policies and show those that change. Exit code 1 when one does.
     #[command(
         after_help = "Example:\n  caxton policy replay --log audit.log --last 7d --candidate ../proposal"
     )]
@@ -142,10 +142,10 @@ pub enum Command {
     /// Show the permission matrix: every role, action and resource type, as a table to keep and to compare.
     #[command(after_help = "Example:\n  caxton policy matrix --check policy-tests/matrix.md")]
     Matrix(matrix::MatrixOptions),
-    /// Measure decisions over the tests' questions, beside Cedar's plain authoriser, at several sizes of the set.
+    /// Benchmark decisions for the tests' requests, compared with Cedar's own authorizer, at several set sizes.
     #[command(after_help = "Example:\n  caxton policy bench --sizes 100,10000")]
     Bench(bench::BenchOptions),
-    /// Check a set, and make it a version that a gateway can follow; refused unless it passes everything.
+    /// Check a policy set and publish it as a version for gateways; refused unless it passes every check.
     #[command(
         after_help = "Example:\n  caxton policy publish --message \"auditors read the log\" --key ops.key"
     )]

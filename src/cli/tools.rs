@@ -60,7 +60,7 @@ pub enum Command {
         #[command(flatten)]
         connected: connect::AsConnected,
     },
-    /// Connect an account of one's own at a server, so that a running gateway calls its tools with it.
+    /// Connect your account at a server: a running gateway then uses it for your calls of the server's tools.
     #[command(after_help = "Example:\n  caxton tools connect crm --url https://caxton.example")]
     Connect(connect::ConnectOptions),
     /// Show the connected accounts of a running gateway.

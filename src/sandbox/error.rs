@@ -181,7 +181,7 @@ impl SandboxError {
                 "the tool needed too much memory".to_owned()
             }
             Self::OutputTooLarge { .. } => "the tool's answer is too large".to_owned(),
-            Self::Trapped { .. } | Self::OutputNotJson { .. } => "the tool broke off".to_owned(),
+            Self::Trapped { .. } | Self::OutputNotJson { .. } => "the tool crashed".to_owned(),
             Self::Setting { .. }
             | Self::Engine(_)
             | Self::NotWasm { .. }

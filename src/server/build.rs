@@ -88,7 +88,7 @@ pub enum StartError {
     #[error("the agents cannot be put in force")]
     Agents(#[source] crate::changes::ReloadError),
     /// State that gateways share cannot be asked.
-    #[error("state that gateways share cannot be asked")]
+    #[error("the shared state is not available")]
     SharedState(#[from] crate::shared_state::Unavailable),
     /// A thread that set up a part ended without a result.
     #[error("a part of the gateway stopped while it was set up")]

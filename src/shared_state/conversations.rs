@@ -57,7 +57,7 @@ pub enum ConversationLimit {
     },
     /// The sender is over its share of conversations or of their bytes.
     #[error(
-        "you have as many open conversations as one sender may have ({limit}): go on in one of them, or wait until one is over"
+        "the limit of open conversations per sender is reached ({limit}): continue one of them, or wait until one ends"
     )]
     TooMany {
         /// Conversations or bytes allowed, in words.

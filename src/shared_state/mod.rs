@@ -71,7 +71,7 @@ impl Unavailable {
         tracing::error!(
             port = self.port,
             cause = &*self.cause,
-            "shared state cannot be asked, the request is denied"
+            "the shared state is not available, the request is denied"
         );
     }
 }

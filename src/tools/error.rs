@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::model::{ServerName, ToolId};
+use crate::model::{JsonPointer, ServerName, ToolId};
 
 use super::arguments::ArgumentError;
 use super::auth::TokenError;
@@ -223,7 +223,7 @@ pub enum ToolError {
         message: String,
     },
     /// The server wants something that the gateway does not offer (input of a person, a background task).
-    #[error("the tool `{tool}` wants more than its arguments")]
+    #[error("the tool `{tool}` requires input beyond its arguments")]
     NeedsMore {
         /// The tool.
         tool: ToolId,
@@ -277,7 +277,7 @@ impl ToolError {
             // The message of the tool's own server, as the caller would have received it without a gateway.
             Self::Refused { error, .. } => error.message.clone(),
             Self::Unusable { .. } => "the tool's server gave an answer that cannot be used".to_owned(),
-            Self::NeedsMore { .. } => "the tool wants input that this gateway does not pass on".to_owned(),
+            Self::NeedsMore { .. } => "the tool requires input that this gateway does not forward".to_owned(),
             Self::Sandbox { told, .. } => told.clone(),
             Self::TooLarge { .. } => "the tool's answer is too large".to_owned(),
         }

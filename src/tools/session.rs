@@ -93,6 +93,11 @@ impl ClientSession {
         self.version == Version::V2025_11_25 && by_url.is_some_and(Json::is_object)
     }
 
+    /// Whether the client expects an id at the beginning of a stream (2025-11-25).
+    pub fn resumes_streams(&self) -> bool {
+        self.version == Version::V2025_11_25
+    }
+
     /// Whether the client declared this capability.
     pub fn can(&self, capability: &str) -> bool {
         self.capabilities.contains_key(capability)

@@ -194,7 +194,7 @@ fn entities() -> Json {
             ("tags", values("named values of one type")),
             (
                 "absent",
-                json!({ "type": "boolean", "description": "it can be named and is not found; then it has nothing else" }),
+                json!({ "type": "boolean", "description": "the entity is referenced and does not exist; no other field is allowed" }),
             ),
         ],
     );

@@ -30,7 +30,7 @@ pub enum WorkbenchError {
     #[error("there is no policy `{0}`")]
     NoPolicy(String),
     /// Nothing was asked yet.
-    #[error("nothing was asked yet: `ask PRINCIPAL ACTION RESOURCE`")]
+    #[error("no request yet: use `ask PRINCIPAL ACTION RESOURCE`")]
     NotAsked,
 }
 

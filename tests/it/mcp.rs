@@ -212,7 +212,8 @@ impl Events {
         loop {
             if let Some((event, rest)) = self.1.split_once("\n\n") {
                 let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
-                let data = field("data: ").map(|data| serde_json::from_str(data).unwrap());
+                let data = field("data: ").filter(|data| !data.is_empty());
+                let data = data.map(|data| serde_json::from_str(data).unwrap());
                 self.2 = field("id: ").map(str::to_owned).or(self.2.take());
                 self.1 = rest.to_owned();
                 match data {

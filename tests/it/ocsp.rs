@@ -188,7 +188,7 @@ async fn an_answer_that_does_not_hold_is_not_shown() {
     let place = Place::new(&authority).await;
     *place.mode.lock().unwrap() = Mode::Hang;
     let hanging = gateway(&authority, &place, |ocsp| ocsp.timeout = Duration::from_millis(500)).await;
-    refused(&hanging, 0, "the OCSP responder could not be asked").await;
+    refused(&hanging, 0, "the OCSP responder could not be reached").await;
     hanging.stop().await;
 
     *place.mode.lock().unwrap() = Mode::Say(axum::http::StatusCode::OK, b"no".to_vec());

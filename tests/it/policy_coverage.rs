@@ -87,7 +87,7 @@ fn parts_are_counted_in_the_order_in_which_they_are_asked() {
     assert_eq!((coverage.summary.points, coverage.summary.covered), (12, 9));
     assert!((coverage.summary.percent - 75.0).abs() < 1e-9);
     let gaps: Vec<_> = policy.parts.iter().flat_map(|part| part.gaps()).collect();
-    assert_eq!(gaps, ["never the one that keeps a request out", "never true", "never true"]);
+    assert_eq!(gaps, ["never the only element that excludes a request", "never true", "never true"]);
     let folders: Vec<_> = policy.parts.iter().map(|part| (part.kind, part.line, part.column)).collect();
     assert_eq!(folders[0], (PartKind::Principal, 2, 9));
     assert_eq!(folders[4], (PartKind::When, 3, 59));

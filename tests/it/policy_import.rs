@@ -416,7 +416,7 @@ fn a_set_that_only_denies_allows_the_rest_of_its_own_server() {
     // Of which server is not known, so nothing is allowed until it is said.
     let anywhere = "mcpAuthorization:\n  rules:\n  - deny: 'mcp.tool.name == \"send\"'\n";
     let nowhere = imported_for(From::Agentgateway, anywhere, None).unwrap();
-    assert!(nowhere.gaps[0].what.ends_with("say it with `--server`"), "{:?}", nowhere.gaps);
+    assert!(nowhere.gaps[0].what.ends_with("pass `--server NAME`"), "{:?}", nowhere.gaps);
     assert_eq!(nowhere.policies.matches("\npermit (").count(), 1, "only lists: {}", nowhere.policies);
     let mail = imported_for(From::Agentgateway, anywhere, Some("mail")).unwrap();
     assert!(

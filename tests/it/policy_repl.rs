@@ -131,7 +131,7 @@ fn mistakes_are_said_and_do_not_end_the_session() {
     let folder = folder();
     let lines = [
         ("asc", "there is no command `asc`; did you mean `ask`?"),
-        ("ask", "nothing was asked yet: `ask PRINCIPAL ACTION RESOURCE`"),
+        ("ask", "no request yet: use `ask PRINCIPAL ACTION RESOURCE`"),
         ("ask Agent::\"a\"", "ask like this: `ask Agent::\"a\" tool:list Gateway::\"g\"`"),
         (
             "ask Agent::\"a\" tool:lst Gateway::\"g\"",

@@ -186,7 +186,7 @@ fn circumstances_that_mean_nothing_are_refused() {
         });
         assert_eq!(
             error.to_string(),
-            "the schema has no request that is meant: the statement says nothing",
+            "the schema has no request that meets these conditions: the statement is vacuous",
             "{principal} {action} {resource}"
         );
     }
@@ -202,7 +202,7 @@ fn circumstances_that_no_request_meets_prove_nothing() {
     };
     let Some(proof) = sought(&bundle, Claim::always_denies(&bundle, &about)) else { return };
     assert_eq!(proof.verdict, ProofVerdict::NotProven);
-    assert_eq!(proof.open[0].why, "no request meets the circumstances: the statement says nothing");
+    assert_eq!(proof.open[0].why, "no request meets the conditions: the statement is vacuous");
 }
 
 #[test]

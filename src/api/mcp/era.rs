@@ -49,7 +49,7 @@ impl Era {
         let named = named.and_then(Json::as_str).ok_or_else(|| missing(meta::VERSION))?;
         let header = header.ok_or_else(|| mismatch("the header field `mcp-protocol-version` is missing"))?;
         if header != named {
-            return Err(mismatch("the header field `mcp-protocol-version` does not say what the body says"));
+            return Err(mismatch("the header field `mcp-protocol-version` does not match the body"));
         }
         if !Version::parse(named).is_some_and(Version::is_stateless) {
             return Err(unsupported(named));

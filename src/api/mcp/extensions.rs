@@ -12,7 +12,9 @@ use super::Arrived;
 use super::params::{self, Target, What};
 use super::result;
 use crate::mcp::{RpcError, code, extension, one_field};
-use crate::model::{FollowTask, GetSkill, JsonPointer, ReadResource, ServerName, TaskRef, TaskStep, ToolId};
+use crate::model::{
+    Delegate, FollowTask, GetSkill, JsonPointer, ReadResource, ServerName, TaskRef, TaskStep, ToolId,
+};
 use crate::tools::{BegunTask, TaskAnswer};
 
 /// How long a task can be followed, where its server names no time or a longer one.
@@ -61,12 +63,14 @@ impl Arrived {
     fn task_binding(&self) -> String {
         let scope = self.scope.only().map_or("", ServerName::as_str);
         let subject = &self.caller.subject;
-        json!(["task", scope, subject.principal().to_string(), &**subject.delegation()]).to_string()
+        let acting: Vec<String> = subject.delegation().iter().map(Delegate::id).collect();
+        json!(["task", scope, subject.principal().to_string(), acting]).to_string()
     }
 
     /// A task that a call began, as the client has it.
     pub(super) fn hand_out(&self, begun: BegunTask, target: &Target) -> Result<Map<String, Json>, RpcError> {
-        let unusable = || RpcError::new(code::REFUSED, "the server began a task that cannot be passed on");
+        let unusable =
+            || RpcError::new(code::REFUSED, "the server started a task that this gateway cannot forward");
         let What::Tool(tool) = &target.what else { return Err(unusable()) };
         let BegunTask { task, mut fields, redact, labels } = begun;
         let redact = redact.iter().map(|pointer| pointer.as_str().to_owned()).collect();

@@ -202,7 +202,7 @@ impl Arrived {
         let Some(events) = events else {
             return Err(RpcError::new(
                 code::REFUSED,
-                "the server asks the client, which takes no event stream",
+                "the server sent a request to the client, which does not accept an event stream",
             ));
         };
         let mut answers = Map::new();
@@ -291,5 +291,5 @@ fn clean(value: &mut Json) {
 }
 
 fn unusable() -> RpcError {
-    RpcError::new(code::REFUSED, "the server asks the client for something that cannot be passed on")
+    RpcError::new(code::REFUSED, "the server sent the client a request that this gateway cannot forward")
 }

@@ -30,9 +30,11 @@ const MOST_WAITING: usize = 32;
 /// Messages of servers that wait for the client's stream; further ones are dropped.
 const MOST_ASIDE: usize = 64;
 
-/// The most messages of a stream that are kept for a client that lost the connection, and their most bytes.
+/// The most messages of a stream that are kept for a client that lost the connection, and their most bytes of JSON. A longer one
+/// than the third is not kept.
 const MOST_KEPT: usize = 64;
-const MOST_KEPT_BYTES: usize = 256 * 1024;
+const MOST_KEPT_BYTES: usize = 64 * 1024;
+const LONGEST_KEPT: usize = 16 * 1024;
 
 /// What the client of a session answered to a request of a server.
 pub(super) type Answer = Result<Map<String, Json>, RpcError>;
@@ -80,27 +82,36 @@ struct AsideMessages {
 struct SentEvents {
     last: u64,
     bytes: usize,
-    kept: VecDeque<(u64, Message, usize)>,
+    kept: VecDeque<SentEvent>,
+}
+
+/// An event of a stream: its number, and its message as JSON text.
+#[derive(Debug, Clone)]
+pub(super) struct SentEvent {
+    pub(super) number: u64,
+    pub(super) text: Arc<str>,
 }
 
 impl SentEvents {
-    /// Notes a message that goes out, and gives its number.
-    fn note(&mut self, message: &Message) -> u64 {
+    /// Numbers a message that goes out.
+    fn note(&mut self, message: &Message) -> SentEvent {
         self.last += 1;
-        let size = message.to_vec().len();
-        self.bytes += size;
-        self.kept.push_back((self.last, message.clone(), size));
-        while self.kept.len() > MOST_KEPT || self.bytes > MOST_KEPT_BYTES {
-            let Some((_, _, size)) = self.kept.pop_front() else { break };
-            self.bytes -= size;
+        let text = String::from_utf8(message.to_vec()).unwrap_or_default();
+        let event = SentEvent { number: self.last, text: text.into() };
+        if event.text.len() <= LONGEST_KEPT {
+            self.bytes += event.text.len();
+            self.kept.push_back(event.clone());
         }
-        self.last
+        while self.kept.len() > MOST_KEPT || self.bytes > MOST_KEPT_BYTES {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.bytes -= oldest.text.len();
+        }
+        event
     }
 
     /// What is kept of what went out after an event.
-    fn after(&self, event: u64) -> VecDeque<(u64, Message)> {
-        let missed = self.kept.iter().filter(|(number, ..)| *number > event);
-        missed.map(|(number, message, _)| (*number, message.clone())).collect()
+    fn after(&self, number: u64) -> VecDeque<SentEvent> {
+        self.kept.iter().filter(|event| event.number > number).cloned().collect()
     }
 }
 
@@ -220,14 +231,15 @@ impl Session {
         Some(Aside { session: Arc::clone(self), messages: Some(messages) })
     }
 
-    /// Notes a message that goes out on the stream, and gives the id of its event.
-    pub(super) fn note_sent(&self, message: &Message) -> u64 {
+    /// Numbers a message that goes out on the stream.
+    pub(super) fn note_sent(&self, message: &Message) -> SentEvent {
         self.sent.lock().note(message)
     }
 
-    /// What went out on the stream after an event, as far as it is kept.
-    pub(super) fn sent_after(&self, event: u64) -> VecDeque<(u64, Message)> {
-        self.sent.lock().after(event)
+    /// What went out on the stream after an event, as far as it is kept; and the number of the last event.
+    pub(super) fn sent_after(&self, number: Option<u64>) -> (VecDeque<SentEvent>, u64) {
+        let sent = self.sent.lock();
+        (number.map(|number| sent.after(number)).unwrap_or_default(), sent.last)
     }
 
     /// Notes that a request is under way, so that it can be cancelled.
@@ -357,19 +369,21 @@ mod tests {
         let message = |text: &str| Message::Notification { method: text.to_owned(), params: Map::new() };
         let mut sent = SentEvents::default();
         for number in 1..=100 {
-            assert_eq!(sent.note(&message("m")), number);
+            assert_eq!(sent.note(&message("m")).number, number);
         }
-        let numbers = |sent: &SentEvents, event| {
-            sent.after(event).iter().map(|(number, _)| *number).collect::<Vec<_>>()
+        let numbers = |sent: &SentEvents, after| -> Vec<u64> {
+            sent.after(after).iter().map(|event| event.number).collect()
         };
         assert_eq!(numbers(&sent, 98), [99, 100]);
         assert_eq!(numbers(&sent, 0).len(), MOST_KEPT);
         assert!(numbers(&sent, 100).is_empty() && numbers(&sent, u64::MAX).is_empty());
-        sent.note(&message(&"x".repeat(MOST_KEPT_BYTES - 10_000)));
-        sent.note(&message(&"x".repeat(20_000)));
-        assert_eq!(numbers(&sent, 0), [102], "the bytes are bounded too");
-        sent.note(&message(&"x".repeat(MOST_KEPT_BYTES)));
-        assert!(numbers(&sent, 0).is_empty() && sent.bytes == 0);
+        for _ in 0..10 {
+            sent.note(&message(&"x".repeat(LONGEST_KEPT - 100)));
+        }
+        assert_eq!(numbers(&sent, 0), [107, 108, 109, 110], "the bytes are bounded too");
+        assert_eq!(sent.note(&message(&"x".repeat(LONGEST_KEPT))).number, 111, "it goes out and is not kept");
+        assert_eq!(numbers(&sent, 109), [110]);
+        assert!(sent.bytes <= MOST_KEPT_BYTES);
     }
 
     #[test]

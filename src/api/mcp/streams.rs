@@ -3,14 +3,13 @@
 //! Whoever opened one was proven once. So a stream looks every ten seconds whether the credential still counts, and ends after
 //! five minutes in any case; clients open it again by themselves.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::response::sse::{KeepAlive, Sse};
+use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use futures::stream;
+use futures::stream::{self, StreamExt as _};
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -18,7 +17,7 @@ use tokio::time::Instant;
 use super::names::Scope;
 use super::reply::{self, Sent, event};
 use super::result;
-use super::sessions::{SaidAside, Session};
+use super::sessions::{SaidAside, SentEvent, Session};
 use super::{Arrived, McpState};
 use crate::api::caller::Caller;
 use crate::api::problem::Problem;
@@ -93,40 +92,42 @@ pub(super) fn of_session(
     session: &Arc<Session>,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let missed = match last_event(headers)? {
-        Some(event) => session.sent_after(event),
-        None => VecDeque::new(),
-    };
+    let last = last_event(headers)?;
     let Some(aside) = session.take_aside() else {
         return Err(Problem::conflict("this session has a stream already"));
     };
+    // After the stream before has ended: what it still sent is among it.
+    let (missed, newest) = session.sent_after(last);
     let lifetime = Lifetime::of(api, caller, headers);
     let start = (lifetime, Arc::clone(session), missed, aside);
     let stream = stream::unfold(start, |(mut lifetime, session, mut missed, mut aside)| async move {
-        if let Some((number, message)) = missed.pop_front() {
-            return Some((numbered(&message, number), (lifetime, session, missed, aside)));
-        }
         loop {
-            let message = tokio::select! {
-                said = aside.next() => match said? {
-                    SaidAside::Changed => Some(tools_changed(Map::new())),
-                    SaidAside::Server(FromServer::Notification { server, method, params }) => {
-                        Some(session.scope.notification(&server, method, params))
-                    }
-                    SaidAside::Server(FromServer::Request { .. }) => None,
-                },
-                () = session.ended.notified() => return None,
-                () = tokio::time::sleep(TICK) => None,
-            };
             if !lifetime.goes_on().await || !lifetime.api.mcp.sessions.keep(&session) {
                 return None;
             }
-            if let Some(message) = message {
-                let number = session.note_sent(&message);
-                return Some((numbered(&message, number), (lifetime, session, missed, aside)));
+            if let Some(event) = missed.pop_front() {
+                return Some((numbered(&event), (lifetime, session, missed, aside)));
             }
+            let message = tokio::select! {
+                said = aside.next() => match said? {
+                    SaidAside::Changed => tools_changed(Map::new()),
+                    SaidAside::Server(FromServer::Notification { server, method, params }) => {
+                        session.scope.notification(&server, method, params)
+                    }
+                    SaidAside::Server(FromServer::Request { .. }) => continue,
+                },
+                () = session.ended.notified() => return None,
+                () = tokio::time::sleep(TICK) => continue,
+            };
+            // What is no longer sent on this stream comes on the next.
+            let event = session.note_sent(&message);
+            missed.push_back(event);
         }
     });
+    // By an event without a message a client has an id from the beginning (2025-11-25, "Resumability and Redelivery").
+    let is_primed = session.client.resumes_streams();
+    let primer = is_primed.then(|| Ok(Event::default().id(newest.to_string()).data("")));
+    let stream = stream::iter(primer).chain(stream);
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -137,8 +138,8 @@ fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     number.map(Some).ok_or_else(|| Problem::malformed("`Last-Event-ID` names no event of this session"))
 }
 
-fn numbered(message: &Message, number: u64) -> Sent {
-    event(message).map(|event| event.id(number.to_string()))
+fn numbered(event: &SentEvent) -> Sent {
+    Ok(Event::default().data(&*event.text).id(event.number.to_string()))
 }
 
 fn tools_changed(params: Map<String, Json>) -> Message {

@@ -128,7 +128,7 @@ pub(in crate::authn) fn holder_key(
     algorithm: JwtAlgorithm,
 ) -> Result<(VerificationKey, Thumbprint), &'static str> {
     if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
-        return Err("it has private parts, which only its owner may see");
+        return Err("it contains private key parameters, which must not be published");
     }
     let key = key(jwk, None, algorithm)?;
     // In the order of their names, without space; the values are base64url and need no escapes.

@@ -50,7 +50,7 @@ pub enum LoginError {
     #[error("login of this kind is not offered here")]
     NotOffered,
     /// The provider cannot be asked. The text is in the log.
-    #[error("the provider cannot be asked at the moment")]
+    #[error("the provider is not available at the moment")]
     ProviderDown,
     /// Too many logins are under way.
     #[error("too many logins are under way")]
@@ -262,7 +262,7 @@ impl Logins {
             match found {
                 Ok(provider) => break Arc::new(provider),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, issuer = %self.settings.issuer, "logins are refused: the provider is not known yet");
+                    tracing::warn!(error = &error as &dyn std::error::Error, issuer = %self.settings.issuer, "logins are refused: the provider's metadata has not been fetched yet");
                 }
             }
             tokio::select! {

@@ -71,19 +71,19 @@ pub(super) enum ProviderError {
     Status(u16),
     #[error("the answer of the provider could not be read")]
     Unreadable,
-    #[error("the provider calls itself by another name than `issuer`")]
+    #[error("the provider's metadata names another issuer than `issuer`")]
     Issuer,
-    #[error("the provider does not say its {0}")]
+    #[error("the provider's metadata has no {0}")]
     Missing(&'static str),
     #[error("the address of the provider's {0} is not `https`")]
     InTheClear(&'static str),
     #[error("the provider refused: {0}")]
     Refused(String),
     #[error(
-        "the provider gave no id token: is `openid` among the scopes? Of a provider with OAuth 2.0 alone set `security.oauth2.provider: custom`"
+        "the provider returned no ID token: add `openid` to the scopes, or set `security.oauth2.provider: custom` for a provider without OpenID Connect"
     )]
     NoIdToken,
-    #[error("what the provider tells of the person is about another person")]
+    #[error("the userinfo response is about another subject")]
     OtherPerson,
     #[error("the settings of the provider cannot be used: {0}")]
     Setup(String),

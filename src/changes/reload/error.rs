@@ -59,7 +59,7 @@ pub enum ReloadError {
     #[error("{0}{cause}", cause = std::error::Error::source(.0).map(|cause| format!(": {cause}")).unwrap_or_default())]
     Keys(Box<AuthnError>),
     /// An agent, or the pins of a server, are not what they were when the emergency lock was engaged.
-    #[error("changes are locked, and not as before: the {0}")]
+    #[error("changes are locked; changed since then: the {0}")]
     LockedFile(String),
     /// The check took too long.
     #[error("the check took longer than {0:?}")]
@@ -71,7 +71,7 @@ pub enum ReloadError {
     #[error("versions have to be signed here: sign the rollback where the key is, and publish it")]
     MustBeSigned,
     /// The accepted version could not be stored.
-    #[error("what was accepted could not be remembered")]
+    #[error("the accepted version could not be saved")]
     Remember(#[source] std::io::Error),
     /// It could not be recorded: no record, no effect.
     #[error("the change could not be recorded")]

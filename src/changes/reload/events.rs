@@ -43,7 +43,7 @@ impl Reloader {
             // It is recorded once more after a restart, which is better than never.
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the state of the lock is not remembered"
+                "the state of the lock could not be saved"
             );
         }
         true
@@ -67,7 +67,7 @@ impl Reloader {
             }
             Some(CandidateChange::Refused(why)) => {
                 let why = shortened(&why);
-                tracing::warn!(error = why, "the candidate is refused; nothing watches");
+                tracing::warn!(error = why, "the candidate is refused; no shadow evaluation runs");
                 self.note(SecurityEvent::CandidateRefused { why: &why }).await;
             }
         }

@@ -115,7 +115,7 @@ fn status(settings: &Settings, now: i64) -> anyhow::Result<ChangeControls> {
         status.notes.push(format!("changes are locked: {reason}"));
     }
     if status.last_refusal.is_some() {
-        status.problems.push("the last change was refused; the set before it serves".to_owned());
+        status.problems.push("the last change was refused; the previous set stays in force".to_owned());
     }
     Ok(status)
 }
@@ -163,7 +163,7 @@ fn published(
         Ok(manifest)
             if status.live_version.as_deref().is_some_and(|live| live != manifest.version.as_str()) =>
         {
-            status.notes.push(format!("@{} is the newest and not what decides", manifest.sequence));
+            status.notes.push(format!("@{} is the newest version and is not in force", manifest.sequence));
         }
         Ok(_) => {}
         Err(error) => status.problems.push(refused(&error)),

@@ -21,10 +21,10 @@ const FEWEST_DIGITS: usize = 12;
 /// How to lock.
 #[derive(Debug, clap::Args)]
 pub struct Lock {
-    /// Says that it is meant: nothing changes until `unlock`.
+    /// Required confirmation: nothing changes until `unlock`.
     #[arg(long, required = true)]
     emergency: bool,
-    /// Why; each refused change says it.
+    /// Reason; reported with each refused change.
     #[arg(long, value_name = "TEXT", default_value = "emergency")]
     reason: String,
     #[command(flatten)]
@@ -34,7 +34,7 @@ pub struct Lock {
 /// How to unlock.
 #[derive(Debug, clap::Args)]
 pub struct Unlock {
-    /// Says that it is meant: everything is checked first.
+    /// Required confirmation: all checks and tests run first.
     #[arg(long, required = true)]
     enhanced_validation: bool,
     /// Test files or folders of them [default: `policy-tests`, for the built-in policies the built-in tests]

@@ -15,7 +15,7 @@ use crate::blocking;
 /// Options of `caxton demo`.
 #[derive(Debug, Args)]
 pub struct DemoOptions {
-    /// Keep the gateway up and print how to talk to it.
+    /// Keep the gateway running and print how to connect to it.
     #[arg(long)]
     serve: bool,
 }

@@ -30,33 +30,33 @@ pub struct AnalyzeOptions {
 /// The kind of proof.
 #[derive(Debug, clap::Subcommand)]
 pub enum ProofQuestion {
-    /// No policy can err for any request.
+    /// No policy can fail with an evaluation error for any request.
     #[command(after_help = "Example:\n  caxton policy analyze never-errors memory.private memory.own")]
     NeverErrors {
         /// Only these policies [default: all]
         #[arg(value_name = "POLICY")]
         only: Vec<String>,
     },
-    /// Every policy decides something: none is covered by others, none matches nothing.
+    /// No policy is redundant: each matches some request, and none is covered by others.
     #[command(after_help = "Example:\n  caxton policy analyze none-needless")]
     NoneNeedless,
-    /// What is permitted here is permitted there.
+    /// Every request that is permitted here is permitted by OTHER.
     #[command(
         after_help = "Example:\n  caxton policy analyze no-more-permissive origin/main --except memory:read"
     )]
     NoMorePermissive(OtherVersion),
-    /// The same is permitted here and there.
+    /// The same requests are permitted here and by OTHER.
     #[command(after_help = "Example:\n  caxton policy analyze equivalent ../before")]
     Equivalent(OtherVersion),
-    /// Nothing is permitted both here and there.
+    /// No request is permitted both here and by OTHER.
     #[command(after_help = "Example:\n  caxton policy analyze disjoint ../other-team")]
     Disjoint(OtherVersion),
-    /// Nothing is permitted in some circumstances.
+    /// No request that meets the conditions is permitted.
     #[command(
         after_help = "Example:\n  caxton policy analyze always-denies --principal Agent --action 'memory:*' --when 'resource.scope == \"agent\"' --unless 'resource has agent && resource.agent == principal'"
     )]
     AlwaysDenies(RequestScope),
-    /// Everything is permitted in some circumstances.
+    /// Every request that meets the conditions is permitted.
     #[command(
         after_help = "Example:\n  caxton policy analyze always-allows --principal 'Role::\"admin\"' --action metrics:read"
     )]

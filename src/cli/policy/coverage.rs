@@ -25,7 +25,7 @@ pub struct CoverageOptions {
     /// Exit with 1 when less than this is covered.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub min: Option<f64>,
-    /// Write the policies with what was seen of them, as one page without other files.
+    /// Write the policies with their coverage as a self-contained HTML page.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Which policies.

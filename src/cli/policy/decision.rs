@@ -26,7 +26,7 @@ pub struct DecisionOptions {
     /// The decision log [default: the configuration's, else `.caxton/audit.log`]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Policies that came near, of which at most this many are shown.
+    /// The most policies that are shown among those that nearly matched.
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     pub near: usize,
     /// What the gateway knows.
@@ -101,7 +101,7 @@ fn today(
     let (Some(principal), Some(action), Some(resource)) =
         (recorded.principal.clone(), recorded.action.clone(), recorded.resource.clone())
     else {
-        anyhow::bail!("record `{}` tells of an event, not of a decision", recorded.decision_id);
+        anyhow::bail!("record `{}` is an event, not a decision", recorded.decision_id);
     };
     if !recorded.is_of_policies() {
         anyhow::bail!(
@@ -129,8 +129,13 @@ fn shown(explained: &ExplainedDecision<'_>, bundle: &Bundle, near: usize) -> Str
         clean(&recorded.outcome)
     )];
     if let Some(lacks) = lacks {
-        lines.push(format!("{YELLOW}by what is known today{PLAIN}, not by what was: {}", clean(lacks)));
-        lines.push(format!("{DIM}help: `security.audit.replayable: true` keeps what that takes{PLAIN}"));
+        lines.push(format!(
+            "{YELLOW}evaluated with today's data{PLAIN}, not with that of the decision: {}",
+            clean(lacks)
+        ));
+        lines.push(format!(
+            "{DIM}help: `security.audit.replayable: true` records the data that this needs{PLAIN}"
+        ));
     }
     if let Some(version) = recorded.policy_version.as_deref().filter(|one| *one != bundle.version().as_str())
     {

@@ -33,7 +33,7 @@ pub struct ExplainOptions {
     /// Who asks, as `Agent::"researcher"`.
     #[arg(long, value_name = "ENTITY", requires_all = ["action", "resource"])]
     pub principal: Option<String>,
-    /// What it wants to do, as `tool:list`.
+    /// The action, as `tool:list`.
     #[arg(long, value_name = "ACTION", requires = "principal")]
     pub action: Option<String>,
     /// On what, as `Gateway::"caxton"`.
@@ -45,7 +45,7 @@ pub struct ExplainOptions {
     /// A `*.fixtures.yaml` file with the entities that the request is about.
     #[arg(long, value_name = "FILE")]
     pub entities: Option<PathBuf>,
-    /// Policies that came near, of which at most this many are shown.
+    /// The most policies that are shown among those that nearly matched.
     #[arg(long, value_name = "COUNT", default_value_t = 5)]
     pub near: usize,
     /// What the gateway knows.

@@ -14,7 +14,7 @@ use crate::text::clean;
 /// How much to show.
 #[derive(Debug, Default, clap::Args)]
 pub struct HistoryOptions {
-    /// The newest so many.
+    /// Number of versions shown, newest first.
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub show: usize,
     /// The version store.

@@ -49,7 +49,7 @@ pub struct ImportTarget {
     /// Folder with `*.cedarschema` files [default: `schemas`, else the built-in schema]
     #[arg(long, value_name = "DIR")]
     pub schemas: Option<PathBuf>,
-    /// Write what can be said although something cannot; without this, nothing is written then.
+    /// Write the rules that can be expressed even if others cannot; without this, nothing is written then.
     #[arg(long)]
     pub accept_gaps: bool,
     /// Write nothing: print the policies and the tests.
@@ -255,7 +255,7 @@ fn report(import_report: &ImportReport<'_>, dry_run: bool) -> String {
         );
         push(&mut text, format_args!("{BOLD}{}{PLAIN}\n{}", clean(&import_report.test_file), imported.tests));
     }
-    remarks(&mut text, "cannot be said", RED, &imported.gaps);
+    remarks(&mut text, "cannot be expressed", RED, &imported.gaps);
     remarks(&mut text, "note", YELLOW, &imported.notes);
     let policies = counted(imported.count, "policy");
     let rows = counted(imported.rows, "test row");

@@ -20,13 +20,13 @@ use crate::workbench::run::examine;
 pub struct MutateOptions {
     /// Test files or folders of them [default: `policy-tests`, else the built-in tests]
     pub files: Vec<PathBuf>,
-    /// Exit with 1 when less than this is noticed.
+    /// Exit with 1 when the mutation score is lower than this.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub min: Option<f64>,
     /// Threads to use [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<usize>,
-    /// Ask no solver: changes that mean the same stay among those that no test notices.
+    /// Use no solver: equivalent changes stay among those that no test detects.
     #[arg(long)]
     pub no_solver: bool,
     /// Which policies.

@@ -69,7 +69,7 @@ pub(super) fn run(base: &Path, options: &PromoteOptions, output: &Output) -> any
     let log = options.store.log(base, options.log.as_deref(), output)?;
     let Some(watched) = watched(&log, version.as_str())? else {
         output.say(format_args!(
-            "{RED}refused{PLAIN}: `{}` never watched version {}",
+            "{RED}refused{PLAIN}: `{}` has no shadow decisions of version {}",
             log.display(),
             version.short()
         ));
@@ -79,7 +79,7 @@ pub(super) fn run(base: &Path, options: &PromoteOptions, output: &Output) -> any
     output.say(text(&watched));
     if watched.flips > options.accept_flips {
         output.say(format_args!(
-            "{YELLOW}not promoted{PLAIN}: say `--accept-flips {}` when each of them is meant",
+            "{YELLOW}not promoted{PLAIN}: pass `--accept-flips {}` if each of them is intended",
             watched.flips
         ));
         return Ok(Exit::Found);

@@ -21,7 +21,7 @@ const OPEN_SHOWN: usize = 5;
 /// Bounds of the search for proofs.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Search {
-    /// The longest that the solver may think about one question, in seconds.
+    /// Time limit of the solver for one query, in seconds.
     #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub timeout: Duration,
     /// Solvers that run at once [default: one for each core]

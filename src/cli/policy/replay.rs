@@ -32,7 +32,7 @@ pub struct ReplayOptions {
     /// The policies to compare with: a folder with `policies` (and `schemas`) or `*.cedar` files in it, or a git commit.
     #[arg(long, value_name = "DIR|REF")]
     pub candidate: String,
-    /// Take decisions of other versions too: what `--policies` decides stands for what was recorded.
+    /// Include decisions of other versions: the decision of `--policies` replaces the recorded one.
     #[arg(long)]
     pub other_versions: bool,
     /// Write a test for each flip to this file: it states what was recorded.

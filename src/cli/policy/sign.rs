@@ -49,7 +49,7 @@ pub struct Verify {
     /// Verify every publication.
     #[arg(long, conflicts_with = "version")]
     pub all: bool,
-    /// The trusted keys; without them only the texts are held against their digests.
+    /// The trusted keys; without them only the digests are verified.
     #[arg(long, value_name = "FILE")]
     pub trusted_keys: Option<PathBuf>,
     /// The version store.

@@ -58,7 +58,7 @@ pub struct ConnectionsOptions {
 pub struct DisconnectOptions {
     /// The server's name in the configuration of the gateway.
     server: String,
-    /// That of this principal, as the decision log writes it; without it one's own.
+    /// The principal whose connection is ended, as written in the decision log [default: the caller].
     #[arg(long)]
     principal: Option<String>,
     /// Which gateway.
@@ -317,7 +317,7 @@ pub(super) fn disconnect(wanted: &DisconnectOptions, output: &Output) -> anyhow:
     output.data(&ended, |_| format!("the connection at `{}` has ended", wanted.server))?;
     if ended.get("revoked") != Some(&Json::Bool(true)) {
         output.say(
-            "the tokens are forgotten here; the authorization server was not told: end the access in the account's settings there",
+            "the tokens were deleted here but not revoked at the authorization server: end the access in the account's settings there",
         );
     }
     Ok(Exit::Fine)

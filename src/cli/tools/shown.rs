@@ -58,7 +58,7 @@ impl ShownTool {
     pub(super) fn text(&self) -> String {
         let plain = |text: &str| shorten(&one_line(text, usize::MAX), LINE);
         let mut lines = vec![plain(&self.id)];
-        let described = self.description.as_deref().unwrap_or("(it does not say what it does)");
+        let described = self.description.as_deref().unwrap_or("(no description)");
         lines.extend(described.lines().take(LINES).map(|line| format!("  {}", plain(line))));
         if let more @ 1.. = described.lines().count().saturating_sub(LINES) {
             lines.push(format!("  … and {more} more lines (`--format json` has them)"));

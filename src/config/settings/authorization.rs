@@ -98,7 +98,7 @@ impl Authorization {
         let candidate_dir = r.optional(
             "security.authorization.candidate_dir",
             DirectoryPath { must_exist: true },
-            "A folder with `policies` (and `schemas`): a candidate that is asked about every decision and makes none. Where it would have decided otherwise is counted and recorded (`shadow`). Read again at each reload.",
+            "A folder with `policies` (and `schemas`): a candidate set that is evaluated for every decision and has no effect (shadow mode). Different decisions are counted and recorded (`shadow`). Read again at each reload.",
         );
         let max_bundle_bytes = r.value(
             "security.authorization.max_bundle_bytes",

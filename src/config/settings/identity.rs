@@ -46,7 +46,7 @@ fn proofs(r: &mut Reader<'_>, leeway: Duration) -> dpop::Settings {
                 "security.authentication.dpop_max_age",
                 DurationRange::seconds(1, 600),
                 usual.max_age,
-                "How old a proof of possession may be. It serves once in that time.",
+                "Maximum age of a proof of possession. Each proof is accepted once.",
             ),
             require_nonce: r.value(
                 "security.authentication.dpop_require_nonce",
@@ -58,7 +58,7 @@ fn proofs(r: &mut Reader<'_>, leeway: Duration) -> dpop::Settings {
                 "security.authentication.dpop_nonce_lifetime",
                 DurationRange::seconds(10, 3_600),
                 usual.nonce_lifetime,
-                "How long a `DPoP-Nonce` counts.",
+                "Validity of a `DPoP-Nonce`.",
             ),
             max_proofs: r.value(
                 "security.authentication.dpop_max_proofs",
@@ -161,7 +161,7 @@ impl Authentication {
             ALGORITHM,
             Choice(ALGORITHMS),
             JwtAlgorithm::Rs256,
-            "The one algorithm that is accepted; a token has no say in it.",
+            "The only accepted algorithm, whatever the token's header states.",
         );
         let issuer = r.value(
             "security.authentication.jwt_issuer",

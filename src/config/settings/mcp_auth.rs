@@ -114,7 +114,7 @@ pub(super) fn read(
         "auth.own_access",
         Choice(&[("client_credentials", OwnAccess::ClientCredentials), ("none", OwnAccess::Nothing)]),
         OwnAccess::ClientCredentials,
-        "What the gateway shows the server when it asks for its tools, with a token for each caller: a token of its own, or nothing. With `authorization_code` always nothing.",
+        "The credential with which the gateway lists the server's tools where each caller has a token: a token of its own, or none. With `authorization_code` always none.",
     );
     let max_callers = r.value(
         "auth.max_callers",

@@ -87,7 +87,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     );
     let userinfo_endpoint = endpoint(
         "security.oauth2.userinfo_endpoint",
-        "Where more is asked of a person after each login. Not asked unless given: the ID token is enough for most. With `provider: custom` it says who the person is.",
+        "Userinfo endpoint, queried after each login. Without the key it is not queried: the ID token is usually enough. With `provider: custom` it identifies the person.",
     );
     let device_authorization_endpoint = endpoint(
         "security.oauth2.device_authorization_endpoint",
@@ -95,7 +95,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
     );
     let jwks_uri = endpoint(
         "security.oauth2.jwks_uri",
-        "The provider's keys, when not where it says. With this, `authorization_endpoint` and `token_endpoint` the provider is not asked about itself.",
+        "Key set of the provider, instead of that in its metadata. With this, `authorization_endpoint` and `token_endpoint`, no metadata is fetched.",
     );
     let scopes = r.value(
         "security.oauth2.scopes",
@@ -143,7 +143,7 @@ pub(super) fn read(r: &mut Reader<'_>, public_url: Option<&Address>, leeway: Dur
         "security.oauth2.max_session",
         DurationRange::seconds(60, 30 * 86_400),
         Duration::from_secs(12 * 3_600),
-        "How long a session counts after its login, however much it is used: what the provider said of the person is not asked again before.",
+        "Maximum lifetime of a session after its login, however much it is used: until then, the provider's claims about the person are not refreshed.",
     );
     check_protocol(r, protocol);
     let issuer = match (issuer, protocol, &token_endpoint) {

@@ -54,7 +54,7 @@ impl RateLimits {
             REFUSALS,
             RateType::WITH_PERIOD,
             Frequency { count: usual_refusals.count(), per: usual_refusals.per() },
-            "Requests of one caller, or of one address that proves nobody, that are refused at once with 400, 401, 413, 415, 429 or 503. More of them are answered at this rate, after two seconds at most. The count of the rate may come at once.",
+            "Requests of one caller, or of one unauthenticated address, that are refused at once with 400, 401, 413, 415, 429 or 503. More of them are answered at this rate, delayed by two seconds at most. The count of the rate is the burst.",
         );
         let max_principals = r.value(
             "security.rate_limit.max_principals",

@@ -91,7 +91,7 @@ impl Server {
         let security_contact = r.optional(
             "server.security_contact",
             ParsedWord::new("a contact"),
-            "Whom to tell of a weakness of this gateway: `mailto:…`, `https://…` or `tel:…`, shown in `/.well-known/security.txt` (RFC 9116). Without the key there is no such file.",
+            "Contact for reports of vulnerabilities: `mailto:…`, `https://…` or `tel:…`, published in `/.well-known/security.txt` (RFC 9116). Without the key there is no such file.",
         );
         let insecure_http = r.value(
             "server.insecure_http",

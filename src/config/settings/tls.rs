@@ -155,7 +155,7 @@ pub(super) fn read(r: &mut Reader<'_>) -> Option<TlsSettings> {
         "server.tls.reload_interval",
         DurationRange::seconds(0, 86_400),
         Duration::from_secs(60),
-        "How often the files of TLS are looked at for a change; `0s`: on SIGHUP only. A change that is not sound leaves the old files in force.",
+        "How often the TLS files are checked for a change; `0s`: on SIGHUP only. If the changed files are not valid, the old ones stay in force.",
     );
     let ocsp_stapling = r.value(
         STAPLING,

@@ -207,7 +207,7 @@ fn gathered(problems: Vec<PolicyProblem>) -> Vec<PolicyProblem> {
             if let Some(meant) = slip(&first).filter(|meant| rest.iter().all(|one| slip(one).as_ref() == Some(meant))) {
                 return vec![first.with_advice(meant)];
             }
-            let narrow = "the policy is about more than has this: narrow its scope, as with `action in […]` or `resource is …`";
+            let narrow = "not everything in the policy's scope has this: narrow the scope, as with `action in […]` or `resource is …`";
             vec![first.with_advice(narrow)]
         }
         few => few.to_vec(),

@@ -57,7 +57,7 @@ pub enum VersionError {
     #[error("the version carries no signature")]
     Unsigned,
     /// None of the signatures counts; why for each.
-    #[error("no signature counts: {0}")]
+    #[error("no valid signature: {0}")]
     NotTrusted(String),
     /// An older publication than one that was accepted before.
     #[error("number {given} is not newer than number {seen}, which was accepted before")]

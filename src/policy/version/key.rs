@@ -83,7 +83,7 @@ impl SigningKey {
         let mode = std::fs::metadata(path).map_err(VersionError::io(path))?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(VersionError::Key(format!(
-                "others may read `{}` (mode {:o}); `chmod 600` it, and think of it as known to them",
+                "other users can read `{}` (mode {:o}): treat the key as compromised, and `chmod 600` the file",
                 path.display(),
                 mode & 0o777
             )));
@@ -224,7 +224,8 @@ impl TrustedKeys {
             return Err("has run out");
         }
         let bytes = key.bytes().map_err(|_| "is damaged")?;
-        let given = STANDARD.decode(&signature.signature).map_err(|_| "gave no Base64")?;
+        let given =
+            STANDARD.decode(&signature.signature).map_err(|_| "has a signature that is not Base64")?;
         let key = UnparsedPublicKey::new(&ED25519, bytes);
         key.verify(message, &given).map_err(|_| "signed something else")
     }

@@ -25,19 +25,19 @@ pub enum TokenError {
     #[error("an answer of the authorization server cannot be used: {0}")]
     Unusable(&'static str),
     /// The issuer's metadata names another issuer (RFC 8414, section 3.3).
-    #[error("what is published for the issuer `{0}` is in another issuer's name")]
+    #[error("the metadata published for the issuer `{0}` names another issuer")]
     OtherIssuer(String),
     /// There is no metadata of the issuer.
-    #[error("the issuer `{0}` publishes nothing about itself: set `token_endpoint`")]
+    #[error("the issuer `{0}` publishes no metadata: set `token_endpoint`")]
     NoMetadata(String),
     /// The token endpoint in metadata is not one that a secret is sent to.
     #[error("the token endpoint that the issuer `{0}` names is not acceptable: {1}")]
     Endpoint(String, &'static str),
     /// The server's metadata names no authorization server.
-    #[error("the server does not say which authorization server is its own: set `issuer`")]
+    #[error("the server's metadata names no authorization server: set `issuer`")]
     NoIssuer,
     /// The server's metadata is about another resource (RFC 9728, section 3.3).
-    #[error("what the server publishes about itself is about another resource")]
+    #[error("the server's metadata is for another resource")]
     OtherResource,
     /// The server names an issuer at another address; only the operator can say whether that is right.
     #[error(
@@ -51,7 +51,7 @@ pub enum TokenError {
     #[error("the client's secret or key cannot be used: {0}")]
     Key(&'static str),
     /// What the gateway says about a caller cannot be signed.
-    #[error("what the gateway says about the caller cannot be signed")]
+    #[error("the assertion about the caller cannot be signed")]
     Signing(#[source] AuthnError),
     /// There is nobody to sign: the command line has no identity.
     #[error("a token of a caller is asked for where there are no callers")]

@@ -55,7 +55,7 @@ pub enum ConnectionError {
     NotOffered(ServerName),
     /// The caller acts for another by a delegated token.
     #[error(
-        "who acts for another by a delegated token has no accounts at servers: the other has to connect one"
+        "a caller with a delegated token cannot connect accounts: the person who delegated it has to connect one"
     )]
     Delegated,
     /// Too many accounts are being connected.

@@ -272,7 +272,7 @@ impl Upstream {
         let was_in_use =
             previous.as_ref().is_some_and(|link| lost.as_ref().is_some_and(|lost| Arc::ptr_eq(link, lost)));
         if was_in_use {
-            tracing::info!(server = %self.settings.name, "the upstream server has forgotten the session; a new one is opened");
+            tracing::info!(server = %self.settings.name, "the session at the upstream server has ended; a new one is opened");
         }
         was_in_use
     }

@@ -148,7 +148,7 @@ impl Part {
             gaps.push(if scope { "never matched" } else { "never true" });
         }
         if self.seen_false == 0 && !self.implied {
-            gaps.push(if scope { "never the one that keeps a request out" } else { "never false" });
+            gaps.push(if scope { "never the only element that excludes a request" } else { "never false" });
         }
         gaps
     }

@@ -266,11 +266,11 @@ fn lists(targets: &[Target]) -> PolicyText {
     let (action, description) = match words.as_slice() {
         [word] => (
             format!("action == {word}"),
-            "Everybody may ask which tools there are; each tool in the list is judged by itself.",
+            "Every caller may list tools; each tool in the list is decided on its own.",
         ),
         words => (
             format!("action in [{}]", words.join(", ")),
-            "Everybody may ask what servers have; each item in a list is judged by itself.",
+            "Every caller may list what servers offer; each item in a list is decided on its own.",
         ),
     };
     PolicyText { action, ..PolicyText::permit("list", description) }

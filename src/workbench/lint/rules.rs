@@ -68,9 +68,9 @@ pub(super) const OPEN_PERMIT: Rule = Rule {
 pub(super) const FORBID_CAN_ERR: Rule = Rule {
     id: "forbid-can-err",
     severity: Severity::Warning,
-    finds: "a `forbid` that reckons with numbers or times",
+    finds: "a `forbid` with arithmetic on numbers or times",
     reason: "it can overflow, and then every request it is about is denied",
-    help: "compare without reckoning",
+    help: "compare without arithmetic",
     bad: "forbid (principal, action == Caxton::Action::\"tool:list\", resource)\nwhen { context.session.denied * 2 > context.session.tool_calls };",
     good: "forbid (principal, action == Caxton::Action::\"tool:list\", resource)\nwhen { context.session.denied > 10 };",
 };
@@ -100,7 +100,7 @@ pub(super) const BYPASSED: Rule = Rule {
     severity: Severity::Error,
     finds: "a `permit` whose limit on the request a broader `permit` does not have",
     reason: "permits add up: what one of them does not allow, the broader one does, so the limit limits nothing",
-    help: "write the limit as a `forbid` with the condition turned round, and leave the grant to the broader permit",
+    help: "write the limit as a `forbid` with the negated condition, and leave the grant to the broader permit",
     bad: "permit (principal is Caxton::Agent, action == Caxton::Action::\"builtin___csv_parser\", resource)\nwhen { context.input has max_rows && context.input.max_rows <= 1000 };\n@id(\"example.second\")\npermit (principal is Caxton::Agent, action in Caxton::Action::\"tool:call\", resource is Caxton::Tool)\nwhen { principal.tools.contains(resource.id) };",
     good: "@reason(\"1,000 rows at most\")\nforbid (principal is Caxton::Agent, action == Caxton::Action::\"builtin___csv_parser\", resource)\nunless { context.input has max_rows && context.input.max_rows <= 1000 };\n@id(\"example.second\")\npermit (principal is Caxton::Agent, action in Caxton::Action::\"tool:call\", resource is Caxton::Tool)\nwhen { principal.tools.contains(resource.id) };",
 };
@@ -149,7 +149,7 @@ pub(super) const REPEATED: Rule = Rule {
     id: "repeated-part",
     severity: Severity::Warning,
     finds: "the same part twice among those that one `&&` or one `||` joins",
-    reason: "the second says nothing; most often it was copied and something else was meant",
+    reason: "the second is redundant; most often it was copied and should have been changed",
     help: "remove it, or write what was meant",
     bad: "permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen { principal.signed && context.source.tls && principal.signed };",
     good: "permit (principal is Caxton::Agent, action == Caxton::Action::\"tool:list\", resource)\nwhen { principal.signed && context.source.tls };",

@@ -23,7 +23,7 @@ pub enum CircumstancesError {
     #[error("`{0}` is not an expression: {1}")]
     Expression(String, String),
     /// The schema has no such request.
-    #[error("the schema has no request that is meant: the statement says nothing")]
+    #[error("the schema has no request that meets these conditions: the statement is vacuous")]
     Nothing,
     /// It does not fit the schema.
     #[error("the condition does not fit the schema")]

@@ -95,7 +95,7 @@ impl Pair<'_> {
             })
         };
         let met = solver.in_parallel(1, &|_, session| met(session)).into_iter().flatten().any(|met| met);
-        let why = "no request meets the circumstances: the statement says nothing".to_owned();
+        let why = "no request meets the conditions: the statement is vacuous".to_owned();
         (!met).then(|| Open { place: "everywhere".to_owned(), why })
     }
 

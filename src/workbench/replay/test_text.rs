@@ -46,7 +46,7 @@ pub enum TestError {
         why: String,
     },
     /// The test does not come to what the record says.
-    #[error("the test of record `{record}` does not come to what the log says: {got}")]
+    #[error("the test of record `{record}` does not reproduce the logged decision: {got}")]
     Unlike {
         /// The record.
         record: String,

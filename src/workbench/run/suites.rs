@@ -37,7 +37,9 @@ pub enum SuitesError {
         path: String,
     },
     /// A YAML file among the tests that is none by its name.
-    #[error("`{path}` lies among the tests: name it `*.test.yaml` or `*.fixtures.yaml`, or move it")]
+    #[error(
+        "`{path}` is in the test folder but is not a test file: name it `*.test.yaml` or `*.fixtures.yaml`, or move it"
+    )]
     Name {
         /// Which file.
         path: String,

@@ -29,7 +29,7 @@ pub struct RecordSelection {
     /// Only the last hours, days, … (`24h`, `7d`).
     #[arg(long, value_name = "TIME")]
     pub last: Option<String>,
-    /// The log is a selection or an export: do not hold its lines against the chain.
+    /// The log is a selection or an export: do not verify its hash chain.
     #[arg(long)]
     pub no_verify: bool,
     /// What an error in a policy means to the gateway: its `security.authorization.on_policy_error`.

@@ -21,7 +21,7 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(60);
 pub(in crate::server) enum OcspError {
     #[error("the certificate names no OCSP responder, and none is configured")]
     NoResponder,
-    #[error("the OCSP responder could not be asked")]
+    #[error("the OCSP responder could not be reached")]
     Unreachable(#[source] reqwest::Error),
     #[error("the OCSP responder answered with HTTP status {0}")]
     Status(u16),

@@ -71,7 +71,7 @@ fn policy(
     authorization(rules, reach, false, sets)?;
     let Some(http) = spec.at(&["traffic", "authorization"]) else { return Ok(()) };
     if reach.servers.is_none() && rules.is_none() {
-        let what = "`traffic.authorization`: rules on HTTP requests, and which servers they stand before is not known";
+        let what = "`traffic.authorization`: rules on HTTP requests are not imported when their servers are not known";
         collected.gap(http.line, what);
         return Ok(());
     }

@@ -175,8 +175,8 @@ fn rest(input: &ImportInput<'_>, set: &RuleSet, sets: &[RuleSet], collected: &mu
         elsewhere.extend(other.servers.clone()?);
     }
     if set.servers.is_none() && input.server.is_none() {
-        let what = "no rule allows, so all that none denies is allowed there, and of which server is not known: \
-                    say it with `--server`";
+        let what = "there is no allow rule, so every call that is not denied is allowed, and the server is not known: \
+                    pass `--server NAME`";
         collected.gap(set.line, what);
         return None;
     }

@@ -81,7 +81,7 @@ impl Walk<'_> {
             return self.set(node, place, true);
         }
         let what =
-            "`authorization`: rules on HTTP requests, and which servers they stand before is not known";
+            "`authorization`: rules on HTTP requests are not imported when their servers are not known";
         self.collected.gap(node.line, what);
         Ok(())
     }
