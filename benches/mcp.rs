@@ -42,7 +42,15 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
+        // nginx ends its workers only when it is told to; whatever does not end then is killed.
+        let pid = self.0.id().to_string();
+        let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
+        for _ in 0..40 {
+            if matches!(self.0.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
