@@ -542,6 +542,18 @@ async fn a_client_is_told_where_its_person_connects_an_account() {
             assert!(text.contains(&page) && text.contains("caxton tools connect up"), "{answer}");
         }
         assert!(!answer.to_string().contains(&accounts.oauth.issuer), "the page is the gateway's: {answer}");
+        for (method, params) in [
+            ("prompts/get", json!({ "name": "up___p" })),
+            ("resources/read", json!({ "uri": "up+file:///a" })),
+        ] {
+            let body = rpc(3, method, params);
+            let request =
+                world.request(who, Method::POST, "/mcp").header("mcp-session-id", session).json(&body);
+            let answer = send(request).await.json();
+            let code = if by_address { -32042 } else { -32003 };
+            assert_eq!(answer["error"]["code"], code, "{method}: {answer}");
+            assert!(answer["error"].to_string().contains(&page), "{method}: {answer}");
+        }
     }
     let called = world.post(&vera, "/v1/tools/up/who/call", &json!({})).await;
     assert_eq!(called.status, StatusCode::FORBIDDEN, "{called:?}");

@@ -11,6 +11,7 @@ use super::result::{self, server_info};
 use crate::mcp::{RpcError, Version, code, extension, meta, object, one_field};
 use crate::model::{Complete, CompletionRef, ServerName, SubscribeResource, ToolId};
 use crate::runtime::{EffectError, ToolCall};
+use crate::secret::Secret;
 use crate::tools::{Answered, CallOptions, ClientSide, ServerEvents, ToolError};
 
 /// Told to every client that connects.
@@ -213,34 +214,44 @@ impl Arrived {
                 Err(result::of_server(*error))
             }
             Err(EffectError::Tool { error: ToolError::NotConnected { server }, decision }) => {
-                let error =
-                    EffectError::Tool { error: ToolError::NotConnected { server: server.clone() }, decision };
-                self.connect_first(&server, error).await.map(Answered::Complete)
+                let link = self.account_page(&server).await?;
+                let error = EffectError::Tool { error: ToolError::NotConnected { server }, decision };
+                Ok(Answered::Complete(match link {
+                    Some(link) => result::refusal_with(error, link.expose()),
+                    None => result::refusal(error),
+                }))
             }
             Err(error) => Ok(Answered::Complete(result::refusal(error))),
         }
     }
 
     /// The caller has to connect an account first. A client that can show an address to its person gets the one of the gateway's
-    /// own page (2025-11-25, "URL Elicitation Required Error"); another one is refused, and hears where to go. A principal that
-    /// cannot log in is not given the page: whoever logs in there would be another principal.
-    async fn connect_first(
-        &self,
-        server: &ServerName,
-        error: EffectError,
-    ) -> Result<Map<String, Json>, RpcError> {
+    /// own page (2025-11-25, "URL Elicitation Required Error"), as the error; for another one, the page is in what it is refused with.
+    async fn account_page(&self, server: &ServerName) -> Result<Option<Secret<String>>, RpcError> {
+        // A principal that cannot log in is not given the page: whoever logs in there would be another principal.
         if !self.api.authenticator.can_log_in(self.caller.subject.principal()) {
-            return Ok(result::refusal(error));
+            return Ok(None);
         }
         // Who may not connect an account hears of no page.
         let begun = self.api.effects.begin_connection(self.caller.asker(), server.clone(), None).await;
-        let Ok((started, _)) = begun else { return Ok(result::refusal(error)) };
-        let link = started.link.expose();
+        let Ok((started, _)) = begun else { return Ok(None) };
         let is_asked = self.session.as_ref().is_some_and(|session| session.client.takes_addresses());
         if is_asked {
-            Err(result::needs_account(server, link))
+            Err(result::needs_account(server, started.link.expose()))
         } else {
-            Ok(result::refusal_with(error, link))
+            Ok(Some(started.link))
+        }
+    }
+
+    /// A refused request that is no call, with the page where an account has to be connected first.
+    async fn refused(&self, server: &ServerName, error: EffectError) -> RpcError {
+        if !matches!(error, EffectError::Tool { error: ToolError::NotConnected { .. }, .. }) {
+            return result::refused(error);
+        }
+        match self.account_page(server).await {
+            Ok(Some(link)) => result::refused_with(error, link.expose()),
+            Ok(None) => result::refused(error),
+            Err(asks) => asks,
         }
     }
 
@@ -344,12 +355,21 @@ impl Arrived {
             What::Tool(id) => return self.ask_tool((id, arguments), rest, options).await,
             What::Prompt(prompt) => {
                 let asked = effects.get_prompt(asker, prompt.clone(), arguments.clone(), (rest, options));
-                asked.await.map_err(result::refused)?
+                match asked.await {
+                    Ok(answer) => answer,
+                    Err(error) => return Err(self.refused(&prompt.server, error).await),
+                }
             }
             What::Resource(resource) => {
                 let asked = effects.read_resource(asker, resource.clone(), (rest, options)).await;
-                let uri = || self.scope.uri(&resource.server, &resource.uri);
-                asked.map_err(|error| result::resource_refused(error, &uri(), &self.era))?
+                match asked {
+                    Ok(answer) => answer,
+                    Err(error) => {
+                        let uri = self.scope.uri(&resource.server, &resource.uri);
+                        let refused = self.refused(&resource.server, error).await;
+                        return Err(result::of_resource(refused, &uri, &self.era));
+                    }
+                }
             }
         };
         Ok(answer.map(result::without_forged))

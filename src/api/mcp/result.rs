@@ -47,9 +47,7 @@ pub(super) fn refusal(error: EffectError) -> Map<String, Json> {
 
 /// The same for a call that needs an account, which the caller's person can connect at this page of the gateway.
 pub(super) fn refusal_with(error: EffectError, link: &str) -> Map<String, Json> {
-    let mut problem = Problem::from(error);
-    problem.add_detail(&format!(", or open {link} in a browser, as the one who made this call"));
-    refusal_of(&problem)
+    refusal_of(&problem_with(error, link))
 }
 
 /// Asks the client to show its person a page of the gateway (2025-11-25). The page leads nobody anywhere but who made the call.
@@ -79,14 +77,30 @@ pub(super) fn refused(error: EffectError) -> RpcError {
     RpcError::new(code::REFUSED, problem.line()).with_data(problem.data())
 }
 
-/// The same for a resource: that there is none has another code in each generation.
-pub(super) fn resource_refused(error: EffectError, uri: &str, era: &Era) -> RpcError {
-    let mut error = refused(error);
+/// The same where an account is needed, which the caller's person can connect at this page of the gateway.
+pub(super) fn refused_with(error: EffectError, link: &str) -> RpcError {
+    let problem = problem_with(error, link);
+    RpcError::new(code::REFUSED, problem.line()).with_data(problem.data())
+}
+
+fn problem_with(error: EffectError, link: &str) -> Problem {
+    let mut problem = Problem::from(error);
+    problem.add_detail(&format!(", or open {link} in a browser, as the one who made this call"));
+    problem
+}
+
+/// A refusal of a resource: that there is none has another code in each generation.
+pub(super) fn of_resource(mut error: RpcError, uri: &str, era: &Era) -> RpcError {
     if error.code == code::RESOURCE_NOT_FOUND && era.is_stateless() {
         error.code = code::INVALID_PARAMS;
         error.data.get_or_insert_with(|| json!({ "uri": uri }));
     }
     error
+}
+
+/// The same for an effect that failed.
+pub(super) fn resource_refused(error: EffectError, uri: &str, era: &Era) -> RpcError {
+    of_resource(refused(error), uri, era)
 }
 
 /// Adds a field to `_meta` of a result.

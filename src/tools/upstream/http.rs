@@ -72,6 +72,8 @@ impl HttpWire {
             .connect_timeout(connect_timeout)
             // A redirect would carry the credentials to a host that is not configured.
             .redirect(reqwest::redirect::Policy::none())
+            // A call is never sent twice: the server may have carried it out.
+            .retry(reqwest::retry::never())
             // No proxy from the environment: where calls go is in the configuration only.
             .no_proxy()
             .tcp_nodelay(true)
