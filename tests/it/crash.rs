@@ -265,7 +265,7 @@ async fn half_a_line_is_moved_aside_and_said() {
     // A torn end is no violation; whoever looks is told of it.
     let verified = place.verify();
     assert_eq!((verified.code, &verified.json()["torn_tail"]), (Some(0), &json!(half.len())), "{verified:?}");
-    assert!(verified.stderr.contains("of a line that was cut"), "{verified:?}");
+    assert!(verified.stderr.contains("of a truncated line"), "{verified:?}");
 
     let ended = place.start().stop();
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -142,7 +142,7 @@ async fn roles_are_given_and_taken_over_the_wire() {
         (json!({ "user": "ann", "role": "wiever" }), "no policy names the role `wiever`"),
         (json!({ "role": "viewer" }), "name one of `user`, `agent`, `workload` and `service`"),
         (json!({ "user": "a", "agent": "clerk", "role": "viewer" }), "name one of"),
-        (json!({ "service": "ci", "role": "viewer" }), "stands on its key"),
+        (json!({ "service": "ci", "role": "viewer" }), "come from its key"),
         (json!({ "user": "ann", "role": "" }), "empty"),
     ] {
         let answer = world.post(&root, "/v1/auth/roles", &bad).await;

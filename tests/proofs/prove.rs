@@ -177,7 +177,7 @@ fn a_statement_that_means_nothing_is_refused_with_its_place() {
         ("- always_denies: { when: context.sesion }", "the condition does not fit the schema"),
         (
             "- always_allows: { principal: Agent, action: model:call, resource: Config }",
-            "the statement says nothing",
+            "the statement is vacuous",
         ),
     ];
     for (statement, message) in cases {

@@ -340,7 +340,7 @@ fn key_files_are_for_their_owner_alone() {
     assert_eq!(format!("{read:?}"), "SigningKey { id: \"ops-2026\", .. }");
     assert!(SigningKey::generate("x").unwrap().write(&path).is_err(), "a key that is there stays");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(SigningKey::read(&path).unwrap_err().to_string().contains("others may read"));
+    assert!(SigningKey::read(&path).unwrap_err().to_string().contains("other users can read"));
     for id in ["", "a b", "ä", &"x".repeat(65)] {
         assert!(SigningKey::generate(id).is_err(), "{id}");
     }
