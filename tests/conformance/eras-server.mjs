@@ -1,4 +1,4 @@
-// A server of one generation with tools, prompts, resources, templates and completions, all of which answer; part of `eras`.
+// A server of one generation with tools, prompts, resources, apps, templates, skills and completions, all of which answer; part of `eras`.
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -15,7 +15,16 @@ export const TOOLS = [
   { name: "ask", inputSchema: of({ text: TEXT }), ...hint(false) },
 ];
 export const PROMPTS = ["alpha", "beta", "brief", "delta"].map((name) => ({ name }));
-export const RESOURCES = ["era://a/1", "era://a/2", "era://b/1", "file:///a/1", "file:///b/1"].map((uri) => ({
+/** The last two are apps. */
+export const RESOURCES = [
+  "era://a/1",
+  "era://a/2",
+  "era://b/1",
+  "file:///a/1",
+  "file:///b/1",
+  "ui://a/1",
+  "ui://b/1",
+].map((uri) => ({
   uri,
   name: uri,
 }));
@@ -23,11 +32,17 @@ export const TEMPLATES = ["era://a/{id}", "era://c/{id}", "file:///b/{id}"].map(
   uriTemplate,
   name: uriTemplate,
 }));
+export const SKILLS = ["skill://a/SKILL.md", "skill://b/SKILL.md"].map((uri) => ({
+  uri,
+  frontmatter: { name: uri, description: uri },
+  resources: [],
+}));
 const CAPABILITIES = {
   tools: {},
   prompts: {},
   resources: { subscribe: true },
   completions: {},
+  extensions: { "io.modelcontextprotocol/skills": {} },
 };
 const words = (text) => ({ content: [{ type: "text", text }] });
 const question = { message: "Who?", requestedSchema: { type: "object", properties: {} } };
@@ -82,6 +97,10 @@ export async function startServer(stateless) {
         return { messages: [{ role: "user", content: { type: "text", text: name } }] };
       case "resources/read":
         return { contents: [{ uri, text: uri }] };
+      case "skills/list":
+        return { skills: SKILLS };
+      case "skills/get":
+        return { skill: SKILLS.find((skill) => skill.uri === uri) };
       case "completion/complete":
         return { completion: { values: ["x"] } };
       case "resources/subscribe":

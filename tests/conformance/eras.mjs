@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, openSync, readSync, rmSync, statSync, writeFile
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { PROMPTS, RESOURCES, TEMPLATES, TEXTS, TOOLS, startServer } from "./eras-server.mjs";
+import { PROMPTS, RESOURCES, SKILLS, TEMPLATES, TEXTS, TOOLS, startServer } from "./eras-server.mjs";
 import { Client } from "./mcp-client.mjs";
 import { Stop, main, startCaxton } from "./processes.mjs";
 import { policies } from "./random-policies.mjs";
@@ -14,7 +14,11 @@ const PATH = `/servers/${SERVER}/mcp`;
 const AT_ONCE = 8;
 const MOST_SHOWN = 12;
 /** Callers by name, with the words that their keys have. */
-const CALLERS = { ada: "tool:call", bob: "resource:read,prompt:get", eve: "tool:call,resource:read" };
+const CALLERS = {
+  ada: "tool:call",
+  bob: "resource:read,prompt:get,skill:get",
+  eve: "tool:call,resource:read,app:read",
+};
 /** So that policies can be loaded whatever the random ones say. */
 const LOADER =
   '@id("era.loader")\npermit (principal == Caxton::Service::"loader", action in Caxton::Action::"policy:*", resource);\n';
@@ -44,12 +48,14 @@ const LISTS = {
   prompts: ["prompts/list", ({ name }) => name],
   resources: ["resources/list", ({ uri }) => uri],
   resourceTemplates: ["resources/templates/list", ({ uriTemplate }) => uriTemplate],
+  skills: ["skills/list", ({ uri }) => uri],
 };
 const USES = [
   ...TOOLS.filter(({ name }) => name !== "ask").flatMap(({ name }) => TEXTS.map((text) => call(name, text))),
   ...PROMPTS.map(({ name }) => ({ kind: "prompts", item: name, method: "prompts/get", params: { name } })),
   ...RESOURCES.map(({ uri }) => read("resources", uri, uri)),
   ...TEMPLATES.map(({ uriTemplate }) => read("resourceTemplates", uriTemplate, instance(uriTemplate))),
+  ...SKILLS.map(({ uri }) => ({ kind: "skills", item: uri, method: "skills/get", params: { uri } })),
 ];
 const REQUESTS = [
   ...Object.entries(LISTS).map(([kind, [method]]) => ({ kind, method, params: {} })),
@@ -110,12 +116,15 @@ async function ask(client, { method, params: given, asks }, id) {
   return client.request(method, { ...params, inputResponses, requestState }, { headers });
 }
 
+/** The schemes by which clients know apps and skills stay in front. */
+const KEPT_SCHEME = /^(ui:\/\/|skill:\/\/)?/;
+
 /** A client at the address of all servers, where each name has its server before it. */
 function atAll(request) {
   const { name, uri, ref } = request.params;
   const named = {
     ...(name && { name: `${SERVER}___${name}` }),
-    ...(uri && { uri: `${SERVER}+${uri}` }),
+    ...(uri && { uri: uri.replace(KEPT_SCHEME, `$1${SERVER}+`) }),
     ...(ref && {
       ref: ref.name ? { ...ref, name: `${SERVER}___${ref.name}` } : { ...ref, uri: `${SERVER}+${ref.uri}` },
     }),
@@ -236,7 +245,7 @@ function unequal(answers, way, counts) {
       counts.refused += 1;
       continue;
     }
-    const listed = new Set(list.answer.result[kind].map((item) => name(item).replace(/^era(___|\+)/, "")));
+    const listed = new Set(list.answer.result[kind].map((item) => name(item).replace(/^(ui:\/\/|skill:\/\/)?era(___|\+)/, "$1")));
     const used = new Map();
     for (const [at, request] of REQUESTS.entries())
       if (request.kind === kind && request.item && !request.asks)

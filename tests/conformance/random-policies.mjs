@@ -38,6 +38,8 @@ function topics(server) {
   const OF_PROMPT = ['resource.name like "b*"', 'resource.name == "alpha"', `resource.server == "${server}"`];
   // A template and what fits it are alike for all of these.
   const OF_RESOURCE = ['resource.scheme == "era"', 'resource.uri like "era://a/*"', 'resource.uri like "*b/*"'];
+  // Of apps and of skills.
+  const OF_PAGE = ['resource.uri like "*://a/*"', `resource.server == "${server}"`, 'resource.uri like "ui:*"'];
   const READS = ["resource:read", "resource:read", "resource:subscribe", "resource:*"];
   return [
     { scope: [`action in ${action("tool:call")}`, "resource"], when: OF_TOOL },
@@ -59,9 +61,13 @@ function topics(server) {
       when: OF_RESOURCE,
     })),
     { scope: [`action in [${action("resource:read")}, ${action("resource:subscribe")}]`, mcp], when: OF_RESOURCE },
+    { scope: [`action == ${action("app:read")}`, "resource"], when: OF_PAGE },
+    { scope: [`action in ${action("app:*")}`, mcp], when: OF_PAGE },
+    { scope: [`action == ${action("skill:get")}`, "resource"], when: OF_PAGE },
+    { scope: [`action == ${action("skill:get")}`, mcp], when: OF_PAGE },
     { scope: [`action == ${action("elicitation:create")}`, "resource"], when: [] },
     {
-      scope: [`action in [${["tool:list", "prompt:list", "resource:list"].map(action).join(", ")}]`, "resource"],
+      scope: [`action in [${["tool:list", "prompt:list", "resource:list", "skill:list"].map(action).join(", ")}]`, "resource"],
       when: [],
     },
   ];
