@@ -41,6 +41,9 @@ struct Books {
     without_refresh: bool,
 }
 
+/// A grant whose answers wait, and what lets them go.
+type HeldGrant = Option<(String, Arc<Notify>)>;
+
 #[derive(Clone)]
 pub struct AccountServer {
     pub oauth: AuthorizationServer,
@@ -48,7 +51,7 @@ pub struct AccountServer {
     /// Seconds that an access token counts.
     pub life: Arc<Mutex<u64>>,
     /// Answers to this grant come when they are let go.
-    held: Arc<Mutex<Option<(String, Arc<Notify>)>>>,
+    held: Arc<Mutex<HeldGrant>>,
     /// The status of all answers to requests for a refresh, in place of tokens.
     pub refresh_fails: Arc<Mutex<Option<u16>>>,
 }
@@ -57,7 +60,7 @@ impl AccountServer {
     pub async fn start() -> Self {
         let (books, life) = (Arc::<Mutex<Books>>::default(), Arc::new(Mutex::new(3_600)));
         let (kept, seconds) = (Arc::clone(&books), Arc::clone(&life));
-        let (held, refresh_fails) = (Arc::<Mutex<Option<(String, Arc<Notify>)>>>::default(), Arc::default());
+        let (held, refresh_fails) = (Arc::<Mutex<HeldGrant>>::default(), Arc::default());
         let (holds, fails) = (Arc::clone(&held), Arc::<Mutex<Option<u16>>>::clone(&refresh_fails));
         let oauth = AuthorizationServer::that(move |request, _| {
             let grant = request.get("grant_type").unwrap_or_default();
