@@ -1,7 +1,7 @@
 //! The guides' own lines about HTTP, identity, policies and roles, and metrics: each is tried as it stands there, and its answer is
 //! written down. What is not there yet shows as that, and a line that begins to work changes the file.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 use std::fs;
 use std::path::Path;
