@@ -58,6 +58,8 @@ pub enum ReasonCode {
     ToolUnknown,
     /// The arguments are not what the tool takes.
     ArgumentsInvalid,
+    /// The task is none of the caller's.
+    TaskUnknown,
     /// There is no agent that takes the message.
     ReceiverUnknown,
     /// No agent that offers the capability may be sent the message.
@@ -95,6 +97,7 @@ impl ReasonCode {
             Self::PrincipalUnknown => "principal_unknown",
             Self::ToolUnknown => "tool_unknown",
             Self::ArgumentsInvalid => "arguments_invalid",
+            Self::TaskUnknown => "task_unknown",
             Self::ReceiverUnknown => "receiver_unknown",
             Self::ReceiverDenied => "receiver_denied",
             Self::LabelsFull => "labels_full",

@@ -6,9 +6,10 @@ use serde_json::{Map, Value as Json};
 
 use super::effects::{Caller, EffectError, Effects};
 use super::servers::{ServerItems, failed};
-use crate::authz::Permit;
+use crate::authz::{Denied, Permit, Refusal};
 use crate::model::{
-    DecisionId, FollowTask, GetSkill, ListSkills, ReadResource, SeeTool, ServerName, TaskStep,
+    DecisionId, FollowTask, FollowUnknownTask, GetSkill, ListSkills, ReadResource, ReasonCode, SeeTool,
+    ServerName, TaskStep,
 };
 use crate::tools::{CallOptions, TaskAnswer, ToolError};
 
@@ -33,6 +34,13 @@ impl Effects {
         }
         let followed = self.tools().follow_task(permit, options).await;
         followed.map(|answer| (answer, decision)).map_err(failed(decision))
+    }
+
+    /// Records a step with a task that is none of the caller's. Who tries names is limited as who calls.
+    pub async fn refuse_task(&self, (subject, context): Caller<'_>, step: TaskStep) -> Denied {
+        let operation = FollowUnknownTask { step, owner: subject.principal().clone() };
+        let refusal = Refusal::because(ReasonCode::TaskUnknown);
+        self.guard().refuse(subject, &operation, refusal, context).await
     }
 
     /// The skills that the caller may get, of all servers or of one.

@@ -178,6 +178,15 @@ async fn a_task_belongs_to_the_principal_whose_call_began_it() {
         assert_eq!(bad["error"]["code"], -32003, "{bad}");
     }
     let records = world.records();
+    let of_bob = |record: &&Json| {
+        record["subject"]["principal"] == "Caxton::Service::\"bob\"" && record["action"] == "task:get"
+    };
+    let tried = records.iter().rfind(of_bob).unwrap();
+    assert_eq!(
+        (&tried["outcome"], &tried["reason_code"]),
+        (&json!("deny_default"), &json!("task_unknown")),
+        "{tried}"
+    );
     let got = records.iter().rfind(|record| record["action"] == "task:get").unwrap();
     assert_eq!(got["resource"], "Caxton::Task::\"up___t-7\"", "{got}");
     world.stop().await;

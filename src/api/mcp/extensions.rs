@@ -13,7 +13,8 @@ use super::params::{self, Target, What};
 use super::result;
 use crate::mcp::{RpcError, code, extension, one_field};
 use crate::model::{
-    Delegate, FollowTask, GetSkill, JsonPointer, ReadResource, ServerName, TaskRef, TaskStep, ToolId,
+    Delegate, FollowTask, GetSkill, JsonPointer, ReadResource, ReasonCode, ServerName, TaskRef, TaskStep,
+    ToolId,
 };
 use crate::tools::{BegunTask, TaskAnswer};
 
@@ -110,7 +111,14 @@ impl Arrived {
         }
         let step = TaskStep::of_method(method).ok_or_else(|| RpcError::method_not_found(method))?;
         let name = params::take_text(&mut params, "taskId")?;
-        let (task, redact) = self.named_task(&name)?;
+        let (task, redact) = match self.named_task(&name) {
+            Ok(found) => found,
+            Err(unknown) => {
+                let denied = self.api.effects.refuse_task(self.caller.asker(), step).await;
+                let is_unknown = denied.reason == ReasonCode::TaskUnknown;
+                return Err(if is_unknown { unknown } else { result::refused(denied.into()) });
+            }
+        };
         let answers = params::take_object(&mut params, "inputResponses")?;
         params.extend(answers.map(|answers| ("inputResponses".to_owned(), Json::Object(answers))));
         // It is between the server and the client of a round, and a task has none.

@@ -59,6 +59,14 @@ impl TaskStep {
         })
     }
 
+    fn action(self) -> Action {
+        match self {
+            Self::Get => Action::TaskGet,
+            Self::Update => Action::TaskUpdate,
+            Self::Cancel => Action::TaskCancel,
+        }
+    }
+
     /// Its method.
     pub fn method(self) -> &'static str {
         match self {
@@ -89,11 +97,7 @@ impl Operation for FollowTask {
     const READS: bool = true;
     const REDACTS: bool = true;
     fn action(&self) -> Action {
-        match self.step {
-            TaskStep::Get => Action::TaskGet,
-            TaskStep::Update => Action::TaskUpdate,
-            TaskStep::Cancel => Action::TaskCancel,
-        }
+        self.step.action()
     }
     fn resource(&self) -> Arc<Entity> {
         self.task.entity()
@@ -115,6 +119,30 @@ impl Operation for FollowTask {
             });
         }
         self.redact.extend(pointers);
+    }
+}
+
+/// A step with a task that is none of the requester's, or is none any more. Only ever refused.
+#[derive(Debug)]
+pub struct FollowUnknownTask {
+    /// What was to be done.
+    pub step: TaskStep,
+    /// The requester.
+    pub owner: EntityUid,
+}
+
+impl sealed::Sealed for FollowUnknownTask {}
+impl Operation for FollowUnknownTask {
+    const EVENT: EventType = EventType::Authorization;
+    fn action(&self) -> Action {
+        self.step.action()
+    }
+    fn resource(&self) -> Arc<Entity> {
+        Entity::bare(EntityUid::caxton("Task", "unknown"))
+            .with("tool", Value::text(""))
+            .with("server", Value::text(""))
+            .owned_by(&self.owner)
+            .into()
     }
 }
 
