@@ -16,6 +16,7 @@ const NAMES_SERVER = "a question names the server that asks";
 const SEALED =
   "the state is sealed by the gateway, also when the server gave none, so that the answer belongs to its request";
 const PRIVATE = "what one caller may see is nobody else's and may change with the next policy";
+const OLD_WITHOUT_EXTENSIONS = "the server of an earlier version has neither tasks nor skills";
 const ONE_PAGE = "every list is one page";
 const SEALED_TASK = "the name of a task is sealed for the principal whose call began it";
 const AS_JSON = "an answer is JSON unless something comes before it";
@@ -147,6 +148,60 @@ export const CHECKS = [
     runs: ["0.2/extensions"],
     checks: of("sep-2663-result-type-task-on-create", "tasks-per-request-meta-opt-in"),
     without: ["taskId"],
+  },
+  {
+    why: OLD_WITHOUT_EXTENSIONS,
+    runs: ["0.2/extensions"],
+    only: ["stateful"],
+    checks: of("sep-2640-.*"),
+    statuses: [["SUCCESS", "SKIPPED"]],
+  },
+  {
+    why: OLD_WITHOUT_EXTENSIONS,
+    runs: ["0.2/extensions"],
+    only: ["stateful"],
+    checks: of(
+      "sep-2663-result-type-task-on-create",
+      "sep-2663-tasks-get-.*",
+      "sep-2663-tool-error-uses-completed-status",
+      "sep-2663-cancel-ack-empty-result",
+      "tasks-cancel-terminal-idempotent-ack",
+      "tasks-extension-advertised",
+      "sep-2663-tasks-methods-non-declaring",
+      "tasks-per-request-meta-opt-in",
+      "tasks-wire-field-renames",
+      "tasks-no-early-ttl-expiry",
+      "tasks-no-related-task-meta-on-inlined-result",
+      "tasks-mrtr-tasks-update-resumes",
+      "tasks-mrtr-partial-fulfillment",
+      "sep-2663-routing-headers-accepted-on-tasks-get",
+      "sep-2663-server-rejects-mismatched-mcp-name-on-tasks-get",
+      "tasks-server-directed-creation-no-hint",
+      "sep-2663-durable-create-strong-consistency",
+      "sep-2663-mrtr-synchronous-before-task-creation",
+    ),
+    statuses: [["SUCCESS", "FAILURE"]],
+  },
+  {
+    why: OLD_WITHOUT_EXTENSIONS,
+    runs: ["0.2/extensions"],
+    only: ["stateful"],
+    checks: of("tasks-create-result-no-request-state", "tasks-get-detailed-no-request-state"),
+    statuses: [DIRECTLY_WITHOUT],
+  },
+  {
+    why: OLD_WITHOUT_EXTENSIONS,
+    runs: ["0.2/extensions"],
+    only: ["stateful"],
+    checks: of("tasks-request-state-removal-setup"),
+    statuses: [["absent", "FAILURE"]],
+  },
+  {
+    why: OLD_WITHOUT_EXTENSIONS,
+    runs: ["0.2/extensions"],
+    only: ["stateful"],
+    checks: of("tasks-immediate-result-shortcut"),
+    without: ["resultType"],
   },
   {
     why: "a server of an earlier version has no tasks: it does slow work before it answers, and the suite does not wait for it",
