@@ -11,6 +11,8 @@ use serde_json::{Map, Value as Json};
 
 /// The session of a client of the versions with sessions.
 pub const HEADER_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The last event that the reader of a stream has (HTML, "Server-sent events").
+pub const HEADER_LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// The protocol version.
 pub const HEADER_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 /// The method of the body.

@@ -12,8 +12,8 @@ mod version;
 
 pub use events::{Event, EventReader, EventTooLarge};
 pub use headers::{
-    HEADER_METHOD, HEADER_NAME, HEADER_SESSION, HEADER_VERSION, HeaderMismatch, Needed, ParamHeaders,
-    check_headers, request_headers,
+    HEADER_LAST_EVENT, HEADER_METHOD, HEADER_NAME, HEADER_SESSION, HEADER_VERSION, HeaderMismatch, Needed,
+    ParamHeaders, check_headers, request_headers,
 };
 pub use message::{Id, Message, RpcError, Unreadable, code};
 pub(crate) use message::{object, one_field};

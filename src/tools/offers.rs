@@ -10,7 +10,7 @@ use crate::authz::Permit;
 use crate::mcp::{NotPlain, check_name, check_template, check_uri, object, one_field};
 use crate::model::{
     Complete, CompletionRef, GetPrompt, ListPrompts, ListResources, PromptRef, ReadResource, ResourceRef,
-    SeePrompt, SeeResource, ServerName, SetLogLevel, Subject,
+    SeePrompt, SeeResource, ServerName, SetLogLevel, Subject, is_app_uri,
 };
 use crate::text::one_line;
 
@@ -291,10 +291,9 @@ impl Registry {
 
 /// Whether a resource that was read is an app, where none was asked for.
 fn shows_another_app(asked: &str, answer: &Map<String, Json>) -> bool {
-    let is_app = |uri: &str| uri.get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case("ui:"));
     let shown = answer.get("contents").and_then(Json::as_array).into_iter().flatten();
     let mut uris = shown.filter_map(|content| content.get("uri")).filter_map(Json::as_str);
-    !is_app(asked) && uris.any(is_app)
+    !is_app_uri(asked) && uris.any(is_app_uri)
 }
 
 /// What a server says of the kind of its answer, taken out: `true` for a result, `false` for questions to the client. Nothing else

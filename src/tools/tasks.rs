@@ -59,7 +59,7 @@ impl BegunTask {
 }
 
 /// A server's answer to a step.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TaskAnswer {
     /// What the server sent, without its name for the task and without the parts below.
     pub fields: Map<String, Json>,
@@ -170,7 +170,7 @@ impl Registry {
         fields.remove("resultType");
         if step != TaskStep::Get {
             // An acknowledgement.
-            return Ok(TaskAnswer { fields: Map::new(), result: None, error: None, questions: None });
+            return Ok(TaskAnswer::default());
         }
         let unusable = |why: &str| unusable(tool.server(), why);
         let answer = TaskAnswer::read(fields, &task.task, &redact).map_err(unusable)?;

@@ -18,17 +18,7 @@ const TOOLHIVE: &str = include_str!("../import/toolhive.json");
 const AGENTGATEWAY: &str = include_str!("../import/agentgateway.yaml");
 
 fn imported(from: From, text: &str) -> Result<Imported, ImportError> {
-    let schema = Bundle::load(Sources::new().with_shipped(SourceKind::Schema)).unwrap();
-    let input = ImportInput {
-        topic: "team",
-        file: "rules",
-        text,
-        lines_before: 0,
-        file_before: "",
-        server: None,
-        schema: &schema,
-    };
-    import(from, &input)
+    imported_for(from, text, None)
 }
 
 fn gaps(imported: &Imported) -> Vec<(u64, &str)> {

@@ -24,13 +24,10 @@ use crate::api::problem::Problem;
 use crate::api::state::Api;
 use crate::authn::Evidence;
 use crate::authz::Permit;
-use crate::mcp::{Id, Message, RpcError, Version, meta, object};
+use crate::mcp::{HEADER_LAST_EVENT, Id, Message, RpcError, Version, meta, object};
 use crate::model::{EntityUid, HolderKeys, ListTools};
 use crate::runtime::Listening;
 use crate::tools::{ClientSession, FromServer};
-
-/// The last event that a client of a stream has (HTML, "Server-sent events").
-const LAST_EVENT: &str = "last-event-id";
 
 /// How often a stream without messages looks whether it should end.
 const TICK: Duration = Duration::from_secs(1);
@@ -133,7 +130,7 @@ pub(super) fn of_session(
 
 /// The number of the last event that a client has.
 fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(named) = headers.get(LAST_EVENT) else { return Ok(None) };
+    let Some(named) = headers.get(&HEADER_LAST_EVENT) else { return Ok(None) };
     let number = named.to_str().ok().and_then(|text| text.parse().ok());
     number.map(Some).ok_or_else(|| Problem::malformed("`Last-Event-ID` names no event of this session"))
 }

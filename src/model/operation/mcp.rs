@@ -48,15 +48,18 @@ pub struct ResourceRef {
     pub is_template: bool,
 }
 
-impl ResourceRef {
-    /// The part of the URI before the colon, in lower case.
-    fn scheme(&self) -> String {
-        self.uri.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase()
-    }
+/// Whether a URI is that of an app: a page that a client shows (extension `io.modelcontextprotocol/ui`).
+pub fn is_app_uri(uri: &str) -> bool {
+    scheme_of(uri).eq_ignore_ascii_case(APP_SCHEME)
+}
 
-    /// Whether it is an app: a page that a client shows (extension `io.modelcontextprotocol/ui`).
+fn scheme_of(uri: &str) -> &str {
+    uri.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+impl ResourceRef {
     fn is_app(&self) -> bool {
-        self.scheme() == APP_SCHEME
+        is_app_uri(&self.uri)
     }
 
     /// What is asked about who reads it.
@@ -79,7 +82,7 @@ impl ResourceRef {
 
     fn entity(&self) -> Arc<Entity> {
         let id = format!("{}{SEPARATOR}{}", self.server, self.uri);
-        let scheme = self.scheme();
+        let scheme = scheme_of(&self.uri).to_ascii_lowercase();
         Entity::bare(EntityUid::caxton("McpResource", &*id))
             .with("uri", Value::text(self.uri.as_str()))
             .with("scheme", Value::text(scheme.as_str()))

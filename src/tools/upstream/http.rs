@@ -8,7 +8,8 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Map, Value as Json};
 
 use crate::mcp::{
-    Event, EventReader, HEADER_SESSION, HEADER_VERSION, Id, Message, ParamHeaders, RpcError, request_headers,
+    Event, EventReader, HEADER_LAST_EVENT, HEADER_SESSION, HEADER_VERSION, Id, Message, ParamHeaders,
+    RpcError, request_headers,
 };
 use crate::model::Subject;
 use crate::secret::{Address, Secret};
@@ -24,7 +25,6 @@ const ENVELOPE_BYTES: usize = 64 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
-const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// The pause before a stream that the server closed is taken up again, when it names none.
 const RESUME_PAUSE: Duration = Duration::from_millis(1_000);
 /// The shortest pause, whatever the server asks for.
@@ -220,7 +220,7 @@ impl HttpWire {
         if let Some(event) = last_event {
             let value = HeaderValue::from_str(event)
                 .map_err(|_| unusable("the id of an event is no header value"))?;
-            headers.insert(LAST_EVENT, value);
+            headers.insert(HEADER_LAST_EVENT, value);
         }
         let request = self.http.get(self.address.expose().clone()).headers(headers);
         let response = self.send_with_token(request).await?;
