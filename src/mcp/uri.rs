@@ -107,6 +107,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_scheme_that_is_encoded_is_no_name() {
+        for uri in ["ui%3A//board/page", "file%3a///etc/passwd"] {
+            assert_eq!(check_uri(uri), Err(NotPlain::NotNormal), "{uri}");
+        }
+    }
+
+    #[test]
     fn uris_of_real_servers_are_taken() {
         for uri in [
             "file:///tmp/a%20b.txt",

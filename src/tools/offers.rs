@@ -372,3 +372,28 @@ pub(super) fn add_client(params: &mut Map<String, Json>, client: Option<&ClientS
         fields.extend(log_level(Some(client)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The attack: a server asks the client, or shows it a page, in an answer that nobody decided as such.
+    #[test]
+    fn an_answer_is_a_result_or_questions_and_no_other_app() {
+        let server = ServerName::parse("up").unwrap();
+        let kind = |kind: Json| take_kind(&server, &mut object(json!({ "resultType": kind })));
+        assert!(take_kind(&server, &mut Map::new()).unwrap() && kind(json!("complete")).unwrap());
+        assert!(!kind(json!("input_required")).unwrap());
+        for other in [json!("task"), json!("later"), json!(1), json!(null)] {
+            assert!(matches!(kind(other.clone()), Err(ToolError::Unusable { .. })), "{other}");
+            let answer = object(json!({ "resultType": other }));
+            assert!(answered(&server, answer).is_err(), "{other}");
+        }
+        let shows = |uri: &str| object(json!({ "contents": [{ "uri": "file:///a" }, { "uri": uri }] }));
+        for app in ["ui://board/page", "UI://board/page"] {
+            assert!(shows_another_app("file:///a", &shows(app)), "{app}");
+            assert!(!shows_another_app("ui://board/page", &shows(app)), "{app}");
+        }
+        assert!(!shows_another_app("file:///a", &shows("uix://board")));
+    }
+}
