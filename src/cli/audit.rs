@@ -3,6 +3,8 @@
 //! Everything in the log that came from outside is shown with hidden characters made visible, so that a name
 //! cannot move the cursor of the terminal it is shown on.
 
+mod verify;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,20 +15,17 @@ use comfy_table::{Cell, CellAlignment, Color};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp, Unit};
-use serde::Serialize;
 use serde_json::Value as Json;
 
+pub(super) use self::verify::sound;
 use super::installation::LogFile;
 use super::output::{Exit, Format, Output, table};
 use crate::audit::query::{Filter, search};
-use crate::audit::verify::{VerifyFailure, VerifyReport, verify_with};
 use crate::audit::{Tail, escape_json, visible};
 use crate::clock::{Clock as _, SystemClock};
 
 /// How often `tail --follow` looks for new records.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
-/// Bytes of a log that are verified so fast that a progress bar would only flicker.
-const NO_BAR_BELOW: u64 = 64 << 20;
 
 /// What to do with the decision log.
 #[derive(Debug, Subcommand)]
@@ -105,69 +104,11 @@ pub struct QueryOptions {
 pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
         Command::Verify { file, log } => match file {
-            Some(file) => verify(&file, output),
-            None => verify(&log.path(output)?, output),
+            Some(file) => verify::verify(&file, output),
+            None => verify::verify(&log.path(output)?, output),
         },
         Command::Query(asked) => query(&asked, output),
         Command::Tail { follow, lines, log } => tail(&log.path(output)?, lines, follow, output),
-    }
-}
-
-#[derive(Serialize)]
-struct Verified<'a> {
-    ok: bool,
-    #[serde(flatten)]
-    report: Option<&'a VerifyReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<String>,
-}
-
-fn verify(path: &Path, output: &Output) -> anyhow::Result<Exit> {
-    let bar = bar(std::fs::metadata(path).map_or(0, |found| found.len()));
-    let verified = verify_with(path, &mut |bytes| bar.set_position(bytes));
-    bar.finish_and_clear();
-    match verified {
-        Ok(report) => {
-            let shown = Verified { ok: true, report: Some(&report), line: None, seq: None, problem: None };
-            output.data(&shown, |_| sound(&report))?;
-            if report.torn_tail > 0 {
-                output.say(format_args!(
-                    "warning: {} bytes of a truncated line follow\nhelp: start the gateway once: it repairs the log and records the repair",
-                    report.torn_tail
-                ));
-            }
-            Ok(Exit::Fine)
-        }
-        Err(failure @ VerifyFailure::Read { .. }) => Err(failure.into()),
-        Err(failure @ VerifyFailure::Broken { line, seq, what }) => {
-            let problem = Some(what.to_string());
-            let shown = Verified { ok: false, report: None, line: Some(line), seq: Some(seq), problem };
-            output.data(&shown, |_| format!("not ok: {failure}"))?;
-            output.say(format_args!("help: {}", failure.help()));
-            Ok(Exit::Found)
-        }
-    }
-}
-
-/// What is said of a log that verifies.
-pub(super) fn sound(report: &VerifyReport) -> String {
-    let last = report.last_hash.get(..16).unwrap_or(&report.last_hash);
-    match report.last_seq {
-        Some(seq) => {
-            format!("ok: {} records, chain intact to record {seq}, last hash {last}…", report.records)
-        }
-        None => "ok: no records yet".to_owned(),
-    }
-}
-
-fn bar(bytes: u64) -> indicatif::ProgressBar {
-    match bytes {
-        ..NO_BAR_BELOW => indicatif::ProgressBar::hidden(),
-        _ => indicatif::ProgressBar::new(bytes),
     }
 }
 
