@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::file::beside;
@@ -38,7 +39,7 @@ impl Segment {
     }
 
     /// Reads a segment's name; `None` for a file that is none.
-    fn parse(path: PathBuf) -> Option<Self> {
+    pub(super) fn parse(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let (range, compressed) = match name.strip_suffix(COMPRESSED) {
             Some(range) => (range, true),
@@ -82,6 +83,23 @@ pub fn segments(log: &Path) -> io::Result<Vec<Segment>> {
     Ok(found)
 }
 
+/// The closed segments and the file that grows, so that no record is missing or there twice, also when the log is rotated
+/// meanwhile.
+pub(super) fn files(log: &Path) -> io::Result<(Vec<Segment>, File)> {
+    loop {
+        let growing = regular::open(log)?;
+        let closed = segments(log)?;
+        let own = growing.metadata()?;
+        let is_closed = closed.last().is_some_and(|segment| {
+            fs::metadata(&segment.path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()))
+        });
+        if !is_closed {
+            return Ok((closed, growing));
+        }
+    }
+}
+
 /// Opens the file that grows; `None` while there is none, as for a moment during rotation.
 pub(super) fn open_growing(log: &Path) -> io::Result<Option<File>> {
     match regular::open(log) {
@@ -93,7 +111,6 @@ pub(super) fn open_growing(log: &Path) -> io::Result<Option<File>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
 

@@ -120,7 +120,6 @@ pub const UNSUPPORTED: &[UnsupportedKey] = &[
         "set suspicious agents apart",
         REMOVE,
     ),
-    unsupported("security.audit.retention_days", "how long records are kept", LOG),
     unsupported(
         "security.audit.sinks",
         "receivers of the decision log",
