@@ -295,10 +295,7 @@ impl Place {
 
     /// All records so far, oldest first.
     pub fn records(&self) -> Vec<Json> {
-        let text = std::fs::read_to_string(self.log()).unwrap();
-        // What is being written at this moment is no record yet.
-        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        super::whole_lines(&self.log())
     }
 
     /// `caxton audit verify` of the log.

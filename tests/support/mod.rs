@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use caxton::audit::follow::Follower;
 use caxton::authn::issue::TokenIssuer;
 use caxton::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
 use caxton::authn::{KeyHolder, KeyStore};
@@ -84,11 +85,14 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     eventually(what, async || holds().await.then_some(())).await;
 }
 
-/// The whole lines of a decision log: what is being written at this moment is no record yet.
+/// The records of a decision log, its closed segments included: what is being written at this moment is no record yet.
 pub fn whole_lines(log: &Path) -> Vec<Json> {
-    let text = std::fs::read_to_string(log).unwrap();
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let mut follower = Follower::new(log, 0);
+    let mut records = Vec::new();
+    while let Some(record) = follower.next_record().unwrap() {
+        records.push(serde_json::from_str(record.text).unwrap());
+    }
+    records
 }
 
 /// A running gateway and what is needed to call it.

@@ -110,7 +110,7 @@ impl Audit {
         );
         let rotation_bytes = r.value(
             "security.audit.rotation_size",
-            Size(1 << 20..=64 << 30),
+            Size(64 << 10..=64 << 30),
             usual.rotation_bytes,
             "The file is closed and a new one begun when it has this many bytes.",
         );
