@@ -29,6 +29,15 @@ pub enum SecurityEvent<'e> {
         /// The file that has it now.
         saved_to: &'e Path,
     },
+    /// Records were not in the decision log any more, or could not be read, when a sink came to them.
+    AuditRecordsLost {
+        /// The sink.
+        sink: &'e str,
+        /// Number of the first.
+        first: u64,
+        /// Number of the last.
+        last: u64,
+    },
     /// A setting is legal and could be stronger.
     WeakSetting {
         /// The configuration key.
@@ -308,6 +317,7 @@ impl SecurityEvent<'_> {
             Self::GatewayStarted => Facts::new("gateway_started").applied(ConfigurationChange),
             Self::GatewayStopped => Facts::new("gateway_stopped").applied(ConfigurationChange),
             Self::JournalRepaired { .. } => Facts::new("audit_repaired").line(),
+            Self::AuditRecordsLost { .. } => Facts::new("audit_records_lost").line(),
             Self::WeakSetting { .. }
             | Self::RevocationListEnded { .. }
             | Self::AuthorityNotInForce { .. } => Facts::new("weak_setting").line(),
@@ -384,6 +394,7 @@ impl SecurityEvent<'_> {
             Self::GatewayStarted
             | Self::GatewayStopped
             | Self::JournalRepaired { .. }
+            | Self::AuditRecordsLost { .. }
             | Self::WeakSetting { .. }
             | Self::RevocationListEnded { .. }
             | Self::AuthorityNotInForce { .. }
@@ -407,6 +418,9 @@ impl SecurityEvent<'_> {
         Some(match self {
             Self::JournalRepaired { bytes, saved_to } => {
                 format!("{bytes} bytes of a torn line are in `{}`", saved_to.display())
+            }
+            Self::AuditRecordsLost { sink, first, last } => {
+                format!("sink `{sink}` did not send records {first} to {last}")
             }
             Self::SessionsRevoked { sessions, .. } => format!("{sessions} sessions"),
             Self::ConnectionEnded { server, holder, why } => format!("{holder} at {server}: {why}"),

@@ -44,7 +44,10 @@ fn next<'e>(
         None => ("GatewayStarted", E::GatewayStarted),
         Some(E::GatewayStarted) => ("GatewayStopped", E::GatewayStopped),
         Some(E::GatewayStopped) => ("JournalRepaired", E::JournalRepaired { bytes: 7, saved_to: path }),
-        Some(E::JournalRepaired { .. }) => (
+        Some(E::JournalRepaired { .. }) => {
+            ("AuditRecordsLost", E::AuditRecordsLost { sink: "splunk", first: 3, last: 7 })
+        }
+        Some(E::AuditRecordsLost { .. }) => (
             "WeakSetting",
             E::WeakSetting { key: "server.tls", value: "off", why: "it is open", fix: "set it" },
         ),
