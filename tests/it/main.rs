@@ -50,6 +50,7 @@ mod policy_world;
 mod process;
 mod proxies;
 mod roles;
+mod siem;
 mod slow;
 mod tls;
 mod upstream_auth;

@@ -13,6 +13,9 @@ use super::{Acknowledged, OutgoingRecord, SendError, Sink, SinkSetupError};
 use crate::clock::SharedClock;
 use crate::secret::Address;
 
+/// The shortest key of a signature, in bytes.
+const SHORTEST_KEY: usize = 16;
+
 /// The shape of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookBody {
@@ -54,6 +57,10 @@ impl Webhook {
         clock: SharedClock,
     ) -> Result<Self, SinkSetupError> {
         let secret = settings.secret.read()?;
+        if secret.expose().len() < SHORTEST_KEY {
+            let what = format!("the key of the signature is shorter than {SHORTEST_KEY} bytes");
+            return Err(SinkSetupError::Client(what));
+        }
         let mut headers = header_map(&settings.headers)?;
         let name = HeaderValue::from_str(name)
             .map_err(|_| SinkSetupError::Client("the name is no header".to_owned()))?;
