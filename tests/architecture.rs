@@ -365,10 +365,12 @@ fn dangerous_crates_stay_in_their_homes() {
 const JSON_READERS: &[(&str, &str)] = &[
     ("json/", "the strict reader itself"),
     ("fuzzing.rs", "compares the strict reader with another"),
+    ("audit/follow.rs", "the number of a line that the journal wrote, however deep the line is"),
     ("audit/line.rs", "two fields of a line whose hash was checked before"),
     ("attributes/store.rs", "our own column, from a database that only we write"),
     ("authn/key_store/local.rs", "our own column, from a database that only we write"),
     ("authn/tokens/holder.rs", "our own column, from a database that only we write"),
+    ("siem/batch.rs", "a line that the journal wrote and that is deeper than the strict reader takes"),
     ("memory/store.rs", "our own column, from a database that only we write"),
     ("mcp/message.rs", "the id alone of a message that the strict reader has refused"),
     ("policy/version/key.rs", "a private key, of which the strict reader would leave copies in memory"),

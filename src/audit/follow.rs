@@ -309,6 +309,11 @@ fn number(line: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Numbered>(line).ok().map(|numbered| numbered.seq)
 }
 
+/// Number of the first record of the file; `None` when there is no whole record in it.
+pub(super) fn first_record(file: &File) -> io::Result<Option<u64>> {
+    Ok(record_at(file, 0, file.metadata()?.len())?.map(|(_, seq)| seq))
+}
+
 /// Puts the file where record `next` begins, or where some record before it does; the offset.
 fn seek_to(file: &File, next: u64) -> io::Result<u64> {
     let end = file.metadata()?.len();

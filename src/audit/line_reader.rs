@@ -1,6 +1,5 @@
 //! Reads the log line by line in bounded memory.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::line::LINE_LIMIT;
@@ -16,14 +15,14 @@ pub(super) enum Line<'a> {
 
 /// The lines of a file.
 pub(super) struct LineReader {
-    reader: BufReader<File>,
+    reader: BufReader<Box<dyn Read + Send>>,
     line: Vec<u8>,
     consumed: u64,
 }
 
 impl LineReader {
-    pub(super) fn new(file: File) -> Self {
-        Self { reader: BufReader::with_capacity(1 << 18, file), line: Vec::new(), consumed: 0 }
+    pub(super) fn new(file: impl Read + Send + 'static) -> Self {
+        Self { reader: BufReader::with_capacity(1 << 18, Box::new(file)), line: Vec::new(), consumed: 0 }
     }
 
     /// Bytes read so far.

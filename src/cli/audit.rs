@@ -3,10 +3,11 @@
 //! Everything in the log that came from outside is shown with hidden characters made visible, so that a name
 //! cannot move the cursor of the terminal it is shown on.
 
+mod prove;
 mod verify;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,6 +18,8 @@ use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp, Unit};
 use serde_json::Value as Json;
 
+use self::prove::{CheckProofOptions, ProveOptions};
+use self::verify::VerifyOptions;
 pub(super) use self::verify::sound;
 use super::installation::LogFile;
 use super::output::{Exit, Format, Output, table};
@@ -31,14 +34,19 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check that no record was changed, deleted, moved or spliced. Exit code 1 when one was.
-    #[command(after_help = "Example:\n  caxton audit verify .caxton/audit.log")]
-    Verify {
-        /// The log file, when it is not `--log`.
-        file: Option<PathBuf>,
-        /// The log.
-        #[command(flatten)]
-        log: LogFile,
-    },
+    #[command(
+        after_help = "Example:\n  caxton audit verify .caxton/audit.log --checkpoint kept/audit.log.checkpoint"
+    )]
+    Verify(VerifyOptions),
+    /// Prove that a record is in the log, or that the log continues an older checkpoint.
+    #[command(after_help = "Example:\n  caxton audit prove 4711 > 4711.proof")]
+    Prove(ProveOptions),
+    /// Check a proof without the log. Exit code 1 when it does not hold.
+    #[command(
+        name = "check-proof",
+        after_help = "Example:\n  caxton audit check-proof 4711.proof --record 4711.json --key audit.log.pub"
+    )]
+    CheckProof(CheckProofOptions),
     /// Show the newest records that match.
     #[command(after_help = "Example:\n  caxton audit query --decision deny --agent researcher --last 24h")]
     Query(Box<QueryOptions>),
@@ -103,10 +111,9 @@ pub struct QueryOptions {
 /// Runs the command.
 pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Verify { file, log } => match file {
-            Some(file) => verify::verify(&file, output),
-            None => verify::verify(&log.path(output)?, output),
-        },
+        Command::Verify(options) => verify::verify(options, output),
+        Command::Prove(options) => prove::prove(options, output),
+        Command::CheckProof(options) => prove::check_proof(&options, output),
         Command::Query(asked) => query(&asked, output),
         Command::Tail { follow, lines, log } => tail(&log.path(output)?, lines, follow, output),
     }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::Settings;
+use super::audit_upkeep::SharedKeeper;
 use super::certificates::Certificates;
 use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::attributes::Attributes;
-use crate::audit::Journal;
+use crate::audit::{Journal, Keeper};
 use crate::authn::{Authenticator, AuthnPorts};
 use crate::authz::{Guard, GuardParts};
 use crate::blocking;
@@ -111,6 +114,7 @@ pub(super) struct Parts {
     pub(super) reloader: Arc<Reloader>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) journal: Journal,
+    pub(super) keeper: SharedKeeper,
     pub(super) memory: Memory,
     pub(super) tools: Registry,
     pub(super) lockdown: Arc<dyn Lockdown>,
@@ -151,7 +155,8 @@ pub(super) async fn build(
     load_agents(&agents, &tools).await?;
     let decision_log = DecisionLog::new(settings.audit.path.clone());
     let log = settings.audit.path.clone();
-    let journal = open_journal(settings.audit, &metrics)?;
+    let journal = open_journal(settings.audit.clone(), &metrics)?;
+    let keeper = Arc::new(Mutex::new(Keeper::new(journal.clone(), settings.audit)));
     let sinks = open_sinks(settings.siem, log, &clock, &metrics).await?;
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
@@ -229,7 +234,7 @@ pub(super) async fn build(
         under_way: tokio_util::task::TaskTracker::new(),
         mcp: crate::api::McpState::new(&clock)?,
     });
-    Ok((Parts { api, certificates, reloader, journal, memory, tools, clock, lockdown }, sinks))
+    Ok((Parts { api, certificates, reloader, journal, keeper, memory, tools, clock, lockdown }, sinks))
 }
 
 fn open_authenticator(

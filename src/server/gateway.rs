@@ -12,8 +12,7 @@ use super::build::{Parts, StartError};
 use super::certificates::{TlsReload, follow_files, staple};
 use super::connection::{NetworkBytes, Transport};
 use super::listen::serve;
-use super::policy_watch;
-use super::{FollowSettings, HttpLimits, Settings};
+use super::{FollowSettings, HttpLimits, Settings, audit_upkeep, policy_watch};
 use crate::api::{Proxies, operations_router, router};
 use crate::audit::{AuditError, Record};
 use crate::blocking;
@@ -132,6 +131,7 @@ impl Gateway {
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_connections(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_refusals(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(audit_upkeep::run(Arc::clone(&parts), stop.clone())),
             tokio::spawn(policy_watch::source(Arc::clone(&parts), follow.clone(), stop.clone())),
             tokio::spawn(policy_watch::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(policy_watch::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
@@ -204,6 +204,7 @@ impl Gateway {
         self.parts.memory.close().await;
         self.parts.record_refusals(true).await;
         self.parts.event(SecurityEvent::GatewayStopped).await;
+        audit_upkeep::finish(&self.parts).await;
         self.parts.journal.close();
         // After the last record.
         self.sinks.stop(SINKS_GRACE).await;

@@ -188,6 +188,8 @@ pub(crate) fn records() -> Vec<Record> {
         SecurityEvent::ChangesLocked { author: "root", reason: "incident 7" },
         SecurityEvent::ChangesUnlocked,
         SecurityEvent::TlsReloaded { summary: "one certificate" },
+        SecurityEvent::AuditCheckpoint { note: "log\n9\nAAAA\n" },
+        SecurityEvent::AuditDeleted { first: 1, last: 9 },
     ];
     for event in events {
         records.push(of_event(records.len() as u64 + 1, &event));

@@ -5,6 +5,7 @@
 mod support;
 
 mod attributes;
+mod audit_files;
 mod auth;
 mod authzen;
 mod authzen_certification;

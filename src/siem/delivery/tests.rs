@@ -267,6 +267,27 @@ async fn what_is_there_when_the_gateway_stops_is_sent() {
     assert_eq!(receiver.taken(), (1..=7).collect::<Vec<_>>());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_depth_of_arguments_keeps_a_record_from_the_receiver() {
+    let (place, journal) = Place::with_log(1).await;
+    let mut deep = crate::model::Value::Long(1);
+    for _ in 0..100 {
+        deep = crate::model::Value::record([("a", deep)]);
+    }
+    let mut record = records().remove(0);
+    record.set_context(deep);
+    journal.append(record).await.unwrap();
+    let text = std::fs::read_to_string(place.log()).unwrap();
+    assert!(
+        crate::json::parse(text.lines().last().unwrap().as_bytes()).is_err(),
+        "the strict reader takes it"
+    );
+    let receiver = TestReceiver::default();
+    place.run_to(place.delivery(receiver.clone(), 10), 2).await;
+    assert_eq!(receiver.taken(), [1, 2]);
+    assert_eq!(place.metric("lost_total"), 0);
+}
+
 fn cut_beginning(log: &Path, lines: usize) {
     let text = std::fs::read_to_string(log).unwrap();
     std::fs::write(log, text.split_inclusive('\n').skip(lines).collect::<String>()).unwrap();

@@ -277,6 +277,7 @@ fn entity(record: LoggedFields<'_>) -> Value {
     }
     let (kind, type_id) = match record.event() {
         event if event.starts_with("agent") => ("Agent", 99),
+        event if event.starts_with("audit_") => ("Log", 99),
         "policy_reload" | "reload_refused" | "candidate_loaded" | "candidate_refused" => ("Policy", 5),
         "credentials_changed" => ("Credential", 99),
         _ => ("Gateway", 99),
@@ -285,6 +286,7 @@ fn entity(record: LoggedFields<'_>) -> Value {
         "Policy" => "policies",
         "Credential" => "credentials",
         "Agent" => "agents",
+        "Log" => "decision log",
         _ => "gateway",
     });
     json!({ "uid": name, "name": name, "type": kind, "type_id": type_id })

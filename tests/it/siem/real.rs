@@ -220,12 +220,13 @@ async fn an_opentelemetry_collector_takes_the_records() {
         .args(["start", "--otlp-http-endpoint", &http.to_string(), "--otlp-grpc-endpoint", &grpc.to_string()])
         .args(["--log-file", "rotel.log", "--pid-file", "rotel.pid", "--exporter", "otlp"])
         .args([
-            "--otlp-exporter-logs-endpoint",
-            &format!("{url}/v1/logs"),
+            "--otlp-exporter-endpoint",
+            &url,
             "--otlp-exporter-protocol",
             "http",
-        ])
-        .args(["--otlp-exporter-compression", "none", "--logs-batch-timeout", "100ms"]);
+            "--logs-batch-timeout",
+            "100ms",
+        ]);
     let receiver = Receiver::spawn(&mut command, http);
     let (place, key) = place(&format!(
         "    sinks:\n    - {{ name: otlp, type: otlp, url: \"http://{http}/v1/logs\", format: ocsf }}\n"
