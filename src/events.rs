@@ -62,6 +62,15 @@ pub enum SecurityEvent<'e> {
         /// What failed, and why.
         why: &'e str,
     },
+    /// Records were not in the decision log any more, or could not be read, when a sink came to them.
+    AuditRecordsLost {
+        /// The sink.
+        sink: &'e str,
+        /// Number of the first.
+        first: u64,
+        /// Number of the last.
+        last: u64,
+    },
     /// A setting is legal and could be stronger.
     WeakSetting {
         /// The configuration key.
@@ -351,6 +360,7 @@ impl SecurityEvent<'_> {
             Self::AuditDeleted { .. } => Facts::new("audit_deleted").applied(AdminAction),
             Self::AuditCheckpoint { .. } => Facts::new("audit_checkpoint").applied(AdminAction),
             Self::AuditUpkeepFailed { .. } => Facts::new("audit_upkeep_failed").line().refused(),
+            Self::AuditRecordsLost { .. } => Facts::new("audit_records_lost").line(),
             Self::WeakSetting { .. }
             | Self::RevocationListEnded { .. }
             | Self::AuthorityNotInForce { .. } => Facts::new("weak_setting").line(),
@@ -433,6 +443,7 @@ impl SecurityEvent<'_> {
             Self::GatewayStarted
             | Self::GatewayStopped
             | Self::JournalRepaired { .. }
+            | Self::AuditRecordsLost { .. }
             | Self::WeakSetting { .. }
             | Self::RevocationListEnded { .. }
             | Self::AuthorityNotInForce { .. }
@@ -456,6 +467,9 @@ impl SecurityEvent<'_> {
         Some(match self {
             Self::JournalRepaired { bytes, saved_to } => {
                 format!("{bytes} bytes of a torn line are in `{}`", saved_to.display())
+            }
+            Self::AuditRecordsLost { sink, first, last } => {
+                format!("sink `{sink}` did not send records {first} to {last}")
             }
             Self::SessionsRevoked { sessions, .. } => format!("{sessions} sessions"),
             Self::ConnectionEnded { server, holder, why } => format!("{holder} at {server}: {why}"),

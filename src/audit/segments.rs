@@ -111,7 +111,6 @@ pub(super) fn open_growing(log: &Path) -> io::Result<Option<File>> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]

@@ -280,7 +280,7 @@ impl Writer {
 
     /// Marks the journal as unhealthy, so that requests are refused, and logs that on the first failure.
     fn failed(&self, fault: FileFault) -> JournalFault {
-        self.metrics.audit_sink_errors.get_or_create(&SinkLabels { sink: "file" }).inc();
+        self.metrics.audit_sink_errors.get_or_create(&SinkLabels { sink: "file".to_owned() }).inc();
         if self.queue.is_healthy() {
             tracing::error!(
                 error = &fault as &dyn std::error::Error,

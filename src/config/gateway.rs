@@ -39,6 +39,8 @@ pub struct Settings {
     pub policy: crate::policy::Settings,
     /// The decision log.
     pub audit: crate::audit::Settings,
+    /// Where the decision log is sent.
+    pub siem: crate::siem::Settings,
     /// Whether records keep texts unchanged, so that decisions can be evaluated again.
     pub replayable: bool,
     /// Authentication.
@@ -139,6 +141,7 @@ impl Settings {
             follow: FollowSettings::default(),
             policy: Default::default(),
             audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
+            siem: crate::siem::Settings::in_directory(&data_dir),
             replayable: false,
             authn: crate::authn::Settings {
                 jwt: None,

@@ -7,6 +7,7 @@ mod agents;
 mod api_keys;
 mod attributes;
 mod audit;
+mod audit_sinks;
 mod authorization;
 mod communication;
 mod emergency;
@@ -99,6 +100,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
         follow: authorization.follow,
         policy: authorization.policy,
         audit: security.audit,
+        siem: security.siem,
         replayable: security.replayable,
         authn,
         limit: security.limit,

@@ -33,6 +33,7 @@ use crate::screen::Screen;
 use crate::shared_state::{
     AddressBlocks, LocalConversations, LocalLockdown, LocalSessions, Lockdown, RateCounters,
 };
+use crate::siem::{FileCursors, SinkPorts, Sinks};
 use crate::telemetry::Metrics;
 use crate::tools::{Registry, RegistryPorts};
 
@@ -84,6 +85,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The sinks of the decision log could not be opened.
+    #[error("the sinks of the decision log could not be opened")]
+    Siem(#[from] crate::siem::SiemError),
     /// Changes of credentials or of the emergency lock that were made while no gateway ran are not on record.
     #[error("changes from the command line could not be recorded")]
     Unrecorded,
@@ -121,7 +125,7 @@ pub(super) async fn build(
     settings: Settings,
     clock: SharedClock,
     metrics: Arc<Metrics>,
-) -> Result<Parts, StartError> {
+) -> Result<(Parts, Sinks), StartError> {
     let source = settings.policy_source();
     let key_grace = settings.authn.api_keys.grace;
     let authorization_server = settings.authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
@@ -150,8 +154,10 @@ pub(super) async fn build(
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), Arc::clone(&counters));
     load_agents(&agents, &tools).await?;
     let decision_log = DecisionLog::new(settings.audit.path.clone());
+    let log = settings.audit.path.clone();
     let journal = open_journal(settings.audit.clone(), &metrics)?;
     let keeper = Arc::new(Mutex::new(Keeper::new(journal.clone(), settings.audit)));
+    let sinks = open_sinks(settings.siem, log, &clock, &metrics).await?;
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
         Arc::clone(authenticator.tokens()),
@@ -228,7 +234,7 @@ pub(super) async fn build(
         under_way: tokio_util::task::TaskTracker::new(),
         mcp: crate::api::McpState::new(&clock)?,
     });
-    Ok(Parts { api, certificates, reloader, journal, keeper, memory, tools, clock, lockdown })
+    Ok((Parts { api, certificates, reloader, journal, keeper, memory, tools, clock, lockdown }, sinks))
 }
 
 fn open_authenticator(
@@ -273,6 +279,18 @@ fn open_journal(settings: crate::audit::Settings, metrics: &Arc<Metrics>) -> Res
         SecurityEvent::JournalRepaired { bytes: repaired.bytes, saved_to: &repaired.saved_to }.emit(metrics);
     }
     Ok(journal)
+}
+
+/// The sinks of the decision log, after it was opened and repaired.
+async fn open_sinks(
+    settings: crate::siem::Settings,
+    log: std::path::PathBuf,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+) -> Result<Sinks, StartError> {
+    let cursors = Arc::new(FileCursors::beside(&log));
+    let ports = SinkPorts { cursors, metrics: Arc::clone(metrics), clock: Arc::clone(clock) };
+    Ok(blocking::run(move || Sinks::open(settings, &log, ports)).await??)
 }
 
 /// Memory, with the quotas of the agents' files.

@@ -19,6 +19,7 @@ use crate::blocking;
 use crate::changes::{Cause, ReloadError};
 use crate::events::SecurityEvent;
 use crate::model::PolicyVersion;
+use crate::siem::{RunningSinks, Sinks};
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
@@ -26,9 +27,13 @@ pub struct Gateway {
     address: SocketAddr,
     operations: SocketAddr,
     stop: CancellationToken,
+    sinks: RunningSinks,
     serving: Vec<JoinHandle<()>>,
     grace: Duration,
 }
+
+/// How long the sinks may send what is in the log when the gateway stops.
+const SINKS_GRACE: Duration = Duration::from_secs(5);
 
 /// What the running gateway needs of the settings, beside its parts.
 pub(super) struct Listeners {
@@ -85,7 +90,7 @@ impl Gateway {
     }
 
     /// Binds the ports and serves.
-    pub(super) async fn serve(parts: Parts, listeners: Listeners) -> Result<Self, StartError> {
+    pub(super) async fn serve(parts: Parts, sinks: Sinks, listeners: Listeners) -> Result<Self, StartError> {
         let Listeners { listen, operations, limits, proxies, follow, grace } = listeners;
         let parts = Arc::new(parts);
         // What was changed while no gateway ran is on record before it has an effect.
@@ -135,10 +140,11 @@ impl Gateway {
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
             tokio::spawn(expire_conversations(Arc::clone(&parts), stop.clone())),
         ];
+        let sinks = sinks.start();
         parts.event(SecurityEvent::GatewayStarted).await;
         parts.reloader.watch_candidate().await;
         parts.api.readiness.set(true);
-        Ok(Self { parts, address, operations, stop, serving, grace })
+        Ok(Self { parts, address, operations, stop, sinks, serving, grace })
     }
 
     /// Where the API listens.
@@ -200,6 +206,8 @@ impl Gateway {
         self.parts.event(SecurityEvent::GatewayStopped).await;
         audit_upkeep::finish(&self.parts).await;
         self.parts.journal.close();
+        // After the last record.
+        self.sinks.stop(SINKS_GRACE).await;
     }
 }
 

@@ -38,7 +38,8 @@ impl Loaded {
         let client = Client::builder().timeout(LIMIT).build().unwrap();
         let callers = (0..3)
             .map(|_| {
-                let request = client.get(running.url("/v1/memory/workspace:w/entities")).header("x-api-key", key);
+                let request =
+                    client.get(running.url("/v1/memory/workspace:w/entities")).header("x-api-key", key);
                 let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
@@ -83,7 +84,8 @@ fn audit(place: &Place, arguments: &[&str]) -> Ended {
 
 fn segments(place: &Place) -> Vec<PathBuf> {
     let folder = place.path().join("data/audit.log.segments");
-    let mut found: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.retain(|path| path.extension().is_some_and(|ending| ending == "zst"));
     found.sort();
     found
@@ -96,7 +98,9 @@ async fn the_gateway_rotates_its_log_under_load_and_nothing_is_missing() {
     until("three segments", async || segments(&place).len() >= 3).await;
     let answered = loaded.stop().await;
     let records = place.records();
-    let reads = records.iter().filter(|record| record["action"] == "memory:read" || record["action"] == "memory:list");
+    let reads = records
+        .iter()
+        .filter(|record| record["action"] == "memory:read" || record["action"] == "memory:list");
     assert!(reads.count() as u64 >= answered, "{answered} answers");
     let named = |name: &str| records.iter().filter(|record| record["event"] == name).count();
     assert!(named("audit_rotated") >= 3 && named("audit_checkpoint") >= 1, "{}", named("audit_checkpoint"));
@@ -116,7 +120,8 @@ fn logrotate(place: &Place, how: &str) {
     let log = place.log();
     std::fs::write(&file, format!("{} {{\n  rotate 5\n  {how}\n}}\n", log.display())).unwrap();
     let state = place.path().join("logrotate.state");
-    let done = Command::new("/usr/sbin/logrotate").arg("-f").arg("-s").args([&state, &file]).output().unwrap();
+    let done =
+        Command::new("/usr/sbin/logrotate").arg("-f").arg("-s").args([&state, &file]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -198,24 +203,35 @@ async fn a_checkpoint_that_was_kept_elsewhere_is_compared() {
     std::fs::copy(place.path().join("older"), place.path().join("data/audit.log.checkpoint")).unwrap();
     let started = Running::try_start(place.path(), &["--config", "caxton.yaml"]);
     let refused = started.err().unwrap();
-    assert!(refused.code != Some(0) && refused.stderr.contains("are missing in the decision log"), "{refused:?}");
+    assert!(
+        refused.code != Some(0) && refused.stderr.contains("are missing in the decision log"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_convinces_one_who_has_only_the_key() {
     let place = kept_elsewhere().await;
     let write = |name: &str, text: &str| std::fs::write(place.path().join(name), text).unwrap();
-    let prove = |arguments: &[&str]| audit(&place, &[&["prove", "--log", "data/audit.log"], arguments].concat());
-    let check = |arguments: &[&str]| audit(&place, &[&["check-proof", "--key", "key.pub"], arguments].concat());
+    let prove =
+        |arguments: &[&str]| audit(&place, &[&["prove", "--log", "data/audit.log"], arguments].concat());
+    let check =
+        |arguments: &[&str]| audit(&place, &[&["check-proof", "--key", "key.pub"], arguments].concat());
     let found = audit(&place, &["query", "--log", "data/audit.log", "--id", "150", "--json"]);
     write("record.json", &found.stdout);
     let id = found.json()[0]["decision_id"].as_str().unwrap().to_owned();
     for named in ["150", &id] {
         let proof = prove(&[named]);
-        assert!(proof.code == Some(0) && proof.stdout.starts_with("c2sp.org/tlog-proof@v1\nindex 149\n"), "{proof:?}");
+        assert!(
+            proof.code == Some(0) && proof.stdout.starts_with("c2sp.org/tlog-proof@v1\nindex 149\n"),
+            "{proof:?}"
+        );
         write("proof", &proof.stdout);
         let checked = check(&["proof", "--record", "record.json"]);
-        assert!(checked.code == Some(0) && checked.stdout.starts_with("ok: it is record 150 of the log"), "{checked:?}");
+        assert!(
+            checked.code == Some(0) && checked.stdout.starts_with("ok: it is record 150 of the log"),
+            "{checked:?}"
+        );
     }
     let changed = found.stdout.replace("\"allow\"", "\"deny_default\"");
     assert_ne!(changed, found.stdout);

@@ -51,6 +51,7 @@ mod policy_world;
 mod process;
 mod proxies;
 mod roles;
+mod siem;
 mod slow;
 mod tls;
 mod upstream_auth;

@@ -20,11 +20,12 @@ pub mod pki;
 pub mod port;
 pub mod solver;
 
+pub use child::whole_lines;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use caxton::audit::follow::Follower;
 use caxton::authn::issue::TokenIssuer;
 use caxton::authn::jwt::{JwtAlgorithm, JwtKey, KeyMaterial};
 use caxton::authn::{KeyHolder, KeyStore};
@@ -83,16 +84,6 @@ pub async fn eventually<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>
 /// The same for what holds or does not.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     eventually(what, async || holds().await.then_some(())).await;
-}
-
-/// The records of a decision log, its closed segments included: what is being written at this moment is no record yet.
-pub fn whole_lines(log: &Path) -> Vec<Json> {
-    let mut follower = Follower::new(log, 0);
-    let mut records = Vec::new();
-    while let Some(record) = follower.next_record().unwrap() {
-        records.push(serde_json::from_str(record.text).unwrap());
-    }
-    records
 }
 
 /// A running gateway and what is needed to call it.

@@ -53,7 +53,10 @@ fn next<'e>(
         Some(E::AuditCheckpoint { .. }) => {
             ("AuditUpkeepFailed", E::AuditUpkeepFailed { why: "not compressed: no room" })
         }
-        Some(E::AuditUpkeepFailed { .. }) => (
+        Some(E::AuditUpkeepFailed { .. }) => {
+            ("AuditRecordsLost", E::AuditRecordsLost { sink: "splunk", first: 3, last: 7 })
+        }
+        Some(E::AuditRecordsLost { .. }) => (
             "WeakSetting",
             E::WeakSetting { key: "server.tls", value: "off", why: "it is open", fix: "set it" },
         ),

@@ -8,9 +8,11 @@ use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, Integer, List, Size};
 
-/// What the section says of two modules.
+/// What the section says of several modules.
 pub(super) struct Audit {
     pub(super) journal: Settings,
+    /// Where the records are sent.
+    pub(super) siem: crate::siem::Settings,
     /// Whether records keep what is needed to decide again.
     pub(super) replayable: bool,
 }
@@ -149,6 +151,7 @@ impl Audit {
             usual.fsync_interval,
             "Time between two syncs of the disk, with `written`.",
         );
+        let siem = super::audit_sinks::read(r, data_dir, &path);
         let journal = Settings {
             path,
             durability,
@@ -166,6 +169,6 @@ impl Audit {
             refusal_window,
             refusal_kinds,
         };
-        Self { journal, replayable }
+        Self { journal, siem, replayable }
     }
 }
