@@ -45,7 +45,7 @@ pub enum SecurityEvent<'e> {
         /// Number of the last record in it.
         last: u64,
     },
-    /// Records that are older than the retention were deleted.
+    /// Records that are older than the retention are deleted.
     AuditDeleted {
         /// Number of the first of them.
         first: u64,

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt as _, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub(super) enum Standing {
 /// The open log.
 #[derive(Debug)]
 pub(super) struct LogFile {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     identity: (u64, u64),
     /// INVARIANT: everything before this offset is whole lines that were acknowledged or may be.
@@ -84,9 +84,7 @@ impl LogFile {
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(AuditError::NotAFile { path: path.to_owned() });
         }
-        let segments = segment_folder(path);
-        DirBuilder::new().recursive(true).mode(0o700).create(&segments).map_err(fault)?;
-        let folder = File::open(&segments).map_err(fault)?;
+        let folder = own_folder(&segment_folder(path)).map_err(fault)?;
         match folder.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(AuditError::Locked { path: path.to_owned() }),
@@ -106,12 +104,15 @@ impl LogFile {
         Ok(own)
     }
 
+    /// Locks the file too: the folder can be moved away from under its lock, and a gateway of an earlier version locks the file.
     fn new(file: File, path: &Path, folder: Arc<File>) -> io::Result<Self> {
+        file.try_lock()
+            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "another process has locked it"))?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         let found = file.metadata()?;
         let identity = (found.dev(), found.ino());
         Ok(Self {
-            file,
+            file: Arc::new(file),
             path: path.to_owned(),
             identity,
             length: found.len(),
@@ -141,7 +142,7 @@ impl LogFile {
 
     /// Appends all of `bytes`, or leaves the file as it was. Only when it stands where it stood: [`LogFile::standing`].
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), FileFault> {
-        if let Err(error) = (&self.file).write_all(bytes) {
+        if let Err(error) = (&*self.file).write_all(bytes) {
             self.torn = true;
             self.roll_back();
             return Err(error.into());
@@ -173,8 +174,9 @@ impl LogFile {
             };
         }
         if self.torn {
-            self.file.set_len(self.length)?;
+            self.cut_back()?;
             self.torn = false;
+            return self.standing();
         } else if found.len() == 0 && self.length > 0 {
             return Ok(Standing::Cut);
         } else if found.len() < self.length && found.len() == self.last_append {
@@ -184,6 +186,13 @@ impl LogFile {
             return Err(FileFault::Changed { expected: self.length, found: found.len() });
         }
         Ok(Standing::Same)
+    }
+
+    /// The bytes of the last append, where they stand alone in the file.
+    pub(super) fn alone(&self) -> io::Result<Vec<u8>> {
+        let mut found = vec![0; usize::try_from(self.last_append).unwrap_or(0)];
+        self.file.read_exact_at(&mut found, 0)?;
+        Ok(found)
     }
 
     /// Why the gateway must not go on in this other file.
@@ -207,19 +216,20 @@ impl LogFile {
     /// Moves the file to its place among the closed segments and goes on in a new one; the file it was before.
     ///
     /// When the new one cannot be made, this stays the open file, and the next look finds it moved.
-    pub(super) fn rotate(&mut self, to: &Segment, durability: Durability) -> Result<File, FileFault> {
+    pub(super) fn rotate(&mut self, to: &Segment, durability: Durability) -> Result<Arc<File>, FileFault> {
         fs::rename(&self.path, &to.path)?;
         self.go_on(durability)
     }
 
     /// After [`Standing::Moved`]: gives the file that was moved a name among the closed segments too, so that its records
     /// stay, and goes on in a new one. `false` when that file has no name any more: it was removed, or moved to another file system,
-    /// and has to be copied from the handle.
+    /// and has to be copied from the handle. One without a record needs no name: `to` is `None`.
     pub(super) fn replace(
         &mut self,
-        to: &Segment,
+        to: Option<&Segment>,
         durability: Durability,
-    ) -> Result<(File, bool), FileFault> {
+    ) -> Result<(Arc<File>, bool), FileFault> {
+        let Some(to) = to else { return Ok((self.go_on(durability)?, true)) };
         let open = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let linked = rustix::fs::linkat(CWD, open, CWD, &to.path, AtFlags::SYMLINK_FOLLOW);
         let is_kept = match linked {
@@ -230,7 +240,7 @@ impl LogFile {
         Ok((self.go_on(durability)?, is_kept))
     }
 
-    fn go_on(&mut self, durability: Durability) -> Result<File, FileFault> {
+    fn go_on(&mut self, durability: Durability) -> Result<Arc<File>, FileFault> {
         let create = |new: bool| {
             let mut options = OpenOptions::new();
             options.read(true).append(true).create_new(new).mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -257,21 +267,16 @@ impl LogFile {
         self.file.sync_data()
     }
 
-    /// A second handle for the thread that syncs.
-    pub(super) fn second_handle(&self) -> io::Result<File> {
-        self.file.try_clone()
+    /// The file, for one who syncs it.
+    pub(super) fn shared(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
     /// Whether a small file beside the log can be written, which is as near as one can come to knowing that the
     /// log itself can grow without growing it.
     pub(super) fn probe(&self) -> Result<(), FileFault> {
         let beside = beside(&self.path, "probe");
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
+        let written = create_fresh(&beside)
             .and_then(|mut file| file.write_all(&[b' '; 4096]).and_then(|()| file.sync_data()));
         // One that stays behind is overwritten by the next probe.
         let _ = fs::remove_file(&beside);
@@ -280,15 +285,44 @@ impl LogFile {
     }
 
     fn roll_back(&mut self) {
-        // When this fails too, `torn` stays set and the next append cuts before it writes.
-        if self.file.set_len(self.length).is_ok() {
+        // When this fails too, `torn` stays set and the next look cuts before anything is written.
+        if self.cut_back().is_ok() {
             self.torn = false;
         }
     }
+
+    /// Cuts what stands after `length`. A file that another process has made shorter is left as it is: it would be filled with
+    /// zeros.
+    fn cut_back(&self) -> io::Result<()> {
+        if self.file.metadata()?.len() > self.length { self.file.set_len(self.length) } else { Ok(()) }
+    }
+}
+
+/// The folder of the closed segments, made when it is not there: a directory of this user, closed to others.
+fn own_folder(path: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let flags = libc::O_NOFOLLOW | libc::O_DIRECTORY;
+    let folder = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if folder.metadata()?.uid() != rustix::process::geteuid().as_raw() {
+        let what = format!("`{}` belongs to another user", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+    }
+    folder.set_permissions(Permissions::from_mode(0o700))?;
+    Ok(folder)
 }
 
 fn is_file(path: &Path, identity: (u64, u64)) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == identity)
+}
+
+/// Makes an empty file for this user alone. What stands at the path is removed first, so that no link is followed and no file
+/// of another is written.
+pub(super) fn create_fresh(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
 /// `<path>.<suffix>`.

@@ -83,6 +83,8 @@ struct OpenFile {
     which: Which,
     /// Whether the beginning of a line was read, and not its end.
     partial: bool,
+    /// Whether a record was read from it: then the file may not be any more what it was when it was opened.
+    seasoned: bool,
 }
 
 enum Which {
@@ -135,15 +137,25 @@ impl Follower {
                     let offset = open.offset;
                     open.offset += self.line.len() as u64;
                     let Some(seq) = number(&self.line) else {
+                        if std::mem::take(&mut open.seasoned) && matches!(open.which, Which::Growing { .. }) {
+                            // As below, in the middle of a line.
+                            continue;
+                        }
                         open.damage(self.passes_damage, self.after)?;
                         self.open = Some(open);
                         continue;
                     };
+                    if seq > self.after + 1 && std::mem::take(&mut open.seasoned) {
+                        // It was emptied, and has grown past the place up to which it was read.
+                        self.line.clear();
+                        continue;
+                    }
                     if seq > self.after + 1 {
                         let first = self.after + 1;
                         return Err(FollowError::Gone { log: self.log.clone(), first, last: seq - 1 });
                     }
                     let segment = open.first;
+                    open.seasoned |= seq > self.after;
                     self.open = Some(open);
                     if seq <= self.after {
                         continue;
@@ -237,7 +249,7 @@ impl OpenFile {
 
     fn new(path: PathBuf, reader: Box<dyn Read + Send>, first: u64, offset: u64, which: Which) -> Self {
         let reader = BufReader::with_capacity(BLOCK, reader);
-        Self { path, reader, first, offset, which, partial: false }
+        Self { path, reader, first, offset, which, partial: false, seasoned: false }
     }
 
     /// Reads on to the end of the line. A line of which only the beginning is there stays in `line` for the next call.

@@ -37,7 +37,7 @@ impl FsyncThread {
         match settings.durability {
             Durability::Synced => Ok(Self { shared: None, thread: None }),
             Durability::Written => {
-                let file = Arc::new(log.second_handle()?);
+                let file = log.shared();
                 let state = State { file, left: Vec::new(), dirty: false, closed: false, failed: None };
                 let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
                 let (own, interval) = (Arc::clone(&shared), settings.fsync_interval);
@@ -61,15 +61,22 @@ impl FsyncThread {
     }
 
     /// Goes on with another file, after the one before is on the disk to its end.
-    pub(super) fn replace(&self, log: &LogFile) -> io::Result<()> {
-        let Some(shared) = &self.shared else { return Ok(()) };
-        let next = Arc::new(log.second_handle()?);
+    pub(super) fn replace(&self, log: &LogFile) {
+        let Some(shared) = &self.shared else { return };
         let mut state = shared.state.lock();
-        let before = std::mem::replace(&mut state.file, next);
+        let before = std::mem::replace(&mut state.file, log.shared());
         state.left.push(before);
         state.dirty = true;
         shared.changed.notify_one();
-        Ok(())
+    }
+
+    /// Writes to the disk what files that grew before have left. One that fails stays for the next time.
+    pub(super) fn sync_left(&self) -> io::Result<()> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let left = std::mem::take(&mut shared.state.lock().left);
+        let (kept, failed) = sync_all(left);
+        shared.state.lock().left.extend(kept);
+        failed.map_or(Ok(()), Err)
     }
 
     /// Why the last sync failed, once. The kernel may have dropped what it could not write.
@@ -103,20 +110,31 @@ fn run(shared: &Shared, interval: Duration) {
             shared.changed.wait_for(&mut state, interval);
         }
         state.dirty = false;
-        let mut files = std::mem::take(&mut state.left);
-        if !state.closed {
-            // At the end the writer syncs the file that grows by itself.
-            files.push(Arc::clone(&state.file));
-        }
-        let closed = state.closed;
+        let (closed, left) = (state.closed, std::mem::take(&mut state.left));
+        // At the end the writer syncs the file that grows by itself.
+        let growing = (!closed).then(|| Arc::clone(&state.file));
         drop(state);
-        let failed = files.iter().find_map(|file| file.sync_data().err());
+        let (kept, failed) = sync_all(left);
+        let failed = growing.and_then(|file| file.sync_data().err()).or(failed);
         if closed {
             return;
         }
         state = shared.state.lock();
+        state.left.extend(kept);
         if let Some(error) = failed {
             state.failed = Some(Arc::new(error));
         }
     }
+}
+
+/// Syncs each file; those that failed, and why the last of them did.
+fn sync_all(files: Vec<Arc<File>>) -> (Vec<Arc<File>>, Option<io::Error>) {
+    let (mut kept, mut failed) = (Vec::new(), None);
+    for file in files {
+        if let Err(error) = file.sync_data() {
+            kept.push(file);
+            failed = Some(error);
+        }
+    }
+    (kept, failed)
 }

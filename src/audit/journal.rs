@@ -78,7 +78,7 @@ struct Inner {
     deadline: Duration,
     refusals: Refusals,
     shares: PrincipalShares,
-    key: NoteKey,
+    key: Arc<NoteKey>,
 }
 
 impl Journal {
@@ -90,12 +90,20 @@ impl Journal {
         let fault = |source| AuditError::File { path: settings.path.clone(), source };
         let mut file = LogFile::open(&settings.path)?;
         let default_key = key_file(&settings.path);
-        let key = open_key(&settings.path, settings.checkpoint_key.as_ref().unwrap_or(&default_key))?;
+        let key_path = settings.checkpoint_key.as_ref().unwrap_or(&default_key);
+        let key = Arc::new(open_key(&settings.path, key_path)?);
         let (end, recovery) = recover(&mut file, &settings.path, &key.verifier())?;
         let queue = Arc::new(Queue::new(settings.queue));
         let fsync_thread = FsyncThread::start(&settings, &file).map_err(fault)?;
-        let writer =
-            Writer::new(&settings, file, end, Arc::clone(&queue), fsync_thread, Arc::clone(&metrics));
+        let writer = Writer::new(
+            &settings,
+            file,
+            end,
+            Arc::clone(&queue),
+            fsync_thread,
+            Arc::clone(&metrics),
+            Arc::clone(&key),
+        );
         let group_commit = Arc::new(GroupCommit::new(writer, settings.retry));
         let thread = Arc::clone(&group_commit);
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || thread.run()).map_err(fault)?;

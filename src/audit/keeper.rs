@@ -5,31 +5,38 @@
 //! here stands in the way of a decision. Each step is made so that a crash in the middle leaves a log that verifies, and the
 //! next step goes on.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::file::beside;
+use super::file::{beside, create_fresh};
 use super::journal::Journal;
 use super::line::{ChainHead, check_next};
 use super::line_reader::{Line, LineReader};
 use super::note::sync_folder;
-use super::seal::{self, ChainEnd, Seal, SealCause, seals};
+use super::seal::{self, ChainEnd, Seal, SealBegin, SealCause, seals};
 use super::segments::{Segment, segment_folder, segments};
 use super::settings::Settings;
 use super::tree::Frontier;
 use super::tree_state::TreeState;
 use super::writer::{Closing, Snapshot};
 use crate::clock::rfc3339;
+use crate::json;
 
 /// zstd's own default: fast, and JSON lines shrink to a tenth.
 const LEVEL: i32 = 3;
+
+/// The shortest time between two deletions of a segment.
+const DELETION_PACE: Duration = Duration::from_secs(60);
+
+/// A folder that has not changed for this long is what it was when it was read.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Something that the keeper did and that belongs on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +50,9 @@ pub enum KeeperEvent {
         /// Number of the last record in it.
         last: u64,
     },
-    /// Retention has deleted records.
-    Deleted {
+    /// Records are to be deleted, because they are older than the retention. They are, once the caller has recorded that
+    /// and said so: [`Keeper::deletion_recorded`].
+    Deleting {
         /// Number of the first of them.
         first: u64,
         /// Number of the last of them.
@@ -88,12 +96,30 @@ pub struct Keeper {
     signed: Option<(u64, i64)>,
     /// The last fault, so that it is reported once.
     fault: Option<String>,
+    /// The seals, and when the folder had changed last.
+    known_seals: Option<(SystemTime, Vec<Seal>)>,
+    /// Number of the last record of a segment whose deletion is on record.
+    recorded_deletion: Option<u64>,
+    last_deletion: Option<Instant>,
+    /// The shortest time between two deletions.
+    pub(super) deletion_pace: Duration,
 }
 
 impl Keeper {
     /// The keeper of this journal, which was opened with these settings.
     pub fn new(journal: Journal, settings: Settings) -> Self {
-        Self { journal, settings, closings: Vec::new(), growing: None, signed: None, fault: None }
+        Self {
+            journal,
+            settings,
+            closings: Vec::new(),
+            growing: None,
+            signed: None,
+            fault: None,
+            known_seals: None,
+            recorded_deletion: None,
+            last_deletion: None,
+            deletion_pace: DELETION_PACE,
+        }
     }
 
     /// Does what is due at `now_millis` (since the Unix epoch). Blocks, and can take seconds.
@@ -121,9 +147,20 @@ impl Keeper {
         events
     }
 
+    /// Deletion comes first: a full disk must not keep it from making room. A stage that fails holds none of the others up, but
+    /// a checkpoint needs what was closed before it to be on the disk.
     fn try_step(&mut self, now: i64, events: &mut Vec<KeeperEvent>) -> Result<(), StepError> {
+        let deleted = self.delete_old(now, events);
+        let signed = self.rotate_and_sign(now, events);
+        let compressed = self.compress_one();
+        deleted.and(signed).and(compressed)
+    }
+
+    fn rotate_and_sign(&mut self, now: i64, events: &mut Vec<KeeperEvent>) -> Result<(), StepError> {
         let Some(mut snapshot) = self.snapshot()? else { return Ok(()) };
         if self.is_rotation_due(&snapshot, now) {
+            // What is left to be synced after it is moved is little then.
+            snapshot.file.sync_data().map_err(failed("the decision log was not synced to the disk"))?;
             let Some(rotated) = self.journal.group_commit().rotate() else { return Ok(()) };
             rotated.map_err(failed("the decision log was not rotated"))?;
             match self.snapshot()? {
@@ -133,9 +170,7 @@ impl Keeper {
         }
         let was_closed = !self.closings.is_empty();
         self.seal_closed(now, events)?;
-        self.checkpoint(&snapshot, now, was_closed, events)?;
-        self.compress_one()?;
-        self.delete_old(now, events)
+        self.checkpoint(&snapshot, now, was_closed, events)
     }
 
     fn snapshot(&mut self) -> Result<Option<Snapshot>, StepError> {
@@ -158,20 +193,14 @@ impl Keeper {
             || age >= millis(self.settings.rotation_interval)
     }
 
-    /// Keeps what has no name any more, and seals every part that has no seal.
+    /// Keeps what has no name any more, and seals every part that has no seal. A cut is sealed already.
     fn seal_closed(&mut self, now: i64, events: &mut Vec<KeeperEvent>) -> Result<(), StepError> {
         let log = self.settings.path.clone();
         while let Some(closing) = self.closings.first() {
             if let Some(file) = &closing.nameless {
                 copy(&log, closing, file).map_err(failed("the records of a removed log were not saved"))?;
             }
-            if closing.cause == SealCause::Cut {
-                let end = ChainEnd { head: closing.end, tree: &closing.tree };
-                let now = rfc3339(now);
-                let seal = Seal::new(SealCause::Cut, closing.first, end, now.clone(), now);
-                seal.write(&log, self.journal.key())
-                    .map_err(failed("a cut of the decision log was not sealed"))?;
-            } else {
+            if closing.cause != SealCause::Cut {
                 self.seal_segments(closing.cause, closing.end.seq, now)?;
             }
             let closing = self.closings.remove(0);
@@ -182,38 +211,49 @@ impl Keeper {
         self.seal_segments(SealCause::Rotated, u64::MAX, now)
     }
 
-    /// Seals all segments up to record `last` that have none: each is read, and has to continue the one before.
-    fn seal_segments(&self, cause: SealCause, last: u64, now: i64) -> Result<(), StepError> {
-        let log = &self.settings.path;
-        let closed = segments(log).map_err(failed("the closed segments could not be listed"))?;
-        let mut known = self.seals()?;
-        for segment in closed.iter().filter(|segment| segment.last <= last) {
-            let is_sealed = |seal: &Seal| seal.last >= segment.last && seal.first <= segment.first;
-            if known.iter().any(is_sealed) {
-                continue;
-            }
+    /// Seals the segments up to record `last` that come after every seal: each is read, and has to continue the one before. A
+    /// segment without a seal before a later one is none of the gateway's, and is never signed.
+    fn seal_segments(&mut self, cause: SealCause, last: u64, now: i64) -> Result<(), StepError> {
+        let log = self.settings.path.clone();
+        let closed = segments(&log).map_err(failed("the closed segments could not be listed"))?;
+        let known = self.seals()?;
+        let newest = known.iter().max_by_key(|seal| seal.last);
+        let mut end = match newest {
+            Some(seal) => (seal.head(), seal.tree().unwrap_or_default()),
+            None => (ChainHead::GENESIS, Frontier::default()),
+        };
+        let sealed = end.0.seq;
+        for segment in closed.iter().filter(|segment| segment.last <= last && segment.last > sealed) {
             let what = || format!("records {} to {} were not sealed", segment.first, segment.last);
-            let before = known.iter().find(|seal| seal.last + 1 == segment.first);
-            let (head, tree) = match before {
-                Some(seal) => (seal.head(), seal.tree().unwrap_or_default()),
-                None if segment.first == 1 => (ChainHead::GENESIS, Frontier::default()),
-                None => {
-                    return Err(StepError {
-                        what: what(),
-                        why: "the seal before them is missing".to_owned(),
-                    });
-                }
-            };
-            let seal = read_segment(segment, head, tree, cause, now).map_err(failed(what()))?;
-            seal.write(log, self.journal.key()).map_err(failed(what()))?;
-            known.push(seal);
+            if segment.first != end.0.seq + 1 {
+                return Err(StepError {
+                    what: what(),
+                    why: format!("record {} is missing before them", end.0.seq + 1),
+                });
+            }
+            let (seal, tree) = read_segment(segment, end, cause, now).map_err(failed(what()))?;
+            seal.write(&log, self.journal.key()).map_err(failed(what()))?;
+            end = (seal.head(), tree);
         }
         Ok(())
     }
 
-    fn seals(&self) -> Result<Vec<Seal>, StepError> {
-        seals(&self.settings.path, &self.journal.key().verifier())
-            .map_err(failed("the seals could not be read"))
+    /// The seals of the log; verified again when the folder has changed.
+    fn seals(&mut self) -> Result<Vec<Seal>, StepError> {
+        let log = &self.settings.path;
+        let changed = fs::metadata(segment_folder(log)).and_then(|found| found.modified()).ok();
+        match &self.known_seals {
+            // A change within the time of one tick of the file system's clock is looked at again.
+            Some((at, seals)) if changed == Some(*at) && at.elapsed().is_ok_and(|age| age > SETTLED) => {
+                Ok(seals.clone())
+            }
+            _ => {
+                let found = seals(log, &self.journal.key().verifier())
+                    .map_err(failed("the seals could not be read"))?;
+                self.known_seals = changed.map(|at| (at, found.clone()));
+                Ok(found)
+            }
+        }
     }
 
     /// Signs a checkpoint over the records of the snapshot, after they are on the disk.
@@ -246,7 +286,7 @@ impl Keeper {
     }
 
     /// Compresses the oldest sealed segment that is not compressed.
-    fn compress_one(&self) -> Result<(), StepError> {
+    fn compress_one(&mut self) -> Result<(), StepError> {
         if !self.settings.compresses {
             return Ok(());
         }
@@ -263,35 +303,35 @@ impl Keeper {
         }
     }
 
-    /// Deletes the oldest segments whose last record is older than the retention.
-    fn delete_old(&self, now: i64, events: &mut Vec<KeeperEvent>) -> Result<(), StepError> {
+    /// Deletes the oldest segment whose last record is older than the retention: one at a time, after its deletion is on
+    /// record, and not faster than one a minute, so that a clock that jumps does not empty the log.
+    fn delete_old(&mut self, now: i64, events: &mut Vec<KeeperEvent>) -> Result<(), StepError> {
         let Some(retention) = self.settings.retention else { return Ok(()) };
-        let log = &self.settings.path;
         let known = self.seals()?;
-        let tombstone = known.iter().find(|seal| seal.cause == SealCause::Deleted);
-        let mut deleted = tombstone.map_or(0, |seal| seal.last);
-        let is_old = |seal: &Seal| {
+        let deleted = known.iter().find(|seal| seal.cause == SealCause::Deleted).map_or(0, |seal| seal.last);
+        let log = self.settings.path.clone();
+        remove_deleted(&log, deleted, &known).map_err(failed("old records were not deleted"))?;
+        let oldest = known.iter().find(|seal| seal.cause != SealCause::Deleted && seal.first == deleted + 1);
+        let is_old = |seal: &&Seal| {
             let time = seal.last_time.parse::<Timestamp>();
             time.is_ok_and(|time| now - time.as_millisecond() >= millis(retention))
         };
-        let first = deleted + 1;
-        let mut newest = None;
-        for seal in known.iter().filter(|seal| seal.cause != SealCause::Deleted) {
-            if seal.last <= deleted {
-                continue;
+        let Some(oldest) = oldest.filter(is_old) else { return Ok(()) };
+        if self.recorded_deletion != Some(oldest.last) {
+            if self.last_deletion.is_none_or(|last| last.elapsed() >= self.deletion_pace) {
+                events.push(KeeperEvent::Deleting { first: oldest.first, last: oldest.last });
             }
-            if seal.first != deleted + 1 || !is_old(seal) {
-                break;
-            }
-            deleted = seal.last;
-            newest = Some(seal);
+            return Ok(());
         }
-        if let Some(seal) = newest {
-            let tombstone = Seal::deleted(seal, 1, rfc3339(now));
-            tombstone.write(log, self.journal.key()).map_err(failed("the tombstone was not written"))?;
-            events.push(KeeperEvent::Deleted { first, last: deleted });
-        }
-        remove_deleted(log, deleted, &known).map_err(failed("old records were not deleted"))
+        let tombstone = Seal::deleted(oldest, rfc3339(now));
+        tombstone.write(&log, self.journal.key()).map_err(failed("the tombstone was not written"))?;
+        (self.recorded_deletion, self.last_deletion) = (None, Some(Instant::now()));
+        remove_deleted(&log, oldest.last, &known).map_err(failed("old records were not deleted"))
+    }
+
+    /// The deletion of records up to `last` is on record: it may be done.
+    pub fn deletion_recorded(&mut self, last: u64) {
+        self.recorded_deletion = Some(last);
     }
 }
 
@@ -316,31 +356,30 @@ struct Timed {
 }
 
 fn time_of(line: &[u8]) -> Option<String> {
-    serde_json::from_slice::<Timed>(line).ok().map(|timed| timed.time)
+    json::parse_as::<Timed>(line).ok().map(|timed| timed.time)
 }
 
 /// When the first record of the file was made, in milliseconds since the Unix epoch.
 fn first_time(file: &File) -> Option<i64> {
-    let mut file = file.try_clone().ok()?;
-    file.rewind().ok()?;
+    let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
     let mut line = Vec::new();
     BufReader::new(file).take(super::line::LINE_LIMIT as u64).read_until(b'\n', &mut line).ok()?;
     time_of(&line)?.parse::<Timestamp>().ok().map(|time| time.as_millisecond())
 }
 
-/// Reads a segment that has to continue `head` and puts it on the disk; what is to be signed about it.
+/// Reads a segment that has to continue `end` and puts it on the disk; what is to be signed about it, and the tree.
 fn read_segment(
     segment: &Segment,
-    mut head: ChainHead,
-    mut tree: Frontier,
+    (mut head, mut tree): (ChainHead, Frontier),
     cause: SealCause,
     now: i64,
-) -> io::Result<Seal> {
+) -> io::Result<(Seal, Frontier)> {
     let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     if !segment.compressed {
         File::open(&segment.path)?.sync_data()?;
         sync_folder(&segment.path)?;
     }
+    let begin = SealBegin { cause, first: segment.first, prev_hash: head.hash };
     let mut lines = LineReader::new(segment.open()?);
     let mut last_time = None;
     while let Some(line) = lines.next()? {
@@ -357,22 +396,29 @@ fn read_segment(
     match last_time {
         Some(last_time) if head.seq == segment.last => {
             let end = ChainEnd { head, tree: &tree };
-            Ok(Seal::new(cause, segment.first, end, last_time, rfc3339(now)))
+            Ok((Seal::new(begin, end, last_time, rfc3339(now)), tree))
         }
         _ => Err(damaged(format!("it ends with record {}, and not with {}", head.seq, segment.last))),
     }
 }
 
-/// Writes the whole lines of a file without a name to the segment that it should be.
+/// Writes the records of a file without a name to the segment that it should be.
 fn copy(log: &Path, closing: &Closing, file: &File) -> io::Result<()> {
     let target = Segment::new(&segment_folder(log), closing.first, closing.end.seq, false);
-    if target.path.try_exists()? {
-        return Ok(());
-    }
     let fresh = beside(&target.path, "new");
-    let mut copied = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    let mut file = file.try_clone()?;
-    file.rewind()?;
+    let copied = copy_lines(closing, file, &fresh).and_then(|()| fs::rename(&fresh, &target.path));
+    if copied.is_err() {
+        // It may have taken the last room of the disk.
+        let _ = fs::remove_file(&fresh);
+    }
+    copied?;
+    sync_folder(&target.path)
+}
+
+fn copy_lines(closing: &Closing, file: &File, fresh: &Path) -> io::Result<()> {
+    let mut copied = create_fresh(fresh)?;
+    // Opened anew, with a position of its own.
+    let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     // Lines after the last record were never acknowledged.
     let mut lines = LineReader::new(file);
     let mut writer = BufWriter::new(&mut copied);
@@ -388,30 +434,35 @@ fn copy(log: &Path, closing: &Closing, file: &File) -> io::Result<()> {
     }
     writer.flush()?;
     drop(writer);
-    copied.sync_all()?;
-    fs::rename(&fresh, &target.path)?;
-    sync_folder(&target.path)
+    copied.sync_all()
 }
 
 /// Compresses a segment, reads the result back, and removes the original only when both are the same.
 fn compress(log: &Path, segment: &Segment) -> io::Result<()> {
     let target = Segment::new(&segment_folder(log), segment.first, segment.last, true);
     let fresh = beside(&target.path, "new");
-    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    let mut encoder = zstd::Encoder::new(made, LEVEL)?;
+    let made = compress_to(segment, &fresh).and_then(|()| fs::rename(&fresh, &target.path));
+    if made.is_err() {
+        // It may have taken the last room of the disk.
+        let _ = fs::remove_file(&fresh);
+    }
+    made?;
+    sync_folder(&target.path)?;
+    fs::remove_file(&segment.path)
+}
+
+fn compress_to(segment: &Segment, fresh: &Path) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(create_fresh(fresh)?, LEVEL)?;
     encoder.include_checksum(true)?;
     let plain = digest(segment.open()?, Some(&mut encoder))?;
     encoder.finish()?.sync_all()?;
-    if digest(zstd::Decoder::new(File::open(&fresh)?)?, None)? != plain {
-        fs::remove_file(&fresh)?;
+    if digest(zstd::Decoder::new(File::open(fresh)?)?, None)? != plain {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "what was compressed is not what is read back",
         ));
     }
-    fs::rename(&fresh, &target.path)?;
-    sync_folder(&target.path)?;
-    fs::remove_file(&segment.path)
+    Ok(())
 }
 
 /// The SHA-256 of what is read, which is also written to `copy`.

@@ -49,7 +49,7 @@ pub use journal::{Journal, Receipt};
 pub use keeper::{Keeper, KeeperEvent};
 pub use line::{LINE_LIMIT, LineFault, SCHEMA_VERSION};
 pub use note::{NoteError, NoteVerifier};
-pub use proof::{ConsistencyProof, InclusionProof, Proof, ProofError};
+pub use proof::{ConsistencyProof, InclusionProof, LogProof, ProofError};
 pub use record::{AgentRecord, Item, Record, RecordError, Shadow, SourceRecord, SubjectRecord};
 pub use recover::{Recovery, TornLine};
 pub use redact::MASK;

@@ -11,9 +11,9 @@
 //! A key is written as other programs for such notes write it: `PRIVATE+KEY+NAME+ID+BASE64` and, its public half,
 //! `NAME+ID+BASE64`, where ID is the beginning of a digest over name and key.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::encoding::{AsBigEndian as _, Curve25519SeedBin};
@@ -23,6 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::digest::Digest;
+use super::file::{beside, create_fresh};
 use crate::regular;
 
 /// The mark of Ed25519 before a key.
@@ -145,9 +146,13 @@ impl NoteKey {
         let id = hex::encode(self.verifier().id);
         let encoded = Zeroizing::new(STANDARD.encode(&*marked));
         let text = Zeroizing::new(format!("{PRIVATE}{}+{id}+{}\n", self.name, *encoded));
-        let mut made =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(&file)?;
-        made.write_all(text.as_bytes()).and_then(|()| made.sync_all()).map_err(file)
+        // Whole or not at all: half a key would stop every later start.
+        let fresh = beside(path, "new");
+        let made = create_fresh(&fresh)
+            .and_then(|mut made| made.write_all(text.as_bytes()).and_then(|()| made.sync_all()))
+            .and_then(|()| fs::hard_link(&fresh, path));
+        let _ = fs::remove_file(&fresh);
+        made.and_then(|()| sync_folder(path)).map_err(file)
     }
 
     /// The public half.
@@ -274,11 +279,15 @@ pub(super) fn read_text(path: &Path) -> Result<String, NoteError> {
 
 /// Writes a file whole or not at all, for its owner alone, and durably.
 pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let fresh = super::file::beside(path, "new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
+    let fresh = beside(path, "new");
+    let written = create_fresh(&fresh)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        // It may have taken the last room of the disk.
+        let _ = fs::remove_file(&fresh);
+    }
+    written?;
     sync_folder(path)
 }
 

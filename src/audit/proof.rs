@@ -218,7 +218,7 @@ pub struct ConsistencyProof {
 
 /// A text with a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
+pub enum LogProof {
     /// That a record is in the log.
     Inclusion(InclusionProof),
     /// That the log only grew.
@@ -242,7 +242,7 @@ pub enum ProofError {
     Forked,
 }
 
-impl Proof {
+impl LogProof {
     /// Reads the text form.
     pub fn parse(text: &str) -> Result<Self, ProofError> {
         let (kind, rest) = text.split_once('\n').ok_or(ProofError::Malformed("it has one line only"))?;
@@ -258,9 +258,13 @@ impl InclusionProof {
     fn parse(text: &str) -> Result<Self, ProofError> {
         let (head, checkpoint) =
             text.split_once("\n\n").ok_or(ProofError::Malformed("it has no checkpoint"))?;
-        let mut lines = head.lines();
+        let mut lines = head.split('\n').peekable();
+        // Bytes for those who want some with their proofs; they prove nothing.
+        lines.next_if(|line| line.starts_with("extra "));
         let index = lines.next().and_then(|line| line.strip_prefix("index "));
-        let index = index.and_then(|index| index.parse().ok());
+        // One spelling: no sign, no zeros before it.
+        let index =
+            index.and_then(|text| text.parse().ok().filter(|number: &u64| number.to_string() == text));
         let index = index.ok_or(ProofError::Malformed("its second line is not `index` and a number"))?;
         Ok(Self { index, hashes: hashes(lines)?, checkpoint: checkpoint.to_owned() })
     }
@@ -287,7 +291,8 @@ impl ConsistencyProof {
         let between = breaks.nth(1).ok_or_else(wrong)?;
         let (old, new) = notes.split_at(between + 1);
         let new = new.strip_prefix('\n').unwrap_or_default();
-        Ok(Self { old: old.to_owned(), hashes: hashes(list.lines())?, new: new.to_owned() })
+        let list = (!list.is_empty()).then(|| list.split('\n')).into_iter().flatten();
+        Ok(Self { old: old.to_owned(), hashes: hashes(list)?, new: new.to_owned() })
     }
 
     /// Checks that the newer checkpoint continues the older one; gives both.
@@ -431,7 +436,7 @@ mod tests {
             checkpoint: note(21),
         };
         let text = inclusion.to_string();
-        assert_eq!(Proof::parse(&text).unwrap(), Proof::Inclusion(inclusion.clone()));
+        assert_eq!(LogProof::parse(&text).unwrap(), LogProof::Inclusion(inclusion.clone()));
         assert_eq!(inclusion.verify(&all[5], &verifier).unwrap().size, 21);
         assert!(matches!(inclusion.verify(&all[6], &verifier), Err(ProofError::Root)));
         let consistency = ConsistencyProof {
@@ -440,7 +445,7 @@ mod tests {
             new: note(21),
         };
         let second = consistency.to_string();
-        assert_eq!(Proof::parse(&second).unwrap(), Proof::Consistency(consistency.clone()));
+        assert_eq!(LogProof::parse(&second).unwrap(), LogProof::Consistency(consistency.clone()));
         let (old, new) = consistency.verify(&verifier).unwrap();
         assert_eq!((old.size, new.size), (9, 21));
         let forked = ConsistencyProof { old: note(8), ..consistency };
@@ -450,11 +455,11 @@ mod tests {
                 let mut bytes = text.clone().into_bytes();
                 bytes[at] ^= 1;
                 let Ok(changed) = String::from_utf8(bytes) else { continue };
-                match Proof::parse(&changed) {
-                    Ok(Proof::Inclusion(proof)) if is_valid => {
+                match LogProof::parse(&changed) {
+                    Ok(LogProof::Inclusion(proof)) if is_valid => {
                         assert!(proof.verify(&all[5], &verifier).is_err(), "{at}");
                     }
-                    Ok(Proof::Consistency(proof)) => assert!(proof.verify(&verifier).is_err(), "{at}"),
+                    Ok(LogProof::Consistency(proof)) => assert!(proof.verify(&verifier).is_err(), "{at}"),
                     _ => {}
                 }
             }

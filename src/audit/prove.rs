@@ -45,6 +45,14 @@ pub enum ProveError {
         /// The record.
         seq: u64,
     },
+    /// The older checkpoint was signed over other records.
+    #[error(
+        "the first {size} records are not those that the older checkpoint was signed over: the log was written anew"
+    )]
+    Forked {
+        /// Records in the older checkpoint.
+        size: u64,
+    },
     /// The older checkpoint cannot be continued from.
     #[error(
         "there is no proof from {old} records to {new}: records before them are not in the log any more, or there are fewer now"
@@ -64,6 +72,9 @@ impl ProveError {
             Self::Log(failure) => Some(failure.help()),
             Self::TooNew { .. } => Some("the gateway signs a checkpoint each minute: try again then"),
             Self::Note { .. } => Some("a gateway with this log signs its first checkpoint within a minute"),
+            Self::Forked { .. } => {
+                Some("keep the log as evidence, and compare it with the copies in your SIEM or backup")
+            }
             Self::Gone { .. } | Self::NotContinued { .. } => {
                 Some("use the copies of the records in your SIEM or backup")
             }
@@ -145,7 +156,10 @@ pub fn prove_growth(log: &Path, older: &Path) -> Result<ConsistencyProof, ProveE
     let (first, last) = (from.size, checkpoint.size);
     let hashes = build(log, last, |before| ProofBuilder::consistency(first, last, before))?;
     let hashes = hashes.ok_or(ProveError::NotContinued { old: first, new: last })?;
-    Ok(ConsistencyProof { old, hashes, new })
+    let proof = ConsistencyProof { old, hashes, new };
+    // The log is sound, and the older checkpoint is of another one with the same key.
+    proof.verify(&verifier).map_err(|_| ProveError::Forked { size: first })?;
+    Ok(proof)
 }
 
 /// The hash of a record that was taken out of the log, in any spelling of its JSON: computed, not the one it names.

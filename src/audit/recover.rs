@@ -4,7 +4,7 @@
 //! a file of its own all the same. A whole line that is wrong is not the work of a crash, and is refused.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,9 +14,10 @@ use super::digest::Digest;
 use super::file::{LogFile, beside};
 use super::follow::{FollowError, Follower, first_record};
 use super::line::{ChainHead, LINE_LIMIT, LineFault, check, check_next};
-use super::note::NoteVerifier;
+use super::line_reader::{Line, LineReader};
+use super::note::{NoteVerifier, sync_folder};
 use super::seal::{SealCause, seals};
-use super::segments::segments;
+use super::segments::{Segment, segment_folder, segments};
 use super::tree::Frontier;
 use super::tree_state::TreeState;
 
@@ -55,6 +56,8 @@ pub(super) struct LogEnd {
     pub(super) tree: Frontier,
     /// Number of the first record of the file that grows, or of the one that comes.
     pub(super) first: u64,
+    /// The hash of the record before that one.
+    pub(super) before_first: Digest,
 }
 
 /// Cuts a torn line, and reads what was written since the last checkpoint or seal: the chain has to continue it, and no
@@ -78,10 +81,13 @@ pub(super) fn recover(
         Some(_) => Some(first_record(log.file()).map_err(fault)?.ok_or(damaged(LineFault::TooLong))?),
         None => None,
     };
-    let (head, tree) = read_on(path, begin.head, begin.tree)?;
-    let kept = last.map_or(0, |last| last.seq).max(begin.kept);
-    if kept < head.seq {
-        return Err(AuditError::Missing { path: path.to_owned(), first: kept + 1, last: head.seq });
+    let BeforeFirst { head, tree, before_first } = read_on(path, begin.head, begin.tree, in_file)?;
+    let kept = last.or(begin.kept).unwrap_or(ChainHead::GENESIS);
+    if kept.seq < head.seq {
+        return Err(AuditError::Missing { path: path.to_owned(), first: kept.seq + 1, last: head.seq });
+    }
+    if kept != head {
+        return Err(damaged(LineFault::Chain));
     }
     let torn = match torn {
         [] => None,
@@ -92,25 +98,39 @@ pub(super) fn recover(
         }
     };
     let recovery = Recovery { last_seq: head.seq, last_hash: head.hash, torn };
-    Ok((LogEnd { head, tree, first: in_file.unwrap_or(head.seq + 1) }, recovery))
+    let first = in_file.unwrap_or(head.seq + 1);
+    let before_first = if in_file.is_some() { before_first } else { head.hash };
+    Ok((LogEnd { head, tree, first, before_first }, recovery))
 }
 
 /// From where the log is read on.
 struct Begin {
     head: ChainHead,
     tree: Frontier,
-    /// The highest number of a record that is in a closed segment, or is known to be gone.
-    kept: u64,
+    /// The last record that is in a closed segment, or that a seal says is gone.
+    kept: Option<ChainHead>,
 }
 
 /// The last checkpoint or seal; before the first record when there is none.
 fn begin(path: &Path, verifier: &NoteVerifier) -> Result<Begin, AuditError> {
     let fault = |source| AuditError::File { path: path.to_owned(), source };
-    let segments = segments(path).map_err(fault)?;
     let seals = seals(path, verifier).map_err(AuditError::Seal)?;
-    let gone = seals.iter().filter(|seal| matches!(seal.cause, SealCause::Cut | SealCause::Deleted));
-    let kept = segments.iter().map(|segment| segment.last).chain(gone.map(|seal| seal.last)).max();
-    let mut begin = Begin { head: ChainHead::GENESIS, tree: Frontier::default(), kept: kept.unwrap_or(0) };
+    let sealed = seals.iter().map(|seal| seal.last).max().unwrap_or(0);
+    mend_segments(path, sealed)?;
+    let segments = segments(path).map_err(fault)?;
+    let mut kept: Option<ChainHead> = None;
+    for seal in &seals {
+        let is_gone = matches!(seal.cause, SealCause::Cut | SealCause::Deleted);
+        let is_there =
+            segments.iter().any(|segment| (segment.first, segment.last) == (seal.first, seal.last));
+        if (is_gone || is_there) && kept.is_none_or(|kept| kept.seq < seal.last) {
+            kept = Some(seal.head());
+        }
+    }
+    if let Some(unsealed) = segments.last().filter(|segment| segment.last > sealed) {
+        kept = Some(last_record(unsealed)?);
+    }
+    let mut begin = Begin { head: ChainHead::GENESIS, tree: Frontier::default(), kept };
     if let Some(state) = TreeState::read(path, verifier).map_err(AuditError::Tree)? {
         (begin.head, begin.tree) = state;
     }
@@ -121,19 +141,89 @@ fn begin(path: &Path, verifier: &NoteVerifier) -> Result<Begin, AuditError> {
     Ok(begin)
 }
 
-/// Reads the records after `head` to the end of the log, and checks that each continues the one before.
+/// Shortens a segment that was closed a moment before a power cut, where its end did not reach the disk: what is missing was
+/// never promised to be there (`written`), or a checkpoint says so. Segments up to record `sealed` were synced and read.
+fn mend_segments(path: &Path, sealed: u64) -> Result<(), AuditError> {
+    let fault = |source| AuditError::File { path: path.to_owned(), source };
+    let all = segments(path).map_err(fault)?;
+    // Only the newest can be short: it was the growing file when the power went.
+    let Some(segment) = all.last().filter(|segment| segment.last > sealed && !segment.compressed) else {
+        return Ok(());
+    };
+    let file = OpenOptions::new().read(true).write(true).open(&segment.path).map_err(fault)?;
+    let length = file.metadata().map_err(fault)?.len();
+    let start = length.saturating_sub(2 * LINE_LIMIT as u64 + 2);
+    let window = read_from(&file, start, length).map_err(fault)?;
+    let (whole, torn) = split_torn(&window);
+    let damaged = |source| AuditError::Damaged { path: segment.path.clone(), source };
+    if torn.len() > LINE_LIMIT {
+        return Err(damaged(LineFault::TooLong));
+    }
+    let last = check_lines(whole, start > 0).map_err(damaged)?;
+    if torn.is_empty() && last.is_some_and(|last| last.seq == segment.last) {
+        return Ok(());
+    }
+    if !torn.is_empty() {
+        save(path, last.map_or(segment.first, |last| last.seq + 1), torn).map_err(fault)?;
+        file.set_len(length - torn.len() as u64).and_then(|()| file.sync_all()).map_err(fault)?;
+    }
+    let folder = segment_folder(path);
+    match last {
+        Some(last) if (segment.first..=segment.last).contains(&last.seq) => {
+            let shorter = Segment::new(&folder, segment.first, last.seq, false);
+            fs::rename(&segment.path, shorter.path).map_err(fault)?;
+        }
+        Some(_) => return Err(damaged(LineFault::NotARecord)),
+        None => fs::remove_file(&segment.path).map_err(fault)?,
+    }
+    sync_folder(&segment.path).map_err(fault)
+}
+
+/// The last record of a segment.
+fn last_record(segment: &Segment) -> Result<ChainHead, AuditError> {
+    let fault = |source| AuditError::File { path: segment.path.clone(), source };
+    let damaged = |source| AuditError::Damaged { path: segment.path.clone(), source };
+    let mut lines = LineReader::new(segment.open().map_err(fault)?);
+    let mut last = None;
+    while let Some(line) = lines.next().map_err(fault)? {
+        let Line::Whole(line) = line else { return Err(damaged(LineFault::NotARecord)) };
+        last = Some(
+            match last {
+                None => check(line).map(|(head, _)| head),
+                Some(last) => check_next(line, last),
+            }
+            .map_err(damaged)?,
+        );
+    }
+    last.ok_or(damaged(LineFault::NotARecord))
+}
+
+/// Where reading has come to, and the hash of the record before the growing file.
+struct BeforeFirst {
+    head: ChainHead,
+    tree: Frontier,
+    before_first: Digest,
+}
+
+/// Reads the records after `head` to the end of the log, and checks that each continues the one before. `first`: the first
+/// record of the growing file.
 fn read_on(
     path: &Path,
     mut head: ChainHead,
     mut tree: Frontier,
-) -> Result<(ChainHead, Frontier), AuditError> {
+    first: Option<u64>,
+) -> Result<BeforeFirst, AuditError> {
+    let damaged = |source| AuditError::Damaged { path: path.to_owned(), source };
+    let mut before_first = None;
     let mut follower = Follower::new(path, head.seq);
     loop {
+        if first == Some(head.seq + 1) {
+            before_first = Some(head.hash);
+        }
         match follower.next_record() {
-            Ok(None) => return Ok((head, tree)),
+            Ok(None) => break,
             Ok(Some(record)) => {
-                head = check_next(record.text.as_bytes(), head)
-                    .map_err(|source| AuditError::Damaged { path: path.to_owned(), source })?;
+                head = check_next(record.text.as_bytes(), head).map_err(damaged)?;
                 tree.push(&head.hash);
             }
             Err(FollowError::Gone { log, first, last }) => {
@@ -145,6 +235,18 @@ fn read_on(
             Err(FollowError::Read { path, source }) => return Err(AuditError::File { path, source }),
         }
     }
+    // The file began before the last checkpoint: its first line says what came before it.
+    let before_first = match (before_first, first) {
+        (Some(hash), _) => hash,
+        (None, Some(first)) => {
+            let mut growing = Follower::new(path, first - 1);
+            let record = growing.next_record().ok().flatten();
+            let line = record.ok_or(damaged(LineFault::NotARecord))?.text.as_bytes();
+            check(line).map_err(damaged)?.1
+        }
+        (None, None) => head.hash,
+    };
+    Ok(BeforeFirst { head, tree, before_first })
 }
 
 fn read_from(file: &File, start: u64, end: u64) -> io::Result<Vec<u8>> {

@@ -50,6 +50,8 @@ pub struct Seal {
     pub last: u64,
     /// Hash of the last record.
     pub last_hash: Digest,
+    /// The `hash` of the record before the first one.
+    pub prev_hash: Digest,
     /// When the last record was made, RFC 3339; for a cut, when it was noticed.
     pub last_time: String,
     /// The tree over all records up to the last one: see [`Frontier`].
@@ -57,18 +59,14 @@ pub struct Seal {
 }
 
 impl Seal {
-    pub(super) fn new(
-        cause: SealCause,
-        first: u64,
-        end: ChainEnd<'_>,
-        last_time: String,
-        closed: String,
-    ) -> Self {
+    pub(super) fn new(begin: SealBegin, end: ChainEnd<'_>, last_time: String, closed: String) -> Self {
+        let SealBegin { cause, first, prev_hash } = begin;
         let ChainEnd { head, tree } = end;
         Self {
             cause,
             closed,
             first,
+            prev_hash,
             last: head.seq,
             last_hash: head.hash,
             last_time,
@@ -77,8 +75,8 @@ impl Seal {
     }
 
     /// The seal of what retention has deleted when it deletes these records too.
-    pub(super) fn deleted(of: &Self, first: u64, closed: String) -> Self {
-        Self { cause: SealCause::Deleted, closed, first, ..of.clone() }
+    pub(super) fn deleted(of: &Self, closed: String) -> Self {
+        Self { cause: SealCause::Deleted, closed, first: 1, prev_hash: Digest::GENESIS, ..of.clone() }
     }
 
     /// The end of the chain.
@@ -118,6 +116,15 @@ impl Seal {
         let is_sound = 0 < seal.first && seal.first <= seal.last && seal.tree().is_some();
         if is_sound { Ok(seal) } else { Err(NoteError::Malformed("its numbers do not fit together")) }
     }
+}
+
+/// How and with which record a part of the log begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SealBegin {
+    pub(super) cause: SealCause,
+    pub(super) first: u64,
+    /// The `hash` of the record before it.
+    pub(super) prev_hash: Digest,
 }
 
 /// The last record of some part of the log, and the tree up to it.

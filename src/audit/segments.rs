@@ -6,10 +6,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::file::beside;
+use super::follow::first_record;
 use crate::regular;
 
 /// The digits of a record number in the name of a segment.
@@ -51,13 +51,18 @@ impl Segment {
         (first > 0 && first <= last).then_some(Self { first, last, path, compressed })
     }
 
-    /// Its lines, decompressed.
+    /// Its lines, decompressed. One that was compressed since it was listed is found too.
     pub(super) fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        let file = regular::open(&self.path)?;
-        Ok(match self.compressed {
-            true => Box::new(zstd::Decoder::new(file)?),
-            false => Box::new(file),
-        })
+        match regular::open(&self.path) {
+            Ok(file) if self.compressed => Ok(Box::new(zstd::Decoder::new(file)?)),
+            Ok(file) => Ok(Box::new(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.compressed => {
+                let compressed =
+                    Self::new(self.path.parent().unwrap_or(Path::new("")), self.first, self.last, true);
+                Ok(Box::new(zstd::Decoder::new(regular::open(&compressed.path)?)?))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -83,21 +88,25 @@ pub fn segments(log: &Path) -> io::Result<Vec<Segment>> {
     Ok(found)
 }
 
+/// How often files are listed again when they change meanwhile.
+const TRIES: usize = 10;
+
 /// The closed segments and the file that grows, so that no record is missing or there twice, also when the log is rotated
-/// meanwhile.
-pub(super) fn files(log: &Path) -> io::Result<(Vec<Segment>, File)> {
-    loop {
-        let growing = regular::open(log)?;
+/// meanwhile. No growing file: it is about to be made, or a crash came before that.
+pub(super) fn files(log: &Path) -> io::Result<(Vec<Segment>, Option<File>)> {
+    let mut found = (Vec::new(), None);
+    for _ in 0..TRIES {
+        let growing = open_growing(log)?;
+        let first = growing.as_ref().map(first_record).transpose()?.flatten();
         let closed = segments(log)?;
-        let own = growing.metadata()?;
-        let is_closed = closed.last().is_some_and(|segment| {
-            fs::metadata(&segment.path)
-                .is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()))
-        });
+        let last = closed.last().map_or(0, |segment| segment.last);
+        let is_closed = first.is_some_and(|first| first <= last);
+        found = (closed, growing);
         if !is_closed {
-            return Ok((closed, growing));
+            break;
         }
     }
+    Ok(found)
 }
 
 /// Opens the file that grows; `None` while there is none, as for a moment during rotation.

@@ -8,7 +8,9 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -18,9 +20,9 @@ use super::line::{ChainHead, LineFault, check, check_next};
 use super::line_reader::{Line, LineReader};
 use super::note::{NoteError, NoteVerifier, read_text};
 use super::seal::{Seal, SealCause, SealFault, seals};
-use super::segments::{Segment, files};
+use super::segments::{Segment, files, segment_folder};
 use super::tree::Frontier;
-use super::tree_state::{checkpoint_file, public_key_file};
+use super::tree_state::{TreeState, checkpoint_file, public_key_file};
 
 /// The result for a sound log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -117,6 +119,26 @@ pub enum VerifyFailure {
     /// A seal is not what the gateway wrote.
     #[error(transparent)]
     Seal(#[from] SealFault),
+    /// A closed file cannot be decompressed.
+    #[error("the closed file `{path}` is damaged")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        #[source]
+        source: io::Error,
+    },
+    /// A closed file has no seal, and later ones have.
+    #[error("the seal of records {first} to {last} is missing")]
+    SealMissing {
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
+    /// There are signed files, and no checkpoint.
+    #[error("the checkpoint `{0}` is missing, and the log has others of the files that the gateway signs")]
+    NoCheckpoint(PathBuf),
     /// A seal says something else than the records.
     #[error("the seal of records {first} to {last} does not fit these records")]
     SealDiffers {
@@ -145,13 +167,22 @@ impl VerifyFailure {
         !matches!(self, Self::Read { .. } | Self::Given { .. })
     }
 
+    /// Whether a moment later it may be in order: a file is being removed, made or sealed.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Read { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// The line and the number of the record where the log is wrong.
     pub fn place(&self) -> (Option<u64>, Option<u64>) {
         match self {
             Self::Broken { line, seq, .. } => (Some(*line), Some(*seq)),
-            Self::Missing { first, .. } | Self::Truncated { first, .. } | Self::SealDiffers { first, .. } => {
-                (None, Some(*first))
-            }
+            Self::Missing { first, .. }
+            | Self::Truncated { first, .. }
+            | Self::SealDiffers { first, .. }
+            | Self::SealMissing { first, .. } => (None, Some(*first)),
             _ => (None, None),
         }
     }
@@ -161,14 +192,19 @@ impl VerifyFailure {
         match self {
             Self::Read { .. } => "name the log file, and run as a user who may read it",
             Self::Given { .. } => "name a checkpoint of this log, or its public key as the gateway wrote it",
-            Self::Broken { .. } | Self::Missing { .. } => {
+            Self::Broken { .. } | Self::Missing { .. } | Self::Damaged { .. } => {
                 "everything before that record is intact; keep the files as evidence, compare them with the copies \
                  in your SIEM or backup, and start a new log"
             }
             Self::Truncated { .. } | Self::Forked { .. } => {
                 "keep the files as evidence, compare them with the copies in your SIEM or backup, and start a new log"
             }
-            Self::Seal(_) | Self::SealDiffers { .. } | Self::Beside { .. } | Self::NoKey(_) => {
+            Self::Seal(_)
+            | Self::SealDiffers { .. }
+            | Self::SealMissing { .. }
+            | Self::Beside { .. }
+            | Self::NoCheckpoint(_)
+            | Self::NoKey(_) => {
                 "put back what the gateway wrote from your backup; else keep the files as evidence, and start a new log"
             }
         }
@@ -225,8 +261,43 @@ impl Visitor for Silent {
     fn record(&mut self, _: u64, _: &Digest) {}
 }
 
-/// Checks the whole log, and shows each record that is in order to `visitor`.
+/// How often a log is read again when its files change meanwhile.
+const TRIES: usize = 5;
+
+/// Checks the whole log, and shows each record that is in order to `visitor`. Where something is wrong, and files were closed,
+/// compressed or deleted meanwhile, it is read again.
 pub(super) fn verify_each(
+    path: &Path,
+    trusted: &Trusted,
+    progress: &mut dyn FnMut(u64),
+    visitor: &mut dyn Visitor,
+) -> Result<VerifyReport, VerifyFailure> {
+    let mut tries = 0;
+    loop {
+        let before = names(path);
+        tries += 1;
+        match verify_once(path, trusted, progress, visitor) {
+            Err(failure)
+                if tries < TRIES
+                    && (names(path) != before || failure.is_transient() && segment_folder(path).is_dir()) =>
+            {
+                // A file that is being written or sealed is there a moment later.
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            verified => return verified,
+        }
+    }
+}
+
+/// Which files the log has.
+fn names(path: &Path) -> (Vec<PathBuf>, Option<u64>) {
+    let folder = std::fs::read_dir(segment_folder(path)).into_iter().flatten().flatten();
+    let mut names: Vec<PathBuf> = folder.map(|entry| entry.path()).collect();
+    names.sort();
+    (names, std::fs::metadata(path).ok().map(|found| found.ino()))
+}
+
+fn verify_once(
     path: &Path,
     trusted: &Trusted,
     progress: &mut dyn FnMut(u64),
@@ -236,7 +307,11 @@ pub(super) fn verify_each(
     let (seals, targets) = signed(path, trusted)?;
     let (closed, growing) =
         files(path).map_err(|source| VerifyFailure::Read { path: path.to_owned(), source })?;
-    let mut reading = Reading::new(seals, targets, progress, visitor);
+    if growing.is_none() && closed.is_empty() && targets.is_empty() {
+        let source = io::ErrorKind::NotFound.into();
+        return Err(VerifyFailure::Read { path: path.to_owned(), source });
+    }
+    let mut reading = Reading::new(seals, targets, progress, visitor)?;
     for segment in &closed {
         reading.segment(segment)?;
     }
@@ -248,17 +323,20 @@ pub(super) fn verify_each(
 fn signed(path: &Path, trusted: &Trusted) -> Result<(Vec<Seal>, Vec<Target>), VerifyFailure> {
     let beside = checkpoint_file(path);
     let has_checkpoint = beside.try_exists().unwrap_or(true);
+    let has_signed = has_checkpoint || TreeState::exists(path) || has_seals(path);
     let Some(verifier) = verifier(path, trusted)? else {
-        return match trusted.checkpoints.first() {
-            Some(_) => Err(VerifyFailure::NoKey(public_key_file(path))),
-            None if has_checkpoint => Err(VerifyFailure::NoKey(public_key_file(path))),
-            None => Ok((Vec::new(), Vec::new())),
+        return match has_signed || !trusted.checkpoints.is_empty() {
+            true => Err(VerifyFailure::NoKey(public_key_file(path))),
+            false => Ok((Vec::new(), Vec::new())),
         };
     };
+    if has_signed && !has_checkpoint {
+        return Err(VerifyFailure::NoCheckpoint(beside));
+    }
     let mut targets = Vec::new();
     if has_checkpoint {
         let read = read_text(&beside).and_then(|note| Checkpoint::open(&note, &verifier));
-        let checkpoint = read.map_err(|source| VerifyFailure::Beside { path: beside, source })?;
+        let checkpoint = read.map_err(|source| beside_fault(beside, source))?;
         targets.push(Target { name: "the checkpoint beside the log".to_owned(), checkpoint });
     }
     for file in &trusted.checkpoints {
@@ -266,7 +344,28 @@ fn signed(path: &Path, trusted: &Trusted) -> Result<(Vec<Seal>, Vec<Target>), Ve
         let checkpoint = read.map_err(|source| VerifyFailure::Given { path: file.clone(), source })?;
         targets.push(Target { name: format!("`{}`", file.display()), checkpoint });
     }
-    Ok((seals(path, &verifier)?, targets))
+    Ok((seals(path, &verifier).map_err(of_seal)?, targets))
+}
+
+/// A seal that is not what the gateway wrote; or one that could not be read, which says nothing about the log.
+fn of_seal(fault: SealFault) -> VerifyFailure {
+    match fault {
+        SealFault { source: NoteError::File { path, source }, .. } => VerifyFailure::Read { path, source },
+        fault => VerifyFailure::Seal(fault),
+    }
+}
+
+/// The same of a key or checkpoint beside the log.
+fn beside_fault(path: PathBuf, source: NoteError) -> VerifyFailure {
+    match source {
+        NoteError::File { path, source } => VerifyFailure::Read { path, source },
+        source => VerifyFailure::Beside { path, source },
+    }
+}
+
+fn has_seals(path: &Path) -> bool {
+    let folder = std::fs::read_dir(segment_folder(path)).into_iter().flatten().flatten();
+    folder.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|ending| ending == "seal"))
 }
 
 fn verifier(path: &Path, trusted: &Trusted) -> Result<Option<NoteVerifier>, VerifyFailure> {
@@ -277,7 +376,7 @@ fn verifier(path: &Path, trusted: &Trusted) -> Result<Option<NoteVerifier>, Veri
     if !beside.try_exists().unwrap_or(true) {
         return Ok(None);
     }
-    NoteVerifier::read(&beside).map(Some).map_err(|source| VerifyFailure::Beside { path: beside, source })
+    NoteVerifier::read(&beside).map(Some).map_err(|source| beside_fault(beside, source))
 }
 
 /// A log that is being read.
@@ -298,7 +397,7 @@ impl<'r> Reading<'r> {
         targets: Vec<Target>,
         progress: &'r mut dyn FnMut(u64),
         visitor: &'r mut dyn Visitor,
-    ) -> Self {
+    ) -> Result<Self, VerifyFailure> {
         let report = VerifyReport {
             records: 0,
             first_seq: None,
@@ -314,18 +413,19 @@ impl<'r> Reading<'r> {
         };
         let (head, tree) = (ChainHead::GENESIS, Frontier::default());
         let mut own = Self { head, tree, seals, targets, progress, visitor, done: 0, report };
-        own.pass_deleted();
-        own
+        own.pass_deleted()?;
+        Ok(own)
     }
 
     /// Begins after what retention has deleted.
-    fn pass_deleted(&mut self) {
+    fn pass_deleted(&mut self) -> Result<(), VerifyFailure> {
         let tombstone = self.seals.iter().find(|seal| seal.cause == SealCause::Deleted);
         if let Some((seal, tree)) = tombstone.and_then(|seal| Some((seal, seal.tree()?))) {
             (self.head, self.tree) = (seal.head(), tree);
             self.report.deleted_to = Some(seal.last);
         }
         self.visitor.begins(&self.tree);
+        self.compare()
     }
 
     /// Passes over what was cut off before record `next`; an error when records are missing without a seal.
@@ -339,9 +439,13 @@ impl<'r> Reading<'r> {
             let Some((seal, tree)) = cut.and_then(|seal| Some((seal, seal.tree()?))) else {
                 return Err(VerifyFailure::Missing { first: wanted, last: next - 1 });
             };
+            if seal.prev_hash != self.head.hash {
+                return Err(VerifyFailure::SealDiffers { first: seal.first, last: seal.last });
+            }
             self.report.cut.push((seal.first, seal.last));
             (self.head, self.tree) = (seal.head(), tree);
             self.visitor.begins(&self.tree);
+            self.compare()?;
         }
         Ok(())
     }
@@ -355,6 +459,7 @@ impl<'r> Reading<'r> {
         let fault = |source| VerifyFailure::Read { path: segment.path.clone(), source };
         let name =
             segment.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let before = self.head.hash;
         let reader = segment.open().map_err(fault)?;
         let end =
             self.file(LineReader::new(reader), &segment.path, &format!("{name} "), Some(segment.last))?;
@@ -363,16 +468,24 @@ impl<'r> Reading<'r> {
         }
         self.report.segments += 1;
         let seal = self.seals.iter().find(|seal| seal.first == segment.first && seal.last == segment.last);
+        let (first, last) = (segment.first, segment.last);
         match seal {
-            Some(seal) if seal.head() != self.head || seal.tree().as_ref() != Some(&self.tree) => {
-                Err(VerifyFailure::SealDiffers { first: segment.first, last: segment.last })
+            Some(seal)
+                if seal.head() != self.head
+                    || seal.tree().as_ref() != Some(&self.tree)
+                    || seal.prev_hash != before =>
+            {
+                Err(VerifyFailure::SealDiffers { first, last })
             }
-            // The last segment may have been closed a moment ago, and be sealed in the next.
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            // The newest may have been closed a moment ago, and be sealed in the next.
+            None if self.seals.iter().all(|seal| seal.last < first) => Ok(()),
+            None => Err(VerifyFailure::SealMissing { first, last }),
         }
     }
 
-    fn growing(&mut self, path: &Path, file: File) -> Result<(), VerifyFailure> {
+    fn growing(&mut self, path: &Path, file: Option<File>) -> Result<(), VerifyFailure> {
+        let Some(file) = file else { return Ok(()) };
         let fault = |source| VerifyFailure::Read { path: path.to_owned(), source };
         if let Some(first) = super::follow::first_record(&file).map_err(fault)? {
             // A number that is not the next one is found with its line; one behind a seal is not.
@@ -401,7 +514,7 @@ impl<'r> Reading<'r> {
             let seq = self.head.seq + 1;
             let broken =
                 |what| Err(VerifyFailure::Broken { file: name.to_owned(), line: number + 1, seq, what });
-            let line = lines.next().map_err(|source| VerifyFailure::Read { path: path.to_owned(), source });
+            let line = lines.next().map_err(|source| unreadable(path, source, last.is_some()));
             let head = match line? {
                 None => break,
                 Some(Line::Whole(_)) if last.is_some_and(|last| seq > last) => {
@@ -412,7 +525,8 @@ impl<'r> Reading<'r> {
                 Some(Line::Torn(line)) if last.is_some() || has_changed_end(line) => Err(LineFault::Spelling),
                 Some(Line::Torn(line)) => {
                     self.report.torn_tail += line.len() as u64;
-                    continue;
+                    // What is written after it is the rest of this line.
+                    break;
                 }
             };
             match head {
@@ -464,6 +578,20 @@ impl<'r> Reading<'r> {
         self.report.last_hash = self.head.hash.to_string();
         self.report.root = self.tree.root().to_string();
         Ok(self.report)
+    }
+}
+
+/// A segment whose compressed form is damaged is a finding; what the system refuses is none.
+fn unreadable(path: &Path, source: io::Error, closed: bool) -> VerifyFailure {
+    let path = path.to_owned();
+    // Errors of zstd have no kind of their own.
+    match closed
+        && matches!(
+            source.kind(),
+            io::ErrorKind::Other | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+        ) {
+        true => VerifyFailure::Damaged { path, source },
+        false => VerifyFailure::Read { path, source },
     }
 }
 

@@ -15,19 +15,22 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::AuditError;
+use super::digest::Digest;
 use super::error::JournalFault;
 use super::file::{FileFault, LogFile, Standing};
 use super::fsync_thread::FsyncThread;
 use super::journal::Receipt;
-use super::line::{ChainHead, Encoder};
+use super::line::{ChainHead, Encoder, check};
+use super::note::NoteKey;
 use super::principal_shares::QueueShare;
 use super::queue::{Flush, Job, Queue, Wakeup};
 use super::record::Record;
 use super::recover::LogEnd;
-use super::seal::SealCause;
+use super::seal::{ChainEnd, Seal, SealBegin, SealCause};
 use super::segments::{Segment, segment_folder};
 use super::settings::{Durability, Settings};
 use super::tree::Frontier;
+use crate::clock::{Clock as _, SystemClock, rfc3339};
 use crate::telemetry::{Metrics, SinkLabels};
 
 /// A batch is written when it has this many bytes, even when more waits.
@@ -47,9 +50,8 @@ pub(super) struct Closing {
     /// Number of its first record; the last one is that of `end`.
     pub(super) first: u64,
     pub(super) end: ChainHead,
-    pub(super) tree: Frontier,
     /// The file that was open, when its records have no name any more and have to be copied.
-    pub(super) nameless: Option<File>,
+    pub(super) nameless: Option<Arc<File>>,
 }
 
 /// The state of the log at one moment.
@@ -58,7 +60,7 @@ pub(super) struct Snapshot {
     pub(super) head: ChainHead,
     pub(super) tree: Frontier,
     /// The file that grows, to be synced.
-    pub(super) file: File,
+    pub(super) file: Arc<File>,
     /// Number of its first record.
     pub(super) first: u64,
     /// Its length in bytes.
@@ -84,7 +86,11 @@ pub(super) struct Writer {
     previous: (ChainHead, Frontier),
     /// Number of the first record of the file that grows.
     first: u64,
+    /// The hash of the record before it.
+    before_first: Digest,
     closings: Vec<Closing>,
+    /// Signs which records another program has cut off.
+    key: Arc<NoteKey>,
     /// The last record in `batch`.
     staged: ChainHead,
     batch: String,
@@ -103,6 +109,7 @@ impl Writer {
         queue: Arc<Queue>,
         fsync_thread: FsyncThread,
         metrics: Arc<Metrics>,
+        key: Arc<NoteKey>,
     ) -> Self {
         Self {
             queue,
@@ -117,7 +124,9 @@ impl Writer {
             written: end.head,
             tree: end.tree,
             first: end.first,
+            before_first: end.before_first,
             closings: Vec::new(),
+            key,
             staged: end.head,
             batch: String::new(),
             receipts_due: Vec::new(),
@@ -146,7 +155,8 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<(), AuditError> {
-        let flushed = self.follow().and_then(|()| Ok(self.file.sync()?));
+        let synced = |writer: &Self| writer.fsync_thread.sync_left().and_then(|()| writer.file.sync());
+        let flushed = self.follow().and_then(|()| Ok(synced(self)?));
         flushed.map_err(|fault| AuditError::Unavailable(self.failed(fault)))
     }
 
@@ -194,6 +204,7 @@ impl Writer {
         if let Some(error) = self.fsync_thread.take_failure() {
             // What the kernel lost is lost, but nothing more may follow it unless the disk takes it.
             tracing::error!(%error, "the decision log was not synced to the disk");
+            self.fsync_thread.sync_left()?;
             self.file.sync()?;
         }
         self.follow()?;
@@ -214,20 +225,43 @@ impl Writer {
     fn follow(&mut self) -> Result<(), FileFault> {
         match self.file.standing()? {
             Standing::Same => Ok(()),
-            cut @ (Standing::Cut | Standing::CutBeforeLast) => {
-                self.file.accept_cut(cut);
-                let (end, tree) = match cut {
-                    Standing::CutBeforeLast => self.previous.clone(),
-                    _ => (self.written, self.tree.clone()),
-                };
-                self.close(SealCause::Cut, end, tree, None);
-                Ok(())
+            Standing::Cut => self.accept_cut(Standing::Cut, self.written, self.tree.clone()),
+            Standing::CutBeforeLast => {
+                self.expect_last_alone()?;
+                let (end, tree) = self.previous.clone();
+                self.accept_cut(Standing::CutBeforeLast, end, tree)
             }
             Standing::Moved => {
-                let (before, is_kept) = self.file.replace(&self.segment(), self.durability)?;
-                self.close(SealCause::Moved, self.written, self.tree.clone(), (!is_kept).then_some(before));
-                Ok(self.fsync_thread.replace(&self.file)?)
+                // One without a record becomes no segment.
+                let segment = (self.first <= self.written.seq).then(|| self.segment());
+                let (before, is_kept) = self.file.replace(segment.as_ref(), self.durability)?;
+                self.fsync_thread.replace(&self.file);
+                self.close(SealCause::Moved, self.written, (!is_kept).then_some(before));
+                Ok(())
             }
+        }
+    }
+
+    /// After the file was emptied: signs which records are gone from it, before anything else is written.
+    fn accept_cut(&mut self, standing: Standing, end: ChainHead, tree: Frontier) -> Result<(), FileFault> {
+        if self.first <= end.seq {
+            let now = rfc3339(SystemClock.now_millis());
+            let begin = SealBegin { cause: SealCause::Cut, first: self.first, prev_hash: self.before_first };
+            let seal = Seal::new(begin, ChainEnd { head: end, tree: &tree }, now.clone(), now);
+            seal.write(&self.path, &self.key)?;
+        }
+        self.file.accept_cut(standing);
+        self.close(SealCause::Cut, end, None);
+        Ok(())
+    }
+
+    /// That what stands in an emptied file is the last batch.
+    fn expect_last_alone(&self) -> Result<(), FileFault> {
+        let alone = self.file.alone()?;
+        let last = alone.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|&byte| byte == b'\n').next());
+        match last.map(check) {
+            Some(Ok((head, _))) if head == self.written => Ok(()),
+            _ => Err(FileFault::Changed { expected: self.file.length(), found: alone.len() as u64 }),
         }
     }
 
@@ -237,32 +271,31 @@ impl Writer {
     }
 
     /// Remembers that the records from `first` to `end` are closed.
-    fn close(&mut self, cause: SealCause, end: ChainHead, tree: Frontier, nameless: Option<File>) {
+    fn close(&mut self, cause: SealCause, end: ChainHead, nameless: Option<Arc<File>>) {
         let first = self.first;
         if first <= end.seq {
-            self.closings.push(Closing { cause, first, end, tree, nameless });
-            self.first = end.seq + 1;
+            self.closings.push(Closing { cause, first, end, nameless });
+            (self.first, self.before_first) = (end.seq + 1, end.hash);
         }
     }
 
     /// Moves the growing file to the closed segments, when there is a record in it.
     fn rotate(&mut self) -> Result<(), FileFault> {
-        self.follow()?;
         if self.first > self.written.seq {
             return Ok(());
         }
         self.file.rotate(&self.segment(), self.durability)?;
-        self.close(SealCause::Rotated, self.written, self.tree.clone(), None);
-        Ok(self.fsync_thread.replace(&self.file)?)
+        self.fsync_thread.replace(&self.file);
+        self.close(SealCause::Rotated, self.written, None);
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Result<Snapshot, FileFault> {
         self.follow()?;
-        let file = self.file.second_handle()?;
         Ok(Snapshot {
             head: self.written,
             tree: self.tree.clone(),
-            file,
+            file: self.file.shared(),
             first: self.first,
             length: self.file.length(),
             closings: mem::take(&mut self.closings),
@@ -365,11 +398,16 @@ impl GroupCommit {
         drop(finish);
     }
 
-    /// Moves the growing file to the closed segments. `None` when the journal is closed.
-    pub(super) fn rotate(&self) -> Option<Result<(), JournalFault>> {
+    /// Moves the growing file to the closed segments; when that fails, records still go where they went. `None` when the
+    /// journal is closed.
+    pub(super) fn rotate(&self) -> Option<Result<(), FileFault>> {
         let mut held = self.writer.lock();
         let writer = held.as_mut()?;
-        let rotated = self.guarded(|| writer.rotate().map_err(|fault| writer.failed(fault)));
+        let followed = self.guarded(|| writer.follow().map_err(|fault| writer.failed(fault)));
+        let rotated = match followed {
+            Ok(()) => self.guarded(|| writer.rotate()),
+            Err(fault) => Err(FileFault::Io(std::io::Error::other(fault))),
+        };
         self.release(held);
         Some(rotated)
     }

@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp, Unit};
 use serde_json::Value as Json;
 
-use self::prove::{CheckProofOptions, ProveOptions};
+use self::prove::{CheckProofOptions, LogProofOptions};
 use self::verify::VerifyOptions;
 pub(super) use self::verify::sound;
 use super::installation::LogFile;
@@ -40,7 +40,7 @@ pub enum Command {
     Verify(VerifyOptions),
     /// Prove that a record is in the log, or that the log continues an older checkpoint.
     #[command(after_help = "Example:\n  caxton audit prove 4711 > 4711.proof")]
-    Prove(ProveOptions),
+    Prove(LogProofOptions),
     /// Check a proof without the log. Exit code 1 when it does not hold.
     #[command(
         name = "check-proof",

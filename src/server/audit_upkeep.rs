@@ -27,9 +27,14 @@ pub(super) async fn run(parts: Arc<Parts>, stop: CancellationToken) {
     }
 }
 
+/// How long the end of the gateway waits for the last checkpoint.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(10);
+
 /// Signs the last checkpoint, before the journal is closed.
 pub(super) async fn finish(parts: &Parts) {
-    step(parts, Keeper::finish).await;
+    if tokio::time::timeout(LAST_CHECKPOINT, step(parts, Keeper::finish)).await.is_err() {
+        tracing::warn!("the last checkpoint of the decision log was not signed in time");
+    }
 }
 
 async fn step(parts: &Parts, work: impl FnOnce(&mut Keeper, i64) -> Vec<KeeperEvent> + Send + 'static) {
@@ -37,7 +42,16 @@ async fn step(parts: &Parts, work: impl FnOnce(&mut Keeper, i64) -> Vec<KeeperEv
     // A step that panicked is reported where it panicked.
     let events = blocking::run(move || work(&mut keeper.lock(), now)).await.unwrap_or_default();
     for event in &events {
-        parts.event(as_security_event(event)).await;
+        match event {
+            KeeperEvent::Deleting { last, .. } => {
+                // No record, no deletion.
+                if parts.recorded(&as_security_event(event)).await.is_ok() {
+                    let (keeper, last) = (Arc::clone(&parts.keeper), *last);
+                    let _ = blocking::run(move || keeper.lock().deletion_recorded(last)).await;
+                }
+            }
+            _ => parts.event(as_security_event(event)).await,
+        }
     }
 }
 
@@ -54,7 +68,7 @@ fn as_security_event(event: &KeeperEvent) -> SecurityEvent<'_> {
             last: *last,
         },
         KeeperEvent::Closed { first, last, .. } => SecurityEvent::AuditRotated { first: *first, last: *last },
-        KeeperEvent::Deleted { first, last } => SecurityEvent::AuditDeleted { first: *first, last: *last },
+        KeeperEvent::Deleting { first, last } => SecurityEvent::AuditDeleted { first: *first, last: *last },
         KeeperEvent::Checkpoint { note } => SecurityEvent::AuditCheckpoint { note },
         KeeperEvent::Failed { why } => SecurityEvent::AuditUpkeepFailed { why },
     }

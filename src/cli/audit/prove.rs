@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::verify::read_key;
 use crate::audit::prove::{ProveError, prove_growth, prove_record, record_hash};
 use crate::audit::query::{Filter, search};
-use crate::audit::{InclusionProof, Proof};
+use crate::audit::{InclusionProof, LogProof};
 use crate::cli::installation::LogFile;
 use crate::cli::output::{Exit, Output};
 use crate::json;
 
 /// What to prove.
 #[derive(Debug, Args)]
-pub struct ProveOptions {
+pub struct LogProofOptions {
     /// The decision or the number of the record.
     #[arg(required_unless_present = "since")]
     id: Option<String>,
@@ -40,7 +40,7 @@ pub struct CheckProofOptions {
     key: String,
 }
 
-pub(super) fn prove(options: ProveOptions, output: &Output) -> anyhow::Result<Exit> {
+pub(super) fn prove(options: LogProofOptions, output: &Output) -> anyhow::Result<Exit> {
     let log = options.log.path(output)?;
     let made = match (&options.since, &options.id) {
         (Some(older), _) => prove_growth(&log, older).map(|proof| proof.to_string()),
@@ -105,10 +105,10 @@ pub(super) fn check_proof(options: &CheckProofOptions, output: &Output) -> anyho
         std::fs::read_to_string(&options.proof).with_context(|| format!("`{name}` could not be read"))?;
     // `prove` prints a line end less than the note has.
     let text = format!("{}\n", text.trim_end());
-    let proof = Proof::parse(&text).with_context(|| format!("`{name}` cannot be used"))?;
+    let proof = LogProof::parse(&text).with_context(|| format!("`{name}` cannot be used"))?;
     let checked = match &proof {
-        Proof::Inclusion(proof) => check_record(options, proof, &verifier)?,
-        Proof::Consistency(proof) => proof.verify(&verifier).map(|(old, new)| {
+        LogProof::Inclusion(proof) => check_record(options, proof, &verifier)?,
+        LogProof::Consistency(proof) => proof.verify(&verifier).map(|(old, new)| {
             let said =
                 format!("ok: the checkpoint of {} records continues the one of {}", new.size, old.size);
             (new.size, said)
