@@ -77,6 +77,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// Bounds of a connection.
     pub http: HttpLimits,
+    /// Where spans of requests go; `None`: nowhere.
+    pub traces: Option<crate::telemetry::TraceSettings>,
     /// Whether `context.system.lockdown` holds from the start.
     pub lockdown: bool,
     /// How long requests under way may take after the signal to stop.
@@ -170,6 +172,7 @@ impl Settings {
             tls: None,
             http: HttpLimits::default(),
             failures: None,
+            traces: None,
             lockdown: false,
             shutdown_grace: Duration::from_secs(20),
         }

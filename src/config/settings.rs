@@ -22,6 +22,7 @@ mod runtime;
 mod screening;
 mod security;
 mod server;
+mod telemetry;
 mod tls;
 mod vault;
 
@@ -73,6 +74,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
     let memory = memory::read(reader, &server.data_dir);
     let sandbox = runtime::read(reader);
     let model = model::read(reader);
+    let traces = telemetry::read(reader);
     let screen = screening::read(reader);
     let messages = communication::read(reader);
     let longest = messages.max_message_bytes;
@@ -119,6 +121,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
         api: server.api,
         tls: server.tls,
         http: server.http,
+        traces,
         lockdown: security.lockdown,
         shutdown_grace: server.shutdown_grace,
     };

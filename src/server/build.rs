@@ -34,7 +34,7 @@ use crate::shared_state::{
     AddressBlocks, LocalConversations, LocalLockdown, LocalSessions, Lockdown, RateCounters,
 };
 use crate::siem::{FileCursors, SinkPorts, Sinks};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, TraceError, TraceSettings, Traces};
 use crate::tools::{Registry, RegistryPorts};
 
 /// Why the gateway did not start. Nothing was bound.
@@ -49,6 +49,9 @@ pub enum StartError {
     /// The accepted version could not be stored.
     #[error("the data directory cannot be written")]
     Remember(#[source] std::io::Error),
+    /// Spans cannot be sent.
+    #[error("the traces cannot be sent")]
+    Traces(#[from] TraceError),
     /// The decision log could not be opened.
     #[error("the decision log could not be opened")]
     Audit(#[from] crate::audit::AuditError),
@@ -137,6 +140,7 @@ pub(super) async fn build(
     let authenticator = open_authenticator(settings.authn, public_url, &clock, &metrics)?;
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
+    let traces = open_traces(settings.traces).await?;
     let model = settings.model.map(LanguageModel::new).transpose()?;
     let sandbox = open_sandbox(settings.sandbox, &metrics).await?;
     let tool_ports = RegistryPorts {
@@ -226,6 +230,7 @@ pub(super) async fn build(
         decision_log,
         journal: journal.clone(),
         metrics,
+        traces,
         clock: Arc::clone(&clock),
         settings: crate::api::Settings { issuers, authorization_server, ..settings.api },
         readiness: Readiness::default(),
@@ -270,6 +275,12 @@ async fn connect_tools(
         tracing::warn!(server = %problem.server, tool = problem.tool, help = problem.help, "{}", problem.message);
     }
     Ok(tools)
+}
+
+/// What makes the spans of requests; nothing without a collector.
+async fn open_traces(settings: Option<TraceSettings>) -> Result<Traces, StartError> {
+    let Some(settings) = settings else { return Ok(Traces::default()) };
+    Ok(blocking::run(move || Traces::start(&settings)).await??)
 }
 
 /// The decision log; that its torn end was cut off is a security event.

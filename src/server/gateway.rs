@@ -205,6 +205,9 @@ impl Gateway {
         self.parts.record_refusals(true).await;
         self.parts.event(SecurityEvent::GatewayStopped).await;
         audit_upkeep::finish(&self.parts).await;
+        let traces = self.parts.api.traces.clone();
+        // Who hangs here waits ten seconds at most.
+        let _ = blocking::run(move || traces.stop()).await;
         self.parts.journal.close();
         // After the last record.
         self.sinks.stop(SINKS_GRACE).await;

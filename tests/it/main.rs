@@ -54,5 +54,6 @@ mod roles;
 mod siem;
 mod slow;
 mod tls;
+mod traces;
 mod upstream_auth;
 mod vault;
