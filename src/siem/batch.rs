@@ -162,7 +162,7 @@ impl BatchReader {
         let Some(followed) = self.follower.next_record()? else { return Ok(None) };
         let seq = followed.seq;
         self.end = self.end.max(seq);
-        let Some(mut record) = parse(followed.text) else {
+        let Ok(mut record) = json::parse(followed.text.as_bytes()) else {
             // The follower has seen its number, so it is JSON of some kind. It is told as one that cannot be read.
             return Err(FollowError::Gone { log: self.log.clone(), first: seq, last: seq });
         };
@@ -179,7 +179,7 @@ impl BatchReader {
         }
         let mut before = Follower::new(&self.log, self.acknowledged - 1);
         let found = before.next_record().ok().flatten();
-        let record = found.and_then(|followed| parse(followed.text));
+        let record = found.and_then(|followed| json::parse(followed.text.as_bytes()).ok());
         record.iter().for_each(|record| self.renderer.follows(record));
     }
 
@@ -190,12 +190,6 @@ impl BatchReader {
         self.looked = Some(Instant::now());
         self.end = self.end.max(last_record(&self.log).unwrap_or_default());
     }
-}
-
-/// A line of the log. Arguments that are as deep as a request may be stand a few levels deeper in their record than the strict
-/// reader goes: nobody may keep a record from the receivers by that.
-fn parse(line: &str) -> Option<Value> {
-    json::parse(line.as_bytes()).ok().or_else(|| serde_json::from_str(line).ok())
 }
 
 /// The number of the last record of the log; `None` where it cannot be read or there is none. Blocks.

@@ -219,4 +219,96 @@ mod tests {
             assert!(wrong.parse::<HostPort>().is_err(), "{wrong}");
         }
     }
+
+    fn record(seq: u64, length: usize) -> OutgoingRecord {
+        let record = serde_json::json!({
+            "seq": seq, "time": "2026-01-10T10:00:00.121Z", "decision_id": "d", "event_type": "tool_call", "outcome": "allow"
+        });
+        OutgoingRecord::new(&record, "x".repeat(length))
+    }
+
+    fn sink(address: SocketAddr, transport: SyslogTransport) -> Syslog {
+        let settings = SyslogSettings {
+            address: address.to_string().parse().unwrap(),
+            transport,
+            facility: None,
+            max_datagram: 1_000,
+            tls: TlsFiles::default(),
+        };
+        Syslog::new(settings, "gateway-1".into(), Duration::from_secs(20)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_datagram_is_one_record_and_one_that_is_too_long_is_refused() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut sink = sink(receiver.local_addr().unwrap(), SyslogTransport::Udp);
+        let sent = sink.send(&[record(1, 10), record(2, 2_000), record(3, 10)]).await.unwrap();
+        let [refused] = sent.refused.as_slice() else { panic!("{sent:?}") };
+        assert_eq!(refused.index, 1);
+        assert!(refused.reason.contains("max_datagram"), "{}", refused.reason);
+        for seq in [1, 3] {
+            let mut buffer = [0; 4_096];
+            let length = receiver.recv(&mut buffer).await.unwrap();
+            let text = str::from_utf8(&buffer[..length]).unwrap();
+            let end = format!(
+                " gateway-1 caxton {} tool_call [caxton@32473 seq=\"{seq}\" decisionId=\"d\"] xxxxxxxxxx",
+                std::process::id()
+            );
+            assert!(text.starts_with("<110>1 2026-01-10T10:00:00.121Z") && text.ends_with(&end), "{text}");
+        }
+    }
+
+    /// The messages that come over one connection, taken apart by their lengths.
+    async fn take(listener: &tokio::net::TcpListener, messages: usize) -> Vec<String> {
+        use tokio::io::AsyncReadExt as _;
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut found = Vec::new();
+        while found.len() < messages {
+            let mut length = 0;
+            loop {
+                match stream.read_u8().await.unwrap() {
+                    b' ' => break,
+                    digit => length = length * 10 + usize::from(digit - b'0'),
+                }
+            }
+            let mut message = vec![0; length];
+            stream.read_exact(&mut message).await.unwrap();
+            found.push(String::from_utf8(message).unwrap());
+        }
+        // Seen open for a while, then closed as by a receiver that dies.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        found
+    }
+
+    #[tokio::test]
+    async fn what_may_have_lain_in_buffers_comes_again_on_the_next_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut sink = sink(listener.local_addr().unwrap(), SyslogTransport::Tcp);
+        let has_seq = |message: &String, seq: u64| message.contains(&format!("seq=\"{seq}\""));
+        let receiver = tokio::spawn(async move {
+            let first = take(&listener, 2).await;
+            let second = take(&listener, 3).await;
+            (first, second)
+        });
+        sink.send(&[record(1, 10), record(2, 10)]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        // The connection has gone meanwhile.
+        sink.send(&[record(3, 10)]).await.unwrap();
+        let (first, second) = receiver.await.unwrap();
+        assert!(first.iter().zip(1..).all(|(message, seq)| has_seq(message, seq)), "{first:?}");
+        assert!(second.iter().zip(1..).all(|(message, seq)| has_seq(message, seq)), "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_after_the_write_acknowledges_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut sink = sink(listener.local_addr().unwrap(), SyslogTransport::Tcp);
+        let receiver = tokio::spawn(async move {
+            drop(listener.accept().await.unwrap());
+            listener
+        });
+        assert!(matches!(sink.send(&[record(1, 10)]).await, Err(SendError::Retry { .. })));
+        drop(receiver.await.unwrap());
+        assert!(matches!(sink.send(&[record(1, 10)]).await, Err(SendError::Retry { .. })), "nobody listens");
+    }
 }

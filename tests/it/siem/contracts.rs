@@ -137,7 +137,7 @@ fn webhook(received: &mut Received, number: usize, headers: &HeaderMap, body: &B
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, "record 3 is wrong").into_response());
     }
     seqs.iter().for_each(|seq| received.take("hook", *seq));
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         // Taken, and the answer does not come.
         return Ok(StatusCode::GATEWAY_TIMEOUT.into_response());
     }
@@ -184,7 +184,7 @@ fn elastic(
     expect(body.ends_with(b"\n"), "the bulk request must be terminated by a newline")?;
     let text = std::str::from_utf8(body).map_err(|_| "not text")?;
     let lines: Vec<Json> = text.lines().map(parse).collect::<Result<_, _>>()?;
-    expect(lines.len() % 2 == 0, "an action without a document")?;
+    expect(lines.len().is_multiple_of(2), "an action without a document")?;
     let mut items = Vec::new();
     for pair in lines.chunks(2) {
         let id = pair[0]["create"]["_id"].as_str().ok_or("a data stream takes `create` only")?;
