@@ -63,8 +63,8 @@ impl Kept {
 
     /// Steps until nothing is to be deleted any more, as one who records each deletion; the numbers that were deleted.
     fn delete(&mut self, now: i64) -> Vec<(u64, u64)> {
-        let mut deleted = Vec::new();
-        loop {
+        let (mut deleted, mut idle) = (Vec::new(), 0);
+        while idle < 2 {
             let events = self.keeper.step(now);
             let wanted = events.iter().find_map(|event| match event {
                 KeeperEvent::Deleting { first, last } => Some((*first, *last)),
@@ -75,10 +75,12 @@ impl Kept {
                     deleted.push((first, last));
                     self.keeper.deletion_recorded(last);
                 }
-                None if events.is_empty() => return deleted,
                 None => {}
             }
+            // What was recorded is deleted by a step that says nothing.
+            idle = if events.is_empty() { idle + 1 } else { 0 };
         }
+        deleted
     }
 
     fn verify(&self) -> VerifyReport {
