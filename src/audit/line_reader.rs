@@ -14,16 +14,16 @@ pub(super) enum Line<'a> {
     Torn(&'a [u8]),
 }
 
-/// The lines of a file.
-pub(super) struct LineReader {
-    reader: BufReader<File>,
+/// The lines of a file, or of the content of a compressed one.
+pub(super) struct LineReader<R = File> {
+    reader: BufReader<R>,
     line: Vec<u8>,
     consumed: u64,
 }
 
-impl LineReader {
-    pub(super) fn new(file: File) -> Self {
-        Self { reader: BufReader::with_capacity(1 << 18, file), line: Vec::new(), consumed: 0 }
+impl<R: Read> LineReader<R> {
+    pub(super) fn new(content: R) -> Self {
+        Self { reader: BufReader::with_capacity(1 << 18, content), line: Vec::new(), consumed: 0 }
     }
 
     /// Bytes read so far.

@@ -5,12 +5,15 @@
 //! Lines are chained by SHA-256, so that [`verify::verify`] finds what was changed, deleted, moved or spliced.
 //! `docs/decision-log.md` is the contract for readers of the file.
 
+mod application;
 mod digest;
 mod error;
 mod escape;
+pub mod export;
 mod file;
 pub mod follow;
 mod fsync_thread;
+pub mod index;
 mod items;
 mod journal;
 mod line;
@@ -23,6 +26,7 @@ pub mod record_reader;
 mod recover;
 mod redact;
 mod refusals;
+mod scan;
 mod segments;
 mod settings;
 mod tail;
@@ -32,6 +36,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use application::{
+    ApplicationEvent, ApplicationEvent as SecurityEvent, ApplicationEventError, AuditLog, DataProcessing,
+    LegalBasis,
+};
 pub use digest::Digest;
 pub use error::{AuditError, JournalFault};
 pub use escape::{escape_json, visible};
@@ -43,4 +51,4 @@ pub use recover::{Recovery, TornLine};
 pub use redact::MASK;
 pub use segments::{Segment, segment_folder, segments};
 pub use settings::{Durability, Settings};
-pub use tail::Tail;
+pub use tail::tail;

@@ -31,6 +31,7 @@ pub struct Segment {
 
 impl Segment {
     /// The segment with these records in `folder`.
+    #[allow(dead_code, reason = "rotation makes segments")]
     pub(super) fn new(folder: &Path, first: u64, last: u64, compressed: bool) -> Self {
         let ending = if compressed { COMPRESSED } else { PLAIN };
         let path = folder.join(format!("{first:0DIGITS$}-{last:0DIGITS$}{ending}"));
@@ -93,8 +94,6 @@ pub(super) fn open_growing(log: &Path) -> io::Result<Option<File>> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
     use super::*;
 
     #[test]

@@ -1,5 +1,6 @@
 //! Builds the parts in the order in which they depend on each other. No port is bound before all of them are ready.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Settings;
@@ -111,6 +112,8 @@ pub(super) struct Parts {
     pub(super) tools: Registry,
     pub(super) lockdown: Arc<dyn Lockdown>,
     pub(super) clock: SharedClock,
+    /// The file of the decision log.
+    pub(super) audit_log: PathBuf,
 }
 
 pub(super) async fn build(
@@ -145,8 +148,9 @@ pub(super) async fn build(
     let counters: Arc<dyn RateCounters> = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), Arc::clone(&counters));
     load_agents(&agents, &tools).await?;
-    let decision_log = DecisionLog::new(settings.audit.path.clone());
+    let audit_log = settings.audit.path.clone();
     let journal = open_journal(settings.audit, &metrics)?;
+    let decision_log = DecisionLog::new(audit_log.clone(), journal.clone());
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
         Arc::clone(authenticator.tokens()),
@@ -213,6 +217,7 @@ pub(super) async fn build(
         runtime,
         reloader: Arc::clone(&reloader),
         decision_log,
+        audit_readers: Arc::default(),
         journal: journal.clone(),
         metrics,
         clock: Arc::clone(&clock),
@@ -223,7 +228,7 @@ pub(super) async fn build(
         under_way: tokio_util::task::TaskTracker::new(),
         mcp: crate::api::McpState::new(&clock)?,
     });
-    Ok(Parts { api, certificates, reloader, journal, memory, tools, clock, lockdown })
+    Ok(Parts { api, certificates, reloader, journal, memory, tools, clock, lockdown, audit_log })
 }
 
 fn open_authenticator(

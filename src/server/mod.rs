@@ -2,6 +2,7 @@
 //! everything down in order.
 
 mod activity;
+mod audit_index;
 mod build;
 mod builder;
 mod certificates;
