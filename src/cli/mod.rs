@@ -155,9 +155,11 @@ impl Command {
         match (format, self) {
             (Format::Table | Format::Json, _)
             | (Format::Junit, Self::Policy(policy::Command::Test { .. }))
-            | (Format::Sarif, Self::Policy(policy::Command::Lint(_))) => None,
+            | (Format::Sarif, Self::Policy(policy::Command::Lint(_)))
+            | (Format::Csv, Self::Audit(audit::Command::Export(_))) => None,
             (Format::Junit, _) => Some("`caxton policy test`"),
             (Format::Sarif, _) => Some("`caxton policy lint`"),
+            (Format::Csv, _) => Some("`caxton audit export`"),
         }
     }
 }

@@ -20,6 +20,8 @@ pub enum Format {
     Junit,
     /// SARIF 2.1.0, of `policy lint`.
     Sarif,
+    /// Comma-separated values, of `audit export`.
+    Csv,
 }
 
 /// What a command's end means.
@@ -80,7 +82,7 @@ impl Output {
             Format::Table => self.line(table(value).trim_end()),
             Format::Json => self.line(&serde_json::to_string_pretty(value)?),
             // Of one command each, which prints it itself.
-            Format::Junit | Format::Sarif => Ok(()),
+            Format::Junit | Format::Sarif | Format::Csv => Ok(()),
         }
     }
 
