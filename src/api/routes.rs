@@ -12,9 +12,9 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, patch, post, put};
 
-pub use self::row::{Access, Endpoint, OnDisconnect};
+pub use self::row::{Access, Endpoint};
+use self::row::{OnDisconnect, guarded, proven};
 pub(super) use self::row::{Route, open};
-use self::row::{guarded, proven};
 use super::caller::RefreshBody;
 use super::connection::Connection;
 use super::openapi::{self, AnyObject, Doc};
@@ -209,8 +209,17 @@ fn table() -> Vec<Route> {
             .gives::<policies::Changed>(),
         guarded("GET", "/v1/audit/events", ActionKind::AuditRead, get(audit::events))
             .computes_long()
-            .asks::<audit::Ask>()
+            .asks::<audit::EventsQuery>()
             .gives::<audit::Events>(),
+        guarded("POST", "/v1/audit/events", ActionKind::AuditRecord, post(audit::record))
+            .takes::<audit::EventBody>()
+            .makes::<audit::RecordedEvent>(),
+        guarded("GET", "/v1/audit/stream", ActionKind::AuditRead, get(audit::stream))
+            .asks::<audit::StreamQuery>()
+            .gives_text("text/event-stream"),
+        guarded("GET", "/v1/audit/export", ActionKind::AuditExport, get(audit::export))
+            .asks::<audit::ExportQuery>()
+            .gives_text("application/x-ndjson"),
     ]
 }
 

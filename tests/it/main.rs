@@ -5,6 +5,7 @@
 mod support;
 
 mod attributes;
+mod audit;
 mod auth;
 mod authzen;
 mod authzen_certification;
