@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::audit::follow::{FollowError, Follower};
+use crate::audit::follow::{FollowError, Follower, read_record};
 use crate::audit::query::{
     Filter, FoundRecord, LogSearch, PreparedFilter, QueryError, SearchResult, for_each, search,
 };
@@ -24,7 +24,6 @@ use crate::audit::{
     ApplicationEvent, ApplicationEventError, Journal, Receipt, SourceRecord, SubjectRecord, tail,
 };
 use crate::authz::Permit;
-use crate::json;
 use crate::model::{ExportAudit, ReadAudit, RecordEvent};
 
 /// The log of this gateway.
@@ -177,7 +176,7 @@ impl LogStream {
                 }
                 Err(error) => return Err(error),
             };
-            let is_wanted = json::parse(record.text.as_bytes()).is_ok_and(|json| wanted.matches(&json));
+            let is_wanted = read_record(record.text.as_bytes()).is_some_and(|json| wanted.matches(&json));
             if is_wanted {
                 bytes += record.text.len();
                 found.events.push_back(LogEvent::Record { seq: record.seq, line: record.text.to_owned() });

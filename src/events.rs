@@ -29,6 +29,48 @@ pub enum SecurityEvent<'e> {
         /// The file that has it now.
         saved_to: &'e Path,
     },
+    /// The file of the decision log was closed, and a new one was begun.
+    AuditRotated {
+        /// Number of the first record in it.
+        first: u64,
+        /// Number of the last record in it.
+        last: u64,
+    },
+    /// Another program moved, removed or emptied the file of the decision log; the gateway goes on in a new one.
+    AuditFileMoved {
+        /// What happened to it, and to its records.
+        what: &'static str,
+        /// Number of the first record in it.
+        first: u64,
+        /// Number of the last record in it.
+        last: u64,
+    },
+    /// Records that are older than the retention were deleted.
+    AuditDeleted {
+        /// Number of the first of them.
+        first: u64,
+        /// Number of the last of them.
+        last: u64,
+    },
+    /// A checkpoint of the decision log was signed.
+    AuditCheckpoint {
+        /// The signed note (C2SP `tlog-checkpoint`).
+        note: &'e str,
+    },
+    /// The decision log could not be rotated, sealed, compressed, shortened or signed; it is tried again.
+    AuditUpkeepFailed {
+        /// What failed, and why.
+        why: &'e str,
+    },
+    /// Records were not in the decision log any more, or could not be read, when a sink came to them.
+    AuditRecordsLost {
+        /// The sink.
+        sink: &'e str,
+        /// Number of the first.
+        first: u64,
+        /// Number of the last.
+        last: u64,
+    },
     /// A setting is legal and could be stronger.
     WeakSetting {
         /// The configuration key.
@@ -273,10 +315,15 @@ impl Facts {
 }
 
 /// The names of the events that have a record of their own: `event` of such a record.
-pub const RECORDED_EVENTS: [&str; 21] = [
+pub const RECORDED_EVENTS: [&str; 26] = [
     "agent_changed",
     "agent_deployed",
     "agent_removed",
+    "audit_checkpoint",
+    "audit_deleted",
+    "audit_file_moved",
+    "audit_rotated",
+    "audit_upkeep_failed",
     "candidate_loaded",
     "candidate_refused",
     "changes_locked",
@@ -308,6 +355,12 @@ impl SecurityEvent<'_> {
             Self::GatewayStarted => Facts::new("gateway_started").applied(ConfigurationChange),
             Self::GatewayStopped => Facts::new("gateway_stopped").applied(ConfigurationChange),
             Self::JournalRepaired { .. } => Facts::new("audit_repaired").line(),
+            Self::AuditRotated { .. } => Facts::new("audit_rotated").applied(AdminAction),
+            Self::AuditFileMoved { .. } => Facts::new("audit_file_moved").line().applied(AdminAction),
+            Self::AuditDeleted { .. } => Facts::new("audit_deleted").applied(AdminAction),
+            Self::AuditCheckpoint { .. } => Facts::new("audit_checkpoint").applied(AdminAction),
+            Self::AuditUpkeepFailed { .. } => Facts::new("audit_upkeep_failed").line().refused(),
+            Self::AuditRecordsLost { .. } => Facts::new("audit_records_lost").line(),
             Self::WeakSetting { .. }
             | Self::RevocationListEnded { .. }
             | Self::AuthorityNotInForce { .. } => Facts::new("weak_setting").line(),
@@ -369,7 +422,13 @@ impl SecurityEvent<'_> {
             Self::AgentDeployed(change) | Self::AgentChanged(change) | Self::AgentRemoved(change) => {
                 format!("{} -> {}", change.before.unwrap_or("none"), change.now.unwrap_or("none"))
             }
+            Self::AuditRotated { first, last } | Self::AuditDeleted { first, last } => {
+                format!("records {first} to {last}")
+            }
+            Self::AuditFileMoved { what, first, last } => format!("records {first} to {last}: {what}"),
             Self::TlsReloaded { summary: text }
+            | Self::AuditCheckpoint { note: text }
+            | Self::AuditUpkeepFailed { why: text }
             | Self::TlsReloadRefused { problem: text, .. }
             | Self::OcspRefused { error: text }
             | Self::IssuerKeysRefused { error: text }
@@ -384,6 +443,7 @@ impl SecurityEvent<'_> {
             Self::GatewayStarted
             | Self::GatewayStopped
             | Self::JournalRepaired { .. }
+            | Self::AuditRecordsLost { .. }
             | Self::WeakSetting { .. }
             | Self::RevocationListEnded { .. }
             | Self::AuthorityNotInForce { .. }
@@ -407,6 +467,9 @@ impl SecurityEvent<'_> {
         Some(match self {
             Self::JournalRepaired { bytes, saved_to } => {
                 format!("{bytes} bytes of a torn line are in `{}`", saved_to.display())
+            }
+            Self::AuditRecordsLost { sink, first, last } => {
+                format!("sink `{sink}` did not send records {first} to {last}")
             }
             Self::SessionsRevoked { sessions, .. } => format!("{sessions} sessions"),
             Self::ConnectionEnded { server, holder, why } => format!("{holder} at {server}: {why}"),

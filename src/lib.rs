@@ -56,6 +56,7 @@ pub mod decision_log;
 pub mod memory;
 pub mod messages;
 pub mod sandbox;
+pub mod siem;
 pub mod tools;
 
 pub mod runtime;

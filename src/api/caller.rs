@@ -35,7 +35,7 @@ use crate::model::{
     EntityUid, HolderKeys, Meter, Operation, RequestContext, RequestId, RequestSource, Subject,
 };
 use crate::secret::Secret;
-use crate::telemetry::AuthLabels;
+use crate::telemetry::{AuthLabels, Stage, TraceIds, Traces};
 use crate::text::one_line;
 
 /// The proven caller and the circumstances of the request.
@@ -104,6 +104,7 @@ pub(super) async fn prove(State(api): State<Arc<Api>>, mut request: Request, nex
         let answer = match listen_to(&api, headers, certificate, &context).await? {
             Ok(certificate) => {
                 let (certificate, address) = (certificate.as_deref(), called.as_deref());
+                let _span = context.span.stage(Stage::Authenticate);
                 api.authenticator.authenticate(&Evidence { headers, certificate, method, address }).await
             }
             Err(forged) => Err(api.authenticator.count(forged)),
@@ -206,7 +207,7 @@ pub(super) fn arrived(
 ) -> Option<(Result<Shown, Unreadable>, Arc<RequestContext>)> {
     let connection = request.extensions().get::<Connection>()?;
     let arrived = arrival(connection, request.headers(), &api.settings.proxies);
-    let context = Arc::new(circumstances(request, connection, arrived.as_ref().ok()));
+    let context = Arc::new(circumstances(&api.traces, request, connection, arrived.as_ref().ok()));
     let asks_for_another = request.uri().path().starts_with(ext_authz::ROUTES);
     let certificate = arrived.map(|arrived| match arrived.certificate {
         // A proxy asks on behalf of its client: the certificate of its own connection is not the client's.
@@ -337,6 +338,7 @@ pub(super) fn named(api: &Api, mut response: Response, context: &RequestContext)
     if let Ok(id) = HeaderValue::from_str(context.request_id.as_str()) {
         headers.insert(REQUEST_ID, id);
     }
+    context.span.answered(response.status().as_u16());
     response
 }
 
@@ -478,7 +480,12 @@ fn is_own_origin(origin: &str, headers: &HeaderMap, settings: &Settings) -> bool
 }
 
 /// What a request says of its circumstances, and what is known of them; of a client behind an unreadable proxy, nothing.
-fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Arrival>) -> RequestContext {
+fn circumstances(
+    traces: &Traces,
+    request: &Request,
+    connection: &Connection,
+    arrived: Option<&Arrival>,
+) -> RequestContext {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut source = RequestSource::local();
@@ -489,25 +496,38 @@ fn circumstances(request: &Request, connection: &Connection, arrived: Option<&Ar
         let plain: String = agent.chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();
         plain.into()
     });
+    let sent = text("traceparent").and_then(traceparent);
+    let span = traces.request(sent.as_ref(), known_method(request.method()), template(request));
     RequestContext {
         request_id: request_id(text(REQUEST_ID)),
         source,
         session: None,
         actor: None,
         route: Some(route(request)),
-        trace: text("traceparent").and_then(traceparent),
+        trace: span.ids().cloned().or(sent),
+        span,
         meter: Meter::default(),
     }
 }
 
 /// Method and template, as the table of routes has them: what a caller put in the place of a name is not in it.
 fn route(request: &Request) -> Arc<str> {
-    let template = request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str);
+    let template = template(request);
     format!("{} {template}", request.method().as_str().get(..16).unwrap_or(request.method().as_str())).into()
 }
 
+fn template(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("(none)", MatchedPath::as_str)
+}
+
+/// A method of HTTP, or `_OTHER`: a caller can invent one.
+fn known_method(method: &http::Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
+}
+
 /// W3C Trace Context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`.
-pub(super) fn traceparent(text: &str) -> Option<(Arc<str>, Arc<str>)> {
+pub(super) fn traceparent(text: &str) -> Option<TraceIds> {
     let mut parts = text.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| {

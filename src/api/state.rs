@@ -18,7 +18,7 @@ use crate::limit::{Pace, Quotas, Rate};
 use crate::model::EntityUid;
 use crate::runtime::{Effects, Runtime};
 use crate::shared_state::AddressBlocks;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 /// Bounds and choices of the HTTP face.
 #[derive(Debug, Clone)]
@@ -156,6 +156,8 @@ pub struct Api {
     pub journal: Journal,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Makes spans, where traces are kept.
+    pub traces: Traces,
     /// Tells the time.
     pub clock: SharedClock,
     /// Bounds.

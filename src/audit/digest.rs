@@ -28,6 +28,16 @@ impl Digest {
         (lower && hex::decode_to_slice(text, &mut own).is_ok()).then_some(Self(own))
     }
 
+    /// The 32 bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The digest with these bytes; `None` when they are not 32.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// The text form.
     pub fn hex(&self) -> [u8; 64] {
         let mut text = [b'0'; 64];

@@ -9,10 +9,11 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::line::LINE_LIMIT;
 use super::segments::{Segment, open_growing, segment_folder, segments};
-use crate::regular;
+use crate::{json, regular};
 
 /// Bytes that are read at once.
 const BLOCK: usize = 1 << 18;
@@ -69,6 +70,8 @@ pub struct Follower {
     after: u64,
     open: Option<OpenFile>,
     line: Vec<u8>,
+    /// Whether lines that are no records are passed over.
+    passes_damage: bool,
 }
 
 struct OpenFile {
@@ -98,7 +101,7 @@ struct Numbered {
 impl Follower {
     /// Stands after record `after`; 0 is before the first one. Opens nothing yet.
     pub fn new(log: &Path, after: u64) -> Self {
-        Self { log: log.to_owned(), after, open: None, line: Vec::new() }
+        Self { log: log.to_owned(), after, open: None, line: Vec::new(), passes_damage: false }
     }
 
     /// Number of the last record that was read.
@@ -110,6 +113,12 @@ impl Follower {
     pub fn seek(&mut self, after: u64) {
         self.after = after;
         self.open = None;
+    }
+
+    /// Passes over lines that are no records, and over the missing end of a segment, from now on: what they held is then told
+    /// as [`FollowError::Gone`]. For a reader that has to go on where the log was damaged.
+    pub fn pass_damage(&mut self) {
+        self.passes_damage = true;
     }
 
     /// The next record; `None` when there is none yet. Reads files: call it off the async threads.
@@ -126,7 +135,11 @@ impl Follower {
                 LineEnd::Whole => {
                     let offset = open.offset;
                     open.offset += self.line.len() as u64;
-                    let seq = number(&self.line).ok_or_else(|| open.not_a_record(self.after))?;
+                    let Some(seq) = number(&self.line) else {
+                        open.damage(self.passes_damage, self.after)?;
+                        self.open = Some(open);
+                        continue;
+                    };
                     if seq > self.after + 1 {
                         let first = self.after + 1;
                         return Err(FollowError::Gone { log: self.log.clone(), first, last: seq - 1 });
@@ -140,12 +153,22 @@ impl Follower {
                     let text = str::from_utf8(&self.line).unwrap_or_default().trim_end_matches('\n');
                     return Ok(Some(FollowedRecord { seq, text, segment, offset }));
                 }
+                LineEnd::Missing if self.passes_damage && open.is_cut_off(self.after) => {
+                    let (first, last) = (self.after + 1, open.last().unwrap_or(self.after));
+                    return Err(FollowError::Gone { log: self.log.clone(), first, last });
+                }
                 LineEnd::Missing if open.grows(&self.log, self.after)? => {
                     self.open = Some(open);
                     return Ok(None);
                 }
                 LineEnd::Missing => {}
-                LineEnd::TooLong => return Err(open.not_a_record(self.after)),
+                LineEnd::TooLong => {
+                    open.damage(self.passes_damage, self.after)?;
+                    // What is left of the line is read as a line of its own, which is no record either.
+                    open.offset += self.line.len() as u64;
+                    open.partial = false;
+                    self.open = Some(open);
+                }
             }
         }
     }
@@ -255,6 +278,24 @@ impl OpenFile {
         Ok(stays)
     }
 
+    /// A line that is no record: an error, unless damage is passed over.
+    fn damage(&self, passes: bool, after: u64) -> Result<(), FollowError> {
+        if passes { Ok(()) } else { Err(self.not_a_record(after)) }
+    }
+
+    /// The number of the last record of a segment.
+    fn last(&self) -> Option<u64> {
+        match self.which {
+            Which::Closed { last } => Some(last),
+            Which::Growing { .. } => None,
+        }
+    }
+
+    /// At the end of the file: whether it is a segment whose end is missing.
+    fn is_cut_off(&self, after: u64) -> bool {
+        self.last().is_some_and(|last| after < last)
+    }
+
     fn not_a_record(&self, after: u64) -> FollowError {
         FollowError::NotARecord { path: self.path.clone(), after }
     }
@@ -264,9 +305,20 @@ fn failed(path: &Path, source: io::Error) -> FollowError {
     FollowError::Read { path: path.to_owned(), source }
 }
 
+/// The record on this line. The arguments of a request may be as deep as the strict reader
+/// goes, and stand a few levels deeper in their record: nobody may hide a record by that.
+pub(crate) fn read_record(line: &[u8]) -> Option<Json> {
+    json::parse(line).ok().or_else(|| serde_json::from_slice(line).ok()).filter(Json::is_object)
+}
+
 /// The number of the record on this line.
 fn number(line: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Numbered>(line).ok().map(|numbered| numbered.seq)
+}
+
+/// Number of the first record of the file; `None` when there is no whole record in it.
+pub(super) fn first_record(file: &File) -> io::Result<Option<u64>> {
+    Ok(record_at(file, 0, file.metadata()?.len())?.map(|(_, seq)| seq))
 }
 
 /// Puts the file where record `next` begins, or where some record before it does; the offset.

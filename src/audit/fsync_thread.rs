@@ -11,14 +11,16 @@ use parking_lot::{Condvar, Mutex};
 use super::file::LogFile;
 use super::settings::{Durability, Settings};
 
-#[derive(Default)]
 struct State {
+    /// The file that grows.
+    file: Arc<File>,
+    /// Files that grew before, and may not be synced to their end.
+    left: Vec<Arc<File>>,
     dirty: bool,
     closed: bool,
     failed: Option<Arc<io::Error>>,
 }
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
@@ -35,12 +37,13 @@ impl FsyncThread {
         match settings.durability {
             Durability::Synced => Ok(Self { shared: None, thread: None }),
             Durability::Written => {
-                let shared = Arc::new(Shared::default());
-                let (own, file, interval) =
-                    (Arc::clone(&shared), log.second_handle()?, settings.fsync_interval);
+                let file = Arc::new(log.second_handle()?);
+                let state = State { file, left: Vec::new(), dirty: false, closed: false, failed: None };
+                let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+                let (own, interval) = (Arc::clone(&shared), settings.fsync_interval);
                 let thread = thread::Builder::new()
                     .name("audit-syncer".to_owned())
-                    .spawn(move || run(&own, &file, interval))?;
+                    .spawn(move || run(&own, interval))?;
                 Ok(Self { shared: Some(shared), thread: Some(thread) })
             }
         }
@@ -57,6 +60,18 @@ impl FsyncThread {
         }
     }
 
+    /// Goes on with another file, after the one before is on the disk to its end.
+    pub(super) fn replace(&self, log: &LogFile) -> io::Result<()> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let next = Arc::new(log.second_handle()?);
+        let mut state = shared.state.lock();
+        let before = std::mem::replace(&mut state.file, next);
+        state.left.push(before);
+        state.dirty = true;
+        shared.changed.notify_one();
+        Ok(())
+    }
+
     /// Why the last sync failed, once. The kernel may have dropped what it could not write.
     pub(super) fn take_failure(&self) -> Option<Arc<io::Error>> {
         self.shared.as_ref()?.state.lock().failed.take()
@@ -70,26 +85,37 @@ impl Drop for FsyncThread {
             shared.changed.notify_one();
         }
         if let Some(thread) = self.thread.take() {
-            // Its handle holds the lock on the file. A thread that panicked is gone as well.
+            // What it has left to sync must be on the disk. A thread that panicked is gone as well.
             drop(thread.join());
         }
     }
 }
 
-fn run(shared: &Shared, file: &File, interval: Duration) {
+fn run(shared: &Shared, interval: Duration) {
     let mut state = shared.state.lock();
-    while !state.closed {
-        if !state.dirty {
+    loop {
+        if !state.dirty && !state.closed {
             shared.changed.wait(&mut state);
             continue;
         }
-        // Nothing but closing wakes this early; the writer syncs by itself then.
-        shared.changed.wait_for(&mut state, interval);
+        if !state.closed {
+            // Nothing but closing or another file wakes this early.
+            shared.changed.wait_for(&mut state, interval);
+        }
         state.dirty = false;
+        let mut files = std::mem::take(&mut state.left);
+        if !state.closed {
+            // At the end the writer syncs the file that grows by itself.
+            files.push(Arc::clone(&state.file));
+        }
+        let closed = state.closed;
         drop(state);
-        let synced = file.sync_data();
+        let failed = files.iter().find_map(|file| file.sync_data().err());
+        if closed {
+            return;
+        }
         state = shared.state.lock();
-        if let Err(error) = synced {
+        if let Some(error) = failed {
             state.failed = Some(Arc::new(error));
         }
     }

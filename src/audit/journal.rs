@@ -26,12 +26,14 @@ use super::AuditError;
 use super::error::JournalFault;
 use super::file::LogFile;
 use super::fsync_thread::FsyncThread;
+use super::note::NoteKey;
 use super::principal_shares::PrincipalShares;
 use super::queue::{Job, Queue};
 use super::record::Record;
 use super::recover::{Recovery, recover};
 use super::refusals::Refusals;
 use super::settings::Settings;
+use super::tree_state::{key_file, open_key};
 use super::writer::{GroupCommit, Writer};
 use crate::model::DecisionId;
 use crate::telemetry::Metrics;
@@ -76,6 +78,7 @@ struct Inner {
     deadline: Duration,
     refusals: Refusals,
     shares: PrincipalShares,
+    key: NoteKey,
 }
 
 impl Journal {
@@ -86,11 +89,13 @@ impl Journal {
         settings.check()?;
         let fault = |source| AuditError::File { path: settings.path.clone(), source };
         let mut file = LogFile::open(&settings.path)?;
-        let (last, recovery) = recover(&mut file, &settings.path)?;
+        let default_key = key_file(&settings.path);
+        let key = open_key(&settings.path, settings.checkpoint_key.as_ref().unwrap_or(&default_key))?;
+        let (end, recovery) = recover(&mut file, &settings.path, &key.verifier())?;
         let queue = Arc::new(Queue::new(settings.queue));
         let fsync_thread = FsyncThread::start(&settings, &file).map_err(fault)?;
         let writer =
-            Writer::new(&settings, file, last, Arc::clone(&queue), fsync_thread, Arc::clone(&metrics));
+            Writer::new(&settings, file, end, Arc::clone(&queue), fsync_thread, Arc::clone(&metrics));
         let group_commit = Arc::new(GroupCommit::new(writer, settings.retry));
         let thread = Arc::clone(&group_commit);
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || thread.run()).map_err(fault)?;
@@ -102,6 +107,7 @@ impl Journal {
             deadline: settings.deadline,
             refusals,
             shares: PrincipalShares::new(settings.queue),
+            key,
         };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
@@ -177,7 +183,11 @@ impl Journal {
         lost
     }
 
-    #[cfg(test)]
+    /// The key that signs checkpoints of this log.
+    pub(super) fn key(&self) -> &NoteKey {
+        &self.inner.key
+    }
+
     pub(super) fn group_commit(&self) -> &Arc<GroupCommit> {
         &self.inner.group_commit
     }

@@ -46,6 +46,8 @@ impl ChainHead {
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
     canonical: Vec<u8>,
+    /// The hashes of the lines since they were taken.
+    hashes: Vec<Digest>,
 }
 
 /// One of the lines of a list that is too long for one.
@@ -56,6 +58,11 @@ struct ListPart {
 }
 
 impl Encoder {
+    /// Gives away the hashes of all lines that were made since the last time, in order.
+    pub(super) fn take_hashes(&mut self, mut take: impl FnMut(&Digest)) {
+        self.hashes.drain(..).for_each(|hash| take(&hash));
+    }
+
     /// Appends the line of `record`, which follows `last`, to `out`; returns the place in the chain of what was written
     /// last: a list that is too long for one line has several.
     pub(super) fn line(
@@ -65,7 +72,7 @@ impl Encoder {
         limit: usize,
         out: &mut String,
     ) -> Result<ChainHead, AuditError> {
-        let start = out.len();
+        let (start, hashes) = (out.len(), self.hashes.len());
         let mut bytes = 0;
         for level in [DetailLevel::Whole, DetailLevel::Bare] {
             let items = logged(record, level);
@@ -75,6 +82,7 @@ impl Encoder {
                 return Ok(head);
             }
             out.truncate(start);
+            self.hashes.truncate(hashes);
         }
         if record.items.is_empty() {
             return Err(AuditError::TooLarge { bytes, limit });
@@ -90,7 +98,7 @@ impl Encoder {
         limit: usize,
         out: &mut String,
     ) -> Result<ChainHead, AuditError> {
-        let start = out.len();
+        let (start, hashes) = (out.len(), self.hashes.len());
         let items = logged(record, DetailLevel::Short);
         // The first line has the most beside its items.
         let first = ListPart { number: 1, of: items.len() };
@@ -99,6 +107,7 @@ impl Encoder {
         let room =
             limit.saturating_sub(out.len() - start + ",\"items\":[]".len() + 2 * PARTS.to_string().len());
         out.truncate(start);
+        self.hashes.truncate(hashes);
         let mut ends = Vec::new();
         let mut bytes = 0;
         for (number, item) in items.iter().enumerate() {
@@ -152,6 +161,7 @@ impl Encoder {
         out.push_str(str::from_utf8(&hash.hex()).unwrap_or_default());
         out.push_str(SEAL_END);
         out.push('\n');
+        self.hashes.push(hash);
         Ok(ChainHead { seq: last.seq + 1, hash })
     }
 }

@@ -1,6 +1,5 @@
 //! Reads the log line by line in bounded memory.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::line::LINE_LIMIT;
@@ -14,16 +13,16 @@ pub(super) enum Line<'a> {
     Torn(&'a [u8]),
 }
 
-/// The lines of a file, or of the content of a compressed one.
-pub(super) struct LineReader<R = File> {
-    reader: BufReader<R>,
+/// The lines of a file.
+pub(super) struct LineReader {
+    reader: BufReader<Box<dyn Read + Send>>,
     line: Vec<u8>,
     consumed: u64,
 }
 
-impl<R: Read> LineReader<R> {
-    pub(super) fn new(content: R) -> Self {
-        Self { reader: BufReader::with_capacity(1 << 18, content), line: Vec::new(), consumed: 0 }
+impl LineReader {
+    pub(super) fn new(file: impl Read + Send + 'static) -> Self {
+        Self { reader: BufReader::with_capacity(1 << 18, Box::new(file)), line: Vec::new(), consumed: 0 }
     }
 
     /// Bytes read so far.

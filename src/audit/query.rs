@@ -20,7 +20,8 @@ use serde_json::Value as Json;
 
 pub use self::filter::{DecisionFilter, EventFilter, Filter, FilterError, FilterWords};
 pub use self::matching::PreparedFilter;
-pub(super) use self::matching::{all_of, ip, labels, name_parts, parties, policies, subject};
+pub(super) use self::matching::{all_of, ip, name_parts, parties, subject};
+pub(crate) use self::matching::{labels, policies};
 use self::running::Running;
 pub use self::times::{TimeError, end_of, start_of, time_span};
 use super::index::IndexError;

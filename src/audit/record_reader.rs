@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::line::{ChainHead, LineFault, check, check_next};
 use super::line_reader::{Line, LineReader};
+use super::segments::{Segment, segments};
 use super::verify::has_changed_end;
 
 /// The most logs of one folder.
@@ -69,12 +70,34 @@ pub struct ChainSummary {
 
 /// The records of one or more logs.
 pub struct RecordReader {
-    waiting: std::vec::IntoIter<PathBuf>,
+    waiting: std::vec::IntoIter<LogPart>,
     open: Option<OpenLog>,
     check_chain: ChainCheck,
     last: Option<ChainHead>,
     proven: ChainSummary,
     done: u64,
+}
+
+/// A file with records.
+enum LogPart {
+    Segment(Segment),
+    File(PathBuf),
+}
+
+impl LogPart {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Segment(segment) => &segment.path,
+            Self::File(path) => path,
+        }
+    }
+
+    fn open(&self) -> io::Result<LineReader> {
+        Ok(match self {
+            Self::Segment(segment) => LineReader::new(segment.open()?),
+            Self::File(path) => LineReader::new(File::open(path)?),
+        })
+    }
 }
 
 struct OpenLog {
@@ -95,9 +118,10 @@ pub struct RecordLine<'a> {
 }
 
 impl RecordReader {
-    /// The records of a log, or of all `*.log` and `*.jsonl` files in a folder, in the order of their names.
+    /// The records of a log with its closed segments, or of all `*.log`, `*.log.zst` and `*.jsonl` files in a folder, in the
+    /// order of their names.
     pub fn open(path: &Path, check_chain: ChainCheck) -> Result<Self, RecordReadError> {
-        let logs = if path.is_dir() { logs(path)? } else { vec![path.to_owned()] };
+        let logs = if path.is_dir() { logs(path)? } else { with_segments(path)? };
         let last = None;
         let proven = ChainSummary::default();
         Ok(Self { waiting: logs.into_iter(), open: None, check_chain, last, proven, done: 0 })
@@ -108,7 +132,7 @@ impl RecordReader {
         self.waiting
             .as_slice()
             .iter()
-            .map(|path| std::fs::metadata(path).map_or(0, |found| found.len()))
+            .map(|part| std::fs::metadata(part.path()).map_or(0, |found| found.len()))
             .sum()
     }
 
@@ -126,10 +150,11 @@ impl RecordReader {
     pub fn next_record(&mut self) -> Result<Option<RecordLine<'_>>, RecordReadError> {
         loop {
             if self.open.is_none() {
-                let Some(path) = self.waiting.next() else { return Ok(None) };
-                let file = File::open(&path)
-                    .map_err(|source| RecordReadError::Read { path: path.clone(), source })?;
-                self.open = Some(OpenLog { path, lines: LineReader::new(file), line: 0 });
+                let Some(part) = self.waiting.next() else { return Ok(None) };
+                let path = part.path().to_owned();
+                let lines =
+                    part.open().map_err(|source| RecordReadError::Read { path: path.clone(), source })?;
+                self.open = Some(OpenLog { path, lines, line: 0 });
             }
             if self.advance()? {
                 break;
@@ -193,21 +218,34 @@ fn follow(text: &[u8], last: Option<ChainHead>, first: bool) -> Result<(ChainHea
     Ok((head, begins || continues))
 }
 
-fn logs(folder: &Path) -> Result<Vec<PathBuf>, RecordReadError> {
+fn with_segments(log: &Path) -> Result<Vec<LogPart>, RecordReadError> {
+    let failed = |source| RecordReadError::Read { path: log.to_owned(), source };
+    let closed = segments(log).map_err(failed)?;
+    let mut parts: Vec<LogPart> = closed.into_iter().map(LogPart::Segment).collect();
+    parts.push(LogPart::File(log.to_owned()));
+    Ok(parts)
+}
+
+fn logs(folder: &Path) -> Result<Vec<LogPart>, RecordReadError> {
     let failed = |source| RecordReadError::Read { path: folder.to_owned(), source };
     let mut logs = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
+        if !path.is_file() {
+            continue;
+        }
         let is_log = path.extension().is_some_and(|ending| ending == "log" || ending == "jsonl");
-        if is_log && path.is_file() {
-            logs.push(path);
+        match Segment::parse(path.clone()) {
+            Some(segment) => logs.push(LogPart::Segment(segment)),
+            None if is_log => logs.push(LogPart::File(path)),
+            None => {}
         }
     }
     let wrong = |what| RecordReadError::Folder { path: folder.to_owned(), what };
     match logs.len() {
         0 => Err(wrong("has no `*.log` or `*.jsonl` file")),
         1..=MAX_LOGS => {
-            logs.sort();
+            logs.sort_by(|one, other| one.path().cmp(other.path()));
             Ok(logs)
         }
         _ => Err(wrong("has more than 4,096 logs")),

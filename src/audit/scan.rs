@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
+use super::follow::read_record;
 use super::line_reader::{Line, LineReader};
 use super::segments::{Segment, open_growing, segments};
-use crate::{json, regular};
+use crate::regular;
 
 /// Where a line begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(super) struct Place {
 /// The lines of a log that are still to be read.
 pub(super) struct LogScan {
     waiting: VecDeque<Source>,
-    open: Option<LineReader<Box<dyn Read + Send>>>,
+    open: Option<LineReader>,
 }
 
 /// A file, and from which of its bytes on it is read.
@@ -136,5 +137,5 @@ pub(super) fn first_number(file: &File) -> io::Result<Option<u64>> {
 
 /// The number of the record on this line.
 pub(super) fn number(line: &[u8]) -> Option<u64> {
-    json::parse(line).ok()?.get("seq")?.as_u64()
+    read_record(line)?.get("seq")?.as_u64()
 }

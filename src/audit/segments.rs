@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::file::beside;
@@ -31,7 +32,6 @@ pub struct Segment {
 
 impl Segment {
     /// The segment with these records in `folder`.
-    #[allow(dead_code, reason = "rotation makes segments")]
     pub(super) fn new(folder: &Path, first: u64, last: u64, compressed: bool) -> Self {
         let ending = if compressed { COMPRESSED } else { PLAIN };
         let path = folder.join(format!("{first:0DIGITS$}-{last:0DIGITS$}{ending}"));
@@ -39,7 +39,7 @@ impl Segment {
     }
 
     /// Reads a segment's name; `None` for a file that is none.
-    fn parse(path: PathBuf) -> Option<Self> {
+    pub(super) fn parse(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let (range, compressed) = match name.strip_suffix(COMPRESSED) {
             Some(range) => (range, true),
@@ -81,6 +81,23 @@ pub fn segments(log: &Path) -> io::Result<Vec<Segment>> {
     found.sort_by_key(|segment| (segment.first, segment.last, segment.compressed));
     found.dedup_by_key(|segment| (segment.first, segment.last));
     Ok(found)
+}
+
+/// The closed segments and the file that grows, so that no record is missing or there twice, also when the log is rotated
+/// meanwhile.
+pub(super) fn files(log: &Path) -> io::Result<(Vec<Segment>, File)> {
+    loop {
+        let growing = regular::open(log)?;
+        let closed = segments(log)?;
+        let own = growing.metadata()?;
+        let is_closed = closed.last().is_some_and(|segment| {
+            fs::metadata(&segment.path)
+                .is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()))
+        });
+        if !is_closed {
+            return Ok((closed, growing));
+        }
+    }
 }
 
 /// Opens the file that grows; `None` while there is none, as for a moment during rotation.

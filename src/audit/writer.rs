@@ -4,24 +4,30 @@
 //! records written, and no thread was woken. A thread of its own stands by. It writes what a cancelled caller left,
 //! everything while the disk is slow or a sync is asked for, and it probes a file that fails.
 
+use std::fs::File;
 use std::mem;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::AuditError;
 use super::error::JournalFault;
-use super::file::{FileFault, LogFile};
+use super::file::{FileFault, LogFile, Standing};
 use super::fsync_thread::FsyncThread;
 use super::journal::Receipt;
 use super::line::{ChainHead, Encoder};
 use super::principal_shares::QueueShare;
 use super::queue::{Flush, Job, Queue, Wakeup};
 use super::record::Record;
+use super::recover::LogEnd;
+use super::seal::SealCause;
+use super::segments::{Segment, segment_folder};
 use super::settings::{Durability, Settings};
+use super::tree::Frontier;
 use crate::telemetry::{Metrics, SinkLabels};
 
 /// A batch is written when it has this many bytes, even when more waits.
@@ -34,7 +40,35 @@ const ROUNDS: usize = 4;
 
 type ReceiptSender = oneshot::Sender<Result<Receipt, AuditError>>;
 
+/// A part of the log that the writer has closed.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) cause: SealCause,
+    /// Number of its first record; the last one is that of `end`.
+    pub(super) first: u64,
+    pub(super) end: ChainHead,
+    pub(super) tree: Frontier,
+    /// The file that was open, when its records have no name any more and have to be copied.
+    pub(super) nameless: Option<File>,
+}
+
+/// The state of the log at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) head: ChainHead,
+    pub(super) tree: Frontier,
+    /// The file that grows, to be synced.
+    pub(super) file: File,
+    /// Number of its first record.
+    pub(super) first: u64,
+    /// Its length in bytes.
+    pub(super) length: u64,
+    /// Parts that were closed since the last snapshot.
+    pub(super) closings: Vec<Closing>,
+}
+
 pub(super) struct Writer {
+    path: PathBuf,
     queue: Arc<Queue>,
     metrics: Arc<Metrics>,
     fsync_thread: FsyncThread,
@@ -44,6 +78,13 @@ pub(super) struct Writer {
     encoder: Encoder,
     /// The last record on file.
     written: ChainHead,
+    /// The tree up to it.
+    tree: Frontier,
+    /// The last record and the tree before the last batch.
+    previous: (ChainHead, Frontier),
+    /// Number of the first record of the file that grows.
+    first: u64,
+    closings: Vec<Closing>,
     /// The last record in `batch`.
     staged: ChainHead,
     batch: String,
@@ -58,7 +99,7 @@ impl Writer {
     pub(super) fn new(
         settings: &Settings,
         file: LogFile,
-        last: ChainHead,
+        end: LogEnd,
         queue: Arc<Queue>,
         fsync_thread: FsyncThread,
         metrics: Arc<Metrics>,
@@ -71,8 +112,13 @@ impl Writer {
             durability: settings.durability,
             record_bytes: settings.record_bytes,
             encoder: Encoder::default(),
-            written: last,
-            staged: last,
+            path: settings.path.clone(),
+            previous: (end.head, end.tree.clone()),
+            written: end.head,
+            tree: end.tree,
+            first: end.first,
+            closings: Vec::new(),
+            staged: end.head,
             batch: String::new(),
             receipts_due: Vec::new(),
             shares: Vec::new(),
@@ -100,7 +146,8 @@ impl Writer {
     }
 
     fn flush(&mut self) -> Result<(), AuditError> {
-        self.file.sync().map_err(|error| AuditError::Unavailable(self.failed(error.into())))
+        let flushed = self.follow().and_then(|()| Ok(self.file.sync()?));
+        flushed.map_err(|fault| AuditError::Unavailable(self.failed(fault)))
     }
 
     fn stage(&mut self, record: &Record, answer: ReceiptSender) {
@@ -122,7 +169,10 @@ impl Writer {
         self.batch.clear();
         match written {
             Ok(()) => {
+                self.previous.0 = self.written;
+                self.previous.1.clone_from(&self.tree);
                 self.written = self.staged;
+                self.encoder.take_hashes(|hash| self.tree.push(hash));
                 self.queue.set_healthy(true);
                 for (answer, receipt) in self.receipts_due.drain(..) {
                     // The record stays also when its caller no longer waits for the receipt.
@@ -131,6 +181,7 @@ impl Writer {
             }
             Err(fault) => {
                 self.staged = self.written;
+                self.encoder.take_hashes(|_| {});
                 let cause = self.failed(fault);
                 for (answer, _) in self.receipts_due.drain(..) {
                     drop(answer.send(Err(AuditError::Unavailable(cause.clone()))));
@@ -145,6 +196,7 @@ impl Writer {
             tracing::error!(%error, "the decision log was not synced to the disk");
             self.file.sync()?;
         }
+        self.follow()?;
         self.file.append(self.batch.as_bytes())?;
         match self.durability {
             Durability::Written => self.fsync_thread.dirty(),
@@ -158,10 +210,69 @@ impl Writer {
         Ok(())
     }
 
+    /// Goes on in a new file when the log was moved, removed or emptied from outside.
+    fn follow(&mut self) -> Result<(), FileFault> {
+        match self.file.standing()? {
+            Standing::Same => Ok(()),
+            cut @ (Standing::Cut | Standing::CutBeforeLast) => {
+                self.file.accept_cut(cut);
+                let (end, tree) = match cut {
+                    Standing::CutBeforeLast => self.previous.clone(),
+                    _ => (self.written, self.tree.clone()),
+                };
+                self.close(SealCause::Cut, end, tree, None);
+                Ok(())
+            }
+            Standing::Moved => {
+                let (before, is_kept) = self.file.replace(&self.segment(), self.durability)?;
+                self.close(SealCause::Moved, self.written, self.tree.clone(), (!is_kept).then_some(before));
+                Ok(self.fsync_thread.replace(&self.file)?)
+            }
+        }
+    }
+
+    /// The segment that the growing file becomes.
+    fn segment(&self) -> Segment {
+        Segment::new(&segment_folder(&self.path), self.first, self.written.seq.max(self.first), false)
+    }
+
+    /// Remembers that the records from `first` to `end` are closed.
+    fn close(&mut self, cause: SealCause, end: ChainHead, tree: Frontier, nameless: Option<File>) {
+        let first = self.first;
+        if first <= end.seq {
+            self.closings.push(Closing { cause, first, end, tree, nameless });
+            self.first = end.seq + 1;
+        }
+    }
+
+    /// Moves the growing file to the closed segments, when there is a record in it.
+    fn rotate(&mut self) -> Result<(), FileFault> {
+        self.follow()?;
+        if self.first > self.written.seq {
+            return Ok(());
+        }
+        self.file.rotate(&self.segment(), self.durability)?;
+        self.close(SealCause::Rotated, self.written, self.tree.clone(), None);
+        Ok(self.fsync_thread.replace(&self.file)?)
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, FileFault> {
+        self.follow()?;
+        let file = self.file.second_handle()?;
+        Ok(Snapshot {
+            head: self.written,
+            tree: self.tree.clone(),
+            file,
+            first: self.first,
+            length: self.file.length(),
+            closings: mem::take(&mut self.closings),
+        })
+    }
+
     /// Looks whether a journal that could not write can again, so that it takes records again without a request that
     /// has to fail first.
     fn probe(&mut self) {
-        match self.file.probe() {
+        match self.follow().and_then(|()| self.file.probe()) {
             Ok(()) => self.queue.set_healthy(true),
             Err(fault) => drop(self.failed(fault)),
         }
@@ -169,7 +280,7 @@ impl Writer {
 
     /// Marks the journal as unhealthy, so that requests are refused, and logs that on the first failure.
     fn failed(&self, fault: FileFault) -> JournalFault {
-        self.metrics.audit_sink_errors.get_or_create(&SinkLabels { sink: "file" }).inc();
+        self.metrics.audit_sink_errors.get_or_create(&SinkLabels { sink: "file".to_owned() }).inc();
         if self.queue.is_healthy() {
             tracing::error!(
                 error = &fault as &dyn std::error::Error,
@@ -249,13 +360,35 @@ impl GroupCommit {
                     break;
                 }
             }
-            drop(held);
-            if !self.queue.is_empty() {
-                // A caller that found the writer taken has left its record in the queue.
-                self.queue.wake_writer();
-            }
+            self.release(held);
         }
         drop(finish);
+    }
+
+    /// Moves the growing file to the closed segments. `None` when the journal is closed.
+    pub(super) fn rotate(&self) -> Option<Result<(), JournalFault>> {
+        let mut held = self.writer.lock();
+        let writer = held.as_mut()?;
+        let rotated = self.guarded(|| writer.rotate().map_err(|fault| writer.failed(fault)));
+        self.release(held);
+        Some(rotated)
+    }
+
+    /// The state of the log. `None` when the journal is closed.
+    pub(super) fn snapshot(&self) -> Option<Result<Snapshot, JournalFault>> {
+        let mut held = self.writer.lock();
+        let writer = held.as_mut()?;
+        let snapshot = self.guarded(|| writer.snapshot().map_err(|fault| writer.failed(fault)));
+        self.release(held);
+        Some(snapshot)
+    }
+
+    /// Releases the writer; a caller that found it taken has left its record in the queue.
+    fn release(&self, held: MutexGuard<'_, Option<Writer>>) {
+        drop(held);
+        if !self.queue.is_empty() {
+            self.queue.wake_writer();
+        }
     }
 
     fn serve(&self, writer: &mut Writer, flushes: Vec<Flush>) {

@@ -69,7 +69,7 @@ impl Guard {
         if let Some(why) = failed {
             pending.deny(unavailable(&why));
         }
-        let receipt = self.append_record(pending.record).await?;
+        let receipt = self.append_record(pending.record, context).await?;
         match (pending.verdict.outcome, receipt) {
             (Outcome::Allow, Some(_)) => Ok((pending.decision, verdicts)),
             (Outcome::Allow, None) => Err(Denied::unrecorded()),

@@ -17,7 +17,7 @@ use crate::screen::Screen;
 use crate::shared_state::{
     Counted, Labels, Limited, Lockdown, RateCounter, SessionKey, Sessions, Unavailable,
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Stage};
 
 /// What the guard needs from those who build it.
 pub struct GuardParts {
@@ -129,7 +129,7 @@ impl Guard {
         context: &Arc<RequestContext>,
     ) -> Result<Permit<O>, Denied> {
         let pending = self.decide(subject, &operation, context, None).await;
-        let receipt = self.append_record(pending.record).await?;
+        let receipt = self.append_record(pending.record, context).await?;
         match (Allow::from_verdict(pending.decision, &pending.verdict), receipt) {
             (Some(allow), Some(receipt)) => {
                 pending.chosen.into_iter().for_each(|candidate| operation.choose(candidate));
@@ -154,15 +154,20 @@ impl Guard {
         context: &Arc<RequestContext>,
     ) -> Denied {
         let pending = self.decide(subject, operation, context, Some(refusal)).await;
-        match self.append_record(pending.record).await {
+        match self.append_record(pending.record, context).await {
             Ok(receipt) => Denied::new(receipt, pending.verdict, pending.retry_after),
             Err(unrecorded) => unrecorded,
         }
     }
 
     /// Brings the record into the log. There is none where a refusal was counted with others; a permit needs one.
-    pub(super) async fn append_record(&self, record: Option<Box<Record>>) -> Result<Option<Receipt>, Denied> {
+    pub(super) async fn append_record(
+        &self,
+        record: Option<Box<Record>>,
+        context: &RequestContext,
+    ) -> Result<Option<Receipt>, Denied> {
         let Some(record) = record else { return Ok(None) };
+        let _span = context.span.stage(Stage::Record);
         self.journal.append(record).await.map(Some).map_err(|_| Denied::unrecorded())
     }
 }

@@ -17,6 +17,7 @@ use crate::model::{
 };
 use crate::policy::Verdict;
 use crate::shared_state::SessionKey;
+use crate::telemetry::Stage;
 
 /// What the policies said of the items of a list.
 struct JudgedItems<O> {
@@ -48,6 +49,7 @@ impl Guard {
                 (SharedFacts::default(), Vec::new())
             }
         };
+        let span = context.span.stage(Stage::Decide);
         let state = self.request_state(subject, context, shared);
         let decision = DecisionId::generate();
         let judged = self.judge_items(&state, decision, &key, items).await;
@@ -68,6 +70,8 @@ impl Guard {
             began,
         };
         let record = build_record(&state, self.replayable, facts);
+        drop(span);
+        let _span = context.span.stage(Stage::Record);
         let receipt = self.journal.append(record).await.map_err(|_| Denied::unrecorded())?;
         if whole.outcome != Outcome::Allow {
             return Err(Denied::new(Some(receipt), whole, None));

@@ -18,6 +18,7 @@ use crate::model::{
 };
 use crate::policy::{Bundle, Verdict};
 use crate::shared_state::{Limited, SessionKey};
+use crate::telemetry::Stage;
 
 /// A decision that is made and not yet on record.
 pub(super) struct PendingDecision {
@@ -71,6 +72,7 @@ impl Guard {
         let key = SessionKey::new(subject.principal(), context.session.as_ref());
         let Counting { screened: Screened { screening, .. }, mut refused } =
             self.count_request(subject, operation, context).await;
+        let span = context.span.stage(Stage::Decide);
         // INVARIANT: held until the call is counted.
         let turn = self.turn(&key, operation.tool()).await;
         let shared = match &turn {
@@ -92,7 +94,7 @@ impl Guard {
         require_supported::<O>(&mut judged.verdict);
         self.count_on_session(&key, operation, &resource, &mut judged.verdict).await;
         self.count_denied(&key, &judged.verdict).await;
-        drop(turn);
+        drop((turn, span));
         self.write_down(operation, &resource, (state, began), (screening, open_input), judged)
     }
 

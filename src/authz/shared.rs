@@ -10,6 +10,7 @@ use crate::model::{
 };
 use crate::policy::Verdict;
 use crate::shared_state::{Counted, Labels, Limited, SessionKey, SessionTurn, Unavailable};
+use crate::telemetry::Stage;
 
 /// What is asked once for each request.
 #[derive(Clone, Default)]
@@ -46,7 +47,10 @@ impl Guard {
         operation: &O,
         context: &RequestContext,
     ) -> Counting {
-        let left = match self.limiter.take(subject.principal()).await {
+        let span = context.span.stage(Stage::Limit);
+        let taken = self.limiter.take(subject.principal()).await;
+        drop(span);
+        let left = match taken {
             Ok(Ok(left)) => left.remaining,
             Ok(Err(limited)) => {
                 context.meter.note(0);
@@ -55,7 +59,9 @@ impl Guard {
             }
             Err(why) => return Counting::unavailable(&why),
         };
+        let span = context.span.stage(Stage::Screen);
         let screened = self.screener.screen(subject.principal(), operation).await;
+        drop(span);
         if let Err(why) = self.limiter.owe(subject.principal(), screened.more).await {
             return Counting::unavailable(&why);
         }

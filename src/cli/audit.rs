@@ -6,18 +6,18 @@
 mod export;
 mod filter;
 mod index;
+mod prove;
 mod query;
 mod rows;
 mod show;
 mod tail;
 mod verify;
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 
+use self::prove::{CheckProofOptions, ProveOptions};
+use self::verify::VerifyOptions;
 pub(super) use self::verify::sound;
-use super::installation::LogFile;
 use super::output::{Exit, Output};
 use crate::audit::escape_json;
 use crate::audit::query::time_span;
@@ -26,14 +26,19 @@ use crate::audit::query::time_span;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check that no record was changed, deleted, moved or spliced. Exit code 1 when one was.
-    #[command(after_help = "Example:\n  caxton audit verify .caxton/audit.log")]
-    Verify {
-        /// The log file, when it is not `--log`.
-        file: Option<PathBuf>,
-        /// The log.
-        #[command(flatten)]
-        log: LogFile,
-    },
+    #[command(
+        after_help = "Example:\n  caxton audit verify .caxton/audit.log --checkpoint kept/audit.log.checkpoint"
+    )]
+    Verify(VerifyOptions),
+    /// Prove that a record is in the log, or that the log continues an older checkpoint.
+    #[command(after_help = "Example:\n  caxton audit prove 4711 > 4711.proof")]
+    Prove(ProveOptions),
+    /// Check a proof without the log. Exit code 1 when it does not hold.
+    #[command(
+        name = "check-proof",
+        after_help = "Example:\n  caxton audit check-proof 4711.proof --record 4711.json --key audit.log.pub"
+    )]
+    CheckProof(CheckProofOptions),
     /// Show the newest records that match.
     #[command(after_help = "Example:\n  caxton audit query --decision deny --agent researcher --last 24h")]
     Query(Box<query::QueryOptions>),
@@ -44,7 +49,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  caxton audit tail --follow --decision deny")]
     Tail(Box<tail::TailOptions>),
     /// Write the records that match to a file for another program, oldest first: with `--format json` the lines of the log, with
-    /// `--format csv` fixed columns.
+    /// `--format csv` fixed columns, with `--format ocsf` and so on as a SIEM reads them.
     #[command(
         after_help = "Example:\n  caxton audit export --format csv --from 2026-01-01 --output january.csv"
     )]
@@ -57,10 +62,9 @@ pub enum Command {
 /// Runs the command.
 pub fn run(command: Command, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        Command::Verify { file, log } => match file {
-            Some(file) => verify::verify(&file, output),
-            None => verify::verify(&log.path(output)?, output),
-        },
+        Command::Verify(options) => verify::verify(options, output),
+        Command::Prove(options) => prove::prove(options, output),
+        Command::CheckProof(options) => prove::check_proof(&options, output),
         Command::Query(asked) => query::run(*asked, output),
         Command::Show(asked) => show::run(&asked, output),
         Command::Tail(asked) => tail::run(*asked, output),

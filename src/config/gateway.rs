@@ -39,6 +39,8 @@ pub struct Settings {
     pub policy: crate::policy::Settings,
     /// The decision log.
     pub audit: crate::audit::Settings,
+    /// Where the decision log is sent.
+    pub siem: crate::siem::Settings,
     /// Whether records keep texts unchanged, so that decisions can be evaluated again.
     pub replayable: bool,
     /// Authentication.
@@ -75,6 +77,8 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// Bounds of a connection.
     pub http: HttpLimits,
+    /// Where spans of requests go; `None`: nowhere.
+    pub traces: Option<crate::telemetry::TraceSettings>,
     /// Whether `context.system.lockdown` holds from the start.
     pub lockdown: bool,
     /// How long requests under way may take after the signal to stop.
@@ -139,6 +143,7 @@ impl Settings {
             follow: FollowSettings::default(),
             policy: Default::default(),
             audit: crate::audit::Settings { path: log.clone(), ..Default::default() },
+            siem: crate::siem::Settings::in_directory(&data_dir),
             replayable: false,
             authn: crate::authn::Settings {
                 jwt: None,
@@ -167,6 +172,7 @@ impl Settings {
             tls: None,
             http: HttpLimits::default(),
             failures: None,
+            traces: None,
             lockdown: false,
             shutdown_grace: Duration::from_secs(20),
         }

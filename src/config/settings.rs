@@ -7,6 +7,7 @@ mod agents;
 mod api_keys;
 mod attributes;
 mod audit;
+mod audit_sinks;
 mod authorization;
 mod communication;
 mod emergency;
@@ -21,6 +22,7 @@ mod runtime;
 mod screening;
 mod security;
 mod server;
+mod telemetry;
 mod tls;
 mod vault;
 
@@ -72,6 +74,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
     let memory = memory::read(reader, &server.data_dir);
     let sandbox = runtime::read(reader);
     let model = model::read(reader);
+    let traces = telemetry::read(reader);
     let screen = screening::read(reader);
     let messages = communication::read(reader);
     let longest = messages.max_message_bytes;
@@ -99,6 +102,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
         follow: authorization.follow,
         policy: authorization.policy,
         audit: security.audit,
+        siem: security.siem,
         replayable: security.replayable,
         authn,
         limit: security.limit,
@@ -117,6 +121,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Configuration {
         api: server.api,
         tls: server.tls,
         http: server.http,
+        traces,
         lockdown: security.lockdown,
         shutdown_grace: server.shutdown_grace,
     };

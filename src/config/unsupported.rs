@@ -120,11 +120,5 @@ pub const UNSUPPORTED: &[UnsupportedKey] = &[
         "set suspicious agents apart",
         REMOVE,
     ),
-    unsupported("security.audit.retention_days", "how long records are kept", LOG),
-    unsupported(
-        "security.audit.sinks",
-        "receivers of the decision log",
-        "remove the keys; read the log file",
-    ),
     unsupported("security.cluster", "several gateways", "remove the keys; run one gateway"),
 ];

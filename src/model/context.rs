@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+
+use crate::telemetry::{TraceIds, TraceSpan};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use smol_str::{SmolStr, format_smolstr};
@@ -119,8 +121,10 @@ pub struct RequestContext {
     pub actor: Option<Actor>,
     /// The route that was called, `GET /v1/agents/{id}`, when the request came over HTTP.
     pub route: Option<Arc<str>>,
-    /// W3C trace context (`trace_id`, `span_id`), when the caller sent one.
-    pub trace: Option<(Arc<str>, Arc<str>)>,
+    /// W3C trace context (`trace_id`, `span_id`): of the span of this request where traces are kept, else what the caller sent.
+    pub trace: Option<TraceIds>,
+    /// The span of this request; its stages are spans below it.
+    pub span: TraceSpan,
     /// What is left of the caller's quota.
     pub meter: Meter,
 }
@@ -135,6 +139,7 @@ impl RequestContext {
             actor: None,
             route: None,
             trace: None,
+            span: TraceSpan::default(),
             meter: Meter::default(),
         }
     }

@@ -19,6 +19,7 @@ use crate::model::{
     WriteMemoryEntity, WriteMemoryRelation,
 };
 use crate::shared_state::Unavailable;
+use crate::telemetry::Stage;
 use crate::tools::{
     Answered, ArgumentError, CallOptions, ConnectionError, Listing, PrepareError, Registry, Tool, ToolError,
     ToolResult,
@@ -214,7 +215,12 @@ impl Effects {
         operation.rest = rest;
         let permit = self.guard.admit(subject, operation, context).await.map_err(hide_existence)?;
         let decision = permit.decision();
+        let span = context.span.execute_tool(id.as_str());
         let called = self.tools.call(permit, options).await;
+        if called.is_err() {
+            span.failed("tool_error");
+        }
+        drop(span);
         let mut result = called.map_err(|error| EffectError::Tool { decision, error })?;
         if let Answered::Task(task) = &mut result {
             // Its result comes later, perhaps into another session: what was read for it comes along.
@@ -275,6 +281,7 @@ impl Effects {
         let operation = WriteMemoryEntity { row, kind, labels, observations: new.observations };
         let permit = self.guard.admit(subject, operation, context).await?;
         let decision = permit.decision();
+        let _span = context.span.stage(Stage::Effect);
         Ok((self.memory.write_entity(permit).await?, decision))
     }
 
@@ -300,6 +307,7 @@ impl Effects {
         let operation = WriteMemoryRelation { row, from: new.from.into(), to: new.to.into() };
         let permit = self.guard.admit(subject, operation, context).await?;
         let decision = permit.decision();
+        let _span = context.span.stage(Stage::Effect);
         Ok((self.memory.write_relation(permit).await?, decision))
     }
 
@@ -313,6 +321,7 @@ impl Effects {
     ) -> Result<EntityView, EffectError> {
         let row = self.row_or_placeholder(scope, name).await?;
         let permit = self.guard.admit(subject, ReadMemory { row }, context).await?;
+        let _span = context.span.stage(Stage::Effect);
         match self.memory.read(permit).await? {
             MemoryView::Entity(entity) => Ok(entity),
             MemoryView::Relation(_) => Err(EffectError::NotFound("entity")),
@@ -329,6 +338,7 @@ impl Effects {
         let row = self.row_or_placeholder(scope, name).await?;
         let permit = self.guard.admit(subject, DeleteMemory { row }, context).await?;
         let decision = permit.decision();
+        let _span = context.span.stage(Stage::Effect);
         self.memory.delete(permit).await?;
         Ok(decision)
     }
@@ -357,6 +367,7 @@ impl Effects {
     ) -> Result<Vec<EntityView>, EffectError> {
         let permit = self.guard.admit(subject, SearchMemory { scope, words, limit }, context).await?;
         let listing = permit.listing();
+        let _span = context.span.stage(Stage::Effect);
         let found = self.memory.search(permit).await?;
         let permits = self.guard.admit_each(&listing, found.operations()).await?;
         Ok(found.release(permits))
@@ -371,6 +382,7 @@ impl Effects {
     ) -> Result<Vec<EntityView>, EffectError> {
         let permit = self.guard.admit(subject, ListMemory { scope, limit }, context).await?;
         let listing = permit.listing();
+        let _span = context.span.stage(Stage::Effect);
         let found = self.memory.list(permit).await?;
         let permits = self.guard.admit_each(&listing, found.operations()).await?;
         Ok(found.release(permits))
@@ -421,6 +433,7 @@ impl Effects {
         }
         // What the sender has read may be in what it says.
         let labels = self.guard.labels(subject, context).await?;
+        let _span = context.span.stage(Stage::Effect);
         Ok((self.conversations.accept(permit, receiver.id(), labels).await?, Arc::clone(receiver)))
     }
 
@@ -459,6 +472,7 @@ impl Effects {
             labels: self.guard.labels(agent.0, agent.1).await?,
         };
         let permit = self.guard.admit(subject, operation, context).await?;
+        let _span = context.span.stage(Stage::Effect);
         Ok(self.conversations.reply(permit, delivery, performative, content).await?)
     }
 
@@ -472,6 +486,7 @@ impl Effects {
         let labels = self.conversations.labels(&owner, &conversation).await?;
         let operation = ReadConversation { conversation, owner, labels };
         let permit = self.guard.admit(subject, operation, context).await?;
+        let _span = context.span.stage(Stage::Effect);
         self.conversations.read(permit).await?.ok_or(EffectError::NotFound("conversation"))
     }
 }

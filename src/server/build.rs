@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::Settings;
+use super::audit_upkeep::SharedKeeper;
 use super::certificates::Certificates;
 use crate::agents::Register;
 use crate::api::{Api, Readiness};
 use crate::attributes::Attributes;
-use crate::audit::Journal;
+use crate::audit::{Journal, Keeper};
 use crate::authn::{Authenticator, AuthnPorts};
 use crate::authz::{Guard, GuardParts};
 use crate::blocking;
@@ -31,7 +34,8 @@ use crate::screen::Screen;
 use crate::shared_state::{
     AddressBlocks, LocalConversations, LocalLockdown, LocalSessions, Lockdown, RateCounters,
 };
-use crate::telemetry::Metrics;
+use crate::siem::{FileCursors, SinkPorts, Sinks};
+use crate::telemetry::{Metrics, TraceError, TraceSettings, Traces};
 use crate::tools::{Registry, RegistryPorts};
 
 /// Why the gateway did not start. Nothing was bound.
@@ -46,6 +50,9 @@ pub enum StartError {
     /// The accepted version could not be stored.
     #[error("the data directory cannot be written")]
     Remember(#[source] std::io::Error),
+    /// Spans cannot be sent.
+    #[error("the traces cannot be sent")]
+    Traces(#[from] TraceError),
     /// The decision log could not be opened.
     #[error("the decision log could not be opened")]
     Audit(#[from] crate::audit::AuditError),
@@ -82,6 +89,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The sinks of the decision log could not be opened.
+    #[error("the sinks of the decision log could not be opened")]
+    Siem(#[from] crate::siem::SiemError),
     /// Changes of credentials or of the emergency lock that were made while no gateway ran are not on record.
     #[error("changes from the command line could not be recorded")]
     Unrecorded,
@@ -108,6 +118,7 @@ pub(super) struct Parts {
     pub(super) reloader: Arc<Reloader>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) journal: Journal,
+    pub(super) keeper: SharedKeeper,
     pub(super) memory: Memory,
     pub(super) tools: Registry,
     pub(super) lockdown: Arc<dyn Lockdown>,
@@ -120,7 +131,7 @@ pub(super) async fn build(
     settings: Settings,
     clock: SharedClock,
     metrics: Arc<Metrics>,
-) -> Result<Parts, StartError> {
+) -> Result<(Parts, Sinks), StartError> {
     let source = settings.policy_source();
     let key_grace = settings.authn.api_keys.grace;
     let authorization_server = settings.authn.jwt.as_ref().map(|jwt| jwt.issuer.to_string());
@@ -132,6 +143,7 @@ pub(super) async fn build(
     let authenticator = open_authenticator(settings.authn, public_url, &clock, &metrics)?;
     let clients = authenticator.client_trust().cloned();
     let certificates = Arc::new(Certificates::open(settings.tls, clients, &clock)?);
+    let traces = open_traces(settings.traces).await?;
     let model = settings.model.map(LanguageModel::new).transpose()?;
     let sandbox = open_sandbox(settings.sandbox, &metrics).await?;
     let tool_ports = RegistryPorts {
@@ -148,9 +160,12 @@ pub(super) async fn build(
     let counters: Arc<dyn RateCounters> = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), Arc::clone(&counters));
     load_agents(&agents, &tools).await?;
-    let audit_log = settings.audit.path.clone();
-    let journal = open_journal(settings.audit, &metrics)?;
-    let decision_log = DecisionLog::new(audit_log.clone(), journal.clone());
+    let log = settings.audit.path.clone();
+    let journal = open_journal(settings.audit.clone(), &metrics)?;
+    let decision_log = DecisionLog::new(log.clone(), journal.clone());
+    let audit_log = log.clone();
+    let keeper = Arc::new(Mutex::new(Keeper::new(journal.clone(), settings.audit)));
+    let sinks = open_sinks(settings.siem, log, &clock, &metrics).await?;
     let credentials = Credentials::new(
         Arc::clone(authenticator.keys()),
         Arc::clone(authenticator.tokens()),
@@ -220,6 +235,7 @@ pub(super) async fn build(
         audit_readers: Arc::default(),
         journal: journal.clone(),
         metrics,
+        traces,
         clock: Arc::clone(&clock),
         settings: crate::api::Settings { issuers, authorization_server, ..settings.api },
         readiness: Readiness::default(),
@@ -228,7 +244,9 @@ pub(super) async fn build(
         under_way: tokio_util::task::TaskTracker::new(),
         mcp: crate::api::McpState::new(&clock)?,
     });
-    Ok(Parts { api, certificates, reloader, journal, memory, tools, clock, lockdown, audit_log })
+    let parts =
+        Parts { api, certificates, reloader, journal, keeper, memory, tools, clock, lockdown, audit_log };
+    Ok((parts, sinks))
 }
 
 fn open_authenticator(
@@ -266,6 +284,12 @@ async fn connect_tools(
     Ok(tools)
 }
 
+/// What makes the spans of requests; nothing without a collector.
+async fn open_traces(settings: Option<TraceSettings>) -> Result<Traces, StartError> {
+    let Some(settings) = settings else { return Ok(Traces::default()) };
+    Ok(blocking::run(move || Traces::start(&settings)).await??)
+}
+
 /// The decision log; that its torn end was cut off is a security event.
 fn open_journal(settings: crate::audit::Settings, metrics: &Arc<Metrics>) -> Result<Journal, StartError> {
     let (journal, recovery) = Journal::open(settings, Arc::clone(metrics))?;
@@ -273,6 +297,18 @@ fn open_journal(settings: crate::audit::Settings, metrics: &Arc<Metrics>) -> Res
         SecurityEvent::JournalRepaired { bytes: repaired.bytes, saved_to: &repaired.saved_to }.emit(metrics);
     }
     Ok(journal)
+}
+
+/// The sinks of the decision log, after it was opened and repaired.
+async fn open_sinks(
+    settings: crate::siem::Settings,
+    log: std::path::PathBuf,
+    clock: &SharedClock,
+    metrics: &Arc<Metrics>,
+) -> Result<Sinks, StartError> {
+    let cursors = Arc::new(FileCursors::beside(&log));
+    let ports = SinkPorts { cursors, metrics: Arc::clone(metrics), clock: Arc::clone(clock) };
+    Ok(blocking::run(move || Sinks::open(settings, &log, ports)).await??)
 }
 
 /// Memory, with the quotas of the agents' files.

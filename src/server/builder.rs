@@ -70,7 +70,7 @@ impl GatewayBuilder<Settings> {
     pub async fn start(self) -> Result<Gateway, StartError> {
         let Self { settings, clock, metrics } = self;
         let listeners = super::gateway::Listeners::of(&settings);
-        let parts = build(settings, clock, metrics).await?;
-        Gateway::serve(parts, listeners).await
+        let (parts, sinks) = build(settings, clock, metrics).await?;
+        Gateway::serve(parts, sinks, listeners).await
     }
 }

@@ -13,14 +13,14 @@ use super::build::{Parts, StartError};
 use super::certificates::{TlsReload, follow_files, staple};
 use super::connection::{NetworkBytes, Transport};
 use super::listen::serve;
-use super::policy_watch;
-use super::{FollowSettings, HttpLimits, Settings};
+use super::{FollowSettings, HttpLimits, Settings, audit_upkeep, policy_watch};
 use crate::api::{Proxies, operations_router, router};
 use crate::audit::{AuditError, Record};
 use crate::blocking;
 use crate::changes::{Cause, ReloadError};
 use crate::events::SecurityEvent;
 use crate::model::PolicyVersion;
+use crate::siem::{RunningSinks, Sinks};
 
 /// A gateway that serves. Dropping it without [`Gateway::drain`] ends it at once.
 pub struct Gateway {
@@ -28,9 +28,13 @@ pub struct Gateway {
     address: SocketAddr,
     operations: SocketAddr,
     stop: CancellationToken,
+    sinks: RunningSinks,
     serving: Vec<JoinHandle<()>>,
     grace: Duration,
 }
+
+/// How long the sinks may send what is in the log when the gateway stops.
+const SINKS_GRACE: Duration = Duration::from_secs(5);
 
 /// What the running gateway needs of the settings, beside its parts.
 pub(super) struct Listeners {
@@ -87,7 +91,7 @@ impl Gateway {
     }
 
     /// Binds the ports and serves.
-    pub(super) async fn serve(parts: Parts, listeners: Listeners) -> Result<Self, StartError> {
+    pub(super) async fn serve(parts: Parts, sinks: Sinks, listeners: Listeners) -> Result<Self, StartError> {
         let Listeners { listen, operations, limits, proxies, follow, grace } = listeners;
         let parts = Arc::new(parts);
         // What was changed while no gateway ran is on record before it has an effect.
@@ -128,6 +132,7 @@ impl Gateway {
             tokio::spawn(follow_credentials(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_connections(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_refusals(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(audit_upkeep::run(Arc::clone(&parts), stop.clone())),
             tokio::spawn(policy_watch::source(Arc::clone(&parts), follow.clone(), stop.clone())),
             tokio::spawn(policy_watch::lock(Arc::clone(&parts.reloader), follow.clone(), stop.clone())),
             tokio::spawn(policy_watch::remote(Arc::clone(&parts.reloader), follow, stop.clone())),
@@ -137,10 +142,11 @@ impl Gateway {
             tokio::spawn(expire_conversations(Arc::clone(&parts), stop.clone())),
             tokio::spawn(keep_index(parts.audit_log.clone(), stop.clone())),
         ];
+        let sinks = sinks.start();
         parts.event(SecurityEvent::GatewayStarted).await;
         parts.reloader.watch_candidate().await;
         parts.api.readiness.set(true);
-        Ok(Self { parts, address, operations, stop, serving, grace })
+        Ok(Self { parts, address, operations, stop, sinks, serving, grace })
     }
 
     /// Where the API listens.
@@ -200,7 +206,13 @@ impl Gateway {
         self.parts.memory.close().await;
         self.parts.record_refusals(true).await;
         self.parts.event(SecurityEvent::GatewayStopped).await;
+        audit_upkeep::finish(&self.parts).await;
+        let traces = self.parts.api.traces.clone();
+        // Who hangs here waits ten seconds at most.
+        let _ = blocking::run(move || traces.stop()).await;
         self.parts.journal.close();
+        // After the last record.
+        self.sinks.stop(SINKS_GRACE).await;
     }
 }
 

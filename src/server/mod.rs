@@ -3,6 +3,7 @@
 
 mod activity;
 mod audit_index;
+mod audit_upkeep;
 mod build;
 mod builder;
 mod certificates;

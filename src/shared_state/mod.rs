@@ -17,6 +17,7 @@ mod counters;
 mod emergency_lock;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod followers;
 mod lockdown;
 mod replay;
 mod sessions;
@@ -34,6 +35,7 @@ pub use counters::{
     AddressBlocks, CountedLimit, Limited, Rate, RateCounter, RateCounters, RateError, Remaining,
 };
 pub use emergency_lock::{EmergencyLock, EngageError, EngagedLock};
+pub use followers::{FollowerCursors, FollowerName, FollowerNameError};
 pub use lockdown::{LocalLockdown, Lockdown};
 pub use replay::{NotFresh, ProofId, ReplayTable};
 pub use sessions::{Counted, Labels, LocalSessions, SessionKey, SessionSettings, SessionTurn, Sessions};

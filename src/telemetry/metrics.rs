@@ -36,8 +36,8 @@ labels! {
     ScopeLabels { scope: &'static str }
     /// A label called `status`.
     StatusLabels { status: &'static str }
-    /// A label called `sink`.
-    SinkLabels { sink: &'static str }
+    /// A label called `sink`: a name in the configuration.
+    SinkLabels { sink: String }
     /// Labels of `caxton_upstream_up`; `server` is a name in the configuration.
     ServerLabels { server: String }
     /// A label called `version`.
@@ -73,6 +73,10 @@ pub struct Metrics {
     pub audit_queue_depth: Gauge,
     pub audit_dropped: Counter,
     pub audit_sink_errors: Family<SinkLabels, Counter>,
+    pub audit_sink_lag: Family<SinkLabels, Gauge>,
+    pub audit_sink_delivered: Family<SinkLabels, Counter>,
+    pub audit_sink_dead_letters: Family<SinkLabels, Counter>,
+    pub audit_sink_lost: Family<SinkLabels, Counter>,
     pub upstream_up: Family<ServerLabels, Gauge>,
     pub wasm_instances: Gauge,
     pub wasm_fuel: Counter,
@@ -169,7 +173,23 @@ impl Metrics {
                 "audit_dropped",
                 "Records that the journal did not confirm in time; must stay 0"
             ),
-            audit_sink_errors: family!("audit_sink_errors", "Failed writes by sink"),
+            audit_sink_errors: family!("audit_sink_errors", "Failed tries to send records, by sink"),
+            audit_sink_lag: family!(
+                "audit_sink_lag_records",
+                "Records of the decision log that the sink's receiver does not have yet"
+            ),
+            audit_sink_delivered: family!(
+                "audit_sink_delivered",
+                "Records that the sink's receiver has acknowledged"
+            ),
+            audit_sink_dead_letters: family!(
+                "audit_sink_dead_letters",
+                "Records that the sink's receiver refused for good"
+            ),
+            audit_sink_lost: family!(
+                "audit_sink_lost",
+                "Records that were not in the decision log any more when the sink came to them"
+            ),
             upstream_up: family!(
                 "upstream_up",
                 "1 while an upstream server can be called, 0 while it cannot"

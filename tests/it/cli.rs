@@ -108,6 +108,8 @@ fn every_command_explains_itself() {
         "explain",
         "audit",
         "audit verify",
+        "audit prove",
+        "audit check-proof",
         "audit query",
         "audit show",
         "audit tail",

@@ -108,6 +108,8 @@ struct Crash {
 impl Crash {
     fn new(rounds: usize) -> Self {
         let place = Place::new(ROOMY);
+        // So that some die while the log is rotated, sealed, compressed or signed.
+        place.edit("deadline: 10s", "deadline: 10s, rotation_size: 64KiB, checkpoint_interval: 1s");
         std::fs::create_dir(place.path().join("agents")).unwrap();
         std::fs::write(place.path().join("agents/clerk.md"), CLERK).unwrap();
         let service = place.service("writer", "memory:write,memory:read");

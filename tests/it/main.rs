@@ -6,6 +6,7 @@ mod support;
 
 mod attributes;
 mod audit;
+mod audit_files;
 mod auth;
 mod authzen;
 mod authzen_certification;
@@ -51,7 +52,9 @@ mod policy_world;
 mod process;
 mod proxies;
 mod roles;
+mod siem;
 mod slow;
 mod tls;
+mod traces;
 mod upstream_auth;
 mod vault;

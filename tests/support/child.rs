@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use caxton::audit::follow::Follower;
 use serde_json::Value as Json;
 
 /// The longest wait for anything; a loaded machine is slow, one that is suspended for a minute is slower, a broken
@@ -238,6 +239,16 @@ impl Running {
     }
 }
 
+/// The records of a decision log, its closed segments included: what is being written at this moment is no record yet.
+pub fn whole_lines(log: &Path) -> Vec<Json> {
+    let mut follower = Follower::new(log, 0);
+    let mut records = Vec::new();
+    while let Some(record) = follower.next_record().unwrap() {
+        records.push(serde_json::from_str(record.text).unwrap());
+    }
+    records
+}
+
 /// A directory with a configuration for free ports and generous bounds, and room for more of it.
 pub struct Place {
     pub directory: tempfile::TempDir,
@@ -295,10 +306,7 @@ impl Place {
 
     /// All records so far, oldest first.
     pub fn records(&self) -> Vec<Json> {
-        let text = std::fs::read_to_string(self.log()).unwrap();
-        // What is being written at this moment is no record yet.
-        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        whole_lines(&self.log())
     }
 
     /// `caxton audit verify` of the log.

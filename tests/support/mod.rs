@@ -20,6 +20,8 @@ pub mod pki;
 pub mod port;
 pub mod solver;
 
+pub use child::whole_lines;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -82,13 +84,6 @@ pub async fn eventually<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>
 /// The same for what holds or does not.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     eventually(what, async || holds().await.then_some(())).await;
-}
-
-/// The whole lines of a decision log: what is being written at this moment is no record yet.
-pub fn whole_lines(log: &Path) -> Vec<Json> {
-    let text = std::fs::read_to_string(log).unwrap();
-    let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A running gateway and what is needed to call it.

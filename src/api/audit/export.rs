@@ -20,12 +20,12 @@ use crate::api::address::Query;
 use crate::api::caller::Caller;
 use crate::api::problem::Problem;
 use crate::api::state::Api;
-use crate::audit::export::ExportFormat;
 use crate::audit::query::{Filter, FoundRecord};
 use crate::authz::Permit;
 use crate::blocking;
 use crate::decision_log::DecisionLog;
 use crate::model::ExportAudit;
+use crate::siem::export::{ExportFormat, ExportWriter};
 
 /// Bytes that are sent at once, and pieces that wait to be sent.
 const PIECE: usize = 64 << 10;
@@ -51,7 +51,7 @@ pub(in crate::api) async fn export(
     let (pieces, received) = mpsc::channel::<Piece>(WAITING);
     let log = api.decision_log.clone();
     let runtime = Handle::current();
-    let writer = Writer { api, format, pieces, runtime, piece: Vec::new() };
+    let writer = Writer { api, out: ExportWriter::new(format), pieces, runtime, piece: Vec::new() };
     // It ends by itself when the client is gone.
     tokio::spawn(blocking::run(move || write(&log, permit, &filter, writer, slot)));
     let body = stream::unfold(received, |mut received| async {
@@ -74,7 +74,7 @@ fn write(
     slot: ReaderSlot,
 ) {
     let until = Instant::now() + LONGEST;
-    let mut failed = writer.format.write_head(&mut writer.piece).err();
+    let mut failed = writer.out.write_head(&mut writer.piece).err();
     let read = log.export(permit, filter, &mut |record| match writer.add(&record, until) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
@@ -99,7 +99,7 @@ fn write(
 /// Collects records into pieces and sends them.
 struct Writer {
     api: Arc<Api>,
-    format: ExportFormat,
+    out: ExportWriter,
     pieces: mpsc::Sender<Piece>,
     runtime: Handle,
     piece: Vec<u8>,
@@ -113,7 +113,7 @@ impl Writer {
         if !self.api.readiness.is_ready() {
             return Err(io::Error::other("the gateway stops"));
         }
-        self.format.write_record(record, &mut self.piece)?;
+        self.out.write_record(record, &mut self.piece)?;
         if self.piece.len() >= PIECE { self.send() } else { Ok(()) }
     }
 

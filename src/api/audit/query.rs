@@ -116,7 +116,7 @@ query! {
 query! {
     /// Query of an export.
     ExportQuery, Form {
-        /// `json` (default) or `csv`.
+        /// `json` (default), `csv`, `ocsf`, `cef`, `leef`, `ecs` or `asim`.
         format: String,
     }
 }

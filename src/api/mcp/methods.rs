@@ -21,6 +21,35 @@ const INSTRUCTIONS: &str = "A policy gateway. The list shows the tools you may u
 /// The log levels of RFC 5424, as MCP names them.
 const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
+/// The methods below, as they stand in spans.
+const KNOWN: [&str; 20] = [
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/directory/read",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "skills/get",
+    "skills/list",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
+];
+
+/// The name of a method that there is, else `_OTHER`.
+pub(super) fn known(method: &str) -> &'static str {
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
+}
+
 /// What a method gave.
 pub(super) struct Given {
     pub(super) result: Map<String, Json>,

@@ -34,7 +34,8 @@ use super::state::Api;
 use crate::authz::Permit;
 use crate::clock::SharedClock;
 use crate::mcp::{HEADER_SESSION, Id, Message, RpcError, code};
-use crate::model::{ListTools, ServerName};
+use crate::model::{ListTools, ServerName, ToolId};
+use crate::telemetry::{TraceIds, TraceSpan};
 use accept::Accept;
 use era::Era;
 use names::Scope;
@@ -137,8 +138,8 @@ pub(super) async fn post(
         Ok(session) => session,
         Err(lost) => return Ok(reply::error(StatusCode::NOT_FOUND, request_id(&message), lost)),
     };
-    if let Message::Request { params, .. } = &message {
-        follow_trace(&mut caller, params);
+    if let Message::Request { method, params, .. } = &message {
+        follow_trace(&api, &mut caller, method, params);
     }
     let arrived = Arrived { api, caller, scope, era, session, accept, headers: parts.headers };
     match message {
@@ -180,18 +181,42 @@ fn session(
     }
 }
 
-/// The trace in `_meta` (W3C Trace Context), when the header fields had none.
-fn follow_trace(caller: &mut Caller, params: &Map<String, Json>) {
-    if caller.context.trace.is_some() {
-        return;
-    }
+/// The span of the message, in the trace that its `_meta` names (W3C Trace Context). Where no traces are kept, that trace stands in
+/// the records, when the header fields had none.
+fn follow_trace(api: &Api, caller: &mut Caller, method: &str, params: &Map<String, Json>) {
     let fields = params.get("_meta");
     let text = fields.and_then(|fields| fields.get(crate::mcp::meta::TRACEPARENT)).and_then(Json::as_str);
-    if let Some(trace) = text.and_then(super::caller::traceparent) {
+    let sent = text.and_then(super::caller::traceparent);
+    let span = message_span(api, caller, method, params, sent.as_ref());
+    let trace = match span.ids() {
+        Some(own) => Some(own.clone()),
+        None if caller.context.trace.is_none() => sent,
+        None => return,
+    };
+    if trace.is_some() {
         let mut context = (*caller.context).clone();
-        context.trace = Some(trace);
+        context.trace = trace;
+        context.span = span;
         caller.context = Arc::new(context);
     }
+}
+
+/// Names of methods and tools are in a span when they are known here: a caller can write anything in their place.
+fn message_span(
+    api: &Api,
+    caller: &Caller,
+    method: &str,
+    params: &Map<String, Json>,
+    sent: Option<&TraceIds>,
+) -> TraceSpan {
+    if caller.context.span.ids().is_none() {
+        return TraceSpan::default();
+    }
+    let method = methods::known(method);
+    let name = params.get("name").and_then(Json::as_str).filter(|_| method == "tools/call");
+    let tool =
+        name.and_then(|name| ToolId::parse(name).ok()).filter(|id| api.effects.tools().get(id).is_some());
+    caller.context.span.mcp_message(sent, method, tool.as_ref().map(ToolId::as_str))
 }
 
 /// `GET`: the stream on which the gateway speaks by itself to a client with a session.

@@ -129,3 +129,35 @@ fn a_line_that_is_no_record_stops_it() {
     long.append(&lines(1..=1, LINE_LIMIT + 10));
     assert!(matches!(Follower::new(&long.log(), 0).next_record(), Err(FollowError::NotARecord { .. })));
 }
+
+#[test]
+fn a_reader_that_passes_damage_goes_on_and_is_told_what_is_missing() {
+    let place = Place::new();
+    place.append(&lines(1..=2, 10));
+    place.append("nonsense\n");
+    place.append(&"x".repeat(LINE_LIMIT + 100));
+    place.append("\n");
+    place.append(&lines(5..=6, 10));
+    let mut follower = Follower::new(&place.log(), 0);
+    follower.pass_damage();
+    assert_eq!(follower.next_record().unwrap().unwrap().seq, 1);
+    assert_eq!(follower.next_record().unwrap().unwrap().seq, 2);
+    let error = follower.next_record().unwrap_err();
+    assert!(matches!(error, FollowError::Gone { first: 3, last: 4, .. }), "{error}");
+    follower.seek(4);
+    assert_eq!(read(&mut follower), [5, 6]);
+    // A segment whose end is missing.
+    let segment = place.rotate(1, 6);
+    place.append(&lines(7..=8, 10));
+    let text = fs::read_to_string(&segment.path).unwrap();
+    fs::write(&segment.path, text.strip_suffix(&lines(6..=6, 10)).unwrap()).unwrap();
+    let mut careful = Follower::new(&place.log(), 4);
+    assert_eq!(careful.next_record().unwrap().unwrap().seq, 5);
+    assert!(matches!(careful.next_record(), Err(FollowError::NotARecord { after: 5, .. })));
+    follower.seek(4);
+    assert_eq!(follower.next_record().unwrap().unwrap().seq, 5);
+    let error = follower.next_record().unwrap_err();
+    assert!(matches!(error, FollowError::Gone { first: 6, last: 6, .. }), "{error}");
+    follower.seek(6);
+    assert_eq!(read(&mut follower), [7, 8]);
+}

@@ -12,10 +12,9 @@ use super::terms::terms_of;
 use super::{IndexError, index_path};
 use crate::audit::Digest;
 use crate::audit::file::beside;
-use crate::audit::follow::{FollowError, FollowedRecord, Follower};
+use crate::audit::follow::{FollowError, FollowedRecord, Follower, read_record};
 use crate::audit::scan::Place;
 use crate::audit::segments::segments;
-use crate::json;
 
 /// Whether there is more to index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +108,7 @@ impl Indexer {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let Some(json) = json::parse(record.text.as_bytes()).ok() else {
+            let Some(json) = read_record(record.text.as_bytes()) else {
                 let (path, after) = (self.log.clone(), record.seq.saturating_sub(1));
                 self.follower.seek(after);
                 return Err(FollowError::NotARecord { path, after }.into());

@@ -391,6 +391,23 @@ fn what_was_removed_with_its_segment_is_not_found_and_forgotten() {
     assert_eq!(seqs(&place.find(&ann(), true)), seqs(&place.find(&ann(), false)));
 }
 
+/// A caller can have arguments as deep as the strict reader goes; their record is deeper.
+#[test]
+fn a_record_that_is_deeper_than_the_strict_reader_goes_is_indexed_and_found() {
+    let mut place = Place::new();
+    append_some(&mut place, 2);
+    let deep = (0..70).fold(json!(1), |inner, _| json!({ "a": inner }));
+    let mut odd = record(&[0; 8], 1_000_000);
+    odd["context"] = deep;
+    place.append(odd);
+    append_some(&mut place, CHUNK);
+    assert_eq!(place.build(), CHUNK as u64);
+    for use_index in [true, false] {
+        let found = place.find(&ann(), use_index);
+        assert_eq!((found.records.len(), found.unreadable), (CHUNK + 3, 0));
+    }
+}
+
 #[test]
 fn it_is_private_and_leaves_the_directory_as_it_is() {
     use std::os::unix::fs::PermissionsExt as _;

@@ -105,7 +105,7 @@ pub(in crate::audit) fn parties(record: &Json) -> impl Iterator<Item = &str> {
 }
 
 /// The ids of the policies that determined the record or an item of its list.
-pub(in crate::audit) fn policies(record: &Json) -> impl Iterator<Item = &str> {
+pub(crate) fn policies(record: &Json) -> impl Iterator<Item = &str> {
     with_items(record).flat_map(policies_of).filter_map(|policy| policy.get("id").and_then(Json::as_str))
 }
 
@@ -114,7 +114,7 @@ fn policies_of(of: &Json) -> &[Json] {
 }
 
 /// The labels among the obligations.
-pub(in crate::audit) fn labels(record: &Json) -> impl Iterator<Item = &str> {
+pub(crate) fn labels(record: &Json) -> impl Iterator<Item = &str> {
     let obligations = record.get("obligations").and_then(Json::as_array).into_iter().flatten();
     obligations.filter_map(Json::as_str).filter_map(|text| text.strip_prefix(LABEL))
 }

@@ -12,9 +12,9 @@ use serde_json::Value as Json;
 
 use super::matching::PreparedFilter;
 use super::{FoundRecord, LogSearch, Order, QueryError, SearchResult};
+use crate::audit::follow::read_record;
 use crate::audit::index::{Candidate, Candidates, IndexReader};
 use crate::audit::scan::{LogScan, Place, ScannedLine};
-use crate::json;
 
 /// How a search goes on after a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ struct ReadRecord {
 impl ReadRecord {
     fn read(line: Vec<u8>) -> Option<Self> {
         let line = String::from_utf8(line).ok()?;
-        let json = json::parse(line.as_bytes()).ok().filter(Json::is_object)?;
+        let json = read_record(line.as_bytes())?;
         Some(Self { line, json })
     }
 

@@ -44,7 +44,19 @@ fn next<'e>(
         None => ("GatewayStarted", E::GatewayStarted),
         Some(E::GatewayStarted) => ("GatewayStopped", E::GatewayStopped),
         Some(E::GatewayStopped) => ("JournalRepaired", E::JournalRepaired { bytes: 7, saved_to: path }),
-        Some(E::JournalRepaired { .. }) => (
+        Some(E::JournalRepaired { .. }) => ("AuditRotated", E::AuditRotated { first: 1, last: 9 }),
+        Some(E::AuditRotated { .. }) => {
+            ("AuditFileMoved", E::AuditFileMoved { what: "it was emptied", first: 1, last: 9 })
+        }
+        Some(E::AuditFileMoved { .. }) => ("AuditDeleted", E::AuditDeleted { first: 1, last: 9 }),
+        Some(E::AuditDeleted { .. }) => ("AuditCheckpoint", E::AuditCheckpoint { note: "log\n9\nAAAA\n" }),
+        Some(E::AuditCheckpoint { .. }) => {
+            ("AuditUpkeepFailed", E::AuditUpkeepFailed { why: "not compressed: no room" })
+        }
+        Some(E::AuditUpkeepFailed { .. }) => {
+            ("AuditRecordsLost", E::AuditRecordsLost { sink: "splunk", first: 3, last: 7 })
+        }
+        Some(E::AuditRecordsLost { .. }) => (
             "WeakSetting",
             E::WeakSetting { key: "server.tls", value: "off", why: "it is open", fix: "set it" },
         ),

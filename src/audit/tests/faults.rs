@@ -65,7 +65,7 @@ async fn fill_and_recover(settings: Settings) {
     };
     let AuditError::Unavailable(JournalFault::File(fault)) = refused else { panic!("{refused:?}") };
     assert!(matches!(*fault, FileFault::Io(_)), "{fault}");
-    let sink = crate::telemetry::SinkLabels { sink: "file" };
+    let sink = crate::telemetry::SinkLabels { sink: "file".to_owned() };
     assert!(metrics.audit_sink_errors.get_or_create(&sink).get() > 0);
 
     let report = verify(&path).unwrap();

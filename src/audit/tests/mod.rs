@@ -4,6 +4,7 @@ mod crash;
 mod events;
 mod faults;
 mod journal;
+mod keeping;
 mod lines;
 mod reading;
 mod verifying;

@@ -10,7 +10,7 @@ fn broken(place: &TestLog, text: impl AsRef<[u8]>) -> Option<(u64, LineFault)> {
     fs::write(place.log(), text).unwrap();
     match verify(&place.log()) {
         Ok(_) => None,
-        Err(VerifyFailure::Broken { line, seq, what }) => {
+        Err(VerifyFailure::Broken { line, seq, what, .. }) => {
             assert_eq!(line, seq);
             Some((line, what))
         }
@@ -127,5 +127,5 @@ fn the_failure_says_where_and_what_to_do() {
         failure.to_string(),
         "line 1, where record 1 should be: the content does not match the hash: the record was changed"
     );
-    assert!(failure.help().contains("keep the file as evidence"));
+    assert!(failure.help().contains("keep the files as evidence"));
 }

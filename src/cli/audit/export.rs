@@ -10,11 +10,12 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::filter::FilterOptions;
-use crate::audit::export::ExportFormat;
 use crate::audit::query::for_each;
 use crate::cli::installation::LogFile;
 use crate::cli::output::{Exit, Format, Output};
 use crate::cli::remote::RemoteLog;
+use crate::siem::export::{ExportFormat, ExportWriter};
+use crate::siem::format::RecordFormat;
 
 /// Which records, in which form, to which file.
 #[derive(Debug, Args)]
@@ -41,11 +42,12 @@ pub(super) fn run(asked: ExportOptions, output: &Output) -> anyhow::Result<Exit>
         return of_gateway(&asked, format, target, output);
     }
     let log = asked.log.path(output)?;
+    let mut writer = ExportWriter::new(format);
     let mut written = 0_u64;
-    let mut failed = format.write_head(&mut target.out).err();
+    let mut failed = writer.write_head(&mut target.out).err();
     let unreadable = for_each(&log, &filter, !asked.no_index, &mut |record| {
         if failed.is_none() {
-            failed = format.write_record(&record, &mut target.out).err();
+            failed = writer.write_record(&record, &mut target.out).err();
             written += 1;
         }
         if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -69,9 +71,16 @@ pub(super) fn run(asked: ExportOptions, output: &Output) -> anyhow::Result<Exit>
 /// The form of the records for `--format`.
 fn form(format: Format) -> anyhow::Result<ExportFormat> {
     match format {
-        Format::Table | Format::Json => Ok(ExportFormat::Json),
+        Format::Table | Format::Json => Ok(ExportFormat::JSON),
         Format::Csv => Ok(ExportFormat::Csv),
-        Format::Junit | Format::Sarif => anyhow::bail!("use `--format json` or `--format csv`"),
+        Format::Ocsf => Ok(ExportFormat::Lines(RecordFormat::Ocsf)),
+        Format::Cef => Ok(ExportFormat::Lines(RecordFormat::Cef)),
+        Format::Leef => Ok(ExportFormat::Lines(RecordFormat::Leef)),
+        Format::Ecs => Ok(ExportFormat::Lines(RecordFormat::Ecs)),
+        Format::Asim => Ok(ExportFormat::Lines(RecordFormat::Asim)),
+        Format::Junit | Format::Sarif => {
+            anyhow::bail!("use `json`, `csv`, `ocsf`, `cef`, `leef`, `ecs` or `asim`")
+        }
     }
 }
 

@@ -10,13 +10,12 @@ use serde_json::Value as Json;
 use super::filter::FilterOptions;
 use super::plain_json;
 use super::rows::{record_line, rows};
-use crate::audit::follow::{FollowError, Follower};
+use crate::audit::follow::{FollowError, Follower, read_record};
 use crate::audit::query::{Filter, FoundRecord, LogSearch, PreparedFilter, search};
 use crate::audit::tail;
 use crate::cli::installation::LogFile;
 use crate::cli::output::{Exit, Format, Output};
 use crate::cli::remote::RemoteLog;
-use crate::json;
 
 /// How often `--follow` looks for new records.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
@@ -88,7 +87,7 @@ fn follow_on(follower: &mut Follower, filter: &Filter, output: &Output) -> anyho
             }
             Err(error) => return Err(error.into()),
         };
-        let json = json::parse(record.text.as_bytes()).unwrap_or_default();
+        let json = read_record(record.text.as_bytes()).unwrap_or_default();
         if wanted.matches(&json) && !print(&json, output.format())? {
             return Ok(());
         }
@@ -107,6 +106,9 @@ fn print(record: &Json, format: Format) -> anyhow::Result<bool> {
 fn of_gateway(asked: &TailOptions, output: &Output) -> anyhow::Result<Exit> {
     let gateway = asked.remote.open(&asked.log)?;
     let mut parameters = asked.filter.parameters();
+    if asked.lines == 0 {
+        return if asked.follow { gateway_stream(asked, None, output) } else { Ok(Exit::Fine) };
+    }
     parameters.push(("order", "newest".to_owned()));
     parameters.push(("limit", asked.lines.to_string()));
     let path = ["v1", "audit", "events"];
@@ -136,7 +138,7 @@ fn gateway_stream(asked: &TailOptions, mut last: Option<u64>, output: &Output) -
         let ended = gateway.stream(&["v1", "audit", "stream"], &parameters, &mut |bytes| {
             for event in lines.take(bytes) {
                 let Some(data) = event.strip_prefix("data:") else { continue };
-                let record = json::parse(data.trim().as_bytes()).unwrap_or_default();
+                let record = read_record(data.trim().as_bytes()).unwrap_or_default();
                 last = record.get("seq").and_then(Json::as_u64).or(last);
                 is_read = print(&record, output.format())?;
             }

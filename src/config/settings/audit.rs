@@ -1,15 +1,18 @@
 //! `security.audit.*`: the decision log.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::audit::{Durability, Settings};
 use crate::config::problem::{ConfigProblem, ProblemCode};
 use crate::config::reader::Reader;
 use crate::config::value_type::{Choice, DurationRange, FilePath, Flag, Integer, List, Size};
 
-/// What the section says of two modules.
+/// What the section says of several modules.
 pub(super) struct Audit {
     pub(super) journal: Settings,
+    /// Where the records are sent.
+    pub(super) siem: crate::siem::Settings,
     /// Whether records keep what is needed to decide again.
     pub(super) replayable: bool,
 }
@@ -107,12 +110,48 @@ impl Audit {
             usual.refusal_kinds,
             "Addresses, principals and reasons that are counted one by one; the rest share a count for each reason.",
         );
+        let rotation_bytes = r.value(
+            "security.audit.rotation_size",
+            Size(64 << 10..=64 << 30),
+            usual.rotation_bytes,
+            "The file is closed and a new one begun when it has this many bytes.",
+        );
+        let rotation_interval = r.value(
+            "security.audit.rotation_interval",
+            DurationRange::seconds(60, 366 * 86_400),
+            usual.rotation_interval,
+            "The file is closed and a new one begun when its first record is this old.",
+        );
+        let compresses = r.value(
+            "security.audit.compression",
+            Choice(&[("zstd", true), ("none", false)]),
+            usual.compresses,
+            "Whether closed files are compressed.",
+        );
+        let retention_days: u64 = r.value(
+            "security.audit.retention_days",
+            Integer::new(0..=36_500, "days"),
+            90,
+            "Closed files are deleted when their last record is this old, and a signed tombstone stays; 0: never.",
+        );
+        let checkpoint_interval = r.value(
+            "security.audit.checkpoint_interval",
+            DurationRange::seconds(1, 86_400),
+            usual.checkpoint_interval,
+            "Time between two signed checkpoints, when there are new records.",
+        );
+        let checkpoint_key = r.optional(
+            "security.audit.checkpoint_key_file",
+            FilePath { must_exist: false },
+            "Key that signs checkpoints; made with mode 0600 when it is not there. Otherwise beside the log.",
+        );
         let fsync_interval = r.value(
             "security.audit.sync_interval",
             DurationRange::millis(10, 60_000),
             usual.fsync_interval,
             "Time between two syncs of the disk, with `written`.",
         );
+        let siem = super::audit_sinks::read(r, data_dir, &path);
         let journal = Settings {
             path,
             durability,
@@ -121,9 +160,15 @@ impl Audit {
             fsync_interval,
             retry: usual.retry,
             record_bytes,
+            rotation_bytes,
+            rotation_interval,
+            compresses,
+            retention: (retention_days > 0).then(|| Duration::from_secs(retention_days * 86_400)),
+            checkpoint_interval,
+            checkpoint_key,
             refusal_window,
             refusal_kinds,
         };
-        Self { journal, replayable }
+        Self { journal, siem, replayable }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Security {
     pub(super) failures: Option<FailureSettings>,
     pub(super) sessions: SessionSettings,
     pub(super) audit: audit::Settings,
+    /// Where the decision log is sent.
+    pub(super) siem: crate::siem::Settings,
     /// Whether records keep what is needed to decide again.
     pub(super) replayable: bool,
     /// Whether lockdown holds from the start.
@@ -63,7 +65,7 @@ impl Security {
         );
         let ApiKeys { keys: api_keys, rate: per_key } = ApiKeys::read(r, &server.data_dir);
         let RateLimits { principals: limit, quotas } = RateLimits::read(r, per_key);
-        let Audit { journal: audit, replayable } = Audit::read(r, &server.data_dir);
+        let Audit { journal: audit, siem, replayable } = Audit::read(r, &server.data_dir);
         let lockdown = r.value(
             "security.emergency.enable_lockdown_mode",
             Flag,
@@ -82,6 +84,7 @@ impl Security {
             failures,
             sessions: SessionSettings { timeout: session_timeout, ..Default::default() },
             audit,
+            siem,
             replayable,
             lockdown,
             vault,

@@ -3,6 +3,7 @@
 pub(crate) mod conversations;
 pub(crate) mod counters;
 pub(crate) mod emergency_lock;
+pub(crate) mod followers;
 pub(crate) mod lockdown;
 pub(crate) mod replay;
 pub(crate) mod sessions;

@@ -1,27 +1,30 @@
 //! Records for other programs, one after the other.
 //!
-//! A format that a SIEM reads (OCSF, CEF, …) is another [`ExportFormat`]; each writes a record as one line.
+//! A format that a SIEM reads (OCSF, CEF, …) is one of the sinks' formats; each writes a record as one line.
 
 use std::io::{self, Write};
 
 use serde_json::Value as Json;
 
-use super::escape::visible;
-use super::query::{FoundRecord, labels, policies};
+use super::format::{RecordFormat, RenderSettings, Renderer};
+use super::settings::host_name;
+use crate::audit::query::{FoundRecord, labels, policies};
+use crate::audit::visible;
 use crate::suggest::nearest;
 
 /// How records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// One JSON object a line, each as it stands in the log, so that `caxton audit verify` can check them.
-    Json,
     /// RFC 4180, with a head, the fixed columns of [`COLUMNS`], and cells that a spreadsheet does not calculate.
     Csv,
+    /// One record a line, in a format of the sinks. `json` is [`RecordFormat::Caxton`]: each line as it stands in the log, so that
+    /// its hash can be checked.
+    Lines(RecordFormat),
 }
 
 /// Not a format.
 #[derive(Debug, thiserror::Error)]
-#[error("`{word}` is not a format of an export{}, use `json` or `csv`", .near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default())]
+#[error("`{word}` is not a format of an export{}, use `json`, `csv`, `ocsf`, `cef`, `leef`, `ecs` or `asim`", .near.map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default())]
 pub struct ExportFormatError {
     word: String,
     near: Option<&'static str>,
@@ -29,13 +32,24 @@ pub struct ExportFormatError {
 
 impl ExportFormat {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::Json, Self::Csv];
+    pub const ALL: [Self; 7] = [
+        Self::JSON,
+        Self::Csv,
+        Self::Lines(RecordFormat::Ocsf),
+        Self::Lines(RecordFormat::Cef),
+        Self::Lines(RecordFormat::Leef),
+        Self::Lines(RecordFormat::Ecs),
+        Self::Lines(RecordFormat::Asim),
+    ];
+    /// The lines of the log.
+    pub const JSON: Self = Self::Lines(RecordFormat::Caxton);
 
     /// The word on the command line and in URLs.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Json => "json",
             Self::Csv => "csv",
+            Self::Lines(RecordFormat::Caxton) => "json",
+            Self::Lines(format) => format.as_str(),
         }
     }
 
@@ -54,19 +68,43 @@ impl ExportFormat {
     /// The media type of an answer.
     pub fn media_type(self) -> &'static str {
         match self {
-            Self::Json => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Lines(format) if format.is_json() => "application/x-ndjson",
+            Self::Lines(_) => "text/plain; charset=utf-8",
         }
+    }
+}
+
+/// Writes records in one format.
+#[derive(Debug)]
+pub struct ExportWriter {
+    format: ExportFormat,
+    renderer: Option<Renderer>,
+}
+
+impl ExportWriter {
+    /// A writer of this format, on a gateway of this host's name.
+    pub fn new(format: ExportFormat) -> Self {
+        let renderer = match format {
+            ExportFormat::Csv => None,
+            ExportFormat::Lines(format) => Some(Renderer::new(format, RenderSettings::new(host_name()))),
+        };
+        Self { format, renderer }
+    }
+
+    /// Its format.
+    pub fn format(&self) -> ExportFormat {
+        self.format
     }
 
     /// Writes what stands before the first record.
     ///
     /// # Errors
     /// `out` cannot be written.
-    pub fn write_head(self, out: &mut impl Write) -> io::Result<()> {
-        match self {
-            Self::Json => Ok(()),
-            Self::Csv => write_row(out, COLUMNS.map(|(name, _)| name.to_owned())),
+    pub fn write_head(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.renderer {
+            Some(_) => Ok(()),
+            None => write_row(out, COLUMNS.map(|(name, _)| name.to_owned())),
         }
     }
 
@@ -74,13 +112,13 @@ impl ExportFormat {
     ///
     /// # Errors
     /// `out` cannot be written.
-    pub fn write_record(self, record: &FoundRecord, out: &mut impl Write) -> io::Result<()> {
-        match self {
-            Self::Json => {
-                out.write_all(record.line.as_bytes())?;
+    pub fn write_record(&mut self, record: &FoundRecord, out: &mut impl Write) -> io::Result<()> {
+        match &mut self.renderer {
+            Some(renderer) => {
+                out.write_all(renderer.render(&record.json, Some(&record.line)).as_bytes())?;
                 out.write_all(b"\n")
             }
-            Self::Csv => write_row(out, COLUMNS.map(|(_, column)| harmless(&column.of(&record.json)))),
+            None => write_row(out, COLUMNS.map(|(_, column)| harmless(&column.of(&record.json)))),
         }
     }
 }
@@ -180,7 +218,7 @@ mod tests {
 
     fn row(json: Json) -> String {
         let mut out = Vec::new();
-        ExportFormat::Csv.write_record(&found(json), &mut out).unwrap();
+        ExportWriter::new(ExportFormat::Csv).write_record(&found(json), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -188,13 +226,16 @@ mod tests {
     fn a_word_that_is_no_format_is_refused_with_those_that_are() {
         assert_eq!(ExportFormat::parse("csv").unwrap(), ExportFormat::Csv);
         let error = ExportFormat::parse("cvs").unwrap_err().to_string();
-        assert_eq!(error, "`cvs` is not a format of an export (did you mean `csv`?), use `json` or `csv`");
+        assert_eq!(
+            error,
+            "`cvs` is not a format of an export (did you mean `csv`?), use `json`, `csv`, `ocsf`, `cef`, `leef`, `ecs` or `asim`"
+        );
     }
 
     #[test]
     fn a_row_has_all_columns_and_quotes_where_they_are_needed() {
         let mut head = Vec::new();
-        ExportFormat::Csv.write_head(&mut head).unwrap();
+        ExportWriter::new(ExportFormat::Csv).write_head(&mut head).unwrap();
         assert!(head.starts_with(b"seq,time,event_type,") && head.ends_with(b",hash\r\n"));
         let record = json!({
             "seq": 7, "resource": "Caxton::Tool::\"a,b\"", "detail": "two\nlines", "source": {"ip": "10.0.0.7", "tls": true},
@@ -222,11 +263,27 @@ mod tests {
     }
 
     #[test]
+    fn each_format_writes_one_line_for_each_record() {
+        for format in ExportFormat::ALL {
+            let mut writer = ExportWriter::new(format);
+            let mut out = Vec::new();
+            for seq in 1..=3 {
+                let json = json!({ "seq": seq, "time": "2026-01-10T10:00:00.120Z", "detail": "a\nb", "outcome": "allow" });
+                writer.write_record(&found(json), &mut out).unwrap();
+            }
+            let text = String::from_utf8(out).unwrap();
+            let lines = text.matches(if format == ExportFormat::Csv { "\r\n" } else { "\n" }).count();
+            assert_eq!((lines, ExportFormat::parse(format.as_str()).unwrap()), (3, format), "{text}");
+        }
+    }
+
+    #[test]
     fn json_is_the_line_of_the_log() {
         let record = FoundRecord { seq: 1, line: "{\"b\":1, \"a\":2}".into(), json: json!({"a": 2, "b": 1}) };
         let mut out = Vec::new();
-        ExportFormat::Json.write_head(&mut out).unwrap();
-        ExportFormat::Json.write_record(&record, &mut out).unwrap();
+        let mut writer = ExportWriter::new(ExportFormat::JSON);
+        writer.write_head(&mut out).unwrap();
+        writer.write_record(&record, &mut out).unwrap();
         assert_eq!(out, b"{\"b\":1, \"a\":2}\n");
     }
 }
