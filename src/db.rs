@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
 pub use memo::{Commits, Memo};
 
@@ -66,6 +66,38 @@ pub enum DbError {
 /// Each migration is SQL text; migration number *n* (from 1) takes a file from `user_version` *n - 1* to *n*, in
 /// one transaction.
 pub fn open(path: &Path, migrations: &[&str]) -> Result<Connection, DbError> {
+    opened(path, protect, migrations)
+}
+
+/// The same for a cache beside other data: the directory has to be there, and its mode stays as it is, because others may
+/// read what is in it.
+pub fn open_beside(path: &Path, migrations: &[&str]) -> Result<Connection, DbError> {
+    opened(path, protect_file, migrations)
+}
+
+/// Opens a database for reading; `None` when it is not there.
+pub fn open_to_read(path: &Path) -> Result<Option<Connection>, DbError> {
+    let file = |source| DbError::File { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(file(std::io::Error::other("it is not a regular file"))),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file(error)),
+    }
+    let sqlite = |source| DbError::Sqlite { path: path.to_owned(), source };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(sqlite)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(sqlite)?;
+    Ok(Some(connection))
+}
+
+fn opened(
+    path: &Path,
+    protect: fn(&Path) -> std::io::Result<()>,
+    migrations: &[&str],
+) -> Result<Connection, DbError> {
     let opening = OPENING.lock();
     protect(path).map_err(|source| DbError::File { path: path.to_owned(), source })?;
     let sqlite = |source| DbError::Sqlite { path: path.to_owned(), source };
@@ -90,6 +122,10 @@ fn protect(path: &Path) -> std::io::Result<()> {
         fs::create_dir_all(directory)?;
         fs::set_permissions(directory, Permissions::from_mode(0o700))?;
     }
+    protect_file(path)
+}
+
+fn protect_file(path: &Path) -> std::io::Result<()> {
     match OpenOptions::new().create_new(true).append(true).mode(0o600).open(path) {
         Ok(made) => made.set_permissions(Permissions::from_mode(0o600)),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => protect_existing(path),

@@ -73,6 +73,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "authn/tokens/store.rs",
             "authn/error.rs",
             "attributes/store.rs",
+            "audit/index/store.rs",
             "tools/connections/store.rs",
         ],
     ),

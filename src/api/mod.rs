@@ -38,6 +38,7 @@ mod target;
 mod tools;
 
 pub use arrival::{ForwardedBy, Proxies};
+pub use audit::AuditReaders;
 pub use authzen::Undeclared;
 pub use caller::refused_in_handshake;
 pub use connection::{Connection, ConnectionPlace, Crowded};

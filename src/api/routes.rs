@@ -1,5 +1,7 @@
 //! The table of routes: what is asked for on each, or why it is open. The router is made from it and from nothing else.
 
+mod row;
+
 use std::future::ready;
 use std::sync::Arc;
 
@@ -8,8 +10,11 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, delete, get, patch, post, put};
+use axum::routing::{any, delete, get, patch, post, put};
 
+pub use self::row::{Access, Endpoint};
+use self::row::{OnDisconnect, guarded, proven};
+pub(super) use self::row::{Route, open};
 use super::caller::RefreshBody;
 use super::connection::Connection;
 use super::openapi::{self, AnyObject, Doc};
@@ -24,173 +29,6 @@ use crate::heavy;
 use crate::memory::{EntityView, RelationView};
 use crate::model::{ActionKind, HttpMethod};
 use crate::telemetry::metrics::HttpLabels;
-use utoipa::{IntoParams, ToSchema};
-
-/// Who may come through a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// The guard is asked for an action of this kind on every request.
-    Action(ActionKind),
-    /// A caller with credentials gets through; the text says why no policy is asked here.
-    Proven(&'static str),
-    /// Open to all callers; the text says why.
-    Open(&'static str),
-}
-
-/// One route, as the documentation and the tests see it.
-#[derive(Debug, Clone, Copy)]
-pub struct Endpoint {
-    /// `GET`, `POST`, …
-    pub method: &'static str,
-    /// The template, `/v1/agents/{id}`.
-    pub path: &'static str,
-    /// Who may come through.
-    pub access: Access,
-    /// What happens to a request whose caller goes away.
-    pub on_disconnect: OnDisconnect,
-}
-
-/// What happens to a request whose caller hangs up or waits no longer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnDisconnect {
-    /// It ends where it is: it only asks, or lasts as long as its caller waits (the call of a tool, an agent's answer).
-    Cancel,
-    /// It runs to completion: a change that has begun is not left half done, nor a question without its record.
-    RunToCompletion,
-}
-
-impl OnDisconnect {
-    /// What a row has that does not say otherwise: a `GET` changes nothing.
-    fn of_method(method: &str) -> Self {
-        if method == "GET" { Self::Cancel } else { Self::RunToCompletion }
-    }
-}
-
-type Handler = MethodRouter<Arc<Api>>;
-
-/// One row of the table.
-pub(super) struct Route {
-    pub(super) endpoint: Endpoint,
-    handler: Handler,
-    doc: Doc,
-    /// Whether it is answered on threads of low priority.
-    computes: bool,
-}
-
-impl Route {
-    /// A request that may compute long whatever its body is: an agent answers a whole conversation, a search asks about
-    /// each entity.
-    fn computes_long(mut self) -> Self {
-        self.computes = true;
-        self
-    }
-
-    /// A request that ends with its caller, although its method is not `GET`.
-    fn ends_with_its_caller(mut self) -> Self {
-        self.endpoint.on_disconnect = OnDisconnect::Cancel;
-        self
-    }
-
-    /// A request that runs to completion, although its method is `GET`.
-    fn runs_to_completion(mut self) -> Self {
-        self.endpoint.on_disconnect = OnDisconnect::RunToCompletion;
-        self
-    }
-
-    /// The body of a request.
-    fn takes<T: ToSchema>(mut self) -> Self {
-        self.doc.takes::<T>();
-        self
-    }
-
-    /// The body that a request may have.
-    fn may_take<T: ToSchema>(mut self) -> Self {
-        self.doc.may_take::<T>();
-        self
-    }
-
-    /// A type that others refer to.
-    fn names<T: ToSchema>(mut self) -> Self {
-        self.doc.names::<T>();
-        self
-    }
-
-    /// The query of a request.
-    fn asks<T: IntoParams>(mut self) -> Self {
-        self.doc.asks::<T>();
-        self
-    }
-
-    /// The body of an answer with 200.
-    fn gives<T: ToSchema>(mut self) -> Self {
-        self.doc.gives::<T>(200);
-        self
-    }
-
-    /// The body of an answer with 201.
-    fn makes<T: ToSchema>(mut self) -> Self {
-        self.doc.gives::<T>(201);
-        self
-    }
-
-    /// A field of the header without which a request is malformed.
-    fn needs_header(mut self, name: &'static str) -> Self {
-        self.doc.needs_header(name);
-        self
-    }
-
-    /// A protocol of its own is spoken here: this comes with its errors.
-    fn speaks<T: ToSchema>(mut self) -> Self {
-        self.doc.speaks::<T>();
-        self
-    }
-
-    /// An answer of another kind than JSON.
-    pub(super) fn gives_text(mut self, kind: &'static str) -> Self {
-        self.doc.gives_text(kind);
-        self
-    }
-
-    /// An answer without a body.
-    fn gives_nothing(mut self, status: u16) -> Self {
-        self.doc.gives_nothing(status);
-        self
-    }
-}
-
-fn guarded(method: &'static str, path: &'static str, action: ActionKind, handler: Handler) -> Route {
-    let on_disconnect = OnDisconnect::of_method(method);
-    Route {
-        endpoint: Endpoint { method, path, access: Access::Action(action), on_disconnect },
-        handler,
-        doc: Doc::default(),
-        computes: false,
-    }
-}
-
-fn proven(method: &'static str, path: &'static str, why: &'static str, handler: Handler) -> Route {
-    let on_disconnect = OnDisconnect::of_method(method);
-    Route {
-        endpoint: Endpoint { method, path, access: Access::Proven(why), on_disconnect },
-        handler,
-        doc: Doc::default(),
-        computes: false,
-    }
-}
-
-pub(super) fn open(path: &'static str, why: &'static str, handler: Handler) -> Route {
-    Route {
-        endpoint: Endpoint {
-            method: "GET",
-            path,
-            access: Access::Open(why),
-            on_disconnect: OnDisconnect::Cancel,
-        },
-        handler,
-        doc: Doc::default(),
-        computes: false,
-    }
-}
 
 fn table() -> Vec<Route> {
     vec![
@@ -371,8 +209,17 @@ fn table() -> Vec<Route> {
             .gives::<policies::Changed>(),
         guarded("GET", "/v1/audit/events", ActionKind::AuditRead, get(audit::events))
             .computes_long()
-            .asks::<audit::Ask>()
+            .asks::<audit::EventsQuery>()
             .gives::<audit::Events>(),
+        guarded("POST", "/v1/audit/events", ActionKind::AuditRecord, post(audit::record))
+            .takes::<audit::EventBody>()
+            .makes::<audit::RecordedEvent>(),
+        guarded("GET", "/v1/audit/stream", ActionKind::AuditRead, get(audit::stream))
+            .asks::<audit::StreamQuery>()
+            .gives_text("text/event-stream"),
+        guarded("GET", "/v1/audit/export", ActionKind::AuditExport, get(audit::export))
+            .asks::<audit::ExportQuery>()
+            .gives_text("application/x-ndjson"),
     ]
 }
 

@@ -150,6 +150,8 @@ pub struct Api {
     pub reloader: Arc<Reloader>,
     /// The decision log, for those who may read it.
     pub decision_log: DecisionLog,
+    /// Streams and exports of the decision log that are under way.
+    pub audit_readers: Arc<super::AuditReaders>,
     /// Takes the records of refused credentials.
     pub journal: Journal,
     /// Counts.

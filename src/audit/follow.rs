@@ -9,10 +9,11 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::line::LINE_LIMIT;
 use super::segments::{Segment, open_growing, segment_folder, segments};
-use crate::regular;
+use crate::{json, regular};
 
 /// Bytes that are read at once.
 const BLOCK: usize = 1 << 18;
@@ -314,6 +315,12 @@ impl OpenFile {
 
 fn failed(path: &Path, source: io::Error) -> FollowError {
     FollowError::Read { path: path.to_owned(), source }
+}
+
+/// The record on this line. The arguments of a request may be as deep as the strict reader
+/// goes, and stand a few levels deeper in their record: nobody may hide a record by that.
+pub(crate) fn read_record(line: &[u8]) -> Option<Json> {
+    json::parse(line).ok().or_else(|| serde_json::from_slice(line).ok()).filter(Json::is_object)
 }
 
 /// The number of the record on this line.

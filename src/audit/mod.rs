@@ -5,6 +5,7 @@
 //! Lines are chained by SHA-256, so that [`verify::verify`] finds what was changed, deleted, moved or spliced.
 //! `docs/decision-log.md` is the contract for readers of the file.
 
+mod application;
 mod checkpoint;
 mod digest;
 mod error;
@@ -12,6 +13,7 @@ mod escape;
 mod file;
 pub mod follow;
 mod fsync_thread;
+pub mod index;
 mod items;
 mod journal;
 mod keeper;
@@ -28,6 +30,7 @@ pub mod record_reader;
 mod recover;
 mod redact;
 mod refusals;
+mod scan;
 mod seal;
 mod segments;
 mod settings;
@@ -40,6 +43,10 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use application::{
+    ApplicationEvent, ApplicationEvent as SecurityEvent, ApplicationEventError, AuditLog, DataProcessing,
+    LegalBasis,
+};
 pub use checkpoint::Checkpoint;
 pub use digest::Digest;
 pub use error::{AuditError, JournalFault};
@@ -56,5 +63,5 @@ pub use redact::MASK;
 pub use seal::{Seal, SealCause, SealFault};
 pub use segments::{Segment, segment_folder, segments};
 pub use settings::{Durability, Settings};
-pub use tail::Tail;
+pub use tail::tail;
 pub use tree_state::{TreeFault, checkpoint_file, public_key_file};

@@ -2,290 +2,169 @@
 //!
 //! Records are looked at as plain JSON, so that fields of a newer version are shown rather than refused. What
 //! cannot be read is counted and passed over: proving that the log is whole is what `verify` is for.
+//!
+//! There are two ways to a record: through the [index](super::index), which says where it may stand, and by reading every
+//! line. Either way the line is read from the log and compared with the filter, so both find the same.
 
-use std::collections::VecDeque;
-use std::fs::File;
+mod filter;
+mod matching;
+mod running;
+mod times;
+
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::Error as WordError;
 use serde_json::Value as Json;
 
-use super::line_reader::{Line, LineReader};
-use crate::clock::rfc3339;
-use crate::events::RECORDED_EVENTS;
-use crate::json;
-use crate::model::EventType;
-use crate::suggest::nearest;
+pub use self::filter::{DecisionFilter, EventFilter, Filter, FilterError, FilterWords};
+pub use self::matching::PreparedFilter;
+pub(super) use self::matching::{all_of, ip, name_parts, parties, subject};
+pub(crate) use self::matching::{labels, policies};
+use self::running::Running;
+pub use self::times::{TimeError, end_of, start_of, time_span};
+use super::index::IndexError;
 
-/// Whether the wanted decisions let something happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DecisionFilter {
-    /// Outcome `allow`.
-    Allow,
-    /// Any other outcome.
-    Deny,
+/// In which order records are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// The newest first.
+    #[default]
+    NewestFirst,
+    /// The oldest first.
+    OldestFirst,
 }
 
-/// What kind of record is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventFilter {
-    /// By `event_type`.
-    Type(EventType),
-    /// By `event`: the name of one of the gateway's own events.
-    Named(&'static str),
+/// How much a search may do. What comes after is found by the next search, which begins where this one ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Lines that are read.
+    pub lines: u64,
+    /// Bytes of the records that are found.
+    pub bytes: usize,
+    /// When it ends.
+    pub until: Option<Instant>,
 }
 
-/// Which records are wanted; what is `None` does not matter.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Of this kind.
-    pub event_type: Option<EventFilter>,
-    /// Asked by this user or service, or by an agent for it: the whole Cedar name, the id, or for a user the
-    /// part after the issuer.
-    pub user: Option<String>,
-    /// Asked by this agent.
-    pub agent: Option<String>,
-    /// That ended like this.
-    pub decision: Option<DecisionFilter>,
-    /// Of this decision, request or number: `decision_id`, `request_id`, `call_id` or `seq`.
-    pub id: Option<String>,
-    /// Asked by this principal of any kind: the whole Cedar name, with or without namespace, or the id.
-    pub principal: Option<String>,
-    /// About this resource, also as an item of a list; named likewise.
-    pub resource: Option<String>,
-    /// Determined by this policy, for the whole or for an item of a list.
-    pub policy: Option<String>,
-    /// Not before this instant, in milliseconds since the Unix epoch.
-    pub from_millis: Option<i64>,
-    /// Before this instant, in milliseconds since the Unix epoch.
-    pub to_millis: Option<i64>,
-    /// At most this many, the newest.
-    pub limit: Option<usize>,
+impl Bounds {
+    /// As much as it takes: of a command on the log's own host.
+    pub const NONE: Self = Self { lines: u64::MAX, bytes: usize::MAX, until: None };
 }
 
-/// Why a question is not one.
-#[derive(Debug, thiserror::Error)]
-pub enum FilterError {
-    /// Not a word of the log.
-    #[error("`{word}` is not an event type{}", .near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default())]
-    EventType {
-        /// The word.
-        word: String,
-        /// The nearest known one.
-        near: Option<&'static str>,
-    },
-    /// Neither `allow` nor `deny`.
-    #[error("`{0}` is not a decision, use `allow` or `deny`")]
-    Decision(String),
+/// One search. `limit` of the filter is the most records of its result.
+#[derive(Debug, Clone, Copy)]
+pub struct LogSearch<'f> {
+    /// Which records.
+    pub filter: &'f Filter,
+    /// In which order.
+    pub order: Order,
+    /// The number of the record after which it begins, in that order: the last one of the search before.
+    pub after: Option<u64>,
+    /// Whether the index is used, where there is one.
+    pub use_index: bool,
+    /// How much it may do.
+    pub bounds: Bounds,
 }
 
-/// Why the log could not be searched.
-#[derive(Debug, thiserror::Error)]
-#[error("the decision log `{path}` could not be read")]
-pub struct QueryError {
-    /// The log.
-    path: PathBuf,
-    /// The system's answer.
-    #[source]
-    source: io::Error,
-}
-
-impl QueryError {
-    pub(super) fn new(path: &Path, source: io::Error) -> Self {
-        Self { path: path.to_owned(), source }
+impl<'f> LogSearch<'f> {
+    /// The newest records, without bounds.
+    pub fn newest(filter: &'f Filter) -> Self {
+        Self { filter, order: Order::NewestFirst, after: None, use_index: true, bounds: Bounds::NONE }
     }
+}
+
+/// A record that was found.
+#[derive(Debug, Clone)]
+pub struct FoundRecord {
+    /// Its number; 0 for one without a number, in a file that is no log.
+    pub seq: u64,
+    /// Its line, as it stands in the log.
+    pub line: Box<str>,
+    /// The same, read.
+    pub json: Json,
 }
 
 /// The result of a search.
 #[derive(Debug, Default)]
 pub struct SearchResult {
-    /// The records, oldest first.
-    pub records: Vec<Json>,
-    /// How many matched, those beyond the limit included.
-    pub matched: u64,
+    /// The records, in the order that was asked for.
+    pub records: Vec<FoundRecord>,
+    /// Where the next search begins; `None` when there are no more records.
+    pub next: Option<u64>,
     /// Lines that are not records.
     pub unreadable: u64,
+    /// Why an index that is there was not used.
+    pub passed_over: Option<IndexError>,
 }
 
-impl Filter {
-    /// Every record.
-    pub fn all() -> Self {
-        Self::default()
-    }
-
-    /// Reads the words of a command line or a URL.
-    pub fn parse(
-        event_type: Option<&str>,
-        user: Option<&str>,
-        agent: Option<&str>,
-        decision: Option<&str>,
-        policy: Option<&str>,
-        limit: Option<usize>,
-    ) -> Result<Self, FilterError> {
-        Ok(Self {
-            event_type: event_type.map(parse_event_type).transpose()?,
-            user: user.map(str::to_owned),
-            agent: agent.map(str::to_owned),
-            decision: decision.map(parse_decision).transpose()?,
-            policy: policy.map(str::to_owned),
-            limit,
-            ..Self::default()
-        })
-    }
-
-    fn prepare(&self) -> PreparedFilter<'_> {
-        PreparedFilter { filter: self, from: self.from_millis.map(rfc3339), to: self.to_millis.map(rfc3339) }
-    }
+/// Why the log could not be searched.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// A file could not be read.
+    #[error("the decision log `{path}` could not be read")]
+    Read {
+        /// The log.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The index says something else than the log.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// More than the search may read is not in the index yet.
+    #[error(
+        "the index of the decision log is behind by more than {lines} records: try again when it has caught up"
+    )]
+    Behind {
+        /// Lines that the search may read.
+        lines: u64,
+    },
 }
 
-fn parse_event_type(word: &str) -> Result<EventFilter, FilterError> {
-    // A word of the guides.
-    let word = if word == "config_change" { EventType::ConfigurationChange.as_str() } else { word };
-    let deserializer: serde::de::value::StrDeserializer<'_, WordError> = word.into_deserializer();
-    if let Ok(event_type) = EventType::deserialize(deserializer) {
-        return Ok(EventFilter::Type(event_type));
-    }
-    let named = RECORDED_EVENTS.into_iter().find(|name| *name == word);
-    named.map(EventFilter::Named).ok_or_else(|| FilterError::EventType {
-        word: word.to_owned(),
-        near: nearest(word, EventType::ALL.map(EventType::as_str).into_iter().chain(RECORDED_EVENTS)),
-    })
-}
-
-fn parse_decision(word: &str) -> Result<DecisionFilter, FilterError> {
-    match word {
-        "allow" => Ok(DecisionFilter::Allow),
-        "deny" => Ok(DecisionFilter::Deny),
-        _ => Err(FilterError::Decision(word.to_owned())),
+impl QueryError {
+    pub(super) fn new(path: &Path, source: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), source }
     }
 }
 
-/// The newest records that match, oldest first.
+/// The newest records that match, oldest first, without the index.
+///
+/// # Errors
+/// The log cannot be read.
 pub fn query(path: &Path, filter: &Filter) -> Result<Vec<Json>, QueryError> {
-    search(path, filter).map(|found| found.records)
+    let found = search(path, &LogSearch { use_index: false, ..LogSearch::newest(filter) })?;
+    Ok(found.records.into_iter().rev().map(|record| record.json).collect())
 }
 
-/// As [`query`], and says what it passed over. Memory is bounded by the limit.
-pub fn search(path: &Path, filter: &Filter) -> Result<SearchResult, QueryError> {
-    let fault = |source| QueryError::new(path, source);
-    let mut lines = LineReader::new(File::open(path).map_err(fault)?);
-    let prepared = filter.prepare();
-    let mut newest = VecDeque::new();
-    let mut found = SearchResult::default();
-    while let Some(line) = lines.next().map_err(fault)? {
-        let Some(record) = readable(&line) else {
-            // A line without its end is being written, or was cut by a crash and never counted.
-            found.unreadable += u64::from(!matches!(line, Line::Torn(_)));
-            continue;
-        };
-        if prepared.matches(&record) {
-            found.matched += 1;
-            newest.push_back(record);
-            if filter.limit.is_some_and(|limit| newest.len() > limit) {
-                newest.pop_front();
-            }
-        }
+/// Finds records. Reads files: call it off the async threads. Memory is bounded by the limit and the bounds.
+///
+/// # Errors
+/// The log cannot be read, or the index says something else than the log.
+pub fn search(log: &Path, search: &LogSearch<'_>) -> Result<SearchResult, QueryError> {
+    let mut running = Running::new(log, search);
+    match search.order {
+        Order::NewestFirst => running.newest_first()?,
+        Order::OldestFirst => running.oldest_first()?,
     }
-    found.records = newest.into();
-    Ok(found)
+    Ok(running.result)
 }
 
-fn readable(line: &Line<'_>) -> Option<Json> {
-    match line {
-        Line::Whole(line) => json::parse(line).ok().filter(Json::is_object),
-        Line::TooLong | Line::Torn(_) => None,
-    }
-}
-
-/// A filter with its instants as the log spells them: that spelling sorts as time does.
-struct PreparedFilter<'a> {
-    filter: &'a Filter,
-    from: Option<String>,
-    to: Option<String>,
-}
-
-impl PreparedFilter<'_> {
-    fn matches(&self, record: &Json) -> bool {
-        let filter = self.filter;
-        let text = |name: &str| record.get(name).and_then(Json::as_str).unwrap_or_default();
-        let is_wanted = |wanted| match wanted {
-            EventFilter::Type(event_type) => text("event_type") == event_type.as_str(),
-            EventFilter::Named(name) => text("event") == name,
-        };
-        filter.event_type.is_none_or(is_wanted)
-            && filter
-                .decision
-                .is_none_or(|wanted| (text("outcome") == "allow") == (wanted == DecisionFilter::Allow))
-            && self.from.as_deref().is_none_or(|from| text("time") >= from)
-            && self.to.as_deref().is_none_or(|to| text("time") < to)
-            && filter.user.as_deref().is_none_or(|user| is_of_user(record, user))
-            && filter.agent.as_deref().is_none_or(|agent| is_of_agent(record, agent))
-            && filter.policy.as_deref().is_none_or(|policy| is_by_policy(record, policy))
-            && filter.id.as_deref().is_none_or(|id| is_of_id(record, id))
-            && filter.principal.as_deref().is_none_or(|name| is_by_principal(record, name))
-            && filter.resource.as_deref().is_none_or(|name| is_about(record, name))
-    }
-}
-
-fn is_of_user(record: &Json, user: &str) -> bool {
-    let names = [record.pointer("/subject/principal"), record.get("actor")];
-    names
-        .into_iter()
-        .flatten()
-        .filter_map(Json::as_str)
-        .any(|name| is_named(name, &["User", "Service"], user))
-}
-
-fn is_of_agent(record: &Json, agent: &str) -> bool {
-    let text = |pointer: &str| record.pointer(pointer).and_then(Json::as_str);
-    text("/agent/id") == Some(agent)
-        || text("/subject/principal").is_some_and(|name| is_named(name, &["Agent"], agent))
-}
-
-/// Whether the Cedar name `Caxton::User::"issuer|id"` is meant by `wanted`.
-fn is_named(name: &str, types: &[&str], wanted: &str) -> bool {
-    let Some((type_name, quoted)) = name.split_once("::\"") else { return false };
-    let id = quoted.strip_suffix('"').unwrap_or(quoted);
-    types.contains(&type_name.rsplit("::").next().unwrap_or(type_name))
-        && (name == wanted
-            || id == wanted
-            || id.rsplit_once('|').is_some_and(|(_, subject)| subject == wanted))
-}
-
-fn is_of_id(record: &Json, id: &str) -> bool {
-    let ids = ["decision_id", "request_id", "call_id"];
-    ids.iter().any(|name| record.get(*name).and_then(Json::as_str) == Some(id))
-        || record.get("seq").and_then(Json::as_u64).is_some_and(|seq| id.parse() == Ok(seq))
-}
-
-fn is_by_principal(record: &Json, wanted: &str) -> bool {
-    let names = [record.pointer("/subject/principal"), record.get("actor")];
-    names.into_iter().flatten().filter_map(Json::as_str).any(|name| is_entity(name, wanted))
-}
-
-fn is_about(record: &Json, wanted: &str) -> bool {
-    let of =
-        |of: &Json| of.get("resource").and_then(Json::as_str).is_some_and(|name| is_entity(name, wanted));
-    of(record) || record.get("items").and_then(Json::as_array).into_iter().flatten().any(of)
-}
-
-/// Whether the Cedar name of an entity of any type is meant by `wanted`.
-fn is_entity(name: &str, wanted: &str) -> bool {
-    let Some((type_name, quoted)) = name.split_once("::\"") else { return false };
-    let id = quoted.strip_suffix('"').unwrap_or(quoted);
-    name == wanted
-        || type_name.split_once("::").is_some_and(|(_, short)| format!("{short}::\"{id}\"") == wanted)
-        || id == wanted
-        || id.rsplit_once('|').is_some_and(|(_, subject)| subject == wanted)
-}
-
-fn is_by_policy(record: &Json, policy: &str) -> bool {
-    let has = |of: &Json| {
-        let policies = of.get("policies").and_then(Json::as_array);
-        policies.into_iter().flatten().any(|found| found.get("id").and_then(Json::as_str) == Some(policy))
-    };
-    has(record) || record.get("items").and_then(Json::as_array).into_iter().flatten().any(has)
+/// Shows every record that matches to `visit`, oldest first, until it says that it is enough. How many lines are not
+/// records.
+///
+/// # Errors
+/// The log cannot be read, or the index says something else than the log.
+pub fn for_each(
+    log: &Path,
+    filter: &Filter,
+    use_index: bool,
+    visit: &mut dyn FnMut(FoundRecord) -> ControlFlow<()>,
+) -> Result<u64, QueryError> {
+    let search =
+        LogSearch { filter, order: Order::OldestFirst, after: None, use_index, bounds: Bounds::NONE };
+    let mut running = Running::new(log, &search);
+    running.each_oldest_first(visit)?;
+    Ok(running.result.unreadable)
 }

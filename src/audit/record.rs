@@ -114,6 +114,14 @@ impl Record {
         Some(record)
     }
 
+    /// The record of an event of another program. What it says stands in the context, in `application`.
+    pub(super) fn of_application(time_millis: i64, context: Value) -> Self {
+        let mut record = Self::of_gateway(time_millis, EventType::Application, Outcome::Allow);
+        record.event = Some(APPLICATION);
+        record.set_context(context);
+        record
+    }
+
     /// A record with what every record has; the rest is empty until the caller fills it in.
     pub fn new(
         decision_id: DecisionId,
@@ -206,6 +214,9 @@ impl Record {
         self.context.as_ref()
     }
 }
+
+/// `event` of the record of another program's event.
+const APPLICATION: &str = "application";
 
 /// The prefix of paths of masked entity values.
 const ENTITIES: &str = "entities.";

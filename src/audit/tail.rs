@@ -1,78 +1,60 @@
-//! The end of the log, and what comes after it.
+//! The end of the log, and what comes after it, across rotation.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde_json::Value as Json;
-
-use super::line::LINE_LIMIT;
+use super::follow::Follower;
 use super::query::QueryError;
-use crate::json;
+use super::scan::number;
+use super::segments::{open_growing, segments};
 
-const BLOCK: usize = 1 << 16;
+const BLOCK: u64 = 1 << 16;
 
-/// Reads the last records, then those that come.
-#[derive(Debug)]
-pub struct Tail {
-    path: PathBuf,
-    reader: BufReader<File>,
-    /// A line whose end is not there yet.
-    line: Vec<u8>,
+/// A follower that stands before the last `count` records.
+///
+/// # Errors
+/// There is no log, or it cannot be read.
+pub fn tail(path: &Path, count: u64) -> Result<Follower, QueryError> {
+    let last = last_number(path).map_err(|source| QueryError::new(path, source))?;
+    Ok(Follower::new(path, last.saturating_sub(count)))
 }
 
-impl Tail {
-    /// Stands before the last `count` records.
-    pub fn open(path: &Path, count: usize) -> Result<Self, QueryError> {
-        let fault = |source| QueryError::new(path, source);
-        let mut file = File::open(path).map_err(fault)?;
-        let start = before_last_lines(&file, count).map_err(fault)?;
-        file.seek(SeekFrom::Start(start)).map_err(fault)?;
-        Ok(Self { path: path.to_owned(), reader: BufReader::new(file), line: Vec::new() })
+/// Number of the last record of the log; 0 when it has none.
+///
+/// # Errors
+/// There is no log, or it cannot be read.
+pub(super) fn last_number(path: &Path) -> io::Result<u64> {
+    let growing = open_growing(path)?;
+    let closed = segments(path)?;
+    if growing.is_none() && closed.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
     }
-
-    /// The next record that is complete; `None` when there is none yet. Lines that are not records are skipped.
-    pub fn next_record(&mut self) -> Result<Option<Json>, QueryError> {
-        loop {
-            let read = self
-                .reader
-                .read_until(b'\n', &mut self.line)
-                .map_err(|source| QueryError::new(&self.path, source))?;
-            if !self.line.ends_with(b"\n") {
-                if self.line.len() > LINE_LIMIT {
-                    self.line.clear();
-                }
-                if read == 0 {
-                    return Ok(None);
-                }
-                continue;
-            }
-            let record = json::parse(&self.line).ok().filter(Json::is_object);
-            self.line.clear();
-            if record.is_some() {
-                return Ok(record);
-            }
-        }
-    }
+    let of_growing = growing.as_ref().map(last_of_file).transpose()?.flatten();
+    Ok(of_growing.or(closed.last().map(|segment| segment.last)).unwrap_or_default())
 }
 
-/// The offset of the last `count` whole lines, searched from the end.
-fn before_last_lines(file: &File, count: usize) -> io::Result<u64> {
+/// The number of the last whole line that is a record.
+fn last_of_file(file: &File) -> io::Result<Option<u64>> {
     let mut end = file.metadata()?.len();
-    let mut newlines = 0;
-    let mut block = vec![0; BLOCK];
+    // Bytes before the line end that was found last.
+    let mut rest: Vec<u8> = Vec::new();
+    let mut is_whole = false;
     while end > 0 {
-        let start = end.saturating_sub(BLOCK as u64);
-        let piece = block.get_mut(..usize::try_from(end - start).unwrap_or(BLOCK)).unwrap_or_default();
-        file.read_exact_at(piece, start)?;
-        for (at, _) in piece.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
-            if newlines == count {
-                return Ok(start + at as u64 + 1);
+        let start = end.saturating_sub(BLOCK);
+        let mut block = vec![0; usize::try_from(end - start).unwrap_or_default()];
+        file.read_exact_at(&mut block, start)?;
+        block.extend(rest);
+        rest = block;
+        while let Some(at) = rest.iter().rposition(|&byte| byte == b'\n') {
+            let line = rest.split_off(at);
+            if is_whole && let Some(number) = line.get(1..).and_then(number) {
+                return Ok(Some(number));
             }
-            newlines += 1;
+            is_whole = true;
         }
         end = start;
     }
-    Ok(0)
+    Ok(is_whole.then(|| number(&rest)).flatten())
 }

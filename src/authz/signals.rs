@@ -74,7 +74,8 @@ impl Guard {
             | EventType::AgentDeletion
             | EventType::ConfigurationChange
             | EventType::AdminAction
-            | EventType::Message => SecurityEvent::RequestDenied(request),
+            | EventType::Message
+            | EventType::Application => SecurityEvent::RequestDenied(request),
         };
         event.emit(&self.metrics);
     }

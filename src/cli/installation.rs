@@ -92,6 +92,11 @@ pub struct LogFile {
 }
 
 impl LogFile {
+    /// The configuration of the installation.
+    pub(super) fn config(&self) -> &ConfigFile {
+        &self.directory.config
+    }
+
     /// The log file.
     pub(super) fn path(&self, output: &Output) -> anyhow::Result<PathBuf> {
         let DataDirectory { config, data_dir } = &self.directory;

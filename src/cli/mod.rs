@@ -155,9 +155,16 @@ impl Command {
         match (format, self) {
             (Format::Table | Format::Json, _)
             | (Format::Junit, Self::Policy(policy::Command::Test { .. }))
-            | (Format::Sarif, Self::Policy(policy::Command::Lint(_))) => None,
+            | (Format::Sarif, Self::Policy(policy::Command::Lint(_)))
+            | (
+                Format::Csv | Format::Ocsf | Format::Cef | Format::Leef | Format::Ecs | Format::Asim,
+                Self::Audit(audit::Command::Export(_)),
+            ) => None,
             (Format::Junit, _) => Some("`caxton policy test`"),
             (Format::Sarif, _) => Some("`caxton policy lint`"),
+            (Format::Csv | Format::Ocsf | Format::Cef | Format::Leef | Format::Ecs | Format::Asim, _) => {
+                Some("`caxton audit export`")
+            }
         }
     }
 }

@@ -20,6 +20,18 @@ pub enum Format {
     Junit,
     /// SARIF 2.1.0, of `policy lint`.
     Sarif,
+    /// Comma-separated values, of `audit export`.
+    Csv,
+    /// Open Cybersecurity Schema Framework, of `audit export`.
+    Ocsf,
+    /// ArcSight Common Event Format, of `audit export`.
+    Cef,
+    /// IBM QRadar Log Event Extended Format, of `audit export`.
+    Leef,
+    /// Elastic Common Schema, of `audit export`.
+    Ecs,
+    /// Microsoft Sentinel, Advanced Security Information Model, of `audit export`.
+    Asim,
 }
 
 /// What a command's end means.
@@ -80,7 +92,14 @@ impl Output {
             Format::Table => self.line(table(value).trim_end()),
             Format::Json => self.line(&serde_json::to_string_pretty(value)?),
             // Of one command each, which prints it itself.
-            Format::Junit | Format::Sarif => Ok(()),
+            Format::Junit
+            | Format::Sarif
+            | Format::Csv
+            | Format::Ocsf
+            | Format::Cef
+            | Format::Leef
+            | Format::Ecs
+            | Format::Asim => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
-use super::installation::ConfigFile;
+use super::installation::{ConfigFile, LogFile};
 use super::output::{Exit, Output};
 use super::stored_login::StoredLogin;
 use crate::secret::Secret;
@@ -31,6 +31,33 @@ pub struct Remote {
     /// A file with the API key; without it the key in `CAXTON_API_KEY` is used, and without that a login
     #[arg(long, global = true, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+}
+
+/// How long a stream of the gateway may last; it ends before that by itself.
+const LONGEST_STREAM: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The decision log of a gateway that runs, in place of a file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct RemoteLog {
+    /// Ask the gateway at this address, in place of reading a file
+    #[arg(long, value_name = "URL", conflicts_with_all = ["log", "data_dir"])]
+    url: Option<Url>,
+    /// With `--url`: a file with the API key; without it the key in `CAXTON_API_KEY` is used, and without that a login
+    #[arg(long, value_name = "FILE", requires = "url")]
+    api_key_file: Option<PathBuf>,
+}
+
+impl RemoteLog {
+    /// Whether a gateway is meant.
+    pub(super) fn is_named(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// Opens the way to the gateway.
+    pub(super) fn open(&self, log: &LogFile) -> anyhow::Result<GatewayClient> {
+        let config = log.config().clone();
+        Remote { config, url: self.url.clone(), api_key_file: self.api_key_file.clone() }.open()
+    }
 }
 
 /// The answer of the gateway.
@@ -203,12 +230,7 @@ impl GatewayClient {
         for (name, value) in query {
             url.query_pairs_mut().append_pair(name, value);
         }
-        let mut request = self.client.request(method, url);
-        request = match &self.credential {
-            ClientCredential::None => request,
-            ClientCredential::Key(key) => request.header("x-api-key", key.expose()),
-            ClientCredential::Login(login) => request.bearer_auth(&login.access_token),
-        };
+        let mut request = self.with_credential(self.client.request(method, url));
         if let Some(sent) = sent {
             request = request.json(sent);
         }
@@ -236,6 +258,49 @@ impl GatewayClient {
             _ => {}
         }
         Ok(self.refusal(status, &json))
+    }
+
+    fn with_credential(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.credential {
+            ClientCredential::None => request,
+            ClientCredential::Key(key) => request.header("x-api-key", key.expose()),
+            ClientCredential::Login(login) => request.bearer_auth(&login.access_token),
+        }
+    }
+
+    /// Gives an answer without an end to `take`, piece by piece, until it ends or `take` says that it is enough. A refusal
+    /// comes with its exit code and the reason for the person.
+    pub(super) fn stream(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+        take: &mut dyn FnMut(&[u8]) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<Result<(), (Exit, String)>> {
+        let unreached =
+            |error: &reqwest::Error| Unreachable { url: self.url.to_string(), cause: root(error) };
+        let mut url = self.place(path)?;
+        for (name, value) in query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let request = self.with_credential(self.client.get(url)).timeout(LONGEST_STREAM);
+        self.runtime.block_on(async {
+            let mut response = request.send().await.map_err(|error| unreached(&error))?;
+            let status = response.status();
+            if !status.is_success() {
+                let body = response.bytes().await.map_err(|error| unreached(&error))?;
+                let json = crate::json::parse(&body).unwrap_or_default();
+                return Ok(match self.refusal(status, &json) {
+                    GatewayAnswer::Refused(exit, why) => Err((exit, why)),
+                    GatewayAnswer::Done(_) | GatewayAnswer::Wait(_) => Ok(()),
+                });
+            }
+            while let Some(piece) = response.chunk().await.map_err(|error| unreached(&error))? {
+                if !take(&piece)? {
+                    break;
+                }
+            }
+            Ok(Ok(()))
+        })
     }
 
     /// What a refused request means to a person, and the exit code.

@@ -82,6 +82,8 @@ actions! {
     PolicyPublish = "policy:publish",
     PolicyRollback = "policy:rollback",
     AuditRead = "audit:read",
+    AuditExport = "audit:export",
+    AuditRecord = "audit:record",
     ConfigRead = "config:read",
     MetricsRead = "metrics:read",
     AuthToken = "auth:token",

@@ -23,6 +23,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 6] = [
+        Self::Allow,
+        Self::DenyExplicit,
+        Self::DenyDefault,
+        Self::DenyError,
+        Self::Limited,
+        Self::ApprovalRequired,
+    ];
+
     /// The word in logs, tests and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,6 +95,31 @@ pub enum ReasonCode {
 }
 
 impl ReasonCode {
+    /// Every reason.
+    pub const ALL: [Self; 21] = [
+        Self::Permitted,
+        Self::Forbidden,
+        Self::NoPermit,
+        Self::PolicyError,
+        Self::SchemaMismatch,
+        Self::BundleExpired,
+        Self::PrincipalUnknown,
+        Self::ToolUnknown,
+        Self::ArgumentsInvalid,
+        Self::TaskUnknown,
+        Self::ReceiverUnknown,
+        Self::ReceiverDenied,
+        Self::LabelsFull,
+        Self::ObligationUnsupported,
+        Self::RateLimited,
+        Self::AuditUnavailable,
+        Self::Unauthenticated,
+        Self::PeerUnknown,
+        Self::AttributesUnavailable,
+        Self::StateUnavailable,
+        Self::ChangesLocked,
+    ];
+
     /// The word in logs and problem documents.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -135,11 +170,14 @@ pub enum EventType {
     MemoryAccess,
     /// A message was sent or read.
     Message,
+    /// Another program says that something happened.
+    #[serde(rename = "application_event")]
+    Application,
 }
 
 impl EventType {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Authentication,
         Self::Authorization,
         Self::AgentCreation,
@@ -149,6 +187,7 @@ impl EventType {
         Self::ToolCall,
         Self::MemoryAccess,
         Self::Message,
+        Self::Application,
     ];
 
     /// The word in the log.
@@ -163,6 +202,7 @@ impl EventType {
             Self::ToolCall => "tool_call",
             Self::MemoryAccess => "memory_access",
             Self::Message => "message",
+            Self::Application => "application_event",
         }
     }
 }

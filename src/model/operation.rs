@@ -176,6 +176,8 @@ on_fixed_resource! {
     ReloadPolicies: ConfigurationChange, PolicyPublish, live_policies();
     /// Read the decision log (`audit:read`).
     ReadAudit: Authorization, AuditRead, Entity::bare(EntityUid::caxton("AuditLog", "decisions"));
+    /// Take records of the decision log away as a file (`audit:export`).
+    ExportAudit: Authorization, AuditExport, Entity::bare(EntityUid::caxton("AuditLog", "decisions"));
     /// See which ways to prove oneself are open, and whether they work (`config:read`).
     ReadAuthStatus: Authorization, ConfigRead, Entity::bare(EntityUid::caxton("Config", "live"));
     /// Read what the gateway counts (`metrics:read`).
@@ -188,6 +190,41 @@ on_fixed_resource! {
     RevokeAllSessions: AdminAction, AuthSessionRevoke, gateway();
     /// See what is known of people and things (`entity:read`).
     ReadEntities: Authorization, EntityRead, entities::store();
+}
+
+/// Have an event of one's own program recorded (`audit:record`).
+#[derive(Debug)]
+pub struct RecordEvent {
+    /// What happened, in a word of the program's own.
+    pub event_type: String,
+    /// Who did it, as the program says.
+    pub identity: String,
+    /// To what.
+    pub resource: String,
+    /// How it ended.
+    pub outcome: String,
+    /// What else the program says.
+    pub metadata: Map<String, Json>,
+}
+
+impl sealed::Sealed for RecordEvent {}
+impl Operation for RecordEvent {
+    const EVENT: EventType = EventType::Authorization;
+    fn action(&self) -> Action {
+        Action::AuditRecord
+    }
+    fn resource(&self) -> Arc<Entity> {
+        Entity::bare(EntityUid::caxton("AuditLog", "decisions")).into()
+    }
+    fn untrusted_text(&self, visit: &mut dyn FnMut(&str)) {
+        [&self.event_type, &self.identity, &self.resource, &self.outcome]
+            .into_iter()
+            .for_each(|text| visit(text));
+        visit_fields(&self.metadata, visit);
+    }
+    fn arguments(&self) -> Option<&Map<String, Json>> {
+        Some(&self.metadata)
+    }
 }
 
 /// Make a set of policies live (`policy:publish`).

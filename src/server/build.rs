@@ -1,5 +1,6 @@
 //! Builds the parts in the order in which they depend on each other. No port is bound before all of them are ready.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -122,6 +123,8 @@ pub(super) struct Parts {
     pub(super) tools: Registry,
     pub(super) lockdown: Arc<dyn Lockdown>,
     pub(super) clock: SharedClock,
+    /// The file of the decision log.
+    pub(super) audit_log: PathBuf,
 }
 
 pub(super) async fn build(
@@ -157,9 +160,10 @@ pub(super) async fn build(
     let counters: Arc<dyn RateCounters> = Arc::new(LocalCounters::new(Arc::clone(&metrics)));
     let agents = Register::new(settings.agents, sandbox.clone(), Arc::clone(&metrics), Arc::clone(&counters));
     load_agents(&agents, &tools).await?;
-    let decision_log = DecisionLog::new(settings.audit.path.clone());
     let log = settings.audit.path.clone();
     let journal = open_journal(settings.audit.clone(), &metrics)?;
+    let decision_log = DecisionLog::new(log.clone(), journal.clone());
+    let audit_log = log.clone();
     let keeper = Arc::new(Mutex::new(Keeper::new(journal.clone(), settings.audit)));
     let sinks = open_sinks(settings.siem, log, &clock, &metrics).await?;
     let credentials = Credentials::new(
@@ -228,6 +232,7 @@ pub(super) async fn build(
         runtime,
         reloader: Arc::clone(&reloader),
         decision_log,
+        audit_readers: Arc::default(),
         journal: journal.clone(),
         metrics,
         traces,
@@ -239,7 +244,9 @@ pub(super) async fn build(
         under_way: tokio_util::task::TaskTracker::new(),
         mcp: crate::api::McpState::new(&clock)?,
     });
-    Ok((Parts { api, certificates, reloader, journal, keeper, memory, tools, clock, lockdown }, sinks))
+    let parts =
+        Parts { api, certificates, reloader, journal, keeper, memory, tools, clock, lockdown, audit_log };
+    Ok((parts, sinks))
 }
 
 fn open_authenticator(

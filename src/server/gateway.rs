@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::audit_index::keep_index;
 use super::build::{Parts, StartError};
 use super::certificates::{TlsReload, follow_files, staple};
 use super::connection::{NetworkBytes, Transport};
@@ -139,6 +140,7 @@ impl Gateway {
             tokio::spawn(staple(Arc::clone(&parts), stop.clone())),
             tokio::spawn(follow_keys(Arc::clone(&parts), stop.clone())),
             tokio::spawn(expire_conversations(Arc::clone(&parts), stop.clone())),
+            tokio::spawn(keep_index(parts.audit_log.clone(), stop.clone())),
         ];
         let sinks = sinks.start();
         parts.event(SecurityEvent::GatewayStarted).await;

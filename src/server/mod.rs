@@ -2,6 +2,7 @@
 //! everything down in order.
 
 mod activity;
+mod audit_index;
 mod audit_upkeep;
 mod build;
 mod builder;

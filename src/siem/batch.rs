@@ -9,7 +9,7 @@ use super::format::Renderer;
 use super::mask::RecordMask;
 use super::sink::OutgoingRecord;
 use crate::audit::follow::{FollowError, Follower};
-use crate::audit::{Tail, segments};
+use crate::audit::tail;
 use crate::json;
 
 /// How often the end of the log is looked for while a sink is behind.
@@ -194,8 +194,5 @@ impl BatchReader {
 
 /// The number of the last record of the log; `None` where it cannot be read or there is none. Blocks.
 pub(super) fn last_record(log: &Path) -> Option<u64> {
-    let newest = Tail::open(log, 1).ok().and_then(|mut tail| tail.next_record().ok().flatten());
-    let seq = newest.as_ref().and_then(|record| record.get("seq")).and_then(Value::as_u64);
-    // For a moment after a rotation the file is empty, or is not there.
-    seq.or_else(|| segments(log).ok()?.last().map(|segment| segment.last))
+    tail(log, 0).ok().map(|end| end.position()).filter(|last| *last > 0)
 }

@@ -8,6 +8,7 @@ mod batch;
 mod cursor;
 mod dead_letters;
 mod delivery;
+pub mod export;
 pub mod format;
 pub mod mask;
 mod running;

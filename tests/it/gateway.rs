@@ -46,6 +46,7 @@ fn body(path: &str) -> Json {
             json!({ "subject": party, "action": { "name": "agent:list" }, "resource": party })
         }
         "/v1/auth/keys" => json!({ "name": "x" }),
+        "/v1/audit/events" => json!({ "event_type": "data_export" }),
         "/v1/auth/refresh" => json!({ "refresh_token": "x" }),
         "/access/v1/search/subject" | "/access/v1/search/resource" | "/access/v1/search/action" => {
             json!({ "subject": party, "action": { "name": "agent:list" }, "resource": party })

@@ -5,6 +5,7 @@
 mod support;
 
 mod attributes;
+mod audit;
 mod audit_files;
 mod auth;
 mod authzen;

@@ -42,6 +42,7 @@ use names::Scope;
 pub use seal::NoRandomness;
 use seal::Seal;
 use sessions::{McpSessions, Session};
+pub(super) use streams::Lifetime;
 
 /// What the gateway keeps of its MCP clients.
 pub struct McpState {

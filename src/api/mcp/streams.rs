@@ -37,7 +37,7 @@ const CHECK: Duration = Duration::from_secs(10);
 const LONGEST_STREAM: Duration = Duration::from_secs(5 * 60);
 
 /// How long a stream goes on.
-struct Lifetime {
+pub(in crate::api) struct Lifetime {
     api: Arc<Api>,
     principal: EntityUid,
     /// The credential, where it can be looked at again: a proof of possession counts once, and a certificate is of a connection.
@@ -47,7 +47,7 @@ struct Lifetime {
 }
 
 impl Lifetime {
-    fn of(api: &Arc<Api>, caller: &Caller, headers: &HeaderMap) -> Self {
+    pub(in crate::api) fn of(api: &Arc<Api>, caller: &Caller, headers: &HeaderMap) -> Self {
         let now = Instant::now();
         let kept = [header::AUTHORIZATION, header::HeaderName::from_static("x-api-key")];
         let kept = headers.iter().filter(|(name, _)| kept.contains(name));
@@ -61,7 +61,8 @@ impl Lifetime {
         }
     }
 
-    async fn goes_on(&mut self) -> bool {
+    /// Whether it does.
+    pub(in crate::api) async fn goes_on(&mut self) -> bool {
         let now = Instant::now();
         if now >= self.until || !self.api.readiness.is_ready() {
             return false;

@@ -6,10 +6,10 @@ use std::io::Write as _;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::audit::LINE_LIMIT;
-use crate::audit::Tail;
-use crate::audit::query::{DecisionFilter, EventFilter, Filter, query, search};
+use crate::audit::follow::Follower;
+use crate::audit::query::{DecisionFilter, EventFilter, Filter, FilterWords, LogSearch, query, search};
 use crate::audit::record_reader::{ChainCheck, ChainSummary, RecordReadError, RecordReader};
+use crate::audit::{LINE_LIMIT, tail};
 
 fn seqs(records: &[Json]) -> Vec<u64> {
     records.iter().map(|record| record["seq"].as_u64().unwrap()).collect()
@@ -37,7 +37,16 @@ fn each_filter_keeps_what_it_names() {
     let place = place();
     let at = 1_768_039_200_121;
     let parse = |event_type, user, agent, decision, policy| {
-        Filter::parse(event_type, user, agent, decision, policy, None).unwrap()
+        let words = |word: Option<&str>| word.map(str::to_owned);
+        let words = FilterWords {
+            event_type: words(event_type),
+            user: words(user),
+            agent: words(agent),
+            decision: words(decision),
+            policy: words(policy),
+            ..FilterWords::default()
+        };
+        Filter::read(words, 0).unwrap()
     };
     let cases = [
         (Filter::all(), vec![1, 2, 3]),
@@ -72,14 +81,55 @@ fn each_filter_keeps_what_it_names() {
 
 #[test]
 fn words_that_mean_nothing_are_refused() {
-    let event_type = Filter::parse(Some("toolcall"), None, None, None, None, None).unwrap_err();
-    assert_eq!(event_type.to_string(), "`toolcall` is not an event type: did you mean `tool_call`?");
-    let word =
-        |word: &str| Filter::parse(Some(word), None, None, None, None, None).unwrap().event_type.unwrap();
-    assert_eq!(word("login_failure"), EventFilter::Named("login_failure"));
-    assert_eq!(word("config_change"), EventFilter::Type(EventType::ConfigurationChange));
-    let decision = Filter::parse(None, None, None, Some("maybe"), None, None).unwrap_err();
-    assert_eq!(decision.to_string(), "`maybe` is not a decision, use `allow` or `deny`");
+    let read = |change: &dyn Fn(&mut FilterWords)| {
+        let mut words = FilterWords::default();
+        change(&mut words);
+        Filter::read(words, 0)
+    };
+    let kind = |word: &str| read(&|words| words.event_type = Some(word.to_owned()));
+    assert_eq!(kind("login_failure").unwrap().event_type, Some(EventFilter::Named("login_failure")));
+    let changes = EventFilter::Type(EventType::ConfigurationChange);
+    assert_eq!(kind("config_change").unwrap().event_type, Some(changes));
+    let some = |text: &str| Some(text.to_owned());
+    type Change<'c> = &'c dyn Fn(&mut FilterWords);
+    let refused: [(Change<'_>, &str); 9] = [
+        (
+            &|words| words.event_type = some("toolcall"),
+            "`toolcall` is not an event type: did you mean `tool_call`?",
+        ),
+        (&|words| words.decision = some("maybe"), "`maybe` is not a decision, use `allow` or `deny`"),
+        (
+            &|words| words.outcome = some("deny_explict"),
+            "`deny_explict` is not an outcome: did you mean `deny_explicit`?",
+        ),
+        (
+            &|words| words.reason = some("nopermit"),
+            "`nopermit` is not a reason code: did you mean `no_permit`?",
+        ),
+        (
+            &|words| words.address = some("10.0.0"),
+            "`10.0.0` is not an address or network, use for example `10.1.2.3` or `10.0.0.0/8`",
+        ),
+        (
+            &|words| words.last = some("soon"),
+            "`soon` is not a time span, use for example `24h`, `7d` or `90m`",
+        ),
+        (
+            &|words| words.from = some("2026-01-01T25:00"),
+            "`2026-01-01T25:00` is not a time, use for example `2026-01-31`, `2026-01-31T12:00:00Z` or `2026-01-31T12:00:00+01:00`; without a zone it is UTC",
+        ),
+        (
+            &|words| (words.last, words.to) = (some("1h"), some("2026-01-01")),
+            "`last` stands beside `from` or `to`: use one of them",
+        ),
+        (
+            &|words| words.address = some("10.0.0.0/33"),
+            "`10.0.0.0/33` is not an address or network, use for example `10.1.2.3` or `10.0.0.0/8`",
+        ),
+    ];
+    for (change, expected) in refused {
+        assert_eq!(read(change).unwrap_err().to_string(), expected);
+    }
     assert!(query(Path::new("/nowhere"), &Filter::all()).is_err());
 }
 
@@ -90,31 +140,39 @@ fn unknown_fields_are_shown_and_broken_lines_counted() {
     let long = "x".repeat(3 << 20);
     fs::write(place.log(), place.text() + newer + "nonsense\n[1]\n" + &long + "\n" + newer + "{\"torn\":")
         .unwrap();
-    let found = search(&place.log(), &Filter::all()).unwrap();
-    assert_eq!(seqs(&found.records), [1, 2, 3, 4, 4]);
-    assert_eq!(found.records[3]["of_the_future"]["a"][0], 1);
-    assert_eq!((found.matched, found.unreadable), (5, 3));
+    let filter = Filter::all();
+    let found = search(&place.log(), &LogSearch::newest(&filter)).unwrap();
+    assert_eq!(found.records.iter().map(|record| record.seq).collect::<Vec<_>>(), [4, 4, 3, 2, 1]);
+    assert_eq!(found.records[1].json["of_the_future"]["a"][0], 1);
+    assert_eq!((found.next, found.unreadable), (None, 3));
 }
 
 #[test]
 fn the_tail_is_the_end_and_what_comes() {
     let place = TestLog::with_lines(400);
     let text = place.text();
-    let rest = |tail: &mut Tail| std::iter::from_fn(|| tail.next_record().unwrap()).collect::<Vec<Json>>();
+    let rest = |follower: &mut Follower| {
+        let mut numbers = Vec::new();
+        while let Some(record) = follower.next_record().unwrap() {
+            numbers.push(record.seq);
+        }
+        numbers
+    };
     for (count, expected) in [(0, vec![]), (1, vec![400]), (3, vec![398, 399, 400])] {
-        assert_eq!(seqs(&rest(&mut Tail::open(&place.log(), count).unwrap())), expected);
+        assert_eq!(rest(&mut tail(&place.log(), count).unwrap()), expected);
     }
-    assert_eq!(rest(&mut Tail::open(&place.log(), 1000).unwrap()).len(), 400);
+    assert_eq!(rest(&mut tail(&place.log(), 1000).unwrap()).len(), 400);
+    assert!(tail(Path::new("/nowhere/audit.log"), 1).is_err());
 
     let cut = text.len() - 30;
     fs::write(place.log(), &text[..cut]).unwrap();
-    let mut tail = Tail::open(&place.log(), 1).unwrap();
-    assert_eq!(seqs(&rest(&mut tail)), [399]);
+    let mut end = tail(&place.log(), 1).unwrap();
+    assert_eq!(rest(&mut end), [399]);
     let mut file = OpenOptions::new().append(true).open(place.log()).unwrap();
     file.write_all(&text.as_bytes()[cut..cut + 10]).unwrap();
-    assert_eq!(tail.next_record().unwrap(), None, "half a line is not a record");
+    assert_eq!(end.next_record().unwrap(), None, "half a line is not a record");
     file.write_all(&text.as_bytes()[cut + 10..]).unwrap();
-    assert_eq!(seqs(&rest(&mut tail)), [400]);
+    assert_eq!(rest(&mut end), [400]);
 }
 
 // ---- the records of several logs, with the chain proven on the way ----

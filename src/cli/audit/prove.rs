@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::verify::read_key;
 use crate::audit::prove::{ProveError, prove_growth, prove_record, record_hash};
-use crate::audit::query::{Filter, search};
+use crate::audit::query::{Filter, LogSearch, search};
 use crate::audit::{InclusionProof, LogProof};
 use crate::cli::installation::LogFile;
 use crate::cli::output::{Exit, Output};
@@ -72,18 +72,12 @@ fn seq_of(log: &Path, id: &str) -> anyhow::Result<u64> {
         return Ok(seq);
     }
     let filter = Filter { id: Some(id.to_owned()), limit: Some(2), ..Filter::all() };
-    let found = search(log, &filter)?;
-    let numbers: Vec<u64> = found
-        .records
-        .iter()
-        .filter_map(|record| record.get("seq").and_then(serde_json::Value::as_u64))
-        .collect();
-    match (numbers.as_slice(), found.matched) {
-        ([seq], 1) => Ok(*seq),
-        ([], _) => anyhow::bail!("there is no record of `{id}` in `{}`", log.display()),
+    let found = search(log, &LogSearch::newest(&filter))?;
+    match found.records.as_slice() {
+        [record] => Ok(record.seq),
+        [] => anyhow::bail!("there is no record of `{id}` in `{}`", log.display()),
         _ => anyhow::bail!(
-            "`{id}` has {} records: name one by its number, which `caxton audit query --id {id}` shows",
-            found.matched
+            "`{id}` has several records: name one by its number, which `caxton audit query --id {id}` shows"
         ),
     }
 }

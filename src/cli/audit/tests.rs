@@ -5,7 +5,12 @@ use std::fs;
 use clap::Parser as _;
 use serde_json::json;
 
+use serde_json::Value as Json;
+
+use super::rows::columns;
 use super::*;
+use crate::audit::query::{end_of, start_of};
+use crate::cli::output::Format;
 use crate::text::is_hidden;
 
 #[derive(clap::Parser)]
@@ -73,13 +78,15 @@ fn times_are_read_in_the_ways_people_write_them() {
         assert!(span_millis(text).is_err(), "{text}");
     }
     let morning = 1_767_225_600_000;
-    assert_eq!(instant("2026-01-01", false).unwrap(), morning);
-    assert_eq!(instant("2026-01-01", true).unwrap(), morning + 24 * hour);
-    assert_eq!(instant("2026-01-01T01:00:00Z", true).unwrap(), morning + hour);
-    assert_eq!(instant("2026-01-01T01:00:00+01:00", false).unwrap(), morning);
-    assert_eq!(instant("2026-01-01T01:00:00", true).unwrap(), morning + hour, "without a zone it is UTC");
-    assert!(instant("2026-01-01T25:00:00", false).is_err());
-    assert!(instant("2026-13-01", false).is_err());
+    assert_eq!(start_of("2026-01-01").unwrap(), morning);
+    assert_eq!(end_of("2026-01-01").unwrap(), morning + 24 * hour);
+    assert_eq!(end_of("2026-01-01T01:00:00Z").unwrap(), morning + hour);
+    assert_eq!(start_of("2026-01-01T01:00:00+01:00").unwrap(), morning);
+    assert_eq!(end_of("2026-01-01T01:00:00").unwrap(), morning + hour, "without a zone it is UTC");
+    assert_eq!(end_of("2026-01-01T01").ok(), Some(morning + hour), "and never cut to a day");
+    for text in ["2026-01-01T25:00:00", "2026-13-01", "2026-01-01Z", "2026-01-01 noon", "yesterday", ""] {
+        assert!(start_of(text).is_err(), "{text}");
+    }
 }
 
 #[test]
