@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::format::Renderer;
 use super::mask::RecordMask;
 use super::sink::OutgoingRecord;

@@ -70,12 +70,9 @@ impl Kept {
                 KeeperEvent::Deleting { first, last } => Some((*first, *last)),
                 _ => None,
             });
-            match wanted {
-                Some((first, last)) => {
-                    deleted.push((first, last));
-                    self.keeper.deletion_recorded(last);
-                }
-                None => {}
+            if let Some((first, last)) = wanted {
+                deleted.push((first, last));
+                self.keeper.deletion_recorded(last);
             }
             // What was recorded is deleted by a step that says nothing.
             idle = if events.is_empty() { idle + 1 } else { 0 };
