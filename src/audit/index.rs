@@ -10,8 +10,8 @@
 //! appending. Each fact of a record that can be asked for (its user, its outcome, its decision id) becomes a [term]: 26
 //! bits of a keyed hash. A chunk keeps pairs of term and position in 64 sorted lists, so that a question reads one short
 //! list of each chunk for each of its terms. Two facts of one hash give a candidate too many, which is dropped when its
-//! line is read. With a column and a B-tree for each field the index of ten million records has more than 2 GB, and each
-//! record changes a dozen pages; this form has a sixth of that (`docs/decision-log.md` has the numbers).
+//! line is read. A column and a B-tree for each field would change a dozen pages for each record, and names and ids would
+//! stand in them; this form has about 30 bytes a record (`docs/decision-log.md` has the numbers).
 //!
 //! [term]: terms::Term
 
