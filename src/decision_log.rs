@@ -21,7 +21,8 @@ use crate::audit::query::{
     Filter, FoundRecord, LogSearch, PreparedFilter, QueryError, SearchResult, for_each, search,
 };
 use crate::audit::{
-    ApplicationEvent, ApplicationEventError, Journal, Receipt, SourceRecord, SubjectRecord, tail,
+    ApplicationEvent, ApplicationEventError, Journal, NoteError, Receipt, SourceRecord, SubjectRecord,
+    signed_checkpoint, tail,
 };
 use crate::authz::Permit;
 use crate::model::{ExportAudit, ReadAudit, RecordEvent};
@@ -90,6 +91,16 @@ impl DecisionLog {
     ) -> Result<(), QueryError> {
         let ExportAudit = permit.into_operation();
         for_each(&self.path, filter, true, visit).map(drop)
+    }
+
+    /// The last signed checkpoint and the public key of the log; `None` before the first one. Reads files: call it off the
+    /// async threads.
+    ///
+    /// # Errors
+    /// The files cannot be read.
+    pub fn checkpoint(&self, permit: Permit<ReadAudit>) -> Result<Option<(String, String)>, NoteError> {
+        let ReadAudit = permit.into_operation();
+        signed_checkpoint(&self.path)
     }
 
     /// Stands after record `after`, or at the end. Reads files: call it off the async threads.

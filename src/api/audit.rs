@@ -1,5 +1,6 @@
 //! The decision log, for those who may read it: pages of records, a stream of what comes, and an export.
 
+mod checkpoint;
 mod cursor;
 mod export;
 mod query;
@@ -14,12 +15,14 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(super) use self::checkpoint::{SignedCheckpoint, checkpoint};
 use self::cursor::Cursor;
 pub(super) use self::export::export;
 use self::query::filter_of;
 pub(super) use self::query::{EventsQuery, ExportQuery, StreamQuery};
 pub(super) use self::record::{EventBody, RecordedEvent, record};
 pub use self::slots::AuditReaders;
+use self::slots::ReaderSlot;
 pub(super) use self::stream::stream;
 use super::address::Query;
 use super::caller::Caller;
@@ -27,7 +30,7 @@ use super::json::Json;
 use super::problem::Problem;
 use super::state::Api;
 use crate::audit::query::{Bounds, LogSearch, Order, QueryError};
-use crate::blocking;
+use crate::heavy;
 use crate::model::ReadAudit;
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -67,8 +70,12 @@ pub(super) async fn events(
         return Err(Problem::malformed("`limit` is 0: leave it out for the default"));
     }
     let permit = caller.admit(&api, ReadAudit).await?;
+    let slot = ReaderSlot::take(&api.audit_readers, caller.subject.principal())?;
     let log = api.decision_log.clone();
-    let found = blocking::run(move || {
+    // A search computes for seconds where no index helps; it does not compete with decisions.
+    let found = heavy::compute(move || {
+        // Held until the work is done, also when the caller has gone.
+        let _slot = slot;
         let until = Some(Instant::now() + LONGEST);
         let bounds = Bounds { lines: MOST_LINES, bytes: MOST_BYTES, until };
         log.search(permit, &LogSearch { filter: &filter, order, after, use_index: true, bounds })

@@ -214,6 +214,8 @@ fn table() -> Vec<Route> {
         guarded("POST", "/v1/audit/events", ActionKind::AuditRecord, post(audit::record))
             .takes::<audit::EventBody>()
             .makes::<audit::RecordedEvent>(),
+        guarded("GET", "/v1/audit/checkpoint", ActionKind::AuditRead, get(audit::checkpoint))
+            .gives::<audit::SignedCheckpoint>(),
         guarded("GET", "/v1/audit/stream", ActionKind::AuditRead, get(audit::stream))
             .asks::<audit::StreamQuery>()
             .gives_text("text/event-stream"),

@@ -146,13 +146,13 @@ impl Follower {
                         self.open = Some(open);
                         continue;
                     };
-                    if seq > self.after + 1 && std::mem::take(&mut open.seasoned) {
+                    if seq > self.after.saturating_add(1) && std::mem::take(&mut open.seasoned) {
                         // It was emptied, and has grown past the place up to which it was read.
                         self.line.clear();
                         continue;
                     }
-                    if seq > self.after + 1 {
-                        let first = self.after + 1;
+                    if seq > self.after.saturating_add(1) {
+                        let first = self.after.saturating_add(1);
                         return Err(FollowError::Gone { log: self.log.clone(), first, last: seq - 1 });
                     }
                     let segment = open.first;
@@ -166,7 +166,7 @@ impl Follower {
                     return Ok(Some(FollowedRecord { seq, text, segment, offset }));
                 }
                 LineEnd::Missing if self.passes_damage && open.is_cut_off(self.after) => {
-                    let (first, last) = (self.after + 1, open.last().unwrap_or(self.after));
+                    let (first, last) = (self.after.saturating_add(1), open.last().unwrap_or(self.after));
                     return Err(FollowError::Gone { log: self.log.clone(), first, last });
                 }
                 LineEnd::Missing if open.grows(&self.log, self.after)? => {
@@ -187,7 +187,7 @@ impl Follower {
 
     /// Opens the file with the next record, before that record or at it; `None` when there is no such file yet.
     fn find(&self) -> Result<Option<OpenFile>, FollowError> {
-        let next = self.after + 1;
+        let next = self.after.saturating_add(1);
         // Twice, because a file that was growing may have become a segment in between.
         for _ in 0..2 {
             let closed = segments(&self.log).map_err(|source| failed(&segment_folder(&self.log), source))?;

@@ -141,9 +141,10 @@ impl Keeper {
     /// Signs a last checkpoint, over every record that is on the disk. Meant for the end of the gateway.
     pub fn finish(&mut self, now_millis: i64) -> Vec<KeeperEvent> {
         self.signed = None;
-        let mut events = self.step(now_millis);
-        // There is nobody left to record it.
-        events.retain(|event| !matches!(event, KeeperEvent::Checkpoint { .. }));
+        let mut events = Vec::new();
+        if let Err(error) = self.rotate_and_sign(now_millis, false, &mut events) {
+            events.push(KeeperEvent::Failed { why: error.to_string() });
+        }
         events
     }
 
@@ -151,14 +152,19 @@ impl Keeper {
     /// a checkpoint needs what was closed before it to be on the disk.
     fn try_step(&mut self, now: i64, events: &mut Vec<KeeperEvent>) -> Result<(), StepError> {
         let deleted = self.delete_old(now, events);
-        let signed = self.rotate_and_sign(now, events);
+        let signed = self.rotate_and_sign(now, true, events);
         let compressed = self.compress_one();
         deleted.and(signed).and(compressed)
     }
 
-    fn rotate_and_sign(&mut self, now: i64, events: &mut Vec<KeeperEvent>) -> Result<(), StepError> {
+    fn rotate_and_sign(
+        &mut self,
+        now: i64,
+        may_rotate: bool,
+        events: &mut Vec<KeeperEvent>,
+    ) -> Result<(), StepError> {
         let Some(mut snapshot) = self.snapshot()? else { return Ok(()) };
-        if self.is_rotation_due(&snapshot, now) {
+        if may_rotate && self.is_rotation_due(&snapshot, now) {
             // What is left to be synced after it is moved is little then.
             snapshot.file.sync_data().map_err(failed("the decision log was not synced to the disk"))?;
             let Some(rotated) = self.journal.group_commit().rotate() else { return Ok(()) };

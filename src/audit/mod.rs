@@ -64,4 +64,4 @@ pub use seal::{Seal, SealCause, SealFault};
 pub use segments::{Segment, segment_folder, segments};
 pub use settings::{Durability, Settings};
 pub use tail::tail;
-pub use tree_state::{TreeFault, checkpoint_file, public_key_file};
+pub use tree_state::{TreeFault, checkpoint_file, public_key_file, signed_checkpoint};

@@ -32,6 +32,19 @@ pub(super) fn key_file(log: &Path) -> PathBuf {
     beside(log, "key")
 }
 
+/// The last checkpoint of a log, as the signed note, and the public key that it was signed with; `None` before the first one.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn signed_checkpoint(log: &Path) -> Result<Option<(String, String)>, NoteError> {
+    let file = checkpoint_file(log);
+    if !is_there(&file) {
+        return Ok(None);
+    }
+    let key = NoteVerifier::read(&public_key_file(log))?;
+    Ok(Some((read_text(&file)?, key.to_string())))
+}
+
 /// The state of the tree when the last checkpoint was signed.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,6 +42,9 @@ pub fn run(options: &StartOptions, environment: &Environment, output: &Output) -
     }
 }
 
+/// How long the end of the process waits for threads that still work.
+const LAST_THREADS: Duration = Duration::from_secs(5);
+
 fn serve(options: &StartOptions, environment: &Environment, output: &Output) -> anyhow::Result<Exit> {
     let Prepared { loaded, vault } = match prepare::load(options.config.named(), environment, output)? {
         Ok(prepared) => prepared,
@@ -56,7 +60,7 @@ fn serve(options: &StartOptions, environment: &Environment, output: &Output) -> 
     let keys = settings.authn.api_keys.clone();
     let tokens = settings.authn.jwt.is_some();
     let runtime = prepare::runtime()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         // Listened to from here on: a signal that comes while something else is being done is not lost.
         let mut stop = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -102,7 +106,10 @@ fn serve(options: &StartOptions, environment: &Environment, output: &Output) -> 
             let _ = kept.await;
         }
         Ok(Exit::Fine)
-    })
+    });
+    // A thread that hangs, on a disk that does not answer, does not keep the process.
+    runtime.shutdown_timeout(LAST_THREADS);
+    ended
 }
 
 /// Changes that a reload tells of.

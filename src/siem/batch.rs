@@ -1,5 +1,7 @@
 //! Reads the log for one sink: follows it, masks, and writes each record in the format of the sink. Blocks.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -98,8 +100,23 @@ impl BatchReader {
         self.end.saturating_sub(self.acknowledged)
     }
 
-    /// The records after those in `begun`, up to the limits.
+    /// The records after those in `begun`, up to the limits. They are on the disk: else a power cut could leave a receiver with
+    /// records that the log does not have, whose numbers others get after the next start.
     pub(super) fn read(&mut self, begun: Vec<OutgoingRecord>) -> Result<Batch, FollowError> {
+        let batch = self.read_some(begun)?;
+        if !batch.records.is_empty() {
+            let synced = File::open(&self.log).and_then(|file| file.sync_data());
+            match synced {
+                // It is being rotated, and was synced for that.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(FollowError::Read { path: self.log.clone(), source }),
+                Ok(()) => {}
+            }
+        }
+        Ok(batch)
+    }
+
+    fn read_some(&mut self, begun: Vec<OutgoingRecord>) -> Result<Batch, FollowError> {
         let mut batch = Batch { records: begun, ..Batch::default() };
         let mut bytes: usize = batch.records.iter().map(|record| record.text.len()).sum();
         self.prime();
@@ -181,7 +198,8 @@ impl BatchReader {
         record.iter().for_each(|record| self.renderer.follows(record));
     }
 
-    fn look_for_the_end(&mut self) {
+    /// Looks where the log ends, once a second at most. Blocks.
+    pub(super) fn look_for_the_end(&mut self) {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
             return;
         }

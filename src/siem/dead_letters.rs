@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -16,6 +16,17 @@ use crate::shared_state::FollowerName;
 /// The largest file. A sink whose letters are full waits: a receiver that refuses everything is a mistake somewhere, and
 /// nothing is lost by it.
 pub(super) const MOST_BYTES: u64 = 256 << 20;
+
+/// A longer record is named by its number only, and is in the log: callers make records long, and must not fill the letters.
+const LETTER_BYTES: usize = 4 << 10;
+
+/// Whether the file is empty or its last line is whole.
+fn ends_with_line(file: &File) -> io::Result<bool> {
+    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(true) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte == *b"\n")
+}
 
 /// The file of one sink.
 #[derive(Debug, Clone)]
@@ -37,7 +48,7 @@ impl DeadLetters {
             "sink": self.sink.as_str(),
             "seq": record.seq,
             "reason": reason,
-            "record": record.text,
+            "record": (record.text.len() <= LETTER_BYTES).then_some(&record.text),
         });
         let mut line = json_line(&letter);
         line.push('\n');
@@ -49,6 +60,10 @@ impl DeadLetters {
             );
             return Err(io::Error::new(io::ErrorKind::StorageFull, full));
         }
+        if !ends_with_line(&file)? {
+            // A full disk or a crash has cut the last letter.
+            line.insert(0, '\n');
+        }
         file.write_all(line.as_bytes())?;
         file.sync_all()
     }
@@ -59,8 +74,13 @@ impl DeadLetters {
         }
         // A link would lead the letters to a place that somebody else chose.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file =
-            OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(&self.path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(&self.path)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

@@ -138,6 +138,17 @@ impl Delivery {
     async fn fail(&mut self, why: &str, after: Option<Duration>) -> Result<(), Stopped> {
         self.failures = self.failures.saturating_add(1);
         self.ports.metrics.audit_sink_errors.get_or_create(&self.labels()).inc();
+        // The lag grows while a receiver is down.
+        if let Some(mut reader) = self.reader.take()
+            && let Ok(reader) = blocking::run(move || {
+                reader.look_for_the_end();
+                reader
+            })
+            .await
+        {
+            self.gauge_lag(&reader);
+            self.reader = Some(reader);
+        }
         // The first, and then each doubling: a receiver that is down for a day does not fill the log of the gateway.
         if self.failures.is_power_of_two() {
             let (sink, failures) = (self.name.as_str(), self.failures);

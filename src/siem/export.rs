@@ -183,12 +183,19 @@ fn joined<'t>(texts: impl Iterator<Item = &'t str>) -> String {
 /// A cell that a spreadsheet shows as it is. One that begins with a sign of a formula would be calculated, and a formula can
 /// send other cells away; with an apostrophe before it, it is text (OWASP, CSV injection). What is hidden is made visible.
 fn harmless(cell: &str) -> String {
-    let shown = visible(cell);
-    // Spreadsheets read over spaces, and some know the wide forms of the signs.
-    let begins = cell
-        .trim_start_matches(' ')
-        .starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
-    if begins { format!("'{shown}") } else { shown.into_owned() }
+    // Where lists are separated by `;`, a spreadsheet begins a cell after each of them.
+    let parts = cell.split(';').map(|part| {
+        let shown = visible(part);
+        if begins_a_formula(part) { format!("'{shown}") } else { shown.into_owned() }
+    });
+    parts.collect::<Vec<_>>().join(";")
+}
+
+/// Spreadsheets read over spaces, and some know the wide forms of the signs.
+fn begins_a_formula(cell: &str) -> bool {
+    const SIGNS: [char; 11] =
+        ['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+    cell.trim_start_matches(' ').starts_with(SIGNS)
 }
 
 /// A row of RFC 4180: commas, CRLF, and quotes around cells that need them.

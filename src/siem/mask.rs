@@ -38,8 +38,20 @@ pub enum PointerError {
 }
 
 /// Fields without which a record is none.
-const NEEDED: [&str; 8] =
-    ["schema_version", "seq", "time", "decision_id", "event_type", "outcome", "reason_code", "call_id"];
+const NEEDED: [&str; 10] = [
+    "schema_version",
+    "seq",
+    "time",
+    "decision_id",
+    "event_type",
+    "outcome",
+    "reason_code",
+    "call_id",
+    "part",
+    "parts",
+];
+/// Digests over what the rules mask, among other things. With any rule they leave as HMACs too, which still link records.
+const DIGESTS: [&str; 3] = ["hash", "prev_hash", "args_sha256"];
 /// The most keys of a pointer.
 const DEPTH: usize = 32;
 
@@ -132,6 +144,13 @@ impl RecordMask {
     pub fn apply(&self, record: &mut Value) {
         for rule in self.rules.iter() {
             self.mask(record, &rule.pointer.0, rule.action);
+        }
+        if self.is_empty() {
+            return;
+        }
+        // By a digest without a key anyone could find a masked value by trying.
+        for digest in DIGESTS {
+            record.get_mut(digest).into_iter().for_each(|value| self.hash(value));
         }
     }
 

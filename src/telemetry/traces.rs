@@ -5,25 +5,31 @@
 //! request waits. Without a collector in the configuration nothing is made at all.
 //!
 //! The caller's trace (W3C Trace Context) is continued. Whether a trace is kept is decided by its id and the configured share
-//! alone: the caller's flag does not count, so that no caller fills the collector.
+//! alone: the caller's flag does not count, and the id is hashed with a key of this process, so that no caller chooses an id that
+//! is kept.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use opentelemetry::trace::{
-    SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+    Link, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
     Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    SamplingDecision, SamplingResult, SdkTracer, SdkTracerProvider, ShouldSample,
+};
 use tokio::runtime::Handle;
 
 use super::conventions as name;
@@ -99,7 +105,7 @@ impl Traces {
         ]);
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            .with_sampler(Sampler::TraceIdRatioBased(share))
+            .with_sampler(KeyedShare { key: RandomState::new(), share })
             .with_resource(resource.build())
             .build();
         let tracer = provider.tracer("caxton");
@@ -143,6 +149,34 @@ fn remote((trace, span): &TraceIds) -> Context {
     };
     let parent = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, TraceState::NONE);
     if parent.is_valid() { Context::new().with_remote_span_context(parent) } else { Context::new() }
+}
+
+/// Keeps a share of traces, by a keyed hash of the trace's id.
+#[derive(Debug, Clone)]
+struct KeyedShare {
+    key: RandomState,
+    share: f64,
+}
+
+impl ShouldSample for KeyedShare {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace: TraceId,
+        _: &str,
+        _: &SpanKind,
+        _: &[KeyValue],
+        _: &[Link],
+    ) -> SamplingResult {
+        let drawn = self.key.hash_one(trace.to_bytes()) as f64 / u64::MAX as f64;
+        let is_kept = self.share > 0.0 && drawn <= self.share;
+        let trace_state = parent.map(|parent| parent.span().span_context().trace_state().clone());
+        SamplingResult {
+            decision: if is_kept { SamplingDecision::RecordAndSample } else { SamplingDecision::Drop },
+            attributes: Vec::new(),
+            trace_state: trace_state.unwrap_or_default(),
+        }
+    }
 }
 
 /// A stage of a request.
@@ -291,6 +325,8 @@ struct Collector {
     client: reqwest::Client,
     authorization: Option<HeaderValue>,
     runtime: Handle,
+    /// Failures in a row.
+    failures: AtomicU32,
 }
 
 impl fmt::Debug for Collector {
@@ -303,6 +339,9 @@ impl Collector {
     fn new(settings: &TraceSettings) -> Result<Self, TraceError> {
         let mut client = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            .connect_timeout(TIMEOUT)
+            // `http` is for a collector on this host, and not for a proxy on the way there.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .user_agent(concat!("caxton/", env!("CARGO_PKG_VERSION")));
@@ -325,7 +364,21 @@ impl Collector {
             client: client.build().map_err(|error| TraceError::Client(error.into()))?,
             authorization: settings.authorization.as_ref().map(header).transpose()?,
             runtime: Handle::current(),
+            failures: AtomicU32::new(0),
         })
+    }
+
+    /// Tells the operator of the first failure in a row, and of each doubling.
+    fn tell(&self, answered: &Result<(http::StatusCode, Vec<u8>), reqwest::Error>) {
+        let why = match answered {
+            Ok((status, _)) if status.is_success() => return self.failures.store(0, Ordering::Relaxed),
+            Ok((status, _)) => format!("status {status}"),
+            Err(error) => error.to_string(),
+        };
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if failures.is_power_of_two() {
+            tracing::warn!(failures, why, "spans could not be sent, and are dropped");
+        }
     }
 }
 
@@ -352,7 +405,9 @@ impl HttpClient for Collector {
             Ok::<_, reqwest::Error>((status, body))
         });
         // The address may hold a secret, and it is in the configuration.
-        let (status, body) = answered.await?.map_err(reqwest::Error::without_url)?;
+        let answered = answered.await?.map_err(reqwest::Error::without_url);
+        self.tell(&answered);
+        let (status, body) = answered?;
         Ok(Response::builder().status(status).body(body.into())?)
     }
 }

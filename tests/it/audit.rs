@@ -360,3 +360,18 @@ async fn commands_read_the_file_and_the_gateway() {
         std::fs::read_to_string(&log).unwrap().lines().count()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_checkpoint_is_given_to_those_who_may_read() {
+    let world = World::new().await;
+    let (root, stranger) = (world.person("root", &["admin"]), world.service("stranger", &[]));
+    assert_eq!(world.get(&stranger, "/v1/audit/checkpoint").await.status, 403);
+    let answer = crate::support::eventually("a checkpoint", async || {
+        let answer = world.get(&root, "/v1/audit/checkpoint").await;
+        (answer.status == 200).then(|| answer.json())
+    })
+    .await;
+    let key = caxton::audit::NoteVerifier::parse(answer["key"].as_str().unwrap()).unwrap();
+    let checkpoint = caxton::audit::Checkpoint::open(answer["checkpoint"].as_str().unwrap(), &key).unwrap();
+    assert!(checkpoint.size >= 1 && checkpoint.origin.starts_with("caxton.audit/"));
+}

@@ -85,7 +85,7 @@ fn a_statement_that_does_not_hold_comes_with_its_place_and_a_test() {
     assert_eq!(ended.code, 1);
     assert!(
         ended.stdout.starts_with(
-            "✗ refuted  nobody who was denied lists tools  policy-tests/a.test.yaml:8  not so in 10 of 394 environments
+            "✗ refuted  nobody who was denied lists tools  policy-tests/a.test.yaml:8  not so in 10 of 399 environments
     Agent::\"a\" asks for tool:list on Gateway::\"g\"
       here: allow by t.list
       as a test:
@@ -99,7 +99,7 @@ fn a_statement_that_does_not_hold_comes_with_its_place_and_a_test() {
         expect: { outcome: deny_explicit }
     … and 9 more
 
-✓ proven  t.list cannot err  policy-tests/a.test.yaml:10  394 environments
+✓ proven  t.list cannot err  policy-tests/a.test.yaml:10  399 environments
 1 proven, 1 refuted ("
         ),
         "{}",
@@ -147,7 +147,7 @@ fn a_statement_about_another_version_reads_a_commit_or_a_folder() {
         verdicts,
         [
             "✓ proven  no more is permitted than by HEAD, config:read left out  policy-tests/a.test.yaml:8  389 environments",
-            "✗ refuted  the same is permitted as by before  policy-tests/a.test.yaml:9  not so in 5 of 394 environments"
+            "✗ refuted  the same is permitted as by before  policy-tests/a.test.yaml:9  not so in 5 of 399 environments"
         ]
     );
 }

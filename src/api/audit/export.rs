@@ -34,7 +34,8 @@ const WAITING: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
-type Piece = Result<Bytes, io::Error>;
+/// `None` is the end of a whole export: what ends without it is a part.
+type Piece = Result<Option<Bytes>, io::Error>;
 
 /// Every record that matches, oldest first.
 pub(in crate::api) async fn export(
@@ -47,15 +48,23 @@ pub(in crate::api) async fn export(
         .map_err(|error| Problem::malformed(crate::text::one_line(&error.to_string(), SHOWN)))?;
     let filter = filter_of(&api, words)?;
     let permit = caller.admit(&api, ExportAudit).await?;
-    let slot = ReaderSlot::take(&api.audit_readers, caller.subject.principal())?;
+    // Held by the work and by the answer, which waits for its client.
+    let slot = Arc::new(ReaderSlot::take(&api.audit_readers, caller.subject.principal())?);
+    let held = Arc::clone(&slot);
     let (pieces, received) = mpsc::channel::<Piece>(WAITING);
     let log = api.decision_log.clone();
     let runtime = Handle::current();
     let writer = Writer { api, out: ExportWriter::new(format), pieces, runtime, piece: Vec::new() };
     // It ends by itself when the client is gone.
     tokio::spawn(blocking::run(move || write(&log, permit, &filter, writer, slot)));
-    let body = stream::unfold(received, |mut received| async {
-        received.recv().await.map(|piece| (piece, received))
+    let body = stream::unfold((Some(received), held), |(received, held)| async {
+        let mut received = received?;
+        match received.recv().await {
+            Some(Ok(Some(piece))) => Some((Ok(piece), (Some(received), held))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some((Err(error), (None, held))),
+            None => Some((Err(io::Error::other("the export was cut off")), (None, held))),
+        }
     });
     let name = format!("attachment; filename=\"audit.{}\"", format.as_str());
     let mut headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()))];
@@ -71,7 +80,7 @@ fn write(
     permit: Permit<ExportAudit>,
     filter: &Filter,
     mut writer: Writer,
-    slot: ReaderSlot,
+    slot: Arc<ReaderSlot>,
 ) {
     let until = Instant::now() + LONGEST;
     let mut failed = writer.out.write_head(&mut writer.piece).err();
@@ -87,7 +96,7 @@ fn write(
         failed = Some(io::Error::other("the decision log could not be read"));
     }
     let sent = match failed {
-        None => writer.send(),
+        None => writer.send().and_then(|()| writer.send_piece(Ok(None))),
         Some(error) => writer.send_piece(Err(error)),
     };
     if let Err(error) = sent {
@@ -119,7 +128,7 @@ impl Writer {
 
     fn send(&mut self) -> io::Result<()> {
         let piece = std::mem::take(&mut self.piece);
-        self.send_piece(Ok(piece.into()))
+        self.send_piece(Ok(Some(piece.into())))
     }
 
     /// Waits for a client that is slow, but not for one that has stopped reading.

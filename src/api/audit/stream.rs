@@ -51,7 +51,9 @@ pub(in crate::api) async fn stream(
     let after = last_event(&headers)?.or(begin.after);
     let filter = filter_of(&api, words)?;
     let permit = caller.admit(&api, ReadAudit).await?;
-    let slot = ReaderSlot::take(&api.audit_readers, caller.subject.principal())?;
+    // Held by the source and by the answer, which waits for its client.
+    let slot = Arc::new(ReaderSlot::take(&api.audit_readers, caller.subject.principal())?);
+    let held = Arc::clone(&slot);
     let log = api.decision_log.clone();
     let opened = crate::blocking::run(move || log.follow(permit, after)).await?;
     let log = opened.map_err(|error| unread(&error))?;
@@ -59,8 +61,8 @@ pub(in crate::api) async fn stream(
     let (events, received) = mpsc::channel::<Event>(WAITING);
     let source = Source { api, caller, filter: Arc::new(filter), log, lifetime, events, _slot: slot };
     tokio::spawn(source.run());
-    let stream = stream::unfold(received, |mut received| async {
-        received.recv().await.map(|event| (Ok::<_, Infallible>(event), received))
+    let stream = stream::unfold((received, held), |(mut received, held)| async {
+        received.recv().await.map(|event| (Ok::<_, Infallible>(event), (received, held)))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()).into_response())
 }
@@ -80,7 +82,7 @@ struct Source {
     log: LogStream,
     lifetime: Lifetime,
     events: mpsc::Sender<Event>,
-    _slot: ReaderSlot,
+    _slot: Arc<ReaderSlot>,
 }
 
 impl Source {

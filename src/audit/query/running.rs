@@ -186,7 +186,8 @@ impl<'s> Running<'s> {
         let mut candidates = index.candidates(&self.filter, self.search.order, bound);
         loop {
             if self.is_exhausted() {
-                self.result.next = candidates.last_seen().or(self.search.after).or(Some(bound));
+                let taken = self.result.records.last().map(|record| record.seq);
+                self.result.next = candidates.last_seen().or(taken).or(self.search.after).or(Some(bound));
                 return Ok(());
             }
             let room = self.limit().saturating_sub(self.result.records.len()).saturating_add(1);

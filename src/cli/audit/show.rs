@@ -149,7 +149,8 @@ impl Sheet<'_> {
         self.add_some("times", self.text("/count"));
         self.add_some("route", self.text("/route"));
         self.add_some("arguments", self.text("/args_sha256").map(|digest| format!("sha256:{digest}")));
-        self.add_some("application", self.text("/application"));
+        let application = self.record.pointer("/context/application").map(plain);
+        self.add_some("application", application);
         let items: Vec<&Json> = self.list("items").collect();
         if !items.is_empty() {
             let allowed =
@@ -162,7 +163,11 @@ impl Sheet<'_> {
 
     fn why(&mut self) {
         let reason = self.text("/reason_code").unwrap_or_default();
-        self.add("why", &format!("{} ({reason})", in_words(&reason)));
+        if self.text("/event").as_deref() == Some("application_event") {
+            self.add("why", "a program says so: no policy was asked about it");
+        } else {
+            self.add("why", &format!("{} ({reason})", in_words(&reason)));
+        }
         let policies: Vec<String> = self.list("policies").map(policy).collect();
         for (number, policy) in policies.iter().enumerate() {
             self.add(if number == 0 { "policies" } else { "" }, policy);
@@ -200,6 +205,11 @@ impl Sheet<'_> {
         self.add_some("hash", self.text("/hash"));
         self.add_some("after", self.text("/prev_hash"));
     }
+}
+
+/// What a program said, on one line.
+fn plain(said: &Json) -> String {
+    visible(&said.to_string()).into_owned()
 }
 
 fn policy(policy: &Json) -> String {

@@ -39,7 +39,7 @@ pub(super) fn document(record: LoggedFields<'_>, settings: &RenderSettings) -> V
         ("event", Some(event(record))),
         ("rule", rule(record)),
         ("user", user(record)),
-        ("source", record.text(&["source", "ip"]).map(|ip| json!({ "ip": ip, "address": ip }))),
+        ("source", source(record)),
         ("user_agent", record.text(&["source", "user_agent"]).map(|agent| json!({ "original": agent }))),
         ("trace", record.text(&["trace_id"]).map(|id| json!({ "id": id }))),
         ("span", record.text(&["span_id"]).map(|id| json!({ "id": id }))),
@@ -161,11 +161,24 @@ fn gen_ai(record: LoggedFields<'_>) -> Option<Value> {
     })
 }
 
+/// A masked address is no `ip`: an index would refuse the document.
+fn source(record: LoggedFields<'_>) -> Option<Value> {
+    let address = record.text(&["source", "ip"])?;
+    Some(match is_address(address) {
+        true => json!({ "ip": address, "address": address }),
+        false => json!({ "address": address }),
+    })
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
+}
+
 fn related(record: LoggedFields<'_>) -> Option<Value> {
     let mut users: Vec<String> =
         record.principal().into_iter().chain(record.actor()).map(|name| name.id).collect();
     users.dedup();
-    let ip = record.text(&["source", "ip"]).map(|ip| json!([ip]));
+    let ip = record.text(&["source", "ip"]).filter(|ip| is_address(ip)).map(|ip| json!([ip]));
     Some(object([("ip", ip), ("user", (!users.is_empty()).then(|| json!(users)))]))
 }
 

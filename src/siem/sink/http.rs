@@ -100,6 +100,8 @@ impl HttpReceiver {
     ) -> Result<HttpAnswer, SendError> {
         let request = self.client.post(self.address.expose().clone()).headers(headers).body(body.into());
         let failed = |error: reqwest::Error| {
+            // Also where a path was put behind an address with a secret in it.
+            let error = error.without_url();
             let hidden = self.address.hide_in(&error);
             SendError::retry(with_causes(&hidden))
         };
@@ -164,7 +166,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StatusMeaning {
     Acknowledged,
-    /// Something in the batch is wrong: 400, 413, 415, 422 and so on.
+    /// Something in the batch is wrong.
     BatchRefused,
     /// Everything else: the receiver, or what it thinks of the sink (a wrong token or path), may change.
     Later,
@@ -174,8 +176,7 @@ fn meaning(status: StatusCode) -> StatusMeaning {
     match status.as_u16() {
         200..=299 => StatusMeaning::Acknowledged,
         // A mistake in the configuration must not move the whole log to the dead letters.
-        401 | 403 | 404 | 405 | 407 | 408 | 421 | 425 | 426 | 429 => StatusMeaning::Later,
-        400..=499 => StatusMeaning::BatchRefused,
+        400 | 413 | 422 => StatusMeaning::BatchRefused,
         _ => StatusMeaning::Later,
     }
 }
@@ -218,6 +219,8 @@ mod tests {
             (403, StatusMeaning::Later),
             (404, StatusMeaning::Later),
             (408, StatusMeaning::Later),
+            (410, StatusMeaning::Later),
+            (415, StatusMeaning::Later),
             (413, StatusMeaning::BatchRefused),
             (422, StatusMeaning::BatchRefused),
             (429, StatusMeaning::Later),

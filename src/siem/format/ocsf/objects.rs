@@ -166,26 +166,30 @@ pub(super) fn attestation(
         object([
             ("uid", text(Some(&previous.uid))),
             ("type_uid", Some(Value::from(previous.type_uid))),
-            ("fingerprint", record.text(&["prev_hash"]).map(fingerprint)),
+            ("fingerprint", record.text(&["prev_hash"]).and_then(fingerprint)),
         ])
     });
     object([
         ("uid", Some(Value::from(format!("{instance}/{}", record.seq())))),
         ("chain_uid", text(Some(instance))),
         ("authority_uid", text(Some(instance))),
-        ("fingerprint", Some(fingerprint(record.text(&["hash"]).unwrap_or_default()))),
+        ("fingerprint", record.text(&["hash"]).and_then(fingerprint)),
         ("prev_event", before),
     ])
 }
 
-fn fingerprint(hash: &str) -> Value {
-    json!({
-        "algorithm_id": 3,
-        "algorithm": "SHA-256",
-        "value": hash,
-        "encoding_id": 1,
-        "encoding": "Hex",
-        "serialization_id": 2,
-        "serialization": "JCS",
+/// `None` for one that was masked: it is no SHA-256 any more.
+fn fingerprint(hash: &str) -> Option<Value> {
+    let is_digest = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_digest.then(|| {
+        json!({
+            "algorithm_id": 3,
+            "algorithm": "SHA-256",
+            "value": hash,
+            "encoding_id": 1,
+            "encoding": "Hex",
+            "serialization_id": 2,
+            "serialization": "JCS",
+        })
     })
 }
