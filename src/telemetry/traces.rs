@@ -389,10 +389,11 @@ impl HttpClient for Collector {
         if let Some(authorization) = &self.authorization {
             parts.headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let sent =
-            self.client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body).send();
+        let address = parts.uri.to_string();
+        let request = self.client.request(parts.method, address).headers(parts.headers).body(body);
+        // Not only awaited there: sending looks for the runtime's timer at once.
         let answered = self.runtime.spawn(async move {
-            let mut answer = sent.await?;
+            let mut answer = request.send().await?;
             let (status, mut body) = (answer.status(), Vec::new());
             while let Some(chunk) = answer.chunk().await? {
                 body.extend_from_slice(

@@ -146,7 +146,7 @@ fn a_statement_about_another_version_reads_a_commit_or_a_folder() {
     assert_eq!(
         verdicts,
         [
-            "✓ proven  no more is permitted than by HEAD, config:read left out  policy-tests/a.test.yaml:8  389 environments",
+            "✓ proven  no more is permitted than by HEAD, config:read left out  policy-tests/a.test.yaml:8  394 environments",
             "✗ refuted  the same is permitted as by before  policy-tests/a.test.yaml:9  not so in 5 of 399 environments"
         ]
     );
