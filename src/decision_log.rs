@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 
 use crate::audit::follow::{FollowError, Follower, read_record};
 use crate::audit::query::{
-    Filter, FoundRecord, LogSearch, PreparedFilter, QueryError, SearchResult, for_each, search,
+    Filter, FoundRecord, LogSearch, PreparedFilter, QueryError, SearchResult, for_each_while, search,
 };
 use crate::audit::{
     ApplicationEvent, ApplicationEventError, Journal, NoteError, Receipt, SourceRecord, SubjectRecord,
@@ -79,7 +79,8 @@ impl DecisionLog {
         search(&self.path, asked)
     }
 
-    /// Shows every record that matches to `visit`, oldest first. Reads files: call it off the async threads.
+    /// Shows every record that matches to `visit`, oldest first, up to the last one that there is now, as long as `goes_on`
+    /// holds. Reads files: call it off the async threads.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -87,10 +88,17 @@ impl DecisionLog {
         &self,
         permit: Permit<ExportAudit>,
         filter: &Filter,
+        goes_on: &mut dyn FnMut() -> bool,
         visit: &mut dyn FnMut(FoundRecord) -> ControlFlow<()>,
     ) -> Result<(), QueryError> {
         let ExportAudit = permit.into_operation();
-        for_each(&self.path, filter, true, visit).map(drop)
+        let last = tail(&self.path, 0)?.position();
+        // What comes after the decision is not exported by it.
+        let mut visit = |record: FoundRecord| match record.seq > last {
+            true => ControlFlow::Break(()),
+            false => visit(record),
+        };
+        for_each_while(&self.path, filter, true, goes_on, &mut visit).map(drop)
     }
 
     /// The last signed checkpoint and the public key of the log; `None` before the first one. Reads files: call it off the

@@ -162,9 +162,23 @@ pub fn for_each(
     use_index: bool,
     visit: &mut dyn FnMut(FoundRecord) -> ControlFlow<()>,
 ) -> Result<u64, QueryError> {
+    for_each_while(log, filter, use_index, &mut || true, visit)
+}
+
+/// The same, as long as `goes_on` holds, which is also asked where nothing matches for long.
+///
+/// # Errors
+/// The log cannot be read, or the index says something else than the log.
+pub fn for_each_while(
+    log: &Path,
+    filter: &Filter,
+    use_index: bool,
+    goes_on: &mut dyn FnMut() -> bool,
+    visit: &mut dyn FnMut(FoundRecord) -> ControlFlow<()>,
+) -> Result<u64, QueryError> {
     let search =
         LogSearch { filter, order: Order::OldestFirst, after: None, use_index, bounds: Bounds::NONE };
     let mut running = Running::new(log, &search);
-    running.each_oldest_first(visit)?;
+    running.each_oldest_first(goes_on, visit)?;
     Ok(running.result.unreadable)
 }

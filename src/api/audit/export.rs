@@ -84,13 +84,21 @@ fn write(
 ) {
     let until = Instant::now() + LONGEST;
     let mut failed = writer.out.write_head(&mut writer.piece).err();
-    let read = log.export(permit, filter, &mut |record| match writer.add(&record, until) {
+    // Also where nothing matches for long: the client may be gone.
+    let (api, pieces) = (Arc::clone(&writer.api), writer.pieces.clone());
+    let mut ended = None;
+    let mut goes_on = || {
+        ended = why_ended(&api, &pieces, until);
+        ended.is_none()
+    };
+    let read = log.export(permit, filter, &mut goes_on, &mut |record| match writer.add(&record) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failed = Some(error);
             ControlFlow::Break(())
         }
     });
+    failed = failed.or(ended);
     if let Err(error) = read {
         tracing::error!(error = &error as &dyn std::error::Error, "the decision log could not be exported");
         failed = Some(io::Error::other("the decision log could not be read"));
@@ -105,6 +113,17 @@ fn write(
     drop(slot);
 }
 
+/// Why an export has to end before its end.
+fn why_ended(api: &Api, pieces: &mpsc::Sender<Piece>, until: Instant) -> Option<io::Error> {
+    if pieces.is_closed() {
+        return Some(io::ErrorKind::BrokenPipe.into());
+    }
+    if Instant::now() >= until {
+        return Some(io::Error::other("the export took too long: ask for a shorter time"));
+    }
+    (!api.readiness.is_ready()).then(|| io::Error::other("the gateway stops"))
+}
+
 /// Collects records into pieces and sends them.
 struct Writer {
     api: Arc<Api>,
@@ -115,13 +134,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn add(&mut self, record: &FoundRecord, until: Instant) -> io::Result<()> {
-        if Instant::now() >= until {
-            return Err(io::Error::other("the export took too long: ask for a shorter time"));
-        }
-        if !self.api.readiness.is_ready() {
-            return Err(io::Error::other("the gateway stops"));
-        }
+    fn add(&mut self, record: &FoundRecord) -> io::Result<()> {
         self.out.write_record(record, &mut self.piece)?;
         if self.piece.len() >= PIECE { self.send() } else { Ok(()) }
     }

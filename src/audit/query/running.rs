@@ -16,6 +16,9 @@ use crate::audit::follow::read_record;
 use crate::audit::index::{Candidate, Candidates, IndexReader};
 use crate::audit::scan::{LogScan, Place, ScannedLine};
 
+/// After how many lines it is asked whether to go on.
+const ASKED_EVERY: u64 = 256;
+
 /// How a search goes on after a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Taken {
@@ -219,12 +222,16 @@ impl<'s> Running<'s> {
 
     pub(super) fn each_oldest_first(
         &mut self,
+        goes_on: &mut dyn FnMut() -> bool,
         visit: &mut dyn FnMut(FoundRecord) -> ControlFlow<()>,
     ) -> Result<(), QueryError> {
         let end = self.index.as_ref().and_then(IndexReader::end);
         if let Some(mut index) = self.index.take() {
             let mut candidates: Candidates = index.candidates(&self.filter, Order::OldestFirst, 0);
             while !candidates.is_done() {
+                if !goes_on() {
+                    return Ok(());
+                }
                 let batch = candidates.next_batch(&mut index, usize::MAX, None)?;
                 for record in self.read(&mut index, &batch)? {
                     if visit(record.found()).is_break() {
@@ -235,6 +242,9 @@ impl<'s> Running<'s> {
         }
         let mut scan = self.scan(end)?;
         while let Some(record) = self.next_record(&mut scan)? {
+            if self.lines.is_multiple_of(ASKED_EVERY) && !goes_on() {
+                return Ok(());
+            }
             if self.filter.matches(&record.json) && visit(record.found()).is_break() {
                 return Ok(());
             }

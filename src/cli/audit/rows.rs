@@ -50,7 +50,14 @@ pub(super) fn columns(record: &Json) -> [String; 8] {
         Some(count) => format!("{did} ×{count}"),
         None => did.to_owned(),
     };
-    let to = text("/resource").map_or_else(|| text("/detail").unwrap_or("-").to_owned(), short_name);
+    let detail = || match text("/event") {
+        // Of a signed note, the number of records; `--format json` and `audit show` have the note.
+        Some("audit_checkpoint") => text("/detail")
+            .and_then(|note| note.lines().nth(1))
+            .map_or_else(|| "-".to_owned(), |size| format!("the first {size} records")),
+        _ => text("/detail").unwrap_or("-").to_owned(),
+    };
+    let to = text("/resource").map_or_else(detail, short_name);
     let cells = [
         number("seq"),
         text("/time").unwrap_or("-").to_owned(),
