@@ -164,6 +164,7 @@ impl Keeper {
         events: &mut Vec<KeeperEvent>,
     ) -> Result<(), StepError> {
         let Some(mut snapshot) = self.snapshot()? else { return Ok(()) };
+        self.first_checkpoint(&snapshot)?;
         if may_rotate && self.is_rotation_due(&snapshot, now) {
             // What is left to be synced after it is moved is little then.
             snapshot.file.sync_data().map_err(failed("the decision log was not synced to the disk"))?;
@@ -177,6 +178,25 @@ impl Keeper {
         let was_closed = !self.closings.is_empty();
         self.seal_closed(now, events)?;
         self.checkpoint(&snapshot, now, was_closed, events)
+    }
+
+    /// Signs the very first checkpoint of a log, before anything is sealed: seals without any checkpoint are a sign that it was
+    /// removed.
+    fn first_checkpoint(&self, snapshot: &Snapshot) -> Result<(), StepError> {
+        let log = &self.settings.path;
+        if snapshot.head.seq == 0 || TreeState::exists(log) {
+            return Ok(());
+        }
+        let what = "the first checkpoint was not written";
+        for closing in &self.closings {
+            closing.nameless.iter().try_for_each(|file| file.sync_data()).map_err(failed(what))?;
+        }
+        for segment in segments(log).map_err(failed(what))?.iter().filter(|segment| !segment.compressed) {
+            File::open(&segment.path).and_then(|file| file.sync_data()).map_err(failed(what))?;
+        }
+        snapshot.file.sync_data().map_err(failed(what))?;
+        let written = TreeState::write(log, snapshot.head, &snapshot.tree, self.journal.key());
+        written.map(drop).map_err(failed(what))
     }
 
     fn snapshot(&mut self) -> Result<Option<Snapshot>, StepError> {

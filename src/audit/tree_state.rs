@@ -104,6 +104,18 @@ impl TreeState {
         Ok(Some(state))
     }
 
+    /// The checkpoint of the state: a crash may have come before it was written beside the log too.
+    pub(super) fn checkpoint(log: &Path, verifier: &NoteVerifier) -> Result<Checkpoint, NoteError> {
+        let (head, tree) = Self::parse(&read_text(&Self::file(log))?, verifier)?;
+        debug_assert_eq!(head.seq, tree.size());
+        Ok(Checkpoint::of(verifier.name(), &tree))
+    }
+
+    /// Where the state stands.
+    pub(super) fn path(log: &Path) -> PathBuf {
+        Self::file(log)
+    }
+
     /// Whether the log has such a file.
     pub(super) fn exists(log: &Path) -> bool {
         is_there(&Self::file(log))

@@ -330,13 +330,20 @@ fn signed(path: &Path, trusted: &Trusted) -> Result<(Vec<Seal>, Vec<Target>), Ve
             false => Ok((Vec::new(), Vec::new())),
         };
     };
-    if has_signed && !has_checkpoint {
+    // The gateway signs the state of the tree first, and before any seal.
+    let has_state = TreeState::exists(path);
+    if has_signed && !has_checkpoint && !has_state {
         return Err(VerifyFailure::NoCheckpoint(beside));
     }
     let mut targets = Vec::new();
     if has_checkpoint {
         let read = read_text(&beside).and_then(|note| Checkpoint::open(&note, &verifier));
         let checkpoint = read.map_err(|source| beside_fault(beside, source))?;
+        targets.push(Target { name: "the checkpoint beside the log".to_owned(), checkpoint });
+    }
+    if !has_checkpoint && has_state {
+        let checkpoint = TreeState::checkpoint(path, &verifier)
+            .map_err(|source| beside_fault(TreeState::path(path), source))?;
         targets.push(Target { name: "the checkpoint beside the log".to_owned(), checkpoint });
     }
     for file in &trusted.checkpoints {

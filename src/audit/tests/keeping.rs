@@ -246,7 +246,10 @@ async fn a_log_that_was_written_anew_does_not_agree_with_a_checkpoint() {
     assert!(matches!(found, Err(VerifyFailure::Beside { .. })), "{found:?}");
     fs::remove_file(checkpoint_file(&kept.log())).unwrap();
     let found = verify_with(&kept.log(), &trusted(&elsewhere), &mut |_| {});
-    assert!(matches!(found, Err(VerifyFailure::NoCheckpoint(_))), "{found:?}");
+    assert!(
+        matches!(found, Err(VerifyFailure::Beside { .. })),
+        "the other one has signed the state: {found:?}"
+    );
     fs::remove_file(kept.log().with_extension("log.tree")).unwrap();
     let found = verify_with(&kept.log(), &trusted(&elsewhere), &mut |_| {});
     assert!(matches!(found, Err(VerifyFailure::Forked { size: 4, .. })), "{found:?}");
@@ -692,4 +695,23 @@ async fn a_follower_reads_what_came_after_a_cut_also_when_there_is_more_than_bef
         numbers.push(record.seq);
     }
     assert_eq!(numbers, (4..=23).collect::<Vec<_>>());
+}
+
+/// A kill may come at any step of the very first checkpoint.
+#[tokio::test]
+async fn a_crash_around_the_first_checkpoint_is_no_finding_and_its_removal_is_one() {
+    let mut kept = Kept::new(plain);
+    kept.append(3).await;
+    kept.rotate();
+    kept.append(1).await;
+    // Killed after the state and before the note.
+    fs::remove_file(checkpoint_file(&kept.log())).unwrap();
+    assert_eq!(kept.verify().checkpoints, [3]);
+    assert_eq!(kept.restart().unwrap().last_seq, 4);
+    kept.keeper.step(NOW);
+    assert_eq!(kept.verify().checkpoints, [4]);
+    for file in [checkpoint_file(&kept.log()), kept.log().with_extension("log.tree")] {
+        fs::remove_file(file).unwrap();
+    }
+    assert!(matches!(verify(&kept.log()), Err(VerifyFailure::NoCheckpoint(_))));
 }
