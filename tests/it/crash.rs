@@ -185,7 +185,8 @@ impl Crash {
         }
         let verified = self.place.verify();
         assert_eq!((verified.code, &verified.json()["ok"]), (Some(0), &json!(true)), "{verified:?}");
-        assert_eq!(verified.json()["records"], records.len());
+        // The gateway that runs again has records of its own: of a rotation, of a checkpoint.
+        assert!(verified.json()["records"].as_u64().unwrap() >= records.len() as u64, "{verified:?}");
         stored.len()
     }
 }
