@@ -15,11 +15,11 @@ use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::file::{beside, create_fresh};
+use super::file::create_fresh;
 use super::journal::Journal;
 use super::line::{ChainHead, check_next};
 use super::line_reader::{Line, LineReader};
-use super::note::sync_folder;
+use super::note::{put_in_place, sync_folder};
 use super::seal::{self, ChainEnd, Seal, SealBegin, SealCause, seals};
 use super::segments::{Segment, segment_folder, segments};
 use super::settings::Settings;
@@ -431,14 +431,7 @@ fn read_segment(
 /// Writes the records of a file without a name to the segment that it should be.
 fn copy(log: &Path, closing: &Closing, file: &File) -> io::Result<()> {
     let target = Segment::new(&segment_folder(log), closing.first, closing.end.seq, false);
-    let fresh = beside(&target.path, "new");
-    let copied = copy_lines(closing, file, &fresh).and_then(|()| fs::rename(&fresh, &target.path));
-    if copied.is_err() {
-        // It may have taken the last room of the disk.
-        let _ = fs::remove_file(&fresh);
-    }
-    copied?;
-    sync_folder(&target.path)
+    put_in_place(&target.path, |fresh| copy_lines(closing, file, fresh))
 }
 
 fn copy_lines(closing: &Closing, file: &File, fresh: &Path) -> io::Result<()> {
@@ -466,14 +459,7 @@ fn copy_lines(closing: &Closing, file: &File, fresh: &Path) -> io::Result<()> {
 /// Compresses a segment, reads the result back, and removes the original only when both are the same.
 fn compress(log: &Path, segment: &Segment) -> io::Result<()> {
     let target = Segment::new(&segment_folder(log), segment.first, segment.last, true);
-    let fresh = beside(&target.path, "new");
-    let made = compress_to(segment, &fresh).and_then(|()| fs::rename(&fresh, &target.path));
-    if made.is_err() {
-        // It may have taken the last room of the disk.
-        let _ = fs::remove_file(&fresh);
-    }
-    made?;
-    sync_folder(&target.path)?;
+    put_in_place(&target.path, |fresh| compress_to(segment, fresh))?;
     fs::remove_file(&segment.path)
 }
 

@@ -279,15 +279,22 @@ pub(super) fn read_text(path: &Path) -> Result<String, NoteError> {
 
 /// Writes a file whole or not at all, for its owner alone, and durably.
 pub(super) fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    put_in_place(path, |fresh| {
+        let mut file = create_fresh(fresh)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+}
+
+/// Puts the file that `make` makes, and syncs, in the place of `path`; when that fails, nothing is left of it.
+pub(super) fn put_in_place(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let fresh = beside(path, "new");
-    let written = create_fresh(&fresh)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&fresh, path));
-    if written.is_err() {
+    let placed = make(&fresh).and_then(|()| fs::rename(&fresh, path));
+    if placed.is_err() {
         // It may have taken the last room of the disk.
         let _ = fs::remove_file(&fresh);
     }
-    written?;
+    placed?;
     sync_folder(path)
 }
 

@@ -343,7 +343,7 @@ fn signed(path: &Path, trusted: &Trusted) -> Result<(Vec<Seal>, Vec<Target>), Ve
     }
     if !has_checkpoint && has_state {
         let checkpoint = TreeState::checkpoint(path, &verifier)
-            .map_err(|source| beside_fault(TreeState::path(path), source))?;
+            .map_err(|source| beside_fault(TreeState::file(path), source))?;
         targets.push(Target { name: "the checkpoint beside the log".to_owned(), checkpoint });
     }
     for file in &trusted.checkpoints {
