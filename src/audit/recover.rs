@@ -68,14 +68,8 @@ pub(super) fn recover(
     verifier: &NoteVerifier,
 ) -> Result<(LogEnd, Recovery), AuditError> {
     let fault = |source| AuditError::File { path: path.to_owned(), source };
-    let start = log.length().saturating_sub(2 * LINE_LIMIT as u64 + 2);
-    let window = read_from(log.file(), start, log.length()).map_err(fault)?;
-    let (whole, torn) = split_torn(&window);
     let damaged = |source| AuditError::Damaged { path: path.to_owned(), source };
-    if torn.len() > LINE_LIMIT {
-        return Err(damaged(LineFault::TooLong));
-    }
-    let last = check_lines(whole, start > 0).map_err(damaged)?;
+    let FileEnd { last, torn } = file_end(log.file(), path, log.length())?;
     let begin = begin(path, verifier)?;
     let in_file = match last {
         Some(_) => Some(first_record(log.file()).map_err(fault)?.ok_or(damaged(LineFault::TooLong))?),
@@ -89,7 +83,7 @@ pub(super) fn recover(
     if kept != head {
         return Err(damaged(LineFault::Chain));
     }
-    let torn = match torn {
+    let torn = match torn.as_slice() {
         [] => None,
         torn => {
             let saved_to = save(path, head.seq + 1, torn).map_err(fault)?;
@@ -152,19 +146,13 @@ fn mend_segments(path: &Path, sealed: u64) -> Result<(), AuditError> {
     };
     let file = OpenOptions::new().read(true).write(true).open(&segment.path).map_err(fault)?;
     let length = file.metadata().map_err(fault)?.len();
-    let start = length.saturating_sub(2 * LINE_LIMIT as u64 + 2);
-    let window = read_from(&file, start, length).map_err(fault)?;
-    let (whole, torn) = split_torn(&window);
     let damaged = |source| AuditError::Damaged { path: segment.path.clone(), source };
-    if torn.len() > LINE_LIMIT {
-        return Err(damaged(LineFault::TooLong));
-    }
-    let last = check_lines(whole, start > 0).map_err(damaged)?;
+    let FileEnd { last, torn } = file_end(&file, &segment.path, length)?;
     if torn.is_empty() && last.is_some_and(|last| last.seq == segment.last) {
         return Ok(());
     }
     if !torn.is_empty() {
-        save(path, last.map_or(segment.first, |last| last.seq + 1), torn).map_err(fault)?;
+        save(path, last.map_or(segment.first, |last| last.seq + 1), &torn).map_err(fault)?;
         file.set_len(length - torn.len() as u64).and_then(|()| file.sync_all()).map_err(fault)?;
     }
     let folder = segment_folder(path);
@@ -247,6 +235,28 @@ fn read_on(
         (None, None) => head.hash,
     };
     Ok(BeforeFirst { head, tree, before_first })
+}
+
+/// How a file with records ends.
+struct FileEnd {
+    /// The last whole record; `None` when there is none.
+    last: Option<ChainHead>,
+    /// What stands after its line.
+    torn: Vec<u8>,
+}
+
+/// Looks at the last lines of a file of this length: each has to continue the one before.
+fn file_end(file: &File, path: &Path, length: u64) -> Result<FileEnd, AuditError> {
+    let damaged = |source| AuditError::Damaged { path: path.to_owned(), source };
+    let start = length.saturating_sub(2 * LINE_LIMIT as u64 + 2);
+    let window = read_from(file, start, length)
+        .map_err(|source| AuditError::File { path: path.to_owned(), source })?;
+    let (whole, torn) = split_torn(&window);
+    if torn.len() > LINE_LIMIT {
+        return Err(damaged(LineFault::TooLong));
+    }
+    let last = check_lines(whole, start > 0).map_err(damaged)?;
+    Ok(FileEnd { last, torn: torn.to_owned() })
 }
 
 fn read_from(file: &File, start: u64, end: u64) -> io::Result<Vec<u8>> {
